@@ -1,0 +1,78 @@
+"""A process's heartbeat: once a second, what it is and how it fares, as `proto.telemetry` describes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import psutil
+
+from proto import subjects
+from proto.telemetry import HEARTBEAT_INTERVAL_S, EdgeLoad, Heartbeat, Process, SessionsLoad, encode_heartbeat
+from services.chassis.link_nats import NatsAway, NatsLink
+
+Load = EdgeLoad | SessionsLoad | None
+
+VERSION = version("fairlead")
+
+
+class Pulse:
+    """Sends the heartbeats of one process. `load` is asked for what the service adds."""
+
+    def __init__(
+        self, link: NatsLink, service: str, name: str, instance: str, load: Callable[[], Load] = lambda: None
+    ) -> None:
+        self._link = link
+        self._service = service
+        self._name = name
+        self._instance = instance
+        self._load = load
+        self._process = psutil.Process()
+        self._subject = subjects.telemetry(service, instance)
+        self._started = time.monotonic()
+        self.loop_lag_s = 0.0
+
+    async def run(self) -> None:
+        """Beats until cancelled. A beat that cannot be sent is left out: the next one says all that it said."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            self.beat()
+            due += HEARTBEAT_INTERVAL_S
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            self.loop_lag_s = max(0.0, loop.time() - due)
+            due = max(due, loop.time() - HEARTBEAT_INTERVAL_S)  # after a long stall do not beat in a burst
+
+    def beat(self) -> None:
+        """Sends one heartbeat now."""
+        with contextlib.suppress(NatsAway):
+            self._link.publish_now(self._subject, encode_heartbeat(self._heartbeat()))
+
+    def _heartbeat(self) -> Heartbeat:
+        load = self._load()
+        return Heartbeat(
+            service=self._service,
+            name=self._name,
+            instance=self._instance,
+            version=VERSION,
+            at=int(time.time() * 1000),
+            process=self._measure(),
+            edge=load if isinstance(load, EdgeLoad) else None,
+            sessions=load if isinstance(load, SessionsLoad) else None,
+        )
+
+    def _measure(self) -> Process:
+        with self._process.oneshot():
+            cpu = self._process.cpu_times()
+            return Process(
+                cpu_s=cpu.user + cpu.system,
+                rss_bytes=self._process.memory_info().rss,
+                open_fds=self._process.num_fds(),
+                max_fds=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+                loop_lag_s=round(self.loop_lag_s, 6),
+                uptime_s=round(time.monotonic() - self._started, 3),
+            )

@@ -1,0 +1,52 @@
+"""The log of a process: one line a record on standard error, as text for people or as JSON for machines.
+
+Records carry their context as `extra={"fields": {...}}`-free keyword text in the message itself: a reader greps, a
+machine parses the JSON form. Secrets never get here: settings are not logged, tokens and payloads neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import msgspec
+
+from services.chassis.settings import LogSettings
+
+
+class _TextFormatter(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self, process: str) -> None:
+        super().__init__(
+            f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {process}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+        )
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry).decode()
+
+
+def configure(settings: LogSettings, process: str) -> None:
+    """Sets up logging for this process, whose name (such as "edge-1") stands in every line. Call once, first."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter(process) if settings.format == "json" else _TextFormatter(process))
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn.access").disabled = True
+    for noisy in ("nats", "httpx", "httpcore", "alembic.runtime.migration", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,0 +1,89 @@
+"""uvicorn, with a goodbye of our own before uvicorn's.
+
+On SIGTERM or SIGINT uvicorn alone would at once close every WebSocket with 1012 and then end by the signal. Here the
+first signal starts the service's goodbye (an edge drains its clients), uvicorn shuts down when that is done, and the
+process exits 0. A second SIGINT gives up waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from services.chassis.http_limits import BoundedHttpProtocol
+
+log = logging.getLogger(__name__)
+
+Goodbye = Callable[[], Awaitable[None]]
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, goodbye: Goodbye) -> None:
+        super().__init__(config)
+        self._goodbye = goodbye
+        self._leaving: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: Any = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn's own would remember the signal and raise it again at the end: we mean to exit 0.
+        assert self._loop is not None
+        if self._leaving is not None and sig == signal.SIGINT:
+            self.should_exit = self.force_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._leave, signal.Signals(sig).name)
+
+    def _leave(self, name: str) -> None:
+        if self._leaving is None:
+            log.info("%s received, stopping", name)
+            self._leaving = asyncio.get_running_loop().create_task(self._say_goodbye())
+
+    async def _say_goodbye(self) -> None:
+        try:
+            await self._goodbye()
+        except Exception:
+            log.exception("the goodbye failed; stopping all the same")
+        self.should_exit = True
+
+
+async def _no_goodbye() -> None:
+    return None
+
+
+def run(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    ws: Any = "none",
+    goodbye: Goodbye = _no_goodbye,
+) -> None:
+    """Serves `app` until a signal, then says `goodbye`. Exits the process with 3 when the port cannot be bound.
+
+    `ws` is the protocol class for WebSocket upgrades, "none" for a service that has none. Uses uvloop.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http=BoundedHttpProtocol,
+        ws=ws,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        backlog=4096,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    _Server(config, goodbye).run()

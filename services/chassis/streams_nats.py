@@ -1,0 +1,171 @@
+"""JetStream streams as logs: make them, know their identity, read stretches of them.
+
+*Identity.* A stream that is made anew, or restored from an older copy, numbers its messages from a lower sequence on,
+so a sequence means something only together with an epoch: random letters in the stream's metadata, written when it is
+made and changed when its last sequence is seen to fall.
+
+*Reading* uses JetStream's direct batch get: no consumer, no state on the server, any replica answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+from proto import subjects
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header, status
+
+EPOCH_KEY = "fairlead-epoch"
+_EPOCH_LETTERS = 8
+_STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another configuration
+_API_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """A stream at one moment. Sequences are 0 when it never held a message; `first` is `last` + 1 when it is empty."""
+
+    epoch: str
+    first: int
+    last: int
+    config: StreamConfig
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """One message of a stream. `headers` is the raw block, its `Nats-*` fields included."""
+
+    sequence: int
+    subject: bytes
+    headers: bytes
+    data: bytes
+
+
+def new_epoch() -> str:
+    return "".join(secrets.choice(string.ascii_letters) for _ in range(_EPOCH_LETTERS))
+
+
+def _context(link: NatsLink) -> JetStreamContext:
+    return link.jetstream(timeout=_API_TIMEOUT_S)
+
+
+def _state(info: StreamInfo) -> StreamState:
+    epoch = (info.config.metadata or {}).get(EPOCH_KEY, "")
+    return StreamState(epoch, info.state.first_seq, info.state.last_seq, info.config)
+
+
+async def stream_state(link: NatsLink, name: str) -> StreamState | None:
+    """The stream's state, None when there is no such stream. Raises `NatsAway`."""
+    try:
+        return _state(await _context(link).stream_info(name))
+    except NotFoundError:
+        return None
+    except (NatsError, TimeoutError) as error:
+        raise NatsAway(f"the state of stream {name}: {error}") from None
+
+
+async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = True) -> StreamState:
+    """The stream of this name, made if it is missing, its limits changed in place if they differ and `update` is set.
+
+    `config` carries only what we decide; everything else stays as it is. Raises `NatsAway`, and `NatsRefused` when
+    NATS does not accept the stream or the change.
+    """
+    assert config.name is not None
+    wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
+    context = _context(link)
+    try:
+        try:
+            info = await context.stream_info(config.name)
+        except NotFoundError:
+            try:
+                return _state(await context.add_stream(wanted))
+            except APIError as error:
+                if error.err_code != _STREAM_EXISTS:
+                    raise
+                info = await context.stream_info(config.name)  # somebody else was faster, with other limits
+        changes = _differences(info.config, config) if update else {}
+        if changes:
+            info = await context.update_stream(replace(info.config, **changes))
+        if EPOCH_KEY not in (info.config.metadata or {}):
+            info = await _write_epoch(context, info)
+        return _state(info)
+    except APIError as error:
+        raise NatsRefused(f"stream {config.name}: {error.description}") from None
+    except (NatsError, TimeoutError) as error:
+        raise NatsAway(f"stream {config.name}: {error}") from None
+
+
+def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
+    limits = (
+        "subjects",
+        "max_msgs_per_subject",
+        "max_age",
+        "max_bytes",
+        "duplicate_window",
+        "republish",
+        "allow_direct",
+    )
+    return {
+        name: value
+        for name in limits
+        if (value := getattr(wanted, name)) is not None and value != getattr(actual, name)
+    }
+
+
+async def renew_epoch(link: NatsLink, name: str) -> StreamState:
+    """Gives the stream a new identity: its last sequence fell, old positions mean nothing any more."""
+    context = _context(link)
+    try:
+        return _state(await _write_epoch(context, await context.stream_info(name)))
+    except (NatsError, TimeoutError) as error:
+        raise NatsAway(f"a new epoch for stream {name}: {error}") from None
+
+
+async def _write_epoch(context: JetStreamContext, info: StreamInfo) -> StreamInfo:
+    metadata = {**(info.config.metadata or {}), EPOCH_KEY: new_epoch()}
+    return await context.update_stream(replace(info.config, metadata=metadata))
+
+
+async def read_stream(
+    link: NatsLink, stream: str, from_sequence: int, limit: int, subject: str = "", timeout_s: float = 5.0
+) -> tuple[list[StoredMessage], bool]:
+    """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and whether more follow.
+
+    Raises `NatsAway`; a read that was cut short is never passed off as a whole one.
+    """
+    query: dict[str, object] = {"seq": max(1, from_sequence), "batch": limit, "next_by_subj": subject or ">"}
+    replies = await link.ask_many(subjects.direct_get(stream), msgspec.json.encode(query), _is_end, timeout_s=timeout_s)
+    end = replies.pop()[0]
+    if status(end) == 404:
+        return [], False
+    if status(end) != 204:
+        raise NatsAway(f"reading stream {stream}: {(end or b'')[9:80].decode(errors='replace').strip()}")
+    return [_stored(headers, data) for headers, data in replies], int(header(end, b"Nats-Num-Pending") or 0) > 0
+
+
+async def read_last(link: NatsLink, stream: str, subject: str) -> StoredMessage | None:
+    """The newest retained message of a subject, None when there is none. Raises `NatsAway`."""
+    query = msgspec.json.encode({"last_by_subj": subject})
+    headers, data = await link.ask(subjects.direct_get(stream), query)
+    if status(headers) == 404:
+        return None
+    if status(headers):
+        raise NatsAway(f"reading stream {stream}: {(headers or b'')[9:80].decode(errors='replace').strip()}")
+    return _stored(headers, data)
+
+
+def _is_end(headers: bytes | None) -> bool:
+    return status(headers) != 0
+
+
+def _stored(headers: bytes | None, data: bytes) -> StoredMessage:
+    sequence, subject = header(headers, b"Nats-Sequence"), header(headers, b"Nats-Subject")
+    assert headers is not None and sequence is not None and subject is not None
+    return StoredMessage(int(sequence), subject, headers, data)
