@@ -1,0 +1,73 @@
+"""Fixtures only; what they give lives in tests/support."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.loop_guard import Unhandled
+from tests.support.processes import Services
+from tests.support.servers import Backend, NatsServer, Postgres, PostgresServer, choose_backend
+
+
+@pytest.fixture(autouse=True)
+def _no_unhandled_exception(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test in whose event loops a task or a callback failed and nobody looked."""
+    guard = Unhandled()
+    logging.getLogger("asyncio").addHandler(guard)
+    yield
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        gc.collect()  # a task tells of its unread exception when it is collected
+    logging.getLogger("asyncio").removeHandler(guard)
+    assert not guard.reports, "the event loop reported: " + "\n".join(guard.reports)
+
+
+@pytest.fixture(scope="session")
+def backend() -> Backend:
+    """Native servers or containers, as TEST_BACKEND says."""
+    return choose_backend()
+
+
+@pytest.fixture
+def nats_server(backend: Backend, tmp_path: Path) -> Iterator[NatsServer]:
+    """A NATS server of this test's own."""
+    server = backend.nats(tmp_path / "nats")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_server(backend: Backend) -> Iterator[PostgresServer]:
+    server = backend.postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres(_postgres_server: PostgresServer) -> Iterator[Postgres]:
+    """An empty database of this test's own; the server may be stopped and started."""
+    _postgres_server.start()
+    yield Postgres(_postgres_server)
+    _postgres_server.start()
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Starts services as processes. Their logs are in the report of a failed test; a traceback in one fails it."""
+    running = Services(tmp_path / "services")
+    yield running
+    running.close()
+    sys.stdout.write(running.report())
+    assert not running.tracebacks() or running.allow_tracebacks, f"traceback in the log of {running.tracebacks()}"

@@ -1,0 +1,174 @@
+"""Real NATS and PostgreSQL for a test, natively or in containers: the same handles either way.
+
+TEST_BACKEND=native runs the servers that come as wheels (`.[local]`), =containers runs the official images by
+testcontainers, =auto (the default) takes the first of the two that is there. A backend that was asked for and is
+missing is an error that says what to do, never a skip.
+
+Every port is taken on 127.0.0.1, below the range that the kernel gives to outgoing connections: a client that keeps
+knocking at a stopped server in that range can end up connected to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncpg
+
+from tests.support.eventually import wait_until
+
+DATABASE_USER = "fairlead"
+DATABASE_PASSWORD = "a-password-of-the-tests"  # a recognisable one: tests look for it in logs
+
+
+class MissingBackend(Exception):
+    """TEST_BACKEND names servers that this machine does not have."""
+
+
+class NatsServer(Protocol):
+    """One NATS server with JetStream on a file store; `start` comes back on the same port with the same store."""
+
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """Ends it in order."""
+
+    def kill9(self) -> None:
+        """Ends it as a power cut of the process would."""
+
+    def pause(self) -> None:
+        """Makes it hang: connections stay, nothing is answered."""
+
+    def resume(self) -> None: ...
+    def close(self) -> None:
+        """Ends it for good."""
+
+
+class PostgresServer(Protocol):
+    """One PostgreSQL; `start` after `stop` comes back on the same port with the same data."""
+
+    port: int
+
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """Ends it at once, with every connection to it."""
+
+    def close(self) -> None:
+        """Ends it for good and removes its data."""
+
+
+class Postgres:
+    """A database of its own for one test, on a server that the tests of a run share."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self.start = server.start
+        self.stop = server.stop
+        self.url = self.fresh_database()
+
+    def fresh_database(self) -> str:
+        """Makes an empty database; its URL."""
+        name = f"t_{os.urandom(6).hex()}"
+        run_apart(_execute(self._url("postgres"), f'CREATE DATABASE "{name}"'))
+        return self._url(name)
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://{DATABASE_USER}:{DATABASE_PASSWORD}@127.0.0.1:{self._server.port}/{database}"
+
+
+class Backend(Protocol):
+    """Where the servers come from."""
+
+    def nats(self, folder: Path) -> NatsServer: ...
+    def postgres(self) -> PostgresServer: ...
+
+
+def choose_backend(name: str | None = None) -> Backend:
+    """The backend that TEST_BACKEND (or `name`) asks for. Raises `MissingBackend`."""
+    from tests.support import servers_containers, servers_native
+
+    name = name or os.environ.get("TEST_BACKEND") or "auto"
+    if name not in ("native", "containers", "auto"):
+        raise MissingBackend(f"TEST_BACKEND={name!r}: expected native, containers or auto")
+    lack = servers_native.missing()
+    if name == "native" or (name == "auto" and lack is None):
+        if lack is not None:
+            raise MissingBackend(f"TEST_BACKEND=native, but {lack}; install them: pip install '.[local]'")
+        return servers_native.Native()
+    lack = servers_containers.missing()
+    if lack is not None:
+        raise MissingBackend(f"TEST_BACKEND={name}, but {lack}")
+    return servers_containers.Containers()
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    for _ in range(200):
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port between 20000 and 32000")
+
+
+def wait_for_nats(port: int) -> None:
+    """Until a NATS server greets on `port`; a container's port alone accepts before there is a server behind it."""
+
+    def greets() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+    wait_until(greets, f"NATS answers on port {port}")
+
+
+def wait_for_postgres(port: int) -> None:
+    """Until PostgreSQL takes a session on `port`."""
+    url = f"postgresql://{DATABASE_USER}:{DATABASE_PASSWORD}@127.0.0.1:{port}/postgres"
+
+    def answers() -> bool:
+        try:
+            run_apart(_execute(url, "SELECT 1"))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            return False
+        return True
+
+    wait_until(answers, f"PostgreSQL answers on port {port}", within_s=40)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine in a loop of its own, also when the caller's thread already runs one."""
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:  # handed to the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]

@@ -1,0 +1,104 @@
+"""The servers as official images, run by testcontainers. Their ports are fixed: a stopped one comes back on its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, free_port, wait_for_nats, wait_for_postgres
+
+NATS_IMAGE = "nats:2-alpine"
+POSTGRES_IMAGE = "postgres:17"
+
+
+def missing() -> str | None:
+    """What keeps containers from running here, in words for a person; None when nothing does."""
+    try:
+        import docker  # type: ignore[import-untyped]  # it ships none
+    except ImportError:
+        return "the Python package testcontainers is not installed: pip install --group dev"
+    try:
+        client = docker.from_env(timeout=10)
+        client.ping()
+        client.close()
+    except Exception as error:
+        return f"no Docker engine answers ({type(error).__name__}); start one, or use TEST_BACKEND=native"
+    return None
+
+
+class Containers:
+    def nats(self, folder: Path) -> ContainerNats:
+        return ContainerNats()
+
+    def postgres(self) -> ContainerPostgres:
+        return ContainerPostgres()
+
+
+class _Container:
+    """A container that is made at its first start and kept until it is closed."""
+
+    def __init__(self, image: str, inner_port: int, command: str, variables: dict[str, str]) -> None:
+        os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image cannot be fetched everywhere
+        from testcontainers.core.container import DockerContainer
+
+        self.port = free_port()
+        self._recipe = DockerContainer(image).with_command(command).with_envs(**variables)
+        ports: dict[Any, Any] = self._recipe.ports  # with_bind_ports knows no host address; the engine's client does
+        ports[f"{inner_port}/tcp"] = ("127.0.0.1", self.port)
+        self._made: Any = None
+
+    def _start(self) -> None:
+        if self._made is None:
+            self._recipe.start()
+            self._made = self._recipe.get_wrapped_container()
+        else:
+            self._made.start()
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._recipe.stop()
+            self._made = None
+        self._recipe.get_docker_client().client.close()
+
+
+class ContainerNats(_Container):
+    def __init__(self) -> None:
+        super().__init__(NATS_IMAGE, 4222, "-js -sd /data", {})
+        self.url = f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._start()
+        wait_for_nats(self.port)
+
+    def stop(self) -> None:
+        self._made.stop(timeout=10)
+
+    def kill9(self) -> None:
+        self._made.kill()
+
+    def pause(self) -> None:
+        self._made.pause()
+
+    def resume(self) -> None:
+        self._made.unpause()
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._made.reload()
+            if self._made.status == "paused":
+                self._made.unpause()
+        super().close()
+
+
+class ContainerPostgres(_Container):
+    def __init__(self) -> None:
+        variables = {"POSTGRES_USER": DATABASE_USER, "POSTGRES_PASSWORD": DATABASE_PASSWORD}
+        super().__init__(POSTGRES_IMAGE, 5432, "postgres -c fsync=off", variables)
+
+    def start(self) -> None:
+        self._start()
+        wait_for_postgres(self.port)
+
+    def stop(self) -> None:
+        self._made.stop(timeout=10)
