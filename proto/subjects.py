@@ -25,6 +25,7 @@ _EMPTY = "%"  # a lone percent sign is the output of no other name
 
 SESSIONS_STREAM: Final = "SESSIONS"
 SESSION_EVENTS: Final = "ev.session.*"
+SESSION_EVENTS_ALL: Final = "ev.session.>"  # what the stream takes: room for further tokens
 EPHEMERAL_ALL: Final = "eph.*"
 
 
