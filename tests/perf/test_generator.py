@@ -1,0 +1,173 @@
+"""The load generator against a stock WebSocket server: what it sends, and what it calls success and failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import jwt
+import pytest
+
+from perf.generator import Generator, Plan
+from perf.pacing import Schedule
+from tests.perf.stub_edge import StubEdge
+from tests.support.eventually import eventually
+
+SECRET = "a secret of at least thirty-two bytes"
+FAST = Schedule(count=5, rate=10_000)
+
+
+@contextlib.asynccontextmanager
+async def run(stub: StubEdge, **changes: Any) -> AsyncIterator[Generator]:
+    """A generator whose connections have all been settled."""
+    plan = Plan(host="127.0.0.1", port=stub.port, path="/connection/websocket", schedule=FAST)
+    generator = Generator(replace(plan, **changes))
+    generator.begin(asyncio.get_running_loop().time())
+    await eventually(lambda: generator.tally.progress.settled == 5)
+    yield generator
+    await generator.finish()
+
+
+async def test_each_client_connects_with_its_token_and_subscribes_to_its_channel(stub: StubEdge) -> None:
+    async with run(stub, token_secret=SECRET, channel="perf:{i}") as generator:
+        assert generator.tally.progress.connected == 5
+        users = {
+            jwt.decode(command["connect"]["token"], SECRET, algorithms=["HS256"])["sub"]
+            for command in stub.commands
+            if "connect" in command
+        }
+        channels = {command["subscribe"]["channel"] for command in stub.commands if "subscribe" in command}
+        assert users == {f"perf-{i}" for i in range(5)}
+        assert channels == {f"perf:{i}" for i in range(5)}
+
+
+async def test_every_established_connection_is_in_every_distribution(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        tally = generator.tally
+        lists = (tally.connect_s, tally.connect_from_start_s, tally.tcp_s, tally.upgrade_s, tally.reply_s)
+        assert [len(samples) for samples in (*lists, tally.lateness_s)] == [5] * 6
+        for whole, late, *stages in zip(tally.connect_s, tally.lateness_s, *lists[2:], strict=True):
+            assert whole > 0 and late >= 0 and sum(stages) <= whole + 1e-9
+
+
+async def test_server_pings_are_answered_while_holding(stub: StubEdge) -> None:
+    async with run(stub):
+        await stub.say("{}")
+        await eventually(lambda: stub.pongs == 5)
+
+
+async def test_messages_are_counted_and_a_ping_among_them_is_answered(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        await stub.say('{"push":{"channel":"x","pub":{"data":1}}}\n{}')
+        await eventually(lambda: stub.pongs == 5)
+    assert generator.tally.messages == 5
+
+
+async def test_it_says_goodbye_in_the_end(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        pass
+    await eventually(lambda: stub.goodbyes == [1000] * 5)
+    assert generator.tally.unanswered_goodbyes == 0
+    assert generator.tally.progress.lost == 0
+
+
+async def test_connections_that_the_server_ends_are_lost_with_their_code(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        await stub.close(1001, "shutdown")
+        await eventually(lambda: generator.tally.progress.lost == 5)
+    assert generator.tally.losses == {"close 1001 shutdown": 5}
+    assert len(generator.tally.lost_at) == 5
+
+
+async def test_connections_that_are_cut_are_lost_without_a_code(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        for connection in list(stub.open):
+            connection.transport.abort()
+        await eventually(lambda: generator.tally.progress.lost == 5)
+    assert all("close" not in cause and "(held)" in cause for cause in generator.tally.losses)
+
+
+async def _http(stub: StubEdge) -> None:
+    stub.http_status = 503
+
+
+async def _token(stub: StubEdge) -> None:
+    stub.errors["connect"] = (109, "token expired")
+
+
+async def _channel(stub: StubEdge) -> None:
+    stub.errors["subscribe"] = (102, "unknown channel")
+
+
+async def _close(stub: StubEdge) -> None:
+    stub.close_on_connect = (3500, "invalid token")
+
+
+async def _silent(stub: StubEdge) -> None:
+    stub.silent = True
+
+
+async def _garbage(stub: StubEdge) -> None:
+    stub.answer = "<html>"
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "cause"),
+    [
+        (_http, "http 503"),
+        (_token, "error 109 token expired"),
+        (_channel, "error 102 unknown channel"),
+        (_close, "close 3500 invalid token"),
+        (_silent, "timeout (connect)"),
+    ],
+)
+async def test_failures_have_a_cause(
+    stub: StubEdge, misbehave: Callable[[StubEdge], Awaitable[None]], cause: str
+) -> None:
+    await misbehave(stub)
+    async with run(stub, channel="x", connect_timeout_s=0.2) as generator:
+        assert generator.tally.failures == {cause: 5}
+        assert generator.tally.progress.connected == 0
+    await eventually(lambda: not stub.open)
+
+
+async def test_an_answer_that_is_no_reply_is_malformed(stub: StubEdge) -> None:
+    await _garbage(stub)
+    async with run(stub) as generator:
+        [(cause, number)] = generator.tally.failures.items()
+    assert cause.startswith("malformed: ") and number == 5
+
+
+async def test_a_port_that_nobody_listens_on_is_refused(stub: StubEdge) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody else gets it, nobody answers
+        taken.bind(("127.0.0.1", 0))
+        async with run(stub, port=taken.getsockname()[1]) as generator:
+            assert generator.tally.failures == {"refused (tcp)": 5}
+
+
+async def test_a_server_that_never_answers_the_upgrade_times_out() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        async with run(StubEdge(port=deaf.getsockname()[1]), connect_timeout_s=0.2) as generator:
+            assert generator.tally.failures == {"timeout (upgrade)": 5}
+
+
+async def test_source_addresses_are_spread(stub: StubEdge) -> None:
+    async with run(stub, source_spread=3):
+        sources = {connection.remote_address[0] for connection in stub.open}
+    assert sources == {"127.77.0.1", "127.77.0.2", "127.77.0.3"}
+
+
+async def test_a_run_that_ends_early_counts_every_started_connection_once(stub: StubEdge) -> None:
+    stub.silent = True
+    plan = Plan(host="127.0.0.1", port=stub.port, path="/", schedule=FAST)
+    generator = Generator(plan)
+    generator.begin(asyncio.get_running_loop().time())
+    await eventually(lambda: generator.tally.progress.attempted == 5)
+    tally = await generator.finish()
+    assert tally.failures == {"local: the run ended first": 5}

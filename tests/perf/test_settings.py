@@ -1,0 +1,26 @@
+"""The environment wins over the local stack's secrets, those over the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perf import settings
+
+
+def test_secrets_of_the_local_stack_are_found_and_overridden(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text(
+        "# made by make up\nFAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY=from=file\nexport FAIRLEAD_HTTP_API_KEY='quoted'\n\n"
+    )
+    loaded = settings.load({"FAIRLEAD_NATS_URL": "nats://127.0.0.1:9"}, file)
+    assert (loaded.token_secret, loaded.api_key, loaded.nats_url) == ("from=file", "quoted", "nats://127.0.0.1:9")
+    assert settings.load({"FAIRLEAD_HTTP_API_KEY": "mine"}, file).api_key == "mine"
+
+
+def test_without_a_stack_there_are_defaults_and_no_secret(tmp_path: Path) -> None:
+    loaded = settings.load({}, tmp_path / "none")
+    assert (loaded.token_secret, loaded.nats_url) == ("", "nats://127.0.0.1:4222")
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "hush" not in repr(settings.PerfSettings("hush", "hush", "hush", {"X": "hush"}))

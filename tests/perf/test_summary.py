@@ -1,0 +1,41 @@
+"""A percentile is a value that was measured, and a report says what went wrong most first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perf import summary
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (90, 90), (99, 99), (100, 100), (0, 1)])
+def test_nearest_rank(percent: float, expected: int) -> None:
+    assert summary.percentile(range(1, 101), percent) == expected
+
+
+@given(st.lists(st.floats(0, 100), min_size=1))
+def test_a_distribution_ascends_and_ends_with_the_maximum(samples: list[float]) -> None:
+    values = list(summary.distribution(samples).values())
+    assert values == sorted(v for v in values if v is not None)
+    assert values[-1] == round(max(samples), 6)
+
+
+def test_no_samples_give_no_figures_instead_of_zeros() -> None:
+    assert summary.distribution([]) == {"p50": None, "p90": None, "p99": None, "max": None}
+    assert summary.milliseconds(summary.distribution([])) == "p50 -  p90 -  p99 -  max -"
+
+
+def test_the_most_frequent_cause_comes_first() -> None:
+    assert summary.causes({"refused (tcp)": 2, "http 503": 7}) == "7 x http 503, 2 x refused (tcp)"
+    assert summary.causes({}) == "none"
+
+
+def test_a_report_is_json_that_a_person_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "out.json"
+    summary.write(file, {"connected": 3, "edge_rss_bytes": None})
+    assert json.loads(file.read_text()) == {"connected": 3, "edge_rss_bytes": None}
+    assert file.read_text().count("\n") == 4
