@@ -1,8 +1,8 @@
 """Every way that a command can fail and that a subscription or a connection can end. Three tables, no other codes.
 
-SDKs act on the number alone, so the ranges carry meaning: a subscription that ends with less than 2500 stays ended, with
-2500 or more it is resubscribed at once; a connection closed with 3500-3999 or 4500-4999 is not made again, with any
-other code it is. Applications use 2100-2499, 2600-2999 and 4000-4999.
+SDKs act on the number alone, so the ranges carry meaning: a subscription that ends with less than 2500 stays ended,
+with 2500 or more it is resubscribed at once; a connection closed with 3500-3999 or 4500-4999 is not made again, with
+any other code it is. Applications use 2100-2499, 2600-2999 and 4000-4999.
 """
 
 from __future__ import annotations

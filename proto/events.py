@@ -90,8 +90,8 @@ encode_batch = json.Encoder().encode
 decode_batch = json.Decoder(EventBatch).decode
 """Raises msgspec.DecodeError (bytes that are not JSON) or msgspec.ValidationError (JSON of another shape)."""
 
-RESUMABLE_CLOSE_EXCLUDES = frozenset({1000})
-"""Close codes that are the client's own goodbye: after these a session is over, whatever the reconnect class says."""
+RESUMABLE_CLOSE_EXCLUDES = frozenset({1000, 1005})
+"""The client's own goodbye (1005: a close frame without a code, which is what browsers send): the session is over."""
 
 
 def is_resumable(code: int) -> bool:

@@ -73,6 +73,7 @@ class SubscribeRequest(Message, frozen=True):
     join_leave: bool = False
     delta: str = ""
     flag: int = 0
+    tf: Raw = NO_DATA
     type: Int32 = 0
 
 
@@ -210,6 +211,13 @@ class PublishResult(Message, frozen=True):
     pass
 
 
+class RefreshResult(Message, frozen=True):
+    client: str = ""
+    version: str = ""
+    expires: bool = False
+    ttl: Uint32 = 0
+
+
 class HistoryResult(Struct, frozen=True):
     """Every field is present even when zero."""
 
@@ -240,9 +248,10 @@ class Reply(Message, frozen=True):
     unsubscribe: UnsubscribeResult | None = None
     publish: PublishResult | None = None
     history: HistoryResult | None = None
+    refresh: RefreshResult | None = None
 
 
-Result = ConnectResult | SubscribeResult | UnsubscribeResult | PublishResult | HistoryResult
+Result = ConnectResult | SubscribeResult | UnsubscribeResult | PublishResult | HistoryResult | RefreshResult
 
 _RESULT_FIELD: dict[type[Result], str] = {
     ConnectResult: "connect",
@@ -250,6 +259,7 @@ _RESULT_FIELD: dict[type[Result], str] = {
     UnsubscribeResult: "unsubscribe",
     PublishResult: "publish",
     HistoryResult: "history",
+    RefreshResult: "refresh",
 }
 
 

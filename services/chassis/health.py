@@ -1,7 +1,7 @@
 """What a process says about itself over HTTP: is it alive, may it be sent work, what do its counters say.
 
-Liveness is "the event loop answers"; readiness is the service's own word. They differ on purpose: an edge that lost NATS
-or that drains is alive and must not be restarted, but must not be sent new clients.
+Liveness is "the event loop answers"; readiness is the service's own word. They differ on purpose: an edge that lost
+NATS or that drains is alive and must not be restarted, but must not be sent new clients.
 """
 
 from __future__ import annotations

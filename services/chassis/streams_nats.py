@@ -27,6 +27,7 @@ EPOCH_KEY = "fairlead-epoch"
 _EPOCH_LETTERS = 8
 _STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another configuration
 _API_TIMEOUT_S = 5.0
+_MULTI_LAST_SUBJECTS = 1000  # what the server takes in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +170,16 @@ def _stored(headers: bytes | None, data: bytes) -> StoredMessage:
     sequence, subject = header(headers, b"Nats-Sequence"), header(headers, b"Nats-Subject")
     assert headers is not None and sequence is not None and subject is not None
     return StoredMessage(int(sequence), subject, headers, data)
+
+
+async def read_last_of(link: NatsLink, stream: str, of: list[str]) -> list[StoredMessage]:
+    """The newest retained message of each of the subjects `of`, those left out that have none. Raises `NatsAway`."""
+    found: list[StoredMessage] = []
+    for start in range(0, len(of), _MULTI_LAST_SUBJECTS):
+        query = msgspec.json.encode({"multi_last": of[start : start + _MULTI_LAST_SUBJECTS]})
+        replies = await link.ask_many(subjects.direct_get(stream), query, _is_end)
+        end = replies.pop()[0]
+        if status(end) not in (204, 404):
+            raise NatsAway(f"reading stream {stream}: {(end or b'')[9:80].decode(errors='replace').strip()}")
+        found.extend(_stored(headers, data) for headers, data in replies)
+    return found

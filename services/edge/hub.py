@@ -1,0 +1,87 @@
+"""All connections of this edge, and what they share. It knows how many there are, and whether more may come."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from proto.events import SessionEvent
+from services.edge.client import Policy
+from services.edge.node import Node
+from services.edge.session_log import SessionLog
+from services.edge.tally import Tally
+from services.edge.wheel import Wheel
+
+if TYPE_CHECKING:
+    from services.edge.connection import Connection
+
+
+class Clock:
+    """Unix time that neither jumps nor goes back within the life of the process."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Seconds."""
+        return time.monotonic() + self._offset
+
+
+class Origins:
+    """Which pages may connect: patterns such as "https://*.example.com". Only browsers send an origin."""
+
+    def __init__(self, patterns: list[str]) -> None:
+        self._pattern = re.compile("|".join(translate(pattern.lower()) for pattern in patterns)) if patterns else None
+
+    def allow(self, origin: str | None) -> bool:
+        """Whether a handshake with this `Origin` header (None when it has none) is accepted."""
+        if origin is None:
+            return True
+        return self._pattern is not None and self._pattern.match(origin.lower()) is not None
+
+
+@dataclass(slots=True)
+class Hub:
+    """See the module."""
+
+    policy: Policy
+    node: Node
+    tally: Tally
+    wheel: Wheel
+    clock: Clock
+    session_log: SessionLog
+    origins: Origins
+    connections: set[Connection] = field(default_factory=set)
+    users: Counter[str] = field(default_factory=Counter)  # connections of each user
+    subscriptions: int = 0
+    started: bool = False
+    draining: bool = False  # unready: load balancers shall stop sending
+    closed_to_new: bool = False  # upgrades are refused
+
+    def unready(self) -> str | None:
+        """Why this edge should not be sent new clients, None when it may be."""
+        if self.draining:
+            return "draining"
+        if not self.started:
+            return "starting"
+        if not self.node.available:
+            return "NATS is away"
+        return None
+
+    def record(self, event: SessionEvent) -> None:
+        self.session_log.record(event)
+
+    def now_ms(self) -> int:
+        return int(self.clock.now() * 1000)
+
+    def user_came(self, user: str) -> None:
+        self.users[user] += 1
+
+    def user_left(self, user: str) -> None:
+        self.users[user] -= 1
+        if self.users[user] <= 0:
+            del self.users[user]

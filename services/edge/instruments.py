@@ -1,0 +1,90 @@
+"""The edge's own metrics: what is counted on the hot paths, read when Prometheus asks. No label is unbounded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from proto import codes
+from services.edge.drain import Drain
+from services.edge.hub import Hub
+from services.edge.session_log_nats import NatsSessionLog
+from services.edge.wire import ABNORMAL, NO_STATUS
+
+_COUNTERS = {
+    "accepted": "Connections upgraded to a WebSocket",
+    "messages_in": "Commands received from clients",
+    "messages_out": "Replies and pushes written to clients",
+    "bytes_out": "Bytes of frames written to clients",
+    "publishes": "Publications acknowledged by the broker",
+    "gaps": "Gaps in live messages that were found, and closed from the log",
+    "holes": "Gaps that could not be closed, because the log had evicted what was missing",
+    "recovered": "Subscriptions that got everything they had missed",
+    "unrecovered": "Subscriptions that were told that they missed something",
+    "recovered_publications": "Publications handed out by recoveries",
+    "lagged": "Times that a client did not take what was written to it",
+    "caught_up": "Times that such a client was brought up again",
+    "dropped": "Publications without history that were not given to a client that lagged",
+}
+
+_KNOWN_CLOSES = frozenset(
+    [code.code for code in vars(codes).values() if isinstance(code, codes.CloseCode)] + [NO_STATUS, ABNORMAL, 1011]
+)
+
+
+class EdgeCollector(Collector):
+    """Makes Prometheus metrics of the hub's state and tally."""
+
+    def __init__(self, hub: Hub, drain: Drain, session_log: NatsSessionLog, loop_lag_s: Callable[[], float]) -> None:
+        self._hub = hub
+        self._drain = drain
+        self._session_log = session_log
+        self._loop_lag_s = loop_lag_s
+
+    def collect(self) -> Iterator[Metric]:
+        hub, tally = self._hub, self._hub.tally
+        for name, meaning in _COUNTERS.items():
+            yield CounterMetricFamily(f"fairlead_edge_{name}", meaning, value=getattr(tally, name))
+        gauges = {
+            "connections": ("Open connections", len(hub.connections)),
+            "users": ("Users with a connection here", len(hub.users)),
+            "channels": ("Channels open here", len(hub.node.channels)),
+            "subscriptions": ("Subscriptions of all connections", hub.subscriptions),
+            "ready": ("1 when the edge may be sent clients", int(hub.unready() is None)),
+            "draining": ("1 while the edge says goodbye to its clients", int(hub.draining)),
+            "drain_left": ("Connections that a drain still has to close", self._drain.left or 0),
+            "loop_lag_seconds": ("How late the event loop's last timer was", self._loop_lag_s()),
+            "session_events_waiting": ("Session events not yet stored", self._session_log.waiting),
+        }
+        for name, (meaning, value) in gauges.items():
+            yield GaugeMetricFamily(f"fairlead_edge_{name}", meaning, value=value)
+        stored = "Session events acknowledged by JetStream"
+        yield CounterMetricFamily("fairlead_edge_session_events", stored, value=self._session_log.stored)
+        dropped = "Session events dropped because NATS was away for too long"
+        yield CounterMetricFamily("fairlead_edge_session_events_dropped", dropped, value=self._session_log.dropped)
+        closes = CounterMetricFamily(
+            "fairlead_edge_closes", "Connections ended, by WebSocket close code", labels=["code"]
+        )
+        by_label: Counter[str] = Counter()
+        for code, count in tally.closes.items():  # a peer may send any code of 3000-4999
+            by_label[str(code) if code in _KNOWN_CLOSES else "other"] += count
+        for label, count in by_label.items():
+            closes.add_metric([label], count)
+        yield closes
+        errors = CounterMetricFamily("fairlead_edge_errors", "Error replies, by code", labels=["code"])
+        for code, count in tally.errors.items():
+            errors.add_metric([str(code)], count)
+        yield errors
+
+
+def make_registry(collector: Collector) -> CollectorRegistry:
+    """A registry with the edge's metrics and the process's own (memory, CPU, descriptors, garbage collection)."""
+    registry = CollectorRegistry()
+    for each in (ProcessCollector, PlatformCollector, GCCollector):
+        each(registry=registry)
+    registry.register(collector)
+    return registry

@@ -1,0 +1,115 @@
+"""A client that does not take what is written to it, and how it is brought up again.
+
+It is not queued for: fan-out skips it, and only its place in the log of each of its channels is kept. When its socket
+drains it is given what it missed, from the ring or the log, as fast as it takes it, until it is where everybody is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from proto import codes
+from proto.codec import encode_publication_push
+from proto.messages import StreamPosition
+from services.edge.broker import BrokerAway, BrokerRefused
+from services.edge.channel import Channel
+from services.edge.hub import Hub
+from services.edge.recovery import Missed
+from services.edge.wire import TEXT, frame
+
+if TYPE_CHECKING:
+    from services.edge.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_RETRY_S: Final = 0.2
+
+
+class Laggard:
+    """See the module. Made at the moment at which the socket's buffer is full."""
+
+    def __init__(self, connection: Connection, hub: Hub) -> None:
+        self._connection = connection
+        self._hub = hub
+        self._positions: dict[str, StreamPosition] = {}
+        for name in connection.client.channels:
+            position = hub.node.position(name)
+            if position is not None:
+                self._positions[name] = position
+        self._task: asyncio.Task[None] | None = None
+        self._flowing = asyncio.Event()
+        self.give_up_at = hub.clock.now() + hub.policy.section.slow_close_delay
+
+    def paused(self) -> None:
+        """The socket's buffer is full again."""
+        self._flowing.clear()
+        self.give_up_at = self._hub.clock.now() + self._hub.policy.section.slow_close_delay
+
+    def resumed(self) -> None:
+        """The socket's buffer has room."""
+        self._flowing.set()
+        self.give_up_at = float("inf")
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._catch_up())
+
+    def stop(self) -> None:
+        """The connection is gone."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _catch_up(self) -> None:
+        while True:
+            for name in tuple(self._positions):
+                await self._catch_up_with(name)
+            # While one channel was caught up another may have gone on: done only when none has, with no await between.
+            if self._flowing.is_set() and all(self._is_level(name) for name in self._positions):
+                self._connection.caught_up()
+                return
+            await self._flowing.wait()
+
+    def _is_level(self, name: str) -> bool:
+        position = self._hub.node.position(name)
+        return position is None or position == self._positions[name]
+
+    async def _catch_up_with(self, name: str) -> None:
+        while name in self._positions:
+            await self._flowing.wait()
+            if name not in self._connection.client.channels:
+                del self._positions[name]
+                return
+            try:
+                found = await self._hub.node.missed(name, self._positions[name])
+            except (BrokerAway, BrokerRefused):
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if found is None:
+                del self._positions[name]
+                return
+            channel, missed = found
+            if self._give(channel, missed):
+                return
+
+    def _give(self, channel: Channel, missed: Missed) -> bool:
+        """Writes what was missed until the socket is full again. True when the client is level with the channel."""
+        assert channel.log is not None
+        if missed is None:
+            self._give_up_on(channel)
+            return True
+        for publication in missed:
+            self._connection.write_framed(frame(TEXT, encode_publication_push(channel.name, publication)))
+            self._positions[channel.name] = StreamPosition(publication.offset, channel.log.epoch)
+            if not self._flowing.is_set():
+                return False
+        self._positions[channel.name] = StreamPosition(channel.log.last, channel.log.epoch)
+        return True
+
+    def _give_up_on(self, channel: Channel) -> None:
+        """What it missed was evicted. Who relies on positions subscribes anew and is told; others go on from here."""
+        assert channel.log is not None
+        if channel.subscribers.get(self._connection):
+            del self._positions[channel.name]
+            self._connection.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        else:
+            self._positions[channel.name] = StreamPosition(channel.log.last, channel.log.epoch)

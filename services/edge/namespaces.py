@@ -1,0 +1,100 @@
+"""Channel names and what may be done with them: namespace lookup, name rules, permissions. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from proto import codes
+from proto.codes import ErrorCode
+from services.edge.settings import ChannelOptions, ChannelSection
+
+NAMESPACE_BOUNDARY: Final = ":"
+PRIVATE_PREFIX: Final = "$"
+WITHOUT_NAMESPACE: Final = "_"
+"""The history class of channels without a namespace. Namespace names have two characters or more, so it is free."""
+
+_PRINTABLE_ASCII = re.compile(r"[ -~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for one channel: the options of its namespace, and the history class that its log belongs to."""
+
+    options: ChannelOptions
+    history_class: str
+    name_pattern: re.Pattern[str]
+
+    @property
+    def has_history(self) -> bool:
+        return self.options.has_history
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who wants to do something with a channel: `anonymous` has no user id, `insecure` may do everything."""
+
+    anonymous: bool
+    insecure: bool
+
+
+class Namespaces:
+    """All namespaces of the configuration."""
+
+    def __init__(self, section: ChannelSection) -> None:
+        self._default = _rules(section.without_namespace, WITHOUT_NAMESPACE)
+        self._by_name = {namespace.name: _rules(namespace, namespace.name) for namespace in section.namespaces}
+
+    def rules(self, channel: str) -> Rules | ErrorCode:
+        """The rules of a channel, or error 102 when its namespace is not configured."""
+        name, boundary, _ = channel.removeprefix(PRIVATE_PREFIX).partition(NAMESPACE_BOUNDARY)
+        if not boundary:
+            return self._default
+        return self._by_name.get(name, codes.UNKNOWN_CHANNEL)
+
+    def history_classes(self) -> dict[str, ChannelOptions]:
+        """The options of each namespace that keeps history, by history class."""
+        everything = [self._default, *self._by_name.values()]
+        return {rules.history_class: rules.options for rules in everything if rules.has_history}
+
+
+def _rules(options: ChannelOptions, history_class: str) -> Rules:
+    pattern = re.compile(options.channel_regex) if options.channel_regex else _PRINTABLE_ASCII
+    return Rules(options, history_class, pattern)
+
+
+def is_valid_name(channel: str, rules: Rules) -> bool:
+    """Whether the part of the name that the namespace leaves free keeps the namespace's rule for names."""
+    rest = channel.partition(NAMESPACE_BOUNDARY)[2] if NAMESPACE_BOUNDARY in channel else channel
+    return rules.name_pattern.fullmatch(rest) is not None
+
+
+def may_subscribe(channel: str, rules: Rules, asker: Asker) -> bool:
+    """Private channels ("$...") need a subscription token, which this version does not know yet: nobody may."""
+    if asker.insecure:
+        return True
+    if channel.startswith(PRIVATE_PREFIX):
+        return False
+    options = rules.options
+    return options.allow_subscribe_for_anonymous or (options.allow_subscribe_for_client and not asker.anonymous)
+
+
+def may_publish(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+    options = rules.options
+    return (
+        asker.insecure
+        or options.allow_publish_for_anonymous
+        or (options.allow_publish_for_client and not asker.anonymous)
+        or (options.allow_publish_for_subscriber and subscribed)
+    )
+
+
+def may_read_history(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+    options = rules.options
+    return (
+        asker.insecure
+        or options.allow_history_for_anonymous
+        or (options.allow_history_for_client and not asker.anonymous)
+        or (options.allow_history_for_subscriber and subscribed)
+    )

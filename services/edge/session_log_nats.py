@@ -1,0 +1,118 @@
+"""Session facts to the `SESSIONS` stream, in batches, strictly in order.
+
+One batch is on its way at a time: what is recorded meanwhile makes the next one. So order holds over retries, a batch
+that is sent twice is stored once (its number is its message id), and under load one message carries hundreds of facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from proto import subjects
+from proto.events import EventBatch, SessionEvent, encode_batch
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header_block
+from services.chassis.session_log_nats import session_log
+from services.chassis.streams_nats import ensure_stream
+
+log = logging.getLogger(__name__)
+
+MAX_BATCH: Final = 500
+"""Facts in one stream message: about 100 KB, a tenth of what NATS takes."""
+
+MAX_WAITING: Final = 250_000
+"""Facts held while NATS is away, about 100 MB. Older ones are dropped beyond it, and counted."""
+
+_GATHER_S: Final = 0.02
+_RETRY_S: Final = 0.2
+_ACK_TIMEOUT_S: Final = 2.0
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    error: dict[str, object] | None = None
+
+
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+
+
+class NatsSessionLog:
+    """See `session_log.SessionLog`."""
+
+    def __init__(self, link: NatsLink, edge: str, instance: str) -> None:
+        self._link = link
+        self._edge = edge
+        self._instance = instance
+        self._subject = subjects.session_events(instance)
+        self._waiting: deque[SessionEvent] = deque()
+        self._number = 0
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._hurry = False
+        self.dropped = 0
+        self.stored = 0
+
+    @property
+    def waiting(self) -> int:
+        """Facts that are recorded but not yet stored."""
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        """Makes the stream if nobody has. Raises `NatsAway`, `NatsRefused`."""
+        await ensure_stream(self._link, session_log(), update=False)
+
+    def record(self, event: SessionEvent) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.popleft()
+            self.dropped += 1
+            if self.dropped % 10_000 == 1:
+                log.error("%d session facts dropped: NATS has been away for too long", self.dropped)
+        self._waiting.append(event)
+        self._idle.clear()
+        self._work.set()
+
+    async def flush(self, timeout_s: float) -> bool:
+        self._hurry = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Stores what is recorded, until cancelled."""
+        while True:
+            await self._work.wait()
+            if not self._hurry:
+                await asyncio.sleep(_GATHER_S)  # a burst of connects makes a few large batches
+            self._work.clear()
+            while self._waiting:
+                await self._store_next()
+            self._idle.set()
+
+    async def _store_next(self) -> None:
+        self._number += 1
+        events = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+        batch = EventBatch(edge=self._edge, instance=self._instance, number=self._number, events=events)
+        headers = header_block(Nats_Msg_Id=batch.message_id)
+        data = encode_batch(batch)
+        while True:
+            try:
+                _, answer = await self._link.ask(self._subject, data, headers, _ACK_TIMEOUT_S)
+                ack = _decode_ack(answer)
+                if ack.error is None:
+                    self.stored += len(events)
+                    return
+                log.error("JetStream refused a batch of session facts, trying again: %s", ack.error.get("description"))
+            except NatsAway:
+                pass
+            except NatsRefused as error:
+                log.error("%d session facts cannot be stored and are dropped: %s", len(events), error)
+                self.dropped += len(events)
+                return
+            await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,27 @@
+"""What an edge counts on its hot paths: plain integers, read when somebody asks (see `instruments`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since the start of the process. They only grow."""
+
+    accepted: int = 0  # connections upgraded
+    messages_in: int = 0  # commands received
+    messages_out: int = 0  # pushes and replies written
+    bytes_out: int = 0  # bytes of frames written
+    publishes: int = 0  # publications acknowledged
+    gaps: int = 0  # live messages missed, then read from the log
+    holes: int = 0  # publications evicted before this edge could read them
+    recovered: int = 0
+    unrecovered: int = 0
+    recovered_publications: int = 0
+    lagged: int = 0  # clients that could not take a push
+    caught_up: int = 0  # of those, the ones brought up from ring or log
+    dropped: int = 0  # publications without history not given to a client that lagged
+    closes: Counter[int] = field(default_factory=Counter)  # by close code
+    errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
