@@ -1,0 +1,152 @@
+"""`python -m deploy.local up|down|status|logs|token`; `make` has a target for each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from deploy.local import configuration, logs, processes, secrets_file, tokens
+from deploy.local.settings import HOST, Folders, LocalStackError, Plan, plan_from, wants_detached
+from deploy.local.stack import Stack
+
+_LOG_LINES = 10
+
+
+def main(argv: list[str], environ: Mapping[str, str]) -> int:
+    arguments = _parser().parse_args(argv)
+    folders = Folders()
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in environ
+    try:
+        match arguments.command:
+            case "up":
+                return _up(folders, environ, coloured)
+            case "down":
+                return _down(folders)
+            case "status":
+                return _status(folders)
+            case "logs":
+                return _logs(folders, coloured)
+            case _:
+                return _token(folders, arguments.user, arguments.ttl)
+    except LocalStackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `make logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The local stack, on 127.0.0.1.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start everything; on a terminal stay and show the log (DETACH=1: return)")
+    commands.add_parser("down", help="drain and stop everything")
+    commands.add_parser("status", help="what runs; exit code 3 when nothing does")
+    commands.add_parser("logs", help="follow the log of all processes")
+    token = commands.add_parser("token", help="print a connection token for the local stack")
+    token.add_argument("user")
+    token.add_argument("--ttl", type=tokens.parse_ttl, default=3600.0, help='such as "15m"; default 1h')
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
+    plan = plan_from(environ)
+    stack = Stack(folders, _say)
+    running = stack.running()
+    if running is not None:
+        _say("Fairlead is already running here." + ("" if running == plan else " For other settings: make down first."))
+        _say(_welcome(running))
+        return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the stack as Ctrl-C does
+        signal.signal(number, _interrupt)
+    _say(f"starting Fairlead with {plan.edges} edge{'s' if plan.edges > 1 else ''}")
+    since = stack.up(plan, environ)
+    _say(_welcome(plan))
+    if wants_detached(environ) or not sys.stdout.isatty():
+        return 0
+    _say("Ctrl-C drains and stops everything. The log of all processes:\n")
+    try:
+        logs.follow(folders, since, sys.stdout, coloured, stack.alive())
+    except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # once is enough: a drain has an end
+        _say("\ndraining and stopping")
+        stack.down()
+        _say("stopped")
+        return 0
+    _say("the stack was stopped elsewhere")
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _welcome(plan: Plan) -> str:
+    base = f"{HOST}:{plan.ports.traefik}"
+    edges = ", ".join(str(port) for port in plan.edge_ports)
+    return f"""
+  clients     ws://{base}/connection/websocket
+  server API  http://{base}/api/publish and /api/info
+  sessions    http://{base}/sessions   and /users/<user>/sessions
+  metrics     http://{HOST}:{plan.ports.metrics}/metrics
+  edges       {HOST}, ports {edges}   each with /readyz and /metrics
+
+  A token for a client     make token USER=alice
+  The API key (X-API-Key)  FAIRLEAD_HTTP_API_KEY in .fairlead/secrets.env
+  The log, the end         make logs, make down
+"""
+
+
+def _down(folders: Folders) -> int:
+    _say("draining and stopping" if processes.members(folders) else "nothing is running")
+    if Stack(folders, _say).down():
+        _say("stopped; the data stays in .fairlead/")
+    return 0
+
+
+def _status(folders: Folders) -> int:
+    plan = Stack(folders, _say).running()
+    if plan is None:
+        left = sorted({member.name for member in processes.members(folders)})
+        _say(f"not in order: supervisord is gone, left are {', '.join(left)}; make down" if left else "not running")
+        return 3
+    for state in processes.states(configuration.socket_path(folders)) or []:
+        _say(f"  {state.name:<10} {state.state.lower():<9} pid {state.pid} {state.trouble}".rstrip())
+    _say(_welcome(plan))
+    return 0
+
+
+def _logs(folders: Folders, coloured: bool) -> int:
+    since = logs.sizes(folders)
+    logs.show_last(folders, sys.stdout, _LOG_LINES, coloured)
+    stack = Stack(folders, _say)
+    try:
+        logs.follow(folders, since, sys.stdout, coloured, stack.alive())
+    except KeyboardInterrupt:
+        return 0
+    _say("nothing is running (make up starts it)")
+    return 0
+
+
+def _token(folders: Folders, user: str, ttl_s: float) -> int:
+    key = secrets_file.read(folders.secrets).get(secrets_file.TOKEN_KEY)
+    if not key:
+        raise LocalStackError(f"there is no secret yet in {folders.secrets.relative_to(Path(folders.root))}: make up")
+    print(tokens.mint(user, key, ttl_s))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,158 @@
+"""Writes what the processes of the stack read: supervisord's, NATS's and Traefik's files, and their environment."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from string import Template
+
+from deploy.local import postgres, secrets_file
+from deploy.local.settings import HOST, Folders, Plan
+
+MARK = "LOCAL_STACK"
+"""Variable that every process of a stack carries; its value is the state folder, so that checkouts are told apart."""
+
+EDGE_STOP_S = 15
+"""An edge drains in under 10 s always; what takes longer than this hangs and is killed."""
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes, and supervisord appends to it while it starts
+_OPEN_FILES = 65536
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process under supervisord. The highest priority starts last and stops first."""
+
+    name: str
+    command: list[str]
+    priority: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stopsignal: str = "TERM"
+    stopwait_s: int = 10
+
+
+def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> list[Program]:
+    """What runs, in the order in which it starts."""
+    ports, scripts = plan.ports, Path(sys.executable).parent
+    python = [sys.executable, "-m"]
+    return [
+        Program(
+            "postgres", postgres.command(privilege, folders.postgres, ports.postgres), 10, stopsignal="INT"
+        ),  # fast shutdown: disconnects clients instead of waiting for them
+        Program("nats", [str(scripts / "nats-server"), "-c", str(folders.run / "nats.conf")], 20),
+        Program("sessions", [*python, "services.sessions"], 30),
+        Program("metrics", [*python, "services.metrics"], 40),
+        Program("traefik", [str(scripts / "traefik"), f"--configFile={folders.run / 'traefik.yaml'}"], 50),
+        *(
+            Program(
+                f"edge-{number}",
+                [*python, "services.edge"],
+                60,
+                {"FAIRLEAD_EDGE_NAME": f"edge-{number}", "FAIRLEAD_EDGE_PORT": str(port)},
+                stopwait_s=EDGE_STOP_S,
+            )
+            for number, port in enumerate(plan.edge_ports, 1)
+        ),
+    ]
+
+
+def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, str]:
+    """The environment of every process: the caller's, with what this stack decides on top.
+
+    A FAIRLEAD_* variable of the caller reaches the services (so that a key can be tried out), except where the stack
+    needs its own: a shell that points at another NATS or PostgreSQL must not make this stack write there.
+    """
+    password = secrets[secrets_file.POSTGRES_PASSWORD]
+    database = f"{HOST}:{plan.ports.postgres}/{postgres.DATABASE}"
+    ours = {
+        MARK: str(folders.state),
+        "FAIRLEAD_CONFIG": str(folders.root / "deploy" / "local" / "fairlead.toml"),
+        "FAIRLEAD_NATS_URL": f"nats://{HOST}:{plan.ports.nats}",
+        "FAIRLEAD_POSTGRES_URL": f"postgresql://{postgres.USER}:{password}@{database}",
+        "FAIRLEAD_EDGE_HOST": HOST,
+        "FAIRLEAD_SESSIONS_HOST": HOST,
+        "FAIRLEAD_SESSIONS_PORT": str(plan.ports.sessions),
+        "FAIRLEAD_METRICS_HOST": HOST,
+        "FAIRLEAD_METRICS_PORT": str(plan.ports.metrics),
+        secrets_file.TOKEN_KEY: secrets[secrets_file.TOKEN_KEY],
+        secrets_file.API_KEY: secrets[secrets_file.API_KEY],
+    }
+    foreign = ("SUPERVISOR_", "PG", "TRAEFIK_", "FAIRLEAD_NATS_", "MAKE", "MFLAGS")
+    return {name: value for name, value in caller.items() if not name.startswith(foreign)} | ours
+
+
+def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:
+    """Writes all files into `.fairlead/run`; supervisord's is the one returned."""
+    edge_servers = "\n".join(f'          - url: "http://{HOST}:{port}"' for port in plan.edge_ports)
+    values = {
+        "nats_port": str(plan.ports.nats),
+        "nats_folder": str(folders.nats),
+        "traefik_port": str(plan.ports.traefik),
+        "traefik_admin_port": str(plan.ports.traefik_admin),
+        "sessions_port": str(plan.ports.sessions),
+        "routes_file": str(folders.run / "routes.yaml"),
+        "edge_servers": edge_servers,
+    }
+    for name in ("nats.conf", "traefik.yaml", "routes.yaml"):
+        (folders.run / name).write_text(_fill(name, values))
+    path = folders.run / "supervisord.conf"
+    path.write_text(_supervisord(programs(plan, folders, privilege), folders))
+    return path
+
+
+def _supervisord(wanted: list[Program], folders: Folders) -> str:
+    head = {
+        "root": folders.root,
+        "logs": folders.logs,
+        "run": folders.run,
+        "socket": socket_path(folders),
+        "user": os.geteuid(),
+        "open_files": open_files(),
+    }
+    parts = [_fill("supervisord.conf", {name: _escape(str(value)) for name, value in head.items()})]
+    for program in wanted:
+        values = {
+            "name": program.name,
+            "command": shlex.join(program.command),
+            "environment": ",".join(f'{name}="{value}"' for name, value in program.environment.items()),
+            "priority": str(program.priority),
+            "stopsignal": program.stopsignal,
+            "stopwaitsecs": str(program.stopwait_s),
+            "logs": str(folders.logs),
+        }
+        parts.append(_fill("program.conf", {name: _escape(value) for name, value in values.items()}))
+    # One group, because only the members of a group are stopped together: the edges drain side by side.
+    edges = ",".join(program.name for program in wanted if program.name.startswith("edge-"))
+    parts.append(f"\n[group:edges]\nprograms = {edges}\npriority = 60\n")
+    return "".join(parts)
+
+
+def socket_path(folders: Folders) -> Path:
+    """supervisord's control socket; elsewhere when the checkout's path is too long for a socket's."""
+    path = folders.run / "supervisor.sock"
+    if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+        return path
+    name = sha256(os.fsencode(folders.state)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"fairlead-{os.geteuid()}-{name}.sock"
+
+
+def open_files() -> int:
+    """File descriptors that each process may have: the hard limit, up to what one process can use here."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+
+
+def _fill(name: str, values: Mapping[str, str]) -> str:
+    return Template((_TEMPLATES / name).read_text()).substitute(values)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")  # supervisord expands %(name)s in every value

@@ -1,0 +1,123 @@
+"""What can be changed about the local stack, and where its files lie. The only reader of the environment here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+MAX_EDGES = 16
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class LocalStackError(Exception):
+    """The stack cannot be started or stopped as asked. The text says what to do."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports on 127.0.0.1. `edge` is that of the first edge; the others follow it."""
+
+    traefik: int = 8000
+    edge: int = 8101
+    sessions: int = 8201
+    metrics: int = 8301
+    nats: int = 4222
+    postgres: int = 5433
+    traefik_admin: int = 8001
+
+
+PORT_VARIABLES = {
+    "traefik": "PORT",
+    "edge": "EDGE_PORT",
+    "sessions": "SESSIONS_PORT",
+    "metrics": "METRICS_PORT",
+    "nats": "NATS_PORT",
+    "postgres": "POSTGRES_PORT",
+    "traefik_admin": "TRAEFIK_PORT",
+}
+"""Field of `Ports` -> the variable that changes it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stack as it shall run, or as it runs."""
+
+    ports: Ports = Ports()
+    edges: int = 2
+
+    @property
+    def edge_ports(self) -> list[int]:
+        return list(range(self.ports.edge, self.ports.edge + self.edges))
+
+    def listeners(self) -> list[tuple[int, str, str]]:
+        """(port, process, variable that changes the port) of everything that will listen."""
+        found = []
+        for field, port in asdict(self.ports).items():
+            if field == "edge":
+                found += [(p, f"edge-{n}", "EDGE_PORT") for n, p in enumerate(self.edge_ports, 1)]
+            else:
+                found.append((port, field.replace("_", " "), PORT_VARIABLES[field]))
+        return found
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the stack of one checkout keeps its files."""
+
+    root: Path = ROOT
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".fairlead"
+
+    @property
+    def run(self) -> Path:
+        return self.state / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def nats(self) -> Path:
+        return self.state / "nats"
+
+    @property
+    def postgres(self) -> Path:
+        return self.state / "postgres"
+
+    @property
+    def secrets(self) -> Path:
+        return self.state / "secrets.env"
+
+
+def plan_from(environ: Mapping[str, str]) -> Plan:
+    """The stack that the variables ask for. Raises `LocalStackError` naming the variable that is out of bounds."""
+    defaults = asdict(Ports())
+    ports = {field: _number(environ, variable, defaults[field], 1, 65535) for field, variable in PORT_VARIABLES.items()}
+    edges = _number(environ, "EDGES", 2, 1, MAX_EDGES)
+    plan = Plan(Ports(**ports), edges)
+    taken: dict[int, str] = {}
+    for port, process, variable in plan.listeners():
+        if port > 65535:
+            raise LocalStackError(f"{process} would listen on port {port}; lower {variable} or EDGES")
+        if port in taken:
+            raise LocalStackError(f"{process} and {taken[port]} would both listen on port {port}; change {variable}")
+        taken[port] = process
+    return plan
+
+
+def wants_detached(environ: Mapping[str, str]) -> bool:
+    """Whether DETACH asks `up` to return as soon as the stack is ready, also on a terminal."""
+    return environ.get("DETACH", "") not in ("", "0", "no", "false")
+
+
+def _number(environ: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:
+    text = environ.get(variable, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise LocalStackError(f"{variable}={text}: expected a number from {low} to {high}")
+    return int(text)

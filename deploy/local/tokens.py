@@ -1,0 +1,23 @@
+"""Connection tokens for the local stack, as an application's backend would make them."""
+
+from __future__ import annotations
+
+import time
+
+import jwt
+
+from services.chassis.settings import Duration
+
+
+def mint(user: str, key: str, ttl_s: float) -> str:
+    """A JWT (HS256) that lets `user` connect for `ttl_s` seconds."""
+    now = int(time.time())
+    return jwt.encode({"sub": user, "iat": now, "exp": now + int(ttl_s)}, key, algorithm="HS256")
+
+
+def parse_ttl(text: str) -> float:
+    """Seconds from "90", "15m", "1h". Raises ValueError for anything else, and below one second."""
+    ttl = Duration.parse(text)
+    if ttl < 1:
+        raise ValueError("expected at least one second")
+    return ttl
