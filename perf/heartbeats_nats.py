@@ -17,6 +17,7 @@ from perf.refusal import Refusal
 from proto import subjects
 from proto.telemetry import HEARTBEAT_INTERVAL_S, LOST_AFTER_S, decode_heartbeat
 
+CONNECT_WITHIN_S = 3.0
 _POLL_S = 0.02
 
 
@@ -26,7 +27,8 @@ async def listening(url: str) -> AsyncIterator[EdgeWatch]:
     watch = EdgeWatch()
     logging.getLogger("nats").setLevel(logging.CRITICAL)  # the refusal below says it all, without a traceback
     try:
-        client = await nats.connect(url, connect_timeout=2, allow_reconnect=False, name="perf")
+        async with asyncio.timeout(CONNECT_WITHIN_S):  # nats-py tries for minutes, whatever it is told
+            client = await nats.connect(url, connect_timeout=1, allow_reconnect=False, name="perf")
     except Exception as error:  # nats-py raises its own, OSError and TimeoutError alike
         raise Refusal(
             f"NATS cannot be reached for the edges' heartbeats ({type(error).__name__}): start the stack (make up), "

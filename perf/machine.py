@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shlex
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -57,7 +58,7 @@ def command(arguments: Sequence[str]) -> str:
             argument = Path(argument).name
         shown.append(argument)
         previous = argument
-    return " ".join(shown)
+    return shlex.join(shown)
 
 
 def nofile() -> int:

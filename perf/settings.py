@@ -1,7 +1,7 @@
 """Where the running stack is and what opens it: the environment, then the local stack's secrets, then the defaults.
 
-`make up` keeps its generated secrets in `.fairlead/secrets.env`, one NAME=value a line; a variable of the environment
-wins over it.
+`make up` keeps its generated secrets in `.fairlead/secrets.env`, one NAME=value a line, and says in
+`.fairlead/run/stack.json` which ports it runs on; a variable of the environment wins over either.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SECRETS_FILE = Path(".fairlead/secrets.env")
+import msgspec
+
+STATE_FOLDER = Path(".fairlead")
+
+_DEFAULT_PORTS = {"traefik": 8000, "nats": 4222, "sessions": 8201}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +24,37 @@ class PerfSettings:
     token_secret: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
     nats_url: str = field(default="nats://127.0.0.1:4222", repr=False)  # a password may stand in it
+    websocket_url: str = "ws://127.0.0.1:8000/connection/websocket"  # the stack's one address for clients: Traefik
+    sessions_url: str = "http://127.0.0.1:8201"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def load(environ: Mapping[str, str], secrets_file: Path = SECRETS_FILE) -> PerfSettings:
-    merged = {**_read(secrets_file), **environ}
+def load(environ: Mapping[str, str], state_folder: Path = STATE_FOLDER) -> PerfSettings:
+    ports = _ports(state_folder / "run" / "stack.json")
+    nats_url = f"nats://127.0.0.1:{ports['nats']}"
+    merged = {"FAIRLEAD_NATS_URL": nats_url, **_secrets(state_folder / "secrets.env"), **environ}
     return PerfSettings(
         token_secret=merged.get("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", ""),
         api_key=merged.get("FAIRLEAD_HTTP_API_KEY", ""),
-        nats_url=merged.get("FAIRLEAD_NATS_URL") or "nats://127.0.0.1:4222",
+        nats_url=merged["FAIRLEAD_NATS_URL"],
+        websocket_url=f"ws://127.0.0.1:{ports['traefik']}/connection/websocket",
+        sessions_url=f"http://127.0.0.1:{ports['sessions']}",
         environ=merged,
     )
 
 
-def _read(path: Path) -> dict[str, str]:
+def _ports(path: Path) -> dict[str, int]:
+    try:
+        return {**_DEFAULT_PORTS, **msgspec.json.decode(path.read_bytes(), type=_Record).ports}
+    except (OSError, msgspec.DecodeError):
+        return _DEFAULT_PORTS
+
+
+class _Record(msgspec.Struct):
+    ports: dict[str, int]
+
+
+def _secrets(path: Path) -> dict[str, str]:
     try:
         text = path.read_text()
     except OSError:

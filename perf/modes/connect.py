@@ -22,15 +22,14 @@ from perf.tally import Tally
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    url = f"ws://127.0.0.1:8000{client_options.PATH}"
-    parser.add_argument("--url", default=url, help="on 127.0.0.0/8 or ::1 (default %(default)s)")
+    parser.add_argument("--url", help="on 127.0.0.0/8 or ::1 (default: the running stack's Traefik)")
     client_options.add(parser, connections=1000, rate=500)
     parser.add_argument("--hold", type=float, default=5.0, help="seconds to hold them, answering pings (%(default)s)")
     parser.add_argument("--nats-url", help='for the edges\' heartbeats; "" leaves their figures out')
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    plan = client_options.plan(arguments, settings, target.parse(arguments.url))
+    plan = client_options.plan(arguments, settings, target.parse(arguments.url or settings.websocket_url))
     nats_url = settings.nats_url if arguments.nats_url is None else arguments.nats_url
     report: dict[str, object] = {
         "command": machine.command(arguments.command_line),

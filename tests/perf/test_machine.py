@@ -9,8 +9,8 @@ from perf import machine
 
 def test_the_command_holds_no_secret_and_no_path() -> None:
     arguments = ["connect", "--token-secret", "hush", "--nats-url=nats://u:hush@127.0.0.1", "--json", "/home/me/o.json"]
-    shown = machine.command([*arguments, "--hold", "3"])
-    assert shown == "python -m perf connect --token-secret ... --nats-url=... --json o.json --hold 3"
+    shown = machine.command([*arguments, "--channel", "perf:{i}"])
+    assert shown == "python -m perf connect --token-secret ... --nats-url=... --json o.json --channel 'perf:{i}'"
 
 
 def test_machine_and_versions_are_json_and_complete() -> None:

@@ -1,0 +1,170 @@
+"""How an edge says goodbye: N clients are held on one edge, it gets SIGTERM, and every promise of a drain is checked.
+
+The edge is perf's own, started beside the running stack (make up) on the same NATS, so that nobody else's clients are
+stopped and its exit code is known. Reports the close codes that the clients saw, when they saw them, the exit code, the
+seconds from the signal to the exit, and how many of the sessions have their end in PostgreSQL (asked of the sessions
+service). Exit code 1 when a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from perf import client_options, failures, machine, own_edge, session_reads, summary
+from perf.fleet import Fleet, WorkerDied
+from perf.own_edge import OwnEdge
+from perf.progress_bar import Bar, bar
+from perf.refusal import Refusal
+from perf.session_reads import SessionReads
+from perf.settings import PerfSettings
+from perf.tally import Tally
+from perf.target import Target
+
+PROMISED_EXIT_S = 10.0
+STOP_WITHIN_S = 30.0
+"""How long a drain that breaks its promise is watched before the edge is killed."""
+
+LAST_WORDS_S = 2.0
+"""What the clients' processes get to report closes after the edge has exited."""
+
+BIN_S = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    client_options.add(parser, connections=2000, rate=500)
+    parser.add_argument("--port", type=int, help="of perf's own edge (default: a free one)")
+    parser.add_argument("--sessions-url", help='of the sessions service (default: that of the stack); "" leaves it out')
+    parser.add_argument("--sessions-within", type=float, default=30.0, help="seconds for ends to appear (%(default)s)")
+
+
+async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
+    sessions_url = settings.sessions_url if arguments.sessions_url is None else arguments.sessions_url
+    if sessions_url and not settings.api_key:
+        raise Refusal("the sessions service wants an API key: set FAIRLEAD_HTTP_API_KEY, or start the stack (make up)")
+    report: dict[str, object] = {
+        "command": machine.command(arguments.command_line),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+    }
+    reads = SessionReads(sessions_url, settings.api_key) if sessions_url else None
+    hold_s = STOP_WITHIN_S + 2 * arguments.sessions_within
+    try:
+        async with asyncio.timeout(client_options.deadline_s(arguments, hold_s)):
+            with bar(arguments.connections) as shown:
+                async with own_edge.running(settings.environ, arguments.port) as edge:
+                    await edge.ready()
+                    await _measure(arguments, settings, edge, reads, shown, report)
+    except TimeoutError:
+        print("perf: no figures: the run took longer than its --deadline", file=sys.stderr)
+        return 1
+    except (WorkerDied, session_reads.ReadFailed) as error:
+        print(f"perf: no figures: {error}", file=sys.stderr)
+        return 1
+    broken = broken_promises(report)
+    report["broken_promises"] = broken
+    print(_readable(report))
+    if arguments.json:
+        summary.write(Path(arguments.json), report)
+    return int(bool(broken))
+
+
+async def _measure(
+    arguments: argparse.Namespace,
+    settings: PerfSettings,
+    edge: OwnEdge,
+    reads: SessionReads | None,
+    shown: Bar,
+    report: dict[str, object],
+) -> None:
+    plan = client_options.plan(arguments, settings, Target("127.0.0.1", edge.port, client_options.PATH))
+    # Users of this run's own: those of the last run may still be expected back, and would continue their sessions.
+    plan = replace(plan, user=f"drain-{os.urandom(4).hex()}-{{i}}")
+    idle = edge.usage()
+    async with Fleet(plan, arguments.processes, shown.show) as fleet:
+        shown.phase("connecting")
+        fleet.begin()
+        await fleet.until(lambda: fleet.settled, client_options.settle_within_s(plan))
+        shown.phase("opened?")
+        held = edge.usage()
+        connected = fleet.progress.connected
+        opened = await reads.opened(edge.name, connected, arguments.sessions_within) if reads else None
+        shown.phase("draining")
+        sent_at, exit_code, exit_s = await edge.stop(STOP_WITHIN_S)
+        await fleet.until(lambda: fleet.progress.lost >= fleet.progress.connected, LAST_WORDS_S)
+        tally = await fleet.finish()
+        shown.phase("ended?")
+        ended = await reads.ended(edge.name, connected, arguments.sessions_within) if reads else None
+        ended_s = round(time.monotonic() - sent_at, 3)
+    report.update(_figures(tally, sent_at))
+    report.update(
+        connections=plan.schedule.count,
+        exit_code=exit_code,
+        exit_s=None if exit_s is None else round(exit_s, 3),
+        sessions_opened=opened,
+        sessions_ended=ended,
+        sessions_ended_seen_s=ended_s,
+        tracebacks=edge.tracebacks(),
+        edge_rss_bytes={"idle": idle[0], "held": held[0], "per_connection": (held[0] - idle[0]) // max(1, connected)},
+        edge_cpu_s={"idle": round(idle[1], 3), "held": round(held[1], 3)},
+    )
+
+
+def _figures(tally: Tally, sent_at: float) -> dict[str, object]:
+    after = [at - sent_at for at in tally.lost_at]
+    bins = Counter(int(seconds // BIN_S) for seconds in after)
+    return {
+        "attempted": tally.progress.attempted,
+        "connected": tally.progress.connected,
+        "failed": tally.progress.failed,
+        "failures": dict(tally.failures),
+        "connect_s": summary.distribution(tally.connect_s),
+        "lateness_s": summary.distribution(tally.lateness_s),
+        "closed": tally.progress.lost,
+        "close_codes": failures.close_codes(tally.losses),
+        "closes": dict(tally.losses),
+        "close_after_signal_s": {"first": round(min(after), 3) if after else None, **summary.distribution(after)},
+        "closes_by_quarter_second": {f"{number * BIN_S:.2f}": bins[number] for number in sorted(bins)},
+    }
+
+
+def broken_promises(report: dict[str, object]) -> list[str]:
+    """What the drain promised and did not keep, in words; empty when all is well."""
+    broken = []
+    wanted, connected = report["connections"], report["connected"]
+    if connected != wanted:
+        broken.append(f"{connected} of {wanted} clients were connected")
+    if report["close_codes"] != {"1001": connected}:
+        broken.append(f"not every client saw 1001: {report['close_codes']}")
+    if report["exit_code"] != 0:
+        broken.append(f"exit code {report['exit_code']}")
+    exit_s = report["exit_s"]
+    if not isinstance(exit_s, float) or exit_s >= PROMISED_EXIT_S:
+        broken.append(f"not gone within {PROMISED_EXIT_S:.0f} s")
+    if report["sessions_ended"] not in (None, connected):
+        broken.append(f"{report['sessions_ended']} of {connected} sessions have their end in PostgreSQL")
+    if report["tracebacks"]:
+        broken.append(f"{report['tracebacks']} traceback(s) in the edge's log")
+    return broken
+
+
+def _readable(report: dict[str, object]) -> str:
+    closes, spread, bins = report["closes"], report["close_after_signal_s"], report["closes_by_quarter_second"]
+    broken = report["broken_promises"]
+    assert isinstance(closes, dict) and isinstance(spread, dict) and isinstance(bins, dict) and isinstance(broken, list)
+    rows: list[tuple[str, object]] = [
+        ("connected", f"{report['connected']} of {report['connections']}"),
+        ("closes seen", summary.causes(closes)),
+        ("closed after signal", summary.milliseconds(spread) + " ms"),
+        ("per quarter second", "  ".join(f"{start} s: {number}" for start, number in bins.items())),
+        ("exit", f"code {report['exit_code']} after {report['exit_s']} s"),
+        ("sessions ended", "not asked for" if report["sessions_ended"] is None else report["sessions_ended"]),
+        ("verdict", "; ".join(broken) or "every promise kept"),
+    ]
+    return summary.table(rows)
