@@ -11,6 +11,7 @@ and must not block. Handlers run in the order in which the server sent the messa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable
@@ -107,6 +108,7 @@ class NatsLink(Client):
         self._waiting: dict[bytes, _Collector] = {}
         self._tokens = itertools.count(1)
         self._inbox = ""
+        self._ending = False
 
     async def open(self) -> None:
         """Connects, waiting for NATS as long as it takes. Raises `NatsRefused` for credentials that it refuses."""
@@ -234,7 +236,17 @@ class NatsLink(Client):
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
+    async def close(self) -> None:
+        """Ends the connection for good."""
+        self._ending = True
+        if not self.is_connected:  # nats-py would write what is pending to the dead socket
+            self._pending, self._pending_data_size = [], 0
+        with contextlib.suppress(OSError):
+            await super().close()
+
     async def _lost(self) -> None:
+        if self._ending:
+            return
         log.warning("lost the connection to NATS, reconnecting")
         waiting, self._waiting = self._waiting, {}
         for collector in waiting.values():

@@ -1,0 +1,198 @@
+"""What every `services.edge.broker.Broker` promises. Each implementation's test module subclasses this suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from msgspec import Raw
+
+from proto.messages import ClientInfo, Publication, StreamPosition
+from proto.publications import LiveMessage
+from services.chassis.settings import Duration
+from services.edge.broker import Broker, BrokerAway, ChannelAddress
+from services.edge.settings import ChannelOptions
+from tests.support.eventually import eventually
+
+CLASSES = {
+    "chat": ChannelOptions(history_size=5, history_ttl=Duration(3600)),
+    "news": ChannelOptions(history_size=1000, history_ttl=Duration(3600)),
+}
+CHAT = ChannelAddress("chat:room", "chat")
+NEWS = ChannelAddress("news:all", "news")
+PLAIN = ChannelAddress("live:x")
+
+
+def publication(value: object) -> Publication:
+    return Publication(data=Raw(str(value).encode()))
+
+
+async def store(broker: Broker, address: ChannelAddress, value: object, message_id: str = "") -> StreamPosition:
+    """Publishes to a channel with history."""
+    position = await broker.publish(address, publication(value), message_id)
+    assert position is not None
+    return position
+
+
+class Listener:
+    """Keeps what the broker tells."""
+
+    def __init__(self) -> None:
+        self.lives: list[tuple[str, LiveMessage]] = []
+        self.ephemerals: list[tuple[str, Publication]] = []
+
+    def live(self, channel: str, message: LiveMessage) -> None:
+        self.lives.append((channel, message))
+
+    def ephemeral(self, channel: str, publication: Publication) -> None:
+        self.ephemerals.append((channel, publication))
+
+    def broker_found(self) -> None:
+        pass
+
+    def broker_lost(self) -> None:
+        pass
+
+
+class BrokerContract:
+    """Two edges on one cluster: `a` and `b`, with what each is told."""
+
+    def cluster(self) -> AbstractAsyncContextManager[tuple[Broker, Broker, Listener, Listener]]:
+        raise NotImplementedError("the subclass gives two started brokers of one cluster")
+
+    @pytest.fixture
+    async def pair(self, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Broker, Broker, Listener, Listener]]:
+        self.request = request
+        async with self.cluster() as pair:
+            yield pair
+
+    async def test_a_stored_publication_reaches_every_edge_that_has_the_channel_open(self, pair):
+        a, b, heard_a, heard_b = pair
+        a.open(CHAT)
+        b.open(CHAT)
+        await a.newest(CHAT), await b.newest(CHAT)
+        sent = Publication(data=Raw(b'{"t":1}'), info=ClientInfo(user="7", client="c"), tags={"k": "v"})
+        position = await a.publish(CHAT, sent)
+        assert position is not None and position.offset > 0 and position.epoch == a.epoch(CHAT) == b.epoch(CHAT)
+        for heard in (heard_a, heard_b):
+            await eventually(lambda: len(heard_a.lives) == len(heard_b.lives) == 1)
+            channel, message = heard.lives[0]
+            assert (channel, message.sequence, message.previous) == ("chat:room", position.offset, 0)
+            assert message.publication is not None
+            assert bytes(message.publication.data) == b'{"t":1}'
+            assert message.publication.info == sent.info and message.publication.tags == {"k": "v"}
+            assert message.publication.offset == position.offset
+
+    async def test_all_edges_see_one_order_and_each_message_names_its_predecessor(self, pair):
+        a, b, heard_a, heard_b = pair
+        a.open(NEWS)
+        b.open(NEWS)
+        await a.newest(NEWS), await b.newest(NEWS)
+        await asyncio.gather(*((a if i % 2 else b).publish(NEWS, publication(i)) for i in range(100)))
+        await eventually(lambda: len(heard_a.lives) == len(heard_b.lives) == 100)
+        order = [message.sequence for _, message in heard_a.lives]
+        assert order == sorted(order) == [message.sequence for _, message in heard_b.lives]
+        assert [message.previous for _, message in heard_a.lives] == [0, *order[:-1]]
+
+    async def test_a_closed_channel_brings_nothing(self, pair):
+        a, b, heard_a, heard_b = pair
+        a.open(CHAT)
+        b.open(CHAT)
+        await a.newest(CHAT), await b.newest(CHAT)
+        a.close(CHAT)
+        await a.newest(CHAT)  # behind the close on the same connection
+        await b.publish(CHAT, publication(1))
+        await eventually(lambda: len(heard_b.lives) == 1)
+        assert heard_a.lives == []
+
+    async def test_channels_do_not_mix(self, pair):
+        a, b, heard_a, _ = pair
+        names = ["chat:a", "chat:A", "chat:a.b", "chat:*", "chat:>", "chat:a b", "chat:%61", "chat:é"]
+        for name in names:
+            a.open(ChannelAddress(name, "chat"))
+        await a.newest(CHAT)
+        for index, name in enumerate(names):
+            await b.publish(ChannelAddress(name, "chat"), publication(index))
+        await eventually(lambda: len(heard_a.lives) == len(names))
+        assert {name: bytes(m.publication.data) for name, m in heard_a.lives if m.publication} == {
+            name: str(index).encode() for index, name in enumerate(names)
+        }
+        for index, name in enumerate(names):
+            newest = await a.newest(ChannelAddress(name, "chat"))
+            assert newest is not None and newest.publication is not None
+            assert bytes(newest.publication.data) == str(index).encode()
+
+    async def test_the_log_is_read_from_an_offset_in_pages(self, pair):
+        a, b, _, _ = pair
+        offsets = [(await store(a, NEWS, i)).offset for i in range(7)]
+        await a.publish(ChannelAddress("news:other", "news"), publication("0"))
+        first = await b.read(NEWS, offsets[2], 3)
+        assert [entry.sequence for entry in first.entries] == offsets[2:5] and first.more
+        rest = await b.read(NEWS, offsets[5], 3)
+        assert [entry.sequence for entry in rest.entries] == offsets[5:] and not rest.more
+        assert (await b.read(NEWS, offsets[-1] + 1, 3)).entries == []
+        assert [bytes(e.publication.data) for e in (await b.read(NEWS, 0, 100)).entries if e.publication] == [
+            str(i).encode() for i in range(7)
+        ]
+
+    async def test_the_log_keeps_history_size_publications_of_each_channel(self, pair):
+        a, _, _, _ = pair
+        offsets = [(await store(a, CHAT, i)).offset for i in range(9)]
+        kept = await a.read(CHAT, 0, 100)
+        assert [entry.sequence for entry in kept.entries] == offsets[-5:]
+        state = await a.state(CHAT)
+        assert state.last == offsets[-1] and state.first == offsets[-5]
+
+    async def test_a_channel_without_publications_has_no_newest(self, pair):
+        a, _, _, _ = pair
+        assert await a.newest(CHAT) is None
+        assert (await a.read(CHAT, 0, 10)).entries == []
+        state = await a.state(CHAT)
+        assert state.last == 0 and state.first <= 1 and state.epoch
+
+    async def test_a_message_id_is_stored_once_for_all_edges(self, pair):
+        a, b, heard_a, _ = pair
+        a.open(NEWS)
+        await a.newest(NEWS)
+        first = await store(a, NEWS, 1, "key")
+        again = await store(b, NEWS, 2, "key")
+        other = await store(b, NEWS, 3, "key2")
+        assert first == again and other.offset > first.offset
+        await eventually(lambda: len(heard_a.lives) == 2)
+        assert [bytes(m.publication.data) for _, m in heard_a.lives if m.publication] == [b"1", b"3"]
+
+    async def test_without_history_publications_are_live_only(self, pair):
+        a, b, heard_a, heard_b = pair
+        a.open(PLAIN)
+        b.open(PLAIN)
+        await a.newest(CHAT), await b.newest(CHAT)
+        assert await a.publish(PLAIN, Publication(data=Raw(b'"x"'), info=ClientInfo(user="", client="c"))) is None
+        for heard in (heard_a, heard_b):
+            await eventually(lambda: len(heard_a.ephemerals) == len(heard_b.ephemerals) == 1)
+            channel, got = heard.ephemerals[0]
+            assert channel == "live:x" and bytes(got.data) == b'"x"' and got.offset == 0
+            assert got.info == ClientInfo(user="", client="c")
+
+    async def test_the_audit_names_the_channels_that_are_behind(self, pair):
+        a, b, _, _ = pair
+        quiet, never = ChannelAddress("news:quiet", "news"), ChannelAddress("news:never", "news")
+        known = await store(b, quiet, 0)
+        before = await store(b, NEWS, 1)
+        await a.state(NEWS), await a.state(quiet), await a.state(never)
+        positions = {NEWS: before.offset, quiet: known.offset, never: 0}
+        assert await a.behind(positions) == []
+        await b.publish(NEWS, publication(2))
+        assert await a.behind(positions) == [NEWS]
+
+    async def test_an_absent_broker_is_said_at_once(self, pair):
+        a, _, _, _ = pair
+        await self.take_away(a)
+        assert not a.available
+        for call in (a.publish(CHAT, publication(1)), a.read(CHAT, 0, 1), a.newest(CHAT), a.state(CHAT)):
+            with pytest.raises(BrokerAway):
+                await call
+
+    async def take_away(self, broker: Broker) -> None:
+        raise NotImplementedError

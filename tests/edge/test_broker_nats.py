@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from nats.js.api import StreamConfig
+
+from proto import subjects
+from services.chassis.link_nats import NatsLink
+from services.chassis.settings import Duration, NatsSettings
+from services.edge.broker import Broker, BrokerAway, BrokerEvents, ChannelAddress
+from services.edge.broker_nats import NatsBroker
+from services.edge.settings import ChannelOptions
+from tests.contract.broker import CHAT, CLASSES, NEWS, BrokerContract, Listener, publication, store
+from tests.support.eventually import eventually
+from tests.support.servers import NatsServer
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = 3
+
+
+@asynccontextmanager
+async def broker(
+    url: str,
+    events: BrokerEvents,
+    classes: dict[str, ChannelOptions] = CLASSES,
+    partitions: int = PARTITIONS,
+) -> AsyncIterator[NatsBroker]:
+    link = NatsLink(NatsSettings(url=url), "test", lambda: made.link_found(), lambda: made.link_lost())
+    made = NatsBroker(link, classes, partitions, uuid.uuid4().hex, 64)
+    await link.open()
+    await made.start(events)
+    try:
+        yield made
+    finally:
+        await link.close()
+
+
+class TestNatsBroker(BrokerContract):
+    @asynccontextmanager
+    async def cluster(self) -> AsyncIterator[tuple[Broker, Broker, Listener, Listener]]:
+        self.server: NatsServer = self.request.getfixturevalue("nats_server")
+        heard_a, heard_b = Listener(), Listener()
+        async with broker(self.server.url, heard_a) as a, broker(self.server.url, heard_b) as b:
+            yield a, b, heard_a, heard_b
+
+    async def take_away(self, broker: Broker) -> None:
+        self.server.kill9()
+        await eventually(lambda: not broker.available)
+
+
+async def test_a_changed_limit_updates_the_streams_in_place(nats_server):
+    async with broker(nats_server.url, Listener()) as a:
+        offsets = [(await store(a, CHAT, i)).offset for i in range(5)]
+        epoch = a.epoch(CHAT)
+    larger = {**CLASSES, "chat": ChannelOptions(history_size=8, history_ttl=Duration(1800))}
+    async with broker(nats_server.url, Listener(), larger) as a:
+        assert a.epoch(CHAT) == epoch
+        offsets += [(await store(a, CHAT, i)).offset for i in range(5)]
+        assert [entry.sequence for entry in (await a.read(CHAT, 0, 100)).entries] == offsets[-8:]
+
+
+async def test_the_first_number_of_partitions_wins(nats_server):
+    async with broker(nats_server.url, Listener(), partitions=3) as a:
+        stored = await store(a, NEWS, 1)
+        async with broker(nats_server.url, heard := Listener(), partitions=7) as b:
+            b.open(NEWS)
+            newest = await b.newest(NEWS)
+            assert newest is not None and newest.sequence == stored.offset
+            await a.publish(NEWS, publication(2))
+            await eventually(lambda: len(heard.lives) == 1)
+
+
+async def test_many_edges_make_the_streams_at_the_same_time(nats_server):
+    async def one() -> dict[str, str]:
+        async with broker(nats_server.url, Listener()) as a:
+            return {name: a.epoch(ChannelAddress(f"{name}:x", name)) for name in CLASSES}
+
+    epochs = await asyncio.gather(*(one() for _ in range(5)))
+    assert all(each == epochs[0] for each in epochs)
+
+
+async def test_an_acknowledged_publish_survives_kill_9(nats_server):
+    async with broker(nats_server.url, Listener()) as a:
+        acked: list[int] = []
+
+        async def publish_on() -> None:
+            for i in range(2000):
+                try:
+                    position = await a.publish(NEWS, publication(i))
+                except BrokerAway:
+                    await eventually(lambda: a.available)
+                    continue
+                assert position is not None
+                acked.append(position.offset)
+
+        work = asyncio.create_task(publish_on())
+        for enough in (200, 600):
+            await eventually(functools.partial(lambda least: len(acked) > least, enough))
+            nats_server.kill9()
+            nats_server.start()
+        await asyncio.wait_for(work, 40)
+        assert acked == sorted(set(acked))
+        kept = {entry.sequence for entry in (await a.read(NEWS, 0, 5000)).entries}
+        assert set(acked[-500:]) <= kept
+
+
+async def test_a_publish_in_flight_when_nats_dies_is_stored_once(nats_server):
+    async with broker(nats_server.url, heard := Listener()) as a:
+        a.open(NEWS)
+        await a.newest(NEWS)
+        nats_server.pause()
+        publishing = asyncio.create_task(a.publish(NEWS, publication(1)))
+        await asyncio.sleep(0)
+        nats_server.kill9()
+        nats_server.start()
+        position = await publishing
+        assert position is not None
+        assert [entry.sequence for entry in (await a.read(NEWS, 0, 10)).entries] == [position.offset]
+        assert len(heard.lives) <= 1
+
+
+async def test_a_deleted_stream_is_made_anew_with_another_epoch(nats_server):
+    async with broker(nats_server.url, Listener()) as a, broker(nats_server.url, Listener()) as b:
+        stored = await store(a, NEWS, 1)
+        before = a.epoch(NEWS)
+        await _delete(nats_server.url, NEWS)
+        assert await a.behind({NEWS: stored.offset}) == [NEWS]
+        assert a.epoch(NEWS) != before
+        await b.state(NEWS)
+        assert b.epoch(NEWS) == a.epoch(NEWS)
+
+
+async def test_a_stream_whose_last_sequence_fell_gets_another_epoch(nats_server):
+    async with broker(nats_server.url, Listener()) as a:
+        for i in range(3):
+            stored = await store(a, NEWS, i)
+        before = a.epoch(NEWS)
+        # As restored from an older copy: the same metadata, fewer messages.
+        config = await _delete(nats_server.url, NEWS)
+        await _make(nats_server.url, replace(config, first_seq=None))
+        assert await a.behind({NEWS: stored.offset}) == [NEWS]
+        assert a.epoch(NEWS) != before
+
+
+async def test_a_message_that_is_no_json_is_a_place_in_the_log_without_a_publication(nats_server):
+    async with broker(nats_server.url, heard := Listener()) as a:
+        a.open(NEWS)
+        await a.newest(NEWS)
+        address = subjects.log_address("news", PARTITIONS, NEWS.channel)
+        async with raw_link(nats_server.url) as link:
+            await link.ask(address.stored, b"\xff not json")
+        await eventually(lambda: len(heard.lives) == 1)
+        assert heard.lives[0][1].publication is None
+        (entry,) = (await a.read(NEWS, 0, 10)).entries
+        assert entry.publication is None and entry.sequence == heard.lives[0][1].sequence
+
+
+@asynccontextmanager
+async def raw_link(url: str) -> AsyncIterator[NatsLink]:
+    link = NatsLink(NatsSettings(url=url), "raw")
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+async def _delete(url: str, address: ChannelAddress) -> StreamConfig:
+    stream = subjects.log_address(address.history_class, PARTITIONS, address.channel).stream
+    async with raw_link(url) as link:
+        context = link.jetstream()
+        config = (await context.stream_info(stream)).config
+        await context.delete_stream(stream)
+        return config
+
+
+async def _make(url: str, config: StreamConfig) -> None:
+    async with raw_link(url) as link:
+        await link.jetstream().add_stream(config)

@@ -1,0 +1,191 @@
+"""Gaps, syncs, audits and new epochs: what happens to subscribers when live messages do not come as they should."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from proto import codes
+from proto.messages import StreamPosition
+from services.edge import open_channels
+from services.edge.broker_memory import MemoryCluster
+from tests.support.cluster import FakeSubscriber, TestEdge, classes
+from tests.support.eventually import eventually
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    return MemoryCluster(classes())
+
+
+@pytest.fixture
+async def a(cluster: MemoryCluster) -> TestEdge:
+    return await TestEdge(cluster).start()
+
+
+async def test_a_gap_in_the_middle_is_closed_from_the_log(a):
+    subscriber, _ = await a.subscribe("chat:x")
+    a.broker.lose_live = lambda message: message.sequence in (3, 4)
+    for i in range(1, 7):
+        await a.publish("chat:x", i)
+    await eventually(lambda: subscriber.values == [1, 2, 3, 4, 5, 6])
+    assert a.tally.gaps == 1
+    assert subscriber.ended == []
+
+
+async def test_a_lost_last_message_is_found_by_the_audit(a):
+    subscriber, _ = await a.subscribe("chat:x")
+    await a.publish("chat:x", 1)
+    a.broker.lose_live = lambda message: True
+    await a.publish("chat:x", 2)
+    await a.node.channels.audit()
+    await eventually(lambda: subscriber.values == [1, 2])
+
+
+async def test_what_was_missed_while_the_broker_was_away_comes_when_it_is_back(cluster, a):
+    b = await TestEdge(cluster).start()
+    subscribers = [(await a.subscribe(f"chat:{i}"))[0] for i in range(5)]
+    a.broker.go_away()
+    for i in range(5):
+        for n in range(3):
+            await b.publish(f"chat:{i}", n)
+    a.broker.come_back()
+    await eventually(lambda: all(subscriber.values == [0, 1, 2] for subscriber in subscribers))
+
+
+async def test_a_sync_waits_for_a_broker_that_leaves_again(a, monkeypatch):
+    monkeypatch.setattr(open_channels, "_SYNC_RETRY_S", 0.001)
+    subscriber, _ = await a.subscribe("chat:x")
+    a.broker.lose_live = lambda message: message.sequence == 1
+    await a.publish("chat:x", 1)
+    await a.publish("chat:x", 2)
+    await asyncio.sleep(0)
+    a.broker.go_away()
+    await asyncio.sleep(0)
+    assert subscriber.values == []
+    a.broker.come_back()
+    await eventually(lambda: subscriber.values == [1, 2])
+
+
+async def test_a_hole_sends_positioned_subscribers_back_and_lets_the_others_go_on(a):
+    positioned, _ = await a.subscribe("chat:x")
+    plain = FakeSubscriber(node=a.node)
+    await a.node.subscribe(plain, _unpositioned("chat:x"))
+    await a.publish("chat:x", 0)
+    await eventually(lambda: positioned.values == plain.values == [0])
+    a.broker.lose_live = lambda message: message.sequence < 30
+    for i in range(1, 31):  # ten are kept: most of what is missing is gone
+        await a.publish("chat:x", i)
+    await eventually(lambda: plain.values == [0, *range(21, 31)])
+    assert positioned.values == [0]
+    assert positioned.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)]
+    assert a.tally.holes == 1
+    # Coming back with its old position it is told, and the ring does not hide the hole from it.
+    _, result = await a.subscribe("chat:x", StreamPosition(1, a.broker.epoch(_address("chat:x"))))
+    assert result.was_recovering and not result.recovered
+
+
+async def test_a_new_epoch_sends_every_subscriber_back(cluster, a):
+    subscriber, before = await a.subscribe("chat:x")
+    await a.publish("chat:x", 1)
+    await eventually(lambda: subscriber.values == [1])
+    cluster.make_anew("chat")
+    await a.node.channels.audit()
+    assert subscriber.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)]
+    again, result = await a.subscribe("chat:x", StreamPosition(1, before.epoch))
+    assert result.was_recovering and not result.recovered and result.epoch != before.epoch
+    await a.publish("chat:x", 2)
+    await eventually(lambda: again.values == [2])
+
+
+async def test_unused_channels_are_closed_after_a_while_and_used_ones_are_not(a, monkeypatch):
+    used, _ = await a.subscribe("chat:used")
+    left, _ = await a.subscribe("chat:left")
+    a.node.unsubscribe(left, "chat:left")
+    a.node.channels.sweep()
+    assert a.node.channels.get("chat:left") is not None, "it lingers for clients that come back"
+    monkeypatch.setattr(open_channels, "LINGER_S", -1.0)
+    a.node.channels.sweep()
+    assert a.node.channels.get("chat:left") is None and a.node.channels.get("chat:used") is not None
+    await a.publish("chat:used", 1)
+    await eventually(lambda: used.values == [1])
+
+
+async def test_subscribers_come_and_go_while_messages_are_lost_and_nothing_is_lost_doubled_or_reordered(cluster, a):
+    rng = random.Random(7)
+    b = await TestEdge(cluster).start()
+    for edge in (a, b):
+        edge.broker.lose_live = lambda message: rng.random() < 0.4
+    clients = [_Client(rng, f"news:{i % 4}", [a, b]) for i in range(12)]
+    published = dict.fromkeys((f"news:{i}" for i in range(4)), 0)
+    for client in clients:
+        await client.come()
+    for step in range(600):
+        channel = f"news:{rng.randrange(4)}"
+        await rng.choice([edge for edge in (a, b) if edge.broker.available]).publish(channel, published[channel])
+        published[channel] += 1
+        if rng.random() < 0.2:
+            client = rng.choice(clients)
+            await (client.leave() if client.subscriber else client.come())
+        if step % 100 == 50:
+            a.broker.go_away()
+        if step % 100 == 60:
+            a.broker.come_back()
+    for edge in (a, b):
+        edge.broker.lose_live = lambda message: False
+    for client in clients:
+        if not client.subscriber:
+            await client.come()
+    for edge in (a, b):
+        await edge.node.channels.audit()
+    await eventually(lambda: all(len(client.all()) == published[client.channel] for client in clients))
+    for client in clients:
+        assert client.all() == list(range(published[client.channel]))
+    assert a.tally.gaps > 5 and b.tally.gaps > 5, "the faults were real"
+
+
+class _Client:
+    """A client as SDKs are: it keeps its position, and comes back with it on any edge that is there."""
+
+    def __init__(self, rng: random.Random, channel: str, edges: list[TestEdge]) -> None:
+        self._rng, self.channel, self._edges = rng, channel, edges
+        self._edge = edges[0]
+        self._position: StreamPosition | None = None
+        self._kept: list[int] = []
+        self.subscriber: FakeSubscriber | None = None
+
+    async def come(self) -> None:
+        self._edge = self._rng.choice([edge for edge in self._edges if edge.broker.available])
+        recovering = self._position is not None
+        self.subscriber, result = await self._edge.subscribe(self.channel, self._position)
+        assert result.recovered == recovering
+        self._kept += [int(bytes(p.data)) for p in result.publications]
+        offset = result.publications[-1].offset if result.publications else result.offset
+        self._position = StreamPosition(offset, result.epoch)
+
+    async def leave(self) -> None:
+        assert self.subscriber is not None and self._position is not None
+        self._edge.node.unsubscribe(self.subscriber, self.channel)
+        self._kept = self.all()
+        if self.subscriber.offsets:
+            self._position = StreamPosition(self.subscriber.offsets[-1], self._position.epoch)
+        self.subscriber = None
+
+    def all(self) -> list[int]:
+        return self._kept + (self.subscriber.values if self.subscriber else [])
+
+
+def _unpositioned(channel: str):
+    from dataclasses import replace
+
+    from tests.support.cluster import wish
+
+    return replace(wish(channel), positioned=False, recoverable=False)
+
+
+def _address(channel: str):
+    from services.edge.broker import ChannelAddress
+
+    return ChannelAddress(channel, "chat")
