@@ -6,7 +6,9 @@ the same figures. The price is their interval: a figure is up to a second old, `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from proto.telemetry import LOST_AFTER_S, Heartbeat
 
@@ -62,6 +64,13 @@ class EdgeWatch:
         }
 
 
+def per_connection(before: Snapshot, after: Snapshot, connections: int) -> dict[str, float]:
+    """What one connection cost the edges on average: bytes of RSS, CPU seconds (what they do anyway is in those too)."""
+    rss = sum(one[1] for one in after.values()) - sum(one[1] for one in before.values())
+    cpu = sum(one[2] for one in after.values()) - sum(one[2] for one in before.values())
+    return {"rss_bytes": round(rss / max(1, connections)), "cpu_s": round(cpu / max(1, connections), 6)}
+
+
 def rss_bytes(before: Snapshot, after: Snapshot) -> dict[str, object]:
     """Memory of each edge and of all, before and after. An edge that came or went in between counts as 0 there."""
     return _compare(before, after, 1)
@@ -72,17 +81,17 @@ def cpu_s(before: Snapshot, after: Snapshot) -> dict[str, object]:
     return _compare(before, after, 2)
 
 
-def _compare(before: Snapshot, after: Snapshot, place: int) -> dict[str, object]:
+def _compare(before: Snapshot, after: Snapshot, place: Literal[1, 2]) -> dict[str, object]:
     edges: dict[str, object] = {}
-    total = [0.0, 0.0]
+    total: list[float] = [0, 0]  # ints stay ints
     for instance in sorted({*before, *after}, key=lambda one: ({**before, **after}[one][0], one)):
         name = {**before, **after}[instance][0]
-        values = [float(shot[instance][place]) if instance in shot else 0.0 for shot in (before, after)]
+        values = [shot[instance][place] if instance in shot else 0 for shot in (before, after)]
         total = [total[0] + values[0], total[1] + values[1]]
         edges[name if name not in edges else f"{name} ({instance})"] = _pair(values)
     return {"edges": edges, "total": _pair(total)}
 
 
-def _pair(values: list[float]) -> dict[str, float]:
+def _pair(values: Sequence[float]) -> dict[str, float]:
     before, after = (round(value, 3) for value in values)
     return {"before": before, "after": after, "change": round(after - before, 3)}

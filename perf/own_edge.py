@@ -47,10 +47,9 @@ class OwnEdge:
             if await asyncio.to_thread(_answers, f"http://127.0.0.1:{self.port}/readyz"):
                 return
             await asyncio.sleep(_POLL_S)
-        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
         raise Refusal(
             f"the edge was not ready within {READY_WITHIN_S:.0f} s; is the stack running (make up)? "
-            f"Its log ends:\n{tail}"
+            f"Its log ends:\n{self.log_tail()}"
         )
 
     def usage(self) -> tuple[int, float]:
@@ -71,6 +70,9 @@ class OwnEdge:
         except TimeoutError:
             return sent_at, None, None
         return sent_at, code, time.monotonic() - sent_at
+
+    def log_tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
 
     def tracebacks(self) -> int:
         """How many there are in its log; there should be none, ever."""

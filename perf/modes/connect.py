@@ -75,6 +75,9 @@ async def _measure(
         report.update(_figures(tally, plan, start))
         report["edge_rss_bytes"] = edge_watch.rss_bytes(before, after) if before else None
         report["edge_cpu_s"] = edge_watch.cpu_s(before, after) if before else None
+        report["edge_per_connection"] = (
+            edge_watch.per_connection(before, after, tally.progress.connected) if before else None
+        )
         report["edge_maxima"] = watch.maxima()
     return tally
 

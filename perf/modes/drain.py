@@ -67,12 +67,10 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     except (WorkerDied, session_reads.ReadFailed) as error:
         print(f"perf: no figures: {error}", file=sys.stderr)
         return 1
-    broken = broken_promises(report)
-    report["broken_promises"] = broken
     print(_readable(report))
     if arguments.json:
         summary.write(Path(arguments.json), report)
-    return int(bool(broken))
+    return int(bool(report["broken_promises"]))
 
 
 async def _measure(
@@ -101,7 +99,7 @@ async def _measure(
         tally = await fleet.finish()
         shown.phase("ended?")
         ended = await reads.ended(edge.name, connected, arguments.sessions_within) if reads else None
-        ended_s = round(time.monotonic() - sent_at, 3)
+        ended_s = round(time.monotonic() - sent_at, 3) if reads else None
     report.update(_figures(tally, sent_at))
     report.update(
         connections=plan.schedule.count,
@@ -114,6 +112,9 @@ async def _measure(
         edge_rss_bytes={"idle": idle[0], "held": held[0], "per_connection": (held[0] - idle[0]) // max(1, connected)},
         edge_cpu_s={"idle": round(idle[1], 3), "held": round(held[1], 3)},
     )
+    report["broken_promises"] = broken_promises(report)
+    if report["broken_promises"]:
+        print(f"perf: the edge's log ends:\n{edge.log_tail()}", file=sys.stderr)
 
 
 def _figures(tally: Tally, sent_at: float) -> dict[str, object]:

@@ -31,6 +31,7 @@ def test_each_edge_and_the_whole_before_and_after() -> None:
     }
     cpu = edge_watch.cpu_s(before, after)
     assert cpu["total"] == {"before": 3.0, "after": 3.6, "change": 0.6}
+    assert edge_watch.per_connection(before, after, connections=3) == {"rss_bytes": 20, "cpu_s": 0.2}
 
 
 def test_freshness_waits_for_live_edges_and_not_for_lost_ones() -> None:
