@@ -1,0 +1,117 @@
+"""Which rows a batch of facts may touch: what a store must load before it can fold. Pure.
+
+It may name too much, never too little: a fold over what was loaded must give what a fold over all rows gives.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, Subscribed, Unsubscribed
+from services.sessions.projection import lineage_of, name_of, text, time_of
+from services.sessions.rows import State
+
+
+class Span(NamedTuple):
+    """Facts about one lineage: between which moments (Unix ms) they lie, and how many they are."""
+
+    lineage: str
+    first: int
+    last: int
+    facts: int
+
+    def joined(self, at: int) -> Span:
+        return Span(self.lineage, min(self.first, at), max(self.last, at), self.facts + 1)
+
+
+class _InBatch(NamedTuple):
+    """A connection of a known lineage that the batch opens."""
+
+    lineage: str
+    instance: str
+    opened_at: int
+
+
+class Needs:
+    """`connections` by id; `subscriptions` by key; the instances whose open (`lost`) or lost (`found`) ones count."""
+
+    def __init__(self) -> None:
+        self.connections: set[str] = set()
+        self.subscriptions: set[tuple[str, str]] = set()
+        self.lost: dict[str, list[int]] = {}  # instance -> when
+        self.found: set[str] = set()
+        self._opened: dict[str, Span] = {}
+        self._closed: list[tuple[str, int]] = []
+        self._in_batch: dict[str, _InBatch] = {}
+
+    def add(self, batch: EventBatch) -> None:
+        for event in batch.events:
+            match event:
+                case Opened():
+                    self._add_opened(event, name_of(batch.instance))
+                case Closed():
+                    self.connections.add(name_of(event.connection))
+                    self._closed.append((name_of(event.connection), time_of(event.at)))
+                case Subscribed():
+                    self.connections.add(name_of(event.connection))
+                case Unsubscribed():
+                    self.connections.add(name_of(event.connection))
+                    self.subscriptions.add((name_of(event.connection), text(event.channel)))
+                case EdgeLost():
+                    self.lost.setdefault(name_of(event.instance), []).append(time_of(event.at))
+                case EdgeFound():
+                    self.found.add(name_of(event.instance))
+
+    def _add_opened(self, event: Opened, instance: str) -> None:
+        connection, at = name_of(event.connection), time_of(event.at)
+        self.connections.add(connection)
+        lineage = lineage_of(event.user, event.session_key, event.client_name)
+        if lineage is not None:
+            self._opened[lineage] = self._opened.get(lineage, Span(lineage, at, at, 0)).joined(at)
+            self._in_batch[connection] = _InBatch(lineage, instance, at)
+
+    def ends(self, state: State) -> list[Span]:
+        """Lineages of the sessions that may end in the batch, with the moments of their ends.
+
+        `state` holds the connections that the batch names, and their sessions.
+        """
+        spans: dict[str, Span] = {}
+
+        def end(lineage: str | None, at: int, opened_at: int) -> None:
+            if lineage is not None:
+                at = max(at, opened_at)  # as the fold has it
+                spans[lineage] = spans.get(lineage, Span(lineage, at, at, 0)).joined(at)
+
+        for connection, at in self._closed:
+            row, new = state.connections.get(connection), self._in_batch.get(connection)
+            if row is not None:
+                end(state.sessions[row.session_id].lineage, at, row.opened_at)
+            elif new is not None:
+                end(new.lineage, at, new.opened_at)
+        if self.lost:
+            for row in state.connections.values():
+                for at in self.lost.get(row.instance, ()):
+                    end(state.sessions[row.session_id].lineage, at, row.opened_at)
+            for new in self._in_batch.values():
+                for at in self.lost.get(new.instance, ()):
+                    end(new.lineage, at, new.opened_at)
+        return list(spans.values())
+
+    def returns(self, ends: Iterable[Span], state: State) -> list[Span]:
+        """Lineages that open connections in the batch; `facts` is how many sessions away may be used up by it.
+
+        Whatever session ends in the batch (`ends` as above), or is in `state` already, may be one of them.
+        """
+        used = Counter(row.lineage for row in state.sessions.values())
+        used.update({span.lineage: span.facts for span in ends})
+        return [span._replace(facts=span.facts + used[span.lineage]) for span in self._opened.values()]
+
+
+def needs_of(batches: Iterable[EventBatch]) -> Needs:
+    """What folding these batches needs."""
+    needs = Needs()
+    for batch in batches:
+        needs.add(batch)
+    return needs

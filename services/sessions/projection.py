@@ -1,0 +1,197 @@
+"""Facts to rows: a pure fold, without I/O and without a clock. What a *session* is, is decided here.
+
+A session begins with a connection and outlives it. When a connection closes in a way after which clients come back
+(`proto.events.is_resumable`), its session is *away* for the resume window; the next connection of the same *lineage*
+(user, session key, client name) continues it, the one away longest first, one connection continuing one session.
+
+Facts of two edges reach the log in either order: a client can be back on edge B before edge A has said that it left. So
+a session that ends looks also for one of its lineage that was opened after that moment, and takes it over. The reasons
+and the limits are in docs/decisions/0020-session-resume-heuristic.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import assert_never
+
+from proto.events import (
+    Closed,
+    EdgeFound,
+    EdgeLost,
+    EventBatch,
+    Opened,
+    SessionEvent,
+    Subscribed,
+    Unsubscribed,
+    is_resumable,
+)
+from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME, Connection, Session, State, Subscription
+
+NAME = "sessions-1"
+"""The position is stored under this name. Another name starts from the log's beginning: change it to rebuild."""
+
+EDGE_LOST_CODE = 1006
+EDGE_LOST_REASON = "edge lost"
+_MAX_CODE = 2**31 - 1
+
+
+def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
+    """Whose session this is, as a digest of fixed size; None for somebody whom nothing tells apart."""
+    if not user and not session_key:
+        return None
+    parts = (text(user), text(session_key), text(client_name))
+    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def text(value: str, limit: int = MAX_TEXT) -> str:
+    """`value` as PostgreSQL can store and index it."""
+    return value[:limit].replace("\0", "\ufffd")
+
+
+def name_of(value: str) -> str:
+    """A connection's or instance's name, likewise."""
+    return text(value, MAX_ID)
+
+
+def time_of(at: int) -> int:
+    """A moment that PostgreSQL and Python both know, in Unix milliseconds."""
+    return min(max(at, 0), MAX_TIME)
+
+
+def fold(state: State, batches: Iterable[EventBatch]) -> State:
+    """Applies the facts of `batches`, in order. `state` is changed in place and given back."""
+    for batch in batches:
+        edge, instance = text(batch.edge), name_of(batch.instance)
+        for event in batch.events:
+            apply(state, event, edge, instance)
+    return state
+
+
+def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "") -> State:
+    """Applies one fact, written by the process `instance` of `edge`. `state` is changed in place and given back.
+
+    Applying a fact again changes nothing, except that a later `Subscribed` of the same channel starts a new stretch.
+    """
+    state.events += 1
+    match event:
+        case Opened():
+            _opened(state, event, edge, instance)
+        case Subscribed():
+            _subscribed(state, event)
+        case Unsubscribed():
+            _unsubscribed(state, event)
+        case Closed():
+            _closed(state, event)
+        case EdgeLost():
+            _edge_lost(state, event)
+        case EdgeFound():
+            _edge_found(state, event)
+        case _:
+            assert_never(event)
+    return state
+
+
+def _opened(state: State, event: Opened, edge: str, instance: str) -> None:
+    connection, at = name_of(event.connection), time_of(event.at)
+    if connection in state.connections:
+        return
+    lineage = lineage_of(event.user, event.session_key, event.client_name)
+    session = state.longest_away(lineage, at) if lineage is not None else None
+    if session is None:
+        session = Session(
+            id=connection,
+            user=text(event.user),
+            session_key=text(event.session_key),
+            client_name=text(event.client_name),
+            client_version=text(event.client_version),
+            edge=edge,
+            instance=instance,
+            connection=connection,
+            connections=1,
+            opened_at=at,
+            lineage=lineage,
+        )
+        state.put_session(session)
+    else:
+        session.connection, session.edge, session.instance = connection, edge, instance
+        session.client_version = text(event.client_version)
+        session.connections += 1
+        state.set_end(session, None, None, None, "")
+        state.resumed += 1
+    state.changed_sessions.add(session.id)
+    state.put_connection(Connection(connection, session.id, edge, instance, at))
+    state.changed_connections.add(connection)
+
+
+def _subscribed(state: State, event: Subscribed) -> None:
+    connection = name_of(event.connection)
+    if connection not in state.connections:
+        state.unknown += 1
+        return
+    row = Subscription(connection, text(event.channel), time_of(event.at), None, event.recovered)
+    state.put_subscription(row)
+    state.changed_subscriptions.add((row.connection, row.channel))
+
+
+def _unsubscribed(state: State, event: Unsubscribed) -> None:
+    key = (name_of(event.connection), text(event.channel))
+    row = state.subscriptions.get(key)
+    if row is None:
+        state.unknown += 1
+    elif row.until is None:
+        row.until = time_of(event.at)
+        state.changed_subscriptions.add(key)
+
+
+def _closed(state: State, event: Closed) -> None:
+    connection = state.connections.get(name_of(event.connection))
+    if connection is None:
+        state.unknown += 1
+    elif connection.closed_at is None or _was_lost(connection):  # what the edge itself says beats what was guessed
+        _close(state, connection, time_of(event.at), min(event.code, _MAX_CODE), text(event.reason))
+
+
+def _close(state: State, connection: Connection, at: int, code: int, reason: str) -> None:
+    at = max(at, connection.opened_at)
+    connection.closed_at, connection.close_code, connection.close_reason = at, code, reason
+    state.changed_connections.add(connection.id)
+    session = state.sessions[connection.session_id]
+    if session.connection != connection.id:
+        return  # it went on with another connection
+    if session.lineage is None or not is_resumable(code):
+        state.set_end(session, at, None, code, reason)
+        return
+    away_until = at + state.resume_window_ms
+    state.set_end(session, at, away_until, code, reason)
+    later = state.first_opened(session.lineage, at, away_until, other_than=session)
+    if later is not None:
+        state.merge(session, later)
+        state.resumed += 1
+
+
+def _edge_lost(state: State, event: EdgeLost) -> None:
+    instance, at = name_of(event.instance), time_of(event.at)
+    state.edges_lost += 1
+    gone = [one for one in state.connections.values() if one.instance == instance and one.closed_at is None]
+    for connection in sorted(gone, key=_age):
+        _close(state, connection, at, EDGE_LOST_CODE, EDGE_LOST_REASON)
+
+
+def _edge_found(state: State, event: EdgeFound) -> None:
+    instance = name_of(event.instance)
+    back = [one for one in state.connections.values() if one.instance == instance and _was_lost(one)]
+    for connection in sorted(back, key=_age):
+        connection.closed_at, connection.close_code, connection.close_reason = None, None, ""
+        state.changed_connections.add(connection.id)
+        session = state.sessions[connection.session_id]
+        if session.connection == connection.id:
+            state.set_end(session, None, None, None, "")
+
+
+def _was_lost(connection: Connection) -> bool:
+    return connection.close_code == EDGE_LOST_CODE and connection.close_reason == EDGE_LOST_REASON
+
+
+def _age(connection: Connection) -> tuple[int, str]:
+    return connection.opened_at, connection.id

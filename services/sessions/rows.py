@@ -1,0 +1,162 @@
+"""The read model's rows in memory, and the working set of them that a fold changes.
+
+Times are Unix milliseconds. Texts are cut to what an index of PostgreSQL can hold and freed of NUL, which it cannot.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+
+from msgspec import Struct
+
+MAX_ID = 64
+"""Characters of a connection's or instance's name: ours, a UUID."""
+
+MAX_TEXT = 512
+"""Characters of a name given by others; four bytes each still fit an index entry (2,704 bytes)."""
+
+MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and PostgreSQL's dates agree on
+
+
+class Session(Struct):
+    """A client's stay, over one or more connections. `connection` is the one that carries it, or carried it last.
+
+    While connected `ended_at`, `away_until` and `end_code` are None. `away_until` is set when the client may still
+    come back; `lineage` says whose return it would be, None when nobody's (see `projection.lineage_of`).
+    """
+
+    id: str
+    user: str
+    session_key: str
+    client_name: str
+    client_version: str
+    edge: str
+    instance: str
+    connection: str
+    connections: int
+    opened_at: int
+    lineage: str | None
+    ended_at: int | None = None
+    away_until: int | None = None
+    end_code: int | None = None
+    end_reason: str = ""
+
+
+class Connection(Struct):
+    """One WebSocket. `closed_at` and `close_code` are None while it is open."""
+
+    id: str
+    session_id: str
+    edge: str
+    instance: str
+    opened_at: int
+    closed_at: int | None = None
+    close_code: int | None = None
+    close_reason: str = ""
+
+
+class Subscription(Struct):
+    """The latest stretch in which a connection was subscribed to a channel.
+
+    `until` is None when it was not unsubscribed: it then lasts, or lasted, as long as the connection. One row for each
+    connection and channel, so that a client that subscribes in a loop does not fill the table.
+    """
+
+    connection: str
+    channel: str
+    since: int
+    until: int | None = None
+    recovered: bool | None = None
+
+
+class State:
+    """The rows that a fold may touch: all of them, or those that a store loaded for a batch.
+
+    `resume_window_ms` is how long a lost session may be continued. The `changed_*` sets and `removed` name what a store
+    must write; the counts say what the fold met. Rows are put in by `put_*`, which keep the indexes.
+    """
+
+    def __init__(self, resume_window_ms: int) -> None:
+        self.resume_window_ms = resume_window_ms
+        self.sessions: dict[str, Session] = {}
+        self.connections: dict[str, Connection] = {}
+        self.subscriptions: dict[tuple[str, str], Subscription] = {}
+        self.changed_sessions: set[str] = set()
+        self.changed_connections: set[str] = set()
+        self.changed_subscriptions: set[tuple[str, str]] = set()
+        self.removed: set[str] = set()  # sessions that turned out to be the continuation of another
+        self.events = 0
+        self.unknown = 0  # facts about connections whose opening is not in the log (any more)
+        self.resumed = 0
+        self.edges_lost = 0
+        self._away: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (away_until, session)
+        self._opened: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (opened_at, session)
+        self._of_session: dict[str, set[str]] = defaultdict(set)  # session -> connections
+
+    # --- rows in --------------------------------------------------------------------------------------------------
+
+    def put_session(self, row: Session) -> None:
+        if row.id in self.sessions:
+            return
+        self.sessions[row.id] = row
+        if row.lineage is not None:
+            insort(self._opened[row.lineage], (row.opened_at, row.id))
+            if row.away_until is not None:
+                insort(self._away[row.lineage], (row.away_until, row.id))
+
+    def put_connection(self, row: Connection) -> None:
+        if row.id not in self.connections:
+            self.connections[row.id] = row
+            self._of_session[row.session_id].add(row.id)
+
+    def put_subscription(self, row: Subscription) -> None:
+        self.subscriptions[row.connection, row.channel] = row
+
+    # --- questions and changes --------------------------------------------------------------------------------------
+
+    def longest_away(self, lineage: str, at: int) -> Session | None:
+        """The session of this lineage that was lost first among those that may still be continued at `at`."""
+        waiting = self._away.get(lineage, ())
+        found = bisect_left(waiting, (at, ""))
+        return self.sessions[waiting[found][1]] if found < len(waiting) else None
+
+    def first_opened(self, lineage: str, since: int, until: int, other_than: Session) -> Session | None:
+        """The session of this lineage, another than this one, that was opened first in `since`..`until` (inclusive)."""
+        opened = self._opened.get(lineage, ())
+        found = bisect_left(opened, (since, ""))
+        if found < len(opened) and opened[found][1] == other_than.id:
+            found += 1
+        if found < len(opened) and opened[found][0] <= until:
+            return self.sessions[opened[found][1]]
+        return None
+
+    def set_end(self, row: Session, at: int | None, away_until: int | None, code: int | None, reason: str) -> None:
+        """Ends a session, or with None for `at` lets it go on."""
+        if row.lineage is not None and row.away_until is not None:
+            self._drop(self._away[row.lineage], (row.away_until, row.id))
+        row.ended_at, row.away_until, row.end_code, row.end_reason = at, away_until, code, reason
+        if row.lineage is not None and away_until is not None:
+            insort(self._away[row.lineage], (away_until, row.id))
+        self.changed_sessions.add(row.id)
+
+    def merge(self, row: Session, later: Session) -> None:
+        """Makes `later` a part of `row`: its connections, its present and its end. `later` is no more."""
+        self.set_end(row, later.ended_at, later.away_until, later.end_code, later.end_reason)
+        self.set_end(later, None, None, None, "")
+        if later.lineage is not None:
+            self._drop(self._opened[later.lineage], (later.opened_at, later.id))
+        row.connection, row.edge, row.instance = later.connection, later.edge, later.instance
+        row.client_version = later.client_version
+        row.connections += later.connections
+        for connection in self._of_session.pop(later.id, ()):
+            self.connections[connection].session_id = row.id
+            self.changed_connections.add(connection)
+            self._of_session[row.id].add(connection)
+        del self.sessions[later.id]
+        self.changed_sessions.discard(later.id)
+        self.removed.add(later.id)
+
+    @staticmethod
+    def _drop(index: list[tuple[int, str]], entry: tuple[int, str]) -> None:
+        del index[bisect_left(index, entry)]

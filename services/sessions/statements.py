@@ -1,0 +1,106 @@
+"""The SQL of the write side: each statement takes arrays, so that a batch costs the same few round trips."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SESSION_COLUMNS: Final = (
+    "id, user_id, session_key, client_name, client_version, edge, instance, connection, connections, opened_at, "
+    "lineage, ended_at, away_until, end_code, end_reason"
+)
+CONNECTION_COLUMNS: Final = "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason"
+SUBSCRIPTION_COLUMNS: Final = "connection, channel, since, until, recovered"
+
+# --- position ---------------------------------------------------------------------------------------------------------
+
+POSITION: Final = "SELECT epoch, sequence FROM projections WHERE name = $1"
+
+# The row is made if it is missing and locked in any case: the second of two instances waits here, and then sees that
+# the position has moved.
+LOCK_POSITION: Final = """
+INSERT INTO projections AS p (name, epoch, sequence, moved_at) VALUES ($1, '', 0, now())
+ON CONFLICT (name) DO UPDATE SET name = p.name
+RETURNING epoch, sequence"""
+
+MOVE_POSITION: Final = "UPDATE projections SET epoch = $2, sequence = $3, moved_at = now() WHERE name = $1"
+
+NUMBERS: Final = "SELECT instance, number FROM log_writers WHERE instance = ANY($1::text[])"
+WRITERS: Final = "SELECT instance, number FROM log_writers WHERE starts_with(instance, $1)"
+
+KEEP_NUMBERS: Final = """
+INSERT INTO log_writers (instance, edge, number, wrote_at)
+SELECT w.*, now() FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w
+ON CONFLICT (instance) DO UPDATE SET number = excluded.number, wrote_at = excluded.wrote_at"""
+
+# Skips from instance to instance in the index instead of reading every open connection.
+OPEN_INSTANCES: Final = """
+WITH RECURSIVE found(instance) AS (
+    (SELECT instance FROM connections WHERE closed_at IS NULL ORDER BY instance LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.instance FROM connections c
+            WHERE c.closed_at IS NULL AND c.instance > found.instance ORDER BY c.instance LIMIT 1)
+    FROM found WHERE found.instance IS NOT NULL
+)
+SELECT instance FROM found WHERE instance IS NOT NULL"""
+
+# --- the rows that a batch may touch ----------------------------------------------------------------------------------
+
+CONNECTIONS_OF_BATCH: Final = f"""
+SELECT {CONNECTION_COLUMNS} FROM connections WHERE id = ANY($1::text[])
+UNION ALL
+SELECT {CONNECTION_COLUMNS} FROM connections WHERE instance = ANY($2::text[]) AND closed_at IS NULL
+UNION ALL
+SELECT {CONNECTION_COLUMNS} FROM connections
+WHERE instance = ANY($3::text[]) AND close_code = 1006 AND close_reason = 'edge lost'"""
+
+CONNECTIONS_OF_SESSIONS: Final = f"SELECT {CONNECTION_COLUMNS} FROM connections WHERE session_id = ANY($1::text[])"
+
+SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ANY($1::text[])"
+
+# Those that a client of the batch may continue. Of each lineage the opening facts of the batch lie between first_at and
+# last_at: whatever runs out between the two may serve an early one; behind them `wanted` sessions are enough for all.
+AWAY_SESSIONS: Final = f"""
+SELECT s.* FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[]) AS o(lineage, first_at, last_at, n)
+CROSS JOIN LATERAL (
+    (SELECT {SESSION_COLUMNS} FROM sessions
+     WHERE lineage = o.lineage AND away_until >= o.first_at AND away_until < o.last_at)
+    UNION ALL
+    (SELECT {SESSION_COLUMNS} FROM sessions
+     WHERE lineage = o.lineage AND away_until >= o.last_at ORDER BY away_until, id LIMIT o.n)
+) AS s"""
+
+# Those that may turn out to be the continuation of a session that ends in the batch.
+LATER_SESSIONS: Final = f"""
+SELECT {", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))}
+FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS e(lineage, first_at, last_at)
+JOIN sessions s ON s.lineage = e.lineage AND s.opened_at >= e.first_at AND s.opened_at <= e.last_at"""
+
+SUBSCRIPTIONS: Final = f"""
+SELECT {", ".join(f"s.{name}" for name in SUBSCRIPTION_COLUMNS.split(", "))}
+FROM unnest($1::text[], $2::text[]) AS k(connection, channel) JOIN subscriptions s USING (connection, channel)"""
+
+# --- rows back --------------------------------------------------------------------------------------------------------
+
+REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
+
+WRITE_SESSIONS: Final = f"""
+INSERT INTO sessions ({SESSION_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::int[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::int[], $15::text[])
+ON CONFLICT (id) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
+    instance = excluded.instance, connection = excluded.connection, connections = excluded.connections,
+    ended_at = excluded.ended_at, away_until = excluded.away_until, end_code = excluded.end_code,
+    end_reason = excluded.end_reason"""
+
+WRITE_CONNECTIONS: Final = f"""
+INSERT INTO connections ({CONNECTION_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
+    $8::text[])
+ON CONFLICT (id) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
+    close_code = excluded.close_code, close_reason = excluded.close_reason"""
+
+WRITE_SUBSCRIPTIONS: Final = f"""
+INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bool[])
+ON CONFLICT (connection, channel) DO UPDATE SET since = excluded.since, until = excluded.until,
+    recovered = excluded.recovered"""

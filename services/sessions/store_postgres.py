@@ -1,0 +1,199 @@
+"""The read model in PostgreSQL, written in bulk: a commit is some ten statements, however many facts it holds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from proto.events import EventBatch
+from services.sessions import statements as sql
+from services.sessions.needs import Needs, needs_of
+from services.sessions.projection import NAME, fold, name_of, text
+from services.sessions.rows import Connection, Session, State, Subscription
+from services.sessions.store import Moved, Outcome, Position, StoreAway, unseen
+
+Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+_AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+_AWAY_STATES = ("57P", "53", "08", "40", "55P03")  # shutting down, out of resources, connection, deadlock, lock
+
+
+def moment(ms: int) -> datetime:
+    """Unix milliseconds as PostgreSQL's driver takes them."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def milliseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else moment(ms)
+
+
+def _milliseconds(at: datetime | None) -> int | None:
+    return None if at is None else milliseconds(at)
+
+
+@contextlib.contextmanager
+def store_errors() -> Any:
+    """Turns what a lost, stopping or overloaded server raises into `StoreAway`; lets mistakes through."""
+    try:
+        yield
+    except _AWAY_ERRORS as error:
+        raise StoreAway(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "").startswith(_AWAY_STATES):
+            raise StoreAway(f"PostgreSQL: {error}") from error
+        raise
+
+
+class PostgresStore:
+    """See `store.Store`. `resume_window_ms` as in `rows.State`."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], resume_window_ms: int) -> None:
+        self._pool = pool
+        self._resume_window_ms = resume_window_ms
+
+    async def position(self) -> Position:
+        async with self._database() as database:
+            row = await database.fetchrow(sql.POSITION, NAME)
+        return Position(row["epoch"], row["sequence"]) if row else Position("", 0)
+
+    async def open_instances(self) -> set[str]:
+        async with self._database() as database:
+            return {row["instance"] for row in await database.fetch(sql.OPEN_INSTANCES)}
+
+    async def last_number(self, instance: str) -> int:
+        async with self._database() as database:
+            rows = await database.fetch(sql.NUMBERS, [name_of(instance)])
+        return rows[0]["number"] if rows else 0
+
+    async def writers(self, prefix: str) -> dict[str, int]:
+        async with self._database() as database:
+            return {row["instance"]: row["number"] for row in await database.fetch(sql.WRITERS, prefix)}
+
+    async def commit(self, expected: Position, upto: Position, batches: Sequence[EventBatch]) -> Outcome:
+        async with self._database() as database, database.transaction():
+            at = await database.fetchrow(sql.LOCK_POSITION, NAME)
+            assert at is not None
+            actual = Position(at["epoch"], at["sequence"])
+            if actual != expected:
+                raise Moved(actual)
+            known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
+            new = unseen(batches, {row["instance"]: row["number"] for row in known})
+            state = await self._load(database, needs_of(new))
+            fold(state, new)
+            await self._write(database, state)
+            await self._move(database, upto, new)
+        return Outcome(state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost)
+
+    @contextlib.asynccontextmanager
+    async def _database(self) -> AsyncIterator[Database]:
+        with store_errors():
+            async with self._pool.acquire(timeout=10) as database:
+                yield database
+
+    async def _load(self, database: Database, needs: Needs) -> State:
+        state = State(self._resume_window_ms)
+        if not needs.connections and not needs.lost and not needs.found:
+            return state
+        connections = [
+            connection_of(row)
+            for row in await database.fetch(
+                sql.CONNECTIONS_OF_BATCH, list(needs.connections), list(needs.lost), list(needs.found)
+            )
+        ]
+        for row in await database.fetch(sql.SESSIONS, list({one.session_id for one in connections})):
+            state.put_session(session_of(row))
+        for connection in connections:
+            state.put_connection(connection)
+        ends = needs.ends(state)
+        spans = [(key, moment(first), moment(last + self._resume_window_ms)) for key, first, last, _ in ends]
+        later = (
+            [session_of(row) for row in await database.fetch(sql.LATER_SESSIONS, *_columns(spans, 3))] if ends else []
+        )
+        if later:
+            for row in await database.fetch(sql.CONNECTIONS_OF_SESSIONS, [one.id for one in later]):
+                connections.append(connection_of(row))
+        wanted = needs.returns(ends, state)
+        if wanted:
+            rows = [(key, moment(first), moment(last), count) for key, first, last, count in wanted]
+            later += [session_of(row) for row in await database.fetch(sql.AWAY_SESSIONS, *_columns(rows, 4))]
+        for session in later:
+            state.put_session(session)
+        for connection in connections:
+            state.put_connection(connection)
+        if needs.subscriptions:
+            keys = _columns(needs.subscriptions, 2)
+            for row in await database.fetch(sql.SUBSCRIPTIONS, *keys):
+                state.put_subscription(subscription_of(row))
+        return state
+
+    async def _write(self, database: Database, state: State) -> None:
+        if state.removed:
+            await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
+        if state.changed_sessions:
+            sessions = (_session_values(state.sessions[key]) for key in sorted(state.changed_sessions))
+            await database.execute(sql.WRITE_SESSIONS, *_columns(sessions, 15))
+        if state.changed_connections:
+            connections = (_connection_values(state.connections[key]) for key in sorted(state.changed_connections))
+            await database.execute(sql.WRITE_CONNECTIONS, *_columns(connections, 8))
+        if state.changed_subscriptions:
+            rows = (_subscription_values(state.subscriptions[key]) for key in sorted(state.changed_subscriptions))
+            await database.execute(sql.WRITE_SUBSCRIPTIONS, *_columns(rows, 5))
+
+    async def _move(self, database: Database, upto: Position, new: Sequence[EventBatch]) -> None:
+        last = {name_of(batch.instance): batch for batch in new}
+        if last:
+            rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
+            await database.execute(sql.KEEP_NUMBERS, *_columns(rows, 3))
+        await database.execute(sql.MOVE_POSITION, NAME, upto.epoch, upto.sequence)
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return columns or [[] for _ in range(width)]
+
+
+def session_of(row: asyncpg.Record) -> Session:
+    (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason) = row
+    return Session(
+        id_, user, key, name, version, edge, instance, connection, count, milliseconds(opened), lineage,
+        _milliseconds(ended), _milliseconds(away), code, reason,
+    )  # fmt: skip
+
+
+def _session_values(row: Session) -> tuple[Any, ...]:
+    return (
+        row.id, row.user, row.session_key, row.client_name, row.client_version, row.edge, row.instance, row.connection,
+        row.connections, moment(row.opened_at), row.lineage, _moment(row.ended_at), _moment(row.away_until),
+        row.end_code, row.end_reason,
+    )  # fmt: skip
+
+
+def connection_of(row: asyncpg.Record) -> Connection:
+    id_, session_id, edge, instance, opened, closed, code, reason = row
+    return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason)
+
+
+def _connection_values(row: Connection) -> tuple[Any, ...]:
+    closed = _moment(row.closed_at)
+    opened = moment(row.opened_at)
+    return row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason
+
+
+def subscription_of(row: asyncpg.Record) -> Subscription:
+    connection, channel, since, until, recovered = row
+    return Subscription(connection, channel, milliseconds(since), _milliseconds(until), recovered)
+
+
+def _subscription_values(row: Subscription) -> tuple[Any, ...]:
+    return row.connection, row.channel, moment(row.since), _moment(row.until), row.recovered

@@ -1,0 +1,79 @@
+"""Stories of facts, as hypothesis makes them: what edges could write, in any order in which the log could hold it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+
+WINDOW_MS = 20_000
+
+_connections = st.sampled_from([f"c{n}" for n in range(9)])
+_moments = st.integers(0, 50_000)  # two and a half windows: some come back in time, some do not
+_instances = st.sampled_from(["i1", "i2", "i3"])
+_channels = st.sampled_from(["news", "room:\0 1"])
+
+_facts: st.SearchStrategy[SessionEvent] = st.one_of(
+    st.builds(
+        Opened,
+        at=_moments,
+        connection=_connections,
+        user=st.sampled_from(["", "ann", "bob"]),
+        session_key=st.sampled_from(["", "phone"]),
+    ),
+    st.builds(Closed, at=_moments, connection=_connections, code=st.sampled_from([1000, 1001, 1006, 3503])),
+    st.builds(Subscribed, at=_moments, connection=_connections, channel=_channels, recovered=st.none() | st.booleans()),
+    st.builds(Unsubscribed, at=_moments, connection=_connections, channel=_channels),
+    st.builds(EdgeLost, at=_moments, instance=_instances),
+    st.builds(EdgeFound, at=_moments, instance=_instances),
+)
+
+
+def _numbered(parts: Sequence[tuple[str, list[SessionEvent]]]) -> list[EventBatch]:
+    numbers: dict[str, int] = {}
+    batches = []
+    for instance, events in parts:
+        numbers[instance] = numbers.get(instance, 0) + 1
+        batches.append(EventBatch(edge=f"edge-{instance}", instance=instance, number=numbers[instance], events=events))
+    return batches
+
+
+stories = st.lists(st.tuples(_instances, st.lists(_facts, max_size=6)), max_size=14).map(_numbered)
+"""Batches of three edges."""
+
+
+def split(batches: list[EventBatch], cuts: list[int]) -> list[list[EventBatch]]:
+    """The batches in stretches, cut at these places."""
+    places = sorted({cut % (len(batches) + 1) for cut in cuts} | {0, len(batches)})
+    return [batches[start:end] for start, end in itertools.pairwise(places)]
+
+
+def long_story(seed: int) -> list[EventBatch]:
+    """A hundred facts of three edges and few people, crowded in time: what makes sessions meet each other."""
+    chance = random.Random(seed)
+    names = [f"c{n}" for n in range(40)]
+    parts: list[tuple[str, list[SessionEvent]]] = []
+    for step in range(40):
+        at = step * 1_500
+        facts: list[SessionEvent] = []
+        for _ in range(chance.randint(0, 4)):
+            now, name = at + chance.randint(-9_000, 9_000), chance.choice(names)
+            match chance.randint(0, 11):
+                case 0 | 1 | 2 | 3:
+                    facts.append(Opened(at=now, connection=name, user=chance.choice(["ann", "ann", "bob", ""])))
+                case 4 | 5 | 6 | 7:
+                    facts.append(Closed(at=now, connection=name, code=chance.choice([1000, 1001, 1001, 1006])))
+                case 8:
+                    facts.append(Subscribed(at=now, connection=name, channel="news"))
+                case 9:
+                    facts.append(Unsubscribed(at=now, connection=name, channel="news"))
+                case 10:
+                    facts.append(EdgeLost(at=now, instance=chance.choice(["i1", "i2", "i3"])))
+                case _:
+                    facts.append(EdgeFound(at=now, instance=chance.choice(["i1", "i2", "i3"])))
+        parts.append((chance.choice(["i1", "i2", "i3"]), facts))
+    return _numbered(parts)

@@ -1,0 +1,176 @@
+"""What a session is: the fold's rules, one by one, and what holds for any story."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from services.sessions.projection import EDGE_LOST_CODE, EDGE_LOST_REASON, apply, fold
+from services.sessions.rows import Session, State
+from tests.sessions.stories import WINDOW_MS, long_story, split, stories
+
+
+def told(*facts: tuple[str, SessionEvent] | SessionEvent) -> State:
+    state = State(WINDOW_MS)
+    for fact in facts:
+        instance, event = fact if isinstance(fact, tuple) else ("i1", fact)
+        apply(state, event, f"edge-{instance}", instance)
+    return state
+
+
+def ann(connection: str, at: int, **more: str) -> Opened:
+    return Opened(at=at, connection=connection, user="ann", **more)
+
+
+def only(state: State) -> Session:
+    (session,) = state.sessions.values()
+    return session
+
+
+def test_a_client_that_comes_back_within_the_window_on_another_edge_continues_its_session():
+    state = told(
+        ("i1", ann("c1", 1_000)),
+        ("i1", Closed(at=5_000, connection="c1", code=1001, reason="shutdown")),
+        ("i2", ann("c2", 5_000 + WINDOW_MS)),
+    )
+    session = only(state)
+    assert (session.id, session.connection, session.connections) == ("c1", "c2", 2)
+    assert (session.edge, session.instance) == ("edge-i2", "i2")
+    assert (session.ended_at, session.away_until, session.end_code, session.end_reason) == (None, None, None, "")
+    assert state.connections["c1"].close_code == 1001
+    assert {one.session_id for one in state.connections.values()} == {"c1"}
+
+
+def test_past_the_window_it_is_a_new_session():
+    state = told(ann("c1", 0), Closed(at=10, connection="c1", code=1006), ann("c2", 10 + WINDOW_MS + 1))
+    assert set(state.sessions) == {"c1", "c2"}
+    assert (state.sessions["c1"].ended_at, state.sessions["c1"].end_code) == (10, 1006)
+
+
+def test_a_goodbye_and_a_terminal_close_end_the_session_for_good():
+    for code in (1000, 3503, 4500):
+        state = told(ann("c1", 0), Closed(at=10, connection="c1", code=code), ann("c2", 20))
+        assert state.sessions["c1"].away_until is None
+        assert set(state.sessions) == {"c1", "c2"}
+
+
+def test_nobody_continues_the_session_of_another_user_device_or_program_nor_an_anonymous_one():
+    gone = Closed(at=10, connection="c1", code=1001)
+    for first, second in (
+        (ann("c1", 0), Opened(at=20, connection="c2", user="bob")),
+        (ann("c1", 0, session_key="phone"), ann("c2", 20, session_key="desk")),
+        (ann("c1", 0, client_name="js"), ann("c2", 20, client_name="python")),
+        (Opened(at=0, connection="c1"), Opened(at=20, connection="c2")),
+        (ann("c1", 0, session_key="a", client_name="bc"), ann("c2", 20, session_key="ab", client_name="c")),
+    ):
+        assert set(told(first, gone, second).sessions) == {"c1", "c2"}
+
+
+def test_the_session_that_was_lost_first_is_continued_first_and_by_one_connection():
+    state = told(
+        ann("a", 0), ann("b", 1), Closed(at=20, connection="b", code=1001), Closed(at=30, connection="a", code=1001),
+        ann("c", 40), ann("d", 41), ann("e", 42),
+    )  # fmt: skip
+    assert {one.id: one.connection for one in state.sessions.values()} == {"a": "d", "b": "c", "e": "e"}
+
+
+def test_a_client_that_is_back_before_its_old_edge_says_so_continues_its_session_too():
+    state = told(
+        ("i1", ann("c1", 0)),
+        ("i2", ann("c2", 120)),
+        ("i2", Subscribed(at=130, connection="c2", channel="news", recovered=True)),
+        ("i1", Closed(at=100, connection="c1", code=1001)),
+        ("i2", Closed(at=900, connection="c2", code=1000)),
+    )
+    session = only(state)
+    assert (session.id, session.connection, session.connections, session.ended_at) == ("c1", "c2", 2, 900)
+    assert state.connections["c2"].session_id == "c1"
+    assert state.removed == {"c2"}
+
+
+def test_a_second_tab_that_was_there_before_is_not_swallowed():
+    state = told(ann("c1", 0), ann("c2", 50), Closed(at=100, connection="c1", code=1001))
+    assert set(state.sessions) == {"c1", "c2"}
+
+
+def test_a_lost_edge_closes_its_open_connections_and_a_found_one_gets_exactly_those_back():
+    state = told(
+        ("i1", ann("c1", 0)),
+        ("i1", Opened(at=0, connection="c2", user="bob")),
+        ("i1", Opened(at=0, connection="c3", user="eve")),
+        ("i2", Opened(at=0, connection="c4", user="dan")),
+        ("i1", Closed(at=5, connection="c3", code=1006)),
+        EdgeLost(at=100, instance="i1"),
+    )
+    for key in ("c1", "c2"):
+        session = state.sessions[key]
+        assert (session.ended_at, session.end_code, session.end_reason) == (100, EDGE_LOST_CODE, EDGE_LOST_REASON)
+        assert session.away_until == 100 + WINDOW_MS
+    assert state.connections["c4"].closed_at is None
+    apply(state, EdgeFound(at=200, instance="i1"))
+    assert {one.id for one in state.connections.values() if one.closed_at is None} == {"c1", "c2", "c4"}
+    assert state.sessions["c1"].ended_at is None
+    assert state.sessions["c3"].ended_at == 5
+
+
+def test_a_client_of_a_killed_edge_that_was_back_before_the_loss_was_noticed_continues():
+    state = told(("i1", ann("c1", 0)), ("i2", ann("c2", 1_500)), EdgeLost(at=1_000, instance="i1"))
+    assert (only(state).id, only(state).connection) == ("c1", "c2")
+
+
+def test_what_the_edge_says_after_all_replaces_the_guess():
+    state = told(ann("c1", 0), EdgeLost(at=100, instance="i1"), Closed(at=90, connection="c1", code=1000))
+    assert (only(state).ended_at, only(state).end_code, only(state).away_until) == (90, 1000, None)
+
+
+def test_subscriptions_keep_their_latest_stretch_and_facts_of_unknown_connections_are_counted():
+    state = told(
+        ann("c1", 0),
+        Subscribed(at=1, connection="c1", channel="news"),
+        Unsubscribed(at=2, connection="c1", channel="news"),
+        Unsubscribed(at=9, connection="c1", channel="news"),
+        Subscribed(at=3, connection="c1", channel="a\0b", recovered=False),
+        Subscribed(at=3, connection="nobody", channel="news"),
+        Closed(at=3, connection="nobody", code=1000),
+    )
+    assert (state.subscriptions["c1", "news"].since, state.subscriptions["c1", "news"].until) == (1, 2)
+    assert state.subscriptions["c1", "a\ufffdb"].recovered is False
+    assert state.unknown == 2
+
+
+def rows(state: State) -> tuple[object, ...]:
+    return state.sessions, state.connections, state.subscriptions
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_rows_of_long_stories_agree_with_each_other(seed: int):
+    batches = long_story(seed)
+    rows_agree(fold(State(WINDOW_MS), batches))
+
+
+@given(stories, st.lists(st.integers(0, 40), max_size=6))
+def test_any_split_into_batches_gives_the_same_rows(batches: list[EventBatch], cuts: list[int]):
+    whole = fold(State(WINDOW_MS), batches)
+    parts = State(WINDOW_MS)
+    for stretch in split(batches, cuts):
+        fold(parts, stretch)
+    assert rows(parts) == rows(whole)
+
+
+@given(stories)
+def test_rows_agree_with_each_other(batches: list[EventBatch]):
+    rows_agree(fold(State(WINDOW_MS), batches))
+
+
+def rows_agree(state: State) -> None:
+    for connection in state.connections.values():
+        assert connection.session_id in state.sessions
+    for session in state.sessions.values():
+        own = [one for one in state.connections.values() if one.session_id == session.id]
+        current = state.connections[session.connection]
+        assert session.connections == len(own)
+        assert current in own
+        assert session.ended_at == current.closed_at
+        assert session.end_code == current.close_code
