@@ -172,13 +172,26 @@ class NatsLink(Client):
         timeout_s: float = 5.0,
     ) -> list[tuple[bytes | None, bytes]]:
         """One request and all its replies, up to the first whose headers satisfy `is_last`. Raises `NatsAway`."""
-        loop = asyncio.get_running_loop()
         token = b"%d" % next(self._tokens)
+        reply = f"{self._inbox}.{token.decode()}"
+        return await self._await_replies(token, subject, data, headers, reply, is_last, timeout_s)
+
+    async def _await_replies(
+        self,
+        token: bytes,
+        subject: str,
+        data: bytes,
+        headers: bytes | None,
+        reply: str,
+        is_last: Callable[[bytes | None], bool],
+        timeout_s: float,
+    ) -> list[tuple[bytes | None, bytes]]:
+        loop = asyncio.get_running_loop()
         collector = _Collector(loop.create_future(), is_last)
         self._waiting[token] = collector
         timer = loop.call_later(timeout_s, self._expire, token)
         try:
-            self.publish_now(subject, data, headers, f"{self._inbox}.{token.decode()}")
+            self.publish_now(subject, data, headers, reply)
             return await collector.future
         finally:
             timer.cancel()
@@ -217,6 +230,14 @@ class NatsLink(Client):
         if self.is_connected:
             self._send(command.sub_cmd(subject, queue, number))
         return number
+
+    async def settle(self, timeout_s: float = 5.0) -> None:
+        """Returns when the server has done all that was asked of it before. Raises `NatsAway`.
+
+        nats-py's `flush` sends its ping ahead of what is still pending, so it cannot say that.
+        """
+        token = b"%d" % next(self._tokens)
+        await self._await_replies(token, f"{self._inbox}.{token.decode()}", b"", None, "", _single, timeout_s)
 
     def unlisten(self, number: int) -> None:
         """Ends a subscription; its handler is not called again."""

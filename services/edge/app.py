@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 AUDIT_INTERVAL_S: Final = 10.0
 """How long the last message of a channel can stay unnoticed when its live message was lost."""
+STRONG_SECRET_BYTES: Final = 32
 _START_RETRY_S: Final = 0.5
 
 
@@ -157,5 +158,7 @@ def serve(settings: EdgeSettings) -> None:
             "client.insecure = true: ANYBODY may connect, subscribe, publish and read history, and tokens do not "
             "expire. This is for tests; never let it face a network."
         )
+    if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
+        log.warning("client.token_hmac_secret_key is shorter than %d bytes (RFC 7518, 3.2)", STRONG_SECRET_BYTES)
     edge = Edge(settings)
     run(edge.application(), host=settings.edge.host, port=settings.edge.port, ws=Connection, goodbye=edge.drain.run)

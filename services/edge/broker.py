@@ -77,8 +77,11 @@ class Broker(Protocol):
     def available(self) -> bool:
         """Whether calls have a chance now."""
 
-    def open(self, address: ChannelAddress) -> None:
-        """Starts the channel's live messages. A read that is asked for afterwards sees whatever they do not bring."""
+    async def open(self, address: ChannelAddress) -> None:
+        """Starts the channel's live messages; when it returns they are on. Raises `BrokerAway`.
+
+        A read that is asked for afterwards sees whatever they do not bring.
+        """
 
     def close(self, address: ChannelAddress) -> None:
         """Ends them."""

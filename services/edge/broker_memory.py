@@ -103,7 +103,8 @@ class MemoryBroker:
         if self._events is not None:
             self._events.broker_found()
 
-    def open(self, address: ChannelAddress) -> None:
+    async def open(self, address: ChannelAddress) -> None:
+        self._reach()
         self._open.add(address)
 
     def close(self, address: ChannelAddress) -> None:

@@ -136,7 +136,7 @@ class NatsBroker:
 
     # --- channels ---------------------------------------------------------------------------------------------------
 
-    def open(self, address: ChannelAddress) -> None:
+    async def open(self, address: ChannelAddress) -> None:
         channel = address.channel
         events = self._events
         assert events is not None, "open() before start()"
@@ -158,6 +158,9 @@ class NatsBroker:
                     log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
 
             self._open[address] = self._link.listen(subjects.ephemeral(channel), handler)
+            # With history the read that follows waits for the server to know of the subscription, here nothing would:
+            # a client told "subscribed" must not miss what is published a moment later.
+            await self._reach(self._link.settle())
 
     def close(self, address: ChannelAddress) -> None:
         number = self._open.pop(address, None)

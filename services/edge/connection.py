@@ -232,6 +232,7 @@ class Connection(asyncio.Protocol):
 
     def _connected(self) -> None:
         client, hub = self.client, self._hub
+        hub.wheel.add(self, self._next_time())  # the first ping may be due before the stale check was
         hub.user_came(client.identity.user)
         hub.record(
             Opened(

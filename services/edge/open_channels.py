@@ -92,7 +92,7 @@ class OpenChannels:
         try:
             if not self._broker.available:
                 raise BrokerAway("the broker is away")
-            self._broker.open(channel.address)
+            await self._broker.open(channel.address)
             if channel.log is not None:
                 await self._locate(channel, channel.log)
             opened.set_result(None)

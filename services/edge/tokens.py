@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import warnings
 from typing import Any
 
 import jwt
 from jwt.types import Options
+from jwt.warnings import InsecureKeyLengthWarning
 from msgspec import Raw, Struct
 
 from proto.messages import NO_DATA
+
+# PyJWT would say so for every token; `app.serve` says it once, at the start.
+warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
 
 _ALGORITHMS = ["HS256", "HS384", "HS512"]
 _SIGNATURE_ONLY: Options = {

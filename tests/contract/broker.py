@@ -70,8 +70,8 @@ class BrokerContract:
 
     async def test_a_stored_publication_reaches_every_edge_that_has_the_channel_open(self, pair):
         a, b, heard_a, heard_b = pair
-        a.open(CHAT)
-        b.open(CHAT)
+        await a.open(CHAT)
+        await b.open(CHAT)
         await a.newest(CHAT), await b.newest(CHAT)
         sent = Publication(data=Raw(b'{"t":1}'), info=ClientInfo(user="7", client="c"), tags={"k": "v"})
         position = await a.publish(CHAT, sent)
@@ -87,8 +87,8 @@ class BrokerContract:
 
     async def test_all_edges_see_one_order_and_each_message_names_its_predecessor(self, pair):
         a, b, heard_a, heard_b = pair
-        a.open(NEWS)
-        b.open(NEWS)
+        await a.open(NEWS)
+        await b.open(NEWS)
         await a.newest(NEWS), await b.newest(NEWS)
         await asyncio.gather(*((a if i % 2 else b).publish(NEWS, publication(i)) for i in range(100)))
         await eventually(lambda: len(heard_a.lives) == len(heard_b.lives) == 100)
@@ -98,8 +98,8 @@ class BrokerContract:
 
     async def test_a_closed_channel_brings_nothing(self, pair):
         a, b, heard_a, heard_b = pair
-        a.open(CHAT)
-        b.open(CHAT)
+        await a.open(CHAT)
+        await b.open(CHAT)
         await a.newest(CHAT), await b.newest(CHAT)
         a.close(CHAT)
         await a.newest(CHAT)  # behind the close on the same connection
@@ -111,7 +111,7 @@ class BrokerContract:
         a, b, heard_a, _ = pair
         names = ["chat:a", "chat:A", "chat:a.b", "chat:*", "chat:>", "chat:a b", "chat:%61", "chat:é"]
         for name in names:
-            a.open(ChannelAddress(name, "chat"))
+            await a.open(ChannelAddress(name, "chat"))
         await a.newest(CHAT)
         for index, name in enumerate(names):
             await b.publish(ChannelAddress(name, "chat"), publication(index))
@@ -154,7 +154,7 @@ class BrokerContract:
 
     async def test_a_message_id_is_stored_once_for_all_edges(self, pair):
         a, b, heard_a, _ = pair
-        a.open(NEWS)
+        await a.open(NEWS)
         await a.newest(NEWS)
         first = await store(a, NEWS, 1, "key")
         again = await store(b, NEWS, 2, "key")
@@ -165,9 +165,8 @@ class BrokerContract:
 
     async def test_without_history_publications_are_live_only(self, pair):
         a, b, heard_a, heard_b = pair
-        a.open(PLAIN)
-        b.open(PLAIN)
-        await a.newest(CHAT), await b.newest(CHAT)
+        await a.open(PLAIN)
+        await b.open(PLAIN)
         assert await a.publish(PLAIN, Publication(data=Raw(b'"x"'), info=ClientInfo(user="", client="c"))) is None
         for heard in (heard_a, heard_b):
             await eventually(lambda: len(heard_a.ephemerals) == len(heard_b.ephemerals) == 1)

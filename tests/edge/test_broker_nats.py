@@ -70,7 +70,7 @@ async def test_the_first_number_of_partitions_wins(nats_server):
     async with broker(nats_server.url, Listener(), partitions=3) as a:
         stored = await store(a, NEWS, 1)
         async with broker(nats_server.url, heard := Listener(), partitions=7) as b:
-            b.open(NEWS)
+            await b.open(NEWS)
             newest = await b.newest(NEWS)
             assert newest is not None and newest.sequence == stored.offset
             await a.publish(NEWS, publication(2))
@@ -113,7 +113,7 @@ async def test_an_acknowledged_publish_survives_kill_9(nats_server):
 
 async def test_a_publish_in_flight_when_nats_dies_is_stored_once(nats_server):
     async with broker(nats_server.url, heard := Listener()) as a:
-        a.open(NEWS)
+        await a.open(NEWS)
         await a.newest(NEWS)
         nats_server.pause()
         publishing = asyncio.create_task(a.publish(NEWS, publication(1)))
@@ -151,7 +151,7 @@ async def test_a_stream_whose_last_sequence_fell_gets_another_epoch(nats_server)
 
 async def test_a_message_that_is_no_json_is_a_place_in_the_log_without_a_publication(nats_server):
     async with broker(nats_server.url, heard := Listener()) as a:
-        a.open(NEWS)
+        await a.open(NEWS)
         await a.newest(NEWS)
         address = subjects.log_address("news", PARTITIONS, NEWS.channel)
         async with raw_link(nats_server.url) as link:
