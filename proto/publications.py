@@ -85,12 +85,15 @@ def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
     sequence, previous = _value(headers, _SEQUENCE), _value(headers, _LAST_SEQUENCE)
     if sequence is None or previous is None:
         raise BadPublication("not republished by JetStream")
-    offset = int(sequence)
+    try:
+        offset, before = int(sequence), int(previous)
+    except ValueError:
+        raise BadPublication("not republished by JetStream") from None
     try:
         publication = decode_publication(headers, data, offset)
     except BadPublication:
-        return LiveMessage(offset, int(previous), None)
-    return LiveMessage(offset, int(previous), publication)
+        return LiveMessage(offset, before, None)
+    return LiveMessage(offset, before, publication)
 
 
 def _value(headers: bytes | None, name: bytes) -> bytes | None:
