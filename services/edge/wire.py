@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -147,23 +148,25 @@ def parse_close(payload: bytes) -> tuple[int, str]:
 class Wire:
     """The receiving half of one connection. Holds at most one message (`max_message` bytes) plus one frame head."""
 
-    __slots__ = ("_buffer", "_message", "_message_opcode", "_message_size", "max_message")
+    __slots__ = ("_buffer", "_closed", "_message", "_message_opcode", "max_message")
 
     def __init__(self, max_message: int) -> None:
         self.max_message = max_message
         self._buffer = b""
-        self._message: list[bytes] | None = None  # fragments so far; None between messages
+        self._message: bytearray | None = None  # fragments so far, None between messages; no list: they may be empty
         self._message_opcode = 0
-        self._message_size = 0
+        self._closed = False
 
-    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """What `data` completes, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload).
 
-        Raises `WireError`; what preceded the error in `data` is lost with the connection.
+        To be iterated to its end before the next call. Raises `WireError` after what precedes the error; nothing that
+        follows an error or a close frame is looked at (RFC 6455, 5.5.1 and 7.1.7).
         """
+        if self._closed:
+            return
         if self._buffer:
             data = self._buffer + data
-        found: list[tuple[int, bytes]] = []
         position, end = 0, len(data)
         while end - position >= 2:
             first, second = data[position], data[position + 1]
@@ -174,7 +177,7 @@ class Wire:
             elif size == 127:
                 head = 10
             if end - position < head:
-                self._check_head(first, second, size if size < 126 else 0)
+                self._check_head(first, second, 0)
                 break
             if size == 126:
                 size = int.from_bytes(data[position + 2 : position + 4], "big")
@@ -190,51 +193,51 @@ class Wire:
             position = start + size
             opcode = first & 0x0F
             if opcode >= CLOSE:
-                found.append((opcode, payload))
+                self._closed = opcode == CLOSE
+                yield opcode, payload
+                if self._closed:
+                    return
             elif first & _FIN and opcode:
-                found.append((opcode, _checked(opcode, payload)))
+                yield opcode, self._checked(opcode, payload)
+            elif opcode:
+                self._message, self._message_opcode = bytearray(payload), opcode
             else:
-                self._continue(first, opcode, payload, found)
+                assert self._message is not None  # or the head was refused
+                self._message += payload
+                if first & _FIN:
+                    message, self._message = bytes(self._message), None
+                    yield self._message_opcode, self._checked(self._message_opcode, message)
         self._buffer = data[position:] if position else data
-        return found
 
     def _check_head(self, first: int, second: int, size: int) -> None:
         """Refuses a frame as soon as its head shows that it is wrong, before its payload is waited for."""
         opcode = first & 0x0F
         if first & 0x70:
-            raise WireError(codes.WIRE_PROTOCOL_ERROR, "reserved bits are set")
+            raise self._broken(codes.WIRE_PROTOCOL_ERROR, "reserved bits are set")
         if not second & 0x80:
-            raise WireError(codes.WIRE_PROTOCOL_ERROR, "a client's frame is not masked")
+            raise self._broken(codes.WIRE_PROTOCOL_ERROR, "a client's frame is not masked")
         if opcode in (TEXT, BINARY):
             if self._message is not None:
-                raise WireError(codes.WIRE_PROTOCOL_ERROR, "a new message inside of a fragmented one")
+                raise self._broken(codes.WIRE_PROTOCOL_ERROR, "a new message inside of a fragmented one")
         elif opcode == _CONTINUATION:
             if self._message is None:
-                raise WireError(codes.WIRE_PROTOCOL_ERROR, "a continuation of no message")
+                raise self._broken(codes.WIRE_PROTOCOL_ERROR, "a continuation of no message")
         elif opcode in (CLOSE, PING, PONG):
             if not first & _FIN or second & 0x7F > 125:
-                raise WireError(codes.WIRE_PROTOCOL_ERROR, "a control frame is fragmented or too long")
+                raise self._broken(codes.WIRE_PROTOCOL_ERROR, "a control frame is fragmented or too long")
         else:
-            raise WireError(codes.WIRE_PROTOCOL_ERROR, f"opcode {opcode} is reserved")
-        if opcode < CLOSE and size + self._message_size > self.max_message:
-            raise WireError(codes.WIRE_TOO_BIG, f"a message is larger than {self.max_message} bytes")
+            raise self._broken(codes.WIRE_PROTOCOL_ERROR, f"opcode {opcode} is reserved")
+        if opcode < CLOSE and size + len(self._message or b"") > self.max_message:
+            raise self._broken(codes.WIRE_TOO_BIG, f"a message is larger than {self.max_message} bytes")
 
-    def _continue(self, first: int, opcode: int, payload: bytes, found: list[tuple[int, bytes]]) -> None:
-        if opcode:
-            self._message, self._message_opcode, self._message_size = [payload], opcode, len(payload)
-            return
-        assert self._message is not None
-        self._message.append(payload)
-        self._message_size += len(payload)
-        if first & _FIN:
-            found.append((self._message_opcode, _checked(self._message_opcode, b"".join(self._message))))
-            self._message, self._message_size = None, 0
+    def _checked(self, opcode: int, message: bytes) -> bytes:
+        if opcode == TEXT and not message.isascii():
+            try:
+                message.decode()
+            except UnicodeDecodeError:
+                raise self._broken(codes.WIRE_BAD_UTF8, "a text message is not UTF-8") from None
+        return message
 
-
-def _checked(opcode: int, message: bytes) -> bytes:
-    if opcode == TEXT and not message.isascii():
-        try:
-            message.decode()
-        except UnicodeDecodeError:
-            raise WireError(codes.WIRE_BAD_UTF8, "a text message is not UTF-8") from None
-    return message
+    def _broken(self, close: CloseCode, detail: str) -> WireError:
+        self._closed = True
+        return WireError(close, detail)
