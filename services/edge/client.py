@@ -147,9 +147,13 @@ class Client:
                 return self._history(command, request)
             case RefreshRequest():
                 return self._refresh(command.id, request, now)
-            case PresenceRequest() | PresenceStatsRequest() | RPCRequest():
+            case RPCRequest():
                 return Answer(error_reply(command.id, codes.NOT_AVAILABLE))
+            case PresenceRequest() | PresenceStatsRequest():
+                return self._presence(command.id, request.channel)
             case SubRefreshRequest():
+                if not request.channel:
+                    return Close(codes.BAD_REQUEST_CLOSE, "a sub_refresh without a channel")
                 known = request.channel in self.channels
                 return Answer(error_reply(command.id, codes.NOT_AVAILABLE if known else codes.PERMISSION_DENIED))
             case SendRequest():
@@ -283,6 +287,12 @@ class Client:
         cap = self._policy.section.history_max_publication_limit
         limit = cap if request.limit < 0 else min(request.limit, cap)
         return ReadHistory(command, channel, rules, limit, request.since, request.reverse)
+
+    def _presence(self, command_id: int, channel: str) -> Action:
+        if not channel:
+            return Close(codes.BAD_REQUEST_CLOSE, "a presence without a channel")
+        rules = self._rules_of(channel)
+        return Answer(error_reply(command_id, rules if isinstance(rules, ErrorCode) else codes.NOT_AVAILABLE))
 
     def _refresh(self, command_id: int, request: RefreshRequest, now: float) -> Action:
         if not request.token or not self.identity.expires_at:

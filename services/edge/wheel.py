@@ -58,5 +58,7 @@ class Wheel:
         self._turned = max(self._turned, tick)
         for number in due:
             for item in self._slots.pop(number, ()):
+                if item.wheel_tick != number:
+                    continue  # removed or arranged anew by one that was asked before it
                 item.wheel_tick = 0
                 self.add(item, item.on_time(now))
