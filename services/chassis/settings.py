@@ -54,8 +54,9 @@ class LogSettings(Section, frozen=True):
             raise ValueError('expected log.format "text" or "json"')
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 100 * 365 * 86400.0  # beyond it lie typing errors and infinity, which no timer and no stream takes
 
 
 class Duration(float):
@@ -63,15 +64,19 @@ class Duration(float):
 
     @classmethod
     def parse(cls, value: object) -> Duration:
-        """Raises ValueError for anything else, and for a negative one."""
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-            return cls(value)
-        if isinstance(value, str):
-            if re.fullmatch(r"\d+(\.\d+)?", value):
-                return cls(value)
-            parts = _DURATION.findall(value)
-            if parts and "".join(number + unit for number, unit in parts) == value:
-                return cls(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        """Raises ValueError for anything else, for a negative one, and for more than `_LONGEST_S`."""
+        seconds = -1.0
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            seconds = value
+        elif isinstance(value, str):
+            if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+                seconds = float(value)
+            else:
+                parts = _DURATION.findall(value)
+                if parts and "".join(number + unit for number, unit in parts) == value:
+                    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        if 0 <= seconds <= _LONGEST_S:  # false for NaN
+            return cls(seconds)
         raise ValueError(f'expected a duration such as 300, "300s" or "5m", got {value!r}')
 
 
