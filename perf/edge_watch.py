@@ -65,7 +65,7 @@ class EdgeWatch:
 
 
 def per_connection(before: Snapshot, after: Snapshot, connections: int) -> dict[str, float]:
-    """What one connection cost the edges on average: bytes of RSS, CPU seconds (what they do anyway is in those too)."""
+    """What one connection cost the edges on average: bytes of RSS, CPU seconds (their idle work included)."""
     rss = sum(one[1] for one in after.values()) - sum(one[1] for one in before.values())
     cpu = sum(one[2] for one in after.values()) - sum(one[2] for one in before.values())
     return {"rss_bytes": round(rss / max(1, connections)), "cpu_s": round(cpu / max(1, connections), 6)}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ async def run(stub: StubEdge, **changes: Any) -> AsyncIterator[Generator]:
     """A generator whose connections have all been settled."""
     plan = Plan(host="127.0.0.1", port=stub.port, path="/connection/websocket", schedule=FAST)
     generator = Generator(replace(plan, **changes))
-    generator.begin(asyncio.get_running_loop().time())
+    generator.begin(time.monotonic())
     await eventually(lambda: generator.tally.progress.settled == 5)
     yield generator
     await generator.finish()
@@ -52,6 +52,17 @@ async def test_every_established_connection_is_in_every_distribution(stub: StubE
         assert [len(samples) for samples in (*lists, tally.lateness_s)] == [5] * 6
         for whole, late, *stages in zip(tally.connect_s, tally.lateness_s, *lists[2:], strict=True):
             assert whole > 0 and late >= 0 and sum(stages) <= whole + 1e-9
+
+
+async def test_what_the_generator_starts_late_counts_from_when_it_was_due(stub: StubEdge) -> None:
+    plan = Plan(host="127.0.0.1", port=stub.port, path="/", schedule=FAST)
+    generator = Generator(plan)
+    generator.begin(time.monotonic() - 1.0)
+    await eventually(lambda: generator.tally.progress.settled == 5)
+    tally = await generator.finish()
+    assert min(tally.lateness_s) > 0.9
+    waited = sum(tally.connect_s) - sum(tally.connect_from_start_s)
+    assert waited == pytest.approx(sum(tally.lateness_s))
 
 
 async def test_server_pings_are_answered_while_holding(stub: StubEdge) -> None:
@@ -167,7 +178,7 @@ async def test_a_run_that_ends_early_counts_every_started_connection_once(stub: 
     stub.silent = True
     plan = Plan(host="127.0.0.1", port=stub.port, path="/", schedule=FAST)
     generator = Generator(plan)
-    generator.begin(asyncio.get_running_loop().time())
+    generator.begin(time.monotonic())
     await eventually(lambda: generator.tally.progress.attempted == 5)
     tally = await generator.finish()
     assert tally.failures == {"local: the run ended first": 5}

@@ -1,0 +1,42 @@
+"""Runs `python -m perf` as its users do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    output: str  # stdout and stderr
+    report: dict[str, Any]  # of --json, empty when none was written
+
+
+async def perf(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Outcome:
+    """Runs it in `folder`, with none of the caller's FAIRLEAD_* variables."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "perf", *arguments, "--json", "out/report.json"),
+        cwd=folder,
+        env={**environ, "PYTHONPATH": str(_ROOT), **(variables or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    file = folder / "out" / "report.json"
+    return Outcome(process.returncode, output.decode(), json.loads(file.read_text()) if file.exists() else {})
