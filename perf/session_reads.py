@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -22,12 +23,13 @@ class ReadFailed(Exception):
 
 class _Session(msgspec.Struct):
     id: str
-    ended_at: object = None
+    ended_at: str | None
+    end_code: int | None
 
 
 class _Page(msgspec.Struct):
     sessions: list[_Session]
-    next_cursor: str | None = None
+    next: str | None  # cursor of the page that follows
 
 
 class SessionReads:
@@ -39,17 +41,20 @@ class SessionReads:
 
     async def opened(self, edge: str, at_least: int, within_s: float) -> int:
         """Sessions of an edge, as soon as there are `at_least` so many; those that there are when the time is over."""
-        return await self._count(edge, lambda session: True, at_least, within_s)
+        return len(await self._until(edge, lambda session: True, at_least, within_s))
 
-    async def ended(self, edge: str, at_least: int, within_s: float) -> int:
-        """The same for those whose end is recorded."""
-        return await self._count(edge, lambda session: session.ended_at is not None, at_least, within_s)
+    async def ends(self, edge: str, at_least: int, within_s: float) -> dict[str, int]:
+        """The same for those whose end is recorded, by close code."""
+        ended = await self._until(edge, lambda session: session.ended_at is not None, at_least, within_s)
+        return dict(Counter(str(session.end_code) for session in ended))
 
-    async def _count(self, edge: str, wanted: Callable[[_Session], bool], at_least: int, within_s: float) -> int:
+    async def _until(
+        self, edge: str, wanted: Callable[[_Session], bool], at_least: int, within_s: float
+    ) -> list[_Session]:
         until = time.monotonic() + within_s
         while True:
-            found = sum(1 for session in await asyncio.to_thread(self._all, edge) if wanted(session))
-            if found >= at_least or time.monotonic() > until:
+            found = [session for session in await asyncio.to_thread(self._all, edge) if wanted(session)]
+            if len(found) >= at_least or time.monotonic() > until:
                 return found
             await asyncio.sleep(_POLL_S)
 
@@ -60,9 +65,9 @@ class SessionReads:
             query = {"edge": edge, "limit": str(_PAGE), **({"cursor": cursor} if cursor else {})}
             page = self._page(f"{self._url}/sessions?{urllib.parse.urlencode(query)}")
             found.update((session.id, session) for session in page.sessions)
-            if page.next_cursor is None or not page.sessions:
+            if page.next is None:
                 return list(found.values())
-            cursor = page.next_cursor
+            cursor = page.next
 
     def _page(self, url: str) -> _Page:
         request = urllib.request.Request(url, headers={"X-API-Key": self._key})

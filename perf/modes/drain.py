@@ -98,7 +98,7 @@ async def _measure(
         await fleet.until(lambda: fleet.progress.lost >= fleet.progress.connected, LAST_WORDS_S)
         tally = await fleet.finish()
         shown.phase("ended?")
-        ended = await reads.ended(edge.name, connected, arguments.sessions_within) if reads else None
+        ends = await reads.ends(edge.name, connected, arguments.sessions_within) if reads else None
         ended_s = round(time.monotonic() - sent_at, 3) if reads else None
     report.update(_figures(tally, sent_at))
     report.update(
@@ -106,7 +106,8 @@ async def _measure(
         exit_code=exit_code,
         exit_s=None if exit_s is None else round(exit_s, 3),
         sessions_opened=opened,
-        sessions_ended=ended,
+        sessions_ended=None if ends is None else sum(ends.values()),
+        session_end_codes=ends,
         sessions_ended_seen_s=ended_s,
         tracebacks=edge.tracebacks(),
         edge_rss_bytes={"idle": idle[0], "held": held[0], "per_connection": (held[0] - idle[0]) // max(1, connected)},
@@ -148,8 +149,8 @@ def broken_promises(report: dict[str, object]) -> list[str]:
     exit_s = report["exit_s"]
     if not isinstance(exit_s, float) or exit_s >= PROMISED_EXIT_S:
         broken.append(f"not gone within {PROMISED_EXIT_S:.0f} s")
-    if report["sessions_ended"] not in (None, connected):
-        broken.append(f"{report['sessions_ended']} of {connected} sessions have their end in PostgreSQL")
+    if report["session_end_codes"] not in (None, {"1001": connected}):
+        broken.append(f"not all {connected} sessions end with 1001 in PostgreSQL: {report['session_end_codes']}")
     if report["tracebacks"]:
         broken.append(f"{report['tracebacks']} traceback(s) in the edge's log")
     return broken
@@ -165,7 +166,15 @@ def _readable(report: dict[str, object]) -> str:
         ("closed after signal", summary.milliseconds(spread) + " ms"),
         ("per quarter second", "  ".join(f"{start} s: {number}" for start, number in bins.items())),
         ("exit", f"code {report['exit_code']} after {report['exit_s']} s"),
-        ("sessions ended", "not asked for" if report["sessions_ended"] is None else report["sessions_ended"]),
+        ("ends in PostgreSQL", _ends(report)),
         ("verdict", "; ".join(broken) or "every promise kept"),
     ]
     return summary.table(rows)
+
+
+def _ends(report: dict[str, object]) -> str:
+    codes = report["session_end_codes"]
+    if not isinstance(codes, dict):
+        return "not asked for"
+    listed = ", ".join(f"{number} x {code}" for code, number in codes.items()) or "none"
+    return f"{listed}; last seen {report['sessions_ended_seen_s']} s after the signal"

@@ -16,14 +16,14 @@ KEPT: dict[str, Any] = {
     "close_codes": {"1001": 20},
     "exit_code": 0,
     "exit_s": 2.5,
-    "sessions_ended": 20,
+    "session_end_codes": {"1001": 20},
     "tracebacks": 0,
 }
 
 
 def test_nothing_is_broken_when_all_is_well() -> None:
     assert drain.broken_promises(KEPT) == []
-    assert drain.broken_promises({**KEPT, "sessions_ended": None}) == []  # was not asked for
+    assert drain.broken_promises({**KEPT, "session_end_codes": None}) == []  # was not asked for
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_nothing_is_broken_when_all_is_well() -> None:
         ({"exit_code": -9}, "exit code -9"),
         ({"exit_code": None, "exit_s": None}, "not gone within 10 s"),
         ({"exit_s": 10.2}, "not gone within 10 s"),
-        ({"sessions_ended": 19}, "19 of 20 sessions"),
+        ({"session_end_codes": {"1001": 19}}, "PostgreSQL"),
+        ({"session_end_codes": {"1001": 19, "1006": 1}}, "1006"),
         ({"tracebacks": 1}, "traceback"),
     ],
 )

@@ -31,8 +31,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.asked.append(query)
         page = int(query.get("cursor", ["0"])[0])
         self.server.ends += 1
-        session = {"id": f"s{page}", "ended_at": "2026-01-01T00:00:00Z" if page < self.server.ends // 3 else None}
-        answer = {"sessions": [session], "next_cursor": str(page + 1) if page + 1 < self.server.pages else None}
+        ended = page < self.server.ends // 3
+        end = {"ended_at": "2026-01-01T00:00:00Z", "end_code": 1001} if ended else {"ended_at": None, "end_code": None}
+        answer = {
+            "sessions": [{"id": f"s{page}", **end}],
+            "next": str(page + 1) if page + 1 < self.server.pages else None,
+        }
         self.send_response(200 if self.headers["X-API-Key"] == "key" else 401)
         self.end_headers()
         self.wfile.write(self.server.body or json.dumps(answer).encode())
@@ -63,7 +67,7 @@ async def test_all_pages_are_counted(service: Service) -> None:
 
 
 async def test_it_asks_until_all_have_ended(service: Service) -> None:
-    assert await reads(service).ended("e", at_least=3, within_s=20) == 3
+    assert await reads(service).ends("e", at_least=3, within_s=20) == {"1001": 3}
     assert len(service.asked) > 3
 
 
