@@ -1,0 +1,166 @@
+"""The server API, and the HTTP side of an edge, as backends and strangers meet it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.support.edges import API_KEY, api, connected
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_backend_publishes_to_subscribers_of_every_edge(shared_pair, x):
+    a, b = shared_pair
+    async with connected(b) as reader:
+        await reader.subscribe(f"chat:{x}")
+        await reader.subscribe(f"live:{x}")
+        stored = (await api(a, "publish", {"channel": f"chat:{x}", "data": {"n": 1}, "tags": {"k": "v"}})).json()
+        push = await reader.push(f"chat:{x}")
+        assert push["pub"] == {"data": {"n": 1}, "offset": stored["result"]["offset"], "tags": {"k": "v"}}
+        assert stored["result"]["epoch"]
+        assert (await api(a, "publish", {"channel": f"live:{x}", "data": "now"})).json() == {"result": {}}
+        assert await reader.publications(f"live:{x}", 1) == ["now"]
+
+
+async def test_payload_bytes_arrive_as_they_were_sent_but_for_line_breaks(shared_pair, x):
+    a, b = shared_pair
+    async with connected(b) as reader, httpx.AsyncClient() as http:
+        await reader.subscribe(f"chat:{x}")
+        body = f'{{"channel":"chat:{x}","data":{{\n  "big": 12345678901234567890.10,\r\n "text": "a\\nb"\n}}}}'
+        await http.post(f"{a.url}/api/publish", content=body, headers={"X-API-Key": API_KEY})
+        frame = await reader.socket.recv()
+        assert '"data":{  "big": 12345678901234567890.10, "text": "a\\nb"},' in frame
+
+
+async def test_an_idempotency_key_stores_once_across_edges(shared_pair, x):
+    a, b = shared_pair
+    call = {"channel": f"chat:{x}", "data": 1, "idempotency_key": "order 7\r\nX: y"}
+    first, again = (await api(a, "publish", call)).json(), (await api(b, "publish", call)).json()
+    assert first == again and first["result"]["offset"]
+    other = (await api(b, "publish", {**call, "channel": f"chat:{x}-other"})).json()
+    assert other["result"] != first["result"], "keys belong to their channel"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"channel": "nope:x", "data": 1}, 102),
+        ({"channel": "", "data": 1}, 107),
+        ({"channel": "chat:x"}, 107),
+        ({"channel": "chat:" + "x" * 300, "data": 1}, 107),
+        ({"channel": "chat:\N{GRINNING FACE}", "data": 1}, 107),
+        ({"channel": "chat:x", "b64data": "!"}, 107),
+        ({"channel": "chat:x", "data": 1, "skip_history": True}, 108),
+    ],
+)
+async def test_a_call_that_cannot_be_done_gets_an_error_in_the_body(shared_edge, body, code):
+    answer = await api(shared_edge, "publish", body)
+    assert answer.status_code == 200 and answer.json()["error"]["code"] == code
+
+
+async def test_the_key_is_asked_for_in_each_of_its_forms(shared_edge):
+    async with httpx.AsyncClient() as http:
+        url = f"{shared_edge.url}/api/info"
+        body: dict[str, str] = {}
+        for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "apikey wrong"}, {"Authorization": "Bearer x"}):
+            answer = await http.post(url, json=body, headers=headers)
+            assert answer.status_code == 401 and "X-API-Key" in answer.json()["error"]["message"]
+        for headers in ({"X-API-Key": API_KEY}, {"Authorization": f"apikey {API_KEY}"}):
+            assert (await http.post(url, json=body, headers=headers)).status_code == 200
+        assert (await http.post(f"{url}?api_key={API_KEY}", json=body)).status_code == 200
+
+
+async def test_requests_that_are_none_get_an_http_status(shared_edge):
+    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+        url = f"{shared_edge.url}/api/publish"
+        assert (await http.get(url)).status_code == 405
+        for body in ("{", "[]", '{"channel":7,"data":1}', "\xff"):
+            assert (await http.post(url, content=body.encode("latin-1"))).status_code == 400
+        assert (await http.post(url, content=b"x" * 800_000)).status_code == 413
+        assert (await http.post(f"{shared_edge.url}/api/nothing", json={})).status_code == 404
+
+
+async def test_info_names_every_edge(shared_pair):
+    a, b = shared_pair
+    async with connected(a, "alice") as client:
+        await client.subscribe("chat:info")
+
+        async def both_are_there() -> None:
+            nodes = {node["name"]: node for node in (await api(b, "info", {})).json()["result"]["nodes"]}
+            assert set(nodes) == {"edge-a", "edge-b"}
+            assert nodes["edge-a"]["num_clients"] == 1 == nodes["edge-a"]["num_users"]
+            assert nodes["edge-a"]["num_subs"] == 1 and nodes["edge-a"]["uid"] != nodes["edge-b"]["uid"]
+
+        await eventually(both_are_there)
+
+
+async def raw(edge, head: str) -> bytes:
+    """What the edge answers to these bytes, up to the end of the connection or of the answer's head."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(head.encode("latin-1"))
+    try:
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    finally:
+        writer.close()
+
+
+UPGRADE = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+VERSION = "Sec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 101),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}Sec-WebSocket-Protocol:\r\n\r\n", 101),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{VERSION}\r\n", 400),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Key: short\r\n{VERSION}\r\n", 400),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}Sec-WebSocket-Version: 8\r\n\r\n", 426),
+        (f"POST /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 405),
+        (f"GET /elsewhere HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 404),
+        (f"GET /connection/websocket?cf_protocol=protobuf HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 400),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}Origin: https://evil.example\r\n\r\n", 403),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}X: {'x' * 40000}\r\n\r\n", 431),
+        ("GET /connection/websocket HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        ("complete nonsense\r\n\r\n", 400),
+    ],
+)
+async def test_an_upgrade_is_accepted_or_refused_with_its_status(shared_edge, head, status):
+    answer = await raw(shared_edge, head)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer[:200]
+
+
+async def test_half_an_upgrade_is_not_waited_for_without_end(shared_edge):
+    answer = await raw(shared_edge, f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_peer_that_vanishes_in_the_middle_of_anything_leaves_no_trace(shared_edge):
+    for part in ("", "GET /conn", f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}"):
+        _, writer = await asyncio.open_connection("127.0.0.1", shared_edge.port)
+        writer.write(part.encode())
+        writer.transport.abort()
+    async with connected(shared_edge) as client:
+        client.socket.transport.abort()
+
+    async def nobody_is_left() -> bool:
+        async with httpx.AsyncClient() as http:
+            return "fairlead_edge_connections 0.0" in (await http.get(f"{shared_edge.url}/metrics")).text
+
+    await eventually(nobody_is_left)
+
+
+async def test_metrics_and_errors_are_counted(shared_edge):
+    async with connected(shared_edge) as client:
+        await client.ask(subscribe={"channel": "nope:x"})
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"{shared_edge.url}/metrics")).text
+    assert 'fairlead_edge_errors_total{code="102"}' in text
+    assert "fairlead_edge_ready 1.0" in text and "process_resident_memory_bytes" in text

@@ -1,0 +1,137 @@
+"""A client that does not read: nobody else notices, nothing piles up, and with history it misses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+
+import httpx
+import pytest
+import websockets
+
+from tests.support.edges import ANSWER_S, API_KEY, WireClient, api, connected, start_edge, token
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+PAYLOAD = "x" * 100_000
+ENOUGH = 120  # 12 MB: more than the socket buffers of both sides take
+
+
+async def stalled(edge, channel: str) -> WireClient:
+    """A subscribed client whose socket takes little, and that reads nothing unless it is asked to."""
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", edge.port))
+    ws = await websockets.connect(edge.ws_url, sock=small, compression=None, max_queue=1, ping_interval=None)
+    client = WireClient(ws)
+    await client.ask(connect={"token": token("slow")})
+    await client.subscribe(channel)
+    return client
+
+
+async def counter(edge, name: str) -> float:
+    async with httpx.AsyncClient() as http:
+        lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"fairlead_edge_{name} "))
+
+
+async def flood(edge, channel: str, count: int = ENOUGH) -> None:
+    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+        for i in range(count):
+            answer = await http.post(f"{edge.url}/api/publish", json={"channel": channel, "data": [i, PAYLOAD]})
+            assert "result" in answer.json()
+
+
+async def test_with_history_it_is_brought_up_again_from_the_log_and_nobody_else_waits(shared_pair, x):
+    a, b = shared_pair
+    channel = f"big:{x}"
+    slow = await stalled(a, channel)
+    async with connected(a, "fast") as fast:
+        await fast.subscribe(channel)
+        flooding = asyncio.create_task(flood(b, channel))
+        assert [data[0] for data in await fast.publications(channel, ENOUGH)] == list(range(ENOUGH))
+        await flooding
+        assert await counter(a, "lagged_total") >= 1
+        memory = await counter_of_process(a)
+        assert [data[0] for data in await slow.publications(channel, ENOUGH)] == list(range(ENOUGH))
+        await eventually(lambda: _reaches(a, "caught_up_total", 1))
+        await api(b, "publish", {"channel": channel, "data": ["live", ""]})
+        assert (await slow.publications(channel, 1))[0][0] == "live", "it is an ordinary subscriber again"
+        assert memory < 400e6
+    await slow.socket.close()
+
+
+async def counter_of_process(edge) -> float:
+    async with httpx.AsyncClient() as http:
+        lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("process_resident_memory_bytes "))
+
+
+async def test_without_history_it_is_disconnected_as_slow(shared_pair, x):
+    a, b = shared_pair
+    slow = await stalled(a, f"live:{x}")
+    await flood(b, f"live:{x}")
+    # It reads too late to find the close frame, but it is not kept.
+    await eventually(lambda: _reaches(a, 'closes_total{code="3008"}', 1))
+    await slow.closed()
+
+
+async def test_without_history_and_with_the_policy_drop_it_misses_some_and_stays(shared_pair, x):
+    a, b = shared_pair
+    slow = await stalled(a, f"lossy:{x}")
+    await flood(b, f"lossy:{x}")
+    await eventually(lambda: _reaches(a, "dropped_total", 1))
+    seen: list[int] = []
+    ender = asyncio.create_task(_publish_on(b, f"lossy:{x}"))
+    while not seen or seen[-1] != -1:
+        number = (await slow.publications(f"lossy:{x}", 1))[0][0]
+        seen.append(-1 if number == "end" else number)
+    ender.cancel()
+    numbers = [number for number in seen if number >= 0]
+    assert numbers == sorted(set(numbers)) and len(numbers) < ENOUGH
+    await slow.socket.close()
+
+
+async def _publish_on(edge, channel: str) -> None:
+    while True:
+        await api(edge, "publish", {"channel": channel, "data": ["end", ""]})
+
+
+async def test_a_client_that_takes_nothing_for_too_long_is_let_go(services, nats_server):
+    edge = await start_edge(services, nats_server, "edge-a", FAIRLEAD_CLIENT_SLOW_CLOSE_DELAY="1s").ready()
+    slow = await stalled(edge, "big:x")
+    await flood(edge, "big:x")
+    await eventually(lambda: _reaches(edge, 'closes_total{code="3008"}', 1))
+    await asyncio.wait_for(slow.closed(), ANSWER_S)
+
+
+async def test_a_client_that_sends_without_reading_is_not_read_either(shared_edge, x):
+    """Its replies would pile up in the edge otherwise."""
+    client = await stalled(shared_edge, f"chat:{x}")
+    ask = json.dumps({"id": 1, "history": {"channel": f"chat:{x}", "limit": -1}})
+    for i in range(40):
+        await api(shared_edge, "publish", {"channel": f"chat:{x}", "data": [i, PAYLOAD]})
+    sent = 0
+
+    async def send_on() -> None:
+        nonlocal sent
+        while True:
+            await client.socket.send("\n".join([ask] * 200))
+            sent += 1
+
+    sending = asyncio.create_task(send_on())
+    await eventually(lambda: _reaches(shared_edge, "lagged_total", 1))
+    before = await counter_of_process(shared_edge)
+    async with connected(shared_edge, "other") as other:
+        for _ in range(50):
+            await other.ask(history={"channel": f"chat:{x}"})
+    assert await counter_of_process(shared_edge) - before < 50e6
+    sending.cancel()
+    client.socket.transport.abort()
+
+
+async def _reaches(edge, name: str, least: float) -> bool:
+    return await counter(edge, name) >= least
