@@ -8,7 +8,7 @@ import pytest
 
 from tests.perf.command import perf
 from tests.support.processes import Services
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, Postgres
 
 pytestmark = pytest.mark.integration
 
@@ -34,12 +34,17 @@ async def test_connects_are_measured_with_the_cost_to_the_edge(
     assert cpu["total"]["after"] >= cpu["total"]["before"] > 0
 
 
-async def test_a_drain_keeps_its_promises(nats_server: NatsServer, tmp_path: Path) -> None:
+async def test_a_drain_keeps_its_promises(
+    nats_server: NatsServer, postgres: Postgres, services: Services, tmp_path: Path
+) -> None:
     (tmp_path / "fairlead.toml").write_text(CHANNELS)
+    known = {**variables(nats_server), "FAIRLEAD_HTTP_API_KEY": "a-key-of-the-tests"}
+    sessions = await services.start("sessions", {**known, "FAIRLEAD_POSTGRES_URL": postgres.url}).ready()
     outcome = await perf(
-        *(tmp_path, "drain", "--connections", "50", "--channel", "perf:{i}", "--sessions-url", ""),
-        variables={**variables(nats_server), "FAIRLEAD_CONFIG": "fairlead.toml"},
+        *(tmp_path, "drain", "--connections", "50", "--channel", "perf:{i}", "--sessions-url", sessions.url),
+        variables={**known, "FAIRLEAD_CONFIG": "fairlead.toml"},
     )
     assert outcome.code == 0, outcome.output
     assert (outcome.report["close_codes"], outcome.report["exit_code"]) == ({"1001": 50}, 0)
+    assert outcome.report["session_end_codes"] == {"1001": 50}
     assert outcome.report["broken_promises"] == []
