@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from services.sessions.store_postgres import store_errors
+from services.sessions.pool_postgres import store_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

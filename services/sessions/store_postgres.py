@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
 
 from proto.events import EventBatch
 from services.sessions import statements as sql
 from services.sessions.needs import Needs, needs_of
+from services.sessions.pool_postgres import Database, Pool
 from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.rows import Connection, Session, State, Subscription
-from services.sessions.store import Moved, Outcome, Position, StoreAway, unseen
-
-Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+from services.sessions.store import Moved, Outcome, Position, unseen
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-
-_AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
-_AWAY_STATES = ("57P", "53", "08", "40", "55P03")  # shutting down, out of resources, connection, deadlock, lock
 
 
 def moment(ms: int) -> datetime:
@@ -42,46 +37,33 @@ def _milliseconds(at: datetime | None) -> int | None:
     return None if at is None else milliseconds(at)
 
 
-@contextlib.contextmanager
-def store_errors() -> Any:
-    """Turns what a lost, stopping or overloaded server raises into `StoreAway`; lets mistakes through."""
-    try:
-        yield
-    except _AWAY_ERRORS as error:
-        raise StoreAway(f"PostgreSQL: {str(error) or type(error).__name__}") from error
-    except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_AWAY_STATES):
-            raise StoreAway(f"PostgreSQL: {error}") from error
-        raise
-
-
 class PostgresStore:
     """See `store.Store`. `resume_window_ms` as in `rows.State`."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], resume_window_ms: int) -> None:
+    def __init__(self, pool: Pool, resume_window_ms: int) -> None:
         self._pool = pool
         self._resume_window_ms = resume_window_ms
 
     async def position(self) -> Position:
-        async with self._database() as database:
+        async with self._pool.database() as database:
             row = await database.fetchrow(sql.POSITION, NAME)
         return Position(row["epoch"], row["sequence"]) if row else Position("", 0)
 
     async def open_instances(self) -> set[str]:
-        async with self._database() as database:
+        async with self._pool.database() as database:
             return {row["instance"] for row in await database.fetch(sql.OPEN_INSTANCES)}
 
     async def last_number(self, instance: str) -> int:
-        async with self._database() as database:
+        async with self._pool.database() as database:
             rows = await database.fetch(sql.NUMBERS, [name_of(instance)])
         return rows[0]["number"] if rows else 0
 
     async def writers(self, prefix: str) -> dict[str, int]:
-        async with self._database() as database:
+        async with self._pool.database() as database:
             return {row["instance"]: row["number"] for row in await database.fetch(sql.WRITERS, prefix)}
 
     async def commit(self, expected: Position, upto: Position, batches: Sequence[EventBatch]) -> Outcome:
-        async with self._database() as database, database.transaction():
+        async with self._pool.database() as database, database.transaction():
             at = await database.fetchrow(sql.LOCK_POSITION, NAME)
             assert at is not None
             actual = Position(at["epoch"], at["sequence"])
@@ -94,12 +76,6 @@ class PostgresStore:
             await self._write(database, state)
             await self._move(database, upto, new)
         return Outcome(state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost)
-
-    @contextlib.asynccontextmanager
-    async def _database(self) -> AsyncIterator[Database]:
-        with store_errors():
-            async with self._pool.acquire(timeout=10) as database:
-                yield database
 
     async def _load(self, database: Database, needs: Needs) -> State:
         state = State(self._resume_window_ms)

@@ -6,10 +6,10 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from proto.events import Closed, EventBatch, Opened, SessionEvent
+from services.sessions.pool_postgres import Pool
 from services.sessions.projection import fold
 from services.sessions.rows import State
 from services.sessions.schema_postgres import migrate
@@ -30,7 +30,7 @@ def batch(number: int, *events: SessionEvent, instance: str = "i1") -> EventBatc
 @pytest.fixture
 async def postgres_store(postgres: Postgres) -> AsyncIterator[PostgresStore]:
     await migrate(postgres.url)
-    async with asyncpg.create_pool(postgres.url, min_size=0, max_size=4) as pool:
+    async with Pool(postgres.url, 4) as pool:
         yield PostgresStore(pool, WINDOW_MS)
 
 
@@ -82,7 +82,7 @@ class CrashingStore(PostgresStore):
 
 async def test_a_crash_between_rows_and_position_leaves_neither(postgres: Postgres, postgres_store: PostgresStore):
     one = [batch(1, Opened(at=1, connection="c1", user="ann"))]
-    async with asyncpg.create_pool(postgres.url, min_size=0, max_size=1) as pool:
+    async with Pool(postgres.url, 1) as pool:
         with pytest.raises(StoreAway):
             await CrashingStore(pool, WINDOW_MS).commit(ORIGIN, Position("e", 1), one)
     assert await postgres_store.position() == ORIGIN

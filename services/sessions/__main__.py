@@ -1,0 +1,42 @@
+"""`python -m services.sessions` serves until SIGTERM; `python -m services.sessions migrate` updates the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from services.chassis.log import configure
+from services.chassis.settings import ConfigurationError
+from services.sessions.settings import SessionsSettings, from_environ
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if arguments not in ([], ["migrate"]):
+        sys.exit("usage: python -m services.sessions [migrate]")
+    try:
+        settings = from_environ(os.environ)
+    except ConfigurationError as error:
+        sys.exit(f"fairlead-sessions: {error}")
+    configure(settings.log, settings.name)
+    if arguments:
+        _migrate(settings)
+        return
+    from services.sessions.app import serve  # after the settings: a mistake in them is told at once
+
+    serve(settings)
+
+
+def _migrate(settings: SessionsSettings) -> None:
+    from services.sessions.schema_postgres import SchemaRefused, migrate
+    from services.sessions.store import StoreAway
+
+    try:
+        asyncio.run(migrate(settings.postgres.url))
+    except (StoreAway, SchemaRefused) as error:
+        sys.exit(f"fairlead-sessions: {error}")
+
+
+if __name__ == "__main__":
+    main()

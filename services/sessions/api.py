@@ -1,0 +1,180 @@
+"""The read API: `GET /sessions`, `/sessions/{id}`, `/users/{user}/sessions`, described by `/openapi.json`.
+
+Pages are cut by a key, not by a number: while sessions come and go a reader sees each of those that were there all the
+time exactly once. Every error is JSON that names what was wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final, get_args
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.sessions.openapi import describe
+from services.sessions.reader_postgres import Place, PostgresReader
+from services.sessions.store import StoreAway
+from services.sessions.views import Failure, Problem, SessionsPage, SessionState
+
+MAX_LIMIT: Final = 1000
+DEFAULT_LIMIT: Final = 100
+_MAX_VALUE: Final = 2048  # characters of a parameter; the request head as a whole is bounded by the chassis
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class BadParameter(Exception):
+    """A parameter has a value that is not usable."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class _Cursor(msgspec.Struct, array_like=True):
+    opened_at: datetime
+    id: str
+
+
+_decode_cursor = msgspec.json.Decoder(_Cursor).decode
+
+
+class SessionsApi:
+    """See the module. `key` empty: every call is answered 401."""
+
+    def __init__(self, key: str, reader: PostgresReader) -> None:
+        self._key = key.encode()
+        self._reader = reader
+        self._description = msgspec.json.encode(describe(MAX_LIMIT, DEFAULT_LIMIT))
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/sessions", self._guarded(self._sessions)),
+            Route("/sessions/{id}", self._guarded(self._session)),
+            Route("/users/{user:path}/sessions", self._guarded(self._of_user)),
+            Route("/openapi.json", self._openapi),
+        ]
+
+    def _guarded(self, answer: Callable[[Request], Awaitable[msgspec.Struct | None]]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            if not self._authorized(request):
+                return failure(401, "expected the API key as header X-API-Key (http_api.key in the configuration)")
+            try:
+                found = await answer(request)
+            except BadParameter as error:
+                return failure(400, f"{error.parameter}: {error}", error.parameter)
+            except StoreAway as error:
+                return failure(503, f"{error}; try again")
+            if found is None:
+                return failure(404, f"there is no session {request.path_params['id']!r}")
+            return _json(200, found)
+
+        return endpoint
+
+    def _authorized(self, request: Request) -> bool:
+        given = request.headers.get("x-api-key", "")
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if not given and scheme.lower() == "apikey":
+            given = value.strip()
+        return bool(self._key) and hmac.compare_digest(given.encode(), self._key)
+
+    async def _sessions(self, request: Request) -> SessionsPage:
+        values = _parameters(request, {"state", "user", "edge", "limit", "cursor"})
+        return await self._page(values, values.get("user"))
+
+    async def _of_user(self, request: Request) -> SessionsPage:
+        values = _parameters(request, {"state", "edge", "limit", "cursor"})
+        return await self._page(values, _text("user", request.path_params["user"]))
+
+    async def _page(self, values: dict[str, str], user: str | None) -> SessionsPage:
+        limit, state = _limit(values), _state(values)
+        after = _place(values["cursor"]) if "cursor" in values else None
+        rows = await self._reader.sessions(limit + 1, after, state, user, values.get("edge"))
+        last = rows[limit - 1] if len(rows) > limit else None
+        return SessionsPage(sessions=rows[:limit], next=_cursor(last.opened_at, last.id) if last else None)
+
+    async def _session(self, request: Request) -> msgspec.Struct | None:
+        _parameters(request, set())
+        return await self._reader.session(_text("id", request.path_params["id"]))
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(self._description, media_type="application/json")
+
+
+def _parameters(request: Request, known: set[str]) -> dict[str, str]:
+    """The query's parameters. Raises `BadParameter` for one that is unknown, there twice, or unusable in a query."""
+    values: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            expected = ", ".join(sorted(known)) or "none"
+            raise BadParameter(name[:64], f"there is no such parameter, expected {expected}")
+        if name in values:
+            raise BadParameter(name, "expected once")
+        values[name] = _text(name, value)
+    return values
+
+
+def _text(name: str, value: str) -> str:
+    if len(value) > _MAX_VALUE or "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise BadParameter(name, f"expected valid text of at most {_MAX_VALUE} characters")
+    return value
+
+
+def _limit(values: dict[str, str]) -> int:
+    text = values.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_LIMIT):
+        raise BadParameter("limit", f"expected a number between 1 and {MAX_LIMIT}")
+    return int(text)
+
+
+def _state(values: dict[str, str]) -> SessionState | None:
+    text = values.get("state")
+    for state in get_args(SessionState):
+        if text == state:
+            found: SessionState = state
+            return found
+    if text is not None:
+        raise BadParameter("state", "expected open, away or ended")
+    return None
+
+
+def _cursor(opened_at: datetime, id_: str) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(_Cursor(opened_at, id_))).rstrip(b"=").decode()
+
+
+def _place(cursor: str) -> Place:
+    try:
+        found = _decode_cursor(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
+        if found.opened_at.tzinfo is None:
+            raise ValueError("no time zone")
+        return Place(found.opened_at, _text("cursor", found.id))
+    except (ValueError, binascii.Error):  # msgspec's and Unicode's errors are ValueErrors
+        raise BadParameter("cursor", "expected the value of `next` in an earlier answer") from None
+
+
+def _json(status: int, body: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def failure(status: int, message: str, parameter: str | None = None) -> Response:
+    """An answer that says what was wrong."""
+    response = _json(status, Failure(error=Problem(code=status, message=message, parameter=parameter)))
+    if status == 503:
+        response.headers["retry-after"] = "1"
+    return response
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own answers (no such path, method not allowed) in the same shape."""
+    assert isinstance(error, HTTPException)
+    response = failure(error.status_code, error.detail)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,111 @@
+"""The composition root: everything is made and connected here, started and stopped in one lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from proto import subjects
+from proto.telemetry import LOST_AFTER_S, SessionsLoad
+from services.chassis.health import health_routes
+from services.chassis.heartbeat import Pulse
+from services.chassis.link_nats import NatsLink
+from services.chassis.server import run
+from services.chassis.tasks import vital
+from services.sessions.api import SessionsApi, on_http_error
+from services.sessions.edge_watch import EdgeWatch
+from services.sessions.instruments import Instruments
+from services.sessions.log_nats import SessionLog
+from services.sessions.pool_postgres import Pool
+from services.sessions.projector import Projector
+from services.sessions.reader_postgres import PostgresReader
+from services.sessions.retention_postgres import Retention
+from services.sessions.schema_postgres import check_migrated, migrate
+from services.sessions.settings import SessionsSettings
+from services.sessions.store_postgres import PostgresStore
+from services.sessions.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+POOL_SIZE = 8
+"""Connections to PostgreSQL: one writes, the others answer questions."""
+
+
+class Sessions:
+    """One process of the service. `instance` is new at each start."""
+
+    def __init__(self, settings: SessionsSettings) -> None:
+        self.settings = settings
+        self.instance = uuid.uuid4().hex
+        self._instruments = Instruments()
+        self._link = NatsLink(settings.nats, settings.name, self._link_found, self._link_lost)
+        self._log = SessionLog(self._link, settings.sessions.log_max_age)
+        self._pool = Pool(settings.postgres.url, POOL_SIZE)
+        store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
+        self._projector = Projector(self._log, store, self._prepare, self._instruments)
+        self._watch = EdgeWatch(LOST_AFTER_S)
+        self._watcher = Watcher(self._watch, self._log, store, settings.name, lambda: self._projector.caught_up)
+        self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
+        self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._load)
+        self._api = SessionsApi(settings.http_api.key, PostgresReader(self._pool))
+
+    def application(self) -> Starlette:
+        """The HTTP side; its lifespan runs everything."""
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            async with self._pool:
+                work = (self._projector.run(), self._listen(), self._watcher.run(), self._retention.run())
+                tasks = [vital(one) for one in work]
+                try:
+                    yield
+                finally:
+                    self._pulse.beat()  # the last word: how far it came
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await self._link.close()
+
+        routes = health_routes(lambda: self._projector.problem, self._instruments.registry) + self._api.routes()
+        return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
+
+    async def _listen(self) -> None:
+        await self._link.open()
+        self._log.on_written(self._projector.ring)
+        self._link.listen(
+            subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._watcher.heard(data)
+        )
+        await self._pulse.run()
+
+    async def _prepare(self) -> None:
+        url = self.settings.postgres.url
+        await (migrate(url) if self.settings.sessions.migrate else check_migrated(url))
+
+    def _link_found(self) -> None:
+        self._watch.link_found(asyncio.get_running_loop().time())
+        self._projector.ring()
+
+    def _link_lost(self) -> None:
+        self._watch.link_lost()
+
+    def _load(self) -> SessionsLoad:
+        projector = self._projector
+        return SessionsLoad(
+            events_applied=projector.events_applied,
+            stream_sequence=projector.sequence,
+            lag_batches=projector.lag_batches,
+        )
+
+
+def serve(settings: SessionsSettings) -> None:
+    """Runs the service until a signal."""
+    if not settings.http_api.key:
+        log.warning("http_api.key is not set: every question to the read API will be answered 401")
+    app = Sessions(settings)
+    run(app.application(), host=settings.sessions.host, port=settings.sessions.port)

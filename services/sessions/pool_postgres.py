@@ -1,0 +1,73 @@
+"""Connections to PostgreSQL, and what it means when there is none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Final, TypeAlias
+
+import asyncpg
+
+from services.sessions.store import StoreAway
+
+Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+_CONNECT_TIMEOUT_S: Final = 5.0
+_COMMAND_TIMEOUT_S: Final = 15.0
+
+_AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+# Shutting down or starting, out of resources, connection, deadlock, lock; then what an operator must mend while we
+# wait: wrong credentials, no such database, no such table (not migrated yet).
+_AWAY_STATES = ("57P", "53", "08", "40", "55P03", "28", "3D", "42P01")
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Turns what a lost, stopping, overloaded or unprepared server raises into `StoreAway`; lets mistakes through."""
+    try:
+        yield
+    except _AWAY_ERRORS as error:
+        raise StoreAway(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "").startswith(_AWAY_STATES):
+            raise StoreAway(f"PostgreSQL: {error}") from error
+        raise
+
+
+class Pool:
+    """At most `size` connections to `url`. None is made before it is asked for: PostgreSQL may come later than we do.
+
+    An async context manager: it belongs to the event loop in which it was entered.
+    """
+
+    def __init__(self, url: str, size: int) -> None:
+        self._url = url
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def __aenter__(self) -> Pool:
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._size,
+            timeout=_CONNECT_TIMEOUT_S,
+            command_timeout=_COMMAND_TIMEOUT_S,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.terminate()  # whatever is in progress rolls back
+            self._pool = None
+
+    @contextlib.asynccontextmanager
+    async def database(self) -> AsyncIterator[Database]:
+        """A connection for a few statements. Raises `StoreAway`, also for what goes wrong within."""
+        if self._pool is None:
+            raise StoreAway("PostgreSQL: not started")
+        with store_errors():
+            async with self._pool.acquire(timeout=_CONNECT_TIMEOUT_S) as database:
+                yield database

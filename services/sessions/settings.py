@@ -1,0 +1,66 @@
+"""The settings of the sessions service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from services.chassis.session_log_nats import DEFAULT_MAX_AGE_S
+from services.chassis.settings import Duration, LogSettings, NatsSettings, Port, Section, load
+
+MAX_RESUME_WINDOW_S = 24 * 3600
+
+
+class SessionsSection(Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: Port = 8201
+    name: str = ""
+    """What operators call this process; "sessions-<port>" when empty."""
+    resume_window: Duration = Duration(60)
+    """How long after a lost connection a client continues its session. At most a day."""
+    log_max_age: Duration = Duration(DEFAULT_MAX_AGE_S)
+    """How long the session log is kept in JetStream: how long PostgreSQL may be away."""
+    keep: Duration = Duration(30 * 24 * 3600)
+    """How long an ended session is kept in PostgreSQL; 0: for ever."""
+    migrate: bool = True
+    """Whether the tables are brought up to date at the start; otherwise by `python -m services.sessions migrate`."""
+
+    def __post_init__(self) -> None:
+        if self.resume_window > MAX_RESUME_WINDOW_S:
+            raise ValueError("expected sessions.resume_window of at most 24h")
+        if self.log_max_age < 60:
+            raise ValueError("expected sessions.log_max_age of at least 60 s")
+        if 0 < self.keep < self.log_max_age:
+            raise ValueError("expected sessions.keep of at least sessions.log_max_age, or 0")
+
+
+class PostgresSection(Section, frozen=True):
+    url: str
+    """Such as postgresql://user:password@127.0.0.1:5432/fairlead."""
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("expected postgres.url to begin with postgresql://")
+
+
+class HttpApiSection(Section, frozen=True):
+    key: str = ""
+    """The key of the read API; empty: every call is answered 401."""
+
+
+class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    postgres: PostgresSection
+    nats: NatsSettings = NatsSettings()
+    log: LogSettings = LogSettings()
+    sessions: SessionsSection = SessionsSection()
+    http_api: HttpApiSection = HttpApiSection()
+
+    @property
+    def name(self) -> str:
+        return self.sessions.name or f"sessions-{self.sessions.port}"
+
+
+def from_environ(environ: Mapping[str, str]) -> SessionsSettings:
+    """The settings from the file and the variables. Raises `ConfigurationError`."""
+    return load(SessionsSettings, environ)

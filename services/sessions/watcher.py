@@ -1,0 +1,74 @@
+"""Writes the facts that an edge is lost, or is found again, into the session log.
+
+Facts about one edge carry numbers of their own, odd for lost and even for found, that continue the last one applied. So
+two instances of this service that notice the same thing write the same batch, and it is stored once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from proto.events import EdgeFound, EdgeLost, EventBatch
+from proto.telemetry import decode_heartbeat
+from services.sessions.edge_watch import EdgeWatch
+from services.sessions.log_nats import LogAway, SessionLog
+from services.sessions.store import Store, StoreAway
+
+log = logging.getLogger(__name__)
+
+WRITER_PREFIX = "watch-"
+_INTERVAL_S = 1.0
+
+
+class Watcher:
+    """`caught_up` tells whether the store holds all that the log does: before that, nobody can say who is connected."""
+
+    def __init__(
+        self, watch: EdgeWatch, session_log: SessionLog, store: Store, name: str, caught_up: Callable[[], bool]
+    ) -> None:
+        self._watch = watch
+        self._log = session_log
+        self._store = store
+        self._name = name
+        self._caught_up = caught_up
+
+    def heard(self, data: bytes) -> None:
+        """A heartbeat of an edge, as it came."""
+        try:
+            heartbeat = decode_heartbeat(data)
+        except (msgspec.DecodeError, RecursionError):
+            return
+        self._watch.heard(heartbeat.instance, time.monotonic(), int(time.time() * 1000))
+
+    async def run(self) -> None:
+        """Looks once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            self._watch.tick(time.monotonic())
+            if self._caught_up():
+                try:
+                    await self._look()
+                except (StoreAway, LogAway) as error:
+                    log.debug("edges are not watched now: %s", error)
+
+    async def _look(self) -> None:
+        open_instances = await self._store.open_instances()
+        numbers = await self._store.writers(WRITER_PREFIX)
+        lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
+        now, wall_ms = time.monotonic(), int(time.time() * 1000)
+        for instance, last_heard_ms in self._watch.lost(open_instances - lost, now, wall_ms).items():
+            log.warning("edge process %s is silent and has open connections: taken for lost", instance)
+            await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
+        for instance in self._watch.found(lost, now):
+            log.warning("edge process %s was taken for lost and is heard again", instance)
+            await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
+
+    async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:
+        writer = WRITER_PREFIX + instance
+        number = numbers.get(writer, 0) + 1
+        await self._log.append(EventBatch(edge=self._name, instance=writer, number=number, events=[fact]))
