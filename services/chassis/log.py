@@ -48,5 +48,5 @@ def configure(settings: LogSettings, process: str) -> None:
     handler.setFormatter(_JsonFormatter(process) if settings.format == "json" else _TextFormatter(process))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True
-    for noisy in ("nats", "httpx", "httpcore", "alembic.runtime.migration", "uvicorn.error"):
+    for noisy in ("nats", "httpx", "httpcore", "alembic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
