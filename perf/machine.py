@@ -32,6 +32,20 @@ def machine() -> dict[str, object]:
     }
 
 
+class Busy:
+    """How busy the whole machine is from now on: near 1.0 a queue for the CPU is in every figure."""
+
+    def __init__(self) -> None:
+        self._start = psutil.cpu_times()
+
+    def share(self) -> float:
+        """0 to 1, of all cores together; what other machines took from this one (steal) counts as busy."""
+        now = psutil.cpu_times()
+        spent = [after - before for before, after in zip(self._start[:8], now[:8], strict=True)]  # guest is in user
+        idle = (now.idle - self._start.idle) + (now.iowait - self._start.iowait)
+        return round(1 - idle / sum(spent), 3) if sum(spent) > 0 else 0.0
+
+
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "commit": _commit()}
     for name, package in {**{package: package for package in PACKAGES}, **SERVERS}.items():

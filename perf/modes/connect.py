@@ -20,6 +20,9 @@ from perf.progress_bar import Bar, bar
 from perf.settings import PerfSettings
 from perf.tally import Tally
 
+SATURATED = 0.85
+"""Above this share of all cores, work waits for a core more than for anything else."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="on 127.0.0.0/8 or ::1 (default: the running stack's Traefik)")
@@ -64,8 +67,9 @@ async def _measure(
         before = watch.snapshot()
         watch.forget_maxima()
         shown.phase("connecting")
-        start = fleet.begin()
+        start, busy = fleet.begin(), machine.Busy()
         await fleet.until(lambda: fleet.settled, client_options.settle_within_s(plan))
+        report["machine_busy"] = busy.share()
         shown.phase("holding")
         await heartbeats_nats.refreshed(watch)
         after = watch.snapshot()
@@ -138,6 +142,10 @@ def _readable(report: dict[str, object]) -> str:
         ("edges' memory", change("edge_rss_bytes", "MB", 1e6)),
         ("edges' CPU", change("edge_cpu_s", "s", 1)),
     ]
+    if isinstance(report["machine_busy"], float) and report["machine_busy"] > SATURATED:
+        rows.append(
+            ("READ WITH CARE", f"the machine was {report['machine_busy']:.0%} busy: the waiting is for its CPU")
+        )
     if report["generator_starved"]:
         rows.append(
             ("READ WITH CARE", "the generator was late itself: fewer --rate, more --processes, a quieter machine")

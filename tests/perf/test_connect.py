@@ -26,6 +26,7 @@ async def test_a_report_of_a_run_that_went_well(stub: StubEdge, tmp_path: Path) 
     assert outcome.report.keys() >= PROMISED
     assert outcome.report["connect_s"].keys() == {"p50", "p90", "p99", "max"}
     assert (outcome.report["attempted"], outcome.report["connected"], outcome.report["failed"]) == (20, 20, 0)
+    assert 0 <= outcome.report["machine_busy"] <= 1
     assert outcome.report["token"]
     assert SECRET not in outcome.output + str(outcome.report)
     assert str(tmp_path) not in str(outcome.report)
