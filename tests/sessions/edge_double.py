@@ -1,0 +1,78 @@
+"""Writes facts and heartbeats as an edge does, from within a test."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+import nats
+import nats.js.errors
+
+from proto import subjects
+from proto.events import EventBatch, SessionEvent, encode_batch
+from proto.telemetry import EdgeLoad, Heartbeat, Process, encode_heartbeat
+from services.chassis.session_log_nats import session_log
+
+PROCESS = Process(cpu_s=1.5, rss_bytes=50_000_000, open_fds=20, max_fds=1024, loop_lag_s=0.001, uptime_s=60.0)
+
+
+def load(**changes: int | None) -> EdgeLoad:
+    values: dict[str, int | None] = dict.fromkeys(
+        ("connections", "users", "channels", "subscriptions", "messages_in", "messages_out", "bytes_out", "publishes"),
+        0,
+    )
+    return EdgeLoad(**(values | {"accepted": 0} | changes))  # type: ignore[arg-type]  # the names are its fields
+
+
+class EdgeDouble:
+    """An edge process by the name of `instance`. An async context manager."""
+
+    def __init__(self, nats_url: str, instance: str, edge: str = "edge-1") -> None:
+        self._url = nats_url
+        self.instance = instance
+        self.edge = edge
+        self.number = 0
+
+    async def __aenter__(self) -> EdgeDouble:
+        self._link = await nats.connect(self._url, reconnect_time_wait=0.05, max_reconnect_attempts=-1)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._link.close()
+
+    def batch(self, *events: SessionEvent) -> EventBatch:
+        self.number += 1
+        return EventBatch(edge=self.edge, instance=self.instance, number=self.number, events=list(events))
+
+    async def write(self, *events: SessionEvent) -> EventBatch:
+        """Stores the facts as one batch, making the stream when nobody has."""
+        batch = self.batch(*events)
+        await self.store(encode_batch(batch), batch.message_id)
+        return batch
+
+    async def store(self, data: bytes, message_id: str) -> None:
+        """Stores bytes as they are."""
+        js = self._link.jetstream(timeout=5)
+        try:
+            await js.stream_info(subjects.SESSIONS_STREAM)
+        except nats.js.errors.NotFoundError:
+            await js.add_stream(session_log())
+        await js.publish(subjects.session_events(self.instance), data, headers={"Nats-Msg-Id": message_id})
+
+    async def beat(self) -> None:
+        """One heartbeat."""
+        heartbeat = Heartbeat(
+            service="edge",
+            name=self.edge,
+            instance=self.instance,
+            version="0",
+            at=int(time.time() * 1000),
+            process=PROCESS,
+            edge=load(connections=1),
+        )
+        await self._link.publish(subjects.telemetry("edge", self.instance), encode_heartbeat(heartbeat))
+
+    async def delete_log(self) -> None:
+        await self._link.jetstream(timeout=5).delete_stream(subjects.SESSIONS_STREAM)

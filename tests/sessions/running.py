@@ -1,0 +1,54 @@
+"""The sessions service as a running process, and questions to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import NatsServer, Postgres
+
+API_KEY = "the-key-of-the-tests"
+
+
+def variables(nats_server: NatsServer, postgres: Postgres, **more: str) -> dict[str, str]:
+    """The service's settings."""
+    own = {"NATS_URL": nats_server.url, "POSTGRES_URL": postgres.url, "HTTP_API_KEY": API_KEY} | more
+    return {f"FAIRLEAD_{name}": value for name, value in own.items()}
+
+
+def start(services: Services, nats_server: NatsServer, postgres: Postgres, **more: str) -> ServiceProcess:
+    """Starts it, without waiting."""
+    return services.start("sessions", variables(nats_server, postgres, **more))
+
+
+async def ask(service: ServiceProcess, path: str, **query: str | int) -> dict[str, Any]:
+    """The answer to a question that has one."""
+    answer = await request(service, path, None, **query)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def request(
+    service: ServiceProcess, path: str, headers: dict[str, str] | None = None, **query: str | int
+) -> httpx.Response:
+    """Any answer."""
+    sent = {"X-API-Key": API_KEY} if headers is None else headers
+    async with httpx.AsyncClient(base_url=service.url, headers=sent) as http:
+        return await http.get(path, params=query, timeout=10)
+
+
+async def sessions_of(service: ServiceProcess, **query: str | int) -> list[dict[str, Any]]:
+    """One page of sessions."""
+    found: list[dict[str, Any]] = (await ask(service, "/sessions", **query))["sessions"]
+    return found
+
+
+async def metric(service: ServiceProcess, name: str) -> float:
+    """The value of a series without labels."""
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"{service.url}/metrics", timeout=10)).text
+    (line,) = [line for line in text.splitlines() if line.startswith(name + " ")]
+    return float(line.rpartition(" ")[2])

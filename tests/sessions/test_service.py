@@ -1,0 +1,244 @@
+"""The running service: what operators and backends rely on, with real NATS and PostgreSQL, some of it away."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from proto.events import Closed, Opened, Subscribed
+from tests.sessions.database import read_rows
+from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.running import ask, metric, request, sessions_of, start
+from tests.support.eventually import eventually
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import DATABASE_PASSWORD, NatsServer, Postgres
+
+pytestmark = pytest.mark.integration
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def ann(connection: str, at: int | None = None) -> Opened:
+    return Opened(at=at or now_ms(), connection=connection, user="ann", client_name="js", client_version="1")
+
+
+async def readiness(service: ServiceProcess) -> tuple[int, str]:
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(f"{service.url}/readyz", timeout=5)
+    return answer.status_code, answer.text
+
+
+async def expect_sessions(service: ServiceProcess, count: int, **query: str) -> list[dict[str, object]]:
+    async def there() -> list[dict[str, object]]:
+        found = await sessions_of(service, limit=1000, **query)
+        assert len(found) == count, found[:3]
+        return found or [{}]
+
+    return await eventually(there, within_s=20)
+
+
+async def test_a_session_goes_on_across_two_edges_and_ends(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as one, EdgeDouble(nats_server.url, "i2", "edge-2") as two:
+        await one.write(ann("c1"), Subscribed(at=now_ms(), connection="c1", channel="news"))
+        await expect_sessions(service, 1, state="open", edge="edge-1")
+        await one.write(Closed(at=now_ms(), connection="c1", code=1001, reason="shutdown"))
+        (away,) = await expect_sessions(service, 1, state="away")
+        assert (away["end_code"], away["end_reason"], away["edge"]) == (1001, "shutdown", "edge-1")
+        await two.write(ann("c2"), Subscribed(at=now_ms(), connection="c2", channel="news", recovered=True))
+        (back,) = await expect_sessions(service, 1, state="open", edge="edge-2", user="ann")
+        assert (back["id"], back["connection"], back["connection_count"], back["ended_at"]) == ("c1", "c2", 2, None)
+        await two.write(Closed(at=now_ms(), connection="c2", code=1000, reason="bye"))
+        await expect_sessions(service, 1, state="ended")
+    detail = await ask(service, "/sessions/c2")  # by the id of a later connection, too
+    assert detail["id"] == "c1"
+    assert [one["id"] for one in detail["connections"]] == ["c2", "c1"]
+    by_connection = {one["connection"]: one for one in detail["subscriptions"]}
+    assert by_connection["c2"]["recovered"] is True
+    assert by_connection["c1"]["until"] == detail["connections"][1]["closed_at"]
+    assert await metric(service, "fairlead_sessions_resumed_total") == 1
+    assert await service.stop() == 0
+    assert DATABASE_PASSWORD not in service.log()
+
+
+async def test_postgres_away_and_nats_away_are_said_and_waited_for(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(ann("c1"))
+        await expect_sessions(service, 1)
+        postgres.stop()
+
+        async def unready(because: str) -> None:
+            status, text = await readiness(service)
+            assert status == 503
+            assert because in text
+
+        await eventually(lambda: unready("PostgreSQL"))
+        assert (await request(service, "/sessions")).status_code == 503
+        await edge.write(Closed(at=now_ms(), connection="c1", code=1000))
+        await edge.write(ann("c2"))
+        postgres.start()
+        await expect_sessions(service, 2)
+        await service.ready()
+        nats_server.stop()
+        await eventually(lambda: unready("NATS"))
+        assert len(await sessions_of(service)) == 2, "questions are answered without NATS"
+        nats_server.start()
+        await service.ready()
+        await eventually(lambda: edge.write(ann("c3")))
+        await expect_sessions(service, 3)
+    assert service.exit_code is None
+
+
+async def test_it_starts_first_and_waits_for_everything(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    nats_server.stop()
+    postgres.stop()
+    service = start(services, nats_server, postgres)
+
+    async def alive_but_not_ready() -> None:
+        assert (await readiness(service))[0] == 503
+
+    await eventually(alive_but_not_ready)
+    nats_server.start()
+    await eventually(alive_but_not_ready)
+    postgres.start()
+    await service.ready()
+
+
+@pytest.mark.parametrize("kills", [4])
+async def test_kill_9_at_any_moment_neither_loses_nor_doubles(
+    services: Services, nats_server: NatsServer, postgres: Postgres, kills: int
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        for round_ in range(kills):
+            for number in range(40):
+                names = [f"c{round_}-{number}-{n}" for n in range(50)]
+                await edge.write(*(Opened(at=now_ms(), connection=name, user=name) for name in names))
+                await edge.write(*(Closed(at=now_ms(), connection=name, code=1000) for name in names[::2]))
+            service.kill9()
+            service.start()
+        await service.ready()
+
+        async def all_there() -> None:
+            state = await read_rows(postgres.url)
+            assert len(state.sessions) == len(state.connections) == kills * 40 * 50
+
+        await eventually(all_there, within_s=30)
+        await eventually(lambda: metric_is(service, "fairlead_sessions_lag_batches", 0))
+    state = await read_rows(postgres.url)
+    assert sum(one.ended_at is None for one in state.sessions.values()) == kills * 40 * 25
+    assert all(one.connections == 1 for one in state.sessions.values())
+
+
+async def metric_is(service: ServiceProcess, name: str, value: float) -> None:
+    assert await metric(service, name) == value
+
+
+async def test_a_log_made_anew_is_noticed_and_read_from_its_beginning(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        for number in range(5):
+            last = await edge.write(ann(f"c{number}"))
+        await expect_sessions(service, 5)
+        await edge.delete_log()
+        edge.number = last.number - 1  # the last batch again: its edge never saw the ack
+        await edge.write(*last.events)
+        await edge.write(ann("c5"))
+        await expect_sessions(service, 6)
+        await eventually(lambda: metric_is(service, "fairlead_sessions_log_recreated_total", 1))
+        await eventually(lambda: metric_is(service, "fairlead_sessions_duplicate_batches_total", 1))
+    assert "the session log was made anew" in service.log()
+
+
+async def test_two_instances_share_the_work_without_harm(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    pair = [await start(services, nats_server, postgres).ready() for _ in range(2)]
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        for number in range(150):
+            await edge.write(*(Opened(at=now_ms(), connection=f"c{number}-{n}", user="ann") for n in range(5)))
+    await expect_sessions(pair[0], 750)
+    assert sum([await metric(one, "fairlead_sessions_events_applied_total") for one in pair]) == 750
+    assert await metric(pair[0], "fairlead_sessions_duplicate_batches_total") == 0
+
+
+async def test_an_edge_that_falls_silent_is_lost_and_found_again(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with (
+        EdgeDouble(nats_server.url, "silent") as silent,
+        EdgeDouble(nats_server.url, "loud", "edge-2") as loud,
+        EdgeDouble(nats_server.url, "drained", "edge-3") as drained,
+    ):
+        await silent.beat()
+        await silent.write(ann("c1"))
+        await loud.write(Opened(at=now_ms(), connection="c2", user="bob"))
+        await drained.write(
+            Opened(at=now_ms(), connection="c3", user="eve"), Closed(at=now_ms(), connection="c3", code=1001)
+        )
+
+        async def lost() -> None:
+            await loud.beat()
+            (row,) = await sessions_of(service, user="ann")
+            assert (row["state"], row["end_code"], row["end_reason"]) == ("away", 1006, "edge lost")
+
+        await eventually(lost, within_s=20)
+        (bob,) = await sessions_of(service, user="bob")
+        assert bob["state"] == "open"
+        (eve,) = await sessions_of(service, user="eve")
+        assert eve["end_code"] == 1001
+        assert await metric(service, "fairlead_sessions_edge_lost_total") == 1
+
+        async def found() -> None:
+            await silent.beat()
+            await loud.beat()
+            (row,) = await sessions_of(service, user="ann")
+            assert (row["state"], row["end_code"], row["ended_at"]) == ("open", None, None)
+
+        await eventually(found, within_s=20)
+    assert await metric(service, "fairlead_sessions_edge_lost_total") == 1
+
+
+async def test_rubbish_in_the_log_is_left_out_and_a_newer_log_is_waited_for(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        for number, rubbish in enumerate((b"", b"\xff", b"[]", b'{"edge":1}', b"[" * 5000)):
+            await edge.store(rubbish, f"rubbish-{number}")
+        await edge.write(ann("c1"))
+        await expect_sessions(service, 1)
+        assert await metric(service, "fairlead_sessions_rejected_messages_total") == 5
+        await edge.store(b'{"version":2,"edge":"e","instance":"x","number":1,"events":[{"type":"teleported"}]}', "new")
+        await edge.write(ann("c2"))
+
+        async def waits() -> None:
+            assert "newer version" in (await readiness(service))[1]
+
+        await eventually(waits)
+        assert len(await sessions_of(service)) == 1, "nothing behind it is applied out of order"
+
+
+async def test_a_setting_that_is_missing_or_wrong_stops_the_start(services: Services, nats_server: NatsServer):
+    for variables, expected in (
+        ({}, "postgres is missing"),
+        ({"FAIRLEAD_POSTGRES_URL": "mysql://x"}, "postgres.url to begin with postgresql://"),
+        ({"FAIRLEAD_POSTGRES_URL": "postgresql://x", "FAIRLEAD_SESSIONS_RESUME_WINDOW": "soon"}, "expected a duration"),
+    ):
+        service = services.start("sessions", variables)
+        assert await service.wait() == 1
+        assert expected in service.log()
