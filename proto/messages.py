@@ -111,10 +111,6 @@ class HistoryRequest(Message, frozen=True):
     reverse: bool = False
 
 
-class PingRequest(Message, frozen=True):
-    pass
-
-
 class SendRequest(Message, frozen=True):
     data: Raw = NO_DATA
 

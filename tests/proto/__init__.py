@@ -1,0 +1,1 @@
+"""The contract against its reference and its golden vectors."""

@@ -1,0 +1,42 @@
+"""Session events: any batch comes back as it went; who may resume after which close."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from proto import codes
+from proto.events import EVENTS_VERSION, EventBatch, Opened, decode_batch, encode_batch, is_resumable
+from tests.proto.strategies import structs
+
+
+@settings(max_examples=100, deadline=None)
+@given(structs(EventBatch))
+def test_any_batch_comes_back(batch: EventBatch) -> None:
+    assert decode_batch(encode_batch(batch)) == batch
+
+
+def test_a_batch_says_its_version() -> None:
+    assert f'"version":{EVENTS_VERSION}'.encode() in encode_batch(EventBatch("e", "i", 1, []))
+
+
+def test_every_attempt_to_store_a_batch_has_one_message_id() -> None:
+    first, again = EventBatch("e", "i", 7, [Opened(1, "c")]), EventBatch("e", "i", 7, [])
+    assert first.message_id == again.message_id
+    assert len({first.message_id, EventBatch("e", "i", 8, []).message_id, EventBatch("e", "j", 7, []).message_id}) == 3
+
+
+@pytest.mark.parametrize("code", [1001, 1006, 1009, 3005, 3012, 4000, 4499])
+def test_a_session_goes_on_where_the_client_comes_back(code: int) -> None:
+    assert is_resumable(code)
+
+
+@pytest.mark.parametrize("code", [1000, 1005, 3500, 3501, 3999, 4500, 4999])
+def test_a_session_ends_where_the_client_said_goodbye_or_stays_away(code: int) -> None:
+    assert not is_resumable(code)
+
+
+def test_sessions_and_sdks_agree_on_who_comes_back() -> None:
+    for close in vars(codes).values():
+        if isinstance(close, codes.CloseCode) and close is not codes.NORMAL:
+            assert is_resumable(close.code) is close.reconnect
