@@ -1,0 +1,99 @@
+"""The proofs behind `recovered: true`: what the log must still hold for a client to be told that it missed nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from proto.messages import Publication
+from services.edge.broker import Entry, Stretch
+from services.edge.broker_memory import MemoryCluster
+from services.edge.recovery import READ_BATCH, read_after
+from tests.support.cluster import TestEdge, classes, rules_of
+
+
+@pytest.fixture
+async def edge() -> TestEdge:
+    return await TestEdge(MemoryCluster(classes())).start()
+
+
+async def after(edge: TestEdge, channel: str, offset: int) -> tuple[list[int], bool]:
+    with edge.node.channels.using(channel, rules_of(channel)) as used:
+        await edge.node.channels.opened(used)
+        assert used.log is not None
+        entries, whole = await read_after(edge.broker, used, used.log.epoch, offset)
+    return [entry.sequence for entry in entries], whole
+
+
+async def publish(edge: TestEdge, channel: str, count: int) -> None:
+    for i in range(count):
+        await edge.publish(channel, i)
+
+
+async def test_the_entry_at_the_position_proves_everything_behind_it(edge):
+    await publish(edge, "chat:x", 5)
+    assert await after(edge, "chat:x", 2) == ([3, 4, 5], True)
+    assert await after(edge, "chat:x", 5) == ([], True)
+
+
+async def test_the_last_retained_entry_still_proves_and_one_before_it_does_not(edge):
+    await publish(edge, "chat:x", 15)  # ten are kept: 6 to 15
+    assert await after(edge, "chat:x", 6) == (list(range(7, 16)), True)
+    assert await after(edge, "chat:x", 5) == (list(range(6, 16)), False)
+
+
+async def test_without_that_entry_an_untouched_stream_proves_it(edge):
+    await publish(edge, "chat:other", 3)
+    await publish(edge, "chat:x", 2)
+    assert await after(edge, "chat:x", 3) == ([4, 5], True), "3 is of another channel, and nothing was evicted"
+
+
+async def test_a_stream_that_lost_something_after_the_position_proves_nothing(edge):
+    await publish(edge, "chat:other", 15)  # 1 to 5 are evicted
+    await publish(edge, "chat:x", 1)
+    assert await after(edge, "chat:x", 3) == ([16], False)
+    assert await after(edge, "chat:x", 5) == ([16], True)
+
+
+async def test_a_channel_at_its_limit_proves_nothing_without_the_entry(edge):
+    await publish(edge, "chat:keeps-the-stream-whole", 1)
+    await publish(edge, "chat:x", 10)
+    assert (await after(edge, "chat:x", 1))[1] is False, "a tenth could have pushed out another"
+
+
+async def test_many_reads_are_one_gapless_piece(edge):
+    await publish(edge, "news:x", 3 * READ_BATCH + 7)
+    entries, whole = await after(edge, "news:x", 1)
+    assert entries == list(range(2, 3 * READ_BATCH + 8)) and whole
+
+
+async def test_a_log_that_evicts_while_it_is_read_proves_nothing(edge, monkeypatch):
+    await publish(edge, "news:x", 2 * READ_BATCH)
+    read = edge.broker.read
+
+    async def evicting(address, from_offset: int, limit: int) -> Stretch:
+        stretch: Stretch = await read(address, from_offset, limit)
+        if from_offset == 1:
+            return stretch
+        later = [Entry(e.sequence, e.publication) for e in stretch.entries if e.sequence > from_offset + 3]
+        return Stretch(later, stretch.more)
+
+    monkeypatch.setattr(edge.broker, "read", evicting)
+    assert (await after(edge, "news:x", 1))[1] is False
+
+
+async def test_places_without_a_publication_count_as_places(edge, monkeypatch):
+    await publish(edge, "chat:x", 3)
+    read = edge.broker.read
+
+    async def with_a_broken_one(address, from_offset: int, limit: int) -> Stretch:
+        stretch: Stretch = await read(address, from_offset, limit)
+        broken: list[Entry] = [Entry(e.sequence, None if e.sequence == 2 else e.publication) for e in stretch.entries]
+        return Stretch(broken, stretch.more)
+
+    monkeypatch.setattr(edge.broker, "read", with_a_broken_one)
+    with edge.node.channels.using("chat:x", rules_of("chat:x")) as used:
+        await edge.node.channels.opened(used)
+        assert used.log is not None
+        entries, whole = await read_after(edge.broker, used, used.log.epoch, 1)
+    assert whole and [e.publication is None for e in entries] == [True, False]
+    assert all(isinstance(e.publication, Publication) for e in entries[1:])

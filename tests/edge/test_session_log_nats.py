@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proto import events, subjects
+from services.chassis.link_nats import NatsLink
+from services.chassis.settings import NatsSettings
+from services.chassis.streams_nats import read_stream
+from services.edge import session_log_nats
+from services.edge.session_log_nats import NatsSessionLog
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def session_log(url: str) -> AsyncIterator[tuple[NatsSessionLog, NatsLink]]:
+    link = NatsLink(NatsSettings(url=url), "test")
+    await link.open()
+    made = NatsSessionLog(link, "edge-1", "instance-1")
+    await made.start()
+    running = asyncio.create_task(made.run())
+    try:
+        yield made, link
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await link.close()
+
+
+def opened(number: int) -> events.Opened:
+    return events.Opened(at=number, connection=f"c{number}", user="alice")
+
+
+async def stored(link: NatsLink) -> list[events.EventBatch]:
+    messages, more = await read_stream(link, subjects.SESSIONS_STREAM, 1, 1000)
+    assert not more
+    return [events.decode_batch(message.data) for message in messages]
+
+
+async def test_facts_are_stored_in_order_in_few_numbered_batches(nats_server):
+    async with session_log(nats_server.url) as (log, link):
+        for i in range(1234):
+            log.record(opened(i))
+        assert await log.flush(10)
+        batches = await stored(link)
+        assert [fact.at for batch in batches for fact in batch.events] == list(range(1234))
+        assert [batch.number for batch in batches] == list(range(1, len(batches) + 1)) and len(batches) <= 5
+        assert {(batch.edge, batch.instance) for batch in batches} == {("edge-1", "instance-1")}
+        assert log.stored == 1234 and log.waiting == 0
+
+
+async def test_facts_recorded_while_nats_is_away_follow_later_once_each_in_order(nats_server):
+    async with session_log(nats_server.url) as (log, link):
+        log.record(opened(0))
+        assert await log.flush(10)
+        nats_server.kill9()
+        await eventually(lambda: not link.is_connected)
+        for i in range(1, 700):
+            log.record(opened(i))
+        assert not await log.flush(0.05)
+        nats_server.start()
+        assert await log.flush(20)
+        assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(700))
+
+
+async def test_nothing_is_doubled_when_an_answer_is_lost(nats_server, monkeypatch):
+    async with session_log(nats_server.url) as (log, link):
+        ask, lost = link.ask, []
+
+        async def answer_lost(*args, **kwargs):
+            answer = await ask(*args, **kwargs)
+            if len(lost) < 2:
+                lost.append(answer)
+                raise session_log_nats.NatsAway("the answer was lost")
+            return answer
+
+        monkeypatch.setattr(link, "ask", answer_lost)
+        log.record(opened(1))
+        assert await log.flush(10)
+        assert len(lost) == 2
+        assert [fact.at for batch in await stored(link) for fact in batch.events] == [1]
+
+
+async def test_what_waits_is_bounded_and_what_is_dropped_is_counted(nats_server, monkeypatch):
+    monkeypatch.setattr(session_log_nats, "MAX_WAITING", 100)
+    async with session_log(nats_server.url) as (log, link):
+        nats_server.kill9()
+        await eventually(lambda: not link.is_connected)
+        for i in range(150):
+            log.record(opened(i))
+        assert log.waiting == 100 and log.dropped == 50
+        nats_server.start()
+        assert await log.flush(20)
+        assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(50, 150))
