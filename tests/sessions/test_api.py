@@ -1,0 +1,156 @@
+"""The read API: filters, pages, errors, and that its answers are what its description says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from proto.events import Closed, EventBatch, Opened, Subscribed
+from services.sessions.api import SessionsApi, on_http_error
+from services.sessions.pool_postgres import Pool
+from services.sessions.reader_postgres import PostgresReader
+from services.sessions.schema_postgres import migrate
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
+from tests.sessions.running import API_KEY
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+USERS = ["ann", "bob", "ann/with a slash", "", "ümläut"]
+COUNT = 60
+
+
+@pytest.fixture
+async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a database with 60 sessions: every third ended, every fifth away (for a day)."""
+    await migrate(postgres.url)
+    async with Pool(postgres.url, 4) as pool:
+        store = PostgresStore(pool, resume_window_ms=100 * 365 * 86_400_000)
+        events: list[Any] = []
+        for n in range(COUNT):  # three at a time in the same millisecond: the id decides
+            events.append(Opened(at=1_000 + n // 3, connection=f"c{n:02}", user=USERS[n % 5], session_key=f"k{n}"))
+        for n in range(0, COUNT, 3):
+            events.append(Closed(at=2_000, connection=f"c{n:02}", code=1001 if n % 5 == 0 else 1000, reason="bye"))
+        events.append(Subscribed(at=1_500, connection="c07", channel="news", recovered=False))
+        await store.commit(
+            ORIGIN, Position("e", 1), [EventBatch(edge="edge-1", instance="i1", number=1, events=events)]
+        )
+        routes = SessionsApi(API_KEY, PostgresReader(pool)).routes()
+        app = Starlette(routes=routes, exception_handlers={HTTPException: on_http_error})
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}
+        ) as http:
+            yield http
+
+
+async def all_ids(api: httpx.AsyncClient, path: str = "/sessions", **query: str | int) -> list[str]:
+    ids: list[str] = []
+    while True:
+        answer = await api.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        ids += [one["id"] for one in page["sessions"]]
+        if page["next"] is None:
+            return ids
+        query["cursor"] = page["next"]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 60, 1000])
+async def test_pages_hold_each_session_once_newest_first(api: httpx.AsyncClient, limit: int):
+    assert await all_ids(api, limit=limit) == [f"c{n:02}" for n in reversed(range(COUNT))]
+
+
+async def test_filters_narrow_and_combine(api: httpx.AsyncClient):
+    ended, away = await all_ids(api, state="ended"), await all_ids(api, state="away")
+    assert set(away) == {"c00", "c15", "c30", "c45"}
+    assert len(ended) == 16
+    assert len(await all_ids(api, state="open", limit=9)) == 40
+    assert set(await all_ids(api, user="")) == {f"c{n:02}" for n in range(3, COUNT, 5)}
+    assert await all_ids(api, user="ann", state="away") == ["c45", "c30", "c15", "c00"]
+    assert await all_ids(api, edge="edge-2") == []
+    assert len(await all_ids(api, edge="edge-1")) == COUNT
+
+
+@pytest.mark.parametrize("path", ["/users/ann%2Fwith%20a%20slash/sessions", "/users/%C3%BCml%C3%A4ut/sessions"])
+async def test_a_user_of_any_name_has_sessions(api: httpx.AsyncClient, path: str):
+    assert len(await all_ids(api, path, limit=5)) == COUNT // 5
+
+
+async def test_one_session_with_its_parts(api: httpx.AsyncClient):
+    found = (await api.get("/sessions/c07")).json()
+    assert found["opened_at"] == "1970-01-01T00:00:01.002000Z"
+    assert [one["id"] for one in found["connections"]] == ["c07"]
+    assert [(one["channel"], one["recovered"], one["until"]) for one in found["subscriptions"]] == [
+        ("news", False, None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/sessions?limit=0", 400, "limit: expected a number between 1 and 1000"),
+        ("/sessions?limit=1001", 400, "limit"),
+        ("/sessions?limit=-1", 400, "limit"),
+        ("/sessions?limit=\u0661", 400, "limit"),
+        ("/sessions?state=gone", 400, "state: expected open, away or ended"),
+        ("/sessions?cursor=x", 400, "cursor: expected the value of `next`"),
+        ("/sessions?cursor=%ff%00", 400, "cursor"),
+        ("/sessions?cursor=WyIxOTcwLTAxLTAxVDAwOjAwOjAwIiwiYSJd", 400, "cursor"),
+        ("/sessions?uesr=ann", 400, "uesr: there is no such parameter"),
+        ("/sessions?user=a&user=b", 400, "user: expected once"),
+        ("/sessions?user=%00", 400, "user: expected valid text"),
+        ("/users/x%00/sessions", 400, "user"),
+        ("/sessions/nobody", 404, "nobody"),
+        ("/sessions/%00", 400, "id"),
+        ("/nowhere", 404, "Not Found"),
+    ],
+)
+async def test_bad_input_is_answered_by_name(api: httpx.AsyncClient, path: str, status: int, says: str):
+    answer = await api.get(path)
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert says in error["message"]
+    assert error["parameter"] == (says.partition(":")[0] if status == 400 else None)
+
+
+async def test_the_key_is_needed_and_the_answer_says_where(api: httpx.AsyncClient):
+    for headers in ({"X-API-Key": ""}, {"X-API-Key": "wrong"}, {"X-API-Key": "", "Authorization": "apikey wrong"}):
+        answer = await api.get("/sessions", headers=headers)
+        assert answer.status_code == 401
+        assert "X-API-Key" in answer.json()["error"]["message"]
+    other = {"X-API-Key": "", "Authorization": f"apikey {API_KEY}"}
+    assert (await api.get("/sessions", headers=other)).status_code == 200
+    assert (await api.post("/sessions")).status_code == 405
+
+
+async def test_answers_are_what_the_description_says(api: httpx.AsyncClient):
+    described = (await api.get("/openapi.json", headers={"X-API-Key": ""})).json()
+    for path, url, status in (
+        ("/sessions", "/sessions?limit=60", "200"),
+        ("/sessions", "/sessions?limit=0", "400"),
+        ("/sessions/{id}", "/sessions/c07", "200"),
+        ("/sessions/{id}", "/sessions/c00", "200"),
+        ("/sessions/{id}", "/sessions/nobody", "404"),
+        ("/users/{user}/sessions", "/users/ann/sessions", "200"),
+    ):
+        answer = await api.get(url)
+        assert str(answer.status_code) == status
+        schema = described["paths"][path]["get"]["responses"][status]["content"]["application/json"]["schema"]
+        validator = jsonschema.Draft202012Validator(
+            {**schema, "components": described["components"]}, format_checker=jsonschema.FormatChecker()
+        )
+        body = answer.json()
+        validator.validate(body)
+        assert "error" in body or not validator.is_valid({**body, "sessions": 1, "id": 1}), (
+            "the schema refuses something"
+        )
+    parameters = {one["name"] for one in described["paths"]["/sessions"]["get"]["parameters"]}
+    assert parameters == {"state", "user", "edge", "limit", "cursor"}

@@ -1,0 +1,63 @@
+"""The migrations make the tables that are described, once, however many start at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import SQLModel
+
+from services.sessions import schema_postgres, tables
+from services.sessions.schema_postgres import HEAD, SchemaRefused, check_migrated, migrate, revision_of
+from services.sessions.store import StoreAway
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+
+async def test_migrations_make_exactly_the_described_tables(postgres: Postgres):
+    assert tables.SessionRow.__tablename__ in SQLModel.metadata.tables
+    await asyncio.gather(*(migrate(postgres.url) for _ in range(3)))
+    assert await revision_of(postgres.url) == HEAD
+
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+    engine = create_async_engine(postgres.url.replace("postgresql", "postgresql+asyncpg", 1))
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+def test_the_newest_revision_is_the_one_that_the_service_wants():
+    config = Config()
+    config.set_main_option("script_location", str(schema_postgres._FOLDER))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+async def test_an_unknown_or_missing_revision_is_refused_with_what_to_do(postgres: Postgres):
+    with pytest.raises(SchemaRefused, match=r"services\.sessions migrate"):
+        await check_migrated(postgres.url)
+    await migrate(postgres.url)
+    await check_migrated(postgres.url)
+    database = await asyncpg.connect(postgres.url)
+    await database.execute("UPDATE alembic_version SET version_num = '9999'")
+    await database.close()
+    with pytest.raises(SchemaRefused, match="run the newer version"):
+        await migrate(postgres.url)
+
+
+async def test_wrong_credentials_and_an_absent_server_are_told_apart_from_mistakes(postgres: Postgres):
+    with pytest.raises(StoreAway, match="does not exist"):
+        await migrate(postgres.url + "_absent")
+    postgres.stop()
+    with pytest.raises(StoreAway):
+        await migrate(postgres.url)
