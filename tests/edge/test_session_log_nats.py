@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proto import events, subjects
-from services.chassis.link_nats import NatsLink
+from services.chassis.link_nats import NatsAway, NatsLink
 from services.chassis.settings import NatsSettings
 from services.chassis.streams_nats import read_stream
 from services.edge import session_log_nats
@@ -70,13 +70,14 @@ async def test_facts_recorded_while_nats_is_away_follow_later_once_each_in_order
 
 async def test_nothing_is_doubled_when_an_answer_is_lost(nats_server, monkeypatch):
     async with session_log(nats_server.url) as (log, link):
-        ask, lost = link.ask, []
+        ask = link.ask
+        lost: list[object] = []
 
         async def answer_lost(*args, **kwargs):
             answer = await ask(*args, **kwargs)
             if len(lost) < 2:
                 lost.append(answer)
-                raise session_log_nats.NatsAway("the answer was lost")
+                raise NatsAway("the answer was lost")
             return answer
 
         monkeypatch.setattr(link, "ask", answer_lost)
