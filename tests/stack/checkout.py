@@ -1,0 +1,83 @@
+"""A checkout of its own for a test, with a local stack on ports of its own: what `make up` does there stays there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from deploy.local import processes, secrets_file
+from deploy.local.settings import PORT_VARIABLES, Folders
+from tests.stack.fairlead import Fairlead
+from tests.support.servers import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+_TAKEN_ALONG = ("deploy", "proto", "services")
+_EDGES_ROOM = 4
+
+
+class Checkout:
+    """A copy of the working tree that shares the installed packages with the original."""
+
+    def __init__(self, root: Path, edges: int) -> None:
+        self.root, self.edges = root, edges
+        self.folders = Folders(root)
+        root.mkdir()
+        for name in _TAKEN_ALONG:
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy2(ROOT / "Makefile", root)
+        (root / ".venv").symlink_to(Path(sys.prefix))
+        self.ports = {name: free_port() for name in PORT_VARIABLES.values()} | {"EDGE_PORT": _room_for_edges()}
+
+    def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs `make TARGET`, without a terminal, with this checkout's ports unless told otherwise."""
+        values = {name: str(port) for name, port in self.ports.items()} | {"EDGES": str(self.edges)} | variables
+        # -o: the packages are there, and must not be installed anew from this copy.
+        argv = ["make", "--no-print-directory", "-o", ".venv/.installed", target]
+        argv += [f"{name}={value}" for name, value in values.items()]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        return subprocess.run(argv, cwd=self.root, env=clean, capture_output=True, text=True, timeout=150)
+
+    def up(self) -> Fairlead:
+        done = self.make("up")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self.fairlead()
+
+    def fairlead(self) -> Fairlead:
+        secrets = secrets_file.read(self.folders.secrets)
+        return Fairlead(self.ports["PORT"], secrets[secrets_file.TOKEN_KEY], secrets[secrets_file.API_KEY])
+
+    def running(self) -> list[str]:
+        """The names of this stack's processes."""
+        return sorted(member.name for member in processes.members(self.folders))
+
+    def supervisord(self) -> psutil.Process:
+        daemon = processes.supervisord_of(processes.members(self.folders))
+        assert daemon is not None
+        return daemon.process
+
+    def process(self, name: str) -> psutil.Process:
+        return next(member.process for member in processes.members(self.folders) if member.name == name)
+
+
+def _room_for_edges() -> int:
+    """The first of a few neighbouring free ports."""
+    while True:
+        first = free_port()
+        if not any(_taken(first + step) for step in range(_EDGES_ROOM)):
+            return first
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False

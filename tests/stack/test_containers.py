@@ -1,0 +1,133 @@
+"""compose.yaml as an operator brings it up, under a project name and on a port of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.checkout import ROOT
+from tests.stack.fairlead import Fairlead
+from tests.support.eventually import eventually
+from tests.support.servers import free_port
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+IMAGE = "fairlead:test"
+
+
+class Compose:
+    """One compose project. Raises `subprocess.CalledProcessError` when a command fails."""
+
+    def __init__(self, env_file: Path, project: str) -> None:
+        self._prefix = ["docker", "compose", "--project-name", project, "--env-file", str(env_file)]
+        # What .env says must not be overruled by this shell's variables.
+        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._prefix, *arguments], cwd=ROOT, env=self._environ, capture_output=True, text=True, timeout=180
+        )
+        if done.returncode:
+            pytest.fail(f"docker compose {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def exit_code(self, service: str) -> int:
+        return int(json.loads(self("ps", "--all", "--format", "json", service).splitlines()[0])["ExitCode"])
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    arguments = [f"--build-arg={name}" for name in ("PIP_INDEX_URL", "PIP_TRUSTED_HOST") if os.environ.get(name)]
+    build = ["docker", "build", "--quiet", "--file", "deploy/Dockerfile", "--tag", IMAGE, *arguments, "."]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def keys() -> dict[str, str]:
+    names = ("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", "FAIRLEAD_HTTP_API_KEY", "POSTGRES_PASSWORD")
+    return {name: secrets.token_hex(24) for name in names} | {"PORT": str(free_port()), "FAIRLEAD_IMAGE": IMAGE}
+
+
+@pytest.fixture(scope="module")
+def compose(image: str, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    env_file = tmp_path_factory.mktemp("compose") / "env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in keys.items()))
+    project = Compose(env_file, f"fairlead-test-{os.getpid()}")
+    try:
+        project("up", "--no-build", "--wait", "--wait-timeout", "120")
+        yield project
+    finally:
+        project("down", "--volumes", "--timeout", "20")
+
+
+@pytest.fixture
+def fairlead(compose: Compose, keys: dict[str, str]) -> Fairlead:
+    return Fairlead(int(keys["PORT"]), keys["FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY"], keys["FAIRLEAD_HTTP_API_KEY"])
+
+
+async def test_message_crosses_two_edges_and_a_stopped_edges_client_resumes(
+    compose: Compose, fairlead: Fairlead
+) -> None:
+    alice, bob = fairlead.client("alice"), fairlead.client("bob")
+    await alice.join("chat:lobby")
+    await bob.join("chat:lobby")
+
+    async def one_on_each() -> None:
+        assert await fairlead.clients_by_edge() == {"edge-1": 1, "edge-2": 1}
+
+    await eventually(one_on_each)
+    await alice.say("across")
+    await eventually(lambda: bob.received == ["across"])
+
+    compose("stop", "edge-1")
+
+    assert compose.exit_code("edge-1") == 0
+    for number in range(10):
+        await fairlead.call("publish", channel="chat:lobby", data=number)
+    expected = ["across", *range(10)]
+    await eventually(lambda: alice.received == expected and bob.received == expected, within_s=20)
+    assert [*alice.resumes, *bob.resumes] == [True]
+    await alice.leave()
+    await bob.leave()
+    compose("start", "--wait", "edge-1")
+
+
+async def test_sessions_reach_postgresql(fairlead: Fairlead) -> None:
+    carol = fairlead.client("carol")
+    await carol.join("chat:lobby")
+
+    async def in_the_table() -> bool:
+        return bool((await fairlead.read("/users/carol/sessions"))["sessions"])
+
+    await eventually(in_the_table)
+    await carol.leave()
+
+
+def test_processes_run_without_privileges_and_without_tools(compose: Compose) -> None:
+    assert compose("exec", "-T", "edge-2", "id", "-u").strip() != "0"
+    looked_for = "import shutil; print([t for t in ('pip', 'pip3', 'uv', 'gcc', 'cc') if shutil.which(t)])"
+    assert compose("exec", "-T", "edge-2", "python", "-c", looked_for).strip() == "[]"
+
+
+def test_missing_secret_is_named_with_what_to_do(tmp_path: Path) -> None:
+    empty = tmp_path / "env"
+    empty.write_text("")
+    environ = {n: v for n, v in os.environ.items() if not n.startswith(("FAIRLEAD_", "POSTGRES_"))}
+    done = subprocess.run(
+        ["docker", "compose", "--env-file", str(empty), "config", "--quiet"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "FAIRLEAD_HTTP_API_KEY" in done.stderr
+    assert "copy .env.example to .env" in done.stderr
