@@ -1,0 +1,111 @@
+"""Heartbeats of all processes to figures of the whole. Pure: times are handed in, in seconds of one monotonic clock.
+
+*Gauges* are those of the processes that are alive: an instance that is silent for `lost_after_s` is left out.
+*Counters* add up what each instance counted since it was last heard, so that they go on over its restart and never
+fall. What an instance had counted before this process listened is not added: it would look like a burst.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from proto.telemetry import EdgeLoad, Heartbeat, SessionsLoad
+
+MAX_INSTANCES: Final = 4096
+"""Process instances remembered, alive or gone; beyond it those silent longest are forgotten."""
+
+MAX_NAMES: Final = 1024
+"""Process names with counters of their own; beyond it those heard longest ago lose theirs. The whole's stay."""
+
+EDGE_COUNTERS: Final = ("messages_in", "messages_out", "bytes_out", "publishes", "accepted")
+_SETTLING_S: Final = 2.0  # a process that started while we did was heard from its beginning, near enough
+
+
+class Member(NamedTuple):
+    """A living process: its last heartbeat and when it came."""
+
+    heard: float
+    beat: Heartbeat
+
+
+class Counts(defaultdict[str, float]):
+    """Counter name -> sum. Never falls."""
+
+    def __init__(self) -> None:
+        super().__init__(float)
+
+
+class Aggregator:
+    """`started` is when this process began to listen."""
+
+    def __init__(self, lost_after_s: float, started: float) -> None:
+        self._lost_after_s = lost_after_s
+        self._started = started
+        self._members: dict[str, Member] = {}  # by instance, the one heard longest ago first
+        self._counted: dict[str, dict[str, float]] = {}  # by instance: its counters when last heard
+        self.whole = Counts()
+        self.by_name: dict[tuple[str, str], Counts] = {}  # (service, name), the one heard longest ago first
+
+    def heard(self, beat: Heartbeat, now: float) -> None:
+        """Takes a heartbeat that came at `now`."""
+        known = self._counted.pop(beat.instance, None)
+        self._members.pop(beat.instance, None)
+        if len(self._counted) >= MAX_INSTANCES:
+            forgotten = next(iter(self._counted))
+            del self._counted[forgotten]
+            self._members.pop(forgotten, None)
+        counters = _counters_of(beat)
+        if known is None:
+            unheard = beat.process.uptime_s > now - self._started + _SETTLING_S
+            known = dict(counters) if unheard else {}
+        self._counted[beat.instance] = {name: max(value, known.get(name, 0)) for name, value in counters.items()}
+        self._members[beat.instance] = Member(now, beat)
+        own = self.by_name.pop((beat.service, beat.name), None) or Counts()
+        if len(self.by_name) >= MAX_NAMES:
+            del self.by_name[next(iter(self.by_name))]
+        self.by_name[beat.service, beat.name] = own
+        for name, value in counters.items():
+            delta = max(0.0, value - known.get(name, 0))
+            own[name] += delta
+            self.whole[f"{beat.service}_{name}"] += delta
+
+    def alive(self, now: float) -> list[Heartbeat]:
+        """The last heartbeats of the processes that are alive, by service, name and instance."""
+        beats = [one.beat for one in self._members.values() if now - one.heard < self._lost_after_s]
+        return sorted(beats, key=lambda beat: (beat.service, beat.name, beat.instance))
+
+    def forget(self, now: float, after_s: float) -> None:
+        """Drops the counters of names that were not heard for `after_s`: edges come and go under new names."""
+        recent = {(one.beat.service, one.beat.name) for one in self._members.values() if now - one.heard < after_s}
+        self.by_name = {key: counts for key, counts in self.by_name.items() if key in recent}
+        for instance in [key for key, one in self._members.items() if now - one.heard >= after_s]:
+            del self._members[instance]
+
+
+def _counters_of(beat: Heartbeat) -> dict[str, float]:
+    counters = {"cpu_s": beat.process.cpu_s}
+    if beat.edge is not None:
+        counters |= {name: getattr(beat.edge, name) for name in EDGE_COUNTERS}
+    if beat.sessions is not None:
+        counters["events_applied"] = beat.sessions.events_applied
+    return {name: max(0.0, value) for name, value in counters.items()}
+
+
+def edge_loads(beats: Iterable[Heartbeat]) -> list[tuple[str, EdgeLoad]]:
+    """Edge name and load of each edge process among `beats`."""
+    return [(beat.name, beat.edge) for beat in beats if beat.edge is not None]
+
+
+def imbalance(beats: Iterable[Heartbeat]) -> float:
+    """Most connections on one edge over the mean of all that take clients; 1 is even, and said of no connections."""
+    counts = [load.connections for _, load in edge_loads(beats) if load.drain_left is None]
+    total = sum(counts)
+    return max(counts) * len(counts) / total if total else 1.0
+
+
+def sessions_load(beats: Iterable[Heartbeat]) -> SessionsLoad | None:
+    """The sessions service's own word; of several instances the one that is furthest. None when none is alive."""
+    loads = [beat.sessions for beat in beats if beat.sessions is not None]
+    return max(loads, key=lambda load: load.stream_sequence, default=None)

@@ -1,0 +1,99 @@
+"""The composition root: everything is made and connected here, started and stopped in one lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from proto import subjects
+from proto.telemetry import LOST_AFTER_S, decode_heartbeat
+from services.chassis.health import health_routes
+from services.chassis.heartbeat import Pulse
+from services.chassis.link_nats import NatsLink
+from services.chassis.server import run
+from services.chassis.tasks import vital
+from services.metrics.aggregator import Aggregator
+from services.metrics.exposition import ClusterCollector
+from services.metrics.overview import overview
+from services.metrics.settings import MetricsSettings
+
+log = logging.getLogger(__name__)
+
+FORGET_AFTER_S = 900.0
+"""How long the counters of a name stay after it was last heard: longer than any restart takes."""
+
+
+class Metrics:
+    """One process of the service. It keeps nothing: after its restart the figures are whole again in a second."""
+
+    def __init__(self, settings: MetricsSettings) -> None:
+        self.settings = settings
+        self._aggregator = Aggregator(LOST_AFTER_S, time.monotonic())
+        self._collector = ClusterCollector(self._aggregator, time.monotonic)
+        self._link = NatsLink(settings.nats, settings.name)
+        self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
+
+    def application(self) -> Starlette:
+        """The HTTP side; its lifespan runs everything."""
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            tasks = [vital(self._listen()), vital(self._forget())]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._link.close()
+
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(self._collector)
+        routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
+        return Starlette(routes=routes, lifespan=lifespan)
+
+    async def _listen(self) -> None:
+        await self._link.open()
+        self._link.listen(subjects.telemetry_of("*"), lambda subject, reply, headers, data: self._heard(data))
+        log.info("ready: http://%s:%d/metrics and /cluster", self.settings.metrics.host, self.settings.metrics.port)
+        await self._pulse.run()
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_AFTER_S / 10)
+            self._aggregator.forget(time.monotonic(), FORGET_AFTER_S)
+
+    def _heard(self, data: bytes) -> None:
+        try:
+            beat = decode_heartbeat(data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            self._collector.rejected += 1
+            log.debug("a message on the heartbeats' subject is none: %s", error)
+            return
+        self._collector.heartbeats += 1
+        self._aggregator.heard(beat, time.monotonic())
+
+    def _unready(self) -> str | None:
+        return None if self._link.is_connected else "NATS: not connected"
+
+    async def _cluster(self, request: Request) -> Response:
+        body = msgspec.json.encode(overview(self._aggregator.alive(time.monotonic())))
+        return Response(body, media_type="application/json")
+
+
+def serve(settings: MetricsSettings) -> None:
+    """Runs the service until a signal."""
+    run(Metrics(settings).application(), host=settings.metrics.host, port=settings.metrics.port)
