@@ -1,0 +1,120 @@
+"""Which rules hold for a channel, and who may do what with it (reference 3.10)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proto import codes
+from services.edge.namespaces import (
+    Asker,
+    Namespaces,
+    Rules,
+    is_valid_name,
+    may_publish,
+    may_read_history,
+    may_subscribe,
+)
+from services.edge.settings import ChannelOptions, ChannelSection, Namespace
+
+USER = Asker(anonymous=False, insecure=False)
+NOBODY = Asker(anonymous=True, insecure=False)
+TESTER = Asker(anonymous=True, insecure=True)
+HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
+
+
+def rules(**options: Any) -> Rules:
+    found = Namespaces(ChannelSection(without_namespace=ChannelOptions(**options))).rules("news")
+    assert isinstance(found, Rules)
+    return found
+
+
+def test_a_channel_belongs_to_the_namespace_before_its_first_colon() -> None:
+    section = ChannelSection(
+        without_namespace=ChannelOptions(**HISTORY),
+        namespaces=[Namespace(name="chat"), Namespace(name="a.b", **HISTORY)],
+    )
+    namespaces = Namespaces(section)
+    owners = {
+        "news": "_",
+        "chat:7": "chat",
+        "chat:7:8": "chat",
+        "chat:": "chat",
+        "$chat:7": "chat",
+        "a.b:x": "a.b",
+        "": "_",
+    }
+    for channel, history_class in owners.items():
+        found = namespaces.rules(channel)
+        assert isinstance(found, Rules)
+        assert found.history_class == history_class
+    for channel in ("Chat:7", "other:7", ":7", "_:7", "$:7", "$$chat:7", " chat:7"):
+        assert namespaces.rules(channel) is codes.UNKNOWN_CHANNEL
+    assert set(namespaces.history_classes()) == {"_", "a.b"}
+
+
+def test_without_history_no_class_is_kept() -> None:
+    assert Namespaces(ChannelSection()).history_classes() == {}
+
+
+@pytest.mark.parametrize("channel", ["news", "a b", "~", "ns:x", "$ns:a.b*>", "ns:a:b"])
+def test_printable_ascii_is_a_name(channel: str) -> None:
+    assert is_valid_name(channel, rules())
+
+
+@pytest.mark.parametrize("channel", ["ns:", "é", "ns:🎉", "a\n", "a\tb", "\x7f", "ns:a\x00"])
+def test_anything_else_is_none(channel: str) -> None:
+    assert not is_valid_name(channel, rules())
+
+
+def test_a_rule_for_names_must_match_the_whole_rest() -> None:
+    digits = rules(channel_regex="[0-9]+")
+    assert is_valid_name("ns:42", digits)
+    assert not is_valid_name("ns:42x", digits)
+    assert not is_valid_name("ns:42\n", digits)
+    assert not is_valid_name("42:x", digits)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=20))
+def test_any_text_has_rules_or_an_error(channel: str) -> None:
+    found = Namespaces(ChannelSection(namespaces=[Namespace(name="ab")])).rules(channel)
+    assert isinstance(found, Rules) or found is codes.UNKNOWN_CHANNEL
+    assert is_valid_name(channel, rules()) in (True, False)
+
+
+def test_nothing_is_allowed_that_is_not_switched_on() -> None:
+    for asker, subscribed in itertools.product((USER, NOBODY), (True, False)):
+        assert not may_subscribe("news", rules(), asker)
+        assert not may_publish(rules(), asker, subscribed)
+        assert not may_read_history(rules(**HISTORY), asker, subscribed)
+
+
+def test_who_may_subscribe() -> None:
+    for_clients, for_all = rules(allow_subscribe_for_client=True), rules(allow_subscribe_for_anonymous=True)
+    assert may_subscribe("news", for_clients, USER)
+    assert not may_subscribe("news", for_clients, NOBODY)
+    assert may_subscribe("news", for_all, NOBODY)
+    assert may_subscribe("news", rules(), TESTER)
+
+
+def test_private_channels_need_a_token_of_their_own() -> None:
+    everything = rules(allow_subscribe_for_client=True, allow_subscribe_for_anonymous=True)
+    assert not may_subscribe("$news", everything, USER)
+    assert may_subscribe("$news", everything, TESTER)
+
+
+@pytest.mark.parametrize(("may", "what"), [(may_publish, "publish"), (may_read_history, "history")])
+def test_who_may_publish_and_read_history(may: Callable[[Rules, Asker, bool], bool], what: str) -> None:
+    def allowed(whom: str, asker: Asker, subscribed: bool) -> bool:
+        return may(rules(**HISTORY, **{f"allow_{what}_for_{whom}": True}), asker, subscribed)
+
+    assert [allowed("client", asker, False) for asker in (USER, NOBODY, TESTER)] == [True, False, True]
+    assert [allowed("anonymous", asker, False) for asker in (USER, NOBODY, TESTER)] == [True, True, True]
+    assert [allowed("subscriber", asker, False) for asker in (USER, NOBODY, TESTER)] == [False, False, True]
+    assert [allowed("subscriber", asker, True) for asker in (USER, NOBODY)] == [True, True]
