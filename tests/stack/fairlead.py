@@ -65,12 +65,23 @@ class _Notes(centrifuge.SubscriptionEventHandler):
 
 
 class Chatter:
-    """A stock centrifuge-python client in one channel, with what it has received."""
+    """A stock centrifuge-python client in one channel, with what it has received. Leaves at the end of its `with`."""
 
     def __init__(self, url: str, token: str) -> None:
         self._client = centrifuge.Client(url, token=token, min_reconnect_delay=0.05, max_reconnect_delay=0.5)
         self._notes = _Notes()
         self._subscription: centrifuge.Subscription | None = None
+
+    async def __aenter__(self) -> Chatter:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        before = asyncio.all_tasks()
+        await self._client.disconnect()
+        # The client closes its socket in a task of its own, which must not outlive the test's event loop.
+        closing = asyncio.all_tasks() - before
+        if closing:
+            await asyncio.wait(closing, timeout=15)
 
     async def join(self, channel: str) -> None:
         """Connects and subscribes."""
@@ -95,10 +106,3 @@ class Chatter:
     def resumes(self) -> list[bool]:
         """One for each time that it came back: did it get all that it missed?"""
         return self._notes.resumes
-
-    async def leave(self) -> None:
-        await self._client.disconnect()
-        # The client closes its socket in a task of its own, which must not outlive the test's event loop.
-        closing = asyncio.all_tasks() - {asyncio.current_task()}
-        if closing:
-            await asyncio.wait(closing, timeout=15)

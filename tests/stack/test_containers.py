@@ -76,39 +76,36 @@ def fairlead(compose: Compose, keys: dict[str, str]) -> Fairlead:
 async def test_message_crosses_two_edges_and_a_stopped_edges_client_resumes(
     compose: Compose, fairlead: Fairlead
 ) -> None:
-    alice, bob = fairlead.client("alice"), fairlead.client("bob")
-    await alice.join("chat:lobby")
-    await bob.join("chat:lobby")
+    async with fairlead.client("alice") as alice, fairlead.client("bob") as bob:
+        await alice.join("chat:lobby")
+        await bob.join("chat:lobby")
 
-    async def one_on_each() -> None:
-        assert await fairlead.clients_by_edge() == {"edge-1": 1, "edge-2": 1}
+        async def one_on_each() -> None:
+            assert await fairlead.clients_by_edge() == {"edge-1": 1, "edge-2": 1}
 
-    await eventually(one_on_each)
-    await alice.say("across")
-    await eventually(lambda: bob.received == ["across"])
+        await eventually(one_on_each)
+        await alice.say("across")
+        await eventually(lambda: bob.received == ["across"])
 
-    compose("stop", "edge-1")
+        compose("stop", "edge-1")
 
-    assert compose.exit_code("edge-1") == 0
-    for number in range(10):
-        await fairlead.call("publish", channel="chat:lobby", data=number)
-    expected = ["across", *range(10)]
-    await eventually(lambda: alice.received == expected and bob.received == expected, within_s=20)
-    assert [*alice.resumes, *bob.resumes] == [True]
-    await alice.leave()
-    await bob.leave()
+        assert compose.exit_code("edge-1") == 0
+        for number in range(10):
+            await fairlead.call("publish", channel="chat:lobby", data=number)
+        expected = ["across", *range(10)]
+        await eventually(lambda: alice.received == expected and bob.received == expected, within_s=20)
+        assert [*alice.resumes, *bob.resumes] == [True]
     compose("start", "--wait", "edge-1")
 
 
 async def test_sessions_reach_postgresql(fairlead: Fairlead) -> None:
-    carol = fairlead.client("carol")
-    await carol.join("chat:lobby")
+    async with fairlead.client("carol") as carol:
+        await carol.join("chat:lobby")
 
-    async def in_the_table() -> bool:
-        return bool((await fairlead.read("/users/carol/sessions"))["sessions"])
+        async def in_the_table() -> bool:
+            return bool((await fairlead.read("/users/carol/sessions"))["sessions"])
 
-    await eventually(in_the_table)
-    await carol.leave()
+        await eventually(in_the_table)
 
 
 def test_processes_run_without_privileges_and_without_tools(compose: Compose) -> None:

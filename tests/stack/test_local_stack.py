@@ -47,45 +47,47 @@ async def test_up_makes_everything_ready_behind_one_address(checkout: Checkout) 
 
 async def test_clients_on_different_edges_talk_and_their_sessions_are_kept(checkout: Checkout) -> None:
     fairlead = checkout.up()
-    alice, bob = fairlead.client("alice"), fairlead.client("bob")
-    await alice.join("chat:lobby")
-    await bob.join("chat:lobby")
+    async with fairlead.client("alice") as alice, fairlead.client("bob") as bob:
+        await alice.join("chat:lobby")
+        await bob.join("chat:lobby")
 
-    async def on_two_edges() -> None:
-        assert sorted((await fairlead.clients_by_edge()).values()) == [0, 1, 1]
+        async def on_two_edges() -> None:
+            assert sorted((await fairlead.clients_by_edge()).values()) == [0, 1, 1]
 
-    await eventually(on_two_edges)
-    for number in range(20):
-        await alice.say({"number": number})
+        await eventually(on_two_edges)
+        for number in range(20):
+            await alice.say({"number": number})
 
-    await eventually(lambda: [data["number"] for data in bob.received] == list(range(20)))
+        await eventually(lambda: [data["number"] for data in bob.received] == list(range(20)))
 
-    async def kept() -> bool:
-        return bool((await fairlead.read("/users/bob/sessions"))["sessions"])
+        async def kept() -> bool:
+            return bool((await fairlead.read("/users/bob/sessions"))["sessions"])
 
-    await eventually(kept)
-    await alice.leave()
-    await bob.leave()
+        await eventually(kept)
 
 
 async def test_edge_killed_its_client_resumes_on_another_and_misses_nothing(checkout: Checkout) -> None:
     fairlead = checkout.up()
-    alice = fairlead.client("alice")
-    await alice.join("chat:killed")
 
-    async def its_edge() -> str:
+    async def nobody_left() -> None:
+        assert sum((await fairlead.clients_by_edge()).values()) == 0
+
+    async def edge_of_alice() -> str:
         (name,) = [name for name, clients in (await fairlead.clients_by_edge()).items() if clients]
         return name
 
-    name = await eventually(its_edge)
-    await fairlead.call("publish", channel="chat:killed", data=0)
-    checkout.process(name).kill()
-    offsets = [await _publish_until_taken(fairlead, number) for number in range(1, 20)]
+    await eventually(nobody_left)  # of the tests before; the counts come once a second
+    async with fairlead.client("alice") as alice:
+        await alice.join("chat:killed")
+        name = await eventually(edge_of_alice)
+        await fairlead.call("publish", channel="chat:killed", data=0)
 
-    await eventually(lambda: alice.offsets[-1] == offsets[-1])
-    assert alice.received == list(range(20))
-    assert alice.resumes == [True]
-    await alice.leave()
+        checkout.process(name).kill()
+        offsets = [await _publish_until_taken(fairlead, number) for number in range(1, 20)]
+
+        await eventually(lambda: alice.offsets[-1] == offsets[-1])
+        assert alice.received == list(range(20))
+        assert alice.resumes == [True]
 
 
 async def _publish_until_taken(fairlead: Fairlead, number: int) -> int:
