@@ -7,7 +7,7 @@ by its client id; which *session* it belongs to is what the sessions service mak
 
 from __future__ import annotations
 
-from msgspec import Struct, json
+from msgspec import DecodeError, Struct, json
 
 from proto.messages import Uint32, Uint64
 
@@ -87,8 +87,16 @@ class EventBatch(Struct, frozen=True):
 
 
 encode_batch = json.Encoder().encode
-decode_batch = json.Decoder(EventBatch).decode
-"""Raises msgspec.DecodeError (bytes that are not JSON) or msgspec.ValidationError (JSON of another shape)."""
+_decode_batch = json.Decoder(EventBatch).decode
+
+
+def decode_batch(data: bytes) -> EventBatch:
+    """Raises msgspec.DecodeError for anything else (bytes that are not JSON in UTF-8, or JSON of another shape)."""
+    try:
+        return _decode_batch(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(str(error)) from None
+
 
 RESUMABLE_CLOSE_EXCLUDES = frozenset({1000, 1005})
 """The client's own goodbye (1005: a close frame without a code, which is what browsers send): the session is over."""

@@ -6,7 +6,7 @@ takes a process for gone when its heartbeat is late by `LOST_AFTER_S`.
 
 from __future__ import annotations
 
-from msgspec import Struct, json
+from msgspec import DecodeError, Struct, json
 
 HEARTBEAT_INTERVAL_S = 1.0
 LOST_AFTER_S = 5.0
@@ -59,5 +59,12 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 encode_heartbeat = json.Encoder().encode
-decode_heartbeat = json.Decoder(Heartbeat).decode
-"""Raises msgspec.DecodeError or msgspec.ValidationError."""
+_decode_heartbeat = json.Decoder(Heartbeat).decode
+
+
+def decode_heartbeat(data: bytes) -> Heartbeat:
+    """Raises msgspec.DecodeError for anything else (bytes that are not JSON in UTF-8, or JSON of another shape)."""
+    try:
+        return _decode_heartbeat(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(str(error)) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from proto import codes
 from proto.events import EVENTS_VERSION, EventBatch, Opened, decode_batch, encode_batch, is_resumable
@@ -14,6 +16,15 @@ from tests.proto.strategies import structs
 @given(structs(EventBatch))
 def test_any_batch_comes_back(batch: EventBatch) -> None:
     assert decode_batch(encode_batch(batch)) == batch
+
+
+@given(st.binary(max_size=60))
+@example(b'{"edge":"\xff"}')
+@example(b"[" * 100_000)
+def test_any_bytes_are_a_batch_or_a_decode_error(data: bytes) -> None:
+    """A reader of the log has one error to expect: a poisoned message must not stop it."""
+    with pytest.raises(msgspec.DecodeError):
+        decode_batch(data)
 
 
 def test_a_batch_says_its_version() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from proto import telemetry
 from proto.telemetry import Heartbeat, decode_heartbeat, encode_heartbeat
@@ -13,6 +16,14 @@ from tests.proto.strategies import structs
 @given(structs(Heartbeat))
 def test_any_heartbeat_comes_back(beat: Heartbeat) -> None:
     assert decode_heartbeat(encode_heartbeat(beat)) == beat
+
+
+@given(st.binary(max_size=60))
+@example(b'{"service":"\xff"}')
+@example(b"[" * 100_000)
+def test_any_bytes_are_a_heartbeat_or_a_decode_error(data: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_heartbeat(data)
 
 
 def test_a_process_is_taken_for_lost_in_time_for_the_bound_on_ghosts() -> None:
