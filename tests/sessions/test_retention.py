@@ -1,0 +1,43 @@
+"""What ended long ago goes, with all that belongs to it; what is open stays however old it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
+from services.sessions.instruments import Instruments
+from services.sessions.pool_postgres import Pool
+from services.sessions.retention_postgres import Retention
+from services.sessions.schema_postgres import migrate
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
+from tests.sessions.database import read_rows
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+DAY_MS = 86_400_000
+
+
+async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
+    await migrate(postgres.url)
+    events: list[SessionEvent] = [
+        Opened(at=0, connection="old", user="ann"),
+        Subscribed(at=0, connection="old", channel="news"),
+        Closed(at=1, connection="old", code=1000),
+        Opened(at=0, connection="late", user="bob"),
+        Closed(at=9 * DAY_MS, connection="late", code=1000),
+        Opened(at=0, connection="open", user="eve"),
+        Subscribed(at=0, connection="open", channel="news"),
+    ]
+    async with Pool(postgres.url, 1) as pool:
+        batch = EventBatch(edge="e", instance="i1", number=1, events=events)
+        await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [batch])
+        retention = Retention(pool, 7 * 86_400, Instruments())
+        assert await retention.prune(datetime(1970, 1, 11, tzinfo=UTC)) == 1
+        assert await PostgresStore(pool, 60_000).last_number("i1") == 1, "its writer wrote a moment ago"
+    kept = await read_rows(postgres.url)
+    assert set(kept.sessions) == set(kept.connections) == {"late", "open"}
+    assert set(kept.subscriptions) == {("open", "news")}
