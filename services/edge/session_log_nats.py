@@ -78,6 +78,8 @@ class NatsSessionLog:
 
     async def flush(self, timeout_s: float) -> bool:
         self._hurry = True
+        if not self._idle.is_set():
+            log.info("waiting until NATS has stored the last session events")
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:

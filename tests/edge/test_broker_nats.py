@@ -55,6 +55,17 @@ class TestNatsBroker(BrokerContract):
         await eventually(lambda: not broker.available)
 
 
+async def test_a_channel_is_not_called_open_before_the_server_knows_of_it(nats_server):
+    async with broker(nats_server.url, Listener()) as a:
+        nats_server.pause()
+        opening = asyncio.create_task(a.open(ChannelAddress("live:x")))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not opening.done(), "what is published now would be missed"
+        nats_server.resume()
+        await opening
+
+
 async def test_a_changed_limit_updates_the_streams_in_place(nats_server):
     async with broker(nats_server.url, Listener()) as a:
         offsets = [(await store(a, CHAT, i)).offset for i in range(5)]

@@ -83,17 +83,31 @@ async def test_while_draining_the_edge_is_unready_then_takes_no_new_clients_and_
 
 
 async def test_a_publish_under_way_is_answered_before_the_goodbye(edge, nats_server):
-    async with connected(edge) as client:
+    async with connected(edge) as client, connected(edge, "idle") as idle:
         await client.subscribe("chat:x")
         nats_server.pause()
         await client.send({"id": 5, "publish": {"channel": "chat:x", "data": "last words"}})
-        await eventually(functools.partial(_commands_in, edge, 3))
+        await eventually(functools.partial(_commands_in, edge, 4))
         stopping = asyncio.create_task(edge.stop())
+        assert (await idle.closed())[0] == 1001, "whoever waits for nothing goes"
         nats_server.resume()
         assert (await client.closed())[0] == 1001
         said = [await client.message() for _ in range(2)]
         assert {"id": 5, "publish": {}} in said
         assert await stopping == 0
+
+
+async def test_the_end_waits_until_nats_has_the_session_events(edge, nats_server):
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(edge, f"user-{i}")) for i in range(20)]
+        nats_server.kill9()
+        stopping = asyncio.create_task(edge.stop())
+        assert [await client.closed() for client in clients] == [(1001, "shutdown")] * 20
+        await eventually(lambda: "waiting until NATS has stored" in edge.log())
+        nats_server.start()
+        assert await stopping == 0
+    facts = await session_events(nats_server.url)
+    assert [fact.code for fact in facts if isinstance(fact, events.Closed)] == [1001] * 20
 
 
 async def test_clients_that_do_not_answer_do_not_hold_up_the_end(edge):
