@@ -12,6 +12,9 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import psutil
+
+from tests.support.eventually import wait_until
 from tests.support.servers import DATABASE_USER, free_port, wait_for_nats, wait_for_postgres
 
 _EXE = Path(sysconfig.get_path("scripts"))
@@ -99,6 +102,9 @@ class NativeNats(_Child):
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        pid = self._process.pid
+        wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "NATS hangs")
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
