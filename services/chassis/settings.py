@@ -93,12 +93,15 @@ def load(schema: type[T], environ: Mapping[str, str]) -> T:
     that is not kept.
     """
     source, tables = _read_file(environ.get(CONFIG_VARIABLE))
-    fields = {field.name for field in msgspec.structs.fields(schema)}
+    fields = {field.name: field for field in msgspec.structs.fields(schema)}
     for name in tables:
         if name not in SECTIONS:
             raise ConfigurationError(f"{source}: unknown section [{name}]{_hint(name, SECTIONS)}")
     own: dict[str, Any] = {name: table for name, table in tables.items() if name in fields}
     _overlay_variables(schema, own, environ)
+    for name, field in fields.items():
+        if field.required:  # the section may be absent, its required keys are what is missing
+            own.setdefault(name, {})
     try:
         return msgspec.convert(own, schema, strict=True, dec_hook=_decode_custom)
     except msgspec.ValidationError as error:
@@ -114,7 +117,7 @@ def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
             return str(path), tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror} ({CONFIG_VARIABLE} names it)") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is not TOML: {error}") from None
 
 
@@ -180,7 +183,7 @@ def _explain(message: str, schema: type[Struct], source: str, environ: Mapping[s
     if missing:
         key = f"{path}.{missing[1]}".lstrip(".")
         variable = PREFIX + key.replace(".", "_").upper()
-        return f"{source}: {key} is missing; set it there or as {variable}"
+        return f"{source}: {key} is missing" + (f"; set it there or as {variable}" if "[" not in key else "")
     return f"{source}: {path}: {_plain(message)}" if path else f"{source}: {_plain(message)}"
 
 
