@@ -1,0 +1,95 @@
+"""What operators read and copy says what the code does: settings, variables, routes, locks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.edge.settings import ChannelOptions, EdgeSettings
+from services.edge.settings import from_environ as edge_settings
+from services.metrics.settings import MetricsSettings
+from services.metrics.settings import from_environ as metrics_settings
+from services.sessions.settings import SessionsSettings
+from services.sessions.settings import from_environ as sessions_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "compose.yaml").read_text()
+ENVIRON = {"FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "x" * 32, "FAIRLEAD_POSTGRES_URL": "postgresql://a:b@localhost/c"}
+
+
+def keys_of(schema: Any) -> set[str]:
+    tables = {field.encode_name: field.type for field in msgspec.structs.fields(schema)}
+    found = {
+        f"{section}.{key.encode_name}" for section, table in tables.items() for key in msgspec.structs.fields(table)
+    }
+    return found - {"channel.without_namespace", "channel.namespaces"}
+
+
+def test_every_key_is_in_the_table_of_the_operations_guide() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    keys = keys_of(EdgeSettings) | keys_of(SessionsSettings) | keys_of(MetricsSettings)
+
+    assert sorted(key for key in keys if f"`{key}`" not in guide) == []
+    options = [field.encode_name for field in msgspec.structs.fields(ChannelOptions)]
+    written = set(re.findall(r"`(\w+)`", guide))
+    # "allow_publish_for_client, _for_subscriber": a table cell may leave out what repeats
+    shortened = {word for word in written if word.startswith("_for_")}
+    missing = [o for o in options if o not in written and not any(o.endswith(word) for word in shortened)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["deploy/local/fairlead.toml", "deploy/containers.toml"])
+def test_the_configuration_that_comes_along_is_taken_by_every_service(name: str) -> None:
+    environ = ENVIRON | {"FAIRLEAD_CONFIG": str(ROOT / name)}
+    names = [namespace.name for namespace in edge_settings(environ).channel.namespaces]
+    assert names == ["chat", "live"]
+    sessions_settings(environ)
+    metrics_settings({"FAIRLEAD_CONFIG": environ["FAIRLEAD_CONFIG"]})
+
+
+def test_env_example_has_every_variable_of_the_compose_file_with_its_default() -> None:
+    used = {m[1]: m[2] for m in re.finditer(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}", COMPOSE)}
+    del used["COMPOSE_PROJECT_NAME"]  # compose's own
+    example = (ROOT / ".env.example").read_text()
+    written = {m[1]: m[2] for m in re.finditer(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE)}
+    assert written == {name: default or "" for name, default in used.items()}
+
+
+def test_both_traefiks_send_the_same_paths_to_the_same_services() -> None:
+    def rules(text: str) -> set[str]:
+        found = " || ".join(re.findall(r"rule: (.+)", text))
+        return set(re.findall(r"Path(?:Prefix)?\(`[^`]+`\)", found))
+
+    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
+    assert rules(native) == rules(COMPOSE)
+
+
+def test_the_health_check_of_traefik_is_quicker_than_an_edge_leaves() -> None:
+    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
+    intervals = re.findall(r"(?:[Ii]nterval): (\d+)ms", native + COMPOSE)
+    assert len(intervals) >= 4
+    delay_ms = EdgeSettings().edge.drain_delay * 1000
+    assert all(int(interval) < delay_ms for interval in intervals)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "deploy/requirements.lock", ".ci/compose.lock"])
+def test_locks_pin_by_hash_and_name_no_address(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    packages = re.findall(r"^[a-z0-9][^ ]*==", text, re.MULTILINE)
+    assert packages
+    assert text.count("--hash=sha256:") >= len(packages)
+
+
+def test_the_image_runs_what_was_tested() -> None:
+    def pins(name: str) -> dict[str, str]:
+        return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
+
+    tested = pins("requirements.lock")
+    assert {
+        name: version for name, version in pins("deploy/requirements.lock").items() if tested[name] != version
+    } == {}
