@@ -83,18 +83,21 @@ class Projector:
         if self.problem is not None:
             log.info("at work from message %d of the session log", self._position.sequence + 1)
             self.problem = None
+        reader = _ReadAhead(self._log, self._rung)
+        try:
+            await self._follow(reader)
+        finally:
+            await reader.close()
+
+    async def _follow(self, reader: _ReadAhead) -> None:
         checked = time.monotonic()
         while True:
-            self._rung.clear()
-            stretch = await self._log.read(self._position.sequence + 1)
+            stretch = await reader.read(self._position.sequence + 1)
             if stretch.upto > self._position.sequence:
                 self._instruments.rejected.inc(stretch.rejected)
                 for upto, batches in _portions(stretch):
                     await self._commit(upto, batches)
-            idle = not stretch.more
-            if idle and self._rung.is_set():
-                await asyncio.sleep(_RING_GRACE_S)
-            elif idle:
+            if not stretch.more:
                 await self._wait_for_ring(CHECK_INTERVAL_S)
             if time.monotonic() - checked >= CHECK_INTERVAL_S:
                 await self._check()
@@ -156,6 +159,38 @@ class Projector:
         after = Position(state.epoch, 0)
         await self._store.commit(before, after, [])
         self._position = after
+
+
+class _ReadAhead:
+    """Reads the next stretch while the one before it is committed: PostgreSQL and we work at the same time.
+
+    `rung` is cleared before each read, so that whatever is written after it was asked for leaves it set.
+    """
+
+    def __init__(self, session_log: SessionLog, rung: asyncio.Event) -> None:
+        self._log = session_log
+        self._rung = rung
+        self._ahead: tuple[int, asyncio.Task[Stretch]] | None = None
+
+    async def read(self, start: int) -> Stretch:
+        if self._ahead is not None and self._ahead[0] == start:
+            stretch = await self._ahead[1]
+            self._ahead = None
+        else:
+            await self.close()  # the position jumped
+            self._rung.clear()
+            stretch = await self._log.read(start)
+        if stretch.more:
+            after = stretch.upto + 1
+            self._rung.clear()
+            self._ahead = after, asyncio.get_running_loop().create_task(self._log.read(after))
+        return stretch
+
+    async def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead[1].cancel()
+            await asyncio.gather(self._ahead[1], return_exceptions=True)
+            self._ahead = None
 
 
 def _portions(stretch: Stretch) -> Iterator[tuple[int, list[EventBatch]]]:
