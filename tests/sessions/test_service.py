@@ -235,7 +235,7 @@ async def test_rubbish_in_the_log_is_left_out_and_a_newer_log_is_waited_for(
 
 async def test_a_setting_that_is_missing_or_wrong_stops_the_start(services: Services, nats_server: NatsServer):
     for variables, expected in (
-        ({}, "postgres is missing"),
+        ({}, "postgres.url is missing; set it there or as FAIRLEAD_POSTGRES_URL"),
         ({"FAIRLEAD_POSTGRES_URL": "mysql://x"}, "postgres.url to begin with postgresql://"),
         ({"FAIRLEAD_POSTGRES_URL": "postgresql://x", "FAIRLEAD_SESSIONS_RESUME_WINDOW": "soon"}, "expected a duration"),
     ):
