@@ -131,7 +131,7 @@ class ChannelOptions(Section, frozen=True):
 
 
 class Namespace(ChannelOptions, frozen=True, kw_only=True):
-    name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,}$", max_length=64)]
+    name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,}\Z", max_length=64)]
 
 
 class ChannelSection(Section, frozen=True):
