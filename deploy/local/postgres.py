@@ -85,8 +85,11 @@ def ensure_database(privilege: Privilege, data: Path, password: str) -> bool:
     It is made beside its place and moved there when it is complete: an interrupted start leaves no half of it.
     Raises `LocalStackError`, also for the data of another major version, which this one could not read.
     """
+    if privilege.owner is not None:
+        data.parent.chmod(0o711)  # that user must get through to its folder; names and contents stay closed
     if (data / "PG_VERSION").exists():
         _require_same_major(data)
+        _hand_over(privilege, data)
         return False
     with tempfile.TemporaryDirectory(dir=data.parent, prefix="postgres-new-") as name:
         work = Path(name)
@@ -106,6 +109,21 @@ def _give(privilege: Privilege, *paths: Path) -> None:
     if privilege.owner is not None:
         for path in paths:
             shutil.chown(path, privilege.owner, _nobody_group())
+
+
+def _hand_over(privilege: Privilege, data: Path) -> None:
+    """Gives existing data to the user of this start; an earlier one may have found another way to run as non-root."""
+    owner = pwd.getpwnam(privilege.owner) if privilege.owner is not None else pwd.getpwuid(os.geteuid())
+    if data.stat().st_uid == owner.pw_uid:
+        return
+    try:
+        for folder, _, files in os.walk(data):
+            for path in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    except PermissionError:
+        raise LocalStackError(
+            f"{data} belongs to another user; run make up as that one, or as root: chown -R {owner.pw_name} .fairlead"
+        ) from None
 
 
 def _require_same_major(data: Path) -> None:
