@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -31,7 +32,10 @@ class _Source:
         try:
             with self.path.open("rb") as file:
                 now = os.fstat(file.fileno())
-                if (self.inode and now.st_ino != self.inode) or now.st_size < self.offset:
+                rest = b""
+                if self.inode and now.st_ino != self.inode:
+                    rest, self.offset = self._rest_of_rotated(), 0
+                elif now.st_size < self.offset:  # emptied in place
                     self.offset, self.partial = 0, b""
                 self.inode = now.st_ino
                 file.seek(self.offset)
@@ -39,9 +43,17 @@ class _Source:
         except OSError:
             return []
         self.offset += len(data)
+        data = rest + data
         *lines, self.partial = (self.partial + data).split(b"\n")
         self.partial = self.partial[-_CHUNK_BYTES:]
         return [line.decode(errors="replace") for line in lines]
+
+    def _rest_of_rotated(self) -> bytes:
+        with contextlib.suppress(OSError), self.path.with_name(self.path.name + ".1").open("rb") as file:
+            if os.fstat(file.fileno()).st_ino == self.inode:
+                file.seek(self.offset)
+                return file.read(_CHUNK_BYTES)
+        return b""  # rotated twice meanwhile: more than anybody reads
 
 
 def sizes(folders: Folders) -> dict[Path, int]:

@@ -1,0 +1,88 @@
+"""The merged log loses no line: not at a rotation, not in the middle of one, not the last ones before the end."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from deploy.local import logs
+from deploy.local.settings import Folders
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    made = Folders(tmp_path)
+    made.logs.mkdir(parents=True)
+    return made
+
+
+def write(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def follow(folders: Folders, steps: Iterable[Callable[[], object]], since: dict[Path, int] | None = None) -> list[str]:
+    """The lines shown when one step happens before each look, the last look being the last."""
+    out, ahead = io.StringIO(), list(steps)
+
+    def go_on() -> bool:
+        ahead.pop(0)()
+        return bool(ahead)
+
+    logs.follow(folders, since or {}, out, False, go_on)
+    return out.getvalue().splitlines()
+
+
+def test_each_line_says_who_wrote_it(folders: Folders) -> None:
+    def two_processes() -> None:
+        write(folders.logs / "edge-1.log", "ready\n")
+        write(folders.logs / "nats.log", "listening\n")
+
+    assert follow(folders, [two_processes]) == ["edge-1      | ready", "nats        | listening"]
+
+
+def test_a_line_written_in_two_pieces_is_one_line(folders: Folders) -> None:
+    log = folders.logs / "edge-1.log"
+    shown = follow(folders, [lambda: write(log, "half a "), lambda: write(log, "line\n")])
+    assert shown == ["edge-1      | half a line"]
+
+
+def test_what_was_there_before_the_start_is_left_out(folders: Folders) -> None:
+    log = folders.logs / "edge-1.log"
+    write(log, "of yesterday\n")
+    shown = follow(folders, [lambda: write(log, "of today\n")], logs.sizes(folders))
+    assert shown == ["edge-1      | of today"]
+
+
+def test_a_rotated_log_is_read_on_in_its_successor(folders: Folders) -> None:
+    log = folders.logs / "edge-1.log"
+
+    def rotate() -> None:
+        write(log, "the last one\n")
+        log.rename(log.with_suffix(".log.1"))
+        write(log, "after, and longer than before\n")
+
+    shown = follow(folders, [lambda: write(log, "before\n"), rotate])
+    assert shown == [
+        "edge-1      | before",
+        "edge-1      | the last one",
+        "edge-1      | after, and longer than before",
+    ]
+
+
+def test_bytes_that_are_no_text_do_no_harm(folders: Folders) -> None:
+    log = folders.logs / "edge-1.log"
+    assert follow(folders, [lambda: log.write_bytes(b"\xff\xfe\n")]) == ["edge-1      | \ufffd\ufffd"]
+
+
+def test_the_last_words_are_those_of_this_start(folders: Folders) -> None:
+    log = folders.logs / "edge-1.log"
+    write(log, "old\n")
+    since = log.stat().st_size
+    write(log, "".join(f"{number}\n" for number in range(30)))
+    assert logs.tail(log, 3, since) == ["27", "28", "29"]
+    assert logs.tail(log, 100, since) == [str(number) for number in range(30)]
+    assert logs.tail(folders.logs / "none.log", 3) == []

@@ -1,0 +1,51 @@
+"""Secrets are made once, kept, and readable by nobody else."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import jwt
+import pytest
+
+from deploy.local import secrets_file, tokens
+from deploy.local.settings import LocalStackError
+
+
+def test_made_once_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "secrets.env"
+    made = secrets_file.ensure(path)
+    assert len(set(made.values())) == 3
+    assert all(len(value) >= 32 for value in made.values())
+    assert secrets_file.ensure(path) == made
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_there_stays_and_what_lacks_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    path.write_text(f"# mine\n{secrets_file.API_KEY}=my own key\nOTHER=kept\n")
+    found = secrets_file.ensure(path)
+    assert (found[secrets_file.API_KEY], found["OTHER"]) == ("my own key", "kept")
+    assert secrets_file.read(path) == found
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["no equals sign", f"{secrets_file.API_KEY}="])
+def test_a_line_that_says_nothing_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "secrets.env"
+    path.write_text(f"# first\n{text}\n")
+    with pytest.raises(LocalStackError, match=r"secrets\.env, line 2: expected NAME=value"):
+        secrets_file.ensure(path)
+
+
+def test_a_token_is_for_its_user_and_ends() -> None:
+    key = "k" * 32
+    claims = jwt.decode(tokens.mint("alice", key, tokens.parse_ttl("15m")), key, algorithms=["HS256"])
+    assert claims["sub"] == "alice"
+    assert claims["exp"] - claims["iat"] == 900
+
+
+@pytest.mark.parametrize("text", ["0", "500ms", "-1", "soon", ""])
+def test_a_lifetime_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        tokens.parse_ttl(text)
