@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nats.aio.client import Client
@@ -86,6 +86,24 @@ def _single(headers: bytes | None) -> bool:
     return True
 
 
+async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits `work`, and sees to it that it ends when we are cancelled.
+
+    nats-py tries again after any failure, and a cancellation that meets a failing connect is lost in it (`wait_for` of
+    Python 3.11 drops it): a process that is told to stop while NATS is away would not stop.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=0.05)
+        if not task.cancelled():
+            task.exception()  # looked at: nobody waits for it any more
+        raise
+
+
 class NatsLink(Client):
     """See the module. `on_connected` runs after every (re)connection, once the subscriptions stand again.
 
@@ -116,7 +134,7 @@ class NatsLink(Client):
         if self._settings.credentials_file:
             options["user_credentials"] = self._settings.credentials_file
         log.info("connecting to NATS")
-        await self.connect(
+        connecting = self.connect(
             [url.strip() for url in self._settings.url.split(",")],
             name=self._name,
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # annotated int, slept as given
@@ -130,6 +148,7 @@ class NatsLink(Client):
             skip_subject_validation=True,  # proto.subjects builds them
             **options,
         )
+        await _until_done_or_cancelled(connecting)
         self._inbox = self.new_inbox()
         self.listen(self._inbox + ".*", self._collect)
         log.info("connected to NATS")
