@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -32,11 +33,12 @@ async def ask(service: ServiceProcess, path: str, **query: str | int) -> dict[st
 
 
 async def request(
-    service: ServiceProcess, path: str, headers: dict[str, str] | None = None, **query: str | int
+    service: ServiceProcess, path: str, headers: Mapping[str, str | bytes] | None = None, **query: str | int
 ) -> httpx.Response:
     """Any answer."""
     sent = {"X-API-Key": API_KEY} if headers is None else headers
-    async with httpx.AsyncClient(base_url=service.url, headers=sent) as http:
+    encoded = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in sent.items()]
+    async with httpx.AsyncClient(base_url=service.url, headers=encoded) as http:
         return await http.get(path, params=query, timeout=10)
 
 

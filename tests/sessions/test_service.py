@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from proto.events import Closed, Opened, Subscribed
 from tests.sessions.database import read_rows
 from tests.sessions.edge_double import EdgeDouble
-from tests.sessions.running import ask, metric, request, sessions_of, start
+from tests.sessions.running import API_KEY, ask, metric, request, sessions_of, start, variables
 from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import DATABASE_PASSWORD, NatsServer, Postgres
@@ -96,6 +97,45 @@ async def test_postgres_away_and_nats_away_are_said_and_waited_for(
         await eventually(lambda: edge.write(ann("c3")))
         await expect_sessions(service, 3)
     assert service.exit_code is None
+
+
+@pytest.mark.parametrize("service", ["sessions", "metrics"])
+async def test_it_stops_in_order_while_it_still_waits_for_everything(
+    services: Services, nats_server: NatsServer, postgres: Postgres, service: str
+):
+    nats_server.stop()
+    postgres.stop()
+    needs = variables(nats_server, postgres) if service == "sessions" else {"FAIRLEAD_NATS_URL": nats_server.url}
+    process = services.start(service, needs)
+
+    async def alive() -> None:
+        assert (await readiness(process))[0] == 503
+
+    await eventually(alive)
+    assert await process.stop() == 0
+
+
+async def test_wild_paths_are_answered_not_tripped_over(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    for path in (
+        b"/sessions/%ff",
+        b"/users/%ff/sessions",
+        b"/sessions?cursor=%ff%fe",
+        b"/users/%ED%A0%80/sessions",
+        b"/%",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(
+            b"GET %s HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n" % (path, API_KEY.encode())
+        )
+        status = int((await reader.readline()).split()[1])
+        writer.close()
+        await writer.wait_closed()
+        assert status in (200, 400, 404), path
+    refused = await request(service, "/sessions", {"X-API-Key": b"caf\xe9"})
+    assert refused.status_code == 401
 
 
 async def test_it_starts_first_and_waits_for_everything(
@@ -234,11 +274,11 @@ async def test_rubbish_in_the_log_is_left_out_and_a_newer_log_is_waited_for(
 
 
 async def test_a_setting_that_is_missing_or_wrong_stops_the_start(services: Services, nats_server: NatsServer):
-    for variables, expected in (
+    for given, expected in (
         ({}, "postgres.url is missing; set it there or as FAIRLEAD_POSTGRES_URL"),
         ({"FAIRLEAD_POSTGRES_URL": "mysql://x"}, "postgres.url to begin with postgresql://"),
         ({"FAIRLEAD_POSTGRES_URL": "postgresql://x", "FAIRLEAD_SESSIONS_RESUME_WINDOW": "soon"}, "expected a duration"),
     ):
-        service = services.start("sessions", variables)
+        service = services.start("sessions", given)
         assert await service.wait() == 1
         assert expected in service.log()
