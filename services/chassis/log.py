@@ -19,9 +19,8 @@ class _TextFormatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def __init__(self, process: str) -> None:
-        super().__init__(
-            f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {process}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-        )
+        name = process.replace("%", "%%")  # it stands in a format
+        super().__init__(f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
 
 
 class _JsonFormatter(logging.Formatter):

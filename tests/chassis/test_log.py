@@ -1,0 +1,58 @@
+"""Log lines, as a process writes them: in one of its own, since logging is set up once for a whole process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SAYS = """
+import logging, sys
+from services.chassis.log import configure
+from services.chassis.settings import LogSettings
+configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
+log = logging.getLogger("edge")
+log.debug("a detail")
+log.info("hello %s", "grüße\\nsecond line")
+logging.getLogger("nats").info("chatter of a library")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("failed")
+"""
+
+
+def lines(level: str, form: str, process: str = "edge-1") -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", SAYS, level, form, process],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        env={"PYTHONUTF8": "1"},
+    )
+    assert ran.stdout == ""
+    return ran.stderr.splitlines()
+
+
+def test_text_for_people() -> None:
+    first, *_ = lines("info", "text")
+    assert first.endswith("Z INFO    edge-1: hello grüße")
+
+
+def test_json_for_machines_is_one_line_a_record() -> None:
+    records = [json.loads(line) for line in lines("info", "json")]
+    assert [record["message"] for record in records] == ["hello grüße\nsecond line", "failed"]
+    assert {record["process"] for record in records} == {"edge-1"}
+    assert [record["level"] for record in records] == ["info", "error"]
+    assert "ZeroDivisionError" in records[1]["exception"]
+
+
+@pytest.mark.parametrize(("level", "messages"), [("debug", 3), ("info", 2), ("error", 1)])
+def test_levels(level: str, messages: int) -> None:
+    assert len(lines(level, "json")) == messages
+
+
+def test_a_process_may_have_any_name() -> None:
+    assert " 100%s: " in lines("info", "text", "100%s")[0]

@@ -1,0 +1,167 @@
+"""What the house promises of itself and no tool checks: tests, sizes, names, who spells subjects and reads settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import proto
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(path for top in ("proto", "services") for path in (ROOT / top).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MIGRATIONS = "services/sessions/migrations/"
+
+UNTESTED = {
+    "services/chassis/heartbeat.py": "seen from the outside: what the metrics service hears from edges",
+    "services/chassis/server.py": "run by the processes of the integration tests",
+    "services/edge/__main__.py": "run by the processes of the integration tests",
+    "services/edge/api.py": "tests/integration/test_api.py, over HTTP",
+    "services/edge/app.py": "composition root",
+    "services/edge/connection.py": "tests/integration, frame by frame on real sockets",
+    "services/edge/instruments.py": "read as /metrics by tests/integration",
+    "services/edge/laggard.py": "tests/integration/test_slow_clients.py, on real sockets",
+    "services/edge/session_log.py": "an interface",
+    "services/metrics/__main__.py": "run by the processes of the integration tests",
+    "services/metrics/app.py": "composition root",
+    "services/sessions/__main__.py": "run by the processes of the integration tests",
+    "services/sessions/app.py": "composition root",
+    "services/sessions/log_nats.py": "tests/sessions/test_service.py, on a real NATS",
+    "services/sessions/needs.py": "tests/sessions/test_store.py, through both stores",
+    "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
+    "services/sessions/projector.py": "tests/sessions/test_service.py, on real servers",
+    "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
+    "services/sessions/watcher.py": "tests/sessions/test_service.py and test_with_edges.py",
+}
+"""Modules that no test imports: what covers them, or why nothing has to."""
+
+LONG = {
+    "services/edge/connection.py": "one connection is one state; what could be taken out of it has been",
+}
+"""Files past 400 lines, and why."""
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """The ids of the constants that stand alone as statements."""
+    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Every string in the code, docstrings aside."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in prose:
+            if isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node.value, bytes):
+                yield node.value.decode("latin-1")
+
+
+def test_proto_is_ours() -> None:
+    """PyPI's proto-plus installs a top-level package of that name."""
+    assert Path(proto.__file__).resolve().is_relative_to(ROOT)
+
+
+def test_every_module_has_a_test() -> None:
+    """A test module of its name beside those of its package, or any test that imports it."""
+    imported = set().union(*map(imports_of, TESTS))
+    own = {name_of(path) for path in TESTS}
+    code = {name_of(path): path for path in MODULES if path.name != "__init__.py" and MIGRATIONS not in name_of(path)}
+    untested = {
+        name
+        for name, path in code.items()
+        if module_name(path) not in imported and f"tests/{path.parent.name}/test_{path.name}" not in own
+    }
+    assert sorted(untested - set(UNTESTED)) == [], "write a test that imports it, or a reason into UNTESTED"
+    assert sorted(set(UNTESTED) - set(code)) == [], "a reason for a module that is gone"
+
+
+def test_no_file_grows_past_400_lines_without_a_reason() -> None:
+    sizes = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in (*MODULES, *TESTS)}
+    assert {name for name, size in sizes.items() if size > 400} <= set(LONG)
+    assert max(sizes.values()) <= 700
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    empty = {"utils", "util", "common", "helpers", "helper", "misc", "lib"}
+    assert [name_of(path) for path in (*MODULES, *TESTS) if {path.stem, *path.relative_to(ROOT).parts} & empty] == []
+
+
+SUBJECT = re.compile(r"(ch|live|eph|ev|tel|ctl|rpc|hook)\.([\w*>{%-]|$)|\$JS\.")
+
+
+@pytest.mark.parametrize("text", ["ch.", "live.a.1.x", "eph.*", "ev.session.>", "tel.", "$JS.API.INFO"])
+def test_a_subject_is_recognized(text: str) -> None:
+    assert SUBJECT.match(text)
+
+
+@pytest.mark.parametrize("text", ["ch", "channel.x", "every.", "it is live. Next", "eve.x", "client.insecure"])
+def test_other_text_is_none(text: str) -> None:
+    assert not SUBJECT.match(text)
+
+
+def test_only_one_module_spells_subjects() -> None:
+    spelled = {name_of(path) for path in MODULES if any(SUBJECT.match(text) for text in texts(path))}
+    assert spelled == {"proto/subjects.py"}
+
+
+def test_only_settings_and_mains_read_the_environment() -> None:
+    readers = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv"))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {a.name for a in node.names} & {"environ", "getenv"}
+        )
+    }
+    assert readers
+    assert {name for name in readers if not name.endswith(("/settings.py", "/__main__.py"))} == set()
+
+
+def test_only_adapters_bear_an_adapter_s_name() -> None:
+    """A module named for NATS or PostgreSQL is one; import-linter holds the other direction."""
+    for path in MODULES:
+        if path.stem.endswith(("_nats", "_postgres")):
+            suffix = path.stem.rpartition("_")[2]
+            reaches = {
+                "nats": ("nats", "link_nats", "streams_nats"),
+                "postgres": ("asyncpg", "sqlalchemy", "pool_postgres"),
+            }
+            assert any(part in name for name in imports_of(path) for part in reaches[suffix]), name_of(path)
+
+
+def test_every_module_says_what_it_is() -> None:
+    """An empty file (a marker of a package) needs no words."""
+    silent = [
+        name_of(path)
+        for path in MODULES
+        if (source := path.read_text(encoding="utf-8").strip()) and ast.get_docstring(ast.parse(source)) is None
+    ]
+    assert silent == []
