@@ -102,7 +102,7 @@ def test_only_version_13_is_spoken(version: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [None, "", "short", "dGhlIHNhbXBsZQ==", KEY + "AAAA", "!" * 24, "é" * 24, f"{KEY}, {KEY}"]
+    "key", [None, "", "short", "dGhlIHNhbXBsZQ==", KEY + "AAAA", "A" * 24, "!" * 24, "é" * 24, f"{KEY}, {KEY}"]
 )
 def test_the_key_is_16_bytes_in_base64(key: str | None) -> None:
     status, _, body = refusal(request(Sec_WebSocket_Key=key))
