@@ -1,4 +1,8 @@
-"""Channel names and what may be done with them: namespace lookup, name rules, permissions. Pure."""
+"""Channel names and what may be done with them: namespace lookup, name rules, permissions. Pure.
+
+`allow_..._for_client` and `allow_..._for_subscriber` speak of clients with a user id; `allow_..._for_anonymous` extends
+what they allow to clients without one, and allows nothing by itself.
+"""
 
 from __future__ import annotations
 
@@ -77,24 +81,22 @@ def may_subscribe(channel: str, rules: Rules, asker: Asker) -> bool:
     if channel.startswith(PRIVATE_PREFIX):
         return False
     options = rules.options
-    return options.allow_subscribe_for_anonymous or (options.allow_subscribe_for_client and not asker.anonymous)
+    return options.allow_subscribe_for_client and (options.allow_subscribe_for_anonymous or not asker.anonymous)
 
 
 def may_publish(rules: Rules, asker: Asker, subscribed: bool) -> bool:
     options = rules.options
-    return (
-        asker.insecure
-        or options.allow_publish_for_anonymous
-        or (options.allow_publish_for_client and not asker.anonymous)
-        or (options.allow_publish_for_subscriber and subscribed)
-    )
+    if asker.insecure:
+        return True
+    if asker.anonymous and not options.allow_publish_for_anonymous:
+        return False
+    return options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed)
 
 
 def may_read_history(rules: Rules, asker: Asker, subscribed: bool) -> bool:
     options = rules.options
-    return (
-        asker.insecure
-        or options.allow_history_for_anonymous
-        or (options.allow_history_for_client and not asker.anonymous)
-        or (options.allow_history_for_subscriber and subscribed)
-    )
+    if asker.insecure:
+        return True
+    if asker.anonymous and not options.allow_history_for_anonymous:
+        return False
+    return options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed)

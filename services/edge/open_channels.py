@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 LINGER_S: Final = 15.0
 """A channel without users stays open this long: clients of a dropped network come back, and find its ring."""
 
+UNNOTICED_S: Final = 10.0
+"""How long a broker that hangs can pass for a connected one: the link's pings find out after three of 3 s."""
+
 _SYNC_RETRY_S: Final = 0.2
 _STUCK_ROUNDS: Final = 3
 """Syncs that find a gap but nothing in the log to fill it. After so many it is clear that it was removed there."""
@@ -40,6 +43,7 @@ class OpenChannels:
         self._tally = tally
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_name: dict[str, Channel] = {}
+        self._lost_at: float | None = None
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -162,16 +166,18 @@ class OpenChannels:
         stuck = 0
         while True:
             try:
-                entries, whole = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
+                entries, whole, lost_upto = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
             except (BrokerAway, BrokerRefused) as error:
                 log.debug("a sync waits: %s", error)
                 await asyncio.sleep(_SYNC_RETRY_S)
                 continue
             if not whole:
                 self._tell_of_hole(channel)
-                channel_log.skip_to(entries[0].sequence - 1 if entries else channel_log.last)
+                channel_log.skip_to(lost_upto)
             for entry in entries:
                 self._deliver(channel, channel_log, entry.sequence, entry.publication)
+            if not whole:
+                continue  # behind the hole, until nothing is missing up to the log's end
             stuck = 0 if entries else stuck + 1
             self._drain(channel, channel_log, regardless=stuck >= _STUCK_ROUNDS)
             if not channel_log.gap:
@@ -192,10 +198,22 @@ class OpenChannels:
     # --- the broker's coming and going ------------------------------------------------------------------------------
 
     def broker_lost(self) -> None:
-        """Broker event. Nothing to do: clients stay, and what they miss is fetched when the broker is back."""
+        """Broker event. Clients stay, and what they miss is fetched when the broker is back."""
+        self._lost_at = self._lost_at or asyncio.get_running_loop().time()
 
     def broker_found(self) -> None:
-        """Broker event: live messages may have been missed, so audit at once."""
+        """Broker event: live messages may have been missed, so audit at once.
+
+        The audit compares with what the log still holds. Where a publication may have come and expired while the
+        broker was away it could find nothing: there a sync asks for proof that nothing was missed.
+        """
+        if self._lost_at is not None:
+            away_s = asyncio.get_running_loop().time() - self._lost_at + UNNOTICED_S
+            self._lost_at = None
+            for channel in self._by_name.values():
+                could_expire = channel.rules.options.history_ttl <= away_s
+                if could_expire and channel.log is not None and not channel.log.syncing:
+                    self._begin_sync(channel, channel.log)
         self._start(self._audit_now())
 
     async def _audit_now(self) -> None:

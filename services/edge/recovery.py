@@ -21,10 +21,14 @@ Missed = list[Publication] | None
 
 
 class Continuation(NamedTuple):
-    """The log after a position, up to its end. `whole`: it is proven that nothing in between was evicted."""
+    """The log after a position, up to its end. `whole`: it is proven that nothing in between was evicted.
+
+    When it is not, the log is known again from behind `lost_upto` on.
+    """
 
     entries: list[Entry]
     whole: bool
+    lost_upto: int = 0
 
 
 async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) -> Continuation:
@@ -35,7 +39,7 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
         stretch = await broker.read(channel.address, anchor, READ_BATCH)
         if not (anchor and stretch.entries and stretch.entries[0].sequence == anchor):
             if entries:  # what was read last is gone: the log is evicting faster than it is read
-                return Continuation(entries, whole=False)
+                return Continuation(entries, whole=False, lost_upto=entries[-1].sequence)
             anchored = False
         new = [entry for entry in stretch.entries if entry.sequence > anchor]
         entries.extend(new)
@@ -46,7 +50,8 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
         return Continuation(entries, whole=True)
     state = await broker.state(channel.address)
     untouched = state.epoch == epoch and state.first <= offset + 1
-    return Continuation(entries, whole=untouched and len(entries) < channel.rules.options.history_size)
+    whole = untouched and len(entries) < channel.rules.options.history_size
+    return Continuation(entries, whole, lost_upto=entries[0].sequence - 1 if entries else state.last)
 
 
 class Syncing(Protocol):
@@ -78,7 +83,7 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
             missed = found + tail
             return None if limit and len(missed) > limit else missed
         mark = log.last
-        entries, whole = await read_after(broker, channel, epoch, offset)
+        entries, whole, _ = await read_after(broker, channel, epoch, offset)
         if not whole:
             return None
         found.extend(entry.publication for entry in entries if entry.publication is not None)

@@ -66,7 +66,8 @@ class ClientSection(Section, frozen=True):
     slow_close_delay: Duration = Duration(30)
     """How long a client may take nothing at all before it is disconnected as slow."""
     channel_limit: Count = 128
-    channel_max_length: Count = 255
+    channel_max_length: Annotated[int, Meta(ge=1, le=320)] = 255
+    """Characters. A character takes up to 12 bytes of a NATS subject, whose line has a limit of 4,096."""
     message_size_limit: Count = 65536
     """Bytes of one WebSocket message from a client; a larger one closes the connection with 1009."""
     commands_per_message: Count = 256

@@ -25,7 +25,13 @@ CHANNELS = ChannelSection(
     namespaces=[
         Namespace(name="closed"),
         Namespace(name="open", allow_subscribe_for_client=True, allow_publish_for_client=True),
-        Namespace(name="all", allow_subscribe_for_anonymous=True, allow_publish_for_anonymous=True),
+        Namespace(
+            name="all",
+            allow_subscribe_for_client=True,
+            allow_subscribe_for_anonymous=True,
+            allow_publish_for_client=True,
+            allow_publish_for_anonymous=True,
+        ),
         Namespace(name="talk", allow_subscribe_for_client=True, allow_publish_for_subscriber=True),
         Namespace(name="log", allow_subscribe_for_client=True, force_recovery=True, force_positioning=True, **HISTORY),
         Namespace(

@@ -96,10 +96,13 @@ def test_nothing_is_allowed_that_is_not_switched_on() -> None:
 
 
 def test_who_may_subscribe() -> None:
-    for_clients, for_all = rules(allow_subscribe_for_client=True), rules(allow_subscribe_for_anonymous=True)
+    for_clients = rules(allow_subscribe_for_client=True)
+    for_all = rules(allow_subscribe_for_client=True, allow_subscribe_for_anonymous=True)
     assert may_subscribe("news", for_clients, USER)
     assert not may_subscribe("news", for_clients, NOBODY)
     assert may_subscribe("news", for_all, NOBODY)
+    alone = rules(allow_subscribe_for_anonymous=True)
+    assert not may_subscribe("news", alone, NOBODY) and not may_subscribe("news", alone, USER)
     assert may_subscribe("news", rules(), TESTER)
 
 
@@ -111,10 +114,13 @@ def test_private_channels_need_a_token_of_their_own() -> None:
 
 @pytest.mark.parametrize(("may", "what"), [(may_publish, "publish"), (may_read_history, "history")])
 def test_who_may_publish_and_read_history(may: Callable[[Rules, Asker, bool], bool], what: str) -> None:
-    def allowed(whom: str, asker: Asker, subscribed: bool) -> bool:
-        return may(rules(**HISTORY, **{f"allow_{what}_for_{whom}": True}), asker, subscribed)
+    def allowed(whom: str, asker: Asker, subscribed: bool, *, anonymous: bool = False) -> bool:
+        options = {f"allow_{what}_for_{whom}": True} | ({f"allow_{what}_for_anonymous": True} if anonymous else {})
+        return may(rules(**HISTORY, **options), asker, subscribed)
 
     assert [allowed("client", asker, False) for asker in (USER, NOBODY, TESTER)] == [True, False, True]
-    assert [allowed("anonymous", asker, False) for asker in (USER, NOBODY, TESTER)] == [True, True, True]
+    assert [allowed("anonymous", asker, True) for asker in (USER, NOBODY, TESTER)] == [False, False, True]
+    assert allowed("client", NOBODY, False, anonymous=True)
     assert [allowed("subscriber", asker, False) for asker in (USER, NOBODY, TESTER)] == [False, False, True]
-    assert [allowed("subscriber", asker, True) for asker in (USER, NOBODY)] == [True, True]
+    assert [allowed("subscriber", asker, True) for asker in (USER, NOBODY)] == [True, False]
+    assert allowed("subscriber", NOBODY, True, anonymous=True)

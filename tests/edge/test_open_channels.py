@@ -55,6 +55,35 @@ async def test_what_was_missed_while_the_broker_was_away_comes_when_it_is_back(c
     await eventually(lambda: all(subscriber.values == [0, 1, 2] for subscriber in subscribers))
 
 
+async def test_what_came_and_expired_while_the_broker_was_away_is_a_hole(monkeypatch):
+    now = 0.0
+    cluster = MemoryCluster(classes(), now=lambda: now)
+    a, b = await TestEdge(cluster).start(), await TestEdge(cluster).start()
+    missing, _ = await a.subscribe("chat:missing")
+    await a.publish("chat:missing", 1)
+    await eventually(lambda: missing.values == [1])
+    monkeypatch.setattr(open_channels, "UNNOTICED_S", 3600.0)  # as long as publications are kept
+    a.broker.go_away()
+    await b.publish("chat:missing", 2)
+    now = 4000.0
+    a.broker.come_back()
+    await eventually(lambda: missing.ended == [("chat:missing", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)])
+    _, result = await a.subscribe("chat:missing", StreamPosition(1, cluster.logs["chat"].epoch))
+    assert result.was_recovering and not result.recovered
+
+
+async def test_a_quiet_channel_survives_a_long_absence_of_the_broker(cluster, a, monkeypatch):
+    monkeypatch.setattr(open_channels, "UNNOTICED_S", 3600.0)
+    quiet, _ = await a.subscribe("chat:quiet")
+    await a.publish("chat:quiet", 1)
+    await eventually(lambda: quiet.values == [1])
+    a.broker.go_away()
+    a.broker.come_back()
+    await a.publish("chat:quiet", 2)
+    await eventually(lambda: quiet.values == [1, 2])
+    assert quiet.ended == []
+
+
 async def test_a_sync_waits_for_a_broker_that_leaves_again(a, monkeypatch):
     monkeypatch.setattr(open_channels, "_SYNC_RETRY_S", 0.001)
     subscriber, _ = await a.subscribe("chat:x")

@@ -165,7 +165,11 @@ class PythonClient:
         return {"data": [p.data for p in found.publications], "offset": found.offset, "epoch": found.epoch}
 
     async def close(self) -> None:
+        before = asyncio.all_tasks()
         await self._client.disconnect()
+        # The client closes its socket in a task of its own, which must not outlive the test's event loop.
+        if closing := asyncio.all_tasks() - before:
+            await asyncio.wait(closing, timeout=_ANSWER_S)
 
 
 class _ClientEvents(centrifuge.ClientEventHandler):
