@@ -52,12 +52,19 @@ class Laggard:
         self._flowing.set()
         self.give_up_at = float("inf")
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._catch_up())
+            self._task = asyncio.get_running_loop().create_task(self._bring_up())
 
     def stop(self) -> None:
         """The connection is gone."""
         if self._task is not None:
             self._task.cancel()
+
+    async def _bring_up(self) -> None:
+        try:
+            await self._catch_up()
+        except Exception:
+            log.exception("a client could not be brought up again")
+            self._connection.close(codes.INTERNAL_CLOSE)  # it comes back, and recovers
 
     async def _catch_up(self) -> None:
         while True:

@@ -54,8 +54,6 @@ class Node:
                 self._attach(channel, subscriber, wish.positioned)
                 return _position_result(wish, channel.log)
             missed = await recover(self._broker, self.channels, channel, wish.recover, self._recovery_limit)
-            if channel.closed:  # its log was made anew meanwhile; the client asks again and is told
-                raise BrokerAway("the channel's log was made anew")
             # No await from here to the caller's reply: the subscriber is caught up exactly to log.last.
             if missed is None:
                 self._tally.unrecovered += 1
@@ -68,6 +66,8 @@ class Node:
             return _recovery_result(wish, channel.log, missed)
 
     def _attach(self, channel: Channel, subscriber: Subscriber, positioned: bool) -> None:
+        if channel.closed:  # its log was made anew meanwhile: the client asks again, and is told
+            raise BrokerAway("the channel was closed")
         channel.subscribers[subscriber] = positioned
         channel.users += 1
 

@@ -101,7 +101,8 @@ class OpenChannels:
                 await self._locate(channel, channel.log)
             opened.set_result(None)
         except BaseException as error:
-            self._broker.close(channel.address)
+            if not channel.closed:  # otherwise the address may be a newer channel's already
+                self._broker.close(channel.address)
             channel.opened = None  # the next one who wants it tries again
             if not isinstance(error, (BrokerAway, asyncio.CancelledError)):
                 log.exception("a channel could not be opened")
