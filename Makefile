@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+UV := 0.13.9
 
 .PHONY: help install check test up down status logs token perf
 
@@ -15,7 +16,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fairlead needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt install python3-venv)"; rm -rf $(VENV); exit 1; }; }
 	@echo "installing what requirements.lock pins (the first time takes a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -40,13 +41,14 @@ up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, DETACH=1 and m
 down: ## Drain and stop everything; the data stays in .fairlead/
 	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local down; else echo "nothing is running"; fi
 
-status: install ## Say what runs, and where
-	@$(BIN)/python -m deploy.local status
+status: ## Say what runs, and where
+	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local status || test $$? -eq 3; else echo "not running"; fi
 
 logs: install ## Follow the log of all processes
 	@$(BIN)/python -m deploy.local logs
 
 token: install ## Print a connection token for the local stack: USER=alice, TTL=1h
+	@test "$(origin USER)" = "command line" || { echo "say for whom: make token USER=alice" >&2; exit 1; } # not $$USER
 	@$(BIN)/python -m deploy.local token "$(USER)" --ttl "$(or $(TTL),1h)"
 
 perf: install ## Measure the running stack: ARGS="connect --connections 1000 --rate 200"

@@ -78,7 +78,7 @@ def starved(lateness_p99_s: float | None, connect_p99_s: float | None) -> bool:
     timers of the loop have a resolution of 1 ms."""
     if lateness_p99_s is None or connect_p99_s is None:
         return False
-    return lateness_p99_s > max(0.002, STARVED * connect_p99_s)
+    return lateness_p99_s > max(0.005, STARVED * connect_p99_s)
 
 
 def failed(tally: Tally, connections: int) -> bool:

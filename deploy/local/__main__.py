@@ -52,8 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("logs", help="follow the log of all processes")
     token = commands.add_parser("token", help="print a connection token for the local stack")
     token.add_argument("user")
-    token.add_argument("--ttl", type=tokens.parse_ttl, default=3600.0, help='such as "15m"; default 1h')
+    token.add_argument("--ttl", type=_ttl, metavar="TTL", default=3600.0, help='such as "15m"; default 1h')
     return parser
+
+
+def _ttl(text: str) -> float:
+    try:
+        return tokens.parse_ttl(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _say(line: str) -> None:
@@ -67,11 +74,12 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
     if running is not None:
         _say("Fairlead is already running here." + ("" if running == plan else " For other settings: make down first."))
         _say(_welcome(running))
-        return 0
+        return 0 if running == plan else 1
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the stack as Ctrl-C does
         signal.signal(number, _interrupt)
     _say(f"starting Fairlead with {plan.edges} edge{'s' if plan.edges > 1 else ''}")
-    since = stack.up(plan, environ)
+    stack.up(plan, environ)
+    since = logs.sizes(folders)  # what the start said is in the files; here begins what happens from now on
     _say(_welcome(plan))
     if wants_detached(environ) or not sys.stdout.isatty():
         return 0
@@ -105,7 +113,8 @@ def _welcome(plan: Plan) -> str:
 
   A token for a client     make token USER=alice
   The API key (X-API-Key)  FAIRLEAD_HTTP_API_KEY in .fairlead/secrets.env
-  The log, the end         make logs, make down
+  To see the log           make logs
+  To stop                  make down
 """
 
 

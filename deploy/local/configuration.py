@@ -14,7 +14,11 @@ from pathlib import Path
 from string import Template
 
 from deploy.local import postgres, secrets_file
-from deploy.local.settings import HOST, Folders, Plan
+from deploy.local.settings import HOST, Folders, LocalStackError, Plan
+from services.chassis.settings import ConfigurationError
+from services.edge import settings as edge_settings
+from services.metrics import settings as metrics_settings
+from services.sessions import settings as sessions_settings
 
 MARK = "LOCAL_STACK"
 """Variable that every process of a stack carries; its value is the state folder, so that checkouts are told apart."""
@@ -87,6 +91,16 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
     }
     foreign = ("SUPERVISOR_", "PG", "TRAEFIK_", "FAIRLEAD_NATS_", "MAKE", "MFLAGS")
     return {name: value for name, value in caller.items() if not name.startswith(foreign)} | ours
+
+
+def check(environment: Mapping[str, str]) -> None:
+    """Reads the services' settings as they will. Raises `LocalStackError` for a mistake, before anything is started."""
+    try:
+        edge_settings.from_environ(environment)
+        sessions_settings.from_environ(environment)
+        metrics_settings.from_environ(environment)
+    except ConfigurationError as error:
+        raise LocalStackError(str(error)) from None
 
 
 def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:

@@ -60,6 +60,7 @@ class Stack:
             for folder in (self._folders.run, self._folders.logs, self._folders.nats):
                 folder.mkdir(parents=True, exist_ok=True)
             secrets = secrets_file.ensure(self._folders.secrets)
+            configuration.check(configuration.environment(plan, self._folders, secrets, caller))
             privilege = postgres.Privilege.find()
             if not self._folders.postgres.exists():
                 self._say("making a PostgreSQL database in .fairlead/postgres (once)")

@@ -16,6 +16,7 @@ import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -31,6 +32,11 @@ RECONNECT_WAIT_S = 0.1
 PING_INTERVAL_S = 3
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 """What may wait for the socket. More means that NATS does not keep up, and publishing fails until it does."""
+
+
+_CLOSE_TIMEOUT_S = 2.0
+_COMPLAIN_S = 10.0
+"""How often the log says that NATS is still not there; a try is made ten times a second."""
 
 
 class NatsAway(Exception):
@@ -82,6 +88,11 @@ class _Collector:
         self.replies: list[tuple[bytes | None, bytes]] = []
 
 
+def _without_credentials(urls: str) -> str:
+    parts = [urlsplit(url.strip()) for url in urls.split(",")]
+    return ", ".join(part.netloc.rpartition("@")[2] or part.path for part in parts)
+
+
 def _single(headers: bytes | None) -> bool:
     return True
 
@@ -127,13 +138,15 @@ class NatsLink(Client):
         self._tokens = itertools.count(1)
         self._inbox = ""
         self._ending = False
+        self._address = _without_credentials(settings.url)
+        self._complain_at = 0.0
 
     async def open(self) -> None:
         """Connects, waiting for NATS as long as it takes. Raises `NatsRefused` for credentials that it refuses."""
         options: dict[str, Any] = {}
         if self._settings.credentials_file:
             options["user_credentials"] = self._settings.credentials_file
-        log.info("connecting to NATS")
+        log.info("connecting to NATS at %s", self._address)
         connecting = self.connect(
             [url.strip() for url in self._settings.url.split(",")],
             name=self._name,
@@ -281,8 +294,9 @@ class NatsLink(Client):
         self._ending = True
         if not self.is_connected:  # nats-py would write what is pending to the dead socket
             self._pending, self._pending_data_size = [], 0
-        with contextlib.suppress(OSError):
-            await super().close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await super().close()
 
     async def _lost(self) -> None:
         if self._ending:
@@ -299,4 +313,9 @@ class NatsLink(Client):
         self._on_connected()
 
     async def _log_error(self, error: Exception) -> None:
-        log.debug("NATS: %s: %s", type(error).__name__, error)
+        now = asyncio.get_running_loop().time()
+        if self.is_connected or now < self._complain_at:
+            log.debug("NATS: %s: %s", type(error).__name__, error)
+            return
+        self._complain_at = now + _COMPLAIN_S
+        log.warning("waiting for NATS at %s: %s", self._address, str(error) or type(error).__name__)

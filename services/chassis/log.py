@@ -49,3 +49,27 @@ def configure(settings: LogSettings, process: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     for noisy in ("nats", "httpx", "httpcore", "alembic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+class Throttle:
+    """Lets a line into the log at most `burst` times in `per_s` seconds, and counts what it held back.
+
+    For what strangers can cause: it must be seen, but must not fill a disk.
+    """
+
+    def __init__(self, burst: int = 5, per_s: float = 10.0) -> None:
+        self._burst, self._per_s = burst, per_s
+        self._began = -per_s
+        self._said = 0
+        self._held = 0
+
+    def allows(self, now: float) -> int | None:
+        """None: keep quiet. Otherwise say it, and how many were held back before it. `now` is any clock in seconds."""
+        if now - self._began >= self._per_s:
+            self._began, self._said = now, 0
+        if self._said >= self._burst:
+            self._held += 1
+            return None
+        self._said += 1
+        held, self._held = self._held, 0
+        return held

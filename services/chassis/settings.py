@@ -105,7 +105,7 @@ def load(schema: type[T], environ: Mapping[str, str]) -> T:
     try:
         return msgspec.convert(own, schema, strict=True, dec_hook=_decode_custom)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(_explain(str(error), schema, source, environ)) from None
+        raise ConfigurationError(_explain(str(error), schema, _where(str(error), source, environ), own)) from None
 
 
 def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
@@ -173,18 +173,52 @@ def _plain(message: str) -> str:
     return message[0].lower() + message[1:]
 
 
-def _explain(message: str, schema: type[Struct], source: str, environ: Mapping[str, str]) -> str:
-    where = re.search(r" - at `\$\.?([^`]*)`$", message)
-    path = where[1] if where else ""
+def _path(message: str) -> str:
+    """The place that msgspec's `message` speaks of, such as "channel.namespaces[1].name"."""
+    found = re.search(r" - at `\$\.?([^`]*)`$", message)
+    return found[1] if found else ""
+
+
+def _where(message: str, source: str, environ: Mapping[str, str]) -> str:
+    """Where the mistake stands: in the file, in a variable, or (of a whole section) in either."""
+    path = _path(message)
+    variable = f"{PREFIX}{path.replace('.', '_')}".upper()
+    if variable in environ:
+        return variable
+    of_section = sorted(name for name in environ if name.startswith(f"{variable}_"))
+    if "." in path or "unknown field" in message or not of_section:
+        return source
+    return f"{source} or {', '.join(of_section)}"
+
+
+def _named(path: str, tables: Mapping[str, Any]) -> str:
+    """`path` with the names of the tables that it counts: namespaces[1] ("chat")."""
+    value: Any = tables
+    named = ""
+    for part in re.findall(r"[^.\[\]]+|\[\d+\]", path):
+        counted = part.startswith("[")
+        try:
+            value = value[int(part[1:-1])] if counted else value[part]
+        except (LookupError, TypeError):
+            value = None
+        name = value.get("name") if counted and isinstance(value, dict) else None
+        named += part if counted else f".{part}"
+        named += f' ("{name}")' if isinstance(name, str) else ""
+    return named.lstrip(".")
+
+
+def _explain(message: str, schema: type[Struct], source: str, tables: Mapping[str, Any]) -> str:
+    path = _path(message)
+    place = _named(path, tables)
     unknown = re.match(r"Object contains unknown field `([^`]*)`", message)
     if unknown:
-        return f"{source}: unknown key {path}.{unknown[1]}{_hint(unknown[1], _keys_at(schema, path))}"
+        return f"{source}: unknown key {place}.{unknown[1]}{_hint(unknown[1], _keys_at(schema, path))}"
     missing = re.match(r"Object missing required field `([^`]*)`", message)
     if missing:
-        key = f"{path}.{missing[1]}".lstrip(".")
+        key = f"{place}.{missing[1]}".lstrip(".")
         variable = PREFIX + key.replace(".", "_").upper()
         return f"{source}: {key} is missing" + (f"; set it there or as {variable}" if "[" not in key else "")
-    return f"{source}: {path}: {_plain(message)}" if path else f"{source}: {_plain(message)}"
+    return f"{source}: {place}: {_plain(message)}" if path else f"{source}: {_plain(message)}"
 
 
 def _keys_at(schema: type[Struct], path: str) -> list[str]:

@@ -76,8 +76,8 @@ class InfoAnswer(Struct, frozen=True):
 class Refused(Exception):
     """The answer is this error."""
 
-    def __init__(self, error: ErrorCode) -> None:
-        super().__init__(error.message)
+    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+        super().__init__(f"{error.message}: {detail}" if detail else error.message)
         self.error = error
 
 
@@ -94,7 +94,11 @@ class ServerApi:
         return [
             Route("/api/publish", self._endpoint(PublishCall, self._publish), methods=["POST"]),
             Route("/api/info", self._endpoint(InfoCall, self._info), methods=["POST"]),
+            Route("/api/{method}", self._unknown, methods=["POST"]),
         ]
+
+    async def _unknown(self, request: Request) -> Response:
+        return _failure(404, f"no method {request.path_params['method']!r}; this version has publish and info")
 
     def _endpoint(
         self, shape: type[T], method: Callable[[T], Awaitable[Struct]]
@@ -114,7 +118,7 @@ class ServerApi:
             try:
                 return _json(200, {"result": await method(call)})
             except Refused as refused:
-                return _json(200, {"error": {"code": refused.error.code, "message": refused.error.message}})
+                return _json(200, {"error": {"code": refused.error.code, "message": str(refused)}})
 
         return endpoint
 
@@ -126,15 +130,17 @@ class ServerApi:
         return bool(self._key) and hmac.compare_digest(given.encode(), self._key)
 
     async def _publish(self, call: PublishCall) -> PublishAnswer:
-        if not call.channel or len(call.channel) > _MAX_CHANNEL_LENGTH or len(call.idempotency_key) > _MAX_KEY_LENGTH:
-            raise Refused(codes.BAD_REQUEST)
+        if not 0 < len(call.channel) <= _MAX_CHANNEL_LENGTH:
+            raise Refused(codes.BAD_REQUEST, f"expected a channel of 1 to {_MAX_CHANNEL_LENGTH} characters")
+        if len(call.idempotency_key) > _MAX_KEY_LENGTH:
+            raise Refused(codes.BAD_REQUEST, f"expected an idempotency_key of at most {_MAX_KEY_LENGTH} characters")
         if call.skip_history or call.delta or call.version:
-            raise Refused(codes.NOT_AVAILABLE)
+            raise Refused(codes.NOT_AVAILABLE, "skip_history, delta and version are not offered yet")
         rules = self._namespaces.rules(call.channel)
         if isinstance(rules, ErrorCode):
             raise Refused(rules)
         if not is_valid_name(call.channel, rules):
-            raise Refused(codes.BAD_REQUEST)
+            raise Refused(codes.BAD_REQUEST, "the channel's name is not allowed in its namespace")
         publication = Publication(data=_data_of(call), tags=call.tags or None)
         message_id = ""
         if call.idempotency_key:
@@ -174,13 +180,13 @@ def _data_of(call: PublishCall) -> Raw:
         try:
             data = base64.b64decode(call.b64data, validate=True)
         except (binascii.Error, ValueError):
-            raise Refused(codes.BAD_REQUEST) from None
+            raise Refused(codes.BAD_REQUEST, "b64data is not base64") from None
     if not data:
-        raise Refused(codes.BAD_REQUEST)
+        raise Refused(codes.BAD_REQUEST, "expected data")
     try:
         return payload(data)
-    except ValueError:
-        raise Refused(codes.BAD_REQUEST) from None
+    except ValueError as error:
+        raise Refused(codes.BAD_REQUEST, f"data is {error}") from None
 
 
 async def _read_body(request: Request) -> bytes | None:

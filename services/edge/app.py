@@ -10,6 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from proto import subjects
 from proto.telemetry import EdgeLoad
@@ -17,13 +20,13 @@ from services.chassis.health import health_routes
 from services.chassis.heartbeat import VERSION, Pulse
 from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
 from services.chassis.server import run
-from services.chassis.tasks import vital
+from services.chassis.tasks import end, vital
 from services.edge.api import ServerApi
 from services.edge.broker import BrokerAway, BrokerRefused
 from services.edge.broker_nats import NatsBroker
 from services.edge.client import Policy
 from services.edge.cluster import Cluster
-from services.edge.connection import Connection
+from services.edge.connection import WEBSOCKET_PATH, Connection
 from services.edge.drain import Drain
 from services.edge.hub import Clock, Hub, Origins
 from services.edge.instruments import EdgeCollector, make_registry
@@ -88,13 +91,12 @@ class Edge:
                 yield {"hub": self.hub}
             finally:
                 self._pulse.beat()  # the last word: nobody is here any more
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await end(tasks)
                 await self._node.channels.stop()
                 await self._link.close()
 
         routes = health_routes(self.hub.unready, make_registry(self._collector)) + self._api.routes()
+        routes.append(Route(WEBSOCKET_PATH, _expect_upgrade))
         return Starlette(routes=routes, lifespan=lifespan)
 
     async def _start(self) -> None:
@@ -149,6 +151,12 @@ class Edge:
             accepted=tally.accepted,
             drain_left=self.drain.left,
         )
+
+
+async def _expect_upgrade(request: Request) -> Response:
+    """What a plain GET of the WebSocket address gets."""
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    return PlainTextResponse("a WebSocket upgrade is expected here\n", status_code=426, headers=headers)
 
 
 def serve(settings: EdgeSettings) -> None:

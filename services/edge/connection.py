@@ -50,6 +50,11 @@ COMMAND_DEADLINE_S: Final = 4.5
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long the peer may take to answer our close frame before the socket is cut."""
 
+_REFUSALS: Final = frozenset(
+    error.code for error in (codes.UNKNOWN_CHANNEL, codes.PERMISSION_DENIED, codes.TOKEN_EXPIRED, codes.NOT_AVAILABLE)
+)
+"""Error replies that point at a mistake in a configuration or an application, and so belong in the log."""
+
 _JSON_SUBPROTOCOL: Final = "centrifuge-json"
 _PROTOBUF_SUBPROTOCOL: Final = "centrifuge-protobuf"
 
@@ -138,6 +143,7 @@ class Connection(asyncio.Protocol):
             upgrade = wire.parse_upgrade(head)
             subprotocol = self._check_upgrade(upgrade)
         except wire.HandshakeRefused as refused:
+            self._hub.refused("an upgrade was refused", str(refused))
             self._closing = True
             self._transport.write(refused.response)
             self._transport.close()
@@ -341,6 +347,8 @@ class Connection(asyncio.Protocol):
     def _encode(self, reply: Reply) -> bytes:
         if reply.error is not None:
             self._hub.tally.errors[reply.error.code] += 1
+            if reply.error.code in _REFUSALS:
+                self._hub.refused("a command was refused", f"{reply.error.code} {reply.error.message}")
         return encode_reply(reply)
 
     def _write(self, messages: list[bytes]) -> None:
@@ -405,7 +413,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         if detail:
-            log.debug("closing a connection with %d %s: %s", close.code, close.reason, detail)
+            self._hub.refused(f"a connection was closed with {close.code} {close.reason}", detail)
         if self._wire is not None:
             self._transport.write(wire.close_frame(close.code, close.reason))
         self._end(close.code, close.reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from proto.events import SessionEvent
+from services.chassis.log import Throttle
 from services.edge.client import Policy
 from services.edge.node import Node
 from services.edge.session_log import SessionLog
@@ -18,6 +20,9 @@ from services.edge.wheel import Wheel
 
 if TYPE_CHECKING:
     from services.edge.connection import Connection
+
+
+log = logging.getLogger(__name__)
 
 
 class Clock:
@@ -61,16 +66,24 @@ class Hub:
     started: bool = False
     draining: bool = False  # unready: load balancers shall stop sending
     closed_to_new: bool = False  # upgrades are refused
+    refusals: Throttle = field(default_factory=Throttle)
 
     def unready(self) -> str | None:
         """Why this edge should not be sent new clients, None when it may be."""
         if self.draining:
             return "draining"
         if not self.started:
-            return "starting"
+            return "starting: waiting for NATS and its streams"
         if not self.node.available:
             return "NATS is away"
         return None
+
+    def refused(self, what: str, why: str) -> None:
+        """Says in the log that a client was refused; `why` names neither tokens nor payloads. Not too often."""
+        held = self.refusals.allows(self.clock.now())
+        if held is not None:
+            more = f" ({held} more refusals before this one)" if held else ""
+            log.info("%s: %s%s", what, why, more)
 
     def record(self, event: SessionEvent) -> None:
         self.session_log.record(event)

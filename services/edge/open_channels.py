@@ -15,6 +15,7 @@ from typing import Any, Final
 from proto import codes
 from proto.messages import Publication
 from proto.publications import LiveMessage
+from services.chassis.tasks import end
 from services.edge.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.channel import Channel
 from services.edge.channel_log import ChannelLog
@@ -257,6 +258,4 @@ class OpenChannels:
 
     async def stop(self) -> None:
         """Ends what is under way."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(tuple(self._tasks))

@@ -81,7 +81,8 @@ class NatsSessionLog:
         if not self._idle.is_set():
             log.info("waiting until NATS has stored the last session events")
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

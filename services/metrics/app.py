@@ -23,7 +23,7 @@ from services.chassis.health import health_routes
 from services.chassis.heartbeat import Pulse
 from services.chassis.link_nats import NatsLink
 from services.chassis.server import run
-from services.chassis.tasks import vital
+from services.chassis.tasks import end, vital
 from services.metrics.aggregator import Aggregator
 from services.metrics.exposition import ClusterCollector
 from services.metrics.overview import overview
@@ -54,9 +54,7 @@ class Metrics:
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await end(tasks)
                 await self._link.close()
 
         registry = CollectorRegistry()

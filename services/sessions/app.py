@@ -17,7 +17,7 @@ from services.chassis.health import health_routes
 from services.chassis.heartbeat import Pulse
 from services.chassis.link_nats import NatsLink
 from services.chassis.server import run
-from services.chassis.tasks import vital
+from services.chassis.tasks import end, vital
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.instruments import Instruments
@@ -67,9 +67,7 @@ class Sessions:
                     yield
                 finally:
                     self._pulse.beat()  # the last word: how far it came
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await end(tasks)
                     await self._link.close()
 
         routes = health_routes(lambda: self._projector.problem, self._instruments.registry) + self._api.routes()

@@ -105,7 +105,8 @@ class Projector:
 
     async def _wait_for_ring(self, timeout_s: float) -> None:
         try:
-            await asyncio.wait_for(self._rung.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
         except TimeoutError:
             return
         await asyncio.sleep(_RING_GRACE_S)

@@ -10,7 +10,7 @@ import pytest
 
 SAYS = """
 import logging, sys
-from services.chassis.log import configure
+from services.chassis.log import Throttle, configure
 from services.chassis.settings import LogSettings
 configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
 log = logging.getLogger("edge")
@@ -56,3 +56,10 @@ def test_levels(level: str, messages: int) -> None:
 
 def test_a_process_may_have_any_name() -> None:
     assert " 100%s: " in lines("info", "text", "100%s")[0]
+
+
+def test_a_throttle_lets_a_few_through_and_counts_the_rest() -> None:
+    throttle = Throttle(burst=2, per_s=10.0)
+    assert [throttle.allows(0.0) for _ in range(5)] == [0, 0, None, None, None]
+    assert throttle.allows(9.9) is None
+    assert [throttle.allows(10.0), throttle.allows(10.0)] == [4, 0]

@@ -144,7 +144,7 @@ class TestMistakesInTheFile:
             ("edge = 1", "/house.toml: edge: expected object, got int"),
             (
                 "[[edge.rooms]]\nname = 'x'\nseat = 1",
-                "/house.toml: unknown key edge.rooms[0].seat; did you mean seats?",
+                '/house.toml: unknown key edge.rooms[0] ("x").seat; did you mean seats?',
             ),
             ("[[edge.rooms]]\nseats = 1", "/house.toml: edge.rooms[0].name is missing"),
             ("[[edge.rooms]]\nname = 'x'\n[[edge.rooms]]\nname = 1", "/house.toml: edge.rooms[1].name: expected str"),

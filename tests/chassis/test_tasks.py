@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 
 import pytest
 
+from services.chassis import tasks
 from services.chassis.tasks import vital
 
 
@@ -40,3 +42,42 @@ async def test_an_ordinary_end_does_not(signals: list[int]) -> None:
         await task
     await asyncio.sleep(0)
     assert signals == []
+
+
+async def test_the_end_waits_for_tasks_and_asks_again_whoever_lost_a_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "_ASK_AGAIN_S", 0.01)
+    asked: list[str] = []
+
+    async def loses_the_first() -> None:
+        while len(asked) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                asked.append("cancelled")
+
+    one = asyncio.ensure_future(loses_the_first())
+    await asyncio.sleep(0)
+    await tasks.end([one])
+    assert one.done() and len(asked) == 2
+
+
+async def test_a_task_that_never_ends_does_not_hold_up_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tasks, "_ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr(tasks, "_GIVE_UP_S", 0.05)
+    may_end = False
+
+    async def stays() -> None:
+        while not may_end:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    one = asyncio.ensure_future(stays())
+    await asyncio.sleep(0)
+    await tasks.end([one])
+    assert not one.done() and "does not end" in caplog.text
+    may_end = True
+    await tasks.end([one])

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.support.edges import API_KEY, api, connected
+from tests.support.edges import API_KEY, api, connected, wire_client
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration
@@ -128,7 +128,7 @@ VERSION = "Sec-WebSocket-Version: 13\r\n"
         (f"GET /connection/websocket?cf_protocol=protobuf HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 400),
         (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}Origin: https://evil.example\r\n\r\n", 403),
         (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}X: {'x' * 40000}\r\n\r\n", 431),
-        ("GET /connection/websocket HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        ("GET /connection/websocket HTTP/1.1\r\nHost: x\r\n\r\n", 426),
         ("complete nonsense\r\n\r\n", 400),
     ],
 )
@@ -164,3 +164,21 @@ async def test_metrics_and_errors_are_counted(shared_edge):
         text = (await http.get(f"{shared_edge.url}/metrics")).text
     assert 'fairlead_edge_errors_total{code="102"}' in text
     assert "fairlead_edge_ready 1.0" in text and "process_resident_memory_bytes" in text
+
+
+async def test_a_refused_client_leaves_a_line_in_the_log_without_its_token(shared_edge):
+    async with wire_client(shared_edge) as client:
+        await client.send({"id": 1, "connect": {"token": "not.a.token"}})
+        assert (await client.closed())[0] == 3500
+    await eventually(lambda: "a connection was closed with 3500 invalid token" in shared_edge.log())
+    assert "not.a.token" not in shared_edge.log()
+
+
+async def test_an_unknown_method_says_what_there_is(shared_edge):
+    answer = await api(shared_edge, "broadcast", {})
+    assert answer.status_code == 404 and "publish" in answer.json()["error"]["message"]
+
+
+async def test_an_error_says_what_was_expected(shared_edge):
+    answer = await api(shared_edge, "publish", {"channel": "chat:x"})
+    assert answer.json()["error"] == {"code": 107, "message": "bad request: expected data"}

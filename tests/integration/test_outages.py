@@ -97,7 +97,8 @@ async def test_an_edge_that_is_there_before_nats_waits_for_it(services, nats_ser
             return (await http.get(f"{edge.url}/livez")).status_code == 200
 
         await eventually(is_alive, within_s=20)
-        assert (await http.get(f"{edge.url}/readyz")).text == "not ready: starting\n"
+        assert (await http.get(f"{edge.url}/readyz")).text == "not ready: starting: waiting for NATS and its streams\n"
+    await eventually(lambda: "WARNING edge-a: waiting for NATS at 127.0.0.1:" in edge.log())
     nats_server.start()
     await edge.ready()
     async with connected(edge) as client:
