@@ -87,7 +87,9 @@ Action = Nothing | Answer | Close | Connected | Subscribe | Unsubscribe | Publis
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Send a ping and expect a pong."""
+    """Send a ping and expect a pong; `native`: of the WebSocket protocol, as the client asked for."""
+
+    native: bool = False
 
 
 TimedAction = Nothing | Close | Ping

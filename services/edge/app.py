@@ -92,6 +92,7 @@ class Edge:
             finally:
                 self._pulse.beat()  # the last word: nobody is here any more
                 await end(tasks)
+                self._broker.stop()
                 await self._node.channels.stop()
                 await self._link.close()
 

@@ -45,6 +45,7 @@ MAX_DUPLICATE_WINDOW_S: Final = 300.0
 PUBLISH_DEADLINE_S: Final = 4.0
 """Below the 5 s after which SDKs give up on a command."""
 _RETRY_WAIT_S: Final = 0.05
+_RETURN_RETRY_S: Final = 0.5
 
 
 class _Ack(msgspec.Struct):
@@ -72,16 +73,21 @@ class NatsBroker:
         self._ids = itertools.count(1)
         self._instance = instance
         self._in_flight = asyncio.Semaphore(max_in_flight)
+        self._started = False
         self._ready = False
+        self._returning: asyncio.Task[None] | None = None
 
     # --- coming up --------------------------------------------------------------------------------------------------
 
     async def start(self, events: BrokerEvents) -> None:
         """Makes or checks the streams. Raises `BrokerAway`, `BrokerRefused`. From then on `events` is told."""
         self._events = events
+        await self._ensure_all()
+        self._ready = self._started = True
+
+    async def _ensure_all(self) -> None:
         for history_class, options in self._classes.items():
             await self._reach(self._ensure_class(history_class, options))
-        self._ready = True
 
     async def _ensure_class(self, history_class: str, options: ChannelOptions) -> None:
         count = self._wanted_partitions
@@ -126,13 +132,37 @@ class NatsBroker:
         return self._ready and self._link.is_connected
 
     def link_found(self) -> None:
-        """The link's word that it is connected (again)."""
-        if self._ready and self._events is not None:
-            self._events.broker_found()
+        """The link's word that it is connected (again). NATS may have come back without its store."""
+        if self._started:
+            self._end_return()
+            self._returning = asyncio.get_running_loop().create_task(self._return())
 
     def link_lost(self) -> None:
-        if self._ready and self._events is not None:
+        self._end_return()
+        self._ready = False
+        if self._started and self._events is not None:
             self._events.broker_lost()
+
+    def stop(self) -> None:
+        """Ends what is under way."""
+        self._end_return()
+
+    def _end_return(self) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
+
+    async def _return(self) -> None:
+        """Available again once every stream is there."""
+        assert self._events is not None
+        while True:
+            try:
+                await self._ensure_all()
+                break
+            except (BrokerAway, BrokerRefused) as error:
+                log.warning("the streams are not there again, trying on: %s", error)
+                await asyncio.sleep(_RETURN_RETRY_S)
+        self._ready = True
+        self._events.broker_found()
 
     # --- channels ---------------------------------------------------------------------------------------------------
 
@@ -245,14 +275,16 @@ class NatsBroker:
         return found
 
     async def _fresh_state(self, stream: str) -> LogState:
+        # Read before the question: what is acknowledged while the answer travels is no sign that the stream fell.
+        epoch, seen = self._epochs.get(stream), self._last_seen.get(stream, 0)
         state = await stream_state(self._link, stream)
         if state is None:  # somebody deleted it: made anew, it is another log
             await self._ensure_missing(stream)
             state = await stream_state(self._link, stream)
             if state is None:
                 raise NatsAway(f"stream {stream} cannot be made")
-        if state.epoch == self._epochs.get(stream) and state.last < self._last_seen.get(stream, 0):
-            log.error("stream %s fell from %d to %d: a new epoch begins", stream, self._last_seen[stream], state.last)
+        if state.epoch == epoch and state.last < seen:
+            log.error("stream %s fell from %d to %d: a new epoch begins", stream, seen, state.last)
             state = await renew_epoch(self._link, stream)
         self._note(stream, state)
         return LogState(state.epoch, state.first, state.last)

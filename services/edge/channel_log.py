@@ -83,10 +83,6 @@ class ChannelLog:
                 self.floor = evicted.offset
         return True
 
-    def pass_to(self, sequence: int) -> None:
-        """Nothing of this channel is in the log up to `sequence`: positions up to there are fine."""
-        self.last = max(self.last, sequence)
-
     def skip_to(self, sequence: int) -> None:
         """What lies between `last` and `sequence` is lost: the ring must not be read across it."""
         self.last = self.floor = max(self.last, sequence)

@@ -106,6 +106,7 @@ class Client:
         "identity",
         "jitter",
         "name",
+        "native_pings",
         "state",
         "version",
     )
@@ -119,6 +120,7 @@ class Client:
         self.jitter = jitter
         self.channels: dict[str, Rules] = {}
         self._policy = policy
+        self.native_pings = False  # WebSocket pings in place of the protocol's own
         self._awaits_pong = False
         self._stale_at = now + policy.section.stale_close_delay
         self._pong_or_ping_at = 0.0  # 0: pings are off, or not connected yet
@@ -184,8 +186,8 @@ class Client:
             version=self._policy.version,
             expires=self.identity.expires_at > 0,
             ttl=self._ttl(now),
-            ping=int(section.ping_interval),
-            pong=section.ping_interval > 0,
+            ping=0 if self.native_pings else int(section.ping_interval),
+            pong=not self.native_pings and section.ping_interval > 0,
         )
         return Connected(reply_to(command_id, result))
 
@@ -348,7 +350,12 @@ class Client:
             return Close(codes.NO_PONG)
         self._awaits_pong = True
         self._pong_or_ping_at = now + section.pong_timeout
-        return Ping()
+        return Ping(self.native_pings)
+
+    def native_pong(self, now: float) -> None:
+        """A WebSocket pong; one that nobody asked for is allowed there."""
+        if self._awaits_pong and self.native_pings:
+            self._pong(now)
 
     def excuse_pong(self, now: float) -> None:
         """A client that cannot take our ping at the moment is not to be blamed for a missing pong."""

@@ -14,6 +14,8 @@ import uuid
 from collections import deque
 from typing import Any, Final, cast
 
+import msgspec
+
 from proto import codes
 from proto.codec import PING as PING_MESSAGE
 from proto.codec import BadFrame, decode_commands, encode_reply, join_messages
@@ -26,6 +28,7 @@ from proto.messages import (
     PublishResult,
     Push,
     Reply,
+    StreamPosition,
     SubscribeResult,
     reply_to,
 )
@@ -38,7 +41,7 @@ from services.edge.broker import BrokerAway, BrokerRefused
 from services.edge.channel import Channel
 from services.edge.client import Client, State, error_reply
 from services.edge.hub import Hub
-from services.edge.laggard import Laggard
+from services.edge.laggard import Laggard, first_of
 from services.edge.node import History
 
 log = logging.getLogger(__name__)
@@ -150,6 +153,7 @@ class Connection(asyncio.Protocol):
             return
         hub = self._hub
         self._wire = wire.Wire(hub.policy.section.message_size_limit)
+        self.client.native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true"
         self._transport.write(wire.accept_response(upgrade, subprotocol))
         hub.tally.accepted += 1
         hub.connections.add(self)
@@ -177,7 +181,9 @@ class Connection(asyncio.Protocol):
             return
         elif opcode == wire.PING:
             self._transport.write(wire.frame(wire.PONG, payload))
-        elif opcode != wire.PONG:
+        elif opcode == wire.PONG:
+            self.client.native_pong(self._hub.clock.now())
+        else:
             self._message_received(payload)
 
     def _message_received(self, message: bytes) -> None:
@@ -198,9 +204,12 @@ class Connection(asyncio.Protocol):
         self._work_off()
 
     def _work_off(self) -> None:
-        """Carries out what is queued, up to the first command that has to wait for the cluster."""
+        """Carries out what is queued, up to the first command that has to wait for the cluster.
+
+        Nothing is carried out for a laggard: its replies would pile up. Reading is paused too, so the queue ends.
+        """
         out: list[bytes] = []
-        while self._queue and self._busy is None and not self._closing:
+        while self._queue and self._busy is None and not self._closing and self._laggard is None:
             action = self.client.handle(self._queue.popleft(), self._hub.clock.now())
             match action:
                 case Nothing():
@@ -280,15 +289,25 @@ class Connection(asyncio.Protocol):
             self._write([self._encode(error_reply(action.command.id, answer))])
         else:
             if isinstance(action, Subscribe) and isinstance(answer, SubscribeResult):
-                self._subscribed(action, answer)
+                answer = self._subscribed(action, answer)
             self._write([self._encode(reply_to(action.command.id, answer))])
+            if self._laggard is not None:
+                self._laggard.begin()
         if self._leaving is not None:
             self.close(self._leaving)
             return
         self._work_off()
 
-    def _subscribed(self, action: Subscribe, result: SubscribeResult) -> None:
+    def _subscribed(self, action: Subscribe, result: SubscribeResult) -> SubscribeResult:
+        """Notes the subscription. Gives back the reply, cut to what one frame may hold: the rest follows as pushes."""
         self.client.channels[action.channel] = action.rules
+        position = self._hub.node.position(action.channel)
+        first, more = first_of(result.publications)
+        if more:
+            position = StreamPosition(first[-1].offset, result.epoch)
+            self._laggard = self._laggard or Laggard(self, self._hub, flowing=True)
+        if self._laggard is not None:
+            self._laggard.joined(action.channel, position)
         self._hub.subscriptions += 1
         self._hub.record(
             Subscribed(
@@ -299,6 +318,7 @@ class Connection(asyncio.Protocol):
                 offset=result.offset,
             )
         )
+        return msgspec.structs.replace(result, publications=first) if more else result
 
     async def _publish(self, action: Publish) -> PublishResult:
         await self._hub.node.publish(action.channel, action.rules, Publication(data=action.data, info=action.info))
@@ -352,12 +372,17 @@ class Connection(asyncio.Protocol):
         return encode_reply(reply)
 
     def _write(self, messages: list[bytes]) -> None:
-        """Replies and pushes for this client alone. They go out even to a laggard: reading is paused, so they end."""
+        """Replies and pushes for this client alone. To a laggard goes no more than what was in progress before."""
         if messages and not self._closing:
             framed = wire.frame(wire.TEXT, join_messages(messages))
             self._hub.tally.messages_out += len(messages)
             self._hub.tally.bytes_out += len(framed)
             self._transport.write(framed)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the socket."""
+        return self._transport.get_write_buffer_size()
 
     def write_framed(self, framed: bytes) -> None:
         """One frame to a laggard that is being caught up."""
@@ -380,11 +405,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()  # the peer had its time to answer the close frame, or to take it
             return float("inf")
         if self._laggard is not None:
-            if now >= self._laggard.give_up_at:
+            if now >= self._laggard.give_up_at and not self._laggard.takes_something(now):
                 self.close(codes.SLOW, "it has taken nothing for too long")
                 return now + CLOSE_TIMEOUT_S
             self.client.excuse_pong(now)
         match self.client.due(now):
+            case Ping(native=True):
+                self._transport.write(wire.frame(wire.PING, b""))
             case Ping():
                 self._write([PING_MESSAGE])
             case Close(close, detail):

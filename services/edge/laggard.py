@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from proto import codes
 from proto.codec import encode_publication_push
-from proto.messages import StreamPosition
+from proto.messages import Publication, StreamPosition
 from services.edge.broker import BrokerAway, BrokerRefused
 from services.edge.channel import Channel
 from services.edge.hub import Hub
@@ -27,32 +27,67 @@ log = logging.getLogger(__name__)
 _RETRY_S: Final = 0.2
 
 
-class Laggard:
-    """See the module. Made at the moment at which the socket's buffer is full."""
+REPLY_BYTES: Final = 512 * 1024
+"""Payload bytes of recovered publications in one reply. Some SDKs take frames of at most 1 MiB."""
 
-    def __init__(self, connection: Connection, hub: Hub) -> None:
+
+def first_of(publications: list[Publication]) -> tuple[list[Publication], bool]:
+    """The publications that one reply may hold (one at least), and whether there are more."""
+    size = 0
+    for count, publication in enumerate(publications):
+        size += len(bytes(publication.data))
+        if size > REPLY_BYTES and count:
+            return publications[:count], True
+    return publications, False
+
+
+class Laggard:
+    """See the module. Made when the socket's buffer is full, or (`flowing`) when one frame cannot hold what is owed."""
+
+    def __init__(self, connection: Connection, hub: Hub, flowing: bool = False) -> None:
         self._connection = connection
         self._hub = hub
         self._positions: dict[str, StreamPosition] = {}
         for name in connection.client.channels:
-            position = hub.node.position(name)
-            if position is not None:
-                self._positions[name] = position
+            self.joined(name, hub.node.position(name))
         self._task: asyncio.Task[None] | None = None
         self._flowing = asyncio.Event()
-        self.give_up_at = hub.clock.now() + hub.policy.section.slow_close_delay
+        self._buffered = 0
+        self.give_up_at = float("inf")
+        if flowing:
+            self._flowing.set()
+        else:
+            self.paused()
+
+    def joined(self, name: str, position: StreamPosition | None) -> None:
+        """The client has come to `position` in a channel; None for a channel without history."""
+        if position is not None:
+            self._positions[name] = position
 
     def paused(self) -> None:
-        """The socket's buffer is full again."""
+        """The socket's buffer is full (again)."""
         self._flowing.clear()
+        self._buffered = self._connection.buffered
         self.give_up_at = self._hub.clock.now() + self._hub.policy.section.slow_close_delay
 
     def resumed(self) -> None:
         """The socket's buffer has room."""
         self._flowing.set()
         self.give_up_at = float("inf")
-        if self._task is None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts to bring the client up, if its socket takes something."""
+        if self._task is None and self._flowing.is_set():
             self._task = asyncio.get_running_loop().create_task(self._bring_up())
+
+    def takes_something(self, now: float) -> bool:
+        """Whether the client took anything since this was asked last; then it has until `give_up_at` once more."""
+        buffered, self._buffered = self._buffered, self._connection.buffered
+        if self._buffered >= buffered:
+            return False
+        self.give_up_at = now + self._hub.policy.section.slow_close_delay
+        return True
 
     def stop(self) -> None:
         """The connection is gone."""
@@ -84,7 +119,7 @@ class Laggard:
         while name in self._positions:
             await self._flowing.wait()
             if name not in self._connection.client.channels:
-                del self._positions[name]
+                self._positions.pop(name, None)
                 return
             try:
                 found = await self._hub.node.missed(name, self._positions[name])
@@ -94,6 +129,8 @@ class Laggard:
             if found is None:
                 del self._positions[name]
                 return
+            if name not in self._connection.client.channels:  # ended meanwhile
+                continue
             channel, missed = found
             if self._give(channel, missed):
                 return

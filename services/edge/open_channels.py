@@ -83,7 +83,7 @@ class OpenChannels:
         if self._by_name.get(channel.name) is channel:
             del self._by_name[channel.name]
             self._broker.close(channel.address)
-        if channel.sync_task is not None:
+        if channel.sync_task is not None and channel.sync_task is not asyncio.current_task():
             channel.sync_task.cancel()
 
     async def opened(self, channel: Channel) -> None:
@@ -153,9 +153,12 @@ class OpenChannels:
     # --- sync -------------------------------------------------------------------------------------------------------
 
     async def synced(self, channel: Channel) -> None:
-        """Waits until the channel has come to the end of its log once."""
+        """Waits until the channel has come to the end of its log, as it is after the call."""
         assert channel.log is not None
-        await asyncio.wait([self._begin_sync(channel, channel.log)])
+        if channel.sync_task is not None and not channel.sync_task.done():
+            await asyncio.wait([channel.sync_task])  # it may have read past the end before
+        if not channel.closed:
+            await asyncio.wait([self._begin_sync(channel, channel.log)])
 
     def _begin_sync(self, channel: Channel, channel_log: ChannelLog) -> asyncio.Task[None]:
         if channel.sync_task is None or channel.sync_task.done():
@@ -168,19 +171,22 @@ class OpenChannels:
         stuck = 0
         while True:
             try:
-                entries, whole, lost_upto = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
+                read = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
             except (BrokerAway, BrokerRefused) as error:
                 log.debug("a sync waits: %s", error)
                 await asyncio.sleep(_SYNC_RETRY_S)
                 continue
-            if not whole:
+            if read.other_epoch:
+                self._invalidate(channel)
+                return
+            if not read.whole:
                 self._tell_of_hole(channel)
-                channel_log.skip_to(lost_upto)
-            for entry in entries:
+                channel_log.skip_to(read.lost_upto)
+            for entry in read.entries:
                 self._deliver(channel, channel_log, entry.sequence, entry.publication)
-            if not whole:
+            if not read.whole:
                 continue  # behind the hole, until nothing is missing up to the log's end
-            stuck = 0 if entries else stuck + 1
+            stuck = 0 if read.entries else stuck + 1
             self._drain(channel, channel_log, regardless=stuck >= _STUCK_ROUNDS)
             if not channel_log.gap:
                 channel_log.end_sync()
@@ -226,6 +232,10 @@ class OpenChannels:
 
     async def audit(self) -> None:
         """Finds open channels whose log went on unnoticed, and brings them up to date. Raises `BrokerAway`."""
+        for each in tuple(self._by_name.values()):
+            settled = each.log is not None and not each.log.syncing  # otherwise it finds out by itself
+            if settled and each.log is not None and each.log.epoch != self._broker.epoch(each.address):
+                self._invalidate(each)
         positions: dict[ChannelAddress, int] = {
             channel.address: channel.log.last
             for channel in self._by_name.values()

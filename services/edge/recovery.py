@@ -23,12 +23,13 @@ Missed = list[Publication] | None
 class Continuation(NamedTuple):
     """The log after a position, up to its end. `whole`: it is proven that nothing in between was evicted.
 
-    When it is not, the log is known again from behind `lost_upto` on.
+    When it is not, the log is known again from behind `lost_upto` on, or is another one altogether.
     """
 
     entries: list[Entry]
     whole: bool
     lost_upto: int = 0
+    other_epoch: bool = False
 
 
 async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) -> Continuation:
@@ -51,13 +52,15 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
     state = await broker.state(channel.address)
     untouched = state.epoch == epoch and state.first <= offset + 1
     whole = untouched and len(entries) < channel.rules.options.history_size
-    return Continuation(entries, whole, lost_upto=entries[0].sequence - 1 if entries else state.last)
+    lost_upto = entries[0].sequence - 1 if entries else state.last
+    return Continuation(entries, whole, lost_upto, other_epoch=state.epoch != epoch)
 
 
 class Syncing(Protocol):
     """Who can bring a channel up to the end of its log."""
 
-    async def synced(self, channel: Channel) -> None: ...
+    async def synced(self, channel: Channel) -> None:
+        """Waits for a sync that begins after the call."""
 
 
 async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition, limit: int) -> Missed:
@@ -71,8 +74,17 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
     epoch = log.epoch
     if since.epoch and since.epoch != epoch:
         return None
-    if since.offset > log.last and not await _reach(broker, syncing, channel, since.offset):
-        return None
+    if since.offset > log.last:
+        # Another edge was ahead of this one, or the position is made up. It is the client's claim, so it moves nothing
+        # that others share.
+        state = await broker.state(channel.address)
+        if state.epoch != epoch or since.offset > state.last:
+            return None
+        await syncing.synced(channel)  # begun after the state: it has read whatever lies up to there
+        if log.epoch != epoch:
+            return None
+        if since.offset > log.last:  # the stream came so far with other channels: nothing of this one lies in between
+            return []
     offset = since.offset
     found: list[Publication] = []
     for _ in range(_MAX_ROUNDS):
@@ -83,28 +95,14 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
             missed = found + tail
             return None if limit and len(missed) > limit else missed
         mark = log.last
-        entries, whole, _ = await read_after(broker, channel, epoch, offset)
-        if not whole:
+        read = await read_after(broker, channel, epoch, offset)
+        if not read.whole:
             return None
-        found.extend(entry.publication for entry in entries if entry.publication is not None)
+        found.extend(entry.publication for entry in read.entries if entry.publication is not None)
         # Everything up to the mark was in the log when it was read, so the mark is reached even if nothing was there.
-        offset = max([offset, mark, *(entry.sequence for entry in entries[-1:])])
-        if offset > log.last and not await _reach(broker, syncing, channel, offset):
-            return None
+        offset = max([offset, mark, *(entry.sequence for entry in read.entries[-1:])])
+        if offset > log.last:  # read further than the live messages have come
+            await syncing.synced(channel)
+            if offset > log.last:
+                return None
     return None
-
-
-async def _reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int) -> bool:
-    """Brings the channel to `offset`, which it has not come to yet. False when the log has not either."""
-    log = channel.log
-    assert log is not None
-    epoch = log.epoch
-    await syncing.synced(channel)
-    if offset <= log.last:
-        return True
-    state = await broker.state(channel.address)
-    if state.epoch != epoch or log.epoch != epoch or offset > state.last:
-        return False
-    # Synced, and the stream has come so far with messages of other channels: nothing of this one lies in between.
-    log.pass_to(offset)
-    return True

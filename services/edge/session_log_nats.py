@@ -22,7 +22,8 @@ from services.chassis.streams_nats import ensure_stream
 log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
-"""Facts in one stream message: about 100 KB, a tenth of what NATS takes."""
+MAX_BATCH_BYTES: Final = 256 * 1024
+"""Facts in one stream message, and its bytes: a quarter of what NATS takes, which one fact alone never reaches."""
 
 MAX_WAITING: Final = 250_000
 """Facts held while NATS is away, about 100 MB. Older ones are dropped beyond it, and counted."""
@@ -101,9 +102,15 @@ class NatsSessionLog:
     async def _store_next(self) -> None:
         self._number += 1
         events = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
-        batch = EventBatch(edge=self._edge, instance=self._instance, number=self._number, events=events)
+        while True:
+            batch = EventBatch(edge=self._edge, instance=self._instance, number=self._number, events=events)
+            data = encode_batch(batch)
+            if len(data) <= MAX_BATCH_BYTES or len(events) == 1:
+                break
+            half = len(events) // 2
+            self._waiting.extendleft(reversed(events[half:]))
+            del events[half:]
         headers = header_block(Nats_Msg_Id=batch.message_id)
-        data = encode_batch(batch)
         while True:
             try:
                 _, answer = await self._link.ask(self._subject, data, headers, _ACK_TIMEOUT_S)

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from services.chassis.log import Throttle
+
 SAYS = """
 import logging, sys
-from services.chassis.log import Throttle, configure
+from services.chassis.log import configure
 from services.chassis.settings import LogSettings
 configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
 log = logging.getLogger("edge")

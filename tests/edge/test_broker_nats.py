@@ -13,6 +13,8 @@ from nats.js.api import StreamConfig
 from proto import subjects
 from services.chassis.link_nats import NatsLink
 from services.chassis.settings import Duration, NatsSettings
+from services.chassis.streams_nats import stream_state
+from services.edge import broker_nats
 from services.edge.broker import Broker, BrokerAway, BrokerEvents, ChannelAddress
 from services.edge.broker_nats import NatsBroker
 from services.edge.settings import ChannelOptions
@@ -135,6 +137,40 @@ async def test_a_publish_in_flight_when_nats_dies_is_stored_once(nats_server):
         assert position is not None
         assert [entry.sequence for entry in (await a.read(NEWS, 0, 10)).entries] == [position.offset]
         assert len(heard.lives) <= 1
+
+
+async def test_a_publish_while_the_state_is_asked_for_is_no_fall(nats_server, monkeypatch):
+    async with broker(nats_server.url, Listener()) as a:
+        stored = await store(a, NEWS, 1)
+        before = a.epoch(NEWS)
+
+        async def answered_late(link, stream):
+            answer = await stream_state(link, stream)
+            await store(a, NEWS, 2)
+            return answer
+
+        monkeypatch.setattr(broker_nats, "stream_state", answered_late)
+        await a.state(NEWS)
+        monkeypatch.undo()
+        assert await a.behind({NEWS: stored.offset}) == [NEWS]
+        assert a.epoch(NEWS) == before
+
+
+async def test_streams_that_nats_lost_are_made_again_before_the_broker_is_available(nats_server, tmp_path):
+    async with broker(nats_server.url, Listener()) as a:
+        await store(a, NEWS, 1)
+        before = a.epoch(NEWS)
+        async with raw_link(nats_server.url) as link:
+            context = link.jetstream()
+            for name in [info.config.name for info in await context.streams_info()]:
+                assert name is not None
+                await context.delete_stream(name)
+        nats_server.stop()
+        nats_server.start()
+        await eventually(lambda: a.available)
+        for channel in ("news:a", "news:b", "news:c", "chat:d"):
+            await store(a, ChannelAddress(channel, channel[:4]), 1)
+        assert a.epoch(NEWS) != before
 
 
 async def test_a_deleted_stream_is_made_anew_with_another_epoch(nats_server):

@@ -171,17 +171,8 @@ class TestRing:
         assert log.after(7) is None
         assert offsets(log.after(20)) == [21]
 
-    def test_it_is_read_across_places_of_other_channels(self) -> None:
+    def test_it_does_not_go_back(self) -> None:
         log = log_at(5)
-        admit(log, [7])
-        log.pass_to(20)
-        assert offsets(log.after(6)) == [7]
-        assert offsets(log.after(20)) == []
-
-    def test_neither_goes_back(self) -> None:
-        log = log_at(5)
-        log.pass_to(3)
-        assert log.last == 5
         log.skip_to(3)
         assert log.last == 5
 

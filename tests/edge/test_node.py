@@ -130,6 +130,32 @@ async def test_a_made_up_position_is_not_recovered(a):
     assert result.was_recovering and not result.recovered and result.offset == top.offset
 
 
+async def test_a_claimed_position_costs_other_subscribers_nothing(cluster, a, b, monkeypatch):
+    """A publication that is stored while such a claim is looked into reaches everybody."""
+    victim, first = await a.subscribe("chat:x")
+    await a.publish("chat:other", 0)
+    state, synced = a.broker.state, a.node.channels.synced
+
+    async def publish_after_the_state(*args):
+        monkeypatch.setattr(a.broker, "state", state)
+        answer = await state(*args)
+        await b.publish("chat:x", "in between")
+        return answer
+
+    async def publish_after_the_sync(*args):
+        await synced(*args)
+        await b.publish("chat:x", "later")
+
+    a.broker.lose_live = lambda message: True
+    monkeypatch.setattr(a.broker, "state", publish_after_the_state)
+    monkeypatch.setattr(a.node.channels, "synced", publish_after_the_sync)
+    _, result = await a.subscribe("chat:x", StreamPosition(1, first.epoch))
+    assert result.recovered
+    a.broker.lose_live = lambda message: False
+    await b.publish("chat:x", "last")
+    await eventually(lambda: victim.values == ["in between", "later", "last"])
+
+
 async def test_another_epoch_is_not_recovered(a):
     top = await a.publish("chat:x", 0)
     for epoch in ("_", "other"):

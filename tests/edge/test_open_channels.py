@@ -129,6 +129,21 @@ async def test_a_new_epoch_sends_every_subscriber_back(cluster, a):
     await eventually(lambda: again.values == [2])
 
 
+async def test_a_sync_that_meets_a_new_epoch_sends_everybody_back_once(cluster, a, monkeypatch):
+    monkeypatch.setattr(open_channels, "UNNOTICED_S", 3600.0)  # any absence asks for a sync
+    subscriber, _ = await a.subscribe("chat:x")
+    await a.publish("chat:x", 1)
+    await eventually(lambda: subscriber.values == [1])
+    a.broker.go_away()
+    cluster.make_anew("chat")
+    a.broker.come_back()
+    await eventually(lambda: subscriber.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)])
+    again, _ = await a.subscribe("chat:x")
+    await a.publish("chat:x", 2)
+    await eventually(lambda: again.values == [2])
+    assert a.node.channels.get("chat:x") is not None and a.tally.holes == 0
+
+
 async def test_unused_channels_are_closed_after_a_while_and_used_ones_are_not(a, monkeypatch):
     used, _ = await a.subscribe("chat:used")
     left, _ = await a.subscribe("chat:left")

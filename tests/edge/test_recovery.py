@@ -20,7 +20,7 @@ async def after(edge: TestEdge, channel: str, offset: int) -> tuple[list[int], b
     with edge.node.channels.using(channel, rules_of(channel)) as used:
         await edge.node.channels.opened(used)
         assert used.log is not None
-        entries, whole, _ = await read_after(edge.broker, used, used.log.epoch, offset)
+        entries, whole, *_ = await read_after(edge.broker, used, used.log.epoch, offset)
     return [entry.sequence for entry in entries], whole
 
 
@@ -94,6 +94,6 @@ async def test_places_without_a_publication_count_as_places(edge, monkeypatch):
     with edge.node.channels.using("chat:x", rules_of("chat:x")) as used:
         await edge.node.channels.opened(used)
         assert used.log is not None
-        entries, whole, _ = await read_after(edge.broker, used, used.log.epoch, 1)
+        entries, whole, *_ = await read_after(edge.broker, used, used.log.epoch, 1)
     assert whole and [e.publication is None for e in entries] == [True, False]
     assert all(isinstance(e.publication, Publication) for e in entries[1:])

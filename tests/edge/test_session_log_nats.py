@@ -98,3 +98,12 @@ async def test_what_waits_is_bounded_and_what_is_dropped_is_counted(nats_server,
         nats_server.start()
         assert await log.flush(20)
         assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(50, 150))
+
+
+async def test_facts_of_any_size_are_stored_and_nobody_elses_are_dropped(nats_server):
+    async with session_log(nats_server.url) as (log, link):
+        for i in range(120):
+            log.record(events.Opened(at=i, connection=f"c{i}", user="u" * (30_000 if i % 2 else 5)))
+        assert await log.flush(10)
+        assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(120))
+        assert log.dropped == 0

@@ -19,16 +19,19 @@ PAYLOAD = "x" * 100_000
 ENOUGH = 120  # 12 MB: more than the socket buffers of both sides take
 
 
-async def stalled(edge, channel: str) -> WireClient:
+async def stalled(edge, *channels: str) -> WireClient:
     """A subscribed client whose socket takes little, and that reads nothing unless it is asked to."""
     small = socket.socket()
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     small.setblocking(False)
     await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", edge.port))
-    ws = await websockets.connect(edge.ws_url, sock=small, compression=None, max_queue=1, ping_interval=None)
+    ws = await websockets.connect(
+        edge.ws_url, sock=small, compression=None, max_queue=1, max_size=None, ping_interval=None
+    )
     client = WireClient(ws)
     await client.ask(connect={"token": token("slow")})
-    await client.subscribe(channel)
+    for channel in channels:
+        await client.subscribe(channel)
     return client
 
 
@@ -108,29 +111,50 @@ async def test_a_client_that_takes_nothing_for_too_long_is_let_go(services, nats
     await asyncio.wait_for(slow.closed(), ANSWER_S)
 
 
-async def test_a_client_that_sends_without_reading_is_not_read_either(shared_edge, x):
-    """Its replies would pile up in the edge otherwise."""
-    client = await stalled(shared_edge, f"chat:{x}")
-    ask = json.dumps({"id": 1, "history": {"channel": f"chat:{x}", "limit": -1}})
+async def test_a_client_that_sends_without_reading_gets_no_replies_piled_up(shared_edge, x):
+    """One small frame of a hundred commands, whose replies would be 400 MB."""
     for i in range(40):
         await api(shared_edge, "publish", {"channel": f"chat:{x}", "data": [i, PAYLOAD]})
-    sent = 0
-
-    async def send_on() -> None:
-        nonlocal sent
-        while True:
-            await client.socket.send("\n".join([ask] * 200))
-            sent += 1
-
-    sending = asyncio.create_task(send_on())
-    await eventually(lambda: _reaches(shared_edge, "lagged_total", 1))
-    before = await counter_of_process(shared_edge)
+    client = await stalled(shared_edge, f"chat:{x}")
+    before, lagged = await counter_of_process(shared_edge), await counter(shared_edge, "lagged_total")
+    ask = json.dumps({"id": 1, "history": {"channel": f"chat:{x}", "limit": -1}})
+    await client.socket.send("\n".join([ask] * 100))
+    await eventually(lambda: _reaches(shared_edge, "lagged_total", lagged + 1))
     async with connected(shared_edge, "other") as other:
         for _ in range(50):
-            await other.ask(history={"channel": f"chat:{x}"})
-    assert await counter_of_process(shared_edge) - before < 50e6
-    sending.cancel()
-    client.socket.transport.abort()
+            await other.ask(publish={"channel": f"live:{x}", "data": 1})
+    assert await counter_of_process(shared_edge) - before < 60e6
+    for _ in range(100):
+        assert len((await client.reply(1))["history"]["publications"]) == 40
+    await client.socket.close()
+
+
+async def test_a_subscription_made_while_the_client_lags_misses_nothing(shared_pair, x):
+    a, b = shared_pair
+    await flood(b, f"big:{x}-a", 60)
+    client = await stalled(a)
+    subscribed = await counter(a, "subscriptions")
+    recover = {"recover": True, "epoch": "", "offset": 0}
+    await client.send(
+        {"id": 1, "subscribe": {"channel": f"big:{x}-a", **recover}},
+        {"id": 2, "subscribe": {"channel": f"big:{x}-b"}},
+    )
+    await eventually(lambda: _reaches(a, "subscriptions", subscribed + 1))
+    offsets = [
+        (await api(b, "publish", {"channel": f"big:{x}-b", "data": [i, ""]})).json()["result"]["offset"]
+        for i in range(3)
+    ]
+    first = (await client.reply(1))["subscribe"]
+    seen = [pub["data"][0] for pub in first["publications"]]
+    while len(seen) < 60:
+        seen += [data[0] for data in await client.publications(f"big:{x}-a", 1)]
+    assert seen == list(range(60))
+    second = (await client.reply(2))["subscribe"]
+    owed = [number for number, offset in enumerate(offsets) if offset > second["offset"]]
+    await api(b, "publish", {"channel": f"big:{x}-b", "data": ["live", ""]})
+    got = [data[0] for data in await client.publications(f"big:{x}-b", len(owed) + 1)]
+    assert got == [*owed, "live"]
+    await client.socket.close()
 
 
 async def _reaches(edge, name: str, least: float) -> bool:
