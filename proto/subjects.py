@@ -24,9 +24,7 @@ _SAFE = "-_:"  # beyond letters and digits; quote() also leaves "." and "~" alon
 _EMPTY = "%"  # a lone percent sign is the output of no other name
 
 SESSIONS_STREAM: Final = "SESSIONS"
-SESSION_EVENTS: Final = "ev.session.*"
 SESSION_EVENTS_ALL: Final = "ev.session.>"  # what the stream takes: room for further tokens
-EPHEMERAL_ALL: Final = "eph.*"
 
 
 def _token(name: str) -> str:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import jwt
-from centrifuge import Client, PublicationContext, SubscribedContext, SubscriptionEventHandler
+from centrifuge import CentrifugeError, Client, PublicationContext, SubscribedContext, SubscriptionEventHandler
 
 ADDRESS = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8000/connection/websocket"
 SECRETS = Path(__file__).resolve().parents[2] / ".fairlead" / "secrets.env"
@@ -67,4 +67,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except (TimeoutError, CentrifugeError):
+        sys.exit(
+            f"no answer at {ADDRESS}: does the stack run (make up), and there? Its address may be given as argument."
+        )

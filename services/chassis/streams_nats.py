@@ -134,6 +134,29 @@ async def _write_epoch(context: JetStreamContext, info: StreamInfo) -> StreamInf
     return await context.update_stream(replace(info.config, metadata=metadata))
 
 
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    error: dict[str, Any] | None = None
+
+
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+
+
+async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None, timeout_s: float = 5.0) -> int:
+    """Stores one message; its sequence, or that of the first message with the same id within the stream's window.
+
+    Raises `NatsAway` (it is then unknown whether it is stored: try again with the same id) and `NatsRefused`.
+    """
+    _, answer = await link.ask(subject, data, headers, timeout_s)
+    try:
+        ack = _decode_ack(answer)
+    except msgspec.DecodeError:
+        raise NatsRefused(f"{subject} is answered by something that is not JetStream") from None
+    if ack.error is not None:
+        raise NatsRefused(f"JetStream: {ack.error.get('description', 'refused')}")
+    return ack.seq
+
+
 async def read_stream(
     link: NatsLink, stream: str, from_sequence: int, limit: int, subject: str = "", timeout_s: float = 5.0
 ) -> tuple[list[StoredMessage], bool]:

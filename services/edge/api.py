@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -23,6 +22,7 @@ from proto import codes
 from proto.codec import payload
 from proto.codes import ErrorCode
 from proto.messages import NO_DATA, Publication
+from services.chassis.api_key import EXPECTED, has_key
 from services.edge.broker import BrokerAway, BrokerRefused
 from services.edge.cluster import Cluster
 from services.edge.namespaces import Namespaces, is_valid_name
@@ -106,8 +106,8 @@ class ServerApi:
         decode = msgspec.json.Decoder(shape).decode
 
         async def endpoint(request: Request) -> Response:
-            if not self._authorized(request):
-                return _failure(401, "expected the API key as header X-API-Key (http_api.key in the configuration)")
+            if not has_key(request, self._key):
+                return _failure(401, EXPECTED)
             body = await _read_body(request)
             if body is None:
                 return _failure(413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
@@ -121,13 +121,6 @@ class ServerApi:
                 return _json(200, {"error": {"code": refused.error.code, "message": str(refused)}})
 
         return endpoint
-
-    def _authorized(self, request: Request) -> bool:
-        given = request.headers.get("x-api-key") or request.query_params.get("api_key") or ""
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if not given and scheme.lower() == "apikey":
-            given = value.strip()
-        return bool(self._key) and hmac.compare_digest(given.encode(), self._key)
 
     async def _publish(self, call: PublishCall) -> PublishAnswer:
         if not 0 < len(call.channel) <= _MAX_CHANNEL_LENGTH:

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-import msgspec
 from nats.js.api import RePublish, RetentionPolicy, StorageType, StreamConfig
 
 from proto import subjects
@@ -30,6 +29,7 @@ from services.chassis.streams_nats import (
     read_last_of,
     read_stream,
     renew_epoch,
+    store,
     stream_state,
 )
 from services.edge.broker import BrokerAway, BrokerEvents, BrokerRefused, ChannelAddress, Entry, LogState, Stretch
@@ -46,14 +46,6 @@ PUBLISH_DEADLINE_S: Final = 4.0
 """Below the 5 s after which SDKs give up on a command."""
 _RETRY_WAIT_S: Final = 0.05
 _RETURN_RETRY_S: Final = 0.5
-
-
-class _Ack(msgspec.Struct):
-    seq: int = 0
-    error: dict[str, Any] | None = None
-
-
-_decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class NatsBroker:
@@ -224,17 +216,14 @@ class NatsBroker:
         where = self._log_address(address)
         while True:
             try:
-                _, answer = await self._link.ask(where.stored, data, headers, PUBLISH_DEADLINE_S)
+                sequence = await store(self._link, where.stored, data, headers, PUBLISH_DEADLINE_S)
             except NatsAway:
                 await asyncio.sleep(_RETRY_WAIT_S)
                 continue
             except NatsRefused as error:
                 raise BrokerRefused(str(error)) from None
-            ack = _decode_ack(answer)
-            if ack.error is not None:
-                raise BrokerRefused(str(ack.error.get("description", "refused by JetStream")))
-            self._last_seen[where.stream] = max(self._last_seen.get(where.stream, 0), ack.seq)
-            return StreamPosition(ack.seq, self._epochs[where.stream])
+            self._last_seen[where.stream] = max(self._last_seen.get(where.stream, 0), sequence)
+            return StreamPosition(sequence, self._epochs[where.stream])
 
     # --- the log ----------------------------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@
      '--connect refused with an error--> REFUSED: the client is expected to leave, whatever it still says is ignored
 
 `handle` takes one command and returns the one action that answers it. Where that needs the cluster (subscribe, publish,
-history), the connection asks the node and `replies` makes the answer of what comes back. `due` is asked when `deadline`
-has passed: one number instead of a timer for each of stale, ping, pong and expiry.
+history), the connection asks the node and makes the reply of what comes back. `due` is asked when `deadline` has
+passed: one number instead of a timer for each of stale, ping, pong and expiry.
 """
 
 from __future__ import annotations

@@ -11,13 +11,11 @@ import logging
 from collections import deque
 from typing import Final
 
-import msgspec
-
 from proto import subjects
 from proto.events import EventBatch, SessionEvent, encode_batch
 from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.session_log_nats import session_log
-from services.chassis.streams_nats import ensure_stream
+from services.chassis.streams_nats import ensure_stream, store
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +29,6 @@ MAX_WAITING: Final = 250_000
 _GATHER_S: Final = 0.02
 _RETRY_S: Final = 0.2
 _ACK_TIMEOUT_S: Final = 2.0
-
-
-class _Ack(msgspec.Struct):
-    seq: int = 0
-    error: dict[str, object] | None = None
-
-
-_decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class NatsSessionLog:
@@ -113,16 +103,11 @@ class NatsSessionLog:
         headers = header_block(Nats_Msg_Id=batch.message_id)
         while True:
             try:
-                _, answer = await self._link.ask(self._subject, data, headers, _ACK_TIMEOUT_S)
-                ack = _decode_ack(answer)
-                if ack.error is None:
-                    self.stored += len(events)
-                    return
-                log.error("JetStream refused a batch of session facts, trying again: %s", ack.error.get("description"))
+                await store(self._link, self._subject, data, headers, _ACK_TIMEOUT_S)
+                self.stored += len(events)
+                return
             except NatsAway:
                 pass
-            except NatsRefused as error:
-                log.error("%d session facts cannot be stored and are dropped: %s", len(events), error)
-                self.dropped += len(events)
-                return
+            except NatsRefused as error:  # a full disk, say: somebody has to look, and then it goes on
+                log.error("the session log takes nothing, trying again: %s", error)
             await asyncio.sleep(_RETRY_S)

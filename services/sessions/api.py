@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, get_args
@@ -19,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.chassis.api_key import EXPECTED, has_key
 from services.sessions.openapi import describe
 from services.sessions.reader_postgres import Place, PostgresReader
 from services.sessions.store import StoreAway
@@ -65,8 +65,8 @@ class SessionsApi:
 
     def _guarded(self, answer: Callable[[Request], Awaitable[msgspec.Struct | None]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            if not self._authorized(request):
-                return failure(401, "expected the API key as header X-API-Key (http_api.key in the configuration)")
+            if not has_key(request, self._key):
+                return failure(401, EXPECTED)
             try:
                 found = await answer(request)
             except BadParameter as error:
@@ -78,13 +78,6 @@ class SessionsApi:
             return _json(200, found)
 
         return endpoint
-
-    def _authorized(self, request: Request) -> bool:
-        given = request.headers.get("x-api-key", "")
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if not given and scheme.lower() == "apikey":
-            given = value.strip()
-        return bool(self._key) and hmac.compare_digest(given.encode(), self._key)
 
     async def _sessions(self, request: Request) -> SessionsPage:
         values = _parameters(request, {"state", "user", "edge", "limit", "cursor"})

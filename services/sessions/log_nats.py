@@ -12,7 +12,7 @@ from proto import subjects
 from proto.events import EVENTS_VERSION, EventBatch, decode_batch, encode_batch
 from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.session_log_nats import session_log
-from services.chassis.streams_nats import ensure_stream, read_stream, renew_epoch
+from services.chassis.streams_nats import ensure_stream, read_stream, renew_epoch, store
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +106,9 @@ class SessionLog:
         """Stores facts; the same batch again is stored once."""
         headers = header_block(Nats_Msg_Id=batch.message_id)
         try:
-            _, answer = await self._link.ask(subjects.session_events(batch.instance), encode_batch(batch), headers)
+            await store(self._link, subjects.session_events(batch.instance), encode_batch(batch), headers)
         except (NatsAway, NatsRefused) as error:
             raise LogAway(f"NATS: {error}") from error
-        if b'"error"' in answer:
-            raise LogAway(f"JetStream refused a fact: {answer[:200].decode(errors='replace')}")
 
 
 class _Version(msgspec.Struct):
