@@ -50,6 +50,9 @@ WEBSOCKET_PATH: Final = "/connection/websocket"
 COMMAND_DEADLINE_S: Final = 4.5
 """A command that the cluster does not answer gets error 100 just before SDKs give up on it (5 s)."""
 
+QUEUED_BYTES_LIMIT: Final = 128 * 1024
+"""Bytes of commands behind one in progress; with more waiting the client is not read from."""
+
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long the peer may take to answer our close frame before the socket is cut."""
 
@@ -72,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_laggard",
         "_leaving",
         "_queue",
+        "_queued_bytes",
         "_reading_paused",
         "_transport",
         "_wire",
@@ -84,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._wire: wire.Wire | None = None  # until the handshake
         self._queue: deque[Command] | None = None  # commands behind the one in progress
+        self._queued_bytes = 0  # of the messages that they came in, counted until the queue is empty
         self._busy: asyncio.Task[None] | None = None  # the command in progress
         self._closing = False  # nothing is sent any more but the close frame
         self._leaving: CloseCode | None = None  # to be closed once the command in progress is done
@@ -198,6 +203,7 @@ class Connection(asyncio.Protocol):
             self._queue = deque(commands)
         else:
             self._queue.extend(commands)
+        self._queued_bytes += len(message)
         if len(self._queue) > section.queued_commands_limit:
             self.close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting")
             return
@@ -230,14 +236,15 @@ class Connection(asyncio.Protocol):
                 case Subscribe() | Publish() | ReadHistory():
                     self._busy = asyncio.get_running_loop().create_task(self._perform(action))
         if not self._queue:
-            self._queue = None
+            self._queue, self._queued_bytes = None, 0
         self._write(out)
         self._pace_reading()
 
     def _pace_reading(self) -> None:
         """Stops reading from a client that has much waiting or that does not read itself, goes on when it may."""
         limit = self._hub.policy.section.queued_commands_limit // 2
-        pause = self._laggard is not None or (self._queue is not None and len(self._queue) > limit)
+        too_much = self._queue is not None and (len(self._queue) > limit or self._queued_bytes > QUEUED_BYTES_LIMIT)
+        pause = self._laggard is not None or too_much
         if pause != self._reading_paused and not self._transport.is_closing():
             self._reading_paused = pause
             if pause:
