@@ -5,15 +5,22 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.loop_guard import Unhandled
 from tests.support.processes import Services
 from tests.support.servers import Backend, NatsServer, Postgres, PostgresServer, choose_backend
+
+# The same examples in every run: a new one must turn up while somebody looks (HYPOTHESIS_PROFILE=random), not in CI.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(autouse=True)

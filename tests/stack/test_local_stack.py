@@ -166,14 +166,26 @@ def test_up_refuses_nonsense(tmp_path: Path, variables: dict[str, str], expected
 
 def test_service_that_does_not_start_shows_its_last_words_and_nothing_stays(tmp_path: Path) -> None:
     broken = Checkout(tmp_path / "broken", edges=1)
+    (broken.root / "services" / "metrics" / "app.py").write_text("raise SystemExit('the last words')")
+
+    done = broken.make("up")
+
+    assert done.returncode != 0
+    assert "metrics does not start" in done.stderr
+    assert "the last words" in done.stderr
+    assert broken.running() == []
+
+
+def test_mistake_in_the_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:
+    broken = Checkout(tmp_path / "broken", edges=1)
     config = broken.root / "deploy" / "local" / "fairlead.toml"
     config.write_text(config.read_text().replace("history_size = 1000", "history_sizes = 1000"))
 
     done = broken.make("up")
 
     assert done.returncode != 0
-    assert "edge-1 does not start" in done.stderr
-    assert "history_sizes" in done.stderr
+    assert 'unknown key channel.namespaces[0] ("chat").history_sizes; did you mean history_size?' in done.stderr
+    assert "ready" not in done.stdout
     assert broken.running() == []
 
 
