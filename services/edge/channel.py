@@ -44,12 +44,11 @@ class Channel:
     def name(self) -> str:
         return self.address.channel
 
-    def fan_out(self, publication: Publication) -> int:
+    def fan_out(self, publication: Publication) -> None:
         """Gives a publication to all subscribers: encoded once, framed once, in one synchronous loop."""
         if not self.subscribers:
-            return 0
+            return
         framed = frame(TEXT, encode_publication_push(self.name, publication))
         # A copy: a write may end a connection, which leaves the dict.
         for subscriber in tuple(self.subscribers):
             subscriber.push(framed, self)
-        return len(self.subscribers)

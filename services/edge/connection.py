@@ -381,20 +381,17 @@ class Connection(asyncio.Protocol):
     def _write(self, messages: list[bytes]) -> None:
         """Replies and pushes for this client alone. To a laggard goes no more than what was in progress before."""
         if messages and not self._closing:
-            framed = wire.frame(wire.TEXT, join_messages(messages))
-            self._hub.tally.messages_out += len(messages)
-            self._hub.tally.bytes_out += len(framed)
-            self._transport.write(framed)
+            self.write_framed(wire.frame(wire.TEXT, join_messages(messages)), len(messages))
 
     @property
     def buffered(self) -> int:
         """Bytes that wait for the socket."""
         return self._transport.get_write_buffer_size()
 
-    def write_framed(self, framed: bytes) -> None:
-        """One frame to a laggard that is being caught up."""
+    def write_framed(self, framed: bytes, messages: int = 1) -> None:
+        """One frame of so many messages for this client alone, such as what a laggard missed."""
         if not self._closing:
-            self._hub.tally.messages_out += 1
+            self._hub.tally.messages_out += messages
             self._hub.tally.bytes_out += len(framed)
             self._transport.write(framed)
 

@@ -40,7 +40,6 @@ class Drain:
         self._hub = hub
         self._section = section
         self.left: int | None = None
-        self.seconds = 0.0
 
     async def run(self) -> None:
         """Drains. Returns within `drain_timeout` (plus the last step), with every connection gone."""
@@ -59,14 +58,14 @@ class Drain:
             connection.cut()
         self.left = 0
         stored = await hub.session_log.flush(max(0.1, deadline - loop.time()))
-        self.seconds = loop.time() - began
+        seconds = loop.time() - began
         if stored:
-            log.info("drained in %.2f s, every session event is stored", self.seconds)
+            log.info("drained in %.2f s, every session event is stored", seconds)
         else:
             log.error(
                 "drained in %.2f s, but NATS did not acknowledge all session events in time: the sessions service "
                 "will end those sessions when it misses this edge",
-                self.seconds,
+                seconds,
             )
 
     async def _close_paced(self, until: float) -> None:

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 0.2
 
-
 REPLY_BYTES: Final = 512 * 1024
 """Payload bytes of recovered publications in one reply. Some SDKs take frames of at most 1 MiB."""
 

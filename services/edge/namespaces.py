@@ -76,27 +76,29 @@ def is_valid_name(channel: str, rules: Rules) -> bool:
 
 def may_subscribe(channel: str, rules: Rules, asker: Asker) -> bool:
     """Private channels ("$...") need a subscription token, which this version does not know yet: nobody may."""
-    if asker.insecure:
-        return True
-    if channel.startswith(PRIVATE_PREFIX):
-        return False
     options = rules.options
-    return options.allow_subscribe_for_client and (options.allow_subscribe_for_anonymous or not asker.anonymous)
+    allowed = options.allow_subscribe_for_client and not channel.startswith(PRIVATE_PREFIX)
+    return _may(asker, allowed, options.allow_subscribe_for_anonymous)
 
 
 def may_publish(rules: Rules, asker: Asker, subscribed: bool) -> bool:
     options = rules.options
-    if asker.insecure:
-        return True
-    if asker.anonymous and not options.allow_publish_for_anonymous:
-        return False
-    return options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed)
+    return _may(
+        asker,
+        options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed),
+        options.allow_publish_for_anonymous,
+    )
 
 
 def may_read_history(rules: Rules, asker: Asker, subscribed: bool) -> bool:
     options = rules.options
-    if asker.insecure:
-        return True
-    if asker.anonymous and not options.allow_history_for_anonymous:
-        return False
-    return options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed)
+    return _may(
+        asker,
+        options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed),
+        options.allow_history_for_anonymous,
+    )
+
+
+def _may(asker: Asker, allowed: bool, also_anonymous: bool) -> bool:
+    """The one rule: what is `allowed` holds for clients with a user id, and for others if it is extended to them."""
+    return asker.insecure or (allowed and (also_anonymous or not asker.anonymous))

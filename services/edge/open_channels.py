@@ -73,7 +73,7 @@ class OpenChannels:
             channel.idle_since = asyncio.get_running_loop().time()
 
     def sweep(self) -> None:
-        """Closes channels that nobody has used for a while. Called about once a second."""
+        """Closes channels that nobody has used for a while. Called every turn of the wheel."""
         long_ago = asyncio.get_running_loop().time() - LINGER_S
         for channel in [c for c in self._by_name.values() if not c.users and c.idle_since < long_ago]:
             self._close(channel)

@@ -44,7 +44,6 @@ class Projector:
         self._rung = asyncio.Event()
         self._newest_fact_ms = 0
         self.problem: str | None = "starting"
-        self.prepared = False
         self.events_applied = 0
         self.lag_batches = 0
         self.caught_up = False
@@ -77,7 +76,6 @@ class Projector:
 
     async def _work(self) -> None:
         await self._prepare()
-        self.prepared = True
         self._position = await self._store.position()
         await self._check()
         if self.problem is not None:
