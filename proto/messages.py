@@ -1,8 +1,9 @@
-"""The messages of the Centrifuge client protocol (v2), as frozen structs.
+"""The messages of the Centrifuge client protocol (v2), as frozen structs: one set of types for all encodings.
 
-Field names are the JSON names. A field that is absent has its default, and a default is left out when encoding; the
-structs declared with ``omit_defaults=False`` are those whose fields SDKs read even when they are zero. `Raw` is an
-embedded JSON value that is passed on as bytes and never decoded.
+Field names are the JSON names; `codec_protobuf` holds their numbers. A field that is absent has its default, and a
+default is left out when encoding; the structs declared without ``omit_defaults`` are those whose fields SDKs read even
+when they are zero. `Raw` holds the bytes of a payload, which are passed on and never decoded: in JSON an embedded
+value, in Protobuf any bytes. Map and shared-poll subscriptions are not offered, so their fields are not here.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Publication(Message, frozen=True):
     info: ClientInfo | None = None
     offset: Uint64 = 0
     tags: dict[str, str] | None = None
+    delta: bool = False  # data is a Fossil delta against the channel's previous publication
 
 
 class StreamPosition(Message, frozen=True):
@@ -58,6 +60,17 @@ class Error(Message, frozen=True):
     temporary: bool = False
 
 
+class FilterNode(Message, frozen=True):
+    """A tags filter: a comparison (`op` ""), or "and", "or", "not" over `nodes`. See the edge's `tags_filter`."""
+
+    op: str = ""
+    key: str = ""
+    cmp: str = ""
+    val: str = ""
+    vals: list[str] = []
+    nodes: list[FilterNode] = []
+
+
 # --- client to server -----------------------------------------------------------------------------------------------
 
 
@@ -73,7 +86,7 @@ class SubscribeRequest(Message, frozen=True):
     join_leave: bool = False
     delta: str = ""
     flag: int = 0
-    tf: Raw = NO_DATA
+    tf: FilterNode | None = None
     type: Int32 = 0
 
 
@@ -91,9 +104,12 @@ class UnsubscribeRequest(Message, frozen=True):
 
 
 class PublishRequest(Message, frozen=True):
+    """`idempotency_key` is Fairlead's own: a publish that is repeated with it is stored once."""
+
     channel: str = ""
     data: Raw = NO_DATA
     type: Int32 = 0
+    idempotency_key: str = ""
 
 
 class PresenceRequest(Message, frozen=True):
@@ -127,6 +143,15 @@ class RefreshRequest(Message, frozen=True):
 class SubRefreshRequest(Message, frozen=True):
     channel: str = ""
     token: str = ""
+    type: Int32 = 0
+
+
+class EmulationRequest(Message, frozen=True):
+    """Commands of a client whose replies go out on an HTTP stream: they may arrive on any edge. `data` is a frame."""
+
+    node: str = ""
+    session: str = ""
+    data: Raw = NO_DATA
 
 
 class Command(Message, frozen=True):
@@ -186,9 +211,12 @@ class SubscribeResult(Message, frozen=True):
     positioned: bool = False
     data: Raw = NO_DATA
     was_recovering: bool = False
+    delta: bool = False
 
 
 class ConnectResult(Message, frozen=True):
+    """`session` and `node` are for clients whose commands come by other requests than their stream."""
+
     client: str
     version: str
     expires: bool = False
@@ -197,6 +225,12 @@ class ConnectResult(Message, frozen=True):
     subs: dict[str, SubscribeResult] = {}
     ping: Uint32 = 0
     pong: bool = False
+    session: str = ""
+    node: str = ""
+
+
+class Connect(ConnectResult, frozen=True):
+    """The same as a push, first on a unidirectional transport (its field numbers are others)."""
 
 
 class UnsubscribeResult(Message, frozen=True):
@@ -204,14 +238,23 @@ class UnsubscribeResult(Message, frozen=True):
 
 
 class PublishResult(Message, frozen=True):
-    pass
+    """Empty, but for a publish with an idempotency key: that one is told its position (Fairlead's own fields)."""
+
+    offset: Uint64 = 0
+    epoch: str = ""
 
 
-class RefreshResult(Message, frozen=True):
-    client: str = ""
-    version: str = ""
-    expires: bool = False
-    ttl: Uint32 = 0
+class PresenceResult(Struct, frozen=True):
+    """The members of a channel by client id. Present even when empty."""
+
+    presence: dict[str, ClientInfo]
+
+
+class PresenceStatsResult(Struct, frozen=True):
+    """Present even when zero. `num_users` counts distinct user ids; all anonymous clients are one user."""
+
+    num_clients: Uint32
+    num_users: Uint32
 
 
 class HistoryResult(Struct, frozen=True):
@@ -222,15 +265,80 @@ class HistoryResult(Struct, frozen=True):
     offset: Uint64
 
 
+class RPCResult(Message, frozen=True):
+    data: Raw = NO_DATA
+
+
+class RefreshResult(Message, frozen=True):
+    client: str = ""
+    version: str = ""
+    expires: bool = False
+    ttl: Uint32 = 0
+
+
+class SubRefreshResult(Message, frozen=True):
+    expires: bool = False
+    ttl: Uint32 = 0
+
+
+class Join(Message, frozen=True):
+    info: ClientInfo
+
+
+class Leave(Message, frozen=True):
+    info: ClientInfo
+
+
 class Unsubscribe(Message, frozen=True):
+    """The server ended a subscription. `reason` is never empty."""
+
     code: Uint32
     reason: str
 
 
+class Subscribe(Message, frozen=True):
+    """The server added a subscription."""
+
+    recoverable: bool = False
+    epoch: str = ""
+    offset: Uint64 = 0
+    positioned: bool = False
+    data: Raw = NO_DATA
+
+
+class AsyncMessage(Message, frozen=True):
+    """A message to a connection, of no channel (`Message` in the schema)."""
+
+    data: Raw = NO_DATA
+
+
+class Disconnect(Message, frozen=True):
+    """The end of a connection, where no WebSocket close frame can say it. `reason` is never empty."""
+
+    code: Uint32
+    reason: str
+
+
+class Refresh(Message, frozen=True):
+    """The connection's expiry was changed by a backend."""
+
+    expires: bool = False
+    ttl: Uint32 = 0
+
+
 class Push(Message, frozen=True):
+    """What the server says unasked; inside of a `Reply`, or alone on a unidirectional transport."""
+
     channel: str = ""
     pub: Publication | None = None
+    join: Join | None = None
+    leave: Leave | None = None
     unsubscribe: Unsubscribe | None = None
+    message: AsyncMessage | None = None
+    subscribe: Subscribe | None = None
+    connect: Connect | None = None  # unidirectional transports only
+    disconnect: Disconnect | None = None  # not on a bidirectional WebSocket, whose close frame says it
+    refresh: Refresh | None = None
 
 
 class Reply(Message, frozen=True):
@@ -243,19 +351,38 @@ class Reply(Message, frozen=True):
     subscribe: SubscribeResult | None = None
     unsubscribe: UnsubscribeResult | None = None
     publish: PublishResult | None = None
+    presence: PresenceResult | None = None
+    presence_stats: PresenceStatsResult | None = None
     history: HistoryResult | None = None
+    rpc: RPCResult | None = None
     refresh: RefreshResult | None = None
+    sub_refresh: SubRefreshResult | None = None
 
 
-Result = ConnectResult | SubscribeResult | UnsubscribeResult | PublishResult | HistoryResult | RefreshResult
+Result = (
+    ConnectResult
+    | SubscribeResult
+    | UnsubscribeResult
+    | PublishResult
+    | PresenceResult
+    | PresenceStatsResult
+    | HistoryResult
+    | RPCResult
+    | RefreshResult
+    | SubRefreshResult
+)
 
 _RESULT_FIELD: dict[type[Result], str] = {
     ConnectResult: "connect",
     SubscribeResult: "subscribe",
     UnsubscribeResult: "unsubscribe",
     PublishResult: "publish",
+    PresenceResult: "presence",
+    PresenceStatsResult: "presence_stats",
     HistoryResult: "history",
+    RPCResult: "rpc",
     RefreshResult: "refresh",
+    SubRefreshResult: "sub_refresh",
 }
 
 

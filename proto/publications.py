@@ -1,16 +1,19 @@
 """How a publication travels on NATS: the body is the payload as it is, everything else is in headers.
 
-So any NATS client in any language publishes to a channel by sending plain JSON, and an edge relays payload bytes
-without decoding them. Headers that we define:
+So any NATS client in any language publishes to a channel by sending plain JSON (or any bytes, for clients that speak
+Protobuf), and an edge relays payload bytes without decoding them. Headers that we define:
 
-| header            | what                                                        |
-|-------------------|-------------------------------------------------------------|
-| `Nats-Msg-Id`     | the idempotency key: stored once within the stream's window |
-| `Fairlead-Info`   | the publishing client, a `ClientInfo` in JSON               |
-| `Fairlead-Tags`   | the publication's tags, a JSON object of strings            |
+| header                   | what                                                                        |
+|--------------------------|-----------------------------------------------------------------------------|
+| `Nats-Msg-Id`            | the idempotency key: stored once within the stream's window                 |
+| `Fairlead-Info`          | the publishing client, a `ClientInfo` in JSON                               |
+| `Fairlead-Tags`          | the publication's tags, a JSON object of strings                            |
+| `Fairlead-Version`       | the version of what is published, see `Version`                             |
+| `Fairlead-Version-Epoch` | what the version counts in                                                  |
+| `Fairlead-Removed`       | no publication: the channel's history up to this sequence was removed       |
 
 JetStream adds `Nats-Sequence` (our offset) and, when it republishes, `Nats-Last-Sequence`: the previous sequence of the
-channel that was still retained then, 0 for none.
+channel that was still retained then, 0 for none. A message on a `live.` subject without them skips the history.
 """
 
 from __future__ import annotations
@@ -18,18 +21,24 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
-from proto.codec import payload
 from proto.messages import ClientInfo, Publication
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 INFO: Final = "Fairlead-Info"
 TAGS: Final = "Fairlead-Tags"
+VERSION: Final = "Fairlead-Version"
+VERSION_EPOCH: Final = "Fairlead-Version-Epoch"
+REMOVED: Final = "Fairlead-Removed"
 
 _SEQUENCE = b"\r\nNats-Sequence:"
 _LAST_SEQUENCE = b"\r\nNats-Last-Sequence:"
 _INFO = f"\r\n{INFO}:".encode()
 _TAGS = f"\r\n{TAGS}:".encode()
+_VERSION = f"\r\n{VERSION}:".encode()
+_VERSION_EPOCH = f"\r\n{VERSION_EPOCH}:".encode()
+_REMOVED = f"\r\n{REMOVED}:".encode()
 
 _encode = msgspec.json.Encoder().encode
 _decode_info = msgspec.json.Decoder(ClientInfo).decode
@@ -37,54 +46,81 @@ _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class BadPublication(ValueError):
-    """A message on a channel's subject that is no publication: its payload is not JSON, or its headers are broken."""
+    """A message on a channel's subject that is no publication: it is empty, or its headers are broken."""
+
+
+class Version(NamedTuple):
+    """A publication that is not newer than the channel's newest one is left out: publishers may race or repeat.
+
+    Versions are compared within one `epoch`; in another one any number is newer.
+    """
+
+    number: int
+    epoch: str = ""
+
+    def is_newer_than(self, newest: Version | None) -> bool:
+        return newest is None or newest.epoch != self.epoch or self.number > newest.number
 
 
 class LiveMessage(NamedTuple):
     """A republished message: its sequence, and the previous retained one of the channel at the time it was stored.
 
-    `publication` is None for a message that is no publication; its place in the log counts all the same.
+    `publication` is None for a message that is no publication; its place in the log counts all the same. A sequence of
+    0 is a publication that skips the history. `removed_upto`: the history up to this sequence was removed.
     """
 
     sequence: int
     previous: int
     publication: Publication | None
+    removed_upto: int = 0
 
 
-def encode_headers(publication: Publication, message_id: str = "") -> bytes | None:
-    """The raw header block to publish with, None when no header is needed. `message_id` must be free of line breaks."""
-    lines = [b"NATS/1.0"]
+def encode_headers(publication: Publication, message_id: str = "", version: Version | None = None) -> bytes | None:
+    """The raw header block to publish with, None when no header is needed.
+
+    `message_id` and the version's epoch must be free of line breaks.
+    """
+    lines: list[bytes] = []
     if message_id:
         lines.append(f"{MESSAGE_ID}: {message_id}".encode())
     if publication.info is not None:
         lines.append(f"{INFO}: ".encode() + _encode(publication.info))
     if publication.tags:
         lines.append(f"{TAGS}: ".encode() + _encode(publication.tags))
-    if len(lines) == 1:
-        return None
-    return b"\r\n".join((*lines, b"", b""))
+    if version is not None:
+        lines.append(f"{VERSION}: {version.number}".encode())
+        if version.epoch:
+            lines.append(f"{VERSION_EPOCH}: {version.epoch}".encode())
+    return b"\r\n".join((b"NATS/1.0", *lines, b"", b"")) if lines else None
+
+
+def encode_removal(upto: int) -> bytes:
+    """The headers of the mark that a channel's history up to the sequence `upto` was removed. Its body is empty."""
+    return f"NATS/1.0\r\n{REMOVED}: {upto}\r\n\r\n".encode()
 
 
 def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> Publication:
     """The publication in a message. Raises `BadPublication`."""
+    if not data:
+        raise BadPublication("no payload")
     try:
         info = _value(headers, _INFO)
         tags = _value(headers, _TAGS)
         return Publication(
-            data=payload(data),
+            data=Raw(data),
             info=_decode_info(info) if info else None,
             offset=offset,
             tags=_decode_tags(tags) if tags else None,
         )
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise BadPublication(str(error)) from None
 
 
 def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
-    """A message as JetStream republishes it. Raises `BadPublication` when it did not come from JetStream at all."""
+    """A message as JetStream republishes it, or one that skips the history. Raises `BadPublication` for neither."""
     sequence, previous = _value(headers, _SEQUENCE), _value(headers, _LAST_SEQUENCE)
     if sequence is None or previous is None:
-        raise BadPublication("not republished by JetStream")
+        return LiveMessage(0, 0, decode_publication(headers, data))
     try:
         offset, before = int(sequence), int(previous)
     except ValueError:
@@ -92,8 +128,25 @@ def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
     try:
         publication = decode_publication(headers, data, offset)
     except BadPublication:
-        return LiveMessage(offset, before, None)
+        return LiveMessage(offset, before, None, removed_upto(headers))
     return LiveMessage(offset, before, publication)
+
+
+def removed_upto(headers: bytes | None) -> int:
+    """The sequence up to which the history was removed, 0 for a message that does not say so."""
+    return _number(_value(headers, _REMOVED))
+
+
+def version_of(headers: bytes | None) -> Version | None:
+    """The version that a stored message was published with, None for none."""
+    number = _number(_value(headers, _VERSION))
+    if not number:
+        return None
+    return Version(number, (_value(headers, _VERSION_EPOCH) or b"").decode(errors="replace"))
+
+
+def _number(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() and len(value) < 20 else 0
 
 
 def _value(headers: bytes | None, name: bytes) -> bytes | None:

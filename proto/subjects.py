@@ -8,8 +8,16 @@ Unicode, none of which is safe there, so names are percent-encoded: `_token` is 
 | `ch.<class>.<p>.<channel>`    | stream `CH_<class>_<p>`    | publications of channels with history             |
 | `live.<class>.<p>.<channel>`  | RePublish of the above     | what edges subscribe to                           |
 | `eph.<channel>`               | core NATS                  | publications of channels without history          |
+| `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
+| `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
+| `ctl.edge.<instance>`         | core NATS, request/reply   | what edges ask each other, see `proto.control`    |
+| `ctl.roll_call`               | core NATS                  | a new edge asks all edges for a heartbeat         |
+| `rpc.<method>`                | core NATS, request/reply   | a client's RPC, answered by any backend           |
+| `send.<user>`                 | core NATS                  | a client's message that wants no answer           |
+| `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, refresh |
+| `api.<method>`                | core NATS, request/reply   | the server API, answered by any edge              |
 """
 
 from __future__ import annotations
@@ -91,6 +99,52 @@ def telemetry(service: str, instance: str) -> str:
 def telemetry_of(service: str) -> str:
     """Pattern of the heartbeats of all processes of a service; "*" for every service."""
     return f"tel.{service if service == '*' else _token(service)}.*"
+
+
+def members(channel: str) -> str:
+    """Subject of the joins and leaves of a channel."""
+    return f"mem.{_token(channel)}"
+
+
+KEYS_STREAM: Final = "KEYS"
+KEYS_ALL: Final = "key.>"
+
+
+def idempotency_key(channel: str) -> str:
+    """Subject under which a channel without history keeps its idempotency keys: one of 256, as none is ever read."""
+    return f"key.{crc32(channel.encode()) % 256}"
+
+
+ROLL_CALL: Final = "ctl.roll_call"
+
+
+def edge_control(instance: str) -> str:
+    """Subject on which one edge answers the others."""
+    return f"ctl.edge.{_token(instance)}"
+
+
+def rpc(method: str) -> str:
+    """Subject of a client's RPC. Dots of a method separate tokens, so a backend can listen on `rpc.orders.>`."""
+    return "rpc." + ".".join(_token(part) for part in method.split("."))
+
+
+def sent_by(user: str) -> str:
+    """Subject of the messages that a user's clients send without wanting an answer."""
+    return f"send.{_token(user)}"
+
+
+def hook(event: str) -> str:
+    """Subject on which a backend decides about an event: "connect", "subscribe", "publish" or "refresh"."""
+    return f"hook.{_token(event)}"
+
+
+API_ALL: Final = "api.*"
+API_QUEUE: Final = "edges"
+
+
+def api_method(subject: str) -> str:
+    """The method that an `api.` subject calls."""
+    return _name(subject.removeprefix("api."))
 
 
 _DIRECT_GET = "$JS.API.DIRECT.GET."

@@ -48,6 +48,8 @@ class SessionsLoad(Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`leaving` stands in the last heartbeat of a process that ends in order: it answers no more."""
+
     service: str  # "edge", "sessions", "metrics"
     name: str  # what an operator calls it, such as "edge-1"
     instance: str  # unique for each start of a process
@@ -56,6 +58,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     process: Process
     edge: EdgeLoad | None = None
     sessions: SessionsLoad | None = None
+    leaving: bool = False
 
 
 encode_heartbeat = json.Encoder().encode

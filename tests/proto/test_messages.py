@@ -1,4 +1,4 @@
-"""Messages as JSON: any of them comes back as it went, and what SDKs index is there."""
+"""Messages as JSON: any of them comes back as it went, and what SDKs index is there. See also test_codec_protobuf."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from msgspec import Raw
 
 from proto import codes, messages
-from proto.codec import decode_commands, encode_reply
+from proto.codec_json import JSON
 from proto.messages import Command, Publication, Reply, reply_to
 from tests.proto.strategies import structs
 
@@ -21,13 +21,13 @@ FEW = settings(max_examples=100, deadline=None)
 @FEW
 @given(structs(Command))
 def test_any_command_comes_back(command: Command) -> None:
-    assert decode_commands(msgspec.json.encode(command), 1) == [command]
+    assert JSON.decode_commands(msgspec.json.encode(command), 1) == [command]
 
 
 @FEW
 @given(structs(Reply))
 def test_any_reply_comes_back(reply: Reply) -> None:
-    wire = encode_reply(reply)
+    wire = JSON.encode_reply(reply)
     assert b"\n" not in wire
     assert msgspec.json.decode(wire, type=Reply) == reply
 
@@ -39,13 +39,17 @@ def test_any_reply_comes_back(reply: Reply) -> None:
         (messages.UnsubscribeResult(), {"unsubscribe": {}}),
         (messages.PublishResult(), {"publish": {}}),
         (messages.RefreshResult(), {"refresh": {}}),
+        (messages.SubRefreshResult(), {"sub_refresh": {}}),
+        (messages.RPCResult(), {"rpc": {}}),
+        (messages.PresenceResult({}), {"presence": {"presence": {}}}),
+        (messages.PresenceStatsResult(0, 0), {"presence_stats": {"num_clients": 0, "num_users": 0}}),
         (messages.ConnectResult("c", "v"), {"connect": {"client": "c", "version": "v"}}),
         (messages.HistoryResult([], "", 0), {"history": {"publications": [], "epoch": "", "offset": 0}}),
         (messages.Error(*codes.BAD_REQUEST), {"error": {"code": 107, "message": "bad request"}}),
     ],
 )
 def test_a_result_is_present_even_when_it_is_empty(result: Any, wanted: dict[str, Any]) -> None:
-    assert json.loads(encode_reply(reply_to(3, result))) == {"id": 3, **wanted}
+    assert json.loads(JSON.encode_reply(reply_to(3, result))) == {"id": 3, **wanted}
 
 
 def test_the_anonymous_user_is_written_down() -> None:
@@ -61,7 +65,7 @@ def test_of_several_requests_the_first_in_the_order_of_the_protocol_counts() -> 
     order += ["refresh", "sub_refresh"]
     for position, first in enumerate(order):
         frame = json.dumps({"id": 1} | {name: {} for name in reversed(order[position:])})
-        (command,) = decode_commands(frame.encode(), 1)
+        (command,) = JSON.decode_commands(frame.encode(), 1)
         assert messages.request_of(command) is getattr(command, first)
     assert messages.request_of(Command(id=1)) is None
 

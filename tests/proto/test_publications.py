@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,27 +11,50 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from proto.messages import ClientInfo, Publication
-from proto.publications import BadPublication, decode_live, decode_publication, encode_headers
-from tests.proto.strategies import structs
+from proto.publications import (
+    BadPublication,
+    LiveMessage,
+    Version,
+    decode_live,
+    decode_publication,
+    encode_headers,
+    encode_removal,
+    removed_upto,
+    version_of,
+)
+from tests.proto.strategies import ANY_PAYLOADS, structs
+from tests.proto.vectors import load, name_of, wire_bytes
 
 FEW = settings(max_examples=100, deadline=None)
 ids = st.text(alphabet="abc0129.-_=", max_size=20)
 
 
+numbers = st.integers(1, 2**63 - 1)
+versions = st.none() | st.builds(Version, numbers, ids)
+payloads = st.sampled_from([each for each in ANY_PAYLOADS if bytes(each)])
+publications = st.tuples(structs(Publication), payloads).map(
+    lambda pair: msgspec.structs.replace(pair[0], data=pair[1])
+)
+
+
 @FEW
-@given(structs(Publication), ids)
-def test_any_publication_comes_back(publication: Publication, message_id: str) -> None:
-    headers = encode_headers(publication, message_id)
+@given(publications, ids, versions)
+def test_any_publication_comes_back(publication: Publication, message_id: str, version: Version | None) -> None:
+    """But for `delta`, which is between an edge and its client."""
+    headers = encode_headers(publication, message_id, version)
     back = decode_publication(headers, bytes(publication.data), publication.offset)
-    assert back == msgspec.structs.replace(publication, tags=publication.tags or None)
+    assert back == msgspec.structs.replace(publication, tags=publication.tags or None, delta=False)
+    assert version_of(headers) == version
+    assert removed_upto(headers) == 0
 
 
 @FEW
-@given(structs(Publication), ids)
-def test_headers_are_one_well_formed_block(publication: Publication, message_id: str) -> None:
-    headers = encode_headers(publication, message_id)
+@given(structs(Publication), ids, versions)
+def test_headers_are_one_well_formed_block(publication: Publication, message_id: str, version: Version | None) -> None:
+    headers = encode_headers(publication, message_id, version)
     if headers is None:
         assert publication.info is None
+        assert version is None
         assert not publication.tags
         assert not message_id
         return
@@ -47,6 +72,7 @@ def test_any_message_is_taken_or_refused(headers: bytes, data: bytes) -> None:
         except BadPublication:
             continue
         assert live.sequence == live.previous
+        assert version_of(block) is None
 
 
 def test_info_without_user_and_client_stays_without_them() -> None:
@@ -56,7 +82,54 @@ def test_info_without_user_and_client_stays_without_them() -> None:
     assert info.user is UNSET
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"{", b"1 2"])
-def test_a_place_without_a_publication_still_counts(data: bytes) -> None:
-    live = decode_live(b"NATS/1.0\r\nNats-Sequence: 9\r\nNats-Last-Sequence: 4\r\n\r\n", data)
-    assert live == (9, 4, None)
+REPUBLISHED = b"NATS/1.0\r\nNats-Sequence: 9\r\nNats-Last-Sequence: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize("data", [b"hello", b"{", b"1 2", b"\xff\x00\n"])
+def test_a_payload_need_not_be_json(data: bytes) -> None:
+    assert decode_live(REPUBLISHED, data) == (9, 4, Publication(Raw(data), offset=9), 0)
+
+
+def test_a_place_without_a_publication_still_counts() -> None:
+    assert decode_live(REPUBLISHED, b"") == LiveMessage(9, 4, None)
+    broken = REPUBLISHED.replace(b"NATS/1.0", b"NATS/1.0\r\nFairlead-Info: {")
+    assert decode_live(broken, b"1") == LiveMessage(9, 4, None)
+
+
+@pytest.mark.parametrize("case", load("publications.json", "live"), ids=name_of)
+def test_the_mark_of_a_removal_is_told_from_everything_else(case: dict[str, Any]) -> None:
+    headers = None if case["headers"] is None else wire_bytes(case, "headers")
+    assert decode_live(headers, wire_bytes(case, "body")).removed_upto == case.get("removed_upto", 0)
+
+
+@pytest.mark.parametrize("case", load("publications.json", "removals"), ids=name_of)
+def test_marks(case: dict[str, Any]) -> None:
+    assert encode_removal(case["upto"]) == wire_bytes(case, "headers")
+    assert removed_upto(wire_bytes(case, "headers")) == case["upto"]
+
+
+@pytest.mark.parametrize("case", load("publications.json", "versions"), ids=name_of)
+def test_versions(case: dict[str, Any]) -> None:
+    version = Version(case["number"], case["epoch"])
+    assert encode_headers(Publication(Raw(b"1")), version=version) == wire_bytes(case, "headers")
+    assert version_of(wire_bytes(case, "headers")) == version
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "0", "1.5", "9" * 20])
+def test_a_version_that_is_no_number_is_none(number: str) -> None:
+    assert version_of(f"NATS/1.0\r\nFairlead-Version: {number}\r\n\r\n".encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "newest", "is_newer"),
+    [
+        (Version(1), None, True),
+        (Version(2), Version(1), True),
+        (Version(1), Version(1), False),
+        (Version(1), Version(2), False),
+        (Version(1, "a"), Version(2, "b"), True),
+        (Version(1), Version(2, "b"), True),
+    ],
+)
+def test_a_version_counts_within_its_epoch(version: Version, newest: Version | None, is_newer: bool) -> None:
+    assert version.is_newer_than(newest) is is_newer

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proto import subjects
+from tests.proto.vectors import load
 
 FEW = settings(max_examples=200, deadline=None)
 names = st.text(max_size=40) | st.text(alphabet=".*> %$\t\r\n\0~=/\\aé🎉", max_size=12)
@@ -75,3 +76,56 @@ def test_stream_names_that_jetstream_takes(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "a*", "a>", "a/b", "a\\b", "a\n"])
 def test_stream_names_that_jetstream_refuses(name: str) -> None:
     assert not subjects.is_stream_name(name)
+
+
+@FEW
+@given(names, names)
+def test_what_belongs_to_one_channel_is_one_safe_token_of_its_own(one: str, other: str) -> None:
+    first, token = subjects.members(one).split(".")
+    assert first == "mem" and SAFE_TOKEN.fullmatch(token)
+    assert (subjects.members(one) == subjects.members(other)) == (one == other)
+    assert re.fullmatch(r"key\.\d{1,3}", subjects.idempotency_key(one))
+
+
+@FEW
+@given(names)
+def test_any_user_and_any_instance_is_one_safe_token(name: str) -> None:
+    for subject, count in ((subjects.sent_by(name), 2), (subjects.edge_control(name), 3), (subjects.hook(name), 2)):
+        tokens = subject.split(".")
+        assert len(tokens) == count and all(SAFE_TOKEN.fullmatch(token) for token in tokens)
+
+
+@FEW
+@given(names)
+def test_a_method_is_as_many_tokens_as_it_has_parts(method: str) -> None:
+    first, *parts = subjects.rpc(method).split(".")
+    assert first == "rpc" and len(parts) == method.count(".") + 1
+    assert all(SAFE_TOKEN.fullmatch(part) for part in parts)
+
+
+@FEW
+@given(names, names)
+def test_two_methods_never_share_a_subject(one: str, other: str) -> None:
+    assert (subjects.rpc(one) == subjects.rpc(other)) == (one == other)
+
+
+BUILT = {
+    "members": lambda case: subjects.members(case["channel"]),
+    "idempotency_keys": lambda case: subjects.idempotency_key(case["channel"]),
+    "edge_control": lambda case: subjects.edge_control(case["instance"]),
+    "rpc": lambda case: subjects.rpc(case["method"]),
+    "send": lambda case: subjects.sent_by(case["user"]),
+    "hook": lambda case: subjects.hook(case["event"]),
+}
+
+
+@pytest.mark.parametrize("section", BUILT)
+def test_vectors(section: str) -> None:
+    for case in load("subjects.json", section):
+        assert BUILT[section](case) == case["subject"]
+
+
+def test_methods_of_the_server_api() -> None:
+    for case in load("subjects.json", "api"):
+        assert subjects.api_method(case["subject"]) == case["method"]
+    assert subjects.API_ALL == "api.*"

@@ -9,13 +9,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
+from msgspec import NODEFAULT, Struct
 
-from proto import codec, codes, events, messages, publications, subjects, telemetry
-from tests.proto.vectors import build, load, name_of, wire_bytes
+from proto import codes, events, messages, publications, subjects, telemetry
+from proto.codec import BadFrame
+from proto.codec_json import JSON
+from proto.codec_protobuf import PROTOBUF, decode_emulation, decode_replies, encode_command
+from tests.proto.vectors import as_protobuf_tells, build, load, name_of, wire_bytes
 
 COMMANDS = load("commands.json", "valid")
 REPLIES = load("replies.json", "replies")
+PUSHES = load("replies.json", "pushes")
+PROTOBUF_COMMANDS = load("protobuf.json", "valid")
+PROTOBUF_REPLIES = load("protobuf.json", "replies")
+EMULATION = load("protobuf.json", "emulation")
 BATCHES = load("events.json", "valid")
 HEARTBEATS = load("telemetry.json", "valid")
 PUBLICATIONS = load("publications.json", "valid")
@@ -26,35 +33,67 @@ MANY = 100
 @pytest.mark.parametrize("case", COMMANDS, ids=name_of)
 def test_command_frames(case: dict[str, Any]) -> None:
     commands = [build(messages.Command, command) for command in case["commands"]]
-    assert codec.decode_commands(wire_bytes(case, "frame"), MANY) == commands
+    assert JSON.decode_commands(wire_bytes(case, "frame"), MANY) == commands
     if case.get("canonical", True):
         assert b"\n".join(map(msgspec.json.encode, commands)) == wire_bytes(case, "frame")
+        assert PROTOBUF.decode_commands(wire_bytes(case, "protobuf"), MANY) == commands
+        assert PROTOBUF.join(map(encode_command, commands)) == wire_bytes(case, "protobuf")
 
 
 @pytest.mark.parametrize("case", load("commands.json", "invalid"), ids=name_of)
 def test_frames_that_are_refused(case: dict[str, Any]) -> None:
     assert case["close"] == codes.BAD_REQUEST_CLOSE.code
-    with pytest.raises(codec.BadFrame):
-        codec.decode_commands(wire_bytes(case, "frame"), MANY)
+    with pytest.raises(BadFrame):
+        JSON.decode_commands(wire_bytes(case, "frame"), MANY)
+
+
+@pytest.mark.parametrize("case", PROTOBUF_COMMANDS, ids=name_of)
+def test_protobuf_frames(case: dict[str, Any]) -> None:
+    commands = [build(messages.Command, command) for command in case["commands"]]
+    assert PROTOBUF.decode_commands(wire_bytes(case, "frame"), MANY) == commands
+    canonical = PROTOBUF.join(map(encode_command, commands)) == wire_bytes(case, "frame")
+    assert canonical == case.get("canonical", True)
+
+
+@pytest.mark.parametrize("case", load("protobuf.json", "invalid"), ids=name_of)
+def test_protobuf_frames_that_are_refused(case: dict[str, Any]) -> None:
+    assert case["close"] == codes.BAD_REQUEST_CLOSE.code
+    with pytest.raises(BadFrame):
+        PROTOBUF.decode_commands(wire_bytes(case, "frame"), MANY)
 
 
 @pytest.mark.parametrize("case", REPLIES, ids=name_of)
 def test_replies(case: dict[str, Any]) -> None:
     reply = build(messages.Reply, case["reply"])
-    assert codec.encode_reply(reply) == wire_bytes(case, "wire")
+    assert JSON.encode_reply(reply) == wire_bytes(case, "wire")
     assert msgspec.json.decode(wire_bytes(case, "wire"), type=messages.Reply) == reply
-    push = reply.push
-    if push is not None and push.pub is not None:
-        assert codec.encode_publication_push(push.channel, push.pub) == wire_bytes(case, "wire")
+    assert PROTOBUF.encode_reply(reply) == wire_bytes(case, "protobuf")
+    assert decode_replies(PROTOBUF.join([wire_bytes(case, "protobuf")])) == [as_protobuf_tells(reply)]
+
+
+@pytest.mark.parametrize("case", PROTOBUF_REPLIES, ids=name_of)
+def test_replies_that_are_not_json(case: dict[str, Any]) -> None:
+    reply = build(messages.Reply, case["reply"])
+    assert PROTOBUF.encode_reply(reply) == wire_bytes(case, "wire")
+    assert decode_replies(PROTOBUF.join([wire_bytes(case, "wire")])) == [reply]
+
+
+@pytest.mark.parametrize("case", PUSHES, ids=name_of)
+def test_pushes_alone(case: dict[str, Any]) -> None:
+    push = build(messages.Push, case["push"])
+    assert JSON.encode_push(push) == wire_bytes(case, "wire")
+    assert PROTOBUF.encode_push(push) == wire_bytes(case, "protobuf")
 
 
 @pytest.mark.parametrize("case", load("replies.json", "frames"), ids=name_of)
 def test_messages_in_one_frame(case: dict[str, Any]) -> None:
-    assert codec.join_messages(message.encode() for message in case["messages"]) == wire_bytes(case, "frame")
+    assert JSON.join(message.encode() for message in case["messages"]) == wire_bytes(case, "frame")
+    assert PROTOBUF.join(map(bytes.fromhex, case["messages_protobuf_hex"])) == wire_bytes(case, "protobuf")
 
 
-def test_the_ping_is_the_empty_reply() -> None:
-    assert codec.encode_reply(messages.Reply()) == codec.PING
+@pytest.mark.parametrize("case", EMULATION, ids=name_of)
+def test_emulation_requests(case: dict[str, Any]) -> None:
+    assert decode_emulation(wire_bytes(case, "wire")) == build(messages.EmulationRequest, case["request"])
 
 
 @pytest.mark.parametrize("case", BATCHES, ids=name_of)
@@ -148,10 +187,10 @@ def test_messages_that_jetstream_did_not_republish(case: dict[str, Any]) -> None
 # --- completeness ---------------------------------------------------------------------------------------------------
 
 
-def _structs(value: object) -> Iterator[type]:
-    """The types of all structs in a message."""
+def _structs(value: object) -> Iterator[Struct]:
+    """All structs in a message."""
     if isinstance(value, Struct):
-        yield type(value)
+        yield value
         for field in value.__struct_fields__:
             yield from _structs(getattr(value, field))
     elif isinstance(value, list | tuple):
@@ -166,34 +205,45 @@ def _defined(module: Any, base: type) -> set[type]:
     return {kind for kind in found if kind.__module__ == module.__name__}
 
 
+def _messages_shown() -> list[Struct]:
+    return [
+        *(build(messages.Command, command) for case in (*COMMANDS, *PROTOBUF_COMMANDS) for command in case["commands"]),
+        *(build(messages.Reply, case["reply"]) for case in (*REPLIES, *PROTOBUF_REPLIES)),
+        *(build(messages.Push, case["push"]) for case in PUSHES),
+        *(build(messages.EmulationRequest, case["request"]) for case in EMULATION),
+    ]
+
+
 def test_every_message_type_has_a_vector() -> None:
-    built = [build(messages.Command, command) for case in COMMANDS for command in case["commands"]]
-    everything = [*built, *(build(messages.Reply, case["reply"]) for case in REPLIES)]
-    assert _defined(messages, Struct) - {messages.Message} == set(_structs(everything))
+    shown = {type(message) for message in _structs(_messages_shown())}
+    assert _defined(messages, Struct) - {messages.Message} == shown
 
 
 def test_every_field_has_a_vector() -> None:
-    shown: set[str] = set()
+    """One in which it is not its default."""
+    shown = {
+        (type(message).__name__, name)
+        for message in _structs(_messages_shown())
+        for name in message.__struct_fields__
+        if getattr(message, name) or _default(message, name) is NODEFAULT
+    }
+    fields = {
+        (kind.__name__, name)
+        for kind in _defined(messages, Struct)
+        for name in kind.__struct_fields__  # type: ignore[attr-defined]  # structs
+    }
+    assert fields == shown
 
-    def note(value: object) -> None:
-        if isinstance(value, dict):
-            shown.update(value)
-            note(list(value.values()))
-        elif isinstance(value, list):
-            for item in value:
-                note(item)
 
-    for case in (*COMMANDS, *REPLIES):
-        note(case.get("commands", case.get("reply")))
-    fields = {name for kind in _defined(messages, Struct) for name in kind.__struct_fields__}  # type: ignore[attr-defined]  # structs
-    assert fields <= shown
+def _default(message: Struct, name: str) -> Any:
+    return next(field.default for field in msgspec.structs.fields(message) if field.name == name)
 
 
 def test_every_event_and_every_load_has_a_vector() -> None:
     batches = [build(events.EventBatch, case["batch"]) for case in BATCHES]
-    assert _defined(events, Struct) - {events.Event} == set(_structs(batches))
+    assert _defined(events, Struct) - {events.Event} == set(map(type, _structs(batches)))
     beats = [build(telemetry.Heartbeat, case["heartbeat"]) for case in HEARTBEATS]
-    assert _defined(telemetry, Struct) == set(_structs(beats))
+    assert _defined(telemetry, Struct) == set(map(type, _structs(beats)))
 
 
 def test_every_code_has_a_vector() -> None:

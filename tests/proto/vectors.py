@@ -8,9 +8,11 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
+from msgspec.structs import asdict
 
 import proto
+from proto.messages import ClientInfo, Publication
 
 FOLDER = Path(proto.__file__).parent / "vectors"
 
@@ -50,7 +52,11 @@ def _value(kind: Any, value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Struct):
         hints = typing.get_type_hints(kind, include_extras=True)
         return kind(
-            **{key: _value(hints[key], item) for key, item in value.items() if key != "type" or "type" in hints}
+            **{
+                key.removesuffix("_hex"): Raw(bytes.fromhex(item)) if key.endswith("_hex") else _value(hints[key], item)
+                for key, item in value.items()
+                if key != "type" or "type" in hints
+            }
         )
     return value
 
@@ -61,3 +67,23 @@ def _member(members: tuple[Any, ...], value: Any) -> Any:
         tagged = {m.__struct_config__.tag: m for m in structs}
         return _value(tagged[value["type"]] if None not in tagged else structs[0], value)
     return value
+
+
+def as_protobuf_tells(message: S) -> S:
+    """The message without what proto3 does not tell apart: an empty user or client and none, an empty map and none."""
+    return typing.cast(S, _told(message))
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_told, value))
+    if isinstance(value, dict):
+        return {key: _told(item) for key, item in value.items()}
+    if not isinstance(value, Struct):
+        return value
+    fields = _told(asdict(value))
+    if isinstance(value, ClientInfo):
+        fields |= {name: fields[name] or UNSET for name in ("user", "client")}
+    if isinstance(value, Publication):
+        fields["tags"] = fields["tags"] or None
+    return type(value)(**fields)

@@ -1,0 +1,137 @@
+"""The Protobuf encoding: each message of a frame is preceded by its length, and payloads are any bytes.
+
+It is written by hand so that the structs of `messages` stay the only types: `_NUMBERS` adds the field numbers of the
+protocol's schema, `layouts_protobuf` works out the rest. Google's implementation would be a second set of types to copy
+into and out of for every message; the tests hold this one to its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from proto import messages as m
+from proto.codec import BadFrame
+from proto.layouts_protobuf import Layout, Layouts
+from proto.messages import Command, EmulationRequest, Push, Reply
+from proto.wire_protobuf import LENGTH_BITS, read_varint, varint
+
+S = TypeVar("S", bound=Struct)
+
+_NUMBERS: Final[dict[type[Struct], str]] = {
+    m.ClientInfo: "user=1 client=2 conn_info=3 chan_info=4",
+    m.Publication: "data=4 info=5 offset=6 tags=7 delta=8",
+    m.StreamPosition: "offset=1 epoch=2",
+    m.Error: "code=1 message=2 temporary=3",
+    m.FilterNode: "op=1 key=2 cmp=3 val=4 vals=5 nodes=6",
+    m.SubscribeRequest: "channel=1 token=2 recover=3 epoch=6 offset=7 data=8 positioned=9 recoverable=10 join_leave=11"
+    " delta=12 tf=13 flag=14 type=15",
+    m.ConnectRequest: "token=1 data=2 subs=3 name=4 version=5 headers=6",
+    m.UnsubscribeRequest: "channel=1",
+    m.PublishRequest: "channel=1 data=2 type=3 idempotency_key=100",  # from 100 on: Fairlead's own
+    m.PresenceRequest: "channel=1",
+    m.PresenceStatsRequest: "channel=1",
+    m.HistoryRequest: "channel=1 limit=7 since=8 reverse=9",
+    m.SendRequest: "data=1",
+    m.RPCRequest: "data=1 method=2",
+    m.RefreshRequest: "token=1",
+    m.SubRefreshRequest: "channel=1 token=2 type=3",
+    m.EmulationRequest: "node=1 session=2 data=3",
+    m.Command: "id=1 connect=4 subscribe=5 unsubscribe=6 publish=7 presence=8 presence_stats=9 history=10 send=12"
+    " rpc=13 refresh=14 sub_refresh=15",
+    m.SubscribeResult: "expires=1 ttl=2 recoverable=3 epoch=6 publications=7 recovered=8 offset=9 positioned=10 data=11"
+    " was_recovering=12 delta=13",
+    m.ConnectResult: "client=1 version=2 expires=3 ttl=4 data=5 subs=6 ping=7 pong=8 session=9 node=10",
+    m.Connect: "client=1 version=2 data=3 subs=4 expires=5 ttl=6 ping=7 pong=8 session=9 node=10",
+    m.UnsubscribeResult: "",
+    m.PublishResult: "offset=100 epoch=101",
+    m.PresenceResult: "presence=1",
+    m.PresenceStatsResult: "num_clients=1 num_users=2",
+    m.HistoryResult: "publications=1 epoch=2 offset=3",
+    m.RPCResult: "data=1",
+    m.RefreshResult: "client=1 version=2 expires=3 ttl=4",
+    m.SubRefreshResult: "expires=1 ttl=2",
+    m.Join: "info=1",
+    m.Leave: "info=1",
+    m.Unsubscribe: "code=2 reason=3",
+    m.Subscribe: "recoverable=1 epoch=4 offset=5 positioned=6 data=7",
+    m.AsyncMessage: "data=1",
+    m.Disconnect: "code=1 reason=2",
+    m.Refresh: "expires=1 ttl=2",
+    m.Push: "channel=2 pub=4 join=5 leave=6 unsubscribe=7 message=8 subscribe=9 connect=10 disconnect=11 refresh=12",
+    m.Reply: "id=1 error=2 push=4 connect=5 subscribe=6 unsubscribe=7 publish=8 presence=9 presence_stats=10 history=11"
+    " rpc=13 refresh=14 sub_refresh=15",
+}
+
+_LAYOUTS: Final = Layouts(_NUMBERS)
+_COMMAND: Final = _LAYOUTS.of(Command)
+_REPLY: Final = _LAYOUTS.of(Reply)
+_PUSH: Final = _LAYOUTS.of(Push)
+_EMULATION: Final = _LAYOUTS.of(EmulationRequest)
+
+
+class ProtobufCodec:
+    """See `codec.Codec`. It never raises `NotEncodable` for a payload, only for a number too big for its field."""
+
+    name = "protobuf"
+    ping = b""
+
+    def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
+        return _messages(_COMMAND, frame, max_commands)
+
+    def encode_reply(self, reply: Reply) -> bytes:
+        return _REPLY.encode(reply)
+
+    def encode_push(self, push: Push) -> bytes:
+        return _PUSH.encode(push)
+
+    def join(self, messages: Iterable[bytes]) -> bytes:
+        return b"".join([part for message in messages for part in (varint(len(message)), message)])
+
+
+PROTOBUF: Final = ProtobufCodec()
+
+
+def encode_command(command: Command) -> bytes:
+    """A command as a client says it: one message, for `join`."""
+    return _COMMAND.encode(command)
+
+
+def decode_replies(frame: bytes) -> list[Reply]:
+    """The replies and pushes of a frame, as a client reads them. Raises `BadFrame`."""
+    return _messages(_REPLY, frame, len(frame))
+
+
+def decode_emulation(data: bytes) -> EmulationRequest:
+    """The binary body of an emulation request. Raises `BadFrame`."""
+    return _message(_EMULATION, data, 0, len(data))
+
+
+def _messages(layout: Layout[S], frame: bytes, most: int) -> list[S]:
+    messages: list[S] = []
+    pos = 0
+    while pos < len(frame):
+        if len(messages) == most:
+            raise BadFrame(f"more than {most} messages in a frame")
+        try:
+            length, start = read_varint(frame, pos, LENGTH_BITS)
+        except IndexError:
+            raise BadFrame("a length is cut off") from None
+        pos = start + length
+        if pos > len(frame):
+            raise BadFrame(f"a message of {length} bytes is cut off")
+        messages.append(_message(layout, frame, start, pos))
+    if not messages:
+        raise BadFrame("an empty frame")
+    return messages
+
+
+def _message(layout: Layout[S], data: bytes, start: int, end: int) -> S:
+    try:
+        return layout.decode(data, start, end)
+    except IndexError:
+        raise BadFrame("a field is cut off") from None
+    except UnicodeDecodeError as error:
+        raise BadFrame(str(error)) from None

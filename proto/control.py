@@ -1,0 +1,172 @@
+"""What edges ask each other on `ctl.edge.<instance>`, and what they answer. JSON, internal to one cluster.
+
+Every request is answered; an edge that does not know a request (an older version) answers `Unknown`. Truth about
+connections is in the memory of the edge that holds them, so whoever wants to know asks all edges, see
+`services.edge.cluster.peers`.
+"""
+
+from __future__ import annotations
+
+from msgspec import DecodeError, Raw, Struct, json
+
+from proto.messages import NO_DATA, ClientInfo
+
+
+class Request(Struct, frozen=True, omit_defaults=True, tag_field="ask"):
+    """Base of all requests."""
+
+
+class Probe(Request, frozen=True, tag="probe"):
+    """Are you there? Answered `Done`."""
+
+
+class Members(Request, frozen=True, tag="members"):
+    """Who is subscribed to `channel` there? Answered `MembersFound`."""
+
+    channel: str
+
+
+class CountMembers(Request, frozen=True, tag="count_members"):
+    """How many are subscribed to `channel` there? Answered `MembersCounted`."""
+
+    channel: str
+
+
+class ActiveChannels(Request, frozen=True, tag="active_channels"):
+    """Which channels have subscribers there? `pattern` is a glob, "" for all. Answered `ChannelsFound`."""
+
+    pattern: str = ""
+
+
+class Selector(Struct, frozen=True, omit_defaults=True):
+    """Connections of one user: all of them, or those of one client id or session id, but for those of `whitelist`."""
+
+    user: str
+    client: str = ""
+    session: str = ""
+    whitelist: list[str] = []
+
+
+class SubscribeUser(Request, frozen=True, tag="subscribe_user"):
+    """Adds a server-side subscription to connections of a user. `grant` is a `services.edge.grants.Grant` in JSON."""
+
+    to: Selector
+    channel: str
+    grant: Raw = NO_DATA
+    recover_offset: int = 0
+    recover_epoch: str = ""
+    recover: bool = False
+
+
+class UnsubscribeUser(Request, frozen=True, tag="unsubscribe_user"):
+    """Ends a subscription of a user's connections, every one for channel ""."""
+
+    to: Selector
+    channel: str = ""
+    code: int = 2000
+    reason: str = "server unsubscribe"
+
+
+class DisconnectUser(Request, frozen=True, tag="disconnect_user"):
+    """Closes connections of a user."""
+
+    to: Selector
+    code: int
+    reason: str
+
+
+class RefreshUser(Request, frozen=True, tag="refresh_user"):
+    """Changes when a user's connections expire: now (`expired`), at `expire_at` (Unix seconds), or never (0)."""
+
+    to: Selector
+    expired: bool = False
+    expire_at: int = 0
+    info: Raw = NO_DATA
+
+
+class SendUser(Request, frozen=True, tag="send_user"):
+    """Tells a user's connections something that belongs to no channel."""
+
+    to: Selector
+    data: Raw
+
+
+class Emulate(Request, frozen=True, tag="emulate"):
+    """Commands for the client of an HTTP stream there. `data` is a frame in the stream's encoding (base64 in JSON).
+
+    Answered `Done`, or `Unknown` when no stream has this session.
+    """
+
+    session: str
+    data: bytes
+
+
+ControlRequest = (
+    Probe
+    | Members
+    | CountMembers
+    | ActiveChannels
+    | SubscribeUser
+    | UnsubscribeUser
+    | DisconnectUser
+    | RefreshUser
+    | SendUser
+    | Emulate
+)
+
+
+class Answer(Struct, frozen=True, omit_defaults=True, tag_field="answer"):
+    """Base of all answers."""
+
+
+class Done(Answer, frozen=True, tag="done"):
+    """It is done; `count` says to how many connections."""
+
+    count: int = 0
+
+
+class Unknown(Answer, frozen=True, tag="unknown"):
+    """There is no such thing here, or this version does not know the request."""
+
+
+class MembersFound(Answer, frozen=True, tag="members"):
+    """Members of the channel by client id."""
+
+    members: dict[str, ClientInfo] = {}
+
+
+class MembersCounted(Answer, frozen=True, tag="counted"):
+    """Members of the channel, and the user ids among them, each once."""
+
+    clients: int = 0
+    users: list[str] = []
+
+
+class ChannelsFound(Answer, frozen=True, tag="channels"):
+    """Channels with their number of subscribers."""
+
+    channels: dict[str, int] = {}
+
+
+ControlAnswer = Done | Unknown | MembersFound | MembersCounted | ChannelsFound
+
+encode_request = json.Encoder().encode
+encode_answer = json.Encoder().encode
+_request_decoder: json.Decoder[ControlRequest] = json.Decoder(ControlRequest)
+_answer_decoder: json.Decoder[ControlAnswer] = json.Decoder(ControlAnswer)
+
+
+def decode_request(data: bytes) -> ControlRequest:
+    """Raises msgspec.DecodeError for anything else."""
+    try:
+        return _request_decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(str(error)) from None
+
+
+def decode_answer(data: bytes) -> ControlAnswer:
+    """Raises msgspec.DecodeError for anything else."""
+    try:
+        return _answer_decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(str(error)) from None

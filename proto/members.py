@@ -1,0 +1,38 @@
+"""Joins and leaves of a channel, as edges tell each other on `mem.<channel>`. JSON, internal to one cluster.
+
+At most once: who needs all of them asks the edges for their members as well, see `proto.control.Members`.
+"""
+
+from __future__ import annotations
+
+from msgspec import DecodeError, Struct, json
+
+from proto.messages import ClientInfo
+
+
+class Joined(Struct, frozen=True, tag_field="event", tag="joined"):
+    """A client subscribed to the channel on the edge with the instance `edge`."""
+
+    edge: str
+    info: ClientInfo
+
+
+class Left(Struct, frozen=True, tag_field="event", tag="left"):
+    """It is subscribed no more."""
+
+    edge: str
+    info: ClientInfo
+
+
+MemberEvent = Joined | Left
+
+encode_member_event = json.Encoder().encode
+_decoder: json.Decoder[MemberEvent] = json.Decoder(MemberEvent)
+
+
+def decode_member_event(data: bytes) -> MemberEvent:
+    """Raises msgspec.DecodeError for anything else."""
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(str(error)) from None
