@@ -34,6 +34,7 @@ class Pulse:
         self._process = psutil.Process()
         self._subject = subjects.telemetry(service, instance)
         self._started = time.monotonic()
+        self._leaving = False
         self.loop_lag_s = 0.0
 
     async def run(self) -> None:
@@ -52,6 +53,11 @@ class Pulse:
         with contextlib.suppress(NatsAway):
             self._link.publish_now(self._subject, encode_heartbeat(self._heartbeat()))
 
+    def last_beat(self) -> None:
+        """Sends the one that says that the process ends."""
+        self._leaving = True
+        self.beat()
+
     def _heartbeat(self) -> Heartbeat:
         load = self._load()
         return Heartbeat(
@@ -63,6 +69,7 @@ class Pulse:
             process=self._measure(),
             edge=load if isinstance(load, EdgeLoad) else None,
             sessions=load if isinstance(load, SessionsLoad) else None,
+            leaving=self._leaving,
         )
 
     def _measure(self) -> Process:

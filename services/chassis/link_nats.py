@@ -43,6 +43,10 @@ class NatsAway(Exception):
     """NATS cannot be reached now, did not answer in time, or does not keep up. Trying again later may succeed."""
 
 
+class NobodyAnswers(NatsAway):
+    """NATS says at once that nobody listens on the subject of a request: whoever did is gone, or not there yet."""
+
+
 class NatsRefused(Exception):
     """NATS answered that it will not do this. Trying again the same way will not succeed."""
 
@@ -167,7 +171,7 @@ class NatsLink(Client):
         log.info("connected to NATS")
         self._on_connected()
 
-    # --- sending: no await, so that a decision and its message are one step ---------------------------------------
+    # --- sending: no await, so that a decision and its message are one step ------------------------------------------
 
     def publish_now(self, subject: str, data: bytes, headers: bytes | None = None, reply: str = "") -> None:
         """Hands a message to the connection. Raises `NatsAway` when there is none or it does not keep up."""
@@ -203,7 +207,10 @@ class NatsLink(Client):
         headers: bytes | None = None,
         timeout_s: float = 5.0,
     ) -> list[tuple[bytes | None, bytes]]:
-        """One request and all its replies, up to the first whose headers satisfy `is_last`. Raises `NatsAway`."""
+        """One request and all its replies, up to the first whose headers satisfy `is_last`.
+
+        Raises `NatsAway`, and of that `NobodyAnswers` when nobody listens there.
+        """
         token = b"%d" % next(self._tokens)
         reply = f"{self._inbox}.{token.decode()}"
         return await self._await_replies(token, subject, data, headers, reply, is_last, timeout_s)
@@ -240,13 +247,13 @@ class NatsLink(Client):
         if collector is None or collector.future.done():
             return
         if status(headers) == 503:
-            collector.future.set_exception(NatsAway("nobody answers there"))
+            collector.future.set_exception(NobodyAnswers("nobody answers there"))
             return
         collector.replies.append((headers, data))
         if collector.is_last(headers):
             collector.future.set_result(collector.replies)
 
-    # --- receiving ------------------------------------------------------------------------------------------------
+    # --- receiving ---------------------------------------------------------------------------------------------------
 
     def listen(self, subject: str, handler: Handler, queue: str = "") -> int:
         """Subscribes; a request sent afterwards on this link reaches the server later. Survives reconnects.
@@ -277,6 +284,14 @@ class NatsLink(Client):
         if self._subs.pop(number, None) is not None and self.is_connected:
             self._send(command.unsub_cmd(number, 0))
 
+    async def retire(self, number: int, timeout_s: float = 5.0) -> None:
+        """Ends a subscription in good order: its handler still gets what the server has sent by then."""
+        if self._subs.pop(number, None) is not None and self.is_connected:
+            self._send(command.unsub_cmd(number, 0))
+            with contextlib.suppress(NatsAway):
+                await self.settle(timeout_s)
+        self._handlers.pop(number, None)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         handler = self._handlers.get(sid)
         if handler is None:
@@ -287,7 +302,7 @@ class NatsLink(Client):
         except Exception:  # must not end nats-py's read loop
             log.exception("the handler of a message on %s failed", subject.decode(errors="replace"))
 
-    # --- coming and going -----------------------------------------------------------------------------------------
+    # --- coming and going --------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Ends the connection for good."""

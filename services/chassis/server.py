@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from services.chassis.http_limits import BoundedHttpProtocol
+from services.chassis.http_sockets import SocketHttpProtocol
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def run(
         host=host,
         port=port,
         loop="uvloop",
-        http=BoundedHttpProtocol,
+        http=SocketHttpProtocol,
         ws=ws,
         log_config=None,
         access_log=False,

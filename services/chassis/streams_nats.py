@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import string
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -26,6 +26,7 @@ from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header, 
 EPOCH_KEY = "fairlead-epoch"
 _EPOCH_LETTERS = 8
 _STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another configuration
+_WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
 _API_TIMEOUT_S = 5.0
 _MULTI_LAST_SUBJECTS = 1000  # what the server takes in one call
 
@@ -134,18 +135,31 @@ async def _write_epoch(context: JetStreamContext, info: StreamInfo) -> StreamInf
     return await context.update_stream(replace(info.config, metadata=metadata))
 
 
+class WrongSequence(NatsRefused):
+    """The message was to follow another one than the newest of its subject (`expected_last`)."""
+
+
 class _Ack(msgspec.Struct):
     seq: int = 0
+    duplicate: bool = False
     error: dict[str, Any] | None = None
+
+
+class Stored(NamedTuple):
+    """Where a message is. `duplicate`: one with the same id was there already, within the stream's window."""
+
+    sequence: int
+    duplicate: bool
 
 
 _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
-async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None, timeout_s: float = 5.0) -> int:
-    """Stores one message; its sequence, or that of the first message with the same id within the stream's window.
+async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None, timeout_s: float = 5.0) -> Stored:
+    """Stores one message, once for each message id.
 
-    Raises `NatsAway` (it is then unknown whether it is stored: try again with the same id) and `NatsRefused`.
+    Raises `NatsAway` (it is then unknown whether it is stored: try again with the same id), `NatsRefused`, and
+    `WrongSequence` for headers of `expect_last`.
     """
     _, answer = await link.ask(subject, data, headers, timeout_s)
     try:
@@ -153,8 +167,25 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
     except msgspec.DecodeError:
         raise NatsRefused(f"{subject} is answered by something that is not JetStream") from None
     if ack.error is not None:
-        raise NatsRefused(f"JetStream: {ack.error.get('description', 'refused')}")
-    return ack.seq
+        kind = WrongSequence if ack.error.get("err_code") == _WRONG_LAST_SEQUENCE else NatsRefused
+        raise kind(f"JetStream: {ack.error.get('description', 'refused')}")
+    return Stored(ack.seq, ack.duplicate)
+
+
+def expect_last(headers: bytes | None, sequence: int) -> bytes:
+    """`headers` for a message that is stored only while `sequence` (0: none) is the newest of its subject."""
+    line = f"Nats-Expected-Last-Subject-Sequence: {sequence}\r\n".encode()
+    return (headers or b"NATS/1.0\r\n\r\n")[:-2] + line + b"\r\n"
+
+
+async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
+    """Removes the messages of a subject with sequences below `before`. Raises `NatsAway`, `NatsRefused`."""
+    try:
+        await _context(link).purge_stream(stream, seq=before, subject=subject)
+    except APIError as error:
+        raise NatsRefused(f"stream {stream}: {error.description}") from None
+    except (NatsError, TimeoutError) as error:
+        raise NatsAway(f"stream {stream}: {error}") from None
 
 
 async def read_stream(

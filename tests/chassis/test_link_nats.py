@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
+from services.chassis.settings import NatsSettings
+
+pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[NatsLink]:
+    link = NatsLink(NatsSettings(url=url), "test")
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+async def test_a_request_that_nobody_hears_is_told_from_one_that_nobody_answers(nats_server):
+    async with opened(nats_server.url) as here, opened(nats_server.url) as there:
+        number = there.listen("somebody", lambda subject, reply, headers, data: None)
+        await there.settle()
+        with pytest.raises(NobodyAnswers):
+            await here.ask("nobody", b"", timeout_s=30)
+        with pytest.raises(NatsAway) as silent:
+            await here.ask("somebody", b"", timeout_s=0.05)
+        assert not isinstance(silent.value, NobodyAnswers)
+        there.unlisten(number)
+        await there.settle()
+        with pytest.raises(NobodyAnswers):
+            await here.ask("somebody", b"", timeout_s=30)
