@@ -14,28 +14,39 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from proto import subjects
 from proto.telemetry import EdgeLoad
 from services.chassis.health import health_routes
 from services.chassis.heartbeat import VERSION, Pulse
 from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
 from services.chassis.server import run
 from services.chassis.tasks import end, vital
-from services.edge.api import ServerApi
-from services.edge.broker import BrokerAway, BrokerRefused
-from services.edge.broker_nats import NatsBroker
-from services.edge.client import Policy
-from services.edge.cluster import Cluster
-from services.edge.connection import WEBSOCKET_PATH, Connection
-from services.edge.drain import Drain
-from services.edge.hub import Clock, Hub, Origins
+from services.edge.backend.backend_nats import NatsBackend
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.broker.broker_nats import NatsBroker
+from services.edge.channels.namespaces import Namespaces
+from services.edge.channels.node import Node
+from services.edge.clients.drain import Drain
+from services.edge.clients.hub import Clock, Hub, NoKeys, Origins
+from services.edge.clients.policy import Policy
+from services.edge.clients.respondent import Respondent
+from services.edge.cluster.cluster import Cluster
+from services.edge.cluster.cluster_nats import NatsCluster
+from services.edge.cluster.membership_nats import NatsMembership
+from services.edge.cluster.peers_nats import NatsPeers
 from services.edge.instruments import EdgeCollector, make_registry
-from services.edge.namespaces import Namespaces
-from services.edge.node import Node
+from services.edge.server_api.calls_http import ServerApi
+from services.edge.server_api.calls_nats import NatsApi
+from services.edge.server_api.channel_methods import ChannelMethods
+from services.edge.server_api.methods import ApiMethods
+from services.edge.server_api.user_methods import UserMethods
 from services.edge.session_log_nats import NatsSessionLog
 from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
-from services.edge.tokens import TokenVerifier
+from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.token_keys_http import JwksFetcher
+from services.edge.tokens.tokens import TokenVerifier
+from services.edge.transports.http_streams import client_routes
+from services.edge.transports.websocket import UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
 from services.edge.wheel import TICK_S, Wheel
 
 log = logging.getLogger(__name__)
@@ -64,8 +75,26 @@ class Edge:
             settings.edge.max_publishes_in_flight,
         )
         self._session_log = NatsSessionLog(self._link, settings.name, self.instance)
-        self._node = Node(self._broker, tally, settings.client.recovery_max_publication_limit)
-        verifier = TokenVerifier(settings.client.token_hmac_secret_key, settings.client.insecure)
+        self._cluster = Cluster(clock.now, self.instance)
+        self._pulse = Pulse(self._link, "edge", settings.name, self.instance, self._load)
+        self._watch = NatsCluster(self._link, self._cluster, self._pulse.beat)
+        self._peers = NatsPeers(self._link, self._watch)
+        self._membership = NatsMembership(self._link, self.instance)
+        self._node = Node(
+            self._broker,
+            self._membership,
+            self._peers,
+            self._cluster,
+            tally,
+            settings.client.recovery_max_publication_limit,
+        )
+        self._cluster.listen(self._node.rosters)
+        keys = KeySet.from_settings(settings.client)
+        verifier = TokenVerifier(
+            keys, settings.client.token_audience, settings.client.token_issuer, settings.client.insecure
+        )
+        endpoint = settings.client.token_jwks_public_endpoint
+        self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
         self.hub = Hub(
             policy=Policy(settings.client, namespaces, verifier, f"Fairlead {VERSION}"),
             node=self._node,
@@ -74,30 +103,48 @@ class Edge:
             clock=clock,
             session_log=self._session_log,
             origins=Origins(settings.client.allowed_origins),
+            backend=NatsBackend(self._link),
+            keys=self._fetcher or NoKeys(),
+            instance=self.instance,
         )
+        self._respondent = Respondent(self.hub)
         self.drain = Drain(self.hub, settings.edge)
-        self._cluster = Cluster(clock.now)
-        self._pulse = Pulse(self._link, "edge", settings.name, self.instance, self._load)
         self._collector = EdgeCollector(self.hub, self.drain, self._session_log, lambda: self._pulse.loop_lag_s)
-        self._api = ServerApi(settings.http_api.key, self._node, namespaces, self._cluster)
+        channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
+        users = UserMethods(self._peers, channels, clock.now)
+        methods = ApiMethods(
+            channels, users, self._cluster, self.hub.backend, settings.client.rpc_timeout, self.hub.refused, tally
+        )
+        self._api = ServerApi(settings.http_api.key, methods)
+        self._api_nats = NatsApi(self._link, methods)
 
     def application(self) -> Starlette:
         """The HTTP side; its lifespan runs everything, and hands the hub to the WebSocket side."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-            tasks = [vital(work) for work in (self._start(), self._turn_wheel(), self._audit())]
+            work = [self._start(), self._turn_wheel(), self._audit(), self._watch.watch()]
+            if self._fetcher is not None:
+                work.append(self._fetcher.run())
+            tasks = [vital(each) for each in work]
             try:
                 yield {"hub": self.hub}
             finally:
-                self._pulse.beat()  # the last word: nobody is here any more
+                self._pulse.last_beat()  # nobody is here any more
                 await end(tasks)
+                await self._api_nats.stop()
+                if self._fetcher is not None:
+                    await self._fetcher.close()
+                self._peers.stop()
+                self._watch.stop()
+                await self._node.rosters.stop()
                 self._broker.stop()
                 await self._node.channels.stop()
                 await self._link.close()
 
         routes = health_routes(self.hub.unready, make_registry(self._collector)) + self._api.routes()
-        routes.append(Route(WEBSOCKET_PATH, _expect_upgrade))
+        routes += client_routes(self.hub, self._peers, self.settings.edge.max_http_streams)
+        routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return Starlette(routes=routes, lifespan=lifespan)
 
     async def _start(self) -> None:
@@ -110,12 +157,17 @@ class Edge:
             except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
                 log.warning("the streams are not ready, trying again: %s", error)
                 await asyncio.sleep(_START_RETRY_S)
-        self._link.listen(
-            subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._cluster.heard(data)
-        )
+        self._membership.start(self._node.rosters)
+        await self._peers.start(self._respondent.answer)
+        await self._watch.start()
         self.hub.started = True
+        self._api_nats.start()
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await asyncio.gather(self._session_log.run(), self._pulse.run())
+
+    async def goodbye(self) -> None:
+        """Drains: no more calls of backends over NATS from the start, and no clients at the end."""
+        await asyncio.gather(self._api_nats.leave(self.settings.edge.drain_timeout), self.drain.run())
 
     async def _turn_wheel(self) -> None:
         while True:
@@ -134,9 +186,12 @@ class Edge:
 
     def _link_found(self) -> None:
         self._broker.link_found()
+        self._watch.link_found()
+        self._pulse.beat()  # the others should not wait for the next one
 
     def _link_lost(self) -> None:
         self._broker.link_lost()
+        self._watch.link_lost()
 
     def _load(self) -> EdgeLoad:
         hub, tally = self.hub, self.hub.tally
@@ -170,4 +225,4 @@ def serve(settings: EdgeSettings) -> None:
     if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
         log.warning("client.token_hmac_secret_key is shorter than %d bytes (RFC 7518, 3.2)", STRONG_SECRET_BYTES)
     edge = Edge(settings)
-    run(edge.application(), host=settings.edge.host, port=settings.edge.port, ws=Connection, goodbye=edge.drain.run)
+    run(edge.application(), host=settings.edge.host, port=settings.edge.port, ws=WebSocket, goodbye=edge.goodbye)

@@ -10,10 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from proto import codes
-from services.edge.drain import Drain
-from services.edge.hub import Hub
+from services.edge.clients.drain import Drain
+from services.edge.clients.hub import Hub
+from services.edge.framing.wire import ABNORMAL, NO_STATUS
 from services.edge.session_log_nats import NatsSessionLog
-from services.edge.wire import ABNORMAL, NO_STATUS
 
 _COUNTERS = {
     "accepted": "Connections upgraded to a WebSocket",
@@ -29,6 +29,8 @@ _COUNTERS = {
     "lagged": "Times that a client did not take what was written to it",
     "caught_up": "Times that such a client was brought up again",
     "dropped": "Publications without history that were not given to a client that lagged",
+    "api_calls": "Calls of the server API, over HTTP and NATS",
+    "api_turned_away": "Of those, the ones refused because too many were in progress",
 }
 
 _KNOWN_CLOSES = frozenset(
@@ -51,6 +53,7 @@ class EdgeCollector(Collector):
             yield CounterMetricFamily(f"fairlead_edge_{name}", meaning, value=getattr(tally, name))
         gauges = {
             "connections": ("Open connections", len(hub.connections)),
+            "http_streams": ("Open connections that are HTTP streams or SSE", len(hub.streams)),
             "users": ("Users with a connection here", len(hub.users)),
             "channels": ("Channels open here", len(hub.node.channels)),
             "subscriptions": ("Subscriptions of all connections", hub.subscriptions),

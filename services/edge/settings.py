@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from services.chassis.settings import (
     ConfigurationError,
@@ -17,15 +18,26 @@ from services.chassis.settings import (
     Section,
     load,
 )
+from services.edge.tokens.token_keys import KeySet
 
 Count = Annotated[int, Meta(ge=1)]
 MIN_SECRET_LENGTH = 16
 """HMAC-SHA256 keys shorter than this can be guessed."""
 
+MIN_JWKS_REFRESH_S = 1.0
+"""Keys change every few weeks: more often than this asks too much of whoever serves them."""
+
 DRAIN_LIMIT_S = 9.5
 """What a drain may take at the most, whatever the settings: the promise is "always under 10 s"."""
 
 SLOW_CLIENT_POLICIES = ("disconnect", "drop")
+TRANSPORTS = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
+DELTA_TYPES = ("fossil",)
+DATA_FORMATS = ("", "json", "json_object")
+WHEN_AWAY = ("refuse", "allow")
+RECOVERY_MODES = ("stream", "cache")
+COMMAND_DEADLINE_S = 4.5
+"""A command that is not answered in time gets error 100 just before SDKs give up on it (5 s)."""
 
 
 class EdgeSection(Section, frozen=True):
@@ -41,6 +53,8 @@ class EdgeSection(Section, frozen=True):
     """When a drain is cut off. At most 9.5 s."""
     max_publishes_in_flight: Count = 512
     """Publishes that may wait for JetStream's acknowledgement at once; further ones wait their turn."""
+    max_http_streams: Count = 10_000
+    """Clients on SSE and HTTP streams at once (each as large as six WebSockets); further ones are answered 503."""
 
     def __post_init__(self) -> None:
         if self.drain_timeout > DRAIN_LIMIT_S:
@@ -49,9 +63,38 @@ class EdgeSection(Section, frozen=True):
             raise ValueError("expected edge.drain_delay to be shorter than edge.drain_timeout")
 
 
+class TokenKey(Section, frozen=True):
+    """One of several keys for tokens, which say by the `kid` of their header which one they are signed with."""
+
+    algorithm: str
+    """HS256/384/512, RS256/384/512, PS256/384/512, ES256/384/512 or EdDSA."""
+    kid: str = ""
+    """Empty: for tokens that name no key."""
+    secret: str = ""
+    """For HS256/384/512."""
+    public_key: str = ""
+    """For all others, in PEM form."""
+
+
 class ClientSection(Section, frozen=True):
     token_hmac_secret_key: str = ""
-    """The secret that connection tokens (JWT, HS256/384/512) are signed with."""
+    """The secret that tokens (JWT) are signed with, for HS256/384/512."""
+    token_rsa_public_key: str = ""
+    """The public key that tokens are checked with, in PEM form, for RS256/384/512 and PS256/384/512."""
+    token_ecdsa_public_key: str = ""
+    """The same for ES256, ES384 or ES512: which of them is decided by the key's curve."""
+    token_ed25519_public_key: str = ""
+    """The same for EdDSA with Ed25519."""
+    token_keys: list[TokenKey] = []  # noqa: RUF012
+    """Further keys, each with its algorithm and its `kid`, such as the old and the new one while keys are rotated."""
+    token_jwks_public_endpoint: str = ""
+    """Where the public keys are found as a JWKS document (https://...). Asked again for a `kid` that is not known."""
+    token_jwks_refresh: Duration = Duration(600)
+    """How often it is read anew, so that keys that were withdrawn stop working."""
+    token_audience: str = ""
+    """What the `aud` of every token must be or contain; empty: not checked."""
+    token_issuer: str = ""
+    """What the `iss` of every token must be; empty: not checked."""
     insecure: bool = False
     """For tests only: everybody may connect, subscribe, publish and read history, and tokens do not expire."""
     allow_anonymous_connect_without_token: bool = False
@@ -77,12 +120,59 @@ class ClientSection(Section, frozen=True):
     """Publications in one reply to a client's history command."""
     recovery_max_publication_limit: Annotated[int, Meta(ge=0)] = 0
     """More missed publications than this are not recovered; 0: as many as the channel's history holds."""
+    transports: list[str] = field(default_factory=lambda: ["websocket"])
+    """What clients may connect by: websocket, http_stream, sse, uni_websocket, uni_http_stream, uni_sse."""
+    user_connection_limit: Annotated[int, Meta(ge=0)] = 0
+    """Connections that one user may have on one edge, 0 for any number; one more is closed with 3504."""
+    disallow_anonymous_connection_tokens: bool = False
+    """Tokens without a user id are refused with 3507."""
+    subscribe_to_user_personal_channel: bool = False
+    """Every client with a user id is subscribed to "#<user id>" by the server."""
+    user_personal_channel_namespace: str = ""
+    """The namespace of that channel: "ns" makes it "ns:#<user id>"."""
+    rpc_timeout: Duration = Duration(4)
+    """How long a backend may take for a client's RPC before the client gets error 100."""
+    allow_send: bool = False
+    """Client messages without an answer are passed on to `send.<user>` on NATS; off: they close with 3508."""
+    connect_hook: bool = False
+    """Clients without a token are let in or not by the backend behind `hook.connect`."""
+    refresh_hook: bool = False
+    """Connections that expire are prolonged or not by the backend behind `hook.refresh`, not by the client."""
+    hook_timeout: Duration = Duration(1)
+    """How long the backend may take for `hook.connect` and `hook.refresh`."""
+    hook_when_away: str = "refuse"
+    """The answer when it does not answer: "refuse" (error 100, the client tries again), "allow" (as anonymous)."""
 
     def __post_init__(self) -> None:
         if self.pong_timeout >= self.ping_interval > 0:
             raise ValueError("expected client.pong_timeout to be shorter than client.ping_interval")
         if self.ping_interval and self.ping_interval < 1:
             raise ValueError("expected client.ping_interval of at least 1 s, or 0 to switch pings off")
+        if self.token_jwks_public_endpoint and not _is_http_address(self.token_jwks_public_endpoint):
+            raise ValueError("expected client.token_jwks_public_endpoint to be an address such as https://host/path")
+        if self.token_jwks_refresh < MIN_JWKS_REFRESH_S:
+            raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
+        unknown = [name for name in self.transports if name not in TRANSPORTS]
+        if unknown:
+            raise ValueError(f"expected client.transports out of {', '.join(TRANSPORTS)}; {unknown[0]!r} is none")
+        _check_hook("client.", self.hook_timeout, self.hook_when_away)
+        if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
+            raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
+
+
+def _check_hook(where: str, timeout: float, when_away: str) -> None:
+    if not 0 < timeout < COMMAND_DEADLINE_S:
+        raise ValueError(f"expected {where}hook_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
+    if when_away not in WHEN_AWAY:
+        raise ValueError(f'expected {where}hook_when_away "refuse" or "allow"')
+
+
+def _is_http_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
+    except ValueError:  # a port that is none, or half an IPv6 address
+        return False
 
 
 class ChannelOptions(Section, frozen=True):
@@ -104,6 +194,35 @@ class ChannelOptions(Section, frozen=True):
     allow_history_for_client: bool = False
     allow_history_for_subscriber: bool = False
     allow_history_for_anonymous: bool = False
+    presence: bool = False
+    """Who is subscribed can be asked for."""
+    allow_presence_for_client: bool = False
+    allow_presence_for_subscriber: bool = False
+    allow_presence_for_anonymous: bool = False
+    join_leave: bool = False
+    """Who subscribes and who leaves is told to subscribers that want to know, and may (`allow_presence_for_...`)."""
+    force_push_join_leave: bool = False
+    """It is told to every subscriber."""
+    allow_user_limited_channels: bool = False
+    """"ns:rest#7,8" is for the users 7 and 8."""
+    force_recovery_mode: str = "stream"
+    """What coming back means: "stream", everything that was missed; "cache", the newest publication."""
+    auto_cache_recover: bool = False
+    """With "cache": the newest publication comes with every subscribe, also the first one."""
+    allowed_delta_types: list[str] = []  # noqa: RUF012
+    """["fossil"]: subscribers that ask for it get publications as differences to the previous one."""
+    allow_tags_filter: bool = False
+    """Subscribers may have publications left out by their tags."""
+    publication_data_format: str = ""
+    """What clients may publish: "" anything, "json" JSON only, "json_object" JSON objects only."""
+    subscribe_hook: bool = False
+    """Subscribing is allowed or not by the backend behind `hook.subscribe` (unless a subscription token says so)."""
+    publish_hook: bool = False
+    """What clients publish is allowed, changed or not by the backend behind `hook.publish`."""
+    hook_timeout: Duration = Duration(1)
+    """How long the backend may take for these hooks."""
+    hook_when_away: str = "refuse"
+    """The answer when it does not answer: "refuse" (error 100, the client tries again) or "allow"."""
     channel_regex: str = ""
     """What the part after "namespace:" must match as a whole; empty: printable ASCII."""
     slow_client: str = "disconnect"
@@ -121,6 +240,15 @@ class ChannelOptions(Section, frozen=True):
             )
         if self.slow_client not in SLOW_CLIENT_POLICIES:
             raise ValueError('expected slow_client "disconnect" or "drop"')
+        if self.publication_data_format not in DATA_FORMATS:
+            raise ValueError('expected publication_data_format "", "json" or "json_object"')
+        if self.force_recovery_mode not in RECOVERY_MODES:
+            raise ValueError('expected force_recovery_mode "stream" or "cache"')
+        if any(name not in DELTA_TYPES for name in self.allowed_delta_types):
+            raise ValueError('expected allowed_delta_types to be [] or ["fossil"]')
+        if (self.allowed_delta_types or self.auto_cache_recover) and not self.has_history:
+            raise ValueError("expected history_size and history_ttl, without which there is nothing to differ from")
+        _check_hook("", self.hook_timeout, self.hook_when_away)
         try:
             re.compile(self.channel_regex)
         except re.error as error:
@@ -168,17 +296,25 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
-    """The settings from the file and the variables. Raises `ConfigurationError`, also for a missing or weak secret."""
+    """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
     settings = load(EdgeSettings, environ)
-    secret = settings.client.token_hmac_secret_key
-    if secret and len(secret) < MIN_SECRET_LENGTH:
-        raise ConfigurationError(
-            f"client.token_hmac_secret_key: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}"
-        )
-    open_door = settings.client.insecure or settings.client.allow_anonymous_connect_without_token
-    if not secret and not open_door:
+    _check_keys(settings.client)
+    return settings
+
+
+def _check_keys(client: ClientSection) -> None:
+    try:
+        keys = KeySet.from_settings(client)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    secrets = {"client.token_hmac_secret_key": client.token_hmac_secret_key}
+    secrets |= {f"client.token_keys[{number}].secret": key.secret for number, key in enumerate(client.token_keys)}
+    for setting, secret in secrets.items():
+        if secret and len(secret) < MIN_SECRET_LENGTH:
+            raise ConfigurationError(f"{setting}: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}")
+    if keys.empty and not (client.insecure or client.allow_anonymous_connect_without_token or client.connect_hook):
         raise ConfigurationError(
             "client.token_hmac_secret_key is missing: nobody could connect. Expected the secret that your tokens are "
-            "signed with, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY (for tests: client.insecure = true)"
+            "signed with, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of keys "
+            "(for tests: client.insecure = true)"
         )
-    return settings

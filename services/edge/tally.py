@@ -23,5 +23,7 @@ class Tally:
     lagged: int = 0  # clients that could not take a push
     caught_up: int = 0  # of those, the ones brought up from ring or log
     dropped: int = 0  # publications without history not given to a client that lagged
+    api_calls: int = 0  # calls of the server API
+    api_turned_away: int = 0  # of those, refused because too many were in progress
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code

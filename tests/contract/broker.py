@@ -1,4 +1,4 @@
-"""What every `services.edge.broker.Broker` promises. Each implementation's test module subclasses this suite."""
+"""What every `services.edge.broker.broker.Broker` promises. Each implementation's test module subclasses this suite."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from msgspec import Raw
 
 from proto.messages import ClientInfo, Publication, StreamPosition
-from proto.publications import LiveMessage
+from proto.publications import LiveMessage, Version
 from services.chassis.settings import Duration
-from services.edge.broker import Broker, BrokerAway, ChannelAddress
+from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress
 from services.edge.settings import ChannelOptions
 from tests.support.eventually import eventually
 
@@ -29,9 +29,11 @@ def publication(value: object) -> Publication:
     return Publication(data=Raw(str(value).encode()))
 
 
-async def store(broker: Broker, address: ChannelAddress, value: object, message_id: str = "") -> StreamPosition:
+async def store(
+    broker: Broker, address: ChannelAddress, value: object, message_id: str = "", version: Version | None = None
+) -> StreamPosition:
     """Publishes to a channel with history."""
-    position = await broker.publish(address, publication(value), message_id)
+    position = await broker.publish(address, publication(value), message_id, version)
     assert position is not None
     return position
 
@@ -174,6 +176,118 @@ class BrokerContract:
             assert channel == "live:x" and bytes(got.data) == b'"x"' and got.offset == 0
             assert got.info == ClientInfo(user="", client="c")
 
+    async def test_without_history_a_message_id_is_published_once_for_all_edges(self, pair):
+        a, b, heard_a, _ = pair
+        await a.open(PLAIN)
+        other = ChannelAddress("live:y")
+        await a.open(other)
+        for broker, channel, value, key in (
+            (a, PLAIN, 1, "key"),
+            (b, PLAIN, 2, "key"),
+            (a, PLAIN, 3, "key"),
+            (b, PLAIN, 4, "key2"),
+            (b, other, 5, "key3"),
+            (a, PLAIN, 6, ""),
+            (b, PLAIN, 7, ""),
+        ):
+            assert await broker.publish(channel, publication(value), key) is None
+        await eventually(lambda: len(heard_a.ephemerals) == 5)
+        assert sorted(int(bytes(got.data)) for _, got in heard_a.ephemerals) == [1, 4, 5, 6, 7]
+
+    @pytest.mark.parametrize("data", [b"not json", b"\xff\x00\r\n", b"{}"])
+    async def test_a_payload_is_any_bytes(self, pair, data):
+        a, b, heard_a, _ = pair
+        await a.open(NEWS)
+        await a.open(PLAIN)
+        await a.newest(NEWS)
+        for address in (NEWS, PLAIN):
+            await b.publish(address, Publication(data=Raw(data)))
+        await eventually(lambda: len(heard_a.lives) == len(heard_a.ephemerals) == 1)
+        live = heard_a.lives[0][1].publication
+        assert live is not None and bytes(live.data) == bytes(heard_a.ephemerals[0][1].data) == data
+        newest = await a.newest(NEWS)
+        assert newest is not None and newest.publication == live
+
+    async def test_what_is_published_past_the_log_is_live_only(self, pair):
+        a, b, heard_a, heard_b = pair
+        await a.open(CHAT)
+        await b.open(CHAT)
+        await a.newest(CHAT), await b.newest(CHAT)
+        before = await store(a, CHAT, 1)
+        sent = Publication(data=Raw(b"2"), info=ClientInfo(user="7", client="c"), tags={"k": "v"})
+        await a.publish_past_log(CHAT, sent)
+        for heard in (heard_a, heard_b):
+            await eventually(lambda: len(heard_a.lives) == len(heard_b.lives) == 2)
+            channel, message = heard.lives[1]
+            assert channel == "chat:room" and message == LiveMessage(0, 0, sent)
+        newest = await b.newest(CHAT)
+        assert newest is not None and newest.sequence == before.offset
+        assert (await b.state(CHAT)).last == before.offset
+
+    async def test_past_the_log_a_message_id_is_published_once_too(self, pair):
+        a, b, heard_a, _ = pair
+        await a.open(CHAT)
+        await a.newest(CHAT)
+        for broker, value, key in ((a, 1, "key"), (b, 2, "key"), (b, 3, "key2"), (b, 4, "")):
+            await broker.publish_past_log(CHAT, publication(value), key)
+        await eventually(lambda: len(heard_a.lives) == 3)
+        assert sorted(int(bytes(m.publication.data)) for _, m in heard_a.lives if m.publication) == [1, 3, 4]
+
+    async def test_a_version_that_is_not_newer_is_left_out(self, pair):
+        a, b, heard_a, _ = pair
+        await a.open(CHAT)
+        await a.newest(CHAT)
+        first = await store(a, CHAT, 5, version=Version(5))
+        assert await store(b, CHAT, 5, version=Version(5)) == first
+        assert await store(b, CHAT, 4, version=Version(4)) == first
+        other = ChannelAddress("chat:other", "chat")
+        await store(b, other, 1, version=Version(1))
+        assert await b.newest(other) is not None, "each channel counts for itself"
+        second = await store(b, CHAT, 6, version=Version(6))
+        assert second.offset > first.offset
+        anew = await store(a, CHAT, 1, version=Version(1, "epoch"))
+        assert anew.offset > second.offset, "another epoch counts anew"
+        assert await store(b, CHAT, 1, version=Version(1, "epoch")) == anew
+        without = await store(a, CHAT, 0)
+        assert without.offset > anew.offset, "who says no version publishes"
+        assert (await store(b, CHAT, 3, version=Version(1))).offset > without.offset, "and is followed by any version"
+        await eventually(lambda: len(heard_a.lives) == 5)
+        assert [int(bytes(m.publication.data)) for _, m in heard_a.lives if m.publication] == [5, 6, 1, 0, 3]
+
+    async def test_racing_versions_end_with_the_newest(self, pair):
+        a, b, _, _ = pair
+        await asyncio.gather(*((a if n % 2 else b).publish(NEWS, publication(n), "", Version(n)) for n in range(1, 30)))
+        kept = [int(bytes(e.publication.data)) for e in (await a.read(NEWS, 0, 100)).entries if e.publication]
+        assert kept == sorted(kept) and kept[-1] == 29
+
+    async def test_a_removed_history_leaves_a_mark(self, pair):
+        a, b, heard_a, heard_b = pair
+        await a.open(CHAT)
+        await b.open(CHAT)
+        await a.newest(CHAT), await b.newest(CHAT)
+        last = [await store(a, CHAT, n) for n in range(3)][-1]
+        stays = await store(a, ChannelAddress("chat:other", "chat"), 9)
+        await a.remove_history(CHAT)
+        for heard in (heard_a, heard_b):
+            await eventually(lambda: len(heard_a.lives) == len(heard_b.lives) == 4)
+            mark = heard.lives[3][1]
+            assert (mark.previous, mark.publication, mark.removed_upto) == (last.offset, None, last.offset)
+        for broker in (a, b):
+            (entry,) = (await broker.read(CHAT, 0, 10)).entries
+            assert (entry.sequence, entry.publication, entry.removed_upto) == (mark.sequence, None, last.offset)
+            assert await broker.newest(CHAT) == entry
+        (other,) = (await b.read(ChannelAddress("chat:other", "chat"), 0, 10)).entries
+        assert other.sequence == stays.offset and other.removed_upto == 0
+        after = await store(b, CHAT, "after")
+        assert after.epoch == last.epoch and after.offset > mark.sequence
+        assert [entry.sequence for entry in (await a.read(CHAT, 0, 10)).entries] == [mark.sequence, after.offset]
+
+    async def test_where_there_is_no_history_none_is_removed(self, pair):
+        a, _, _, _ = pair
+        await a.remove_history(CHAT)
+        assert await a.newest(CHAT) is None
+        assert (await a.state(CHAT)).last == 0
+
     async def test_the_audit_names_the_channels_that_are_behind(self, pair):
         a, b, _, _ = pair
         quiet, never = ChannelAddress("news:quiet", "news"), ChannelAddress("news:never", "news")
@@ -189,7 +303,15 @@ class BrokerContract:
         a, _, _, _ = pair
         await self.take_away(a)
         assert not a.available
-        for call in (a.publish(CHAT, publication(1)), a.read(CHAT, 0, 1), a.newest(CHAT), a.state(CHAT)):
+        for call in (
+            a.publish(CHAT, publication(1)),
+            a.publish(PLAIN, publication(1)),
+            a.publish_past_log(CHAT, publication(1)),
+            a.remove_history(CHAT),
+            a.read(CHAT, 0, 1),
+            a.newest(CHAT),
+            a.state(CHAT),
+        ):
             with pytest.raises(BrokerAway):
                 await call
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.edge.broker import Broker
-from services.edge.broker_memory import MemoryBroker, MemoryCluster
+from services.edge.broker.broker import Broker
+from services.edge.broker.broker_memory import MemoryBroker, MemoryCluster
 from tests.contract.broker import CLASSES, BrokerContract, Listener
 
 

@@ -14,9 +14,9 @@ from proto import subjects
 from services.chassis.link_nats import NatsLink
 from services.chassis.settings import Duration, NatsSettings
 from services.chassis.streams_nats import stream_state
-from services.edge import broker_nats
-from services.edge.broker import Broker, BrokerAway, BrokerEvents, ChannelAddress
-from services.edge.broker_nats import NatsBroker
+from services.edge.broker import log_streams_nats
+from services.edge.broker.broker import Broker, BrokerAway, BrokerEvents, ChannelAddress
+from services.edge.broker.broker_nats import NatsBroker
 from services.edge.settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, BrokerContract, Listener, publication, store
 from tests.support.eventually import eventually
@@ -149,7 +149,7 @@ async def test_a_publish_while_the_state_is_asked_for_is_no_fall(nats_server, mo
             await store(a, NEWS, 2)
             return answer
 
-        monkeypatch.setattr(broker_nats, "stream_state", answered_late)
+        monkeypatch.setattr(log_streams_nats, "stream_state", answered_late)
         await a.state(NEWS)
         monkeypatch.undo()
         assert await a.behind({NEWS: stored.offset}) == [NEWS]
@@ -196,13 +196,13 @@ async def test_a_stream_whose_last_sequence_fell_gets_another_epoch(nats_server)
         assert a.epoch(NEWS) != before
 
 
-async def test_a_message_that_is_no_json_is_a_place_in_the_log_without_a_publication(nats_server):
+async def test_a_message_without_a_body_is_a_place_in_the_log_without_a_publication(nats_server):
     async with broker(nats_server.url, heard := Listener()) as a:
         await a.open(NEWS)
         await a.newest(NEWS)
         address = subjects.log_address("news", PARTITIONS, NEWS.channel)
         async with raw_link(nats_server.url) as link:
-            await link.ask(address.stored, b"\xff not json")
+            await link.ask(address.stored, b"")
         await eventually(lambda: len(heard.lives) == 1)
         assert heard.lives[0][1].publication is None
         (entry,) = (await a.read(NEWS, 0, 10)).entries

@@ -12,8 +12,8 @@ from msgspec import Raw
 
 from proto.messages import Publication
 from proto.publications import LiveMessage
-from services.edge import channel_log
-from services.edge.channel_log import ChannelLog
+from services.edge.channels import channel_log
+from services.edge.channels.channel_log import ChannelLog
 
 
 def publication(sequence: int, size: int = 0) -> Publication:
@@ -170,6 +170,55 @@ class TestRing:
         admit(log, [21])
         assert log.after(7) is None
         assert offsets(log.after(20)) == [21]
+
+    def test_what_was_removed_from_the_log_is_gone_from_the_ring(self) -> None:
+        log = log_at(5)
+        admit(log, [7, 9, 12])
+        assert log.admit(13, None)
+        log.remove(9)  # 12 was published while the history was removed
+        assert log.after(7) is None
+        assert log.after(8) is None
+        assert offsets(log.after(9)) == [12]
+        assert offsets(log.after(12)) == []
+        log.remove(12)
+        assert log.after(9) is None
+        assert offsets(log.after(12)) == []
+        log.remove(5)
+        assert offsets(log.after(12)) == [], "an older mark changes nothing"
+
+    def test_a_mark_of_the_future_does_not_move_the_ring_past_the_log(self) -> None:
+        log = log_at(5)
+        admit(log, [7])
+        log.remove(100)
+        assert offsets(log.after(7)) == []
+        admit(log, [9])
+        assert offsets(log.after(7)) == [9]
+
+    def test_the_newest_publication_is_known_while_it_is_in_the_ring(self) -> None:
+        def newest() -> int | None:
+            return None if log.newest is None else log.newest.offset
+
+        log = log_at(5)
+        assert newest() is None
+        admit(log, [7, 9])
+        assert newest() == 9
+        assert log.admit(10, None)
+        assert newest() == 9, "a place without a publication is none"
+        assert log.admit(11, publication(11, channel_log.RING_BYTES))
+        assert newest() is None, "an older one is not the newest"
+        admit(log, [12])
+        log.remove(12)
+        assert newest() is None
+
+    def test_removed_publications_leave_room_for_new_ones(self) -> None:
+        log = log_at(0)
+        third = channel_log.RING_BYTES // 3
+        for sequence in (1, 2):
+            assert log.admit(sequence, publication(sequence, third))
+        log.remove(2)
+        for sequence in (3, 4):
+            assert log.admit(sequence, publication(sequence, third))
+        assert offsets(log.after(2)) == [3, 4]
 
     def test_it_does_not_go_back(self) -> None:
         log = log_at(5)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.edge.actions import Close, Nothing, Ping, TimedAction
+from services.edge.clients.actions import Close, Connected, EndSubscription, Nothing, Ping, TimedAction
+from services.edge.framing import formats
 from tests.edge.clients import START, Conversation, token
 
 
@@ -70,7 +71,7 @@ class TestPing:
     def test_other_commands_are_no_pong(self) -> None:
         conversation = Conversation().connected()
         assert at(conversation, 12.5) == Ping()
-        conversation.error({"id": 2, "rpc": {}})
+        conversation.error({"id": 2, "history": {"channel": "news"}})
         assert code(at(conversation, 20.5)) == 3012
 
     def test_a_client_that_cannot_take_our_ping_is_excused(self) -> None:
@@ -99,6 +100,24 @@ class TestPing:
         assert conversation.client.deadline == math.inf
         assert conversation.closed({}) == 3501
 
+    def test_a_client_that_wants_websocket_pings_gets_those(self) -> None:
+        conversation = Conversation()
+        conversation.client.native_pings = True
+        result = conversation.hears({"id": 1, "connect": {"token": token()}})["connect"]
+        assert "ping" not in result and "pong" not in result
+        conversation.client.native_pong(START + 1)  # nobody asked, which is allowed there
+        assert at(conversation, 12.5) == Ping(native=True)
+        conversation.client.native_pong(START + 13)
+        assert at(conversation, 20.5) == Nothing()
+        assert at(conversation, 38) == Ping(native=True)
+        assert code(at(conversation, 46)) == 3012
+
+    def test_a_client_that_cannot_answer_is_pinged_and_not_waited_for(self) -> None:
+        conversation = Conversation(format=formats.UNI_SSE).connected()
+        for seconds in (12.5, 37.5, 62.5):
+            assert at(conversation, seconds - 0.1) == Nothing()
+            assert at(conversation, seconds) == Ping()
+
 
 class TestExpiry:
     def test_a_grace_follows_the_ttl(self) -> None:
@@ -120,6 +139,48 @@ class TestExpiry:
 
     def test_expire_at_zero_is_never(self) -> None:
         assert Conversation(ping_interval=0).connected(exp=START + 60, expire_at=0).client.deadline == math.inf
+
+    def test_when_a_backend_says_so(self) -> None:
+        conversation = Conversation(ping_interval=0).connected()
+        conversation.client.prolong(int(START) + 60)
+        assert conversation.client.deadline == START + 85
+        assert code(at(conversation, 85)) == 3005
+        conversation.client.prolong(0)
+        assert at(conversation, 85) == Nothing()
+
+
+class TestSubscriptionExpiry:
+    """A grace follows the ttl; SDKs subscribe anew after the end of one of their own, and connect anew otherwise."""
+
+    def subscribed(self, **section: Any) -> Conversation:
+        conversation = Conversation(ping_interval=0, **section).connected()
+        conversation.subscribed("closed:x", token=token(channel="closed:x", exp=START + 60))
+        conversation.subscribed("closed:y", token=token(channel="closed:y", exp=START + 90))
+        return conversation
+
+    def test_one_of_the_clients_own(self) -> None:
+        conversation = self.subscribed()
+        assert conversation.client.deadline == START + 85
+        assert at(conversation, 84.9) == Nothing()
+        assert at(conversation, 85) == EndSubscription("closed:x")
+        del conversation.client.channels["closed:x"]
+        assert conversation.client.deadline == START + 115
+        assert at(conversation, 115) == EndSubscription("closed:y")
+
+    def test_the_grace_is_a_setting(self) -> None:
+        assert at(self.subscribed(expired_close_delay=5), 65) == EndSubscription("closed:x")
+
+    def test_one_that_was_refreshed(self) -> None:
+        conversation = self.subscribed()
+        refreshed = token(channel="closed:x", exp=START + 300)
+        conversation.hears({"id": 3, "sub_refresh": {"channel": "closed:x", "token": refreshed}})
+        assert at(conversation, 85) == Nothing()
+        assert conversation.client.deadline == START + 115
+
+    def test_one_of_the_servers_making(self) -> None:
+        conversation = self.subscribed()
+        conversation.in_channel("closed:x").server_side = True
+        assert code(at(conversation, 85)) == 3006
 
 
 class TestRefresh:
@@ -145,6 +206,22 @@ class TestRefresh:
         conversation = self.expiring()
         conversation.hears(refresh(conversation, exp=START + 90, info={"name": "Jo"}))
         assert bytes(conversation.client.identity.info) == b'{"name":"Jo"}'
+
+    def test_with_other_channels_the_client_comes_back(self) -> None:
+        for claims in ({}, {"channels": ["open:x"]}, {"channels": ["open:x", "open:y", "open:z"]}):
+            conversation = self.with_channels("open:x", "open:y")
+            assert conversation.closed(refresh(conversation, exp=START + 90, **claims)) == 3010
+
+    def test_with_the_same_channels_in_another_order_or_form(self) -> None:
+        for claims in ({"channels": ["open:y", "open:x"]}, {"subs": {"open:x": {}, "open:y": {"data": 1}}}):
+            conversation = self.with_channels("open:x", "open:y")
+            assert "refresh" in conversation.hears(refresh(conversation, exp=START + 90, **claims))
+
+    def with_channels(self, *channels: str) -> Conversation:
+        conversation = Conversation(ping_interval=0)
+        command = {"id": 1, "connect": {"token": token(exp=START + 60, channels=channels)}}
+        assert len(conversation.does(Connected, command).wishes) == len(channels)
+        return conversation
 
     def test_with_an_expired_token(self) -> None:
         conversation = self.expiring()

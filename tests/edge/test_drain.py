@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.edge.drain import closes_due
+from services.edge.clients.drain import closes_due
 
 FEW = settings(max_examples=300, deadline=None)
 counts = st.integers(0, 20_000)

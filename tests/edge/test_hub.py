@@ -1,4 +1,4 @@
-"""Which origins may connect, and a clock that does not jump."""
+"""Which origins may connect, a clock that does not jump, and what the edge says of itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import time
 
 import pytest
 
-from services.edge.hub import Clock, Origins
+from services.edge.clients.connection import Connection
+from services.edge.clients.hub import Clock, NoKeys, Origins
+from services.edge.framing.formats import WEBSOCKET_JSON
+from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.transport import FakeTransport
 
 
 @pytest.mark.parametrize("patterns", [[], ["*"], ["https://example.com"]])
@@ -60,3 +64,41 @@ def test_the_clock_neither_jumps_nor_goes_back(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(time, "time", lambda: wall - 3600)  # an operator sets the wall clock
     monkeypatch.setattr(time, "monotonic", lambda: ticks + 2)
     assert clock.now() == wall + 2
+
+
+async def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
+    edge = await TestEdge(EdgeCluster()).start()
+    hub = edge.hub
+    assert hub.unready() is None and hub.closed_because() is None
+    edge.broker.available = False
+    assert hub.unready() == "NATS is away"
+    assert hub.closed_because() is None, "who comes all the same is taken: the log is there again soon"
+    hub.started = False
+    assert (hub.unready() or "").startswith("starting") and hub.closed_because() == "this edge is starting"
+    hub.draining = True
+    assert hub.unready() == "draining"
+    hub.started = hub.closed_to_new = True
+    assert hub.closed_because() == "this edge is going away"
+
+
+async def test_the_policy_of_its_clients_counts_its_users() -> None:
+    edge = await TestEdge(EdgeCluster()).start()
+    assert edge.hub.policy.connections_of("42") == 0
+    edge.hub.users.add("42", Connection(edge.hub, FakeTransport(), WEBSOCKET_JSON))
+    assert edge.hub.policy.connections_of("42") == 1
+
+
+async def test_there_are_no_keys_but_those_of_the_configuration() -> None:
+    assert await NoKeys().wanted("k1"), "it was looked for, in vain"
+
+
+async def test_refusals_are_in_the_log_but_do_not_flood_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    edge = await TestEdge(EdgeCluster()).start()
+    for number in range(1000):
+        edge.hub.refused("a command was refused", f"number {number}")
+    few = len(caplog.records)
+    assert 0 < few < 100
+    edge.clock.time += 3600
+    edge.hub.refused("a command was refused", "the last")
+    assert "the last" in caplog.text and f"{1000 - few} more refusals" in caplog.text

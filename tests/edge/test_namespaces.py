@@ -11,20 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proto import codes
-from services.edge.namespaces import (
+from services.edge.channels.namespaces import (
     Asker,
     Namespaces,
     Rules,
     is_valid_name,
     may_publish,
     may_read_history,
+    may_read_presence,
     may_subscribe,
+    personal_channel,
 )
 from services.edge.settings import ChannelOptions, ChannelSection, Namespace
 
-USER = Asker(anonymous=False, insecure=False)
-NOBODY = Asker(anonymous=True, insecure=False)
-TESTER = Asker(anonymous=True, insecure=True)
+USER = Asker(user="42", insecure=False)
+NOBODY = Asker(user="", insecure=False)
+TESTER = Asker(user="", insecure=True)
 HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
 
 
@@ -92,7 +94,9 @@ def test_nothing_is_allowed_that_is_not_switched_on() -> None:
     for asker, subscribed in itertools.product((USER, NOBODY), (True, False)):
         assert not may_subscribe("news", rules(), asker)
         assert not may_publish(rules(), asker, subscribed)
+        assert not may_subscribe("news#42", rules(), asker)
         assert not may_read_history(rules(**HISTORY), asker, subscribed)
+        assert not may_read_presence(rules(presence=True), asker, subscribed)
 
 
 def test_who_may_subscribe() -> None:
@@ -112,8 +116,52 @@ def test_private_channels_need_a_token_of_their_own() -> None:
     assert may_subscribe("$news", everything, TESTER)
 
 
-@pytest.mark.parametrize(("may", "what"), [(may_publish, "publish"), (may_read_history, "history")])
-def test_who_may_publish_and_read_history(may: Callable[[Rules, Asker, bool], bool], what: str) -> None:
+@pytest.mark.parametrize(
+    ("channel", "allowed"),
+    [
+        ("news#42", True),
+        ("news#7,42,9", True),
+        ("news#42#7", False),
+        ("news#7#42", True),
+        ("#42", True),
+        ("news#7", False),
+        ("news#4", False),
+        ("news#42 ", False),
+        ("news#", False),
+        ("$news#42", False),
+    ],
+)
+def test_a_user_limited_channel_is_for_the_users_in_its_name(channel: str, allowed: bool) -> None:
+    limited = rules(allow_user_limited_channels=True)
+    assert may_subscribe(channel, limited, USER) is allowed
+    assert not may_subscribe(channel, limited, NOBODY)
+    assert may_subscribe(channel, limited, TESTER)
+    everybody = rules(allow_subscribe_for_client=True, allow_subscribe_for_anonymous=True)
+    assert not may_subscribe(channel, everybody, USER), "the name says for whom it is, but the namespace has no such"
+
+
+def test_whoever_has_no_user_id_is_no_user_of_any_channel() -> None:
+    limited = rules(allow_user_limited_channels=True, allow_subscribe_for_anonymous=True)
+    assert not may_subscribe("news#", limited, NOBODY) and not may_subscribe("news#42,", limited, NOBODY)
+
+
+def test_a_limited_namespace_without_users_in_the_name_is_an_ordinary_one() -> None:
+    assert not may_subscribe("news", rules(allow_user_limited_channels=True), USER)
+    assert may_subscribe("news", rules(allow_user_limited_channels=True, allow_subscribe_for_client=True), USER)
+
+
+@pytest.mark.parametrize(("namespace", "channel"), [("", "#42"), ("ns", "ns:#42")])
+def test_a_personal_channel_is_limited_to_its_user(namespace: str, channel: str) -> None:
+    assert personal_channel("42", namespace) == channel
+    limited = rules(allow_user_limited_channels=True)
+    assert may_subscribe(channel, limited, USER)
+    assert not may_subscribe(channel, limited, Asker(user="4", insecure=False))
+
+
+@pytest.mark.parametrize(
+    ("may", "what"), [(may_publish, "publish"), (may_read_history, "history"), (may_read_presence, "presence")]
+)
+def test_who_may_publish_and_read_history_and_presence(may: Callable[[Rules, Asker, bool], bool], what: str) -> None:
     def allowed(whom: str, asker: Asker, subscribed: bool, *, anonymous: bool = False) -> bool:
         options = {f"allow_{what}_for_{whom}": True} | ({f"allow_{what}_for_anonymous": True} if anonymous else {})
         return may(rules(**HISTORY, **options), asker, subscribed)

@@ -6,25 +6,24 @@ import pytest
 
 from proto import codes
 from proto.messages import StreamPosition, SubscribeResult
-from services.edge.broker import BrokerAway
-from services.edge.broker_memory import MemoryCluster
-from services.edge.node import History
-from tests.support.cluster import FakeSubscriber, TestEdge, classes, rules_of, wish
+from services.edge.broker.broker import BrokerAway
+from services.edge.channels.node import History
+from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, rules_of, wish
 from tests.support.eventually import eventually
 
 
 @pytest.fixture
-def cluster() -> MemoryCluster:
-    return MemoryCluster(classes())
+def cluster() -> EdgeCluster:
+    return EdgeCluster()
 
 
 @pytest.fixture
-async def a(cluster: MemoryCluster) -> TestEdge:
+async def a(cluster: EdgeCluster) -> TestEdge:
     return await TestEdge(cluster).start()
 
 
 @pytest.fixture
-async def b(cluster: MemoryCluster) -> TestEdge:
+async def b(cluster: EdgeCluster) -> TestEdge:
     return await TestEdge(cluster).start()
 
 

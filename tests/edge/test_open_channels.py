@@ -9,19 +9,19 @@ import pytest
 
 from proto import codes
 from proto.messages import StreamPosition
-from services.edge import open_channels
-from services.edge.broker_memory import MemoryCluster
-from tests.support.cluster import FakeSubscriber, TestEdge, classes
+from services.edge.broker.broker import ChannelAddress
+from services.edge.channels import open_channels
+from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, wish
 from tests.support.eventually import eventually
 
 
 @pytest.fixture
-def cluster() -> MemoryCluster:
-    return MemoryCluster(classes())
+def cluster() -> EdgeCluster:
+    return EdgeCluster()
 
 
 @pytest.fixture
-async def a(cluster: MemoryCluster) -> TestEdge:
+async def a(cluster: EdgeCluster) -> TestEdge:
     return await TestEdge(cluster).start()
 
 
@@ -57,7 +57,7 @@ async def test_what_was_missed_while_the_broker_was_away_comes_when_it_is_back(c
 
 async def test_what_came_and_expired_while_the_broker_was_away_is_a_hole(monkeypatch):
     now = 0.0
-    cluster = MemoryCluster(classes(), now=lambda: now)
+    cluster = EdgeCluster(lambda: now)
     a, b = await TestEdge(cluster).start(), await TestEdge(cluster).start()
     missing, _ = await a.subscribe("chat:missing")
     await a.publish("chat:missing", 1)
@@ -101,7 +101,7 @@ async def test_a_sync_waits_for_a_broker_that_leaves_again(a, monkeypatch):
 async def test_a_hole_sends_positioned_subscribers_back_and_lets_the_others_go_on(a):
     positioned, _ = await a.subscribe("chat:x")
     plain = FakeSubscriber(node=a.node)
-    await a.node.subscribe(plain, _unpositioned("chat:x"))
+    await a.node.subscribe(plain, wish("chat:x", positioned=False, recoverable=False))
     await a.publish("chat:x", 0)
     await eventually(lambda: positioned.values == plain.values == [0])
     a.broker.lose_live = lambda message: message.sequence < 30
@@ -112,7 +112,7 @@ async def test_a_hole_sends_positioned_subscribers_back_and_lets_the_others_go_o
     assert positioned.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)]
     assert a.tally.holes == 1
     # Coming back with its old position it is told, and the ring does not hide the hole from it.
-    _, result = await a.subscribe("chat:x", StreamPosition(1, a.broker.epoch(_address("chat:x"))))
+    _, result = await a.subscribe("chat:x", StreamPosition(1, a.broker.epoch(ChannelAddress("chat:x", "chat"))))
     assert result.was_recovering and not result.recovered
 
 
@@ -219,17 +219,3 @@ class _Client:
 
     def all(self) -> list[int]:
         return self._kept + (self.subscriber.values if self.subscriber else [])
-
-
-def _unpositioned(channel: str):
-    from dataclasses import replace
-
-    from tests.support.cluster import wish
-
-    return replace(wish(channel), positioned=False, recoverable=False)
-
-
-def _address(channel: str):
-    from services.edge.broker import ChannelAddress
-
-    return ChannelAddress(channel, "chat")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 
 from proto.messages import Publication
-from services.edge.broker import Entry, Stretch
-from services.edge.broker_memory import MemoryCluster
-from services.edge.recovery import READ_BATCH, read_after
-from tests.support.cluster import TestEdge, classes, rules_of
+from services.edge.broker.broker import ChannelAddress, Entry, Stretch
+from services.edge.channels.recovery import READ_BATCH, read_after
+from tests.support.cluster import EdgeCluster, TestEdge, rules_of
 
 
 @pytest.fixture
 async def edge() -> TestEdge:
-    return await TestEdge(MemoryCluster(classes())).start()
+    return await TestEdge(EdgeCluster()).start()
 
 
 async def after(edge: TestEdge, channel: str, offset: int) -> tuple[list[int], bool]:
@@ -97,3 +96,61 @@ async def test_places_without_a_publication_count_as_places(edge, monkeypatch):
         entries, whole, *_ = await read_after(edge.broker, used, used.log.epoch, 1)
     assert whole and [e.publication is None for e in entries] == [True, False]
     assert all(isinstance(e.publication, Publication) for e in entries[1:])
+
+
+ADDRESS = ChannelAddress("chat:x", "chat")
+
+
+async def remove(edge: TestEdge, channel: str) -> None:
+    await edge.node.remove_history(channel, rules_of(channel))
+
+
+async def test_a_removed_history_proves_nothing_to_whoever_had_not_read_it(edge):
+    await publish(edge, "chat:x", 3)
+    await remove(edge, "chat:x")  # the mark is 4
+    await publish(edge, "chat:x", 1)
+    for offset in (0, 1, 2):
+        assert await after(edge, "chat:x", offset) == ([4, 5], False)
+
+
+async def test_and_everything_to_whoever_had(edge):
+    await publish(edge, "chat:x", 3)
+    await remove(edge, "chat:x")
+    await publish(edge, "chat:other", 20)  # 5 to 14 are evicted: the stream itself proves nothing
+    await publish(edge, "chat:x", 1)
+    assert await after(edge, "chat:x", 3) == ([4, 25], True)
+    assert await after(edge, "chat:x", 4) == ([25], True)
+    assert await after(edge, "chat:x", 25) == ([], True)
+
+
+async def test_the_mark_itself_is_the_proof_where_the_stream_has_lost_something_since(edge):
+    await publish(edge, "chat:x", 3)
+    await publish(edge, "chat:other", 20)  # 4 to 13 are evicted
+    await remove(edge, "chat:x")
+    assert await after(edge, "chat:x", 3) == ([24], True)
+    assert await after(edge, "chat:x", 2) == ([24], False)
+
+
+async def test_a_history_that_is_removed_again_and_again(edge):
+    for _ in range(3):
+        await publish(edge, "chat:x", 1)
+        await remove(edge, "chat:x")  # 1, mark 2, 3, mark 4, 5, mark 6
+    assert await after(edge, "chat:x", 5) == ([6], True)
+    for offset in (0, 1, 2, 3, 4):
+        assert (await after(edge, "chat:x", offset))[1] is False, offset
+
+
+async def test_a_mark_counts_before_what_it_marks_is_gone(edge, monkeypatch):
+    """Whoever removes may die between the two steps."""
+    await publish(edge, "chat:x", 3)
+    left = await edge.broker.read(ADDRESS, 0, 10)
+    await remove(edge, "chat:x")
+    read = edge.broker.read
+
+    async def with_the_removed(address, from_offset: int, limit: int) -> Stretch:
+        stretch: Stretch = await read(address, from_offset, limit)
+        return Stretch([e for e in [*left.entries, *stretch.entries] if e.sequence >= from_offset], stretch.more)
+
+    monkeypatch.setattr(edge.broker, "read", with_the_removed)
+    assert await after(edge, "chat:x", 1) == ([2, 3, 4], False)
+    assert await after(edge, "chat:x", 3) == ([4], True)

@@ -9,6 +9,7 @@ import pytest
 
 from services.chassis.settings import ConfigurationError, Duration
 from services.edge.settings import ChannelOptions, EdgeSettings, from_environ
+from tests.edge.signers import signer
 
 SECRET = {"FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "a secret of the tests, " * 3}
 
@@ -41,7 +42,7 @@ def test_without_a_secret_it_does_not_start(tmp_path: Path) -> None:
     assert "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY" in said
 
 
-@pytest.mark.parametrize("door", ["insecure", "allow_anonymous_connect_without_token"])
+@pytest.mark.parametrize("door", ["insecure", "allow_anonymous_connect_without_token", "connect_hook"])
 def test_where_anybody_may_connect_no_secret_is_needed(tmp_path: Path, door: str) -> None:
     assert read(tmp_path, f"[client]\n{door} = true", {}).client.token_hmac_secret_key == ""
 
@@ -51,9 +52,51 @@ def test_a_secret_that_can_be_guessed_is_refused_without_telling_it(tmp_path: Pa
     assert said == "client.token_hmac_secret_key: expected at least 16 characters, got 7"
 
 
+PEM = signer("ES256").pem
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f'token_ecdsa_public_key = """{PEM}"""',
+        f'[[client.token_keys]]\nalgorithm = "ES256"\nkid = "k"\npublic_key = """{PEM}"""',
+        "token_jwks_public_endpoint = 'https://id.example.com/keys'",
+    ],
+    ids=["public key", "list", "endpoint"],
+)
+def test_any_source_of_keys_will_do(tmp_path: Path, source: str) -> None:
+    assert read(tmp_path, f"[client]\n{source}", {}).client.token_hmac_secret_key == ""
+
+
+def test_a_public_key_in_a_variable(tmp_path: Path) -> None:
+    environ = {"FAIRLEAD_CLIENT_TOKEN_ECDSA_PUBLIC_KEY": PEM.replace("\n", "\\n")}
+    assert read(tmp_path, environ=environ).client.token_ecdsa_public_key
+
+
+def test_a_listed_secret_that_can_be_guessed_is_refused_without_telling_it(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "[[client.token_keys]]\nalgorithm = 'HS256'\nsecret = 'hunter2'")
+    assert said == "client.token_keys[0].secret: expected at least 16 characters, got 7"
+
+
+def test_a_key_that_cannot_be_used_is_refused_at_the_start_without_telling_it(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "[client]\ntoken_rsa_public_key = 'hunter2'")
+    assert said.startswith("client.token_rsa_public_key: expected a public key in PEM form")
+    assert "hunter2" not in said
+
+
+def test_keys_are_read_anew_every_ten_minutes(tmp_path: Path) -> None:
+    assert read(tmp_path).client.token_jwks_refresh == Duration(600)
+
+
 def test_nothing_is_allowed_by_default() -> None:
     defaults = msgspec.structs.asdict(ChannelOptions())
-    assert [name for name, value in defaults.items() if value and name != "slow_client"] == []
+    neither = {"slow_client", "force_recovery_mode", "hook_timeout", "hook_when_away"}
+    assert [name for name, value in defaults.items() if value and name not in neither] == []
+    client = EdgeSettings().client
+    assert client.transports == ["websocket"]
+    open_doors = ("insecure", "allow_anonymous_connect_without_token", "allow_send", "connect_hook", "refresh_hook")
+    assert not any(getattr(client, name) for name in open_doors)
+    assert {client.hook_when_away, ChannelOptions().hook_when_away} == {"refuse"}, "a backend that is away says no"
 
 
 def test_namespaces_bear_the_option_names_of_the_reference(tmp_path: Path) -> None:
@@ -76,10 +119,38 @@ def test_namespaces_bear_the_option_names_of_the_reference(tmp_path: Path) -> No
         allow_history_for_client = true
         allow_history_for_subscriber = true
         allow_history_for_anonymous = true
+        presence = true
+        join_leave = true
+        force_push_join_leave = true
+        allow_presence_for_client = true
+        allow_presence_for_subscriber = true
+        allow_presence_for_anonymous = true
+        allow_user_limited_channels = true
+        force_recovery_mode = "cache"
+        auto_cache_recover = true
+        allowed_delta_types = ["fossil"]
+        allow_tags_filter = true
+        publication_data_format = "json_object"
         channel_regex = "[0-9]+"
     """
     (chat,) = read(tmp_path, text).channel.namespaces
     assert (chat.name, chat.history_size, chat.history_ttl, chat.has_history) == ("chat", 100, Duration(300), True)
+
+
+def test_clients_bear_the_option_names_of_the_reference(tmp_path: Path) -> None:
+    text = """
+        [client]
+        transports = ["websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse"]
+        user_connection_limit = 3
+        disallow_anonymous_connection_tokens = true
+        subscribe_to_user_personal_channel = true
+        user_personal_channel_namespace = "mine"
+        recovery_max_publication_limit = 300
+        [[channel.namespaces]]
+        name = "mine"
+    """
+    client = read(tmp_path, text).client
+    assert (client.user_connection_limit, client.user_personal_channel_namespace) == (3, "mine")
 
 
 NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
@@ -93,6 +164,14 @@ NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
         ("[client]\nping_interval = 0.5\npong_timeout = 0.1", "expected client.ping_interval of at least 1 s, or 0"),
         ("[client]\nping_interval = inf", "client.ping_interval: expected a duration"),
         ("[client]\nchannel_limit = 0", "client.channel_limit: expected int >= 1"),
+        ("[client]\ntoken_jwks_public_endpoint = 'id.example.com/keys'", "to be an address such as https://host/path"),
+        ("[client]\ntoken_jwks_public_endpoint = 'file:///etc/passwd'", "to be an address such as https://host/path"),
+        ("[client]\ntoken_jwks_public_endpoint = 'https:///keys'", "to be an address such as https://host/path"),
+        ("[client]\ntoken_jwks_public_endpoint = 'https://host:99999/'", "to be an address such as https://host/path"),
+        ("[client]\ntoken_jwks_public_endpoint = 'https://[bad/'", "to be an address such as https://host/path"),
+        ("[client]\ntoken_jwks_refresh = 0", "expected client.token_jwks_refresh of at least 1 s"),
+        ("[[client.token_keys]]\nkid = 'k'", "client.token_keys[0].algorithm is missing"),
+        ("[[client.token_keys]]\nalgorithm = 'HS256'\nkey = 'x'", "unknown key client.token_keys[0].key"),
         ("[client]\nallowed_origins = '*'", "client.allowed_origins: expected array, got str"),
         ("[edge]\ndrain_timeout = 10", "expected edge.drain_timeout of at most 9.5 s"),
         ("[edge]\ndrain_timeout = 1\ndrain_delay = 1", "expected edge.drain_delay to be shorter than"),
@@ -105,6 +184,21 @@ NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
         (NAMESPACE + "allow_positioning = true", "expected history_size and history_ttl, without which nothing can be"),
         (NAMESPACE + "slow_client = 'wait'", 'expected slow_client "disconnect" or "drop"'),
         (NAMESPACE + "channel_regex = '['", "expected channel_regex to be a regular expression"),
+        (NAMESPACE + "publication_data_format = 'xml'", 'expected publication_data_format "", "json" or "json_object"'),
+        (NAMESPACE + "force_recovery_mode = 'map'", 'expected force_recovery_mode "stream" or "cache"'),
+        (NAMESPACE + "allowed_delta_types = ['xdelta']", 'expected allowed_delta_types to be [] or ["fossil"]'),
+        (NAMESPACE + "allowed_delta_types = ['fossil']", "without which there is nothing to differ from"),
+        (NAMESPACE + "auto_cache_recover = true", "without which there is nothing to differ from"),
+        (NAMESPACE + "hook_timeout = 5", "expected hook_timeout below 4.5 s"),
+        (NAMESPACE + "hook_timeout = 0", "expected hook_timeout below 4.5 s"),
+        (NAMESPACE + "hook_when_away = 'no'", 'expected hook_when_away "refuse" or "allow"'),
+        ("[client]\nhook_timeout = 5", "expected client.hook_timeout below 4.5 s"),
+        ("[client]\nhook_when_away = true", "client.hook_when_away: expected str"),
+        ("[client]\nhook_when_away = 'no'", 'expected client.hook_when_away "refuse" or "allow"'),
+        ("[client]\nrpc_timeout = 4.5", "expected client.rpc_timeout below 4.5 s"),
+        ("[client]\ntransports = ['grpc']", "expected client.transports out of websocket, http_stream, sse"),
+        ("[client]\nuser_connection_limit = -1", "client.user_connection_limit: expected int >= 0"),
+        ("[client]\nchannel_max_length = 321", "client.channel_max_length: expected int <= 320"),
         (NAMESPACE * 2, 'expected each namespace once, "chat" is there twice'),
         ("[[channel.namespaces]]\nname = 'x'", 'channel.namespaces[0] ("x").name: expected str matching regex'),
         ("[[channel.namespaces]]\nname = 'a:b'", 'channel.namespaces[0] ("a:b").name: expected str matching regex'),

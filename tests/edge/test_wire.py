@@ -13,8 +13,8 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from services.edge import wire
-from services.edge.wire import BINARY, CLOSE, PING, PONG, TEXT, Wire, WireError
+from services.edge.framing import wire
+from services.edge.framing.wire import BINARY, CLOSE, PING, PONG, TEXT, Wire, WireError
 
 FEW = settings(max_examples=150, deadline=None)
 CLOSE_WITHIN_A_MESSAGE = -1

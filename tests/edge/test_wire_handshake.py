@@ -10,7 +10,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
-from services.edge.wire import HandshakeRefused, Upgrade, accept_response, parse_upgrade
+from services.edge.framing.wire import HandshakeRefused, Upgrade, accept_response, parse_upgrade
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # that of the example in RFC 6455, 1.3
 

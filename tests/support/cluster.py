@@ -1,32 +1,74 @@
-"""Edges without sockets for unit tests: nodes on the in-memory broker, and subscribers that keep what they get."""
+"""Edges without sockets for unit tests: everything of an edge but its adapters, which are the in-memory ones."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Raw
 
 from proto.codes import ErrorCode, UnsubscribeCode
-from proto.messages import Command, Publication, StreamPosition, SubscribeResult
+from proto.control import ControlAnswer, ControlRequest
+from proto.events import SessionEvent
+from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition, SubscribeResult
 from services.chassis.settings import Duration
-from services.edge.actions import Subscribe
-from services.edge.broker_memory import MemoryBroker, MemoryCluster
-from services.edge.channel import Channel
-from services.edge.namespaces import Namespaces, Rules
-from services.edge.node import Node
-from services.edge.settings import ChannelOptions, ChannelSection, Namespace
+from services.edge.backend.backend_memory import MemoryBackend
+from services.edge.broker.broker_memory import MemoryBroker, MemoryCluster
+from services.edge.channels.namespaces import Namespaces, Rules
+from services.edge.channels.node import Node
+from services.edge.channels.subscription import Subscription
+from services.edge.clients.actions import Subscribe
+from services.edge.clients.hub import Clock, Hub, Keys, NoKeys, Origins
+from services.edge.clients.policy import Policy
+from services.edge.clients.respondent import Respondent
+from services.edge.cluster.cluster import Cluster
+from services.edge.cluster.membership_memory import MemoryMembership
+from services.edge.cluster.peers_memory import MemoryPeers, MemoryPeersCluster
+from services.edge.framing.formats import WEBSOCKET_JSON, Format
+from services.edge.grants import Grant
+from services.edge.settings import ChannelSection, ClientSection, Namespace
 from services.edge.tally import Tally
+from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.tokens import TokenVerifier
+from services.edge.wheel import Wheel
+from tests.support.transport import pushes_in
 
+START = 1_767_225_600.0
 HOUR = Duration(3600)
 SECTION = ChannelSection(
     namespaces=[
         Namespace(name="chat", history_size=10, history_ttl=HOUR, force_recovery=True),
         Namespace(name="news", history_size=5000, history_ttl=HOUR, force_recovery=True),
         Namespace(name="live"),
+        Namespace(name="lossy", slow_client="drop"),
+        Namespace(name="plain", history_size=10, history_ttl=HOUR),
+        Namespace(name="lobby", presence=True, join_leave=True),
+        Namespace(
+            name="room",
+            history_size=10,
+            history_ttl=HOUR,
+            force_recovery=True,
+            presence=True,
+            join_leave=True,
+            force_push_join_leave=True,
+        ),
+        Namespace(name="state", history_size=10, history_ttl=HOUR, force_recovery=True, force_recovery_mode="cache"),
+        Namespace(
+            name="now", history_size=10, history_ttl=HOUR, force_recovery_mode="cache", auto_cache_recover=True
+        ),
+        Namespace(
+            name="diff",
+            history_size=100,
+            history_ttl=HOUR,
+            force_recovery=True,
+            allowed_delta_types=["fossil"],
+            allow_tags_filter=True,
+        ),
     ]
-)
+)  # fmt: skip
 NAMESPACES = Namespaces(SECTION)
 
 
@@ -36,20 +78,59 @@ def rules_of(channel: str) -> Rules:
     return rules
 
 
-def classes() -> dict[str, ChannelOptions]:
-    return NAMESPACES.history_classes()
+class EdgeCluster(MemoryCluster):
+    """What the edges of one cluster share: the logs of channels, joins and leaves, and each other."""
+
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+        super().__init__(NAMESPACES.history_classes(), now)
+        self.peers = MemoryPeersCluster()
+        self.everybody: list[MemoryMembership] = []
+
+
+class FakeClock(Clock):
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> float:
+        return self.time
+
+
+@dataclass
+class SessionRecord:
+    """A session log that is read by the test."""
+
+    events: list[SessionEvent] = field(default_factory=list)
+
+    def record(self, event: SessionEvent) -> None:
+        self.events.append(event)
+
+    async def flush(self, timeout_s: float) -> bool:
+        return True
 
 
 @dataclass(eq=False)
 class FakeSubscriber:
-    """Keeps its pushes as decoded JSON."""
+    """Keeps its pushes, decoded. `takes` False: it is lagging."""
 
     pushes: list[dict[str, Any]] = field(default_factory=list)
     ended: list[tuple[str, UnsubscribeCode]] = field(default_factory=list)
     node: Node | None = None
+    format: Format = WEBSOCKET_JSON
+    takes: bool = True
+    refused: list[str] = field(default_factory=list)
 
-    def push(self, framed: bytes, channel: Channel) -> None:
-        self.pushes.append(json.loads(framed[framed.index(b"{") :])["push"])
+    def push(self, framed: bytes, subscription: Subscription) -> bool:
+        if self.takes:
+            self.pushes += pushes_in(self.format, framed)
+        return self.takes
+
+    def tell(self, channel: str, framed: bytes) -> None:
+        self.pushes += pushes_in(self.format, framed)
+
+    def cannot_take(self, why: str) -> None:
+        self.refused.append(why)
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
         self.ended.append((channel, why))
@@ -64,34 +145,112 @@ class FakeSubscriber:
     def offsets(self) -> list[int]:
         return [push["pub"]["offset"] for push in self.pushes]
 
+    @property
+    def members(self) -> list[tuple[str, str]]:
+        """The joins and leaves that it heard of, as ("join", client)."""
+        told = [(kind, push[kind]) for push in self.pushes for kind in ("join", "leave") if kind in push]
+        return [(kind, event["info"]["client"]) for kind, event in told]
+
+
+async def settled() -> None:
+    """Returns when edges in memory have told each other what was under way: each step takes a turn of the loop."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
 
 class TestEdge:
-    """One edge: a node on a memory broker."""
+    """One edge: a hub and a node on a memory broker."""
 
     __test__ = False
 
-    def __init__(self, cluster: MemoryCluster) -> None:
+    def __init__(
+        self,
+        cluster: EdgeCluster,
+        *,
+        backend: MemoryBackend | None = None,
+        keys: Keys | None = None,
+        recovery_limit: int = 0,
+        **section: Any,
+    ) -> None:
+        self.shared = cluster
         self.broker = MemoryBroker(cluster)
+        self.membership = MemoryMembership(cluster.everybody)
+        self.cluster = Cluster(lambda: 0.0, f"edge-{len(cluster.everybody)}")
+        self.peers = MemoryPeers(cluster.peers, self.cluster)
         self.tally = Tally()
-        self.node = Node(self.broker, self.tally)
+        self.node = Node(self.broker, self.membership, self.peers, self.cluster, self.tally, recovery_limit)
+        self.cluster.listen(self.node.rosters)
+        options = ClientSection(**({"insecure": True} | section))
+        self.key_set = KeySet.from_settings(options)
+        verifier = TokenVerifier(self.key_set, insecure=options.insecure)
+        self.clock = FakeClock()
+        self.sessions = SessionRecord()
+        self.backend = backend or MemoryBackend()
+        self.hub = Hub(
+            Policy(options, NAMESPACES, verifier, "Fairlead test"),
+            self.node,
+            self.tally,
+            Wheel(START),
+            self.clock,
+            self.sessions,
+            Origins([]),
+            self.backend,
+            keys or NoKeys(),
+            self.instance,
+            started=True,
+        )
+        self.respondent = Respondent(self.hub)
+        self.asked: list[ControlRequest] = []
+
+    @property
+    def instance(self) -> str:
+        return self.cluster.own
 
     async def start(self) -> TestEdge:
         await self.broker.start(self.node.channels)
+        self.membership.start(self.node.rosters)
+        await self.peers.start(self._answer)
         return self
 
-    async def publish(self, channel: str, value: object) -> StreamPosition | None:
-        data = Publication(data=Raw(json.dumps(value).encode()))
-        return await self.node.publish(channel, rules_of(channel), data)
+    def _answer(self, request: ControlRequest) -> ControlAnswer:
+        self.asked.append(request)
+        return self.respondent.answer(request)
+
+    def kill(self) -> None:
+        """Ends the edge at once, without a word."""
+        self.broker.available = False
+        self.shared.everybody.remove(self.membership)
+        self.shared.peers.kill(self.instance)
+
+    async def publish(self, channel: str, value: object, **more: Any) -> StreamPosition:
+        """The position, 0 without history. `more` are fields of the publication."""
+        data = Publication(data=Raw(json.dumps(value).encode()), **more)
+        return await self.node.publish(channel, rules_of(channel), data) or StreamPosition()
 
     async def subscribe(
-        self, channel: str, recover: StreamPosition | None = None, reject: bool = False
+        self, channel: str, recover: StreamPosition | None = None, reject: bool = False, **wishes: Any
     ) -> tuple[FakeSubscriber, SubscribeResult]:
-        subscriber = FakeSubscriber(node=self.node)
-        result = await self.node.subscribe(subscriber, wish(channel, recover, reject))
+        """See `wish`. When it is back, the subscriber's join is told, as by a connection."""
+        subscriber = FakeSubscriber(node=self.node, format=wishes.pop("format", WEBSOCKET_JSON))
+        wanted = wish(channel, recover, reject, **wishes)
+        result = await self.node.subscribe(subscriber, wanted)
         assert not isinstance(result, ErrorCode), result
+        self.node.joined(channel, wanted.subscription)
         return subscriber, result
 
 
-def wish(channel: str, recover: StreamPosition | None = None, reject: bool = False) -> Subscribe:
-    rules = rules_of(channel)
-    return Subscribe(Command(id=1), channel, rules, rules.has_history, rules.has_history, recover, reject)
+def wish(
+    channel: str,
+    recover: StreamPosition | None = None,
+    reject: bool = False,
+    client: str = "c1",
+    user: str = "42",
+    grant: Grant = Grant(),  # noqa: B008 - frozen
+    **wishes: Any,
+) -> Subscribe:
+    """A subscribe of `client`. `wishes` are attributes of its subscription, such as `delta` and `filter`."""
+    subscription = Subscription(rules_of(channel), grant, ClientInfo(user=user, client=client, chan_info=grant.info))
+    subscription.positioned = subscription.positioned or subscription.recoverable
+    for name, value in wishes.items():
+        setattr(subscription, name, value)
+    return Subscribe(1, channel, subscription, NO_DATA, recover, reject)

@@ -11,9 +11,14 @@ from typing import Any
 
 import httpx
 import jwt
+import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from proto.codec_json import JSON
+from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
+from proto.messages import Command
+from services.edge.settings import TRANSPORTS
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer
 
@@ -48,6 +53,60 @@ slow_client = "drop"
 allow_subscribe_for_client = true
 [[channel.namespaces]]
 name = "closed"
+[[channel.namespaces]]
+name = "room"
+history_size = 100
+history_ttl = "1h"
+force_recovery = true
+presence = true
+join_leave = true
+force_push_join_leave = true
+allow_presence_for_subscriber = true
+allow_subscribe_for_client = true
+allow_publish_for_subscriber = true
+[[channel.namespaces]]
+name = "lobby"
+presence = true
+join_leave = true
+allow_presence_for_client = true
+allow_subscribe_for_client = true
+allow_publish_for_client = true
+[[channel.namespaces]]
+name = "state"
+history_size = 10
+history_ttl = "1h"
+force_recovery = true
+force_recovery_mode = "cache"
+auto_cache_recover = true
+allow_subscribe_for_client = true
+allow_publish_for_subscriber = true
+[[channel.namespaces]]
+name = "diff"
+history_size = 100
+history_ttl = "1h"
+force_recovery = true
+allowed_delta_types = ["fossil"]
+allow_tags_filter = true
+allow_subscribe_for_client = true
+allow_publish_for_subscriber = true
+[[channel.namespaces]]
+name = "hooked"
+history_size = 100
+history_ttl = "1h"
+subscribe_hook = true
+publish_hook = true
+[[channel.namespaces]]
+name = "limited"
+allow_user_limited_channels = true
+allow_publish_for_subscriber = true
+[[channel.namespaces]]
+name = "optional"
+history_size = 100
+history_ttl = "1h"
+allow_positioning = true
+allow_recovery = true
+allow_subscribe_for_client = true
+allow_publish_for_client = true
 """
 
 FAST_GOODBYE = {"FAIRLEAD_EDGE_DRAIN_DELAY": "100ms"}
@@ -65,6 +124,7 @@ def start_edge(services: Services, nats: NatsServer, name: str, **variables: str
         "FAIRLEAD_EDGE_NAME": name,
         "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": SECRET,
         "FAIRLEAD_HTTP_API_KEY": API_KEY,
+        "FAIRLEAD_CLIENT_TRANSPORTS": ",".join(TRANSPORTS),
         "FAIRLEAD_LOG_LEVEL": "debug",
         **FAST_GOODBYE,
         **variables,
@@ -84,17 +144,41 @@ async def api(edge: ServiceProcess, method: str, body: object, key: str = API_KE
         return await http.post(f"{edge.url}/api/{method}", json=body, headers={"X-API-Key": key}, timeout=10)
 
 
-class WireClient:
-    """One connection that says exactly what a test says: `send`, then `reply`, `push` or `closed`."""
+_decode_command = msgspec.json.Decoder(Command).decode
 
-    def __init__(self, socket: ClientConnection) -> None:
+
+class Encoding:
+    """The encoding that `wire_client` speaks unless it is told otherwise; the fixture `encoding` changes it."""
+
+    current = "json"
+
+
+class WireClient:
+    """One connection that says exactly what a test says: `send`, then `reply`, `push` or `closed`.
+
+    Messages are given and returned as JSON has them, also where the connection speaks Protobuf.
+    """
+
+    def __init__(self, socket: ClientConnection, encoding: str = "json") -> None:
         self.socket = socket
+        self.protobuf = encoding == "protobuf"
         self._messages: list[dict[str, Any]] = []
         self._next_id = 0
 
     async def send(self, *commands: dict[str, Any]) -> None:
         """Sends the commands in one frame."""
-        await self.socket.send("\n".join(json.dumps(command) for command in commands))
+        lines = [json.dumps(command) for command in commands]
+        if self.protobuf:
+            await self.socket.send(PROTOBUF.join(encode_command(_decode_command(line)) for line in lines))
+        else:
+            await self.socket.send("\n".join(lines))
+
+    def _decode(self, frame: str | bytes) -> list[dict[str, Any]]:
+        if isinstance(frame, bytes):
+            assert self.protobuf, "JSON comes in text frames"
+            return [json.loads(JSON.encode_reply(reply)) for reply in decode_replies(frame)]
+        assert not self.protobuf, "Protobuf comes in binary frames"
+        return [json.loads(line) for line in frame.split("\n")]
 
     async def ask(self, **request: Any) -> dict[str, Any]:
         """Sends one command and gives back its reply, without its id."""
@@ -106,8 +190,7 @@ class WireClient:
         """The next message, whatever it is."""
         while not self._messages:
             frame = await asyncio.wait_for(self.socket.recv(), ANSWER_S)
-            assert isinstance(frame, str), "JSON comes in text frames"
-            self._messages = [json.loads(line) for line in frame.split("\n")]
+            self._messages = self._decode(frame)
         return self._messages.pop(0)
 
     async def _no_ping(self) -> dict[str, Any]:
@@ -142,29 +225,54 @@ class WireClient:
             result.setdefault("offset", 0)  # zero is not sent
         return result
 
+    async def ask_in_any_order(self, **request: Any) -> dict[str, Any]:
+        """The same as `ask`, where a push may come before the reply: that one stays for later."""
+        self._next_id += 1
+        await self.send({"id": 1000 + self._next_id, **request})
+        before: list[dict[str, Any]] = []
+        while (message := await self._no_ping()).get("id") != 1000 + self._next_id:
+            before.append(message)
+        self._messages = before + self._messages
+        return message
+
+    async def closed_after_pings(self) -> tuple[int, str]:
+        """Answers pings until the close frame, and gives back its code and reason. Nothing else may come."""
+        try:
+            while True:
+                assert await self.message() == {}
+                await self.send({})
+        except websockets.ConnectionClosed as end:
+            return (end.rcvd.code, end.rcvd.reason) if end.rcvd else (1006, "")
+
     async def closed(self) -> tuple[int, str]:
         """Waits for the close frame and gives back its code and reason; what comes before it stays for `message`."""
         try:
             while True:
                 frame = await asyncio.wait_for(self.socket.recv(), ANSWER_S)
-                assert isinstance(frame, str)
-                self._messages += [json.loads(line) for line in frame.split("\n")]
+                self._messages += self._decode(frame)
         except websockets.ConnectionClosed as end:
             return (end.rcvd.code, end.rcvd.reason) if end.rcvd else (1006, "")
 
 
 @asynccontextmanager
-async def wire_client(edge: ServiceProcess | str, **options: Any) -> AsyncIterator[WireClient]:
+async def wire_client(
+    edge: ServiceProcess | str, encoding: str | None = None, **options: Any
+) -> AsyncIterator[WireClient]:
     """A connection to an edge (or to a WebSocket address), not yet connected in the sense of the protocol."""
     url = edge if isinstance(edge, str) else edge.ws_url
+    encoding = encoding or Encoding.current
+    if encoding == "protobuf":
+        options = {"subprotocols": ["centrifuge-protobuf"], **options}
     async with websockets.connect(url, compression=None, open_timeout=ANSWER_S, **options) as socket:
-        yield WireClient(socket)
+        yield WireClient(socket, encoding)
 
 
 @asynccontextmanager
-async def connected(edge: ServiceProcess | str, user: str = "alice") -> AsyncIterator[WireClient]:
+async def connected(
+    edge: ServiceProcess | str, user: str = "alice", encoding: str | None = None
+) -> AsyncIterator[WireClient]:
     """A client that has connected."""
-    async with wire_client(edge) as client:
+    async with wire_client(edge, encoding) as client:
         await client.connect(user)
         yield client
 

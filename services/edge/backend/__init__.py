@@ -1,0 +1,1 @@
+"""The application's own code behind NATS: RPC, hooks, messages."""

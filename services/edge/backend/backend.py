@@ -1,0 +1,119 @@
+"""What the edge asks of a backend, and how it may fail. Implementations: `backend_nats`, `backend_memory`.
+
+A backend is the application's own code. It answers the RPCs of clients, and decides (the hooks, see `hooks`) who may
+connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from msgspec import Raw, Struct
+
+from proto import codes
+from proto.codec import payload
+from proto.codes import ErrorCode
+from proto.messages import NO_DATA, RPCResult
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
+"""It goes to the client in one frame, and some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
+
+MAX_IN_FLIGHT: Final = 10_000
+"""Questions that one edge may wait for at once. A backend that far behind gains nothing from further ones."""
+
+MAX_METHOD_LENGTH: Final = 255
+"""Characters. A character takes up to 12 bytes of a NATS subject, whose line has a limit of 4,096."""
+
+MAX_MESSAGE_LENGTH: Final = 256
+"""Characters of an error's message that clients are told; the rest is cut off."""
+
+FIRST_ERROR_CODE: Final = 100  # below it SDKs have codes of their own
+LAST_ERROR_CODE: Final = 1999  # above it SDKs take codes for the end of a subscription or connection
+
+
+class BackendAway(Exception):
+    """No answer: the same question may be answered later. `nobody`: there is no backend for it at all."""
+
+    def __init__(self, text: str, nobody: bool = False) -> None:
+        super().__init__(text)
+        self.nobody = nobody
+
+
+class BackendError(Exception):
+    """The backend's own error, for the client as it is."""
+
+    def __init__(self, code: int, message: str, temporary: bool = False) -> None:
+        super().__init__(f"{code} {message}")
+        self.code = code
+        self.message = message
+        self.temporary = temporary
+
+    @property
+    def error(self) -> ErrorCode:
+        return ErrorCode(self.code, self.message, self.temporary)
+
+
+class BadAnswer(Exception):
+    """The backend answered something unusable. The text says what, for the log; the client gets error 100."""
+
+
+class Caller(Struct, frozen=True):
+    """For whom the edge asks. `conn_info` and `meta` are JSON or empty, `encoding` is "json" or "protobuf"."""
+
+    user: str = ""
+    client: str = ""
+    conn_info: Raw = NO_DATA
+    meta: Raw = NO_DATA
+    transport: str = "websocket"
+    encoding: str = "json"
+
+
+class Backend(Protocol):
+    """Whoever answers is chosen anew for each question, so backends hold no state about connections."""
+
+    async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
+        """The answer to a client's RPC. `data` and the answer are any bytes, passed on as they are.
+
+        Raises `BackendError`, `BackendAway` (also when `timeout_s` seconds went by), `BadAnswer`.
+        """
+
+    async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
+        """The answer to a hook's question: "connect", "subscribe", "publish" or "refresh". Raises the same."""
+
+    def send(self, data: bytes, caller: Caller) -> None:
+        """A client's message that wants no answer, to whoever listens; at most once. Never blocks, never raises."""
+
+
+def checked_method(method: str) -> str:
+    """`method` itself, if a backend can have it. Raises `BackendError` (104, method not found).
+
+    The empty method is one; beyond it, no part between dots may be empty.
+    """
+    good = len(method) <= MAX_METHOD_LENGTH and (not method or all(method.split(".")))
+    if good and not any("\ud800" <= character <= "\udfff" for character in method):
+        return method
+    raise BackendError(*codes.METHOD_NOT_FOUND)
+
+
+def checked_error(code: int, message: str, temporary: bool) -> ErrorCode:
+    """A backend's error as clients get it. Raises `BadAnswer` for a code that means something else to them."""
+    if not FIRST_ERROR_CODE <= code <= LAST_ERROR_CODE:
+        raise BadAnswer(f"its error has code {code}, expected {FIRST_ERROR_CODE} to {LAST_ERROR_CODE}")
+    return ErrorCode(code, message[:MAX_MESSAGE_LENGTH] or "error", temporary)
+
+
+def checked_size(answer: bytes) -> bytes:
+    """`answer` itself, if it can be passed on. Raises `BadAnswer`."""
+    if len(answer) > MAX_ANSWER_BYTES:
+        raise BadAnswer(f"it has {len(answer)} bytes, at most {MAX_ANSWER_BYTES} are passed on")
+    return answer
+
+
+def rpc_result(answer: bytes, encoding: str) -> RPCResult:
+    """The answer to an RPC as a connection of this encoding can carry it. Raises `BadAnswer`."""
+    if not answer or encoding != "json":
+        return RPCResult(Raw(answer) if answer else NO_DATA)
+    try:
+        return RPCResult(payload(answer))
+    except ValueError as error:
+        raise BadAnswer(f"it is for a JSON connection, and {error}") from None

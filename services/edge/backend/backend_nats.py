@@ -1,0 +1,151 @@
+"""The backend behind NATS: any NATS client in any language that subscribes to `rpc.<method>` or `hook.<event>`.
+
+Backends subscribe in a queue group (any name), and NATS gives each request to one of them: that is how the load is
+shared, and how a second one takes over. Dots in a method separate tokens of the subject, so `rpc.orders.>` takes all
+RPCs that begin with "orders."; other characters that are unsafe there are percent-encoded, and the empty method is `%`.
+
+A request's body is what the client sent, or the hook's question. Its headers tell who asks:
+
+| header               | what                                                                             |
+|----------------------|----------------------------------------------------------------------------------|
+| `Fairlead-User`      | the user's id, "" for anonymous, percent-encoded                                 |
+| `Fairlead-Client`    | the connection's id, percent-encoded                                             |
+| `Fairlead-Transport` | "websocket", "http_stream", "sse", ...                                           |
+| `Fairlead-Encoding`  | "json" or "protobuf": in "json" the answer to an RPC must be JSON                |
+| `Fairlead-Info`      | the connection's `info`, as JSON in ASCII; absent when there is none             |
+| `Fairlead-Meta`      | the connection's `meta`, as JSON in ASCII; absent when there is none             |
+
+Percent-encoded are spaces, "%" and all that is not printable ASCII; `urllib.parse.unquote` restores it.
+
+The reply's body is the answer. An error is told in the reply's headers, those of NATS services (`nats.micro`), spelled
+exactly so:
+
+| header                     | what                                                                       |
+|----------------------------|----------------------------------------------------------------------------|
+| `Nats-Service-Error-Code`  | 100 to 1999. An application's own begin at 400, below are the protocol's   |
+| `Nats-Service-Error`       | what the client is told, up to 256 characters                              |
+| `Fairlead-Error-Temporary` | "true": SDKs try again by themselves if it was a connect or a subscribe    |
+
+A nats.micro service that fails by accident answers code 500 and, in Python, the text of the exception. That is not for
+clients: 500 becomes error 100, and the text goes to the edge's log. Other headers are ignored; nats-py's `respond`
+sends those of the request back.
+
+A message that wants no answer (a client's `send`) is published to `send.<user>`, with the same headers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import string
+from typing import Final
+from urllib.parse import quote
+
+from msgspec import Raw
+
+from proto import codes, subjects
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header
+from services.edge.backend.backend import (
+    MAX_IN_FLIGHT,
+    BackendAway,
+    BackendError,
+    BadAnswer,
+    Caller,
+    checked_error,
+    checked_method,
+    checked_size,
+)
+
+USER: Final = "Fairlead-User"
+CLIENT: Final = "Fairlead-Client"
+TRANSPORT: Final = "Fairlead-Transport"
+ENCODING: Final = "Fairlead-Encoding"
+INFO: Final = "Fairlead-Info"
+META: Final = "Fairlead-Meta"
+ERROR_CODE: Final = b"Nats-Service-Error-Code"
+ERROR_MESSAGE: Final = b"Nats-Service-Error"
+ERROR_TEMPORARY: Final = b"Fairlead-Error-Temporary"
+
+FAILED: Final = 500
+"""What service frameworks answer for a handler that failed."""
+
+_PRINTABLE: Final = string.punctuation.replace("%", "")
+_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
+_CODE: Final = re.compile(rb"\d{1,9}")  # no more, or int() would be slow
+
+
+class NatsBackend:
+    """See `backend.Backend`."""
+
+    def __init__(self, link: NatsLink, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        self._link = link
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+
+    async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
+        return await self._ask(subjects.rpc(checked_method(method)), data, _headers(caller), timeout_s)
+
+    async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
+        return await self._ask(subjects.hook(event), question, _headers(caller) if caller else None, timeout_s)
+
+    def send(self, data: bytes, caller: Caller) -> None:
+        with contextlib.suppress(NatsAway, NatsRefused):
+            self._link.publish_now(subjects.sent_by(caller.user), data, _headers(caller))
+
+    async def _ask(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
+        if self._in_flight >= self._max_in_flight:
+            raise BackendAway(f"{self._in_flight} questions wait for an answer already")
+        self._in_flight += 1
+        try:
+            reply_headers, answer = await self._link.ask(subject, data, headers, timeout_s)
+        except NobodyAnswers:
+            raise BackendAway(f"nobody answers on {subject}", nobody=True) from None
+        except NatsAway as error:
+            raise BackendAway(str(error)) from None
+        except NatsRefused:  # more bytes than NATS takes
+            raise BackendError(*codes.LIMIT_EXCEEDED) from None
+        finally:
+            self._in_flight -= 1
+        _raise_error(reply_headers)
+        return checked_size(answer)
+
+
+def _headers(caller: Caller) -> bytes:
+    lines = [
+        "NATS/1.0",
+        f"{USER}: {quote(caller.user, safe=_PRINTABLE)}",
+        f"{CLIENT}: {quote(caller.client, safe=_PRINTABLE)}",
+        f"{TRANSPORT}: {caller.transport}",
+        f"{ENCODING}: {caller.encoding}",
+    ]
+    if info := _ascii(caller.conn_info):
+        lines.append(f"{INFO}: {info}")
+    if meta := _ascii(caller.meta):
+        lines.append(f"{META}: {meta}")
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+def _ascii(value: Raw) -> str:
+    """The same JSON in one line of printable ASCII: what is not in it stands in strings, or is space between tokens."""
+    return _NOT_PRINTABLE.sub(_escape, bytes(value).decode())
+
+
+def _escape(match: re.Match[str]) -> str:
+    if match[0] < " ":
+        return " "
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def _raise_error(headers: bytes | None) -> None:
+    """Raises the `BackendError` that the headers of a reply tell of, if they do, or `BadAnswer`."""
+    code, message = header(headers, ERROR_CODE), header(headers, ERROR_MESSAGE)
+    if code is None and message is None:
+        return
+    if code is None or not _CODE.fullmatch(code):
+        raise BadAnswer(f"its error has code {code!r:.40}, expected a number")
+    text = (message or b"").decode(errors="replace")
+    if int(code) == FAILED:
+        raise BadAnswer(f"it failed: {text:.200}")
+    temporary = header(headers, ERROR_TEMPORARY) == b"true"
+    raise BackendError(*checked_error(int(code), text, temporary))

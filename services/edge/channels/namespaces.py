@@ -1,0 +1,129 @@
+"""Channel names and what may be done with them: namespace lookup, name rules, permissions. Pure.
+
+`allow_..._for_client` and `allow_..._for_subscriber` speak of clients with a user id; `allow_..._for_anonymous` extends
+what they allow to clients without one, and allows nothing by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from proto import codes
+from proto.codes import ErrorCode
+from services.edge.settings import ChannelOptions, ChannelSection
+
+NAMESPACE_BOUNDARY: Final = ":"
+PRIVATE_PREFIX: Final = "$"
+"""Channels that nobody is let into but by a subscription token. It is not part of the namespace's name."""
+USER_BOUNDARY: Final = "#"
+"""What follows the last one is a list of the users that a channel is for, separated by commas."""
+USER_SEPARATOR: Final = ","
+WITHOUT_NAMESPACE: Final = "_"
+"""The history class of channels without a namespace. Namespace names have two characters or more, so it is free."""
+
+_PRINTABLE_ASCII = re.compile(r"[ -~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for one channel: the options of its namespace, and the history class that its log belongs to."""
+
+    options: ChannelOptions
+    history_class: str
+    name_pattern: re.Pattern[str]
+
+    @property
+    def has_history(self) -> bool:
+        return self.options.has_history
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who wants to do something with a channel: `user` "" is anonymous, `insecure` may do everything."""
+
+    user: str
+    insecure: bool
+
+
+class Namespaces:
+    """All namespaces of the configuration."""
+
+    def __init__(self, section: ChannelSection) -> None:
+        self._default = _rules(section.without_namespace, WITHOUT_NAMESPACE)
+        self._by_name = {namespace.name: _rules(namespace, namespace.name) for namespace in section.namespaces}
+
+    def rules(self, channel: str) -> Rules | ErrorCode:
+        """The rules of a channel, or error 102 when its namespace is not configured."""
+        name, boundary, _ = channel.removeprefix(PRIVATE_PREFIX).partition(NAMESPACE_BOUNDARY)
+        if not boundary:
+            return self._default
+        return self._by_name.get(name, codes.UNKNOWN_CHANNEL)
+
+    def history_classes(self) -> dict[str, ChannelOptions]:
+        """The options of each namespace that keeps history, by history class."""
+        everything = [self._default, *self._by_name.values()]
+        return {rules.history_class: rules.options for rules in everything if rules.has_history}
+
+
+def _rules(options: ChannelOptions, history_class: str) -> Rules:
+    pattern = re.compile(options.channel_regex) if options.channel_regex else _PRINTABLE_ASCII
+    return Rules(options, history_class, pattern)
+
+
+def is_valid_name(channel: str, rules: Rules) -> bool:
+    """Whether the part of the name that the namespace leaves free keeps the namespace's rule for names."""
+    rest = channel.partition(NAMESPACE_BOUNDARY)[2] if NAMESPACE_BOUNDARY in channel else channel
+    return rules.name_pattern.fullmatch(rest) is not None
+
+
+def personal_channel(user: str, namespace: str) -> str:
+    """The channel of one user alone, to which the server subscribes it."""
+    prefix = f"{namespace}{NAMESPACE_BOUNDARY}" if namespace else ""
+    return f"{prefix}{USER_BOUNDARY}{user}"
+
+
+def may_subscribe(channel: str, rules: Rules, asker: Asker) -> bool:
+    """Without a subscription token: never into private channels, into user-limited ones as one of their users."""
+    options = rules.options
+    if asker.insecure:
+        return True
+    if channel.startswith(PRIVATE_PREFIX):
+        return False
+    if USER_BOUNDARY in channel:
+        users = channel.rpartition(USER_BOUNDARY)[2].split(USER_SEPARATOR)
+        return options.allow_user_limited_channels and bool(asker.user) and asker.user in users
+    return _may(asker, options.allow_subscribe_for_client, options.allow_subscribe_for_anonymous)
+
+
+def may_publish(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+    options = rules.options
+    return _may(
+        asker,
+        options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed),
+        options.allow_publish_for_anonymous,
+    )
+
+
+def may_read_history(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+    options = rules.options
+    return _may(
+        asker,
+        options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed),
+        options.allow_history_for_anonymous,
+    )
+
+
+def may_read_presence(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+    options = rules.options
+    return _may(
+        asker,
+        options.allow_presence_for_client or (options.allow_presence_for_subscriber and subscribed),
+        options.allow_presence_for_anonymous,
+    )
+
+
+def _may(asker: Asker, allowed: bool, also_anonymous: bool) -> bool:
+    """The one rule: what is `allowed` holds for clients with a user id, and for others if it is extended to them."""
+    return asker.insecure or (allowed and (also_anonymous or bool(asker.user)))

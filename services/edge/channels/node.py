@@ -1,0 +1,309 @@
+"""Where this edge's clients meet the cluster: subscribe with recovery, unsubscribe, publish, history, presence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import translate
+from re import compile as compile_pattern
+from typing import Final
+
+from proto import codes
+from proto.codes import ErrorCode
+from proto.control import ActiveChannels, ChannelsFound, CountMembers, Members, MembersCounted, MembersFound
+from proto.members import Joined, Left
+from proto.messages import ClientInfo, PresenceStatsResult, Publication, StreamPosition, SubscribeResult
+from proto.publications import Version
+from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress
+from services.edge.channels.audience import Subscriber
+from services.edge.channels.channel import Channel
+from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.namespaces import Rules
+from services.edge.channels.open_channels import OpenChannels
+from services.edge.channels.recovery import READ_BATCH, Missed, recover
+from services.edge.channels.rosters import Instances, Rosters
+from services.edge.channels.subscription import Subscribe, Subscription
+from services.edge.cluster.membership import Membership
+from services.edge.cluster.peers import Peers, PeersAway
+from services.edge.tally import Tally
+
+CACHE: str = "cache"
+_NEWEST_ROUNDS: Final = 20
+"""A further one is needed only when a publication comes in just then."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A page of a channel's history, and its top."""
+
+    publications: list[Publication]
+    top: StreamPosition
+
+
+class Node:
+    """See the module. `recovery_limit`: missed publications that are recovered at most, 0 for no limit."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        membership: Membership,
+        peers: Peers,
+        cluster: Instances,
+        tally: Tally,
+        recovery_limit: int = 0,
+    ) -> None:
+        self._broker = broker
+        self._membership = membership
+        self._peers = peers
+        self._tally = tally
+        self._recovery_limit = recovery_limit
+        self.rosters = Rosters(membership, peers, cluster)
+        self.channels = OpenChannels(broker, tally, self.rosters)
+
+    @property
+    def available(self) -> bool:
+        """Whether the broker is there."""
+        return self._broker.available
+
+    # --- subscribing -------------------------------------------------------------------------------------------------
+
+    async def subscribe(self, subscriber: Subscriber, wish: Subscribe) -> SubscribeResult | ErrorCode:
+        """Attaches a subscriber, caught up to the channel's log.
+
+        When this returns a result the subscriber is attached (and seen in presence), and nothing has been pushed to it:
+        the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`.
+        """
+        subscription = wish.subscription
+        options = subscription.rules.options
+        with self.channels.using(wish.channel, subscription.rules) as channel:
+            await self.channels.opened(channel)
+            if subscription.pushes_join_leave:
+                await self.rosters.known(channel)
+            if channel.log is None:
+                self._attach(channel, subscriber, subscription)
+                return _result(wish)
+            if options.force_recovery_mode == CACHE and (wish.recover is not None or options.auto_cache_recover):
+                newest = await self._newest(channel, channel.log)
+                missed = None if newest is None else _unless_known(newest, channel.log, wish.recover)
+            elif wish.recover is None:
+                self._attach(channel, subscriber, subscription)
+                return _result(wish, channel.log)
+            else:
+                missed = await recover(self._broker, self.channels, channel, wish.recover, self._recovery_limit)
+            # No await from here to the caller's reply: the subscriber is caught up exactly to log.last.
+            if wish.recover is not None:
+                self._count_recovery(missed)
+                if missed is None and wish.reject_unrecovered:
+                    return codes.UNRECOVERABLE_POSITION
+            self._attach(channel, subscriber, subscription)
+            return _recovery_result(wish, channel.log, missed)
+
+    def _count_recovery(self, missed: Missed) -> None:
+        if missed is None:
+            self._tally.unrecovered += 1
+        else:
+            self._tally.recovered += 1
+            self._tally.recovered_publications += len(missed)
+
+    async def _newest(self, channel: Channel, log: ChannelLog) -> Publication | None:
+        """The newest publication as of `log.last`, None for none; from the log where the ring has no room for it."""
+        for _ in range(_NEWEST_ROUNDS):
+            newest, last = log.newest, log.last
+            if newest is not None:
+                return newest
+            entry = await self._broker.newest(channel.address)
+            if entry is not None and entry.sequence > log.last:  # its live message is still on its way
+                await self.channels.synced(channel)
+            elif log.last == last:
+                return None if entry is None else entry.publication
+        raise BrokerAway("the channel changes faster than it is read")
+
+    def _attach(self, channel: Channel, subscriber: Subscriber, subscription: Subscription) -> None:
+        if channel.closed:  # its log was made anew meanwhile: the client asks again, and is told
+            raise BrokerAway("the channel was closed")
+        channel.audience.add(subscriber, subscription)
+        channel.users += 1
+
+    def joined(self, name: str, subscription: Subscription) -> None:
+        """The subscriber has its reply: tells the channel that somebody came."""
+        if subscription.emits_join_leave and subscription.member is not None:
+            subscription.announced = True
+            self._membership.tell(name, Joined(self._peers.instance, subscription.member))
+
+    def unsubscribe(self, subscriber: Subscriber, name: str) -> None:
+        """Detaches a subscriber: nothing of this channel is pushed to it any more. Unknown ones are fine."""
+        channel = self.channels.get(name)
+        subscription = None if channel is None else channel.audience.remove(subscriber)
+        if channel is None or subscription is None:
+            return
+        if subscription.announced and subscription.member is not None:
+            self._membership.tell(name, Left(self._peers.instance, subscription.member))
+        self.channels.release(channel)
+
+    # --- where channels stand ----------------------------------------------------------------------------------------
+
+    def position(self, name: str) -> StreamPosition | None:
+        """How far the subscribers of an open channel have come, None for a channel without history."""
+        channel = self.channels.get(name)
+        if channel is None or channel.log is None:
+            return None
+        return StreamPosition(channel.log.last, channel.log.epoch)
+
+    async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Missed] | None:
+        """What a subscriber that stalled at `since` has to be given now; None when the channel is gone.
+
+        As with `subscribe`, it is exact only until the next await. Raises `BrokerAway`.
+        """
+        channel = self.channels.get(name)
+        if channel is None or channel.log is None:
+            return None
+        return channel, await recover(self._broker, self.channels, channel, since, limit=0)
+
+    # --- publishing and reading --------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        name: str,
+        rules: Rules,
+        publication: Publication,
+        message_id: str = "",
+        version: Version | None = None,
+        skip_history: bool = False,
+    ) -> StreamPosition | None:
+        """Publishes; with history, returns once it is stored. Raises `BrokerAway`, `BrokerRefused`."""
+        address = _address(name, rules)
+        if rules.has_history and skip_history:
+            await self._broker.publish_past_log(address, publication, message_id)
+            self._tally.publishes += 1
+            return None
+        position = await self._broker.publish(address, publication, message_id, version)
+        self._tally.publishes += 1
+        return position
+
+    async def history(
+        self, name: str, rules: Rules, limit: int, since: StreamPosition | None, reverse: bool
+    ) -> History | ErrorCode:
+        """Up to `limit` publications strictly after `since` (before it, when `reverse`). Raises `BrokerAway`."""
+        with self.channels.using(name, rules) as channel:
+            await self.channels.opened(channel)
+            assert channel.log is not None
+            top = StreamPosition(channel.log.last, channel.log.epoch)
+            if since is not None and since.epoch and since.epoch != top.epoch:
+                return codes.UNRECOVERABLE_POSITION
+            if not limit:
+                return History([], top)
+            if not reverse:
+                return History(await self._page(channel, since.offset + 1 if since else 1, limit), top)
+            everything = await self._page(channel, 1, rules.options.history_size)
+            before = [p for p in everything if since is None or p.offset < since.offset]
+            return History(before[::-1][:limit], top)
+
+    async def _page(self, channel: Channel, from_offset: int, limit: int) -> list[Publication]:
+        found: list[Publication] = []
+        while len(found) < limit:
+            stretch = await self._broker.read(channel.address, from_offset, min(limit - len(found), READ_BATCH))
+            found.extend(entry.publication for entry in stretch.entries if entry.publication is not None)
+            if not stretch.more or not stretch.entries:
+                break
+            from_offset = stretch.entries[-1].sequence + 1
+        return found
+
+    async def remove_history(self, name: str, rules: Rules) -> None:
+        """Removes what is retained of a channel. Raises `BrokerAway`, `BrokerRefused`."""
+        await self._broker.remove_history(_address(name, rules))
+
+    # --- presence: the truth is in the edges' memory, so all of them are asked ---------------------------------------
+
+    async def presence(self, name: str) -> dict[str, ClientInfo]:
+        """The members of a channel on all edges, by client id. Raises `BrokerAway` when an edge does not answer."""
+        found: dict[str, ClientInfo] = {}
+        for answer in await self._ask_all(Members(name)):
+            if isinstance(answer, MembersFound):
+                found |= answer.members
+        return found
+
+    async def presence_stats(self, name: str) -> PresenceStatsResult:
+        """How many they are. Raises `BrokerAway`."""
+        clients, users = 0, set[str]()
+        for answer in await self._ask_all(CountMembers(name)):
+            if isinstance(answer, MembersCounted):
+                clients += answer.clients
+                users.update(answer.users)
+        return PresenceStatsResult(clients, len(users))
+
+    async def active_channels(self, pattern: str) -> dict[str, int]:
+        """Channels with subscribers anywhere, and how many. `pattern` is a glob, "" for all. Raises `BrokerAway`."""
+        found: dict[str, int] = {}
+        for answer in await self._ask_all(ActiveChannels(pattern)):
+            if isinstance(answer, ChannelsFound):
+                for channel, count in answer.channels.items():
+                    found[channel] = found.get(channel, 0) + count
+        return found
+
+    async def _ask_all(self, request: Members | CountMembers | ActiveChannels) -> list[object]:
+        try:
+            return list(await self._peers.ask_all(request))
+        except PeersAway as error:
+            raise BrokerAway(str(error)) from None
+
+    def members_here(self, name: str) -> dict[str, ClientInfo]:
+        """The members of a channel on this edge, by client id."""
+        channel = self.channels.get(name)
+        return {} if channel is None else channel.audience.members()
+
+    def channels_here(self, pattern: str) -> dict[str, int]:
+        """Channels with subscribers on this edge, and how many."""
+        matches: Callable[[str], object] = compile_pattern(translate(pattern)).match if pattern else lambda name: True
+        return {
+            channel.name: len(channel.audience)
+            for channel in self.channels
+            if len(channel.audience) and matches(channel.name)
+        }
+
+
+def _address(name: str, rules: Rules) -> ChannelAddress:
+    return ChannelAddress(name, rules.history_class if rules.has_history else "")
+
+
+def _result(wish: Subscribe, channel_log: ChannelLog | None = None) -> SubscribeResult:
+    """The result of a subscribe that recovers nothing."""
+    subscription = wish.subscription
+    at = channel_log if subscription.positioned else None
+    return SubscribeResult(
+        expires=wish.ttl > 0,
+        ttl=wish.ttl,
+        recoverable=subscription.recoverable and at is not None,
+        positioned=at is not None,
+        epoch="" if at is None else at.epoch,
+        offset=0 if at is None else at.last,
+        data=wish.data,
+        delta=subscription.delta,
+    )
+
+
+def _unless_known(newest: Publication, channel_log: ChannelLog, since: StreamPosition | None) -> list[Publication]:
+    """The newest publication, unless a client that was at `since` has it."""
+    knows = since is not None and since.offset >= newest.offset and since.epoch == channel_log.epoch
+    return [] if knows else [newest]
+
+
+def _recovery_result(wish: Subscribe, channel_log: ChannelLog, missed: Missed) -> SubscribeResult:
+    subscription = wish.subscription
+    cached = subscription.rules.options.force_recovery_mode == CACHE
+    offset = channel_log.last
+    if missed is not None and not cached and wish.recover is not None:
+        # On success SDKs expect their own offset back and advance it with each publication that they hand on.
+        offset = wish.recover.offset
+    return SubscribeResult(
+        expires=wish.ttl > 0,
+        ttl=wish.ttl,
+        recoverable=subscription.recoverable,
+        positioned=subscription.positioned,
+        epoch=channel_log.epoch,
+        offset=offset,
+        data=wish.data,
+        was_recovering=wish.recover is not None,
+        recovered=missed is not None and wish.recover is not None,
+        publications=missed or [],
+        delta=subscription.delta,
+    )

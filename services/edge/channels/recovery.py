@@ -1,0 +1,112 @@
+"""Reading a channel's log from a position on, with proof that nothing was evicted in between; and what a client missed.
+
+The log gives one of two proofs. Either the entry at the very position is still there: evictions take the oldest first,
+so everything after it is there too. Or nothing of the whole stream was evicted from position + 1 on, and the channel's
+own limit was not reached. Without a proof a client is told `recovered: false`: never left to guess.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from proto.messages import Publication, StreamPosition
+from services.edge.broker.broker import Broker, Entry
+from services.edge.channels.channel import Channel
+
+READ_BATCH: Final = 256
+_MAX_ROUNDS: Final = 100
+"""Each round of a recovery reads to the end of the log; more than two happen only while a channel is flooded."""
+
+Missed = list[Publication] | None
+
+
+class Continuation(NamedTuple):
+    """The log after a position, up to its end. `whole`: it is proven that nothing in between was evicted.
+
+    When it is not, the log is known again from behind `lost_upto` on, or is another one altogether.
+    """
+
+    entries: list[Entry]
+    whole: bool
+    lost_upto: int = 0
+    other_epoch: bool = False
+
+
+async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) -> Continuation:
+    """Everything after `offset`; at most `history_size` entries, as the log holds no more. Raises `BrokerAway`."""
+    entries: list[Entry] = []
+    anchor, anchored = offset, True
+    while True:
+        stretch = await broker.read(channel.address, anchor, READ_BATCH)
+        if not (anchor and stretch.entries and stretch.entries[0].sequence == anchor):
+            if entries:  # what was read last is gone: the log is evicting faster than it is read
+                return Continuation(entries, whole=False, lost_upto=entries[-1].sequence)
+            anchored = False
+        new = [entry for entry in stretch.entries if entry.sequence > anchor]
+        entries.extend(new)
+        for entry in new:
+            if entry.removed_upto > offset:  # what came after the position was removed: the log goes on at the mark
+                return Continuation(entries, whole=False, lost_upto=entry.sequence)
+            anchored = anchored or entry.removed_upto > 0  # nothing but what lies before the position was removed
+        if not new or not stretch.more:
+            break
+        anchor = new[-1].sequence
+    if anchored:
+        return Continuation(entries, whole=True)
+    state = await broker.state(channel.address)
+    untouched = state.epoch == epoch and state.first <= offset + 1
+    whole = untouched and len(entries) < channel.rules.options.history_size
+    lost_upto = entries[0].sequence - 1 if entries else state.last
+    return Continuation(entries, whole, lost_upto, other_epoch=state.epoch != epoch)
+
+
+class Syncing(Protocol):
+    """Who can bring a channel up to the end of its log."""
+
+    async def synced(self, channel: Channel) -> None:
+        """Waits for a sync that begins after the call."""
+
+
+async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition, limit: int) -> Missed:
+    """The publications after `since` up to exactly `channel.log.last` as it is on return, None when that cannot be had.
+
+    The ring answers if it reaches back that far, otherwise the log is read. More than `limit` are not recovered, 0 for
+    no limit. Raises `BrokerAway`.
+    """
+    log = channel.log
+    assert log is not None
+    epoch = log.epoch
+    if since.epoch and since.epoch != epoch:
+        return None
+    if since.offset > log.last:
+        # Another edge was ahead of this one, or the position is made up. It is the client's claim, so it moves nothing
+        # that others share.
+        state = await broker.state(channel.address)
+        if state.epoch != epoch or since.offset > state.last:
+            return None
+        await syncing.synced(channel)  # begun after the state: it has read whatever lies up to there
+        if log.epoch != epoch:
+            return None
+        if since.offset > log.last:  # the stream came so far with other channels: nothing of this one lies in between
+            return []
+    offset = since.offset
+    found: list[Publication] = []
+    for _ in range(_MAX_ROUNDS):
+        if log.epoch != epoch or (limit and len(found) > limit):
+            return None
+        tail = log.after(offset)
+        if tail is not None:
+            missed = found + tail
+            return None if limit and len(missed) > limit else missed
+        mark = log.last
+        read = await read_after(broker, channel, epoch, offset)
+        if not read.whole:
+            return None
+        found.extend(entry.publication for entry in read.entries if entry.publication is not None)
+        # Everything up to the mark was in the log when it was read, so the mark is reached even if nothing was there.
+        offset = max([offset, mark, *(entry.sequence for entry in read.entries[-1:])])
+        if offset > log.last:  # read further than the live messages have come
+            await syncing.synced(channel)
+            if offset > log.last:
+                return None
+    return None

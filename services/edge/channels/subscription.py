@@ -1,0 +1,79 @@
+"""One connection's place in one channel: what it was granted, and how its publications are made. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import Raw
+
+from proto.messages import ClientInfo, Publication, StreamPosition
+from services.edge.channels.namespaces import Rules
+from services.edge.channels.tags_filter import TagsFilter
+from services.edge.grants import Grant, Switch
+
+FOSSIL: Final = "fossil"
+
+
+class Subscription:
+    """See the module.
+
+    `positioned`: the client relies on its position, and has to be told when it no longer holds. `member`: whom others
+    see, None where the channel has neither presence nor joins and leaves. `chan_info`: what is told of a client that
+    publishes here. `announced`: its join was told. `has_base`: the client holds the channel's previous publication, so
+    the next one may be sent as a difference.
+    """
+
+    __slots__ = (
+        "announced",
+        "chan_info",
+        "delta",
+        "emits_join_leave",
+        "expires_at",
+        "filter",
+        "has_base",
+        "member",
+        "positioned",
+        "pushes_join_leave",
+        "recoverable",
+        "rules",
+        "server_side",
+    )
+
+    def __init__(self, rules: Rules, grant: Grant, info: ClientInfo, *, server_side: bool = False) -> None:
+        options, override = rules.options, grant.override
+        self.rules = rules
+        self.server_side = server_side
+        self.expires_at = grant.expires_at
+        self.recoverable = options.has_history and _switched(override.force_recovery, options.force_recovery)
+        self.positioned = options.has_history and _switched(override.force_positioning, options.force_positioning)
+        self.emits_join_leave = _switched(override.join_leave, options.join_leave)
+        self.pushes_join_leave = _switched(override.force_push_join_leave, options.force_push_join_leave)
+        is_seen = self.emits_join_leave or _switched(override.presence, options.presence)
+        self.member = info if is_seen else None
+        self.chan_info: Raw = grant.info
+        self.announced = False
+        self.filter: TagsFilter | None = None
+        self.delta = False
+        self.has_base = False
+
+    def wants(self, publication: Publication) -> bool:
+        """Whether the tags filter lets it through."""
+        return self.filter is None or self.filter(publication.tags or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Attach the client to a channel; `recover` is the position from which it wants what it missed."""
+
+    command_id: int
+    channel: str
+    subscription: Subscription
+    data: Raw
+    recover: StreamPosition | None = None
+    reject_unrecovered: bool = False
+    ttl: int = 0  # seconds until the subscription expires, 0 for never
+
+
+def _switched(switch: Switch | None, otherwise: bool) -> bool:
+    return otherwise if switch is None else switch.value

@@ -1,0 +1,394 @@
+"""What a client may do with one channel: subscribe, publish, read its history or presence. Decides, and does no I/O.
+
+The order of the checks is the reference's; SDK tests rely on it. See `client.Client`, whose commands these are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from proto import codes
+from proto.codec import payload
+from proto.codes import CloseCode, ErrorCode
+from proto.messages import (
+    NO_DATA,
+    Command,
+    Error,
+    HistoryRequest,
+    PublishRequest,
+    RPCRequest,
+    StreamPosition,
+    SubRefreshRequest,
+    SubRefreshResult,
+    SubscribeRequest,
+    UnsubscribeRequest,
+    UnsubscribeResult,
+    reply_to,
+)
+from services.edge.backend import hooks
+from services.edge.channels.namespaces import (
+    PRIVATE_PREFIX,
+    Rules,
+    is_valid_name,
+    may_publish,
+    may_read_history,
+    may_read_presence,
+    may_subscribe,
+    personal_channel,
+)
+from services.edge.channels.subscription import FOSSIL, Subscription
+from services.edge.channels.tags_filter import BadFilter, compile_filter
+from services.edge.clients.actions import (
+    Action,
+    Answer,
+    AskHook,
+    Close,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+    Subscribe,
+    Unsubscribe,
+)
+from services.edge.grants import Grant, seconds_left
+from services.edge.tokens.tokens import ExpiredToken, InvalidToken
+
+if TYPE_CHECKING:
+    from services.edge.clients.client import Client
+
+REJECT_UNRECOVERED: Final = 2  # SubscribeRequest.flag: answer 112 instead of recovered: false
+PUBLISH_RPC: Final = "fairlead.publish"
+"""The RPC that stock SDKs publish with an idempotency key by, as their own publish has no field for it."""
+
+MAX_KEY_LENGTH: Final = 256
+_STREAM_SUBSCRIPTION: Final = 0
+_SHARED_POLL: Final = 4
+_DELTAS: Final = ("", FOSSIL)
+
+
+def _refused(command_id: int, error: ErrorCode) -> Answer:
+    return Answer(reply_to(command_id, Error(*error)))
+
+
+# --- subscribe ------------------------------------------------------------------------------------------------------
+
+
+def subscribe(client: Client, command: Command, request: SubscribeRequest, now: float) -> Action:
+    channel = request.channel
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "a subscribe without a channel")
+    if request.delta not in _DELTAS:
+        return Close(codes.BAD_REQUEST_CLOSE, "an unknown delta type")
+    rules = _check_subscribe(client, channel, request)
+    if isinstance(rules, ErrorCode):
+        return _refused(command.id, rules)
+    if request.token:
+        return _subscribe_by_token(client, command.id, request, now)
+    options = rules.options
+    if options.subscribe_hook and not channel.startswith(PRIVATE_PREFIX):
+        question = hooks.subscribe_question(client.caller, channel, bytes(request.data))
+        return AskHook("subscribe", command, question, options.hook_timeout, options.hook_when_away == "allow")
+    if not may_subscribe(channel, rules, client.asker):
+        return _refused(command.id, codes.PERMISSION_DENIED)
+    return subscribe_allowed(client, command.id, request, Grant(), now)
+
+
+def _check_subscribe(client: Client, channel: str, request: SubscribeRequest) -> Rules | ErrorCode:
+    section = client.policy.section
+    if len(channel) > section.channel_max_length:
+        return codes.BAD_REQUEST
+    if channel in client.channels:
+        return codes.ALREADY_SUBSCRIBED
+    if len(client.channels) >= section.channel_limit:
+        return codes.LIMIT_EXCEEDED
+    rules = client.policy.namespaces.rules(channel)
+    if isinstance(rules, ErrorCode):
+        return rules
+    if not is_valid_name(channel, rules):
+        return codes.BAD_REQUEST
+    if request.type != _STREAM_SUBSCRIPTION:
+        return codes.NOT_AVAILABLE if request.type == _SHARED_POLL else codes.PERMISSION_DENIED
+    return rules
+
+
+def _subscribe_by_token(client: Client, command_id: int, request: SubscribeRequest, now: float) -> Action:
+    """A good token is enough, whatever the namespace says."""
+    try:
+        claims = client.policy.verifier.subscription(request.token, now)
+    except InvalidToken:
+        return _refused(command_id, codes.PERMISSION_DENIED)
+    except ExpiredToken:
+        return _refused(command_id, codes.TOKEN_EXPIRED)
+    if not _is_for(client, request.channel, claims.channel, claims.user, claims.client):
+        return Close(codes.INVALID_TOKEN, "a subscription token of another channel, user or connection")
+    if 0 < claims.grant.expires_at <= now:  # it is in the last fraction of its last second
+        return _refused(command_id, codes.TOKEN_EXPIRED)
+    return subscribe_allowed(client, command_id, request, claims.grant, now)
+
+
+def _is_for(client: Client, channel: str, claimed_channel: str, user: str, client_id: str) -> bool:
+    return claimed_channel == channel and user == client.identity.user and client_id in ("", client.id)
+
+
+def subscribe_allowed(client: Client, command_id: int, request: SubscribeRequest, grant: Grant, now: float) -> Action:
+    """By permission, token or hook."""
+    wish = _wish(client, command_id, request.channel, request, grant, now, server_side=False)
+    return _refused(command_id, wish) if isinstance(wish, ErrorCode) else wish
+
+
+def _wish(
+    client: Client,
+    command_id: int,
+    channel: str,
+    request: SubscribeRequest,
+    grant: Grant,
+    now: float,
+    *,
+    server_side: bool,
+) -> Subscribe | ErrorCode:
+    rules = client.policy.namespaces.rules(channel)
+    if isinstance(rules, ErrorCode):
+        return rules
+    if grant.expires_at and grant.expires_at <= now:
+        return codes.EXPIRED
+    options = rules.options
+    subscription = Subscription(rules, grant, client.info(grant.info), server_side=server_side)
+    reads_history = rules.has_history and may_read_history(rules, client.asker, channel in client.channels)
+    if request.recoverable and (options.allow_recovery or reads_history):
+        subscription.recoverable = True
+    if request.positioned and (options.allow_positioning or reads_history):
+        subscription.positioned = True
+    subscription.positioned = subscription.positioned or subscription.recoverable
+    if request.join_leave and subscription.emits_join_leave and may_read_presence(rules, client.asker, True):
+        subscription.pushes_join_leave = True
+    if request.tf is not None:
+        if not options.allow_tags_filter:
+            return codes.BAD_REQUEST
+        try:
+            subscription.filter = compile_filter(request.tf)
+        except BadFilter:
+            return codes.BAD_REQUEST
+    allowed_delta = request.delta in options.allowed_delta_types
+    subscription.delta = bool(request.delta) and allowed_delta and subscription.filter is None and rules.has_history
+    recover = StreamPosition(request.offset, request.epoch) if subscription.recoverable and request.recover else None
+    return Subscribe(
+        command_id=command_id,
+        channel=channel,
+        subscription=subscription,
+        data=grant.data,
+        recover=recover,
+        reject_unrecovered=bool(request.flag & REJECT_UNRECOVERED) and not server_side,
+        ttl=seconds_left(grant.expires_at, now),
+    )
+
+
+def at_connect(
+    client: Client, requested: dict[str, SubscribeRequest], now: float
+) -> list[Subscribe] | ErrorCode | CloseCode:
+    """The server-side subscriptions of a client that connects: by its token or hook, its personal channel, and on a
+    unidirectional transport those that it asks for. `requested` also says where it had come to in each.
+    """
+    section, user = client.policy.section, client.identity.user
+    grants = dict(client.identity.grants)
+    if section.subscribe_to_user_personal_channel and user:
+        grants.setdefault(personal_channel(user, section.user_personal_channel_namespace), Grant())
+    if client.format.unidirectional:
+        for channel in requested:
+            if channel not in grants:
+                refused = _may_ask_for(client, channel, requested[channel])
+                if refused is not None:
+                    return refused
+                grants[channel] = Grant()
+    if len(grants) > section.channel_limit:
+        return codes.CHANNEL_LIMIT
+    wishes: list[Subscribe] = []
+    for channel, grant in grants.items():
+        wish = server_side(client, channel, grant, requested.get(channel, SubscribeRequest()), now)
+        if isinstance(wish, ErrorCode):
+            return wish
+        wishes.append(wish)
+    return wishes
+
+
+def _may_ask_for(client: Client, channel: str, request: SubscribeRequest) -> ErrorCode | None:
+    rules = _check_subscribe(client, channel, request)
+    if isinstance(rules, ErrorCode):
+        return rules
+    # Where a backend decides it is not gone around: it gives such clients their channels by its answer to connect.
+    may = not rules.options.subscribe_hook and may_subscribe(channel, rules, client.asker)
+    return None if may else codes.PERMISSION_DENIED
+
+
+def server_side(
+    client: Client, channel: str, grant: Grant, request: SubscribeRequest, now: float
+) -> Subscribe | ErrorCode:
+    """A subscription that the server decides on. `request` holds the client's position, if it has one."""
+    if not 0 < len(channel) <= client.policy.section.channel_max_length:
+        return codes.BAD_REQUEST
+    return _wish(client, 0, channel, request, grant, now, server_side=True)
+
+
+def sub_refresh(client: Client, command_id: int, request: SubRefreshRequest, now: float) -> Action:
+    channel = request.channel
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "a sub_refresh without a channel")
+    subscription = client.channels.get(channel)
+    if subscription is None:
+        return _refused(command_id, codes.PERMISSION_DENIED)
+    if request.type:
+        return _refused(command_id, codes.NOT_AVAILABLE)
+    if not request.token:
+        return _refused(command_id, codes.BAD_REQUEST)
+    try:
+        claims = client.policy.verifier.subscription(request.token, now)
+    except InvalidToken as error:
+        return Close(codes.INVALID_TOKEN, str(error))
+    except ExpiredToken:
+        return _refused(command_id, codes.EXPIRED)
+    if not _is_for(client, channel, claims.channel, claims.user, claims.client):
+        return Close(
+            codes.INVALID_TOKEN, "a subscription refreshed with a token of another channel, user or connection"
+        )
+    expires_at = claims.grant.expires_at
+    if expires_at and expires_at <= now:
+        return _refused(command_id, codes.EXPIRED)
+    subscription.expires_at = expires_at
+    ttl = seconds_left(expires_at, now)
+    return Answer(reply_to(command_id, SubRefreshResult(expires=ttl > 0, ttl=ttl)))
+
+
+def unsubscribe(client: Client, command_id: int, request: UnsubscribeRequest) -> Action:
+    if not request.channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "an unsubscribe without a channel")
+    reply = reply_to(command_id, UnsubscribeResult())
+    if request.channel not in client.channels:
+        return Answer(reply)
+    return Unsubscribe(request.channel, reply)
+
+
+# --- publish --------------------------------------------------------------------------------------------------------
+
+
+def publish(client: Client, command: Command, request: PublishRequest) -> Action:
+    channel = request.channel
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "a publish without a channel")
+    rules = _rules_of(client, channel)
+    if isinstance(rules, ErrorCode):
+        return _refused(command.id, rules)
+    if request.type:
+        return _refused(command.id, codes.NOT_AVAILABLE)
+    options = rules.options
+    if options.publish_hook:
+        question = hooks.publish_question(client.caller, channel, bytes(request.data))
+        return AskHook("publish", command, question, options.hook_timeout, options.hook_when_away == "allow")
+    if not may_publish(rules, client.asker, channel in client.channels):
+        return _refused(command.id, codes.PERMISSION_DENIED)
+    return publish_allowed(client, command, request, hooks.Accepted())
+
+
+def publish_allowed(client: Client, command: Command, request: PublishRequest, verdict: hooks.Accepted) -> Action:
+    """By permission or hook; a hook may have changed what is published."""
+    command_id = command.id
+    rules = _rules_of(client, request.channel)
+    if isinstance(rules, ErrorCode):
+        return _refused(command_id, rules)
+    data = request.data if verdict.data is None else Raw(verdict.data)
+    if not bytes(data) or len(request.idempotency_key) > MAX_KEY_LENGTH:
+        return _refused(command_id, codes.BAD_REQUEST)
+    if not _fits(bytes(data), rules.options.publication_data_format):
+        return _refused(command_id, codes.BAD_REQUEST)
+    subscription = client.channels.get(request.channel)
+    return Publish(
+        command_id=command_id,
+        channel=request.channel,
+        rules=rules,
+        data=data,
+        info=client.info(subscription.chan_info) if subscription is not None else client.info(),
+        tags=verdict.tags or None,
+        skip_history=verdict.skip_history,
+        key=request.idempotency_key,
+        as_rpc=command.rpc is not None,
+    )
+
+
+def _fits(data: bytes, format: str) -> bool:
+    if not format:
+        return True
+    try:
+        payload(data)
+    except ValueError:
+        return False
+    return format == "json" or data.lstrip().startswith(b"{")
+
+
+class _PublishParameters(Struct, frozen=True):
+    channel: str
+    idempotency_key: str
+    data: Raw = NO_DATA
+    b64data: str = ""
+
+
+_decode_parameters = msgspec.json.Decoder(_PublishParameters).decode
+
+
+def publish_by_rpc(client: Client, command: Command, request: RPCRequest) -> Action:
+    """A publish with an idempotency key, by the call that every stock SDK has."""
+    try:
+        given = _decode_parameters(bytes(request.data))
+        data = payload(bytes(given.data)) if bytes(given.data) else NO_DATA
+        if given.b64data:
+            data = Raw(base64.b64decode(given.b64data, validate=True))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, binascii.Error):
+        return _refused(command.id, codes.BAD_REQUEST)
+    if not given.channel or not given.idempotency_key:
+        return _refused(command.id, codes.BAD_REQUEST)
+    wish = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
+    return publish(client, Command(id=command.id, publish=wish, rpc=request), wish)
+
+
+# --- history and presence -------------------------------------------------------------------------------------------
+
+
+def history(client: Client, command_id: int, request: HistoryRequest) -> Action:
+    channel = request.channel
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "a history without a channel")
+    rules = _rules_of(client, channel)
+    if isinstance(rules, ErrorCode):
+        return _refused(command_id, rules)
+    if not rules.has_history:
+        return _refused(command_id, codes.NOT_AVAILABLE)
+    if not may_read_history(rules, client.asker, channel in client.channels):
+        return _refused(command_id, codes.PERMISSION_DENIED)
+    if request.reverse and request.since is not None and not request.since.offset:
+        return _refused(command_id, codes.BAD_REQUEST)
+    cap = client.policy.section.history_max_publication_limit
+    limit = cap if request.limit < 0 else min(request.limit, cap)
+    return ReadHistory(command_id, channel, rules, limit, request.since, request.reverse)
+
+
+def presence(client: Client, command_id: int, channel: str, *, count_only: bool) -> Action:
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "a presence without a channel")
+    rules = _rules_of(client, channel)
+    if isinstance(rules, ErrorCode):
+        return _refused(command_id, rules)
+    if not rules.options.presence:
+        return _refused(command_id, codes.NOT_AVAILABLE)
+    if not may_read_presence(rules, client.asker, channel in client.channels):
+        return _refused(command_id, codes.PERMISSION_DENIED)
+    return ReadPresence(command_id, channel, count_only)
+
+
+def _rules_of(client: Client, channel: str) -> Rules | ErrorCode:
+    if len(channel) > client.policy.section.channel_max_length:
+        return codes.BAD_REQUEST
+    rules = client.policy.namespaces.rules(channel)
+    if isinstance(rules, Rules) and channel not in client.channels and not is_valid_name(channel, rules):
+        return codes.BAD_REQUEST
+    return rules

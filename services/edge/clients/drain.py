@@ -1,0 +1,93 @@
+"""Goodbye as a protocol: unready, close clients with 1001 at a pace, have their session events stored, done.
+
+All of it ends before `drain_timeout`, whatever the clients or NATS do. The pace spreads the reconnects, so that the
+other edges are not hit by all of them in one instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from proto import codes
+from services.edge.clients.hub import Hub
+from services.edge.settings import EdgeSection
+
+log = logging.getLogger(__name__)
+
+STEP_S: Final = 0.05
+_RESERVE_S: Final = 2.5
+"""Kept of the time for what follows the last close: close handshakes, the events' acknowledgement, the exit."""
+_HANDSHAKE_S: Final = 1.0
+_PROGRESS_S: Final = 1.0
+
+
+def closes_due(count: int, rate: float, seconds: float, elapsed: float) -> int:
+    """How many of `count` connections are to be closed `elapsed` seconds into a drain at `rate` per second.
+
+    The pace is raised when `seconds` would not suffice: all are due by then.
+    """
+    if elapsed >= seconds or seconds <= 0:
+        return count
+    return min(count, int(max(rate, count / seconds) * elapsed))
+
+
+class Drain:
+    """One drain of one edge. `left` counts the connections that are still open, None before it begins."""
+
+    def __init__(self, hub: Hub, section: EdgeSection) -> None:
+        self._hub = hub
+        self._section = section
+        self.left: int | None = None
+
+    async def run(self) -> None:
+        """Drains. Returns within `drain_timeout` (plus the last step), with every connection gone."""
+        loop = asyncio.get_running_loop()
+        hub, section = self._hub, self._section
+        began = loop.time()
+        deadline = began + section.drain_timeout
+        hub.draining = True
+        self.left = len(hub.connections)
+        log.info("draining: not ready any more, %d clients to say goodbye to", self.left)
+        await asyncio.sleep(section.drain_delay)
+        hub.closed_to_new = True
+        await self._close_paced(deadline - _RESERVE_S)
+        await self._wait_for_handshakes(min(loop.time() + _HANDSHAKE_S, deadline))
+        for connection in tuple(hub.connections):
+            connection.cut()
+        self.left = 0
+        stored = await hub.session_log.flush(max(0.1, deadline - loop.time()))
+        seconds = loop.time() - began
+        if stored:
+            log.info("drained in %.2f s, every session event is stored", seconds)
+        else:
+            log.error(
+                "drained in %.2f s, but NATS did not acknowledge all session events in time: the sessions service "
+                "will end those sessions when it misses this edge",
+                seconds,
+            )
+
+    async def _close_paced(self, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = list(self._hub.connections)
+        count, began, said = len(waiting), loop.time(), loop.time()
+        seconds = until - began
+        closed = 0
+        while closed < count:
+            due = closes_due(count, self._section.drain_rate, seconds, loop.time() - began)
+            for connection in waiting[closed:due]:
+                connection.say_goodbye(codes.GOING_AWAY)
+            closed = max(closed, due)
+            self.left = len(self._hub.connections)
+            if loop.time() - said >= _PROGRESS_S:
+                said = loop.time()
+                log.info("draining: %d of %d clients closed", closed, count)
+            if closed < count:
+                await asyncio.sleep(STEP_S)
+
+    async def _wait_for_handshakes(self, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        while self._hub.connections and loop.time() < until:
+            await asyncio.sleep(STEP_S)
+            self.left = len(self._hub.connections)

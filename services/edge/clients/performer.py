@@ -1,0 +1,358 @@
+"""Carries out one command that has to wait: for the cluster, for a backend, for the keys of a token.
+
+It awaits first and then, in one step without any await, writes the reply and what goes with it: after a subscribe the
+reply is the next thing that the client gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from proto import codes
+from proto.codec import NotEncodable
+from proto.codes import ErrorCode
+from proto.messages import (
+    Connect,
+    HistoryResult,
+    PresenceResult,
+    PresenceStatsResult,
+    Publication,
+    PublishResult,
+    Push,
+    Reply,
+    Result,
+    RPCResult,
+    StreamPosition,
+    SubscribeRequest,
+    SubscribeResult,
+    reply_to,
+)
+from proto.messages import Subscribe as SubscribePush
+from services.edge.backend.backend import BackendAway, BackendError, BadAnswer, rpc_result
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.channels.audience import as_deltas
+from services.edge.channels.node import History
+from services.edge.clients import channel_commands
+from services.edge.clients.actions import (
+    Action,
+    AskHook,
+    CallBackend,
+    Connected,
+    LearnKey,
+    Performed,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+    Subscribe,
+)
+from services.edge.clients.client import State, error_reply
+from services.edge.clients.laggard import REPLY_BYTES, Laggard, first_of
+from services.edge.clients.orders import SubscribeOrder
+from services.edge.settings import COMMAND_DEADLINE_S
+
+if TYPE_CHECKING:
+    from services.edge.clients.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+
+Then = Callable[[], None]
+"""What follows the waiting, in one step."""
+
+
+class _PublishAnswer(Struct, frozen=True):
+    """The answer to the RPC `fairlead.publish`."""
+
+    offset: int
+    epoch: str
+
+
+class Performer:
+    """One command or order under way. It is done when it has called `Connection.performed`."""
+
+    __slots__ = ("_beside", "_connection", "_task")
+
+    def __init__(self, connection: Connection, action: Performed | SubscribeOrder) -> None:
+        self._connection = connection
+        self._beside = isinstance(action, AskHook) and action.event == "refresh"  # no command, nobody waits for it
+        self._task = asyncio.get_running_loop().create_task(self._perform(action))
+
+    async def _perform(self, action: Performed | SubscribeOrder) -> None:
+        connection = self._connection
+        try:
+            async with asyncio.timeout(COMMAND_DEADLINE_S):
+                decided = action if isinstance(action, SubscribeOrder) else await self._decide(action)
+                then = await self._await(decided)
+        except BrokerRefused as error:  # too large a publication, say: again it would be refused again
+            connection.hub.refused("the broker takes no publication of a client", str(error))
+            then = self._fail(action, codes.LIMIT_EXCEEDED)
+        except (BrokerAway, TimeoutError) as error:
+            log.debug("error 100 for a client: %s", error)
+            then = self._fail(action)
+        except Exception:
+            log.exception("a command failed")
+            then = self._fail(action)
+        # From here on no await.
+        try:
+            then()
+        except Exception:
+            log.exception("what a command led to could not be said")
+            connection.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it comes back
+        if not self._beside:
+            connection.performed()
+
+    async def _decide(self, action: Action) -> Action:
+        """Goes back to the client's state machine with what it asked for, until it has decided."""
+        client, hub = self._connection.client, self._connection.hub
+        while True:
+            match action:
+                case LearnKey(command, kid):
+                    fresh = await hub.keys.wanted(kid)
+                    action = client.handle_again(command, hub.clock.now(), keys_are_fresh=fresh)
+                case AskHook():
+                    verdict = await hub.verdicts.on(action, client.caller, hub.clock.now())
+                    action = client.decided(action, verdict, hub.clock.now())
+                case _:
+                    return action
+
+    async def _await(self, action: Action | SubscribeOrder) -> Then:
+        match action:
+            case Subscribe():
+                return await self._subscribe(action)
+            case Connected():
+                return await self._connect(action)
+            case SubscribeOrder():
+                return await self._subscribe_by_order(action)
+            case Publish():
+                return self._reply_later(action.command_id, await self._publish(action))
+            case ReadHistory():
+                return self._reply_later(action.command_id, await self._read_history(action))
+            case ReadPresence():
+                return self._reply_later(action.command_id, await self._read_presence(action))
+            case CallBackend():
+                return self._reply_later(action.command_id, await self._call(action))
+            case _:
+                return lambda: self._carry_out(action)
+
+    def _carry_out(self, action: Action) -> None:
+        out: list[bytes] = []
+        self._connection.carry_out(action, out)
+        if out:
+            self._connection.write_framed(self._connection.format.frame(out), len(out))
+
+    def _reply_later(self, command_id: int, answer: Result | ErrorCode) -> Then:
+        is_error = isinstance(answer, ErrorCode)
+        reply = error_reply(command_id, answer) if is_error else reply_to(command_id, answer)  # type: ignore[arg-type]  # mypy does not follow is_error
+        return lambda: self._connection.reply(reply)
+
+    def _fail(self, action: Performed | SubscribeOrder, error: ErrorCode = codes.INTERNAL) -> Then:
+        """The client gets this error; with 100 it may try again."""
+        if isinstance(action, SubscribeOrder) or self._beside:
+            return lambda: None
+        command_id = action.command.id if isinstance(action, LearnKey | AskHook) else action.command_id
+        connection = self._connection
+        if connection.client.state is State.NEW or isinstance(action, Connected):
+            return lambda: self._refuse_connect(command_id, error)
+        return lambda: connection.reply(error_reply(command_id, error))
+
+    # --- connect and subscribe ---------------------------------------------------------------------------------------
+
+    async def _connect(self, action: Connected) -> Then:
+        """The server-side subscriptions first: they are part of the reply."""
+        connection = self._connection
+        if not connection.closing:
+            connection.admitted()
+        results: dict[str, SubscribeResult] = {}
+        if action.wishes and not connection.closing:
+            # What is published meanwhile must not precede the reply: it is read from the log after it.
+            connection.laggard = connection.laggard or Laggard(connection, connection.hub, flowing=True, loses=False)
+        for wish in action.wishes:
+            result = await connection.hub.node.subscribe(connection, wish)
+            if isinstance(result, ErrorCode):
+                error = result
+                return lambda: self._refuse_connect(action.command_id, error)
+            if connection.closing:
+                connection.hub.node.unsubscribe(connection, wish.channel)
+                return lambda: None
+            results[wish.channel] = self._enter(wish, result)
+        return lambda: self._reply_connected(action, results)
+
+    def _reply_connected(self, action: Connected, results: dict[str, SubscribeResult]) -> None:
+        connection = self._connection
+        if connection.closing:
+            return
+        connection.opened()
+        subs, positions = _cut(results)
+        connection.reply(connect_reply(connection, action, subs))
+        if positions:
+            connection.lags_at(positions)
+        for wish in action.wishes:
+            if wish.channel in connection.client.channels:
+                connection.entered(wish.channel, wish.subscription, results[wish.channel])
+
+    def _refuse_connect(self, command_id: int, error: ErrorCode) -> None:
+        connection = self._connection
+        for channel in tuple(connection.client.channels):
+            connection.leave(channel)
+        if connection.laggard is not None and not connection.laggard.loses:
+            connection.laggard = None
+        if connection.format.unidirectional:
+            connection.close(codes.INTERNAL_CLOSE, error.message)
+            return
+        connection.reply(error_reply(command_id, error))
+        connection.refused()
+
+    async def _subscribe(self, action: Subscribe) -> Then:
+        connection = self._connection
+        result = await connection.hub.node.subscribe(connection, action)
+        if isinstance(result, ErrorCode):
+            return self._reply_later(action.command_id, result)
+        return lambda: self._reply_subscribed(action, result)
+
+    def _reply_subscribed(self, action: Subscribe, result: SubscribeResult) -> None:
+        connection = self._connection
+        if connection.closing:
+            connection.hub.node.unsubscribe(connection, action.channel)
+            return
+        subs, positions = _cut({action.channel: self._enter(action, result)})
+        connection.reply(reply_to(action.command_id, subs[action.channel]))
+        if positions:
+            connection.lags_at(positions)
+        connection.entered(action.channel, action.subscription, result)
+
+    async def _subscribe_by_order(self, order: SubscribeOrder) -> Then:
+        connection = self._connection
+        client, since = connection.client, order.since
+        if order.channel in client.channels:
+            return lambda: None
+        if len(client.channels) >= client.policy.section.channel_limit:
+            connection.hub.refused("a backend's subscribe was refused", "the connection has as many as it may have")
+            return lambda: None
+        request = SubscribeRequest()
+        if since is not None:
+            request = SubscribeRequest(recover=True, offset=since.offset, epoch=since.epoch)
+        wish = channel_commands.server_side(client, order.channel, order.grant, request, connection.hub.clock.now())
+        if isinstance(wish, ErrorCode):
+            connection.hub.refused("a backend's subscribe was refused", f"{wish.code} {wish.message}")
+            return lambda: None
+        result = await connection.hub.node.subscribe(connection, wish)
+        return lambda: self._push_subscribed(wish, result)
+
+    def _push_subscribed(self, wish: Subscribe, result: SubscribeResult | ErrorCode) -> None:
+        connection = self._connection
+        if isinstance(result, ErrorCode):
+            return
+        if connection.closing:
+            connection.hub.node.unsubscribe(connection, wish.channel)
+            return
+        result = self._enter(wish, result)
+        push = SubscribePush(result.recoverable, result.epoch, result.offset, result.positioned, result.data)
+        connection.push_alone(Push(channel=wish.channel, subscribe=push))
+        first, room = first_of(result.publications)
+        connection.reply(*(Reply(push=Push(channel=wish.channel, pub=publication)) for publication in first))
+        if not room:
+            connection.lags_at({wish.channel: StreamPosition(first[-1].offset, result.epoch)})
+        connection.entered(wish.channel, wish.subscription, result)
+
+    def _enter(self, wish: Subscribe, result: SubscribeResult) -> SubscribeResult:
+        """Notes the subscription; gives back the result with publications as this client gets them."""
+        connection, subscription = self._connection, wish.subscription
+        connection.client.channels[wish.channel] = subscription
+        connection.hub.subscriptions += 1
+        position = connection.hub.node.position(wish.channel)
+        if connection.laggard is not None:
+            connection.laggard.joined(wish.channel, position)
+        publications = [publication for publication in result.publications if subscription.wants(publication)]
+        if subscription.delta:
+            try:
+                publications = as_deltas(connection.format, publications)
+            except NotEncodable as error:
+                connection.cannot_take(str(error))
+                return replace(result, publications=[])
+            subscription.has_base = bool(publications)
+        return (
+            result
+            if len(publications) == len(result.publications) and not subscription.delta
+            else replace(result, publications=publications)
+        )
+
+    # --- everything else ---------------------------------------------------------------------------------------------
+
+    async def _publish(self, action: Publish) -> Result | ErrorCode:
+        publication = Publication(data=action.data, info=action.info, tags=action.tags)
+        message_id = self._message_id(action) if action.key else ""
+        position = await self._connection.hub.node.publish(
+            action.channel, action.rules, publication, message_id, skip_history=action.skip_history
+        )
+        if not action.key:
+            return PublishResult()
+        at = position or StreamPosition()
+        if action.as_rpc:
+            return RPCResult(Raw(_encode(_PublishAnswer(at.offset, at.epoch))))
+        return PublishResult(at.offset, at.epoch)
+
+    def _message_id(self, action: Publish) -> str:
+        """Keys are the user's own in each channel: nobody takes up another one's. In base64, as they hold anything."""
+        scope = _encode([action.channel, self._connection.client.identity.user, action.key])
+        return "client." + base64.b64encode(scope).decode()
+
+    async def _read_history(self, action: ReadHistory) -> HistoryResult | ErrorCode:
+        node = self._connection.hub.node
+        found = await node.history(action.channel, action.rules, action.limit, action.since, action.reverse)
+        if not isinstance(found, History):
+            return found
+        return HistoryResult(found.publications, found.top.epoch, found.top.offset)
+
+    async def _read_presence(self, action: ReadPresence) -> PresenceResult | PresenceStatsResult:
+        node = self._connection.hub.node
+        if action.count_only:
+            return await node.presence_stats(action.channel)
+        return PresenceResult(await node.presence(action.channel))
+
+    async def _call(self, action: CallBackend) -> RPCResult | ErrorCode:
+        connection = self._connection
+        hub, caller = connection.hub, connection.client.caller
+        try:
+            answer = await hub.backend.call(action.method, bytes(action.data), caller, hub.policy.section.rpc_timeout)
+            return rpc_result(answer, caller.encoding)
+        except BackendError as error:
+            return error.error
+        except BadAnswer as error:
+            hub.refused("a backend's answer to an RPC is unusable", str(error))
+        except BackendAway as error:
+            if error.nobody:
+                return codes.NOT_AVAILABLE
+            hub.refused("an RPC is not answered", str(error))
+        return codes.INTERNAL
+
+
+def connect_reply(connection: Connection, action: Connected, subs: dict[str, SubscribeResult]) -> Reply:
+    """The reply to a connect, as the transport says it."""
+    node = connection.hub.instance if connection.session else ""
+    result = replace(action.result, subs=subs, session=connection.session, node=node)
+    if connection.format.unidirectional:
+        return Reply(push=Push(connect=Connect(**{name: getattr(result, name) for name in result.__struct_fields__})))
+    return reply_to(action.command_id, result)
+
+
+def _cut(results: dict[str, SubscribeResult]) -> tuple[dict[str, SubscribeResult], dict[str, StreamPosition]]:
+    """Results that fit into one reply, and how far they bring the client in the channels where that is not all."""
+    cut: dict[str, SubscribeResult] = {}
+    positions: dict[str, StreamPosition] = {}
+    room = REPLY_BYTES
+    for channel, result in results.items():
+        first, room = first_of(result.publications, room)
+        if len(first) < len(result.publications):
+            positions[channel] = StreamPosition(first[-1].offset, result.epoch)
+            result = replace(result, publications=first)
+        cut[channel] = result
+    return cut, positions

@@ -1,0 +1,167 @@
+"""How edges on one NATS know of each other: heartbeats, the roll call, and the watch that finds out who is gone.
+
+The NATS connection of a killed process is gone with it, so NATS itself answers a probe: nobody is there. A process that
+hangs keeps its connection and is silent; it is lost when nothing was heard of it for `GONE_AFTER_S`.
+
+Of edges that start later this edge hears by their first heartbeat, which they send before they let clients in. Of those
+that are there already it hears by its roll call. One hole is left: an edge so busy that it does not answer the roll
+call within `_ASSEMBLE_S` is not known, and not asked, before its next heartbeat, so for a second at the most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from proto import subjects
+from proto.control import Probe, encode_request
+from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
+from services.edge.cluster.cluster import SUSPECT_AFTER_S, Cluster
+
+_WATCH_INTERVAL_S: Final = 0.25
+_PROBE_TIMEOUT_S: Final = 0.3
+_SETTLE_TIMEOUT_S: Final = 2.0
+"""A NATS that hangs for longer is noticed before anybody's silence can reach `GONE_AFTER_S`."""
+_RETURN_S: Final = SUSPECT_AFTER_S
+_RETURN_RETRY_S: Final = 0.1
+_ASSEMBLE_S: Final = 0.15
+_QUIET_S: Final = 0.05
+_STEP_S: Final = 0.01
+_ROLL_CALL_PAUSE_S: Final = 0.01
+"""Roll calls within so long are answered by one heartbeat: a cluster that starts calls as often as it has edges."""
+
+
+class NatsCluster:
+    """Feeds a `Cluster`. `beat` sends a heartbeat at once. The link's comings and goings are to be told to it."""
+
+    def __init__(self, link: NatsLink, cluster: Cluster, beat: Callable[[], None]) -> None:
+        self.members = cluster
+        self._link = link
+        self._beat = beat
+        self._listening: list[int] = []
+        self._assembling: asyncio.Task[None] | None = None
+        self._assembled = asyncio.Event()
+        self._found_at = 0.0
+        self._returned_at: float | None = None
+        self._struck: set[str] = set()  # suspects where nobody was at the last look
+        self._pause: asyncio.TimerHandle | None = None
+        cluster.listen(self)
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Returns when the other edges are known here, and this one is known to them: it has to answer them by now."""
+        self._listening = [
+            self._link.listen(subjects.telemetry_of("edge"), self._hear_heartbeat),
+            self._link.listen(subjects.ROLL_CALL, self._hear_roll_call),
+        ]
+        self._begin_assembling()
+        await self._assembled.wait()
+
+    def stop(self) -> None:
+        """Hears nothing more, and ends what is under way."""
+        for number in self._listening:
+            self._link.unlisten(number)
+        self._listening = []
+        self.link_lost()
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def link_found(self) -> None:
+        """The link's word that it is connected (again). What was missed says nothing of the others."""
+        if self._listening:
+            self.members.renew()
+            self._returned_at = asyncio.get_running_loop().time()
+            self._begin_assembling()
+
+    def link_lost(self) -> None:
+        """The link's word that it is not."""
+        self._assembled.clear()
+        self._struck.clear()
+        if self._assembling is not None:
+            self._assembling.cancel()
+
+    async def assembled(self) -> None:
+        """Returns when the other edges are known, so at once but for the moment after a (re)connection."""
+        await self._assembled.wait()
+
+    def others_return(self) -> bool:
+        """Whether this edge was away from NATS a moment ago: others may be on their way back, as it was, and that
+        nobody is there proves nothing. The watch need not ask: it suspects nobody for so long.
+        """
+        return self._returned_at is not None and asyncio.get_running_loop().time() < self._returned_at + _RETURN_S
+
+    def _begin_assembling(self) -> None:
+        self.link_lost()
+        self._assembling = asyncio.get_running_loop().create_task(self._assemble())
+
+    async def _assemble(self) -> None:
+        """Calls the roll, which this edge answers with the others, until no further edge is heard."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._link.publish_now(subjects.ROLL_CALL, b"")
+                await self._link.settle()
+                break
+            except NatsAway:
+                await asyncio.sleep(_RETURN_RETRY_S)
+        self._found_at = called_at = loop.time()
+        while loop.time() < min(self._found_at + _QUIET_S, called_at + _ASSEMBLE_S):
+            await asyncio.sleep(_STEP_S)
+        self._assembled.set()
+
+    def _hear_heartbeat(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        self.members.heard(data)
+
+    def _hear_roll_call(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        if self._pause is None:
+            self._pause = asyncio.get_running_loop().call_later(_ROLL_CALL_PAUSE_S, self._answer_roll_call)
+
+    def _answer_roll_call(self) -> None:
+        self._pause = None
+        self._beat()
+
+    def edge_found(self, instance: str) -> None:
+        self._found_at = asyncio.get_running_loop().time()
+
+    def edge_lost(self, instance: str) -> None:
+        pass
+
+    # --- the watch ---------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Finds out which edges are gone, until cancelled. A killed one is lost when NATS says twice in a row that
+        nobody is there: once, it could be between two connections.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+            if self._link.is_connected:
+                await self._look()
+
+    async def _look(self) -> None:
+        suspects = self.members.suspects()
+        self._struck.intersection_update(suspects)
+        if not suspects:
+            return
+        try:
+            # It may be we who are late. Our own word comes back behind all that NATS holds for us: then it is read.
+            await self._link.settle(_SETTLE_TIMEOUT_S)
+        except NatsAway:
+            self.members.renew()
+            return
+        self.members.sweep()
+        await asyncio.gather(*map(self._probe, self.members.suspects()))
+
+    async def _probe(self, instance: str) -> None:
+        try:
+            await self._link.ask(subjects.edge_control(instance), encode_request(Probe()), timeout_s=_PROBE_TIMEOUT_S)
+        except NobodyAnswers:
+            if instance in self._struck:
+                self.members.declare_lost(instance)
+            else:
+                self._struck.add(instance)
+        except NatsAway:
+            self._struck.discard(instance)
+        else:
+            self.members.alive(instance)

@@ -1,0 +1,60 @@
+"""Joins and leaves over core NATS: `mem.<channel>`. An edge hears its own by itself, so also while NATS is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from msgspec import DecodeError
+
+from proto import subjects
+from proto.members import MemberEvent, decode_member_event, encode_member_event
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
+from services.edge.cluster.membership import MembershipEvents
+
+log = logging.getLogger(__name__)
+
+
+class NatsMembership:
+    """See `membership.Membership`. `instance` is this edge."""
+
+    def __init__(self, link: NatsLink, instance: str) -> None:
+        self._link = link
+        self._instance = instance
+        self._events: MembershipEvents | None = None
+        self._open: dict[str, int] = {}
+
+    def start(self, events: MembershipEvents) -> None:
+        self._events = events
+
+    def open(self, channel: str) -> None:
+        events = self._events
+        assert events is not None, "open() before start()"
+
+        def handler(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+            try:
+                event = decode_member_event(data)
+            except DecodeError as error:
+                log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
+                return
+            if event.edge != self._instance:
+                events.member_event(channel, event)
+
+        if channel not in self._open:
+            self._open[channel] = self._link.listen(subjects.members(channel), handler)
+
+    def close(self, channel: str) -> None:
+        number = self._open.pop(channel, None)
+        if number is not None:
+            self._link.unlisten(number)
+
+    def tell(self, channel: str, event: MemberEvent) -> None:
+        with contextlib.suppress(NatsAway, NatsRefused):
+            self._link.publish_now(subjects.members(channel), encode_member_event(event))
+        if channel in self._open:
+            asyncio.get_running_loop().call_soon(self._hear_own, channel, event)
+
+    def _hear_own(self, channel: str, event: MemberEvent) -> None:
+        if self._events is not None and channel in self._open:
+            self._events.member_event(channel, event)

@@ -1,0 +1,91 @@
+"""Questions to the other edges. Implementations: `peers_nats`, `peers_memory`, both held to `tests/contract/peers.py`.
+
+What an edge holds (connections, members of channels) is known to itself alone, so whoever wants to know asks it, and
+whoever wants to know everything asks all. An answer of all is whole or there is none: an edge that is alive and silent
+fails the question. An edge that is gone holds nobody, and is left out as soon as that is certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, Protocol, TypeVar
+
+from proto.control import ChannelsFound, ControlAnswer, ControlRequest, MembersCounted, MembersFound
+
+T = TypeVar("T")
+
+ASK_TIMEOUT_S: Final = 2.0
+"""Below the 5 s after which SDKs give up on a command, and below the time that a silent edge needs to be lost."""
+
+Responder = Callable[[ControlRequest], Awaitable[ControlAnswer] | ControlAnswer]
+"""Answers what other edges ask. What it can say at once it returns, anything else is awaited."""
+
+
+class PeerGone(Exception):
+    """There is no such edge, or there is none any more: nobody is connected there."""
+
+
+class PeersAway(Exception):
+    """No answer, or only half of one: NATS is away, or an edge that is alive is silent. Asking later may succeed."""
+
+
+class Peers(Protocol):
+    """`instance` is this edge. It answers itself without a way over NATS."""
+
+    @property
+    def instance(self) -> str: ...
+
+    async def ask(self, instance: str, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> ControlAnswer:
+        """The answer of one edge. Raises `PeerGone`, `PeersAway`."""
+
+    async def ask_all(self, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> list[ControlAnswer]:
+        """The answers of all living edges, this one's first.
+
+        An edge that turns out to be gone, or is found to be lost while its answer is awaited, is left out. Raises
+        `PeersAway` when another does not answer. An edge of an older version may answer `Unknown`.
+        """
+
+
+# --- answers that are too large for one message ---------------------------------------------------------------------
+
+
+def parts(answer: ControlAnswer, most: int) -> Iterator[ControlAnswer]:
+    """The answer in pieces of at most `most` entries each, at least one piece; `merge` puts them together again."""
+    match answer:
+        case MembersFound(members=members) if len(members) > most:
+            for piece in _slices(members.items(), most):
+                yield MembersFound(dict(piece))
+        case ChannelsFound(channels=channels) if len(channels) > most:
+            for counts in _slices(channels.items(), most):
+                yield ChannelsFound(dict(counts))
+        case MembersCounted(clients=clients, users=users) if len(users) > most:
+            for names in _slices(users, most):
+                yield MembersCounted(clients, names)
+                clients = 0
+        case _:
+            yield answer
+
+
+def merge(pieces: Sequence[ControlAnswer]) -> ControlAnswer:
+    """One answer of its pieces. Raises ValueError when they do not belong together, or there is none."""
+    if len(pieces) == 1:
+        return pieces[0]
+    members = [piece.members for piece in pieces if isinstance(piece, MembersFound)]
+    if 0 < len(members) == len(pieces):
+        return MembersFound({client: info for piece in members for client, info in piece.items()})
+    channels = [piece.channels for piece in pieces if isinstance(piece, ChannelsFound)]
+    if 0 < len(channels) == len(pieces):
+        return ChannelsFound({channel: count for piece in channels for channel, count in piece.items()})
+    counts = [piece for piece in pieces if isinstance(piece, MembersCounted)]
+    if 0 < len(counts) == len(pieces):
+        return MembersCounted(
+            sum(piece.clients for piece in counts), [user for piece in counts for user in piece.users]
+        )
+    raise ValueError(f"one answer of {', '.join(type(piece).__name__ for piece in pieces) or 'nothing'}")
+
+
+def _slices(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while piece := list(islice(iterator, most)):
+        yield piece

@@ -1,0 +1,79 @@
+"""What a subscription is granted beyond its namespace: by a token, by a hook's answer, or by a backend's call. Pure."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+from msgspec import Raw, Struct
+
+from proto.codec import payload
+from proto.messages import NO_DATA
+
+MAX_TTL_S: Final = 365 * 24 * 3600  # longer ones are clamped, as SDK timers take no more
+
+
+class Switch(Struct, frozen=True):
+    """One overridden option, in the form that tokens and backends write it: {"value": true}."""
+
+    value: bool = False
+
+
+class Override(Struct, frozen=True, omit_defaults=True):
+    """Options of the namespace that hold otherwise for one subscription. None: as the namespace says."""
+
+    presence: Switch | None = None
+    join_leave: Switch | None = None
+    force_push_join_leave: Switch | None = None
+    force_recovery: Switch | None = None
+    force_positioning: Switch | None = None
+
+
+class Grant(Struct, frozen=True, omit_defaults=True):
+    """A subscription's own terms. `info` is told to others (chan_info), `data` to the subscriber with its reply; both
+    are JSON. `expires_at` is in Unix seconds, 0 for never.
+    """
+
+    info: Raw = NO_DATA
+    data: Raw = NO_DATA
+    expires_at: int = 0
+    override: Override = Override()
+
+
+class Terms(Struct, frozen=True):
+    """A grant as tokens, hooks and backends write it. The base64 forms win, as with Centrifugo."""
+
+    info: Raw = NO_DATA
+    b64info: str = ""
+    data: Raw = NO_DATA
+    b64data: str = ""
+    override: Override | None = None
+
+
+def seconds_left(expires_at: int, now: float) -> int:
+    """What SDKs are told as `ttl`: at least 1, and 0 only for something that never expires."""
+    return max(1, min(MAX_TTL_S, int(expires_at - now))) if expires_at else 0
+
+
+def grant_from(terms: Terms, expires_at: int = 0) -> Grant:
+    """The grant that `terms` describe. Raises ValueError, which names the field, for one that is not JSON."""
+    return Grant(
+        info=json_field("info", terms.info, terms.b64info),
+        data=json_field("data", terms.data, terms.b64data),
+        expires_at=expires_at,
+        override=terms.override or Override(),
+    )
+
+
+def json_field(name: str, plain: Raw, encoded: str = "") -> Raw:
+    """A payload that is written as a JSON value or as JSON in base64; none for null. Raises ValueError, which names it.
+
+    What comes back holds nothing else of the message that it was a part of.
+    """
+    try:
+        if encoded:
+            return payload(base64.b64decode(encoded, validate=True))
+        data = bytes(plain)
+        return NO_DATA if data in (b"", b"null") else payload(data)
+    except ValueError:
+        raise ValueError(f"b64{name} is not JSON in base64" if encoded else f"{name} is not JSON") from None

@@ -1,0 +1,196 @@
+"""What each method of the server API gives, how it says no, and the table of all methods. Names are Centrifugo's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, NamedTuple
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
+
+from proto.codes import ErrorCode
+from services.edge.server_api.calls import (
+    BatchCall,
+    BroadcastCall,
+    ChannelCall,
+    ChannelsCall,
+    DisconnectCall,
+    HistoryCall,
+    InfoCall,
+    Json,
+    PublishCall,
+    RefreshCall,
+    RpcCall,
+    SendCall,
+    SubscribeCall,
+    UnsubscribeCall,
+)
+
+
+class Refused(Exception):
+    """The answer is this error."""
+
+    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+        super().__init__(f"{error.message}: {detail}" if detail else error.message)
+        self.error = error
+
+
+class BadCall(Refused):
+    """The body is no call of this method: it is not JSON, or of another shape. Error 107; status 400 over HTTP."""
+
+
+class UnknownMethod(Refused):
+    """There is no such method. Error 104; status 404 over HTTP."""
+
+
+class Problem(Struct, frozen=True):
+    """An error: its code and what was wrong."""
+
+    code: int
+    message: str
+
+
+class Failure(Struct, frozen=True):
+    """The answer to a call that cannot be done."""
+
+    error: Problem
+
+
+class Empty(Struct, frozen=True):
+    """Done."""
+
+
+class PublishAnswer(Struct, frozen=True, omit_defaults=True):
+    """Where it was stored; empty without history."""
+
+    offset: int = 0
+    epoch: str = ""
+
+
+class PublishReply(Struct, frozen=True, omit_defaults=True):
+    """Either of them."""
+
+    result: PublishAnswer | None = None
+    error: Problem | None = None
+
+
+class BroadcastAnswer(Struct, frozen=True):
+    responses: Annotated[list[PublishReply], Meta(description="In the order of the channels.")]
+
+
+class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A connection, and whose it is."""
+
+    user: str | None = None
+    client: str | None = None
+    conn_info: Json | UnsetType = UNSET
+    chan_info: Json | UnsetType = UNSET
+
+
+class PresenceAnswer(Struct, frozen=True):
+    presence: Annotated[dict[str, Member], Meta(description="By client id.")]
+
+
+class PresenceStatsAnswer(Struct, frozen=True):
+    num_clients: int
+    num_users: Annotated[int, Meta(description="All anonymous clients are one user.")]
+
+
+class KeptPublication(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One publication of a channel's history."""
+
+    data: Annotated[Raw, Meta(description="null when it is not JSON: then it is in `b64data`.")]
+    b64data: str = ""
+    offset: int
+    info: Annotated[Member | None, Meta(description="Who published, when it was a client.")] = None
+    tags: dict[str, str] | None = None
+
+
+class HistoryAnswer(Struct, frozen=True):
+    publications: list[KeptPublication]
+    epoch: str
+    offset: Annotated[int, Meta(description="Where the history ends.")]
+
+
+class ChannelAnswer(Struct, frozen=True):
+    num_clients: int
+
+
+class ChannelsAnswer(Struct, frozen=True):
+    channels: dict[str, ChannelAnswer]
+
+
+class ProcessAnswer(Struct, frozen=True):
+    rss: Annotated[int, Meta(description="Bytes.")]
+
+
+class NodeAnswer(Struct, frozen=True):
+    """One edge, as its last heartbeat says."""
+
+    uid: str
+    name: str
+    version: str
+    num_clients: int
+    num_users: int
+    num_channels: int
+    num_subs: int
+    uptime: Annotated[int, Meta(description="Seconds.")]
+    process: ProcessAnswer
+
+
+class InfoAnswer(Struct, frozen=True):
+    nodes: list[NodeAnswer]
+
+
+class RpcAnswer(Struct, frozen=True):
+    data: Json
+
+
+class BatchAnswer(Struct, frozen=True):
+    """Not wrapped into a result. Each reply is an object with the method and its result, or with `error`."""
+
+    replies: Annotated[list[dict[str, Any]], Meta(description="In the order of the commands.")]
+
+
+class Method(NamedTuple):
+    """One line of the table of methods."""
+
+    call: type[Struct]
+    answer: type[Struct]
+    summary: str
+
+
+METHODS: Final[dict[str, Method]] = {
+    "publish": Method(PublishCall, PublishAnswer, "Publish to a channel"),
+    "broadcast": Method(BroadcastCall, BroadcastAnswer, "Publish the same to several channels"),
+    "subscribe": Method(SubscribeCall, Empty, "Subscribe a user's connections to a channel"),
+    "unsubscribe": Method(UnsubscribeCall, Empty, "Unsubscribe a user's connections from a channel"),
+    "disconnect": Method(DisconnectCall, Empty, "Close a user's connections"),
+    "refresh": Method(RefreshCall, Empty, "Say when a user's connections expire"),
+    "send": Method(SendCall, Empty, "Send a message to a user's connections, outside of any channel"),
+    "presence": Method(ChannelCall, PresenceAnswer, "Who is in a channel"),
+    "presence_stats": Method(ChannelCall, PresenceStatsAnswer, "How many are in a channel"),
+    "history": Method(HistoryCall, HistoryAnswer, "What is kept of a channel"),
+    "history_remove": Method(ChannelCall, Empty, "Remove what is kept of a channel"),
+    "channels": Method(ChannelsCall, ChannelsAnswer, "Channels that have subscribers"),
+    "info": Method(InfoCall, InfoAnswer, "The edges that are alive"),
+    "rpc": Method(RpcCall, RpcAnswer, "Call a backend, as a client's RPC would"),
+    "batch": Method(BatchCall, BatchAnswer, "Several commands in one request"),
+}
+
+NOT_OFFERED: Final = frozenset(
+    ("map_publish", "map_remove", "map_read_state", "map_read_stream", "map_stats", "map_clear", "shared_poll_publish")
+)
+"""Centrifugo's other methods, of channels that hold maps. Answered with error 108."""
+
+_encode = json.Encoder().encode
+
+
+def problem(refused: Refused) -> Problem:
+    """An error as it is told."""
+    return Problem(refused.error.code, str(refused))
+
+
+def encode_answer(answer: Struct | Refused) -> bytes:
+    """The body of an answer, over HTTP as over NATS."""
+    if isinstance(answer, Refused):
+        return _encode(Failure(problem(answer)))
+    return _encode(answer if isinstance(answer, BatchAnswer) else {"result": answer})

@@ -1,0 +1,102 @@
+"""The server API over HTTP: `POST /api/<method>`, JSON in, `{"result": ...}` or `{"error": ...}` out.
+
+Its shapes are Centrifugo's. HTTP statuses speak only of the request itself: 401 without the key, 404 for a method that
+does not exist, 405, 400 for a body that is no JSON object of the method's shape, 413; everything else is 200 with a
+result or an error in the body. With `X-Centrifugo-Error-Mode: transport` an error has a status of its own, and is the
+body.
+
+`POST /api` takes the method inside of the body, as clients of old did. `GET /api/openapi.json` describes it all.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from proto import codes
+from services.chassis.api_key import EXPECTED, has_key
+from services.edge.server_api.answers import BadCall, Failure, Problem, Refused, UnknownMethod, encode_answer, problem
+from services.edge.server_api.calls import OldCall
+from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
+from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
+
+_decode_old_call = msgspec.json.Decoder(OldCall).decode
+
+
+class ServerApi:
+    """See the module. `key` empty: every call is answered 401."""
+
+    def __init__(self, key: str, methods: ApiMethods) -> None:
+        self._key = key.encode()
+        self._methods = methods
+        self._description = msgspec.json.encode(describe())
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/openapi.json", self._openapi),
+            Route("/api/{method}", self._by_path, methods=["POST"]),
+            Route("/api", self._by_body, methods=["POST"]),
+        ]
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(self._description, media_type="application/json")
+
+    async def _by_path(self, request: Request) -> Response:
+        body = await self._admit(request)
+        if isinstance(body, Response):
+            return body
+        try:
+            answer: Struct | Refused = await self._methods.call(request.path_params["method"], body)
+        except Refused as refused:
+            answer = refused
+        return _respond(request, answer)
+
+    async def _by_body(self, request: Request) -> Response:
+        body = await self._admit(request)
+        if isinstance(body, Response):
+            return body
+        try:
+            call = _decode_old_call(body)
+            answer: Struct | Refused = await self._methods.call(call.method, bytes(call.params))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            answer = BadCall(codes.BAD_REQUEST, str(error))
+        except UnknownMethod as refused:  # the address is right
+            answer = Refused(refused.error)
+        except Refused as refused:
+            answer = refused
+        return _respond(request, answer)
+
+    async def _admit(self, request: Request) -> bytes | Response:
+        """The body of a request with the key; the answer to any other one."""
+        if not has_key(request, self._key):
+            return _failure(401, EXPECTED)
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                return _failure(413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+        return bytes(body)
+
+
+def _respond(request: Request, answer: Struct | Refused) -> Response:
+    if not isinstance(answer, Refused):
+        return _json(200, encode_answer(answer))
+    if request.headers.get(ERROR_MODE) == TRANSPORT:
+        status = STATUSES.get(answer.error.code, OTHER_ERROR_STATUS)
+        return _json(status, msgspec.json.encode(problem(answer)))
+    if isinstance(answer, BadCall):
+        return _failure(400, str(answer))
+    if isinstance(answer, UnknownMethod):
+        return _failure(404, str(answer))
+    return _json(200, encode_answer(answer))
+
+
+def _failure(status: int, message: str) -> Response:
+    return _json(status, msgspec.json.encode(Failure(Problem(status, message))))
+
+
+def _json(status: int, body: bytes) -> Response:
+    return Response(body, status, media_type="application/json")

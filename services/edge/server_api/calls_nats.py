@@ -1,0 +1,77 @@
+"""The server API over NATS: a request to the subject of a method, with the body and the answer that HTTP has.
+
+Edges share the requests in a queue group. There is no key: whoever may publish to these subjects is trusted, as is
+whoever may publish to those of channels. A message that asks for no reply is carried out all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from msgspec import Struct
+
+from proto import codes, subjects
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
+from services.chassis.tasks import end
+from services.edge.server_api.answers import Refused, encode_answer
+from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
+
+log = logging.getLogger(__name__)
+
+
+class NatsApi:
+    """See the module. How much is in progress at once is bounded by `ApiMethods`."""
+
+    def __init__(self, link: NatsLink, methods: ApiMethods) -> None:
+        self._link = link
+        self._methods = methods
+        self._listening: int | None = None
+        self._leaving = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Takes requests from now on."""
+        if not self._leaving:
+            self._listening = self._link.listen(subjects.API_ALL, self._hear, subjects.API_QUEUE)
+
+    async def leave(self, within_s: float) -> None:
+        """Takes no more requests, and returns when those that were taken are answered, or so many seconds went by."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        self._leaving = True
+        if self._listening is not None:
+            number, self._listening = self._listening, None
+            await self._link.retire(number, within_s)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(0.0, deadline - loop.time()))
+
+    async def stop(self) -> None:
+        """Ends what is under way."""
+        await end(tuple(self._tasks))
+
+    def _hear(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        method = subjects.api_method(subject.decode(errors="replace"))
+        task = asyncio.get_running_loop().create_task(self._answer(method, data, reply.decode(errors="replace")))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, method: str, body: bytes, reply: str) -> None:
+        answer: Struct | Refused
+        try:
+            if len(body) > MAX_BODY_BYTES:
+                raise Refused(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+            answer = await self._methods.call(method, body)
+        except Refused as refused:
+            answer = refused
+        if not reply:
+            if isinstance(answer, Refused):
+                log.info("a call of %.64r that asks for no reply failed: %s", method, answer)
+            return
+        with contextlib.suppress(NatsAway):  # then whoever asked hears of it from NATS, or waits in vain
+            try:
+                self._link.publish_now(reply, encode_answer(answer))
+            except NatsRefused:
+                too_large = Refused(codes.LIMIT_EXCEEDED, "the answer is larger than NATS takes")
+                self._link.publish_now(reply, encode_answer(too_large))

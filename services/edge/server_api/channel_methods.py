@@ -1,0 +1,201 @@
+"""The server API's methods on channels: publish to them, see who is in them, read and remove what they keep."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import UNSET, Raw
+
+from proto import codes
+from proto.codec import payload
+from proto.codes import ErrorCode
+from proto.messages import ClientInfo, Publication, StreamPosition
+from proto.publications import Version
+from services.edge.broker.broker import BrokerRefused
+from services.edge.channels.namespaces import Namespaces, Rules, is_valid_name
+from services.edge.channels.node import Node
+from services.edge.server_api.answers import (
+    ChannelAnswer,
+    ChannelsAnswer,
+    Empty,
+    HistoryAnswer,
+    KeptPublication,
+    Member,
+    PresenceAnswer,
+    PresenceStatsAnswer,
+    PublishAnswer,
+    Refused,
+)
+from services.edge.server_api.calls import (
+    MAX_KEY_LENGTH,
+    MAX_PATTERN_LENGTH,
+    ChannelCall,
+    ChannelsCall,
+    HistoryCall,
+    Publishing,
+)
+
+log = logging.getLogger(__name__)
+
+_NULL: Final = Raw(b"null")
+_BYTES_AT_ONCE: Final = 1024 * 1024
+"""Of a history that is checked to be JSON between two turns of the loop: about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be published, checked."""
+
+    publication: Publication
+    key: str
+    version: Version | None
+    skip_history: bool
+
+
+class ChannelMethods:
+    """See the module. `max_length`: characters of a channel's name. Methods raise `Refused`, `BrokerAway`."""
+
+    def __init__(self, node: Node, namespaces: Namespaces, max_length: int) -> None:
+        self._node = node
+        self._namespaces = namespaces
+        self._max_length = max_length
+
+    def rules(self, channel: str) -> Rules:
+        """The rules of a channel that there may be. Raises `Refused`."""
+        if not 0 < len(channel) <= self._max_length:
+            raise Refused(codes.BAD_REQUEST, f"expected a channel of 1 to {self._max_length} characters")
+        rules = self._namespaces.rules(channel)
+        if isinstance(rules, ErrorCode):
+            raise Refused(rules)
+        if not is_valid_name(channel, rules):
+            raise Refused(codes.BAD_REQUEST, "the channel's name is not allowed in its namespace")
+        return rules
+
+    # --- publish -----------------------------------------------------------------------------------------------------
+
+    async def publish(self, channel: str, what: Prepared) -> PublishAnswer:
+        rules = self.rules(channel)
+        if what.version is not None and not rules.has_history:
+            raise Refused(codes.NOT_AVAILABLE, "versions need a channel with history")
+        message_id = ""
+        if what.key:
+            # In base64, so that a key may hold anything; with the channel, since keys are the channel's own.
+            message_id = ".".join(("api", base64.b64encode(f"{channel}\n{what.key}".encode()).decode()))
+        try:
+            position = await self._node.publish(
+                channel, rules, what.publication, message_id, what.version, what.skip_history
+            )
+        except BrokerRefused as error:
+            log.warning("a publish by the server API was refused: %s", error)
+            raise Refused(codes.LIMIT_EXCEEDED) from None
+        return PublishAnswer(position.offset, position.epoch) if position is not None else PublishAnswer()
+
+    # --- presence ----------------------------------------------------------------------------------------------------
+
+    async def presence(self, call: ChannelCall) -> PresenceAnswer:
+        self._check_presence(call.channel)
+        members = await self._node.presence(call.channel)
+        return PresenceAnswer({client: _member(info) for client, info in members.items()})
+
+    async def presence_stats(self, call: ChannelCall) -> PresenceStatsAnswer:
+        self._check_presence(call.channel)
+        stats = await self._node.presence_stats(call.channel)
+        return PresenceStatsAnswer(stats.num_clients, stats.num_users)
+
+    def _check_presence(self, channel: str) -> None:
+        if not self.rules(channel).options.presence:
+            raise Refused(codes.NOT_AVAILABLE, "the channel has no presence")
+
+    async def channels(self, call: ChannelsCall) -> ChannelsAnswer:
+        if len(call.pattern) > MAX_PATTERN_LENGTH:
+            raise Refused(codes.BAD_REQUEST, f"expected a pattern of at most {MAX_PATTERN_LENGTH} characters")
+        found = await self._node.active_channels(call.pattern)
+        return ChannelsAnswer({channel: ChannelAnswer(count) for channel, count in found.items()})
+
+    # --- history -----------------------------------------------------------------------------------------------------
+
+    async def history(self, call: HistoryCall) -> HistoryAnswer:
+        rules = self._rules_with_history(call.channel)
+        since = None if call.since is None else StreamPosition(call.since.offset, call.since.epoch)
+        if call.reverse and since is not None and not since.offset:
+            raise Refused(codes.BAD_REQUEST, "nothing is before offset 0")
+        size = rules.options.history_size
+        limit = size if call.limit < 0 else min(call.limit, size)
+        found = await self._node.history(call.channel, rules, limit, since, call.reverse)
+        if isinstance(found, ErrorCode):
+            raise Refused(found)
+        publications: list[KeptPublication] = []
+        unchecked = 0
+        for publication in found.publications:
+            publications.append(_kept(publication))
+            unchecked += len(bytes(publication.data))
+            if unchecked > _BYTES_AT_ONCE:
+                unchecked = 0
+                await asyncio.sleep(0)
+        return HistoryAnswer(publications, found.top.epoch, found.top.offset)
+
+    async def history_remove(self, call: ChannelCall) -> Empty:
+        await self._node.remove_history(call.channel, self._rules_with_history(call.channel))
+        return Empty()
+
+    def _rules_with_history(self, channel: str) -> Rules:
+        rules = self.rules(channel)
+        if not rules.has_history:
+            raise Refused(codes.NOT_AVAILABLE, "the channel has no history")
+        return rules
+
+
+def prepare(call: Publishing) -> Prepared:
+    """Checks what is to be published, wherever. Raises `Refused`."""
+    if len(call.idempotency_key) > MAX_KEY_LENGTH:
+        raise Refused(codes.BAD_REQUEST, f"expected an idempotency_key of at most {MAX_KEY_LENGTH} characters")
+    epoch = call.version_epoch
+    # It travels in a header, which neither holds a line break nor keeps spaces at its ends.
+    if len(epoch) > MAX_KEY_LENGTH or not epoch.isprintable() or epoch != epoch.strip():
+        raise Refused(codes.BAD_REQUEST, f"expected a printable version_epoch of at most {MAX_KEY_LENGTH} characters")
+    version = Version(call.version, epoch) if call.version else None
+    if version is not None and call.skip_history:
+        raise Refused(codes.BAD_REQUEST, "a version is compared with the history, which skip_history skips")
+    return Prepared(
+        Publication(data=_data_of(call), tags=call.tags or None), call.idempotency_key, version, call.skip_history
+    )
+
+
+def _data_of(call: Publishing) -> Raw:
+    if call.b64data:
+        try:
+            data = base64.b64decode(call.b64data, validate=True)
+        except (binascii.Error, ValueError):
+            raise Refused(codes.BAD_REQUEST, "b64data is not base64") from None
+        if data:
+            return Raw(data)
+    if not bytes(call.data):
+        raise Refused(codes.BAD_REQUEST, "expected data")
+    try:
+        return payload(bytes(call.data))
+    except ValueError as error:
+        raise Refused(codes.BAD_REQUEST, f"data is {error}") from None
+
+
+def _member(info: ClientInfo) -> Member:
+    return Member(
+        user=None if info.user is UNSET else info.user,
+        client=None if info.client is UNSET else info.client,
+        conn_info=info.conn_info if bytes(info.conn_info) else UNSET,
+        chan_info=info.chan_info if bytes(info.chan_info) else UNSET,
+    )
+
+
+def _kept(publication: Publication) -> KeptPublication:
+    b64data = ""
+    try:
+        data = payload(bytes(publication.data))
+    except ValueError:  # a client on Protobuf or whoever publishes on NATS may send any bytes
+        data, b64data = _NULL, base64.b64encode(bytes(publication.data)).decode()
+    info = None if publication.info is None else _member(publication.info)
+    return KeptPublication(data=data, b64data=b64data, offset=publication.offset, info=info, tags=publication.tags)

@@ -1,0 +1,242 @@
+"""The server API, however a call comes in: `call(method, body)`.
+
+A call is JSON in, a struct out or `Refused`. It ends within `CALL_DEADLINE_S`, whatever the cluster does: what is not
+done by then is answered with error 100, in a batch or broadcast each command for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from proto import codes
+from proto.codec import payload
+from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.cluster.cluster import Cluster
+from services.edge.cluster.peers import PeersAway
+from services.edge.server_api.answers import (
+    METHODS,
+    NOT_OFFERED,
+    BadCall,
+    BatchAnswer,
+    BroadcastAnswer,
+    InfoAnswer,
+    NodeAnswer,
+    ProcessAnswer,
+    PublishReply,
+    Refused,
+    RpcAnswer,
+    UnknownMethod,
+    problem,
+)
+from services.edge.server_api.calls import (
+    MAX_CHANNELS,
+    MAX_COMMANDS,
+    BatchCall,
+    BroadcastCall,
+    InfoCall,
+    PublishCall,
+    RpcCall,
+)
+from services.edge.server_api.channel_methods import ChannelMethods, prepare
+from services.edge.server_api.user_methods import UserMethods
+from services.edge.tally import Tally
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MAX_BODY_BYTES: Final = 768 * 1024
+"""Below NATS's default payload limit of 1 MiB, with room for headers."""
+MAX_CALLS: Final = 1000
+"""Calls in progress at once; further ones get error 111. Only a cluster that hangs lets so many pile up."""
+AT_ONCE: Final = 64
+"""Commands of one batch or channels of one broadcast that are in progress at once."""
+CALL_DEADLINE_S: Final = 9.0
+"""Below the 10 s after which API clients give up."""
+
+_NULL: Final = Raw(b"null")
+_CALLER: Final = Caller(transport="api")
+
+Handler = Callable[[Any], Awaitable[Struct]]
+
+
+class ApiMethods:
+    """See the module. `tell(what, why)` is told of what went wrong beyond the caller, for the log."""
+
+    def __init__(
+        self,
+        channels: ChannelMethods,
+        users: UserMethods,
+        cluster: Cluster,
+        backend: Backend,
+        rpc_timeout_s: float,
+        tell: Callable[[str, str], None],
+        tally: Tally,
+    ) -> None:
+        self._channels = channels
+        self._cluster = cluster
+        self._backend = backend
+        self._rpc_timeout_s = rpc_timeout_s
+        self._tell = tell
+        self._tally = tally
+        self._decoders = {name: msgspec.json.Decoder(method.call) for name, method in METHODS.items()}
+        self._handlers: dict[str, Handler] = {
+            "publish": self._publish,
+            "subscribe": users.subscribe,
+            "unsubscribe": users.unsubscribe,
+            "disconnect": users.disconnect,
+            "refresh": users.refresh,
+            "send": users.send,
+            "presence": channels.presence,
+            "presence_stats": channels.presence_stats,
+            "history": channels.history,
+            "history_remove": channels.history_remove,
+            "channels": channels.channels,
+            "info": self._info,
+            "rpc": self._rpc,
+        }
+        self.in_progress = 0
+
+    async def call(self, method: str, body: bytes) -> Struct:
+        """The answer of a method, see `api_answers.METHODS`. Raises `Refused`."""
+        self._tally.api_calls += 1
+        if self.in_progress >= MAX_CALLS:
+            self._tally.api_turned_away += 1
+            raise Refused(codes.TOO_MANY_REQUESTS)
+        deadline = asyncio.get_running_loop().time() + CALL_DEADLINE_S
+        self.in_progress += 1
+        try:
+            if method == "broadcast":
+                return await self._broadcast(self._decode(method, body), deadline)
+            if method == "batch":
+                return await self._batch(self._decode(method, body), deadline)
+            return await self._perform(method, body, deadline)
+        finally:
+            self.in_progress -= 1
+
+    async def _perform(self, method: str, body: bytes, deadline: float) -> Struct:
+        handler = self._handlers.get(method)
+        if handler is None:
+            if method in NOT_OFFERED:
+                raise Refused(codes.NOT_AVAILABLE, f"{method} is not offered")
+            raise UnknownMethod(codes.METHOD_NOT_FOUND, f"there are {', '.join(METHODS)}")
+        return await self._finish(handler(self._decode(method, body)), deadline)
+
+    def _decode(self, method: str, body: bytes) -> Any:
+        try:
+            if not body.isascii():
+                body.decode()  # payloads are passed on unread
+            return self._decoders[method].decode(body or b"{}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadCall(codes.BAD_REQUEST, str(error)) from None
+
+    async def _finish(self, work: Awaitable[T], deadline: float) -> T:
+        """What `work` gives. Raises `Refused` for everything that can go wrong with it."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await work
+        except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
+            self._tell("error 100 for a call of the server API", str(error) or "it took too long")
+            raise Refused(codes.INTERNAL) from None
+        except Refused:
+            raise
+        except Exception:
+            log.exception("a call of the server API failed")
+            raise Refused(codes.INTERNAL) from None
+
+    # --- several in one ----------------------------------------------------------------------------------------------
+
+    async def _broadcast(self, call: BroadcastCall, deadline: float) -> BroadcastAnswer:
+        if not 0 < len(call.channels) <= MAX_CHANNELS:
+            raise Refused(codes.BAD_REQUEST, f"expected 1 to {MAX_CHANNELS} channels")
+        what = prepare(call)
+
+        async def publish(channel: str) -> PublishReply:
+            try:
+                return PublishReply(result=await self._finish(self._channels.publish(channel, what), deadline))
+            except Refused as refused:
+                return PublishReply(error=problem(refused))
+
+        return BroadcastAnswer(await _each(call.channels, publish, AT_ONCE))
+
+    async def _batch(self, call: BatchCall, deadline: float) -> BatchAnswer:
+        if len(call.commands) > MAX_COMMANDS:
+            raise Refused(codes.BAD_REQUEST, f"expected at most {MAX_COMMANDS} commands")
+
+        async def perform(command: dict[str, Raw]) -> dict[str, Any]:
+            given = [name for name, body in command.items() if bytes(body) != b"null"]
+            try:
+                if len(given) != 1:
+                    raise Refused(codes.BAD_REQUEST, "expected one method in each command")
+                (method,) = given
+                if method == "broadcast":
+                    answer: Struct = await self._broadcast(self._decode(method, bytes(command[method])), deadline)
+                else:
+                    answer = await self._perform(method, bytes(command[method]), deadline)
+                return {method: answer}
+            except Refused as refused:
+                return {"error": problem(refused)}
+
+        return BatchAnswer(await _each(call.commands, perform, AT_ONCE if call.parallel else 1))
+
+    # --- the methods that are left -----------------------------------------------------------------------------------
+
+    async def _publish(self, call: PublishCall) -> Struct:
+        return await self._channels.publish(call.channel, prepare(call))
+
+    async def _info(self, call: InfoCall) -> InfoAnswer:
+        return InfoAnswer(
+            [
+                NodeAnswer(
+                    uid=beat.instance,
+                    name=beat.name,
+                    version=beat.version,
+                    num_clients=beat.edge.connections,
+                    num_users=beat.edge.users,
+                    num_channels=beat.edge.channels,
+                    num_subs=beat.edge.subscriptions,
+                    uptime=int(beat.process.uptime_s),
+                    process=ProcessAnswer(beat.process.rss_bytes),
+                )
+                for beat in self._cluster.edges()
+                if beat.edge is not None
+            ]
+        )
+
+    async def _rpc(self, call: RpcCall) -> RpcAnswer:
+        try:
+            answer = await self._backend.call(call.method, bytes(call.params), _CALLER, self._rpc_timeout_s)
+            return RpcAnswer(payload(answer) if answer else _NULL)
+        except BackendError as error:
+            raise Refused(error.error) from None
+        except (BadAnswer, ValueError) as error:
+            self._tell("a backend's answer to an RPC of the server API is unusable", str(error))
+            raise Refused(codes.INTERNAL) from None
+        except BackendAway as error:
+            if error.nobody:
+                raise Refused(codes.NOT_AVAILABLE, "no backend answers this method") from None
+            self._tell("an RPC of the server API is not answered", str(error))
+            raise Refused(codes.INTERNAL) from None
+
+
+async def _each(items: Sequence[T], do: Callable[[T], Awaitable[R]], at_once: int) -> list[R]:
+    """What `do` gives for each item, in their order. `do` must not raise."""
+    results: list[Any] = [None] * len(items)
+    left = iter(enumerate(items))
+
+    async def work() -> None:
+        for place, item in left:
+            results[place] = await do(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, len(items))):
+            group.create_task(work())
+    return results

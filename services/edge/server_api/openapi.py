@@ -1,0 +1,112 @@
+"""The OpenAPI description of the server API, made from the structs of its calls and answers.
+
+`docs/openapi.json` holds it; `python -m services.edge.server_api.openapi > docs/openapi.json` writes it anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import msgspec
+
+from services.chassis.heartbeat import VERSION
+from services.edge.server_api.answers import METHODS, BatchAnswer, Failure, Problem
+from services.edge.server_api.calls import OldCall
+
+ERROR_MODE: Final = "X-Centrifugo-Error-Mode"
+TRANSPORT: Final = "transport"
+STATUSES: Final = {100: 500, 102: 404, 103: 403, 104: 404, 106: 413, 107: 400, 108: 400, 111: 429, 112: 416, 113: 409}
+"""The status of each error in this mode; beyond Centrifugo's own, those that it does not answer with."""
+OTHER_ERROR_STATUS: Final = 500
+"""Centrifugo's for errors that it does not know, such as a backend's own to an RPC."""
+
+_REF = "#/components/schemas/{name}"
+_ERRORS = {
+    "400": "The body is not JSON of the method's shape. By error: 107 or 108.",
+    "401": "The API key is missing or wrong.",
+    "403": "By error: 103.",
+    "404": "By error: 102 or 104.",
+    "409": "By error: 113.",
+    "413": "The body is too large. By error: 106.",
+    "416": "By error: 112.",
+    "429": "By error: 111.",
+    "500": "By error: 100, or one of a backend's own.",
+}
+_DESCRIPTION = """\
+Shapes are Centrifugo's, so its API libraries work unmodified. Every answer with status 200 holds `result` or `error`
+(a batch: `replies`). The same over NATS: a request to the subject of a method has the same body and the same answer."""
+
+
+def describe() -> dict[str, Any]:
+    """The description, as OpenAPI 3.1."""
+    types = [each for method in METHODS.values() for each in (method.call, method.answer)]
+    refs, schemas = msgspec.json.schema_components([*types, OldCall, Failure, Problem], ref_template=_REF)
+    old, failure, problem = refs[len(types) :]
+    paths: dict[str, Any] = {}
+    for place, (name, method) in enumerate(METHODS.items()):
+        call, answer = refs[2 * place], refs[2 * place + 1]
+        done = answer if method.answer is BatchAnswer else _wrapped(answer)
+        needed = bool(schemas[method.call.__name__]["required"])
+        paths[f"/api/{name}"] = {"post": _operation(name, method.summary, call, needed, {"anyOf": [done, failure]})}
+    old_call = _operation("call", "Any method, for old clients", old, True, {"type": "object"})
+    paths["/api"] = {"post": {"deprecated": True, **old_call}}
+    either = _content({"anyOf": [failure, problem]})
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Fairlead server API", "version": VERSION, "description": _DESCRIPTION},
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": {status: {"description": text, "content": either} for status, text in _ERRORS.items()},
+            "parameters": {
+                "ErrorMode": {
+                    "name": ERROR_MODE,
+                    "in": "header",
+                    "required": False,
+                    "description": "An error has a status of its own (below: by error), and is the body.",
+                    "schema": {"type": "string", "enum": [TRANSPORT]},
+                }
+            },
+            "securitySchemes": {
+                "key": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-API-Key",
+                    "description": "http_api.key; also taken as `Authorization: apikey <key>` and as `?api_key=<key>`.",
+                }
+            },
+        },
+    }
+
+
+def _wrapped(answer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"result": answer},
+        "required": ["result"],
+        "additionalProperties": False,
+    }
+
+
+def _operation(
+    name: str, summary: str, call: dict[str, Any], needs_body: bool, answer: dict[str, Any]
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": summary, "content": _content(answer)}}
+    responses |= {status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
+    return {
+        "summary": summary,
+        "operationId": name,
+        "parameters": [{"$ref": "#/components/parameters/ErrorMode"}],
+        "requestBody": {"required": needs_body, "content": _content(call)},
+        "responses": responses,
+    }
+
+
+def _content(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(describe()), indent=1) + b"\n")

@@ -1,0 +1,128 @@
+"""The server API's methods on users: what is ordered for their connections, on whichever edges those are.
+
+Each edge puts the order in line behind what a connection is busy with, and answers at once. A user without connections
+is no error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw
+
+from proto import codes
+from proto.codes import CloseCode
+from proto.control import (
+    ControlRequest,
+    DisconnectUser,
+    Done,
+    RefreshUser,
+    Selector,
+    SendUser,
+    SubscribeUser,
+    UnsubscribeUser,
+)
+from services.edge.cluster.peers import Peers
+from services.edge.grants import Grant, Terms, grant_from, json_field
+from services.edge.server_api.answers import Empty, Refused
+from services.edge.server_api.calls import (
+    FIRST_CLOSE_CODE,
+    LAST_CLOSE_CODE,
+    MAX_REASON_BYTES,
+    DisconnectCall,
+    Goodbye,
+    RefreshCall,
+    SendCall,
+    SubscribeCall,
+    UnsubscribeCall,
+    UserCall,
+)
+from services.edge.server_api.channel_methods import ChannelMethods
+
+_encode = msgspec.json.Encoder().encode
+
+
+class UserMethods:
+    """See the module. `now` gives Unix seconds. Methods raise `Refused`, `PeersAway`."""
+
+    def __init__(self, peers: Peers, channels: ChannelMethods, now: Callable[[], float]) -> None:
+        self._peers = peers
+        self._channels = channels
+        self._now = now
+
+    async def subscribe(self, call: SubscribeCall) -> Empty:
+        self._channels.rules(call.channel)
+        if call.expire_at and call.expire_at <= self._now():
+            raise Refused(codes.BAD_REQUEST, "expire_at has passed")
+        since = call.recover_since
+        return await self._order(
+            SubscribeUser(
+                _selector(call),
+                call.channel,
+                Raw(_encode(_grant_of(call))),
+                recover=since is not None,
+                recover_offset=0 if since is None else since.offset,
+                recover_epoch="" if since is None else since.epoch,
+            )
+        )
+
+    async def unsubscribe(self, call: UnsubscribeCall) -> Empty:
+        if call.channel:
+            self._channels.rules(call.channel)
+        return await self._order(UnsubscribeUser(_selector(call), call.channel))
+
+    async def disconnect(self, call: DisconnectCall) -> Empty:
+        close = _close_code(call.disconnect or Goodbye())
+        return await self._order(DisconnectUser(_selector(call, call.whitelist), close.code, close.reason))
+
+    async def refresh(self, call: RefreshCall) -> Empty:
+        info = _json("info", call.info)
+        return await self._order(RefreshUser(_selector(call), call.expired, call.expire_at, info))
+
+    async def send(self, call: SendCall) -> Empty:
+        data = _json("data", call.data, call.b64data)
+        if not bytes(data):
+            raise Refused(codes.BAD_REQUEST, "expected data")
+        return await self._order(SendUser(_selector(call), data))
+
+    async def _order(self, request: ControlRequest) -> Empty:
+        for answer in await self._peers.ask_all(request):
+            if not isinstance(answer, Done):  # an edge of a version that cannot do it
+                raise Refused(codes.INTERNAL, "an edge of another version did not understand it")
+        return Empty()
+
+
+def _selector(call: UserCall, whitelist: list[str] | None = None) -> Selector:
+    return Selector(call.user, call.client, call.session, whitelist or [])
+
+
+def _grant_of(call: SubscribeCall) -> Grant:
+    terms = Terms(call.info, call.b64info, call.data, call.b64data, call.override)
+    try:
+        return grant_from(terms, call.expire_at)
+    except ValueError as error:
+        raise Refused(codes.BAD_REQUEST, str(error)) from None
+
+
+def _json(name: str, plain: Raw, encoded: str = "") -> Raw:
+    try:
+        return json_field(name, plain, encoded)
+    except ValueError as error:
+        raise Refused(codes.BAD_REQUEST, str(error)) from None
+
+
+def _close_code(goodbye: Goodbye) -> CloseCode:
+    """Raises `Refused` for a code or a reason that SDKs do not take."""
+    if not goodbye.code and not goodbye.reason:
+        return codes.FORCE_DISCONNECT
+    if not FIRST_CLOSE_CODE <= goodbye.code <= LAST_CLOSE_CODE:
+        raise Refused(codes.BAD_REQUEST, f"expected a code of {FIRST_CLOSE_CODE} to {LAST_CLOSE_CODE}")
+    if not 0 < len(goodbye.reason.encode()) <= MAX_REASON_BYTES:
+        raise Refused(codes.BAD_REQUEST, f"expected a reason of 1 to {MAX_REASON_BYTES} bytes")
+    try:
+        json.loads(goodbye.reason)  # not msgspec's: JavaScript takes half surrogate pairs too
+    except ValueError:
+        return CloseCode(goodbye.code, goodbye.reason)
+    raise Refused(codes.BAD_REQUEST, "expected a reason that is not JSON, which SDKs would take for another form of it")

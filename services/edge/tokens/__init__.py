@@ -1,0 +1,1 @@
+"""Tokens (JWT), and the keys that they are signed with."""

@@ -1,0 +1,180 @@
+"""Tokens (JWT): text in, what it claims out, or why not. Reads no clock: the time is handed in.
+
+The compact form is read here, strictly: three parts in canonical base64, a header without extensions. Claims are read
+into their types at once, so that no claim of another kind gets past this module.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from proto.messages import NO_DATA
+from services.edge.grants import Grant, Terms, grant_from, json_field
+from services.edge.tokens.token_keys import InvalidToken as InvalidToken
+from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.token_keys import UnknownKey as UnknownKey
+
+TOKEN_CHANNELS_LIMIT: Final = 1000
+"""Server-side channels of one token: each is joined before the connect reply is sent."""
+
+Seconds = Annotated[int, Meta(ge=0, lt=2**53)] | Annotated[float, Meta(ge=0, lt=2**53)]
+Name = Annotated[str, Meta(min_length=1)]
+
+
+class ExpiredToken(Exception):
+    """The token was good, or is not good yet: `exp` or `expire_at` is past, or `nbf` is ahead."""
+
+
+class Identity(Struct, frozen=True):
+    """Who a connection token speaks for: `user` "" is anonymous, `expires_at` (Unix seconds) is 0 for never.
+
+    `grants` are the server-side channels, `info` is told to others, `meta` to backends only.
+    """
+
+    user: str = ""
+    expires_at: int = 0
+    info: Raw = NO_DATA
+    session_key: str = ""
+    meta: Raw = NO_DATA
+    grants: dict[str, Grant] = {}
+
+
+class SubscriptionClaims(Struct, frozen=True):
+    """What a subscription token allows: `channel` to `user`, and only to its connection `client` unless that is ""."""
+
+    channel: str
+    user: str = ""
+    client: str = ""
+    grant: Grant = Grant()
+
+
+class _Header(Struct, frozen=True):
+    alg: str
+    kid: str = ""
+    b64: bool = True
+    crit: Raw | UnsetType = UNSET
+
+
+class _Claims(Terms, frozen=True):
+    sub: str = ""
+    exp: Seconds = 0
+    nbf: Seconds = 0
+    expire_at: Seconds | UnsetType = UNSET
+    aud: str | list[str] = ""
+    iss: str = ""
+    channel: str | UnsetType = UNSET
+    client: str = ""
+    sid: Raw = NO_DATA
+    meta: Raw = NO_DATA
+    subs: dict[Name, Terms] | None = None
+    channels: list[Name] | None = None
+
+
+_decode_header = msgspec.json.Decoder(_Header).decode
+_decode_claims = msgspec.json.Decoder(_Claims).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class TokenVerifier:
+    """Checks tokens against `keys`, and against `audience` and `issuer` unless they are "".
+
+    `insecure` ignores times and nothing else. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`; `now`
+    is Unix time in seconds.
+    """
+
+    def __init__(self, keys: KeySet, audience: str = "", issuer: str = "", insecure: bool = False) -> None:
+        self._keys = keys
+        self._audience = audience
+        self._issuer = issuer
+        self._insecure = insecure
+
+    def connection(self, token: str, now: float) -> Identity:
+        """Whom a connection token speaks for."""
+        claims = self._claims(token)
+        if claims.channel is not UNSET:
+            raise InvalidToken("it is a subscription token")
+        if len(claims.subs or claims.channels or ()) > TOKEN_CHANNELS_LIMIT:
+            raise InvalidToken(f"it has more than {TOKEN_CHANNELS_LIMIT} channels")
+        expires_at = self._expires_at(claims, now)
+        try:
+            if claims.subs:
+                grants = {channel: grant_from(terms) for channel, terms in claims.subs.items()}
+            else:
+                grants = {channel: Grant() for channel in claims.channels or ()}
+            return Identity(
+                user=claims.sub,
+                expires_at=expires_at,
+                info=json_field("info", claims.info, claims.b64info),
+                session_key=_text(claims.sid),
+                meta=json_field("meta", claims.meta),
+                grants=grants,
+            )
+        except ValueError as error:
+            raise InvalidToken(f"its {error}") from None
+
+    def subscription(self, token: str, now: float) -> SubscriptionClaims:
+        """What a subscription token allows. Whether that is what is asked for is the caller's to compare."""
+        claims = self._claims(token)
+        if claims.channel is UNSET or not claims.channel:
+            raise InvalidToken("it is not a subscription token: it has no channel")
+        expires_at = self._expires_at(claims, now)
+        try:
+            grant = grant_from(claims, expires_at)
+        except ValueError as error:
+            raise InvalidToken(f"its {error}") from None
+        return SubscriptionClaims(channel=claims.channel, user=claims.sub, client=claims.client, grant=grant)
+
+    def _claims(self, token: str) -> _Claims:
+        """The claims of a token whose signature is good, and which is meant for us."""
+        try:
+            message, _, signature = token.encode("ascii").rpartition(b".")
+            head, _, body = message.partition(b".")
+            header = _decode_header(_unpack(head))
+            signed = _unpack(signature)
+        except (ValueError, RecursionError):
+            raise InvalidToken("it is not a JWT") from None
+        if header.crit is not UNSET or not header.b64:
+            raise InvalidToken("it uses an extension of JWT")
+        self._keys.check(header.alg, header.kid, message, signed)
+        try:
+            payload = _unpack(body)
+            payload.decode()  # what is skipped and what stays raw is not checked otherwise
+            claims = _decode_claims(payload)
+        except (ValueError, RecursionError) as error:
+            # The library's text names the claim and the kinds, not the value.
+            kind = error if isinstance(error, msgspec.ValidationError) else "they are not JSON"
+            raise InvalidToken(f"its claims are of another kind: {kind}") from None
+        if self._audience and self._audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
+            raise InvalidToken("its aud is not client.token_audience")
+        if self._issuer and claims.iss != self._issuer:
+            raise InvalidToken("its iss is not client.token_issuer")
+        return claims
+
+    def _expires_at(self, claims: _Claims, now: float) -> int:
+        """When what the token allows ends, 0 for never. Raises `ExpiredToken` if that, or the token's time, is past."""
+        if self._insecure:
+            return 0
+        end = claims.exp if claims.expire_at is UNSET else claims.expire_at
+        if 0 < claims.exp <= now or 0 < end <= now or claims.nbf > now:
+            raise ExpiredToken
+        return int(end)
+
+
+def _unpack(part: bytes) -> bytes:
+    """Decodes base64url without padding. Raises ValueError for anything but the canonical form."""
+    data = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != part:  # the decoder skips what it does not know
+        raise ValueError("not base64url")
+    return data
+
+
+def _text(value: Raw) -> str:
+    """A string, or "" for any other kind: providers use `sid` for their own purposes."""
+    try:
+        return _decode_text(value) if bytes(value) else ""
+    except msgspec.DecodeError:
+        return ""

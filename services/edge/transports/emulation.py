@@ -1,0 +1,83 @@
+"""`POST /emulation`: commands of clients whose replies go out on an HTTP stream (see `http_streams`).
+
+A load balancer sends them to any edge. The client names the edge that has its stream, and the session that only it and
+that edge know; an edge asks the other one to take the commands. Handing over is at most once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import DecodeError, Raw, Struct, json
+from starlette.responses import Response
+from starlette.types import Send
+
+from proto.codec_protobuf import decode_emulation
+from proto.control import Emulate, Unknown
+from proto.messages import EmulationRequest
+from services.edge.clients.hub import Hub
+from services.edge.cluster.peers import PeerGone, Peers, PeersAway
+from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
+
+EMULATION_PATH: Final = "/emulation"
+
+_MAX_NODE_LENGTH: Final = 64  # of an instance's name; it becomes a subject, and NATS cuts off who sends one too long
+
+
+class _JsonRequest(Struct, frozen=True):
+    """An `EmulationRequest` in JSON. `data` is a string there, in which the commands stand as they would in a frame."""
+
+    node: str = ""
+    session: str = ""
+    data: str = ""
+
+
+_decode_json = json.Decoder(_JsonRequest).decode
+
+
+def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
+    """The request of a body in JSON or Protobuf. Raises ValueError for anything else, and for one without commands."""
+    if is_binary:
+        request = decode_emulation(body)
+    else:
+        try:
+            given = _decode_json(body)
+        except (DecodeError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+        request = EmulationRequest(given.node, given.session, Raw(given.data.encode()))
+    if not bytes(request.data):
+        raise ValueError("no commands")
+    return request
+
+
+class Emulation(Endpoint):
+    """See the module."""
+
+    def __init__(self, hub: Hub, peers: Peers) -> None:
+        super().__init__(hub, ("POST",), ("http_stream", "sse"))
+        self._peers = peers
+
+    async def answer(self, request: HttpRequest, send: Send) -> Response | None:
+        if not self.hub.started:
+            raise Refusal(503, "this edge is starting", {"Retry-After": "1"})
+        body = await request.body(self.hub.policy.section.message_size_limit)
+        if body is None:
+            return None
+        try:
+            asked = read_emulation(body, request.is_binary)
+        except ValueError as error:
+            raise Refusal(400, f"expected an emulation request: {error}") from None
+        await self._hand_over(asked)
+        return Response(status_code=204, headers=request.cors)
+
+    async def _hand_over(self, asked: EmulationRequest) -> None:
+        if not 0 < len(asked.node) <= _MAX_NODE_LENGTH:
+            raise Refusal(404, "there is no such edge")
+        try:
+            answer = await self._peers.ask(asked.node, Emulate(asked.session, bytes(asked.data)))
+        except PeerGone:
+            raise Refusal(404, "there is no such edge") from None
+        except PeersAway:
+            raise Refusal(503, "the edge of this session does not answer") from None
+        if isinstance(answer, Unknown):
+            raise Refusal(404, "there is no such session")

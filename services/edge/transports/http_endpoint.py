@@ -1,0 +1,132 @@
+"""What the HTTP addresses of clients have in common: origins (CORS), methods, the limits of a body, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from typing import Final
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from services.edge.clients.hub import Hub
+
+BODY_TIMEOUT_S: Final = 10.0
+"""How long a body may take. It has one command or a few: a poor mobile link needs a few seconds."""
+
+_DISCARDED_BYTES: Final = 1024 * 1024
+"""Read of a body that is too large and thrown away, since whoever still sends may not see the answer."""
+
+_PREFLIGHT_MAX_AGE_S: Final = 300
+_HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9_\-, ]{1,1024}")
+
+
+class Refusal(Exception):
+    """The request is answered with this status, and with the text for whoever debugs the client."""
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers or {}
+
+
+class HttpRequest:
+    """One request with an allowed origin and method. `cors` are headers that its answer must have."""
+
+    def __init__(self, scope: Scope, receive: Receive, headers: Headers, cors: dict[str, str]) -> None:
+        self.scope = scope
+        self.cors = cors
+        self.method: str = scope["method"]
+        self.is_binary = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream"
+        self._receive = receive
+
+    def query(self, name: str) -> str:
+        """A parameter, "" when there is none."""
+        return QueryParams(self.scope["query_string"]).get(name, "")
+
+    async def body(self, limit: int) -> bytes | None:
+        """The body, None when the client is gone. Raises `Refusal` for more than `limit` bytes, or a late one."""
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await self._read(limit)
+        except TimeoutError:
+            raise Refusal(408, "the body did not come in time", {"Connection": "close"}) from None
+
+    async def _read(self, limit: int) -> bytes | None:
+        kept, size, more = bytearray(), 0, True
+        while more and size <= _DISCARDED_BYTES:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size <= limit:
+                kept += part
+            more = message.get("more_body", False)
+        if size > limit:
+            raise Refusal(413, f"expected a body of at most {limit} bytes", {"Connection": "close"})
+        return bytes(kept)
+
+
+class Endpoint(ABC):
+    """An ASGI application for one address. It is there while one of `transports` is in `client.transports`."""
+
+    def __init__(self, hub: Hub, methods: tuple[str, ...], transports: tuple[str, ...]) -> None:
+        self.hub = hub
+        self._methods = methods
+        self._transports = transports
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        cors: dict[str, str] = {}
+        response: Response | None
+        try:
+            self._check_offered()
+            cors = self._allowed_origin(headers.get("origin"))
+            if scope["method"] == "OPTIONS":
+                response = self._preflight(headers, cors)
+            else:
+                self._check_method(scope["method"])
+                response = await self.answer(HttpRequest(scope, receive, headers, cors), send)
+        except Refusal as refusal:
+            self.hub.refused(f"a request for {scope['path']} was answered {refusal.status}", str(refusal))
+            response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
+        if response is not None:
+            await response(scope, receive, send)
+
+    @abstractmethod
+    async def answer(self, request: HttpRequest, send: Send) -> Response | None:
+        """The response, None when it is sent, or the client gone. Raises `Refusal` before anything was sent."""
+
+    def _check_offered(self) -> None:
+        offered = self.hub.policy.section.transports
+        if self._transports and not any(name in offered for name in self._transports):
+            raise Refusal(404, f"{' and '.join(self._transports)} are not offered here (client.transports)")
+
+    def _check_method(self, method: str) -> None:
+        if method not in self._methods:
+            expected = ", ".join((*self._methods, "OPTIONS"))
+            raise Refusal(405, f"expected {expected}", {"Allow": expected})
+
+    def _allowed_origin(self, origin: str | None) -> dict[str, str]:
+        """The headers that let a page read the answer. What is no browser sends no origin, and needs none."""
+        if origin is None:
+            return {}
+        if not (origin.isascii() and origin.isprintable() and self.hub.origins.allow(origin)):
+            raise Refusal(403, "this origin may not connect (client.allowed_origins)")
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Credentials": "true",
+            "Vary": "Origin",
+        }
+
+    def _preflight(self, headers: Headers, cors: dict[str, str]) -> Response:
+        answer = Response(status_code=204, headers=cors)
+        answer.headers["Access-Control-Allow-Methods"] = ", ".join((*self._methods, "OPTIONS"))
+        answer.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_MAX_AGE_S)
+        wanted = headers.get("access-control-request-headers", "")
+        if _HEADER_NAMES.fullmatch(wanted):
+            answer.headers["Access-Control-Allow-Headers"] = wanted
+        return answer

@@ -1,0 +1,197 @@
+"""Clients where WebSockets do not get through: one HTTP response that never ends, as SSE or as chunks (HTTP stream).
+
+A bidirectional client sends its first commands with the request that opens the stream, and every later one to
+`emulation`. A unidirectional client says who it is when it opens the stream, and nothing more. A stream's socket ends
+with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Send
+
+from services.chassis.http_sockets import HttpSocket, socket_of
+from services.edge.clients.connection import Connection
+from services.edge.clients.hub import Hub
+from services.edge.cluster.peers import Peers
+from services.edge.framing import formats
+from services.edge.framing.formats import Format
+from services.edge.transports.emulation import EMULATION_PATH, Emulation
+from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
+
+SESSION_BYTES: Final = 24
+"""Random bytes of a session: whoever knows it can speak for its client, so nobody may guess it."""
+
+_TYPES: Final = {
+    formats.SSE: "text/event-stream",
+    formats.UNI_SSE: "text/event-stream",
+    formats.HTTP_STREAM_JSON: "application/x-ndjson",
+    formats.UNI_HTTP_STREAM: "application/x-ndjson",
+    formats.HTTP_STREAM_PROTOBUF: "application/octet-stream",
+}
+_HEADERS: Final = {
+    "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0",
+    "X-Accel-Buffering": "no",  # nginx hands on what it gets
+    "X-Content-Type-Options": "nosniff",  # and browsers do not wait for enough bytes to guess a type
+    "Connection": "close",
+}
+_EVENT_STREAM_BEGINS: Final = b"\r\n"  # the first bytes make the response begin everywhere
+
+
+def client_routes(hub: Hub, peers: Peers, max_streams: int) -> list[Route]:
+    """The HTTP addresses of clients. At most `max_streams` streams are open at once."""
+
+    def binary_or_not(request: HttpRequest) -> Format:
+        return formats.HTTP_STREAM_PROTOBUF if request.is_binary else formats.HTTP_STREAM_JSON
+
+    streams = {
+        "http_stream": (("POST",), binary_or_not),
+        "sse": (("GET", "POST"), lambda _: formats.SSE),
+        "uni_http_stream": (("POST",), lambda _: formats.UNI_HTTP_STREAM),
+        "uni_sse": (("GET", "POST"), lambda _: formats.UNI_SSE),
+    }
+    return [
+        Route(f"/connection/{transport}", StreamEndpoint(hub, transport, methods, format_of, max_streams))
+        for transport, (methods, format_of) in streams.items()
+    ] + [
+        Route(EMULATION_PATH, Emulation(hub, peers)),
+        Route("/connection/init", _Hello(hub, ("GET", "POST"), ())),
+    ]
+
+
+class StreamTransport:
+    """See `connection.Transport`: what is written goes to the socket of the response, as chunks.
+
+    There is nothing to stop reading from. Commands of such a client come one request at a time, and its connection
+    bounds how many of them wait.
+    """
+
+    __slots__ = ("_connection", "_hub", "_over", "_socket")
+
+    def __init__(self, socket: HttpSocket, hub: Hub, format: Format, session: str) -> None:
+        self._socket = socket
+        self._hub = hub
+        self._over = asyncio.Event()
+        self._connection = Connection(hub, self, format, session)
+        hub.streams[session] = self._connection
+        socket.hold(self)
+
+    def begin(self, message: bytes) -> None:
+        """The client's first words: commands, or a `ConnectRequest` on a unidirectional stream."""
+        if _TYPES[self._connection.format] == "text/event-stream":
+            self._socket.write_chunk(_EVENT_STREAM_BEGINS)
+        if self._connection.format.unidirectional:
+            self._connection.connect_alone(message)
+        else:
+            self._connection.message_received(message)
+
+    async def over(self) -> None:
+        """Waits until the connection has ended, and its last words are written."""
+        try:
+            await self._over.wait()
+        except asyncio.CancelledError:
+            self._connection.cut()
+            raise
+
+    # --- what the connection asks for --------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if not self._over.is_set():
+            self._socket.write_chunk(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self._socket.transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self._over.is_set() or self._socket.transport.is_closing()
+
+    def close(self) -> None:
+        self._over.set()
+
+    def abort(self) -> None:
+        self._over.set()
+        self._socket.transport.abort()
+
+    # --- what the socket tells ---------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+    def connection_lost(self) -> None:
+        self._over.set()
+        self._hub.streams.pop(self._connection.session, None)
+        self._connection.lost()
+
+
+class StreamEndpoint(Endpoint):
+    """The address of one kind of stream."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        transport: str,
+        methods: tuple[str, ...],
+        format_of: Callable[[HttpRequest], Format],
+        max_streams: int,
+    ) -> None:
+        super().__init__(hub, methods, (transport,))
+        self._format_of = format_of
+        self._max_streams = max_streams
+
+    async def answer(self, request: HttpRequest, send: Send) -> Response | None:
+        self._check_room()
+        format = self._format_of(request)
+        message = await self._first_words(request)
+        if message is None:
+            return None
+        if not message and not format.unidirectional:
+            raise Refusal(400, "expected a connect command, as the body or, of a GET, as the parameter cf_connect")
+        self._check_room()  # others came while the body did
+        headers = {"Content-Type": _TYPES[format], **_HEADERS, **request.cors}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        socket = socket_of(request.scope)
+        if not socket.transport.is_closing():
+            stream = StreamTransport(socket, self.hub, format, secrets.token_urlsafe(SESSION_BYTES))
+            stream.begin(message)
+            await stream.over()
+        await send({"type": "http.response.body"})
+        return None
+
+    async def _first_words(self, request: HttpRequest) -> bytes | None:
+        limit = self.hub.policy.section.message_size_limit
+        if request.method != "GET":
+            return await request.body(limit)
+        words = request.query("cf_connect").encode()
+        if len(words) > limit:
+            raise Refusal(413, f"expected a cf_connect of at most {limit} bytes")
+        return words
+
+    def _check_room(self) -> None:
+        why = self.hub.closed_because()
+        if why is None and len(self.hub.streams) >= self._max_streams:
+            why = "this edge has as many HTTP streams as it may have (edge.max_http_streams)"
+        if why is not None:
+            raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})
+
+
+class _Hello(Endpoint):
+    """Answers an empty object: a page may look whether it gets through, or open a connection ahead."""
+
+    async def answer(self, request: HttpRequest, send: Send) -> Response:
+        return Response(b"{}", headers=request.cors, media_type="application/json")

@@ -1,0 +1,140 @@
+"""One WebSocket: the protocol class that uvicorn hands an upgraded socket to (its `ws=` option).
+
+It feeds bytes to the wire and messages to the connection; what the connection writes goes straight to the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any, Final, cast
+
+from proto import codes
+from services.edge.clients.connection import Connection
+from services.edge.clients.hub import Hub
+from services.edge.framing import formats, wire
+from services.edge.framing.formats import Format
+
+WEBSOCKET_PATH: Final = "/connection/websocket"
+UNI_WEBSOCKET_PATH: Final = "/connection/uni_websocket"
+
+_JSON_SUBPROTOCOL: Final = "centrifuge-json"
+_PROTOBUF_SUBPROTOCOL: Final = "centrifuge-protobuf"
+
+
+class WebSocket(asyncio.Protocol):
+    """See the module. The constructor's arguments are uvicorn's; `app_state` holds the hub, from the lifespan."""
+
+    __slots__ = ("_connection", "_hub", "_transport", "_wire")
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        self._hub: Hub = app_state["hub"]
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
+        self._wire: wire.Wire | None = None  # until the handshake
+        self._connection: Connection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._connection is None or self._wire is None:
+            self._open(data)
+            return
+        if self._connection.closing and self._transport.is_closing():
+            return
+        try:
+            for opcode, payload in self._wire.feed(data):
+                self._frame_received(self._connection, opcode, payload)
+        except wire.WireError as error:
+            self._connection.close(error.close, str(error))
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._connection is not None:
+            self._connection.lost()
+
+    def pause_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_writing()
+
+    def shutdown(self) -> None:
+        """uvicorn's own goodbye; the drain has closed everything before it."""
+        if self._connection is not None:
+            self._connection.close(codes.GOING_AWAY)
+        else:
+            self._transport.close()
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def _open(self, head: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        try:
+            upgrade = wire.parse_upgrade(head)
+            format, subprotocol = self._choose(upgrade)
+        except wire.HandshakeRefused as refused:
+            self._hub.refused("an upgrade was refused", str(refused))
+            self._transport.write(refused.response)
+            self._transport.close()
+            return
+        self._wire = wire.Wire(self._hub.policy.section.message_size_limit)
+        self._transport.write(wire.accept_response(upgrade, subprotocol))
+        session = secrets.token_urlsafe() if format.unidirectional else ""  # others are never addressed by one
+        self._connection = connection = Connection(self._hub, self._transport, format, session)
+        connection.client.native_pings = (
+            upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
+        )
+        if format.unidirectional and (commands := upgrade.query.get("cf_connect")):
+            connection.connect_alone(commands.encode())
+
+    def _choose(self, upgrade: wire.Upgrade) -> tuple[Format, str | None]:
+        """The format that was asked for, and the subprotocol to confirm. Raises `HandshakeRefused`."""
+        unidirectional = upgrade.path == UNI_WEBSOCKET_PATH
+        transports = self._hub.policy.section.transports
+        if (
+            upgrade.path not in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)
+            or ("uni_websocket" if unidirectional else "websocket") not in transports
+        ):
+            raise wire.HandshakeRefused("404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)")
+        why = self._hub.closed_because()
+        if why is not None:
+            raise wire.HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
+        if not self._hub.origins.allow(upgrade.headers.get("origin")):
+            raise wire.HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
+        if unidirectional:
+            return formats.UNI_WEBSOCKET, None
+        offered = upgrade.subprotocols
+        if _PROTOBUF_SUBPROTOCOL in offered:
+            return formats.WEBSOCKET_PROTOBUF, _PROTOBUF_SUBPROTOCOL
+        confirmed = _JSON_SUBPROTOCOL if _JSON_SUBPROTOCOL in offered else None
+        if "protobuf" in (upgrade.query.get("cf_protocol"), upgrade.query.get("format")):
+            return formats.WEBSOCKET_PROTOBUF, confirmed
+        return formats.WEBSOCKET_JSON, confirmed
+
+    # --- in ----------------------------------------------------------------------------------------------------------
+
+    def _frame_received(self, connection: Connection, opcode: int, payload: bytes) -> None:
+        if opcode == wire.CLOSE:
+            self._closed_by_peer(connection, payload)
+        elif connection.closing:
+            return
+        elif opcode == wire.PING:
+            self._transport.write(wire.frame(wire.PONG, payload))
+        elif opcode == wire.PONG:
+            connection.client.native_pong(self._hub.clock.now())
+        elif connection.format.unidirectional:
+            connection.connect_alone(payload)
+        else:
+            connection.message_received(payload)
+
+    def _closed_by_peer(self, connection: Connection, payload: bytes) -> None:
+        code, reason = wire.parse_close(payload)
+        if not connection.closing:
+            echo = codes.NORMAL.code if code == wire.NO_STATUS else code
+            self._transport.write(wire.close_frame(echo, ""))
+        connection.closed_by_peer(code, reason)
+        self._transport.close()

@@ -1,0 +1,300 @@
+"""The server API without a transport, on edges in memory. What its methods do to clients is in tests/integration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from proto import codes
+from proto.control import (
+    DisconnectUser,
+    RefreshUser,
+    Selector,
+    SendUser,
+    SubscribeUser,
+    Unknown,
+    UnsubscribeUser,
+    encode_request,
+)
+from services.edge.backend.backend import BackendError
+from services.edge.backend.backend_memory import MemoryBackend
+from services.edge.broker.broker import BrokerRefused
+from services.edge.server_api import methods as api_methods
+from services.edge.server_api.answers import METHODS, BadCall, Refused, UnknownMethod, encode_answer
+from services.edge.server_api.calls import MAX_CHANNELS, MAX_COMMANDS
+from services.edge.server_api.channel_methods import ChannelMethods
+from services.edge.server_api.methods import ApiMethods
+from services.edge.server_api.user_methods import UserMethods
+from tests.support.cluster import NAMESPACES, START, EdgeCluster, TestEdge
+from tests.support.eventually import eventually
+
+
+class Api:
+    """The server API of one edge. `told` are the mistakes of backends that it would log."""
+
+    def __init__(self, edge: TestEdge) -> None:
+        channels = ChannelMethods(edge.node, NAMESPACES, max_length=100)
+        users = UserMethods(edge.peers, channels, edge.clock.now)
+        self.told: list[tuple[str, str]] = []
+        self.methods = ApiMethods(
+            channels,
+            users,
+            edge.cluster,
+            edge.backend,
+            0.05,
+            lambda what, why: self.told.append((what, why)),
+            edge.tally,
+        )
+
+    async def answer(self, method: str, /, **call: Any) -> Any:
+        """The answer as its client reads it; an error is one too."""
+        try:
+            return json.loads(encode_answer(await self.methods.call(method, json.dumps(call).encode())))
+        except Refused as refused:
+            return json.loads(encode_answer(refused))
+
+    async def error(self, method: str, /, **call: Any) -> int:
+        code: int = (await self.answer(method, **call))["error"]["code"]
+        return code
+
+
+@pytest.fixture
+def cluster() -> EdgeCluster:
+    return EdgeCluster()
+
+
+@pytest.fixture
+async def edge(cluster) -> TestEdge:
+    return await TestEdge(cluster).start()
+
+
+@pytest.fixture
+def api(edge) -> Api:
+    return Api(edge)
+
+
+# --- what is no call ------------------------------------------------------------------------------------------------
+
+
+async def test_a_body_of_another_shape_is_told_from_a_call_that_cannot_be_done(api):
+    for body in (b"{", b"[]", b"7", b'{"channel": 7}', b'{"channel": "chat:x", "data": "\xff"}', b'{"data":1}'):
+        with pytest.raises(BadCall) as bad:
+            await api.methods.call("publish", body)
+        assert bad.value.error == codes.BAD_REQUEST
+    with pytest.raises(UnknownMethod) as unknown:
+        await api.methods.call("shout", b"{}")
+    assert unknown.value.error == codes.METHOD_NOT_FOUND and all(name in str(unknown.value) for name in METHODS)
+    assert await api.error("map_publish") == 108 == await api.error("shared_poll_publish")
+
+
+async def test_numbers_beyond_those_of_streams_are_none(api):
+    for since in ({"offset": -1}, {"offset": 2**63 - 1}, {"offset": 10**40}, {"offset": 1.5}):
+        assert await api.error("history", channel="chat:x", since=since) == 107
+    assert "result" in await api.answer("history", channel="chat:x", limit=1, since={"offset": 2**63 - 2})
+
+
+async def test_the_length_of_a_channel_s_name_is_that_of_the_configuration(api):
+    assert "result" in await api.answer("publish", channel="chat:" + "x" * 95, data=1)
+    assert await api.error("publish", channel="chat:" + "x" * 96, data=1) == 107
+
+
+# --- the cluster ----------------------------------------------------------------------------------------------------
+
+
+async def test_while_the_broker_is_away_it_is_an_internal_error(api, edge):
+    edge.broker.go_away()
+    for method in ("publish", "history", "history_remove"):
+        assert await api.error(method, channel="chat:x", data=1) == 100
+    answer = await api.answer("broadcast", channels=["chat:x", "nope:x"], data=1)
+    assert [each["error"]["code"] for each in answer["result"]["responses"]] == [100, 102]
+    edge.broker.come_back()
+    assert "result" in await api.answer("publish", channel="chat:x", data=1)
+
+
+async def test_what_the_broker_will_not_take_is_beyond_a_limit(api, edge, monkeypatch):
+    async def refuse(*_: Any) -> None:
+        raise BrokerRefused("too large")
+
+    monkeypatch.setattr(edge.broker, "publish", refuse)
+    assert await api.error("publish", channel="chat:x", data=1) == 106
+
+
+async def test_a_failure_nobody_thought_of_is_an_internal_error_and_is_logged(api, edge, monkeypatch, caplog):
+    async def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a secret of ours")
+
+    monkeypatch.setattr(edge.broker, "publish", fail)
+    answer = await api.answer("publish", channel="chat:x", data=1)
+    assert answer == {"error": {"code": 100, "message": "internal server error"}}
+    assert "a secret of ours" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "asked"),
+    [
+        ("send", {"data": {"n": 1}}, SendUser(Selector("7"), Raw(b'{"n": 1}'))),
+        ("send", {"client": "c", "session": "s", "data": 1}, SendUser(Selector("7", "c", "s"), Raw(b"1"))),
+        ("unsubscribe", {}, UnsubscribeUser(Selector("7"))),
+        ("unsubscribe", {"channel": "chat:x"}, UnsubscribeUser(Selector("7"), "chat:x")),
+        ("disconnect", {}, DisconnectUser(Selector("7"), 3503, "force disconnect")),
+        ("disconnect", {"whitelist": ["c"]}, DisconnectUser(Selector("7", "", "", ["c"]), 3503, "force disconnect")),
+        ("refresh", {"expire_at": 5}, RefreshUser(Selector("7"), False, 5)),
+        ("refresh", {"expired": True}, RefreshUser(Selector("7"), True)),
+        ("subscribe", {"channel": "chat:x"}, SubscribeUser(Selector("7"), "chat:x", Raw(b'{"override":{}}'))),
+        (
+            "subscribe",
+            {
+                "channel": "chat:x",
+                "data": 1,
+                "info": {"a": 1},
+                "expire_at": int(START) + 9,
+                "recover_since": {"offset": 3, "epoch": "e"},
+                "override": {"presence": {"value": True}, "join_leave": None},
+            },
+            SubscribeUser(
+                Selector("7"),
+                "chat:x",
+                Raw(
+                    b'{"info":{"a": 1},"data":1,"expires_at":%d,"override":{"presence":{"value":true}}}'
+                    % (int(START) + 9)
+                ),
+                3,
+                "e",
+                True,
+            ),
+        ),
+    ],
+)
+async def test_all_edges_are_asked_for_the_same(api, edge, cluster, method, call, asked):
+    other = await TestEdge(cluster).start()
+    assert await api.answer(method, user="7", **call) == {"result": {}}
+    for each in (edge, other):
+        assert list(map(encode_request, each.asked)) == [encode_request(asked)]
+
+
+async def test_an_edge_that_hangs_fails_what_is_asked_of_all(api, cluster, monkeypatch):
+    monkeypatch.setattr(api_methods, "CALL_DEADLINE_S", 0.05)
+    cluster.peers.hang((await TestEdge(cluster).start()).instance)
+    assert await api.error("send", user="7", data=1) == 100
+    assert await api.error("channels") == 100
+    answer = await api.answer("batch", commands=[{"send": {"user": "7", "data": 1}}, {"info": {}}])
+    assert answer["replies"][0]["error"]["code"] == 100 and answer["replies"][1]["info"]["nodes"] == []
+
+
+async def test_an_edge_that_does_not_understand_an_order_fails_it(api, edge, monkeypatch):
+    monkeypatch.setattr(edge.respondent, "answer", lambda request: Unknown())
+    assert await api.error("disconnect", user="7") == 100
+
+
+# --- rpc ------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_rpc_is_answered_by_a_backend(cluster):
+    backend = MemoryBackend()
+    api = Api(await TestEdge(cluster, backend=backend).start())
+    callers: list[Any] = []
+
+    def fail(data: bytes, caller: Any) -> bytes:
+        raise BackendError(404, "no such order")
+
+    def note(data: bytes, caller: Any) -> bytes:
+        callers.append(caller)
+        return b'{"got":' + (data or b'"nothing"') + b"}"
+
+    async def hang(data: bytes, caller: Any) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    backend.rpc = {
+        "note": note,
+        "fail": fail,
+        "hang": hang,
+        "binary": lambda data, caller: b"\xff",
+        "empty": lambda data, caller: b"",
+    }
+    assert await api.answer("rpc", method="note", params=[1]) == {"result": {"data": {"got": [1]}}}
+    assert await api.answer("rpc", method="note") == {"result": {"data": {"got": "nothing"}}}
+    assert (callers[0].user, callers[0].client, callers[0].transport) == ("", "", "api")
+    assert await api.answer("rpc", method="empty") == {"result": {"data": None}}
+    assert await api.answer("rpc", method="fail") == {"error": {"code": 404, "message": "no such order"}}
+    assert await api.error("rpc", method="nobody has it") == 108
+    assert await api.error("rpc", method="a..b") == 104
+    assert api.told == []
+    assert await api.error("rpc", method="binary") == 100 == await api.error("rpc", method="hang")
+    assert len(api.told) == 2
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    """A backend whose answers wait until it opens; it counts how many do."""
+
+    def __init__(self) -> None:
+        self.waiting = self.most = 0
+        self.opened = asyncio.Event()
+        self.order: list[int] = []
+        self.backend = MemoryBackend({"gate": self.answer})
+
+    async def answer(self, data: bytes, caller: Any) -> bytes:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await self.opened.wait()
+        self.waiting -= 1
+        self.order.append(int(data))
+        return data
+
+
+async def test_a_batch_and_a_broadcast_are_so_large_at_most(api):
+    channels = [f"live:{number}" for number in range(MAX_CHANNELS)]
+    assert len((await api.answer("broadcast", channels=channels, data=1))["result"]["responses"]) == MAX_CHANNELS
+    assert await api.error("broadcast", channels=[*channels, "live:more"], data=1) == 107
+    commands: list[Any] = [{"info": {}}] * MAX_COMMANDS
+    assert len((await api.answer("batch", commands=commands))["replies"]) == MAX_COMMANDS
+    assert await api.error("batch", commands=[*commands, {"info": {}}]) == 107
+
+
+@pytest.mark.parametrize(("parallel", "at_once"), [(True, api_methods.AT_ONCE), (False, 1)])
+async def test_so_many_commands_of_a_batch_are_in_progress_at_once(cluster, monkeypatch, parallel, at_once):
+    gate = Gate()
+    api = Api(await TestEdge(cluster, backend=gate.backend).start())
+    monkeypatch.setattr(api.methods, "_rpc_timeout_s", 30)
+    commands = [{"rpc": {"method": "gate", "params": number}} for number in range(200)]
+    batch = asyncio.ensure_future(api.answer("batch", commands=commands, parallel=parallel))
+    await eventually(lambda: gate.waiting == at_once)
+    gate.opened.set()
+    answer = await batch
+    assert [reply["rpc"]["data"] for reply in answer["replies"]] == list(range(200))
+    assert gate.most == at_once
+    assert parallel or gate.order == list(range(200))
+
+
+async def test_too_many_calls_at_once_are_refused_and_none_is_forgotten(cluster, monkeypatch):
+    gate = Gate()
+    edge = await TestEdge(cluster, backend=gate.backend).start()
+    api = Api(edge)
+    monkeypatch.setattr(api.methods, "_rpc_timeout_s", 30)
+    monkeypatch.setattr(api_methods, "MAX_CALLS", 2)
+    calls = [asyncio.ensure_future(api.answer("rpc", method="gate", params=number)) for number in range(2)]
+    await eventually(lambda: gate.waiting == 2)
+    assert await api.error("info") == 111
+    gate.opened.set()
+    assert [call["result"]["data"] for call in await asyncio.gather(*calls)] == [0, 1]
+    assert api.methods.in_progress == 0 and "result" in await api.answer("info")
+    assert (edge.tally.api_calls, edge.tally.api_turned_away) == (4, 1)
+
+
+async def test_a_call_that_takes_too_long_ends_and_a_batch_keeps_what_is_done(cluster, monkeypatch):
+    gate = Gate()
+    api = Api(await TestEdge(cluster, backend=gate.backend).start())
+    monkeypatch.setattr(api.methods, "_rpc_timeout_s", 30)
+    monkeypatch.setattr(api_methods, "CALL_DEADLINE_S", 0.05)
+    assert await api.error("rpc", method="gate", params=1) == 100
+    commands: list[Any] = [{"publish": {"channel": "chat:x", "data": 1}}, {"rpc": {"method": "gate", "params": 1}}]
+    commands.append({"rpc": {"method": "gate", "params": 2}})
+    done, *late = (await api.answer("batch", commands=commands))["replies"]
+    assert done["publish"]["offset"] == 1 and [reply["error"]["code"] for reply in late] == [100, 100]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from proto import codes
+from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
+from services.chassis.settings import NatsSettings
+from services.edge.server_api.answers import Empty, Refused
+from services.edge.server_api.calls_nats import NatsApi
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[NatsLink]:
+    link = NatsLink(NatsSettings(url=url), "test")
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+class SlowMethods:
+    """Every call takes until `opened` is set; `began` counts them."""
+
+    def __init__(self) -> None:
+        self.began = 0
+        self.opened = asyncio.Event()
+
+    async def call(self, method: str, body: bytes) -> Struct:
+        self.began += 1
+        await self.opened.wait()
+        if method == "fail":
+            raise Refused(codes.NOT_AVAILABLE)
+        return Empty()
+
+
+async def outcome(link: NatsLink, method: str) -> str:
+    try:
+        return (await link.ask(f"api.{method}", b"{}", timeout_s=5))[1].decode()
+    except NobodyAnswers:
+        return "nobody"
+    except NatsAway:
+        return "silence"
+
+
+async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nats_server):
+    async with opened(nats_server.url) as there, opened(nats_server.url) as here:
+        methods: Any = SlowMethods()
+        api = NatsApi(here, methods)
+        api.start()
+        await here.settle()
+        asks = [asyncio.ensure_future(outcome(there, "publish")) for _ in range(500)]
+        await asyncio.sleep(0)  # they are under way
+        leaving = asyncio.ensure_future(api.leave(5))
+        methods.opened.set()
+        await leaving
+        outcomes = await asyncio.gather(*asks)
+        assert set(outcomes) <= {'{"result":{}}', "nobody"}
+        assert outcomes.count('{"result":{}}') == methods.began
+        assert await outcome(there, "publish") == "nobody"
+        api.start()
+        await here.settle()
+        assert await outcome(there, "publish") == "nobody", "it has left for good"
+
+
+async def test_who_leaves_waits_for_what_is_in_progress_but_not_for_ever(nats_server):
+    async with opened(nats_server.url) as there, opened(nats_server.url) as here:
+        methods: Any = SlowMethods()
+        api = NatsApi(here, methods)
+        api.start()
+        await here.settle()
+        ask = asyncio.ensure_future(outcome(there, "fail"))
+        await eventually(lambda: methods.began == 1)
+        await api.leave(0.05)
+        assert not ask.done()
+        leaving = asyncio.ensure_future(api.leave(30))
+        methods.opened.set()
+        await leaving
+        assert await ask == '{"error":{"code":108,"message":"not available"}}'
+        await api.stop()

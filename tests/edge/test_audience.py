@@ -1,0 +1,332 @@
+"""Fan-out: one encoding and one frame for each group, differences against the right base, filters, joins."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from proto import codes
+from proto.codec import NotEncodable
+from proto.codec_protobuf import decode_replies
+from proto.codes import UnsubscribeCode
+from proto.fossil import apply_delta
+from proto.messages import ClientInfo, FilterNode, Join, Publication, Push
+from services.edge.channels import audience as audience_module
+from services.edge.channels.audience import Audience, as_delta, as_deltas
+from services.edge.channels.subscription import Subscription
+from services.edge.channels.tags_filter import compile_filter
+from services.edge.framing import formats
+from services.edge.framing.formats import SSE, WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, Format
+from services.edge.grants import Grant
+from tests.support.cluster import FakeSubscriber, rules_of
+from tests.support.transport import frames_in
+
+RED = compile_filter(FilterNode(key="team", cmp="eq", val="red"))
+LONG = "x" * 200
+
+
+def subscription(**attributes: Any) -> Subscription:
+    made = Subscription(rules_of("diff:x"), Grant(), ClientInfo(user="42", client=attributes.pop("client", "c1")))
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+def publication(value: object, offset: int = 0, **more: Any) -> Publication:
+    return Publication(Raw(value if isinstance(value, bytes) else json.dumps(value).encode()), offset=offset, **more)
+
+
+class Reader:
+    """A client with deltas as SDKs are: it holds the last payload, and makes the next one of it."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self.takes = True
+        self.data: list[bytes] = []
+        self.deltas: list[bool] = []
+        self.refused = 0
+
+    def push(self, framed: bytes, subscription: Subscription) -> bool:
+        if not self.takes:
+            return False
+        ((_, body),) = frames_in(framed)
+        if self.format is WEBSOCKET_PROTOBUF:
+            (reply,) = decode_replies(body)
+            assert reply.push is not None and reply.push.pub is not None
+            data, delta = bytes(reply.push.pub.data), reply.push.pub.delta
+        else:
+            pub = json.loads(body)["push"]["pub"]
+            data, delta = pub["data"].encode(), pub.get("delta", False)
+        self.read(data, delta)
+        return True
+
+    def read(self, data: bytes, delta: bool) -> None:
+        self.deltas.append(delta)
+        self.data.append(apply_delta(self.data[-1], data) if delta else data)
+
+    def tell(self, channel: str, framed: bytes) -> None:
+        raise AssertionError("nobody comes or goes")
+
+    def cannot_take(self, why: str) -> None:
+        self.refused += 1
+
+    def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
+        raise AssertionError("nobody ends it")
+
+
+class TestGroups:
+    def test_each_format_gets_its_own_encoding_and_all_the_same_publication(self) -> None:
+        audience = Audience("news")
+        readers = [FakeSubscriber(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, SSE, formats.UNI_SSE)]
+        for reader in readers:
+            audience.add(reader, subscription())
+        audience.fan_out(publication({"n": 1}, 7, tags={"k": "v"}, info=ClientInfo(user="1", client="c")), None)
+        for reader in readers:
+            pub = {"data": {"n": 1}, "offset": 7, "tags": {"k": "v"}, "info": {"user": "1", "client": "c"}}
+            assert reader.pushes == [{"channel": "news", "pub": pub}]
+
+    def test_a_group_is_encoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[Format] = []
+        frame = audience_module.publication_frame
+
+        def counted(format: Format, channel: str, publication: Publication) -> bytes:
+            made.append(format)
+            return frame(format, channel, publication)
+
+        monkeypatch.setattr(audience_module, "publication_frame", counted)
+        audience = Audience("news")
+        for _ in range(10):
+            audience.add(FakeSubscriber(), subscription())
+            audience.add(FakeSubscriber(), subscription(filter=RED))
+            audience.add(FakeSubscriber(format=WEBSOCKET_PROTOBUF), subscription())
+        audience.fan_out(publication(1, tags={"team": "red"}), None)
+        assert sorted(each.codec.name for each in made) == ["json", "json", "protobuf"]
+
+    def test_it_knows_who_is_in_it(self) -> None:
+        audience = Audience("news")
+        one, two = FakeSubscriber(), FakeSubscriber(format=SSE)
+        mine, theirs = subscription(), subscription(delta=True)
+        audience.add(one, mine)
+        audience.add(two, theirs)
+        assert len(audience) == 2 and dict(audience) == {one: mine, two: theirs}
+        assert audience.get(one) is mine and audience.get(two) is theirs
+        assert audience.remove(one) is mine and audience.remove(one) is None and audience.get(one) is None
+        assert len(audience) == 1
+        assert audience.remove(two) is theirs and not audience
+
+    def test_whoever_leaves_during_the_fan_out_hurts_nobody(self) -> None:
+        audience = Audience("news")
+
+        class Leaver(FakeSubscriber):
+            def push(self, framed: bytes, subscription: Subscription) -> bool:
+                audience.remove(self)
+                return super().push(framed, subscription)
+
+        everybody = [Leaver(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_JSON, SSE)]
+        for each in everybody:
+            audience.add(each, subscription())
+        audience.fan_out(publication(1), None)
+        audience.fan_out(publication(2), None)
+        assert [each.values for each in everybody] == [[1], [1], [1]]
+
+    def test_members_are_those_who_are_seen(self) -> None:
+        audience = Audience("news")
+        seen = ClientInfo(user="42", client="c1")
+        audience.add(FakeSubscriber(), subscription(member=seen))
+        audience.add(FakeSubscriber(), subscription())
+        audience.add(FakeSubscriber(format=SSE), subscription(member=ClientInfo(user="7", client="c2")))
+        assert audience.members() == {"c1": seen, "c2": ClientInfo(user="7", client="c2")}
+
+
+class TestFilters:
+    def test_a_filtered_subscriber_gets_what_it_wants_and_the_others_everything(self) -> None:
+        audience = Audience("news")
+        red, everything = FakeSubscriber(), FakeSubscriber()
+        audience.add(red, subscription(filter=RED))
+        audience.add(everything, subscription())
+        for value, tags in ((1, {"team": "red"}), (2, {"team": "blue"}), (3, None), (4, {"team": "red"})):
+            audience.fan_out(publication(value, tags=tags), None)
+        assert (red.values, everything.values) == ([1, 4], [1, 2, 3, 4])
+
+    def test_what_nobody_wants_is_not_even_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        audience = Audience("news")
+        audience.add(FakeSubscriber(), subscription(filter=RED))
+        monkeypatch.setattr(audience_module, "publication_frame", None)
+        audience.fan_out(publication(1), None)
+
+
+class TestWhatIsNotJson:
+    def test_json_clients_cannot_take_it_and_the_others_get_it(self) -> None:
+        audience = Audience("news")
+        text, filtered, binary = FakeSubscriber(), FakeSubscriber(), Reader(WEBSOCKET_PROTOBUF)
+        audience.add(text, subscription())
+        audience.add(filtered, subscription(filter=RED))
+        audience.add(binary, subscription())
+        audience.fan_out(publication(b"\xff", tags={"team": "red"}), None)
+        assert len(text.refused) == len(filtered.refused) == 1 and text.pushes == []
+        assert binary.data == [b"\xff"] and not binary.refused
+
+    def test_a_client_that_does_not_want_it_does_not_mind(self) -> None:
+        audience = Audience("news")
+        red, blue = FakeSubscriber(), FakeSubscriber()
+        audience.add(red, subscription(filter=RED))
+        audience.add(blue, subscription(filter=compile_filter(FilterNode(key="team", cmp="eq", val="blue"))))
+        audience.fan_out(publication(b"\xff", tags={"team": "red"}), None)
+        assert len(red.refused) == 1
+        assert blue.refused == []
+        audience.fan_out(publication(1, tags={"team": "blue"}), None)
+        assert blue.values == [1]
+
+    def test_with_deltas_any_text_can_be_said_in_json(self) -> None:
+        audience = Audience("news")
+        text, binary = Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_PROTOBUF)
+        audience.add(text, subscription(delta=True))
+        audience.add(binary, subscription(delta=True))
+        audience.fan_out(publication("grüße".encode()), None)
+        assert text.data == binary.data == ["grüße".encode()]
+        audience.fan_out(publication(b"\xff"), publication("grüße".encode()))
+        assert (text.refused, binary.refused, binary.data[-1]) == (1, 0, b"\xff")
+
+
+class TestDeltas:
+    @pytest.mark.parametrize("format", [WEBSOCKET_JSON, WEBSOCKET_PROTOBUF])
+    def test_the_first_is_whole_and_the_next_ones_are_differences(self, format: Format) -> None:
+        audience, reader = Audience("news"), Reader(format)
+        audience.add(reader, subscription(delta=True))
+        before = None
+        for n in range(3):
+            after = publication({"n": n, "text": LONG})
+            audience.fan_out(after, before)
+            before = after
+        assert reader.deltas == [False, True, True]
+        assert [json.loads(data)["n"] for data in reader.data] == [0, 1, 2]
+
+    def test_who_came_later_starts_with_a_whole_one(self) -> None:
+        audience, first, second = Audience("news"), Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_JSON)
+        audience.add(first, subscription(delta=True))
+        one, two, three = (publication({"n": n, "text": LONG}) for n in range(3))
+        audience.fan_out(one, None)
+        audience.add(second, subscription(delta=True))
+        audience.fan_out(two, one)
+        audience.fan_out(three, two)
+        assert (first.deltas, second.deltas) == ([False, True, True], [False, True])
+        assert first.data[-2:] == second.data
+
+    def test_who_missed_one_gets_a_whole_one_next(self) -> None:
+        audience, reader = Audience("news"), Reader(WEBSOCKET_JSON)
+        audience.add(reader, subscription(delta=True))
+        pubs = [publication({"n": n, "text": LONG}) for n in range(5)]
+        for n, (before, after) in enumerate(zip([None, *pubs], pubs, strict=False)):
+            reader.takes = n != 2
+            audience.fan_out(after, before)
+        assert reader.deltas == [False, True, False, True]
+        assert [json.loads(data)["n"] for data in reader.data] == [0, 1, 3, 4]
+
+    def test_where_bases_are_forgotten_or_not_known_everybody_gets_a_whole_one(self) -> None:
+        audience, reader = Audience("news"), Reader(WEBSOCKET_JSON)
+        audience.add(reader, subscription(delta=True))
+        one, two, three = (publication({"n": n, "text": LONG}) for n in range(3))
+        audience.fan_out(one, None)
+        audience.forget_bases()
+        audience.fan_out(two, one)
+        audience.fan_out(three, None)
+        assert reader.deltas == [False, False, False]
+
+    def test_a_difference_that_is_not_smaller_is_not_sent(self) -> None:
+        for format in (WEBSOCKET_JSON, WEBSOCKET_PROTOBUF):
+            assert not as_delta(format, publication(b"[1]"), publication(b"[2]")).delta
+            assert as_delta(format, publication({"a": 1, "t": LONG}), publication({"a": 2, "t": LONG})).delta
+
+    def test_in_json_everything_is_a_string(self) -> None:
+        whole = as_delta(WEBSOCKET_JSON, publication({"n": 1}), None)
+        assert json.loads(bytes(whole.data)) == '{"n": 1}'
+        assert bytes(as_delta(WEBSOCKET_PROTOBUF, publication({"n": 1}), None).data) == b'{"n": 1}'
+        with pytest.raises(NotEncodable):
+            as_delta(WEBSOCKET_JSON, publication(b"\xff"), None)
+
+    def test_recovered_ones_are_differences_to_each_other(self) -> None:
+        pubs = [publication({"n": n, "text": LONG}, offset=n) for n in range(4)]
+        for format in (WEBSOCKET_JSON, WEBSOCKET_PROTOBUF):
+            made, reader = as_deltas(format, pubs), Reader(format)
+            for each in made:
+                raw = bytes(each.data)
+                reader.read(json.loads(raw).encode() if format is WEBSOCKET_JSON else raw, each.delta)
+            assert reader.deltas == [False, True, True, True]
+            assert reader.data == [bytes(each.data) for each in pubs]
+            assert [each.offset for each in made] == [0, 1, 2, 3]
+        assert as_deltas(WEBSOCKET_JSON, []) == []
+
+
+texts = st.lists(st.sampled_from(["grüße", "x" * 60, "日本" * 20, "🎉", "a"]), max_size=4).map("".join)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), texts),
+        st.tuples(st.just("stall"), st.integers(0, 3)),
+        st.tuples(st.just("resume"), st.integers(0, 3)),
+        st.tuples(st.just("renew"), st.integers(0, 3)),
+        st.tuples(st.just("forget"), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(steps)
+def test_whatever_happens_every_client_reads_what_was_published_since_it_came_but_for_what_it_missed(
+    story: list[tuple[str, Any]],
+) -> None:
+    audience = Audience("news")
+    readers = [Reader((WEBSOCKET_JSON, WEBSOCKET_PROTOBUF)[n % 2]) for n in range(4)]
+    wanted: list[list[bytes]] = [[] for _ in readers]
+    for reader in readers:
+        audience.add(reader, subscription(delta=True))
+    before = None
+    for what, argument in story:
+        match what:
+            case "publish":
+                data = json.dumps({"text": argument}, ensure_ascii=False).encode()
+                for n, reader in enumerate(readers):
+                    if reader.takes:
+                        wanted[n].append(data)
+                after = publication(data)
+                audience.fan_out(after, before)
+                before = after
+            case "stall":
+                readers[argument].takes = False
+            case "resume":
+                readers[argument].takes = True
+            case "renew":
+                audience.remove(readers[argument])
+                audience.add(readers[argument], subscription(delta=True))
+            case "forget":
+                audience.forget_bases()
+    assert [reader.data for reader in readers] == wanted
+
+
+class TestMembers:
+    def test_joins_and_leaves_are_for_those_who_want_them(self) -> None:
+        audience = Audience("room")
+        curious = [FakeSubscriber(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, formats.UNI_SSE)]
+        for each in curious:
+            audience.add(each, subscription(pushes_join_leave=True))
+        other = FakeSubscriber()
+        audience.add(other, subscription())
+        audience.fan_out_members(Push(channel="room", join=Join(ClientInfo(user="7", client="c7"))))
+        for each in curious:
+            assert each.pushes == [{"channel": "room", "join": {"info": {"user": "7", "client": "c7"}}}]
+        assert other.pushes == []
+
+
+def test_the_end_of_a_subscription_reaches_each_one_and_they_may_leave_meanwhile() -> None:
+    audience = Audience("news")
+    everybody = [FakeSubscriber() for _ in range(3)]
+    for each in everybody:
+        audience.add(each, subscription())
+    for subscriber, _ in audience:
+        subscriber.end_subscription("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        audience.remove(subscriber)
+    assert not audience and all(len(each.ended) == 1 for each in everybody)

@@ -1,0 +1,30 @@
+"""A channel as an edge has it open: what it keeps follows from its namespace."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from proto.messages import ClientInfo, Publication
+from services.edge.broker.broker import ChannelAddress
+from services.edge.channels.channel import Channel
+from services.edge.channels.subscription import Subscription
+from services.edge.grants import Grant
+from tests.support.cluster import FakeSubscriber, rules_of
+
+
+@pytest.mark.parametrize(("name", "history_class"), [("chat:x", "chat"), ("live:x", ""), ("$chat:x", "chat")])
+def test_one_with_history_has_a_log_of_its_namespace_s_class(name: str, history_class: str) -> None:
+    channel = Channel(name, rules_of(name))
+    assert channel.address == ChannelAddress(name, history_class) and channel.name == name
+    assert (channel.log is not None) is bool(history_class)
+    assert not channel.closed and not channel.users and channel.roster is None
+
+
+def test_pushes_bear_its_name() -> None:
+    channel = Channel("live:x", rules_of("live:x"))
+    channel.fan_out(Publication(Raw(b"1")))  # nobody is there
+    subscriber = FakeSubscriber()
+    channel.audience.add(subscriber, Subscription(channel.rules, Grant(), ClientInfo()))
+    channel.fan_out(Publication(Raw(b"2")))
+    assert subscriber.pushes == [{"channel": "live:x", "pub": {"data": 2}}]

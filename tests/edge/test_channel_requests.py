@@ -1,0 +1,234 @@
+"""Publishing to a channel, its history and its presence, from the command to the action (reference 3.8)."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from proto.codec import payload
+from proto.codec_protobuf import PROTOBUF, encode_command
+from proto.messages import Command, PublishRequest, RPCRequest, StreamPosition
+from services.edge.clients.actions import Publish, ReadHistory, ReadPresence
+from services.edge.framing import formats
+from tests.edge.clients import START, Conversation, error_in, token
+from tests.edge.test_channel_commands import anonymous, connected
+
+
+def pub(channel: str, **request: Any) -> dict[str, Any]:
+    return {"id": 3, "publish": {"channel": channel, "data": {"a": 1}} | request}
+
+
+def protobuf() -> Conversation:
+    return Conversation(format=formats.WEBSOCKET_PROTOBUF).connected()
+
+
+class TestPublish:
+    def test_with_permission(self) -> None:
+        action = connected().does(Publish, pub("open:x"))
+        assert (action.channel, bytes(action.data)) == ("open:x", b'{"a": 1}')
+        assert (action.info.user, action.info.client) == ("42", "c1")
+        assert (action.key, action.skip_history, action.tags) == ("", False, None)
+
+    def test_who_published_is_told_with_the_info_of_the_tokens(self) -> None:
+        client = Conversation().connected(info={"name": "Jo"})
+        assert bytes(client.does(Publish, pub("open:x")).info.conn_info) == b'{"name":"Jo"}'
+        client.subscribed("open:x", token=token(channel="open:x", info={"role": "host"}))
+        info = client.does(Publish, pub("open:x")).info
+        assert (bytes(info.conn_info), bytes(info.chan_info)) == (b'{"name":"Jo"}', b'{"role":"host"}')
+        assert bytes(client.does(Publish, pub("open:y")).info.chan_info) == b""
+
+    @pytest.mark.parametrize("channel", ["news", "closed:x", "talk:x"])
+    def test_without_permission(self, channel: str) -> None:
+        assert connected().error(pub(channel)) == 103
+
+    def test_as_a_subscriber(self) -> None:
+        client = connected()
+        client.subscribed("talk:x")
+        client.does(Publish, pub("talk:x"))
+        assert client.error(pub("talk:y")) == 103
+
+    def test_anonymous(self) -> None:
+        assert anonymous().error(pub("open:x")) == 103
+        assert anonymous().does(Publish, pub("all:x")).info.user == ""
+
+    def test_where_everything_is_allowed(self) -> None:
+        for channel in ("closed:x", "$private", "log:x"):
+            anonymous(insecure=True).does(Publish, pub(channel))
+
+    def test_names(self) -> None:
+        assert connected().error(pub("none:x")) == 102
+        assert connected().error(pub("open:🎉")) == 107
+        assert connected().error(pub("open:" + "x" * 300)) == 107
+
+    def test_no_data(self) -> None:
+        assert connected().error({"id": 3, "publish": {"channel": "open:x"}}) == 107
+
+    @pytest.mark.parametrize("data", [None, 0, "", [], {}])
+    def test_data_that_is_false_is_data(self, data: object) -> None:
+        connected().does(Publish, pub("open:x", data=data))
+
+    def test_of_the_map_kind(self) -> None:
+        assert connected().error(pub("open:x", type=1)) == 108
+
+    def test_data_is_handed_on_byte_for_byte(self) -> None:
+        assert connected().does(Publish, pub("open:x", data="ü")).data == Raw(b'"\\u00fc"')
+
+
+class TestDataFormats:
+    """Protobuf clients publish any bytes, unless the namespace wants JSON."""
+
+    def publish(self, channel: str, data: bytes) -> object:
+        frame = PROTOBUF.join([encode_command(Command(id=3, publish=PublishRequest(channel, Raw(data))))])
+        (command,) = PROTOBUF.decode_commands(frame, 1)
+        return _handle(command)
+
+    @pytest.mark.parametrize("data", [b"\xff\x00", b"not json", b"{", b'{"a":1}', b"[1]"])
+    def test_anything(self, data: bytes) -> None:
+        action = self.publish("open:x", data)
+        assert isinstance(action, Publish) and bytes(action.data) == data
+
+    @pytest.mark.parametrize(
+        ("data", "json", "is_object"),
+        [
+            (b'{"a":1}', True, True),
+            (b' \n {"a": 1}', True, True),
+            (b"[1]", True, False),
+            (b'"{"', True, False),
+            (b"null", True, False),
+            (b"{", False, False),
+            (b"{}{}", False, False),
+            (b"\xff", False, False),
+            (b"\xef\xbb\xbf{}", False, False),
+            (b"\x0b{}", False, False),
+        ],
+    )
+    def test_json_where_the_namespace_wants_it(self, data: bytes, json: bool, is_object: bool) -> None:
+        for channel, good in (("json:x", json), ("object:x", is_object)):
+            action = self.publish(channel, data)
+            if good:
+                assert isinstance(action, Publish)
+            else:
+                assert error_in(action) == 107  # type: ignore[arg-type]  # an action
+
+    @given(st.binary(min_size=1, max_size=20))
+    def test_what_is_taken_as_json_is_json(self, data: bytes) -> None:
+        action = self.publish("object:x", data)
+        if isinstance(action, Publish):
+            assert bytes(payload(data)).lstrip().startswith(b"{")
+
+
+def _handle(command: Command) -> object:
+    return protobuf().client.handle(command, START)
+
+
+class TestIdempotencyKeys:
+    """A field of Fairlead's own, and an RPC for SDKs that do not have it."""
+
+    def rpc(self, **data: Any) -> dict[str, Any]:
+        return {"id": 3, "rpc": {"method": "fairlead.publish", "data": data}}
+
+    def test_in_the_publish(self) -> None:
+        action = connected().does(Publish, pub("open:x", idempotency_key="k"))
+        assert (action.key, action.as_rpc) == ("k", False)
+        assert connected().does(Publish, pub("open:x", idempotency_key="k" * 256)).key
+        assert connected().error(pub("open:x", idempotency_key="k" * 257)) == 107
+
+    def test_in_the_rpc(self) -> None:
+        action = connected().does(Publish, self.rpc(channel="open:x", idempotency_key="k", data={"a": [1]}))
+        assert (action.channel, action.key, action.as_rpc, bytes(action.data)) == ("open:x", "k", True, b'{"a": [1]}')
+
+    def test_bytes_in_the_rpc(self) -> None:
+        encoded = base64.b64encode(b"\xff\x00").decode()
+        action = connected().does(Publish, self.rpc(channel="open:x", idempotency_key="k", b64data=encoded))
+        assert bytes(action.data) == b"\xff\x00"
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            {},
+            {"channel": "open:x", "data": 1},
+            {"idempotency_key": "k", "data": 1},
+            {"channel": "", "idempotency_key": "k", "data": 1},
+            {"channel": "open:x", "idempotency_key": "", "data": 1},
+            {"channel": "open:x", "idempotency_key": "k"},
+            {"channel": "open:x", "idempotency_key": "k", "b64data": "?"},
+            {"channel": "open:x", "idempotency_key": 7, "data": 1},
+            {"channel": "open:x", "idempotency_key": "k" * 257, "data": 1},
+        ],
+    )
+    def test_an_rpc_that_is_no_publish(self, data: dict[str, Any]) -> None:
+        assert connected().error(self.rpc(**data)) == 107
+
+    @pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"{", b'{"channel":"\xff"}', b"[" * 100_000])
+    def test_any_bytes_in_the_rpc(self, data: bytes) -> None:
+        action = _handle(Command(id=3, rpc=RPCRequest(Raw(data), "fairlead.publish")))
+        assert error_in(action) == 107  # type: ignore[arg-type]  # an action
+
+    def test_permissions_are_those_of_a_publish(self) -> None:
+        for channel, code in (("closed:x", 103), ("none:x", 102), ("open:🎉", 107)):
+            assert connected().error(self.rpc(channel=channel, idempotency_key="k", data=1)) == code
+
+
+def history(channel: str, **request: Any) -> dict[str, Any]:
+    return {"id": 4, "history": {"channel": channel, **request}}
+
+
+class TestHistory:
+    @pytest.mark.parametrize(
+        ("asked", "read"), [(None, 0), (0, 0), (5, 5), (300, 300), (301, 300), (-1, 300), (-9, 300)]
+    )
+    def test_limits(self, asked: int | None, read: int) -> None:
+        action = connected().does(ReadHistory, history("hist:x", **({} if asked is None else {"limit": asked})))
+        assert (action.limit, action.since, action.reverse) == (read, None, False)
+
+    def test_since_a_position(self) -> None:
+        command = history("hist:x", since={"offset": 3, "epoch": "e"}, reverse=True)
+        action = connected().does(ReadHistory, command)
+        assert (action.since, action.reverse) == (StreamPosition(3, "e"), True)
+
+    def test_backwards_from_the_beginning(self) -> None:
+        assert connected().error(history("hist:x", since={"epoch": "e"}, reverse=True)) == 107
+        connected().does(ReadHistory, history("hist:x", since={"epoch": "e"}))
+        connected().does(ReadHistory, history("hist:x", reverse=True))
+
+    @pytest.mark.parametrize(("channel", "code"), [("news", 108), ("nohist:x", 108), ("log:x", 103), ("none:x", 102)])
+    def test_where_there_is_none_to_read(self, channel: str, code: int) -> None:
+        assert connected().error(history(channel, limit=1)) == code
+
+    def test_for_subscribers(self) -> None:
+        client = connected()
+        assert client.error(history("members:x")) == 103
+        client.subscribed("members:x")
+        client.does(ReadHistory, history("members:x"))
+
+    def test_where_everything_is_allowed(self) -> None:
+        anonymous(insecure=True).does(ReadHistory, history("log:x"))
+
+
+class TestPresence:
+    @pytest.mark.parametrize("command", ["presence", "presence_stats"])
+    def test_it_is_asked_for(self, command: str) -> None:
+        action = connected().does(ReadPresence, {"id": 4, command: {"channel": "seen:x"}})
+        assert action == ReadPresence(4, "seen:x", count_only=command == "presence_stats")
+
+    @pytest.mark.parametrize("command", ["presence", "presence_stats"])
+    @pytest.mark.parametrize(
+        ("channel", "code"),
+        [("none:x", 102), ("news", 108), ("forced:x", 108), ("counted:x", 103), ("inside:x", 103), ("seen:🎉", 107)],
+    )
+    def test_where_there_is_none_to_see(self, command: str, channel: str, code: int) -> None:
+        assert connected().error({"id": 4, command: {"channel": channel}}) == code
+
+    def test_for_subscribers(self) -> None:
+        client = connected()
+        client.subscribed("inside:x")
+        client.does(ReadPresence, {"id": 4, "presence": {"channel": "inside:x"}})
+
+    def test_anonymous(self) -> None:
+        assert anonymous().error({"id": 4, "presence": {"channel": "seen:x"}}) == 103
+        anonymous().does(ReadPresence, {"id": 4, "presence": {"channel": "public:x"}})

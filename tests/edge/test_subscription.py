@@ -1,0 +1,84 @@
+"""What a subscription is made of: the namespace's options, and what a grant overrides of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from proto.messages import ClientInfo, FilterNode, Publication
+from services.edge.channels.namespaces import Namespaces, Rules
+from services.edge.channels.subscription import Subscription
+from services.edge.channels.tags_filter import compile_filter
+from services.edge.grants import Grant, Override, Switch
+from services.edge.settings import ChannelOptions, ChannelSection
+
+INFO = ClientInfo(user="42", client="c1")
+HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
+
+
+def rules(**options: Any) -> Rules:
+    found = Namespaces(ChannelSection(without_namespace=ChannelOptions(**options))).rules("news")
+    assert isinstance(found, Rules)
+    return found
+
+
+def subscription(options: dict[str, Any] | None = None, **override: bool) -> Subscription:
+    grant = Grant(override=Override(**{name: Switch(value) for name, value in override.items()}))
+    return Subscription(rules(**(options or {})), grant, INFO)
+
+
+def test_without_options_it_is_nothing_special() -> None:
+    plain = subscription()
+    assert plain.member is None and plain.filter is None
+    assert not (plain.recoverable or plain.positioned or plain.emits_join_leave or plain.pushes_join_leave)
+    assert not (plain.delta or plain.has_base or plain.announced or plain.server_side)
+
+
+OPTIONS = [
+    ("force_recovery", "recoverable", HISTORY),
+    ("force_positioning", "positioned", HISTORY),
+    ("join_leave", "emits_join_leave", {}),
+    ("force_push_join_leave", "pushes_join_leave", {}),
+]
+
+
+@pytest.mark.parametrize(("option", "attribute", "more"), OPTIONS)
+def test_the_namespace_decides_unless_the_grant_does(option: str, attribute: str, more: dict[str, Any]) -> None:
+    for namespace in (True, False):
+        options = {option: namespace, **more}
+        assert getattr(subscription(options), attribute) is namespace
+        assert getattr(subscription(options, **{option: True}), attribute) is True
+        assert getattr(subscription(options, **{option: False}), attribute) is False
+
+
+def test_nothing_is_recovered_without_history_whatever_the_grant_says() -> None:
+    plain = subscription(force_recovery=True, force_positioning=True)
+    assert not plain.recoverable and not plain.positioned
+
+
+@pytest.mark.parametrize(
+    ("options", "override", "seen"),
+    [
+        ({}, {}, False),
+        ({"presence": True}, {}, True),
+        ({"presence": True}, {"presence": False}, False),
+        ({}, {"presence": True}, True),
+        ({"join_leave": True}, {}, True),
+        ({"join_leave": True}, {"presence": False}, True),
+        ({"presence": True, "join_leave": True}, {"presence": False, "join_leave": False}, False),
+    ],
+)
+def test_who_is_seen_by_others(options: dict[str, Any], override: dict[str, bool], seen: bool) -> None:
+    member = subscription(options, **override).member
+    assert (member is INFO) is seen and (member is None) is not seen
+
+
+def test_a_filter_lets_some_publications_through() -> None:
+    wants = subscription()
+    assert wants.wants(Publication(Raw(b"1")))
+    wants.filter = compile_filter(FilterNode(key="team", cmp="eq", val="red"))
+    assert wants.wants(Publication(Raw(b"1"), tags={"team": "red"}))
+    assert not wants.wants(Publication(Raw(b"1"), tags={"team": "blue"}))
+    assert not wants.wants(Publication(Raw(b"1")))

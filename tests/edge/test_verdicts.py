@@ -1,0 +1,103 @@
+"""A backend's verdict, and what holds when it is refused, unusable or not given at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from proto import codes
+from proto.messages import Command
+from services.edge.backend import hooks
+from services.edge.backend.backend import BackendError, Caller
+from services.edge.backend.backend_memory import MemoryBackend
+from services.edge.clients.actions import AskHook, Verdict
+from services.edge.clients.verdicts import PROLONGED_WHEN_AWAY_S, Verdicts
+from services.edge.grants import Grant
+
+NOW = 1_767_225_600.5
+CALLER = Caller("42", "c1")
+EVENTS = ("connect", "subscribe", "publish", "refresh")
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def refused(self, what: str, why: str) -> None:
+        self.lines.append((what, why))
+
+
+async def verdict(
+    event: str, answer: object, allow: bool = False, away: bool = False, log: Log | None = None
+) -> Verdict:
+    def function(question: bytes, caller: Caller | None) -> bytes:
+        assert (question, caller) == (b'{"q":1}', CALLER)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+
+    backend = MemoryBackend(hooks={event: function} if answer is not None else {})
+    backend.away = away
+    asked = AskHook(event, Command(id=1), b'{"q":1}', 1.0, allow)
+    return await Verdicts(backend, (log or Log()).refused).on(asked, CALLER, NOW)
+
+
+@pytest.mark.parametrize(
+    ("event", "result", "expected"),
+    [
+        ("connect", {"user": "7", "channels": ["a"]}, hooks.Admitted(user="7", subs={"a": Grant()})),
+        ("subscribe", {"expire_at": 7}, Grant(expires_at=7)),
+        ("publish", {"data": {"a": 1}}, hooks.Accepted(data=b'{"a": 1}')),
+        ("refresh", {"expire_at": 7, "info": 1}, hooks.Prolonged(expires_at=7, info=Raw(b"1"))),
+        ("refresh", {"expired": True}, hooks.Expired()),
+    ],
+)
+async def test_each_event_has_its_own_answer(event: str, result: dict[str, Any], expected: Verdict) -> None:
+    assert await verdict(event, {"result": result}) == expected
+
+
+async def test_nobody_known_is_an_answer_to_connect_only() -> None:
+    assert await verdict("connect", {}) == hooks.Unauthenticated()
+    for event in EVENTS[1:]:
+        assert await verdict(event, {}) == hooks.Refused(codes.INTERNAL)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("allow", [True, False])
+class TestEveryEvent:
+    """A backend that answers is heeded, whatever holds when it does not."""
+
+    async def test_refused_or_expelled(self, event: str, allow: bool) -> None:
+        error = {"error": {"code": 403, "message": "no", "temporary": True}}
+        assert await verdict(event, error, allow) == hooks.Refused(codes.ErrorCode(403, "no", True))
+        end = {"disconnect": {"code": 4501, "reason": "banned"}}
+        assert await verdict(event, end, allow) == hooks.Expelled(codes.CloseCode(4501, "banned"))
+
+    async def test_an_error_of_the_transport_is_one_for_the_client(self, event: str, allow: bool) -> None:
+        assert await verdict(event, BackendError(1000, "mine"), allow) == hooks.Refused(codes.ErrorCode(1000, "mine"))
+
+    @pytest.mark.parametrize("answer", [b"", b"{", b"\xff", b"[]", b"7", b'{"result":7}', b'{"error":{"code":1}}'])
+    async def test_an_unusable_answer_is_no_yes(self, event: str, allow: bool, answer: bytes) -> None:
+        log = Log()
+        assert await verdict(event, answer, allow, log=log) == hooks.Refused(codes.INTERNAL)
+        ((what, why),) = log.lines
+        assert event in what and "unusable" in what and why
+
+
+@pytest.mark.parametrize("nobody", [True, False])
+async def test_a_backend_that_is_away_says_what_the_settings_say(nobody: bool) -> None:
+    allowed: dict[str, Verdict] = {
+        "connect": hooks.Admitted(),
+        "subscribe": Grant(),
+        "publish": hooks.Accepted(),
+        "refresh": hooks.Prolonged(expires_at=int(NOW) + PROLONGED_WHEN_AWAY_S),
+    }
+    for event in EVENTS:
+        answer: object = None if nobody else {"result": {}}
+        log = Log()
+        assert await verdict(event, answer, allow=True, away=not nobody, log=log) == allowed[event]
+        assert await verdict(event, answer, allow=False, away=not nobody, log=log) == hooks.Refused(codes.INTERNAL)
+        assert len(log.lines) == 2 and all(event in what for what, _ in log.lines)

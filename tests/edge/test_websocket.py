@@ -1,0 +1,297 @@
+"""A WebSocket from the upgrade to the goodbye: which encoding, what it may not, and what the peer does wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+import pytest
+
+from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
+from proto.messages import Command, ConnectRequest
+from services.edge.clients.hub import Origins
+from services.edge.framing.wire import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame, parse_close
+from services.edge.transports.websocket import WebSocket
+from tests.edge.clients import token
+from tests.edge.signers import SECRET
+from tests.support.cluster import START, EdgeCluster, TestEdge
+from tests.support.eventually import eventually
+from tests.support.transport import FakeTransport, frames_in
+
+HELLO = b'{"id":1,"connect":{}}'
+
+
+@pytest.fixture
+async def edge() -> TestEdge:
+    transports = ["websocket", "uni_websocket"]
+    return await TestEdge(EdgeCluster(), transports=transports, token_hmac_secret_key=SECRET).start()
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """A client's frame; a mask of zeros leaves the payload as it is."""
+    whole = bytearray(frame(opcode, payload))
+    head = len(whole) - len(payload)
+    whole[1] |= 0x80
+    return bytes(whole[:head]) + bytes(4) + bytes(whole[head:])
+
+
+class Socket:
+    """The server's end of one, with a peer that the test plays."""
+
+    def __init__(self, edge: TestEdge, target: str = "/connection/websocket", **headers: str) -> None:
+        self.edge = edge
+        self.transport = FakeTransport()
+        self.protocol = WebSocket(None, None, {"hub": edge.hub})
+        self.protocol.connection_made(cast("asyncio.Transport", self.transport))
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        head = [
+            f"GET {target} HTTP/1.1",
+            "host: x",
+            "upgrade: websocket",
+            "connection: Upgrade",
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            "sec-websocket-version: 13",
+            *lines,
+        ]
+        self.protocol.data_received("\r\n".join((*head, "", "")).encode())
+
+    @property
+    def response(self) -> str:
+        return self.transport.frames[0].decode()
+
+    @property
+    def status(self) -> int:
+        return int(self.response.split(" ")[1])
+
+    @property
+    def frames(self) -> list[tuple[int, bytes]]:
+        return [each for data in self.transport.frames[1:] for each in frames_in(data)]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for opcode, body in self.frames if opcode == TEXT for line in body.split(b"\n")]
+
+    @property
+    def still_open(self) -> bool:
+        return not self.transport.closing
+
+    @property
+    def goodbye(self) -> tuple[int, str]:
+        (body,) = [body for opcode, body in self.frames if opcode == CLOSE]
+        return parse_close(body)
+
+    def send(self, payload: bytes, opcode: int = TEXT) -> None:
+        self.protocol.data_received(masked(opcode, payload))
+
+    async def connected(self) -> Socket:
+        self.send(HELLO)
+        await eventually(lambda: self.messages)
+        return self
+
+
+class TestUpgrade:
+    """1.1."""
+
+    @pytest.mark.parametrize(
+        ("target", "offered", "confirmed", "binary"),
+        [
+            ("/connection/websocket", None, None, False),
+            ("/connection/websocket", "", None, False),
+            ("/connection/websocket", "centrifuge-json", "centrifuge-json", False),
+            ("/connection/websocket", "chat, centrifuge-json", "centrifuge-json", False),
+            ("/connection/websocket", "chat", None, False),
+            ("/connection/websocket", "centrifuge-protobuf", "centrifuge-protobuf", True),
+            ("/connection/websocket", "centrifuge-json, centrifuge-protobuf", "centrifuge-protobuf", True),
+            ("/connection/websocket?cf_protocol=protobuf", None, None, True),
+            ("/connection/websocket?format=protobuf", None, None, True),
+            ("/connection/websocket?format=json&cf_protocol_version=v2&x", None, None, False),
+            ("/connection/websocket?format=protobuf", "centrifuge-json", "centrifuge-json", True),
+        ],
+    )
+    async def test_the_client_chooses_the_encoding(self, edge, target, offered, confirmed, binary):
+        headers = {} if offered is None else {"sec_websocket_protocol": offered}
+        socket = Socket(edge, target, **headers)
+        assert socket.status == 101
+        said = [line for line in socket.response.split("\r\n") if line.lower().startswith("sec-websocket-protocol")]
+        assert [line.split(": ")[1] for line in said] == ([confirmed] if confirmed else [])
+        if binary:
+            socket.send(PROTOBUF.join([encode_command(Command(id=1, connect=ConnectRequest()))]), BINARY)
+            await eventually(lambda: socket.frames)
+            ((opcode, body),) = socket.frames
+            (reply,) = decode_replies(body)
+            assert opcode == BINARY and reply.connect is not None and reply.connect.client
+        else:
+            await socket.connected()
+            assert socket.frames[0][0] == TEXT
+
+    async def test_where_websockets_are_not(self, edge):
+        for target in ("/", "/connection/websocket/", "/connection/sse"):
+            socket = Socket(edge, target)
+            assert socket.status == 404 and socket.transport.closing
+        assert edge.hub.connections == set()
+
+    async def test_a_transport_that_is_switched_off_is_not_there(self):
+        edge = await TestEdge(EdgeCluster(), transports=["uni_websocket"]).start()
+        assert Socket(edge).status == 404
+        assert Socket(edge, "/connection/uni_websocket").status == 101
+
+    async def test_an_edge_that_starts_or_goes_takes_nobody(self, edge):
+        edge.hub.closed_to_new = True
+        assert Socket(edge).status == 503 and "Retry-After: 1" in Socket(edge).response
+        edge.hub.closed_to_new, edge.hub.started = False, False
+        assert Socket(edge).status == 503
+
+    async def test_pages_of_strangers_may_not(self, edge):
+        assert Socket(edge, origin="https://evil.example").status == 403
+        edge.hub.origins = Origins(["https://*.example.com"])
+        assert Socket(edge, origin="https://chat.example.com").status == 101
+        assert Socket(edge).status == 101
+
+    async def test_a_request_that_is_no_upgrade(self, edge):
+        socket = Socket(edge, sec_websocket_version="8")
+        assert socket.status == 426
+        socket.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+        assert len(socket.transport.frames) == 1
+
+
+class TestFrames:
+    async def test_a_frame_holds_several_commands_and_a_message_several_frames(self, edge):
+        socket = Socket(edge)
+        whole = masked(TEXT, HELLO + b'\n{"id":2,"unsubscribe":{"channel":"x"}}')
+        for start in range(0, len(whole), 7):
+            socket.protocol.data_received(whole[start : start + 7])
+        await eventually(lambda: [message["id"] for message in socket.messages] == [1, 2])
+
+    async def test_pings_of_the_peer_are_answered(self, edge):
+        socket = Socket(edge)
+        socket.send(b"are you there", PING)
+        assert socket.frames == [(PONG, b"are you there")]
+        socket.send(b"unasked", PONG)
+        assert socket.frames == [(PONG, b"are you there")]
+
+    async def test_a_peer_that_breaks_the_protocol_is_told_how(self, edge):
+        for data, code in (
+            (frame(TEXT, HELLO), 1002),  # not masked
+            (masked(TEXT, b"\xff"), 1007),
+            (masked(TEXT, b"x" * 65537), 1009),
+            (masked(0x3, b""), 1002),
+            (masked(TEXT, b"no command"), 3501),
+            (masked(TEXT, b""), 3501),
+        ):
+            socket = Socket(edge)
+            socket.protocol.data_received(data)
+            assert socket.goodbye[0] == code and socket.goodbye[1]
+            assert socket.transport.closing is (code < 3000), "the peer of a broken wire is not waited for"
+        assert edge.hub.connections and edge.sessions.events == []
+
+    async def test_the_largest_message_is_taken(self, edge):
+        socket = await Socket(edge).connected()
+        head, tail = b'{"id":2,"publish":{"channel":"chat:x","data":"', b'"}}'
+        socket.send(head + b"x" * (65536 - len(head) - len(tail)) + tail)
+        await eventually(lambda: {"id": 2, "publish": {}} in socket.messages)
+
+
+class TestNativePings:
+    async def test_whoever_asks_for_them_gets_those_and_no_others(self, edge):
+        socket = await Socket(edge, "/connection/websocket?cf_ws_frame_ping_pong=true").connected()
+        assert "ping" not in socket.messages[0]["connect"]
+        edge.clock.time = START + 25.25
+        edge.hub.wheel.turn(edge.clock.time)
+        assert socket.frames[-1] == (PING, b"")
+        socket.send(b"", PONG)
+        edge.clock.time = START + 33.5
+        edge.hub.wheel.turn(edge.clock.time)
+        assert len(socket.frames) == 2, "it answered"
+
+
+class TestGoodbye:
+    async def test_of_the_peer_it_is_echoed(self, edge):
+        socket = await Socket(edge).connected()
+        socket.send(close_frame(1000, "bye")[2:], CLOSE)
+        assert socket.goodbye == (1000, "") and socket.transport.closing
+        socket.protocol.connection_lost(None)
+        assert edge.hub.connections == set() and edge.tally.closes == {1000: 1}
+        closed = edge.sessions.events[-1]
+        assert (closed.code, closed.reason) == (1000, "bye")
+
+    async def test_without_a_code_it_is_a_normal_one(self, edge):
+        socket = await Socket(edge).connected()
+        socket.send(b"", CLOSE)
+        assert socket.goodbye[0] == 1000 and edge.tally.closes == {1005: 1}
+
+    async def test_of_the_edge_it_waits_for_the_echo(self, edge):
+        socket = await Socket(edge).connected()
+        socket.send(HELLO)  # a second connect
+        assert socket.goodbye == (3501, "bad request")
+        assert socket.still_open
+        socket.send(b'{"id":3}')
+        socket.send(b"x", PING)
+        assert len(socket.frames) == 2, "nothing is said behind it"
+        socket.send(close_frame(3501, "")[2:], CLOSE)
+        assert len(socket.frames) == 2, "nothing is said to it"
+        assert socket.transport.closing
+
+    async def test_a_socket_that_breaks_is_the_end_without_words(self, edge):
+        socket = await Socket(edge).connected()
+        socket.protocol.connection_lost(ConnectionResetError())
+        assert edge.hub.connections == set() and edge.tally.closes == {1006: 1}
+        assert len(edge.hub.wheel) == 0
+
+    async def test_the_server_s_own_shutdown_says_going_away(self, edge):
+        socket = await Socket(edge).connected()
+        socket.protocol.shutdown()
+        assert socket.goodbye == (1001, "shutdown")
+
+    async def test_before_the_upgrade_there_is_nobody_to_say_it_to(self, edge):
+        protocol, transport = WebSocket(None, None, {"hub": edge.hub}), FakeTransport()
+        protocol.connection_made(cast("asyncio.Transport", transport))
+        protocol.pause_writing()
+        protocol.resume_writing()
+        protocol.shutdown()
+        protocol.connection_lost(None)
+        assert transport.closing and transport.frames == []
+
+
+class TestUnidirectional:
+    """5."""
+
+    async def test_the_connect_comes_with_the_address(self, edge):
+        socket = Socket(edge, "/connection/uni_websocket?cf_connect=%7B%22subs%22%3A%7B%22chat%3Ax%22%3A%7B%7D%7D%7D")
+        await eventually(lambda: socket.messages)
+        assert list(socket.messages[0]["connect"]["subs"]) == ["chat:x"] and "pong" not in socket.messages[0]["connect"]
+        await edge.publish("chat:x", 1)
+        await eventually(lambda: socket.messages[1:] == [{"channel": "chat:x", "pub": {"data": 1, "offset": 1}}])
+
+    async def test_or_as_the_first_message_and_then_it_is_not_listened_to(self, edge):
+        socket = Socket(edge, "/connection/uni_websocket", sec_websocket_protocol="centrifuge-protobuf")
+        socket.send(json.dumps({"token": token()}).encode())
+        await eventually(lambda: socket.messages)
+        socket.send(b"whatever")
+        socket.send(HELLO)
+        assert len(socket.messages) == 1 and not socket.transport.closing
+
+    async def test_refused_it_is_told_by_a_push_and_by_the_close_frame(self, edge):
+        socket = Socket(edge, "/connection/uni_websocket")
+        socket.send(json.dumps({"token": "x"}).encode())
+        assert socket.messages == [{"disconnect": {"code": 3500, "reason": "invalid token"}}]
+        assert socket.goodbye == (3500, "invalid token")
+
+    async def test_what_is_no_connect_ends_it(self, edge):
+        socket = Socket(edge, "/connection/uni_websocket")
+        socket.send(b"[]")
+        assert socket.goodbye[0] == 3501
+
+    async def test_it_is_pinged_in_both_ways_and_its_socket_answers(self, edge):
+        socket = Socket(edge, "/connection/uni_websocket?cf_connect=%7B%7D")
+        await eventually(lambda: socket.messages)
+        for turn in (1, 2, 3):
+            edge.clock.time += 25.25
+            edge.hub.wheel.turn(edge.clock.time)
+            assert socket.messages[1:] == [{}] * turn
+            assert [body for opcode, body in socket.frames if opcode == PING] == [b""] * turn
+            if turn < 3:
+                socket.send(b"", PONG)
+        edge.clock.time += 8.25
+        edge.hub.wheel.turn(edge.clock.time)
+        assert socket.goodbye == (3012, "no pong")
