@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.support.edges import API_KEY, api, connected, wire_client
+from tests.support.edges import API_KEY, api, connected, start_edge, wire_client
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration
@@ -54,7 +54,12 @@ async def test_an_idempotency_key_stores_once_across_edges(shared_pair, x):
         ({"channel": "chat:" + "x" * 300, "data": 1}, 107),
         ({"channel": "chat:\N{GRINNING FACE}", "data": 1}, 107),
         ({"channel": "chat:x", "b64data": "!"}, 107),
-        ({"channel": "chat:x", "data": 1, "skip_history": True}, 108),
+        ({"channel": "chat:x", "b64data": ""}, 107),
+        ({"channel": "chat:x", "data": 1, "idempotency_key": "x" * 257}, 107),
+        ({"channel": "chat:x", "data": 1, "version": 1, "version_epoch": "a\r\nb"}, 107),
+        ({"channel": "chat:x", "data": 1, "version": 1, "version_epoch": " a"}, 107),
+        ({"channel": "chat:x", "data": 1, "version": 1, "skip_history": True}, 107),
+        ({"channel": "live:x", "data": 1, "version": 1}, 108),
     ],
 )
 async def test_a_call_that_cannot_be_done_gets_an_error_in_the_body(shared_edge, body, code):
@@ -98,6 +103,64 @@ async def test_info_names_every_edge(shared_pair):
         await eventually(both_are_there)
 
 
+EVERY_METHOD = {
+    "publish": {"channel": "chat:x", "data": 1},
+    "broadcast": {"channels": ["chat:x", "live:x"], "data": 1},
+    "subscribe": {"user": "7", "channel": "chat:x"},
+    "unsubscribe": {"user": "7"},
+    "disconnect": {"user": "7"},
+    "refresh": {"user": "7"},
+    "send": {"user": "7", "data": 1},
+    "presence": {"channel": "lobby:x"},
+    "presence_stats": {"channel": "lobby:x"},
+    "history": {"channel": "chat:x", "limit": 1},
+    "history_remove": {"channel": "chat:x"},
+    "channels": {},
+    "rpc": {"method": "nobody"},
+    "batch": {"commands": [{"publish": {"channel": "chat:x", "data": 1}}]},
+    "info": {},
+}
+
+
+async def answers_of_every_method(edge):
+    """What each method answers: an error's code, 0 for none."""
+    bodies = await asyncio.gather(*(api(edge, method, call) for method, call in EVERY_METHOD.items()))
+    found = {}
+    for method, body in zip(EVERY_METHOD, bodies, strict=True):
+        answer = body.json()
+        if "replies" in answer:
+            answer = answer["replies"][0]
+        if "responses" in answer.get("result", {}):
+            answer = answer["result"]["responses"][0]
+        found[method] = answer.get("error", {}).get("code", 0)
+    return found
+
+
+async def test_without_nats_every_method_has_its_answer_and_with_it_each_works(services, nats_server):
+    nats_server.stop()
+    edge = start_edge(services, nats_server, "edge-a")
+
+    async def it_listens() -> None:
+        async with httpx.AsyncClient(verify=False) as http:
+            assert (await http.get(f"{edge.url}/livez")).status_code == 200
+
+    await eventually(it_listens)
+    away = dict.fromkeys(EVERY_METHOD, 100) | {"info": 0}
+    assert await answers_of_every_method(edge) == away
+    nats_server.start()
+    await edge.ready()
+    there = dict.fromkeys(EVERY_METHOD, 0) | {"rpc": 108}
+    assert await answers_of_every_method(edge) == there
+    nats_server.stop()
+    assert await answers_of_every_method(edge) == away
+    nats_server.start()
+
+    async def all_is_well_again() -> None:
+        assert await answers_of_every_method(edge) == there
+
+    await eventually(all_is_well_again)
+
+
 async def raw(edge, head: str) -> bytes:
     """What the edge answers to these bytes, up to the end of the connection or of the answer's head."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
@@ -125,7 +188,7 @@ VERSION = "Sec-WebSocket-Version: 13\r\n"
         (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}Sec-WebSocket-Version: 8\r\n\r\n", 426),
         (f"POST /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 405),
         (f"GET /elsewhere HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 404),
-        (f"GET /connection/websocket?cf_protocol=protobuf HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 400),
+        (f"GET /connection/websocket?cf_protocol=protobuf HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 101),
         (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}Origin: https://evil.example\r\n\r\n", 403),
         (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}X: {'x' * 40000}\r\n\r\n", 431),
         ("GET /connection/websocket HTTP/1.1\r\nHost: x\r\n\r\n", 426),
@@ -175,8 +238,52 @@ async def test_a_refused_client_leaves_a_line_in_the_log_without_its_token(share
 
 
 async def test_an_unknown_method_says_what_there_is(shared_edge):
-    answer = await api(shared_edge, "broadcast", {})
+    answer = await api(shared_edge, "shout", {})
     assert answer.status_code == 404 and "publish" in answer.json()["error"]["message"]
+    assert (await api(shared_edge, "shout", {}, key="wrong")).status_code == 401, "strangers learn nothing"
+    of_maps = await api(shared_edge, "map_publish", {"channel": "chat:x", "key": "k", "data": 1})
+    assert of_maps.status_code == 200 and of_maps.json()["error"]["code"] == 108
+
+
+async def test_old_clients_name_the_method_in_the_body(shared_edge, x):
+    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+
+        async def call(body: object) -> httpx.Response:
+            return await http.post(f"{shared_edge.url}/api", json=body)
+
+        answer = await call({"method": "publish", "params": {"channel": f"chat:{x}", "data": 1}})
+        assert answer.json()["result"]["offset"]
+        assert len((await call({"method": "info"})).json()["result"]["nodes"]) == 2
+        batch = {"method": "batch", "params": {"commands": [{"info": {}}]}}
+        assert "info" in (await call(batch)).json()["replies"][0]
+        answer = await call({"method": "shout", "params": {}})
+        assert answer.status_code == 200 and answer.json()["error"] == {"code": 104, "message": "method not found"}
+        no_calls: tuple[object, ...] = ({}, [], {"method": "publish", "params": {"data": 1}})
+        for broken in no_calls:
+            assert (await call(broken)).status_code == 400
+        http.headers["X-API-Key"] = "wrong"
+        assert (await call({"method": "info"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "status", "code"),
+    [
+        ("publish", {"channel": "nope:x", "data": 1}, 404, 102),
+        ("publish", {"channel": "chat:x"}, 400, 107),
+        ("publish", {"channel": 7}, 400, 107),
+        ("presence", {"channel": "chat:x"}, 400, 108),
+        ("shout", {}, 404, 104),
+        ("history", {"channel": "chat:x", "limit": 1, "since": {"offset": 1, "epoch": "another"}}, 416, 112),
+        ("rpc", {"method": "x" * 300}, 404, 104),
+    ],
+)
+async def test_an_error_may_have_a_status_of_its_own(shared_edge, method, body, status, code):
+    headers = {"X-API-Key": API_KEY, "X-Centrifugo-Error-Mode": "transport"}
+    async with httpx.AsyncClient(headers=headers) as http:
+        answer = await http.post(f"{shared_edge.url}/api/{method}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        fine = await http.post(f"{shared_edge.url}/api/info", json={})
+        assert fine.status_code == 200 and "nodes" in fine.json()["result"]
 
 
 async def test_an_error_says_what_was_expected(shared_edge):

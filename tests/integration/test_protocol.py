@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.edges import connected, in_seconds, start_edge, token, wire_client
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("encoding")]
 
 
 async def test_connect_and_subscribe_in_one_frame_as_the_js_sdk_sends_them(shared_edge, x):
@@ -61,7 +61,7 @@ async def test_two_subscribers_on_two_edges_get_the_same_in_the_same_order(share
     ],
 )
 async def test_a_bad_first_frame_ends_the_connection_with_its_code(shared_edge, frame, code):
-    async with wire_client(shared_edge) as client:
+    async with wire_client(shared_edge, "json") as client:
         await client.socket.send(frame)
         got, reason = await client.closed()
         assert got == code and reason
@@ -74,7 +74,7 @@ async def test_a_message_past_the_limit_ends_the_connection_with_1009(shared_edg
 
 
 async def test_a_text_frame_that_is_not_utf8_ends_the_connection_with_1007(shared_edge):
-    async with connected(shared_edge) as client:
+    async with connected(shared_edge, encoding="json") as client:
         await client.socket.send(b"\xff\xfe", text=True)
         assert (await client.closed())[0] == 1007
 
@@ -120,7 +120,7 @@ async def test_subscribing_where_one_must_not_gets_its_error_and_the_connection_
         assert "epoch" in await client.subscribe("chat:fine")
 
 
-@pytest.mark.parametrize("name", ["with space", "a.b.c", "*", ">", "a.*.>", "100%", "..", "%2E", "a/b#c", "'\"\\"])
+@pytest.mark.parametrize("name", ["with space", "a.b.c", "*", ">", "a.*.>", "100%", "..", "%2E", "a/b", "'\"\\"])
 async def test_any_printable_channel_name_works_and_is_a_channel_of_its_own(shared_pair, name):
     a, b = shared_pair
     for namespace in ("chat", "live"):

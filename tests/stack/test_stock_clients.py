@@ -1,4 +1,4 @@
-"""The stock Python and JavaScript clients on the running stack, through Traefik, while edges are killed and drained."""
+"""All stock clients on the running stack, through Traefik, while edges are killed and drained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -16,11 +16,9 @@ from tests.stack.checkout import ROOT, Checkout
 from tests.stack.fairlead import Fairlead
 from tests.support.edges import in_seconds, token
 from tests.support.eventually import eventually
-from tests.support.stock_clients import JsClient, PythonClient, StockClient, data_of, events_of
+from tests.support.stock_clients import KINDS, StockClient, StockClients, data_of, events_of, sees
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
-
-KINDS: dict[str, Callable[[str, str], StockClient]] = {"python": PythonClient, "js": JsClient}
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +33,14 @@ async def clients(checkout: Checkout) -> AsyncIterator[dict[str, StockClient]]:
     """One client of each kind, in the channel chat:stock."""
     fairlead = checkout.up()
     url = f"ws://127.0.0.1:{fairlead.port}/connection/websocket"
-    made: dict[str, StockClient] = {
-        kind: make(url, token(kind, fairlead.token_key, exp=in_seconds(600))) for kind, make in KINDS.items()
-    }
-    for client in made.values():
-        await client.connect()
-        await client.subscribe("chat:stock")
-    yield made
-    for client in made.values():
-        await client.close()
+    async with StockClients() as stock:
+        made = {
+            kind: stock.make(kind, url, token=token(kind, fairlead.token_key, exp=in_seconds(600))) for kind in KINDS
+        }
+        for client in made.values():
+            await client.connect()
+            await client.subscribe("chat:stock")
+        yield made
 
 
 async def publish(fairlead: Fairlead, first: int, count: int) -> list[int]:
@@ -55,7 +52,7 @@ async def publish(fairlead: Fairlead, first: int, count: int) -> list[int]:
     return numbers
 
 
-async def test_both_get_everything_while_edge_after_edge_is_killed_and_drained(checkout, clients):
+async def test_all_get_everything_while_edge_after_edge_is_killed_and_drained(checkout, clients):
     fairlead: Fairlead = checkout.fairlead()
     said = await publish(fairlead, 0, 5)
     for end in ("kill", "terminate", "kill"):
@@ -66,15 +63,11 @@ async def test_both_get_everything_while_edge_after_edge_is_killed_and_drained(c
             await eventually(functools.partial(_is_back, checkout, name, victim.pid), within_s=30)
     said += await publish(fairlead, len(said), 5)
     for client in clients.values():
-        await eventually(_heard(client, len(said)), within_s=30)
+        await sees(client, "publication", "chat:stock", len(said), within_s=30)
         assert data_of(client, "chat:stock") == said
         assert not events_of(client, "disconnected")
         resumed = [event["recovered"] for event in events_of(client, "subscribed") if event["was_recovering"]]
         assert resumed and all(resumed)
-
-
-def _heard(client: StockClient, count: int):
-    return lambda: len(data_of(client, "chat:stock")) >= count
 
 
 async def _is_back(checkout: Checkout, name: str, old_pid: int) -> bool:
