@@ -1,0 +1,94 @@
+"""A backend in plain nats-py: it answers an RPC, and decides who may connect, subscribe and publish.
+
+    .venv/bin/python docs/examples/backend.py [nats://127.0.0.1:4222]
+
+Run it twice, and the two share the work: both subscribe in one queue group. Edges ask for these decisions where they
+are switched on: `connect_hook` and `refresh_hook` of `client`, `subscribe_hook` and `publish_hook` of a namespace.
+All questions and answers are described in services/edge/backend/hooks.py, how they travel in backend_nats.py beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import nats
+from nats.aio.msg import Msg
+
+ADDRESS = sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"
+QUEUE = "backend"
+PASSWORDS = {"wonderland": "alice", "builder": "bob"}
+HOUR_S = 3600
+
+
+def permission_denied() -> dict[str, Any]:
+    return {"error": {"code": 103, "message": "permission denied"}}
+
+
+def connect(question: dict[str, Any]) -> dict[str, Any]:
+    """`data` is what the client connected with; that of centrifuge-js is its option `data`."""
+    data = question.get("data")
+    if not isinstance(data, dict) or "password" not in data:
+        return {}  # not for us: as if there were no hook
+    user = PASSWORDS.get(data["password"])
+    if user is None:
+        return {"disconnect": {"code": 4501, "reason": "wrong password"}}  # 4500 to 4999: do not come back
+    return {"result": {"user": user, "expire_at": int(time.time()) + HOUR_S, "info": {"name": user.title()}}}
+
+
+def subscribe(question: dict[str, Any]) -> dict[str, Any]:
+    """Everybody has a channel, and nobody gets into another's."""
+    return {"result": {}} if question["channel"] == f"chat:{question['user']}" else permission_denied()
+
+
+def publish(question: dict[str, Any]) -> dict[str, Any]:
+    """What is published gets a signature and a tag."""
+    data = question.get("data")
+    if not isinstance(data, dict):
+        return {"error": {"code": 400, "message": "expected a JSON object"}}
+    return {"result": {"data": data | {"by": question["user"]}, "tags": {"kind": "chat"}}}
+
+
+def refresh(question: dict[str, Any]) -> dict[str, Any]:
+    """A connection expires; may it go on?"""
+    if question["user"] not in PASSWORDS.values():
+        return {"result": {"expired": True}}
+    return {"result": {"expire_at": int(time.time()) + HOUR_S}}
+
+
+async def main() -> None:
+    connection = await nats.connect(ADDRESS, max_reconnect_attempts=-1)  # for as long as it takes
+
+    async def greet(message: Msg) -> None:
+        try:
+            greeting = json.loads(message.data)["greeting"]
+        except (ValueError, TypeError, KeyError):
+            error = {"Nats-Service-Error-Code": "400", "Nats-Service-Error": 'expected {"greeting": "..."}'}
+            return await connection.publish(message.reply, headers=error)
+        user = unquote((message.headers or {})["Fairlead-User"])
+        await message.respond(json.dumps({"text": f"{greeting}, {user}!"}).encode())
+
+    await connection.subscribe("rpc.greet", QUEUE, greet)
+
+    def answer_with(decide: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Msg], Any]:
+        async def answer(message: Msg) -> None:
+            await message.respond(json.dumps(decide(json.loads(message.data))).encode())
+
+        return answer
+
+    for decide in (connect, subscribe, publish, refresh):
+        await connection.subscribe(f"hook.{decide.__name__}", QUEUE, answer_with(decide))
+    await connection.flush()  # NATS knows of all of them
+    print(f"answering on {ADDRESS}; Ctrl-C ends it")
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

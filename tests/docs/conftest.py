@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.stack.checkout import ROOT, Checkout
+from tests.stack.fairlead import Fairlead
+
+SDK = "node_modules/centrifuge/dist/centrifuge.js"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a reader of the examples has: a checkout with the local stack running."""
+
+    checkout: Checkout
+    fairlead: Fairlead
+
+    @property
+    def root(self) -> Path:
+        return self.checkout.root
+
+    @property
+    def address(self) -> str:
+        return f"ws://127.0.0.1:{self.fairlead.port}/connection/websocket"
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The local stack with two edges. Whoever kills one of them leaves when supervisord has brought it back."""
+    checkout = Checkout(tmp_path_factory.mktemp("stack") / "checkout", edges=2)
+    examples = checkout.root / "docs/examples"
+    shutil.copytree(ROOT / "docs/examples", examples, ignore=shutil.ignore_patterns("node_modules"))
+    sdk = examples / "chat" / SDK  # as npm installs it
+    sdk.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "tests/js" / SDK, sdk)
+    try:
+        yield Stack(checkout, checkout.up())
+    finally:
+        checkout.make("down")
+
+
+@pytest.fixture
+def x() -> str:
+    """A name that no other test uses."""
+    return uuid.uuid4().hex[:8]
