@@ -71,6 +71,10 @@ class OwnEdge:
             return sent_at, None, None
         return sent_at, code, time.monotonic() - sent_at
 
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
     def log_tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
 
