@@ -299,6 +299,15 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
     settings = load(EdgeSettings, environ)
     _check_keys(settings.client)
+    namespace = settings.client.user_personal_channel_namespace
+    if settings.client.subscribe_to_user_personal_channel and namespace not in (
+        "",
+        *(known.name for known in settings.channel.namespaces),
+    ):
+        raise ConfigurationError(
+            f'client.user_personal_channel_namespace: expected the name of a namespace, "{namespace}" is none: '
+            "nobody with a user id could connect"
+        )
     return settings
 
 

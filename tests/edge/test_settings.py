@@ -214,3 +214,10 @@ def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
 
 def test_pings_can_be_switched_off(tmp_path: Path) -> None:
     assert read(tmp_path, "[client]\nping_interval = 0").client.ping_interval == Duration(0)
+
+
+def test_a_personal_channel_needs_its_namespace(tmp_path: Path) -> None:
+    said = refusal(
+        tmp_path, '[client]\nsubscribe_to_user_personal_channel = true\nuser_personal_channel_namespace = "mine"\n'
+    )
+    assert said.startswith('client.user_personal_channel_namespace: expected the name of a namespace, "mine" is none')

@@ -319,7 +319,7 @@ def test_no_key_shows_itself_in_a_log() -> None:
 def test_without_public_keys_nothing_is_loaded_for_them() -> None:
     script = (
         "import sys\n"
-        "from services.edge import token_keys_http\n"
+        "from services.edge.tokens import token_keys_http\n"
         "from services.edge.settings import ClientSection\n"
         "from services.edge.tokens.tokens import KeySet, TokenVerifier\n"
         "KeySet.from_settings(ClientSection(token_hmac_secret_key='x' * 32))\n"
