@@ -106,7 +106,8 @@ def _welcome(plan: Plan) -> str:
     edges = ", ".join(str(port) for port in plan.edge_ports)
     return f"""
   clients     ws://{base}/connection/websocket
-  server API  http://{base}/api/publish and /api/info
+  server API  http://{base}/api/publish and the others of docs/server-api.md
+  NATS        nats://{HOST}:{plan.ports.nats}   for backends
   sessions    http://{base}/sessions   and /users/<user>/sessions
   metrics     http://{HOST}:{plan.ports.metrics}/metrics
   edges       {HOST}, ports {edges}   each with /readyz and /metrics

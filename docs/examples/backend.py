@@ -63,7 +63,10 @@ def refresh(question: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    connection = await nats.connect(ADDRESS, max_reconnect_attempts=-1)  # for as long as it takes
+    async def tell(error: Exception) -> None:
+        print(f"NATS at {ADDRESS}: {str(error) or type(error).__name__}", file=sys.stderr)
+
+    connection = await nats.connect(ADDRESS, error_cb=tell, max_reconnect_attempts=-1)  # for as long as it takes
 
     async def greet(message: Msg) -> None:
         try:

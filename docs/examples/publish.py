@@ -49,6 +49,10 @@ def call_by_http(method: str, call: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+async def quiet(error: Exception) -> None:
+    """nats-py would print a traceback for every attempt to connect; what went wrong is said at the end."""
+
+
 # --- 2. the server API by a NATS request ----------------------------------------------------------------------------
 
 
@@ -94,7 +98,7 @@ async def main() -> None:
     print("over HTTP:         ", await asyncio.to_thread(call_by_http, "publish", call))
     print("the same again:    ", await asyncio.to_thread(call_by_http, "publish", call), "(stored once)")
 
-    connection = await nats.connect(NATS)
+    connection = await nats.connect(NATS, error_cb=quiet, max_reconnect_attempts=1, reconnect_time_wait=0.5)
     call = {"channel": WITH_HISTORY, "data": {"text": "by a NATS request"}, "tags": {"kind": "greeting"}}
     print("by a NATS request: ", await call_by_nats(connection, "publish", call))
 

@@ -33,6 +33,8 @@ PING_INTERVAL_S = 3
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 """What may wait for the socket. More means that NATS does not keep up, and publishing fails until it does."""
 
+MAX_SUBJECT_BYTES = 3900
+"""NATS cuts off who sends a line of more than 4,096, which also holds the reply's subject or the sizes."""
 
 _CLOSE_TIMEOUT_S = 2.0
 _COMPLAIN_S = 10.0
@@ -179,6 +181,8 @@ class NatsLink(Client):
             raise NatsAway("not connected")
         if self._pending_data_size > MAX_PENDING_BYTES // 2:
             raise NatsAway("NATS does not keep up")
+        if len(subject) > MAX_SUBJECT_BYTES:
+            raise NatsRefused(f"a subject of {len(subject)} bytes is longer than NATS takes")
         if len(data) + len(headers or b"") > self.max_payload:
             raise NatsRefused(f"{len(data)} bytes are more than NATS takes ({self.max_payload})")
         if headers is None:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.settings import NatsSettings
 
 pytestmark = pytest.mark.integration
@@ -34,3 +34,11 @@ async def test_a_request_that_nobody_hears_is_told_from_one_that_nobody_answers(
         await there.settle()
         with pytest.raises(NobodyAnswers):
             await here.ask("somebody", b"", timeout_s=30)
+
+
+async def test_a_subject_that_nats_would_cut_the_connection_for_is_refused(nats_server):
+    async with opened(nats_server.url) as here:
+        with pytest.raises(NatsRefused):
+            here.publish_now("send." + "%C3%A9" * 700, b"")
+        await here.settle()
+        assert here.is_connected

@@ -182,15 +182,17 @@ class TestWhatIsNotJson:
         audience.fan_out(publication(1, tags={"team": "blue"}), None)
         assert blue.values == [1]
 
-    def test_with_deltas_any_text_can_be_said_in_json(self) -> None:
+    def test_with_deltas_it_is_the_same(self) -> None:
         audience = Audience("news")
         text, binary = Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_PROTOBUF)
         audience.add(text, subscription(delta=True))
         audience.add(binary, subscription(delta=True))
-        audience.fan_out(publication("grüße".encode()), None)
-        assert text.data == binary.data == ["grüße".encode()]
-        audience.fan_out(publication(b"\xff"), publication("grüße".encode()))
-        assert (text.refused, binary.refused, binary.data[-1]) == (1, 0, b"\xff")
+        spaced = b'{\n  "a": "\xc3\xbc"\n}'
+        audience.fan_out(publication(spaced), None)
+        assert text.data == binary.data == [spaced], "the text as it is: the next difference counts from it"
+        for count, wrong in enumerate((b"\xff", "grüße".encode()), 1):
+            audience.fan_out(publication(wrong), publication(spaced))
+            assert (text.refused, binary.refused, binary.data[-1]) == (count, 0, wrong)
 
 
 class TestDeltas:

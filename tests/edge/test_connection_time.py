@@ -236,3 +236,23 @@ async def test_a_connection_that_is_gone_is_not_on_the_wheel(seconds):
     talk.connection.lost()
     at(edge, seconds)
     assert len(edge.hub.wheel) == 0
+
+
+async def test_a_pong_that_waits_behind_a_slow_command_is_not_missed(monkeypatch):
+    edge = await TestEdge(EdgeCluster()).start()
+    go_on = asyncio.Event()
+
+    async def slow(*arguments, **more):
+        await go_on.wait()
+
+    monkeypatch.setattr(edge.node, "publish", slow)
+    talk = await connected(edge)
+    at(edge, 25)
+    talk.say({"id": 5, "publish": {"channel": "chat:x", "data": 1}}, {})
+    for second in range(26, 60):
+        at(edge, second)
+    assert talk.closed == 0
+    go_on.set()
+    await eventually(lambda: talk.heard[-1] == {"id": 5, "publish": {}})
+    at(edge, 70)
+    assert talk.closed == 0, "it was answered in time"

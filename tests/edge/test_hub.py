@@ -101,4 +101,16 @@ async def test_refusals_are_in_the_log_but_do_not_flood_it(caplog: pytest.LogCap
     assert 0 < few < 100
     edge.clock.time += 3600
     edge.hub.refused("a command was refused", "the last")
-    assert "the last" in caplog.text and f"{1000 - few} more refusals" in caplog.text
+    assert "the last" in caplog.text and f"{1000 - few} more like this" in caplog.text
+
+
+async def test_one_kind_of_refusal_does_not_hide_another(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    edge = await TestEdge(EdgeCluster()).start()
+    for number in range(1000):
+        edge.hub.refused(f"a command was refused with {number % 7}", "it")
+    edge.hub.refused("an upgrade was refused", "the origin")
+    assert "the origin" in caplog.text
+    for number in range(10_000):
+        edge.hub.refused(f"kind {number}", "made up")
+    assert len(edge.hub.refusals) < 1000 and len(caplog.records) < 2000

@@ -11,10 +11,12 @@ import pytest
 from msgspec import Raw
 
 from proto import codes
+from proto.codec_json import JSON
 from proto.codec_protobuf import decode_replies
 from proto.fossil import apply_delta
-from proto.messages import Publication
+from proto.messages import ClientInfo, HistoryResult, Publication, Reply
 from services.edge.clients import laggard
+from services.edge.clients.laggard import first_of
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
 from services.edge.framing.wire import BINARY
@@ -330,3 +332,12 @@ class TestTheEnd:
         edge.clock.time += 30.5
         edge.hub.wheel.turn(edge.clock.time)
         assert talk.closed == 3008
+
+
+def test_a_reply_is_cut_by_all_that_its_publications_bring_along() -> None:
+    who = ClientInfo(user="7", client="c" * 36, conn_info=Raw(b'"' + b"x" * 1000 + b'"'))
+    many = [Publication(Raw(b"1"), info=who, tags={"k" * 100: "v" * 100}, offset=n) for n in range(1, 5000)]
+    first, room = first_of(many)
+    assert 0 < len(first) < len(many) and room == 0
+    frame = JSON.encode_reply(Reply(id=1, history=HistoryResult(first, "epoch", 5000)))
+    assert len(frame) < 1024 * 1024

@@ -15,7 +15,7 @@ from proto.publications import Version
 from services.edge.channels.channel_log import RING_BYTES
 from services.edge.channels.node import History
 from services.edge.channels.tags_filter import compile_filter
-from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, rules_of, wish
+from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, rules_of, settled, wish
 from tests.support.eventually import eventually
 
 
@@ -281,3 +281,29 @@ async def test_a_filter_leaves_out_what_is_not_wanted_and_its_position_moves_on(
         await a.publish("diff:x", n, tags={"team": team})
     await eventually(lambda: a.node.position("diff:x").offset == 4)
     assert subscriber.values == [0, 2] and subscriber.offsets == [1, 3]
+
+
+class TestCacheAcrossEdges:
+    async def test_a_client_that_was_ahead_of_this_edge_is_not_sent_back(self, a, b):
+        await b.subscribe("state:x")
+        await a.publish("state:x", 1)
+        await settled()
+        b.broker.lose_live = lambda message: True
+        at = await a.publish("state:x", 2)
+        subscriber, result = await b.subscribe("state:x", at)
+        assert result.recovered and result.publications == [] and result.offset >= at.offset
+        b.broker.lose_live = lambda message: False
+        await a.publish("state:x", 3)
+        await eventually(lambda: subscriber.values == [3])
+
+    async def test_what_has_expired_is_not_given_out_by_any_edge(self):
+        now = [0.0]
+        cluster = EdgeCluster(lambda: now[0])
+        a, b = await TestEdge(cluster).start(), await TestEdge(cluster).start()
+        await a.subscribe("state:x")
+        at = await a.publish("state:x", 1)
+        await settled()
+        now[0] += 2 * HOUR
+        for edge in (a, b):
+            _, result = await edge.subscribe("state:x", StreamPosition(0, at.epoch))
+            assert not result.recovered and result.publications == []

@@ -12,6 +12,7 @@ from proto.codes import UnsubscribeCode
 from proto.events import Subscribed, Unsubscribed
 from proto.messages import StreamPosition
 from services.edge.clients import connection as connection_module
+from services.edge.clients import performer
 from services.edge.clients.orders import MessageOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from services.edge.grants import MAX_TTL_S, Grant, Override, Switch
 from tests.edge.clients import token
@@ -125,11 +126,21 @@ class TestSubscribe:
         edge.hub.wheel.turn(edge.clock.time)
         assert talk.closed == 3006
 
-    async def test_while_the_broker_is_away_it_is_not_carried_out_and_the_client_goes_on(self, edge, talk):
+    async def test_while_the_broker_is_away_it_waits(self, edge, talk):
         edge.broker.go_away()
         talk.connection.obey(subscribe("chat:x"))
         await settled()
         assert talk.channels == [] and talk.pushes == []
+        edge.broker.come_back()
+        await eventually(lambda: talk.channels == ["chat:x"])
+        assert [list(push) for push in talk.pushes] == [["channel", "subscribe"]]
+
+    async def test_what_cannot_be_carried_out_in_time_is_in_the_log(self, edge, talk, monkeypatch, caplog):
+        caplog.set_level("INFO")
+        monkeypatch.setattr(performer, "COMMAND_DEADLINE_S", 0.05)
+        edge.broker.go_away()
+        talk.connection.obey(subscribe("chat:x"))
+        await eventually(lambda: "a backend's subscribe was not carried out" in caplog.text)
         edge.broker.come_back()
         await talk.subscribe("chat:x")
 

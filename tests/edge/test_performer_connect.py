@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.framing import formats
 from tests.edge.clients import token
 from tests.edge.signers import SECRET
@@ -118,6 +119,42 @@ async def test_where_only_some_can_be_had_it_leaves_those_again(edge):
     await eventually(lambda: witness.values("room:x") == [1])
     assert len(talk.heard) == 1
     assert witness.members == [("join", "room:x", witness.id)], "it was never there"
+
+
+@pytest.mark.parametrize("format", [formats.WEBSOCKET_JSON, formats.UNI_WEBSOCKET])
+async def test_it_is_the_same_when_a_backend_let_it_in(format):
+    channels = ["room:x"]
+
+    def admit(data: bytes, caller: object) -> bytes:
+        return json.dumps({"result": {"user": "42", "channels": channels}}).encode()
+
+    backend = MemoryBackend(hooks={"connect": admit})
+    edge = await TestEdge(EdgeCluster(), backend=backend, connect_hook=True).start()
+    witness = await connected(edge)
+    channels.append("chat:y")  # which is not open yet
+    edge.broker.go_away()
+    talk = Talk(edge, format)
+    if format.unidirectional:
+        talk.connection.connect_alone(b"")
+        await eventually(lambda: talk.closed == 3004)
+    else:
+        talk.say({"id": 1, "connect": {}}, {"id": 2, "subscribe": {"channel": "lobby:x"}})
+        assert (await talk.reply(1))["error"]["code"] == 100
+        await settled()
+        assert len(talk.heard) == 1, "what it said behind is not carried out"
+    assert talk.channels == [] and edge.hub.users.of("42") == [witness.connection]
+    edge.broker.come_back()
+    await edge.publish("room:x", 1)
+    await eventually(lambda: witness.values("room:x") == [1])
+    assert talk.values("room:x") == []
+    assert talk.id not in {getattr(event, "connection", "") for event in edge.sessions.events}, "it never was a session"
+
+
+async def test_the_newest_of_a_cache_comes_with_a_server_side_subscription(edge):
+    await edge.publish("now:x", "newest")
+    result = await Talk(edge).connect({"channels": ["now:x"]})
+    now = result["subs"]["now:x"]
+    assert now["recovered"] and [each["data"] for each in now["publications"]] == ["newest"], "or SDKs leave it out"
 
 
 async def test_a_client_that_vanishes_meanwhile_stays_nowhere(edge):

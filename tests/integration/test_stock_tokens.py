@@ -60,7 +60,7 @@ async def test_a_token_comes_from_the_application_and_an_expired_one_is_replaced
         ({}, 3501),
         ({"token": "no token"}, 3500),
         ({"token": token("alice", OTHER_SECRET)}, 3500),
-        ({"token": token("alice", nbf=in_seconds(500))}, UNAUTHORIZED),
+        ({"token": token("alice", nbf=in_seconds(86_400))}, UNAUTHORIZED),
         ({"token": token("alice", exp=in_seconds(-10))}, UNAUTHORIZED),
         ({"get_token": Issuer(Unauthorized)}, UNAUTHORIZED),
         ({"token": token("alice", channels=["nope:x"])}, 102),

@@ -172,8 +172,10 @@ class NatsBroker:
         if message_id:
             # The key is stored before the publication goes out: what fails in between is lost, never doubled, which is
             # what a channel without history promises.
-            stored = await self._try_store(subjects.idempotency_key(address.channel), b"", _id_headers(message_id))
-            if stored.duplicate:
+            stored, attempts = await self._try_store(
+                subjects.idempotency_key(address.channel), b"", _id_headers(message_id)
+            )
+            if stored.duplicate and attempts == 1:  # otherwise it may be our own first attempt that is known already
                 return
         self._send(subject, publication)
 
@@ -207,29 +209,30 @@ class NatsBroker:
             if newest is not None and not version.is_newer_than(version_of(newest.headers)):
                 return StreamPosition(last, self._streams.epoch(where.stream))
             try:
-                stored = await self._try_store(where.stored, data, expect_last(headers, last))
+                stored, _ = await self._try_store(where.stored, data, expect_last(headers, last))
                 break
             except WrongSequence:
                 continue
         else:
-            stored = await self._try_store(where.stored, data, headers)
+            stored, _ = await self._try_store(where.stored, data, headers)
         self._streams.seen(where.stream, stored.sequence)
         return StreamPosition(stored.sequence, self._streams.epoch(where.stream))
 
-    async def _try_store(self, subject: str, data: bytes, headers: bytes | None) -> Stored:
-        """Until the acknowledgement or the caller's deadline: the message id makes every further attempt harmless.
+    async def _try_store(self, subject: str, data: bytes, headers: bytes | None) -> tuple[Stored, int]:
+        """Until the acknowledgement or the caller's deadline, and how many attempts it took.
 
-        Raises `BrokerRefused`, and `WrongSequence` as it is.
+        The message id makes every further attempt harmless. Raises `BrokerRefused`, and `WrongSequence` as it is.
         """
-        while True:
+        for attempt in itertools.count(1):
             try:
-                return await store(self._link, subject, data, headers, PUBLISH_DEADLINE_S)
+                return await store(self._link, subject, data, headers, PUBLISH_DEADLINE_S), attempt
             except NatsAway:
                 await asyncio.sleep(_RETRY_WAIT_S)
             except WrongSequence:
                 raise
             except NatsRefused as error:
                 raise BrokerRefused(str(error)) from None
+        raise AssertionError("counting has no end")
 
     async def remove_history(self, address: ChannelAddress) -> None:
         if not self.available:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from proto.codec import NotEncodable
+from proto.codec import NotEncodable, payload
 from proto.codec_json import JSON
 from proto.codes import UnsubscribeCode
 from proto.fossil import create_delta, create_text_delta
@@ -166,13 +166,13 @@ def as_delta(format: Format, publication: Publication, previous: Publication | N
     """
     data = bytes(publication.data)
     if format.codec is JSON:
+        try:
+            payload(data)  # the text itself is passed on, line breaks included: the next difference counts from it
+        except ValueError as error:
+            raise NotEncodable(str(error)) from None
         patch = None if previous is None else create_text_delta(bytes(previous.data), data)
         text = data if patch is None or len(patch) >= len(data) else patch
-        try:
-            encoded = _encode_text(text.decode())
-        except UnicodeDecodeError as error:
-            raise NotEncodable(str(error)) from None
-        return replace(publication, data=Raw(encoded), delta=text is not data)
+        return replace(publication, data=Raw(_encode_text(text.decode())), delta=text is not data)
     patch = None if previous is None else create_delta(bytes(previous.data), data)
     if patch is None or len(patch) >= len(data):
         return publication

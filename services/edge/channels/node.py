@@ -20,7 +20,7 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import Rules
 from services.edge.channels.open_channels import OpenChannels
-from services.edge.channels.recovery import READ_BATCH, Missed, recover
+from services.edge.channels.recovery import READ_BATCH, Missed, reach, recover
 from services.edge.channels.rosters import Instances, Rosters
 from services.edge.channels.subscription import Subscribe, Subscription
 from services.edge.cluster.membership import Membership
@@ -83,6 +83,8 @@ class Node:
                 self._attach(channel, subscriber, subscription)
                 return _result(wish)
             if options.force_recovery_mode == CACHE and (wish.recover is not None or options.auto_cache_recover):
+                if wish.recover is not None and wish.recover.epoch in ("", channel.log.epoch):
+                    await reach(self._broker, self.channels, channel, wish.recover.offset)  # another edge was ahead
                 newest = await self._newest(channel, channel.log)
                 missed = None if newest is None else _unless_known(newest, channel.log, wish.recover)
             elif wish.recover is None:
@@ -106,16 +108,17 @@ class Node:
             self._tally.recovered_publications += len(missed)
 
     async def _newest(self, channel: Channel, log: ChannelLog) -> Publication | None:
-        """The newest publication as of `log.last`, None for none; from the log where the ring has no room for it."""
+        """The newest publication as of `log.last`, None for none. What has expired only the log knows, not the ring."""
         for _ in range(_NEWEST_ROUNDS):
-            newest, last = log.newest, log.last
-            if newest is not None:
-                return newest
+            last = log.last
             entry = await self._broker.newest(channel.address)
             if entry is not None and entry.sequence > log.last:  # its live message is still on its way
                 await self.channels.synced(channel)
-            elif log.last == last:
+            if log.last == last:
                 return None if entry is None else entry.publication
+            newest = log.newest
+            if newest is not None and newest.offset > last:  # it came just now
+                return newest
         raise BrokerAway("the channel changes faster than it is read")
 
     def _attach(self, channel: Channel, subscriber: Subscriber, subscription: Subscription) -> None:
@@ -193,7 +196,10 @@ class Node:
             if not limit:
                 return History([], top)
             if not reverse:
-                return History(await self._page(channel, since.offset + 1 if since else 1, limit), top)
+                page = await self._page(channel, since.offset + 1 if since else 1, limit)
+                if page and page[-1].offset > top.offset:  # stored while it was read
+                    top = StreamPosition(page[-1].offset, top.epoch)
+                return History(page, top)
             everything = await self._page(channel, 1, rules.options.history_size)
             before = [p for p in everything if since is None or p.offset < since.offset]
             return History(before[::-1][:limit], top)
@@ -291,9 +297,10 @@ def _recovery_result(wish: Subscribe, channel_log: ChannelLog, missed: Missed) -
     subscription = wish.subscription
     cached = subscription.rules.options.force_recovery_mode == CACHE
     offset = channel_log.last
-    if missed is not None and not cached and wish.recover is not None:
-        # On success SDKs expect their own offset back and advance it with each publication that they hand on.
-        offset = wish.recover.offset
+    if missed is not None and wish.recover is not None:
+        # On success SDKs expect their own offset back and advance it with each publication that they hand on. In cache
+        # mode they are where the log is, but never behind where they were.
+        offset = max(offset, wish.recover.offset) if cached else wish.recover.offset
     return SubscribeResult(
         expires=wish.ttl > 0,
         ttl=wish.ttl,
@@ -303,7 +310,8 @@ def _recovery_result(wish: Subscribe, channel_log: ChannelLog, missed: Missed) -
         offset=offset,
         data=wish.data,
         was_recovering=wish.recover is not None,
-        recovered=missed is not None and wish.recover is not None,
+        # SDKs hand on what comes with a server-side subscription only if it says so.
+        recovered=missed is not None and (wish.recover is not None or (subscription.server_side and bool(missed))),
         publications=missed or [],
         delta=subscription.delta,
     )

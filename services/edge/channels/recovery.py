@@ -67,6 +67,23 @@ class Syncing(Protocol):
         """Waits for a sync that begins after the call."""
 
 
+async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int) -> bool:
+    """Brings the channel up to the end of its log where a client claims to be further. False for a made-up offset.
+
+    Another edge may have been ahead of this one. It is the client's claim, so it moves nothing that others share.
+    """
+    log = channel.log
+    assert log is not None
+    if offset <= log.last:
+        return True
+    epoch = log.epoch
+    state = await broker.state(channel.address)
+    if state.epoch != epoch or offset > state.last:
+        return False
+    await syncing.synced(channel)  # begun after the state: it has read whatever lies up to there
+    return True
+
+
 async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition, limit: int) -> Missed:
     """The publications after `since` up to exactly `channel.log.last` as it is on return, None when that cannot be had.
 
@@ -79,13 +96,7 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
     if since.epoch and since.epoch != epoch:
         return None
     if since.offset > log.last:
-        # Another edge was ahead of this one, or the position is made up. It is the client's claim, so it moves nothing
-        # that others share.
-        state = await broker.state(channel.address)
-        if state.epoch != epoch or since.offset > state.last:
-            return None
-        await syncing.synced(channel)  # begun after the state: it has read whatever lies up to there
-        if log.epoch != epoch:
+        if not await reach(broker, syncing, channel, since.offset) or log.epoch != epoch:
             return None
         if since.offset > log.last:  # the stream came so far with other channels: nothing of this one lies in between
             return []

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
-from proto.codes import CloseCode
-from proto.messages import ClientInfo, Command, ConnectResult, Reply, StreamPosition
+from proto.codes import CloseCode, ErrorCode
+from proto.messages import ClientInfo, Command, ConnectResult, Error, Reply, StreamPosition, reply_to
 from services.edge.backend import hooks
 from services.edge.channels.namespaces import Rules
 from services.edge.channels.subscription import Subscribe as Subscribe
@@ -24,9 +24,10 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Send this reply."""
+    """Send this reply. `detail` says for the log why it is an error: clients are told the code alone."""
 
     reply: Reply
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +153,8 @@ class EndSubscription:
 
 
 TimedAction = Nothing | Close | Ping | EndSubscription | AskHook
+
+
+def error_reply(command_id: int, error: ErrorCode) -> Reply:
+    """The reply that refuses a command."""
+    return reply_to(command_id, Error(*error))

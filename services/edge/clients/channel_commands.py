@@ -1,27 +1,17 @@
-"""What a client may do with one channel: subscribe, publish, read its history or presence. Decides, and does no I/O.
+"""What a client may do with one channel: subscribe, read its history or presence. Decides, and does no I/O.
 
 The order of the checks is the reference's; SDK tests rely on it. See `client.Client`, whose commands these are.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-from msgspec import Raw, Struct
-
 from proto import codes
-from proto.codec import payload
 from proto.codes import CloseCode, ErrorCode
 from proto.messages import (
-    NO_DATA,
     Command,
-    Error,
     HistoryRequest,
-    PublishRequest,
-    RPCRequest,
     StreamPosition,
     SubRefreshRequest,
     SubRefreshResult,
@@ -33,9 +23,9 @@ from proto.messages import (
 from services.edge.backend import hooks
 from services.edge.channels.namespaces import (
     PRIVATE_PREFIX,
+    USER_BOUNDARY,
     Rules,
     is_valid_name,
-    may_publish,
     may_read_history,
     may_read_presence,
     may_subscribe,
@@ -48,12 +38,12 @@ from services.edge.clients.actions import (
     Answer,
     AskHook,
     Close,
-    Publish,
     ReadHistory,
     ReadPresence,
     Subscribe,
     Unsubscribe,
 )
+from services.edge.clients.channel_checks import WHY, refused, rules_of
 from services.edge.grants import Grant, seconds_left
 from services.edge.tokens.tokens import ExpiredToken, InvalidToken
 
@@ -61,17 +51,9 @@ if TYPE_CHECKING:
     from services.edge.clients.client import Client
 
 REJECT_UNRECOVERED: Final = 2  # SubscribeRequest.flag: answer 112 instead of recovered: false
-PUBLISH_RPC: Final = "fairlead.publish"
-"""The RPC that stock SDKs publish with an idempotency key by, as their own publish has no field for it."""
-
-MAX_KEY_LENGTH: Final = 256
 _STREAM_SUBSCRIPTION: Final = 0
 _SHARED_POLL: Final = 4
 _DELTAS: Final = ("", FOSSIL)
-
-
-def _refused(command_id: int, error: ErrorCode) -> Answer:
-    return Answer(reply_to(command_id, Error(*error)))
 
 
 # --- subscribe ------------------------------------------------------------------------------------------------------
@@ -85,7 +67,7 @@ def subscribe(client: Client, command: Command, request: SubscribeRequest, now: 
         return Close(codes.BAD_REQUEST_CLOSE, "an unknown delta type")
     rules = _check_subscribe(client, channel, request)
     if isinstance(rules, ErrorCode):
-        return _refused(command.id, rules)
+        return refused(command.id, rules, "subscribe to", channel, WHY.get(rules.code, ""))
     if request.token:
         return _subscribe_by_token(client, command.id, request, now)
     options = rules.options
@@ -93,8 +75,16 @@ def subscribe(client: Client, command: Command, request: SubscribeRequest, now: 
         question = hooks.subscribe_question(client.caller, channel, bytes(request.data))
         return AskHook("subscribe", command, question, options.hook_timeout, options.hook_when_away == "allow")
     if not may_subscribe(channel, rules, client.asker):
-        return _refused(command.id, codes.PERMISSION_DENIED)
+        return refused(command.id, codes.PERMISSION_DENIED, "subscribe to", channel, _why_not_subscribe(channel))
     return subscribe_allowed(client, command.id, request, Grant(), now)
+
+
+def _why_not_subscribe(channel: str) -> str:
+    if channel.startswith(PRIVATE_PREFIX):
+        return "a private channel needs a subscription token"
+    if USER_BOUNDARY in channel:
+        return "the user is not one of its list, or its namespace has no allow_user_limited_channels"
+    return "its namespace has no allow_subscribe_for_client, or _for_anonymous for a client without a user"
 
 
 def _check_subscribe(client: Client, channel: str, request: SubscribeRequest) -> Rules | ErrorCode:
@@ -119,14 +109,14 @@ def _subscribe_by_token(client: Client, command_id: int, request: SubscribeReque
     """A good token is enough, whatever the namespace says."""
     try:
         claims = client.policy.verifier.subscription(request.token, now)
-    except InvalidToken:
-        return _refused(command_id, codes.PERMISSION_DENIED)
+    except InvalidToken as error:
+        return refused(command_id, codes.PERMISSION_DENIED, "subscribe to", request.channel, f"the token: {error}")
     except ExpiredToken:
-        return _refused(command_id, codes.TOKEN_EXPIRED)
+        return refused(command_id, codes.TOKEN_EXPIRED, "subscribe to", request.channel)
     if not _is_for(client, request.channel, claims.channel, claims.user, claims.client):
         return Close(codes.INVALID_TOKEN, "a subscription token of another channel, user or connection")
     if 0 < claims.grant.expires_at <= now:  # it is in the last fraction of its last second
-        return _refused(command_id, codes.TOKEN_EXPIRED)
+        return refused(command_id, codes.TOKEN_EXPIRED, "subscribe to", request.channel)
     return subscribe_allowed(client, command_id, request, claims.grant, now)
 
 
@@ -137,7 +127,10 @@ def _is_for(client: Client, channel: str, claimed_channel: str, user: str, clien
 def subscribe_allowed(client: Client, command_id: int, request: SubscribeRequest, grant: Grant, now: float) -> Action:
     """By permission, token or hook."""
     wish = _wish(client, command_id, request.channel, request, grant, now, server_side=False)
-    return _refused(command_id, wish) if isinstance(wish, ErrorCode) else wish
+    if isinstance(wish, ErrorCode):
+        why = "its tags filter is not allowed or not valid" if wish == codes.BAD_REQUEST else ""
+        return refused(command_id, wish, "subscribe to", request.channel, why)
+    return wish
 
 
 def _wish(
@@ -238,24 +231,24 @@ def sub_refresh(client: Client, command_id: int, request: SubRefreshRequest, now
         return Close(codes.BAD_REQUEST_CLOSE, "a sub_refresh without a channel")
     subscription = client.channels.get(channel)
     if subscription is None:
-        return _refused(command_id, codes.PERMISSION_DENIED)
+        return refused(command_id, codes.PERMISSION_DENIED, "refresh of", channel, "the client is not subscribed")
     if request.type:
-        return _refused(command_id, codes.NOT_AVAILABLE)
+        return refused(command_id, codes.NOT_AVAILABLE, "refresh of", channel, WHY[codes.NOT_AVAILABLE.code])
     if not request.token:
-        return _refused(command_id, codes.BAD_REQUEST)
+        return refused(command_id, codes.BAD_REQUEST, "refresh of", channel, "it has no token")
     try:
         claims = client.policy.verifier.subscription(request.token, now)
     except InvalidToken as error:
         return Close(codes.INVALID_TOKEN, str(error))
     except ExpiredToken:
-        return _refused(command_id, codes.EXPIRED)
+        return refused(command_id, codes.EXPIRED, "refresh of", channel)
     if not _is_for(client, channel, claims.channel, claims.user, claims.client):
         return Close(
             codes.INVALID_TOKEN, "a subscription refreshed with a token of another channel, user or connection"
         )
     expires_at = claims.grant.expires_at
     if expires_at and expires_at <= now:
-        return _refused(command_id, codes.EXPIRED)
+        return refused(command_id, codes.EXPIRED, "refresh of", channel)
     subscription.expires_at = expires_at
     ttl = seconds_left(expires_at, now)
     return Answer(reply_to(command_id, SubRefreshResult(expires=ttl > 0, ttl=ttl)))
@@ -270,87 +263,6 @@ def unsubscribe(client: Client, command_id: int, request: UnsubscribeRequest) ->
     return Unsubscribe(request.channel, reply)
 
 
-# --- publish --------------------------------------------------------------------------------------------------------
-
-
-def publish(client: Client, command: Command, request: PublishRequest) -> Action:
-    channel = request.channel
-    if not channel:
-        return Close(codes.BAD_REQUEST_CLOSE, "a publish without a channel")
-    rules = _rules_of(client, channel)
-    if isinstance(rules, ErrorCode):
-        return _refused(command.id, rules)
-    if request.type:
-        return _refused(command.id, codes.NOT_AVAILABLE)
-    options = rules.options
-    if options.publish_hook:
-        question = hooks.publish_question(client.caller, channel, bytes(request.data))
-        return AskHook("publish", command, question, options.hook_timeout, options.hook_when_away == "allow")
-    if not may_publish(rules, client.asker, channel in client.channels):
-        return _refused(command.id, codes.PERMISSION_DENIED)
-    return publish_allowed(client, command, request, hooks.Accepted())
-
-
-def publish_allowed(client: Client, command: Command, request: PublishRequest, verdict: hooks.Accepted) -> Action:
-    """By permission or hook; a hook may have changed what is published."""
-    command_id = command.id
-    rules = _rules_of(client, request.channel)
-    if isinstance(rules, ErrorCode):
-        return _refused(command_id, rules)
-    data = request.data if verdict.data is None else Raw(verdict.data)
-    if not bytes(data) or len(request.idempotency_key) > MAX_KEY_LENGTH:
-        return _refused(command_id, codes.BAD_REQUEST)
-    if not _fits(bytes(data), rules.options.publication_data_format):
-        return _refused(command_id, codes.BAD_REQUEST)
-    subscription = client.channels.get(request.channel)
-    return Publish(
-        command_id=command_id,
-        channel=request.channel,
-        rules=rules,
-        data=data,
-        info=client.info(subscription.chan_info) if subscription is not None else client.info(),
-        tags=verdict.tags or None,
-        skip_history=verdict.skip_history,
-        key=request.idempotency_key,
-        as_rpc=command.rpc is not None,
-    )
-
-
-def _fits(data: bytes, format: str) -> bool:
-    if not format:
-        return True
-    try:
-        payload(data)
-    except ValueError:
-        return False
-    return format == "json" or data.lstrip().startswith(b"{")
-
-
-class _PublishParameters(Struct, frozen=True):
-    channel: str
-    idempotency_key: str
-    data: Raw = NO_DATA
-    b64data: str = ""
-
-
-_decode_parameters = msgspec.json.Decoder(_PublishParameters).decode
-
-
-def publish_by_rpc(client: Client, command: Command, request: RPCRequest) -> Action:
-    """A publish with an idempotency key, by the call that every stock SDK has."""
-    try:
-        given = _decode_parameters(bytes(request.data))
-        data = payload(bytes(given.data)) if bytes(given.data) else NO_DATA
-        if given.b64data:
-            data = Raw(base64.b64decode(given.b64data, validate=True))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, binascii.Error):
-        return _refused(command.id, codes.BAD_REQUEST)
-    if not given.channel or not given.idempotency_key:
-        return _refused(command.id, codes.BAD_REQUEST)
-    wish = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
-    return publish(client, Command(id=command.id, publish=wish, rpc=request), wish)
-
-
 # --- history and presence -------------------------------------------------------------------------------------------
 
 
@@ -358,15 +270,16 @@ def history(client: Client, command_id: int, request: HistoryRequest) -> Action:
     channel = request.channel
     if not channel:
         return Close(codes.BAD_REQUEST_CLOSE, "a history without a channel")
-    rules = _rules_of(client, channel)
+    rules = rules_of(client, channel)
     if isinstance(rules, ErrorCode):
-        return _refused(command_id, rules)
+        return refused(command_id, rules, "history of", channel, WHY.get(rules.code, ""))
     if not rules.has_history:
-        return _refused(command_id, codes.NOT_AVAILABLE)
+        return refused(command_id, codes.NOT_AVAILABLE, "history of", channel, "its namespace keeps none")
     if not may_read_history(rules, client.asker, channel in client.channels):
-        return _refused(command_id, codes.PERMISSION_DENIED)
+        why = "its namespace has no allow_history_for_client, nor _for_subscriber for a client that is subscribed"
+        return refused(command_id, codes.PERMISSION_DENIED, "history of", channel, why)
     if request.reverse and request.since is not None and not request.since.offset:
-        return _refused(command_id, codes.BAD_REQUEST)
+        return refused(command_id, codes.BAD_REQUEST, "history of", channel, "reverse from the offset 0")
     cap = client.policy.section.history_max_publication_limit
     limit = cap if request.limit < 0 else min(request.limit, cap)
     return ReadHistory(command_id, channel, rules, limit, request.since, request.reverse)
@@ -375,20 +288,12 @@ def history(client: Client, command_id: int, request: HistoryRequest) -> Action:
 def presence(client: Client, command_id: int, channel: str, *, count_only: bool) -> Action:
     if not channel:
         return Close(codes.BAD_REQUEST_CLOSE, "a presence without a channel")
-    rules = _rules_of(client, channel)
+    rules = rules_of(client, channel)
     if isinstance(rules, ErrorCode):
-        return _refused(command_id, rules)
+        return refused(command_id, rules, "presence of", channel, WHY.get(rules.code, ""))
     if not rules.options.presence:
-        return _refused(command_id, codes.NOT_AVAILABLE)
+        return refused(command_id, codes.NOT_AVAILABLE, "presence of", channel, "its namespace has none")
     if not may_read_presence(rules, client.asker, channel in client.channels):
-        return _refused(command_id, codes.PERMISSION_DENIED)
+        why = "its namespace has no allow_presence_for_client, nor _for_subscriber for a client that is subscribed"
+        return refused(command_id, codes.PERMISSION_DENIED, "presence of", channel, why)
     return ReadPresence(command_id, channel, count_only)
-
-
-def _rules_of(client: Client, channel: str) -> Rules | ErrorCode:
-    if len(channel) > client.policy.section.channel_max_length:
-        return codes.BAD_REQUEST
-    rules = client.policy.namespaces.rules(channel)
-    if isinstance(rules, Rules) and channel not in client.channels and not is_valid_name(channel, rules):
-        return codes.BAD_REQUEST
-    return rules

@@ -6,7 +6,7 @@
 `handle` takes one command and returns the one action that answers it. Where that needs the cluster or a backend, the
 connection asks, and makes the reply of what comes back or hands it to `decided`. `due` is asked when `deadline` has
 passed: one number instead of a timer for each of stale, ping, pong and expiry. What concerns one channel is decided in
-`channel_commands`.
+`channel_commands` and `publish_commands`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ from proto.messages import (
     Command,
     ConnectRequest,
     ConnectResult,
-    Error,
     HistoryRequest,
     PresenceRequest,
     PresenceStatsRequest,
     PublishRequest,
     RefreshRequest,
     RefreshResult,
-    Reply,
     RPCRequest,
     SendRequest,
     SubRefreshRequest,
@@ -45,7 +43,7 @@ from services.edge.backend import hooks
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import Asker
 from services.edge.channels.subscription import Subscription
-from services.edge.clients import channel_commands
+from services.edge.clients import channel_commands, publish_commands
 from services.edge.clients.actions import (
     Action,
     Answer,
@@ -60,6 +58,7 @@ from services.edge.clients.actions import (
     SendToBackend,
     TimedAction,
     Verdict,
+    error_reply,
 )
 from services.edge.clients.policy import Policy
 from services.edge.framing.formats import Format
@@ -82,10 +81,6 @@ class State(Enum):
     NEW = 1
     CONNECTED = 2
     REFUSED = 3
-
-
-def error_reply(command_id: int, error: ErrorCode) -> Reply:
-    return reply_to(command_id, Error(*error))
 
 
 class Client:
@@ -163,15 +158,15 @@ class Client:
             case UnsubscribeRequest():
                 return channel_commands.unsubscribe(self, command.id, request)
             case PublishRequest():
-                return channel_commands.publish(self, command, request)
+                return publish_commands.publish(self, command, request)
             case HistoryRequest():
                 return channel_commands.history(self, command.id, request)
             case PresenceRequest():
                 return channel_commands.presence(self, command.id, request.channel, count_only=False)
             case PresenceStatsRequest():
                 return channel_commands.presence(self, command.id, request.channel, count_only=True)
-            case RPCRequest(method=channel_commands.PUBLISH_RPC):
-                return channel_commands.publish_by_rpc(self, command, request)
+            case RPCRequest(method=publish_commands.PUBLISH_RPC):
+                return publish_commands.publish_by_rpc(self, command, request)
             case RPCRequest():
                 return CallBackend(command.id, request.method, request.data)
             case SubRefreshRequest():
@@ -204,7 +199,7 @@ class Client:
             case Grant(), SubscribeRequest():
                 return channel_commands.subscribe_allowed(self, asked.command.id, request, verdict, now)
             case hooks.Accepted(), PublishRequest():
-                return channel_commands.publish_allowed(self, asked.command, request, verdict)
+                return publish_commands.publish_allowed(self, asked.command, request, verdict)
             case hooks.Expired(), _:
                 return Close(codes.CONNECTION_EXPIRED, "a backend decided so (refresh hook)")
             case hooks.Prolonged(), _:
@@ -317,6 +312,9 @@ class Client:
         changes: dict[str, Raw] = {}
         if info is not None and bytes(info):
             changes["info"] = info
+            for subscription in self.channels.values():
+                if subscription.member is not None:
+                    subscription.member = replace(subscription.member, conn_info=info)
         if meta is not None and bytes(meta):
             changes["meta"] = meta
         self.identity = replace(self.identity, expires_at=expires_at, **changes)

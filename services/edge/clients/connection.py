@@ -55,11 +55,6 @@ QUEUED_ORDERS_LIMIT: Final = 1024
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long the peer may take to answer our close frame before the socket is cut."""
 
-_REFUSALS: Final = frozenset(
-    error.code for error in (codes.UNKNOWN_CHANNEL, codes.PERMISSION_DENIED, codes.TOKEN_EXPIRED, codes.NOT_AVAILABLE)
-)
-"""Error replies that point at a mistake in a configuration or an application, and so belong in the log."""
-
 
 class Transport(Protocol):
     """What a connection writes to: the part of `asyncio.Transport` that it needs."""
@@ -211,6 +206,7 @@ class Connection:
         while self._queue and self._performer is None and not self.closing and self.laggard is None:
             item = self._queue.popleft()
             if isinstance(item, Command):
+                self._queued_bytes -= self._queued_bytes // (len(self._queue) + 1)  # its share
                 action = self.client.handle(item, self.hub.clock.now())
             else:
                 self._queued_orders -= 1
@@ -235,7 +231,9 @@ class Connection:
     def carry_out(self, action: Action, out: list[bytes]) -> None:
         """Does what needs nobody else, and adds the reply to `out`."""
         match action:
-            case Answer(reply):
+            case Answer(reply, detail):
+                if reply.error is not None and detail:
+                    self.tell_refusal(reply.error.code, reply.error.message, detail)
                 out.append(self.encode(reply))
                 if reply.refresh is not None or reply.sub_refresh is not None:
                     self.hub.wheel.add(self, self._next_time())  # it may expire sooner than before
@@ -401,9 +399,11 @@ class Connection:
         """A reply as one message, counted if it is an error. Raises `NotEncodable`."""
         if reply.error is not None:
             self.hub.tally.errors[reply.error.code] += 1
-            if reply.error.code in _REFUSALS:
-                self.hub.refused("a command was refused", f"{reply.error.code} {reply.error.message}")
         return self.format.encode(reply)
+
+    def tell_refusal(self, code: int, message: str, detail: str) -> None:
+        """Says in the log what was refused and why: most refusals are mistakes in a configuration or an application."""
+        self.hub.refused(f"a command was refused with {code} {message}", detail)
 
     def reply(self, *replies: Reply) -> None:
         """Writes replies to the client, or ends the connection if its encoding cannot carry them."""
@@ -458,6 +458,8 @@ class Connection:
             if now >= self.laggard.give_up_at and not self.laggard.takes_something(now):
                 self.close(codes.SLOW, "it has taken nothing for too long")
                 return now + CLOSE_TIMEOUT_S
+            self.client.excuse_pong(now)
+        elif self._performer is not None and self._queue:  # its pong may be among what waits
             self.client.excuse_pong(now)
         match self.client.due(now):
             case Ping(native=True):

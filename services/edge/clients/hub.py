@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from fnmatch import translate
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proto.events import SessionEvent
 from services.chassis.log import Throttle
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+MAX_REFUSAL_TEXTS: Final = 256
+"""Kinds of refusals that are counted apart; there are about fifty, and backends may add codes of their own."""
 
 
 class Clock:
@@ -86,7 +89,7 @@ class Hub:
     started: bool = False
     draining: bool = False  # unready: load balancers shall stop sending
     closed_to_new: bool = False  # upgrades are refused
-    refusals: Throttle = field(default_factory=Throttle)
+    refusals: dict[str, Throttle] = field(default_factory=dict)  # by what is said, so that none hides the others
     verdicts: Verdicts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,10 +113,15 @@ class Hub:
         return None if self.started else "this edge is starting"
 
     def refused(self, what: str, why: str) -> None:
-        """Says in the log that a client was refused; `why` names neither tokens nor payloads. Not too often."""
-        held = self.refusals.allows(self.clock.now())
+        """Says in the log that a client was refused; `why` names neither tokens nor payloads. Not too often.
+
+        `what` is one of a few texts, for each of which "too often" is counted.
+        """
+        if what not in self.refusals and len(self.refusals) >= MAX_REFUSAL_TEXTS:
+            what = "a client was refused"
+        held = self.refusals.setdefault(what, Throttle()).allows(self.clock.now())
         if held is not None:
-            more = f" ({held} more refusals before this one)" if held else ""
+            more = f" ({held} more like this before)" if held else ""
             log.info("%s: %s%s", what, why, more)
 
     def send_to_backend(self, caller: Caller, data: bytes) -> None:

@@ -30,7 +30,19 @@ HELD_BYTES: Final = 256 * 1024
 """Joins and leaves that wait for a laggard: no log has them, and a client that missed one would be wrong for good."""
 
 REPLY_BYTES: Final = 512 * 1024
-"""Payload bytes of recovered publications in one reply. Some SDKs take frames of at most 1 MiB."""
+"""Bytes of publications in one reply, about. Some SDKs take frames of at most 1 MiB."""
+
+_ENVELOPE_BYTES: Final = 150
+"""What a publication needs beside its payload, `info` and tags: names of fields, ids, an offset."""
+
+
+def _size_of(publication: Publication) -> int:
+    size = len(bytes(publication.data)) + _ENVELOPE_BYTES
+    if publication.info is not None:
+        size += len(bytes(publication.info.conn_info)) + len(bytes(publication.info.chan_info))
+    for name, value in (publication.tags or {}).items():
+        size += len(name) + len(value) + 6
+    return size
 
 
 def first_of(publications: list[Publication], room: int = REPLY_BYTES) -> tuple[list[Publication], int]:
@@ -39,7 +51,7 @@ def first_of(publications: list[Publication], room: int = REPLY_BYTES) -> tuple[
     No room is left exactly when there are more publications.
     """
     for count, publication in enumerate(publications):
-        room -= len(bytes(publication.data))
+        room -= _size_of(publication)
         if room < 0 and count:
             return publications[:count], 0
     return publications, max(room, 1)

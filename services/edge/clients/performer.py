@@ -10,7 +10,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -52,8 +52,9 @@ from services.edge.clients.actions import (
     ReadHistory,
     ReadPresence,
     Subscribe,
+    error_reply,
 )
-from services.edge.clients.client import State, error_reply
+from services.edge.clients.client import State
 from services.edge.clients.laggard import REPLY_BYTES, Laggard, first_of
 from services.edge.clients.orders import SubscribeOrder
 from services.edge.settings import COMMAND_DEADLINE_S
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
+
+_ORDER_RETRY_S: Final = 0.2
 
 Then = Callable[[], None]
 """What follows the waiting, in one step."""
@@ -88,19 +91,21 @@ class Performer:
 
     async def _perform(self, action: Performed | SubscribeOrder) -> None:
         connection = self._connection
+        decided: Action | SubscribeOrder = action
         try:
             async with asyncio.timeout(COMMAND_DEADLINE_S):
-                decided = action if isinstance(action, SubscribeOrder) else await self._decide(action)
+                if not isinstance(action, SubscribeOrder):
+                    decided = await self._decide(action)
                 then = await self._await(decided)
         except BrokerRefused as error:  # too large a publication, say: again it would be refused again
             connection.hub.refused("the broker takes no publication of a client", str(error))
-            then = self._fail(action, codes.LIMIT_EXCEEDED)
+            then = self._fail(action, decided, codes.LIMIT_EXCEEDED)
         except (BrokerAway, TimeoutError) as error:
             log.debug("error 100 for a client: %s", error)
-            then = self._fail(action)
+            then = self._fail(action, decided)
         except Exception:
             log.exception("a command failed")
-            then = self._fail(action)
+            then = self._fail(action, decided)
         # From here on no await.
         try:
             then()
@@ -154,13 +159,18 @@ class Performer:
         reply = error_reply(command_id, answer) if is_error else reply_to(command_id, answer)  # type: ignore[arg-type]  # mypy does not follow is_error
         return lambda: self._connection.reply(reply)
 
-    def _fail(self, action: Performed | SubscribeOrder, error: ErrorCode = codes.INTERNAL) -> Then:
-        """The client gets this error; with 100 it may try again."""
-        if isinstance(action, SubscribeOrder) or self._beside:
+    def _fail(
+        self, action: Performed | SubscribeOrder, decided: Action | SubscribeOrder, error: ErrorCode = codes.INTERNAL
+    ) -> Then:
+        """The client gets this error; with 100 it may try again. `decided` is what its command had become."""
+        connection = self._connection
+        if isinstance(action, SubscribeOrder):
+            hub = connection.hub
+            return lambda: hub.refused("a backend's subscribe was not carried out", "the broker is away")
+        if self._beside:
             return lambda: None
         command_id = action.command.id if isinstance(action, LearnKey | AskHook) else action.command_id
-        connection = self._connection
-        if connection.client.state is State.NEW or isinstance(action, Connected):
+        if connection.client.state is State.NEW or isinstance(decided, Connected):
             return lambda: self._refuse_connect(command_id, error)
         return lambda: connection.reply(error_reply(command_id, error))
 
@@ -244,12 +254,17 @@ class Performer:
         if isinstance(wish, ErrorCode):
             connection.hub.refused("a backend's subscribe was refused", f"{wish.code} {wish.message}")
             return lambda: None
-        result = await connection.hub.node.subscribe(connection, wish)
-        return lambda: self._push_subscribed(wish, result)
+        while True:  # the backend was told that it is done, so this is tried until the deadline
+            try:
+                result = await connection.hub.node.subscribe(connection, wish)
+                return lambda: self._push_subscribed(wish, result)
+            except BrokerAway:
+                await asyncio.sleep(_ORDER_RETRY_S)
 
     def _push_subscribed(self, wish: Subscribe, result: SubscribeResult | ErrorCode) -> None:
         connection = self._connection
         if isinstance(result, ErrorCode):
+            connection.hub.refused("a backend's subscribe was refused", f"{result.code} {result.message}")
             return
         if connection.closing:
             connection.hub.node.unsubscribe(connection, wish.channel)
@@ -310,7 +325,8 @@ class Performer:
         found = await node.history(action.channel, action.rules, action.limit, action.since, action.reverse)
         if not isinstance(found, History):
             return found
-        return HistoryResult(found.publications, found.top.epoch, found.top.offset)
+        first, _ = first_of(found.publications)  # the next page follows its last
+        return HistoryResult(first, found.top.epoch, found.top.offset)
 
     async def _read_presence(self, action: ReadPresence) -> PresenceResult | PresenceStatsResult:
         node = self._connection.hub.node
@@ -330,6 +346,7 @@ class Performer:
             hub.refused("a backend's answer to an RPC is unusable", str(error))
         except BackendAway as error:
             if error.nobody:
+                connection.tell_refusal(*codes.NOT_AVAILABLE[:2], f"RPC {action.method[:80]!r}: no backend answers it")
                 return codes.NOT_AVAILABLE
             hub.refused("an RPC is not answered", str(error))
         return codes.INTERNAL
@@ -350,9 +367,16 @@ def _cut(results: dict[str, SubscribeResult]) -> tuple[dict[str, SubscribeResult
     positions: dict[str, StreamPosition] = {}
     room = REPLY_BYTES
     for channel, result in results.items():
-        first, room = first_of(result.publications, room)
+        # Without room a recovery begins with the pushes: the client is where it was, at the offset of the result.
+        none = (
+            not room
+            and result.recovered
+            and bool(result.publications)
+            and result.offset < result.publications[0].offset
+        )
+        first, room = ([], 0) if none else first_of(result.publications, room)
         if len(first) < len(result.publications):
-            positions[channel] = StreamPosition(first[-1].offset, result.epoch)
+            positions[channel] = StreamPosition(first[-1].offset if first else result.offset, result.epoch)
             result = replace(result, publications=first)
         cut[channel] = result
     return cut, positions
