@@ -1,28 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.settings import NatsSettings
+from services.chassis.link_nats import NatsAway, NatsRefused, NobodyAnswers
+from tests.support.links import linked
 
 pytestmark = pytest.mark.integration
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[NatsLink]:
-    link = NatsLink(NatsSettings(url=url), "test")
-    await link.open()
-    try:
-        yield link
-    finally:
-        await link.close()
-
-
 async def test_a_request_that_nobody_hears_is_told_from_one_that_nobody_answers(nats_server):
-    async with opened(nats_server.url) as here, opened(nats_server.url) as there:
+    async with linked(nats_server.url) as here, linked(nats_server.url) as there:
         number = there.listen("somebody", lambda subject, reply, headers, data: None)
         await there.settle()
         with pytest.raises(NobodyAnswers):
@@ -37,7 +24,7 @@ async def test_a_request_that_nobody_hears_is_told_from_one_that_nobody_answers(
 
 
 async def test_a_subject_that_nats_would_cut_the_connection_for_is_refused(nats_server):
-    async with opened(nats_server.url) as here:
+    async with linked(nats_server.url) as here:
         with pytest.raises(NatsRefused):
             here.publish_now("send." + "%C3%A9" * 700, b"")
         await here.settle()

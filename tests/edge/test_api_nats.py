@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,22 +8,12 @@ from msgspec import Struct
 
 from proto import codes
 from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
-from services.chassis.settings import NatsSettings
 from services.edge.server_api.answers import Empty, Refused
 from services.edge.server_api.calls_nats import NatsApi
 from tests.support.eventually import eventually
+from tests.support.links import linked
 
 pytestmark = pytest.mark.integration
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[NatsLink]:
-    link = NatsLink(NatsSettings(url=url), "test")
-    await link.open()
-    try:
-        yield link
-    finally:
-        await link.close()
 
 
 class SlowMethods:
@@ -53,7 +41,7 @@ async def outcome(link: NatsLink, method: str) -> str:
 
 
 async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nats_server):
-    async with opened(nats_server.url) as there, opened(nats_server.url) as here:
+    async with linked(nats_server.url) as there, linked(nats_server.url) as here:
         methods: Any = SlowMethods()
         api = NatsApi(here, methods)
         api.start()
@@ -73,7 +61,7 @@ async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nat
 
 
 async def test_who_leaves_waits_for_what_is_in_progress_but_not_for_ever(nats_server):
-    async with opened(nats_server.url) as there, opened(nats_server.url) as here:
+    async with linked(nats_server.url) as there, linked(nats_server.url) as here:
         methods: Any = SlowMethods()
         api = NatsApi(here, methods)
         api.start()

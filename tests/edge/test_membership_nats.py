@@ -10,24 +10,14 @@ from proto import subjects
 from proto.members import Joined, encode_member_event
 from proto.messages import ClientInfo
 from services.chassis.link_nats import NatsLink
-from services.chassis.settings import NatsSettings
 from services.edge.cluster.membership import Membership
 from services.edge.cluster.membership_nats import NatsMembership
 from tests.contract.membership import Listener, MembershipContract, joined
 from tests.support.eventually import eventually
+from tests.support.links import linked
 from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.integration
-
-
-@asynccontextmanager
-async def linked(url: str) -> AsyncIterator[NatsLink]:
-    link = NatsLink(NatsSettings(url=url), "test")
-    await link.open()
-    try:
-        yield link
-    finally:
-        await link.close()
 
 
 class TestNatsMembership(MembershipContract):

@@ -8,23 +8,8 @@ from proto import codes
 from proto.messages import StreamPosition, SubscribeResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.node import History
-from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, rules_of, wish
+from tests.support.cluster import FakeSubscriber, rules_of, wish
 from tests.support.eventually import eventually
-
-
-@pytest.fixture
-def cluster() -> EdgeCluster:
-    return EdgeCluster()
-
-
-@pytest.fixture
-async def a(cluster: EdgeCluster) -> TestEdge:
-    return await TestEdge(cluster).start()
-
-
-@pytest.fixture
-async def b(cluster: EdgeCluster) -> TestEdge:
-    return await TestEdge(cluster).start()
 
 
 async def test_subscribers_of_all_edges_get_everything_in_one_order(a, b):

@@ -19,21 +19,6 @@ from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, r
 from tests.support.eventually import eventually
 
 
-@pytest.fixture
-def cluster() -> EdgeCluster:
-    return EdgeCluster()
-
-
-@pytest.fixture
-async def a(cluster: EdgeCluster) -> TestEdge:
-    return await TestEdge(cluster).start()
-
-
-@pytest.fixture
-async def b(cluster: EdgeCluster) -> TestEdge:
-    return await TestEdge(cluster).start()
-
-
 def values(result: SubscribeResult) -> list[object]:
     return [json.loads(bytes(publication.data)) for publication in result.publications]
 

@@ -13,27 +13,12 @@ from proto.messages import ClientInfo
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels import open_channels
 from services.edge.channels import roster as roster_module
-from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, settled, wish
+from tests.support.cluster import FakeSubscriber, TestEdge, settled, wish
 from tests.support.eventually import eventually
 
 
 def info(client: str) -> ClientInfo:
     return ClientInfo(user="42", client=client)
-
-
-@pytest.fixture
-def cluster() -> EdgeCluster:
-    return EdgeCluster()
-
-
-@pytest.fixture
-async def a(cluster: EdgeCluster) -> TestEdge:
-    return await TestEdge(cluster).start()
-
-
-@pytest.fixture
-async def b(cluster: EdgeCluster) -> TestEdge:
-    return await TestEdge(cluster).start()
 
 
 def questions(edge: TestEdge) -> int:

@@ -155,8 +155,7 @@ class Performer:
             self._connection.write_framed(self._connection.format.frame(out), len(out))
 
     def _reply_later(self, command_id: int, answer: Result | ErrorCode) -> Then:
-        is_error = isinstance(answer, ErrorCode)
-        reply = error_reply(command_id, answer) if is_error else reply_to(command_id, answer)  # type: ignore[arg-type]  # mypy does not follow is_error
+        reply = error_reply(command_id, answer) if isinstance(answer, ErrorCode) else reply_to(command_id, answer)
         return lambda: self._connection.reply(reply)
 
     def _fail(
