@@ -281,6 +281,11 @@ class TestCacheAcrossEdges:
         await a.publish("state:x", 3)
         await eventually(lambda: subscriber.values == [3])
 
+    async def test_a_position_that_no_edge_has_reached_is_not_believed(self, a):
+        at = await a.publish("state:x", 1)
+        _, result = await a.subscribe("state:x", StreamPosition(at.offset + 100, at.epoch))
+        assert not result.recovered and result.offset == at.offset
+
     async def test_what_has_expired_is_not_given_out_by_any_edge(self):
         now = [0.0]
         cluster = EdgeCluster(lambda: now[0])

@@ -83,10 +83,7 @@ class Node:
                 self._attach(channel, subscriber, subscription)
                 return _result(wish)
             if options.force_recovery_mode == CACHE and (wish.recover is not None or options.auto_cache_recover):
-                if wish.recover is not None and wish.recover.epoch in ("", channel.log.epoch):
-                    await reach(self._broker, self.channels, channel, wish.recover.offset)  # another edge was ahead
-                newest = await self._newest(channel, channel.log)
-                missed = None if newest is None else _unless_known(newest, channel.log, wish.recover)
+                missed = await self._cached(channel, channel.log, wish.recover)
             elif wish.recover is None:
                 self._attach(channel, subscriber, subscription)
                 return _result(wish, channel.log)
@@ -106,6 +103,16 @@ class Node:
         else:
             self._tally.recovered += 1
             self._tally.recovered_publications += len(missed)
+
+    async def _cached(self, channel: Channel, log: ChannelLog, since: StreamPosition | None) -> Missed:
+        """The newest publication, nothing for who has it, None where there is none or the position is made up."""
+        offset = since.offset if since is not None and since.epoch == log.epoch else 0
+        if not await reach(self._broker, self.channels, channel, offset):
+            return None
+        newest = await self._newest(channel, log)
+        if newest is None:
+            return None
+        return [newest] if newest.offset > offset else []
 
     async def _newest(self, channel: Channel, log: ChannelLog) -> Publication | None:
         """The newest publication as of `log.last`, None for none. What has expired only the log knows, not the ring."""
@@ -285,12 +292,6 @@ def _result(wish: Subscribe, channel_log: ChannelLog | None = None) -> Subscribe
         data=wish.data,
         delta=subscription.delta,
     )
-
-
-def _unless_known(newest: Publication, channel_log: ChannelLog, since: StreamPosition | None) -> list[Publication]:
-    """The newest publication, unless a client that was at `since` has it."""
-    knows = since is not None and since.offset >= newest.offset and since.epoch == channel_log.epoch
-    return [] if knows else [newest]
 
 
 def _recovery_result(wish: Subscribe, channel_log: ChannelLog, missed: Missed) -> SubscribeResult:
