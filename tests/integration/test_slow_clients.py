@@ -125,7 +125,7 @@ async def test_a_client_that_sends_without_reading_gets_no_replies_piled_up(shar
             await other.ask(publish={"channel": f"live:{x}", "data": 1})
     assert await counter(shared_edge, "bytes_out_total") - written < 20e6
     for _ in range(100):
-        assert len((await client.reply(1))["history"]["publications"]) == 10
+        assert len((await client.reply(1))["history"]["publications"]) == 5, "as many as fit into 512 KiB"
     await client.socket.close()
 
 

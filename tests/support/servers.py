@@ -27,6 +27,9 @@ DATABASE_USER = "fairlead"
 DATABASE_PASSWORD = "a-password-of-the-tests"  # a recognisable one: tests look for it in logs
 
 
+FIRST_PORT, LAST_PORT = 20000, 32000
+
+
 class MissingBackend(Exception):
     """TEST_BACKEND names servers that this machine does not have."""
 
@@ -109,9 +112,14 @@ def choose_backend(name: str | None = None) -> Backend:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    """A TCP port on 127.0.0.1 that nobody listens on now. Test processes that run beside each other share none."""
+    worker, workers = (
+        int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+        int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+    )
+    share = (LAST_PORT - FIRST_PORT) // workers
     for _ in range(200):
-        port = random.randrange(20000, 32000)
+        port = FIRST_PORT + worker * share + random.randrange(share)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -119,7 +127,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise RuntimeError("no free port between 20000 and 32000")
+    raise RuntimeError(f"no free port between {FIRST_PORT} and {LAST_PORT}")
 
 
 def wait_for_nats(port: int) -> None:
