@@ -285,6 +285,8 @@ class Performer:
         position = connection.hub.node.position(wish.channel)
         if connection.laggard is not None:
             connection.laggard.joined(wish.channel, position)
+        if not result.publications:
+            return result
         publications = [publication for publication in result.publications if subscription.wants(publication)]
         if subscription.delta:
             try:
@@ -293,11 +295,7 @@ class Performer:
                 connection.cannot_take(str(error))
                 return replace(result, publications=[])
             subscription.has_base = bool(publications)
-        return (
-            result
-            if len(publications) == len(result.publications) and not subscription.delta
-            else replace(result, publications=publications)
-        )
+        return replace(result, publications=publications)
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
