@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from proto.messages import ClientInfo, Publication
 
@@ -32,6 +32,7 @@ VERSION: Final = "Fairlead-Version"
 VERSION_EPOCH: Final = "Fairlead-Version-Epoch"
 REMOVED: Final = "Fairlead-Removed"
 
+_OURS = b"\r\nFairlead-"
 _SEQUENCE = b"\r\nNats-Sequence:"
 _LAST_SEQUENCE = b"\r\nNats-Last-Sequence:"
 _INFO = f"\r\n{INFO}:".encode()
@@ -62,7 +63,7 @@ class Version(NamedTuple):
         return newest is None or newest.epoch != self.epoch or self.number > newest.number
 
 
-class LiveMessage(NamedTuple):
+class LiveMessage(Struct, frozen=True, gc=False):
     """A republished message: its sequence, and the previous retained one of the channel at the time it was stored.
 
     `publication` is None for a message that is no publication; its place in the log counts all the same. A sequence of
@@ -103,14 +104,16 @@ def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> P
     """The publication in a message. Raises `BadPublication`."""
     if not data:
         raise BadPublication("no payload")
+    if headers is None or _OURS not in headers:
+        return Publication(Raw(data), None, offset)
     try:
         info = _value(headers, _INFO)
         tags = _value(headers, _TAGS)
         return Publication(
-            data=Raw(data),
-            info=_decode_info(info) if info else None,
-            offset=offset,
-            tags=_decode_tags(tags) if tags else None,
+            Raw(data),
+            _decode_info(info) if info else None,
+            offset,
+            _decode_tags(tags) if tags else None,
         )
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise BadPublication(str(error)) from None
@@ -118,13 +121,12 @@ def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> P
 
 def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
     """A message as JetStream republishes it, or one that skips the history. Raises `BadPublication` for neither."""
-    sequence, previous = _value(headers, _SEQUENCE), _value(headers, _LAST_SEQUENCE)
-    if sequence is None or previous is None:
-        return LiveMessage(0, 0, decode_publication(headers, data))
     try:
-        offset, before = int(sequence), int(previous)
+        offset, before = _counted(headers, _SEQUENCE), _counted(headers, _LAST_SEQUENCE)
     except ValueError:
         raise BadPublication("not republished by JetStream") from None
+    if offset is None or before is None:
+        return LiveMessage(0, 0, decode_publication(headers, data))
     try:
         publication = decode_publication(headers, data, offset)
     except BadPublication:
@@ -149,10 +151,21 @@ def _number(value: bytes | None) -> int:
     return int(value) if value is not None and value.isdigit() and len(value) < 20 else 0
 
 
+def _counted(headers: bytes | None, name: bytes) -> int | None:
+    """As `_value`, for the numbers that are in every live message: `int` itself skips the space around one."""
+    if headers is None:
+        return None
+    start = headers.rfind(name)
+    if start < 0:
+        return None
+    start += len(name)
+    return int(headers[start : headers.find(b"\r", start)])
+
+
 def _value(headers: bytes | None, name: bytes) -> bytes | None:
     if headers is None:
         return None
-    start = headers.find(name)
+    start = headers.rfind(name)  # JetStream's own are at the end, whatever a publisher has put before them
     if start < 0:
         return None
     start += len(name)

@@ -48,7 +48,11 @@ class LogAddress(NamedTuple):
 
     stream: str  # the JetStream stream
     stored: str  # the subject that a publisher writes to
-    live: str  # the subject on which the stream republishes what it has stored
+
+    @property
+    def live(self) -> str:
+        """The subject on which the stream republishes what it has stored."""
+        return "live" + self.stored.removeprefix("ch")
 
 
 def partition_of(channel: str, partitions: int) -> int:
@@ -56,6 +60,7 @@ def partition_of(channel: str, partitions: int) -> int:
     return crc32(channel.encode()) % partitions
 
 
+@lru_cache(maxsize=4096)
 def log_stream(history_class: str, partition: int) -> str:
     """Stream name of one partition. Stream names allow fewer characters than subjects, so "%" becomes "=" there."""
     return f"CH_{_token(history_class).replace('%', '=')}_{partition}"
@@ -67,15 +72,15 @@ def log_subjects(history_class: str, partition: int) -> tuple[str, str]:
     return f"ch.{middle}.>", f"live.{middle}.>"  # RePublish maps ">" to ">", but not "*" to "*"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def log_address(history_class: str, partitions: int, channel: str) -> LogAddress:
     """Addresses of a channel with history, in a class that has `partitions` partitions."""
     partition = partition_of(channel, partitions)
-    tail = f"{_token(history_class)}.{partition}.{_token(channel)}"
-    return LogAddress(log_stream(history_class, partition), f"ch.{tail}", f"live.{tail}")
+    stored = f"ch.{_token(history_class)}.{partition}.{_token(channel)}"
+    return LogAddress(log_stream(history_class, partition), stored)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def ephemeral(channel: str) -> str:
     """Subject of a channel without history."""
     return f"eph.{_token(channel)}"
@@ -148,11 +153,17 @@ def api_method(subject: str) -> str:
 
 
 _DIRECT_GET = "$JS.API.DIRECT.GET."
+_STREAM_INFO = "$JS.API.STREAM.INFO."
 
 
 def direct_get(stream: str) -> str:
     """JetStream's direct get, which answers with one stored message or with a batch of them."""
     return _DIRECT_GET + stream
+
+
+def stream_info(stream: str) -> str:
+    """JetStream's answer to what a stream is and how far it has come."""
+    return _STREAM_INFO + stream
 
 
 def is_stream_name(name: str) -> bool:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-import psutil
-
 from proto import subjects
 from proto.telemetry import HEARTBEAT_INTERVAL_S, EdgeLoad, Heartbeat, Process, SessionsLoad, encode_heartbeat
 from services.chassis.link_nats import NatsAway, NatsLink
+from services.chassis.own_process import OwnProcess
 
 Load = EdgeLoad | SessionsLoad | None
 
@@ -31,7 +29,7 @@ class Pulse:
         self._name = name
         self._instance = instance
         self._load = load
-        self._process = psutil.Process()
+        self._process = OwnProcess()
         self._subject = subjects.telemetry(service, instance)
         self._started = time.monotonic()
         self._leaving = False
@@ -73,13 +71,12 @@ class Pulse:
         )
 
     def _measure(self) -> Process:
-        with self._process.oneshot():
-            cpu = self._process.cpu_times()
-            return Process(
-                cpu_s=cpu.user + cpu.system,
-                rss_bytes=self._process.memory_info().rss,
-                open_fds=self._process.num_fds(),
-                max_fds=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-                loop_lag_s=round(self.loop_lag_s, 6),
-                uptime_s=round(time.monotonic() - self._started, 3),
-            )
+        usage = self._process.usage()
+        return Process(
+            cpu_s=usage.cpu_s,
+            rss_bytes=usage.rss_bytes,
+            open_fds=usage.open_fds,
+            max_fds=usage.max_fds,
+            loop_lag_s=round(self.loop_lag_s, 6),
+            uptime_s=round(time.monotonic() - self._started, 3),
+        )

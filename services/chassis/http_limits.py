@@ -1,70 +1,160 @@
-"""The limits that uvicorn's HTTP parser does not have: how large a request head may be, and how long it may take.
+"""The limits that uvicorn's HTTP parser does not have, on request heads and on upgrades to WebSockets.
 
-A head that grows past `MAX_HEAD_BYTES` is answered 431, one that is not complete after `HEAD_TIMEOUT_S` is answered
-408; either way the connection ends. Without them a client could hold a socket with half an upgrade for ever.
+A head that grows past `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered 431, one that is not complete after
+`HEAD_TIMEOUT_S` is answered 408; either way the connection ends. Without them a client could hold a socket with half an
+upgrade for ever. An upgrade has to be the last thing on its connection that is HTTP, and HTTP/1.1; otherwise 400.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import sys
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 16 * 1024
 """Room for cookies and a JWT; the same figure that most proxies use."""
 
+MAX_HEAD_FIELDS: Final = 100
+"""Browsers send about twenty, proxies add ten."""
+
 HEAD_TIMEOUT_S = 10.0
-"""A client on a poor mobile link needs a few seconds; nobody honest needs more."""
+"""A client on a poor mobile link needs a few seconds; nobody honest needs more. It may become a tenth more."""
+
+
+class _HeadRefused(Exception):
+    """Stops the parser; the client has been told."""
+
+
+class _HeadWatch:
+    """Ends the heads that take too long, with one timer for all connections of a server."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._deadlines: dict[BoundedHttpProtocol, float] = {}  # in the order of time, as all have equally long
+        self._ticking = False
+
+    def __contains__(self, protocol: BoundedHttpProtocol) -> bool:
+        return protocol in self._deadlines
+
+    def add(self, protocol: BoundedHttpProtocol) -> None:
+        self._deadlines[protocol] = self._loop.time() + HEAD_TIMEOUT_S
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(HEAD_TIMEOUT_S, self._sweep)
+
+    def discard(self, protocol: BoundedHttpProtocol) -> None:
+        self._deadlines.pop(protocol, None)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        late = []
+        for protocol, deadline in self._deadlines.items():
+            if deadline > now:
+                self._loop.call_later(max(deadline - now, HEAD_TIMEOUT_S / 10), self._sweep)
+                break
+            late.append(protocol)
+        else:
+            self._ticking = False
+        for protocol in late:
+            protocol.refuse(b"408 Request Timeout")
+
+
+_watches: WeakKeyDictionary[ServerState, _HeadWatch] = WeakKeyDictionary()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol with a bounded request head; given to uvicorn by its `http=` option."""
 
     _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    _received = 0  # bytes that the parser is at
+    _watch: _HeadWatch
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
+        watch = _watches.get(self.server_state)
+        if watch is None:
+            watch = _watches[self.server_state] = _HeadWatch(self.loop)
+        self._watch = watch
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_done()
+        self._watch.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
+        if self in self._watch:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and b"\r\n\r\n" not in data[:MAX_HEAD_BYTES]:
-                self._refuse(b"431 Request Header Fields Too Large")
+                self.refuse(b"431 Request Header Fields Too Large")
                 return
+        self._received = len(data)
         super().data_received(data)
-
-    def handle_websocket_upgrade(self) -> None:
-        self._head_done()
-        super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._head_timer is None:  # a further request on a kept-alive connection
+        if self not in self._watch:  # a further request on a kept-alive connection
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        self._head_done()
+        self._watch.discard(self)
+        if len(self.headers) > MAX_HEAD_FIELDS:
+            self.refuse(b"431 Request Header Fields Too Large")
+            raise _HeadRefused
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(b"400 Bad Request", msg)
+
+    def refuse(self, status: bytes, why: str = "") -> None:
+        """Answers with this status and ends the connection, unless it ends already."""
+        self._watch.discard(self)
+        transport: Any = self.transport
+        if not transport.is_closing():
+            body = f"{why}\n".encode() if why else b""
+            transport.write(
+                b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%b"
+                % (status, len(body), body)
+            )
+            transport.close()
 
     def _await_head(self) -> None:
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._refuse, b"408 Request Timeout")
+        self._watch.add(self)
 
-    def _head_done(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    # --- upgrades ----------------------------------------------------------------------------------------------------
 
-    def _refuse(self, status: bytes) -> None:
-        self._head_done()
-        transport: Any = self.transport
-        if not transport.is_closing():
-            transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-            transport.close()
+    def _should_upgrade(self) -> bool:
+        # uvicorn looks at the last header of each name only.
+        return (
+            self._should_upgrade_to_ws()
+            and self._names(b"connection", b"upgrade")
+            and self._names(b"upgrade", b"websocket")
+        )
+
+    def _names(self, header: bytes, token: bytes) -> bool:
+        values = b",".join([value for name, value in self.headers if name == header])
+        return token in [each.strip() for each in values.lower().split(b",")]
+
+    def handle_websocket_upgrade(self) -> None:
+        why = self._why_no_upgrade()
+        if why:
+            self.refuse(b"400 Bad Request", why)
+            return
+        super().handle_websocket_upgrade()
+        del self.parser  # it and this object hold each other: without that they would wait for the garbage collector
+
+    def _why_no_upgrade(self) -> str:
+        if self.parser.get_http_version() != "1.1":
+            return "a WebSocket is opened with HTTP/1.1"
+        before: Any = self.cycle
+        if before is not None and not before.response_complete:
+            return "an upgrade has to wait for the response before it"  # which would be written into the frames
+        parsed = sys.exception()  # uvicorn's, which it upgrades on: where the head ends
+        if isinstance(parsed, httptools.HttpParserUpgrade) and parsed.args[0] < self._received:
+            return "nothing may follow an upgrade before its response (RFC 6455, 4.1)"  # uvicorn would lose it
+        return ""

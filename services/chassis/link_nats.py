@@ -12,21 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription
 from nats.protocol import command
+from nats.protocol.parser import Parser
 
+from services.chassis.inbox import Answer, Inbox, IsLast
+from services.chassis.nats_errors import NatsAway as NatsAway
+from services.chassis.nats_errors import NatsRefused as NatsRefused
+from services.chassis.nats_errors import NobodyAnswers as NobodyAnswers
+from services.chassis.nats_headers import header as header
+from services.chassis.nats_headers import header_block as header_block
+from services.chassis.nats_headers import status as status
+from services.chassis.nats_reader import Handler, Listener, MessageReader
 from services.chassis.settings import NatsSettings
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[bytes, bytes, bytes | None, bytes], None]
 
 RECONNECT_WAIT_S = 0.1
 PING_INTERVAL_S = 3
@@ -41,66 +46,25 @@ _COMPLAIN_S = 10.0
 """How often the log says that NATS is still not there; a try is made ten times a second."""
 
 
-class NatsAway(Exception):
-    """NATS cannot be reached now, did not answer in time, or does not keep up. Trying again later may succeed."""
+class _LinkParser(Parser):
+    """Our reader in the place of nats-py's parser, which gets what the reader leaves over."""
 
+    def __init__(self, client: Client, listeners: dict[bytes, Listener]) -> None:
+        self._reader = MessageReader(listeners)
+        super().__init__(client)
 
-class NobodyAnswers(NatsAway):
-    """NATS says at once that nobody listens on the subject of a request: whoever did is gone, or not there yet."""
+    def reset(self) -> None:
+        self._reader.reset()
+        super().reset()
 
-
-class NatsRefused(Exception):
-    """NATS answered that it will not do this. Trying again the same way will not succeed."""
-
-
-def header(headers: bytes | None, name: bytes) -> bytes | None:
-    """The value of the header `name` (exact case) in a raw header block, None where it is absent."""
-    if headers is None:
-        return None
-    start = headers.find(b"\r\n" + name + b":")
-    if start < 0:
-        return None
-    start += len(name) + 3
-    return headers[start : headers.find(b"\r\n", start)].strip()
-
-
-def status(headers: bytes | None) -> int:
-    """The status code of a reply that carries one ("NATS/1.0 503"), 0 for an ordinary message."""
-    if headers is None or headers[8:9] != b" ":
-        return 0
-    return int(headers[9:12])
-
-
-def header_block(**fields: str) -> bytes:
-    """Raw headers from `Nats_Msg_Id="x"` style arguments (underscores become dashes), for `publish` and `request`."""
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
-    if any("\r" in line or "\n" in line for line in lines):
-        raise ValueError("a header holds a line break")
-    return "\r\n".join(("NATS/1.0", *lines, "", "")).encode()
-
-
-class _Collector:
-    """Gathers the replies to one request until one of them is the last."""
-
-    __slots__ = ("future", "is_last", "replies")
-
-    def __init__(
-        self,
-        future: asyncio.Future[list[tuple[bytes | None, bytes]]],
-        is_last: Callable[[bytes | None], bool],
-    ) -> None:
-        self.future = future
-        self.is_last = is_last
-        self.replies: list[tuple[bytes | None, bytes]] = []
+    async def parse(self, data: bytes = b"") -> None:
+        for piece in self._reader.feed(data):
+            await super().parse(piece)
 
 
 def _without_credentials(urls: str) -> str:
     parts = [urlsplit(url.strip()) for url in urls.split(",")]
     return ", ".join(part.netloc.rpartition("@")[2] or part.path for part in parts)
-
-
-def _single(headers: bytes | None) -> bool:
-    return True
 
 
 async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
@@ -139,10 +103,9 @@ class NatsLink(Client):
         self._name = name
         self._on_connected = on_connected
         self._on_lost = on_lost
-        self._handlers: dict[int, Handler] = {}
-        self._waiting: dict[bytes, _Collector] = {}
-        self._tokens = itertools.count(1)
-        self._inbox = ""
+        self._listeners: dict[bytes, Listener] = {}
+        self._ps = _LinkParser(self, self._listeners)
+        self._inbox = Inbox(self.new_inbox(), self.publish_now)
         self._ending = False
         self._address = _without_credentials(settings.url)
         self._complain_at = 0.0
@@ -168,8 +131,7 @@ class NatsLink(Client):
             **options,
         )
         await _until_done_or_cancelled(connecting)
-        self._inbox = self.new_inbox()
-        self.listen(self._inbox + ".*", self._collect)
+        self.listen(self._inbox.pattern, self._inbox.collect)
         log.info("connected to NATS")
         self._on_connected()
 
@@ -196,66 +158,25 @@ class NatsLink(Client):
         if self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
-    async def ask(
-        self, subject: str, data: bytes, headers: bytes | None = None, timeout_s: float = 5.0
-    ) -> tuple[bytes | None, bytes]:
+    async def ask(self, subject: str, data: bytes, headers: bytes | None = None, timeout_s: float = 5.0) -> Answer:
         """One request, one reply `(headers, data)`. Raises `NatsAway`, also when nobody answers in time."""
-        replies = await self.ask_many(subject, data, _single, headers, timeout_s)
-        return replies[0]
+        return await self._inbox.ask(subject, data, headers, timeout_s)
 
     async def ask_many(
-        self,
-        subject: str,
-        data: bytes,
-        is_last: Callable[[bytes | None], bool],
-        headers: bytes | None = None,
-        timeout_s: float = 5.0,
-    ) -> list[tuple[bytes | None, bytes]]:
+        self, subject: str, data: bytes, is_last: IsLast, headers: bytes | None = None, timeout_s: float = 5.0
+    ) -> list[Answer]:
         """One request and all its replies, up to the first whose headers satisfy `is_last`.
 
         Raises `NatsAway`, and of that `NobodyAnswers` when nobody listens there.
         """
-        token = b"%d" % next(self._tokens)
-        reply = f"{self._inbox}.{token.decode()}"
-        return await self._await_replies(token, subject, data, headers, reply, is_last, timeout_s)
+        return await self._inbox.ask_many(subject, data, is_last, headers, timeout_s)
 
-    async def _await_replies(
-        self,
-        token: bytes,
-        subject: str,
-        data: bytes,
-        headers: bytes | None,
-        reply: str,
-        is_last: Callable[[bytes | None], bool],
-        timeout_s: float,
-    ) -> list[tuple[bytes | None, bytes]]:
-        loop = asyncio.get_running_loop()
-        collector = _Collector(loop.create_future(), is_last)
-        self._waiting[token] = collector
-        timer = loop.call_later(timeout_s, self._expire, token)
-        try:
-            self.publish_now(subject, data, headers, reply)
-            return await collector.future
-        finally:
-            timer.cancel()
-            self._waiting.pop(token, None)
+    async def settle(self, timeout_s: float = 5.0) -> None:
+        """Returns when the server has done all that was asked of it before. Raises `NatsAway`.
 
-    def _expire(self, token: bytes) -> None:
-        collector = self._waiting.pop(token, None)
-        if collector is not None and not collector.future.done():
-            collector.future.set_exception(NatsAway("no answer in time"))
-
-    def _collect(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        token = subject[len(self._inbox) + 1 :]
-        collector = self._waiting.get(token)
-        if collector is None or collector.future.done():
-            return
-        if status(headers) == 503:
-            collector.future.set_exception(NobodyAnswers("nobody answers there"))
-            return
-        collector.replies.append((headers, data))
-        if collector.is_last(headers):
-            collector.future.set_result(collector.replies)
+        nats-py's `flush` sends its ping ahead of what is still pending, so it cannot say that.
+        """
+        await self._inbox.echo(timeout_s)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -266,45 +187,36 @@ class NatsLink(Client):
         """
         self._sid += 1
         number: int = self._sid
-        # A future keeps nats-py from starting a task for this subscription; its queue is never used.
-        placeholder = asyncio.get_running_loop().create_future()
-        self._subs[number] = Subscription(self, number, subject, queue=queue, future=placeholder)
-        self._handlers[number] = handler
+        listener = Listener(handler, command.sub_cmd(subject, queue, number))
+        self._listeners[b"%d" % number] = listener
         if self.is_connected:
-            self._send(command.sub_cmd(subject, queue, number))
+            self._send(listener.command)
         return number
-
-    async def settle(self, timeout_s: float = 5.0) -> None:
-        """Returns when the server has done all that was asked of it before. Raises `NatsAway`.
-
-        nats-py's `flush` sends its ping ahead of what is still pending, so it cannot say that.
-        """
-        token = b"%d" % next(self._tokens)
-        await self._await_replies(token, f"{self._inbox}.{token.decode()}", b"", None, "", _single, timeout_s)
 
     def unlisten(self, number: int) -> None:
         """Ends a subscription; its handler is not called again."""
-        self._handlers.pop(number, None)
-        if self._subs.pop(number, None) is not None and self.is_connected:
+        if self._listeners.pop(b"%d" % number, None) is not None and self.is_connected:
             self._send(command.unsub_cmd(number, 0))
 
     async def retire(self, number: int, timeout_s: float = 5.0) -> None:
         """Ends a subscription in good order: its handler still gets what the server has sent by then."""
-        if self._subs.pop(number, None) is not None and self.is_connected:
+        listener = self._listeners.get(b"%d" % number)
+        if listener is not None and self.is_connected:
+            listener.command = b""  # not made anew after a reconnect
             self._send(command.unsub_cmd(number, 0))
             with contextlib.suppress(NatsAway):
                 await self.settle(timeout_s)
-        self._handlers.pop(number, None)
+        self._listeners.pop(b"%d" % number, None)
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        handler = self._handlers.get(sid)
-        if handler is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        try:
-            handler(subject, reply, headers, data)
-        except Exception:  # must not end nats-py's read loop
-            log.exception("the handler of a message on %s failed", subject.decode(errors="replace"))
+    async def _process_connect_init(self) -> None:
+        """nats-py's handshake, at the start and after every loss of the connection.
+
+        nats-py would subscribe anew with a write of each subscription's own, and knows nothing of ours.
+        """
+        await super()._process_connect_init()
+        # No await in between: whatever is sent on the new connection is sent after this.
+        assert self._transport is not None
+        self._transport.write(b"".join([listener.command for listener in self._listeners.values()]))
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
@@ -321,10 +233,10 @@ class NatsLink(Client):
         if self._ending:
             return
         log.warning("lost the connection to NATS, reconnecting")
-        waiting, self._waiting = self._waiting, {}
-        for collector in waiting.values():
-            if not collector.future.done():
-                collector.future.set_exception(NatsAway("the connection dropped"))
+        self._inbox.fail_all(NatsAway("the connection dropped"))
+        # All subscriptions are made anew: one that was not sent yet, and ended since, must not be among them.
+        self._pending = [wire for wire in self._pending if not wire.startswith((b"SUB ", b"UNSUB "))]
+        self._pending_data_size = sum(map(len, self._pending))
         self._on_lost()
 
     async def _found(self) -> None:

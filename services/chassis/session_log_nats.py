@@ -9,15 +9,13 @@ from __future__ import annotations
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from proto import subjects
-
-DEFAULT_MAX_AGE_S = 7 * 24 * 3600.0
-"""How long PostgreSQL may be away, and how far back a read model can be made anew."""
+from services.chassis.settings import SESSION_LOG_MAX_AGE_S
 
 DUPLICATE_WINDOW_S = 120.0
 """How long JetStream itself drops a batch that is sent twice; the sessions service drops later ones by number."""
 
 
-def session_log(max_age_s: float = DEFAULT_MAX_AGE_S) -> StreamConfig:
+def session_log(max_age_s: float = SESSION_LOG_MAX_AGE_S) -> StreamConfig:
     """The stream's configuration; facts older than `max_age_s` seconds are dropped from the log."""
     return StreamConfig(
         name=subjects.SESSIONS_STREAM,

@@ -7,7 +7,6 @@ check. The file is named by ``FAIRLEAD_CONFIG``, `fairlead.toml` in the working 
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +20,9 @@ PREFIX = "FAIRLEAD_"
 CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
 SECTIONS = frozenset({"nats", "log", "http_api", "edge", "client", "channel", "sessions", "postgres", "metrics"})
 """Every section that some service reads. A section outside of this list is a mistake wherever it stands."""
+
+SESSION_LOG_MAX_AGE_S = 7 * 24 * 3600.0
+"""How long PostgreSQL may be away, and how far back a read model can be made anew. The default; edges have it too."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -164,6 +166,8 @@ def _read_variable(variable: str, text: str, kind: Any) -> object:
 
 
 def _hint(name: str, known: Any) -> str:
+    import difflib  # 2 ms of a start without mistakes
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

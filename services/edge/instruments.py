@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from proto import codes
+from services.chassis.own_process import OwnProcess, ProcessCollector
+from services.edge.broker.in_flight import InFlight
 from services.edge.clients.drain import Drain
 from services.edge.clients.hub import Hub
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
@@ -23,6 +25,8 @@ _COUNTERS = {
     "publishes": "Publications acknowledged by the broker",
     "gaps": "Gaps in live messages that were found, and closed from the log",
     "holes": "Gaps that could not be closed, because the log had evicted what was missing",
+    "syncs": "Channels that were read from the log, to close a gap or to prove that there is none",
+    "broker_losses": "Connections to NATS that dropped, an edge that reads too slowly being one reason",
     "recovered": "Subscriptions that got everything they had missed",
     "unrecovered": "Subscriptions that were told that they missed something",
     "recovered_publications": "Publications handed out by recoveries",
@@ -41,10 +45,18 @@ _KNOWN_CLOSES = frozenset(
 class EdgeCollector(Collector):
     """Makes Prometheus metrics of the hub's state and tally."""
 
-    def __init__(self, hub: Hub, drain: Drain, session_log: NatsSessionLog, loop_lag_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        drain: Drain,
+        session_log: NatsSessionLog,
+        in_flight: InFlight,
+        loop_lag_s: Callable[[], float],
+    ) -> None:
         self._hub = hub
         self._drain = drain
         self._session_log = session_log
+        self._in_flight = in_flight
         self._loop_lag_s = loop_lag_s
 
     def collect(self) -> Iterator[Metric]:
@@ -61,10 +73,14 @@ class EdgeCollector(Collector):
             "draining": ("1 while the edge says goodbye to its clients", int(hub.draining)),
             "drain_left": ("Connections that a drain still has to close", self._drain.left or 0),
             "loop_lag_seconds": ("How late the event loop's last timer was", self._loop_lag_s()),
+            "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),
+            "publishes_waiting": ("Publishes that wait for their turn behind those", self._in_flight.waiting),
             "session_events_waiting": ("Session events not yet stored", self._session_log.waiting),
         }
         for name, (meaning, value) in gauges.items():
             yield GaugeMetricFamily(f"fairlead_edge_{name}", meaning, value=value)
+        refused = "Publishes answered with error 100 because too many others were in flight"
+        yield CounterMetricFamily("fairlead_edge_publishes_refused", refused, value=self._in_flight.refused)
         stored = "Session events acknowledged by JetStream"
         yield CounterMetricFamily("fairlead_edge_session_events", stored, value=self._session_log.stored)
         dropped = "Session events dropped because NATS was away for too long"
@@ -87,7 +103,8 @@ class EdgeCollector(Collector):
 def make_registry(collector: Collector) -> CollectorRegistry:
     """A registry with the edge's metrics and the process's own (memory, CPU, descriptors, garbage collection)."""
     registry = CollectorRegistry()
-    for each in (ProcessCollector, PlatformCollector, GCCollector):
+    for each in (PlatformCollector, GCCollector):
         each(registry=registry)
+    registry.register(ProcessCollector(OwnProcess()))
     registry.register(collector)
     return registry

@@ -17,6 +17,8 @@ class Tally:
     publishes: int = 0  # publications acknowledged
     gaps: int = 0  # live messages missed, then read from the log
     holes: int = 0  # publications evicted before this edge could read them
+    syncs: int = 0  # channels read from the log, to close a gap or to prove that there is none
+    broker_losses: int = 0  # connections to the broker that dropped
     recovered: int = 0
     unrecovered: int = 0
     recovered_publications: int = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.chassis import http_limits
-from services.chassis.http_limits import MAX_HEAD_BYTES, BoundedHttpProtocol
+from services.chassis.http_limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, BoundedHttpProtocol
 from tests.support.eventually import eventually
 
 
@@ -24,11 +24,41 @@ async def echo(request: Request) -> Response:
     return PlainTextResponse(await request.body() or request.url.path)
 
 
+class Upgraded(asyncio.Protocol):
+    """Takes every upgrade, and says how many bytes it was handed with it."""
+
+    def __init__(self, config: object, server_state: object, app_state: object) -> None:
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.1 101 Hello\r\nContent-Length: 0\r\n\r\n")
+
+
+async def held(request: Request) -> Response:
+    """An answer that waits for the client to go."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return Response()
+
+
 @asynccontextmanager
 async def serving() -> AsyncIterator[int]:
     """The port of a server with our limits."""
-    app = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=BoundedHttpProtocol, lifespan="off", log_config=None)
+    app = Starlette(routes=[Route("/held", held), Route("/{path:path}", echo, methods=["GET", "POST"])])
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=BoundedHttpProtocol,
+        ws=Upgraded,
+        lifespan="off",
+        log_config=None,
+    )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())  # serve() would take over the signals
     await eventually(lambda: server.started)
@@ -131,6 +161,38 @@ async def test_who_does_not_finish_is_refused_in_time(monkeypatch: pytest.Monkey
         await caller.hears_the_end()
 
 
+async def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    async with serving() as port, calling(port) as caller:
+        answer = asyncio.ensure_future(caller.hears())
+        while not answer.done():
+            await caller.says(b"\r\n")  # may precede a request
+            await asyncio.wait([answer], timeout=0.01)
+        assert (await answer)[0] == 408
+
+
+async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    loop, timers = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+
+    def counted(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+        if "_HeadWatch" in repr(callback):
+            timers.append(delay)
+        return call_later(delay, callback, *arguments)
+
+    monkeypatch.setattr(loop, "call_later", counted)
+    async with serving() as port, AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(calling(port)) for _ in range(20)]
+        for caller in callers:
+            await caller.says(b"GET / HT")
+        for caller in callers:
+            assert (await caller.hears())[0] == 408
+        assert len(timers) < 10
+        caller = await stack.enter_async_context(calling(port))
+        assert (await caller.hears())[0] == 408, "it goes on after nobody was there"
+
+
 async def test_a_later_request_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
     async with serving() as port, calling(port) as caller:
@@ -157,3 +219,68 @@ async def test_a_refusal_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -
             assert (await caller.hears())[0] in (400, 431)
             await caller.hears_the_end()
         assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_head_has_a_bounded_number_of_fields() -> None:
+    fields = [f"X-{number}: y".encode() for number in range(MAX_HEAD_FIELDS)]
+    async with serving() as port, calling(port) as caller, calling(port) as other:
+        await caller.says(get("/", *fields[:-1]))
+        assert (await caller.hears())[0] == 200
+        await other.says(get("/", *fields))
+        assert (await other.hears())[0] == 431
+        await other.hears_the_end()
+
+
+UPGRADE = get("/", b"Upgrade: websocket", b"Connection: Upgrade")
+
+
+class TestUpgrades:
+    @pytest.mark.parametrize(
+        "head",
+        [
+            UPGRADE,
+            get("/", b"Upgrade: WebSocket", b"Connection: keep-alive, Upgrade"),
+            get("/", b"Connection: Upgrade", b"Upgrade: websocket", b"Connection: keep-alive"),
+        ],
+    )
+    async def test_they_are_handed_on(self, head: bytes) -> None:
+        async with serving() as port, calling(port) as caller:
+            await caller.says(get("/first"))
+            assert (await caller.hears())[0] == 200
+            await caller.says(head)
+            assert (await caller.hears())[0] == 101
+
+    async def test_in_pieces_too(self) -> None:
+        async with serving() as port, calling(port) as caller:
+            for byte in UPGRADE:
+                await caller.says(bytes((byte,)))
+            assert (await caller.hears())[0] == 101
+
+    async def test_they_are_no_longer_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+        async with serving() as port, calling(port) as caller, calling(port) as clock:
+            await caller.says(UPGRADE)
+            assert (await caller.hears())[0] == 101
+            assert (await clock.hears())[0] == 408
+            await caller.says(b"still here")
+            assert (await caller.hears())[0] == 101
+
+    async def test_other_upgrades_are_ordinary_requests(self) -> None:
+        async with serving() as port, calling(port) as caller:
+            await caller.says(get("/h2", b"Upgrade: h2c", b"Connection: Upgrade"))
+            assert await caller.hears() == (200, b"/h2")
+
+    @pytest.mark.parametrize(
+        ("data", "why"),
+        [
+            (UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"), b"HTTP/1.1"),
+            (UPGRADE + b"\x81\x80....", b"nothing may follow"),  # uvicorn alone would lose it
+            (get("/held") + UPGRADE, b"has to wait"),
+        ],
+    )
+    async def test_refused_with_a_reason(self, data: bytes, why: bytes) -> None:
+        async with serving() as port, calling(port) as caller:
+            await caller.says(data)
+            status, body = await caller.hears()
+            assert status == 400 and why in body
+            await caller.hears_the_end()

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from nats.aio.client import Client
+from nats.protocol.parser import Parser
 
 from services.chassis.link_nats import NatsAway, NatsRefused, NobodyAnswers
+from tests.support.eventually import eventually
 from tests.support.links import linked
 
 pytestmark = pytest.mark.integration
@@ -29,3 +34,54 @@ async def test_a_subject_that_nats_would_cut_the_connection_for_is_refused(nats_
             here.publish_now("send." + "%C3%A9" * 700, b"")
         await here.settle()
         assert here.is_connected
+
+
+async def test_subscriptions_stand_again_when_nats_was_away_and_ended_ones_do_not(nats_server):
+    async with linked(nats_server.url) as here, linked(nats_server.url) as there:
+        heard: list[bytes] = []
+        stays = here.listen("stays", lambda subject, reply, headers, data: heard.append(subject))
+        ends = here.listen("ends", lambda subject, reply, headers, data: heard.append(subject))
+        await here.settle()
+        here.listen("unsent", lambda subject, reply, headers, data: heard.append(subject))  # while it is cut off
+        nats_server.kill9()
+        await eventually(lambda: not here.is_connected and not there.is_connected)
+        here.unlisten(ends)
+        here.listen("new", lambda subject, reply, headers, data: heard.append(subject))
+        nats_server.start()
+        await eventually(lambda: here.is_connected and there.is_connected)
+        await eventually(here.settle)
+        for subject in ("stays", "unsent", "new"):
+            there.publish_now(subject, b"")
+        with pytest.raises(NobodyAnswers):
+            await there.ask("ends", b"", timeout_s=30)
+        await eventually(lambda: heard == [b"stays", b"unsent", b"new"])
+        here.unlisten(stays)
+
+
+async def test_what_was_asked_when_nats_went_away_fails_at_once(nats_server):
+    async with linked(nats_server.url) as here, linked(nats_server.url) as there:
+        there.listen("silent", lambda subject, reply, headers, data: None)
+        await there.settle()
+        asked = asyncio.create_task(here.ask("silent", b"", timeout_s=60))
+        await here.settle()
+        nats_server.kill9()
+        with pytest.raises(NatsAway, match="dropped"):
+            await asyncio.wait_for(asked, 20)
+
+
+@pytest.mark.parametrize(
+    "owner, name",
+    [
+        (Client, "_process_connect_init"),
+        (Client(), "_ps"),
+        (Client(), "_sid"),
+        (Client(), "_pending"),
+        (Client(), "_pending_data_size"),
+        (Client(), "_flush_queue"),
+        (Client(), "_transport"),
+        (Parser, "parse"),
+        (Parser, "reset"),
+    ],
+)
+def test_the_parts_of_nats_py_that_the_link_takes_hold_of_are_there(owner, name):
+    assert hasattr(owner, name), "nats-py has changed inside: see services/chassis/link_nats.py before it is taken"

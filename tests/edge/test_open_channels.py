@@ -84,6 +84,48 @@ async def test_a_quiet_channel_survives_a_long_absence_of_the_broker(cluster, a,
     assert quiet.ended == []
 
 
+async def test_a_live_message_that_comes_before_the_word_that_the_broker_is_back_hides_no_loss(monkeypatch):
+    now = 0.0
+    cluster = EdgeCluster(lambda: now)
+    a, b = await TestEdge(cluster).start(), await TestEdge(cluster).start()
+    missing, _ = await a.subscribe("chat:missing")
+    await a.publish("chat:missing", 1)
+    await eventually(lambda: missing.values == [1])
+    a.broker.lose_live = lambda message: message.sequence == 2
+    a.node.channels.broker_lost()
+    await b.publish("chat:missing", 2)
+    now = 4000.0  # it has expired, so the next one names no predecessor
+    await b.publish("chat:missing", 3)
+    await eventually(lambda: missing.ended == [("chat:missing", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)])
+    assert missing.values == [1]
+
+
+async def test_syncs_of_all_channels_at_once_read_a_few_at_a_time(cluster, a, monkeypatch):
+    reading, most = 0, 0
+    read = a.broker.read
+
+    async def counted(*args):
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        try:
+            return await read(*args)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(a.broker, "read", counted)
+    count = open_channels.SYNCS_AT_ONCE * 3
+    b = await TestEdge(cluster).start()
+    subscribers = [(await a.subscribe(f"chat:{i}"))[0] for i in range(count)]
+    a.broker.lose_live = lambda message: True
+    for i in range(count):
+        await b.publish(f"chat:{i}", i)
+    await a.node.channels.audit()
+    await eventually(lambda: all(subscriber.values == [i] for i, subscriber in enumerate(subscribers)))
+    assert 1 < most <= open_channels.SYNCS_AT_ONCE
+    assert a.tally.syncs == count
+
+
 async def test_a_sync_waits_for_a_broker_that_leaves_again(a, monkeypatch):
     monkeypatch.setattr(open_channels, "_SYNC_RETRY_S", 0.001)
     subscriber, _ = await a.subscribe("chat:x")

@@ -87,7 +87,7 @@ REPUBLISHED = b"NATS/1.0\r\nNats-Sequence: 9\r\nNats-Last-Sequence: 4\r\n\r\n"
 
 @pytest.mark.parametrize("data", [b"hello", b"{", b"1 2", b"\xff\x00\n"])
 def test_a_payload_need_not_be_json(data: bytes) -> None:
-    assert decode_live(REPUBLISHED, data) == (9, 4, Publication(Raw(data), offset=9), 0)
+    assert decode_live(REPUBLISHED, data) == LiveMessage(9, 4, Publication(Raw(data), offset=9))
 
 
 def test_a_place_without_a_publication_still_counts() -> None:

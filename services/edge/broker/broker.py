@@ -126,8 +126,9 @@ class Broker(Protocol):
     def epoch(self, address: ChannelAddress) -> str:
         """The epoch of the channel's log as last seen."""
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> list[ChannelAddress]:
+    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
         """Of open channels and the offsets they are known up to, those whose log goes further, or whose epoch changed.
 
-        The audit behind a lost last message, which has no successor to reveal it. Raises `BrokerAway`.
+        With how far it goes, 0 for another epoch. The audit behind a lost last message, which has no successor to
+        reveal it. Raises `BrokerAway`.
         """

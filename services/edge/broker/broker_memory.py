@@ -193,20 +193,20 @@ class MemoryBroker:
     def epoch(self, address: ChannelAddress) -> str:
         return self._epochs[address.history_class]
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> list[ChannelAddress]:
+    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
         await self._travel()
         by_class: defaultdict[str, list[ChannelAddress]] = defaultdict(list)
         for address in positions:
             by_class[address.history_class].append(address)
-        found: list[ChannelAddress] = []
+        found: dict[ChannelAddress, int] = {}
         for history_class, addresses in by_class.items():
             log = self._cluster.log(history_class)
             if log.epoch != self._epochs[history_class]:
                 self._epochs[history_class] = log.epoch
-                found.extend(addresses)
+                found.update(dict.fromkeys(addresses, 0))
                 continue
             newest = {name: entry.sequence for name, _, entry in log.entries}
-            found.extend(a for a in addresses if newest.get(a.channel, 0) > positions[a])
+            found.update({a: newest[a.channel] for a in addresses if newest.get(a.channel, 0) > positions[a]})
         return found
 
     async def _travel(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Coroutine
@@ -11,20 +10,11 @@ from typing import Any, Final, TypeVar
 
 from proto import subjects
 from proto.messages import Publication, StreamPosition
-from proto.publications import (
-    MESSAGE_ID,
-    BadPublication,
-    Version,
-    decode_live,
-    decode_publication,
-    encode_headers,
-    encode_removal,
-    removed_upto,
-    version_of,
-)
+from proto.publications import BadPublication, Version, decode_publication, encode_removal, removed_upto
+from proto.subjects import LogAddress
 from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
 from services.chassis.streams_nats import (
-    Stored,
+    MULTI_LAST_SUBJECTS,
     StoredMessage,
     WrongSequence,
     expect_last,
@@ -43,16 +33,16 @@ from services.edge.broker.broker import (
     LogState,
     Stretch,
 )
+from services.edge.broker.feed import Feed
 from services.edge.broker.log_streams_nats import LogStreams
+from services.edge.broker.publisher_nats import Publisher
 from services.edge.settings import ChannelOptions
+from services.edge.slices import in_slices
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PUBLISH_DEADLINE_S: Final = 4.0
-"""Below the 5 s after which SDKs give up on a command."""
-_RETRY_WAIT_S: Final = 0.05
 _RETURN_RETRY_S: Final = 0.5
 
 
@@ -64,11 +54,10 @@ class NatsBroker:
     ) -> None:
         self._link = link
         self._streams = LogStreams(link, classes, partitions)
-        self._open: dict[ChannelAddress, int] = {}
+        self._publisher = Publisher(link, self._streams, instance, max_in_flight)
+        self.in_flight = self._publisher.in_flight
+        self._open: dict[ChannelAddress, Feed] = {}
         self._events: BrokerEvents | None = None
-        self._ids = itertools.count(1)
-        self._instance = instance
-        self._in_flight = asyncio.Semaphore(max_in_flight)
         self._started = False
         self._ready = False
         self._returning: asyncio.Task[None] | None = None
@@ -100,6 +89,7 @@ class NatsBroker:
     def stop(self) -> None:
         """Ends what is under way."""
         self._end_return()
+        self._streams.stop()
 
     def _end_return(self) -> None:
         if self._returning is not None:
@@ -121,123 +111,50 @@ class NatsBroker:
     # --- channels ----------------------------------------------------------------------------------------------------
 
     async def open(self, address: ChannelAddress) -> None:
-        channel = address.channel
-        events = self._events
-        assert events is not None, "open() before start()"
+        assert self._events is not None, "open() before start()"
         if address.history_class:
-
-            def handler(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-                try:
-                    events.live(channel, decode_live(headers, data))
-                except BadPublication as error:
-                    log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
-
-            self._open[address] = self._link.listen(self._streams.address(address).live, handler)
+            feed = Feed(address.channel, self._events, self._streams.address(address))
+            feed.number = self._link.listen(feed.where.live, feed.live)
+            self._open[address] = feed
         else:
-
-            def handler(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-                try:
-                    events.ephemeral(channel, decode_publication(headers, data))
-                except BadPublication as error:
-                    log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
-
-            self._open[address] = self._link.listen(subjects.ephemeral(channel), handler)
+            feed = Feed(address.channel, self._events)
+            feed.number = self._link.listen(subjects.ephemeral(address.channel), feed.ephemeral)
+            self._open[address] = feed
             # With history the read that follows waits for the server to know of the subscription, here nothing would:
             # a client told "subscribed" must not miss what is published a moment later.
             await self._reach(self._link.settle())
 
     def close(self, address: ChannelAddress) -> None:
-        number = self._open.pop(address, None)
-        if number is not None:
-            self._link.unlisten(number)
+        feed = self._open.pop(address, None)
+        if feed is not None:
+            self._link.unlisten(feed.number)
+
+    def _where(self, address: ChannelAddress) -> LogAddress:
+        feed = self._open.get(address)
+        return self._streams.address(address) if feed is None else feed.where
 
     async def publish(
         self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
     ) -> StreamPosition | None:
         if not self.available:
             raise BrokerAway("NATS is away")
-        try:
-            async with asyncio.timeout(PUBLISH_DEADLINE_S):
-                if not address.history_class:
-                    await self._send_once(subjects.ephemeral(address.channel), address, publication, message_id)
-                    return None
-                async with self._in_flight:
-                    return await self._store(address, publication, message_id, version)
-        except TimeoutError:
-            raise BrokerAway("not acknowledged in time") from None
-
-    async def _send_once(
-        self, subject: str, address: ChannelAddress, publication: Publication, message_id: str
-    ) -> None:
-        if message_id:
-            # The key is stored before the publication goes out: what fails in between is lost, never doubled, which is
-            # what a channel without history promises.
-            stored, attempts = await self._try_store(
-                subjects.idempotency_key(address.channel), b"", _id_headers(message_id)
-            )
-            if stored.duplicate and attempts == 1:  # otherwise it may be our own first attempt that is known already
-                return
-        self._send(subject, publication)
+        if address.history_class:
+            return await self._publisher.store(self._where(address), publication, message_id, version)
+        await self._send(subjects.ephemeral(address.channel), address, publication, message_id)
+        return None
 
     async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
         if not self.available:
             raise BrokerAway("NATS is away")
-        try:
-            async with asyncio.timeout(PUBLISH_DEADLINE_S):
-                await self._send_once(self._streams.address(address).live, address, publication, message_id)
-        except TimeoutError:
-            raise BrokerAway("not acknowledged in time") from None
+        await self._send(self._where(address).live, address, publication, message_id)
 
-    def _send(self, subject: str, publication: Publication) -> None:
-        try:
-            self._link.publish_now(subject, bytes(publication.data), encode_headers(publication))
-        except NatsAway as error:
-            raise BrokerAway(str(error)) from None
-        except NatsRefused as error:
-            raise BrokerRefused(str(error)) from None
-
-    async def _store(
-        self, address: ChannelAddress, publication: Publication, message_id: str, version: Version | None
-    ) -> StreamPosition:
-        where = self._streams.address(address)
-        data = bytes(publication.data)
-        headers = encode_headers(publication, message_id or f"{self._instance}.{next(self._ids)}", version)
-        while version is not None:
-            # Stored only behind the newest one that was compared with: who loses a race compares again.
-            newest = await self._reach(read_last(self._link, where.stream, where.stored))
-            last = 0 if newest is None else newest.sequence
-            if newest is not None and not version.is_newer_than(version_of(newest.headers)):
-                return StreamPosition(last, self._streams.epoch(where.stream))
-            try:
-                stored, _ = await self._try_store(where.stored, data, expect_last(headers, last))
-                break
-            except WrongSequence:
-                continue
-        else:
-            stored, _ = await self._try_store(where.stored, data, headers)
-        self._streams.seen(where.stream, stored.sequence)
-        return StreamPosition(stored.sequence, self._streams.epoch(where.stream))
-
-    async def _try_store(self, subject: str, data: bytes, headers: bytes | None) -> tuple[Stored, int]:
-        """Until the acknowledgement or the caller's deadline, and how many attempts it took.
-
-        The message id makes every further attempt harmless. Raises `BrokerRefused`, and `WrongSequence` as it is.
-        """
-        for attempt in itertools.count(1):
-            try:
-                return await store(self._link, subject, data, headers, PUBLISH_DEADLINE_S), attempt
-            except NatsAway:
-                await asyncio.sleep(_RETRY_WAIT_S)
-            except WrongSequence:
-                raise
-            except NatsRefused as error:
-                raise BrokerRefused(str(error)) from None
-        raise AssertionError("counting has no end")
+    async def _send(self, subject: str, address: ChannelAddress, publication: Publication, message_id: str) -> None:
+        await self._publisher.send(subject, subjects.idempotency_key(address.channel), publication, message_id)
 
     async def remove_history(self, address: ChannelAddress) -> None:
         if not self.available:
             raise BrokerAway("NATS is away")
-        where = self._streams.address(address)
+        where = self._where(address)
         while True:
             newest = await self._reach(read_last(self._link, where.stream, where.stored))
             if newest is None:
@@ -254,39 +171,60 @@ class NatsBroker:
     # --- the log -----------------------------------------------------------------------------------------------------
 
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> Stretch:
-        where = self._streams.address(address)
+        where = self._where(address)
         messages, more = await self._reach(read_stream(self._link, where.stream, from_offset, limit, where.stored))
         return Stretch([_entry(message) for message in messages], more)
 
     async def newest(self, address: ChannelAddress) -> Entry | None:
-        where = self._streams.address(address)
+        where = self._where(address)
         message = await self._reach(read_last(self._link, where.stream, where.stored))
         return None if message is None else _entry(message)
 
     async def state(self, address: ChannelAddress) -> LogState:
-        return await self._reach(self._streams.fresh_state(self._streams.address(address).stream))
+        return await self._reach(self._streams.fresh_state(self._where(address).stream))
 
     def epoch(self, address: ChannelAddress) -> str:
-        return self._streams.epoch(self._streams.address(address).stream)
+        return self._streams.epoch(self._where(address).stream)
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> list[ChannelAddress]:
-        by_stream: defaultdict[str, dict[str, ChannelAddress]] = defaultdict(dict)
-        for address in positions:
-            where = self._streams.address(address)
-            by_stream[where.stream][where.stored] = address
-        found: list[ChannelAddress] = []
-        for stream, channels in by_stream.items():
+    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
+        by_stream: defaultdict[str, list[ChannelAddress]] = defaultdict(list)
+        async for address in in_slices(positions):
+            by_stream[self._where(address).stream].append(address)
+        found: dict[ChannelAddress, int] = {}
+        for stream, addresses in by_stream.items():
             before = self._streams.epoch(stream)
             state = await self._reach(self._streams.fresh_state(stream))
             if state.epoch != before:
-                found.extend(channels.values())
-                continue
-            if all(positions[address] >= state.last for address in channels.values()):
-                continue
-            for message in await self._reach(read_last_of(self._link, stream, list(channels))):
-                address = channels[message.subject.decode()]
-                if message.sequence > positions[address]:
-                    found.append(address)
+                found.update(dict.fromkeys(addresses, 0))
+            else:
+                found.update(await self._behind_in(stream, state, addresses, positions))
+        return found
+
+    async def _behind_in(
+        self, stream: str, state: LogState, addresses: list[ChannelAddress], positions: dict[ChannelAddress, int]
+    ) -> dict[ChannelAddress, int]:
+        """Of channels of one stream. What an earlier audit has seen is not asked for again.
+
+        So a quiet channel costs nothing, and of a busy one at most the newest message is read in each audit.
+        """
+        known: list[tuple[int, str, ChannelAddress]] = []
+        async for address in in_slices(addresses):
+            feed = self._open.get(address)
+            upto = positions[address] if feed is None else max(positions[address], feed.audited)
+            if upto < state.last:
+                known.append((upto, self._where(address).stored, address))
+        known.sort(key=lambda each: each[0])  # those that are not known for long share questions
+        found: dict[ChannelAddress, int] = {}
+        for start in range(0, len(known), MULTI_LAST_SUBJECTS):
+            part = known[start : start + MULTI_LAST_SUBJECTS]
+            last = await self._reach(read_last_of(self._link, stream, [stored for _, stored, _ in part], part[0][0]))
+            audited = min(state.last, last.upto)  # a replica that answers may be behind the state
+            for _, stored, address in part:
+                newest = last.sequences.get(stored, 0)
+                if newest > positions[address]:
+                    found[address] = newest
+                elif (feed := self._open.get(address)) is not None:
+                    feed.audited = max(feed.audited, audited)
         return found
 
     async def _reach(self, call: Coroutine[Any, Any, T]) -> T:
@@ -298,10 +236,6 @@ class NatsBroker:
             raise
         except NatsRefused as error:
             raise BrokerRefused(str(error)) from None
-
-
-def _id_headers(message_id: str) -> bytes:
-    return f"NATS/1.0\r\n{MESSAGE_ID}: {message_id}\r\n\r\n".encode()
 
 
 def _entry(message: StoredMessage) -> Entry:

@@ -42,6 +42,9 @@ class LogStreams:
         self._partitions: dict[str, int] = {}
         self._epochs: dict[str, str] = {}
         self._last_seen: dict[str, int] = {}
+        self._reading: dict[str, asyncio.Lock] = {}
+        self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
+        self._reads: set[asyncio.Task[LogState]] = set()
 
     async def ensure_all(self) -> None:
         """Makes what is missing, changes limits that differ."""
@@ -64,7 +67,7 @@ class LogStreams:
     async def _ensure_class(self, history_class: str, options: ChannelOptions) -> None:
         count = self._wanted_partitions
         first = await self._ensure_partition(history_class, options, 0, count)
-        kept = int((first.config.metadata or {}).get(PARTITIONS_KEY, count))
+        kept = int(first.metadata.get(PARTITIONS_KEY, count))
         if kept != count:
             log.warning(
                 "namespace %s: its streams were made with %d partitions, which are kept; channel.history_partitions "
@@ -99,6 +102,11 @@ class LogStreams:
         self._note(name, state)
         return state
 
+    def stop(self) -> None:
+        """Ends what is under way."""
+        for read in self._reads:
+            read.cancel()
+
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
         """Where the log of a channel is."""
         return subjects.log_address(address.history_class, self._partitions[address.history_class], address.channel)
@@ -112,7 +120,23 @@ class LogStreams:
         self._last_seen[stream] = max(self._last_seen.get(stream, 0), sequence)
 
     async def fresh_state(self, stream: str) -> LogState:
-        """The state of a stream now. A stream that fell or is gone gets a new epoch."""
+        """The state of a stream, not older than the call. A stream that fell or is gone gets a new epoch.
+
+        All who ask while one read is under way share the next one: thousands of channels that are opened at once ask.
+        """
+        read = self._next_reads.get(stream)
+        if read is None:
+            read = self._next_reads[stream] = asyncio.get_running_loop().create_task(self._read_next(stream))
+            self._reads.add(read)
+            read.add_done_callback(self._reads.discard)
+        return await asyncio.shield(read)
+
+    async def _read_next(self, stream: str) -> LogState:
+        async with self._reading.setdefault(stream, asyncio.Lock()):
+            del self._next_reads[stream]  # whoever asks from now on needs a later one
+            return await self._read_state(stream)
+
+    async def _read_state(self, stream: str) -> LogState:
         # Read before the question: what is acknowledged while the answer travels is no sign that the stream fell.
         epoch, seen = self._epochs.get(stream), self._last_seen.get(stream, 0)
         state = await stream_state(self._link, stream)

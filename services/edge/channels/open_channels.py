@@ -22,6 +22,7 @@ from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import Rules
 from services.edge.channels.recovery import read_after
 from services.edge.channels.rosters import Rosters
+from services.edge.slices import in_slices
 from services.edge.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ LINGER_S: Final = 15.0
 
 UNNOTICED_S: Final = 10.0
 """How long a broker that hangs can pass for a connected one: the link's pings find out after three of 3 s."""
+
+SYNCS_AT_ONCE: Final = 64
+"""Reads of the log under way for syncs. After a loss of the connection every channel may need one."""
 
 _SYNC_RETRY_S: Final = 0.2
 _STUCK_ROUNDS: Final = 3
@@ -47,6 +51,8 @@ class OpenChannels:
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_name: dict[str, Channel] = {}
         self._lost_at: float | None = None
+        self._syncs = asyncio.Semaphore(SYNCS_AT_ONCE)
+        self._is_open: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -107,6 +113,8 @@ class OpenChannels:
             if channel.log is not None:
                 await self._locate(channel, channel.log)
             opened.set_result(None)
+            # Done is done: one future serves all channels that are open.
+            channel.opened = self._is_open = self._is_open or opened
         except BaseException as error:
             if not channel.closed:  # otherwise the address may be a newer channel's already
                 self._broker.close(channel.address)
@@ -143,7 +151,12 @@ class OpenChannels:
             if message.publication is not None:  # it skips the history, and has no place in it
                 found.fan_out(message.publication)
                 found.audience.forget_bases()
-        elif found.log.accept(message):
+            return
+        if self._lost_at is not None and not found.log.syncing:
+            # The connection is back and the streams are being looked at. What was missed may have expired, which this
+            # message would not tell of: a sync asks for proof.
+            self._begin_sync(found, found.log)
+        if found.log.accept(message):
             self._deliver(found, found.log, message.sequence, message.publication, message.removed_upto)
         elif found.log.needs_sync:
             self._tally.gaps += 1
@@ -184,9 +197,11 @@ class OpenChannels:
     async def _sync(self, channel: Channel, channel_log: ChannelLog) -> None:
         """Until the log is whole again; while the broker is away this waits for it."""
         stuck = 0
+        self._tally.syncs += 1
         while True:
             try:
-                read = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
+                async with self._syncs:
+                    read = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
             except (BrokerAway, BrokerRefused) as error:
                 log.debug("a sync waits: %s", error)
                 await asyncio.sleep(_SYNC_RETRY_S)
@@ -224,6 +239,7 @@ class OpenChannels:
 
     def broker_lost(self) -> None:
         """Broker event. Clients stay, and what they miss is fetched when the broker is back."""
+        self._tally.broker_losses += 1
         self._lost_at = self._lost_at or asyncio.get_running_loop().time()
 
     def broker_found(self) -> None:
@@ -232,17 +248,22 @@ class OpenChannels:
         The audit compares with what the log still holds. Where a publication may have come and expired while the
         broker was away it could find nothing: there a sync asks for proof that nothing was missed.
         """
+        unproven: list[Channel] = []
         if self._lost_at is not None:
             away_s = asyncio.get_running_loop().time() - self._lost_at + UNNOTICED_S
             self._lost_at = None
             for channel in self._by_name.values():
                 could_expire = channel.rules.options.history_ttl <= away_s
                 if could_expire and channel.log is not None and not channel.log.syncing:
-                    self._begin_sync(channel, channel.log)
+                    channel.log.begin_sync()  # live messages wait from now on; the sync itself comes in its turn
+                    unproven.append(channel)
         self._rosters.broker_found()
-        self._start(self._audit_now())
+        self._start(self._catch_up(unproven))
 
-    async def _audit_now(self) -> None:
+    async def _catch_up(self, unproven: list[Channel]) -> None:
+        async for channel in in_slices(unproven):
+            if channel.log is not None and not channel.closed:
+                self._begin_sync(channel, channel.log)
         try:
             await self.audit()
         except (BrokerAway, BrokerRefused) as error:
@@ -250,24 +271,24 @@ class OpenChannels:
 
     async def audit(self) -> None:
         """Finds open channels whose log went on unnoticed, and brings them up to date. Raises `BrokerAway`."""
-        for each in tuple(self._by_name.values()):
-            settled = each.log is not None and not each.log.syncing  # otherwise it finds out by itself
-            if settled and each.log is not None and each.log.epoch != self._broker.epoch(each.address):
-                self._invalidate(each)
-        positions: dict[ChannelAddress, int] = {
-            channel.address: channel.log.last
-            for channel in self._by_name.values()
-            if channel.log is not None and not channel.log.syncing
-        }
-        for address in await self._broker.behind(positions) if positions else ():
-            channel = self._by_name.get(address.channel)
-            if channel is None or channel.log is None or channel.log.syncing:
+        positions: dict[ChannelAddress, int] = {}
+        async for channel in in_slices(tuple(self._by_name.values())):
+            if channel.closed or channel.log is None or channel.log.syncing:  # a sync finds out by itself
                 continue
-            if channel.log.epoch != self._broker.epoch(address):
+            if channel.log.epoch != self._broker.epoch(channel.address):
                 self._invalidate(channel)
-            else:  # it may have come along since; then the sync finds nothing
+            else:
+                positions[channel.address] = channel.log.last
+        behind = await self._broker.behind(positions) if positions else {}
+        async for address, newest in in_slices(behind.items()):
+            found = self._by_name.get(address.channel)
+            if found is None or found.log is None or found.log.syncing:
+                continue
+            if found.log.epoch != self._broker.epoch(address):
+                self._invalidate(found)
+            elif found.log.last < newest:  # otherwise it has come along since
                 self._tally.gaps += 1
-                self._begin_sync(channel, channel.log)
+                self._begin_sync(found, found.log)
 
     def _invalidate(self, channel: Channel) -> None:
         """The log is another one now, and positions mean nothing: subscribers are sent back to subscribe anew."""

@@ -1,0 +1,49 @@
+"""One open channel on the way from NATS: its messages are decoded once, and told."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from proto.publications import BadPublication, decode_live, decode_publication
+from proto.subjects import LogAddress
+from services.edge.broker.broker import BrokerEvents
+
+log = logging.getLogger(__name__)
+
+NOWHERE: Final = LogAddress("", "")
+"""Of a channel without history."""
+
+
+class Feed:
+    """See the module. `number` is the subscription's; up to `audited` an audit has seen that nothing was missed.
+
+    An edge has thousands of them, so the handlers are its methods instead of functions made for each channel.
+    """
+
+    __slots__ = ("_channel", "_events", "audited", "number", "where")
+
+    def __init__(self, channel: str, events: BrokerEvents, where: LogAddress = NOWHERE) -> None:
+        self._channel = channel
+        self._events = events
+        self.where = where
+        self.number = 0
+        self.audited = 0
+
+    def live(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        """A message of a channel with history."""
+        try:
+            message = decode_live(headers, data)
+        except BadPublication as error:
+            log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
+            return
+        self._events.live(self._channel, message)
+
+    def ephemeral(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        """A message of a channel without."""
+        try:
+            publication = decode_publication(headers, data)
+        except BadPublication as error:
+            log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
+            return
+        self._events.ephemeral(self._channel, publication)

@@ -1,0 +1,59 @@
+"""How many publishes may wait for the broker's acknowledgement at once, and how many more for their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+
+from services.edge.broker.broker import BrokerAway
+
+
+class InFlight:
+    """At most `limit` at once and `waiting_limit` behind them, first come, first served.
+
+    `refused` counts who was turned away, since the start: there were too many, or its turn did not come in time.
+    """
+
+    def __init__(self, limit: int, waiting_limit: int) -> None:
+        self._limit = limit
+        self._waiting_limit = waiting_limit
+        self._turns: deque[asyncio.Future[None]] = deque()
+        self.count = 0
+        self.refused = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._turns)
+
+    async def enter(self, deadline: float) -> None:
+        """Waits until there is room, `leave` makes room again. Raises `BrokerAway`, by `deadline` (loop time)."""
+        if self.count < self._limit and not self._turns:
+            self.count += 1
+            return
+        if len(self._turns) >= self._waiting_limit:
+            self.refused += 1
+            raise BrokerAway("too many publishes wait for an acknowledgement")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # it came at the same moment: the next one has it
+                self.leave()
+            with suppress(ValueError):
+                self._turns.remove(turn)
+            if isinstance(error, TimeoutError):
+                self.refused += 1
+                raise BrokerAway("not published in time: too many others wait") from None
+            raise
+
+    def leave(self) -> None:
+        """One is done; whoever waits longest takes its place."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.count -= 1

@@ -1,0 +1,133 @@
+"""Publishing on NATS: to the log with an acknowledgement, or past it; once for each idempotency key.
+
+One deadline holds for all of a publish: its turn, its attempts, its acknowledgement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Final
+
+from proto.messages import Publication, StreamPosition
+from proto.publications import MESSAGE_ID, Version, encode_headers, version_of
+from proto.subjects import LogAddress
+from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
+from services.chassis.streams_nats import Stored, WrongSequence, expect_last, read_last, store
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.broker.in_flight import InFlight
+from services.edge.broker.log_streams_nats import LogStreams
+
+PUBLISH_DEADLINE_S: Final = 4.0
+"""Below the 5 s after which SDKs give up on a command."""
+
+WAITING_PER_PLACE: Final = 16
+"""How many publishes may wait for their turn, for each that may be in flight: well below a second's worth."""
+
+_RETRY_WAIT_S: Final = 0.05
+
+
+class Publisher:
+    """See the module. `instance` makes this process's message ids its own."""
+
+    def __init__(self, link: NatsLink, streams: LogStreams, instance: str, max_in_flight: int) -> None:
+        self._link = link
+        self._streams = streams
+        self._instance = instance
+        self._ids = itertools.count(1)
+        self.in_flight = InFlight(max_in_flight, max_in_flight * WAITING_PER_PLACE)
+
+    async def store(
+        self, where: LogAddress, publication: Publication, message_id: str, version: Version | None
+    ) -> StreamPosition:
+        """Stores a publication, and returns its position, or that of what made it superfluous.
+
+        Raises `BrokerAway`, `BrokerRefused`.
+        """
+        deadline = _deadline()
+        data = bytes(publication.data)
+        headers = encode_headers(publication, message_id or f"{self._instance}.{next(self._ids)}", version)
+        await self.in_flight.enter(deadline)
+        try:
+            if version is None:
+                stored, _ = await self._try_store(where.stored, data, headers, deadline)
+                sequence = stored.sequence
+            else:
+                sequence = await self._store_if_newer(where, data, headers, version, deadline)
+        finally:
+            self.in_flight.leave()
+        self._streams.seen(where.stream, sequence)
+        return StreamPosition(sequence, self._streams.epoch(where.stream))
+
+    async def _store_if_newer(
+        self, where: LogAddress, data: bytes, headers: bytes | None, version: Version, deadline: float
+    ) -> int:
+        while True:
+            # Stored only behind the newest one that was compared with: who loses a race compares again.
+            try:
+                newest = await read_last(self._link, where.stream, where.stored, _left(deadline))
+            except NatsAway as error:
+                raise BrokerAway(str(error)) from None
+            last = 0 if newest is None else newest.sequence
+            if newest is not None and not version.is_newer_than(version_of(newest.headers)):
+                return last
+            try:
+                stored, _ = await self._try_store(where.stored, data, expect_last(headers, last), deadline)
+            except WrongSequence:
+                continue
+            return stored.sequence
+
+    async def send(self, subject: str, key_subject: str, publication: Publication, message_id: str) -> None:
+        """Publishes without storing. What has a `message_id` is sent once, its id is kept on `key_subject`.
+
+        Raises `BrokerAway`, `BrokerRefused`.
+        """
+        if message_id:
+            # The key is stored before the publication goes out: what fails in between is lost, never doubled, which is
+            # what a channel without history promises.
+            deadline = _deadline()
+            await self.in_flight.enter(deadline)
+            try:
+                stored, attempts = await self._try_store(key_subject, b"", _id_headers(message_id), deadline)
+            finally:
+                self.in_flight.leave()
+            if stored.duplicate and attempts == 1:  # otherwise it may be our own first attempt that is known already
+                return
+        try:
+            self._link.publish_now(subject, bytes(publication.data), encode_headers(publication))
+        except NatsAway as error:
+            raise BrokerAway(str(error)) from None
+        except NatsRefused as error:
+            raise BrokerRefused(str(error)) from None
+
+    async def _try_store(self, subject: str, data: bytes, headers: bytes | None, deadline: float) -> tuple[Stored, int]:
+        """Until the acknowledgement or the deadline, and how many attempts it took.
+
+        The message id makes every further attempt harmless. Raises `BrokerAway`, `BrokerRefused`, and `WrongSequence`
+        as it is.
+        """
+        for attempt in itertools.count(1):
+            try:
+                return await store(self._link, subject, data, headers, _left(deadline)), attempt
+            except NatsAway:
+                await asyncio.sleep(_RETRY_WAIT_S)
+            except WrongSequence:
+                raise
+            except NatsRefused as error:
+                raise BrokerRefused(str(error)) from None
+        raise AssertionError("counting has no end")
+
+
+def _deadline() -> float:
+    return asyncio.get_running_loop().time() + PUBLISH_DEADLINE_S
+
+
+def _left(deadline: float) -> float:
+    left = deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        raise BrokerAway("not acknowledged in time")
+    return left
+
+
+def _id_headers(message_id: str) -> bytes:
+    return f"NATS/1.0\r\n{MESSAGE_ID}: {message_id}\r\n\r\n".encode()

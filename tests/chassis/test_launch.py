@@ -1,0 +1,116 @@
+"""How a service's process begins: what it refuses, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from services.chassis.launch import settings_of
+from services.chassis.settings import ConfigurationError
+from services.edge.settings import EdgeSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_THE_END_OF_THE_START = """
+import gc, json, sys, uvicorn
+
+def say(self):
+    loaded = [name for name, module in sys.modules.items() if module]
+    print(json.dumps([loaded, gc.isenabled(), gc.get_freeze_count(), collections() - before]))
+
+def collections():
+    return sum(generation["collections"] for generation in gc.get_stats())
+
+uvicorn.Server.run = say
+from services.SERVICE.__main__ import main
+before = collections()
+main()
+"""
+VARIABLES = {
+    "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "a-secret-of-the-tests-that-is-long-enough",
+    "FAIRLEAD_HTTP_API_KEY": "an-api-key-of-the-tests",
+    "FAIRLEAD_POSTGRES_URL": "postgresql://127.0.0.1/none",
+}
+LARGE = {
+    "aiohttp": "nats-py loads it where it is",
+    "alembic": "only to migrate",
+    "cryptography": "only for public keys",
+    "httpx": "only to fetch keys",
+    "jwt": "only for public keys",
+    "pydantic": "by sqlmodel",
+    "sqlalchemy": "only to migrate",
+    "sqlmodel": "only to migrate",
+    "websockets.asyncio": "only its mask function is used",
+}
+"""What a start without special wishes has no use for, and when there is one."""
+
+
+class Started(NamedTuple):
+    """A service's process at the moment when its server would begin to serve."""
+
+    loaded: set[str]
+    collects: bool
+    frozen: int
+    collections: int
+
+
+def started(service: str) -> Started:
+    process = subprocess.run(
+        [sys.executable, "-c", AT_THE_END_OF_THE_START.replace("SERVICE", service)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **VARIABLES},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd="/",
+    )
+    assert process.returncode == 0, process.stderr
+    loaded, collects, frozen, collections = json.loads(process.stdout)
+    return Started(set(loaded), collects, frozen, collections)
+
+
+@pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
+def test_a_start_loads_nothing_large_that_it_does_not_use(service: str) -> None:
+    loaded = started(service).loaded
+    assert f"services.{service}.app" in loaded
+    assert sorted(loaded & set(LARGE)) == []
+
+
+@pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
+def test_garbage_is_looked_for_when_it_serves_and_not_among_what_it_started_with(service: str) -> None:
+    process = started(service)
+    assert process.collects
+    assert process.collections < 20  # for the settings, before any part is loaded
+    assert process.frozen > 20_000
+
+
+def unusable(environ: Mapping[str, str]) -> EdgeSettings:
+    raise ConfigurationError("edge.port: expected a number")
+
+
+def test_a_mistake_in_the_settings_ends_the_process_with_what_it_is() -> None:
+    with pytest.raises(SystemExit, match=r"^fairlead-edge: edge\.port: expected a number$"):
+        settings_of("edge", unusable, {})
+
+
+@pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
+def test_a_mistake_is_told_before_the_parts_are_loaded(service: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"services.{service}"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "FAIRLEAD_NATS_URLS": "x"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd="/",
+    )
+    assert process.returncode == 1
+    assert process.stderr.endswith("did you mean FAIRLEAD_NATS_URL?\n")
+    assert f"fairlead-{service}: " in process.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
+    assert {"services.chassis.settings", "msgspec"} <= loaded
+    assert loaded.isdisjoint({"nats", "uvicorn", "starlette", "prometheus_client", "asyncpg"})

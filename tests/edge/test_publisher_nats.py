@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.edge.broker import publisher_nats
+from services.edge.broker.broker import BrokerAway
+from tests.contract.broker import CHAT, NEWS, PLAIN, Listener, publication, store
+from tests.edge.test_broker_nats import broker
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.integration
+
+
+async def test_publishes_that_nats_does_not_acknowledge_are_bounded_and_the_next_is_told_at_once(
+    nats_server, monkeypatch
+):
+    monkeypatch.setattr(publisher_nats, "WAITING_PER_PLACE", 1)
+    async with broker(nats_server.url, Listener()) as a:
+        nats_server.pause()
+        limit = 64
+        under_way = [asyncio.create_task(store(a, NEWS, i)) for i in range(2 * limit)]
+        await eventually(lambda: (a.in_flight.count, a.in_flight.waiting) == (limit, limit))
+        for address, key in ((CHAT, ""), (PLAIN, "key")):
+            with pytest.raises(BrokerAway, match="too many"):
+                await a.publish(address, publication(1), key)
+        assert a.in_flight.refused == 2
+        await a.publish(PLAIN, publication(1))  # which waits for no acknowledgement
+        nats_server.resume()
+        offsets = [position.offset for position in await asyncio.gather(*under_way)]
+        assert offsets == sorted(offsets), "in their order"
+        assert (a.in_flight.count, a.in_flight.waiting) == (0, 0)
+
+
+async def test_a_publish_that_is_not_acknowledged_in_time_says_so_and_leaves_its_place(nats_server, monkeypatch):
+    async with broker(nats_server.url, Listener()) as a:
+        monkeypatch.setattr(publisher_nats, "PUBLISH_DEADLINE_S", 0.1)
+        nats_server.pause()
+        with pytest.raises(BrokerAway, match="in time"):
+            await store(a, NEWS, 1)
+        nats_server.resume()
+        monkeypatch.undo()
+        assert a.in_flight.count == 0
+        await store(a, NEWS, 2)
