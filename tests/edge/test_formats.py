@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from msgspec import Raw
@@ -12,8 +13,9 @@ from proto.codec_protobuf import decode_replies
 from proto.codes import BAD_REQUEST_CLOSE
 from proto.messages import Connect, Error, Publication, Push, Reply
 from services.edge.framing import formats
-from services.edge.framing.formats import Format
-from services.edge.framing.wire import BINARY, CLOSE, PING, TEXT, parse_close
+from services.edge.framing.deflate import inflate
+from services.edge.framing.formats import Compression, Format
+from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, TEXT, parse_close
 from services.edge.settings import TRANSPORTS
 from tests.support.transport import frames_in
 
@@ -132,6 +134,36 @@ def test_a_line_holds_one_message_whatever_the_payload() -> None:
     reply = Reply(push=Push(channel="a", pub=Publication(Raw(b'{\r\n "n": 1\n}'))))
     for format in (formats.SSE, formats.UNI_SSE, formats.HTTP_STREAM_JSON, formats.WEBSOCKET_JSON):
         assert b"\n" not in format.encode(reply) and b"\r" not in format.encode(reply)
+
+
+class TestCompressed:
+    """permessage-deflate."""
+
+    LONG = Reply(push=Push(channel="a", pub=Publication(Raw(b'"' + b"again and " * 50 + b'"'))))
+    PLAIN = (formats.WEBSOCKET_JSON, formats.WEBSOCKET_PROTOBUF, formats.UNI_WEBSOCKET)
+
+    @pytest.mark.parametrize("plain", PLAIN, ids=lambda format: f"{format.transport}-{format.codec.name}")
+    def test_it_says_the_same(self, plain: Format) -> None:
+        format = formats.compressed(plain, Compression(15, 100))
+        assert (format.transport, format.unidirectional) == (plain.transport, plain.unidirectional)
+        assert format.codec is plain.codec
+        framed = written(format, self.LONG)
+        assert framed[0] & COMPRESSED
+        ((opcode, body),) = frames_in(framed)
+        assert [(opcode, inflate(body, 1000))] == frames_in(written(plain, self.LONG))
+        assert format.ping == plain.ping
+        assert format.farewell(BAD_REQUEST_CLOSE) == plain.farewell(BAD_REQUEST_CLOSE)
+
+    def test_what_is_short_or_does_not_shrink_stays_as_it_is(self) -> None:
+        format = formats.compressed(formats.WEBSOCKET_PROTOBUF, Compression(15, 100))
+        noise = Reply(push=Push(channel="a", pub=Publication(Raw(random.Random(1).randbytes(500)))))
+        for reply in (ONE, noise):
+            assert written(format, reply) == written(formats.WEBSOCKET_PROTOBUF, reply)
+
+    def test_there_is_one_for_each_agreement(self) -> None:
+        one, same = (formats.compressed(formats.WEBSOCKET_JSON, Compression(15, 100)) for _ in range(2))
+        assert one is same
+        assert formats.compressed(formats.WEBSOCKET_JSON, Compression(9, 100)) is not one
 
 
 def test_errors_are_replies() -> None:

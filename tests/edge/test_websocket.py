@@ -11,7 +11,8 @@ import pytest
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
 from proto.messages import Command, ConnectRequest
 from services.edge.clients.hub import Origins
-from services.edge.framing.wire import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame, parse_close
+from services.edge.framing.deflate import deflate, inflate
+from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame, frame, parse_close
 from services.edge.transports.websocket import WebSocket
 from tests.edge.clients import token
 from tests.edge.signers import SECRET
@@ -44,16 +45,14 @@ class Socket:
         self.transport = FakeTransport()
         self.protocol = WebSocket(None, None, {"hub": edge.hub})
         self.protocol.connection_made(cast("asyncio.Transport", self.transport))
-        lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        head = [
-            f"GET {target} HTTP/1.1",
-            "host: x",
-            "upgrade: websocket",
-            "connection: Upgrade",
-            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-            "sec-websocket-version: 13",
-            *lines,
-        ]
+        fields = {
+            "host": "x",
+            "upgrade": "websocket",
+            "connection": "Upgrade",
+            "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "sec-websocket-version": "13",
+        } | {name.replace("_", "-"): value for name, value in headers.items()}
+        head = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         self.protocol.data_received("\r\n".join((*head, "", "")).encode())
 
     @property
@@ -182,14 +181,88 @@ class TestFrames:
             socket = Socket(edge)
             socket.protocol.data_received(data)
             assert socket.goodbye[0] == code and socket.goodbye[1]
-            assert socket.transport.closing is (code < 3000), "the peer of a broken wire is not waited for"
-        assert edge.hub.connections and edge.sessions.events == []
+            assert socket.transport.ended is (code < 3000), "a broken wire says no more"
+            assert socket.still_open, "but what is on its way is read: else the goodbye could get lost"
+            socket.protocol.data_received(masked(TEXT, HELLO) + masked(PING, b""))
+            assert len(socket.frames) == 1
+            socket.edge.clock.time += 3
+            edge.hub.wheel.turn(edge.clock.time)
+            assert socket.transport.aborted
+        assert edge.sessions.events == []
 
     async def test_the_largest_message_is_taken(self, edge):
         socket = await Socket(edge).connected()
         head, tail = b'{"id":2,"publish":{"channel":"chat:x","data":"', b'"}}'
         socket.send(head + b"x" * (65536 - len(head) - len(tail)) + tail)
         await eventually(lambda: {"id": 2, "publish": {}} in socket.messages)
+
+
+class TestCompression:
+    """permessage-deflate, where `client.compression` is on."""
+
+    OFFER = "permessage-deflate; client_max_window_bits"
+    LONG = json.dumps({"text": "again and " * 100}).encode()
+
+    @pytest.fixture
+    async def squeezing(self) -> TestEdge:
+        return await TestEdge(EdgeCluster(), compression=True, transports=["websocket", "uni_websocket"]).start()
+
+    async def test_it_is_off_unless_it_is_switched_on(self, edge):
+        socket = Socket(edge, sec_websocket_extensions=self.OFFER)
+        assert socket.status == 101 and "extensions" not in socket.response.lower()
+        socket.protocol.data_received(masked(TEXT | COMPRESSED, deflate(HELLO, 15)))
+        assert socket.goodbye[0] == 1002
+
+    async def test_who_does_not_offer_it_does_not_get_it(self, squeezing):
+        assert "extensions" not in Socket(squeezing).response.lower()
+        assert "extensions" not in Socket(squeezing, sec_websocket_extensions="x-webkit").response.lower()
+
+    async def test_both_ways(self, squeezing):
+        socket = Socket(squeezing, sec_websocket_extensions=self.OFFER)
+        assert "permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n" in socket.response
+        socket.protocol.data_received(masked(TEXT | COMPRESSED, deflate(HELLO, 15)))
+        await eventually(lambda: len(socket.transport.frames) == 2)
+        subscribe = b'{"id":2,"subscribe":{"channel":"chat:x"}}'
+        socket.protocol.data_received(masked(TEXT | COMPRESSED, deflate(subscribe, 15)))
+        await eventually(lambda: len(socket.transport.frames) == 3)
+        await squeezing.publish("chat:x", json.loads(self.LONG))
+        await eventually(lambda: len(socket.transport.frames) == 4)
+        small, large = socket.transport.frames[2:]
+        assert not small[0] & COMPRESSED and large[0] & COMPRESSED
+        ((_, body),) = frames_in(large)
+        assert json.loads(inflate(body, 65536))["push"]["pub"]["data"] == json.loads(self.LONG)
+        assert len(large) < len(self.LONG) / 10
+
+    async def test_subscribers_with_the_same_agreement_share_what_is_compressed(self, squeezing):
+        offers = [self.OFFER, "permessage-deflate", "permessage-deflate; server_max_window_bits=10", ""]
+        sockets = [Socket(squeezing, sec_websocket_extensions=offer) for offer in offers]
+        for socket in sockets:
+            socket.send(HELLO + b'\n{"id":2,"subscribe":{"channel":"chat:x"}}')
+        await eventually(lambda: all(b'"id":2' in b"".join(socket.transport.frames) for socket in sockets))
+        before = [len(socket.transport.frames) for socket in sockets]
+        await squeezing.publish("chat:x", json.loads(self.LONG))
+        await eventually(lambda: [len(socket.transport.frames) for socket in sockets] == [n + 1 for n in before])
+        first, second, small_window, plain = [socket.transport.frames[-1] for socket in sockets]
+        assert first is second
+        assert first[0] & COMPRESSED and small_window[0] & COMPRESSED and not plain[0] & COMPRESSED
+
+    async def test_a_bomb_and_rubbish_end_the_connection(self, squeezing):
+        for payload, code in ((deflate(bytes(65537), 15), 1009), (b"\xff\xff", 1007)):
+            socket = Socket(squeezing, sec_websocket_extensions=self.OFFER)
+            socket.protocol.data_received(masked(TEXT | COMPRESSED, payload))
+            assert socket.goodbye[0] == code and socket.transport.ended
+
+    async def test_one_way_too(self, squeezing):
+        socket = Socket(
+            squeezing,
+            "/connection/uni_websocket?cf_connect=%7B%22subs%22%3A%7B%22chat%3Ax%22%3A%7B%7D%7D%7D",
+            sec_websocket_extensions=self.OFFER,
+        )
+        await eventually(lambda: len(socket.transport.frames) == 2)
+        await squeezing.publish("chat:x", json.loads(self.LONG))
+        await eventually(lambda: len(socket.transport.frames) == 3)
+        ((_, body),) = frames_in(socket.transport.frames[-1])
+        assert json.loads(inflate(body, 65536))["pub"]["data"] == json.loads(self.LONG)
 
 
 class TestNativePings:

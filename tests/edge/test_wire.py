@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from websockets.exceptions import ProtocolError
-from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import OPEN, Protocol, Side
 
 from services.edge.framing import wire
+from services.edge.framing.deflate import deflate
 from services.edge.framing.wire import BINARY, CLOSE, PING, PONG, TEXT, Wire, WireError
+from tests.edge.wire_frames import CONTINUATION, FIN, LIMIT, client_frame, hear
 
-FEW = settings(max_examples=150, deadline=None)
-CLOSE_WITHIN_A_MESSAGE = -1
-LIMIT = 1000
-CONTINUATION = 0
-FIN = 0x80
-MASK = b"\x37\xfa\x21\x3d"  # that of the examples in RFC 6455, 5.7
-
-
-def client_frame(
-    opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, mask: bytes | None = MASK
-) -> bytes:
-    """A frame as a client sends it; `mask` None breaks the rule."""
-    size, masked = len(payload), 0x80 if mask is not None else 0
-    first = (FIN if fin else 0) | rsv | opcode
-    if size < 126:
-        head = struct.pack("!BB", first, masked | size)
-    elif size < 65536:
-        head = struct.pack("!BBH", first, masked | 126, size)
-    else:
-        head = struct.pack("!BBQ", first, masked | 127, size)
-    if mask is None:
-        return head + payload
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+MESSAGE = b"again and again and again"
+SQUEEZED = deflate(MESSAGE, 15)
 
 
 def head_only(opcode: int, size: int) -> bytes:
     """The head of a frame whose payload is never sent."""
     return struct.pack("!BBQ", FIN | opcode, 0x80 | 127, size)
-
-
-def hear(*chunks: bytes, limit: int = LIMIT) -> tuple[list[tuple[int, bytes]], int | None]:
-    """What the wire found in these chunks, and the close code if it refused to go on."""
-    ear, found = Wire(limit), []
-    for chunk in chunks:
-        try:
-            for frame in ear.feed(chunk):
-                found.append(frame)
-        except WireError as error:
-            assert str(error)
-            return found, error.close.code
-    return found, None
 
 
 class TestMessages:
@@ -177,6 +139,14 @@ class TestLimit:
     def test_a_larger_one_is_refused_by_its_head(self, size: int) -> None:
         assert hear(head_only(BINARY, size)) == ([], 1009)
 
+    @pytest.mark.parametrize("opcode", [TEXT, BINARY])
+    @pytest.mark.parametrize("size", [101, 125, 126, 900])
+    def test_so_is_one_that_is_there_in_whole(self, opcode: int, size: int) -> None:
+        assert hear(client_frame(opcode, b"x" * size), limit=100) == ([], 1009)
+
+    def test_a_long_length_is_not_taken_for_a_short_one(self) -> None:
+        assert hear(b"\x81\xff\x00\x04" + bytes(8)) == ([], 1009)  # 4 bytes, if its first two were all of it
+
     def test_fragments_are_summed_up(self) -> None:
         most = client_frame(BINARY, b"x" * 600, fin=False)
         assert hear(most + client_frame(CONTINUATION, b"x" * 400)) == ([(BINARY, b"x" * 1000)], None)
@@ -205,6 +175,52 @@ class TestText:
         chunk = client_frame(TEXT, start, fin=False) + client_frame(CONTINUATION, rest)
         assert hear(chunk) == ([(TEXT, "🎉".encode())], None)
 
+    def test_half_a_character_at_the_end_is_none(self) -> None:
+        half = client_frame(TEXT, "ü".encode()[:1], fin=False)
+        assert hear(half + client_frame(CONTINUATION)) == ([], 1007)
+
+    @pytest.mark.parametrize("cut", [1, 7, 8])
+    def test_false_text_is_not_waited_out(self, cut: int) -> None:
+        """The rest of the frame, or of the message, never comes."""
+        started = client_frame(TEXT, b"ok\xf4\x90" + b"x" * 90)[: 6 + 4]
+        assert hear(started[:cut], started[cut:]) == ([], 1007)
+        assert hear(client_frame(TEXT, "ü".encode()[:1], fin=False) + client_frame(0, b"x", fin=False)) == ([], 1007)
+
+
+class TestCompressed:
+    """RFC 7692, 6, on a wire that agreed on it."""
+
+    def test_a_message(self) -> None:
+        assert hear(client_frame(TEXT, SQUEEZED, rsv=0x40), compression=True) == ([(TEXT, MESSAGE)], None)
+        assert hear(client_frame(TEXT, MESSAGE), compression=True) == ([(TEXT, MESSAGE)], None)
+
+    def test_fragments_bear_the_bit_once(self) -> None:
+        start, rest = client_frame(BINARY, SQUEEZED[:5], rsv=0x40, fin=False), client_frame(0, SQUEEZED[5:])
+        assert hear(start + client_frame(PING) + rest, compression=True) == ([(PING, b""), (BINARY, MESSAGE)], None)
+        assert hear(start + client_frame(0, SQUEEZED[5:], rsv=0x40), compression=True) == ([], 1002)
+        assert hear(client_frame(BINARY, b"a", fin=False) + client_frame(0, b"b", rsv=0x40), compression=True) == (
+            [],
+            1002,
+        )
+
+    @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+    def test_control_frames_are_not_compressed(self, opcode: int) -> None:
+        assert hear(client_frame(opcode, b"", rsv=0x40), compression=True) == ([], 1002)
+
+    @pytest.mark.parametrize("rsv", [0x20, 0x10, 0x60, 0x70])
+    def test_the_other_bits_stay_reserved(self, rsv: int) -> None:
+        assert hear(client_frame(TEXT, SQUEEZED, rsv=rsv), compression=True) == ([], 1002)
+
+    def test_what_is_in_it_is_checked(self) -> None:
+        for message, code in ((b"\xff", 1007), (b"x" * (LIMIT + 1), 1009)):
+            assert hear(client_frame(TEXT, deflate(message, 15), rsv=0x40), compression=True) == ([], code)
+        assert hear(client_frame(BINARY, b"\xff\xff", rsv=0x40), compression=True) == ([], 1007)
+        assert hear(client_frame(BINARY, b"x" * (LIMIT + 1), rsv=0x40), compression=True) == ([], 1009)
+
+    def test_after_an_error_nothing_counts(self) -> None:
+        data = client_frame(TEXT, b"\xff\xff", rsv=0x40) + client_frame(TEXT, b"late")
+        assert hear(data, compression=True) == ([], 1007)
+
 
 class TestClose:
     """RFC 6455, 5.5.1 and 7.4."""
@@ -232,6 +248,15 @@ class TestClose:
             wire.parse_close(b"\x03\xe8\xff")
         assert refusal.value.close.code == 1007
 
+    def test_a_frame_is_none_of_what_was_begun_before_it(self) -> None:
+        """Whole frames have a way of their own, which they take between others only."""
+        whole = client_frame(TEXT, b"Hello")
+        assert hear(client_frame(TEXT, b"a", fin=False), whole) == ([], 1002)
+        for opcode in (BINARY, PING):
+            around = client_frame(opcode, whole, mask=bytes(4))
+            assert hear(around[: -len(whole)], whole) == ([(opcode, whole)], None)
+        assert hear(client_frame(CLOSE), whole) == ([(CLOSE, b"")], None)
+
     def test_nothing_counts_behind_a_close_frame(self) -> None:
         goodbye = client_frame(CLOSE, b"\x03\xe8")
         assert hear(goodbye + client_frame(TEXT, b"late"), b"\xff\xff") == ([(CLOSE, b"\x03\xe8")], None)
@@ -244,6 +269,14 @@ class TestClose:
         assert reason.startswith(said)
         assert len(said.encode()) <= 123
         assert len(said.encode()) > 119 or said == reason
+
+    def test_an_idle_wire_holds_nothing(self) -> None:
+        ear = Wire(LIMIT)
+        list(ear.feed(client_frame(TEXT, b"x" * 200)[:50]))
+        list(ear.feed(client_frame(TEXT, b"x" * 200)[50:] + client_frame(PING, b"x" * 100)[:50]))
+        list(ear.feed(client_frame(PING, b"x" * 100)[50:]))
+        held = [getattr(ear, name) for name in Wire.__slots__]
+        assert not any(held[:-1]) and held[-1] == LIMIT
 
 
 class TestErrors:
@@ -272,128 +305,3 @@ class TestOutgoing:
     )
     def test_lengths(self, size: int, head: bytes) -> None:
         assert wire.frame(TEXT, b"x" * size) == head + b"x" * size
-
-
-# --- for any bytes --------------------------------------------------------------------------------------------------
-
-payloads = st.binary(max_size=140) | st.text(max_size=30).map(str.encode)
-masks = st.binary(min_size=4, max_size=4)
-
-
-@st.composite
-def frame_sequences(draw: st.DrawFn) -> bytes:
-    """Well-formed messages, fragmented at will, with control frames in between."""
-    out = b""
-    for _ in range(draw(st.integers(0, 5))):
-        opcode = draw(st.sampled_from([TEXT, BINARY]))
-        parts = draw(st.lists(payloads, min_size=1, max_size=4))
-        for number, part in enumerate(parts):
-            for control in draw(st.lists(st.sampled_from([PING, PONG]), max_size=1)):
-                out += client_frame(control, draw(st.binary(max_size=125)), mask=draw(masks))
-            fin = number == len(parts) - 1
-            out += client_frame(opcode if number == 0 else CONTINUATION, part, fin=fin, mask=draw(masks))
-    return out
-
-
-@st.composite
-def broken_sequences(draw: st.DrawFn) -> bytes:
-    """The same with a few bytes changed, cut out or put in."""
-    data = bytearray(draw(frame_sequences()) + draw(frame_sequences()))
-    for _ in range(draw(st.integers(1, 3))):
-        position = draw(st.integers(0, len(data)))
-        data[position : position + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
-    return bytes(data)
-
-
-any_stream = frame_sequences() | broken_sequences() | st.binary(max_size=60)
-
-
-@FEW
-@given(any_stream, st.lists(st.integers(0, 1200), max_size=8), st.booleans())
-def test_how_the_bytes_are_cut_makes_no_difference(data: bytes, cuts: list[int], each_byte: bool) -> None:
-    edges = range(len(data) + 1) if each_byte else [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
-    assert hear(*pieces) == hear(data)
-
-
-def _stock_server(data: bytes) -> tuple[list[tuple[int, bytes]], int | None]:
-    """What the `websockets` package makes of the same bytes; it leaves UTF-8 and the joining of fragments to others."""
-    peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
-    peer.receive_data(data)
-    found: list[tuple[int, bytes]] = []
-    message, kind = b"", 0
-    for event in peer.events_received():
-        assert isinstance(event, Frame)
-        if event.opcode >= Opcode.CLOSE:
-            found.append((int(event.opcode), bytes(event.data)))
-            continue
-        message, kind = message + bytes(event.data), int(event.opcode) or kind
-        if event.fin:
-            if kind == TEXT:
-                try:
-                    message.decode()
-                except UnicodeDecodeError:
-                    return found, 1007
-            found.append((kind, message))
-            message = b""
-    if "incomplete fragmented message" in str(peer.parser_exc):
-        return found, CLOSE_WITHIN_A_MESSAGE
-    failed = peer.parser_exc is not None and not isinstance(peer.parser_exc, EOFError)
-    sent = peer.close_sent
-    return found, sent.code if failed and sent is not None else None
-
-
-def _hear_out(data: bytes) -> tuple[list[tuple[int, bytes]], int | None]:
-    """As `hear`, and a close frame is looked into, as the connection does."""
-    found, refused = hear(data)
-    if found and found[-1][0] == CLOSE:
-        try:
-            wire.parse_close(found[-1][1])
-        except WireError as error:
-            return found[:-1], error.close.code
-    return found, refused
-
-
-@FEW
-@given(any_stream)
-def test_a_stock_server_hears_the_same(data: bytes) -> None:
-    # It waits for a whole frame before it looks at some of the rules: zeros complete whatever frame is under way, and
-    # are then an unmasked one themselves.
-    data += bytes(LIMIT + 20)
-    heard, stock = _hear_out(data), _stock_server(data)
-    if stock[1] == CLOSE_WITHIN_A_MESSAGE:
-        heard = heard[0][: len(stock[0])], stock[1]  # legal by RFC 6455, 5.4: we take it, they refuse it
-    assert heard == stock
-
-
-@FEW
-@given(st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), st.text(max_size=200)), max_size=5))
-def test_what_a_stock_client_says_is_heard(said: list[tuple[int, str]]) -> None:
-    client = Protocol(Side.CLIENT, state=OPEN)
-    for opcode, text in said:
-        (client.send_text if opcode == TEXT else client.send_binary)(text.encode())
-    client.send_close(1000, "bye")
-    sent = b"".join(client.data_to_send())
-    assert hear(sent) == ([*((opcode, text.encode()) for opcode, text in said), (CLOSE, b"\x03\xe8bye")], None)
-
-
-@FEW
-@given(
-    st.lists(st.tuples(st.sampled_from([TEXT, BINARY, PING]), st.text(max_size=40)), max_size=5), st.text(max_size=60)
-)
-def test_a_stock_client_hears_what_we_say(said: list[tuple[int, str]], reason: str) -> None:
-    client = Protocol(Side.CLIENT, state=OPEN)
-    client.receive_data(b"".join(wire.frame(opcode, text.encode()[:125]) for opcode, text in said))
-    client.receive_data(wire.close_frame(1001, reason))
-    *heard, _ = client.events_received()
-    assert heard == [Frame(Opcode(opcode), text.encode()[:125]) for opcode, text in said]
-    assert isinstance(client.close_rcvd, Close)
-    assert client.close_rcvd.code == 1001
-    assert reason.startswith(client.close_rcvd.reason)
-
-
-def test_the_stock_server_fails_as_we_think() -> None:
-    assert _stock_server(client_frame(3)) == ([], 1002)
-    peer = Protocol(Side.SERVER, state=OPEN)
-    peer.receive_data(client_frame(3))
-    assert isinstance(peer.parser_exc, ProtocolError)

@@ -83,8 +83,13 @@ class FakeTransport:
         self.stall_after = 0
         self.closing = False
         self.aborted = False
+        self.ended = False  # no more is written, but still read
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def write(self, data: bytes) -> None:
+        assert not self.ended
         self.frames.append(data)
         if self.stall_after:
             self.stall_after -= 1

@@ -6,7 +6,8 @@ A `Format` has no state, so all connections of a kind share one, and what it mak
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
 from proto.codec import Codec
 from proto.codec_json import JSON
@@ -14,6 +15,7 @@ from proto.codec_protobuf import PROTOBUF
 from proto.codes import CloseCode
 from proto.messages import Disconnect, Push, Reply
 from services.edge.framing import wire
+from services.edge.framing.deflate import deflate
 
 
 class Format(ABC):
@@ -47,16 +49,32 @@ class Format(ABC):
         return self.frame([self.encode(Reply(push=Push(disconnect=Disconnect(close.code, close.reason))))])
 
 
+class Compression(NamedTuple):
+    """How messages are compressed. Shorter ones than `min_bytes` are not: they hardly shrink."""
+
+    window_bits: int
+    min_bytes: int
+
+
 class _WebSocketFormat(Format):
     answers_close = True
     native_ping = wire.frame(wire.PING, b"")
 
-    def __init__(self, transport: str, codec: Codec) -> None:
+    def __init__(self, transport: str, codec: Codec, compression: Compression | None = None) -> None:
         self._opcode = wire.BINARY if codec is PROTOBUF else wire.TEXT
+        self._compression = compression
         super().__init__(transport, codec)
 
     def frame(self, messages: list[bytes]) -> bytes:
-        return wire.frame(self._opcode, self.codec.join(messages))
+        return self._frame(self.codec.join(messages))
+
+    def _frame(self, payload: bytes) -> bytes:
+        compression = self._compression
+        if compression is not None and len(payload) >= compression.min_bytes:
+            squeezed = deflate(payload, compression.window_bits)
+            if len(squeezed) < len(payload):
+                return wire.frame(self._opcode | wire.COMPRESSED, squeezed)
+        return wire.frame(self._opcode, payload)
 
     def farewell(self, close: CloseCode) -> bytes:
         return wire.close_frame(close.code, close.reason)
@@ -67,12 +85,12 @@ class _UniWebSocketFormat(_WebSocketFormat):
 
     pongs_natively = True
 
-    def __init__(self, transport: str, codec: Codec) -> None:
-        super().__init__(transport, codec)
+    def __init__(self, transport: str, codec: Codec, compression: Compression | None = None) -> None:
+        super().__init__(transport, codec, compression)
         self.ping += self.native_ping
 
     def frame(self, messages: list[bytes]) -> bytes:
-        return b"".join(wire.frame(self._opcode, message) for message in messages)
+        return b"".join(map(self._frame, messages))
 
     def farewell(self, close: CloseCode) -> bytes:
         return Format.farewell(self, close) + super().farewell(close)
@@ -103,3 +121,13 @@ UNI_SSE: Final[Format] = _EventStreamFormat("uni_sse", JSON)
 HTTP_STREAM_JSON: Final[Format] = _LinesFormat("http_stream", JSON)
 HTTP_STREAM_PROTOBUF: Final[Format] = _DelimitedFormat("http_stream", PROTOBUF)
 UNI_HTTP_STREAM: Final[Format] = _LinesFormat("uni_http_stream", JSON)
+
+
+@cache
+def compressed(plain: Format, compression: Compression) -> Format:
+    """One of the three formats of WebSockets with compression: the same one for all connections that agreed on it.
+
+    So their publications are compressed once for all of them. There are few: a window has one of seven sizes.
+    """
+    assert isinstance(plain, _WebSocketFormat)
+    return type(plain)(plain.transport, plain.codec, compression)

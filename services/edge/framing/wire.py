@@ -1,19 +1,16 @@
-"""RFC 6455 without I/O: the server's side of the opening handshake, frames in, frames out.
+"""RFC 6455 without I/O: frames in, frames out. The opening handshake is in `handshake`.
 
 `Wire.feed` takes the bytes of the socket and gives back what they mean; it raises `WireError` with the close code when
 the peer breaks the protocol. Framing of outgoing messages is a function of the payload alone, so that one frame can be
-shared by all receivers. No compression is negotiated.
+shared by all receivers.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
+import codecs
 import struct
-from collections.abc import Iterator
-from typing import Final, NamedTuple
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 try:
     from websockets.speedups import apply_mask  # in C
@@ -22,21 +19,28 @@ except ImportError:  # a platform without the wheel
 
 from proto import codes
 from proto.codes import CloseCode
+from services.edge.framing.deflate import InflateError, inflate
 
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
+COMPRESSED: Final = 0x40
+"""RSV1, added to the opcode of a message's first frame (RFC 7692, 6)."""
+
 _CONTINUATION: Final = 0x0
 _FIN: Final = 0x80
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_WHOLE: Final = (_FIN | TEXT, _FIN | BINARY)  # first bytes of a message in one frame
+_RESERVED: Final = 0x70
+_MASKED: Final = 0x80
 MAX_REASON_BYTES: Final = 123
 
 NO_STATUS: Final = 1005  # RFC 6455, 7.1.5: a close frame without a code
 ABNORMAL: Final = 1006  # the connection ended without a close frame
 
 _FORBIDDEN_CODES = frozenset({1004, NO_STATUS, ABNORMAL, 1015})
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class WireError(Exception):
@@ -47,75 +51,8 @@ class WireError(Exception):
         self.close = close
 
 
-class HandshakeRefused(Exception):
-    """The upgrade is not accepted; the answer is an HTTP response with this status."""
-
-    def __init__(self, status: str, detail: str, headers: str = "") -> None:
-        super().__init__(detail)
-        body = f"{detail}\n"
-        self.response = (
-            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body.encode())}\r\n"
-            f"Connection: close\r\n{headers}\r\n{body}"
-        ).encode()
-
-
-class Upgrade(NamedTuple):
-    """A well-formed request to open a WebSocket. Header names are lower case, values of repeated ones joined."""
-
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-
-    @property
-    def subprotocols(self) -> list[str]:
-        offered = self.headers.get("sec-websocket-protocol", "")
-        return [name.strip() for name in offered.split(",") if name.strip()]
-
-
-def parse_upgrade(head: bytes) -> Upgrade:
-    """The upgrade request in a complete HTTP request head. Raises `HandshakeRefused` (RFC 6455, 4.2.1)."""
-    request_line, _, rest = head.decode("latin-1").partition("\r\n")
-    method, _, target = request_line.partition(" ")
-    target = target.partition(" ")[0]
-    headers: dict[str, str] = {}
-    for line in rest.split("\r\n"):
-        name, colon, value = line.partition(":")
-        if colon:
-            key = name.lower()
-            headers[key] = f"{headers[key]}, {value.strip()}" if key in headers else value.strip()
-    if method != "GET":
-        raise HandshakeRefused("405 Method Not Allowed", "a WebSocket is opened with GET", "Allow: GET\r\n")
-    if headers.get("sec-websocket-version") != "13":
-        raise HandshakeRefused(
-            "426 Upgrade Required", "WebSocket version 13 is spoken here", "Sec-WebSocket-Version: 13\r\n"
-        )
-    try:
-        key_bytes = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
-    except (binascii.Error, ValueError):
-        key_bytes = b""
-    if len(key_bytes) != 16:
-        raise HandshakeRefused("400 Bad Request", "Sec-WebSocket-Key must be 16 bytes in base64")
-    path, _, query = target.partition("?")
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64)
-    except ValueError:
-        raise HandshakeRefused("400 Bad Request", "too many query parameters") from None
-    return Upgrade(path, dict(pairs), headers)
-
-
-def accept_response(upgrade: Upgrade, subprotocol: str | None) -> bytes:
-    """The 101 response; `subprotocol` is the one chosen of those offered, None for none."""
-    digest = hashlib.sha1(upgrade.headers["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest()
-    extra = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-        + base64.b64encode(digest)
-        + f"\r\n{extra}\r\n".encode()
-    )
-
-
 def frame(opcode: int, payload: bytes) -> bytes:
-    """A whole unmasked frame, as a server sends it."""
+    """A whole unmasked frame, as a server sends it. A payload from `deflate` goes with `opcode | COMPRESSED`."""
     size = len(payload)
     if size < 126:
         return bytes((_FIN | opcode, size)) + payload
@@ -146,76 +83,138 @@ def parse_close(payload: bytes) -> tuple[int, str]:
     return code, reason
 
 
+class _Incoming:
+    """A message of which a part has arrived. Text is checked as it arrives, so that nothing false is waited out."""
+
+    __slots__ = ("_decoder", "_mask", "compressed", "data", "final", "missing", "opcode")
+
+    def __init__(self, opcode: int, compressed: bool) -> None:
+        self.opcode = opcode
+        self.compressed = compressed
+        self.data = bytearray()
+        self._decoder: codecs.IncrementalDecoder | None = None  # from the first byte on that is not ASCII
+        self.final = False  # whether the frame in progress is the last one
+        self.missing = 0  # bytes of the frame in progress
+        self._mask = b""
+
+    def begin_frame(self, final: bool, size: int, mask: bytes) -> None:
+        self.final, self.missing, self._mask = final, size, mask
+
+    def add(self, masked: bytes) -> None:
+        """More of the frame in progress. Raises `UnicodeDecodeError`."""
+        size = len(masked)
+        self.missing -= size
+        payload = apply_mask(masked, self._mask)
+        if odd := size % 4:
+            self._mask = self._mask[odd:] + self._mask[:odd]
+        if self.opcode == TEXT and not self.compressed and (self._decoder is not None or not payload.isascii()):
+            self._decoder = self._decoder or _Utf8Decoder()
+            self._decoder.decode(payload, self.complete)
+        self.data += payload
+
+    @property
+    def complete(self) -> bool:
+        return self.final and not self.missing
+
+
 class Wire:
-    """The receiving half of one connection. Holds at most one message (`max_message` bytes) plus one frame head."""
+    """The receiving half of one connection. Holds at most one message (`max_message` bytes) and a control frame.
 
-    __slots__ = ("_buffer", "_closed", "_message", "_message_opcode", "max_message")
+    `compression`: whether the peer may send compressed messages. An idle connection holds no buffer.
+    """
 
-    def __init__(self, max_message: int) -> None:
+    __slots__ = ("_buffer", "_closed", "_message", "compression", "max_message")
+
+    def __init__(self, max_message: int, compression: bool = False) -> None:
         self.max_message = max_message
-        self._buffer = b""
-        self._message: bytearray | None = None  # fragments so far, None between messages; no list: they may be empty
-        self._message_opcode = 0
+        self.compression = compression
+        self._buffer = b""  # the beginning of a frame whose head, or whose whole if it is a control frame, is not there
+        self._message: _Incoming | None = None
         self._closed = False
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+    def feed(self, data: bytes) -> Iterable[tuple[int, bytes]]:
         """What `data` completes, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload).
 
-        To be iterated to its end before the next call. Raises `WireError` after what precedes the error; nothing that
-        follows an error or a close frame is looked at (RFC 6455, 5.5.1 and 7.1.7).
+        To be iterated to its end before the next call. Raises `WireError`, here or after what precedes the error;
+        nothing that follows an error or a close frame is looked at (RFC 6455, 5.5.1 and 7.1.7).
         """
+        # Nearly always it is one message in one frame, whole and below 64 KiB: half the time of the general way.
+        if len(data) >= 6 and data[0] in _WHOLE and self._message is None and not self._buffer and not self._closed:
+            opcode, second = data[0] & 0x0F, data[1]
+            if second < _MASKED | 126:
+                start, size = 6, second - _MASKED
+            else:
+                start, size = 8, int.from_bytes(data[2:4], "big")
+            if size == len(data) - start and size <= self.max_message and second < _MASKED | 127:
+                return ((opcode, self._checked(opcode, apply_mask(data[start:], data[start - 4 : start]))),)
+        return self._frames(data)
+
+    def _frames(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         if self._closed:
             return
         if self._buffer:
-            data = self._buffer + data
+            data, self._buffer = self._buffer + data, b""
         position, end = 0, len(data)
-        while end - position >= 2:
-            first, second = data[position], data[position + 1]
-            size = second & 0x7F
-            head = 2
-            if size == 126:
-                head = 4
-            elif size == 127:
-                head = 10
-            if end - position < head:
-                self._check_head(first, second, 0)
-                break
-            if size == 126:
-                size = int.from_bytes(data[position + 2 : position + 4], "big")
-            elif size == 127:
-                size = int.from_bytes(data[position + 2 : position + 10], "big")
-            self._check_head(first, second, size)
-            start = position + head + 4
-            if end - start < size:
-                break
-            payload = data[start : start + size]
-            if size:
-                payload = apply_mask(payload, data[start - 4 : start])
-            position = start + size
-            opcode = first & 0x0F
-            if opcode >= CLOSE:
-                self._closed = opcode == CLOSE
-                yield opcode, payload
-                if self._closed:
-                    return
-            elif first & _FIN and opcode:
-                yield opcode, self._checked(opcode, payload)
-            elif opcode:
-                self._message, self._message_opcode = bytearray(payload), opcode
+        while position < end:
+            message = self._message
+            if message is not None and message.missing:
+                piece = data[position : position + message.missing]
+                position += len(piece)
+                self._add(message, piece)
             else:
-                assert self._message is not None  # or the head was refused
-                self._message += payload
-                if first & _FIN:
-                    message, self._message = bytes(self._message), None
-                    yield self._message_opcode, self._checked(self._message_opcode, message)
-        self._buffer = data[position:] if position else data
+                head = self._parse_head(data, position)
+                if head is None:
+                    self._buffer = data[position:]
+                    return
+                start, size = head
+                first = data[position]
+                opcode = first & 0x0F
+                stop = start + size
+                if opcode >= CLOSE and end < stop:
+                    self._buffer = data[position:]
+                    return
+                if opcode >= CLOSE or (end >= stop and first in _WHOLE):
+                    position = stop
+                    self._closed = opcode == CLOSE
+                    yield opcode, self._checked(opcode, apply_mask(data[start:stop], data[start - 4 : start]))
+                    if self._closed:
+                        return
+                    continue
+                if message is None:
+                    message = self._message = _Incoming(opcode, bool(first & COMPRESSED))
+                message.begin_frame(first >= _FIN, size, data[start - 4 : start])
+                position = start
+                if not size:
+                    self._add(message, b"")
+            if message.complete:
+                self._message = None
+                yield message.opcode, self._whole(message)
+
+    def _parse_head(self, data: bytes, position: int) -> tuple[int, int] | None:
+        """Where a frame's payload begins, and its size; None while its head is incomplete."""
+        if len(data) - position < 2:
+            return None
+        first, second = data[position], data[position + 1]
+        size = second & 0x7F
+        start = position + 2
+        if size >= 126:
+            start += 2 if size == 126 else 8
+            if len(data) < start:
+                self._check_head(first, second, 0)
+                return None
+            size = int.from_bytes(data[position + 2 : start], "big")
+        self._check_head(first, second, size)
+        start += 4
+        return (start, size) if len(data) >= start else None
 
     def _check_head(self, first: int, second: int, size: int) -> None:
         """Refuses a frame as soon as its head shows that it is wrong, before its payload is waited for."""
         opcode = first & 0x0F
-        if first & 0x70:
+        # RFC 7692, 6.1: on the first frame of a message alone.
+        allowed = COMPRESSED if self.compression and opcode in (TEXT, BINARY) else 0
+        if first & _RESERVED & ~allowed:
             raise self._broken(codes.WIRE_PROTOCOL_ERROR, "reserved bits are set")
-        if not second & 0x80:
+        if not second & _MASKED:
             raise self._broken(codes.WIRE_PROTOCOL_ERROR, "a client's frame is not masked")
         if opcode in (TEXT, BINARY):
             if self._message is not None:
@@ -228,16 +227,34 @@ class Wire:
                 raise self._broken(codes.WIRE_PROTOCOL_ERROR, "a control frame is fragmented or too long")
         else:
             raise self._broken(codes.WIRE_PROTOCOL_ERROR, f"opcode {opcode} is reserved")
-        if opcode < CLOSE and size + len(self._message or b"") > self.max_message:
+        if opcode < CLOSE and size + (0 if self._message is None else len(self._message.data)) > self.max_message:
             raise self._broken(codes.WIRE_TOO_BIG, f"a message is larger than {self.max_message} bytes")
+
+    def _add(self, message: _Incoming, piece: bytes) -> None:
+        try:
+            message.add(piece)
+        except UnicodeDecodeError:
+            raise self._not_utf8() from None
+
+    def _whole(self, message: _Incoming) -> bytes:
+        data = bytes(message.data)
+        if not message.compressed:
+            return data
+        try:
+            return self._checked(message.opcode, inflate(data, self.max_message))
+        except InflateError as error:
+            raise self._broken(error.close, str(error)) from None
 
     def _checked(self, opcode: int, message: bytes) -> bytes:
         if opcode == TEXT and not message.isascii():
             try:
                 message.decode()
             except UnicodeDecodeError:
-                raise self._broken(codes.WIRE_BAD_UTF8, "a text message is not UTF-8") from None
+                raise self._not_utf8() from None
         return message
+
+    def _not_utf8(self) -> WireError:
+        return self._broken(codes.WIRE_BAD_UTF8, "a text message is not UTF-8")
 
     def _broken(self, close: CloseCode, detail: str) -> WireError:
         self._closed = True

@@ -12,8 +12,9 @@ from typing import Any, Final, cast
 from proto import codes
 from services.edge.clients.connection import Connection
 from services.edge.clients.hub import Hub
-from services.edge.framing import formats, wire
-from services.edge.framing.formats import Format
+from services.edge.framing import deflate, formats, wire
+from services.edge.framing.formats import Compression, Format
+from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
 
 WEBSOCKET_PATH: Final = "/connection/websocket"
 UNI_WEBSOCKET_PATH: Final = "/connection/uni_websocket"
@@ -46,8 +47,7 @@ class WebSocket(asyncio.Protocol):
             for opcode, payload in self._wire.feed(data):
                 self._frame_received(self._connection, opcode, payload)
         except wire.WireError as error:
-            self._connection.close(error.close, str(error))
-            self._transport.close()
+            self._fail(self._connection, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._connection is not None:
@@ -74,15 +74,19 @@ class WebSocket(asyncio.Protocol):
         if self._transport.is_closing():
             return
         try:
-            upgrade = wire.parse_upgrade(head)
+            upgrade = parse_upgrade(head)
             format, subprotocol = self._choose(upgrade)
-        except wire.HandshakeRefused as refused:
+        except HandshakeRefused as refused:
             self._hub.refused("an upgrade was refused", str(refused))
             self._transport.write(refused.response)
             self._transport.close()
             return
-        self._wire = wire.Wire(self._hub.policy.section.message_size_limit)
-        self._transport.write(wire.accept_response(upgrade, subprotocol))
+        section = self._hub.policy.section
+        agreed = deflate.negotiate(upgrade.extensions) if section.compression else None
+        if agreed is not None:
+            format = formats.compressed(format, Compression(agreed.window_bits, section.compression_min_bytes))
+        self._wire = wire.Wire(section.message_size_limit, compression=agreed is not None)
+        self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # others are never addressed by one
         self._connection = connection = Connection(self._hub, self._transport, format, session)
         connection.client.native_pings = (
@@ -91,7 +95,7 @@ class WebSocket(asyncio.Protocol):
         if format.unidirectional and (commands := upgrade.query.get("cf_connect")):
             connection.connect_alone(commands.encode())
 
-    def _choose(self, upgrade: wire.Upgrade) -> tuple[Format, str | None]:
+    def _choose(self, upgrade: Upgrade) -> tuple[Format, str | None]:
         """The format that was asked for, and the subprotocol to confirm. Raises `HandshakeRefused`."""
         unidirectional = upgrade.path == UNI_WEBSOCKET_PATH
         transports = self._hub.policy.section.transports
@@ -99,12 +103,12 @@ class WebSocket(asyncio.Protocol):
             upgrade.path not in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)
             or ("uni_websocket" if unidirectional else "websocket") not in transports
         ):
-            raise wire.HandshakeRefused("404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)")
+            raise HandshakeRefused("404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)")
         why = self._hub.closed_because()
         if why is not None:
-            raise wire.HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
+            raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
         if not self._hub.origins.allow(upgrade.headers.get("origin")):
-            raise wire.HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
+            raise HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
         if unidirectional:
             return formats.UNI_WEBSOCKET, None
         offered = upgrade.subprotocols
@@ -130,6 +134,19 @@ class WebSocket(asyncio.Protocol):
             connection.connect_alone(payload)
         else:
             connection.message_received(payload)
+
+    def _fail(self, connection: Connection, error: wire.WireError) -> None:
+        """Ends it without waiting for the peer's close frame, which could not be told from what is broken.
+
+        What the peer still sends is read and dropped for as long as a goodbye takes: a socket that is closed with
+        something unread is reset, and then the peer may never read why.
+        """
+        if connection.closing:
+            self._transport.close()
+            return
+        connection.close(error.close, str(error))
+        if not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _closed_by_peer(self, connection: Connection, payload: bytes) -> None:
         code, reason = wire.parse_close(payload)
