@@ -109,7 +109,9 @@ class Edge:
         )
         self._respondent = Respondent(self.hub)
         self.drain = Drain(self.hub, settings.edge)
-        self._collector = EdgeCollector(self.hub, self.drain, self._session_log, lambda: self._pulse.loop_lag_s)
+        self._collector = EdgeCollector(
+            self.hub, self.drain, self._session_log, self._broker.in_flight, lambda: self._pulse.loop_lag_s
+        )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(self._peers, channels, clock.now)
         methods = ApiMethods(
@@ -150,20 +152,23 @@ class Edge:
     async def _start(self) -> None:
         """Connects, makes what is missing, then lets clients in. Waits for NATS as long as it takes."""
         await self._link.open()
-        while True:
-            try:
-                await asyncio.gather(self._broker.start(self._node.channels), self._session_log.start())
-                break
-            except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
-                log.warning("the streams are not ready, trying again: %s", error)
-                await asyncio.sleep(_START_RETRY_S)
         self._membership.start(self._node.rosters)
         await self._peers.start(self._respondent.answer)
-        await self._watch.start()
+        # The others are listened for (50 ms) while the streams are made: both only wait.
+        await asyncio.gather(self._ensure_streams(), self._watch.start())
         self.hub.started = True
         self._api_nats.start()
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await asyncio.gather(self._session_log.run(), self._pulse.run())
+
+    async def _ensure_streams(self) -> None:
+        while True:
+            try:
+                await asyncio.gather(self._broker.start(self._node.channels), self._session_log.start())
+                return
+            except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
+                log.warning("the streams are not ready, trying again: %s", error)
+                await asyncio.sleep(_START_RETRY_S)
 
     async def goodbye(self) -> None:
         """Drains: no more calls of backends over NATS from the start, and no clients at the end."""

@@ -47,8 +47,8 @@ class EdgeSection(Section, frozen=True):
     """What operators call this edge; "edge-<port>" when empty."""
     drain_delay: Duration = Duration(0.5)
     """After SIGTERM, how long the edge still takes clients while the load balancer notices that it is not ready."""
-    drain_rate: Count = 1000
-    """Connections closed per second while draining; faster when the time would not suffice."""
+    drain_rate: Annotated[int, Meta(ge=0)] = 1000
+    """Connections closed per second while draining; faster when the time would not suffice. 0: as fast as it can."""
     drain_timeout: Duration = Duration(9.0)
     """When a drain is cut off. At most 9.5 s."""
     max_publishes_in_flight: Count = 512
@@ -113,6 +113,10 @@ class ClientSection(Section, frozen=True):
     """Characters. A character takes up to 12 bytes of a NATS subject, whose line has a limit of 4,096."""
     message_size_limit: Count = 65536
     """Bytes of one WebSocket message from a client; a larger one closes the connection with 1009."""
+    compression: bool = False
+    """Whether WebSockets compress with clients that offer it: less traffic for more CPU (permessage-deflate)."""
+    compression_min_bytes: Annotated[int, Meta(ge=0)] = 256
+    """Bytes of a message from which on it is compressed; shorter ones hardly shrink."""
     commands_per_message: Count = 256
     queued_commands_limit: Count = 1024
     """Commands that may wait behind one in progress: reading stops at half of it, beyond it the client is closed."""

@@ -11,6 +11,7 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.subscription import Subscription
 from services.edge.grants import Grant
 from tests.support.cluster import FakeSubscriber, rules_of
+from tests.support.eventually import eventually
 
 
 @pytest.mark.parametrize(("name", "history_class"), [("chat:x", "chat"), ("live:x", ""), ("$chat:x", "chat")])
@@ -21,10 +22,27 @@ def test_one_with_history_has_a_log_of_its_namespace_s_class(name: str, history_
     assert not channel.closed and not channel.users and channel.roster is None
 
 
-def test_pushes_bear_its_name() -> None:
+async def test_pushes_bear_its_name() -> None:
     channel = Channel("live:x", rules_of("live:x"))
     channel.fan_out(Publication(Raw(b"1")))  # nobody is there
     subscriber = FakeSubscriber()
     channel.audience.add(subscriber, Subscription(channel.rules, Grant(), ClientInfo()))
     channel.fan_out(Publication(Raw(b"2")))
-    assert subscriber.pushes == [{"channel": "live:x", "pub": {"data": 2}}]
+    assert not subscriber.pushes, "they come when the turn of the loop ends"
+    await eventually(lambda: subscriber.pushes == [{"channel": "live:x", "pub": {"data": 2}}])
+
+
+async def test_its_subscribers_have_been_told_up_to_what_waits() -> None:
+    channel = Channel("chat:x", rules_of("chat:x"))
+    assert channel.log is not None
+    channel.audience.add(FakeSubscriber(), Subscription(channel.rules, Grant(), ClientInfo()))
+    channel.log.start("e", 5)
+    assert channel.told == 5
+    for sequence in (7, 9):
+        channel.log.admit(sequence, Publication(Raw(b"1"), offset=sequence))
+        channel.fan_out(Publication(Raw(b"1"), offset=sequence))
+        assert channel.told == 5
+    channel.audience.flush()
+    assert channel.told == 9
+    channel.fan_out(Publication(Raw(b"1")))  # it skips the history
+    assert channel.told == 9

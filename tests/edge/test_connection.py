@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from random import Random
 
 import pytest
 
@@ -23,11 +25,18 @@ def values(talk: Talk, channel: str) -> list[object]:
     return [value[0] for value in talk.values(channel)]
 
 
+async def stalled_by(edge, talk, channel, value):
+    """The publication that fills the socket has been written, and nothing after it."""
+    talk.transport.stall = True
+    await edge.publish(channel, value)
+    await eventually(lambda: talk.connection.laggard is not None)
+
+
 async def test_pushes_wait_in_the_log_while_the_socket_is_full_and_come_in_order(edge):
     talk = await connected(edge)
     await talk.subscribe("chat:x")
-    talk.transport.stall = True
-    for i in range(4):
+    await stalled_by(edge, talk, "chat:x", [0])
+    for i in range(1, 4):
         await edge.publish("chat:x", [i])
     await eventually(lambda: edge.node.position("chat:x") == StreamPosition(4, "epoch1"))
     assert values(talk, "chat:x") == [0], "the one that filled the socket"
@@ -102,8 +111,8 @@ async def test_who_takes_nothing_is_let_go_and_who_takes_something_is_not(edge, 
 async def test_a_socket_that_fills_up_again_and_again_gets_everything_once(edge):
     talk = await connected(edge)
     await talk.subscribe("chat:x")
-    talk.transport.stall = True
-    for i in range(6):
+    await stalled_by(edge, talk, "chat:x", [0])
+    for i in range(1, 6):
         await edge.publish("chat:x", [i])
     await eventually(lambda: edge.node.position("chat:x") == StreamPosition(6, "epoch1"))
     for count in range(2, 7):
@@ -114,3 +123,38 @@ async def test_a_socket_that_fills_up_again_and_again_gets_everything_once(edge)
     talk.connection.resume_writing()
     await eventually(lambda: talk.transport.reading)
     assert values(talk, "chat:x") == list(range(6))
+
+
+def _has_heard(talk: Talk, channel: str, count: int) -> bool:
+    return len(talk.values(channel)) >= count
+
+
+async def test_whoever_stalls_in_the_middle_of_a_turn_misses_and_doubles_nothing_in_any_channel(edge):
+    """What one turn of the loop brings is given out together: one channel may have been written, the next one not."""
+    chance = Random(7)
+    talks = [await connected(edge) for _ in range(4)]
+    channels = [f"chat:{name}" for name in "abc"]
+    for talk in talks:
+        for channel in channels:
+            await talk.subscribe(channel)
+    published = dict.fromkeys(channels, 0)
+    for _ in range(150):
+        for talk in talks:
+            if talk.connection.laggard is None:
+                talk.transport.stall_after = chance.choice((0, 1, 2, 3))
+            elif chance.random() < 0.5:
+                talk.connection.resume_writing()
+        for channel in chance.choices(channels, k=chance.randint(1, 6)):
+            await edge.publish(channel, published[channel])
+            published[channel] += 1
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+    for talk in talks:
+        talk.transport.stall = False
+        talk.transport.stall_after = 0
+        talk.connection.resume_writing()
+    for talk in talks:
+        for channel in channels:
+            await eventually(partial(_has_heard, talk, channel, published[channel]))
+            assert talk.values(channel) == list(range(published[channel]))
+    assert edge.tally.lagged > 20, "there were laggards at all"

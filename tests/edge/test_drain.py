@@ -1,11 +1,19 @@
-"""The pace of a drain (its run with real clients is an integration test)."""
+"""The pace of a drain, and what it leaves to others (its run with real clients is an integration test)."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.edge.clients.drain import closes_due
+from services.chassis.settings import Duration
+from services.edge.clients import drain
+from services.edge.clients.drain import Drain, closes_due
+from services.edge.settings import EdgeSection
+from tests.edge.talks import Talk
+from tests.support.cluster import EdgeCluster, TestEdge
 
 FEW = settings(max_examples=300, deadline=None)
 counts = st.integers(0, 20_000)
@@ -61,7 +69,43 @@ def test_no_time_is_all_at_once() -> None:
     assert closes_due(5000, 1000, -1.0, 0.0) == 5000
 
 
+def test_no_rate_is_all_at_once() -> None:
+    assert closes_due(5000, 0, 6.0, 0.0) == 5000
+
+
 def test_examples() -> None:
     assert closes_due(2000, 1000, 6.0, 0.5) == 500
     assert closes_due(2000, 1000, 6.0, 2.0) == 2000
     assert closes_due(12_000, 1000, 6.0, 3.0) == 6000
+
+
+@pytest.fixture
+async def edge() -> TestEdge:
+    return await TestEdge(EdgeCluster()).start()
+
+
+async def drained(edge: TestEdge, timeout_s: float) -> tuple[list[Talk], set[int]]:
+    """300 clients after a drain without a pace, and how many of them were open whenever others had their turn."""
+    clients = [Talk(edge) for _ in range(3 * drain._SLICE)]
+    section = EdgeSection(drain_delay=Duration(0), drain_rate=0, drain_timeout=Duration(timeout_s))
+    draining = asyncio.create_task(Drain(edge.hub, section).run())
+    open_at_turns = {len(clients)}
+    while min(open_at_turns):
+        await asyncio.sleep(0)
+        open_at_turns.add(sum(not client.connection.closing for client in clients))
+    for client in clients:  # they answer
+        client.connection.lost()
+    await draining
+    return clients, open_at_turns
+
+
+async def test_without_a_pace_the_loop_still_has_its_turns(edge: TestEdge) -> None:
+    clients, open_at_turns = await drained(edge, timeout_s=9)
+    assert open_at_turns == {300, 200, 100, 0}
+    assert {client.transport.goodbye for client in clients} == {(1001, "shutdown")}
+
+
+async def test_a_drain_that_is_out_of_time_leaves_no_turns(edge: TestEdge) -> None:
+    """What everybody else does in a turn may take seconds, as in a channel where thousands are told who leaves."""
+    _, open_at_turns = await drained(edge, timeout_s=0.1)  # all of it is kept for the end
+    assert open_at_turns == {300, 0}

@@ -115,7 +115,9 @@ async def test_a_full_socket_is_not_written_to_and_gets_the_rest_from_the_log(ed
     call = await opened(edge, first=CONNECT + b'\n{"id":2,"subscribe":{"channel":"chat:x"}}')
     await eventually(lambda: len(lines(call)) == 2)
     call.transport.stall = True
-    for i in range(5):
+    await edge.publish("chat:x", 0)
+    await eventually(lambda: edge.tally.lagged == 1)
+    for i in range(1, 5):
         await edge.publish("chat:x", i)
     await eventually(lambda: edge.node.position("chat:x").offset == 5)
     assert [line["push"]["pub"]["data"] for line in lines(call)[2:]] == [0]

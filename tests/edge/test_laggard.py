@@ -69,7 +69,9 @@ class TestDeltas:
             await edge.publish("diff:x", {"n": n, "text": LONG})
         await eventually(lambda: len(_payloads(talk, format, "diff:x")) == 2)
         talk.transport.stall = True
-        for n in range(2, 6):
+        await edge.publish("diff:x", {"n": 2, "text": LONG})
+        await eventually(lambda: talk.connection.laggard is not None)
+        for n in range(3, 6):
             await edge.publish("diff:x", {"n": n, "text": LONG})
         await eventually(lambda: edge.node.position("diff:x").offset == 6)
         talk.connection.resume_writing()

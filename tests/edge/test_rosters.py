@@ -115,6 +115,16 @@ class TestLostEdges:
         b.kill()
         await eventually(lambda: witness.members[5:] == [("leave", "c3"), ("leave", "c4")])
 
+    async def test_an_edge_that_sends_its_clients_away_tells_those_of_others_alone(self, a, b):
+        witness, _ = await a.subscribe("room:x", client="c1")
+        stays, _ = await b.subscribe("room:x", client="c2")
+        goes, _ = await b.subscribe("room:x", client="c3")
+        await eventually(lambda: stays.members[-1:] == witness.members[-1:] == [("join", "c3")])
+        b.node.rosters.parting = True
+        b.node.unsubscribe(goes, "room:x")
+        await eventually(lambda: witness.members[-1:] == [("leave", "c3")])
+        assert stays.members[-1:] == [("join", "c3")]
+
     async def test_a_new_edge_tells_of_everybody_who_comes_there(self, a, cluster):
         witness, _ = await a.subscribe("room:x", client="c1")
         c = await TestEdge(cluster).start()

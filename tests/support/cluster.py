@@ -121,7 +121,7 @@ class FakeSubscriber:
     takes: bool = True
     refused: list[str] = field(default_factory=list)
 
-    def push(self, framed: bytes, subscription: Subscription) -> bool:
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
         if self.takes:
             self.pushes += pushes_in(self.format, framed)
         return self.takes

@@ -1,27 +1,25 @@
 """The subscribers of one channel on this edge, in groups that are sent the same bytes, and the fan-out to them.
 
-A publication is encoded once and framed once for each group, then written to all of it in one synchronous loop. A
-group is a format, and whether its members get differences (Fossil deltas) or only some publications (tags filters).
+What is published in one turn of the event loop is encoded once and framed as one for each group, then written to all of
+it in one synchronous loop: a write costs the kernel several times what everything else of a delivery costs, so under
+load this is what counts. A group is a format, and whether its members get differences (Fossil deltas) or only some
+publications (tags filters).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Protocol
 
-import msgspec
-from msgspec import Raw
-from msgspec.structs import replace
-
-from proto.codec import NotEncodable, payload
-from proto.codec_json import JSON
 from proto.codes import UnsubscribeCode
-from proto.fossil import create_delta, create_text_delta
 from proto.messages import ClientInfo, Publication, Push, Reply
+from services.edge.channels.pushes import Rendering, as_delta, render
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
 
-_encode_text = msgspec.json.Encoder().encode
+WAITING_BYTES: Final = 64 * 1024
+WAITING_PUBLICATIONS: Final = 64
+"""With as much as this waiting the turn is not waited for: a frame stays far below what SDKs take (1 MiB)."""
 
 
 class Subscriber(Protocol):
@@ -29,8 +27,8 @@ class Subscriber(Protocol):
 
     format: Format
 
-    def push(self, framed: bytes, subscription: Subscription) -> bool:
-        """Takes one framed push, or notes that it cannot (False): never blocks, never raises."""
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
+        """Takes a frame of `count` pushes, or notes that it cannot (False): never blocks, never raises."""
 
     def tell(self, channel: str, framed: bytes) -> None:
         """Takes one framed join or leave. Unlike a publication it is in no log: one that cannot be taken now waits."""
@@ -48,28 +46,51 @@ class _Kind(NamedTuple):
     filtered: bool
 
 
+_Group = dict[Subscriber, Subscription]
+
+
+class _Published(NamedTuple):
+    """`previous` is the channel's publication before it, None where it is not known."""
+
+    publication: Publication
+    previous: Publication | None
+
+
+def _at_once(flush: Callable[[], None]) -> None:
+    flush()
+
+
 class Audience:
-    """See the module. `channel` is the name that pushes bear."""
+    """See the module. `channel` is the name that pushes bear. `later` runs what it is given at the end of the turn.
 
-    __slots__ = ("_groups", "channel")
+    Whoever comes, goes or is told something else finds everything given out that was published before.
+    """
 
-    def __init__(self, channel: str) -> None:
+    __slots__ = ("_groups", "_later", "_waiting", "_waiting_bytes", "channel")
+
+    def __init__(self, channel: str, later: Callable[[Callable[[], None]], object] = _at_once) -> None:
         self.channel = channel
-        self._groups: dict[_Kind, dict[Subscriber, Subscription]] = {}
+        self._later = later
+        self._groups: dict[_Kind, _Group] = {}
+        self._waiting: list[_Published] | None = None
+        self._waiting_bytes = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
     def __iter__(self) -> Iterator[tuple[Subscriber, Subscription]]:
         """A copy, as subscribers leave while others are told."""
+        self.flush()
         return iter([item for group in self._groups.values() for item in group.items()])
 
     def add(self, subscriber: Subscriber, subscription: Subscription) -> None:
+        self.flush()
         kind = _Kind(subscriber.format, subscription.delta, subscription.filter is not None)
         self._groups.setdefault(kind, {})[subscriber] = subscription
 
     def remove(self, subscriber: Subscriber) -> Subscription | None:
         """The subscription that it had, None for none."""
+        self.flush()
         for kind, group in self._groups.items():
             subscription = group.pop(subscriber, None)
             if subscription is not None:
@@ -91,52 +112,63 @@ class Audience:
                     found[member.client] = member
         return found
 
+    # --- publications ------------------------------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether something was published that has not been given out yet."""
+        return self._waiting is not None
+
     def fan_out(self, publication: Publication, previous: Publication | None) -> None:
-        """Gives a publication to all; `previous` is the one before it, where it is known."""
+        """Gives a publication to all before this turn of the loop ends; `previous` is the one before it, if known."""
+        published = _Published(publication, previous)
+        if self._waiting is None:
+            self._waiting, self._waiting_bytes = [published], 0
+            self._later(self.flush)
+        else:
+            self._waiting.append(published)
+        self._waiting_bytes += len(bytes(publication.data))
+        if self._waiting_bytes > WAITING_BYTES or len(self._waiting or ()) >= WAITING_PUBLICATIONS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Gives out what waits. Each subscriber gets it in one push: one that stalls in it has got all the same."""
+        published, self._waiting = self._waiting, None
+        if published is None:
+            return
         for kind, group in tuple(self._groups.items()):
-            # Copies of the groups: a write may end a connection, which leaves its group.
-            try:
-                if kind.delta:
-                    self._fan_out_delta(kind.format, group, publication, previous)
-                elif kind.filtered:
-                    self._fan_out_filtered(kind.format, group, publication)
-                else:
-                    framed = publication_frame(kind.format, self.channel, publication)
-                    for subscriber, subscription in tuple(group.items()):
-                        subscriber.push(framed, subscription)
-            except NotEncodable as error:
-                for subscriber in tuple(group):
-                    subscriber.cannot_take(str(error))
+            if kind.delta:
+                self._give_deltas(kind.format, group, published)
+            elif kind.filtered:
+                self._give_filtered(kind.format, group, published)
+            else:
+                rendering = render(kind.format, self.channel, [each.publication for each in published])
+                for subscriber, subscription in _copy(group):
+                    _give(subscriber, subscription, rendering)
 
-    def _fan_out_filtered(
-        self, format: Format, group: dict[Subscriber, Subscription], publication: Publication
-    ) -> None:
-        wanting = [item for item in group.items() if item[1].wants(publication)]
-        if not wanting:
-            return
-        try:
-            framed = publication_frame(format, self.channel, publication)
-        except NotEncodable as error:
-            for subscriber, _ in wanting:  # the others need not take it
-                subscriber.cannot_take(str(error))
-            return
-        for subscriber, subscription in wanting:
-            subscriber.push(framed, subscription)
+    def _give_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
+        renderings: dict[tuple[bool, ...], Rendering] = {}
+        for subscriber, subscription in _copy(group):
+            wanted = tuple([subscription.wants(each.publication) for each in published])
+            if not any(wanted):
+                continue
+            if wanted not in renderings:
+                chosen = [each.publication for each, wants in zip(published, wanted, strict=True) if wants]
+                renderings[wanted] = render(format, self.channel, chosen)
+            _give(subscriber, subscription, renderings[wanted])
 
-    def _fan_out_delta(
-        self,
-        format: Format,
-        group: dict[Subscriber, Subscription],
-        publication: Publication,
-        previous: Publication | None,
-    ) -> None:
-        framed = publication_frame(format, self.channel, as_delta(format, publication, None))
-        patched = framed
-        if previous is not None and any(subscription.has_base for subscription in group.values()):
-            patched = publication_frame(format, self.channel, as_delta(format, publication, previous))
-        for subscriber, subscription in tuple(group.items()):
+    def _give_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
+        """As differences, to those that hold the publication before the first; others get that one whole."""
+        renderings: dict[bool, Rendering] = {}
+        for subscriber, subscription in _copy(group):
+            has_base = subscription.has_base
+            if has_base not in renderings:
+                changes = _changes(format, published, has_base)
+                renderings[has_base] = render(format, self.channel, changes)
             # A client that does not take it is brought up with whole publications, and starts again from those.
-            subscription.has_base = subscriber.push(patched if subscription.has_base else framed, subscription)
+            subscription.has_base = _give(subscriber, subscription, renderings[has_base])
+
+    # --- everything else ---------------------------------------------------------------------------------------------
 
     def fan_out_members(self, push: Push) -> None:
         """Gives a join or a leave to those who get them."""
@@ -154,32 +186,26 @@ class Audience:
             subscription.has_base = False
 
 
-def publication_frame(format: Format, channel: str, publication: Publication) -> bytes:
-    """The push of one publication, framed. Raises `NotEncodable`."""
-    return format.frame([format.encode(Reply(push=Push(channel=channel, pub=publication)))])
+def _copy(group: _Group) -> Iterator[tuple[Subscriber, Subscription]]:
+    """A copy of a group: a write may end a connection, which leaves its group."""
+    return zip(tuple(group), tuple(group.values()), strict=True)
 
 
-def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication:
-    """A publication as subscribers with deltas get it: its difference to `previous` if that is smaller, else whole.
+def _give(subscriber: Subscriber, subscription: Subscription, rendering: Rendering) -> bool:
+    """Whether the subscriber took it all."""
+    framed, count, error = rendering
+    taken = subscriber.push(framed, subscription, count) if count else True
+    if error:
+        subscriber.cannot_take(error)
+        return False
+    return taken
 
-    On JSON either is a string that holds the text. Raises `NotEncodable`.
+
+def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:
+    """Each as its difference to the one before it; the first one whole where that is not known to be held.
+
+    Raises `NotEncodable`.
     """
-    data = bytes(publication.data)
-    if format.codec is JSON:
-        try:
-            payload(data)  # the text itself is passed on, line breaks included: the next difference counts from it
-        except ValueError as error:
-            raise NotEncodable(str(error)) from None
-        patch = None if previous is None else create_text_delta(bytes(previous.data), data)
-        text = data if patch is None or len(patch) >= len(data) else patch
-        return replace(publication, data=Raw(_encode_text(text.decode())), delta=text is not data)
-    patch = None if previous is None else create_delta(bytes(previous.data), data)
-    if patch is None or len(patch) >= len(data):
-        return publication
-    return replace(publication, data=Raw(patch), delta=True)
-
-
-def as_deltas(format: Format, publications: list[Publication]) -> list[Publication]:
-    """Recovered publications for a subscriber with deltas: the first whole, each other against its predecessor."""
-    before: list[Publication | None] = [None, *publications]
-    return [as_delta(format, each, previous) for each, previous in zip(publications, before, strict=False)]
+    for publication, previous in published:
+        yield as_delta(format, publication, previous if has_base else None)
+        has_base = True

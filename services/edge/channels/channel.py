@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from proto.messages import Publication
 from services.edge.broker.broker import ChannelAddress
@@ -16,6 +17,7 @@ class Channel:
     """See the module. `users` counts subscribers and operations under way; at 0 the channel may be closed."""
 
     __slots__ = (
+        "_told",
         "address",
         "audience",
         "closed",
@@ -33,7 +35,8 @@ class Channel:
         self.rules = rules
         self.address = ChannelAddress(name, rules.history_class if rules.has_history else "")
         self.log = ChannelLog() if rules.has_history else None
-        self.audience = Audience(name)
+        self.audience = Audience(name, _at_end_of_turn)
+        self._told = 0
         self.closed = False  # a channel that was closed is not used again: the next user gets a new one
         self.users = 0
         self.idle_since = 0.0
@@ -46,7 +49,30 @@ class Channel:
     def name(self) -> str:
         return self.address.channel
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is live and its position known, so that nobody has to wait for it."""
+        return self.opened is not None and self.opened.done() and not self.closed
+
+    @property
+    def knows_its_members(self) -> bool:
+        """Whether the roster holds the other edges' members."""
+        return self.roster_known is not None and self.roster_known.done()
+
+    @property
+    def told(self) -> int:
+        """The offset up to which the subscribers have been given everything: behind the log's while something waits."""
+        assert self.log is not None
+        return self._told if self.audience.waits else self.log.last
+
     def fan_out(self, publication: Publication, previous: Publication | None = None) -> None:
         """Gives a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
-        if self.audience:
-            self.audience.fan_out(publication, previous)
+        if not self.audience:
+            return
+        if self.log is not None and not self.audience.waits:
+            self._told = self.log.before if publication.offset else self.log.last
+        self.audience.fan_out(publication, previous)
+
+
+def _at_end_of_turn(flush: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(flush)

@@ -20,7 +20,7 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import Rules
 from services.edge.channels.open_channels import OpenChannels
-from services.edge.channels.recovery import READ_BATCH, Missed, reach, recover
+from services.edge.channels.recovery import READ_BATCH, Missed, reach, recover, recover_from_ring
 from services.edge.channels.rosters import Instances, Rosters
 from services.edge.channels.subscription import Subscribe, Subscription
 from services.edge.cluster.membership import Membership
@@ -74,20 +74,18 @@ class Node:
         the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`.
         """
         subscription = wish.subscription
-        options = subscription.rules.options
         with self.channels.using(wish.channel, subscription.rules) as channel:
             await self.channels.opened(channel)
             if subscription.pushes_join_leave:
                 await self.rosters.known(channel)
-            if channel.log is None:
-                self._attach(channel, subscriber, subscription)
-                return _result(wish)
-            if options.force_recovery_mode == CACHE and (wish.recover is not None or options.auto_cache_recover):
+            result = self._attach_now(channel, subscriber, wish)
+            if result is not None:
+                return result
+            assert channel.log is not None
+            if _reads_newest(wish):
                 missed = await self._cached(channel, channel.log, wish.recover)
-            elif wish.recover is None:
-                self._attach(channel, subscriber, subscription)
-                return _result(wish, channel.log)
             else:
+                assert wish.recover is not None
                 missed = await recover(self._broker, self.channels, channel, wish.recover, self._recovery_limit)
             # No await from here to the caller's reply: the subscriber is caught up exactly to log.last.
             if wish.recover is not None:
@@ -96,6 +94,36 @@ class Node:
                     return codes.UNRECOVERABLE_POSITION
             self._attach(channel, subscriber, subscription)
             return _recovery_result(wish, channel.log, missed)
+
+    def subscribe_now(self, subscriber: Subscriber, wish: Subscribe) -> SubscribeResult | None:
+        """What `subscribe` does, at once, where nothing has to be awaited; None where something has to be.
+
+        That is an open channel, and nothing to recover but what its ring holds: what nearly all subscribes are.
+        """
+        channel = self.channels.get(wish.channel)
+        if channel is None or not channel.is_open:
+            return None
+        if wish.subscription.pushes_join_leave and not channel.knows_its_members:
+            return None
+        return self._attach_now(channel, subscriber, wish)
+
+    def _attach_now(self, channel: Channel, subscriber: Subscriber, wish: Subscribe) -> SubscribeResult | None:
+        """Attaches a subscriber that has nothing to recover but what the ring holds; None for any other."""
+        log, since = channel.log, wish.recover
+        if log is None:
+            self._attach(channel, subscriber, wish.subscription)
+            return _result(wish)
+        if _reads_newest(wish):
+            return None
+        if since is None:
+            self._attach(channel, subscriber, wish.subscription)
+            return _result(wish, log)
+        missed = recover_from_ring(log, since, self._recovery_limit)
+        if missed is None:
+            return None
+        self._count_recovery(missed)
+        self._attach(channel, subscriber, wish.subscription)
+        return _recovery_result(wish, log, missed)
 
     def _count_recovery(self, missed: Missed) -> None:
         if missed is None:
@@ -153,11 +181,19 @@ class Node:
     # --- where channels stand ----------------------------------------------------------------------------------------
 
     def position(self, name: str) -> StreamPosition | None:
-        """How far the subscribers of an open channel have come, None for a channel without history."""
+        """How far an open channel has come, with everything given out; None for a channel without history."""
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
             return None
+        channel.audience.flush()
         return StreamPosition(channel.log.last, channel.log.epoch)
+
+    def told(self, name: str) -> StreamPosition | None:
+        """How far the subscribers of an open channel have been told: for who stalls in the middle of a fan-out."""
+        channel = self.channels.get(name)
+        if channel is None or channel.log is None:
+            return None
+        return StreamPosition(channel.told, channel.log.epoch)
 
     async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Missed] | None:
         """What a subscriber that stalled at `since` has to be given now; None when the channel is gone.
@@ -272,6 +308,12 @@ class Node:
             for channel in self.channels
             if len(channel.audience) and matches(channel.name)
         }
+
+
+def _reads_newest(wish: Subscribe) -> bool:
+    """Whether the channel is a cache, of which a subscriber gets the newest publication instead of what it missed."""
+    options = wish.subscription.rules.options
+    return options.force_recovery_mode == CACHE and (wish.recover is not None or options.auto_cache_recover)
 
 
 def _address(name: str, rules: Rules) -> ChannelAddress:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from proto.messages import Publication, StreamPosition
 from services.edge.broker.broker import Broker, Entry
 from services.edge.channels.channel import Channel
+from services.edge.channels.channel_log import ChannelLog
 
 READ_BATCH: Final = 256
 _MAX_ROUNDS: Final = 100
@@ -82,6 +83,14 @@ async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int)
         return False
     await syncing.synced(channel)  # begun after the state: it has read whatever lies up to there
     return True
+
+
+def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int) -> Missed:
+    """What `recover` gives back, where the ring alone can say it; None where it cannot, which says nothing else."""
+    if since.epoch and since.epoch != log.epoch:
+        return None
+    missed = log.after(since.offset)
+    return None if missed is None or (limit and len(missed) > limit) else missed
 
 
 async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition, limit: int) -> Missed:

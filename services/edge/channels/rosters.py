@@ -42,6 +42,9 @@ class Rosters:
         self._peers = peers
         self._cluster = cluster
         self._channels: dict[str, Channel] = {}
+        self.parting = False
+        """Whether all clients here are being sent away: they are not told of each other's leaves, which would be as
+        many pushes as the square of a channel's members. Other edges' clients are, and these ask anew elsewhere."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def known(self, channel: Channel) -> None:
@@ -102,6 +105,8 @@ class Rosters:
         if isinstance(event, Joined):
             if own or found.roster.joined(event.edge, event.info):
                 self._tell(found, joined=[event.info])
+        elif own and self.parting:
+            return
         elif own or found.roster.left(event.edge, str(event.info.client)) is not None:
             self._tell(found, left=[event.info])
 

@@ -32,13 +32,15 @@ from services.edge.clients.actions import (
     Performed,
     Ping,
     SendToBackend,
+    Subscribe,
     Unsubscribe,
 )
 from services.edge.clients.client import Client, State
+from services.edge.clients.entrance import connect_reply, subscribed
 from services.edge.clients.hub import Hub
 from services.edge.clients.laggard import Laggard
 from services.edge.clients.orders import MessageOrder, Order, RefreshOrder, SubscribeOrder, UnsubscribeOrder
-from services.edge.clients.performer import Performer, connect_reply
+from services.edge.clients.performer import Performer
 from services.edge.framing.formats import Format
 from services.edge.framing.wire import ABNORMAL
 from services.edge.grants import seconds_left
@@ -219,6 +221,10 @@ class Connection:
             if isinstance(action, Connected) and not action.wishes:
                 self.opened()
                 out.append(self.encode(connect_reply(self, action, {})))
+            elif isinstance(action, Subscribe) and (result := self.hub.node.subscribe_now(self, action)) is not None:
+                self._write(out)
+                out = []
+                subscribed(self, action, result)
             elif isinstance(action, Performed):
                 self.perform(action)
             else:
@@ -362,17 +368,13 @@ class Connection:
 
     # --- out ---------------------------------------------------------------------------------------------------------
 
-    def push(self, framed: bytes, subscription: Subscription) -> bool:
-        """Takes one push of a channel (see `audience.Subscriber`)."""
-        if self.closing:
-            return False
-        if self.laggard is not None and (subscription.rules.has_history or not self.laggard.flows):
-            if not subscription.rules.has_history and self.laggard.loses:
-                self._miss(subscription)
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
+        """Takes pushes of a channel (see `audience.Subscriber`)."""
+        if self.closing or (self.laggard is not None and self._leaves_out(self.laggard, subscription, count)):
             return False
         self._transport.write(framed)
         tally = self.hub.tally
-        tally.messages_out += 1
+        tally.messages_out += count
         tally.bytes_out += len(framed)
         return True
 
@@ -385,11 +387,17 @@ class Connection:
         elif not self.laggard.hold(channel, framed):
             self.close(codes.SLOW, "it does not take who comes and goes")
 
-    def _miss(self, subscription: Subscription) -> None:
-        if subscription.rules.options.slow_client == "drop":
-            self.hub.tally.dropped += 1
-        else:
+    def _leaves_out(self, laggard: Laggard, subscription: Subscription, count: int) -> bool:
+        """Whether a laggard is not given this: it gets it from the log later, or misses it, as its namespace says."""
+        if subscription.rules.has_history:
+            return True
+        if laggard.flows:
+            return False
+        if laggard.loses and subscription.rules.options.slow_client == "drop":
+            self.hub.tally.dropped += count
+        elif laggard.loses:
             self.close(codes.SLOW, "it does not take what its channels say")
+        return True
 
     def cannot_take(self, why: str) -> None:
         """A publication cannot be said in the client's encoding (see `audience.Subscriber`)."""

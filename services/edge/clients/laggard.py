@@ -14,8 +14,8 @@ from proto import codes
 from proto.codec import NotEncodable
 from proto.messages import Publication, StreamPosition
 from services.edge.broker.broker import BrokerAway, BrokerRefused
-from services.edge.channels.audience import as_delta, publication_frame
 from services.edge.channels.channel import Channel
+from services.edge.channels.pushes import as_delta, render
 from services.edge.channels.recovery import Missed
 from services.edge.clients.hub import Hub
 
@@ -69,7 +69,7 @@ class Laggard:
         self._hub = hub
         self._positions: dict[str, StreamPosition] = {}
         for name in connection.client.channels:
-            self.joined(name, hub.node.position(name))
+            self.joined(name, hub.node.told(name))
         self._task: asyncio.Task[None] | None = None
         self._held: list[tuple[str, bytes]] = []
         self._held_bytes = 0
@@ -187,10 +187,14 @@ class Laggard:
                 continue
             try:
                 whole = as_delta(connection.format, publication, None) if subscription.delta else publication
-                connection.write_framed(publication_frame(connection.format, channel.name, whole))
             except NotEncodable as error:
                 connection.cannot_take(str(error))
                 return True
+            rendering = render(connection.format, channel.name, [whole])
+            if rendering.error:
+                connection.cannot_take(rendering.error)
+                return True
+            connection.write_framed(rendering.framed)
             self._positions[channel.name] = StreamPosition(publication.offset, channel.log.epoch)
             if not self._flowing.is_set():
                 return False

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
 
 from proto import codes
-from proto.codec import NotEncodable
 from proto.codes import ErrorCode
 from proto.messages import (
-    Connect,
     HistoryResult,
     PresenceResult,
     PresenceStatsResult,
@@ -38,7 +35,6 @@ from proto.messages import (
 from proto.messages import Subscribe as SubscribePush
 from services.edge.backend.backend import BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
-from services.edge.channels.audience import as_deltas
 from services.edge.channels.node import History
 from services.edge.clients import channel_commands
 from services.edge.clients.actions import (
@@ -55,7 +51,8 @@ from services.edge.clients.actions import (
     error_reply,
 )
 from services.edge.clients.client import State
-from services.edge.clients.laggard import REPLY_BYTES, Laggard, first_of
+from services.edge.clients.entrance import connect_reply, cut, enter, subscribed
+from services.edge.clients.laggard import Laggard, first_of
 from services.edge.clients.orders import SubscribeOrder
 from services.edge.settings import COMMAND_DEADLINE_S
 
@@ -192,7 +189,7 @@ class Performer:
             if connection.closing:
                 connection.hub.node.unsubscribe(connection, wish.channel)
                 return lambda: None
-            results[wish.channel] = self._enter(wish, result)
+            results[wish.channel] = enter(connection, wish, result)
         return lambda: self._reply_connected(action, results)
 
     def _reply_connected(self, action: Connected, results: dict[str, SubscribeResult]) -> None:
@@ -200,7 +197,7 @@ class Performer:
         if connection.closing:
             return
         connection.opened()
-        subs, positions = _cut(results)
+        subs, positions = cut(results)
         connection.reply(connect_reply(connection, action, subs))
         if positions:
             connection.lags_at(positions)
@@ -225,18 +222,7 @@ class Performer:
         result = await connection.hub.node.subscribe(connection, action)
         if isinstance(result, ErrorCode):
             return self._reply_later(action.command_id, result)
-        return lambda: self._reply_subscribed(action, result)
-
-    def _reply_subscribed(self, action: Subscribe, result: SubscribeResult) -> None:
-        connection = self._connection
-        if connection.closing:
-            connection.hub.node.unsubscribe(connection, action.channel)
-            return
-        subs, positions = _cut({action.channel: self._enter(action, result)})
-        connection.reply(reply_to(action.command_id, subs[action.channel]))
-        if positions:
-            connection.lags_at(positions)
-        connection.entered(action.channel, action.subscription, result)
+        return lambda: subscribed(connection, action, result)
 
     async def _subscribe_by_order(self, order: SubscribeOrder) -> Then:
         connection = self._connection
@@ -268,7 +254,7 @@ class Performer:
         if connection.closing:
             connection.hub.node.unsubscribe(connection, wish.channel)
             return
-        result = self._enter(wish, result)
+        result = enter(connection, wish, result)
         push = SubscribePush(result.recoverable, result.epoch, result.offset, result.positioned, result.data)
         connection.push_alone(Push(channel=wish.channel, subscribe=push))
         first, room = first_of(result.publications)
@@ -276,26 +262,6 @@ class Performer:
         if not room:
             connection.lags_at({wish.channel: StreamPosition(first[-1].offset, result.epoch)})
         connection.entered(wish.channel, wish.subscription, result)
-
-    def _enter(self, wish: Subscribe, result: SubscribeResult) -> SubscribeResult:
-        """Notes the subscription; gives back the result with publications as this client gets them."""
-        connection, subscription = self._connection, wish.subscription
-        connection.client.channels[wish.channel] = subscription
-        connection.hub.subscriptions += 1
-        position = connection.hub.node.position(wish.channel)
-        if connection.laggard is not None:
-            connection.laggard.joined(wish.channel, position)
-        if not result.publications:
-            return result
-        publications = [publication for publication in result.publications if subscription.wants(publication)]
-        if subscription.delta:
-            try:
-                publications = as_deltas(connection.format, publications)
-            except NotEncodable as error:
-                connection.cannot_take(str(error))
-                return replace(result, publications=[])
-            subscription.has_base = bool(publications)
-        return replace(result, publications=publications)
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
@@ -347,33 +313,3 @@ class Performer:
                 return codes.NOT_AVAILABLE
             hub.refused("an RPC is not answered", str(error))
         return codes.INTERNAL
-
-
-def connect_reply(connection: Connection, action: Connected, subs: dict[str, SubscribeResult]) -> Reply:
-    """The reply to a connect, as the transport says it."""
-    node = connection.hub.instance if connection.session else ""
-    result = replace(action.result, subs=subs, session=connection.session, node=node)
-    if connection.format.unidirectional:
-        return Reply(push=Push(connect=Connect(**{name: getattr(result, name) for name in result.__struct_fields__})))
-    return reply_to(action.command_id, result)
-
-
-def _cut(results: dict[str, SubscribeResult]) -> tuple[dict[str, SubscribeResult], dict[str, StreamPosition]]:
-    """Results that fit into one reply, and how far they bring the client in the channels where that is not all."""
-    cut: dict[str, SubscribeResult] = {}
-    positions: dict[str, StreamPosition] = {}
-    room = REPLY_BYTES
-    for channel, result in results.items():
-        # Without room a recovery begins with the pushes: the client is where it was, at the offset of the result.
-        none = (
-            not room
-            and result.recovered
-            and bool(result.publications)
-            and result.offset < result.publications[0].offset
-        )
-        first, room = ([], 0) if none else first_of(result.publications, room)
-        if len(first) < len(result.publications):
-            positions[channel] = StreamPosition(first[-1].offset if first else result.offset, result.epoch)
-            result = replace(result, publications=first)
-        cut[channel] = result
-    return cut, positions

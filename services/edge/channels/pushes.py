@@ -1,0 +1,67 @@
+"""Publications as one kind of subscriber gets them: encoded, as differences to their predecessors, framed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from proto.codec import NotEncodable, payload
+from proto.codec_json import JSON
+from proto.fossil import create_delta, create_text_delta
+from proto.messages import Publication, Push, Reply
+from services.edge.framing.formats import Format
+
+_encode_text = msgspec.json.Encoder().encode
+
+
+class Rendering(NamedTuple):
+    """The first `taken` of some publications, framed as one; `error` says why the next one cannot be encoded."""
+
+    framed: bytes
+    taken: int
+    error: str = ""
+
+
+def render(format: Format, channel: str, publications: Iterable[Publication]) -> Rendering:
+    """Pushes of publications, up to the first that cannot be said in this format."""
+    messages: list[bytes] = []
+    error = ""
+    try:
+        for publication in publications:
+            messages.append(format.encode(Reply(push=Push(channel=channel, pub=publication))))
+    except NotEncodable as reason:
+        error = str(reason)
+    return Rendering(format.frame(messages) if messages else b"", len(messages), error)
+
+
+def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication:
+    """A publication as subscribers with deltas get it: its difference to `previous` if that is smaller, else whole.
+
+    On JSON either is a string that holds the text. Raises `NotEncodable`.
+    """
+    data = bytes(publication.data)
+    if format.codec is JSON:
+        try:
+            payload(data)  # the text itself is passed on, line breaks included: the next difference counts from it
+        except ValueError as error:
+            raise NotEncodable(str(error)) from None
+        patch = None if previous is None else create_text_delta(bytes(previous.data), data)
+        text = data if patch is None or len(patch) >= len(data) else patch
+        return replace(publication, data=Raw(_encode_text(text.decode())), delta=text is not data)
+    patch = None if previous is None else create_delta(bytes(previous.data), data)
+    if patch is None or len(patch) >= len(data):
+        return publication
+    return replace(publication, data=Raw(patch), delta=True)
+
+
+def as_deltas(format: Format, publications: list[Publication]) -> list[Publication]:
+    """Publications for a subscriber with deltas: the first whole, each other against its predecessor.
+
+    Raises `NotEncodable`.
+    """
+    before: list[Publication | None] = [None, *publications]
+    return [as_delta(format, each, previous) for each, previous in zip(publications, before, strict=False)]
