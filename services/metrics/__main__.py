@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from services.chassis.log import configure
-from services.chassis.settings import ConfigurationError
+from services.chassis.launch import before_imports, settings_of
 from services.metrics.settings import from_environ
 
 
 def main() -> None:
-    try:
-        settings = from_environ(os.environ)
-    except ConfigurationError as error:
-        sys.exit(f"fairlead-metrics: {error}")
-    configure(settings.log, settings.name)
+    settings = settings_of("metrics", from_environ, os.environ)
+    before_imports()
     from services.metrics.app import serve  # after the settings: a mistake in them is told at once
 
     serve(settings)

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 
 import msgspec
 from prometheus_client import CollectorRegistry
-from prometheus_client.process_collector import ProcessCollector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +21,7 @@ from proto.telemetry import LOST_AFTER_S, decode_heartbeat
 from services.chassis.health import health_routes
 from services.chassis.heartbeat import Pulse
 from services.chassis.link_nats import NatsLink
+from services.chassis.own_process import OwnProcess, ProcessCollector
 from services.chassis.server import run
 from services.chassis.tasks import end, vital
 from services.metrics.aggregator import Aggregator
@@ -58,7 +58,7 @@ class Metrics:
                 await self._link.close()
 
         registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        registry.register(ProcessCollector(OwnProcess()))
         registry.register(self._collector)
         routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
         return Starlette(routes=routes, lifespan=lifespan)

@@ -6,8 +6,7 @@ import asyncio
 import os
 import sys
 
-from services.chassis.log import configure
-from services.chassis.settings import ConfigurationError
+from services.chassis.launch import before_imports, settings_of
 from services.sessions.settings import SessionsSettings, from_environ
 
 
@@ -15,14 +14,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments not in ([], ["migrate"]):
         sys.exit("usage: python -m services.sessions [migrate]")
-    try:
-        settings = from_environ(os.environ)
-    except ConfigurationError as error:
-        sys.exit(f"fairlead-sessions: {error}")
-    configure(settings.log, settings.name)
+    settings = settings_of("sessions", from_environ, os.environ)
     if arguments:
         _migrate(settings)
         return
+    before_imports()
     from services.sessions.app import serve  # after the settings: a mistake in them is told at once
 
     serve(settings)

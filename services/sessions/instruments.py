@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+
+from services.chassis.own_process import OwnProcess, ProcessCollector
 
 
 class Instruments:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        registry.register(ProcessCollector(OwnProcess()))
         PlatformCollector(registry=registry)
         self.events = Counter("fairlead_sessions_events_applied", "Facts folded into PostgreSQL.", registry=registry)
         self.duplicates = Counter(

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from services.chassis.session_log_nats import DEFAULT_MAX_AGE_S
-from services.chassis.settings import Duration, LogSettings, NatsSettings, Port, Section, load
+from services.chassis.settings import (
+    SESSION_LOG_MAX_AGE_S,
+    Duration,
+    LogSettings,
+    NatsSettings,
+    Port,
+    Section,
+    load,
+)
 
 MAX_RESUME_WINDOW_S = 24 * 3600
 
@@ -19,7 +26,7 @@ class SessionsSection(Section, frozen=True):
     """What operators call this process; "sessions-<port>" when empty."""
     resume_window: Duration = Duration(60)
     """How long after a lost connection a client continues its session. At most a day."""
-    log_max_age: Duration = Duration(DEFAULT_MAX_AGE_S)
+    log_max_age: Duration = Duration(SESSION_LOG_MAX_AGE_S)
     """How long the session log is kept in JetStream: how long PostgreSQL may be away."""
     keep: Duration = Duration(30 * 24 * 3600)
     """How long an ended session is kept in PostgreSQL; 0: for ever."""
