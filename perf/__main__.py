@@ -15,13 +15,16 @@ from perf.refusal import Refusal
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m perf", description="Measures a running Fairlead from outside.")
+    parser = argparse.ArgumentParser(
+        prog="python -m perf", description="Measures Fairlead from outside: the running stack, or servers of its own."
+    )
     choices = parser.add_subparsers(title="modes", required=True, metavar="mode")
-    for module in pkgutil.iter_modules(perf.modes.__path__):
-        mode = importlib.import_module(f"perf.modes.{module.name}")
+    names = [module.name for module in pkgutil.iter_modules(perf.modes.__path__)]
+    for name in arguments[:1] if arguments[:1] and arguments[0] in names else names:  # one that is named loads alone
+        mode = importlib.import_module(f"perf.modes.{name}")
         text = (mode.__doc__ or "").strip()
         sub = choices.add_parser(
-            module.name,
+            name,
             help=text.partition("\n")[0],
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import argparse
 
-from perf import machine, target
-from perf.generator import Plan
+from perf import machine, reporting, target
+from perf.dialects import Dialect
+from perf.dialects.centrifuge import PATH, Centrifuge
 from perf.pacing import Schedule
+from perf.plan import Plan
 from perf.refusal import Refusal
 from perf.settings import PerfSettings
-from perf.tally import Tally
 from perf.target import Target
 
-PATH = "/connection/websocket"
+
+def add_clients(parser: argparse.ArgumentParser, connections: int, rate: float, option: str = "--connect-rate") -> None:
+    """How many clients, and how they come."""
+    parser.add_argument("--connections", type=int, default=connections, help="how many (default %(default)s)")
+    parser.add_argument(
+        option, type=float, dest="rate", default=rate, help="connections a second, open loop (%(default)s)"
+    )
+    parser.add_argument("--processes", type=int, default=2, help="client processes (%(default)s)")
+    parser.add_argument("--connect-timeout", type=float, default=10.0, help="seconds for one connect (%(default)s)")
+    parser.add_argument("--source-spread", type=int, default=1, help="addresses of 127.77.0.0/16 to connect from")
 
 
 def add(parser: argparse.ArgumentParser, connections: int, rate: float) -> None:
-    parser.add_argument("--connections", type=int, default=connections, help="how many (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=rate, help="connections a second, open loop (%(default)s)")
-    parser.add_argument("--processes", type=int, default=2, help="client processes (%(default)s)")
+    """All options of a mode whose clients meet a stack that somebody else configured."""
+    add_clients(parser, connections, rate, "--rate")
     parser.add_argument("--channel", default="", help="each subscribes to it; {i} is its number: perf:{i}")
     parser.add_argument(
         "--token-secret", help="HS256 secret (otherwise FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY or .fairlead/secrets.env)"
     )
-    parser.add_argument("--connect-timeout", type=float, default=10.0, help="seconds for one connect (%(default)s)")
-    parser.add_argument("--source-spread", type=int, default=1, help="addresses of 127.77.0.0/16 to connect from")
-    parser.add_argument("--deadline", type=float, help="seconds for the whole run (default: schedule + hold + 60)")
-    parser.add_argument("--json", metavar="FILE", help="write the report there too")
+    reporting.add_arguments(parser)
 
 
-def plan(arguments: argparse.Namespace, settings: PerfSettings, at: Target) -> Plan:
+def dialect(arguments: argparse.Namespace, settings: PerfSettings, path: str = PATH) -> Centrifuge:
+    return Centrifuge(
+        channel=arguments.channel, path=path, token_secret=arguments.token_secret or settings.token_secret
+    )
+
+
+def plan(arguments: argparse.Namespace, at: Target, dialect: Dialect) -> Plan:
     """Raises `Refusal` for what cannot be run."""
     target.check_limits(
         at.host,
@@ -48,19 +60,15 @@ def plan(arguments: argparse.Namespace, settings: PerfSettings, at: Target) -> P
     return Plan(
         host=at.host,
         port=at.port,
-        path=at.path,
+        dialect=dialect,
         schedule=schedule,
-        channel=arguments.channel,
-        token_secret=arguments.token_secret or settings.token_secret,
         connect_timeout_s=arguments.connect_timeout,
         source_spread=arguments.source_spread,
     )
 
 
-def deadline_s(arguments: argparse.Namespace, hold_s: float) -> float:
-    """The bound on the whole run."""
-    if arguments.deadline is not None:
-        return float(arguments.deadline)
+def expected_s(arguments: argparse.Namespace, hold_s: float) -> float:
+    """A bound on the whole run."""
     return float(arguments.connections / arguments.rate + arguments.connect_timeout + hold_s + 60)
 
 
@@ -79,8 +87,3 @@ def starved(lateness_p99_s: float | None, connect_p99_s: float | None) -> bool:
     if lateness_p99_s is None or connect_p99_s is None:
         return False
     return lateness_p99_s > max(0.005, STARVED * connect_p99_s)
-
-
-def failed(tally: Tally, connections: int) -> bool:
-    """Whether not all of them were established and kept."""
-    return tally.progress.connected != connections or tally.progress.lost > 0

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 
-from perf.generator import Plan
+from perf.child import Child, ChildDied, Waiting
+from perf.ears import Heard, together
+from perf.plan import Plan
 from perf.tally import Progress, Tally, merge
-from perf.worker import Begin, Finish, Ready, main
+from perf.words import Begin, BeginTalk, Deafen, Finish, Ready, Take
+from perf.worker import main
 
 READY_WITHIN_S = 60.0
 FINISH_WITHIN_S = 30.0
@@ -21,16 +21,11 @@ LEAD_S = 0.3
 """Between the word to begin and the first connection: longer than it takes that word to reach every process."""
 
 
-class WorkerDied(Exception):
-    """A client process ended without its figures; the run measured nothing that can be reported."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Worker:
-    process: SpawnProcess
-    pipe: Connection[object, object]
-    progress: Progress
+    progress: Progress = field(default_factory=Progress)
     ready: bool = False
+    heard: Heard | None = None
     tally: Tally | None = None
 
 
@@ -43,27 +38,22 @@ class Fleet:
 
     def __init__(self, plan: Plan, processes: int, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
         self._plan = plan
-        self._count = processes
+        self.processes = processes
         self._on_progress = on_progress
         self._workers: list[_Worker] = []
-        self._changed = asyncio.Event()
-        self._died: str | None = None
+        self._children: list[Child] = []
+        self._waiting = Waiting()
         self.started_at = 0.0
 
     async def __aenter__(self) -> Fleet:
-        context = multiprocessing.get_context("spawn")  # a fork would share this process's loop and signal handlers
-        for number in range(self._count):
-            ours, theirs = context.Pipe()
-            plan = replace(self._plan, schedule=replace(self._plan.schedule, first=number, step=self._count))
-            process = context.Process(target=main, args=(plan, theirs), name=f"perf-clients-{number}", daemon=True)
-            process.start()
-            theirs.close()
-            worker = _Worker(process, ours, Progress())
+        for number in range(self.processes):
+            worker = _Worker()
             self._workers.append(worker)
-            asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, worker)
+            hear, died = partial(self._hear, worker), partial(self._lose, worker)
+            self._children.append(Child(main, self._share(number), f"perf-clients-{number}", hear, died))
         try:
-            if not await self._wait(lambda: all(worker.ready for worker in self._workers), READY_WITHIN_S):
-                raise WorkerDied(f"the client processes were not ready within {READY_WITHIN_S:.0f} s")
+            if not await self._waiting.until(lambda: all(worker.ready for worker in self._workers), READY_WITHIN_S):
+                raise ChildDied(f"the client processes were not ready within {READY_WITHIN_S:.0f} s")
         except BaseException:
             self._end()
             raise
@@ -87,62 +77,67 @@ class Fleet:
     def begin(self) -> float:
         """Starts the schedule. The time of its zero, of `time.monotonic`."""
         self.started_at = time.monotonic() + LEAD_S
-        for worker in self._workers:
-            worker.pipe.send(Begin(self.started_at))
+        self._tell(Begin(self.started_at))
         return self.started_at
 
+    def talk(self) -> float:
+        """Lets the clients publish what the plan has for them. The time of the schedule's zero, of `time.monotonic`."""
+        start = time.monotonic() + LEAD_S
+        self._tell(BeginTalk(start))
+        return start
+
+    def deafen(self, below: int) -> None:
+        """The clients with numbers below that read nothing any more."""
+        self._tell(Deafen(below))
+
+    async def take(self) -> Heard:
+        """What all clients heard since the last take. Raises `ChildDied`."""
+        for worker in self._workers:
+            worker.heard = None
+        self._tell(Take())
+        if not await self._waiting.until(lambda: all(worker.heard for worker in self._workers), FINISH_WITHIN_S):
+            raise ChildDied(f"a client process did not answer within {FINISH_WITHIN_S:.0f} s")
+        return together(worker.heard for worker in self._workers if worker.heard)
+
     async def until(self, check: Callable[[], bool], within_s: float) -> bool:
-        """Waits until `check()` holds; False when it does not within the time. Raises `WorkerDied`."""
-        return await self._wait(check, within_s)
+        """Waits until `check()` holds; False when it does not within the time. Raises `ChildDied`."""
+        return await self._waiting.until(check, within_s)
 
     async def finish(self) -> Tally:
-        """Lets all clients go and gives the result of the run. Raises `WorkerDied`."""
-        for worker in self._workers:
-            worker.pipe.send(Finish())
-        if not await self._wait(lambda: all(worker.tally for worker in self._workers), FINISH_WITHIN_S):
-            raise WorkerDied(f"a client process did not finish within {FINISH_WITHIN_S:.0f} s")
+        """Lets all clients go and gives the result of the run. Raises `ChildDied`."""
+        self._tell(Finish())
+        if not await self._waiting.until(lambda: all(worker.tally for worker in self._workers), FINISH_WITHIN_S):
+            raise ChildDied(f"a client process did not finish within {FINISH_WITHIN_S:.0f} s")
         return merge(worker.tally for worker in self._workers if worker.tally)
 
-    async def _wait(self, check: Callable[[], bool], within_s: float) -> bool:
-        try:
-            async with asyncio.timeout(within_s):
-                while not check():
-                    if self._died is not None:
-                        raise WorkerDied(self._died)
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            return check()
-        return True
+    def _share(self, number: int) -> Plan:
+        """What process `number` does of the whole plan."""
+        plan = self._plan
+        talk = plan.talk and replace(plan.talk, schedule=replace(plan.talk.schedule, first=number, step=self.processes))
+        return replace(plan, schedule=replace(plan.schedule, first=number, step=self.processes), talk=talk)
 
-    def _hear(self, worker: _Worker) -> None:
-        try:
-            word = worker.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            asyncio.get_running_loop().remove_reader(worker.pipe.fileno())
-            if worker.tally is None:
-                worker.process.join(1.0)
-                self._died = (
-                    f"{worker.process.name} ended with exit code {worker.process.exitcode}, its figures are lost"
-                )
-            self._changed.set()
-            return
+    def _tell(self, order: object) -> None:
+        for child in self._children:
+            child.tell(order)
+
+    def _hear(self, worker: _Worker, word: object) -> None:
         if isinstance(word, Ready):
             worker.ready = True
         elif isinstance(word, Progress):
             worker.progress = word
             self._on_progress(self.progress)
+        elif isinstance(word, Heard):
+            worker.heard = word
         elif isinstance(word, Tally):
             worker.tally, worker.progress = word, word.progress
-        self._changed.set()
+        self._waiting.changed()
+
+    def _lose(self, worker: _Worker, why: str) -> None:
+        if worker.tally is None:
+            self._waiting.died(why)
 
     def _end(self) -> None:
-        for worker in self._workers:
-            asyncio.get_running_loop().remove_reader(worker.pipe.fileno())
-            worker.pipe.close()  # a worker that still runs ends on it
-        for worker in self._workers:
-            worker.process.join(2.0)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.process.close()
+        for child in self._children:
+            child.close()
+        for child in self._children:
+            child.end()

@@ -24,11 +24,14 @@ class BadFrame(Exception):
     """The server broke the WebSocket protocol, or uses a part of it that perf does not speak; the text says which."""
 
 
-def upgrade_request(authority: str, path: str) -> bytes:
-    """The opening handshake. `authority` is host:port. The key is always the same: one answer to compare with."""
+def upgrade_request(authority: str, path: str, headers: str = "") -> bytes:
+    """The opening handshake. `authority` is host:port, `headers` further lines, each ended by CRLF.
+
+    The key is always the same: one answer to compare with.
+    """
     return (
         f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY.decode()}\r\n\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY.decode()}\r\n{headers}\r\n"
     ).encode("ascii")
 
 
@@ -60,6 +63,11 @@ def frame(opcode: int, payload: bytes) -> bytes:
     else:
         head = bytes((0x80 | opcode, 0x80 | 127)) + size.to_bytes(8, "big")
     return head + b"\0\0\0\0" + payload
+
+
+def wire_size(payload_size: int) -> int:
+    """Bytes of a server's frame with so large a payload."""
+    return payload_size + (2 if payload_size < 126 else 4 if payload_size < 65536 else 10)
 
 
 def close_frame(code: int) -> bytes:

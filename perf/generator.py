@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
-
-import msgspec
 
 from perf import failures, frames
+from perf.dialects import Opening
+from perf.ears import Ears, Heard
 from perf.pacing import Pacer, Schedule
-from perf.tally import Tally
-from perf.tokens import connection_token
-from perf.wire_client import CONNECT_ID, SUBSCRIBE_ID, WireClient
+from perf.plan import Plan
+from perf.speaker import Speaker
+from perf.tally import Progress, Tally
+from perf.wire_client import WireClient
 
 SWEEP_INTERVAL_S = 0.05
 """Resolution of timeouts, and of the samples of the loop's lateness."""
@@ -28,60 +28,29 @@ MAX_BURST = 32
 MAX_LAG_SAMPLES = 100_000
 """Over an hour of sweeps."""
 
-TOKEN_LIFETIME_S = 24 * 3600
 GOODBYES_AT_ONCE = 250
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one process is to do. `channel` and `user` may hold {i}, the number of the connection in the whole run."""
-
-    host: str
-    port: int
-    path: str
-    schedule: Schedule
-    channel: str = ""  # "" subscribes to nothing
-    user: str = "perf-{i}"
-    token_secret: str = ""  # "" connects without a token
-    connect_timeout_s: float = 10.0
-    source_spread: int = 1  # local addresses 127.77.x.y to connect from, in turn; 1 lets the kernel choose
-
-    @property
-    def authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def hello(self, index: int, expires_at: int) -> bytes:
-        """The frame with the commands of connection `index`; connect and subscribe together, as centrifuge-js does."""
-        number = str(index)
-        request = {"name": "perf"}
-        if self.token_secret:
-            request["token"] = connection_token(self.user.replace("{i}", number), self.token_secret, expires_at)
-        commands: list[object] = [{"id": CONNECT_ID, "connect": request}]
-        if self.channel:
-            commands.append({"id": SUBSCRIBE_ID, "subscribe": {"channel": self.channel.replace("{i}", number)}})
-        return frames.frame(frames.TEXT, b"\n".join(msgspec.json.encode(command) for command in commands))
-
-    def source_address(self, index: int) -> tuple[str, int] | None:
-        if self.source_spread == 1:
-            return None
-        place = index % self.source_spread
-        return f"127.77.{place // 250}.{place % 250 + 1}", 0
+COMEBACK_WAIT_S = 0.2
+"""Between attempts of a client to come back; the first one is at once."""
 
 
 class Generator:
-    """See the module. Call `begin`, watch `tally.progress`, then `await finish()`."""
+    """See the module. Call `begin`, watch `progress`, then `await finish()`."""
 
     def __init__(self, plan: Plan) -> None:
         self.tally = Tally()
         self._plan = plan
         self._pacer = Pacer(plan.schedule)
         self._loop = asyncio.get_running_loop()
-        self._request = frames.upgrade_request(plan.authority, plan.path)
-        expires_at = int(time.time()) + TOKEN_LIFETIME_S
-        self._hellos = {index: plan.hello(index, expires_at) for index in plan.schedule.share}
+        self._openings = {index: plan.dialect.opening(index) for index in plan.schedule.share}
+        self._requests: dict[tuple[str, str], bytes] = {}
+        self._ears = Ears(plan.sample_every, plan.ordered)
+        self._taken = 0  # messages of `take`
         self._pending: dict[WireClient, asyncio.Task[None]] = {}  # oldest first, so the sweep stops at the first young
-        self._open: set[WireClient] = set()  # established ones whose socket is not closed yet
+        self._open: dict[WireClient, None] = {}  # established ones whose socket is not closed yet, oldest first
+        self._speaker: Speaker | None = None
         self._start = 0.0
+        self._finishing = False
         self._emptied = asyncio.Event()
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -91,9 +60,35 @@ class Generator:
         self._sweeping = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep, time.monotonic() + SWEEP_INTERVAL_S)
         self._tick()
 
+    @property
+    def progress(self) -> Progress:
+        self.tally.progress.messages = self._taken + self._ears.heard.messages
+        return self.tally.progress
+
+    def take(self) -> Heard:
+        """What the clients heard since the last take."""
+        heard = self._ears.take()
+        self._taken += heard.messages
+        return heard
+
+    def deafen(self, below: int) -> None:
+        """The clients with numbers below that read nothing any more."""
+        for client in self._open:
+            if client.index < below:
+                client.deafen()
+
+    def talk(self, start: float) -> None:
+        """The clients that are there say what the plan has for them; its schedule counts from `start`."""
+        assert self._plan.talk is not None
+        self._speaker = Speaker(self._plan.talk, self._plan.dialect, list(self._open), self.tally)
+        self._speaker.begin(start)
+
     async def finish(self, within_s: float = 5.0) -> Tally:
         """Stops opening, says goodbye to those that are held, and waits for the server to close them."""
         self._pacer = Pacer(Schedule(0, 1))
+        self._finishing = True
+        if self._speaker is not None:
+            self._speaker.stop()
         for client in list(self._pending):
             self._give_up(client, "local: the run ended first")
         for number, client in enumerate(list(self._open)):
@@ -108,6 +103,8 @@ class Generator:
             client.fail("local: the goodbye was not answered")
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self.tally.progress = self.progress
+        self.tally.heard = self.take()
         self.tally.cpu_s = time.process_time()
         return self.tally
 
@@ -122,15 +119,40 @@ class Generator:
             self._loop.call_later(max(0.0, self._start + upcoming - time.monotonic()), self._tick)
 
     def _open_one(self, index: int, due: float) -> None:
-        client = WireClient(self, self._request, self._hellos.pop(index), bool(self._plan.channel), due)
+        client = self._client(index, self._openings.pop(index), due)
         self.tally.progress.attempted += 1
         self.tally.lateness_s.append(client.started - due)
-        # The only task, and it ends with the TCP connection: asyncio has no other public way to make one.
-        self._pending[client] = self._loop.create_task(self._dial(client, self._plan.source_address(index)))
+        self._begin(client, self._plan.port_of(index))
 
-    async def _dial(self, client: WireClient, source: tuple[str, int] | None) -> None:
+    def _bring_back(self, lost: WireClient) -> None:
+        if self._finishing:
+            return
+        opening = self._plan.dialect.comeback(lost.index, lost.reply, lost.last)
+        client = self._client(lost.index, opening, time.monotonic())
+        client.returns, client.reply, client.last = True, lost.reply, lost.last
+        client.next_number = lost.next_number
+        self._begin(client, self._plan.refuge)
+
+    def _client(self, index: int, opening: Opening, due: float) -> WireClient:
+        return WireClient(self, self._ears, self._plan.dialect, index, self._request(opening), opening, due)
+
+    def _begin(self, client: WireClient, port: int) -> None:
+        # The only task, and it ends with the TCP connection: asyncio has no other public way to make one.
+        self._pending[client] = self._loop.create_task(self._dial(client, port))
+
+    def _request(self, opening: Opening) -> bytes:
+        """Nearly always one for all clients: the bytes are shared."""
+        if not opening.path:
+            return b""
+        key = (opening.path, opening.headers)
+        if key not in self._requests:
+            self._requests[key] = frames.upgrade_request(self._plan.authority, *key)
+        return self._requests[key]
+
+    async def _dial(self, client: WireClient, port: int) -> None:
+        source = self._plan.source_address(client.index)
         try:
-            await self._loop.create_connection(lambda: client, self._plan.host, self._plan.port, local_addr=source)
+            await self._loop.create_connection(lambda: client, self._plan.host, port, local_addr=source)
         except OSError as error:
             client.fail(failures.of_os_error(error, "tcp"))
 
@@ -138,9 +160,14 @@ class Generator:
 
     def established(self, client: WireClient) -> None:
         del self._pending[client]
-        self._open.add(client)
+        self._open[client] = None
         self._emptied.clear()
         tally, at = self.tally, client.established_at
+        if client.returns:
+            tally.progress.back += 1
+            tally.back_at.append(at)
+            tally.recovered += self._plan.dialect.recovered(client.reply)
+            return
         tally.progress.connected += 1
         tally.connect_s.append(at - client.due)
         tally.connect_from_start_s.append(at - client.started)
@@ -151,6 +178,10 @@ class Generator:
 
     def failed(self, client: WireClient, cause: str) -> None:
         self._pending.pop(client, None)
+        if client.returns:
+            failures.count(self.tally.comeback_failures, cause)
+            self._loop.call_later(COMEBACK_WAIT_S, self._bring_back, client)
+            return
         self.tally.progress.failed += 1
         failures.count(self.tally.failures, cause)
 
@@ -158,10 +189,11 @@ class Generator:
         self.tally.progress.lost += 1
         self.tally.lost_at.append(time.monotonic())
         failures.count(self.tally.losses, cause)
+        if self._plan.refuge:
+            self._bring_back(client)
 
     def gone(self, client: WireClient) -> None:
-        self.tally.messages += client.messages
-        self._open.discard(client)
+        self._open.pop(client, None)
         if not self._open:
             self._emptied.set()
 
@@ -172,7 +204,7 @@ class Generator:
         if len(self.tally.loop_lag_s) < MAX_LAG_SAMPLES:
             self.tally.loop_lag_s.append(max(0.0, now - due))
         for client in self._overdue(now):
-            self._give_up(client, failures.of_timeout(client.stage.name.lower()))
+            self._give_up(client, failures.of_timeout(client.waits_for))
         self._sweeping = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep, now + SWEEP_INTERVAL_S)
 
     def _overdue(self, now: float) -> list[WireClient]:

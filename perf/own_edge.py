@@ -33,20 +33,21 @@ _LOCAL_CONFIGURATION = Path("deploy/local/fairlead.toml")
 class OwnEdge:
     """Made by `running`. `name` is what its sessions are filed under."""
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str, port: int, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, name: str, port: int, log: Path, started_at: float) -> None:
         self._process = process
         self.name = name
         self.port = port
+        self.started_at = started_at  # time.monotonic() before the process was made
         self._log = log
         self._stats = psutil.Process(process.pid)
 
-    async def ready(self) -> None:
+    async def ready(self, poll_s: float = _POLL_S) -> None:
         """Waits for 200 from /readyz. Raises `Refusal` with the end of its log when that does not come."""
         until = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < until and self._process.returncode is None:
             if await asyncio.to_thread(_answers, f"http://127.0.0.1:{self.port}/readyz"):
                 return
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(poll_s)
         raise Refusal(
             f"the edge was not ready within {READY_WITHIN_S:.0f} s; is the stack running (make up)? "
             f"Its log ends:\n{self.log_tail()}"
@@ -57,6 +58,11 @@ class OwnEdge:
         with self._stats.oneshot():
             cpu = self._stats.cpu_times()
             return self._stats.memory_info().rss, cpu.user + cpu.system
+
+    async def metric(self, name: str) -> float:
+        """One of its own series without labels, 0.0 where it has none of that name."""
+        text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self.port}/metrics")
+        return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0.0)
 
     async def stop(self, within_s: float) -> tuple[float, int | None, float | None]:
         """SIGTERM. When it was sent (`time.monotonic`), the exit code, and the seconds until the exit.
@@ -76,7 +82,7 @@ class OwnEdge:
         self._process.kill()
 
     def log_tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        return tail_of(self._log)
 
     def tracebacks(self) -> int:
         """How many there are in its log; there should be none, ever."""
@@ -97,16 +103,21 @@ async def running(environ: Mapping[str, str], port: int | None) -> AsyncIterator
     }
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-") as folder:
         log = Path(folder) / "edge.log"
+        started_at = time.monotonic()
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "services.edge"), env=environ, stdout=output, stderr=output
             )
         try:
-            yield OwnEdge(process, name, port, log)
+            yield OwnEdge(process, name, port, log, started_at)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+def tail_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
 
 
 def free_port() -> int:
@@ -125,3 +136,8 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return str(answer.read().decode())

@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from perf.reporting import RunFailed
+
 _PAGE = 1000
 _POLL_S = 0.25
 _TIMEOUT_S = 10.0
 
 
-class ReadFailed(Exception):
+class ReadFailed(RunFailed):
     """The sessions service did not answer, or with something else than sessions. The text says what to do."""
 
 

@@ -45,6 +45,12 @@ def table(rows: Sequence[tuple[str, object]]) -> str:
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
 
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table for a README."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
 def write(path: Path, report: Mapping[str, object]) -> None:
     """The report as JSON for people and programs. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,15 +10,23 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from perf.ears import Heard
+
 
 @dataclass(slots=True)
 class Progress:
-    """Where the connections of a process are now. `failed` were never established, `lost` were, and ended unasked."""
+    """Where the connections of a process are now. `failed` were never established, `lost` were, and ended unasked.
+
+    `messages` is what the clients heard, `spoken` what they published, `back` how many of the lost came back.
+    """
 
     attempted: int = 0
     connected: int = 0
     failed: int = 0
     lost: int = 0
+    messages: int = 0
+    spoken: int = 0
+    back: int = 0
 
     @property
     def settled(self) -> int:
@@ -30,6 +38,9 @@ class Progress:
             self.connected + other.connected,
             self.failed + other.failed,
             self.lost + other.lost,
+            self.messages + other.messages,
+            self.spoken + other.spoken,
+            self.back + other.back,
         )
 
 
@@ -54,7 +65,11 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
     lost_at: list[float] = field(default_factory=list)
-    messages: int = 0
+    heard: Heard = field(default_factory=Heard)  # since the last take
+    speech_lateness_s: list[float] = field(default_factory=list)  # how late the clients' publications went out
+    back_at: list[float] = field(default_factory=list)  # when each came back
+    recovered: int = 0  # of those, the ones that were promised to have missed nothing
+    comeback_failures: Counter[str] = field(default_factory=Counter)  # attempts; each was followed by another one
     unanswered_goodbyes: int = 0
     cpu_s: float = 0.0
 
@@ -67,11 +82,15 @@ def merge(tallies: Iterable[Tally]) -> Tally:
         for name in ("connect_s", "connect_from_start_s", "tcp_s", "upgrade_s", "reply_s", "lateness_s"):
             getattr(whole, name).extend(getattr(one, name))
         whole.loop_lag_s.extend(one.loop_lag_s)
+        whole.speech_lateness_s.extend(one.speech_lateness_s)
         whole.lost_at.extend(one.lost_at)
         whole.last_established_at = max(whole.last_established_at, one.last_established_at)
+        whole.back_at.extend(one.back_at)
+        whole.recovered += one.recovered
+        whole.comeback_failures += one.comeback_failures
         whole.failures += one.failures
         whole.losses += one.losses
-        whole.messages += one.messages
+        whole.heard.add(one.heard)
         whole.unanswered_goodbyes += one.unanswered_goodbyes
         whole.cpu_s += one.cpu_s
     return whole

@@ -1,4 +1,4 @@
-"""One client on the wire: TCP, WebSocket upgrade, connect command, subscribe command, and then it holds.
+"""One client on the wire: TCP, WebSocket upgrade, the steps of its dialect, and then it listens.
 
 A plain `asyncio.Protocol` with slots: no task and no timer of its own, its frames are built beforehand. It tells its
 owner what became of it and when; whoever owns thousands of them does the waiting for all at once.
@@ -11,26 +11,18 @@ import enum
 import time
 from typing import Protocol, cast
 
-import msgspec
-
 from perf import failures, frames
-from proto.messages import Reply
-
-CONNECT_ID, SUBSCRIBE_ID = 1, 2
-
-_decode = msgspec.json.Decoder(Reply).decode
-_PING = b"{}"
-_ANSWER = frames.frame(frames.TEXT, b"{}")
+from perf.dialects import Dialect, Opening, Refused
+from perf.ears import Ears
 
 
 class Stage(enum.IntEnum):
     TCP = 0
     UPGRADE = 1
-    CONNECT = 2
-    SUBSCRIBE = 3
-    HELD = 4
-    LEAVING = 5
-    ENDED = 6
+    OPENING = 2
+    HELD = 3
+    LEAVING = 4
+    ENDED = 5
 
 
 class Owner(Protocol):
@@ -46,44 +38,64 @@ class Owner(Protocol):
 
 
 class WireClient(asyncio.Protocol):
-    """`request` is the HTTP upgrade, `hello` the frame with the commands. Times are of `time.monotonic`, seconds.
+    """`request` is the HTTP upgrade. Times are of `time.monotonic`, seconds.
 
-    `due` is when the connection should have been started, `started` when it was. `messages` counts what came after the
-    last reply that was waited for, server pings left out.
+    `due` is when the connection should have been started, `started` when it was. `reply` ended the opening, `last` is
+    the end of what held the newest application message: what a comeback needs, kept where the ears follow the order.
+    `returns`: this is one.
     """
 
     __slots__ = (
         "_buffer",
-        "_hello",
+        "_dialect",
+        "_ears",
+        "_opening",
         "_owner",
-        "_pong",
         "_request",
-        "_subscribes",
+        "_rest",
+        "_step",
         "_transport",
         "due",
         "established_at",
-        "messages",
+        "index",
+        "last",
+        "next_number",
+        "reply",
+        "returns",
         "stage",
         "started",
         "tcp_at",
         "upgraded_at",
     )
 
-    def __init__(self, owner: Owner, request: bytes, hello: bytes, subscribes: bool, due: float) -> None:
+    def __init__(
+        self, owner: Owner, ears: Ears, dialect: Dialect, index: int, request: bytes, opening: Opening, due: float
+    ) -> None:
         self._owner = owner
+        self._ears = ears
+        self._dialect = dialect
         self._request = request
-        self._hello = hello
-        self._subscribes = subscribes
-        self._buffer = b""
-        self._pong = False
+        self._opening = opening.steps
+        self._step = 0
+        self._buffer = self._rest = b""  # an unfinished frame, and an unfinished message of a dialect that cuts them
         self._transport: asyncio.Transport | None = None
+        self.index = index
+        self.next_number = 0
+        self.reply = self.last = b""
+        self.returns = False
         self.stage = Stage.TCP
-        self.messages = 0
         self.due = due
         self.started = time.monotonic()
         self.tcp_at = self.upgraded_at = self.established_at = 0.0
 
     # --- what the owner does with it ------------------------------------------------------------------------------
+
+    @property
+    def waits_for(self) -> str:
+        """What the next word of the server is about, for whoever tires of waiting."""
+        if self.stage is Stage.OPENING:
+            return self._opening[self._step].name
+        return self.stage.name.lower()
 
     def fail(self, cause: str) -> None:
         """Gives up, before it was established or after. Does nothing when it has ended already."""
@@ -92,10 +104,24 @@ class WireClient(asyncio.Protocol):
             self._transport.abort()
 
     def leave(self) -> None:
-        """Says goodbye with 1000; the server closes the socket."""
+        """Says goodbye; the server closes the socket. Whoever could not hear the answer just goes."""
         if self.stage is Stage.HELD and self._transport is not None:
             self.stage = Stage.LEAVING
-            self._transport.write(frames.close_frame(1000))
+            goodbye = self._dialect.goodbye()
+            if goodbye and self._transport.is_reading():
+                self._transport.write(goodbye)
+            else:
+                self._transport.abort()
+
+    def say(self, frame: bytes) -> None:
+        """Sends a frame of the application, if it is connected."""
+        if self.stage is Stage.HELD and self._transport is not None:
+            self._transport.write(frame)
+
+    def deafen(self) -> None:
+        """Reads nothing any more; the server is left with what it wants to say."""
+        if self.stage is Stage.HELD and self._transport is not None:
+            self._transport.pause_reading()
 
     # --- what the loop does with it -------------------------------------------------------------------------------
 
@@ -106,9 +132,15 @@ class WireClient(asyncio.Protocol):
             return
         self.tcp_at = time.monotonic()
         self.stage = Stage.UPGRADE
-        self._transport.write(self._request)
+        if self._request:
+            self._transport.write(self._request)
+        else:
+            self.upgraded_at = self.tcp_at
+            self._begin_step()
 
     def data_received(self, data: bytes) -> None:
+        if self.stage is Stage.HELD and not self._buffer and self._ears.all_alike(self, data):
+            return
         if self.stage is Stage.ENDED:
             return
         if self._buffer:
@@ -121,17 +153,20 @@ class WireClient(asyncio.Protocol):
                         raise frames.BadFrame("an endless response head")
                     self._buffer = data
                     return
+                self._buffer = b""
                 if not self._upgraded(head):
                     return
                 data = rest
             found, self._buffer = frames.take_frames(data)
             for opcode, payload in found:
                 self._frame(opcode, payload)
-        except (frames.BadFrame, msgspec.DecodeError) as error:
-            self.fail(failures.of_garbage(str(error)[:80]))
+        except frames.BadFrame as error:
+            self.fail(failures.of_garbage(str(error)))
+        except Refused as refused:
+            self.fail(str(refused))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(failures.of_end(exc, self.stage.name.lower()))
+        self._end(failures.of_end(exc, self.waits_for))
         self._transport = None
         self._owner.gone(self)
 
@@ -142,19 +177,26 @@ class WireClient(asyncio.Protocol):
         if status != 101:
             self.fail(failures.of_http(status))
             return False
-        assert self._transport is not None
         self.upgraded_at = time.monotonic()
-        self.stage = Stage.CONNECT
-        self._transport.write(self._hello)
-        self._request = self._hello = b""
+        self.stage = Stage.OPENING
+        self._request = b""
+        self._begin_step()
         return True
+
+    def _begin_step(self) -> None:
+        if self._step == len(self._opening):
+            self.established_at = time.monotonic()
+            self.stage = Stage.HELD
+            self._opening = ()
+            self._owner.established(self)
+        elif (send := self._opening[self._step].send) and self._transport is not None:
+            self._transport.write(send)
 
     def _frame(self, opcode: int, payload: bytes) -> None:
         if self.stage is Stage.ENDED or self._transport is None:
             return
-        if opcode == frames.TEXT:
-            for message in payload.split(b"\n") if b"\n" in payload else (payload,):
-                self._message(message)
+        if opcode == self._dialect.opcode:
+            self._payload(payload)
         elif opcode == frames.CLOSE:
             code, reason = frames.close_status(payload)
             if self.stage is not Stage.LEAVING:
@@ -162,44 +204,40 @@ class WireClient(asyncio.Protocol):
             self._end(failures.of_close(code, reason))
             self._transport.close()
         elif opcode == frames.PING:
+            self._ears.heard.pings += 1
             self._transport.write(frames.frame(frames.PONG, payload))
-        elif opcode == frames.BINARY:
-            raise frames.BadFrame("a binary frame on a JSON connection")
+        elif opcode in (frames.TEXT, frames.BINARY):
+            raise frames.BadFrame("a text frame instead of a binary one, or the other way round")
+
+    def _payload(self, payload: bytes) -> None:
+        dialect = self._dialect
+        may_ping = bool(dialect.ping) and dialect.ping in payload
+        if self.stage is Stage.HELD and not may_ping and not dialect.cuts_messages:
+            self._ears.hear(self, payload, frames.wire_size(len(payload)))
+            return
+        messages, self._rest = dialect.split(self._rest + payload)
+        for message in messages:
+            self._message(message)
 
     def _message(self, message: bytes) -> None:
-        if message == _PING:
-            if self._pong and self._transport is not None:
-                self._transport.write(_ANSWER)
-        elif self.stage is Stage.HELD:
-            self.messages += 1
-        elif self.stage in (Stage.CONNECT, Stage.SUBSCRIBE):
-            self._reply(_decode(message))
+        if message == self._dialect.ping:
+            self._pong()
+            return
+        self._ears.hear(self, message)
+        if self.stage is Stage.OPENING and self._dialect.accepts(self._step, message):
+            self._step += 1
+            if self._ears.ordered:
+                self.reply = message
+            self._begin_step()
 
-    def _reply(self, reply: Reply) -> None:
-        if reply.id != (CONNECT_ID if self.stage is Stage.CONNECT else SUBSCRIBE_ID):
-            return  # a push
-        if reply.error is not None:
-            self.fail(failures.of_reply(reply.error.code, reply.error.message))
-        elif self.stage is Stage.CONNECT:
-            if reply.connect is None:
-                raise frames.BadFrame("a connect reply without a result")
-            self._pong = reply.connect.pong
-            self.stage = Stage.SUBSCRIBE
-            if not self._subscribes:
-                self._established()
-        elif reply.subscribe is None:
-            raise frames.BadFrame("a subscribe reply without a result")
-        else:
-            self._established()
-
-    def _established(self) -> None:
-        self.established_at = time.monotonic()
-        self.stage = Stage.HELD
-        self._owner.established(self)
+    def _pong(self) -> None:
+        self._ears.heard.pings += 1
+        if self._transport is not None:
+            self._transport.write(self._dialect.pong)
 
     def _end(self, cause: str) -> None:
         was, self.stage = self.stage, Stage.ENDED
-        self._buffer = b""
+        self._buffer = self._rest = b""
         if was is Stage.HELD:
             self._owner.lost(self, cause)
         elif was < Stage.HELD:

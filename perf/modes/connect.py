@@ -7,16 +7,15 @@ and the memory and CPU of the edges before and after (their own heartbeats on NA
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import sys
-from pathlib import Path
+import math
 
-from perf import client_options, edge_watch, heartbeats_nats, machine, summary, target
+from perf import client_options, edge_watch, heartbeats_nats, machine, reporting, summary, target
 from perf.edge_watch import EdgeWatch
-from perf.fleet import Fleet, WorkerDied
-from perf.generator import Plan
-from perf.progress_bar import Bar, bar
+from perf.fleet import Fleet
+from perf.plan import Plan
+from perf.progress_bar import Bar
+from perf.reporting import Report
 from perf.settings import PerfSettings
 from perf.tally import Tally
 
@@ -27,37 +26,29 @@ SATURATED = 0.85
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="on 127.0.0.0/8 or ::1 (default: the running stack's Traefik)")
     client_options.add(parser, connections=1000, rate=500)
+    parser.add_argument("--burst", action="store_true", help="all at once, instead of --rate")
     parser.add_argument("--hold", type=float, default=5.0, help="seconds to hold them, answering pings (%(default)s)")
     parser.add_argument("--nats-url", help='for the edges\' heartbeats; "" leaves their figures out')
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    plan = client_options.plan(arguments, settings, target.parse(arguments.url or settings.websocket_url))
+    if arguments.burst:
+        arguments.rate = math.inf
+    at = target.parse(arguments.url or settings.websocket_url)
+    dialect = client_options.dialect(arguments, settings, at.path)
+    plan = client_options.plan(arguments, at, dialect)
     nats_url = settings.nats_url if arguments.nats_url is None else arguments.nats_url
-    report: dict[str, object] = {
-        "command": machine.command(arguments.command_line),
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-    }
-    try:
-        async with asyncio.timeout(client_options.deadline_s(arguments, arguments.hold)):
-            with bar(arguments.connections) as shown:
-                tally = await _measure(plan, arguments, nats_url, shown, report)
-    except TimeoutError:
-        print("perf: no figures: the run took longer than its --deadline", file=sys.stderr)
-        return 1
-    except WorkerDied as error:
-        print(f"perf: no figures: {error}", file=sys.stderr)
-        return 1
-    print(_readable(report))
-    if arguments.json:
-        summary.write(Path(arguments.json), report)
-    return int(client_options.failed(tally, arguments.connections))
+
+    async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+        report["token"] = bool(dialect.token_secret)
+        await _measure(plan, arguments, nats_url, shown, report)
+
+    expected_s = client_options.expected_s(arguments, arguments.hold)
+    report = await reporting.reported(arguments, expected_s, measure, _readable, arguments.connections)
+    return int(report is None or report["connected"] != arguments.connections or bool(report["lost_during_hold"]))
 
 
-async def _measure(
-    plan: Plan, arguments: argparse.Namespace, nats_url: str, shown: Bar, report: dict[str, object]
-) -> Tally:
+async def _measure(plan: Plan, arguments: argparse.Namespace, nats_url: str, shown: Bar, report: Report) -> None:
     async with contextlib.AsyncExitStack() as stack:
         watch = EdgeWatch()
         if nats_url:
@@ -83,10 +74,9 @@ async def _measure(
             edge_watch.per_connection(before, after, tally.progress.connected) if before else None
         )
         report["edge_maxima"] = watch.maxima()
-    return tally
 
 
-def _figures(tally: Tally, plan: Plan, start: float) -> dict[str, object]:
+def _figures(tally: Tally, plan: Plan, start: float) -> Report:
     progress = tally.progress
     connect, lateness = summary.distribution(tally.connect_s), summary.distribution(tally.lateness_s)
     ramp_s = tally.last_established_at - start
@@ -110,13 +100,12 @@ def _figures(tally: Tally, plan: Plan, start: float) -> dict[str, object]:
         "generator_loop_lag_s": summary.distribution(tally.loop_lag_s),
         "generator_cpu_s": round(tally.cpu_s, 3),
         "generator_starved": client_options.starved(lateness["p99"], connect["p99"]),
-        "token": bool(plan.token_secret),
-        "messages": tally.messages,
+        "messages": tally.heard.messages,
         "unanswered_goodbyes": tally.unanswered_goodbyes,
     }
 
 
-def _readable(report: dict[str, object]) -> str:
+def _readable(report: Report) -> str:
     def distribution(name: str) -> str:
         figures = report[name]
         return summary.milliseconds(figures) if isinstance(figures, dict) else "-"

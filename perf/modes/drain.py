@@ -3,31 +3,35 @@
 The edge is perf's own, started beside the running stack (make up) on the same NATS, so that nobody else's clients are
 stopped and its exit code is known. Reports the close codes that the clients saw, when they saw them, the exit code, the
 seconds from the signal to the exit, and how many of the sessions have their end in PostgreSQL (asked of the sessions
-service). Exit code 1 when a promise was broken.
+service). --alone takes a NATS of perf's own, and leaves PostgreSQL out. --unpaced lets the edge close all at once,
+which shows what the pace adds; 2 s are promised for that. Exit code 1 when a promise was broken.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import os
 import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
-from perf import client_options, failures, machine, own_edge, session_reads, summary
-from perf.fleet import Fleet, WorkerDied
+from perf import client_options, failures, own_edge, own_stack, reporting, summary
+from perf.fleet import Fleet
 from perf.own_edge import OwnEdge
-from perf.progress_bar import Bar, bar
+from perf.progress_bar import Bar
 from perf.refusal import Refusal
+from perf.reporting import Report
 from perf.session_reads import SessionReads
 from perf.settings import PerfSettings
 from perf.tally import Tally
 from perf.target import Target
 
 PROMISED_EXIT_S = 10.0
+PROMISED_UNPACED_EXIT_S = 2.0
+UNPACED = {"FAIRLEAD_EDGE_DRAIN_DELAY": "0", "FAIRLEAD_EDGE_DRAIN_RATE": "1000000"}
 STOP_WITHIN_S = 30.0
 """How long a drain that breaks its promise is watched before the edge is killed."""
 
@@ -39,38 +43,38 @@ BIN_S = 0.25
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     client_options.add(parser, connections=2000, rate=500)
+    parser.add_argument("--alone", action="store_true", help="on a NATS of perf's own; no stack is needed")
+    parser.add_argument("--unpaced", action="store_true", help="close all at once")
     parser.add_argument("--port", type=int, help="of perf's own edge (default: a free one)")
     parser.add_argument("--sessions-url", help='of the sessions service (default: that of the stack); "" leaves it out')
     parser.add_argument("--sessions-within", type=float, default=30.0, help="seconds for ends to appear (%(default)s)")
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    sessions_url = settings.sessions_url if arguments.sessions_url is None else arguments.sessions_url
-    if sessions_url and not settings.api_key:
+    expected_s = client_options.expected_s(arguments, STOP_WITHIN_S + 2 * arguments.sessions_within)
+    report = await reporting.reported(
+        arguments, expected_s, partial(measure, settings), _readable, arguments.connections
+    )
+    return int(report is None or bool(report["broken_promises"]))
+
+
+async def measure(settings: PerfSettings, arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+    async with contextlib.AsyncExitStack() as entered:
+        reads = None if arguments.alone else _reads(arguments, settings)
+        if arguments.alone:
+            stack = await entered.enter_async_context(own_stack.running())
+            settings = replace(settings, environ=stack.environ, token_secret=stack.token_secret)
+        environ = {**settings.environ, **(UNPACED if arguments.unpaced else {})}
+        edge = await entered.enter_async_context(own_edge.running(environ, arguments.port))
+        await edge.ready()
+        await _measure(arguments, settings, edge, reads, shown, report)
+
+
+def _reads(arguments: argparse.Namespace, settings: PerfSettings) -> SessionReads | None:
+    url = settings.sessions_url if arguments.sessions_url is None else arguments.sessions_url
+    if url and not settings.api_key:
         raise Refusal("the sessions service wants an API key: set FAIRLEAD_HTTP_API_KEY, or start the stack (make up)")
-    report: dict[str, object] = {
-        "command": machine.command(arguments.command_line),
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-    }
-    reads = SessionReads(sessions_url, settings.api_key) if sessions_url else None
-    hold_s = STOP_WITHIN_S + 2 * arguments.sessions_within
-    try:
-        async with asyncio.timeout(client_options.deadline_s(arguments, hold_s)):
-            with bar(arguments.connections) as shown:
-                async with own_edge.running(settings.environ, arguments.port) as edge:
-                    await edge.ready()
-                    await _measure(arguments, settings, edge, reads, shown, report)
-    except TimeoutError:
-        print("perf: no figures: the run took longer than its --deadline", file=sys.stderr)
-        return 1
-    except (WorkerDied, session_reads.ReadFailed) as error:
-        print(f"perf: no figures: {error}", file=sys.stderr)
-        return 1
-    print(_readable(report))
-    if arguments.json:
-        summary.write(Path(arguments.json), report)
-    return int(bool(report["broken_promises"]))
+    return SessionReads(url, settings.api_key) if url else None
 
 
 async def _measure(
@@ -79,11 +83,12 @@ async def _measure(
     edge: OwnEdge,
     reads: SessionReads | None,
     shown: Bar,
-    report: dict[str, object],
+    report: Report,
 ) -> None:
-    plan = client_options.plan(arguments, settings, Target("127.0.0.1", edge.port, client_options.PATH))
     # Users of this run's own: those of the last run may still be expected back, and would continue their sessions.
-    plan = replace(plan, user=f"drain-{os.urandom(4).hex()}-{{i}}")
+    users = f"drain-{os.urandom(4).hex()}-{{i}}"
+    dialect = replace(client_options.dialect(arguments, settings), user=users)
+    plan = client_options.plan(arguments, Target("127.0.0.1", edge.port, dialect.path), dialect)
     idle = edge.usage()
     async with Fleet(plan, arguments.processes, shown.show) as fleet:
         shown.phase("connecting")
@@ -103,6 +108,7 @@ async def _measure(
     report.update(_figures(tally, sent_at))
     report.update(
         connections=plan.schedule.count,
+        promised_exit_s=PROMISED_UNPACED_EXIT_S if arguments.unpaced else PROMISED_EXIT_S,
         exit_code=exit_code,
         exit_s=None if exit_s is None else round(exit_s, 3),
         sessions_opened=opened,
@@ -118,7 +124,7 @@ async def _measure(
         print(f"perf: the edge's log ends:\n{edge.log_tail()}", file=sys.stderr)
 
 
-def _figures(tally: Tally, sent_at: float) -> dict[str, object]:
+def _figures(tally: Tally, sent_at: float) -> Report:
     after = [at - sent_at for at in tally.lost_at]
     bins = Counter(int(seconds // BIN_S) for seconds in after)
     return {
@@ -136,7 +142,7 @@ def _figures(tally: Tally, sent_at: float) -> dict[str, object]:
     }
 
 
-def broken_promises(report: dict[str, object]) -> list[str]:
+def broken_promises(report: Report) -> list[str]:
     """What the drain promised and did not keep, in words; empty when all is well."""
     broken = []
     wanted, connected = report["connections"], report["connected"]
@@ -146,9 +152,10 @@ def broken_promises(report: dict[str, object]) -> list[str]:
         broken.append(f"not every client saw 1001: {report['close_codes']}")
     if report["exit_code"] != 0:
         broken.append(f"exit code {report['exit_code']}")
-    exit_s = report["exit_s"]
-    if not isinstance(exit_s, float) or exit_s >= PROMISED_EXIT_S:
-        broken.append(f"not gone within {PROMISED_EXIT_S:.0f} s")
+    exit_s, promised_s = report["exit_s"], report["promised_exit_s"]
+    assert isinstance(promised_s, float)
+    if not isinstance(exit_s, float) or exit_s >= promised_s:
+        broken.append(f"not gone within {promised_s:.0f} s")
     if report["session_end_codes"] not in (None, {"1001": connected}):
         broken.append(f"not all {connected} sessions end with 1001 in PostgreSQL: {report['session_end_codes']}")
     if report["tracebacks"]:
@@ -156,7 +163,7 @@ def broken_promises(report: dict[str, object]) -> list[str]:
     return broken
 
 
-def _readable(report: dict[str, object]) -> str:
+def _readable(report: Report) -> str:
     closes, spread, bins = report["closes"], report["close_after_signal_s"], report["closes_by_quarter_second"]
     broken = report["broken_promises"]
     assert isinstance(closes, dict) and isinstance(spread, dict) and isinstance(bins, dict) and isinstance(broken, list)
@@ -172,7 +179,7 @@ def _readable(report: dict[str, object]) -> str:
     return summary.table(rows)
 
 
-def _ends(report: dict[str, object]) -> str:
+def _ends(report: Report) -> str:
     codes = report["session_end_codes"]
     if not isinstance(codes, dict):
         return "not asked for"

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -22,7 +23,8 @@ class StubEdge:
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # method -> error reply
     close_on_connect: tuple[int, str] | None = None
     answer: str | None = None  # sent in place of the replies
-    commands: list[dict[str, dict[str, str]]] = field(default_factory=list)
+    subscribed: dict[str, Any] = field(default_factory=dict)  # the result of a subscribe
+    commands: list[dict[str, Any]] = field(default_factory=list)
     pongs: int = 0
     goodbyes: list[int] = field(default_factory=list)  # close codes that clients sent
     open: set[ServerConnection] = field(default_factory=set)
@@ -57,6 +59,8 @@ class StubEdge:
                 self.pongs += 1
                 continue
             self.commands.append(command)
+            if "publish" in command:
+                continue
             method = "connect" if "connect" in command else "subscribe"
             if method == "connect" and self.close_on_connect is not None:
                 await connection.close(*self.close_on_connect)
@@ -65,7 +69,9 @@ class StubEdge:
                 code, message = self.errors[method]
                 replies.append({"id": command["id"], "error": {"code": code, "message": message}})
                 break
-            result = {"client": "c", "version": "stub", "ping": 25, "pong": True} if method == "connect" else {}
+            result = (
+                {"client": "c", "version": "stub", "ping": 25, "pong": True} if method == "connect" else self.subscribed
+            )
             replies.append({"id": command["id"], method: result})
         if replies and not self.silent:
             await connection.send(self.answer or "\n".join(json.dumps(reply) for reply in replies))

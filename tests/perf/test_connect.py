@@ -32,6 +32,12 @@ async def test_a_report_of_a_run_that_went_well(stub: StubEdge, tmp_path: Path) 
     assert str(tmp_path) not in str(outcome.report)
 
 
+async def test_a_burst_is_due_all_at_once(stub: StubEdge, tmp_path: Path) -> None:
+    outcome = await perf(tmp_path, *options(stub), "--burst")
+    assert outcome.code == 0, outcome.output
+    assert (outcome.report["connected"], outcome.report["rate_asked_per_s"]) == (20, None)
+
+
 async def test_one_failure_is_enough_for_an_exit_code(stub: StubEdge, tmp_path: Path) -> None:
     stub.errors["subscribe"] = (103, "permission denied")
     outcome = await perf(tmp_path, *options(stub), "--channel", "perf:{i}")

@@ -16,6 +16,7 @@ KEPT: dict[str, Any] = {
     "close_codes": {"1001": 20},
     "exit_code": 0,
     "exit_s": 2.5,
+    "promised_exit_s": 10.0,
     "session_end_codes": {"1001": 20},
     "tracebacks": 0,
 }
@@ -36,6 +37,7 @@ def test_nothing_is_broken_when_all_is_well() -> None:
         ({"exit_code": -9}, "exit code -9"),
         ({"exit_code": None, "exit_s": None}, "not gone within 10 s"),
         ({"exit_s": 10.2}, "not gone within 10 s"),
+        ({"promised_exit_s": 2.0}, "not gone within 2 s"),
         ({"session_end_codes": {"1001": 19}}, "PostgreSQL"),
         ({"session_end_codes": {"1001": 19, "1006": 1}}, "1006"),
         ({"tracebacks": 1}, "traceback"),

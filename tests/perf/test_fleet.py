@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
-from perf.fleet import Fleet, WorkerDied
-from perf.generator import Plan
+from perf.child import ChildDied
+from perf.dialects.centrifuge import Centrifuge
+from perf.fleet import Fleet
 from perf.pacing import Schedule
+from perf.plan import Plan
 from tests.perf.stub_edge import StubEdge
 from tests.support.eventually import eventually
 
 
 def plan(stub: StubEdge, count: int = 7) -> Plan:
-    return Plan(host="127.0.0.1", port=stub.port, path="/", schedule=Schedule(count, 1000.0), channel="perf:{i}")
+    return Plan("127.0.0.1", stub.port, Centrifuge(channel="perf:{i}"), Schedule(count, 1000.0))
 
 
 async def test_the_processes_share_one_schedule_and_their_figures_are_merged(stub: StubEdge) -> None:
@@ -42,7 +47,7 @@ async def test_a_client_process_that_dies_ends_the_run(stub: StubEdge) -> None:
     async with Fleet(plan(stub), processes=2) as fleet:
         fleet.begin()
         await fleet.until(lambda: fleet.settled, within_s=20)
-        fleet._workers[0].process.kill()
-        with pytest.raises(WorkerDied, match="perf-clients-0 ended with exit code -9"):
+        os.kill(fleet._children[0].pid, signal.SIGKILL)
+        with pytest.raises(ChildDied, match="perf-clients-0 ended with exit code -9"):
             await fleet.until(lambda: False, within_s=20)
     await eventually(lambda: not stub.open)

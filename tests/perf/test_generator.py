@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -12,20 +14,26 @@ from typing import Any
 import jwt
 import pytest
 
-from perf.generator import Generator, Plan
+from perf.dialects import Dialect
+from perf.dialects.centrifuge import Centrifuge
+from perf.dialects.unfinished import Unfinished
+from perf.generator import Generator
 from perf.pacing import Schedule
-from tests.perf.stub_edge import StubEdge
+from perf.plan import Plan, Talk
+from tests.perf.stub_edge import StubEdge, running_stub
 from tests.support.eventually import eventually
 
 SECRET = "a secret of at least thirty-two bytes"
+NOTHING = Centrifuge()  # listens to nothing
+PAYLOAD = {"v": "perf@0000000000000000001@000000000@"}
+MESSAGE = json.dumps({"push": {"channel": "x", "pub": {"data": PAYLOAD}}})
 FAST = Schedule(count=5, rate=10_000)
 
 
 @contextlib.asynccontextmanager
-async def run(stub: StubEdge, **changes: Any) -> AsyncIterator[Generator]:
+async def run(stub: StubEdge, dialect: Dialect = NOTHING, **changes: Any) -> AsyncIterator[Generator]:
     """A generator whose connections have all been settled."""
-    plan = Plan(host="127.0.0.1", port=stub.port, path="/connection/websocket", schedule=FAST)
-    generator = Generator(replace(plan, **changes))
+    generator = Generator(replace(Plan("127.0.0.1", stub.port, dialect, FAST), **changes))
     generator.begin(time.monotonic())
     await eventually(lambda: generator.tally.progress.settled == 5)
     yield generator
@@ -33,7 +41,7 @@ async def run(stub: StubEdge, **changes: Any) -> AsyncIterator[Generator]:
 
 
 async def test_each_client_connects_with_its_token_and_subscribes_to_its_channel(stub: StubEdge) -> None:
-    async with run(stub, token_secret=SECRET, channel="perf:{i}") as generator:
+    async with run(stub, Centrifuge(channel="perf:{i}", token_secret=SECRET)) as generator:
         assert generator.tally.progress.connected == 5
         users = {
             jwt.decode(command["connect"]["token"], SECRET, algorithms=["HS256"])["sub"]
@@ -55,7 +63,7 @@ async def test_every_established_connection_is_in_every_distribution(stub: StubE
 
 
 async def test_what_the_generator_starts_late_counts_from_when_it_was_due(stub: StubEdge) -> None:
-    plan = Plan(host="127.0.0.1", port=stub.port, path="/", schedule=FAST)
+    plan = Plan("127.0.0.1", stub.port, NOTHING, FAST)
     generator = Generator(plan)
     generator.begin(time.monotonic() - 1.0)
     await eventually(lambda: generator.tally.progress.settled == 5)
@@ -73,9 +81,9 @@ async def test_server_pings_are_answered_while_holding(stub: StubEdge) -> None:
 
 async def test_messages_are_counted_and_a_ping_among_them_is_answered(stub: StubEdge) -> None:
     async with run(stub) as generator:
-        await stub.say('{"push":{"channel":"x","pub":{"data":1}}}\n{}')
+        await stub.say(MESSAGE + "\n{}")
         await eventually(lambda: stub.pongs == 5)
-    assert generator.tally.messages == 5
+    assert generator.tally.heard.messages == 5
 
 
 async def test_it_says_goodbye_in_the_end(stub: StubEdge) -> None:
@@ -140,7 +148,7 @@ async def test_failures_have_a_cause(
     stub: StubEdge, misbehave: Callable[[StubEdge], Awaitable[None]], cause: str
 ) -> None:
     await misbehave(stub)
-    async with run(stub, channel="x", connect_timeout_s=0.2) as generator:
+    async with run(stub, Centrifuge(channel="x"), connect_timeout_s=0.2) as generator:
         assert generator.tally.failures == {cause: 5}
         assert generator.tally.progress.connected == 0
     await eventually(lambda: not stub.open)
@@ -176,9 +184,81 @@ async def test_source_addresses_are_spread(stub: StubEdge) -> None:
 
 async def test_a_run_that_ends_early_counts_every_started_connection_once(stub: StubEdge) -> None:
     stub.silent = True
-    plan = Plan(host="127.0.0.1", port=stub.port, path="/", schedule=FAST)
+    plan = Plan("127.0.0.1", stub.port, NOTHING, FAST)
     generator = Generator(plan)
     generator.begin(time.monotonic())
     await eventually(lambda: generator.tally.progress.attempted == 5)
     tally = await generator.finish()
     assert tally.failures == {"local: the run ended first": 5}
+
+
+async def test_clients_say_what_the_plan_has_for_them_in_turn_and_in_time(stub: StubEdge) -> None:
+    talk = Talk(Schedule(count=7, rate=10_000.0), size=64)
+    async with run(stub, Centrifuge(channel="log:{i}"), talk=talk) as generator:
+        generator.talk(time.monotonic())
+        await eventually(lambda: sum("publish" in command for command in stub.commands) == 7)
+        assert generator.progress.spoken == len(generator.tally.speech_lateness_s) == 7
+    channels = Counter(command["publish"]["channel"] for command in stub.commands if "publish" in command)
+    assert channels == {"log:0": 2, "log:1": 2, "log:2": 1, "log:3": 1, "log:4": 1}
+
+
+async def test_deaf_clients_hear_nothing_more_and_the_others_do(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        generator.deafen(below=2)
+        await stub.say(MESSAGE)
+        await eventually(lambda: generator.progress.messages == 3)
+    assert generator.tally.unanswered_goodbyes == 0  # nobody waits for what a deaf client cannot hear
+
+
+async def test_a_take_leaves_the_whole_count_as_it_was(stub: StubEdge) -> None:
+    async with run(stub) as generator:
+        await stub.say(MESSAGE)
+        await eventually(lambda: generator.progress.messages == 5)
+        assert generator.take().messages == 5
+        assert (generator.take().messages, generator.progress.messages) == (0, 5)
+
+
+async def test_lost_clients_come_back_at_their_refuge_from_where_they_were(stub: StubEdge) -> None:
+    stub.subscribed = {"recoverable": True, "epoch": "e", "offset": 3}
+    dialect = Centrifuge(channel="log:{i}")
+    async with running_stub() as refuge:
+        refuge.subscribed = {"recovered": True, "epoch": "e", "offset": 4, "publications": [{"data": PAYLOAD}]}
+        async with run(stub, dialect, ordered=True, refuge=refuge.port) as generator:
+            for connection in list(stub.open):
+                connection.transport.abort()
+            await eventually(lambda: generator.progress.back == 5)
+            tally = generator.tally
+            assert (tally.recovered, len(tally.back_at), tally.progress.lost) == (5, 5, 5)
+            assert generator.progress.messages == 5  # what they had missed
+        positions = [command["subscribe"] for command in refuge.commands if "subscribe" in command]
+        assert {(one["recover"], one["epoch"], one["offset"]) for one in positions} == {(True, "e", 3)}
+
+
+async def test_a_client_whose_comeback_fails_tries_again(stub: StubEdge) -> None:
+    async with running_stub() as refuge:
+        refuge.http_status = 503
+        async with run(stub, Centrifuge(channel="log:{i}"), ordered=True, refuge=refuge.port) as generator:
+            for connection in list(stub.open):
+                connection.transport.abort()
+            await eventually(lambda: generator.tally.comeback_failures["http 503"] >= 5)
+            refuge.http_status = 101
+            await eventually(lambda: generator.progress.back == 5)
+    assert generator.tally.progress.failed == 0
+
+
+async def test_a_client_may_stop_half_way(stub: StubEdge) -> None:
+    async with run(stub, Unfinished()) as generator:  # nothing but TCP
+        assert generator.progress.connected == 5
+        assert not stub.open
+    async with run(stub, Unfinished(path="/")) as generator:
+        assert generator.progress.connected == 5
+        await eventually(lambda: len(stub.open) == 5)
+    assert stub.commands == []
+
+
+async def test_each_room_has_clients_on_each_port(stub: StubEdge) -> None:
+    async with running_stub() as other:
+        dialect = Centrifuge(channel="room-{room}", rooms=2)
+        async with run(stub, dialect, more_ports=(other.port,)):
+            rooms = [[c["subscribe"]["channel"] for c in one.commands if "subscribe" in c] for one in (stub, other)]
+        assert [sorted(set(found)) for found in rooms] == [["room-0", "room-1"], ["room-0", "room-1"]]

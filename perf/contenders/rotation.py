@@ -1,0 +1,14 @@
+"""In which order contenders are run: each repeat begins with another one, so that none is always first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def rotated(items: Sequence[T], repeats: int) -> list[list[T]]:
+    """The order of each repeat. The machine's clock speed, caches and neighbours drift; a fixed order would favour."""
+    step = max(1, len(items) // max(1, repeats))
+    return [[*items[turn * step % len(items) :], *items[: turn * step % len(items)]] for turn in range(repeats)]

@@ -1,0 +1,113 @@
+"""CPU to take a client: an edge against a plain Starlette WebSocket, in turn, by the same generator.
+
+Edge and NATS are perf's own. An edge checks a JWT, answers connect and one subscribe, and has the session's events
+stored in JetStream; Starlette does nothing but accept (the server is `perf.contenders.starlette_broadcast`). The
+subscribe is to one channel that all share, and in a second measurement to a channel of each client's own, which the
+edge has to open first: it subscribes on NATS and asks JetStream where the channel's log stands. Counted is
+the CPU of the server's process, user and system, from before the first client until a moment after the last; others
+have come and gone before, as a server that has run for a minute has loaded all that it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+from dataclasses import replace
+
+from perf import client_options, delivery, own_clients, own_stack, reference, reporting, summary
+from perf.delivery import Server
+from perf.own_stack import OwnStack
+from perf.pacing import Schedule
+from perf.plan import Plan
+from perf.progress_bar import Bar
+from perf.reporting import Report
+from perf.settings import PerfSettings
+from perf.target import Target
+
+TAIL_S = 0.5
+"""After the last client: session events that were collected leave, and are paid for."""
+
+WARM_UP = 200
+"""Clients that come before anything is counted."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    own_clients.add_arguments(parser, connections=2000)
+    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+
+
+async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
+    expected_s = 3 * arguments.rounds * client_options.expected_s(arguments, 10)
+    report = await reporting.reported(arguments, expected_s, measure, _readable, arguments.connections)
+    return int(report is None)
+
+
+async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+    shared_s: list[float] = []
+    own_s: list[float] = []
+    starlette_s: list[float] = []
+    async with own_stack.running() as stack:
+        for _ in range(arguments.rounds):
+            shared_s.append(await _by_an_edge(stack, arguments, shown, "log:shared"))
+            starlette_s.append(await _by_starlette(arguments, shown))
+            own_s.append(await _by_an_edge(stack, arguments, shown, "log:own-{i}"))
+    report.update(
+        connections=arguments.connections,
+        edge_cpu_us=_microseconds(shared_s),
+        own_channel_cpu_us=_microseconds(own_s),
+        starlette_cpu_us=_microseconds(starlette_s),
+        ratio=_median_ratio(shared_s, starlette_s),
+        own_channel_ratio=_median_ratio(own_s, starlette_s),
+    )
+
+
+def _microseconds(seconds: list[float]) -> list[float]:
+    return [round(one * 1e6, 1) for one in seconds]
+
+
+def _median_ratio(ours: list[float], theirs: list[float]) -> float:
+    return round(statistics.median(one / other for one, other in zip(ours, theirs, strict=True)), 3)
+
+
+async def _by_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar, channel: str) -> float:
+    async with stack.edge() as edge:
+        plan = own_clients.plan(arguments, stack, [edge], channel)
+        return await _cpu_s_for_each(edge, plan, arguments.processes, shown)
+
+
+async def _by_starlette(arguments: argparse.Namespace, shown: Bar) -> float:
+    async with reference.starlette() as server:
+        plan = client_options.plan(arguments, Target("127.0.0.1", server.port, ""), server.dialect)
+        return await _cpu_s_for_each(server, plan, arguments.processes, shown)
+
+
+async def _cpu_s_for_each(server: Server, plan: Plan, processes: int, shown: Bar) -> float:
+    warm_up = replace(plan, schedule=Schedule(min(WARM_UP, plan.schedule.count), plan.schedule.rate))
+    async with delivery.held(warm_up, processes, shown) as fleet:
+        await fleet.finish()
+    await asyncio.sleep(TAIL_S)
+    _, before = server.usage()
+    async with delivery.held(plan, processes, shown) as fleet:
+        await asyncio.sleep(TAIL_S)
+        _, after = server.usage()
+        await fleet.finish()
+    return (after - before) / plan.schedule.count
+
+
+def _readable(report: Report) -> str:
+    def listed(name: str) -> str:
+        values = report[name]
+        assert isinstance(values, list)
+        return "  ".join(map(str, values)) + " us of CPU for each"
+
+    return summary.table(
+        [
+            ("clients", report["connections"]),
+            ("an edge, JWT to session log", listed("edge_cpu_us")),
+            ("with a channel to open for each", listed("own_channel_cpu_us")),
+            ("a bare Starlette accept", listed("starlette_cpu_us")),
+            ("edge to Starlette", report["ratio"]),
+            ("with a channel to open, to Starlette", report["own_channel_ratio"]),
+        ]
+    )

@@ -1,0 +1,168 @@
+"""What single steps inside an edge cost, in process: nanoseconds each, the least of several repeats.
+
+No sockets, no NATS: codecs, the wire, the fan-out to subscribers whose transport does nothing, the rule for live
+messages. For finding what a change did to a step; what users meet is measured by the other modes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from perf import frames, reporting, summary
+from perf.payload import payload
+from perf.progress_bar import Bar
+from perf.reporting import Report
+from perf.settings import PerfSettings
+from proto.codec import Codec
+from proto.codec_json import JSON
+from proto.codec_protobuf import PROTOBUF
+from proto.messages import ClientInfo, Publication, Push, Reply
+from proto.publications import LiveMessage
+from services.edge.channels.audience import Audience
+from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.namespaces import Namespaces, Rules
+from services.edge.channels.subscription import Subscription
+from services.edge.framing import handshake, wire
+from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, Format
+from services.edge.grants import Grant
+from services.edge.settings import ChannelSection
+
+Step = Callable[[int], object]
+"""Does its step so many times."""
+
+MIN_REPEAT_S = 0.02
+SUBSCRIBERS = 1000
+PAYLOAD = payload(128, 1, 1)
+PUBLICATION = Publication(Raw(PAYLOAD), offset=1)
+PUSH = Reply(push=Push(channel="log:micro", pub=PUBLICATION))
+COMMANDS = b'{"id":1,"connect":{"token":"%b","name":"js"}}\n{"id":2,"subscribe":{"channel":"log:micro"}}' % (b"x" * 140)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=int, default=7, help="of which the fastest counts (%(default)s)")
+    reporting.add_arguments(parser)
+
+
+async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
+    report = await reporting.reported(arguments, 120.0, measure, _readable, 0)
+    return int(report is None)
+
+
+async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+    shown.phase("stepping")
+    report["nanoseconds"] = {name: cost(step, arguments.repeats) for name, step in steps().items()}
+
+
+def cost(step: Step, repeats: int) -> float:
+    """Nanoseconds of CPU for one step: the fastest repeat, each long enough for the clock."""
+    times = 1
+    while _cpu_ns(step, times) < MIN_REPEAT_S * 1e9:
+        times *= 4
+    return round(min(_cpu_ns(step, times) for _ in range(repeats)) / times, 1)
+
+
+def _cpu_ns(step: Step, times: int) -> int:
+    gc.collect()
+    gc.disable()
+    try:
+        began = time.process_time_ns()
+        step(times)
+        return time.process_time_ns() - began
+    finally:
+        gc.enable()
+
+
+def steps() -> dict[str, Step]:
+    return {
+        "JSON: decode connect and subscribe": _decode(JSON, COMMANDS),
+        "JSON: encode a push": _encode(JSON),
+        "Protobuf: encode a push": _encode(PROTOBUF),
+        "wire: frame 128 bytes": _frame,
+        "wire: feed a masked frame": _feed,
+        "wire: parse an upgrade": _upgrade,
+        "log: accept and admit a live message": _rule,
+        f"fan-out to {SUBSCRIBERS} in JSON, for each": _fan_out(WEBSOCKET_JSON),
+        f"fan-out to {SUBSCRIBERS} in Protobuf, for each": _fan_out(WEBSOCKET_PROTOBUF),
+    }
+
+
+def _decode(codec: Codec, frame: bytes) -> Step:
+    def step(times: int) -> None:
+        for _ in range(times):
+            codec.decode_commands(frame, 256)
+
+    return step
+
+
+def _encode(codec: Codec) -> Step:
+    def step(times: int) -> None:
+        for _ in range(times):
+            codec.encode_reply(PUSH)
+
+    return step
+
+
+def _frame(times: int) -> None:
+    for _ in range(times):
+        wire.frame(wire.TEXT, PAYLOAD)
+
+
+def _feed(times: int) -> None:
+    reader, data = wire.Wire(65536), frames.frame(frames.TEXT, PAYLOAD)
+    for _ in range(times):
+        for _ in reader.feed(data):
+            pass
+
+
+def _upgrade(times: int) -> None:
+    head = frames.upgrade_request("127.0.0.1:8000", "/connection/websocket")
+    for _ in range(times):
+        handshake.accept_response(handshake.parse_upgrade(head), None)
+
+
+def _rule(times: int) -> None:
+    log = ChannelLog()
+    log.start("epoch", 0)
+    log.end_sync()
+    for number in range(1, times + 1):
+        if log.accept(LiveMessage(number, number - 1, PUBLICATION)):
+            log.admit(number, PUBLICATION)
+
+
+class _Null:
+    """A subscriber whose transport takes everything and does nothing."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
+        return True
+
+    def tell(self, channel: str, framed: bytes) -> None: ...
+    def cannot_take(self, why: str) -> None: ...
+    def end_subscription(self, channel: str, why: object) -> None: ...
+
+
+def _fan_out(format: Format) -> Step:
+    audience = Audience("log:micro")
+    rules = Namespaces(ChannelSection()).rules("micro")
+    assert isinstance(rules, Rules)
+    for number in range(SUBSCRIBERS):
+        audience.add(_Null(format), Subscription(rules, Grant(), ClientInfo(user=str(number))))
+
+    def step(times: int) -> None:
+        for _ in range(-(-times // SUBSCRIBERS)):
+            audience.fan_out(PUBLICATION, None)
+
+    return step
+
+
+def _readable(report: Report) -> str:
+    nanoseconds = report["nanoseconds"]
+    assert isinstance(nanoseconds, dict)
+    return summary.table([(name, f"{value:10.1f} ns") for name, value in nanoseconds.items()])
