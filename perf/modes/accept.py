@@ -67,7 +67,7 @@ def _microseconds(seconds: list[float]) -> list[float]:
 
 
 def _median_ratio(ours: list[float], theirs: list[float]) -> float:
-    return round(statistics.median(one / other for one, other in zip(ours, theirs, strict=True)), 3)
+    return round(statistics.median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)), 3)
 
 
 async def _by_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar, channel: str) -> float:

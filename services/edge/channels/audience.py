@@ -142,9 +142,16 @@ class Audience:
             elif kind.filtered:
                 self._give_filtered(kind.format, group, published)
             else:
-                rendering = render(kind.format, self.channel, [each.publication for each in published])
-                for subscriber, subscription in _copy(group):
-                    _give(subscriber, subscription, rendering)
+                self._give_all(kind.format, group, published)
+
+    def _give_all(self, format: Format, group: _Group, published: list[_Published]) -> None:
+        framed, count, error = render(format, self.channel, [each.publication for each in published])
+        if count:
+            for subscriber, subscription in _copy(group):  # the hottest loop of an edge
+                subscriber.push(framed, subscription, count)
+        if error:
+            for subscriber in tuple(group):
+                subscriber.cannot_take(error)
 
     def _give_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
         renderings: dict[tuple[bool, ...], Rendering] = {}

@@ -18,7 +18,7 @@ from proto.codec import BadFrame, NotEncodable
 from proto.codec_json import decode_connect
 from proto.codes import CloseCode, UnsubscribeCode
 from proto.events import Closed, Opened, Subscribed, Unsubscribed
-from proto.messages import AsyncMessage, Command, Push, Refresh, Reply, StreamPosition, SubscribeResult
+from proto.messages import AsyncMessage, Command, Push, Refresh, Reply, StreamPosition, SubscribeResult, reply_to
 from proto.messages import Unsubscribe as UnsubscribePush
 from services.edge.channels.subscription import Subscription
 from services.edge.clients.actions import (
@@ -36,7 +36,7 @@ from services.edge.clients.actions import (
     Unsubscribe,
 )
 from services.edge.clients.client import Client, State
-from services.edge.clients.entrance import connect_reply, subscribed
+from services.edge.clients.entrance import connect_reply, enter, subscribed
 from services.edge.clients.hub import Hub
 from services.edge.clients.laggard import Laggard
 from services.edge.clients.orders import MessageOrder, Order, RefreshOrder, SubscribeOrder, UnsubscribeOrder
@@ -222,9 +222,13 @@ class Connection:
                 self.opened()
                 out.append(self.encode(connect_reply(self, action, {})))
             elif isinstance(action, Subscribe) and (result := self.hub.node.subscribe_now(self, action)) is not None:
-                self._write(out)
-                out = []
-                subscribed(self, action, result)
+                if result.publications or action.subscription.emits_join_leave:
+                    self._write(out)  # its own join must not precede its reply, nor a large one wait for others
+                    out = []
+                    subscribed(self, action, result)
+                else:  # in one write with the reply to its connect, mostly
+                    out.append(self.encode(reply_to(action.command_id, enter(self, action, result))))
+                    self.entered(action.channel, action.subscription, result)
             elif isinstance(action, Performed):
                 self.perform(action)
             else:
