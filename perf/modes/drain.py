@@ -31,7 +31,7 @@ from perf.target import Target
 
 PROMISED_EXIT_S = 10.0
 PROMISED_UNPACED_EXIT_S = 2.0
-UNPACED = {"FAIRLEAD_EDGE_DRAIN_DELAY": "0", "FAIRLEAD_EDGE_DRAIN_RATE": "1000000"}
+UNPACED = {"FAIRLEAD_EDGE_DRAIN_DELAY": "0", "FAIRLEAD_EDGE_DRAIN_RATE": "0"}
 STOP_WITHIN_S = 30.0
 """How long a drain that breaks its promise is watched before the edge is killed."""
 

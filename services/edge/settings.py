@@ -52,7 +52,8 @@ class EdgeSection(Section, frozen=True):
     drain_timeout: Duration = Duration(9.0)
     """When a drain is cut off. At most 9.5 s."""
     max_publishes_in_flight: Count = 512
-    """Publishes that may wait for JetStream's acknowledgement at once; further ones wait their turn."""
+    """Publishes that may wait for JetStream's acknowledgement at once; 16 further ones for each
+    place wait their turn, and what is beyond that gets error 100 at once."""
     max_http_streams: Count = 10_000
     """Clients on SSE and HTTP streams at once (each as large as six WebSockets); further ones are answered 503."""
 
