@@ -29,8 +29,9 @@ _POLL_S = 0.02
 class OwnStack:
     """Made by `running`. Its secrets are made up for each run."""
 
-    def __init__(self, nats_url: str) -> None:
+    def __init__(self, nats_url: str, nats_pid: int) -> None:
         self.nats_url = nats_url
+        self.nats_pid = nats_pid
         self.token_secret = os.urandom(24).hex()
         self.api_key = os.urandom(24).hex()
 
@@ -89,7 +90,7 @@ async def running() -> AsyncIterator[OwnStack]:
             )
         try:
             await _listening(process, port, log)
-            yield OwnStack(f"nats://127.0.0.1:{port}")
+            yield OwnStack(f"nats://127.0.0.1:{port}", process.pid)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()

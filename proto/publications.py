@@ -76,6 +76,20 @@ class LiveMessage(Struct, frozen=True, gc=False):
     removed_upto: int = 0
 
 
+_ENVELOPE_BYTES: Final = 150
+"""What a publication needs beside its payload, `info` and tags: names of fields, ids, an offset."""
+
+
+def size_of(publication: Publication) -> int:
+    """About how many bytes a publication takes in a message to a client."""
+    size = len(bytes(publication.data)) + _ENVELOPE_BYTES
+    if publication.info is not None:
+        size += len(bytes(publication.info.conn_info)) + len(bytes(publication.info.chan_info))
+    for name, value in (publication.tags or {}).items():
+        size += len(name) + len(value) + 6
+    return size
+
+
 def encode_headers(publication: Publication, message_id: str = "", version: Version | None = None) -> bytes | None:
     """The raw header block to publish with, None when no header is needed.
 

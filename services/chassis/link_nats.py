@@ -201,12 +201,14 @@ class NatsLink(Client):
     async def retire(self, number: int, timeout_s: float = 5.0) -> None:
         """Ends a subscription in good order: its handler still gets what the server has sent by then."""
         listener = self._listeners.get(b"%d" % number)
-        if listener is not None and self.is_connected:
-            listener.command = b""  # not made anew after a reconnect
-            self._send(command.unsub_cmd(number, 0))
-            with contextlib.suppress(NatsAway):
-                await self.settle(timeout_s)
-        self._listeners.pop(b"%d" % number, None)
+        try:
+            if listener is not None and self.is_connected:
+                listener.command = b""  # not made anew after a reconnect
+                self._send(command.unsub_cmd(number, 0))
+                with contextlib.suppress(NatsAway):
+                    await self.settle(timeout_s)
+        finally:
+            self._listeners.pop(b"%d" % number, None)
 
     async def _process_connect_init(self) -> None:
         """nats-py's handshake, at the start and after every loss of the connection.

@@ -9,10 +9,12 @@ publications (tags filters).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from proto.codes import UnsubscribeCode
 from proto.messages import ClientInfo, Publication, Push, Reply
+from proto.publications import size_of
 from services.edge.channels.pushes import Rendering, as_delta, render
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
@@ -63,7 +65,9 @@ def _at_once(flush: Callable[[], None]) -> None:
 class Audience:
     """See the module. `channel` is the name that pushes bear. `later` runs what it is given at the end of the turn.
 
-    Whoever comes, goes or is told something else finds everything given out that was published before.
+    Whoever comes or is told something else finds everything given out that was published before. For one that goes its
+    connection sees to that (`Node.give_out`), as some go in the middle of a fan-out, and one must not begin another:
+    so whom a publication is too much for is told later, too.
     """
 
     __slots__ = ("_groups", "_later", "_waiting", "_waiting_bytes", "channel")
@@ -90,7 +94,6 @@ class Audience:
 
     def remove(self, subscriber: Subscriber) -> Subscription | None:
         """The subscription that it had, None for none."""
-        self.flush()
         for kind, group in self._groups.items():
             subscription = group.pop(subscriber, None)
             if subscription is not None:
@@ -119,23 +122,33 @@ class Audience:
         """Whether something was published that has not been given out yet."""
         return self._waiting is not None
 
+    def fits(self, publication: Publication) -> bool:
+        """Whether it may wait together with what waits, for one frame."""
+        if self._waiting is None:
+            return True
+        return len(self._waiting) < WAITING_PUBLICATIONS and self._waiting_bytes + size_of(publication) <= WAITING_BYTES
+
     def fan_out(self, publication: Publication, previous: Publication | None) -> None:
         """Gives a publication to all before this turn of the loop ends; `previous` is the one before it, if known."""
         published = _Published(publication, previous)
-        if self._waiting is None:
-            self._waiting, self._waiting_bytes = [published], 0
+        waiting, fits = self._waiting, self.fits(publication)
+        if waiting is not None and fits:
+            waiting.append(published)
+            self._waiting_bytes += size_of(publication)
+            return
+        self._waiting, self._waiting_bytes = [published], size_of(publication)
+        if waiting is None:
             self._later(self.flush)
         else:
-            self._waiting.append(published)
-        self._waiting_bytes += len(bytes(publication.data))
-        if self._waiting_bytes > WAITING_BYTES or len(self._waiting or ()) >= WAITING_PUBLICATIONS:
-            self.flush()
+            self._give_out(waiting)
 
     def flush(self) -> None:
         """Gives out what waits. Each subscriber gets it in one push: one that stalls in it has got all the same."""
         published, self._waiting = self._waiting, None
-        if published is None:
-            return
+        if published is not None:
+            self._give_out(published)
+
+    def _give_out(self, published: list[_Published]) -> None:
         for kind, group in tuple(self._groups.items()):
             if kind.delta:
                 self._give_deltas(kind.format, group, published)
@@ -150,8 +163,8 @@ class Audience:
             for subscriber, subscription in _copy(group):  # the hottest loop of an edge
                 subscriber.push(framed, subscription, count)
         if error:
-            for subscriber in tuple(group):
-                subscriber.cannot_take(error)
+            for subscriber in group:
+                self._refuse(subscriber, error)
 
     def _give_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
         renderings: dict[tuple[bool, ...], Rendering] = {}
@@ -162,7 +175,7 @@ class Audience:
             if wanted not in renderings:
                 chosen = [each.publication for each, wants in zip(published, wanted, strict=True) if wants]
                 renderings[wanted] = render(format, self.channel, chosen)
-            _give(subscriber, subscription, renderings[wanted])
+            self._give(subscriber, subscription, renderings[wanted])
 
     def _give_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
         """As differences, to those that hold the publication before the first; others get that one whole."""
@@ -173,7 +186,19 @@ class Audience:
                 changes = _changes(format, published, has_base)
                 renderings[has_base] = render(format, self.channel, changes)
             # A client that does not take it is brought up with whole publications, and starts again from those.
-            subscription.has_base = _give(subscriber, subscription, renderings[has_base])
+            subscription.has_base = self._give(subscriber, subscription, renderings[has_base])
+
+    def _give(self, subscriber: Subscriber, subscription: Subscription, rendering: Rendering) -> bool:
+        """Whether the subscriber took it all."""
+        framed, count, error = rendering
+        taken = subscriber.push(framed, subscription, count) if count else True
+        if error:
+            self._refuse(subscriber, error)
+            return False
+        return taken
+
+    def _refuse(self, subscriber: Subscriber, error: str) -> None:
+        self._later(partial(subscriber.cannot_take, error))
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
@@ -196,16 +221,6 @@ class Audience:
 def _copy(group: _Group) -> Iterator[tuple[Subscriber, Subscription]]:
     """A copy of a group: a write may end a connection, which leaves its group."""
     return zip(tuple(group), tuple(group.values()), strict=True)
-
-
-def _give(subscriber: Subscriber, subscription: Subscription, rendering: Rendering) -> bool:
-    """Whether the subscriber took it all."""
-    framed, count, error = rendering
-    taken = subscriber.push(framed, subscription, count) if count else True
-    if error:
-        subscriber.cannot_take(error)
-        return False
-    return taken
 
 
 def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:

@@ -69,7 +69,7 @@ class Channel:
         """Gives a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
         if not self.audience:
             return
-        if self.log is not None and not self.audience.waits:
+        if self.log is not None and not (self.audience.waits and self.audience.fits(publication)):
             self._told = self.log.before if publication.offset else self.log.last
         self.audience.fan_out(publication, previous)
 

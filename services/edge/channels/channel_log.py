@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from proto.messages import Publication
-from proto.publications import LiveMessage
+from proto.publications import LiveMessage, size_of
 
 RING_PUBLICATIONS: Final = 128
 RING_BYTES: Final = 64 * 1024
@@ -76,17 +76,17 @@ class ChannelLog:
         self.before, self.last = self.last, sequence
         if publication is not None:
             self._ring.append(publication)
-            self._ring_bytes += len(bytes(publication.data))
+            self._ring_bytes += size_of(publication)
             while len(self._ring) > RING_PUBLICATIONS or self._ring_bytes > RING_BYTES:
                 evicted = self._ring.pop(0)
-                self._ring_bytes -= len(bytes(evicted.data))
+                self._ring_bytes -= size_of(evicted)
                 self.floor = evicted.offset
         return True
 
     def remove(self, upto: int) -> None:
         """The history up to the sequence `upto` was removed from the log, and so from the ring."""
         while self._ring and self._ring[0].offset <= upto:
-            self._ring_bytes -= len(bytes(self._ring.pop(0).data))
+            self._ring_bytes -= size_of(self._ring.pop(0))
         self.floor = max(self.floor, min(upto, self.last))
 
     @property

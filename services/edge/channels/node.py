@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import translate
 from re import compile as compile_pattern
@@ -177,6 +177,13 @@ class Node:
         if subscription.announced and subscription.member is not None:
             self._membership.tell(name, Left(self._peers.instance, subscription.member))
         self.channels.release(channel)
+
+    def give_out(self, names: Iterable[str]) -> None:
+        """What was published in these channels in this turn of the loop is given to their subscribers now."""
+        for name in names:
+            channel = self.channels.get(name)
+            if channel is not None:
+                channel.audience.flush()
 
     # --- where channels stand ----------------------------------------------------------------------------------------
 

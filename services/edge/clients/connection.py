@@ -236,6 +236,8 @@ class Connection:
         if not self._queue:
             self._queue, self._queued_bytes = None, 0
         self._write(out)
+        if self.laggard is not None and self._performer is None:
+            self.laggard.begin()  # a reply could not hold all that was missed
         self._pace_reading()
 
     def carry_out(self, action: Action, out: list[bytes]) -> None:
@@ -248,6 +250,7 @@ class Connection:
                 if reply.refresh is not None or reply.sub_refresh is not None:
                     self.hub.wheel.add(self, self._next_time())  # it may expire sooner than before
             case Unsubscribe(channel, reply):
+                self.hub.node.give_out((channel,))
                 self.leave(channel)
                 self.hub.record(Unsubscribed(at=self.hub.now_ms(), connection=self.client.id, channel=channel))
                 out.append(self.encode(reply))
@@ -263,6 +266,7 @@ class Connection:
     def _carry_out_order(self, order: Order) -> None:
         if self.client.state is not State.CONNECTED:  # its connect failed after all
             return
+        self.hub.node.give_out(self.client.channels)  # what was published before it comes before it
         match order:
             case SubscribeOrder():
                 self.perform(order)
@@ -360,6 +364,7 @@ class Connection:
         if subscription.server_side and why.code >= codes.UNSUBSCRIBED_INSUFFICIENT_STATE.code:
             self.close(codes.INSUFFICIENT_STATE)  # SDKs do not subscribe it anew by themselves: they connect anew
             return
+        self.hub.node.give_out((channel,))
         self.leave(channel)
         self.push_alone(Push(channel=channel, unsubscribe=UnsubscribePush(*why)))
         self.hub.record(Unsubscribed(at=self.hub.now_ms(), connection=self.client.id, channel=channel, code=why.code))
@@ -507,6 +512,8 @@ class Connection:
         """Ends the connection with this code. Only the first call counts."""
         if self.closing:
             return
+        if self.laggard is None:  # one that is may be closed in the middle of a fan-out, which must not begin another
+            self.hub.node.give_out(self.client.channels)
         if detail:
             self.hub.refused(f"a connection was closed with {close.code} {close.reason}", detail)
         self._transport.write(self.format.farewell(close))

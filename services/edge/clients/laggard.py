@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from proto import codes
 from proto.codec import NotEncodable
 from proto.messages import Publication, StreamPosition
+from proto.publications import size_of
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.channel import Channel
 from services.edge.channels.pushes import as_delta, render
@@ -32,18 +33,6 @@ HELD_BYTES: Final = 256 * 1024
 REPLY_BYTES: Final = 512 * 1024
 """Bytes of publications in one reply, about. Some SDKs take frames of at most 1 MiB."""
 
-_ENVELOPE_BYTES: Final = 150
-"""What a publication needs beside its payload, `info` and tags: names of fields, ids, an offset."""
-
-
-def _size_of(publication: Publication) -> int:
-    size = len(bytes(publication.data)) + _ENVELOPE_BYTES
-    if publication.info is not None:
-        size += len(bytes(publication.info.conn_info)) + len(bytes(publication.info.chan_info))
-    for name, value in (publication.tags or {}).items():
-        size += len(name) + len(value) + 6
-    return size
-
 
 def first_of(publications: list[Publication], room: int = REPLY_BYTES) -> tuple[list[Publication], int]:
     """The publications that a reply with `room` for so many bytes may hold (one at least), and what room is left.
@@ -51,7 +40,7 @@ def first_of(publications: list[Publication], room: int = REPLY_BYTES) -> tuple[
     No room is left exactly when there are more publications.
     """
     for count, publication in enumerate(publications):
-        room -= _size_of(publication)
+        room -= size_of(publication)
         if room < 0 and count:
             return publications[:count], 0
     return publications, max(room, 1)
