@@ -14,11 +14,11 @@ from proto.messages import Uint32, Uint64
 EVENTS_VERSION = 1
 
 
-class Event(Struct, frozen=True, omit_defaults=True, tag_field="type"):
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
     at: int
 
 
-class Opened(Event, frozen=True, tag="opened"):
+class Opened(Event, frozen=True, tag="opened", gc=False):
     """A client connected and authenticated. `user` is "" for an anonymous one."""
 
     connection: str
@@ -28,7 +28,7 @@ class Opened(Event, frozen=True, tag="opened"):
     client_version: str = ""
 
 
-class Subscribed(Event, frozen=True, tag="subscribed"):
+class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
     """`recovered` is None when the client did not ask for recovery."""
 
     connection: str
@@ -37,7 +37,7 @@ class Subscribed(Event, frozen=True, tag="subscribed"):
     offset: Uint64 = 0
 
 
-class Unsubscribed(Event, frozen=True, tag="unsubscribed"):
+class Unsubscribed(Event, frozen=True, tag="unsubscribed", gc=False):
     """By the client (code 0) or by the server (codes of `proto.codes`)."""
 
     connection: str
@@ -45,7 +45,7 @@ class Unsubscribed(Event, frozen=True, tag="unsubscribed"):
     code: Uint32 = 0
 
 
-class Closed(Event, frozen=True, tag="closed"):
+class Closed(Event, frozen=True, tag="closed", gc=False):
     """The connection ended. `code` is the WebSocket close code, 1006 when the peer vanished without one."""
 
     connection: str
@@ -53,7 +53,7 @@ class Closed(Event, frozen=True, tag="closed"):
     reason: str = ""
 
 
-class EdgeLost(Event, frozen=True, tag="edge_lost"):
+class EdgeLost(Event, frozen=True, tag="edge_lost", gc=False):
     """The edge process `instance` is gone without a goodbye: its open connections ended with it.
 
     Written by the sessions service, when the edge's heartbeats stopped.
@@ -62,7 +62,7 @@ class EdgeLost(Event, frozen=True, tag="edge_lost"):
     instance: str
 
 
-class EdgeFound(Event, frozen=True, tag="edge_found"):
+class EdgeFound(Event, frozen=True, tag="edge_found", gc=False):
     """The edge process `instance` that was taken for lost is alive after all: its connections never ended."""
 
     instance: str

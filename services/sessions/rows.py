@@ -1,6 +1,7 @@
 """The read model's rows in memory, and the working set of them that a fold changes.
 
 Times are Unix milliseconds. Texts are cut to what an index of PostgreSQL can hold and freed of NUL, which it cannot.
+Rows hold nothing but texts and numbers, so the garbage collector need not look at them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_TEXT = 512
 MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and PostgreSQL's dates agree on
 
 
-class Session(Struct):
+class Session(Struct, gc=False):
     """A client's stay, over one or more connections. `connection` is the one that carries it, or carried it last.
 
     While connected `ended_at`, `away_until` and `end_code` are None. `away_until` is set when the client may still
@@ -43,7 +44,7 @@ class Session(Struct):
     end_reason: str = ""
 
 
-class Connection(Struct):
+class Connection(Struct, gc=False):
     """One WebSocket. `closed_at` and `close_code` are None while it is open."""
 
     id: str
@@ -56,7 +57,7 @@ class Connection(Struct):
     close_reason: str = ""
 
 
-class Subscription(Struct):
+class Subscription(Struct, gc=False):
     """The latest stretch in which a connection was subscribed to a channel.
 
     `until` is None when it was not unsubscribed: it then lasts, or lasted, as long as the connection. One row for each

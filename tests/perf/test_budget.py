@@ -18,6 +18,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "latency": {"p99_to_bare_nats": 9.9, "age_s": {"p99": 0.01}, "lost": 0},
     "start": {"ready_s": {"p50": 0.59, "max": 2.0}},
     "drain": {"exit_s": 1.99, "broken_promises": []},
+    "fold": {"events_a_second": 30_001},
 }
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("accept", {"ratio": 1.01}),
@@ -30,6 +31,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("start", {"ready_s": {"p50": 0.61, "max": 0.61}}),
     ("drain", {"exit_s": 10.1, "broken_promises": []}),
     ("drain", {"exit_s": 1.0, "broken_promises": ["exit code 1"]}),
+    ("fold", {"events_a_second": 29_999}),
 ]
 
 
