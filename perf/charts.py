@@ -1,7 +1,8 @@
-"""The charts of a comparison: one PNG for each question, a bar for each system."""
+"""The charts of a comparison: one PNG for each question, a bar for each system. And `scale`'s lines."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,5 +106,36 @@ def _draw(path: Path, chart: Chart, bars: Mapping[str, float], titles: Mapping[s
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(labelsize=9, left=False)
     axes.tick_params(axis="x", which="both", bottom=False, labelbottom=False)  # each bar has its figure
+    figure.savefig(path)
+    return path
+
+
+def draw_lines(path: Path, title: str, note: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> Path:
+    """A line for each of `series`, through its (x, y) in order of x. Both axes begin at 0: a slope is seen as it is."""
+    figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for colour, (name, points) in zip(itertools.cycle((OURS, OTHERS, "#0f766e")), series.items(), strict=False):
+        ordered = sorted(points)
+        axes.plot([x for x, _ in ordered], [y for _, y in ordered], marker="o", color=colour, label=name)
+        for x, y in ordered:
+            axes.annotate(
+                f"{y:,.0f}" if y >= 100 else f"{y:.3g}",
+                (x, y),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.margins(x=0.08, y=0.15)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=16)
+    axes.set_xlabel(note, fontsize=8, color="#475569")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
     figure.savefig(path)
     return path

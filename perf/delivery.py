@@ -42,14 +42,14 @@ def usage(edges: Sequence[Server]) -> Usage:
 
 
 @contextlib.asynccontextmanager
-async def held(plan: Plan, processes: int, shown: Bar) -> AsyncIterator[Fleet]:
-    """A fleet whose clients all listen. Raises `RunFailed` when one of them does not get there."""
+async def held(plan: Plan, processes: int, shown: Bar, enough: float = 1.0) -> AsyncIterator[Fleet]:
+    """A fleet whose clients all listen. Raises `RunFailed` when a smaller share of them than `enough` gets there."""
     async with Fleet(plan, processes, shown.show) as fleet:
         shown.phase("connecting")
         fleet.begin()
         await fleet.until(lambda: fleet.settled, client_options.settle_within_s(plan))
         connected = fleet.progress.connected
-        if connected < plan.schedule.count:
+        if connected < plan.schedule.count * enough:
             causes = summary.causes((await fleet.finish()).failures)
             raise RunFailed(f"{connected} of {plan.schedule.count} clients connected; the others: {causes}")
         yield fleet

@@ -17,6 +17,9 @@ from perf.worker import main
 
 READY_WITHIN_S = 60.0
 FINISH_WITHIN_S = 30.0
+GOODBYES_A_SECOND = 2_000
+"""Fewer than a machine with few cores manages."""
+
 LEAD_S = 0.3
 """Between the word to begin and the first connection: longer than it takes that word to reach every process."""
 
@@ -106,8 +109,9 @@ class Fleet:
     async def finish(self) -> Tally:
         """Lets all clients go and gives the result of the run. Raises `ChildDied`."""
         self._tell(Finish())
-        if not await self._waiting.until(lambda: all(worker.tally for worker in self._workers), FINISH_WITHIN_S):
-            raise ChildDied(f"a client process did not finish within {FINISH_WITHIN_S:.0f} s")
+        within_s = FINISH_WITHIN_S + self._plan.schedule.count / GOODBYES_A_SECOND
+        if not await self._waiting.until(lambda: all(worker.tally for worker in self._workers), within_s):
+            raise ChildDied(f"a client process did not finish within {within_s:.0f} s")
         return merge(worker.tally for worker in self._workers if worker.tally)
 
     def _share(self, number: int) -> Plan:

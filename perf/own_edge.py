@@ -59,6 +59,13 @@ class OwnEdge:
             cpu = self._stats.cpu_times()
             return self._stats.memory_info().rss, cpu.user + cpu.system
 
+    def heap_bytes(self) -> int:
+        """PSS of its anonymous memory: what it made for itself. Pages of programs, which it shares, are not in it."""
+        for line in Path(f"/proc/{self._stats.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
     async def metric(self, name: str) -> float:
         """One of its own series without labels, 0.0 where it has none of that name."""
         text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self.port}/metrics")
