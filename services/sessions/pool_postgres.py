@@ -16,9 +16,6 @@ Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 _CONNECT_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 15.0
 
-_SETTINGS: Final = {"synchronous_commit": "off"}
-"""Nothing is lost by it: rows and position are committed together, and the log holds the rest (decision 0023)."""
-
 _AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
 # Shutting down or starting, out of resources, connection, deadlock, lock; then what an operator must mend while we
 # wait: wrong credentials, no such database, no such table (not migrated yet).
@@ -56,7 +53,6 @@ class Pool:
             max_size=self._size,
             timeout=_CONNECT_TIMEOUT_S,
             command_timeout=_COMMAND_TIMEOUT_S,
-            server_settings=_SETTINGS,
         )
         return self
 
