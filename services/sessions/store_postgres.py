@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -114,17 +115,28 @@ class PostgresStore:
         return state
 
     async def _write(self, database: Database, state: State) -> None:
-        if state.removed:
-            await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
-        if state.changed_sessions:
-            sessions = (_session_values(state.sessions[key]) for key in sorted(state.changed_sessions))
-            await database.execute(sql.WRITE_SESSIONS, *_columns(sessions, 15))
-        if state.changed_connections:
-            connections = (_connection_values(state.connections[key]) for key in sorted(state.changed_connections))
-            await database.execute(sql.WRITE_CONNECTIONS, *_columns(connections, 8))
-        if state.changed_subscriptions:
-            rows = (_subscription_values(state.subscriptions[key]) for key in sorted(state.changed_subscriptions))
-            await database.execute(sql.WRITE_SUBSCRIPTIONS, *_columns(rows, 5))
+        """Each table's columns are made while PostgreSQL is at work on those of the one before."""
+        removed, sessions = state.removed, state.changed_sessions
+        connections, subscriptions = state.changed_connections, state.changed_subscriptions
+        at_work: asyncio.Task[Any] | None = None
+        try:
+            if removed:
+                await database.execute(sql.REMOVE_SESSIONS, list(removed))
+            if sessions:
+                rows = (_session_values(state.sessions[key]) for key in sorted(sessions))
+                at_work = await _begun(database.execute(sql.WRITE_SESSIONS, *_columns(rows, 15)), at_work)
+            if connections:
+                rows = (_connection_values(state.connections[key]) for key in sorted(connections))
+                at_work = await _begun(database.execute(sql.WRITE_CONNECTIONS, *_columns(rows, 8)), at_work)
+            if subscriptions:
+                rows = (_subscription_values(state.subscriptions[key]) for key in sorted(subscriptions))
+                at_work = await _begun(database.execute(sql.WRITE_SUBSCRIPTIONS, *_columns(rows, 5)), at_work)
+            if at_work is not None:
+                await at_work
+        finally:
+            if at_work is not None and not at_work.done():
+                at_work.cancel()
+                await asyncio.wait([at_work])
 
     async def _move(self, database: Database, upto: Position, new: Sequence[EventBatch]) -> None:
         last = {name_of(batch.instance): batch for batch in new}
@@ -132,6 +144,15 @@ class PostgresStore:
             rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
             await database.execute(sql.KEEP_NUMBERS, *_columns(rows, 3))
         await database.execute(sql.MOVE_POSITION, NAME, upto.epoch, upto.sequence)
+
+
+async def _begun(statement: Coroutine[Any, Any, Any], before: asyncio.Task[Any] | None) -> asyncio.Task[Any]:
+    """Sends a statement once the one before is done, and does not wait for its end."""
+    if before is not None:
+        await before
+    task = asyncio.get_running_loop().create_task(statement)
+    await asyncio.sleep(0)  # it is sent
+    return task
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
