@@ -149,7 +149,11 @@ class PostgresStore:
 async def _begun(statement: Coroutine[Any, Any, Any], before: asyncio.Task[Any] | None) -> asyncio.Task[Any]:
     """Sends a statement once the one before is done, and does not wait for its end."""
     if before is not None:
-        await before
+        try:
+            await before
+        except BaseException:
+            statement.close()  # it is not to be sent any more
+            raise
     task = asyncio.get_running_loop().create_task(statement)
     await asyncio.sleep(0)  # it is sent
     return task
