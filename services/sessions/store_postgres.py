@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -116,21 +116,18 @@ class PostgresStore:
 
     async def _write(self, database: Database, state: State) -> None:
         """Each table's columns are made while PostgreSQL is at work on those of the one before."""
-        removed, sessions = state.removed, state.changed_sessions
-        connections, subscriptions = state.changed_connections, state.changed_subscriptions
-        at_work: asyncio.Task[Any] | None = None
+        if state.removed:
+            await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
+        at_work: asyncio.Task[str] | None = None
         try:
-            if removed:
-                await database.execute(sql.REMOVE_SESSIONS, list(removed))
-            if sessions:
-                rows = (_session_values(state.sessions[key]) for key in sorted(sessions))
-                at_work = await _begun(database.execute(sql.WRITE_SESSIONS, *_columns(rows, 15)), at_work)
-            if connections:
-                rows = (_connection_values(state.connections[key]) for key in sorted(connections))
-                at_work = await _begun(database.execute(sql.WRITE_CONNECTIONS, *_columns(rows, 8)), at_work)
-            if subscriptions:
-                rows = (_subscription_values(state.subscriptions[key]) for key in sorted(subscriptions))
-                at_work = await _begun(database.execute(sql.WRITE_SUBSCRIPTIONS, *_columns(rows, 5)), at_work)
+            for statement, rows in _writes(state):
+                columns = _columns(rows, 0)
+                if not columns:
+                    continue
+                if at_work is not None:
+                    await at_work
+                at_work = asyncio.get_running_loop().create_task(database.execute(statement, *columns))
+                await asyncio.sleep(0)  # it is sent
             if at_work is not None:
                 await at_work
         finally:
@@ -146,17 +143,17 @@ class PostgresStore:
         await database.execute(sql.MOVE_POSITION, NAME, upto.epoch, upto.sequence)
 
 
-async def _begun(statement: Coroutine[Any, Any, Any], before: asyncio.Task[Any] | None) -> asyncio.Task[Any]:
-    """Sends a statement once the one before is done, and does not wait for its end."""
-    if before is not None:
-        try:
-            await before
-        except BaseException:
-            statement.close()  # it is not to be sent any more
-            raise
-    task = asyncio.get_running_loop().create_task(statement)
-    await asyncio.sleep(0)  # it is sent
-    return task
+def _writes(state: State) -> Iterator[tuple[str, Iterator[tuple[Any, ...]]]]:
+    """The statement for each table, and the rows that it is to write."""
+    yield sql.WRITE_SESSIONS, (_session_values(state.sessions[key]) for key in sorted(state.changed_sessions))
+    yield (
+        sql.WRITE_CONNECTIONS,
+        (_connection_values(state.connections[key]) for key in sorted(state.changed_connections)),
+    )
+    yield (
+        sql.WRITE_SUBSCRIPTIONS,
+        (_subscription_values(state.subscriptions[key]) for key in sorted(state.changed_subscriptions)),
+    )
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

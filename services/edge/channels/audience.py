@@ -70,7 +70,7 @@ class Audience:
     so whom a publication is too much for is told later, too.
     """
 
-    __slots__ = ("_groups", "_later", "_waiting", "_waiting_bytes", "channel")
+    __slots__ = ("_groups", "_later", "_waiting", "_waiting_bytes", "channel", "told")
 
     def __init__(self, channel: str, later: Callable[[Callable[[], None]], object] = _at_once) -> None:
         self.channel = channel
@@ -78,6 +78,7 @@ class Audience:
         self._groups: dict[_Kind, _Group] = {}
         self._waiting: list[_Published] | None = None
         self._waiting_bytes = 0
+        self.told = 0  # while something waits: the position before the first of it
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -122,21 +123,19 @@ class Audience:
         """Whether something was published that has not been given out yet."""
         return self._waiting is not None
 
-    def fits(self, publication: Publication) -> bool:
-        """Whether it may wait together with what waits, for one frame."""
-        if self._waiting is None:
-            return True
-        return len(self._waiting) < WAITING_PUBLICATIONS and self._waiting_bytes + size_of(publication) <= WAITING_BYTES
+    def fan_out(self, publication: Publication, previous: Publication | None, told: int = 0) -> None:
+        """Gives a publication to all before this turn of the loop ends; `previous` is the one before it, if known.
 
-    def fan_out(self, publication: Publication, previous: Publication | None) -> None:
-        """Gives a publication to all before this turn of the loop ends; `previous` is the one before it, if known."""
-        published = _Published(publication, previous)
-        waiting, fits = self._waiting, self.fits(publication)
-        if waiting is not None and fits:
-            waiting.append(published)
-            self._waiting_bytes += size_of(publication)
+        `told` is the channel's position before it, which is how far its subscribers have been told while it waits.
+        """
+        size = size_of(publication)
+        waiting = self._waiting
+        if waiting is not None and len(waiting) < WAITING_PUBLICATIONS and self._waiting_bytes + size <= WAITING_BYTES:
+            waiting.append(_Published(publication, previous))
+            self._waiting_bytes += size
             return
-        self._waiting, self._waiting_bytes = [published], size_of(publication)
+        self._waiting, self._waiting_bytes = [_Published(publication, previous)], size
+        self.told = told  # before anything is written: who stalls in that is told so
         if waiting is None:
             self._later(self.flush)
         else:

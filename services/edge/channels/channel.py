@@ -17,7 +17,6 @@ class Channel:
     """See the module. `users` counts subscribers and operations under way; at 0 the channel may be closed."""
 
     __slots__ = (
-        "_told",
         "address",
         "audience",
         "closed",
@@ -36,7 +35,6 @@ class Channel:
         self.address = ChannelAddress(name, rules.history_class if rules.has_history else "")
         self.log = ChannelLog() if rules.has_history else None
         self.audience = Audience(name, _at_end_of_turn)
-        self._told = 0
         self.closed = False  # a channel that was closed is not used again: the next user gets a new one
         self.users = 0
         self.idle_since = 0.0
@@ -63,15 +61,14 @@ class Channel:
     def told(self) -> int:
         """The offset up to which the subscribers have been given everything: behind the log's while something waits."""
         assert self.log is not None
-        return self._told if self.audience.waits else self.log.last
+        return self.audience.told if self.audience.waits else self.log.last
 
     def fan_out(self, publication: Publication, previous: Publication | None = None) -> None:
         """Gives a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
-        if not self.audience:
-            return
-        if self.log is not None and not (self.audience.waits and self.audience.fits(publication)):
-            self._told = self.log.before if publication.offset else self.log.last
-        self.audience.fan_out(publication, previous)
+        if self.audience:
+            log = self.log
+            told = 0 if log is None else log.before if publication.offset else log.last
+            self.audience.fan_out(publication, previous, told)
 
 
 def _at_end_of_turn(flush: Callable[[], None]) -> None:
