@@ -9,20 +9,17 @@ import contextlib
 import os
 import signal
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local import postgres
 from deploy.local.settings import LocalStackError
-from perf import own_edge
+from perf import own_server
 from perf.own_edge import free_port
 from perf.refusal import Refusal
 
-READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
-_POLL_S = 0.05
 
 
 class OwnPostgres(NamedTuple):
@@ -45,29 +42,8 @@ async def running() -> AsyncIterator[OwnPostgres]:
             command = postgres.command(privilege, data, port)
         except LocalStackError as error:
             raise Refusal(str(error)) from None
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
-        try:
-            await _listening(process, port, log)
+        goodbye = signal.SIGINT  # its fast shutdown
+        async with own_server.running(command, log, goodbye=goodbye, stop_within_s=STOP_WITHIN_S) as process:
+            await own_server.listening(process, "PostgreSQL", port, log)
             url = f"postgresql://{postgres.USER}:{password}@127.0.0.1:{port}/{postgres.DATABASE}"
             yield OwnPostgres(url, process.pid)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)  # its fast shutdown
-            try:
-                await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-
-
-async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    until = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < until and process.returncode is None:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            await writer.wait_closed()
-            return
-        await asyncio.sleep(_POLL_S)
-    raise Refusal(f"PostgreSQL does not come up; its log ends:\n{own_edge.tail_of(log)}")

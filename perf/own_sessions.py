@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from perf import own_edge
+from perf import own_edge, own_server
 from perf.own_edge import free_port
 from perf.own_postgres import OwnPostgres
 from perf.own_stack import OwnStack
@@ -26,7 +26,7 @@ from services.chassis.session_log_nats import session_log
 from services.chassis.settings import NatsSettings
 from services.chassis.streams_nats import ensure_stream, store
 
-READY_WITHIN_S = 20.0
+STOP_WITHIN_S = 20.0
 IN_FLIGHT = 32
 _POLL_S = 0.02
 
@@ -81,25 +81,14 @@ async def running(stack: OwnStack, database: OwnPostgres) -> AsyncIterator[OwnSe
     }
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-sessions-") as folder:
         log = Path(folder) / "sessions.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "services.sessions"), env=environ, stdout=output, stderr=output
-            )
-        try:
-            until = time.monotonic() + READY_WITHIN_S
+        command = (sys.executable, "-m", "services.sessions")
+        async with own_server.running(command, log, environ, stop_within_s=STOP_WITHIN_S) as process:
+            until = time.monotonic() + own_server.READY_WITHIN_S
             while not await asyncio.to_thread(_read, f"http://127.0.0.1:{port}/metrics"):
                 if process.returncode is not None or time.monotonic() > until:
                     raise RunFailed(f"the sessions service does not come up; its log ends:\n{own_edge.tail_of(log)}")
                 await asyncio.sleep(_POLL_S)
             yield OwnSessions(process, port)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), own_edge.READY_WITHIN_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
 
 
 def _read(url: str) -> str:

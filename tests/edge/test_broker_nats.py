@@ -20,6 +20,7 @@ from services.edge.broker.broker_nats import NatsBroker
 from services.edge.settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, BrokerContract, Listener, publication, store
 from tests.support.eventually import eventually
+from tests.support.links import linked
 from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.integration
@@ -160,7 +161,7 @@ async def test_streams_that_nats_lost_are_made_again_before_the_broker_is_availa
     async with broker(nats_server.url, Listener()) as a:
         await store(a, NEWS, 1)
         before = a.epoch(NEWS)
-        async with raw_link(nats_server.url) as link:
+        async with linked(nats_server.url) as link:
             context = link.jetstream()
             for name in [info.config.name for info in await context.streams_info()]:
                 assert name is not None
@@ -201,7 +202,7 @@ async def test_a_message_without_a_body_is_a_place_in_the_log_without_a_publicat
         await a.open(NEWS)
         await a.newest(NEWS)
         address = subjects.log_address("news", PARTITIONS, NEWS.channel)
-        async with raw_link(nats_server.url) as link:
+        async with linked(nats_server.url) as link:
             await link.ask(address.stored, b"")
         await eventually(lambda: len(heard.lives) == 1)
         assert heard.lives[0][1].publication is None
@@ -230,19 +231,9 @@ async def test_an_audit_asks_only_for_what_an_earlier_one_has_not_seen(nats_serv
         assert await a.behind(positions | {quiet: missed.offset}) == {}
 
 
-@asynccontextmanager
-async def raw_link(url: str) -> AsyncIterator[NatsLink]:
-    link = NatsLink(NatsSettings(url=url), "raw")
-    await link.open()
-    try:
-        yield link
-    finally:
-        await link.close()
-
-
 async def _delete(url: str, address: ChannelAddress) -> StreamConfig:
     stream = subjects.log_address(address.history_class, PARTITIONS, address.channel).stream
-    async with raw_link(url) as link:
+    async with linked(url) as link:
         context = link.jetstream()
         config = (await context.stream_info(stream)).config
         await context.delete_stream(stream)
@@ -250,5 +241,5 @@ async def _delete(url: str, address: ChannelAddress) -> StreamConfig:
 
 
 async def _make(url: str, config: StreamConfig) -> None:
-    async with raw_link(url) as link:
+    async with linked(url) as link:
         await link.jetstream().add_stream(config)

@@ -11,8 +11,9 @@ from services.edge.cluster import cluster_nats
 from services.edge.cluster.cluster import GONE_AFTER_S, SUSPECT_AFTER_S
 from services.edge.cluster.peers import PeersAway
 from tests.contract.peers import LONG_S, clients
-from tests.edge.edges_nats import SETTLE_TIMEOUT_S, heartbeat, raw_link, running
+from tests.edge.edges_nats import SETTLE_TIMEOUT_S, heartbeat, running
 from tests.support.eventually import eventually
+from tests.support.links import linked
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ async def test_edges_know_each_other_when_the_start_returns(nats_server):
 
 
 async def test_many_roll_calls_are_answered_by_few_heartbeats(nats_server):
-    async with running(nats_server.url, "a") as a, raw_link(nats_server.url) as link:
+    async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         a.tasks.pop().cancel()
         before = a.beats
         for _ in range(100):
@@ -70,7 +71,7 @@ async def test_an_answer_is_a_sign_of_life(nats_server):
 
 
 async def test_that_nobody_is_there_must_be_said_twice(nats_server):
-    async with running(nats_server.url, "a") as a, raw_link(nats_server.url) as link:
+    async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         a.stop_the_clock()
         link.publish_now(subjects.telemetry("edge", "z"), heartbeat("z"))
         await eventually(lambda: a.heard.there == {"z"})

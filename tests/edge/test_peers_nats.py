@@ -12,8 +12,9 @@ from services.chassis.link_nats import header_block
 from services.edge.cluster import peers_nats
 from services.edge.cluster.peers import PeerGone, PeersAway
 from tests.contract.peers import LONG_S, MANY, Edge, PeersContract, clients, members
-from tests.edge.edges_nats import RunningEdge, raw_link, running
+from tests.edge.edges_nats import RunningEdge, running
 from tests.support.eventually import eventually
+from tests.support.links import linked
 
 pytestmark = pytest.mark.integration
 
@@ -101,7 +102,7 @@ async def test_who_comes_back_to_nats_hears_of_edges_that_came_meanwhile(nats_se
 
 
 async def test_what_is_no_request_is_answered_unknown(nats_server):
-    async with running(nats_server.url, "a") as a, raw_link(nats_server.url) as link:
+    async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         link.publish_now(subjects.edge_control("a"), b"no reply is wanted")
         for data in (b"", b"\xff", b"{}", b'{"ask":"tea"}', b"[" * 100_000):
             _, answer = await link.ask(subjects.edge_control("a"), data)
@@ -110,7 +111,7 @@ async def test_what_is_no_request_is_answered_unknown(nats_server):
 
 
 async def test_what_is_no_answer_fails_the_question(nats_server):
-    async with running(nats_server.url, "a") as a, raw_link(nats_server.url) as link:
+    async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         whole, more = members("z", 1), header_block(Fairlead_Part="more")
         say: list[tuple[bytes, bytes | None]] = []
 
@@ -136,7 +137,7 @@ async def test_what_is_no_answer_fails_the_question(nats_server):
 
 
 async def test_no_message_of_a_large_answer_is_large(nats_server):
-    async with running(nats_server.url, "a") as a, raw_link(nats_server.url) as link:
+    async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         a.answer = lambda request: members("a", MANY)
         replies = await link.ask_many(
             subjects.edge_control("a"), encode_request(Members("x")), lambda headers: b"more" not in (headers or b"")
