@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.edges import api
 from tests.support.eventually import eventually
-from tests.support.stock_clients import KINDS, data_of, events_of, receives, sees
+from tests.support.stock_clients import KINDS, data_of, events_of, receives, receives_last, sees
 from tests.support.stock_errors import CommandFailed
 
 pytestmark = pytest.mark.integration
@@ -188,7 +188,11 @@ async def test_an_rpc_that_publishes_with_a_key_publishes_once_though_it_is_trie
         assert answers[0] == answers[1] and (channel.startswith("live:") or answers[0]["offset"] > 0)
         await first.publish(channel, {"n": 2})
         await receives(first, channel, [{"n": 1}, {"n": 2}])
-        await receives(again, channel, [{"n": 2}])  # the first was there before it came
+        if channel.startswith("chat:"):
+            await receives(again, channel, [{"n": 2}])  # the first was there before it came
+        else:  # the first may still be on its way through NATS: without history, an answer says no more than "sent"
+            await receives_last(again, channel, {"n": 2})
+            assert data_of(again, channel) in ([{"n": 2}], [{"n": 1}, {"n": 2}])
     with pytest.raises(CommandFailed) as refused:
         await first.rpc("fairlead.publish", {"channel": f"closed:{x}", "idempotency_key": "k", "data": 1})
     assert refused.value.code == 103

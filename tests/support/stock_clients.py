@@ -124,7 +124,17 @@ async def receives(client: StockClient, channel: str, expected: list[Any]) -> No
 
     def check() -> None:
         got = data_of(client, channel)
-        assert got == expected, f"got {got!r:.2000} instead of {expected!r:.2000}"
+        assert got == expected, f"got {got!r:.2000} instead of {expected!r:.2000} on {channel}"
+
+    await eventually(check)
+
+
+async def receives_last(client: StockClient, channel: str, expected: Any) -> None:
+    """Waits until this is the newest data that the client's application has got on `channel`."""
+
+    def check() -> None:
+        got = data_of(client, channel)
+        assert got[-1:] == [expected], f"got {got!r:.2000} instead of {expected!r:.2000} last on {channel}"
 
     await eventually(check)
 
