@@ -14,7 +14,7 @@ import msgspec
 
 STATE_FOLDER = Path(".fairlead")
 
-_DEFAULT_PORTS = {"traefik": 8000, "nats": 4222, "sessions": 8201}
+_DEFAULT_PORTS = {"traefik_sockets": 8002, "nats": 4222, "sessions": 8201}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class PerfSettings:
     token_secret: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
     nats_url: str = field(default="nats://127.0.0.1:4222", repr=False)  # a password may stand in it
-    websocket_url: str = "ws://127.0.0.1:8000/connection/websocket"  # the stack's one address for clients: Traefik
+    websocket_url: str = "ws://127.0.0.1:8002/connection/websocket"  # Traefik, where it passes TCP through
     sessions_url: str = "http://127.0.0.1:8201"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -37,7 +37,7 @@ def load(environ: Mapping[str, str], state_folder: Path = STATE_FOLDER) -> PerfS
         token_secret=merged.get("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", ""),
         api_key=merged.get("FAIRLEAD_HTTP_API_KEY", ""),
         nats_url=merged["FAIRLEAD_NATS_URL"],
-        websocket_url=f"ws://127.0.0.1:{ports['traefik']}/connection/websocket",
+        websocket_url=f"ws://127.0.0.1:{ports['traefik_sockets']}/connection/websocket",
         sessions_url=f"http://127.0.0.1:{ports['sessions']}",
         environ=merged,
     )

@@ -106,6 +106,7 @@ def _welcome(plan: Plan) -> str:
     edges = ", ".join(str(port) for port in plan.edge_ports)
     return f"""
   clients     ws://{base}/connection/websocket
+  many        ws://{HOST}:{plan.ports.traefik_sockets}/connection/websocket   the same for less: TCP passed through
   server API  http://{base}/api/publish and the others of docs/server-api.md
   NATS        nats://{HOST}:{plan.ports.nats}   for backends
   sessions    http://{base}/sessions   and /users/<user>/sessions

@@ -7,7 +7,7 @@ import resource
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -60,10 +60,14 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
                 f"edge-{number}",
                 [*python, "services.edge"],
                 60,
-                {"FAIRLEAD_EDGE_NAME": f"edge-{number}", "FAIRLEAD_EDGE_PORT": str(port)},
+                {
+                    "FAIRLEAD_EDGE_NAME": f"edge-{number}",
+                    "FAIRLEAD_EDGE_PORT": str(port),
+                    "FAIRLEAD_EDGE_CLIENT_PORT": str(client_port),
+                },
                 stopwait_s=EDGE_STOP_S,
             )
-            for number, port in enumerate(plan.edge_ports, 1)
+            for number, (port, client_port) in enumerate(zip(plan.edge_ports, plan.edge_client_ports, strict=True), 1)
         ),
     ]
 
@@ -105,21 +109,26 @@ def check(environment: Mapping[str, str]) -> None:
 
 def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:
     """Writes all files into `.fairlead/run`; supervisord's is the one returned."""
-    edge_servers = "\n".join(f'          - url: "http://{HOST}:{port}"' for port in plan.edge_ports)
     values = {
         "nats_port": str(plan.ports.nats),
         "nats_folder": str(folders.nats),
         "traefik_port": str(plan.ports.traefik),
+        "traefik_sockets_port": str(plan.ports.traefik_sockets),
         "traefik_admin_port": str(plan.ports.traefik_admin),
         "sessions_port": str(plan.ports.sessions),
         "routes_file": str(folders.run / "routes.yaml"),
-        "edge_servers": edge_servers,
+        "edge_servers": _lines(f'          - url: "http://{HOST}:{port}"' for port in plan.edge_ports),
+        "edge_sockets": _lines(f'          - address: "{HOST}:{port}"' for port in plan.edge_client_ports),
     }
     for name in ("nats.conf", "traefik.yaml", "routes.yaml"):
         (folders.run / name).write_text(_fill(name, values))
     path = folders.run / "supervisord.conf"
     path.write_text(_supervisord(programs(plan, folders, privilege), folders))
     return path
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(lines)
 
 
 def _supervisord(wanted: list[Program], folders: Folders) -> str:

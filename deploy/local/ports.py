@@ -55,11 +55,10 @@ def holder(port: int) -> str:
 
 def _suggestion(plan: Plan, port: int) -> int:
     """A free port that is easy to remember; for an edge the number of the first one."""
-    if port in plan.edge_ports:
-        port = plan.ports.edge
-        span = plan.edges
-    else:
-        span = 1
+    span = 1
+    for of_edges in (plan.edge_ports, plan.edge_client_ports):
+        if port in of_edges:
+            port, span = of_edges[0], plan.edges
     for candidate in range(port + 1000, 65000, 1000):
         if all(_trouble(candidate + step) is None for step in range(span)):
             return candidate

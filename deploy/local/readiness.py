@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deploy.local import postgres
 from deploy.local.settings import HOST, Plan
+from services.chassis.health import READY_PATH
 
 _TIMEOUT_S = 2.0
 _NO_ROUTE = (404, 502, 503, 504)
@@ -27,15 +28,19 @@ def checks(plan: Plan) -> dict[str, Check]:
         "sessions": _ready(ports.sessions),
         "metrics": _ready(ports.metrics),
         **edges,
-        "traefik": lambda: all(
-            (status := _status(ports.traefik, method, path)) is not None and status not in _NO_ROUTE
-            for method, path in (("POST", "/api/info"), ("GET", "/sessions"))
-        ),
+        "traefik": lambda: _passes_on(ports.traefik) and _status(ports.traefik_sockets, "GET", READY_PATH) == 200,
     }
 
 
 def _ready(port: int) -> Check:
-    return lambda: _status(port, "GET", "/readyz") == 200
+    return lambda: _status(port, "GET", READY_PATH) == 200
+
+
+def _passes_on(port: int) -> bool:
+    return all(
+        (status := _status(port, method, path)) is not None and status not in _NO_ROUTE
+        for method, path in (("POST", "/api/info"), ("GET", "/sessions"))
+    )
 
 
 def _status(port: int, method: str, path: str) -> int | None:

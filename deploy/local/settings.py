@@ -17,10 +17,12 @@ class LocalStackError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on 127.0.0.1. `edge` is that of the first edge; the others follow it."""
+    """TCP ports on 127.0.0.1. `edge` and `edge_clients` are those of the first edge; the others follow it."""
 
     traefik: int = 8000
+    traefik_sockets: int = 8002
     edge: int = 8101
+    edge_clients: int = 8151
     sessions: int = 8201
     metrics: int = 8301
     nats: int = 4222
@@ -30,7 +32,9 @@ class Ports:
 
 PORT_VARIABLES = {
     "traefik": "PORT",
+    "traefik_sockets": "SOCKETS_PORT",
     "edge": "EDGE_PORT",
+    "edge_clients": "EDGE_CLIENT_PORT",
     "sessions": "SESSIONS_PORT",
     "metrics": "METRICS_PORT",
     "nats": "NATS_PORT",
@@ -51,12 +55,17 @@ class Plan:
     def edge_ports(self) -> list[int]:
         return list(range(self.ports.edge, self.ports.edge + self.edges))
 
+    @property
+    def edge_client_ports(self) -> list[int]:
+        return list(range(self.ports.edge_clients, self.ports.edge_clients + self.edges))
+
     def listeners(self) -> list[tuple[int, str, str]]:
         """(port, process, variable that changes the port) of everything that will listen."""
         found = []
+        of_edges = {"edge": self.edge_ports, "edge_clients": self.edge_client_ports}
         for field, port in asdict(self.ports).items():
-            if field == "edge":
-                found += [(p, f"edge-{n}", "EDGE_PORT") for n, p in enumerate(self.edge_ports, 1)]
+            if field in of_edges:
+                found += [(p, f"edge-{n}", PORT_VARIABLES[field]) for n, p in enumerate(of_edges[field], 1)]
             else:
                 found.append((port, field.replace("_", " "), PORT_VARIABLES[field]))
         return found

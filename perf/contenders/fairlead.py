@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local import configuration, postgres, readiness, secrets_file
-from deploy.local.settings import Folders, LocalStackError, Plan, Ports
+from deploy.local.settings import PORT_VARIABLES, Folders, LocalStackError, Plan, Ports
 from perf.contenders import installation
 from perf.contenders.contender import Contender, Launch, Program, Unavailable
 from perf.dialects.centrifuge import Centrifuge
@@ -23,11 +23,15 @@ def one_edge(folder: Path, cores: int) -> Launch:
 
 
 def stack(folder: Path, cores: int) -> Launch:
-    return _launch(folder, edges=2, wanted=())
+    return _launch(folder, edges=2, wanted=(), way_in="traefik_sockets")
 
 
-def _launch(folder: Path, edges: int, wanted: tuple[str, ...]) -> Launch:
-    """`wanted` names programs of the local stack; none is all of them."""
+def stack_by_http(folder: Path, cores: int) -> Launch:
+    return _launch(folder, edges=2, wanted=(), way_in="traefik")
+
+
+def _launch(folder: Path, edges: int, wanted: tuple[str, ...], way_in: str = "edge") -> Launch:
+    """`wanted` names programs of the local stack; none is all of them. `way_in` is the port of the clients."""
     folders, plan = Folders(folder), Plan(_free_ports(), edges)
     for needed in (folders.run, folders.logs, folders.nats):
         needed.mkdir(parents=True)
@@ -43,7 +47,6 @@ def _launch(folder: Path, edges: int, wanted: tuple[str, ...]) -> Launch:
     shared = configuration.environment(plan, folders, secrets, _without_ours(os.environ))
     shared["FAIRLEAD_CONFIG"] = str(_CONFIGURATION)
     checks = [check for name, check in readiness.checks(plan).items() if not wanted or name in wanted]
-    port = plan.ports.traefik if not wanted else plan.ports.edge
     return Launch(
         programs=[
             Program(
@@ -55,24 +58,22 @@ def _launch(folder: Path, edges: int, wanted: tuple[str, ...]) -> Launch:
             )
             for one in programs
         ],
-        port=port,
+        port=getattr(plan.ports, way_in),
         ready=lambda: all(check() for check in checks),
         dialect=Centrifuge(token_secret=secrets[secrets_file.TOKEN_KEY]),
-        publish=server_api(port, secrets[secrets_file.API_KEY]),
+        publish=server_api(plan.ports.edge if wanted else plan.ports.traefik, secrets[secrets_file.API_KEY]),
         channel="compare:{name}",
     )
 
 
 def _free_ports() -> Ports:
-    """Distinct ones, with room for a second edge beside the first."""
-    edge = free_port()
-    taken: list[int] = []
-    while len(taken) < 6:
-        port = free_port()
-        if port not in (edge, edge + 1, *taken):
-            taken.append(port)
-    traefik, sessions, metrics, nats, database, admin = taken
-    return Ports(traefik, edge, sessions, metrics, nats, database, admin)
+    """Distinct ones, each with room for a second edge beside it."""
+    found: dict[str, int] = {}
+    for name in PORT_VARIABLES:
+        while (port := free_port()) in {other + step for other in found.values() for step in (-1, 0, 1)}:
+            continue
+        found[name] = port
+    return Ports(**found)
 
 
 def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
@@ -91,8 +92,15 @@ FAIRLEAD = (
     Contender(
         "fairlead-stack",
         "Fairlead, 2 edges behind Traefik",
-        "the same through a proxy; the session is folded into PostgreSQL",
+        "the same through Traefik, which passes TCP through; the session is folded into PostgreSQL",
         "stored in JetStream before it is acknowledged; ordered, recoverable",
         stack,
+    ),
+    Contender(
+        "fairlead-http",
+        "the same, Traefik on HTTP",
+        "the same, Traefik takes HTTP apart, and tries another edge where one does not answer",
+        "stored in JetStream before it is acknowledged; ordered, recoverable",
+        stack_by_http,
     ),
 )

@@ -7,11 +7,14 @@ NATS or that drains is alive and must not be restarted, but must not be sent new
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+READY_PATH: Final = "/readyz"
 
 Unready = Callable[[], str | None]
 """None when the process may be sent work; otherwise why not, in a few words for the operator."""
@@ -32,4 +35,4 @@ def health_routes(unready: Unready, registry: CollectorRegistry) -> list[Route]:
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return [Route("/livez", livez), Route(READY_PATH, readyz), Route("/metrics", metrics)]

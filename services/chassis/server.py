@@ -11,12 +11,14 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 
 from services.chassis.http_sockets import SocketHttpProtocol
 
@@ -26,15 +28,37 @@ Goodbye = Callable[[], Awaitable[None]]
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, goodbye: Goodbye) -> None:
+    def __init__(self, config: uvicorn.Config, goodbye: Goodbye, second_port: int) -> None:
         super().__init__(config)
         self._goodbye = goodbye
+        self._second_port = second_port
         self._leaving: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self._second_port:
+            try:
+                self.servers.append(await self._listen_too())
+            except OSError as error:
+                log.error("%s", error)
+                await self.lifespan.shutdown()
+                sys.exit(STARTUP_FAILURE)
+
+    async def _listen_too(self) -> asyncio.Server:
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it: HTTP protocols take these
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(protocol, config.host, self._second_port, backlog=config.backlog)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own would remember the signal and raise it again at the end: we mean to exit 0.
@@ -66,11 +90,13 @@ def run(
     *,
     host: str,
     port: int,
+    second_port: int = 0,
     ws: Any = "none",
     goodbye: Goodbye = _no_goodbye,
 ) -> None:
-    """Serves `app` until a signal, then says `goodbye`. Exits the process with 3 when the port cannot be bound.
+    """Serves `app` until a signal, then says `goodbye`. Exits the process with 3 when a port cannot be bound.
 
+    `second_port` serves the same application; 0 for none. A request says in its scope where it came in ("server").
     `ws` is the protocol class for WebSocket upgrades, "none" for a service that has none. Uses uvloop.
     """
     config = uvicorn.Config(
@@ -90,4 +116,4 @@ def run(
     # What there is by now stays to the end: left out of every collection, which stops the loop for 25 ms less.
     gc.freeze()
     gc.enable()
-    _Server(config, goodbye).run()
+    _Server(config, goodbye, second_port).run()

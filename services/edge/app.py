@@ -45,6 +45,7 @@ from services.edge.tally import Tally
 from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys_http import JwksFetcher
 from services.edge.tokens.tokens import TokenVerifier
+from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
 from services.edge.transports.websocket import UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
 from services.edge.wheel import TICK_S, Wheel
@@ -229,5 +230,12 @@ def serve(settings: EdgeSettings) -> None:
         )
     if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
         log.warning("client.token_hmac_secret_key is shorter than %d bytes (RFC 7518, 3.2)", STRONG_SECRET_BYTES)
-    edge = Edge(settings)
-    run(edge.application(), host=settings.edge.host, port=settings.edge.port, ws=WebSocket, goodbye=edge.goodbye)
+    edge, section = Edge(settings), settings.edge
+    run(
+        ClientPort(edge.application(), section.client_port) if section.client_port else edge.application(),
+        host=section.host,
+        port=section.port,
+        second_port=section.client_port,
+        ws=WebSocket,
+        goodbye=edge.goodbye,
+    )

@@ -43,6 +43,8 @@ COMMAND_DEADLINE_S = 4.5
 class EdgeSection(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8101
+    client_port: Port = 0
+    """A second port, that answers clients alone: for a balancer that passes TCP through and so chooses no paths."""
     name: str = ""
     """What operators call this edge; "edge-<port>" when empty."""
     drain_delay: Duration = Duration(0.5)
@@ -62,6 +64,8 @@ class EdgeSection(Section, frozen=True):
             raise ValueError(f"expected edge.drain_timeout of at most {DRAIN_LIMIT_S} s")
         if self.drain_delay >= self.drain_timeout:
             raise ValueError("expected edge.drain_delay to be shorter than edge.drain_timeout")
+        if self.client_port == self.port != 0:
+            raise ValueError("expected edge.client_port to be another port than edge.port")
 
 
 class TokenKey(Section, frozen=True):

@@ -28,6 +28,9 @@ CHECK_INTERVAL_S: Final = 1.0
 
 _RETRY_S: Final = (0.1, 2.0)  # first and longest pause
 _RING_GRACE_S: Final = 0.03  # a message is heard a moment before it can be read
+_GATHER_S: Final = 0.2
+_FEW: Final = 10
+"""While more facts than these come between two looks, it waits longer: larger transactions take half the CPU."""
 
 
 class Projector:
@@ -96,18 +99,19 @@ class Projector:
                 for upto, batches in _portions(stretch):
                     await self._commit(upto, batches)
             if not stretch.more:
-                await self._wait_for_ring(CHECK_INTERVAL_S)
+                many = sum(len(batch.events) for _, batch in stretch.batches) > _FEW
+                await self._wait_for_ring(_GATHER_S if many else _RING_GRACE_S)
             if time.monotonic() - checked >= CHECK_INTERVAL_S:
                 await self._check()
                 checked = time.monotonic()
 
-    async def _wait_for_ring(self, timeout_s: float) -> None:
+    async def _wait_for_ring(self, gather_s: float) -> None:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(CHECK_INTERVAL_S):
                 await self._rung.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(_RING_GRACE_S)
+        await asyncio.sleep(gather_s)
 
     async def _commit(self, upto: int, batches: list[EventBatch]) -> None:
         started = time.monotonic()

@@ -27,7 +27,7 @@ class Stack:
 
     @property
     def address(self) -> str:
-        return f"ws://127.0.0.1:{self.fairlead.port}/connection/websocket"
+        return self.fairlead.websocket_url()
 
 
 @pytest.fixture(scope="package")

@@ -32,7 +32,8 @@ class Checkout:
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(ROOT / "Makefile", root)
         (root / ".venv").symlink_to(Path(sys.prefix))
-        self.ports = {name: free_port() for name in PORT_VARIABLES.values()} | {"EDGE_PORT": _room_for_edges()}
+        of_edges = {name: _room_for_edges() for name in ("EDGE_PORT", "EDGE_CLIENT_PORT")}
+        self.ports = {name: free_port() for name in PORT_VARIABLES.values()} | of_edges
 
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs `make TARGET`, without a terminal, with this checkout's ports unless told otherwise."""
@@ -50,7 +51,8 @@ class Checkout:
 
     def fairlead(self) -> Fairlead:
         secrets = secrets_file.read(self.folders.secrets)
-        return Fairlead(self.ports["PORT"], secrets[secrets_file.TOKEN_KEY], secrets[secrets_file.API_KEY])
+        ports = self.ports["PORT"], self.ports["SOCKETS_PORT"]
+        return Fairlead(*ports, secrets[secrets_file.TOKEN_KEY], secrets[secrets_file.API_KEY])
 
     def running(self) -> list[str]:
         """The names of this stack's processes."""

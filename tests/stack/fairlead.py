@@ -1,4 +1,4 @@
-"""A running Fairlead as its users see it: one address, an API key, tokens; and the stock client on it."""
+"""A running Fairlead as its users see it: its addresses, an API key, tokens; and the stock client on it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Fairlead:
     """What a user of a deployment knows."""
 
     port: int
+    sockets_port: int
     token_key: str
     api_key: str
 
@@ -37,10 +38,14 @@ class Fairlead:
     async def clients_by_edge(self) -> dict[str, int]:
         return {node["name"]: node["num_clients"] for node in (await self.call("info"))["nodes"]}
 
-    def client(self, user: str) -> Chatter:
+    def websocket_url(self, passed_through: bool = False) -> str:
+        """Where clients connect; `passed_through` as TCP, past Traefik's HTTP."""
+        return f"ws://127.0.0.1:{self.sockets_port if passed_through else self.port}/connection/websocket"
+
+    def client(self, user: str, passed_through: bool = False) -> Chatter:
         claims = {"sub": user, "exp": int(time.time()) + 600}
         token = jwt.encode(claims, self.token_key, algorithm="HS256")
-        return Chatter(f"ws://127.0.0.1:{self.port}/connection/websocket", token)
+        return Chatter(self.websocket_url(passed_through), token)
 
     def _url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"

@@ -53,7 +53,8 @@ def image() -> str:
 @pytest.fixture(scope="module")
 def keys() -> dict[str, str]:
     names = ("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", "FAIRLEAD_HTTP_API_KEY", "POSTGRES_PASSWORD")
-    return {name: secrets.token_hex(24) for name in names} | {"PORT": str(free_port()), "FAIRLEAD_IMAGE": IMAGE}
+    ports = {name: str(free_port()) for name in ("PORT", "SOCKETS_PORT")}
+    return {name: secrets.token_hex(24) for name in names} | ports | {"FAIRLEAD_IMAGE": IMAGE}
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +71,18 @@ def compose(image: str, keys: dict[str, str], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def fairlead(compose: Compose, keys: dict[str, str]) -> Fairlead:
-    return Fairlead(int(keys["PORT"]), keys["FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY"], keys["FAIRLEAD_HTTP_API_KEY"])
+    ports = int(keys["PORT"]), int(keys["SOCKETS_PORT"])
+    return Fairlead(*ports, keys["FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY"], keys["FAIRLEAD_HTTP_API_KEY"])
 
 
+@pytest.mark.parametrize("passed_through", [False, True], ids=["http", "tcp"])
 async def test_message_crosses_two_edges_and_a_stopped_edges_client_resumes(
-    compose: Compose, fairlead: Fairlead
+    compose: Compose, fairlead: Fairlead, passed_through: bool
 ) -> None:
-    async with fairlead.client("alice") as alice, fairlead.client("bob") as bob:
+    async with (
+        fairlead.client("alice", passed_through) as alice,
+        fairlead.client("bob", passed_through) as bob,
+    ):
         await alice.join("chat:lobby")
         await bob.join("chat:lobby")
 
@@ -95,6 +101,7 @@ async def test_message_crosses_two_edges_and_a_stopped_edges_client_resumes(
         expected = ["across", *range(10)]
         await eventually(lambda: alice.received == expected and bob.received == expected, within_s=20)
         assert [*alice.resumes, *bob.resumes] == [True]
+        await fairlead.call("history_remove", channel="chat:lobby")
     compose("start", "--wait", "edge-1")
 
 

@@ -74,7 +74,7 @@ async def stock() -> AsyncIterator[StockClients]:
 
 def make(stock: StockClients, fairlead: Fairlead, kind: str, user: str, **options: object) -> StockClient:
     options = {"token": token(user, fairlead.token_key, exp=in_seconds(600)), **options}
-    return stock.make(kind, f"ws://127.0.0.1:{fairlead.port}/connection/websocket", **options)
+    return stock.make(kind, fairlead.websocket_url(), **options)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import shutil
 import subprocess
 import sys
@@ -30,13 +31,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 @pytest.fixture
 async def clients(checkout: Checkout) -> AsyncIterator[dict[str, StockClient]]:
-    """One client of each kind, in the channel chat:stock."""
+    """Two clients of each kind in the channel chat:stock, one by either way through Traefik."""
     fairlead = checkout.up()
-    url = f"ws://127.0.0.1:{fairlead.port}/connection/websocket"
     async with StockClients() as stock:
-        made = {
-            kind: stock.make(kind, url, token=token(kind, fairlead.token_key, exp=in_seconds(600))) for kind in KINDS
-        }
+        made = {}
+        for kind, passed_through in itertools.product(KINDS, (False, True)):
+            claims = token(kind, fairlead.token_key, exp=in_seconds(600))
+            made[f"{kind} {passed_through}"] = stock.make(kind, fairlead.websocket_url(passed_through), token=claims)
         for client in made.values():
             await client.connect()
             await client.subscribe("chat:stock")
@@ -82,7 +83,7 @@ async def test_the_example_of_the_readme_works(checkout):
     fairlead = checkout.up()
     examples = checkout.root / "docs/examples"
     shutil.copytree(ROOT / "docs/examples", examples)
-    url = f"ws://127.0.0.1:{fairlead.port}/connection/websocket"
+    url = fairlead.websocket_url()
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "docs/examples/two_clients.py", url],
