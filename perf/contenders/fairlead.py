@@ -91,14 +91,14 @@ FAIRLEAD = (
     ),
     Contender(
         "fairlead-stack",
-        "Fairlead, 2 edges behind Traefik",
+        "Fairlead behind Traefik (TCP)",
         "the same through Traefik, which passes TCP through; the session is folded into PostgreSQL",
         "stored in JetStream before it is acknowledged; ordered, recoverable",
         stack,
     ),
     Contender(
         "fairlead-http",
-        "the same, Traefik on HTTP",
+        "Fairlead behind Traefik (HTTP)",
         "the same, Traefik takes HTTP apart, and tries another edge where one does not answer",
         "stored in JetStream before it is acknowledged; ordered, recoverable",
         stack_by_http,

@@ -5,6 +5,7 @@ Both do so on the event loop, so the answer must not cost more where there are m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Iterator
@@ -16,6 +17,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
+
+
+def raise_descriptor_limit() -> None:
+    """Takes as many descriptors as the system allows this process: the usual soft limit of 1,024 is as many clients.
+
+    That limit is there for programs that use `select`, which an event loop on epoll does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a hard limit that it then does not allow
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Usage(NamedTuple):

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from services.chassis.http_sockets import SocketHttpProtocol
+from services.chassis.own_process import raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ def run(
     `second_port` serves the same application; 0 for none. A request says in its scope where it came in ("server").
     `ws` is the protocol class for WebSocket upgrades, "none" for a service that has none. Uses uvloop.
     """
+    raise_descriptor_limit()
     config = uvicorn.Config(
         app,
         host=host,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,3 +69,14 @@ def test_metrics_carry_the_figures() -> None:
         assert registry.get_sample_value("process_open_fds") == process.usage().open_fds
     assert registry.get_sample_value("process_start_time_seconds") == process.started_at
     assert (registry.get_sample_value("process_cpu_seconds_total") or 0) > 0
+
+
+def test_a_service_takes_the_descriptors_that_the_hard_limit_allows() -> None:
+    """In a process of its own: a hard limit that was lowered stays so."""
+    code = (
+        "import resource; from services.chassis.own_process import raise_descriptor_limit;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 512)); raise_descriptor_limit();"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "(512, 512)", done.stderr

@@ -23,7 +23,9 @@ def test_without_a_stack_there_are_defaults_and_no_secret(tmp_path: Path) -> Non
 
 def test_a_stack_on_other_ports_is_found(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "stack.json").write_text('{"edges": 2, "ports": {"traefik_sockets": 1, "nats": 2, "sessions": 3}}')
+    (tmp_path / "run" / "stack.json").write_text(
+        '{"edges": 2, "ports": {"traefik_sockets": 1, "nats": 2, "sessions": 3}}'
+    )
     loaded = settings.load({}, tmp_path)
     assert loaded.websocket_url == "ws://127.0.0.1:1/connection/websocket"
     assert (loaded.nats_url, loaded.sessions_url) == ("nats://127.0.0.1:2", "http://127.0.0.1:3")
