@@ -166,5 +166,6 @@ QUICK_LINES = (
 
 ELSEWHERE = {
     "5,000 connections through Traefik": "python -m perf compare",
+    "container, start to ready": "python -m perf start --container fairlead:local",
 }
-"""Budgets that need another system: what measures them."""
+"""Budgets that need another system or an image: what measures them."""

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -43,11 +43,8 @@ class OwnEdge:
 
     async def ready(self, poll_s: float = _POLL_S) -> None:
         """Waits for 200 from /readyz. Raises `Refusal` with the end of its log when that does not come."""
-        until = time.monotonic() + READY_WITHIN_S
-        while time.monotonic() < until and self._process.returncode is None:
-            if await asyncio.to_thread(_answers, f"http://127.0.0.1:{self.port}/readyz"):
-                return
-            await asyncio.sleep(poll_s)
+        if await answers_in_time(self.port, poll_s, lambda: self._process.returncode is None):
+            return
         raise Refusal(
             f"the edge was not ready within {READY_WITHIN_S:.0f} s; is the stack running (make up)? "
             f"Its log ends:\n{self.log_tail()}"
@@ -121,6 +118,16 @@ async def running(environ: Mapping[str, str], port: int | None) -> AsyncIterator
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def answers_in_time(port: int, poll_s: float, alive: Callable[[], bool] = lambda: True) -> bool:
+    """Whether /readyz says 200 within `READY_WITHIN_S`; not asked any more once it is not `alive`."""
+    until = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < until and alive():
+        if await asyncio.to_thread(_answers, f"http://127.0.0.1:{port}/readyz"):
+            return True
+        await asyncio.sleep(poll_s)
+    return False
 
 
 def tail_of(log: Path) -> str:

@@ -1,8 +1,9 @@
-"""The limits that uvicorn's HTTP parser does not have, on request heads and on upgrades to WebSockets.
+"""The limits that uvicorn's HTTP parser does not have, on requests and on upgrades to WebSockets.
 
 A head that grows past `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered 431, one that is not complete after
-`HEAD_TIMEOUT_S` is answered 408; either way the connection ends. Without them a client could hold a socket with half an
-upgrade for ever. An upgrade has to be the last thing on its connection that is HTTP, and HTTP/1.1; otherwise 400.
+`HEAD_TIMEOUT_S` is answered 408; either way the connection ends. So it does when the rest of a body, which nobody wants
+any more since it is answered, takes that long. Without them a client could hold a socket with half a request for ever. An
+upgrade has to be the last thing on its connection that is HTTP, and HTTP/1.1; otherwise 400.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -30,16 +31,13 @@ class _HeadRefused(Exception):
     """Stops the parser; the client has been told."""
 
 
-class _HeadWatch:
-    """Ends the heads that take too long, with one timer for all connections of a server."""
+class _Deadlines:
+    """Ends what takes too long, with one timer for all connections of a server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._deadlines: dict[BoundedHttpProtocol, float] = {}  # in the order of time, as all have equally long
         self._ticking = False
-
-    def __contains__(self, protocol: BoundedHttpProtocol) -> bool:
-        return protocol in self._deadlines
 
     def add(self, protocol: BoundedHttpProtocol) -> None:
         self._deadlines[protocol] = self._loop.time() + HEAD_TIMEOUT_S
@@ -61,33 +59,36 @@ class _HeadWatch:
         else:
             self._ticking = False
         for protocol in late:
-            protocol.refuse(b"408 Request Timeout")
+            protocol.overdue()
 
 
-_watches: WeakKeyDictionary[ServerState, _HeadWatch] = WeakKeyDictionary()
+_deadlines_of: WeakKeyDictionary[ServerState, _Deadlines] = WeakKeyDictionary()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with a bounded request head; given to uvicorn by its `http=` option."""
+    """uvicorn's httptools protocol with bounded requests; given to uvicorn by its `http=` option."""
 
+    _awaiting_head = False
     _head_bytes = 0
     _received = 0  # bytes that the parser is at
-    _watch: _HeadWatch
+    _deadlines: _Deadlines
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
-        watch = _watches.get(self.server_state)
-        if watch is None:
-            watch = _watches[self.server_state] = _HeadWatch(self.loop)
-        self._watch = watch
+        deadlines = _deadlines_of.get(self.server_state)
+        if deadlines is None:
+            deadlines = _deadlines_of[self.server_state] = _Deadlines(self.loop)
+        self._deadlines = deadlines
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._watch.discard(self)
+        self._deadlines.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self in self._watch:
+        if not self._awaiting_head and self._is_idle():
+            self._await_head()  # a head begins for the parser later, after any number of empty lines
+        if self._awaiting_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and b"\r\n\r\n" not in data[:MAX_HEAD_BYTES]:
                 self.refuse(b"431 Request Header Fields Too Large")
@@ -97,22 +98,49 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self not in self._watch:  # a further request on a kept-alive connection
+        if not self._awaiting_head:  # a further request in the same read
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        self._watch.discard(self)
+        self._awaiting_head = False
+        self._deadlines.discard(self)
         if len(self.headers) > MAX_HEAD_FIELDS:
             self.refuse(b"431 Request Header Fields Too Large")
             raise _HeadRefused
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_answered() and self.cycle.more_body:
+            self._deadlines.add(self)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._deadlines.discard(self)
+        if self._is_answered():
+            self.cycle.more_body = False  # uvicorn leaves that open when it has answered
+
+    def _is_answered(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.response_complete
+
+    def _is_idle(self) -> bool:
+        """Whether all of the last request is there, and answered."""
+        return self._is_answered() and not self.cycle.more_body
+
+    def overdue(self) -> None:
+        """What was waited for did not come in time."""
+        if self._awaiting_head:
+            self.refuse(b"408 Request Timeout")
+        else:
+            self.transport.close()  # it has its answer
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(b"400 Bad Request", msg)
 
     def refuse(self, status: bytes, why: str = "") -> None:
         """Answers with this status and ends the connection, unless it ends already."""
-        self._watch.discard(self)
+        self._deadlines.discard(self)
         transport: Any = self.transport
         if not transport.is_closing():
             body = f"{why}\n".encode() if why else b""
@@ -123,8 +151,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             transport.close()
 
     def _await_head(self) -> None:
+        self._awaiting_head = True
         self._head_bytes = 0
-        self._watch.add(self)
+        self._deadlines.add(self)
 
     # --- upgrades ----------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
-"""The limits on request heads, against a real uvicorn on a real socket."""
+"""The limits on requests, against a real uvicorn on a real socket."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -46,10 +47,16 @@ async def held(request: Request) -> Response:
     return Response()
 
 
+async def unread(request: Request) -> Response:
+    """An answer that does not wait for the body."""
+    return PlainTextResponse("enough")
+
+
 @asynccontextmanager
 async def serving() -> AsyncIterator[int]:
     """The port of a server with our limits."""
-    app = Starlette(routes=[Route("/held", held), Route("/{path:path}", echo, methods=["GET", "POST"])])
+    routes = [Route("/held", held), Route("/unread", unread, methods=["POST"])]
+    app = Starlette(routes=[*routes, Route("/{path:path}", echo, methods=["GET", "POST"])])
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -177,7 +184,7 @@ async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytes
     call_later = loop.call_later
 
     def counted(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
-        if "_HeadWatch" in repr(callback):
+        if "_Deadlines" in repr(callback):
             timers.append(delay)
         return call_later(delay, callback, *arguments)
 
@@ -210,6 +217,53 @@ async def test_a_body_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None
         assert (await clock.hears())[0] == 408  # the time of a head is over
         await caller.says(b"b")
         assert await caller.hears() == (200, b"ab")
+
+
+UNREAD = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\na"
+
+
+async def test_the_rest_of_a_body_that_is_answered_may_not_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    long = UNREAD.replace(b"4", b"100000000")
+    async with serving() as port, calling(port) as caller:
+        await caller.says(long)
+        assert await caller.hears() == (200, b"enough")
+        end = asyncio.ensure_future(caller.hears_the_end())
+        with contextlib.suppress(ConnectionError):
+            while not end.done():
+                await caller.says(b"x")  # each byte stops uvicorn's own timer
+                await asyncio.wait([end], timeout=0.01)
+        with contextlib.suppress(ConnectionError):
+            await end
+
+
+async def test_what_follows_it_in_time_is_answered() -> None:
+    async with serving() as port, calling(port) as caller:
+        await caller.says(UNREAD)
+        assert await caller.hears() == (200, b"enough")
+        await caller.says(b"bcd" + get("/next"))
+        assert await caller.hears() == (200, b"/next")
+        await caller.says(UNREAD + b"bcd" + get("/last"))
+        assert await caller.hears() == (200, b"enough")
+        assert await caller.hears() == (200, b"/last")
+
+
+async def test_half_a_head_behind_them_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    async with serving() as port, calling(port) as caller:
+        await caller.says(UNREAD + b"bcd" + get("/last") + b"GET /")
+        assert [await caller.hears() for _ in range(2)] == [(200, b"enough"), (200, b"/last")]
+        assert (await caller.hears())[0] == 408
+
+
+async def test_empty_lines_between_requests_give_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    async with serving() as port, calling(port) as caller:
+        await caller.says(get("/first"))
+        assert await caller.hears() == (200, b"/first")
+        await caller.says(b"\r\n")
+        assert (await caller.hears())[0] == 408
+        await caller.hears_the_end()
 
 
 async def test_a_refusal_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:

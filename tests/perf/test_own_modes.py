@@ -90,6 +90,12 @@ async def test_start(tmp_path: Path) -> None:
     assert started["cpu_s"]["p50"] > 0 and started["ready_s"]["p50"] > 0
 
 
+async def test_a_container_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+    outcome = await perf(tmp_path, "start", "--container", "fairlead:no-such-image", "--starts", "1")
+    assert outcome.code == 2
+    assert "docker" in outcome.output and "Traceback" not in outcome.output
+
+
 async def test_drain_without_a_stack(tmp_path: Path) -> None:
     drained = await report(tmp_path, "drain", "--alone", "--unpaced", "--connections", "20", "--channel", "log:{i}")
     assert drained["close_codes"] == {"1001": 20}

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,13 @@ def test_processes_run_without_privileges_and_without_tools(compose: Compose) ->
     assert compose("exec", "-T", "edge-2", "id", "-u").strip() != "0"
     looked_for = "import shutil; print([t for t in ('pip', 'pip3', 'uv', 'gcc', 'cc') if shutil.which(t)])"
     assert compose("exec", "-T", "edge-2", "python", "-c", looked_for).strip() == "[]"
+
+
+def test_perf_starts_the_image(image: str) -> None:
+    command = [sys.executable, "-m", "perf", "start", "--container", image, "--starts", "1", "--bound", "30"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ready after" in done.stdout
 
 
 def test_missing_secret_is_named_with_what_to_do(tmp_path: Path) -> None:
