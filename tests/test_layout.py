@@ -32,7 +32,6 @@ UNTESTED = {
     "services/sessions/log_nats.py": "tests/sessions/test_service.py, on a real NATS",
     "services/sessions/needs.py": "tests/sessions/test_store.py, through both stores",
     "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
-    "services/sessions/projector.py": "tests/sessions/test_service.py, on real servers",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/watcher.py": "tests/sessions/test_service.py and test_with_edges.py",
 }

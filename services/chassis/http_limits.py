@@ -2,8 +2,8 @@
 
 A head that grows past `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered 431, one that is not complete after
 `HEAD_TIMEOUT_S` is answered 408; either way the connection ends. So it does when the rest of a body, which nobody wants
-any more since it is answered, takes that long. Without them a client could hold a socket with half a request for ever. An
-upgrade has to be the last thing on its connection that is HTTP, and HTTP/1.1; otherwise 400.
+any more since it is answered, takes that long. Without them a client could hold a socket with half a request for ever.
+An upgrade has to be the last thing on its connection that is HTTP, and HTTP/1.1; otherwise 400.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Projector:
         self._rung = asyncio.Event()
         self._newest_fact_ms = 0
         self.problem: str | None = "starting"
+        self._last_seen: int | None = None  # the log's end, at the check before
         self.events_applied = 0
         self.lag_batches = 0
         self.caught_up = False
@@ -73,7 +74,7 @@ class Projector:
                     log.warning("waiting: %s", error)
                     pause = _RETRY_S[0]
                 self.problem = str(error)
-                self.caught_up = False
+                self.caught_up, self._last_seen = False, None
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 
@@ -142,14 +143,19 @@ class Projector:
         if state.epoch != self._position.epoch:
             await self._start_over(state)
         self.lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
-        self.caught_up = self.lag_batches == 0
+        # While facts come, the newest are never in the store yet. That what was there a second ago is, will do: an edge
+        # is lost by a silence of several seconds.
+        self.caught_up = self.lag_batches == 0 or (
+            self._last_seen is not None and self._position.sequence >= self._last_seen
+        )
+        self._last_seen = state.last
         self._instruments.lag_batches.set(self.lag_batches)
         behind = time.time() - self._newest_fact_ms / 1000 if self.lag_batches and self._newest_fact_ms else 0
         self._instruments.lag_seconds.set(max(0, behind))
 
     async def _start_over(self, state: LogState) -> None:
         """Reads another log from its beginning. The rows stay: what happened has happened."""
-        before = self._position
+        before, self._last_seen = self._position, None
         if before != ORIGIN:
             self._instruments.recreated.inc()
             log.error(

@@ -26,7 +26,7 @@ _INTERVAL_S = 1.0
 
 
 class Watcher:
-    """`caught_up` tells whether the store holds all that the log does: before that, nobody can say who is connected."""
+    """`caught_up`: does the store hold what the log held a moment ago? Until then nobody knows who is there."""
 
     def __init__(
         self, watch: EdgeWatch, session_log: SessionLog, store: Store, name: str, caught_up: Callable[[], bool]

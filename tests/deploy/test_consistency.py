@@ -68,10 +68,20 @@ def test_both_traefiks_send_the_same_paths_to_the_same_services() -> None:
     assert rules(native) == rules(COMPOSE)
 
 
+def test_both_traefiks_pass_tcp_through_to_the_port_for_clients_and_ask_there() -> None:
+    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
+    for text in (native, COMPOSE):
+        assert text.count("HostSNI(`*`)") == 1
+        assert re.findall(r"send: (.+)", text) == [r'"GET /readyz HTTP/1.0\r\n\r\n"']
+        assert re.findall(r"expect: (.+)", text) == ['"HTTP/1.1 200 "']
+    (port,) = re.findall(r"traefik.tcp.services.edges.loadbalancer.server.port: (.+)", COMPOSE)
+    assert re.findall(r"FAIRLEAD_EDGE_CLIENT_PORT: (.+)", COMPOSE) == [port]
+
+
 def test_the_health_check_of_traefik_is_quicker_than_an_edge_leaves() -> None:
     native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
-    intervals = re.findall(r"(?:[Ii]nterval): (\d+)ms", native + COMPOSE)
-    assert len(intervals) >= 4
+    intervals = re.findall(r"(?:\bi|unhealthy[iI])nterval: (\d+)ms", native + COMPOSE)
+    assert len(intervals) == 8
     delay_ms = EdgeSettings().edge.drain_delay * 1000
     assert all(int(interval) < delay_ms for interval in intervals)
 

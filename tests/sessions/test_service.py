@@ -215,8 +215,9 @@ async def test_two_instances_share_the_work_without_harm(
     assert await metric(pair[0], "fairlead_sessions_duplicate_batches_total") == 0
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["quiet", "others busy"])
 async def test_an_edge_that_falls_silent_is_lost_and_found_again(
-    services: Services, nats_server: NatsServer, postgres: Postgres
+    services: Services, nats_server: NatsServer, postgres: Postgres, busy: bool
 ):
     service = await start(services, nats_server, postgres).ready()
     async with (
@@ -233,6 +234,8 @@ async def test_an_edge_that_falls_silent_is_lost_and_found_again(
 
         async def lost() -> None:
             await loud.beat()
+            if busy:  # with each look there is a fact that is not in PostgreSQL yet
+                await loud.write(Subscribed(at=now_ms(), connection="c2", channel="x"))
             (row,) = await sessions_of(service, user="ann")
             assert (row["state"], row["end_code"], row["end_reason"]) == ("away", 1006, "edge lost")
 

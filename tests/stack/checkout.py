@@ -32,8 +32,7 @@ class Checkout:
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(ROOT / "Makefile", root)
         (root / ".venv").symlink_to(Path(sys.prefix))
-        of_edges = {name: _room_for_edges() for name in ("EDGE_PORT", "EDGE_CLIENT_PORT")}
-        self.ports = {name: free_port() for name in PORT_VARIABLES.values()} | of_edges
+        self.ports = _free_ports()
 
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs `make TARGET`, without a terminal, with this checkout's ports unless told otherwise."""
@@ -67,12 +66,19 @@ class Checkout:
         return next(member.process for member in processes.members(self.folders) if member.name == name)
 
 
-def _room_for_edges() -> int:
-    """The first of a few neighbouring free ports."""
-    while True:
-        first = free_port()
-        if not any(_taken(first + step) for step in range(_EDGES_ROOM)):
-            return first
+def _free_ports() -> dict[str, int]:
+    """One for each variable, those of the edges with room for a few behind it."""
+    found: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in PORT_VARIABLES.values():
+        room = _EDGES_ROOM if name.startswith("EDGE_") else 1
+        while True:
+            ports = range(first := free_port(), first + room)
+            if taken.isdisjoint(ports) and not any(_taken(port) for port in ports):
+                break
+        found[name] = first
+        taken.update(ports)
+    return found
 
 
 def _taken(port: int) -> bool:
