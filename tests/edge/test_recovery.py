@@ -6,7 +6,8 @@ import pytest
 
 from proto.messages import Publication
 from services.edge.broker.broker import ChannelAddress, Entry, Stretch
-from services.edge.channels.recovery import READ_BATCH, read_after
+from services.edge.channels.history import READ_BATCH
+from services.edge.channels.recovery import read_after
 from tests.support.cluster import EdgeCluster, TestEdge, rules_of
 
 

@@ -18,9 +18,10 @@ from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress
 from services.edge.channels.audience import Subscriber
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.history import page_before, page_from
 from services.edge.channels.namespaces import Rules
 from services.edge.channels.open_channels import OpenChannels
-from services.edge.channels.recovery import READ_BATCH, Missed, reach, recover, recover_from_ring
+from services.edge.channels.recovery import Missed, reach, recover, recover_from_ring
 from services.edge.channels.rosters import Instances, Rosters
 from services.edge.channels.subscription import Subscribe, Subscription
 from services.edge.cluster.membership import Membership
@@ -245,24 +246,16 @@ class Node:
                 return codes.UNRECOVERABLE_POSITION
             if not limit:
                 return History([], top)
-            if not reverse:
-                page = await self._page(channel, since.offset + 1 if since else 1, limit)
-                if page and page[-1].offset > top.offset:  # stored while it was read
-                    top = StreamPosition(page[-1].offset, top.epoch)
-                return History(page, top)
-            everything = await self._page(channel, 1, rules.options.history_size)
-            before = [p for p in everything if since is None or p.offset < since.offset]
-            return History(before[::-1][:limit], top)
-
-    async def _page(self, channel: Channel, from_offset: int, limit: int) -> list[Publication]:
-        found: list[Publication] = []
-        while len(found) < limit:
-            stretch = await self._broker.read(channel.address, from_offset, min(limit - len(found), READ_BATCH))
-            found.extend(entry.publication for entry in stretch.entries if entry.publication is not None)
-            if not stretch.more or not stretch.entries:
-                break
-            from_offset = stretch.entries[-1].sequence + 1
-        return found
+            if reverse:
+                newest = await self._broker.newest(channel.address)  # what was stored just now may not be here yet
+                if newest is not None:
+                    top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
+                before = min(since.offset, top.offset + 1) if since else top.offset + 1
+                return History(await page_before(self._broker, channel.address, before, limit), top)
+            page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit)
+            if page and page[-1].offset > top.offset:  # stored while it was read
+                top = StreamPosition(page[-1].offset, top.epoch)
+            return History(page, top)
 
     async def remove_history(self, name: str, rules: Rules) -> None:
         """Removes what is retained of a channel. Raises `BrokerAway`, `BrokerRefused`."""

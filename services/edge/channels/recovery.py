@@ -13,8 +13,8 @@ from proto.messages import Publication, StreamPosition
 from services.edge.broker.broker import Broker, Entry
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.history import READ_BATCH
 
-READ_BATCH: Final = 256
 _MAX_ROUNDS: Final = 100
 """Each round of a recovery reads to the end of the log; more than two happen only while a channel is flooded."""
 

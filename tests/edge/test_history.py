@@ -1,0 +1,82 @@
+"""Pages of the log, and what they cost: reads, and entries that were read in vain."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.edge.broker.broker import Broker, ChannelAddress, Stretch
+from services.edge.channels.history import READ_BATCH, page_before, page_from
+from tests.support.cluster import EdgeCluster, TestEdge
+
+NEWS = ChannelAddress("news:x", "news")
+
+
+class Counted:
+    """The edge's broker, with what was asked of it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.reads = 0
+        self.entries = 0
+
+    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> Stretch:
+        self.reads += 1
+        stretch = await self._broker.read(address, from_offset, limit)
+        self.entries += len(stretch.entries)
+        return stretch
+
+
+@pytest.fixture
+async def edge() -> TestEdge:
+    return await TestEdge(EdgeCluster()).start()
+
+
+@pytest.fixture
+def broker(edge: TestEdge) -> Counted:
+    return Counted(edge.broker)
+
+
+async def publish(edge: TestEdge, channel: str, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
+        await edge.publish(channel, number)
+
+
+async def newest(broker: Counted, before: int, limit: int) -> list[int]:
+    found = await page_before(broker, NEWS, before, limit)  # type: ignore[arg-type]  # all that it uses of a broker
+    return [int(bytes(publication.data)) for publication in found]
+
+
+async def test_the_newest_of_a_long_history_cost_what_they_are(edge: TestEdge, broker: Counted) -> None:
+    await publish(edge, "news:x", 2000)
+    assert await newest(broker, 2001, 1) == [1999]
+    assert await newest(broker, 2001, 10) == list(range(1999, 1989, -1))
+    assert (broker.reads, broker.entries) == (2, 128)
+
+
+async def test_all_of_it_is_found_newest_first_without_a_gap(edge: TestEdge, broker: Counted) -> None:
+    await publish(edge, "news:x", 700)
+    everything = list(range(699, -1, -1))
+    assert await newest(broker, 701, 5000) == everything
+    for limit in (1, 63, 64, 65, READ_BATCH + 1, 699, 700):
+        for before in (1, 2, 65, 300, 701):
+            assert await newest(broker, before, limit) == everything[701 - before :][:limit]
+
+
+async def test_a_quiet_channel_in_a_busy_log_costs_a_few_reads(edge: TestEdge, broker: Counted) -> None:
+    await publish(edge, "news:x", 3)
+    await publish(edge, "news:other", 4000)
+    await publish(edge, "news:x", 1, first=3)
+    assert await newest(broker, 4005, 3) == [3, 2, 1]
+    assert broker.reads <= 8 and broker.entries <= 8
+
+
+async def test_forwards_a_page_ends_with_the_limit_or_the_log(edge: TestEdge, broker: Counted) -> None:
+    await publish(edge, "news:x", 600)
+
+    async def page(offset: int, limit: int) -> list[int]:
+        found = await page_from(broker, NEWS, offset, limit)  # type: ignore[arg-type]  # as above
+        return [int(bytes(publication.data)) for publication in found]
+
+    assert await page(1, 5000) == list(range(600))
+    assert await page(11, 300) == list(range(10, 310))
+    assert await page(601, 1) == await page(1, 0) == []
