@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: help install check test up down status logs token perf
+.PHONY: help install check test up down status logs token named perf
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +47,11 @@ status: ## Say what runs, and where
 logs: install ## Follow the log of all processes
 	@$(BIN)/python -m deploy.local logs
 
-token: install ## Print a connection token for the local stack: USER=alice, TTL=1h
-	@test "$(origin USER)" = "command line" || { echo "say for whom: make token USER=alice" >&2; exit 1; } # not $$USER
+token: named install ## Print a connection token for the local stack: USER=alice, TTL=1h
 	@$(BIN)/python -m deploy.local token "$(USER)" --ttl "$(or $(TTL),1h)"
+
+named: # before anything is installed; and not the $$USER of the shell
+	@test "$(origin USER)" = "command line" && test -n "$(strip $(USER))" || { echo "say for whom: make token USER=alice" >&2; exit 1; }
 
 perf: install ## Measure the running stack: ARGS="connect --connections 1000 --rate 200"
 	@$(BIN)/python -m perf $(ARGS)

@@ -51,9 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="what runs; exit code 3 when nothing does")
     commands.add_parser("logs", help="follow the log of all processes")
     token = commands.add_parser("token", help="print a connection token for the local stack")
-    token.add_argument("user")
+    token.add_argument("user", type=_user)
     token.add_argument("--ttl", type=_ttl, metavar="TTL", default=3600.0, help='such as "15m"; default 1h')
     return parser
+
+
+def _user(text: str) -> str:
+    try:
+        return tokens.parse_user(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _ttl(text: str) -> float:

@@ -1,6 +1,6 @@
 """The three ways for a backend to publish: over HTTP, by a NATS request, straight to NATS. Run `make up`, then this.
 
-    .venv/bin/python docs/examples/publish.py [http://127.0.0.1:8000 [nats://127.0.0.1:4222]]
+    .venv/bin/python docs/examples/publish.py [http://127.0.0.1:8000 nats://127.0.0.1:4222]
 
 The server API (HTTP, or NATS requests) knows the namespaces, and has more methods than this one: docs/server-api.md.
 Straight to NATS is for whoever is on NATS anyway: any client in any language, no edge in between. What a publication's
@@ -23,10 +23,24 @@ from urllib.parse import quote
 import nats
 from nats.aio.client import Client
 
-HTTP, NATS = (*sys.argv[1:], *("http://127.0.0.1:8000", "nats://127.0.0.1:4222")[len(sys.argv) - 1 :])
-SECRETS = Path(__file__).resolve().parents[2] / ".fairlead" / "secrets.env"
+STATE = Path(__file__).resolve().parents[2] / ".fairlead"
+SECRETS, RUNNING = STATE / "secrets.env", STATE / "run" / "stack.json"
 WITH_HISTORY = "chat:lobby"
 WITHOUT_HISTORY = "live:cursor"
+
+
+def addresses() -> tuple[str, str]:
+    """Both as given, or both of this checkout's stack: NATS asks for no key, so it would take what is not for it."""
+    match sys.argv[1:]:
+        case [http, nats_url]:
+            return http, nats_url
+        case [] if RUNNING.exists():
+            ports = json.loads(RUNNING.read_text())["ports"]
+            return f"http://127.0.0.1:{ports['traefik']}", f"nats://127.0.0.1:{ports['nats']}"
+    sys.exit("run `make up` first, or name another stack by both of its addresses: http://... nats://...")
+
+
+HTTP, NATS = addresses()
 
 
 def api_key() -> str:
@@ -114,4 +128,4 @@ if __name__ == "__main__":
     try:
         asyncio.run(main())
     except (OSError, nats.errors.Error) as error:
-        sys.exit(f"no answer at {HTTP} or {NATS}: does the stack run (make up), and there? {error}")
+        sys.exit(f"it did not work at {HTTP} and {NATS}: {error}")

@@ -19,6 +19,9 @@ from centrifuge import (
     CentrifugeError,
     Client,
     ClientDisconnectedError,
+    ClientEventHandler,
+    DisconnectedContext,
+    ErrorContext,
     JoinContext,
     LeaveContext,
     OperationTimeoutError,
@@ -57,6 +60,18 @@ async def publish_once(client: Client, channel: str, data: Any, key: str) -> dic
         await asyncio.sleep(0.2)
 
 
+class Trouble(ClientEventHandler):
+    """Keeps what went wrong last: the client itself says nothing, and tries again."""
+
+    last = ""
+
+    async def on_error(self, ctx: ErrorContext) -> None:
+        self.last = str(ctx.error)
+
+    async def on_disconnected(self, ctx: DisconnectedContext) -> None:  # told not to come back, by code and reason
+        self.last = f"{ctx.code} {ctx.reason}"
+
+
 class Room(SubscriptionEventHandler):
     """Prints what happens in the channel."""
 
@@ -78,10 +93,14 @@ class Room(SubscriptionEventHandler):
         print(f"{ctx.info.user} left")
 
 
+TROUBLE = Trouble()
+
+
 async def main() -> None:
-    client, room = Client(ADDRESS, token=token("alice")), Room()
+    client, room = Client(ADDRESS, events=TROUBLE, token=token("alice")), Room()
     subscription = client.new_subscription(CHANNEL, events=room)
     await client.connect()
+    await client.ready(timeout=5)
     await subscription.subscribe()
     await subscription.ready(timeout=10)
 
@@ -104,4 +123,5 @@ if __name__ == "__main__":
     try:
         asyncio.run(main())
     except (TimeoutError, CentrifugeError) as error:
-        sys.exit(f"it did not work at {ADDRESS} ({error or 'no answer'}): does the stack run (make up), and there?")
+        why = TROUBLE.last or error or "no answer"
+        sys.exit(f"it did not work at {ADDRESS}: {why}. Expected there is the stack of this checkout (make up).")

@@ -1,6 +1,6 @@
 """Two stock Centrifuge clients on the local stack talk to each other: run `make up`, then this.
 
-    .venv/bin/python docs/examples/two_clients.py
+    .venv/bin/python docs/examples/two_clients.py [ws://127.0.0.1:8000/connection/websocket]
 
 Each connects through Traefik, which spreads clients over the edges. It reads the local stack's secret to make its
 tokens; in production your backend makes them (any JWT library, claim `sub` = the user's id).
@@ -14,7 +14,16 @@ import time
 from pathlib import Path
 
 import jwt
-from centrifuge import CentrifugeError, Client, PublicationContext, SubscribedContext, SubscriptionEventHandler
+from centrifuge import (
+    CentrifugeError,
+    Client,
+    ClientEventHandler,
+    DisconnectedContext,
+    ErrorContext,
+    PublicationContext,
+    SubscribedContext,
+    SubscriptionEventHandler,
+)
 
 ADDRESS = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8000/connection/websocket"
 SECRETS = Path(__file__).resolve().parents[2] / ".fairlead" / "secrets.env"
@@ -28,6 +37,18 @@ def token(user: str) -> str:
     lines = dict(line.split("=", 1) for line in SECRETS.read_text().splitlines() if "=" in line and line[0] != "#")
     secret = lines["FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY"].strip()
     return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, secret, algorithm="HS256")
+
+
+class Trouble(ClientEventHandler):
+    """Keeps what went wrong last: the client itself says nothing, and tries again."""
+
+    last = ""
+
+    async def on_error(self, ctx: ErrorContext) -> None:
+        self.last = str(ctx.error)
+
+    async def on_disconnected(self, ctx: DisconnectedContext) -> None:  # told not to come back, by code and reason
+        self.last = f"{ctx.code} {ctx.reason}"
 
 
 class Printer(SubscriptionEventHandler):
@@ -49,12 +70,16 @@ class Printer(SubscriptionEventHandler):
             self.all_here.set()
 
 
+TROUBLE = Trouble()
+
+
 async def main() -> None:
     printers = {user: Printer(user) for user in ("alice", "bob")}
-    clients = {user: Client(ADDRESS, token=token(user)) for user in printers}
+    clients = {user: Client(ADDRESS, events=TROUBLE, token=token(user)) for user in printers}
     subscriptions = {}
     for user, client in clients.items():
         await client.connect()
+        await client.ready(timeout=5)
         subscriptions[user] = client.new_subscription("chat:lobby", events=printers[user])
         await subscriptions[user].subscribe()
         await subscriptions[user].ready(timeout=10)
@@ -69,7 +94,6 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except (TimeoutError, CentrifugeError):
-        sys.exit(
-            f"no answer at {ADDRESS}: does the stack run (make up), and there? Its address may be given as argument."
-        )
+    except (TimeoutError, CentrifugeError) as error:
+        why = TROUBLE.last or error or "no answer"
+        sys.exit(f"it did not work at {ADDRESS}: {why}. Expected there is the stack of this checkout (make up).")

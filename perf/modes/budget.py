@@ -19,7 +19,7 @@ QUICK_WITHIN_S, WITHIN_S = 180.0, 900.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="the check for CI, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="the check for CI, in about a minute")
     parser.add_argument("--only", nargs="+", metavar="MODE", help="the lines of these modes (default: all)")
     reporting.add_arguments(parser)
 

@@ -18,13 +18,16 @@ from perf.progress_bar import Bar
 from perf.reporting import Report
 from perf.settings import PerfSettings
 from perf.tally import Tally
+from perf.target import Target
 
 SATURATED = 0.85
 """Above this share of all cores, work waits for a core more than for anything else."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help="on 127.0.0.0/8 or ::1 (default: the running stack's Traefik)")
+    parser.add_argument(
+        "--url", help="on 127.0.0.0/8 or ::1 (default: where the running stack's Traefik passes TCP through, port 8002)"
+    )
     client_options.add(parser, connections=1000, rate=500)
     parser.add_argument("--burst", action="store_true", help="all at once, instead of --rate")
     parser.add_argument("--hold", type=float, default=5.0, help="seconds to hold them, answering pings (%(default)s)")
@@ -40,12 +43,19 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     nats_url = settings.nats_url if arguments.nats_url is None else arguments.nats_url
 
     async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+        report["url"] = address(at)
         report["token"] = bool(dialect.token_secret)
         await _measure(plan, arguments, nats_url, shown, report)
 
     expected_s = client_options.expected_s(arguments, arguments.hold)
     report = await reporting.reported(arguments, expected_s, measure, _readable, arguments.connections)
     return int(report is None or report["connected"] != arguments.connections or bool(report["lost_during_hold"]))
+
+
+def address(at: Target) -> str:
+    """Without the query, which may hold a token."""
+    host = f"[{at.host}]" if ":" in at.host else at.host
+    return f"ws://{host}:{at.port}{at.path.partition('?')[0]}"
 
 
 async def _measure(plan: Plan, arguments: argparse.Namespace, nats_url: str, shown: Bar, report: Report) -> None:
@@ -122,6 +132,7 @@ def _readable(report: Report) -> str:
     failures, losses = report["failures"], report["losses"]
     assert isinstance(failures, dict) and isinstance(losses, dict)
     rows: list[tuple[str, object]] = [
+        ("address", report["url"]),
         ("connected", f"{report['connected']} of {report['attempted']}, {report['connects_per_s']} a second"),
         ("failed", summary.causes(failures)),
         ("lost during hold", summary.causes(losses)),

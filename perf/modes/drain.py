@@ -90,7 +90,8 @@ async def _measure(
     dialect = replace(client_options.dialect(arguments, settings), user=users)
     plan = client_options.plan(arguments, Target("127.0.0.1", edge.port, dialect.path), dialect)
     idle = edge.usage()
-    async with Fleet(plan, arguments.processes, shown.show) as fleet:
+    show = partial(shown.show, total=plan.schedule.count, ended="closed")
+    async with Fleet(plan, arguments.processes, show) as fleet:
         shown.phase("connecting")
         fleet.begin()
         await fleet.until(lambda: fleet.settled, client_options.settle_within_s(plan))

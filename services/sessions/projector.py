@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from proto.events import EventBatch
 from services.sessions.instruments import Instruments
-from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog, Stretch
+from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
+from services.sessions.read_ahead import Portion, ReadAhead
 from services.sessions.schema_postgres import SchemaRefused
 from services.sessions.store import ORIGIN, Moved, Position, Store, StoreAway
 
 log = logging.getLogger(__name__)
-
-MAX_EVENTS: Final = 10_000
-"""Facts in one transaction: a third of a second's work at the rate that we mean to reach."""
 
 CHECK_INTERVAL_S: Final = 1.0
 """How often the log's identity and end are looked at."""
@@ -85,22 +82,21 @@ class Projector:
         if self.problem is not None:
             log.info("at work from message %d of the session log", self._position.sequence + 1)
             self.problem = None
-        reader = _ReadAhead(self._log, self._rung)
+        reader = ReadAhead(self._log, self._rung)
         try:
             await self._follow(reader)
         finally:
             await reader.close()
 
-    async def _follow(self, reader: _ReadAhead) -> None:
+    async def _follow(self, reader: ReadAhead) -> None:
         checked = time.monotonic()
         while True:
-            stretch = await reader.read(self._position.sequence + 1)
-            if stretch.upto > self._position.sequence:
-                self._instruments.rejected.inc(stretch.rejected)
-                for upto, batches in _portions(stretch):
-                    await self._commit(upto, batches)
-            if not stretch.more:
-                many = sum(len(batch.events) for _, batch in stretch.batches) > _FEW
+            reading = await reader.read(self._position.sequence + 1)
+            self._instruments.rejected.inc(reading.rejected)
+            for portion in reading.portions:
+                await self._commit(portion)
+            if not reading.more:
+                many = sum(portion.events for portion in reading.portions) > _FEW
                 await self._wait_for_ring(_GATHER_S if many else _RING_GRACE_S)
             if time.monotonic() - checked >= CHECK_INTERVAL_S:
                 await self._check()
@@ -114,10 +110,10 @@ class Projector:
             return
         await asyncio.sleep(gather_s)
 
-    async def _commit(self, upto: int, batches: list[EventBatch]) -> None:
+    async def _commit(self, portion: Portion) -> None:
         started = time.monotonic()
-        after = Position(self._position.epoch, upto)
-        outcome = await self._store.commit(self._position, after, batches)
+        after = Position(self._position.epoch, portion.upto)
+        outcome = await self._store.commit(self._position, after, portion.batches, portion.needs)
         self._position = after
         instruments = self._instruments
         instruments.batch_seconds.observe(time.monotonic() - started)
@@ -127,7 +123,7 @@ class Projector:
         instruments.resumed.inc(outcome.resumed)
         instruments.edges_lost.inc(outcome.edges_lost)
         self.events_applied += outcome.events
-        self._newest_fact_ms = max((event.at for batch in batches for event in batch.events), default=0)
+        self._newest_fact_ms = max((event.at for batch in portion.batches for event in batch.events), default=0)
 
     async def _check(self) -> None:
         """Looks whether the log is still the one that the position speaks of, and how much of it is left to do."""
@@ -168,48 +164,3 @@ class Projector:
         after = Position(state.epoch, 0)
         await self._store.commit(before, after, [])
         self._position = after
-
-
-class _ReadAhead:
-    """Reads the next stretch while the one before it is committed: PostgreSQL and we work at the same time.
-
-    `rung` is cleared before each read, so that whatever is written after it was asked for leaves it set.
-    """
-
-    def __init__(self, session_log: SessionLog, rung: asyncio.Event) -> None:
-        self._log = session_log
-        self._rung = rung
-        self._ahead: tuple[int, asyncio.Task[Stretch]] | None = None
-
-    async def read(self, start: int) -> Stretch:
-        if self._ahead is not None and self._ahead[0] == start:
-            stretch = await self._ahead[1]
-            self._ahead = None
-        else:
-            await self.close()  # the position jumped
-            self._rung.clear()
-            stretch = await self._log.read(start)
-        if stretch.more:
-            after = stretch.upto + 1
-            self._rung.clear()
-            self._ahead = after, asyncio.get_running_loop().create_task(self._log.read(after))
-        return stretch
-
-    async def close(self) -> None:
-        if self._ahead is not None:
-            self._ahead[1].cancel()
-            await asyncio.gather(self._ahead[1], return_exceptions=True)
-            self._ahead = None
-
-
-def _portions(stretch: Stretch) -> Iterator[tuple[int, list[EventBatch]]]:
-    """Cuts a stretch into transactions: up to which sequence each goes, and its batches. At least one."""
-    portion: list[EventBatch] = []
-    events = 0
-    for sequence, batch in stretch.batches:
-        portion.append(batch)
-        events += len(batch.events)
-        if events >= MAX_EVENTS and sequence < stretch.upto:
-            yield sequence, portion
-            portion, events = [], 0
-    yield stretch.upto, portion

@@ -79,7 +79,7 @@ SUBSCRIPTIONS: Final = f"""
 SELECT {", ".join(f"s.{name}" for name in SUBSCRIPTION_COLUMNS.split(", "))}
 FROM unnest($1::text[], $2::text[]) AS k(connection, channel) JOIN subscriptions s USING (connection, channel)"""
 
-# --- rows back --------------------------------------------------------------------------------------------------------
+# --- rows back: what is new is copied, the others are written by these ------------------------------------------------
 
 REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
 

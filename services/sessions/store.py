@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from proto.events import EventBatch
+from services.sessions.needs import Needs
 from services.sessions.projection import name_of
 
 
@@ -45,9 +46,12 @@ class Store(Protocol):
     async def position(self) -> Position:
         """Where to read on. Raises `StoreAway`."""
 
-    async def commit(self, expected: Position, upto: Position, batches: Sequence[EventBatch]) -> Outcome:
+    async def commit(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None = None
+    ) -> Outcome:
         """Folds `batches` into the rows and moves the position from `expected` to `upto`: both, or neither.
 
+        `needs` are those of `batches`, where the caller had time to work them out.
         A batch whose writer's last applied number is not lower has been applied and is left out. Raises `Moved` when
         the position is not `expected`, `StoreAway` when nothing can be said of the outcome: ask `position`.
         """

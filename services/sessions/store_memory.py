@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proto.events import EventBatch
+from services.sessions.needs import Needs
 from services.sessions.projection import fold, name_of
 from services.sessions.rows import State
 from services.sessions.store import ORIGIN, Moved, Outcome, Position, unseen
@@ -21,7 +22,9 @@ class MemoryStore:
     async def position(self) -> Position:
         return self._position
 
-    async def commit(self, expected: Position, upto: Position, batches: Sequence[EventBatch]) -> Outcome:
+    async def commit(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None = None
+    ) -> Outcome:
         if expected != self._position:
             raise Moved(self._position)
         state = self.state

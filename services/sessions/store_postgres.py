@@ -1,11 +1,18 @@
-"""The read model in PostgreSQL, written in bulk: a commit is some ten statements, however many facts it holds."""
+"""The read model in PostgreSQL, written in bulk: a commit is some ten statements, however many facts it holds.
+
+Rows that are new are copied, which costs PostgreSQL far less than an upsert; those that were loaded are upserted. A
+connection that was not among the loaded ones is new, and with it all that bears its name: whoever writes holds the
+position's lock, and everybody else only deletes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, Set
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -17,10 +24,18 @@ from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.rows import Connection, Session, State, Subscription
 from services.sessions.store import Moved, Outcome, Position, unseen
 
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", str, tuple[str, str])
+"""A row's key."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_MOMENTS: Final = 4096
+"""Moments kept: facts that are folded together share many."""
 
 
+@lru_cache(_MOMENTS)
 def moment(ms: int) -> datetime:
     """Unix milliseconds as PostgreSQL's driver takes them."""
     return _EPOCH + timedelta(milliseconds=ms)
@@ -63,7 +78,18 @@ class PostgresStore:
         async with self._pool.database() as database:
             return {row["instance"]: row["number"] for row in await database.fetch(sql.WRITERS, prefix)}
 
-    async def commit(self, expected: Position, upto: Position, batches: Sequence[EventBatch]) -> Outcome:
+    async def commit(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None = None
+    ) -> Outcome:
+        try:
+            return await self._commit(expected, upto, batches, needs, copying=True)
+        except asyncpg.UniqueViolationError as error:  # somebody has put rows in by hand, or restored a part of them
+            log.warning("a row that should be new is there already and is overwritten: %s", error)
+            return await self._commit(expected, upto, batches, needs, copying=False)
+
+    async def _commit(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None, *, copying: bool
+    ) -> Outcome:
         async with self._pool.database() as database, database.transaction():
             at = await database.fetchrow(sql.LOCK_POSITION, NAME)
             assert at is not None
@@ -72,9 +98,11 @@ class PostgresStore:
                 raise Moved(actual)
             known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
             new = unseen(batches, {row["instance"]: row["number"] for row in known})
-            state = await self._load(database, needs_of(new))
+            state = await self._load(database, needs_of(new) if needs is None else needs)
+            loaded = frozenset(state.connections)
             fold(state, new)
-            await self._write(database, state)
+            fresh = state.connections.keys() - loaded if copying else frozenset[str]()
+            await self._write(database, state, fresh)
             await self._move(database, upto, new)
         return Outcome(state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost)
 
@@ -114,19 +142,19 @@ class PostgresStore:
                 state.put_subscription(subscription_of(row))
         return state
 
-    async def _write(self, database: Database, state: State) -> None:
-        """Each table's columns are made while PostgreSQL is at work on those of the one before."""
+    async def _write(self, database: Database, state: State, fresh: Set[str]) -> None:
+        """The rows of each statement are made while PostgreSQL is at work on the one before.
+
+        `fresh` names the connections that the tables do not know.
+        """
         if state.removed:
             await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
         at_work: asyncio.Task[str] | None = None
         try:
-            for statement, rows in _writes(state):
-                columns = _columns(rows, 0)
-                if not columns:
-                    continue
+            for statement in _writes(database, state, fresh):
                 if at_work is not None:
                     await at_work
-                at_work = asyncio.get_running_loop().create_task(database.execute(statement, *columns))
+                at_work = asyncio.get_running_loop().create_task(statement())
                 await asyncio.sleep(0)  # it is sent
             if at_work is not None:
                 await at_work
@@ -143,16 +171,46 @@ class PostgresStore:
         await database.execute(sql.MOVE_POSITION, NAME, upto.epoch, upto.sequence)
 
 
-def _writes(state: State) -> Iterator[tuple[str, Iterator[tuple[Any, ...]]]]:
-    """The statement for each table, and the rows that it is to write."""
-    yield sql.WRITE_SESSIONS, (_session_values(state.sessions[key]) for key in sorted(state.changed_sessions))
-    yield (
-        sql.WRITE_CONNECTIONS,
-        (_connection_values(state.connections[key]) for key in sorted(state.changed_connections)),
+class _Table(NamedTuple):
+    name: str
+    columns: list[str]
+    upsert: str
+
+
+_SESSIONS = _Table("sessions", sql.SESSION_COLUMNS.split(", "), sql.WRITE_SESSIONS)
+_CONNECTIONS = _Table("connections", sql.CONNECTION_COLUMNS.split(", "), sql.WRITE_CONNECTIONS)
+_SUBSCRIPTIONS = _Table("subscriptions", sql.SUBSCRIPTION_COLUMNS.split(", "), sql.WRITE_SUBSCRIPTIONS)
+
+_Statement = Callable[[], Coroutine[Any, Any, str]]
+
+
+def _writes(database: Database, state: State, fresh: Set[str]) -> Iterator[_Statement]:
+    """What writes the changed rows; the rows of each are made when it is asked for."""
+
+    def table(
+        table: _Table, changed: Iterable[K], is_new: Callable[[K], bool], values: Callable[[K], tuple[Any, ...]]
+    ) -> Iterator[_Statement]:
+        new: list[K] = []
+        others: list[K] = []
+        for key in sorted(changed):
+            (new if is_new(key) else others).append(key)
+        if new:
+            rows = [values(key) for key in new]
+            yield partial(database.copy_records_to_table, table.name, records=rows, columns=table.columns)
+        if others:
+            yield partial(database.execute, table.upsert, *_columns(map(values, others), len(table.columns)))
+
+    sessions, connections, subscriptions = state.sessions, state.connections, state.subscriptions
+    is_fresh = fresh.__contains__
+    yield from table(_SESSIONS, state.changed_sessions, is_fresh, lambda key: _session_values(sessions[key]))
+    yield from table(
+        _CONNECTIONS, state.changed_connections, is_fresh, lambda key: _connection_values(connections[key])
     )
-    yield (
-        sql.WRITE_SUBSCRIPTIONS,
-        (_subscription_values(state.subscriptions[key]) for key in sorted(state.changed_subscriptions)),
+    yield from table(
+        _SUBSCRIPTIONS,
+        state.changed_subscriptions,
+        lambda key: key[0] in fresh,
+        lambda key: _subscription_values(subscriptions[key]),
     )
 
 

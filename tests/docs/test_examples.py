@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import pytest
 from tests.docs.conftest import Stack
 from tests.support.edges import API_KEY, SECRET, token, wire_client
 from tests.support.processes import ServiceProcess, Services
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/protocol.md"
@@ -38,12 +39,18 @@ publish_hook = true
 
 async def run(stack: Stack, example: str, *arguments: str, program: Path | str = sys.executable) -> str:
     """What the example printed."""
-    command = [program, example, *arguments]
-    done = await asyncio.to_thread(
-        subprocess.run, command, cwd=stack.root, capture_output=True, text=True, timeout=ANSWER_S
-    )
+    done = await outcome_of(stack.root, example, *arguments, program=program)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+async def outcome_of(
+    folder: Path, example: str, *arguments: str, program: Path | str = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    command = [program, example, *arguments]
+    return await asyncio.to_thread(
+        subprocess.run, command, cwd=folder, capture_output=True, text=True, timeout=ANSWER_S
+    )
 
 
 @pytest.mark.stack
@@ -91,6 +98,37 @@ async def test_a_backend_publishes_in_three_ways(stack):
     assert lines["over HTTP"].strip() == lines["the same again"].removesuffix("(stored once)").strip()
     straight = [line for line in printed.splitlines() if line.startswith("straight to NATS:")]
     assert len(straight) == 2 and straight[0] == straight[1], "stored once"
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(180)
+async def test_a_backend_publishes_into_the_stack_of_its_checkout_unless_it_names_another(stack):
+    printed = await run(stack, "docs/examples/publish.py")
+    assert printed.count("straight to NATS:") == 2
+
+    half = await outcome_of(stack.root, "docs/examples/publish.py", f"http://127.0.0.1:{stack.fairlead.port}")
+    assert half.returncode != 0 and "both of its addresses" in half.stderr
+    assert half.stdout == "", "nothing was published"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("example", ["two_clients.py", "python_client.py"])
+async def test_a_client_says_why_it_is_not_let_in(edge, tmp_path, example):
+    examples, secrets = tmp_path / "docs/examples", tmp_path / ".fairlead/secrets.env"
+    examples.mkdir(parents=True)
+    secrets.parent.mkdir()
+    shutil.copy(ROOT / "docs/examples" / example, examples)
+    secrets.write_text(f"FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY={'of-another-stack-' * 3}\n")
+    nobody = f"ws://127.0.0.1:{free_port()}/connection/websocket"
+    expected = {
+        edge.ws_url: "3500 invalid token",
+        f"{edge.url.replace('http', 'ws')}/nope": "HTTP 404",
+        nobody: "Errno",
+    }
+    done = await asyncio.gather(*(outcome_of(tmp_path, f"docs/examples/{example}", address) for address in expected))
+    for one, (address, why) in zip(done, expected.items(), strict=True):
+        assert one.returncode != 0 and "Traceback" not in one.stderr
+        assert address in one.stderr and why in one.stderr and "no answer" not in one.stderr
 
 
 @pytest.fixture

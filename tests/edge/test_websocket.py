@@ -130,6 +130,16 @@ class TestUpgrade:
             assert socket.status == 404 and socket.transport.closing
         assert edge.hub.connections == set()
 
+    async def test_what_was_asked_for_is_in_the_log_and_cannot_forge_it(self, edge, caplog):
+        caplog.set_level("INFO")
+        answers = {Socket(edge, target).response for target in ("/ws?token=secret", "/\x1b[2J\n\xff", "/" + "x" * 5000)}
+        plain, strange, long = caplog.messages
+        assert "'/ws'" in plain and "secret" not in plain
+        assert strange.isascii() and strange.isprintable() and r"/\x1b[2J\n" in strange
+        assert "/xxx" in long and len(long) < 250
+        (answer,) = answers
+        assert answer.endswith("\r\n\r\nWebSockets are at /connection/websocket (client.transports)\n")
+
     async def test_a_transport_that_is_switched_off_is_not_there(self):
         edge = await TestEdge(EdgeCluster(), transports=["uni_websocket"]).start()
         assert Socket(edge).status == 404

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+
+from perf import target
 from perf.client_options import starved
+from perf.modes import connect
 from tests.perf.command import perf
 from tests.perf.stub_edge import StubEdge
 
 SECRET = "a-recognisable-secret-of-the-tests-0123456789"
 PROMISED = {
     *("attempted", "connected", "failed", "connect_s", "connects_per_s", "edge_rss_bytes", "edge_cpu_s"),
-    *("machine", "versions", "command", "lateness_s", "lost_during_hold", "failures"),
+    *("machine", "versions", "command", "url", "lateness_s", "lost_during_hold", "failures"),
 }
 
 
@@ -28,6 +33,8 @@ async def test_a_report_of_a_run_that_went_well(stub: StubEdge, tmp_path: Path) 
     assert (outcome.report["attempted"], outcome.report["connected"], outcome.report["failed"]) == (20, 20, 0)
     assert 0 <= outcome.report["machine_busy"] <= 1
     assert outcome.report["token"]
+    assert outcome.report["url"] == f"ws://127.0.0.1:{stub.port}/connection/websocket"
+    assert re.search(rf"^ *address +{outcome.report['url']}$", outcome.output, re.MULTILINE)
     assert SECRET not in outcome.output + str(outcome.report)
     assert str(tmp_path) not in str(outcome.report)
 
@@ -63,6 +70,14 @@ async def test_a_run_has_an_end(stub: StubEdge, tmp_path: Path) -> None:
     outcome = await perf(tmp_path, *options(stub)[:-4], "--hold", "600", "--nats-url", "", "--deadline", "2")
     assert (outcome.code, outcome.report) == (1, {})
     assert "--deadline" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [("ws://localhost:80/x?cf_connect=secret", "ws://127.0.0.1:80/x"), ("ws://[::1]:8002", "ws://[::1]:8002/")],
+)
+def test_the_address_of_a_report_can_be_used_and_holds_no_secret(url: str, shown: str) -> None:
+    assert connect.address(target.parse(url)) == shown
 
 
 def test_a_starved_generator_is_told_from_a_slow_server() -> None:

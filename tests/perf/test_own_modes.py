@@ -97,9 +97,12 @@ async def test_a_container_that_cannot_be_made_is_refused_with_the_reason(tmp_pa
 
 
 async def test_drain_without_a_stack(tmp_path: Path) -> None:
-    drained = await report(tmp_path, "drain", "--alone", "--unpaced", "--connections", "20", "--channel", "log:{i}")
-    assert drained["close_codes"] == {"1001": 20}
-    assert drained["promised_exit_s"] == 2.0
+    options = ["--alone", "--unpaced", "--connections", "20", "--channel", "log:{i}"]
+    outcome = await perf(tmp_path, "drain", *options, variables={"COLUMNS": "200"})
+    assert outcome.code == 0, outcome.output
+    assert outcome.report["close_codes"] == {"1001": 20}
+    assert outcome.report["promised_exit_s"] == 2.0
+    assert "20/20 connected, 0 failed, 20 closed" in outcome.output, "of the progress"
 
 
 async def test_micro(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
-from proto.events import Closed, EventBatch, Opened, SessionEvent
+from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
 from services.sessions.pool_postgres import Pool
 from services.sessions.projection import fold
 from services.sessions.rows import State
@@ -88,6 +89,16 @@ async def test_a_crash_between_rows_and_position_leaves_neither(postgres: Postgr
     assert await postgres_store.position() == ORIGIN
     assert not (await read_rows(postgres.url)).sessions
     assert (await postgres_store.commit(ORIGIN, Position("e", 1), one)).events == 1
+
+
+async def test_a_row_that_somebody_put_in_by_hand_is_overwritten(postgres: Postgres, postgres_store: PostgresStore):
+    opened = batch(1, Opened(at=1, connection="c1", user="ann"), Subscribed(at=2, connection="c1", channel="news"))
+    database = await asyncpg.connect(postgres.url)
+    await database.execute("INSERT INTO subscriptions (connection, channel, since) VALUES ('c1', 'news', 'epoch')")
+    await database.close()
+    assert (await postgres_store.commit(ORIGIN, Position("e", 1), [opened])).events == 2
+    rows, wanted = await read_rows(postgres.url), fold(State(WINDOW_MS), [opened])
+    assert (rows.connections, rows.subscriptions) == (wanted.connections, wanted.subscriptions)
 
 
 async def test_postgres_that_is_away_is_said_to_be_away(postgres: Postgres, postgres_store: PostgresStore):

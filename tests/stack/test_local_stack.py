@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.stack.checkout import Checkout
+from deploy.local.__main__ import main
+from tests.stack.checkout import ROOT, Checkout
 from tests.stack.fairlead import Fairlead
 from tests.support.eventually import eventually, wait_until
 
@@ -119,6 +123,26 @@ def test_token_lets_in_until_it_expires(checkout: Checkout) -> None:
     claims = jwt.decode(done.stdout.strip(), checkout.fairlead().token_key, algorithms=["HS256"])
     assert claims["sub"] == "carol"
     assert claims["exp"] - claims["iat"] == 600
+
+
+@pytest.mark.parametrize("named", [[], ["USER="], ["USER= "]])
+def test_token_for_nobody_is_refused_before_anything_is_installed(tmp_path: Path, named: list[str]) -> None:
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    argv = ["make", "token", "PYTHON=false", *named]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(argv, cwd=tmp_path, env=clean | {"USER": "me"}, capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0
+    assert "say for whom: make token USER=alice" in done.stderr
+    assert done.stdout == "" and "Python" not in done.stderr
+
+
+@pytest.mark.parametrize("user", ["", " "])
+def test_token_for_nobody_is_refused_without_make(capsys: pytest.CaptureFixture[str], user: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["token", user], {})
+    told = capsys.readouterr()
+    assert ended.value.code != 0 and told.out == ""
+    assert "say for whom" in told.err
 
 
 def test_secrets_are_readable_by_their_owner_only_and_in_no_other_file(checkout: Checkout) -> None:

@@ -22,6 +22,8 @@ UNI_WEBSOCKET_PATH: Final = "/connection/uni_websocket"
 _JSON_SUBPROTOCOL: Final = "centrifuge-json"
 _PROTOBUF_SUBPROTOCOL: Final = "centrifuge-protobuf"
 
+_SHOWN_LENGTH: Final = 100  # of a path, in the log
+
 
 class WebSocket(asyncio.Protocol):
     """See the module. The constructor's arguments are uvicorn's; `app_state` holds the hub, from the lifespan."""
@@ -73,11 +75,13 @@ class WebSocket(asyncio.Protocol):
     def _open(self, head: bytes) -> None:
         if self._transport.is_closing():
             return
+        upgrade: Upgrade | None = None
         try:
             upgrade = parse_upgrade(head)
             format, subprotocol = self._choose(upgrade)
         except HandshakeRefused as refused:
-            self._hub.refused("an upgrade was refused", str(refused))
+            asked = f"; asked for {_shown(upgrade.path)}" if upgrade is not None else ""
+            self._hub.refused("an upgrade was refused", f"{refused}{asked}")
             self._transport.write(refused.response)
             self._transport.close()
             return
@@ -155,3 +159,9 @@ class WebSocket(asyncio.Protocol):
             self._transport.write(wire.close_frame(echo, ""))
         connection.closed_by_peer(code, reason)
         self._transport.close()
+
+
+def _shown(path: str) -> str:
+    """What a stranger wrote, for the log: printable ASCII in one line, and not too much of it."""
+    shown = ascii(path[: _SHOWN_LENGTH + 1])
+    return shown if len(shown) <= _SHOWN_LENGTH else f"{shown[:_SHOWN_LENGTH]}..."
