@@ -2,8 +2,9 @@
 
 A head that grows past `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered 431, one that is not complete after
 `HEAD_TIMEOUT_S` is answered 408; either way the connection ends. So it does when the rest of a body, which nobody wants
-any more since it is answered, takes that long. Without them a client could hold a socket with half a request for ever.
-An upgrade has to be the last thing on its connection that is HTTP, and HTTP/1.1; otherwise 400.
+any more since it is answered, takes that long, or nothing follows it. Without them a client could hold a socket with
+half a request for ever. Trailers are dropped. An upgrade has to be the last thing on its connection that is HTTP, and
+HTTP/1.1; otherwise 400.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class _Deadlines:
         self._ticking = False
 
     def add(self, protocol: BoundedHttpProtocol) -> None:
+        self._deadlines.pop(protocol, None)
         self._deadlines[protocol] = self._loop.time() + HEAD_TIMEOUT_S
         if not self._ticking:
             self._ticking = True
@@ -101,6 +103,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._awaiting_head:  # a further request in the same read
             self._await_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._awaiting_head:  # a trailer comes later; any number of them would be kept
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._awaiting_head = False
         self._deadlines.discard(self)
@@ -111,14 +117,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_answered() and self.cycle.more_body:
+        if self._is_answered() and (self._awaiting_head or self.cycle.more_body):
             self._deadlines.add(self)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._deadlines.discard(self)
-        if self._is_answered():
-            self.cycle.more_body = False  # uvicorn leaves that open when it has answered
+        if self._is_answered():  # a deadline stays: uvicorn's for an idle connection ended when this came
+            self.cycle.more_body = False
 
     def _is_answered(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
@@ -133,7 +138,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._awaiting_head:
             self.refuse(b"408 Request Timeout")
         else:
-            self.transport.close()  # it has its answer
+            self.transport.close()  # the client has its answer
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(b"400 Bad Request", msg)
@@ -153,7 +158,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._awaiting_head = True
         self._head_bytes = 0
-        self._deadlines.add(self)
+        before: RequestResponseCycle | None = self.cycle
+        if before is None or before.response_complete:  # otherwise from then on: answers come in order
+            self._deadlines.add(self)
 
     # --- upgrades ----------------------------------------------------------------------------------------------------
 

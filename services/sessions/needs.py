@@ -70,7 +70,7 @@ class Needs:
         lineage = lineage_of(event.user, event.session_key, event.client_name)
         if lineage is not None:
             self._opened[lineage] = self._opened.get(lineage, Span(lineage, at, at, 0)).joined(at)
-            self._in_batch[connection] = _InBatch(lineage, instance, at)
+            self._in_batch.setdefault(connection, _InBatch(lineage, instance, at))  # the fold keeps the first, too
 
     def ends(self, state: State) -> list[Span]:
         """Lineages of the sessions that may end in the batch, with the moments of their ends.

@@ -44,7 +44,7 @@ class Projector:
         self._rung = asyncio.Event()
         self._newest_fact_ms = 0
         self.problem: str | None = "starting"
-        self._last_seen: int | None = None  # the log's end, at the check before
+        self._last_seen: Position | None = None  # the log's end, at the check before
         self.events_applied = 0
         self.lag_batches = 0
         self.caught_up = False
@@ -71,7 +71,7 @@ class Projector:
                     log.warning("waiting: %s", error)
                     pause = _RETRY_S[0]
                 self.problem = str(error)
-                self.caught_up, self._last_seen = False, None
+                self.caught_up = False
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 
@@ -142,16 +142,18 @@ class Projector:
         # While facts come, the newest are never in the store yet. That what was there a second ago is, will do: an edge
         # is lost by a silence of several seconds.
         self.caught_up = self.lag_batches == 0 or (
-            self._last_seen is not None and self._position.sequence >= self._last_seen
+            self._last_seen is not None
+            and self._last_seen.epoch == state.epoch
+            and self._last_seen.sequence <= self._position.sequence
         )
-        self._last_seen = state.last
+        self._last_seen = Position(state.epoch, state.last)
         self._instruments.lag_batches.set(self.lag_batches)
         behind = time.time() - self._newest_fact_ms / 1000 if self.lag_batches and self._newest_fact_ms else 0
         self._instruments.lag_seconds.set(max(0, behind))
 
     async def _start_over(self, state: LogState) -> None:
         """Reads another log from its beginning. The rows stay: what happened has happened."""
-        before, self._last_seen = self._position, None
+        before = self._position
         if before != ORIGIN:
             self._instruments.recreated.inc()
             log.error(

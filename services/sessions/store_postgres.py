@@ -84,7 +84,7 @@ class PostgresStore:
         try:
             return await self._commit(expected, upto, batches, needs, copying=True)
         except asyncpg.UniqueViolationError as error:  # somebody has put rows in by hand, or restored a part of them
-            log.warning("a row that should be new is there already and is overwritten: %s", error)
+            log.warning("a row that should be new is there already; all of these are written by upserts: %s", error)
             return await self._commit(expected, upto, batches, needs, copying=False)
 
     async def _commit(

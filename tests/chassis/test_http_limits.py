@@ -52,11 +52,25 @@ async def unread(request: Request) -> Response:
     return PlainTextResponse("enough")
 
 
+async def gated(request: Request) -> Response:
+    """An answer that waits for the test."""
+    await request.app.state.gate.wait()
+    return PlainTextResponse("at last")
+
+
+async def fields(request: Request) -> Response:
+    """The names of the header's fields, once the body has been read."""
+    await request.body()
+    return PlainTextResponse(b" ".join([name for name, _ in request.scope["headers"]]).decode())
+
+
 @asynccontextmanager
-async def serving() -> AsyncIterator[int]:
+async def serving(gate: asyncio.Event | None = None) -> AsyncIterator[int]:
     """The port of a server with our limits."""
-    routes = [Route("/held", held), Route("/unread", unread, methods=["POST"])]
+    routes = [Route("/held", held), Route("/gated", gated)]
+    routes += [Route("/unread", unread, methods=["POST"]), Route("/fields", fields, methods=["POST"])]
     app = Starlette(routes=[*routes, Route("/{path:path}", echo, methods=["GET", "POST"])])
+    app.state.gate = gate
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -254,6 +268,37 @@ async def test_half_a_head_behind_them_has_its_time(monkeypatch: pytest.MonkeyPa
         await caller.says(UNREAD + b"bcd" + get("/last") + b"GET /")
         assert [await caller.hears() for _ in range(2)] == [(200, b"enough"), (200, b"/last")]
         assert (await caller.hears())[0] == 408
+
+
+async def test_when_nothing_follows_the_connection_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    async with serving() as port, calling(port) as caller:
+        await caller.says(UNREAD)
+        assert await caller.hears() == (200, b"enough")
+        await caller.says(b"bcd")
+        await caller.hears_the_end()
+
+
+async def test_the_time_of_a_head_begins_when_the_request_before_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    gate = asyncio.Event()
+    async with serving(gate) as port, calling(port) as caller, calling(port) as clock:
+        await caller.says(get("/gated") + b"GET /ne")
+        assert (await clock.hears())[0] == 408  # the time of a head is over
+        gate.set()
+        assert await caller.hears() == (200, b"at last")
+        assert (await caller.hears())[0] == 408
+
+
+async def test_trailers_are_dropped() -> None:
+    head = b"POST /fields HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailers = b"".join(b"X-%d: y\r\n" % number for number in range(10 * MAX_HEAD_FIELDS))
+    async with serving() as port, calling(port) as caller:
+        for _ in range(2):
+            await caller.says(head + b"1\r\na\r\n0\r\n" + trailers + b"\r\n")
+            assert await caller.hears() == (200, b"host transfer-encoding")
 
 
 async def test_empty_lines_between_requests_give_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

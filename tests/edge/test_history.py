@@ -67,7 +67,24 @@ async def test_a_quiet_channel_in_a_busy_log_costs_a_few_reads(edge: TestEdge, b
     await publish(edge, "news:other", 4000)
     await publish(edge, "news:x", 1, first=3)
     assert await newest(broker, 4005, 3) == [3, 2, 1]
-    assert broker.reads <= 8 and broker.entries <= 8
+    assert broker.reads <= 8 and broker.entries <= 12
+
+
+async def test_a_channel_that_others_interrupt_now_and_then_is_not_read_far_beyond(
+    edge: TestEdge, broker: Counted
+) -> None:
+    for number in range(30):
+        await publish(edge, "news:x", 99, first=99 * number)
+        await publish(edge, "news:other", 1)
+    assert await newest(broker, 3001, 1000) == list(range(2969, 1969, -1))
+    assert broker.reads <= 8 and broker.entries <= 1100
+
+
+async def test_a_channel_that_keeps_less_than_is_asked_for_is_read_once(edge: TestEdge, broker: Counted) -> None:
+    await publish(edge, "news:other", 4000)
+    await publish(edge, "news:x", 20)
+    assert await newest(broker, 4021, 100) == list(range(19, -1, -1))
+    assert (broker.reads, broker.entries) == (2, 21)
 
 
 async def test_forwards_a_page_ends_with_the_limit_or_the_log(edge: TestEdge, broker: Counted) -> None:

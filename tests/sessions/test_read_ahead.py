@@ -90,8 +90,20 @@ async def test_a_log_that_goes_away_while_reading_ahead_is_told_to_whoever_asks_
     await reader.close()
 
 
-async def test_a_ring_after_the_last_read_is_kept():
+async def test_what_rang_before_a_read_is_in_it_and_what_rings_meanwhile_is_kept():
     rung = asyncio.Event()
+
+    class Ringing(FakeLog):
+        async def read(self, start: int) -> Stretch:
+            stretch = await super().read(start)
+            if start == 2:
+                rung.set()
+            return stretch
+
+    log = Ringing(last=2, width=2)
     rung.set()
-    await ReadAhead(FakeLog(last=2), rung).read(1)
-    assert not rung.is_set(), "what rang before the read is in it"
+    await ReadAhead(log, rung).read(1)
+    assert not rung.is_set()
+    log.last = 3
+    await ReadAhead(log, rung).read(2)
+    assert rung.is_set()

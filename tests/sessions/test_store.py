@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
+from services.sessions.needs import needs_of
 from services.sessions.pool_postgres import Pool
 from services.sessions.projection import fold
 from services.sessions.rows import State
@@ -130,7 +131,9 @@ async def test_postgres_agrees_with_the_fold_over_everything(
     at = ORIGIN
     for stretch in split(batches, [chance.randint(0, 40) for _ in range(chance.choice([3, 10, 80]))]):
         upto = Position("epoch", at.sequence + len(stretch))
-        await postgres_store.commit(at, upto, stretch)
+        # As the projector does it: before anybody knows which batches were applied already.
+        again = batches[max(0, at.sequence - 3) : at.sequence]
+        await postgres_store.commit(at, upto, [*again, *stretch], needs_of([*again, *stretch]))
         at = upto
     kept, wanted = await read_rows(postgres.url), fold(State(WINDOW_MS), batches)
     assert wanted.resumed, "a story in which nobody comes back proves little"

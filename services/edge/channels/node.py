@@ -248,8 +248,9 @@ class Node:
                 return History([], top)
             if reverse:
                 newest = await self._broker.newest(channel.address)  # what was stored just now may not be here yet
-                if newest is not None:
-                    top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
+                if newest is None:
+                    return History([], top)
+                top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
                 before = min(since.offset, top.offset + 1) if since else top.offset + 1
                 return History(await page_before(self._broker, channel.address, before, limit), top)
             page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit)
