@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
+# The names of the variables of this command line, so that a misspelt one is refused rather than ignored.
+given = $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+
 .PHONY: help install check test up down status logs token named perf
 
 help: ## Say what there is
@@ -36,7 +39,7 @@ tests/js/node_modules/.installed: tests/js/package.json $(VENV)/.installed
 	@touch $@
 
 up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, DETACH=1 and more in docs/operations.md
-	@$(BIN)/python -m deploy.local up
+	@$(BIN)/python -m deploy.local up $(given)
 
 down: ## Drain and stop everything; the data stays in .fairlead/
 	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local down; else echo "nothing is running"; fi

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from deploy.local import configuration, logs, processes, secrets_file, tokens
-from deploy.local.settings import HOST, Folders, LocalStackError, Plan, plan_from, wants_detached
+from deploy.local.settings import HOST, Folders, LocalStackError, Plan, plan_from, require_known, wants_detached
 from deploy.local.stack import Stack
 
 _LOG_LINES = 10
@@ -24,6 +24,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     try:
         match arguments.command:
             case "up":
+                require_known(arguments.given)
                 return _up(folders, environ, coloured)
             case "down":
                 return _down(folders)
@@ -46,7 +47,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The local stack, on 127.0.0.1.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start everything; on a terminal stay and show the log (DETACH=1: return)")
+    up = commands.add_parser("up", help="start everything; on a terminal stay and show the log (DETACH=1: return)")
+    up.add_argument("given", nargs="*", metavar="VARIABLE", help="names that make was given: a misspelt one is refused")
     commands.add_parser("down", help="drain and stop everything")
     commands.add_parser("status", help="what runs; exit code 3 when nothing does")
     commands.add_parser("logs", help="follow the log of all processes")

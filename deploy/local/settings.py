@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +42,9 @@ PORT_VARIABLES = {
     "traefik_admin": "TRAEFIK_PORT",
 }
 """Field of `Ports` -> the variable that changes it."""
+
+_OF_MAKE = ("PYTHON", "VENV", "BIN", "UV")
+"""Variables of the Makefile itself."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,14 @@ class Folders:
     @property
     def secrets(self) -> Path:
         return self.state / "secrets.env"
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raises `LocalStackError` for a name that is no variable of `make up`: misspelt, it would change nothing."""
+    known = ("EDGES", "DETACH", *PORT_VARIABLES.values())
+    for name in names:
+        if name not in (*known, *_OF_MAKE) and not name.startswith("FAIRLEAD_"):
+            raise LocalStackError(f"make up knows no {name}; there are {', '.join(known)} and FAIRLEAD_...")
 
 
 def plan_from(environ: Mapping[str, str]) -> Plan:

@@ -176,6 +176,7 @@ def test_taken_port_is_named_with_its_owner_and_the_variable_that_changes_it(
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
+        ({"EDGE": "3"}, "make up knows no EDGE; there are EDGES, "),
         ({"EDGES": "0"}, "EDGES=0: expected a number from 1 to 16"),
         ({"EDGES": "many"}, "EDGES=many: expected a number from 1 to 16"),
         ({"PORT": "70000"}, "PORT=70000: expected a number from 1 to 65535"),
