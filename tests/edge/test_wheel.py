@@ -100,7 +100,8 @@ def test_it_asks_in_the_order_of_time_within_a_tick(delays: list[float]) -> None
         wheel.add(item, delay)
     wheel.turn(50.0)
     assert len(order) == len(delays)
-    assert all(later > earlier - TICK_S for earlier, later in pairwise(order))
+    # The first tick is both for what is due now and for what is due a tick from now; a slot has no order.
+    assert all(later >= earlier - TICK_S for earlier, later in pairwise(order))
 
 
 def test_an_item_may_remove_another_one_of_its_slot() -> None:
