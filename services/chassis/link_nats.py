@@ -67,21 +67,26 @@ def _without_credentials(urls: str) -> str:
     return ", ".join(part.netloc.rpartition("@")[2] or part.path for part in parts)
 
 
-async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits `work`, and sees to it that it ends when we are cancelled.
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancels a task of nats-py until it is done.
 
     nats-py tries again after any failure, and a cancellation that meets a failing connect is lost in it (`wait_for` of
     Python 3.11 drops it): a process that is told to stop while NATS is away would not stop.
     """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+    if not task.cancelled():
+        task.exception()  # looked at: nobody waits for it any more
+
+
+async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits `work`, and sees to it that it ends when we are cancelled."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=0.05)
-        if not task.cancelled():
-            task.exception()  # looked at: nobody waits for it any more
+        await _ended(task)
         raise
 
 
@@ -230,6 +235,9 @@ class NatsLink(Client):
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await super().close()
+        reconnecting = self._reconnection_task
+        if reconnecting is not None and reconnecting is not asyncio.current_task():
+            await _ended(reconnecting)
 
     async def _lost(self) -> None:
         if self._ending:
