@@ -79,11 +79,13 @@ async def test_joins_and_leaves_that_the_namespace_forces_come_without_asking(sh
 
 async def test_a_client_that_may_choose_gets_the_positions_it_asked_for(shared_pair, client, x):
     a, b = shared_pair
-    alice = client(a, "alice")
+    alice, bob = client(a, "alice"), client(a, "bob")
     await alice.connect()
+    await bob.connect()
     for wish in ({}, {"positioned": True}, {"recoverable": True}):
         channel = f"optional:{x}-{'-'.join(wish)}"
         await publish(b, channel, "before")
+        await bob.subscribe(channel)
         await alice.subscribe(channel, **wish)
         subscribed = events_of(alice, "subscribed", channel)[0]
         assert subscribed["positioned"] == bool(wish) and subscribed["recoverable"] == ("recoverable" in wish)
@@ -92,6 +94,7 @@ async def test_a_client_that_may_choose_gets_the_positions_it_asked_for(shared_p
             assert subscribed["position"]["offset"] > 0 and subscribed["position"]["epoch"]
         await alice.unsubscribe(channel)
         await publish(b, channel, "missed")
+        await receives(bob, channel, ["missed"])  # otherwise it could still be on its way to alice's edge
         await alice.subscribe(channel)
         await publish(b, channel, "live")
         expected = ["missed", "live"] if "recoverable" in wish else ["live"]
