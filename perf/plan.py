@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from perf.dialects import Dialect
 from perf.pacing import Schedule
 from perf.payload import SMALLEST
+from perf.target import authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Plan:
     @property
     def authority(self) -> str:
         """What requests name as their host."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
     def port_of(self, index: int) -> int:
         """Each room has clients on each port."""

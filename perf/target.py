@@ -42,6 +42,11 @@ def parse(url: str) -> Target:
     return Target(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
 
+def authority(host: str, port: int) -> str:
+    """Host and port as URLs and requests have them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def check_limits(
     host: str, connections: int, processes: int, source_spread: int, descriptors: int, ports_per_source: int
 ) -> None:

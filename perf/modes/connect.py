@@ -54,8 +54,7 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 
 def address(at: Target) -> str:
     """Without the query, which may hold a token."""
-    host = f"[{at.host}]" if ":" in at.host else at.host
-    return f"ws://{host}:{at.port}{at.path.partition('?')[0]}"
+    return f"ws://{target.authority(at.host, at.port)}{at.path.partition('?')[0]}"
 
 
 async def _measure(plan: Plan, arguments: argparse.Namespace, nats_url: str, shown: Bar, report: Report) -> None:
