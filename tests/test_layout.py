@@ -23,7 +23,7 @@ UNTESTED = {
     "services/edge/server_api/calls_http.py": "tests/integration/test_api.py, over HTTP",
     "services/edge/app.py": "composition root",
     "services/edge/instruments.py": "read as /metrics by tests/integration",
-    "services/edge/clients/laggard.py": "tests/edge/test_connection.py, tests/integration/test_slow_clients.py",
+    "services/edge/clients/laggard.py": "tests/edge/clients/test_connection.py, tests/integration/test_slow_clients.py",
     "services/edge/session_log.py": "an interface",
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/metrics/app.py": "composition root",
@@ -47,10 +47,10 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def package_of(path: Path) -> str:
-    """The folder of tests that a module belongs to: that of its service, or of the contract."""
-    top, *rest = path.relative_to(ROOT).parts
-    return rest[0] if top == "services" else top
+def own_test(path: Path) -> str:
+    """Where the tests of a module are: `tests` has the folders of `proto` and `services`."""
+    folder = path.relative_to(ROOT / "services" if path.is_relative_to(ROOT / "services") else ROOT).parent
+    return f"tests/{folder.as_posix()}/test_{path.name}"
 
 
 def module_name(path: Path) -> str:
@@ -91,17 +91,24 @@ def test_proto_is_ours() -> None:
 
 
 def test_every_module_has_a_test() -> None:
-    """A test module of its name beside those of its package, or any test that imports it."""
+    """A test module of its name in the folder that mirrors its own, or any test that imports it."""
     imported = set().union(*map(imports_of, TESTS))
     own = {name_of(path) for path in TESTS}
     code = {name_of(path): path for path in MODULES if path.name != "__init__.py" and MIGRATIONS not in name_of(path)}
-    untested = {
-        name
-        for name, path in code.items()
-        if module_name(path) not in imported and f"tests/{package_of(path)}/test_{path.name}" not in own
-    }
+    untested = {name for name, path in code.items() if module_name(path) not in imported and own_test(path) not in own}
     assert sorted(untested - set(UNTESTED)) == [], "write a test that imports it, or a reason into UNTESTED"
     assert sorted(set(UNTESTED) - set(code)) == [], "a reason for a module that is gone"
+
+
+def test_a_test_that_bears_a_module_s_name_is_in_the_folder_that_mirrors_it() -> None:
+    mirrors: dict[str, set[str]] = {}
+    for path in MODULES:
+        place = own_test(path)
+        service = place.split("/")[1]
+        mirrors.setdefault(f"{service} test_{path.name}", set()).add(place)
+    for path in TESTS:
+        service = path.relative_to(ROOT / "tests").parts[0]
+        assert name_of(path) in mirrors.get(f"{service} {path.name}", {name_of(path)})
 
 
 def test_no_file_grows_past_400_lines_without_a_reason() -> None:

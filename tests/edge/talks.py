@@ -13,7 +13,7 @@ from proto.messages import Command
 from services.edge.clients.client import State
 from services.edge.clients.connection import Connection
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
-from tests.edge.clients import token
+from tests.edge.conversation import token
 from tests.support.cluster import TestEdge
 from tests.support.eventually import eventually
 from tests.support.transport import FakeTransport

@@ -11,7 +11,7 @@ from services.edge.cluster import cluster_nats
 from services.edge.cluster.cluster import GONE_AFTER_S, SUSPECT_AFTER_S
 from services.edge.cluster.peers import PeersAway
 from tests.contract.peers import LONG_S, clients
-from tests.edge.edges_nats import SETTLE_TIMEOUT_S, heartbeat, running
+from tests.edge.cluster.edges_nats import SETTLE_TIMEOUT_S, heartbeat, running
 from tests.support.eventually import eventually
 from tests.support.links import linked
 

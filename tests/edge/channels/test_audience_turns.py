@@ -12,7 +12,7 @@ from services.edge.channels import audience as audience_module
 from services.edge.channels.audience import Audience
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
-from tests.edge.test_audience import LONG, RED, Reader, publication, subscription
+from tests.edge.channels.test_audience import LONG, RED, Reader, publication, subscription
 from tests.support.cluster import FakeSubscriber
 
 

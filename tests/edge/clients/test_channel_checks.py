@@ -10,7 +10,7 @@ from proto import codes
 from services.edge.clients.actions import Answer
 from services.edge.clients.channel_checks import WHY, refused
 from services.edge.clients.publish_commands import MAX_KEY_LENGTH, PUBLISH_RPC
-from tests.edge.clients import Conversation, token
+from tests.edge.conversation import Conversation, token
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from proto.messages import StreamPosition
 from services.edge.clients.actions import Connected, Subscribe
 from services.edge.framing import formats
-from tests.edge.clients import START, Conversation, token
+from tests.edge.conversation import START, Conversation, token
 
 
 def wishes(conversation: Conversation, subs: dict[str, Any] | None = None, **claims: Any) -> dict[str, Subscribe]:

@@ -15,8 +15,8 @@ from proto.codec_protobuf import PROTOBUF, encode_command
 from proto.messages import Command, PublishRequest, RPCRequest, StreamPosition
 from services.edge.clients.actions import Publish, ReadHistory, ReadPresence
 from services.edge.framing import formats
-from tests.edge.clients import START, Conversation, error_in, token
-from tests.edge.test_channel_commands import anonymous, connected
+from tests.edge.clients.test_channel_commands import anonymous, connected
+from tests.edge.conversation import START, Conversation, error_in, token
 
 
 def pub(channel: str, **request: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jsonschema
 from services.edge.server_api.answers import METHODS
 from services.edge.server_api.openapi import describe
 
-FILE = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
+FILE = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
 
 
 def test_the_file_in_docs_is_current():

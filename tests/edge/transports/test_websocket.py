@@ -14,7 +14,7 @@ from services.edge.clients.hub import Origins
 from services.edge.framing.deflate import deflate, inflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame, frame, parse_close
 from services.edge.transports.websocket import WebSocket
-from tests.edge.clients import token
+from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.support.cluster import START, EdgeCluster, TestEdge
 from tests.support.eventually import eventually

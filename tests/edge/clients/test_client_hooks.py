@@ -12,7 +12,7 @@ from services.edge.backend import hooks
 from services.edge.clients.actions import AskHook, Connected, Nothing, Publish, Subscribe
 from services.edge.framing import formats
 from services.edge.grants import Grant, Override, Switch
-from tests.edge.clients import START, Conversation, closed_by, error_in, said, token
+from tests.edge.conversation import START, Conversation, closed_by, error_in, said, token
 
 CONNECT: dict[str, Any] = {
     "id": 1,

@@ -10,7 +10,7 @@ import pytest
 from services.edge.framing import wire
 from services.edge.framing.deflate import deflate
 from services.edge.framing.wire import BINARY, CLOSE, PING, PONG, TEXT, Wire, WireError
-from tests.edge.wire_frames import CONTINUATION, FIN, LIMIT, client_frame, hear
+from tests.edge.framing.wire_frames import CONTINUATION, FIN, LIMIT, client_frame, hear
 
 MESSAGE = b"again and again and again"
 SQUEEZED = deflate(MESSAGE, 15)

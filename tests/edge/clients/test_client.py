@@ -23,7 +23,7 @@ from services.edge.clients.actions import (
 from services.edge.clients.client import State
 from services.edge.framing import formats
 from services.edge.tokens.token_public_keys import keys_from_jwks
-from tests.edge.clients import START, VERSION, Conversation, closed_by, error_in, said, token
+from tests.edge.conversation import START, VERSION, Conversation, closed_by, error_in, said, token
 from tests.edge.signers import Signer, jwks, signer
 
 CONNECT: dict[str, Any] = {"id": 1, "connect": {}}

@@ -9,7 +9,7 @@ import pytest
 from proto import codes
 from proto.events import Closed, Opened, Subscribed, Unsubscribed
 from services.edge.backend.backend_memory import MemoryBackend
-from tests.edge.clients import token
+from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge, settled

@@ -11,7 +11,7 @@ import pytest
 from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.framing import formats
 from services.edge.framing.wire import PING
-from tests.edge.clients import token
+from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import START, EdgeCluster, TestEdge, settled

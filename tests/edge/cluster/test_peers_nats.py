@@ -12,7 +12,7 @@ from services.chassis.link_nats import header_block
 from services.edge.cluster import peers_nats
 from services.edge.cluster.peers import PeerGone, PeersAway
 from tests.contract.peers import LONG_S, MANY, Edge, PeersContract, clients, members
-from tests.edge.edges_nats import RunningEdge, running
+from tests.edge.cluster.edges_nats import RunningEdge, running
 from tests.support.eventually import eventually
 from tests.support.links import linked
 

@@ -15,7 +15,7 @@ from services.edge.clients import connection as connection_module
 from services.edge.clients import performer
 from services.edge.clients.orders import MessageOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from services.edge.grants import MAX_TTL_S, Grant, Override, Switch
-from tests.edge.clients import token
+from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import START, EdgeCluster, TestEdge, settled

@@ -10,7 +10,7 @@ import pytest
 from proto.messages import StreamPosition
 from services.edge.clients.actions import Answer, Subscribe, Unsubscribe
 from services.edge.grants import MAX_TTL_S
-from tests.edge.clients import START, Conversation, said, token
+from tests.edge.conversation import START, Conversation, said, token
 
 CONNECT = {"id": 1, "connect": {}}
 

@@ -7,7 +7,7 @@ import pytest
 from services.edge.broker import publisher_nats
 from services.edge.broker.broker import BrokerAway
 from tests.contract.broker import CHAT, NEWS, PLAIN, Listener, publication, store
-from tests.edge.test_broker_nats import broker
+from tests.edge.broker.test_broker_nats import broker
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration

@@ -30,7 +30,7 @@ from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.integration
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "backend.py"
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "backend.py"
 
 
 @asynccontextmanager

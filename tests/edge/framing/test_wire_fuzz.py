@@ -16,7 +16,7 @@ from websockets.protocol import OPEN, Protocol, Side
 from services.edge.framing import wire
 from services.edge.framing.deflate import deflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, WireError
-from tests.edge.wire_frames import CONTINUATION, LIMIT, client_frame, hear
+from tests.edge.framing.wire_frames import CONTINUATION, LIMIT, client_frame, hear
 
 FEW = settings(max_examples=150, deadline=None)
 CLOSE_WITHIN_A_MESSAGE = -1

@@ -9,7 +9,7 @@ import pytest
 
 from services.edge.clients.actions import Close, Connected, EndSubscription, Nothing, Ping, TimedAction
 from services.edge.framing import formats
-from tests.edge.clients import START, Conversation, token
+from tests.edge.conversation import START, Conversation, token
 
 
 def at(conversation: Conversation, seconds: float) -> TimedAction:
