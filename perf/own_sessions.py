@@ -21,10 +21,10 @@ from perf.own_stack import OwnStack
 from perf.reporting import RunFailed
 from proto import subjects
 from proto.events import EventBatch, encode_batch
-from services.chassis.link_nats import NatsLink
-from services.chassis.session_log_nats import session_log
-from services.chassis.settings import NatsSettings
-from services.chassis.streams_nats import ensure_stream, store
+from services.chassis.nats.link import NatsLink
+from services.chassis.nats.session_log import session_log
+from services.chassis.nats.streams import ensure_stream, store
+from services.chassis.process.settings import NatsSettings
 
 STOP_WITHIN_S = 20.0
 IN_FLIGHT = 32

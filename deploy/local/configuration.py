@@ -15,7 +15,7 @@ from string import Template
 
 from deploy.local import postgres, secrets_file
 from deploy.local.settings import HOST, Folders, LocalStackError, Plan
-from services.chassis.settings import ConfigurationError
+from services.chassis.process.settings import ConfigurationError
 from services.edge import settings as edge_settings
 from services.metrics import settings as metrics_settings
 from services.sessions import settings as sessions_settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.local import postgres
 from deploy.local.settings import HOST, Plan
-from services.chassis.health import READY_PATH
+from services.chassis.http.health import READY_PATH
 
 _TIMEOUT_S = 2.0
 _NO_ROUTE = (404, 502, 503, 504)

@@ -6,7 +6,7 @@ import time
 
 import jwt
 
-from services.chassis.settings import Duration
+from services.chassis.process.settings import Duration
 
 
 def mint(user: str, key: str, ttl_s: float) -> str:

@@ -15,11 +15,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from proto.telemetry import EdgeLoad
-from services.chassis.health import health_routes
-from services.chassis.heartbeat import VERSION, Pulse
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
-from services.chassis.server import run
-from services.chassis.tasks import end, vital
+from services.chassis.http.health import health_routes
+from services.chassis.http.server import run
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.process.heartbeat import VERSION, Pulse
+from services.chassis.process.tasks import end, vital
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.broker_nats import NatsBroker

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from proto import codes
-from services.chassis.own_process import OwnProcess, ProcessCollector
+from services.chassis.process.resources import OwnProcess, ProcessCollector
 from services.edge.broker.in_flight import InFlight
 from services.edge.clients.drain import Drain
 from services.edge.clients.hub import Hub

@@ -13,9 +13,9 @@ from typing import Final
 
 from proto import subjects
 from proto.events import EventBatch, SessionEvent, encode_batch
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.session_log_nats import session_log
-from services.chassis.streams_nats import ensure_stream, store
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
+from services.chassis.nats.session_log import session_log
+from services.chassis.nats.streams import ensure_stream, store
 
 log = logging.getLogger(__name__)
 

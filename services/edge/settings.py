@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from services.chassis.settings import (
+from services.chassis.process.settings import (
     ConfigurationError,
     Duration,
     LogSettings,

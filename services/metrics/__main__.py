@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from services.chassis.launch import before_imports, settings_of
+from services.chassis.process.launch import before_imports, settings_of
 from services.metrics.settings import from_environ
 
 

@@ -18,12 +18,12 @@ from starlette.routing import Route
 
 from proto import subjects
 from proto.telemetry import LOST_AFTER_S, decode_heartbeat
-from services.chassis.health import health_routes
-from services.chassis.heartbeat import Pulse
-from services.chassis.link_nats import NatsLink
-from services.chassis.own_process import OwnProcess, ProcessCollector
-from services.chassis.server import run
-from services.chassis.tasks import end, vital
+from services.chassis.http.health import health_routes
+from services.chassis.http.server import run
+from services.chassis.nats.link import NatsLink
+from services.chassis.process.heartbeat import Pulse
+from services.chassis.process.resources import OwnProcess, ProcessCollector
+from services.chassis.process.tasks import end, vital
 from services.metrics.aggregator import Aggregator
 from services.metrics.exposition import ClusterCollector
 from services.metrics.overview import overview

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from services.chassis.settings import LogSettings, NatsSettings, Port, Section, load
+from services.chassis.process.settings import LogSettings, NatsSettings, Port, Section, load
 
 
 class MetricsSection(Section, frozen=True):

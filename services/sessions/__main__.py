@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from services.chassis.launch import before_imports, settings_of
+from services.chassis.process.launch import before_imports, settings_of
 from services.sessions.settings import SessionsSettings, from_environ
 
 

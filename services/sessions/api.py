@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis.api_key import EXPECTED, has_key
+from services.chassis.http.api_key import EXPECTED, has_key
 from services.sessions.openapi import describe
 from services.sessions.reader_postgres import Place, PostgresReader
 from services.sessions.store import StoreAway

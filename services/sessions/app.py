@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 
 from proto import subjects
 from proto.telemetry import LOST_AFTER_S, SessionsLoad
-from services.chassis.health import health_routes
-from services.chassis.heartbeat import Pulse
-from services.chassis.link_nats import NatsLink
-from services.chassis.server import run
-from services.chassis.tasks import end, vital
+from services.chassis.http.health import health_routes
+from services.chassis.http.server import run
+from services.chassis.nats.link import NatsLink
+from services.chassis.process.heartbeat import Pulse
+from services.chassis.process.tasks import end, vital
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.instruments import Instruments

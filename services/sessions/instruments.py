@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 
-from services.chassis.own_process import OwnProcess, ProcessCollector
+from services.chassis.process.resources import OwnProcess, ProcessCollector
 
 
 class Instruments:

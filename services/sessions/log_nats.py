@@ -10,9 +10,9 @@ import msgspec
 
 from proto import subjects
 from proto.events import EVENTS_VERSION, EventBatch, decode_batch, encode_batch
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.session_log_nats import session_log
-from services.chassis.streams_nats import ensure_stream, read_stream, renew_epoch, store
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
+from services.chassis.nats.session_log import session_log
+from services.chassis.nats.streams import ensure_stream, read_stream, renew_epoch, store
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from services.chassis.heartbeat import VERSION
+from services.chassis.process.heartbeat import VERSION
 from services.sessions.views import Failure, SessionDetail, SessionsPage, SessionState
 
 _REF = "#/components/schemas/{name}"

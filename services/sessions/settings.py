@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from services.chassis.settings import (
+from services.chassis.process.settings import (
     SESSION_LOG_MAX_AGE_S,
     Duration,
     LogSettings,

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from services.chassis import server
+from services.chassis.http import server
 from services.edge.clients.connection import Connection
 from services.edge.clients.hub import Origins
 from services.edge.framing import wire

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.publications import LiveMessage, Version
-from services.chassis.settings import Duration
+from services.chassis.process.settings import Duration
 from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress
 from services.edge.settings import ChannelOptions
 from tests.support.eventually import eventually

@@ -10,7 +10,7 @@ import msgspec
 
 from proto.codec_json import JSON
 from proto.messages import reply_to
-from services.chassis.settings import Duration
+from services.chassis.process.settings import Duration
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import Subscription
 from services.edge.clients.actions import Action, Answer, AskHook, Close, Connected, Subscribe, Verdict

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proto import events, subjects
-from services.chassis.link_nats import NatsAway, NatsLink
-from services.chassis.settings import NatsSettings
-from services.chassis.streams_nats import read_stream
+from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.streams import read_stream
+from services.chassis.process.settings import NatsSettings
 from services.edge import session_log_nats
 from services.edge.session_log_nats import NatsSessionLog
 from tests.support.eventually import eventually

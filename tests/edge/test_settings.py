@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.chassis.settings import ConfigurationError, Duration
+from services.chassis.process.settings import ConfigurationError, Duration
 from services.edge.settings import ChannelOptions, EdgeSettings, from_environ
 from tests.edge.signers import signer
 

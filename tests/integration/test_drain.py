@@ -11,9 +11,9 @@ import pytest
 import websockets
 
 from proto import events, subjects
-from services.chassis.link_nats import NatsLink
-from services.chassis.settings import NatsSettings
-from services.chassis.streams_nats import read_stream
+from services.chassis.nats.link import NatsLink
+from services.chassis.nats.streams import read_stream
+from services.chassis.process.settings import NatsSettings
 from tests.support.edges import connected, start_edge, wire_client
 from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess

@@ -11,7 +11,7 @@ import nats.js.errors
 from proto import subjects
 from proto.events import EventBatch, SessionEvent, encode_batch
 from proto.telemetry import EdgeLoad, Heartbeat, Process, encode_heartbeat
-from services.chassis.session_log_nats import session_log
+from services.chassis.nats.session_log import session_log
 
 PROCESS = Process(cpu_s=1.5, rss_bytes=50_000_000, open_fds=20, max_fds=1024, loop_lag_s=0.001, uptime_s=60.0)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Scope
 
-from services.chassis.http_sockets import HttpSocket, with_socket
+from services.chassis.http.sockets import HttpSocket, with_socket
 
 
 class FakeSocketTransport:

@@ -14,7 +14,7 @@ from proto.codes import ErrorCode, UnsubscribeCode
 from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition, SubscribeResult
-from services.chassis.settings import Duration
+from services.chassis.process.settings import Duration
 from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.broker.broker_memory import MemoryBroker, MemoryCluster
 from services.edge.channels.namespaces import Namespaces, Rules

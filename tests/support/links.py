@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.chassis.link_nats import NatsLink
-from services.chassis.settings import NatsSettings
+from services.chassis.nats.link import NatsLink
+from services.chassis.process.settings import NatsSettings
 
 
 @asynccontextmanager

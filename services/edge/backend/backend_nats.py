@@ -44,7 +44,7 @@ from urllib.parse import quote
 from msgspec import Raw
 
 from proto import codes, subjects
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header
 from services.edge.backend.backend import (
     MAX_IN_FLIGHT,
     BackendAway,

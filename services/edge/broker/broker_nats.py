@@ -12,8 +12,8 @@ from proto import subjects
 from proto.messages import Publication, StreamPosition
 from proto.publications import BadPublication, Version, decode_publication, encode_removal, removed_upto
 from proto.subjects import LogAddress
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
-from services.chassis.streams_nats import (
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.streams import (
     MULTI_LAST_SUBJECTS,
     StoredMessage,
     WrongSequence,

@@ -17,8 +17,8 @@ from typing import Final
 from nats.js.api import RePublish, RetentionPolicy, StorageType, StreamConfig
 
 from proto import subjects
-from services.chassis.link_nats import NatsAway, NatsLink
-from services.chassis.streams_nats import StreamState, ensure_stream, renew_epoch, stream_state
+from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_state
 from services.edge.broker.broker import ChannelAddress, LogState
 from services.edge.settings import ChannelOptions
 

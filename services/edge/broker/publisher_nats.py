@@ -12,8 +12,8 @@ from typing import Final
 from proto.messages import Publication, StreamPosition
 from proto.publications import MESSAGE_ID, Version, encode_headers, version_of
 from proto.subjects import LogAddress
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
-from services.chassis.streams_nats import Stored, WrongSequence, expect_last, read_last, store
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.streams import Stored, WrongSequence, expect_last, read_last, store
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams

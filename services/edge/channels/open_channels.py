@@ -15,7 +15,7 @@ from typing import Any, Final
 from proto import codes
 from proto.messages import Publication
 from proto.publications import LiveMessage
-from services.chassis.tasks import end
+from services.chassis.process.tasks import end
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from proto.control import ActiveChannels, ChannelsFound, Members, MembersFound
 from proto.members import Joined, MemberEvent
 from proto.messages import ClientInfo, Join, Leave, Push
-from services.chassis.tasks import end
+from services.chassis.process.tasks import end
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel
 from services.edge.channels.roster import Roster

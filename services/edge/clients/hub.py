@@ -10,7 +10,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proto.events import SessionEvent
-from services.chassis.log import Throttle
+from services.chassis.process.log import Throttle
 from services.edge.backend.backend import Backend, Caller
 from services.edge.channels.node import Node
 from services.edge.clients.policy import Policy

@@ -16,7 +16,7 @@ from typing import Final
 
 from proto import subjects
 from proto.control import Probe, encode_request
-from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
+from services.chassis.nats.link import NatsAway, NatsLink, NobodyAnswers
 from services.edge.cluster.cluster import SUSPECT_AFTER_S, Cluster
 
 _WATCH_INTERVAL_S: Final = 0.25

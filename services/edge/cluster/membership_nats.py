@@ -10,7 +10,7 @@ from msgspec import DecodeError
 
 from proto import subjects
 from proto.members import MemberEvent, decode_member_event, encode_member_event
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.edge.cluster.membership import MembershipEvents
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from proto.control import (
     encode_answer,
     encode_request,
 )
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
 from services.edge.cluster.cluster_nats import NatsCluster
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder, merge, parts
 

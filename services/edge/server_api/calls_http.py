@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proto import codes
-from services.chassis.api_key import EXPECTED, has_key
+from services.chassis.http.api_key import EXPECTED, has_key
 from services.edge.server_api.answers import BadCall, Failure, Problem, Refused, UnknownMethod, encode_answer, problem
 from services.edge.server_api.calls import OldCall
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods

@@ -13,8 +13,8 @@ import logging
 from msgspec import Struct
 
 from proto import codes, subjects
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused
-from services.chassis.tasks import end
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.process.tasks import end
 from services.edge.server_api.answers import Refused, encode_answer
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 

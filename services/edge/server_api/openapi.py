@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.chassis.heartbeat import VERSION
+from services.chassis.process.heartbeat import VERSION
 from services.edge.server_api.answers import METHODS, BatchAnswer, Failure, Problem
 from services.edge.server_api.calls import OldCall
 

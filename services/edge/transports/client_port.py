@@ -11,7 +11,7 @@ from typing import Final
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.chassis.health import READY_PATH
+from services.chassis.http.health import READY_PATH
 from services.edge.transports.emulation import EMULATION_PATH
 
 CONNECTION_PREFIX: Final = "/connection/"

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Send
 
-from services.chassis.http_sockets import HttpSocket, socket_of
+from services.chassis.http.sockets import HttpSocket, socket_of
 from services.edge.clients.connection import Connection
 from services.edge.clients.hub import Hub
 from services.edge.cluster.peers import Peers

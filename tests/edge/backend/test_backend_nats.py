@@ -17,8 +17,8 @@ from nats.micro.request import Request, ServiceError
 
 from proto import codes, subjects
 from proto.messages import ConnectRequest
-from services.chassis.link_nats import NatsLink
-from services.chassis.settings import NatsSettings
+from services.chassis.nats.link import NatsLink
+from services.chassis.process.settings import NatsSettings
 from services.edge.backend import hooks
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.backend.backend_memory import Function

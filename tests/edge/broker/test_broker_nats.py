@@ -11,9 +11,9 @@ import pytest
 from nats.js.api import StreamConfig
 
 from proto import subjects
-from services.chassis.link_nats import NatsLink
-from services.chassis.settings import Duration, NatsSettings
-from services.chassis.streams_nats import read_last_of, stream_state
+from services.chassis.nats.link import NatsLink
+from services.chassis.nats.streams import read_last_of, stream_state
+from services.chassis.process.settings import Duration, NatsSettings
 from services.edge.broker import broker_nats, log_streams_nats
 from services.edge.broker.broker import Broker, BrokerAway, BrokerEvents, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker

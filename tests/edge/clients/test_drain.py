@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.chassis.settings import Duration
+from services.chassis.process.settings import Duration
 from services.edge.clients import drain
 from services.edge.clients.drain import Drain, closes_due
 from services.edge.settings import EdgeSection

@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 from proto import subjects
 from proto.telemetry import Heartbeat, Process, encode_heartbeat
-from services.chassis.link_nats import NatsAway, NatsLink
-from services.chassis.settings import NatsSettings
+from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.process.settings import NatsSettings
 from services.edge.cluster import cluster_nats
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.cluster_nats import NatsCluster

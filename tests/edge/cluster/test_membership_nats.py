@@ -9,7 +9,7 @@ from msgspec import Raw
 from proto import subjects
 from proto.members import Joined, encode_member_event
 from proto.messages import ClientInfo
-from services.chassis.link_nats import NatsLink
+from services.chassis.nats.link import NatsLink
 from services.edge.cluster.membership import Membership
 from services.edge.cluster.membership_nats import NatsMembership
 from tests.contract.membership import Listener, MembershipContract, joined

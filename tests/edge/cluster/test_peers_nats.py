@@ -8,7 +8,7 @@ import pytest
 
 from proto import subjects
 from proto.control import Done, Members, MembersFound, Probe, Unknown, decode_answer, encode_answer, encode_request
-from services.chassis.link_nats import header_block
+from services.chassis.nats.link import header_block
 from services.edge.cluster import peers_nats
 from services.edge.cluster.peers import PeerGone, PeersAway
 from tests.contract.peers import LONG_S, MANY, Edge, PeersContract, clients, members

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Struct
 
 from proto import codes
-from services.chassis.link_nats import NatsAway, NatsLink, NobodyAnswers
+from services.chassis.nats.link import NatsAway, NatsLink, NobodyAnswers
 from services.edge.server_api.answers import Empty, Refused
 from services.edge.server_api.calls_nats import NatsApi
 from tests.support.eventually import eventually

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from services.chassis.nats_reader import Listener, MessageReader
+from services.chassis.nats.reader import Listener, MessageReader
 
 OURS, THEIRS = (1, 22, 333), (4, 55)
 CRLF = b"\r\n"

@@ -12,7 +12,7 @@ import time
 
 import msgspec
 
-from services.chassis.settings import LogSettings
+from services.chassis.process.settings import LogSettings
 
 
 class _TextFormatter(logging.Formatter):

@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 from proto import subjects
 from proto.telemetry import HEARTBEAT_INTERVAL_S, EdgeLoad, Heartbeat, Process, SessionsLoad, encode_heartbeat
-from services.chassis.link_nats import NatsAway, NatsLink
-from services.chassis.own_process import OwnProcess
+from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.process.resources import OwnProcess
 
 Load = EdgeLoad | SessionsLoad | None
 

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from services.chassis import tasks
-from services.chassis.tasks import vital
+from services.chassis.process import tasks
+from services.chassis.process.tasks import vital
 
 
 @pytest.fixture

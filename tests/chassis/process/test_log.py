@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from services.chassis.log import Throttle
+from services.chassis.process.log import Throttle
 
 SAYS = """
 import logging, sys
-from services.chassis.log import configure
-from services.chassis.settings import LogSettings
+from services.chassis.process.log import configure
+from services.chassis.process.settings import LogSettings
 configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
 log = logging.getLogger("edge")
 log.debug("a detail")

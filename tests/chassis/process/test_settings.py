@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from services.chassis.settings import (
+from services.chassis.process.settings import (
     SECTIONS,
     ConfigurationError,
     Duration,

@@ -21,15 +21,15 @@ from nats.aio.client import Client
 from nats.protocol import command
 from nats.protocol.parser import Parser
 
-from services.chassis.inbox import Answer, Inbox, IsLast
-from services.chassis.nats_errors import NatsAway as NatsAway
-from services.chassis.nats_errors import NatsRefused as NatsRefused
-from services.chassis.nats_errors import NobodyAnswers as NobodyAnswers
-from services.chassis.nats_headers import header as header
-from services.chassis.nats_headers import header_block as header_block
-from services.chassis.nats_headers import status as status
-from services.chassis.nats_reader import Handler, Listener, MessageReader
-from services.chassis.settings import NatsSettings
+from services.chassis.nats.errors import NatsAway as NatsAway
+from services.chassis.nats.errors import NatsRefused as NatsRefused
+from services.chassis.nats.errors import NobodyAnswers as NobodyAnswers
+from services.chassis.nats.headers import header as header
+from services.chassis.nats.headers import header_block as header_block
+from services.chassis.nats.headers import status as status
+from services.chassis.nats.inbox import Answer, Inbox, IsLast
+from services.chassis.nats.reader import Handler, Listener, MessageReader
+from services.chassis.process.settings import NatsSettings
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector as Original
 
-from services.chassis import own_process
-from services.chassis.own_process import OwnProcess, ProcessCollector
+from services.chassis.process import resources
+from services.chassis.process.resources import OwnProcess, ProcessCollector
 
 MORE = 50
 
@@ -32,10 +32,10 @@ def more_descriptors() -> Iterator[None]:
             os.close(descriptor)
 
 
-@pytest.mark.parametrize("folder", [own_process._DESCRIPTORS, Path("/proc/does-not-exist"), Path("/proc/self/stat")])
+@pytest.mark.parametrize("folder", [resources._DESCRIPTORS, Path("/proc/does-not-exist"), Path("/proc/self/stat")])
 def test_descriptors_are_counted_whatever_the_system_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux 6.2 and later, another system, and an older Linux, where the size is 0."""
-    monkeypatch.setattr(own_process, "_DESCRIPTORS", folder)
+    monkeypatch.setattr(resources, "_DESCRIPTORS", folder)
     process = OwnProcess()
     before = process.usage().open_fds
     with more_descriptors():
@@ -74,7 +74,7 @@ def test_metrics_carry_the_figures() -> None:
 def test_a_service_takes_the_descriptors_that_the_hard_limit_allows() -> None:
     """In a process of its own: a hard limit that was lowered stays so."""
     code = (
-        "import resource; from services.chassis.own_process import raise_descriptor_limit;"
+        "import resource; from services.chassis.process.resources import raise_descriptor_limit;"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 512)); raise_descriptor_limit();"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )

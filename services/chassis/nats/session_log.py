@@ -9,7 +9,7 @@ from __future__ import annotations
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from proto import subjects
-from services.chassis.settings import SESSION_LOG_MAX_AGE_S
+from services.chassis.process.settings import SESSION_LOG_MAX_AGE_S
 
 DUPLICATE_WINDOW_S = 120.0
 """How long JetStream itself drops a batch that is sent twice; the sessions service drops later ones by number."""

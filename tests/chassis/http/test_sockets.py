@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 
-from services.chassis.http_sockets import HttpSocket, SocketHttpProtocol, socket_of
+from services.chassis.http.sockets import HttpSocket, SocketHttpProtocol, socket_of
 from tests.support.eventually import eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.chassis import http_limits
-from services.chassis.http_limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, BoundedHttpProtocol
+from services.chassis.http import limits
+from services.chassis.http.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, BoundedHttpProtocol
 from tests.support.eventually import eventually
 
 
@@ -175,7 +175,7 @@ async def test_so_is_one_that_never_ends() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", get("/")[:-2]])
 async def test_who_does_not_finish_is_refused_in_time(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     async with serving() as port, calling(port) as caller:
         await caller.says(sent)
         assert (await caller.hears())[0] == 408
@@ -183,7 +183,7 @@ async def test_who_does_not_finish_is_refused_in_time(monkeypatch: pytest.Monkey
 
 
 async def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
     async with serving() as port, calling(port) as caller:
         answer = asyncio.ensure_future(caller.hears())
         while not answer.done():
@@ -193,7 +193,7 @@ async def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.Monkey
 
 
 async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     loop, timers = asyncio.get_running_loop(), []
     call_later = loop.call_later
 
@@ -215,7 +215,7 @@ async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytes
 
 
 async def test_a_later_request_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     async with serving() as port, calling(port) as caller:
         await caller.says(get("/first"))
         assert await caller.hears() == (200, b"/first")
@@ -225,7 +225,7 @@ async def test_a_later_request_has_its_own_time(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_body_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     async with serving() as port, calling(port) as caller, calling(port) as clock:
         await caller.says(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
         assert (await clock.hears())[0] == 408  # the time of a head is over
@@ -237,7 +237,7 @@ UNREAD = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\na"
 
 
 async def test_the_rest_of_a_body_that_is_answered_may_not_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
     long = UNREAD.replace(b"4", b"100000000")
     async with serving() as port, calling(port) as caller:
         await caller.says(long)
@@ -263,7 +263,7 @@ async def test_what_follows_it_in_time_is_answered() -> None:
 
 
 async def test_half_a_head_behind_them_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     async with serving() as port, calling(port) as caller:
         await caller.says(UNREAD + b"bcd" + get("/last") + b"GET /")
         assert [await caller.hears() for _ in range(2)] == [(200, b"enough"), (200, b"/last")]
@@ -271,7 +271,7 @@ async def test_half_a_head_behind_them_has_its_time(monkeypatch: pytest.MonkeyPa
 
 
 async def test_when_nothing_follows_the_connection_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
     async with serving() as port, calling(port) as caller:
         await caller.says(UNREAD)
         assert await caller.hears() == (200, b"enough")
@@ -282,7 +282,7 @@ async def test_when_nothing_follows_the_connection_ends(monkeypatch: pytest.Monk
 async def test_the_time_of_a_head_begins_when_the_request_before_it_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     gate = asyncio.Event()
     async with serving(gate) as port, calling(port) as caller, calling(port) as clock:
         await caller.says(get("/gated") + b"GET /ne")
@@ -302,7 +302,7 @@ async def test_trailers_are_dropped() -> None:
 
 
 async def test_empty_lines_between_requests_give_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
     async with serving() as port, calling(port) as caller:
         await caller.says(get("/first"))
         assert await caller.hears() == (200, b"/first")
@@ -356,7 +356,7 @@ class TestUpgrades:
             assert (await caller.hears())[0] == 101
 
     async def test_they_are_no_longer_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.05)
+        monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
         async with serving() as port, calling(port) as caller, calling(port) as clock:
             await caller.says(UPGRADE)
             assert (await caller.hears())[0] == 101

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.chassis.nats_headers import header, header_block, status
+from services.chassis.nats.headers import header, header_block, status
 
 
 def test_a_header_is_found_by_its_exact_name():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
-from services.chassis.api_key import has_key
+from services.chassis.http.api_key import has_key
 
 
 def request(headers: dict[str, str], query: str = "") -> Request:

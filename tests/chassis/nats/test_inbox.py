@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from services.chassis import inbox
-from services.chassis.inbox import Inbox
-from services.chassis.nats_errors import NatsAway, NobodyAnswers
+from services.chassis.nats import inbox
+from services.chassis.nats.errors import NatsAway, NobodyAnswers
+from services.chassis.nats.inbox import Inbox
 
 NO_RESPONDERS = b"NATS/1.0 503\r\n\r\n"
 END = b"NATS/1.0 204 EOB\r\n\r\n"

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from services.chassis.log import configure
-from services.chassis.settings import ConfigurationError, LogSettings
+from services.chassis.process.log import configure
+from services.chassis.process.settings import ConfigurationError, LogSettings
 
 _NEVER_USED: Final = ("aiohttp",)
 """What libraries load if it is there, and do without if it is not. nats-py wants aiohttp for NATS over WebSocket, which

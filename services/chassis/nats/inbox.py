@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
-from services.chassis.nats_errors import NatsAway, NobodyAnswers
-from services.chassis.nats_headers import status
+from services.chassis.nats.errors import NatsAway, NobodyAnswers
+from services.chassis.nats.headers import status
 
 Answer = tuple[bytes | None, bytes]
 """Headers and data."""

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from services.chassis.launch import settings_of
-from services.chassis.settings import ConfigurationError
+from services.chassis.process.launch import settings_of
+from services.chassis.process.settings import ConfigurationError
 from services.edge.settings import EdgeSettings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 AT_THE_END_OF_THE_START = """
 import gc, json, sys, uvicorn
 
@@ -112,5 +112,5 @@ def test_a_mistake_is_told_before_the_parts_are_loaded(service: str) -> None:
     assert process.stderr.endswith("did you mean FAIRLEAD_NATS_URL?\n")
     assert f"fairlead-{service}: " in process.stderr
     loaded = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
-    assert {"services.chassis.settings", "msgspec"} <= loaded
+    assert {"services.chassis.process.settings", "msgspec"} <= loaded
     assert loaded.isdisjoint({"nats", "uvicorn", "starlette", "prometheus_client", "asyncpg"})

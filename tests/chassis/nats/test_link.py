@@ -6,7 +6,7 @@ import pytest
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
-from services.chassis.link_nats import NatsAway, NatsRefused, NobodyAnswers
+from services.chassis.nats.link import NatsAway, NatsRefused, NobodyAnswers
 from tests.support.eventually import eventually
 from tests.support.links import linked
 
@@ -108,4 +108,4 @@ async def test_closing_ends_a_reconnect_in_which_a_cancellation_is_lost(nats_ser
     ],
 )
 def test_the_parts_of_nats_py_that_the_link_takes_hold_of_are_there(owner, name):
-    assert hasattr(owner, name), "nats-py has changed inside: see services/chassis/link_nats.py before it is taken"
+    assert hasattr(owner, name), "nats-py has changed inside: see services/chassis/nats/link.py before it is taken"

@@ -21,7 +21,7 @@ from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from proto import subjects
-from services.chassis.link_nats import NatsAway, NatsLink, NatsRefused, header, status
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header, status
 
 EPOCH_KEY = "fairlead-epoch"
 _EPOCH_LETTERS = 8

@@ -20,8 +20,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
-from services.chassis.http_sockets import SocketHttpProtocol
-from services.chassis.own_process import raise_descriptor_limit
+from services.chassis.http.sockets import SocketHttpProtocol
+from services.chassis.process.resources import raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 

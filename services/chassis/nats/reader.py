@@ -3,7 +3,7 @@
 The bytes of a message go from the socket to its handler by one `split` of its line and a slice for headers and body.
 nats-py needs two regular expressions, a dict and a coroutine for each, which is what an edge would spend most of its
 time on. Everything else (pings, errors, messages for nats-py's own subscriptions, nonsense) is left to nats-py's
-parser, one complete piece at a time. `tests/chassis/test_nats_reader.py` holds the two against each other.
+parser, one complete piece at a time. `tests/chassis/nats/test_reader.py` holds the two against each other.
 """
 
 from __future__ import annotations

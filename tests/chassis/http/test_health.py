@@ -6,7 +6,7 @@ import httpx
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 
-from services.chassis.health import health_routes
+from services.chassis.http.health import health_routes
 
 
 class Process:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, cast
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from services.chassis.http_limits import BoundedHttpProtocol
+from services.chassis.http.limits import BoundedHttpProtocol
 
 _EXTENSION: Final = "fairlead.socket"  # of the ASGI scope
 
