@@ -6,7 +6,7 @@ A session begins with a connection and outlives it. When a connection closes in 
 
 Facts of two edges reach the log in either order: a client can be back on edge B before edge A has said that it left. So
 a session that ends looks also for one of its lineage that was opened after that moment, and takes it over. The reasons
-and the limits are in docs/decisions/0020-session-resume-heuristic.md.
+and the limits are in docs/decisions/0014-session-resume-heuristic.md.
 """
 
 from __future__ import annotations
