@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -19,24 +19,55 @@ from services.edge.settings import ChannelOptions
 
 
 class _Log:
-    """The log of one history class: what JetStream calls a stream."""
+    """The log of one history class: what JetStream calls a stream. Its entries are evicted when it is reached."""
 
     def __init__(self, options: ChannelOptions, epoch: str) -> None:
         self.options = options
         self.epoch = epoch
         self.last = 0
-        self.entries: list[tuple[str, float, Entry]] = []  # channel, stored at, what
         self.known_ids: dict[str, int] = {}
         self.versions: dict[int, Version] = {}
+        self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
+        self._channels: defaultdict[str, list[Entry]] = defaultdict(list)  # oldest first
 
     def of(self, channel: str) -> list[Entry]:
-        return [entry for name, _, entry in self.entries if name == channel]
+        """The entries of a channel, oldest first."""
+        return self._channels.get(channel, [])
 
-    def evict(self, channel: str, now: float) -> None:
+    def newest(self, channel: str) -> int:
+        """The sequence of the channel's newest entry, 0 if it has none."""
+        mine = self.of(channel)
+        return mine[-1].sequence if mine else 0
+
+    @property
+    def first(self) -> int:
+        """The sequence of the oldest entry of all channels, or of the next one where there is none."""
+        return next(iter(self._stored), self.last + 1)
+
+    def append(self, channel: str, entry: Entry, now: float) -> None:
+        mine = self._channels[channel]
+        mine.append(entry)
+        self.last = entry.sequence
+        self._stored[entry.sequence] = channel, now
+        self._drop(channel, len(mine) - self.options.history_size)
+
+    def evict(self, now: float) -> None:
+        """Drops what is too old: one time to live holds for the whole class, so these are the oldest."""
         old = now - self.options.history_ttl
-        mine = [entry.sequence for entry in self.of(channel)]
-        too_many = set(mine[: max(0, len(mine) - self.options.history_size)])
-        self.entries = [item for item in self.entries if item[1] > old and item[2].sequence not in too_many]
+        while self._stored and (item := next(iter(self._stored.values())))[1] <= old:
+            self._drop(item[0], 1)
+
+    def remove(self, channel: str, upto: int) -> None:
+        mine = self.of(channel)
+        self._drop(channel, bisect.bisect_right([entry.sequence for entry in mine], upto))
+
+    def _drop(self, channel: str, count: int) -> None:
+        mine = self._channels[channel]
+        for entry in mine[: max(count, 0)]:
+            del self._stored[entry.sequence]
+        del mine[: max(count, 0)]
+        if not mine:
+            del self._channels[channel]
 
 
 class MemoryCluster:
@@ -59,8 +90,7 @@ class MemoryCluster:
 
     def log(self, history_class: str) -> _Log:
         log = self.logs[history_class]
-        for channel in {name for name, _, _ in log.entries}:
-            log.evict(channel, self._now())
+        log.evict(self._now())
         return log
 
     def store(
@@ -82,17 +112,13 @@ class MemoryCluster:
 
     def remove(self, address: ChannelAddress) -> None:
         log = self.log(address.history_class)
-        upto = max((entry.sequence for entry in log.of(address.channel)), default=0)
-        if upto:
+        if upto := log.newest(address.channel):
             self._append(log, address, Entry(log.last + 1, None, upto))
-            log.entries = [item for item in log.entries if item[0] != address.channel or item[2].sequence > upto]
+            log.remove(address.channel, upto)
 
     def _append(self, log: _Log, address: ChannelAddress, entry: Entry) -> None:
-        mine = log.of(address.channel)
-        log.last = entry.sequence
-        log.entries.append((address.channel, self._now(), entry))
-        log.evict(address.channel, self._now())
-        previous = mine[-1].sequence if mine else 0
+        previous = log.newest(address.channel)
+        log.append(address.channel, entry, self._now())
         for broker in self.brokers:
             broker.receive_live(address, LiveMessage(entry.sequence, previous, entry.publication, entry.removed_upto))
 
@@ -188,7 +214,7 @@ class MemoryBroker:
         await self._travel()
         log = self._cluster.log(address.history_class)
         self._epochs[address.history_class] = log.epoch
-        return LogState(log.epoch, log.entries[0][2].sequence if log.entries else log.last + 1, log.last)
+        return LogState(log.epoch, log.first, log.last)
 
     def epoch(self, address: ChannelAddress) -> str:
         return self._epochs[address.history_class]
@@ -205,8 +231,8 @@ class MemoryBroker:
                 self._epochs[history_class] = log.epoch
                 found.update(dict.fromkeys(addresses, 0))
                 continue
-            newest = {name: entry.sequence for name, _, entry in log.entries}
-            found.update({a: newest[a.channel] for a in addresses if newest.get(a.channel, 0) > positions[a]})
+            newest = {address: log.newest(address.channel) for address in addresses}
+            found.update({address: last for address, last in newest.items() if last > positions[address]})
         return found
 
     async def _travel(self) -> None:
