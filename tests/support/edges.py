@@ -263,6 +263,8 @@ async def wire_client(
     encoding = encoding or Encoding.current
     if encoding == "protobuf":
         options = {"subprotocols": ["centrifuge-protobuf"], **options}
+    # No bound for what waits unread: a client that stopped reading would not read the answer to its own close frame.
+    options = {"max_queue": None, **options}
     async with websockets.connect(url, compression=None, open_timeout=ANSWER_S, **options) as socket:
         yield WireClient(socket, encoding)
 
