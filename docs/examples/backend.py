@@ -4,7 +4,7 @@
 
 Run it twice, and the two share the work: both subscribe in one queue group. Edges ask for these decisions where they
 are switched on: `connect_hook` and `refresh_hook` of `client`, `subscribe_hook` and `publish_hook` of a namespace.
-All questions and answers are described in services/edge/backend/hooks.py, how they travel in backend_nats.py beside it.
+docs/hooks.md describes all questions and answers, and how they travel.
 """
 
 from __future__ import annotations

@@ -1,36 +1,8 @@
 """The backend behind NATS: any NATS client in any language that subscribes to `rpc.<method>` or `hook.<event>`.
 
-Backends subscribe in a queue group (any name), and NATS gives each request to one of them: that is how the load is
-shared, and how a second one takes over. Dots in a method separate tokens of the subject, so `rpc.orders.>` takes all
-RPCs that begin with "orders."; other characters that are unsafe there are percent-encoded, and the empty method is `%`.
-
-A request's body is what the client sent, or the hook's question. Its headers tell who asks:
-
-| header               | what                                                                             |
-|----------------------|----------------------------------------------------------------------------------|
-| `Fairlead-User`      | the user's id, "" for anonymous, percent-encoded                                 |
-| `Fairlead-Client`    | the connection's id, percent-encoded                                             |
-| `Fairlead-Transport` | "websocket", "http_stream", "sse", ...                                           |
-| `Fairlead-Encoding`  | "json" or "protobuf": in "json" the answer to an RPC must be JSON                |
-| `Fairlead-Info`      | the connection's `info`, as JSON in ASCII; absent when there is none             |
-| `Fairlead-Meta`      | the connection's `meta`, as JSON in ASCII; absent when there is none             |
-
-Percent-encoded are spaces, "%" and all that is not printable ASCII; `urllib.parse.unquote` restores it.
-
-The reply's body is the answer. An error is told in the reply's headers, those of NATS services (`nats.micro`), spelled
-exactly so:
-
-| header                     | what                                                                       |
-|----------------------------|----------------------------------------------------------------------------|
-| `Nats-Service-Error-Code`  | 100 to 1999. An application's own begin at 400, below are the protocol's   |
-| `Nats-Service-Error`       | what the client is told, up to 256 characters                              |
-| `Fairlead-Error-Temporary` | "true": SDKs try again by themselves if it was a connect or a subscribe    |
-
-A nats.micro service that fails by accident answers code 500 and, in Python, the text of the exception. That is not for
-clients: 500 becomes error 100, and the text goes to the edge's log. Other headers are ignored; nats-py's `respond`
-sends those of the request back.
-
-A message that wants no answer (a client's `send`) is published to `send.<user>`, with the same headers.
+docs/hooks.md describes subjects, headers, percent-encoding and errors; tests/docs compares its examples with this
+module. A backend reports an error by the headers of NATS services (`nats.micro`). Such a service answers code 500, and
+in Python the text of the exception, when it fails by accident: clients get error 100 then, and the log the text.
 """
 
 from __future__ import annotations

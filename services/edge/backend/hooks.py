@@ -1,36 +1,8 @@
-"""What the edge asks a backend on `hook.<event>`, and what it makes of the answers. Pure. Shapes are Centrifugo's.
+"""Encodes what the edge asks a backend on `hook.<event>`, and decodes the answers. Pure.
 
-Every question is a JSON object with `client` (the connection's id), `transport` ("websocket", "sse", ...), `protocol`
-(the client's: "json" or "protobuf") and `encoding`: "json", or "binary" where `b64data`, in base64, stands for `data`
-because a Protobuf client sent bytes that are not JSON. All but connect have `user` ("" is anonymous) and `meta`.
-
-| event       | the question, further                             | `result` in the answer                            |
-|-------------|---------------------------------------------------|---------------------------------------------------|
-| `connect`   | data, name, version, headers; user out of a token | user, expire_at, info, data, meta, channels, subs |
-| `subscribe` | channel, data                                     | info, data, expire_at, override                   |
-| `publish`   | channel, data                                     | data, tags, skip_history                          |
-| `refresh`   |                                                   | expired, expire_at, info, meta                    |
-
-Fields without a value are left out, on both sides; null is the same. An answer is one of these:
-
-    {"result": {...}}                                                      yes; every field may be left out
-    {"error": {"code": 403, "message": "not yours", "temporary": false}}   no: an error reply; 100 to 1999
-    {"disconnect": {"code": 4501, "reason": "banned"}}                     no, and the connection ends; 3001 to 4999
-
-`{}` is no yes. To connect it means "not known here": the client goes on as if there were no hook. To the others it is a
-bad answer, as is everything that is not as described here; the client gets error 100. Unknown fields are ignored.
-
-- `info` is told to other clients, `data` to the client itself, `meta` to nobody but backends. They are any JSON;
-  `b64info` and `b64data` are JSON in base64. Only the `b64data` with which publish replaces the payload may be any
-  bytes (a JSON client to whom they would have to be sent is disconnected with 3506).
-- `expire_at` is in Unix seconds, 0 is never.
-- `channels` are subscribed by the server, as are those of `subs`: an object by channel, each with what the result of
-  subscribe may have. At most 1,000 in all.
-- `override` says what holds instead of the namespace's options: `presence`, `join_leave`, `force_push_join_leave`,
-  `force_recovery`, `force_positioning`, each {"value": true} or {"value": false}.
-- In the answer to refresh, `info` and `meta` take the place of the old ones where they are given.
-- Disconnect codes 3500-3999 and 4500-4999 keep clients away, after the others they come back; those below 4000 are the
-  protocol's own. A reason has 1 to 123 bytes and is no JSON (no number either): centrifuge-js would not heed the code.
+docs/hooks.md describes every question and answer, in Centrifugo's shapes; tests/docs compares its examples with this
+module. A field without a value is left out on both sides; unknown fields are ignored. `{}` is not a yes: from the
+connect hook it means "not known here", from the others it is a bad answer.
 """
 
 from __future__ import annotations

@@ -1,0 +1,145 @@
+"""The messages in docs/hooks.md are those that an edge sends to a backend, and takes from it, byte for byte."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final, cast
+
+import pytest
+from msgspec import Raw
+
+from proto.codes import CloseCode, ErrorCode
+from proto.messages import ConnectRequest
+from services.chassis.nats.link import NatsLink
+from services.edge.backend import hooks
+from services.edge.backend.backend import BackendError, Caller
+from services.edge.backend.backend_nats import NatsBackend
+from services.edge.grants import Grant, Override, Switch
+
+PAGE: Final = (Path(__file__).resolve().parents[2] / "docs/hooks.md").read_text()
+
+CLIENT: Final = "5f0a6a0e-9d2c-4c1b-8f35-2f1a7f3f8f10"
+ALICE: Final = Caller("alice", CLIENT, Raw(b'{"name":"Alice"}'), Raw(b'{"plan":"pro"}'))
+ALICE_IN_PROTOBUF: Final = Caller("alice", CLIENT, ALICE.conn_info, ALICE.meta, encoding="protobuf")
+ON, OFF = Switch(True), Switch(False)
+
+QUESTIONS: Final = {
+    "connect": [
+        hooks.connect_question(
+            Caller(client=CLIENT), ConnectRequest(data=Raw(b'{"password":"wonderland"}'), name="js", version="5.8.0")
+        )
+    ],
+    "subscribe": [hooks.subscribe_question(ALICE, "chat:lobby", b'{"invite":"k7"}')],
+    "publish": [
+        hooks.publish_question(ALICE, "chat:lobby", b'{"text":"hi"}'),
+        hooks.publish_question(ALICE_IN_PROTOBUF, "chat:lobby", b"\x01\x02\xff"),
+    ],
+    "refresh": [hooks.refresh_question(ALICE)],
+}
+
+LATER: Final = 1_796_000_000
+ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
+    "connect": (
+        hooks.connect_answer,
+        [
+            hooks.Admitted(
+                user="alice",
+                expires_at=LATER,
+                info=Raw(b'{"name":"Alice"}'),
+                data=Raw(b'{"greeting":"hello"}'),
+                meta=Raw(b'{"plan":"pro"}'),
+                subs={
+                    "news:all": Grant(),
+                    "chat:lobby": Grant(
+                        Raw(b'{"role":"owner"}'), Raw(b'{"topic":"tea"}'), LATER, Override(presence=OFF)
+                    ),
+                },
+            ),
+            hooks.Refused(ErrorCode(403, "closed for maintenance", True)),
+            hooks.Expelled(CloseCode(4501, "wrong password")),
+            hooks.Unauthenticated(),
+        ],
+    ),
+    "subscribe": (
+        hooks.subscribe_answer,
+        [
+            Grant(Raw(b'{"role":"owner"}'), Raw(b'{"topic":"tea"}'), LATER, Override(ON, ON, ON, ON, OFF)),
+            Grant(),
+            hooks.Refused(ErrorCode(103, "permission denied")),
+            hooks.Expelled(CloseCode(4502, "too many attempts")),
+        ],
+    ),
+    "publish": (
+        hooks.publish_answer,
+        [
+            hooks.Accepted(b'{"text":"hi","by":"alice"}', True, {"kind": "chat"}),
+            hooks.Accepted(b"\x01\x02\xff"),
+            hooks.Accepted(),
+            hooks.Refused(ErrorCode(400, "expected a JSON object")),
+            hooks.Expelled(CloseCode(4503, "spam")),
+        ],
+    ),
+    "refresh": (
+        hooks.refresh_answer,
+        [
+            hooks.Prolonged(LATER + 3600, Raw(b'{"name":"Alice"}'), Raw(b'{"plan":"free"}')),
+            hooks.Expired(),
+            hooks.Expelled(CloseCode(4504, "signed out")),
+            hooks.Refused(ErrorCode(100, "ask again")),
+        ],
+    ),
+}
+
+
+def blocks(heading: str, language: str) -> list[bytes]:
+    """The blocks of code below a heading, in order."""
+    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [text.encode() for text in re.findall(rf"^```{language}\n(.*?)\n```$", section, re.MULTILINE | re.DOTALL)]
+
+
+@pytest.mark.parametrize("event", QUESTIONS)
+def test_questions_are_as_edges_encode_them(event):
+    shown = [block for block in blocks(event, "json") if block.startswith(b'{"client":')]
+    assert shown == QUESTIONS[event]
+
+
+@pytest.mark.parametrize("event", ANSWERS)
+def test_answers_mean_what_the_page_says(event):
+    decode, meant = ANSWERS[event]
+    shown = [block for block in blocks(event, "json") if not block.startswith(b'{"client":')]
+    assert [decode(block) for block in shown] == meant
+
+
+class Link:
+    """Takes the place of the connection to NATS: one answer to everything."""
+
+    def __init__(self, headers: bytes | None = None) -> None:
+        self.asked: tuple[str, bytes | None] | None = None
+        self._headers = headers
+
+    async def ask(
+        self, subject: str, data: bytes, headers: bytes | None, timeout_s: float
+    ) -> tuple[bytes | None, bytes]:
+        self.asked = subject, headers
+        return self._headers, b"{}"
+
+
+def headers_in(heading: str) -> bytes:
+    """The block of headers below a heading, as it is on the wire."""
+    (block,) = blocks(heading, "text")
+    return block.replace(b"\n", b"\r\n") + b"\r\n\r\n"
+
+
+async def test_headers_of_a_question_are_as_edges_encode_them():
+    link = Link()
+    zoe = Caller("zoë smith", CLIENT, Raw('{"name":"Zoë"}'.encode()))
+    await NatsBackend(cast(NatsLink, link)).call("greet", b"{}", zoe, 1.0)
+    assert link.asked == ("rpc.greet", headers_in("How a question arrives"))
+
+
+async def test_headers_of_an_answer_tell_the_error_that_the_page_shows():
+    backend = NatsBackend(cast(NatsLink, Link(headers_in("RPC"))))
+    with pytest.raises(BackendError) as raised:
+        await backend.call("order", b"{}", ALICE, 1.0)
+    assert raised.value.error == ErrorCode(409, "the order was shipped already", False)
