@@ -23,9 +23,9 @@ from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF
 from proto.messages import ClientInfo, Publication, Push, Reply
 from proto.publications import LiveMessage
-from services.edge.channels.audience import Audience
 from services.edge.channels.channel_log import ChannelLog
-from services.edge.channels.namespaces import Namespaces, Rules
+from services.edge.channels.namespaces import ChannelRules, Namespaces
+from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
 from services.edge.framing import handshake, wire
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, Format
@@ -143,21 +143,21 @@ class _Null:
     def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
         return True
 
-    def tell(self, channel: str, framed: bytes) -> None: ...
-    def cannot_take(self, why: str) -> None: ...
+    def push_member_event(self, channel: str, framed: bytes) -> None: ...
+    def encoding_failed(self, why: str) -> None: ...
     def end_subscription(self, channel: str, why: object) -> None: ...
 
 
 def _fan_out(format: Format) -> Step:
-    audience = Audience("log:micro")
+    subscribers = Subscribers("log:micro")
     rules = Namespaces(ChannelSection()).rules("micro")
-    assert isinstance(rules, Rules)
+    assert isinstance(rules, ChannelRules)
     for number in range(SUBSCRIBERS):
-        audience.add(_Null(format), Subscription(rules, Grant(), ClientInfo(user=str(number))))
+        subscribers.add(_Null(format), Subscription(rules, Grant(), ClientInfo(user=str(number))))
 
     def step(times: int) -> None:
         for _ in range(-(-times // SUBSCRIBERS)):
-            audience.fan_out(PUBLICATION, None)
+            subscribers.fan_out(PUBLICATION, None)
 
     return step
 

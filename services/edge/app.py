@@ -25,13 +25,13 @@ from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
+from services.edge.clients.context import Clock, EdgeContext, NoKeys, Origins
 from services.edge.clients.drain import Drain
-from services.edge.clients.hub import Clock, Hub, NoKeys, Origins
 from services.edge.clients.policy import Policy
 from services.edge.clients.respondent import Respondent
 from services.edge.cluster.cluster import Cluster
-from services.edge.cluster.cluster_nats import NatsCluster
-from services.edge.cluster.membership_nats import NatsMembership
+from services.edge.cluster.failure_detector_nats import FailureDetector
+from services.edge.cluster.join_leave_nats import NatsJoinLeave
 from services.edge.cluster.peers_nats import NatsPeers
 from services.edge.instruments import EdgeCollector, make_registry
 from services.edge.server_api.calls_http import ServerApi
@@ -42,13 +42,13 @@ from services.edge.server_api.user_methods import UserMethods
 from services.edge.session_log_nats import NatsSessionLog
 from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
+from services.edge.timing_wheel import TICK_S, TimingWheel
 from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys_http import JwksFetcher
 from services.edge.tokens.tokens import TokenVerifier
 from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
 from services.edge.transports.websocket import UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
-from services.edge.wheel import TICK_S, Wheel
 
 log = logging.getLogger(__name__)
 
@@ -78,29 +78,29 @@ class Edge:
         self._session_log = NatsSessionLog(self._link, settings.name, self.instance)
         self._cluster = Cluster(clock.now, self.instance)
         self._pulse = Pulse(self._link, "edge", settings.name, self.instance, self._load)
-        self._watch = NatsCluster(self._link, self._cluster, self._pulse.beat)
-        self._peers = NatsPeers(self._link, self._watch)
-        self._membership = NatsMembership(self._link, self.instance)
+        self._failure_detector = FailureDetector(self._link, self._cluster, self._pulse.beat)
+        self._peers = NatsPeers(self._link, self._failure_detector)
+        self._join_leave = NatsJoinLeave(self._link, self.instance)
         self._node = Node(
             self._broker,
-            self._membership,
+            self._join_leave,
             self._peers,
             self._cluster,
             tally,
             settings.client.recovery_max_publication_limit,
         )
-        self._cluster.listen(self._node.rosters)
+        self._cluster.listen(self._node.member_tracker)
         keys = KeySet.from_settings(settings.client)
         verifier = TokenVerifier(
             keys, settings.client.token_audience, settings.client.token_issuer, settings.client.insecure
         )
         endpoint = settings.client.token_jwks_public_endpoint
         self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
-        self.hub = Hub(
+        self.context = EdgeContext(
             policy=Policy(settings.client, namespaces, verifier, f"Fairlead {VERSION}"),
             node=self._node,
             tally=tally,
-            wheel=Wheel(clock.now()),
+            timing_wheel=TimingWheel(clock.now()),
             clock=clock,
             session_log=self._session_log,
             origins=Origins(settings.client.allowed_origins),
@@ -108,30 +108,36 @@ class Edge:
             keys=self._fetcher or NoKeys(),
             instance=self.instance,
         )
-        self._respondent = Respondent(self.hub)
-        self.drain = Drain(self.hub, settings.edge)
+        self._respondent = Respondent(self.context)
+        self.drain = Drain(self.context, settings.edge)
         self._collector = EdgeCollector(
-            self.hub, self.drain, self._session_log, self._broker.in_flight, lambda: self._pulse.loop_lag_s
+            self.context, self.drain, self._session_log, self._broker.in_flight, lambda: self._pulse.loop_lag_s
         )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(self._peers, channels, clock.now)
         methods = ApiMethods(
-            channels, users, self._cluster, self.hub.backend, settings.client.rpc_timeout, self.hub.refused, tally
+            channels,
+            users,
+            self._cluster,
+            self.context.backend,
+            settings.client.rpc_timeout,
+            self.context.refused,
+            tally,
         )
         self._api = ServerApi(settings.http_api.key, methods)
         self._api_nats = NatsApi(self._link, methods)
 
     def application(self) -> Starlette:
-        """The HTTP side; its lifespan runs everything, and hands the hub to the WebSocket side."""
+        """The HTTP side; its lifespan runs everything, and hands the context to the WebSocket side."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-            work = [self._start(), self._turn_wheel(), self._audit(), self._watch.watch()]
+            work = [self._start(), self._turn_wheel(), self._audit(), self._failure_detector.watch()]
             if self._fetcher is not None:
                 work.append(self._fetcher.run())
             tasks = [vital(each) for each in work]
             try:
-                yield {"hub": self.hub}
+                yield {"context": self.context}
             finally:
                 self._pulse.last_beat()  # nobody is here any more
                 await end(tasks)
@@ -139,25 +145,25 @@ class Edge:
                 if self._fetcher is not None:
                     await self._fetcher.close()
                 self._peers.stop()
-                self._watch.stop()
-                await self._node.rosters.stop()
+                self._failure_detector.stop()
+                await self._node.member_tracker.stop()
                 self._broker.stop()
                 await self._node.channels.stop()
                 await self._link.close()
 
-        routes = health_routes(self.hub.unready, make_registry(self._collector)) + self._api.routes()
-        routes += client_routes(self.hub, self._peers, self.settings.edge.max_http_streams)
+        routes = health_routes(self.context.unready, make_registry(self._collector)) + self._api.routes()
+        routes += client_routes(self.context, self._peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return Starlette(routes=routes, lifespan=lifespan)
 
     async def _start(self) -> None:
         """Connects, makes what is missing, then lets clients in. Waits for NATS as long as it takes."""
         await self._link.open()
-        self._membership.start(self._node.rosters)
+        self._join_leave.start(self._node.member_tracker)
         await self._peers.start(self._respondent.answer)
         # The others are listened for (50 ms) while the streams are made: both only wait.
-        await asyncio.gather(self._ensure_streams(), self._watch.start())
-        self.hub.started = True
+        await asyncio.gather(self._ensure_streams(), self._failure_detector.start())
+        self.context.started = True
         self._api_nats.start()
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await asyncio.gather(self._session_log.run(), self._pulse.run())
@@ -178,7 +184,7 @@ class Edge:
     async def _turn_wheel(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.hub.wheel.turn(self.hub.clock.now())
+            self.context.timing_wheel.turn(self.context.clock.now())
             self._node.channels.sweep()
 
     async def _audit(self) -> None:
@@ -192,20 +198,20 @@ class Edge:
 
     def _link_found(self) -> None:
         self._broker.link_found()
-        self._watch.link_found()
+        self._failure_detector.link_found()
         self._pulse.beat()  # the others should not wait for the next one
 
     def _link_lost(self) -> None:
         self._broker.link_lost()
-        self._watch.link_lost()
+        self._failure_detector.link_lost()
 
     def _load(self) -> EdgeLoad:
-        hub, tally = self.hub, self.hub.tally
+        context, tally = self.context, self.context.tally
         return EdgeLoad(
-            connections=len(hub.connections),
-            users=len(hub.users),
+            connections=len(context.connections),
+            users=len(context.users),
             channels=len(self._node.channels),
-            subscriptions=hub.subscriptions,
+            subscriptions=context.subscriptions,
             messages_in=tally.messages_in,
             messages_out=tally.messages_out,
             bytes_out=tally.bytes_out,

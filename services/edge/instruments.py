@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from proto import codes
 from services.chassis.process.resources import OwnProcess, ProcessCollector
 from services.edge.broker.in_flight import InFlight
+from services.edge.clients.context import EdgeContext
 from services.edge.clients.drain import Drain
-from services.edge.clients.hub import Hub
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
 from services.edge.session_log_nats import NatsSessionLog
 
@@ -43,34 +43,34 @@ _KNOWN_CLOSES = frozenset(
 
 
 class EdgeCollector(Collector):
-    """Makes Prometheus metrics of the hub's state and tally."""
+    """Makes Prometheus metrics of the context's state and tally."""
 
     def __init__(
         self,
-        hub: Hub,
+        context: EdgeContext,
         drain: Drain,
         session_log: NatsSessionLog,
         in_flight: InFlight,
         loop_lag_s: Callable[[], float],
     ) -> None:
-        self._hub = hub
+        self._context = context
         self._drain = drain
         self._session_log = session_log
         self._in_flight = in_flight
         self._loop_lag_s = loop_lag_s
 
     def collect(self) -> Iterator[Metric]:
-        hub, tally = self._hub, self._hub.tally
+        context, tally = self._context, self._context.tally
         for name, meaning in _COUNTERS.items():
             yield CounterMetricFamily(f"fairlead_edge_{name}", meaning, value=getattr(tally, name))
         gauges = {
-            "connections": ("Open connections", len(hub.connections)),
-            "http_streams": ("Open connections that are HTTP streams or SSE", len(hub.streams)),
-            "users": ("Users with a connection here", len(hub.users)),
-            "channels": ("Channels open here", len(hub.node.channels)),
-            "subscriptions": ("Subscriptions of all connections", hub.subscriptions),
-            "ready": ("1 when the edge may be sent clients", int(hub.unready() is None)),
-            "draining": ("1 while the edge says goodbye to its clients", int(hub.draining)),
+            "connections": ("Open connections", len(context.connections)),
+            "http_streams": ("Open connections that are HTTP streams or SSE", len(context.streams)),
+            "users": ("Users with a connection here", len(context.users)),
+            "channels": ("Channels open here", len(context.node.channels)),
+            "subscriptions": ("Subscriptions of all connections", context.subscriptions),
+            "ready": ("1 when the edge may be sent clients", int(context.unready() is None)),
+            "draining": ("1 while the edge says goodbye to its clients", int(context.draining)),
             "drain_left": ("Connections that a drain still has to close", self._drain.left or 0),
             "loop_lag_seconds": ("How late the event loop's last timer was", self._loop_lag_s()),
             "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),

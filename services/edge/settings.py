@@ -242,8 +242,8 @@ class ChannelOptions(Section, frozen=True):
             raise ValueError("expected history_size and history_ttl to be both set or both 0")
         if 0 < self.history_ttl < 1:
             raise ValueError("expected history_ttl of at least 1 s")
-        wishes = (self.force_positioning, self.allow_positioning, self.force_recovery, self.allow_recovery)
-        if any(wishes) and not self.has_history:
+        needing_history = (self.force_positioning, self.allow_positioning, self.force_recovery, self.allow_recovery)
+        if any(needing_history) and not self.has_history:
             raise ValueError(
                 "expected history_size and history_ttl, without which nothing can be positioned or recovered"
             )

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from services.chassis.http import server
 from services.edge.clients.connection import Connection
-from services.edge.clients.hub import Origins
+from services.edge.clients.context import Origins
 from services.edge.framing import wire
 from services.edge.transports.websocket import WebSocket
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -38,9 +38,9 @@ class Echo(WebSocket):
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
     edge = TestEdge(EdgeCluster(), message_size_limit=MESSAGE_SIZE_LIMIT, compression=True, compression_min_bytes=0)
-    edge.hub.origins = Origins(["*"])
+    edge.context.origins = Origins(["*"])
     await edge.start()
-    yield {"hub": edge.hub}
+    yield {"context": edge.context}
 
 
 if __name__ == "__main__":

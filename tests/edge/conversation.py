@@ -13,7 +13,7 @@ from proto.messages import reply_to
 from services.chassis.process.settings import Duration
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import Subscription
-from services.edge.clients.actions import Action, Answer, AskHook, Close, Connected, Subscribe, Verdict
+from services.edge.clients.actions import Action, Answer, AskHook, AttachRequest, Close, Connected, HookResult
 from services.edge.clients.client import Client
 from services.edge.clients.policy import Policy
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
@@ -139,7 +139,7 @@ class Conversation:
         question: dict[str, Any] = json.loads(action.question)
         return action, question
 
-    def decided(self, asked: AskHook, verdict: Verdict) -> Action:
+    def decided(self, asked: AskHook, verdict: HookResult) -> Action:
         return self.client.decided(asked, verdict, self.now)
 
     def connected(self, **claims: Any) -> Conversation:
@@ -147,12 +147,12 @@ class Conversation:
         assert "connect" in self.hears({"id": 1, "connect": {"token": token(**claims)}})
         return self
 
-    def subscribed(self, channel: str, **request: Any) -> Subscribe:
+    def subscribed(self, channel: str, **request: Any) -> AttachRequest:
         """Subscribes, and is told that the cluster agreed."""
-        action = self.does(Subscribe, {"id": 2, "subscribe": {"channel": channel, **request}})
+        action = self.does(AttachRequest, {"id": 2, "subscribe": {"channel": channel, **request}})
         return self.entered(action)
 
-    def entered(self, action: Subscribe) -> Subscribe:
+    def entered(self, action: AttachRequest) -> AttachRequest:
         """The cluster agreed to `action`."""
         self.client.channels[action.channel] = action.subscription
         return action

@@ -27,7 +27,7 @@ class Talk:
     def __init__(self, edge: TestEdge, format: Format = WEBSOCKET_JSON, session: str = "") -> None:
         self.edge = edge
         self.transport = FakeTransport()
-        self.connection = Connection(edge.hub, self.transport, format, session)
+        self.connection = Connection(edge.context, self.transport, format, session)
         self.transport.connection = self.connection
         self._last_id = 1
         self._asked: dict[int, str] = {}  # the channels of its subscribes

@@ -14,11 +14,11 @@ from services.edge.broker.broker import BrokerAway
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
-from services.edge.cluster.membership_memory import MemoryMembership
+from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.cluster.peers_memory import MemoryPeers
 from services.edge.tally import Tally
 from tests.contract.broker import publication
-from tests.support.cluster import NAMESPACES, EdgeCluster, FakeSubscriber, rules_of, wish
+from tests.support.cluster import NAMESPACES, EdgeCluster, FakeSubscriber, attach_request, rules_of
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration
@@ -35,7 +35,7 @@ async def node_on(url: str, name: str) -> AsyncIterator[tuple[Node, NatsBroker, 
     broker = NatsBroker(link, NAMESPACES.history_classes(), 4, name, AT_ONCE)
     cluster = Cluster(lambda: 0.0, name)
     shared = EdgeCluster()
-    node = Node(broker, MemoryMembership(shared.everybody), MemoryPeers(shared.peers, cluster), cluster, tally)
+    node = Node(broker, MemoryJoinLeave(shared.everybody), MemoryPeers(shared.peers, cluster), cluster, tally)
     await link.open()
     await broker.start(node.channels)
     try:
@@ -62,7 +62,7 @@ async def test_all_of_ten_thousand_channels_get_everything_once_when_nats_is_kil
         node_on(nats_server.url, "a") as (node, broker, tally),
         node_on(nats_server.url, "b") as (other, elsewhere, _),
     ):
-        await for_all(lambda channel: node.subscribe(subscribers[channel], wish(channel)))
+        await for_all(lambda channel: node.subscribe(subscribers[channel], attach_request(channel)))
 
         async def publish(channel: str) -> None:
             await other.publish(channel, rules_of(channel), publication(1))

@@ -17,23 +17,23 @@ from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition, Sub
 from services.chassis.process.settings import Duration
 from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.broker.broker_memory import MemoryBroker, MemoryCluster
-from services.edge.channels.namespaces import Namespaces, Rules
+from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.node import Node
 from services.edge.channels.subscription import Subscription
-from services.edge.clients.actions import Subscribe
-from services.edge.clients.hub import Clock, Hub, Keys, NoKeys, Origins
+from services.edge.clients.actions import AttachRequest
+from services.edge.clients.context import Clock, EdgeContext, Keys, NoKeys, Origins
 from services.edge.clients.policy import Policy
 from services.edge.clients.respondent import Respondent
 from services.edge.cluster.cluster import Cluster
-from services.edge.cluster.membership_memory import MemoryMembership
+from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.cluster.peers_memory import MemoryPeers, MemoryPeersCluster
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
 from services.edge.settings import ChannelSection, ClientSection, Namespace
 from services.edge.tally import Tally
+from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.tokens import TokenVerifier
-from services.edge.wheel import Wheel
 from tests.support.transport import pushes_in
 
 START = 1_767_225_600.0
@@ -72,9 +72,9 @@ SECTION = ChannelSection(
 NAMESPACES = Namespaces(SECTION)
 
 
-def rules_of(channel: str) -> Rules:
+def rules_of(channel: str) -> ChannelRules:
     rules = NAMESPACES.rules(channel)
-    assert isinstance(rules, Rules)
+    assert isinstance(rules, ChannelRules)
     return rules
 
 
@@ -84,7 +84,7 @@ class EdgeCluster(MemoryCluster):
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         super().__init__(NAMESPACES.history_classes(), now)
         self.peers = MemoryPeersCluster()
-        self.everybody: list[MemoryMembership] = []
+        self.everybody: list[MemoryJoinLeave] = []
 
 
 class FakeClock(Clock):
@@ -126,10 +126,10 @@ class FakeSubscriber:
             self.pushes += pushes_in(self.format, framed)
         return self.takes
 
-    def tell(self, channel: str, framed: bytes) -> None:
+    def push_member_event(self, channel: str, framed: bytes) -> None:
         self.pushes += pushes_in(self.format, framed)
 
-    def cannot_take(self, why: str) -> None:
+    def encoding_failed(self, why: str) -> None:
         self.refused.append(why)
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
@@ -159,7 +159,7 @@ async def settled() -> None:
 
 
 class TestEdge:
-    """One edge: a hub and a node on a memory broker."""
+    """One edge: a context and a node on a memory broker."""
 
     __test__ = False
 
@@ -174,23 +174,23 @@ class TestEdge:
     ) -> None:
         self.shared = cluster
         self.broker = MemoryBroker(cluster)
-        self.membership = MemoryMembership(cluster.everybody)
+        self.join_leave = MemoryJoinLeave(cluster.everybody)
         self.cluster = Cluster(lambda: 0.0, f"edge-{len(cluster.everybody)}")
         self.peers = MemoryPeers(cluster.peers, self.cluster)
         self.tally = Tally()
-        self.node = Node(self.broker, self.membership, self.peers, self.cluster, self.tally, recovery_limit)
-        self.cluster.listen(self.node.rosters)
+        self.node = Node(self.broker, self.join_leave, self.peers, self.cluster, self.tally, recovery_limit)
+        self.cluster.listen(self.node.member_tracker)
         options = ClientSection(**({"insecure": True} | section))
         self.key_set = KeySet.from_settings(options)
         verifier = TokenVerifier(self.key_set, insecure=options.insecure)
         self.clock = FakeClock()
         self.sessions = SessionRecord()
         self.backend = backend or MemoryBackend()
-        self.hub = Hub(
+        self.context = EdgeContext(
             Policy(options, NAMESPACES, verifier, "Fairlead test"),
             self.node,
             self.tally,
-            Wheel(START),
+            TimingWheel(START),
             self.clock,
             self.sessions,
             Origins([]),
@@ -199,7 +199,7 @@ class TestEdge:
             self.instance,
             started=True,
         )
-        self.respondent = Respondent(self.hub)
+        self.respondent = Respondent(self.context)
         self.asked: list[ControlRequest] = []
 
     @property
@@ -208,7 +208,7 @@ class TestEdge:
 
     async def start(self) -> TestEdge:
         await self.broker.start(self.node.channels)
-        self.membership.start(self.node.rosters)
+        self.join_leave.start(self.node.member_tracker)
         await self.peers.start(self._answer)
         return self
 
@@ -219,7 +219,7 @@ class TestEdge:
     def kill(self) -> None:
         """Ends the edge at once, without a word."""
         self.broker.available = False
-        self.shared.everybody.remove(self.membership)
+        self.shared.everybody.remove(self.join_leave)
         self.shared.peers.kill(self.instance)
 
     async def publish(self, channel: str, value: object, **more: Any) -> StreamPosition:
@@ -232,14 +232,14 @@ class TestEdge:
     ) -> tuple[FakeSubscriber, SubscribeResult]:
         """See `wish`. When it is back, the subscriber's join is told, as by a connection."""
         subscriber = FakeSubscriber(node=self.node, format=wishes.pop("format", WEBSOCKET_JSON))
-        wanted = wish(channel, recover, reject, **wishes)
+        wanted = attach_request(channel, recover, reject, **wishes)
         result = await self.node.subscribe(subscriber, wanted)
         assert not isinstance(result, ErrorCode), result
         self.node.joined(channel, wanted.subscription)
         return subscriber, result
 
 
-def wish(
+def attach_request(
     channel: str,
     recover: StreamPosition | None = None,
     reject: bool = False,
@@ -247,10 +247,10 @@ def wish(
     user: str = "42",
     grant: Grant = Grant(),  # noqa: B008 - frozen
     **wishes: Any,
-) -> Subscribe:
+) -> AttachRequest:
     """A subscribe of `client`. `wishes` are attributes of its subscription, such as `delta` and `filter`."""
     subscription = Subscription(rules_of(channel), grant, ClientInfo(user=user, client=client, chan_info=grant.info))
     subscription.positioned = subscription.positioned or subscription.recoverable
     for name, value in wishes.items():
         setattr(subscription, name, value)
-    return Subscribe(1, channel, subscription, NO_DATA, recover, reject)
+    return AttachRequest(1, channel, subscription, NO_DATA, recover, reject)

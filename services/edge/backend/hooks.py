@@ -40,7 +40,7 @@ class Refused(Struct, frozen=True):
     error: ErrorCode
 
 
-class Expelled(Struct, frozen=True):
+class Disconnected(Struct, frozen=True):
     """The connection ends."""
 
     close: CloseCode
@@ -69,7 +69,7 @@ class Accepted(Struct, frozen=True):
     tags: dict[str, str] = {}
 
 
-class Prolonged(Struct, frozen=True):
+class Extended(Struct, frozen=True):
     """The connection goes on until `expires_at`. `info` and `meta` are new, or empty: as they were."""
 
     expires_at: int = 0
@@ -81,10 +81,10 @@ class Expired(Struct, frozen=True):
     """The connection's time is over."""
 
 
-ConnectVerdict = Admitted | Unauthenticated | Refused | Expelled
-SubscribeVerdict = Grant | Refused | Expelled
-PublishVerdict = Accepted | Refused | Expelled
-RefreshVerdict = Prolonged | Expired | Refused | Expelled
+ConnectHookResult = Admitted | Unauthenticated | Refused | Disconnected
+SubscribeHookResult = Grant | Refused | Disconnected
+PublishHookResult = Accepted | Refused | Disconnected
+RefreshHookResult = Extended | Expired | Refused | Disconnected
 
 
 # --- questions ------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ _publish = Decoder(_Answer[_PublishResult])
 _refresh = Decoder(_Answer[_RefreshResult])
 
 
-def connect_answer(data: bytes) -> ConnectVerdict:
+def connect_answer(data: bytes) -> ConnectHookResult:
     """What a backend decided. Raises `BadAnswer`."""
     answer = _read(_connect, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
@@ -238,13 +238,13 @@ def connect_answer(data: bytes) -> ConnectVerdict:
     )
 
 
-def subscribe_answer(data: bytes) -> SubscribeVerdict:
+def subscribe_answer(data: bytes) -> SubscribeHookResult:
     """What a backend decided. Raises `BadAnswer`."""
     answer = _read(_subscribe, data)
     return _refusal(answer.error, answer.disconnect) or _grant(_decided(answer))
 
 
-def publish_answer(data: bytes) -> PublishVerdict:
+def publish_answer(data: bytes) -> PublishHookResult:
     """What a backend decided. Raises `BadAnswer`."""
     answer = _read(_publish, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
@@ -257,7 +257,7 @@ def publish_answer(data: bytes) -> PublishVerdict:
     return Accepted(other or bytes(_json("data", result.data)) or None, bool(result.skip_history), result.tags or {})
 
 
-def refresh_answer(data: bytes) -> RefreshVerdict:
+def refresh_answer(data: bytes) -> RefreshHookResult:
     """What a backend decided. Raises `BadAnswer`."""
     answer = _read(_refresh, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
@@ -265,7 +265,7 @@ def refresh_answer(data: bytes) -> RefreshVerdict:
     result = _decided(answer)
     if result.expired:
         return Expired()
-    return Prolonged(_time(result.expire_at), _json("info", result.info, result.b64info), _json("meta", result.meta))
+    return Extended(_time(result.expire_at), _json("info", result.info, result.b64info), _json("meta", result.meta))
 
 
 def _read(decoder: Decoder[_Answer[T]], data: bytes) -> _Answer[T]:
@@ -275,9 +275,9 @@ def _read(decoder: Decoder[_Answer[T]], data: bytes) -> _Answer[T]:
         raise BadAnswer(str(error)) from None
 
 
-def _refusal(error: _Error | None, end: _Disconnect | None) -> Refused | Expelled | None:
+def _refusal(error: _Error | None, end: _Disconnect | None) -> Refused | Disconnected | None:
     if end is not None:
-        return Expelled(_close(end))
+        return Disconnected(_close(end))
     if error is not None:
         return Refused(checked_error(error.code, error.message or "", bool(error.temporary)))
     return None

@@ -28,7 +28,7 @@ class ChannelAddress:
     history_class: str = ""
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One place of a channel's log. `publication` is None when what stands there is no publication.
 
     `removed_upto`: what stands there is the mark that the history up to this sequence was removed.
@@ -40,10 +40,10 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class LogPage:
     """A gapless piece of a channel's log, oldest first. `more`: the log goes on behind it."""
 
-    entries: list[Entry]
+    entries: list[LogEntry]
     more: bool
 
 
@@ -114,10 +114,10 @@ class Broker(Protocol):
         Raises `BrokerAway`, `BrokerRefused`.
         """
 
-    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> Stretch:
+    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         """Up to `limit` entries of the log of a channel, from `from_offset` (inclusive) on. Raises `BrokerAway`."""
 
-    async def newest(self, address: ChannelAddress) -> Entry | None:
+    async def newest(self, address: ChannelAddress) -> LogEntry | None:
         """The newest retained entry of the log of a channel, None for none. Raises `BrokerAway`."""
 
     async def state(self, address: ChannelAddress) -> LogState:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version
-from services.edge.broker.broker import BrokerAway, BrokerEvents, ChannelAddress, Entry, LogState, Stretch
+from services.edge.broker.broker import BrokerAway, BrokerEvents, ChannelAddress, LogEntry, LogPage, LogState
 from services.edge.settings import ChannelOptions
 
 
@@ -28,9 +28,9 @@ class _Log:
         self.known_ids: dict[str, int] = {}
         self.versions: dict[int, Version] = {}
         self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
-        self._channels: defaultdict[str, list[Entry]] = defaultdict(list)  # oldest first
+        self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
 
-    def of(self, channel: str) -> list[Entry]:
+    def of(self, channel: str) -> list[LogEntry]:
         """The entries of a channel, oldest first."""
         return self._channels.get(channel, [])
 
@@ -44,7 +44,7 @@ class _Log:
         """The sequence of the oldest entry of all channels, or of the next one where there is none."""
         return next(iter(self._stored), self.last + 1)
 
-    def append(self, channel: str, entry: Entry, now: float) -> None:
+    def append(self, channel: str, entry: LogEntry, now: float) -> None:
         mine = self._channels[channel]
         mine.append(entry)
         self.last = entry.sequence
@@ -107,16 +107,16 @@ class MemoryCluster:
             log.known_ids[message_id] = number
         if version is not None:
             log.versions[number] = version
-        self._append(log, address, Entry(number, replace(publication, offset=number)))
+        self._append(log, address, LogEntry(number, replace(publication, offset=number)))
         return StreamPosition(number, log.epoch)
 
     def remove(self, address: ChannelAddress) -> None:
         log = self.log(address.history_class)
         if upto := log.newest(address.channel):
-            self._append(log, address, Entry(log.last + 1, None, upto))
+            self._append(log, address, LogEntry(log.last + 1, None, upto))
             log.remove(address.channel, upto)
 
-    def _append(self, log: _Log, address: ChannelAddress, entry: Entry) -> None:
+    def _append(self, log: _Log, address: ChannelAddress, entry: LogEntry) -> None:
         previous = log.newest(address.channel)
         log.append(address.channel, entry, self._now())
         for broker in self.brokers:
@@ -197,13 +197,13 @@ class MemoryBroker:
         await self._travel()
         self._cluster.remove(address)
 
-    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> Stretch:
+    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         await self._travel()
         mine = self._cluster.log(address.history_class).of(address.channel)
         start = bisect.bisect_left([entry.sequence for entry in mine], from_offset)
-        return Stretch(mine[start : start + limit], more=start + limit < len(mine))
+        return LogPage(mine[start : start + limit], more=start + limit < len(mine))
 
-    async def newest(self, address: ChannelAddress) -> Entry | None:
+    async def newest(self, address: ChannelAddress) -> LogEntry | None:
         await self._travel()
         log = self._cluster.log(address.history_class)
         self._epochs[address.history_class] = log.epoch

@@ -29,15 +29,15 @@ from services.edge.broker.broker import (
     BrokerEvents,
     BrokerRefused,
     ChannelAddress,
-    Entry,
+    LogEntry,
+    LogPage,
     LogState,
-    Stretch,
 )
-from services.edge.broker.feed import Feed
+from services.edge.broker.channel_subscription import ChannelSubscription
 from services.edge.broker.log_streams_nats import LogStreams
-from services.edge.broker.publisher_nats import Publisher
+from services.edge.broker.publisher_nats import NatsPublisher
 from services.edge.settings import ChannelOptions
-from services.edge.slices import in_slices
+from services.edge.yielding import yielding_every
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ class NatsBroker:
     ) -> None:
         self._link = link
         self._streams = LogStreams(link, classes, partitions)
-        self._publisher = Publisher(link, self._streams, instance, max_in_flight)
+        self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight)
         self.in_flight = self._publisher.in_flight
-        self._open: dict[ChannelAddress, Feed] = {}
+        self._open: dict[ChannelAddress, ChannelSubscription] = {}
         self._events: BrokerEvents | None = None
         self._started = False
         self._ready = False
@@ -113,25 +113,25 @@ class NatsBroker:
     async def open(self, address: ChannelAddress) -> None:
         assert self._events is not None, "open() before start()"
         if address.history_class:
-            feed = Feed(address.channel, self._events, self._streams.address(address))
-            feed.number = self._link.listen(feed.where.live, feed.live)
-            self._open[address] = feed
+            subscription = ChannelSubscription(address.channel, self._events, self._streams.address(address))
+            subscription.number = self._link.listen(subscription.where.live, subscription.live)
+            self._open[address] = subscription
         else:
-            feed = Feed(address.channel, self._events)
-            feed.number = self._link.listen(subjects.ephemeral(address.channel), feed.ephemeral)
-            self._open[address] = feed
+            subscription = ChannelSubscription(address.channel, self._events)
+            subscription.number = self._link.listen(subjects.ephemeral(address.channel), subscription.ephemeral)
+            self._open[address] = subscription
             # With history the read that follows waits for the server to know of the subscription, here nothing would:
             # a client told "subscribed" must not miss what is published a moment later.
             await self._reach(self._link.settle())
 
     def close(self, address: ChannelAddress) -> None:
-        feed = self._open.pop(address, None)
-        if feed is not None:
-            self._link.unlisten(feed.number)
+        subscription = self._open.pop(address, None)
+        if subscription is not None:
+            self._link.unlisten(subscription.number)
 
     def _where(self, address: ChannelAddress) -> LogAddress:
-        feed = self._open.get(address)
-        return self._streams.address(address) if feed is None else feed.where
+        subscription = self._open.get(address)
+        return self._streams.address(address) if subscription is None else subscription.where
 
     async def publish(
         self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
@@ -170,12 +170,12 @@ class NatsBroker:
 
     # --- the log -----------------------------------------------------------------------------------------------------
 
-    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> Stretch:
+    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         where = self._where(address)
         messages, more = await self._reach(read_stream(self._link, where.stream, from_offset, limit, where.stored))
-        return Stretch([_entry(message) for message in messages], more)
+        return LogPage([_entry(message) for message in messages], more)
 
-    async def newest(self, address: ChannelAddress) -> Entry | None:
+    async def newest(self, address: ChannelAddress) -> LogEntry | None:
         where = self._where(address)
         message = await self._reach(read_last(self._link, where.stream, where.stored))
         return None if message is None else _entry(message)
@@ -188,7 +188,7 @@ class NatsBroker:
 
     async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
         by_stream: defaultdict[str, list[ChannelAddress]] = defaultdict(list)
-        async for address in in_slices(positions):
+        async for address in yielding_every(positions):
             by_stream[self._where(address).stream].append(address)
         found: dict[ChannelAddress, int] = {}
         for stream, addresses in by_stream.items():
@@ -208,9 +208,9 @@ class NatsBroker:
         So a quiet channel costs nothing, and of a busy one at most the newest message is read in each audit.
         """
         known: list[tuple[int, str, ChannelAddress]] = []
-        async for address in in_slices(addresses):
-            feed = self._open.get(address)
-            upto = positions[address] if feed is None else max(positions[address], feed.audited)
+        async for address in yielding_every(addresses):
+            subscription = self._open.get(address)
+            upto = positions[address] if subscription is None else max(positions[address], subscription.audited)
             if upto < state.last:
                 known.append((upto, self._where(address).stored, address))
         known.sort(key=lambda each: each[0])  # those that are not known for long share questions
@@ -223,8 +223,8 @@ class NatsBroker:
                 newest = last.sequences.get(stored, 0)
                 if newest > positions[address]:
                     found[address] = newest
-                elif (feed := self._open.get(address)) is not None:
-                    feed.audited = max(feed.audited, audited)
+                elif (subscription := self._open.get(address)) is not None:
+                    subscription.audited = max(subscription.audited, audited)
         return found
 
     async def _reach(self, call: Coroutine[Any, Any, T]) -> T:
@@ -238,8 +238,8 @@ class NatsBroker:
             raise BrokerRefused(str(error)) from None
 
 
-def _entry(message: StoredMessage) -> Entry:
+def _entry(message: StoredMessage) -> LogEntry:
     try:
-        return Entry(message.sequence, decode_publication(message.headers, message.data, message.sequence))
+        return LogEntry(message.sequence, decode_publication(message.headers, message.data, message.sequence))
     except BadPublication:
-        return Entry(message.sequence, None, removed_upto(message.headers))
+        return LogEntry(message.sequence, None, removed_upto(message.headers))

@@ -27,7 +27,7 @@ WAITING_PER_PLACE: Final = 16
 _RETRY_WAIT_S: Final = 0.05
 
 
-class Publisher:
+class NatsPublisher:
     """See the module. `instance` makes this process's message ids its own."""
 
     def __init__(self, link: NatsLink, streams: LogStreams, instance: str, max_in_flight: int) -> None:

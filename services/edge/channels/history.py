@@ -25,11 +25,11 @@ async def page_from(broker: Broker, address: ChannelAddress, offset: int, limit:
     """The first `limit` publications from `offset` on, oldest first. Raises `BrokerAway`."""
     found: list[Publication] = []
     while len(found) < limit:
-        stretch = await broker.read(address, offset, min(limit - len(found), READ_BATCH))
-        found.extend(entry.publication for entry in stretch.entries if entry.publication is not None)
-        if not stretch.more or not stretch.entries:
+        page = await broker.read(address, offset, min(limit - len(found), READ_BATCH))
+        found.extend(entry.publication for entry in page.entries if entry.publication is not None)
+        if not page.more or not page.entries:
             break
-        offset = stretch.entries[-1].sequence + 1
+        offset = page.entries[-1].sequence + 1
     return found
 
 
@@ -53,18 +53,18 @@ async def page_before(broker: Broker, address: ChannelAddress, offset: int, limi
 
 async def _oldest(broker: Broker, address: ChannelAddress, before: int) -> int:
     """Where the channel's log begins; `before` when there is nothing before that."""
-    stretch = await broker.read(address, 1, 1)
-    return min(before, stretch.entries[0].sequence) if stretch.entries else before
+    page = await broker.read(address, 1, 1)
+    return min(before, page.entries[0].sequence) if page.entries else before
 
 
 async def _between(broker: Broker, address: ChannelAddress, start: int, end: int) -> list[Publication]:
     """All publications from `start` up to before `end`, oldest first."""
     found: list[Publication] = []
     while start < end:
-        stretch = await broker.read(address, start, min(end - start, READ_BATCH))
-        inside = [entry for entry in stretch.entries if entry.sequence < end]
+        page = await broker.read(address, start, min(end - start, READ_BATCH))
+        inside = [entry for entry in page.entries if entry.sequence < end]
         found.extend(entry.publication for entry in inside if entry.publication is not None)
-        if not stretch.more or not inside or len(inside) < len(stretch.entries):
+        if not page.more or not inside or len(inside) < len(page.entries):
             break
-        start = stretch.entries[-1].sequence + 1
+        start = page.entries[-1].sequence + 1
     return found

@@ -27,7 +27,7 @@ _PRINTABLE_ASCII = re.compile(r"[ -~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ChannelRules:
     """What holds for one channel: the options of its namespace, and the history class that its log belongs to."""
 
     options: ChannelOptions
@@ -40,7 +40,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Requester:
     """Who wants to do something with a channel: `user` "" is anonymous, `insecure` may do everything."""
 
     user: str
@@ -54,7 +54,7 @@ class Namespaces:
         self._default = _rules(section.without_namespace, WITHOUT_NAMESPACE)
         self._by_name = {namespace.name: _rules(namespace, namespace.name) for namespace in section.namespaces}
 
-    def rules(self, channel: str) -> Rules | ErrorCode:
+    def rules(self, channel: str) -> ChannelRules | ErrorCode:
         """The rules of a channel, or error 102 when its namespace is not configured."""
         name, boundary, _ = channel.removeprefix(PRIVATE_PREFIX).partition(NAMESPACE_BOUNDARY)
         if not boundary:
@@ -67,12 +67,12 @@ class Namespaces:
         return {rules.history_class: rules.options for rules in everything if rules.has_history}
 
 
-def _rules(options: ChannelOptions, history_class: str) -> Rules:
+def _rules(options: ChannelOptions, history_class: str) -> ChannelRules:
     pattern = re.compile(options.channel_regex) if options.channel_regex else _PRINTABLE_ASCII
-    return Rules(options, history_class, pattern)
+    return ChannelRules(options, history_class, pattern)
 
 
-def is_valid_name(channel: str, rules: Rules) -> bool:
+def is_valid_name(channel: str, rules: ChannelRules) -> bool:
     """Whether the part of the name that the namespace leaves free keeps the namespace's rule for names."""
     rest = channel.partition(NAMESPACE_BOUNDARY)[2] if NAMESPACE_BOUNDARY in channel else channel
     return rules.name_pattern.fullmatch(rest) is not None
@@ -84,46 +84,46 @@ def personal_channel(user: str, namespace: str) -> str:
     return f"{prefix}{USER_BOUNDARY}{user}"
 
 
-def may_subscribe(channel: str, rules: Rules, asker: Asker) -> bool:
+def may_subscribe(channel: str, rules: ChannelRules, requester: Requester) -> bool:
     """Without a subscription token: never into private channels, into user-limited ones as one of their users."""
     options = rules.options
-    if asker.insecure:
+    if requester.insecure:
         return True
     if channel.startswith(PRIVATE_PREFIX):
         return False
     if USER_BOUNDARY in channel:
         users = channel.rpartition(USER_BOUNDARY)[2].split(USER_SEPARATOR)
-        return options.allow_user_limited_channels and bool(asker.user) and asker.user in users
-    return _may(asker, options.allow_subscribe_for_client, options.allow_subscribe_for_anonymous)
+        return options.allow_user_limited_channels and bool(requester.user) and requester.user in users
+    return _may(requester, options.allow_subscribe_for_client, options.allow_subscribe_for_anonymous)
 
 
-def may_publish(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+def may_publish(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
     options = rules.options
     return _may(
-        asker,
+        requester,
         options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed),
         options.allow_publish_for_anonymous,
     )
 
 
-def may_read_history(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+def may_read_history(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
     options = rules.options
     return _may(
-        asker,
+        requester,
         options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed),
         options.allow_history_for_anonymous,
     )
 
 
-def may_read_presence(rules: Rules, asker: Asker, subscribed: bool) -> bool:
+def may_read_presence(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
     options = rules.options
     return _may(
-        asker,
+        requester,
         options.allow_presence_for_client or (options.allow_presence_for_subscriber and subscribed),
         options.allow_presence_for_anonymous,
     )
 
 
-def _may(asker: Asker, allowed: bool, also_anonymous: bool) -> bool:
+def _may(requester: Requester, allowed: bool, also_anonymous: bool) -> bool:
     """The one rule: what is `allowed` holds for clients with a user id, and for others if it is extended to them."""
-    return asker.insecure or (allowed and (also_anonymous or bool(asker.user)))
+    return requester.insecure or (allowed and (also_anonymous or bool(requester.user)))

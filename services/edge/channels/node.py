@@ -15,16 +15,16 @@ from proto.members import Joined, Left
 from proto.messages import ClientInfo, PresenceStatsResult, Publication, StreamPosition, SubscribeResult
 from proto.publications import Version
 from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress
-from services.edge.channels.audience import Subscriber
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.history import page_before, page_from
-from services.edge.channels.namespaces import Rules
+from services.edge.channels.member_tracker import Instances, MemberTracker
+from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.open_channels import OpenChannels
 from services.edge.channels.recovery import Missed, reach, recover, recover_from_ring
-from services.edge.channels.rosters import Instances, Rosters
-from services.edge.channels.subscription import Subscribe, Subscription
-from services.edge.cluster.membership import Membership
+from services.edge.channels.subscribers import Subscriber
+from services.edge.channels.subscription import AttachRequest, Subscription
+from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.peers import Peers, PeersAway
 from services.edge.tally import Tally
 
@@ -47,19 +47,19 @@ class Node:
     def __init__(
         self,
         broker: Broker,
-        membership: Membership,
+        join_leave: JoinLeave,
         peers: Peers,
         cluster: Instances,
         tally: Tally,
         recovery_limit: int = 0,
     ) -> None:
         self._broker = broker
-        self._membership = membership
+        self._join_leave = join_leave
         self._peers = peers
         self._tally = tally
         self._recovery_limit = recovery_limit
-        self.rosters = Rosters(membership, peers, cluster)
-        self.channels = OpenChannels(broker, tally, self.rosters)
+        self.member_tracker = MemberTracker(join_leave, peers, cluster)
+        self.channels = OpenChannels(broker, tally, self.member_tracker)
 
     @property
     def available(self) -> bool:
@@ -68,63 +68,63 @@ class Node:
 
     # --- subscribing -------------------------------------------------------------------------------------------------
 
-    async def subscribe(self, subscriber: Subscriber, wish: Subscribe) -> SubscribeResult | ErrorCode:
+    async def subscribe(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | ErrorCode:
         """Attaches a subscriber, caught up to the channel's log.
 
         When this returns a result the subscriber is attached (and seen in presence), and nothing has been pushed to it:
         the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`.
         """
-        subscription = wish.subscription
-        with self.channels.using(wish.channel, subscription.rules) as channel:
+        subscription = request.subscription
+        with self.channels.using(request.channel, subscription.rules) as channel:
             await self.channels.opened(channel)
             if subscription.pushes_join_leave:
-                await self.rosters.known(channel)
-            result = self._attach_now(channel, subscriber, wish)
+                await self.member_tracker.known(channel)
+            result = self._attach_now(channel, subscriber, request)
             if result is not None:
                 return result
             assert channel.log is not None
-            if _reads_newest(wish):
-                missed = await self._cached(channel, channel.log, wish.recover)
+            if _reads_newest(request):
+                missed = await self._cached(channel, channel.log, request.recover)
             else:
-                assert wish.recover is not None
-                missed = await recover(self._broker, self.channels, channel, wish.recover, self._recovery_limit)
+                assert request.recover is not None
+                missed = await recover(self._broker, self.channels, channel, request.recover, self._recovery_limit)
             # No await from here to the caller's reply: the subscriber is caught up exactly to log.last.
-            if wish.recover is not None:
+            if request.recover is not None:
                 self._count_recovery(missed)
-                if missed is None and wish.reject_unrecovered:
+                if missed is None and request.reject_unrecovered:
                     return codes.UNRECOVERABLE_POSITION
             self._attach(channel, subscriber, subscription)
-            return _recovery_result(wish, channel.log, missed)
+            return _recovery_result(request, channel.log, missed)
 
-    def subscribe_now(self, subscriber: Subscriber, wish: Subscribe) -> SubscribeResult | None:
+    def subscribe_now(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | None:
         """What `subscribe` does, at once, where nothing has to be awaited; None where something has to be.
 
         That is an open channel, and nothing to recover but what its ring holds: what nearly all subscribes are.
         """
-        channel = self.channels.get(wish.channel)
+        channel = self.channels.get(request.channel)
         if channel is None or not channel.is_open:
             return None
-        if wish.subscription.pushes_join_leave and not channel.knows_its_members:
+        if request.subscription.pushes_join_leave and not channel.knows_remote_members:
             return None
-        return self._attach_now(channel, subscriber, wish)
+        return self._attach_now(channel, subscriber, request)
 
-    def _attach_now(self, channel: Channel, subscriber: Subscriber, wish: Subscribe) -> SubscribeResult | None:
+    def _attach_now(self, channel: Channel, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | None:
         """Attaches a subscriber that has nothing to recover but what the ring holds; None for any other."""
-        log, since = channel.log, wish.recover
+        log, since = channel.log, request.recover
         if log is None:
-            self._attach(channel, subscriber, wish.subscription)
-            return _result(wish)
-        if _reads_newest(wish):
+            self._attach(channel, subscriber, request.subscription)
+            return _result(request)
+        if _reads_newest(request):
             return None
         if since is None:
-            self._attach(channel, subscriber, wish.subscription)
-            return _result(wish, log)
+            self._attach(channel, subscriber, request.subscription)
+            return _result(request, log)
         missed = recover_from_ring(log, since, self._recovery_limit)
         if missed is None:
             return None
         self._count_recovery(missed)
-        self._attach(channel, subscriber, wish.subscription)
-        return _recovery_result(wish, log, missed)
+        self._attach(channel, subscriber, request.subscription)
+        return _recovery_result(request, log, missed)
 
     def _count_recovery(self, missed: Missed) -> None:
         if missed is None:
@@ -160,31 +160,31 @@ class Node:
     def _attach(self, channel: Channel, subscriber: Subscriber, subscription: Subscription) -> None:
         if channel.closed:  # its log was made anew meanwhile: the client asks again, and is told
             raise BrokerAway("the channel was closed")
-        channel.audience.add(subscriber, subscription)
+        channel.subscribers.add(subscriber, subscription)
         channel.users += 1
 
     def joined(self, name: str, subscription: Subscription) -> None:
         """The subscriber has its reply: tells the channel that somebody came."""
         if subscription.emits_join_leave and subscription.member is not None:
             subscription.announced = True
-            self._membership.tell(name, Joined(self._peers.instance, subscription.member))
+            self._join_leave.publish(name, Joined(self._peers.instance, subscription.member))
 
     def unsubscribe(self, subscriber: Subscriber, name: str) -> None:
         """Detaches a subscriber: nothing of this channel is pushed to it any more. Unknown ones are fine."""
         channel = self.channels.get(name)
-        subscription = None if channel is None else channel.audience.remove(subscriber)
+        subscription = None if channel is None else channel.subscribers.remove(subscriber)
         if channel is None or subscription is None:
             return
         if subscription.announced and subscription.member is not None:
-            self._membership.tell(name, Left(self._peers.instance, subscription.member))
+            self._join_leave.publish(name, Left(self._peers.instance, subscription.member))
         self.channels.release(channel)
 
-    def give_out(self, names: Iterable[str]) -> None:
+    def flush(self, names: Iterable[str]) -> None:
         """What was published in these channels in this turn of the loop is given to their subscribers now."""
         for name in names:
             channel = self.channels.get(name)
             if channel is not None:
-                channel.audience.flush()
+                channel.subscribers.flush()
 
     # --- where channels stand ----------------------------------------------------------------------------------------
 
@@ -193,15 +193,15 @@ class Node:
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
             return None
-        channel.audience.flush()
+        channel.subscribers.flush()
         return StreamPosition(channel.log.last, channel.log.epoch)
 
-    def told(self, name: str) -> StreamPosition | None:
+    def delivered_position(self, name: str) -> StreamPosition | None:
         """How far the subscribers of an open channel have been told: for who stalls in the middle of a fan-out."""
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
             return None
-        return StreamPosition(channel.told, channel.log.epoch)
+        return StreamPosition(channel.delivered_offset, channel.log.epoch)
 
     async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Missed] | None:
         """What a subscriber that stalled at `since` has to be given now; None when the channel is gone.
@@ -218,7 +218,7 @@ class Node:
     async def publish(
         self,
         name: str,
-        rules: Rules,
+        rules: ChannelRules,
         publication: Publication,
         message_id: str = "",
         version: Version | None = None,
@@ -235,7 +235,7 @@ class Node:
         return position
 
     async def history(
-        self, name: str, rules: Rules, limit: int, since: StreamPosition | None, reverse: bool
+        self, name: str, rules: ChannelRules, limit: int, since: StreamPosition | None, reverse: bool
     ) -> History | ErrorCode:
         """Up to `limit` publications strictly after `since` (before it, when `reverse`). Raises `BrokerAway`."""
         with self.channels.using(name, rules) as channel:
@@ -258,7 +258,7 @@ class Node:
                 top = StreamPosition(page[-1].offset, top.epoch)
             return History(page, top)
 
-    async def remove_history(self, name: str, rules: Rules) -> None:
+    async def remove_history(self, name: str, rules: ChannelRules) -> None:
         """Removes what is retained of a channel. Raises `BrokerAway`, `BrokerRefused`."""
         await self._broker.remove_history(_address(name, rules))
 
@@ -299,63 +299,63 @@ class Node:
     def members_here(self, name: str) -> dict[str, ClientInfo]:
         """The members of a channel on this edge, by client id."""
         channel = self.channels.get(name)
-        return {} if channel is None else channel.audience.members()
+        return {} if channel is None else channel.subscribers.members()
 
     def channels_here(self, pattern: str) -> dict[str, int]:
         """Channels with subscribers on this edge, and how many."""
         matches: Callable[[str], object] = compile_pattern(translate(pattern)).match if pattern else lambda name: True
         return {
-            channel.name: len(channel.audience)
+            channel.name: len(channel.subscribers)
             for channel in self.channels
-            if len(channel.audience) and matches(channel.name)
+            if len(channel.subscribers) and matches(channel.name)
         }
 
 
-def _reads_newest(wish: Subscribe) -> bool:
+def _reads_newest(request: AttachRequest) -> bool:
     """Whether the channel is a cache, of which a subscriber gets the newest publication instead of what it missed."""
-    options = wish.subscription.rules.options
-    return options.force_recovery_mode == CACHE and (wish.recover is not None or options.auto_cache_recover)
+    options = request.subscription.rules.options
+    return options.force_recovery_mode == CACHE and (request.recover is not None or options.auto_cache_recover)
 
 
-def _address(name: str, rules: Rules) -> ChannelAddress:
+def _address(name: str, rules: ChannelRules) -> ChannelAddress:
     return ChannelAddress(name, rules.history_class if rules.has_history else "")
 
 
-def _result(wish: Subscribe, channel_log: ChannelLog | None = None) -> SubscribeResult:
+def _result(request: AttachRequest, channel_log: ChannelLog | None = None) -> SubscribeResult:
     """The result of a subscribe that recovers nothing."""
-    subscription = wish.subscription
+    subscription = request.subscription
     at = channel_log if subscription.positioned else None
     return SubscribeResult(
-        expires=wish.ttl > 0,
-        ttl=wish.ttl,
+        expires=request.ttl > 0,
+        ttl=request.ttl,
         recoverable=subscription.recoverable and at is not None,
         positioned=at is not None,
         epoch="" if at is None else at.epoch,
         offset=0 if at is None else at.last,
-        data=wish.data,
+        data=request.data,
         delta=subscription.delta,
     )
 
 
-def _recovery_result(wish: Subscribe, channel_log: ChannelLog, missed: Missed) -> SubscribeResult:
-    subscription = wish.subscription
+def _recovery_result(request: AttachRequest, channel_log: ChannelLog, missed: Missed) -> SubscribeResult:
+    subscription = request.subscription
     cached = subscription.rules.options.force_recovery_mode == CACHE
     offset = channel_log.last
-    if missed is not None and wish.recover is not None:
+    if missed is not None and request.recover is not None:
         # On success SDKs expect their own offset back and advance it with each publication that they hand on. In cache
         # mode they are where the log is, but never behind where they were.
-        offset = max(offset, wish.recover.offset) if cached else wish.recover.offset
+        offset = max(offset, request.recover.offset) if cached else request.recover.offset
     return SubscribeResult(
-        expires=wish.ttl > 0,
-        ttl=wish.ttl,
+        expires=request.ttl > 0,
+        ttl=request.ttl,
         recoverable=subscription.recoverable,
         positioned=subscription.positioned,
         epoch=channel_log.epoch,
         offset=offset,
-        data=wish.data,
-        was_recovering=wish.recover is not None,
+        data=request.data,
+        was_recovering=request.recover is not None,
         # SDKs hand on what comes with a server-side subscription only if it says so.
-        recovered=missed is not None and (wish.recover is not None or (subscription.server_side and bool(missed))),
+        recovered=missed is not None and (request.recover is not None or (subscription.server_side and bool(missed))),
         publications=missed or [],
         delta=subscription.delta,
     )

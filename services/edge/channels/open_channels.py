@@ -19,11 +19,11 @@ from services.chassis.process.tasks import end
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
-from services.edge.channels.namespaces import Rules
+from services.edge.channels.member_tracker import MemberTracker
+from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.recovery import read_after
-from services.edge.channels.rosters import Rosters
-from services.edge.slices import in_slices
 from services.edge.tally import Tally
+from services.edge.yielding import yielding_every
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,10 @@ _STUCK_ROUNDS: Final = 3
 class OpenChannels:
     """See the module. The broker's events come in here."""
 
-    def __init__(self, broker: Broker, tally: Tally, rosters: Rosters) -> None:
+    def __init__(self, broker: Broker, tally: Tally, member_tracker: MemberTracker) -> None:
         self._broker = broker
         self._tally = tally
-        self._rosters = rosters
+        self._member_tracker = member_tracker
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_name: dict[str, Channel] = {}
         self._lost_at: float | None = None
@@ -66,7 +66,7 @@ class OpenChannels:
     # --- opening and closing -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def using(self, name: str, rules: Rules) -> Iterator[Channel]:
+    def using(self, name: str, rules: ChannelRules) -> Iterator[Channel]:
         """The channel, which stays open for the length of the block. It may not be live yet: see `opened`."""
         channel = self._by_name.get(name)
         if channel is None:
@@ -94,7 +94,7 @@ class OpenChannels:
         if self._by_name.get(channel.name) is channel:
             del self._by_name[channel.name]
             self._broker.close(channel.address)
-        self._rosters.close(channel)
+        self._member_tracker.close(channel)
         if channel.sync_task is not None and channel.sync_task is not asyncio.current_task():
             channel.sync_task.cancel()
 
@@ -150,7 +150,7 @@ class OpenChannels:
         if not message.sequence:
             if message.publication is not None:  # it skips the history, and has no place in it
                 found.fan_out(message.publication)
-                found.audience.forget_bases()
+                found.subscribers.forget_bases()
             return
         if self._lost_at is not None and not found.log.syncing:
             # The connection is back and the streams are being looked at. What was missed may have expired, which this
@@ -230,8 +230,8 @@ class OpenChannels:
     def _tell_of_hole(self, channel: Channel) -> None:
         """Publications were evicted before this edge read them: who relies on positions is sent back to recover."""
         self._tally.holes += 1
-        channel.audience.forget_bases()
-        for subscriber, subscription in channel.audience:
+        channel.subscribers.forget_bases()
+        for subscriber, subscription in channel.subscribers:
             if subscription.positioned:
                 subscriber.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
 
@@ -257,11 +257,11 @@ class OpenChannels:
                 if could_expire and channel.log is not None and not channel.log.syncing:
                     channel.log.begin_sync()  # live messages wait from now on; the sync itself comes in its turn
                     unproven.append(channel)
-        self._rosters.broker_found()
+        self._member_tracker.broker_found()
         self._start(self._catch_up(unproven))
 
     async def _catch_up(self, unproven: list[Channel]) -> None:
-        async for channel in in_slices(unproven):
+        async for channel in yielding_every(unproven):
             if channel.log is not None and not channel.closed:
                 self._begin_sync(channel, channel.log)
         try:
@@ -272,7 +272,7 @@ class OpenChannels:
     async def audit(self) -> None:
         """Finds open channels whose log went on unnoticed, and brings them up to date. Raises `BrokerAway`."""
         positions: dict[ChannelAddress, int] = {}
-        async for channel in in_slices(tuple(self._by_name.values())):
+        async for channel in yielding_every(tuple(self._by_name.values())):
             if channel.closed or channel.log is None or channel.log.syncing:  # a sync finds out by itself
                 continue
             if channel.log.epoch != self._broker.epoch(channel.address):
@@ -280,7 +280,7 @@ class OpenChannels:
             else:
                 positions[channel.address] = channel.log.last
         behind = await self._broker.behind(positions) if positions else {}
-        async for address, newest in in_slices(behind.items()):
+        async for address, newest in yielding_every(behind.items()):
             found = self._by_name.get(address.channel)
             if found is None or found.log is None or found.log.syncing:
                 continue
@@ -292,8 +292,8 @@ class OpenChannels:
 
     def _invalidate(self, channel: Channel) -> None:
         """The log is another one now, and positions mean nothing: subscribers are sent back to subscribe anew."""
-        log.warning("a channel's log has a new epoch: its %d subscribers start again", len(channel.audience))
-        for subscriber, _ in channel.audience:
+        log.warning("a channel's log has a new epoch: its %d subscribers start again", len(channel.subscribers))
+        for subscriber, _ in channel.subscribers:
             subscriber.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         self._close(channel)
 

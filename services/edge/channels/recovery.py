@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
-from services.edge.broker.broker import Broker, Entry
+from services.edge.broker.broker import Broker, LogEntry
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.history import READ_BATCH
@@ -27,7 +27,7 @@ class Continuation(NamedTuple):
     When it is not, the log is known again from behind `lost_upto` on, or is another one altogether.
     """
 
-    entries: list[Entry]
+    entries: list[LogEntry]
     whole: bool
     lost_upto: int = 0
     other_epoch: bool = False
@@ -35,21 +35,21 @@ class Continuation(NamedTuple):
 
 async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) -> Continuation:
     """Everything after `offset`; at most `history_size` entries, as the log holds no more. Raises `BrokerAway`."""
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     anchor, anchored = offset, True
     while True:
-        stretch = await broker.read(channel.address, anchor, READ_BATCH)
-        if not (anchor and stretch.entries and stretch.entries[0].sequence == anchor):
+        page = await broker.read(channel.address, anchor, READ_BATCH)
+        if not (anchor and page.entries and page.entries[0].sequence == anchor):
             if entries:  # what was read last is gone: the log is evicting faster than it is read
                 return Continuation(entries, whole=False, lost_upto=entries[-1].sequence)
             anchored = False
-        new = [entry for entry in stretch.entries if entry.sequence > anchor]
+        new = [entry for entry in page.entries if entry.sequence > anchor]
         entries.extend(new)
         for entry in new:
             if entry.removed_upto > offset:  # what came after the position was removed: the log goes on at the mark
                 return Continuation(entries, whole=False, lost_upto=entry.sequence)
             anchored = anchored or entry.removed_upto > 0  # nothing but what lies before the position was removed
-        if not new or not stretch.more:
+        if not new or not page.more:
             break
         anchor = new[-1].sequence
     if anchored:

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Raw
 
 from proto.messages import ClientInfo, Publication, StreamPosition
-from services.edge.channels.namespaces import Rules
+from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.tags_filter import TagsFilter
 from services.edge.grants import Grant, Switch
 
@@ -40,7 +40,7 @@ class Subscription:
         "server_side",
     )
 
-    def __init__(self, rules: Rules, grant: Grant, info: ClientInfo, *, server_side: bool = False) -> None:
+    def __init__(self, rules: ChannelRules, grant: Grant, info: ClientInfo, *, server_side: bool = False) -> None:
         options, override = rules.options, grant.override
         self.rules = rules
         self.server_side = server_side
@@ -63,7 +63,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribe:
+class AttachRequest:
     """Attach the client to a channel; `recover` is the position from which it wants what it missed."""
 
     command_id: int

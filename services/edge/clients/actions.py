@@ -13,8 +13,8 @@ from msgspec import Raw
 from proto.codes import CloseCode, ErrorCode
 from proto.messages import ClientInfo, Command, ConnectResult, Error, Reply, StreamPosition, reply_to
 from services.edge.backend import hooks
-from services.edge.channels.namespaces import Rules
-from services.edge.channels.subscription import Subscribe as Subscribe
+from services.edge.channels.namespaces import ChannelRules
+from services.edge.channels.subscription import AttachRequest as AttachRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Connected:
 
     command_id: int
     result: ConnectResult
-    wishes: list[Subscribe]
+    attach_requests: list[AttachRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Publish:
 
     command_id: int
     channel: str
-    rules: Rules
+    rules: ChannelRules
     data: Raw
     info: ClientInfo
     tags: dict[str, str] | None = None
@@ -98,7 +98,7 @@ class ReadHistory:
 
     command_id: int
     channel: str
-    rules: Rules
+    rules: ChannelRules
     limit: int
     since: StreamPosition | None
     reverse: bool
@@ -129,10 +129,10 @@ class SendToBackend:
     data: Raw
 
 
-Verdict = hooks.ConnectVerdict | hooks.SubscribeVerdict | hooks.PublishVerdict | hooks.RefreshVerdict
+HookResult = hooks.ConnectHookResult | hooks.SubscribeHookResult | hooks.PublishHookResult | hooks.RefreshHookResult
 """What comes back for an `AskHook`."""
 
-Performed = Subscribe | Connected | Publish | ReadHistory | ReadPresence | CallBackend | LearnKey | AskHook
+Performed = AttachRequest | Connected | Publish | ReadHistory | ReadPresence | CallBackend | LearnKey | AskHook
 """Actions that wait for somebody else."""
 
 Action = Nothing | Answer | Close | Unsubscribe | SendToBackend | Performed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from proto import codes
 from proto.codes import ErrorCode
-from services.edge.channels.namespaces import Rules, is_valid_name
+from services.edge.channels.namespaces import ChannelRules, is_valid_name
 from services.edge.clients.actions import Answer, error_reply
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def refused(command_id: int, error: ErrorCode, what: str, channel: str, why: str
     return Answer(error_reply(command_id, error), f"{what} {shown!r}{f': {why}' if why else ''}")
 
 
-def rules_of(client: Client, channel: str) -> Rules | ErrorCode:
+def rules_of(client: Client, channel: str) -> ChannelRules | ErrorCode:
     """The rules of a channel that the client may speak of, or the error that it gets."""
     if len(channel) > client.policy.section.channel_max_length:
         return codes.BAD_REQUEST
     rules = client.policy.namespaces.rules(channel)
-    if isinstance(rules, Rules) and channel not in client.channels and not is_valid_name(channel, rules):
+    if isinstance(rules, ChannelRules) and channel not in client.channels and not is_valid_name(channel, rules):
         return codes.BAD_REQUEST
     return rules

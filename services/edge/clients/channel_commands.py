@@ -24,7 +24,7 @@ from services.edge.backend import hooks
 from services.edge.channels.namespaces import (
     PRIVATE_PREFIX,
     USER_BOUNDARY,
-    Rules,
+    ChannelRules,
     is_valid_name,
     may_read_history,
     may_read_presence,
@@ -37,10 +37,10 @@ from services.edge.clients.actions import (
     Action,
     Answer,
     AskHook,
+    AttachRequest,
     Close,
     ReadHistory,
     ReadPresence,
-    Subscribe,
     Unsubscribe,
 )
 from services.edge.clients.channel_checks import WHY, refused, rules_of
@@ -74,7 +74,7 @@ def subscribe(client: Client, command: Command, request: SubscribeRequest, now: 
     if options.subscribe_hook and not channel.startswith(PRIVATE_PREFIX):
         question = hooks.subscribe_question(client.caller, channel, bytes(request.data))
         return AskHook("subscribe", command, question, options.hook_timeout, options.hook_when_away == "allow")
-    if not may_subscribe(channel, rules, client.asker):
+    if not may_subscribe(channel, rules, client.requester):
         return refused(command.id, codes.PERMISSION_DENIED, "subscribe to", channel, _why_not_subscribe(channel))
     return subscribe_allowed(client, command.id, request, Grant(), now)
 
@@ -87,7 +87,7 @@ def _why_not_subscribe(channel: str) -> str:
     return "its namespace has no allow_subscribe_for_client, or _for_anonymous for a client without a user"
 
 
-def _check_subscribe(client: Client, channel: str, request: SubscribeRequest) -> Rules | ErrorCode:
+def _check_subscribe(client: Client, channel: str, request: SubscribeRequest) -> ChannelRules | ErrorCode:
     section = client.policy.section
     if len(channel) > section.channel_max_length:
         return codes.BAD_REQUEST
@@ -126,14 +126,14 @@ def _is_for(client: Client, channel: str, claimed_channel: str, user: str, clien
 
 def subscribe_allowed(client: Client, command_id: int, request: SubscribeRequest, grant: Grant, now: float) -> Action:
     """By permission, token or hook."""
-    wish = _wish(client, command_id, request.channel, request, grant, now, server_side=False)
-    if isinstance(wish, ErrorCode):
-        why = "its tags filter is not allowed or not valid" if wish == codes.BAD_REQUEST else ""
-        return refused(command_id, wish, "subscribe to", request.channel, why)
-    return wish
+    attach_request = _attach_request(client, command_id, request.channel, request, grant, now, server_side=False)
+    if isinstance(attach_request, ErrorCode):
+        why = "its tags filter is not allowed or not valid" if attach_request == codes.BAD_REQUEST else ""
+        return refused(command_id, attach_request, "subscribe to", request.channel, why)
+    return attach_request
 
 
-def _wish(
+def _attach_request(
     client: Client,
     command_id: int,
     channel: str,
@@ -142,7 +142,7 @@ def _wish(
     now: float,
     *,
     server_side: bool,
-) -> Subscribe | ErrorCode:
+) -> AttachRequest | ErrorCode:
     rules = client.policy.namespaces.rules(channel)
     if isinstance(rules, ErrorCode):
         return rules
@@ -150,13 +150,13 @@ def _wish(
         return codes.EXPIRED
     options = rules.options
     subscription = Subscription(rules, grant, client.info(grant.info), server_side=server_side)
-    reads_history = rules.has_history and may_read_history(rules, client.asker, channel in client.channels)
+    reads_history = rules.has_history and may_read_history(rules, client.requester, channel in client.channels)
     if request.recoverable and (options.allow_recovery or reads_history):
         subscription.recoverable = True
     if request.positioned and (options.allow_positioning or reads_history):
         subscription.positioned = True
     subscription.positioned = subscription.positioned or subscription.recoverable
-    if request.join_leave and subscription.emits_join_leave and may_read_presence(rules, client.asker, True):
+    if request.join_leave and subscription.emits_join_leave and may_read_presence(rules, client.requester, True):
         subscription.pushes_join_leave = True
     if request.tf is not None:
         if not options.allow_tags_filter:
@@ -168,7 +168,7 @@ def _wish(
     allowed_delta = request.delta in options.allowed_delta_types
     subscription.delta = bool(request.delta) and allowed_delta and subscription.filter is None and rules.has_history
     recover = StreamPosition(request.offset, request.epoch) if subscription.recoverable and request.recover else None
-    return Subscribe(
+    return AttachRequest(
         command_id=command_id,
         channel=channel,
         subscription=subscription,
@@ -181,7 +181,7 @@ def _wish(
 
 def at_connect(
     client: Client, requested: dict[str, SubscribeRequest], now: float
-) -> list[Subscribe] | ErrorCode | CloseCode:
+) -> list[AttachRequest] | ErrorCode | CloseCode:
     """The server-side subscriptions of a client that connects: by its token or hook, its personal channel, and on a
     unidirectional transport those that it asks for. `requested` also says where it had come to in each.
     """
@@ -198,13 +198,13 @@ def at_connect(
                 grants[channel] = Grant()
     if len(grants) > section.channel_limit:
         return codes.CHANNEL_LIMIT
-    wishes: list[Subscribe] = []
+    attach_requests: list[AttachRequest] = []
     for channel, grant in grants.items():
-        wish = server_side(client, channel, grant, requested.get(channel, SubscribeRequest()), now)
-        if isinstance(wish, ErrorCode):
-            return wish
-        wishes.append(wish)
-    return wishes
+        attach_request = server_side(client, channel, grant, requested.get(channel, SubscribeRequest()), now)
+        if isinstance(attach_request, ErrorCode):
+            return attach_request
+        attach_requests.append(attach_request)
+    return attach_requests
 
 
 def _may_ask_for(client: Client, channel: str, request: SubscribeRequest) -> ErrorCode | None:
@@ -212,17 +212,17 @@ def _may_ask_for(client: Client, channel: str, request: SubscribeRequest) -> Err
     if isinstance(rules, ErrorCode):
         return rules
     # Where a backend decides it is not gone around: it gives such clients their channels by its answer to connect.
-    may = not rules.options.subscribe_hook and may_subscribe(channel, rules, client.asker)
+    may = not rules.options.subscribe_hook and may_subscribe(channel, rules, client.requester)
     return None if may else codes.PERMISSION_DENIED
 
 
 def server_side(
     client: Client, channel: str, grant: Grant, request: SubscribeRequest, now: float
-) -> Subscribe | ErrorCode:
+) -> AttachRequest | ErrorCode:
     """A subscription that the server decides on. `request` holds the client's position, if it has one."""
     if not 0 < len(channel) <= client.policy.section.channel_max_length:
         return codes.BAD_REQUEST
-    return _wish(client, 0, channel, request, grant, now, server_side=True)
+    return _attach_request(client, 0, channel, request, grant, now, server_side=True)
 
 
 def sub_refresh(client: Client, command_id: int, request: SubRefreshRequest, now: float) -> Action:
@@ -275,7 +275,7 @@ def history(client: Client, command_id: int, request: HistoryRequest) -> Action:
         return refused(command_id, rules, "history of", channel, WHY.get(rules.code, ""))
     if not rules.has_history:
         return refused(command_id, codes.NOT_AVAILABLE, "history of", channel, "its namespace keeps none")
-    if not may_read_history(rules, client.asker, channel in client.channels):
+    if not may_read_history(rules, client.requester, channel in client.channels):
         why = "its namespace has no allow_history_for_client, nor _for_subscriber for a client that is subscribed"
         return refused(command_id, codes.PERMISSION_DENIED, "history of", channel, why)
     if request.reverse and request.since is not None and not request.since.offset:
@@ -293,7 +293,7 @@ def presence(client: Client, command_id: int, channel: str, *, count_only: bool)
         return refused(command_id, rules, "presence of", channel, WHY.get(rules.code, ""))
     if not rules.options.presence:
         return refused(command_id, codes.NOT_AVAILABLE, "presence of", channel, "its namespace has none")
-    if not may_read_presence(rules, client.asker, channel in client.channels):
+    if not may_read_presence(rules, client.requester, channel in client.channels):
         why = "its namespace has no allow_presence_for_client, nor _for_subscriber for a client that is subscribed"
         return refused(command_id, codes.PERMISSION_DENIED, "presence of", channel, why)
     return ReadPresence(command_id, channel, count_only)

@@ -41,7 +41,7 @@ from proto.messages import (
 )
 from services.edge.backend import hooks
 from services.edge.backend.backend import Caller
-from services.edge.channels.namespaces import Asker
+from services.edge.channels.namespaces import Requester
 from services.edge.channels.subscription import Subscription
 from services.edge.clients import channel_commands, publish_commands
 from services.edge.clients.actions import (
@@ -52,12 +52,12 @@ from services.edge.clients.actions import (
     Close,
     Connected,
     EndSubscription,
+    HookResult,
     LearnKey,
     Nothing,
     Ping,
     SendToBackend,
     TimedAction,
-    Verdict,
     error_reply,
 )
 from services.edge.clients.policy import Policy
@@ -182,9 +182,9 @@ class Client:
             case None:
                 return Close(codes.BAD_REQUEST_CLOSE, "a command without a request")
 
-    def decided(self, asked: AskHook, verdict: Verdict, now: float) -> Action:
+    def decided(self, asked: AskHook, verdict: HookResult, now: float) -> Action:
         """What follows from a backend's verdict."""
-        if isinstance(verdict, hooks.Expelled):
+        if isinstance(verdict, hooks.Disconnected):
             return Close(verdict.close, f"a backend decided so ({asked.event} hook)")
         request = request_of(asked.command)
         if isinstance(verdict, hooks.Refused):
@@ -202,7 +202,7 @@ class Client:
                 return publish_commands.publish_allowed(self, asked.command, request, verdict)
             case hooks.Expired(), _:
                 return Close(codes.CONNECTION_EXPIRED, "a backend decided so (refresh hook)")
-            case hooks.Prolonged(), _:
+            case hooks.Extended(), _:
                 if 0 < verdict.expires_at <= now:
                     return Close(codes.CONNECTION_EXPIRED, "a backend prolonged it to a time that is past")
                 self._ask_refresh_at = 0.0
@@ -258,11 +258,11 @@ class Client:
         if limit and identity.user and self.policy.connections_of(identity.user) >= limit:
             return Close(codes.CONNECTION_LIMIT, "the user has as many connections as one may have")
         self.identity = identity
-        wishes = channel_commands.at_connect(self, request.subs, now)
-        if isinstance(wishes, ErrorCode):
-            return self._refuse(command_id, wishes)
-        if isinstance(wishes, CloseCode):
-            return Close(wishes)
+        attach_requests = channel_commands.at_connect(self, request.subs, now)
+        if isinstance(attach_requests, ErrorCode):
+            return self._refuse(command_id, attach_requests)
+        if isinstance(attach_requests, CloseCode):
+            return Close(attach_requests)
         self.state = State.CONNECTED
         if section.ping_interval:
             self._pong_or_ping_at = now + section.ping_interval * (0.5 + self.jitter / 2)
@@ -276,7 +276,7 @@ class Client:
             ping=0 if self.native_pings else int(section.ping_interval),
             pong=self._answers_pings,
         )
-        return Connected(command_id, result, wishes)
+        return Connected(command_id, result, attach_requests)
 
     def _refuse(self, command_id: int, error: ErrorCode) -> Action:
         if self.format.unidirectional:
@@ -329,8 +329,8 @@ class Client:
     # --- who it is ---------------------------------------------------------------------------------------------------
 
     @property
-    def asker(self) -> Asker:
-        return Asker(user=self.identity.user, insecure=self.policy.section.insecure)
+    def requester(self) -> Requester:
+        return Requester(user=self.identity.user, insecure=self.policy.section.insecure)
 
     @property
     def caller(self) -> Caller:

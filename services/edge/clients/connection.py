@@ -25,6 +25,7 @@ from services.edge.clients.actions import (
     Action,
     Answer,
     AskHook,
+    AttachRequest,
     Close,
     Connected,
     EndSubscription,
@@ -32,12 +33,11 @@ from services.edge.clients.actions import (
     Performed,
     Ping,
     SendToBackend,
-    Subscribe,
     Unsubscribe,
 )
 from services.edge.clients.client import Client, State
+from services.edge.clients.context import EdgeContext
 from services.edge.clients.entrance import connect_reply, enter, subscribed
-from services.edge.clients.hub import Hub
 from services.edge.clients.laggard import Laggard
 from services.edge.clients.orders import MessageOrder, Order, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from services.edge.clients.performer import Performer
@@ -85,15 +85,15 @@ class Connection:
         "_transport",
         "client",
         "closing",
+        "context",
         "format",
-        "hub",
         "laggard",
         "session",
         "wheel_tick",
     )
 
-    def __init__(self, hub: Hub, transport: Transport, format: Format, session: str = "") -> None:
-        self.hub = hub
+    def __init__(self, context: EdgeContext, transport: Transport, format: Format, session: str = "") -> None:
+        self.context = context
         self.format = format
         self.session = session
         self.closing = False  # nothing is sent any more
@@ -107,10 +107,10 @@ class Connection:
         self._open = False  # the beginning of its session is written down
         self._leaving: CloseCode | None = None  # to be closed once the command in progress is done
         self._reading_paused = False
-        self.client = Client(str(uuid.uuid4()), hub.policy, format, hub.clock.now(), random())
-        hub.tally.accepted += 1
-        hub.connections.add(self)
-        hub.wheel.add(self, self.client.deadline)
+        self.client = Client(str(uuid.uuid4()), context.policy, format, context.clock.now(), random())
+        context.tally.accepted += 1
+        context.connections.add(self)
+        context.timing_wheel.add(self, self.client.deadline)
 
     # --- what the transport tells ------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Connection:
         """A frame of commands."""
         if self.closing:
             return
-        section = self.hub.policy.section
+        section = self.context.policy.section
         try:
             commands = self.format.codec.decode_commands(message, section.commands_per_message)
         except BadFrame as error:
@@ -130,14 +130,14 @@ class Connection:
         """Commands that came in a message of `size` bytes."""
         if self.closing:
             return
-        self.hub.tally.messages_in += len(commands)
+        self.context.tally.messages_in += len(commands)
         if self._queue is None:
             self._queue = deque(commands)
         else:
             self._queue.extend(commands)
         self._queued_bytes += size
         if (
-            len(self._queue) > self.hub.policy.section.queued_commands_limit + self._queued_orders
+            len(self._queue) > self.context.policy.section.queued_commands_limit + self._queued_orders
             or self._queued_bytes > QUEUED_BYTES_CEILING
         ):
             self.close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting")
@@ -157,8 +157,8 @@ class Connection:
 
     def lost(self) -> None:
         """The transport is gone."""
-        self.hub.wheel.remove(self)
-        self.hub.connections.discard(self)
+        self.context.timing_wheel.remove(self)
+        self.context.connections.discard(self)
         if not self.closing:
             self._end(ABNORMAL, codes.CONNECTION_CLOSED.reason)
         if self.laggard is not None:
@@ -173,10 +173,10 @@ class Connection:
         if self.closing:
             return
         if self.laggard is None:
-            self.laggard = Laggard(self, self.hub)
+            self.laggard = Laggard(self, self.context)
         else:
             self.laggard.paused()
-        self.hub.wheel.add(self, self._next_time())
+        self.context.timing_wheel.add(self, self._next_time())
         self._pace_reading()
 
     def resume_writing(self) -> None:
@@ -209,7 +209,7 @@ class Connection:
             item = self._queue.popleft()
             if isinstance(item, Command):
                 self._queued_bytes -= self._queued_bytes // (len(self._queue) + 1)  # its share
-                action = self.client.handle(item, self.hub.clock.now())
+                action = self.client.handle(item, self.context.clock.now())
             else:
                 self._queued_orders -= 1
                 self._write(out)
@@ -218,10 +218,13 @@ class Connection:
                 continue
             if isinstance(action, Connected):
                 self.admitted()  # now: the next connect of its user counts it
-            if isinstance(action, Connected) and not action.wishes:
+            if isinstance(action, Connected) and not action.attach_requests:
                 self.opened()
                 out.append(self.encode(connect_reply(self, action, {})))
-            elif isinstance(action, Subscribe) and (result := self.hub.node.subscribe_now(self, action)) is not None:
+            elif (
+                isinstance(action, AttachRequest)
+                and (result := self.context.node.subscribe_now(self, action)) is not None
+            ):
                 if result.publications or action.subscription.emits_join_leave:
                     self._write(out)  # its own join must not precede its reply, nor a large one wait for others
                     out = []
@@ -248,14 +251,14 @@ class Connection:
                     self.tell_refusal(reply.error.code, reply.error.message, detail)
                 out.append(self.encode(reply))
                 if reply.refresh is not None or reply.sub_refresh is not None:
-                    self.hub.wheel.add(self, self._next_time())  # it may expire sooner than before
+                    self.context.timing_wheel.add(self, self._next_time())  # it may expire sooner than before
             case Unsubscribe(channel, reply):
-                self.hub.node.give_out((channel,))
+                self.context.node.flush((channel,))
                 self.leave(channel)
-                self.hub.record(Unsubscribed(at=self.hub.now_ms(), connection=self.client.id, channel=channel))
+                self.context.record(Unsubscribed(at=self.context.now_ms(), connection=self.client.id, channel=channel))
                 out.append(self.encode(reply))
             case SendToBackend(data):
-                self.hub.send_to_backend(self.client.caller, bytes(data))
+                self.context.send_to_backend(self.client.caller, bytes(data))
             case Close(close, detail):
                 self._write(out)
                 out.clear()
@@ -266,7 +269,7 @@ class Connection:
     def _carry_out_order(self, order: Order) -> None:
         if self.client.state is not State.CONNECTED:  # its connect failed after all
             return
-        self.hub.node.give_out(self.client.channels)  # what was published before it comes before it
+        self.context.node.flush(self.client.channels)  # what was published before it comes before it
         match order:
             case SubscribeOrder():
                 self.perform(order)
@@ -275,9 +278,9 @@ class Connection:
                     self.end_subscription(name, why)
             case RefreshOrder(expires_at, info):
                 self.client.prolong(expires_at, info)
-                ttl = seconds_left(expires_at, self.hub.clock.now())
+                ttl = seconds_left(expires_at, self.context.clock.now())
                 self.push_alone(Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))
-                self.hub.wheel.add(self, self._next_time())
+                self.context.timing_wheel.add(self, self._next_time())
             case MessageOrder(data):
                 self.push_alone(Push(message=AsyncMessage(data)))
 
@@ -299,7 +302,7 @@ class Connection:
 
     def _pace_reading(self) -> None:
         """Stops reading from a client that has much waiting or that does not read itself, goes on when it may."""
-        limit = self.hub.policy.section.queued_commands_limit // 2
+        limit = self.context.policy.section.queued_commands_limit // 2
         queued = 0 if self._queue is None else len(self._queue) - self._queued_orders
         pause = self.laggard is not None or queued > limit or self._queued_bytes > QUEUED_BYTES_LIMIT
         if pause != self._reading_paused and not self._transport.is_closing():
@@ -313,16 +316,16 @@ class Connection:
 
     def admitted(self) -> None:
         """The client is authenticated: it counts as its user's, and backends may give it orders."""
-        self.hub.users.add(self.client.identity.user, self)
+        self.context.users.add(self.client.identity.user, self)
 
     def opened(self) -> None:
         """Its session begins."""
-        client, hub = self.client, self.hub
+        client, context = self.client, self.context
         self._open = True
-        hub.wheel.add(self, self._next_time())  # the first ping may be due before the stale check was
-        hub.record(
+        context.timing_wheel.add(self, self._next_time())  # the first ping may be due before the stale check was
+        context.record(
             Opened(
-                at=hub.now_ms(),
+                at=context.now_ms(),
                 connection=client.id,
                 user=client.identity.user,
                 session_key=client.identity.session_key,
@@ -336,19 +339,19 @@ class Connection:
         if self.closing:
             return
         self.client.state = State.REFUSED
-        self.hub.users.remove(self.client.identity.user, self)
-        self.hub.wheel.add(self, self._next_time())
+        self.context.users.remove(self.client.identity.user, self)
+        self.context.timing_wheel.add(self, self._next_time())
 
     def entered(self, channel: str, subscription: Subscription, result: SubscribeResult) -> None:
         """The client is subscribed, and its reply is written."""
         if self.closing:  # the reply was one that it cannot take
             return
-        self.hub.node.joined(channel, subscription)
+        self.context.node.joined(channel, subscription)
         if subscription.expires_at:
-            self.hub.wheel.add(self, self._next_time())
-        self.hub.record(
+            self.context.timing_wheel.add(self, self._next_time())
+        self.context.record(
             Subscribed(
-                at=self.hub.now_ms(),
+                at=self.context.now_ms(),
                 connection=self.client.id,
                 channel=channel,
                 recovered=result.recovered if result.was_recovering else None,
@@ -364,31 +367,33 @@ class Connection:
         if subscription.server_side and why.code >= codes.UNSUBSCRIBED_INSUFFICIENT_STATE.code:
             self.close(codes.INSUFFICIENT_STATE)  # SDKs do not subscribe it anew by themselves: they connect anew
             return
-        self.hub.node.give_out((channel,))
+        self.context.node.flush((channel,))
         self.leave(channel)
         self.push_alone(Push(channel=channel, unsubscribe=UnsubscribePush(*why)))
-        self.hub.record(Unsubscribed(at=self.hub.now_ms(), connection=self.client.id, channel=channel, code=why.code))
+        self.context.record(
+            Unsubscribed(at=self.context.now_ms(), connection=self.client.id, channel=channel, code=why.code)
+        )
 
     def leave(self, channel: str) -> None:
         """The client is not in the channel any more."""
         del self.client.channels[channel]
-        self.hub.subscriptions -= 1
-        self.hub.node.unsubscribe(self, channel)
+        self.context.subscriptions -= 1
+        self.context.node.unsubscribe(self, channel)
 
     # --- out ---------------------------------------------------------------------------------------------------------
 
     def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-        """Takes pushes of a channel (see `audience.Subscriber`)."""
+        """Takes pushes of a channel (see `subscribers.Subscriber`)."""
         if self.closing or (self.laggard is not None and self._leaves_out(self.laggard, subscription, count)):
             return False
         self._transport.write(framed)
-        tally = self.hub.tally
+        tally = self.context.tally
         tally.messages_out += count
         tally.bytes_out += len(framed)
         return True
 
-    def tell(self, channel: str, framed: bytes) -> None:
-        """Takes one join or leave (see `audience.Subscriber`). A laggard is told when it is an ordinary subscriber."""
+    def push_member_event(self, channel: str, framed: bytes) -> None:
+        """Takes one join or leave (see `subscribers.Subscriber`). A laggard gets it when it is an ordinary one."""
         if self.closing:
             return
         if self.laggard is None:
@@ -403,31 +408,31 @@ class Connection:
         if laggard.flows:
             return False
         if laggard.loses and subscription.rules.options.slow_client == "drop":
-            self.hub.tally.dropped += count
+            self.context.tally.dropped += count
         elif laggard.loses:
             self.close(codes.SLOW, "it does not take what its channels say")
         return True
 
-    def cannot_take(self, why: str) -> None:
-        """A publication cannot be said in the client's encoding (see `audience.Subscriber`)."""
+    def encoding_failed(self, why: str) -> None:
+        """A publication cannot be said in the client's encoding (see `subscribers.Subscriber`)."""
         self.close(codes.INAPPROPRIATE_PROTOCOL, f"a payload for a JSON connection: {why}")
 
     def encode(self, reply: Reply) -> bytes:
         """A reply as one message, counted if it is an error. Raises `NotEncodable`."""
         if reply.error is not None:
-            self.hub.tally.errors[reply.error.code] += 1
+            self.context.tally.errors[reply.error.code] += 1
         return self.format.encode(reply)
 
     def tell_refusal(self, code: int, message: str, detail: str) -> None:
         """Says in the log what was refused and why: most refusals are mistakes in a configuration or an application."""
-        self.hub.refused(f"a command was refused with {code} {message}", detail)
+        self.context.refused(f"a command was refused with {code} {message}", detail)
 
     def reply(self, *replies: Reply) -> None:
         """Writes replies to the client, or ends the connection if its encoding cannot carry them."""
         try:
             self._write([self.encode(reply) for reply in replies])
         except NotEncodable as error:
-            self.cannot_take(str(error))
+            self.encoding_failed(str(error))
 
     def push_alone(self, push: Push) -> None:
         """A push for this client alone."""
@@ -446,28 +451,29 @@ class Connection:
     def write_framed(self, framed: bytes, messages: int = 1) -> None:
         """So many framed messages for this client alone, such as what a laggard missed."""
         if not self.closing:
-            self.hub.tally.messages_out += messages
-            self.hub.tally.bytes_out += len(framed)
+            self.context.tally.messages_out += messages
+            self.context.tally.bytes_out += len(framed)
             self._transport.write(framed)
 
     def lags_at(self, positions: dict[str, StreamPosition]) -> None:
         """One reply could not hold what the client missed: the rest follows as pushes, as fast as it takes them."""
-        self.laggard = self.laggard or Laggard(self, self.hub, flowing=True)
+        self.laggard = self.laggard or Laggard(self, self.context, flowing=True)
         for channel, position in positions.items():
             self.laggard.joined(channel, position)
 
     def caught_up(self, held: list[tuple[str, bytes]]) -> None:
-        """The laggard took everything that it had missed: it is an ordinary subscriber again. `held` is for `tell`."""
+        """The laggard took everything that it had missed and is an ordinary one again. `held`: joins and leaves."""
         self.laggard = None
         for channel, framed in held:
             if channel in self.client.channels:
-                self.tell(channel, framed)  # a write may make it a laggard again, which then holds the rest
+                # A write may make it a laggard again, which then holds the rest.
+                self.push_member_event(channel, framed)
         self.work_off()
 
     # --- time --------------------------------------------------------------------------------------------------------
 
     def on_time(self, now: float) -> float:
-        """The wheel's question (see `wheel.Timed`)."""
+        """The wheel's question (see `timing_wheel.Timed`)."""
         if self.closing:
             self._transport.abort()  # the peer had its time to answer the close frame, or to take it
             return float("inf")
@@ -513,16 +519,16 @@ class Connection:
         if self.closing:
             return
         if self.laggard is None:  # one that is may be closed in the middle of a fan-out, which must not begin another
-            self.hub.node.give_out(self.client.channels)
+            self.context.node.flush(self.client.channels)
         if detail:
-            self.hub.refused(f"a connection was closed with {close.code} {close.reason}", detail)
+            self.context.refused(f"a connection was closed with {close.code} {close.reason}", detail)
         self._transport.write(self.format.farewell(close))
         self._end(close.code, close.reason)
         if not self.format.answers_close:
             self._transport.close()
         elif self._reading_paused and not self._transport.is_closing():
             self._transport.resume_reading()  # for the peer's close frame
-        self.hub.wheel.add(self, self.hub.clock.now() + CLOSE_TIMEOUT_S)
+        self.context.timing_wheel.add(self, self.context.clock.now() + CLOSE_TIMEOUT_S)
 
     def cut(self) -> None:
         """Drops the transport without waiting for anything."""
@@ -533,18 +539,18 @@ class Connection:
         """The client said goodbye itself; the transport has answered it."""
         if not self.closing:
             self._end(code, reason)
-        self.hub.wheel.add(self, self.hub.clock.now() + CLOSE_TIMEOUT_S)
+        self.context.timing_wheel.add(self, self.context.clock.now() + CLOSE_TIMEOUT_S)
 
     def _end(self, code: int, reason: str) -> None:
         """Leaves everything and writes the end of the session down. Happens once, first."""
         self.closing = True
-        hub, client = self.hub, self.client
-        hub.tally.closes[code] += 1
+        context, client = self.context, self.client
+        context.tally.closes[code] += 1
         for channel in tuple(client.channels):
             self.leave(channel)
         self._queue = None
         if self.laggard is not None:
             self.laggard.stop()
-        hub.users.remove(client.identity.user, self)
+        context.users.remove(client.identity.user, self)
         if self._open:
-            hub.record(Closed(at=hub.now_ms(), connection=client.id, code=code, reason=reason))
+            context.record(Closed(at=context.now_ms(), connection=client.id, code=code, reason=reason))

@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from proto import codes
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 from services.edge.settings import EdgeSection
 
 log = logging.getLogger(__name__)
@@ -38,29 +38,29 @@ def closes_due(count: int, rate: float, seconds: float, elapsed: float) -> int:
 class Drain:
     """One drain of one edge. `left` counts the connections that are still open, None before it begins."""
 
-    def __init__(self, hub: Hub, section: EdgeSection) -> None:
-        self._hub = hub
+    def __init__(self, context: EdgeContext, section: EdgeSection) -> None:
+        self._context = context
         self._section = section
         self.left: int | None = None
 
     async def run(self) -> None:
         """Drains. Returns within `drain_timeout` (plus the last step), with every connection gone."""
         loop = asyncio.get_running_loop()
-        hub, section = self._hub, self._section
+        context, section = self._context, self._section
         began = loop.time()
         deadline = began + section.drain_timeout
-        hub.draining = True
-        self.left = len(hub.connections)
+        context.draining = True
+        self.left = len(context.connections)
         log.info("draining: not ready any more, %d clients to say goodbye to", self.left)
         await asyncio.sleep(section.drain_delay)
-        hub.closed_to_new = True
-        hub.node.rosters.parting = True
+        context.closed_to_new = True
+        context.node.member_tracker.suppress_own_leaves()
         await self._close_paced(deadline - _RESERVE_S)
         await self._wait_for_handshakes(min(loop.time() + _HANDSHAKE_S, deadline))
-        for connection in tuple(hub.connections):
+        for connection in tuple(context.connections):
             connection.cut()
         self.left = 0
-        stored = await hub.session_log.flush(max(0.1, deadline - loop.time()))
+        stored = await context.session_log.flush(max(0.1, deadline - loop.time()))
         seconds = loop.time() - began
         if stored:
             log.info("drained in %.2f s, every session event is stored", seconds)
@@ -73,7 +73,7 @@ class Drain:
 
     async def _close_paced(self, until: float) -> None:
         loop = asyncio.get_running_loop()
-        waiting = list(self._hub.connections)
+        waiting = list(self._context.connections)
         count, began, said = len(waiting), loop.time(), loop.time()
         seconds = until - began
         closed = 0
@@ -85,7 +85,7 @@ class Drain:
                 closed = min(due, closed + _SLICE)
                 if loop.time() < until:  # what others do in their turns has no bound, the drain has one
                     await asyncio.sleep(0)
-            self.left = len(self._hub.connections)
+            self.left = len(self._context.connections)
             if loop.time() - said >= _PROGRESS_S:
                 said = loop.time()
                 log.info("draining: %d of %d clients closed", closed, count)
@@ -94,6 +94,6 @@ class Drain:
 
     async def _wait_for_handshakes(self, until: float) -> None:
         loop = asyncio.get_running_loop()
-        while self._hub.connections and loop.time() < until:
+        while self._context.connections and loop.time() < until:
             await asyncio.sleep(STEP_S)
-            self.left = len(self._hub.connections)
+            self.left = len(self._context.connections)

@@ -12,33 +12,33 @@ from msgspec.structs import replace
 
 from proto.codec import NotEncodable
 from proto.messages import Connect, Push, Reply, StreamPosition, SubscribeResult, reply_to
-from services.edge.channels.pushes import as_deltas
-from services.edge.clients.actions import Connected, Subscribe
+from services.edge.channels.encoding import as_deltas
+from services.edge.clients.actions import AttachRequest, Connected
 from services.edge.clients.laggard import REPLY_BYTES, first_of
 
 if TYPE_CHECKING:
     from services.edge.clients.connection import Connection
 
 
-def subscribed(connection: Connection, wish: Subscribe, result: SubscribeResult) -> None:
+def subscribed(connection: Connection, attach_request: AttachRequest, result: SubscribeResult) -> None:
     """Tells the client that its subscribe succeeded; one that has left meanwhile leaves the channel."""
     if connection.closing:
-        connection.hub.node.unsubscribe(connection, wish.channel)
+        connection.context.node.unsubscribe(connection, attach_request.channel)
         return
-    subs, positions = cut({wish.channel: enter(connection, wish, result)})
-    connection.reply(reply_to(wish.command_id, subs[wish.channel]))
+    subs, positions = cut({attach_request.channel: enter(connection, attach_request, result)})
+    connection.reply(reply_to(attach_request.command_id, subs[attach_request.channel]))
     if positions:
         connection.lags_at(positions)
-    connection.entered(wish.channel, wish.subscription, result)
+    connection.entered(attach_request.channel, attach_request.subscription, result)
 
 
-def enter(connection: Connection, wish: Subscribe, result: SubscribeResult) -> SubscribeResult:
+def enter(connection: Connection, attach_request: AttachRequest, result: SubscribeResult) -> SubscribeResult:
     """Notes the subscription; gives back the result with publications as this client gets them."""
-    subscription = wish.subscription
-    connection.client.channels[wish.channel] = subscription
-    connection.hub.subscriptions += 1
+    subscription = attach_request.subscription
+    connection.client.channels[attach_request.channel] = subscription
+    connection.context.subscriptions += 1
     if connection.laggard is not None:
-        connection.laggard.joined(wish.channel, connection.hub.node.position(wish.channel))
+        connection.laggard.joined(attach_request.channel, connection.context.node.position(attach_request.channel))
     if not result.publications:
         return result
     publications = [publication for publication in result.publications if subscription.wants(publication)]
@@ -46,7 +46,7 @@ def enter(connection: Connection, wish: Subscribe, result: SubscribeResult) -> S
         try:
             publications = as_deltas(connection.format, publications)
         except NotEncodable as error:
-            connection.cannot_take(str(error))
+            connection.encoding_failed(str(error))
             return replace(result, publications=[])
         subscription.has_base = bool(publications)
     return replace(result, publications=publications)
@@ -54,7 +54,7 @@ def enter(connection: Connection, wish: Subscribe, result: SubscribeResult) -> S
 
 def connect_reply(connection: Connection, action: Connected, subs: dict[str, SubscribeResult]) -> Reply:
     """The reply to a connect, as the transport says it."""
-    node = connection.hub.instance if connection.session else ""
+    node = connection.context.instance if connection.session else ""
     result = replace(action.result, subs=subs, session=connection.session, node=node)
     if connection.format.unidirectional:
         return Reply(push=Push(connect=Connect(**{name: getattr(result, name) for name in result.__struct_fields__})))

@@ -16,9 +16,9 @@ from proto.messages import Publication, StreamPosition
 from proto.publications import size_of
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.channel import Channel
-from services.edge.channels.pushes import as_delta, render
+from services.edge.channels.encoding import as_delta, encode_pushes
 from services.edge.channels.recovery import Missed
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 
 if TYPE_CHECKING:
     from services.edge.clients.connection import Connection
@@ -52,13 +52,13 @@ class Laggard:
     `loses`: what is published without history while its socket is full is missed. It is not while it still connects.
     """
 
-    def __init__(self, connection: Connection, hub: Hub, flowing: bool = False, loses: bool = True) -> None:
+    def __init__(self, connection: Connection, context: EdgeContext, flowing: bool = False, loses: bool = True) -> None:
         self.loses = loses
         self._connection = connection
-        self._hub = hub
+        self._context = context
         self._positions: dict[str, StreamPosition] = {}
         for name in connection.client.channels:
-            self.joined(name, hub.node.told(name))
+            self.joined(name, context.node.delivered_position(name))
         self._task: asyncio.Task[None] | None = None
         self._held: list[tuple[str, bytes]] = []
         self._held_bytes = 0
@@ -86,10 +86,10 @@ class Laggard:
         self.loses = True
         if not self._stalled:
             self._stalled = True
-            self._hub.tally.lagged += 1
+            self._context.tally.lagged += 1
         self._flowing.clear()
         self._buffered = self._connection.buffered
-        self.give_up_at = self._hub.clock.now() + self._hub.policy.section.slow_close_delay
+        self.give_up_at = self._context.clock.now() + self._context.policy.section.slow_close_delay
 
     def hold(self, channel: str, framed: bytes) -> bool:
         """Keeps a join or leave for later; False when there is no room for it."""
@@ -113,7 +113,7 @@ class Laggard:
         buffered, self._buffered = self._buffered, self._connection.buffered
         if self._buffered >= buffered:
             return False
-        self.give_up_at = now + self._hub.policy.section.slow_close_delay
+        self.give_up_at = now + self._context.policy.section.slow_close_delay
         return True
 
     def stop(self) -> None:
@@ -134,13 +134,13 @@ class Laggard:
                 await self._catch_up_with(name)
             # While one channel was caught up another may have gone on: done only when none has, with no await between.
             if self._flowing.is_set() and all(self._is_level(name) for name in self._positions):
-                self._hub.tally.caught_up += self._stalled
+                self._context.tally.caught_up += self._stalled
                 self._connection.caught_up(self._held)
                 return
             await self._flowing.wait()
 
     def _is_level(self, name: str) -> bool:
-        position = self._hub.node.position(name)
+        position = self._context.node.position(name)
         return position is None or position == self._positions[name]
 
     async def _catch_up_with(self, name: str) -> None:
@@ -150,7 +150,7 @@ class Laggard:
                 self._positions.pop(name, None)
                 return
             try:
-                found = await self._hub.node.missed(name, self._positions[name])
+                found = await self._context.node.missed(name, self._positions[name])
             except (BrokerAway, BrokerRefused):
                 await asyncio.sleep(_RETRY_S)
                 continue
@@ -170,20 +170,20 @@ class Laggard:
             self._give_up_on(channel)
             return True
         connection = self._connection
-        subscription = channel.audience.get(connection)
+        subscription = channel.subscribers.get(connection)
         for publication in missed:
             if subscription is None or not subscription.wants(publication):
                 continue
             try:
                 whole = as_delta(connection.format, publication, None) if subscription.delta else publication
             except NotEncodable as error:
-                connection.cannot_take(str(error))
+                connection.encoding_failed(str(error))
                 return True
-            rendering = render(connection.format, channel.name, [whole])
-            if rendering.error:
-                connection.cannot_take(rendering.error)
+            encoded = encode_pushes(connection.format, channel.name, [whole])
+            if encoded.error:
+                connection.encoding_failed(encoded.error)
                 return True
-            connection.write_framed(rendering.framed)
+            connection.write_framed(encoded.framed)
             self._positions[channel.name] = StreamPosition(publication.offset, channel.log.epoch)
             if not self._flowing.is_set():
                 return False
@@ -193,7 +193,7 @@ class Laggard:
     def _give_up_on(self, channel: Channel) -> None:
         """What it missed was evicted. Who relies on positions subscribes anew and is told; others go on from here."""
         assert channel.log is not None
-        subscription = channel.audience.get(self._connection)
+        subscription = channel.subscribers.get(self._connection)
         if subscription is not None and subscription.positioned:
             del self._positions[channel.name]
             self._connection.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)

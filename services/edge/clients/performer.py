@@ -40,6 +40,7 @@ from services.edge.clients import channel_commands
 from services.edge.clients.actions import (
     Action,
     AskHook,
+    AttachRequest,
     CallBackend,
     Connected,
     LearnKey,
@@ -47,7 +48,6 @@ from services.edge.clients.actions import (
     Publish,
     ReadHistory,
     ReadPresence,
-    Subscribe,
     error_reply,
 )
 from services.edge.clients.client import State
@@ -95,7 +95,7 @@ class Performer:
                     decided = await self._decide(action)
                 then = await self._await(decided)
         except BrokerRefused as error:  # too large a publication, say: again it would be refused again
-            connection.hub.refused("the broker takes no publication of a client", str(error))
+            connection.context.refused("the broker takes no publication of a client", str(error))
             then = self._fail(action, decided, codes.LIMIT_EXCEEDED)
         except (BrokerAway, TimeoutError) as error:
             log.debug("error 100 for a client: %s", error)
@@ -114,21 +114,21 @@ class Performer:
 
     async def _decide(self, action: Action) -> Action:
         """Goes back to the client's state machine with what it asked for, until it has decided."""
-        client, hub = self._connection.client, self._connection.hub
+        client, context = self._connection.client, self._connection.context
         while True:
             match action:
                 case LearnKey(command, kid):
-                    fresh = await hub.keys.wanted(kid)
-                    action = client.handle_again(command, hub.clock.now(), keys_are_fresh=fresh)
+                    fresh = await context.keys.wanted(kid)
+                    action = client.handle_again(command, context.clock.now(), keys_are_fresh=fresh)
                 case AskHook():
-                    verdict = await hub.verdicts.on(action, client.caller, hub.clock.now())
-                    action = client.decided(action, verdict, hub.clock.now())
+                    verdict = await context.verdicts.on(action, client.caller, context.clock.now())
+                    action = client.decided(action, verdict, context.clock.now())
                 case _:
                     return action
 
     async def _await(self, action: Action | SubscribeOrder) -> Then:
         match action:
-            case Subscribe():
+            case AttachRequest():
                 return await self._subscribe(action)
             case Connected():
                 return await self._connect(action)
@@ -161,8 +161,8 @@ class Performer:
         """The client gets this error; with 100 it may try again. `decided` is what its command had become."""
         connection = self._connection
         if isinstance(action, SubscribeOrder):
-            hub = connection.hub
-            return lambda: hub.refused("a backend's subscribe was not carried out", "the broker is away")
+            context = connection.context
+            return lambda: context.refused("a backend's subscribe was not carried out", "the broker is away")
         if self._beside:
             return lambda: None
         command_id = action.command.id if isinstance(action, LearnKey | AskHook) else action.command_id
@@ -178,18 +178,20 @@ class Performer:
         if not connection.closing:
             connection.admitted()
         results: dict[str, SubscribeResult] = {}
-        if action.wishes and not connection.closing:
+        if action.attach_requests and not connection.closing:
             # What is published meanwhile must not precede the reply: it is read from the log after it.
-            connection.laggard = connection.laggard or Laggard(connection, connection.hub, flowing=True, loses=False)
-        for wish in action.wishes:
-            result = await connection.hub.node.subscribe(connection, wish)
+            connection.laggard = connection.laggard or Laggard(
+                connection, connection.context, flowing=True, loses=False
+            )
+        for attach_request in action.attach_requests:
+            result = await connection.context.node.subscribe(connection, attach_request)
             if isinstance(result, ErrorCode):
                 error = result
                 return lambda: self._refuse_connect(action.command_id, error)
             if connection.closing:
-                connection.hub.node.unsubscribe(connection, wish.channel)
+                connection.context.node.unsubscribe(connection, attach_request.channel)
                 return lambda: None
-            results[wish.channel] = enter(connection, wish, result)
+            results[attach_request.channel] = enter(connection, attach_request, result)
         return lambda: self._reply_connected(action, results)
 
     def _reply_connected(self, action: Connected, results: dict[str, SubscribeResult]) -> None:
@@ -201,9 +203,9 @@ class Performer:
         connection.reply(connect_reply(connection, action, subs))
         if positions:
             connection.lags_at(positions)
-        for wish in action.wishes:
-            if wish.channel in connection.client.channels:
-                connection.entered(wish.channel, wish.subscription, results[wish.channel])
+        for attach_request in action.attach_requests:
+            if attach_request.channel in connection.client.channels:
+                connection.entered(attach_request.channel, attach_request.subscription, results[attach_request.channel])
 
     def _refuse_connect(self, command_id: int, error: ErrorCode) -> None:
         connection = self._connection
@@ -217,9 +219,9 @@ class Performer:
         connection.reply(error_reply(command_id, error))
         connection.refused()
 
-    async def _subscribe(self, action: Subscribe) -> Then:
+    async def _subscribe(self, action: AttachRequest) -> Then:
         connection = self._connection
-        result = await connection.hub.node.subscribe(connection, action)
+        result = await connection.context.node.subscribe(connection, action)
         if isinstance(result, ErrorCode):
             return self._reply_later(action.command_id, result)
         return lambda: subscribed(connection, action, result)
@@ -230,45 +232,49 @@ class Performer:
         if order.channel in client.channels:
             return lambda: None
         if len(client.channels) >= client.policy.section.channel_limit:
-            connection.hub.refused("a backend's subscribe was refused", "the connection has as many as it may have")
+            connection.context.refused("a backend's subscribe was refused", "the connection has as many as it may have")
             return lambda: None
         request = SubscribeRequest()
         if since is not None:
             request = SubscribeRequest(recover=True, offset=since.offset, epoch=since.epoch)
-        wish = channel_commands.server_side(client, order.channel, order.grant, request, connection.hub.clock.now())
-        if isinstance(wish, ErrorCode):
-            connection.hub.refused("a backend's subscribe was refused", f"{wish.code} {wish.message}")
+        attach_request = channel_commands.server_side(
+            client, order.channel, order.grant, request, connection.context.clock.now()
+        )
+        if isinstance(attach_request, ErrorCode):
+            connection.context.refused(
+                "a backend's subscribe was refused", f"{attach_request.code} {attach_request.message}"
+            )
             return lambda: None
         while True:  # the backend was told that it is done, so this is tried until the deadline
             try:
-                result = await connection.hub.node.subscribe(connection, wish)
-                return lambda: self._push_subscribed(wish, result)
+                result = await connection.context.node.subscribe(connection, attach_request)
+                return lambda: self._push_subscribed(attach_request, result)
             except BrokerAway:
                 await asyncio.sleep(_ORDER_RETRY_S)
 
-    def _push_subscribed(self, wish: Subscribe, result: SubscribeResult | ErrorCode) -> None:
+    def _push_subscribed(self, attach_request: AttachRequest, result: SubscribeResult | ErrorCode) -> None:
         connection = self._connection
         if isinstance(result, ErrorCode):
-            connection.hub.refused("a backend's subscribe was refused", f"{result.code} {result.message}")
+            connection.context.refused("a backend's subscribe was refused", f"{result.code} {result.message}")
             return
         if connection.closing:
-            connection.hub.node.unsubscribe(connection, wish.channel)
+            connection.context.node.unsubscribe(connection, attach_request.channel)
             return
-        result = enter(connection, wish, result)
+        result = enter(connection, attach_request, result)
         push = SubscribePush(result.recoverable, result.epoch, result.offset, result.positioned, result.data)
-        connection.push_alone(Push(channel=wish.channel, subscribe=push))
+        connection.push_alone(Push(channel=attach_request.channel, subscribe=push))
         first, room = first_of(result.publications)
-        connection.reply(*(Reply(push=Push(channel=wish.channel, pub=publication)) for publication in first))
+        connection.reply(*(Reply(push=Push(channel=attach_request.channel, pub=publication)) for publication in first))
         if not room:
-            connection.lags_at({wish.channel: StreamPosition(first[-1].offset, result.epoch)})
-        connection.entered(wish.channel, wish.subscription, result)
+            connection.lags_at({attach_request.channel: StreamPosition(first[-1].offset, result.epoch)})
+        connection.entered(attach_request.channel, attach_request.subscription, result)
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
     async def _publish(self, action: Publish) -> Result | ErrorCode:
         publication = Publication(data=action.data, info=action.info, tags=action.tags)
         message_id = self._message_id(action) if action.key else ""
-        position = await self._connection.hub.node.publish(
+        position = await self._connection.context.node.publish(
             action.channel, action.rules, publication, message_id, skip_history=action.skip_history
         )
         if not action.key:
@@ -284,7 +290,7 @@ class Performer:
         return "client." + base64.b64encode(scope).decode()
 
     async def _read_history(self, action: ReadHistory) -> HistoryResult | ErrorCode:
-        node = self._connection.hub.node
+        node = self._connection.context.node
         found = await node.history(action.channel, action.rules, action.limit, action.since, action.reverse)
         if not isinstance(found, History):
             return found
@@ -292,24 +298,26 @@ class Performer:
         return HistoryResult(first, found.top.epoch, found.top.offset)
 
     async def _read_presence(self, action: ReadPresence) -> PresenceResult | PresenceStatsResult:
-        node = self._connection.hub.node
+        node = self._connection.context.node
         if action.count_only:
             return await node.presence_stats(action.channel)
         return PresenceResult(await node.presence(action.channel))
 
     async def _call(self, action: CallBackend) -> RPCResult | ErrorCode:
         connection = self._connection
-        hub, caller = connection.hub, connection.client.caller
+        context, caller = connection.context, connection.client.caller
         try:
-            answer = await hub.backend.call(action.method, bytes(action.data), caller, hub.policy.section.rpc_timeout)
+            answer = await context.backend.call(
+                action.method, bytes(action.data), caller, context.policy.section.rpc_timeout
+            )
             return rpc_result(answer, caller.encoding)
         except BackendError as error:
             return error.error
         except BadAnswer as error:
-            hub.refused("a backend's answer to an RPC is unusable", str(error))
+            context.refused("a backend's answer to an RPC is unusable", str(error))
         except BackendAway as error:
             if error.nobody:
                 connection.tell_refusal(*codes.NOT_AVAILABLE[:2], f"RPC {action.method[:80]!r}: no backend answers it")
                 return codes.NOT_AVAILABLE
-            hub.refused("an RPC is not answered", str(error))
+            context.refused("an RPC is not answered", str(error))
         return codes.INTERNAL

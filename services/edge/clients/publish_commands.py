@@ -40,7 +40,7 @@ def publish(client: Client, command: Command, request: PublishRequest) -> Action
     if options.publish_hook:
         question = hooks.publish_question(client.caller, channel, bytes(request.data))
         return AskHook("publish", command, question, options.hook_timeout, options.hook_when_away == "allow")
-    if not may_publish(rules, client.asker, channel in client.channels):
+    if not may_publish(rules, client.requester, channel in client.channels):
         why = "its namespace has no allow_publish_for_client, nor _for_subscriber for a client that is subscribed"
         return refused(command.id, codes.PERMISSION_DENIED, "publish to", channel, why)
     return publish_allowed(client, command, request, hooks.Accepted())
@@ -105,5 +105,5 @@ def publish_by_rpc(client: Client, command: Command, request: RPCRequest) -> Act
     if not given.channel or not given.idempotency_key:
         why = "expected channel, idempotency_key and data, none of them empty"
         return refused(command.id, codes.BAD_REQUEST, "RPC", PUBLISH_RPC, why)
-    wish = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
-    return publish(client, Command(id=command.id, publish=wish, rpc=request), wish)
+    publish_request = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
+    return publish(client, Command(id=command.id, publish=publish_request, rpc=request), publish_request)

@@ -29,7 +29,7 @@ from proto.control import (
 )
 from proto.messages import StreamPosition
 from services.edge.clients.connection import Connection
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 from services.edge.clients.orders import MessageOrder, Order, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from services.edge.grants import Grant
 
@@ -39,11 +39,11 @@ _decode_grant = json.Decoder(Grant).decode
 class Respondent:
     """See the module. Everything is answered at once: orders stand in line behind what each connection is busy with."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, context: EdgeContext) -> None:
+        self._context = context
 
     def answer(self, request: ControlRequest) -> ControlAnswer:
-        node = self._hub.node
+        node = self._context.node
         match request:
             case Probe():
                 return Done()
@@ -67,7 +67,7 @@ class Respondent:
             case DisconnectUser(to, code, reason):
                 return self._close(to, CloseCode(code, reason))
             case Emulate(session, data):
-                connection = self._hub.streams.get(session)
+                connection = self._context.streams.get(session)
                 if connection is None or connection.format.unidirectional:
                     return Unknown()
                 connection.message_received(data)
@@ -94,7 +94,7 @@ class Respondent:
         return Done(len(chosen))
 
     def _chosen(self, to: Selector) -> Iterator[Connection]:
-        for connection in self._hub.users.of(to.user):
+        for connection in self._context.users.of(to.user):
             if (
                 to.client in ("", connection.client.id)
                 and to.session in ("", connection.session)

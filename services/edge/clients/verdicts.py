@@ -9,7 +9,7 @@ from typing import Final
 from proto import codes
 from services.edge.backend import hooks
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
-from services.edge.clients.actions import AskHook, Verdict
+from services.edge.clients.actions import AskHook, HookResult
 from services.edge.grants import Grant
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 PROLONGED_WHEN_AWAY_S: Final = 60
 """How long a connection goes on when the backend that should prolong it is away, and `hook_when_away` is "allow"."""
 
-_DECODE: Final[dict[str, Callable[[bytes], Verdict]]] = {
+_DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
     "connect": hooks.connect_answer,
     "subscribe": hooks.subscribe_answer,
     "publish": hooks.publish_answer,
@@ -32,7 +32,7 @@ class Verdicts:
         self._backend = backend
         self._refused = refused
 
-    async def on(self, asked: AskHook, caller: Caller, now: float) -> Verdict:
+    async def on(self, asked: AskHook, caller: Caller, now: float) -> HookResult:
         """The backend's verdict, or what the settings say when it is away. Never raises but when cancelled."""
         try:
             answer = await self._backend.ask(asked.event, asked.question, caller, asked.timeout_s)
@@ -47,7 +47,7 @@ class Verdicts:
             return _allowed(asked.event, now) if asked.allow_when_away else hooks.Refused(codes.INTERNAL)
 
 
-def _allowed(event: str, now: float) -> Verdict:
+def _allowed(event: str, now: float) -> HookResult:
     match event:
         case "connect":
             return hooks.Admitted()
@@ -56,4 +56,4 @@ def _allowed(event: str, now: float) -> Verdict:
         case "publish":
             return hooks.Accepted()
         case _:
-            return hooks.Prolonged(expires_at=int(now) + PROLONGED_WHEN_AWAY_S)
+            return hooks.Extended(expires_at=int(now) + PROLONGED_WHEN_AWAY_S)

@@ -33,7 +33,7 @@ from proto.control import (
     encode_request,
 )
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
-from services.edge.cluster.cluster_nats import NatsCluster
+from services.edge.cluster.failure_detector_nats import FailureDetector
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder, merge, parts
 
 log = logging.getLogger(__name__)
@@ -58,21 +58,21 @@ _FAILED: Final = header_block(Fairlead_Part="failed")
 class NatsPeers:
     """See `peers.Peers`."""
 
-    def __init__(self, link: NatsLink, cluster: NatsCluster) -> None:
+    def __init__(self, link: NatsLink, failure_detector: FailureDetector) -> None:
         self._link = link
-        self._cluster = cluster
-        self._members = cluster.members
+        self._failure_detector = failure_detector
+        self._cluster = failure_detector.cluster
         self._responder: Responder | None = None
         self._listening: int | None = None
         self._asking: defaultdict[str, set[asyncio.Task[ControlAnswer]]] = defaultdict(set)
         self._answering: set[asyncio.Task[None]] = set()
         self.asking = 0
         self.refused = 0  # requests beyond MAX_ANSWERING, since start
-        self._members.listen(self)
+        self._cluster.listen(self)
 
     @property
     def instance(self) -> str:
-        return self._members.own
+        return self._cluster.own
 
     @property
     def answering(self) -> int:
@@ -110,12 +110,12 @@ class NatsPeers:
             raise PeersAway("NATS is away")
         try:
             async with asyncio.timeout_at(deadline):
-                await self._cluster.assembled()
+                await self._failure_detector.assembled()
         except TimeoutError:
             raise PeersAway("the other edges are not known yet") from None
         tasks: list[asyncio.Task[ControlAnswer]] = []
         try:
-            for instance in self._members.instances():
+            for instance in self._cluster.instances():
                 tasks.append(self._begin(instance, request, deadline - loop.time()))
             answers = [await self._respond(request)]
             if tasks:
@@ -158,14 +158,14 @@ class NatsPeers:
         deadline = loop.time() + timeout_s
         subject, question = subjects.edge_control(instance), encode_request(request)
         # A question that was under way to an edge when it was killed is never answered: the watch finds out.
-        doubt = loop.call_later(_IMPATIENT_S, self._members.accuse, instance)
+        doubt = loop.call_later(_IMPATIENT_S, self._cluster.accuse, instance)
         while True:
             try:
                 replies = await self._link.ask_many(subject, question, _is_last, timeout_s=deadline - loop.time())
                 break
             except NobodyAnswers:
-                if not self._cluster.others_return():
-                    self._members.accuse(instance)
+                if not self._failure_detector.others_return():
+                    self._cluster.accuse(instance)
                     raise PeerGone(f"edge {instance} is gone") from None
                 if loop.time() + _RETURN_RETRY_S > deadline:
                     raise PeersAway(f"edge {instance} is not back at NATS") from None
@@ -174,7 +174,7 @@ class NatsPeers:
                 raise PeersAway(f"edge {instance}: {error}") from None
             finally:
                 doubt.cancel()
-        self._members.alive(instance)
+        self._cluster.alive(instance)
         mark = header(replies[-1][0], _PART)
         if mark == b"failed":
             raise PeersAway(f"edge {instance} cannot answer now")

@@ -76,7 +76,7 @@ class BroadcastAnswer(Struct, frozen=True):
     responses: Annotated[list[PublishReply], Meta(description="In the order of the channels.")]
 
 
-class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ConnectionInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A connection, and whose it is."""
 
     user: str | None = None
@@ -86,7 +86,7 @@ class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PresenceAnswer(Struct, frozen=True):
-    presence: Annotated[dict[str, Member], Meta(description="By client id.")]
+    presence: Annotated[dict[str, ConnectionInfo], Meta(description="By client id.")]
 
 
 class PresenceStatsAnswer(Struct, frozen=True):
@@ -100,7 +100,7 @@ class KeptPublication(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Annotated[Raw, Meta(description="null when it is not JSON: then it is in `b64data`.")]
     b64data: str = ""
     offset: int
-    info: Annotated[Member | None, Meta(description="Who published, when it was a client.")] = None
+    info: Annotated[ConnectionInfo | None, Meta(description="Who published, when it was a client.")] = None
     tags: dict[str, str] | None = None
 
 

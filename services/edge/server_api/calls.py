@@ -94,7 +94,7 @@ class BroadcastCall(Publishing, frozen=True, kw_only=True):
     ]
 
 
-class Position(Struct, frozen=True):
+class HistoryPosition(Struct, frozen=True):
     """A place in a channel's history."""
 
     offset: Offset = 0
@@ -115,7 +115,7 @@ class SubscribeCall(UserCall, frozen=True, kw_only=True):
     b64info: JsonInBase64 = ""
     data: Annotated[Raw, Meta(description="Any JSON, for the client.")] = field(default_factory=nothing)
     b64data: JsonInBase64 = ""
-    recover_since: Position | None = None
+    recover_since: HistoryPosition | None = None
     expire_at: UnixTime = 0
     override: Override | None = None
 
@@ -156,7 +156,7 @@ class HistoryCall(Struct, frozen=True, kw_only=True):
     limit: Annotated[
         int, Meta(ge=-(2**31), le=2**31 - 1, description="Publications; 0: the position only, -1: all that is kept.")
     ] = 0
-    since: Position | None = None
+    since: HistoryPosition | None = None
     reverse: Annotated[bool, Meta(description="Newest first; with `since`, those before it.")] = False
 
 

@@ -17,15 +17,15 @@ from proto.codes import ErrorCode
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.publications import Version
 from services.edge.broker.broker import BrokerRefused
-from services.edge.channels.namespaces import Namespaces, Rules, is_valid_name
+from services.edge.channels.namespaces import ChannelRules, Namespaces, is_valid_name
 from services.edge.channels.node import Node
 from services.edge.server_api.answers import (
     ChannelAnswer,
     ChannelsAnswer,
+    ConnectionInfo,
     Empty,
     HistoryAnswer,
     KeptPublication,
-    Member,
     PresenceAnswer,
     PresenceStatsAnswer,
     PublishAnswer,
@@ -65,7 +65,7 @@ class ChannelMethods:
         self._namespaces = namespaces
         self._max_length = max_length
 
-    def rules(self, channel: str) -> Rules:
+    def rules(self, channel: str) -> ChannelRules:
         """The rules of a channel that there may be. Raises `Refused`."""
         if not 0 < len(channel) <= self._max_length:
             raise Refused(codes.BAD_REQUEST, f"expected a channel of 1 to {self._max_length} characters")
@@ -143,7 +143,7 @@ class ChannelMethods:
         await self._node.remove_history(call.channel, self._rules_with_history(call.channel))
         return Empty()
 
-    def _rules_with_history(self, channel: str) -> Rules:
+    def _rules_with_history(self, channel: str) -> ChannelRules:
         rules = self.rules(channel)
         if not rules.has_history:
             raise Refused(codes.NOT_AVAILABLE, "the channel has no history")
@@ -182,8 +182,8 @@ def _data_of(call: Publishing) -> Raw:
         raise Refused(codes.BAD_REQUEST, f"data is {error}") from None
 
 
-def _member(info: ClientInfo) -> Member:
-    return Member(
+def _member(info: ClientInfo) -> ConnectionInfo:
+    return ConnectionInfo(
         user=None if info.user is UNSET else info.user,
         client=None if info.client is UNSET else info.client,
         conn_info=info.conn_info if bytes(info.conn_info) else UNSET,

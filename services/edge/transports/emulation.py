@@ -15,7 +15,7 @@ from starlette.types import Send
 from proto.codec_protobuf import decode_emulation
 from proto.control import Emulate, Unknown
 from proto.messages import EmulationRequest
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
 
@@ -53,14 +53,14 @@ def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
 class Emulation(Endpoint):
     """See the module."""
 
-    def __init__(self, hub: Hub, peers: Peers) -> None:
-        super().__init__(hub, ("POST",), ("http_stream", "sse"))
+    def __init__(self, context: EdgeContext, peers: Peers) -> None:
+        super().__init__(context, ("POST",), ("http_stream", "sse"))
         self._peers = peers
 
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
-        if not self.hub.started:
+        if not self.context.started:
             raise Refusal(503, "this edge is starting", {"Retry-After": "1"})
-        body = await request.body(self.hub.policy.section.message_size_limit)
+        body = await request.body(self.context.policy.section.message_size_limit)
         if body is None:
             return None
         try:

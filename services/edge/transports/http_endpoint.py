@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take. It has one command or a few: a poor mobile link needs a few seconds."""
@@ -73,8 +73,8 @@ class HttpRequest:
 class Endpoint(ABC):
     """An ASGI application for one address. It is there while one of `transports` is in `client.transports`."""
 
-    def __init__(self, hub: Hub, methods: tuple[str, ...], transports: tuple[str, ...]) -> None:
-        self.hub = hub
+    def __init__(self, context: EdgeContext, methods: tuple[str, ...], transports: tuple[str, ...]) -> None:
+        self.context = context
         self._methods = methods
         self._transports = transports
 
@@ -91,7 +91,7 @@ class Endpoint(ABC):
                 self._check_method(scope["method"])
                 response = await self.answer(HttpRequest(scope, receive, headers, cors), send)
         except Refusal as refusal:
-            self.hub.refused(f"a request for {scope['path']} was answered {refusal.status}", str(refusal))
+            self.context.refused(f"a request for {scope['path']} was answered {refusal.status}", str(refusal))
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)
@@ -101,7 +101,7 @@ class Endpoint(ABC):
         """The response, None when it is sent, or the client gone. Raises `Refusal` before anything was sent."""
 
     def _check_offered(self) -> None:
-        offered = self.hub.policy.section.transports
+        offered = self.context.policy.section.transports
         if self._transports and not any(name in offered for name in self._transports):
             raise Refusal(404, f"{' and '.join(self._transports)} are not offered here (client.transports)")
 
@@ -114,7 +114,7 @@ class Endpoint(ABC):
         """The headers that let a page read the answer. What is no browser sends no origin, and needs none."""
         if origin is None:
             return {}
-        if not (origin.isascii() and origin.isprintable() and self.hub.origins.allow(origin)):
+        if not (origin.isascii() and origin.isprintable() and self.context.origins.allow(origin)):
             raise Refusal(403, "this origin may not connect (client.allowed_origins)")
         return {
             "Access-Control-Allow-Origin": origin,

@@ -18,7 +18,7 @@ from starlette.types import Send
 
 from services.chassis.http.sockets import HttpSocket, socket_of
 from services.edge.clients.connection import Connection
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 from services.edge.cluster.peers import Peers
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
@@ -44,7 +44,7 @@ _HEADERS: Final = {
 _EVENT_STREAM_BEGINS: Final = b"\r\n"  # the first bytes make the response begin everywhere
 
 
-def client_routes(hub: Hub, peers: Peers, max_streams: int) -> list[Route]:
+def client_routes(context: EdgeContext, peers: Peers, max_streams: int) -> list[Route]:
     """The HTTP addresses of clients. At most `max_streams` streams are open at once."""
 
     def binary_or_not(request: HttpRequest) -> Format:
@@ -57,11 +57,11 @@ def client_routes(hub: Hub, peers: Peers, max_streams: int) -> list[Route]:
         "uni_sse": (("GET", "POST"), lambda _: formats.UNI_SSE),
     }
     return [
-        Route(f"/connection/{transport}", StreamEndpoint(hub, transport, methods, format_of, max_streams))
+        Route(f"/connection/{transport}", StreamEndpoint(context, transport, methods, format_of, max_streams))
         for transport, (methods, format_of) in streams.items()
     ] + [
-        Route(EMULATION_PATH, Emulation(hub, peers)),
-        Route("/connection/init", _Hello(hub, ("GET", "POST"), ())),
+        Route(EMULATION_PATH, Emulation(context, peers)),
+        Route("/connection/init", _Hello(context, ("GET", "POST"), ())),
     ]
 
 
@@ -72,14 +72,14 @@ class StreamTransport:
     bounds how many of them wait.
     """
 
-    __slots__ = ("_connection", "_hub", "_over", "_socket")
+    __slots__ = ("_connection", "_context", "_over", "_socket")
 
-    def __init__(self, socket: HttpSocket, hub: Hub, format: Format, session: str) -> None:
+    def __init__(self, socket: HttpSocket, context: EdgeContext, format: Format, session: str) -> None:
         self._socket = socket
-        self._hub = hub
+        self._context = context
         self._over = asyncio.Event()
-        self._connection = Connection(hub, self, format, session)
-        hub.streams[session] = self._connection
+        self._connection = Connection(context, self, format, session)
+        context.streams[session] = self._connection
         socket.hold(self)
 
     def begin(self, message: bytes) -> None:
@@ -134,7 +134,7 @@ class StreamTransport:
 
     def connection_lost(self) -> None:
         self._over.set()
-        self._hub.streams.pop(self._connection.session, None)
+        self._context.streams.pop(self._connection.session, None)
         self._connection.lost()
 
 
@@ -143,13 +143,13 @@ class StreamEndpoint(Endpoint):
 
     def __init__(
         self,
-        hub: Hub,
+        context: EdgeContext,
         transport: str,
         methods: tuple[str, ...],
         format_of: Callable[[HttpRequest], Format],
         max_streams: int,
     ) -> None:
-        super().__init__(hub, methods, (transport,))
+        super().__init__(context, methods, (transport,))
         self._format_of = format_of
         self._max_streams = max_streams
 
@@ -167,14 +167,14 @@ class StreamEndpoint(Endpoint):
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         socket = socket_of(request.scope)
         if not socket.transport.is_closing():
-            stream = StreamTransport(socket, self.hub, format, secrets.token_urlsafe(SESSION_BYTES))
+            stream = StreamTransport(socket, self.context, format, secrets.token_urlsafe(SESSION_BYTES))
             stream.begin(message)
             await stream.over()
         await send({"type": "http.response.body"})
         return None
 
     async def _first_words(self, request: HttpRequest) -> bytes | None:
-        limit = self.hub.policy.section.message_size_limit
+        limit = self.context.policy.section.message_size_limit
         if request.method != "GET":
             return await request.body(limit)
         words = request.query("cf_connect").encode()
@@ -183,8 +183,8 @@ class StreamEndpoint(Endpoint):
         return words
 
     def _check_room(self) -> None:
-        why = self.hub.closed_because()
-        if why is None and len(self.hub.streams) >= self._max_streams:
+        why = self.context.closed_because()
+        if why is None and len(self.context.streams) >= self._max_streams:
             why = "this edge has as many HTTP streams as it may have (edge.max_http_streams)"
         if why is not None:
             raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})

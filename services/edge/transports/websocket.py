@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from proto import codes
 from services.edge.clients.connection import Connection
-from services.edge.clients.hub import Hub
+from services.edge.clients.context import EdgeContext
 from services.edge.framing import deflate, formats, wire
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
@@ -26,12 +26,12 @@ _SHOWN_LENGTH: Final = 100  # of a path, in the log
 
 
 class WebSocket(asyncio.Protocol):
-    """See the module. The constructor's arguments are uvicorn's; `app_state` holds the hub, from the lifespan."""
+    """See the module. The constructor's arguments are uvicorn's; `app_state` (of the lifespan) holds the context."""
 
-    __slots__ = ("_connection", "_hub", "_transport", "_wire")
+    __slots__ = ("_connection", "_context", "_transport", "_wire")
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
-        self._hub: Hub = app_state["hub"]
+        self._context: EdgeContext = app_state["context"]
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._wire: wire.Wire | None = None  # until the handshake
         self._connection: Connection | None = None
@@ -81,18 +81,18 @@ class WebSocket(asyncio.Protocol):
             format, subprotocol = self._choose(upgrade)
         except HandshakeRefused as refused:
             asked = f"; asked for {_shown(upgrade.path)}" if upgrade is not None else ""
-            self._hub.refused("an upgrade was refused", f"{refused}{asked}")
+            self._context.refused("an upgrade was refused", f"{refused}{asked}")
             self._transport.write(refused.response)
             self._transport.close()
             return
-        section = self._hub.policy.section
+        section = self._context.policy.section
         agreed = deflate.negotiate(upgrade.extensions) if section.compression else None
         if agreed is not None:
             format = formats.compressed(format, Compression(agreed.window_bits, section.compression_min_bytes))
         self._wire = wire.Wire(section.message_size_limit, compression=agreed is not None)
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # others are never addressed by one
-        self._connection = connection = Connection(self._hub, self._transport, format, session)
+        self._connection = connection = Connection(self._context, self._transport, format, session)
         connection.client.native_pings = (
             upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
         )
@@ -102,16 +102,16 @@ class WebSocket(asyncio.Protocol):
     def _choose(self, upgrade: Upgrade) -> tuple[Format, str | None]:
         """The format that was asked for, and the subprotocol to confirm. Raises `HandshakeRefused`."""
         unidirectional = upgrade.path == UNI_WEBSOCKET_PATH
-        transports = self._hub.policy.section.transports
+        transports = self._context.policy.section.transports
         if (
             upgrade.path not in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)
             or ("uni_websocket" if unidirectional else "websocket") not in transports
         ):
             raise HandshakeRefused("404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)")
-        why = self._hub.closed_because()
+        why = self._context.closed_because()
         if why is not None:
             raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
-        if not self._hub.origins.allow(upgrade.headers.get("origin")):
+        if not self._context.origins.allow(upgrade.headers.get("origin")):
             raise HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
         if unidirectional:
             return formats.UNI_WEBSOCKET, None
@@ -133,7 +133,7 @@ class WebSocket(asyncio.Protocol):
         elif opcode == wire.PING:
             self._transport.write(wire.frame(wire.PONG, payload))
         elif opcode == wire.PONG:
-            connection.client.native_pong(self._hub.clock.now())
+            connection.client.native_pong(self._context.clock.now())
         elif connection.format.unidirectional:
             connection.connect_alone(payload)
         else:

@@ -327,7 +327,7 @@ async def test_the_example_backend_answers_rpc_and_every_hook(nats_server):
             admitted = hooks.connect_answer(await ask("connect", question))
             assert isinstance(admitted, hooks.Admitted) and admitted.user == "alice" and admitted.expires_at
             question = hooks.connect_question(Caller(), ConnectRequest(data=Raw(b'{"password": "guess"}')))
-            assert isinstance(hooks.connect_answer(await ask("connect", question)), hooks.Expelled)
+            assert isinstance(hooks.connect_answer(await ask("connect", question)), hooks.Disconnected)
             question = hooks.connect_question(Caller(), ConnectRequest())
             assert hooks.connect_answer(await ask("connect", question)) == hooks.Unauthenticated()
 
@@ -344,7 +344,7 @@ async def test_the_example_backend_answers_rpc_and_every_hook(nats_server):
             assert isinstance(hooks.publish_answer(await ask("publish", question)), hooks.Refused)
 
             prolonged = hooks.refresh_answer(await ask("refresh", hooks.refresh_question(alice)))
-            assert isinstance(prolonged, hooks.Prolonged) and prolonged.expires_at
+            assert isinstance(prolonged, hooks.Extended) and prolonged.expires_at
             mallory = hooks.refresh_question(Caller(user="mallory"))
             assert hooks.refresh_answer(await ask("refresh", mallory)) == hooks.Expired()
     finally:

@@ -18,9 +18,9 @@ from services.edge.backend.backend import BadAnswer, Caller
 from services.edge.backend.hooks import (
     Accepted,
     Admitted,
-    Expelled,
+    Disconnected,
     Expired,
-    Prolonged,
+    Extended,
     Refused,
     Unauthenticated,
     connect_answer,
@@ -124,12 +124,12 @@ def test_every_field_of_a_result_may_be_left_out_or_null():
     assert connect_answer(result()) == Admitted()
     assert subscribe_answer(result()) == Grant()
     assert publish_answer(result()) == Accepted()
-    assert refresh_answer(result()) == Prolonged()
+    assert refresh_answer(result()) == Extended()
     for decode, structure, empty in (
         (connect_answer, hooks._ConnectResult, Admitted()),
         (subscribe_answer, hooks._SubscribeResult, Grant()),
         (publish_answer, hooks._PublishResult, Accepted()),
-        (refresh_answer, hooks._RefreshResult, Prolonged()),
+        (refresh_answer, hooks._RefreshResult, Extended()),
     ):
         nulls = {name: None for name in structure.__struct_fields__}
         assert decode(answer(result=nulls, error=None, disconnect=None)) == empty
@@ -160,7 +160,7 @@ def test_publish_may_replace_what_is_published_by_any_bytes():
 def test_refresh_may_prolong_or_end():
     assert refresh_answer(result(expired=True, expire_at=7)) == Expired()
     prolonged = refresh_answer(result(expire_at=7, info="new", meta=[1]))
-    assert isinstance(prolonged, Prolonged)
+    assert isinstance(prolonged, Extended)
     assert (prolonged.expires_at, bytes(prolonged.info), bytes(prolonged.meta)) == (7, b'"new"', b"[1]")
 
 
@@ -175,10 +175,10 @@ def test_every_hook_may_refuse(decode):
 
 @every_hook
 def test_every_hook_may_disconnect(decode):
-    assert decode(answer(disconnect={"code": 4501, "reason": "banned"})) == Expelled(CloseCode(4501, "banned"))
-    assert decode(answer(disconnect={"code": 3500, "reason": "é" * 61})) == Expelled(CloseCode(3500, "é" * 61))
+    assert decode(answer(disconnect={"code": 4501, "reason": "banned"})) == Disconnected(CloseCode(4501, "banned"))
+    assert decode(answer(disconnect={"code": 3500, "reason": "é" * 61})) == Disconnected(CloseCode(3500, "é" * 61))
     both = answer(error={"code": 403}, disconnect={"code": 4000, "reason": "x"})
-    assert decode(both) == Expelled(CloseCode(4000, "x"))
+    assert decode(both) == Disconnected(CloseCode(4000, "x"))
 
 
 @every_hook
@@ -269,7 +269,7 @@ def test_a_thousand_channels_are_taken():
 
 # --- whatever a backend answers ---------------------------------------------------------------------------------------
 
-VERDICTS = (Admitted, Unauthenticated, Grant, Accepted, Prolonged, Expired, Refused, Expelled)
+VERDICTS = (Admitted, Unauthenticated, Grant, Accepted, Extended, Expired, Refused, Disconnected)
 names = sorted(
     {
         name
@@ -311,13 +311,13 @@ def check(decode: Callable[[bytes], object], data: bytes) -> None:
     assert isinstance(verdict, VERDICTS)
     if isinstance(verdict, Refused):
         assert 100 <= verdict.error.code <= 1999 and verdict.error.message
-    if isinstance(verdict, Expelled):
+    if isinstance(verdict, Disconnected):
         assert 3000 < verdict.close.code < 5000 and 1 <= len(verdict.close.reason.encode()) <= 123
         with pytest.raises(ValueError):
             json.loads(verdict.close.reason)
-    if isinstance(verdict, Admitted | Grant | Prolonged):
+    if isinstance(verdict, Admitted | Grant | Extended):
         assert 0 <= verdict.expires_at < 2**53
-        for raw in (verdict.info, *([] if isinstance(verdict, Prolonged) else [verdict.data])):
+        for raw in (verdict.info, *([] if isinstance(verdict, Extended) else [verdict.data])):
             assert bytes(raw) == (bytes(payload(bytes(raw))) if bytes(raw) else b"")
 
 

@@ -19,14 +19,14 @@ def test_one_with_history_has_a_log_of_its_namespace_s_class(name: str, history_
     channel = Channel(name, rules_of(name))
     assert channel.address == ChannelAddress(name, history_class) and channel.name == name
     assert (channel.log is not None) is bool(history_class)
-    assert not channel.closed and not channel.users and channel.roster is None
+    assert not channel.closed and not channel.users and channel.remote_members is None
 
 
 async def test_pushes_bear_its_name() -> None:
     channel = Channel("live:x", rules_of("live:x"))
     channel.fan_out(Publication(Raw(b"1")))  # nobody is there
     subscriber = FakeSubscriber()
-    channel.audience.add(subscriber, Subscription(channel.rules, Grant(), ClientInfo()))
+    channel.subscribers.add(subscriber, Subscription(channel.rules, Grant(), ClientInfo()))
     channel.fan_out(Publication(Raw(b"2")))
     assert not subscriber.pushes, "they come when the turn of the loop ends"
     await eventually(lambda: subscriber.pushes == [{"channel": "live:x", "pub": {"data": 2}}])
@@ -35,14 +35,14 @@ async def test_pushes_bear_its_name() -> None:
 async def test_its_subscribers_have_been_told_up_to_what_waits() -> None:
     channel = Channel("chat:x", rules_of("chat:x"))
     assert channel.log is not None
-    channel.audience.add(FakeSubscriber(), Subscription(channel.rules, Grant(), ClientInfo()))
+    channel.subscribers.add(FakeSubscriber(), Subscription(channel.rules, Grant(), ClientInfo()))
     channel.log.start("e", 5)
-    assert channel.told == 5
+    assert channel.delivered_offset == 5
     for sequence in (7, 9):
         channel.log.admit(sequence, Publication(Raw(b"1"), offset=sequence))
         channel.fan_out(Publication(Raw(b"1"), offset=sequence))
-        assert channel.told == 5
-    channel.audience.flush()
-    assert channel.told == 9
+        assert channel.delivered_offset == 5
+    channel.subscribers.flush()
+    assert channel.delivered_offset == 9
     channel.fan_out(Publication(Raw(b"1")))  # it skips the history
-    assert channel.told == 9
+    assert channel.delivered_offset == 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.edge.broker.broker import Broker, ChannelAddress, Stretch
+from services.edge.broker.broker import Broker, ChannelAddress, LogPage
 from services.edge.channels.history import READ_BATCH, page_before, page_from
 from tests.support.cluster import EdgeCluster, TestEdge
 
@@ -19,11 +19,11 @@ class Counted:
         self.reads = 0
         self.entries = 0
 
-    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> Stretch:
+    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         self.reads += 1
-        stretch = await self._broker.read(address, from_offset, limit)
-        self.entries += len(stretch.entries)
-        return stretch
+        page = await self._broker.read(address, from_offset, limit)
+        self.entries += len(page.entries)
+        return page
 
 
 @pytest.fixture

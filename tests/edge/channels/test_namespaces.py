@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from proto import codes
 from services.edge.channels.namespaces import (
-    Asker,
+    ChannelRules,
     Namespaces,
-    Rules,
+    Requester,
     is_valid_name,
     may_publish,
     may_read_history,
@@ -24,15 +24,15 @@ from services.edge.channels.namespaces import (
 )
 from services.edge.settings import ChannelOptions, ChannelSection, Namespace
 
-USER = Asker(user="42", insecure=False)
-NOBODY = Asker(user="", insecure=False)
-TESTER = Asker(user="", insecure=True)
+USER = Requester(user="42", insecure=False)
+NOBODY = Requester(user="", insecure=False)
+TESTER = Requester(user="", insecure=True)
 HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
 
 
-def rules(**options: Any) -> Rules:
+def rules(**options: Any) -> ChannelRules:
     found = Namespaces(ChannelSection(without_namespace=ChannelOptions(**options))).rules("news")
-    assert isinstance(found, Rules)
+    assert isinstance(found, ChannelRules)
     return found
 
 
@@ -53,7 +53,7 @@ def test_a_channel_belongs_to_the_namespace_before_its_first_colon() -> None:
     }
     for channel, history_class in owners.items():
         found = namespaces.rules(channel)
-        assert isinstance(found, Rules)
+        assert isinstance(found, ChannelRules)
         assert found.history_class == history_class
     for channel in ("Chat:7", "other:7", ":7", "_:7", "$:7", "$$chat:7", " chat:7"):
         assert namespaces.rules(channel) is codes.UNKNOWN_CHANNEL
@@ -86,17 +86,17 @@ def test_a_rule_for_names_must_match_the_whole_rest() -> None:
 @given(st.text(max_size=20))
 def test_any_text_has_rules_or_an_error(channel: str) -> None:
     found = Namespaces(ChannelSection(namespaces=[Namespace(name="ab")])).rules(channel)
-    assert isinstance(found, Rules) or found is codes.UNKNOWN_CHANNEL
+    assert isinstance(found, ChannelRules) or found is codes.UNKNOWN_CHANNEL
     assert is_valid_name(channel, rules()) in (True, False)
 
 
 def test_nothing_is_allowed_that_is_not_switched_on() -> None:
-    for asker, subscribed in itertools.product((USER, NOBODY), (True, False)):
-        assert not may_subscribe("news", rules(), asker)
-        assert not may_publish(rules(), asker, subscribed)
-        assert not may_subscribe("news#42", rules(), asker)
-        assert not may_read_history(rules(**HISTORY), asker, subscribed)
-        assert not may_read_presence(rules(presence=True), asker, subscribed)
+    for requester, subscribed in itertools.product((USER, NOBODY), (True, False)):
+        assert not may_subscribe("news", rules(), requester)
+        assert not may_publish(rules(), requester, subscribed)
+        assert not may_subscribe("news#42", rules(), requester)
+        assert not may_read_history(rules(**HISTORY), requester, subscribed)
+        assert not may_read_presence(rules(presence=True), requester, subscribed)
 
 
 def test_who_may_subscribe() -> None:
@@ -155,20 +155,22 @@ def test_a_personal_channel_is_limited_to_its_user(namespace: str, channel: str)
     assert personal_channel("42", namespace) == channel
     limited = rules(allow_user_limited_channels=True)
     assert may_subscribe(channel, limited, USER)
-    assert not may_subscribe(channel, limited, Asker(user="4", insecure=False))
+    assert not may_subscribe(channel, limited, Requester(user="4", insecure=False))
 
 
 @pytest.mark.parametrize(
     ("may", "what"), [(may_publish, "publish"), (may_read_history, "history"), (may_read_presence, "presence")]
 )
-def test_who_may_publish_and_read_history_and_presence(may: Callable[[Rules, Asker, bool], bool], what: str) -> None:
-    def allowed(whom: str, asker: Asker, subscribed: bool, *, anonymous: bool = False) -> bool:
+def test_who_may_publish_and_read_history_and_presence(
+    may: Callable[[ChannelRules, Requester, bool], bool], what: str
+) -> None:
+    def allowed(whom: str, requester: Requester, subscribed: bool, *, anonymous: bool = False) -> bool:
         options = {f"allow_{what}_for_{whom}": True} | ({f"allow_{what}_for_anonymous": True} if anonymous else {})
-        return may(rules(**HISTORY, **options), asker, subscribed)
+        return may(rules(**HISTORY, **options), requester, subscribed)
 
-    assert [allowed("client", asker, False) for asker in (USER, NOBODY, TESTER)] == [True, False, True]
-    assert [allowed("anonymous", asker, True) for asker in (USER, NOBODY, TESTER)] == [False, False, True]
+    assert [allowed("client", requester, False) for requester in (USER, NOBODY, TESTER)] == [True, False, True]
+    assert [allowed("anonymous", requester, True) for requester in (USER, NOBODY, TESTER)] == [False, False, True]
     assert allowed("client", NOBODY, False, anonymous=True)
-    assert [allowed("subscriber", asker, False) for asker in (USER, NOBODY, TESTER)] == [False, False, True]
-    assert [allowed("subscriber", asker, True) for asker in (USER, NOBODY)] == [True, False]
+    assert [allowed("subscriber", requester, False) for requester in (USER, NOBODY, TESTER)] == [False, False, True]
+    assert [allowed("subscriber", requester, True) for requester in (USER, NOBODY)] == [True, False]
     assert allowed("subscriber", NOBODY, True, anonymous=True)

@@ -8,7 +8,7 @@ from proto import codes
 from proto.messages import StreamPosition, SubscribeResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.node import History
-from tests.support.cluster import FakeSubscriber, rules_of, wish
+from tests.support.cluster import FakeSubscriber, attach_request, rules_of
 from tests.support.eventually import eventually
 
 
@@ -157,7 +157,9 @@ async def test_an_empty_epoch_from_the_beginning_recovers_what_was_never_evicted
 async def test_a_client_may_ask_for_an_error_instead(a):
     top = await a.publish("chat:x", 0)
     subscriber = FakeSubscriber()
-    answer = await a.node.subscribe(subscriber, wish("chat:x", StreamPosition(top.offset, "other"), reject=True))
+    answer = await a.node.subscribe(
+        subscriber, attach_request("chat:x", StreamPosition(top.offset, "other"), reject=True)
+    )
     assert answer == codes.UNRECOVERABLE_POSITION
     await a.publish("chat:x", 1)
     witness, _ = await a.subscribe("chat:x")

@@ -15,7 +15,7 @@ from proto.publications import Version
 from services.edge.channels.channel_log import RING_BYTES
 from services.edge.channels.node import History
 from services.edge.channels.tags_filter import compile_filter
-from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, rules_of, settled, wish
+from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, attach_request, rules_of, settled
 from tests.support.eventually import eventually
 
 
@@ -52,7 +52,9 @@ class TestCache:
     async def test_an_empty_channel_has_nothing_to_recover(self, a):
         _, result = await a.subscribe("state:x", StreamPosition(0, "epoch1"))
         assert result.was_recovering and not result.recovered and result.publications == []
-        answer = await a.node.subscribe(FakeSubscriber(), wish("state:x", StreamPosition(0, "epoch1"), reject=True))
+        answer = await a.node.subscribe(
+            FakeSubscriber(), attach_request("state:x", StreamPosition(0, "epoch1"), reject=True)
+        )
         assert answer == codes.UNRECOVERABLE_POSITION
 
     async def test_without_recovery_nothing_is_given_unless_it_is_always_given(self, a, b):

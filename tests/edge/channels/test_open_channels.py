@@ -11,7 +11,7 @@ from proto import codes
 from proto.messages import StreamPosition
 from services.edge.broker.broker import ChannelAddress
 from services.edge.channels import open_channels
-from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, wish
+from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, attach_request
 from tests.support.eventually import eventually
 
 
@@ -143,7 +143,7 @@ async def test_a_sync_waits_for_a_broker_that_leaves_again(a, monkeypatch):
 async def test_a_hole_sends_positioned_subscribers_back_and_lets_the_others_go_on(a):
     positioned, _ = await a.subscribe("chat:x")
     plain = FakeSubscriber(node=a.node)
-    await a.node.subscribe(plain, wish("chat:x", positioned=False, recoverable=False))
+    await a.node.subscribe(plain, attach_request("chat:x", positioned=False, recoverable=False))
     await a.publish("chat:x", 0)
     await eventually(lambda: positioned.values == plain.values == [0])
     a.broker.lose_live = lambda message: message.sequence < 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proto.messages import Publication
-from services.edge.broker.broker import ChannelAddress, Entry, Stretch
+from services.edge.broker.broker import ChannelAddress, LogEntry, LogPage
 from services.edge.channels.history import READ_BATCH
 from services.edge.channels.recovery import read_after
 from tests.support.cluster import EdgeCluster, TestEdge, rules_of
@@ -70,12 +70,12 @@ async def test_a_log_that_evicts_while_it_is_read_proves_nothing(edge, monkeypat
     await publish(edge, "news:x", 2 * READ_BATCH)
     read = edge.broker.read
 
-    async def evicting(address, from_offset: int, limit: int) -> Stretch:
-        stretch: Stretch = await read(address, from_offset, limit)
+    async def evicting(address, from_offset: int, limit: int) -> LogPage:
+        page: LogPage = await read(address, from_offset, limit)
         if from_offset == 1:
-            return stretch
-        later = [Entry(e.sequence, e.publication) for e in stretch.entries if e.sequence > from_offset + 3]
-        return Stretch(later, stretch.more)
+            return page
+        later = [LogEntry(e.sequence, e.publication) for e in page.entries if e.sequence > from_offset + 3]
+        return LogPage(later, page.more)
 
     monkeypatch.setattr(edge.broker, "read", evicting)
     assert (await after(edge, "news:x", 1))[1] is False
@@ -85,10 +85,12 @@ async def test_places_without_a_publication_count_as_places(edge, monkeypatch):
     await publish(edge, "chat:x", 3)
     read = edge.broker.read
 
-    async def with_a_broken_one(address, from_offset: int, limit: int) -> Stretch:
-        stretch: Stretch = await read(address, from_offset, limit)
-        broken: list[Entry] = [Entry(e.sequence, None if e.sequence == 2 else e.publication) for e in stretch.entries]
-        return Stretch(broken, stretch.more)
+    async def with_a_broken_one(address, from_offset: int, limit: int) -> LogPage:
+        page: LogPage = await read(address, from_offset, limit)
+        broken: list[LogEntry] = [
+            LogEntry(e.sequence, None if e.sequence == 2 else e.publication) for e in page.entries
+        ]
+        return LogPage(broken, page.more)
 
     monkeypatch.setattr(edge.broker, "read", with_a_broken_one)
     with edge.node.channels.using("chat:x", rules_of("chat:x")) as used:
@@ -148,9 +150,9 @@ async def test_a_mark_counts_before_what_it_marks_is_gone(edge, monkeypatch):
     await remove(edge, "chat:x")
     read = edge.broker.read
 
-    async def with_the_removed(address, from_offset: int, limit: int) -> Stretch:
-        stretch: Stretch = await read(address, from_offset, limit)
-        return Stretch([e for e in [*left.entries, *stretch.entries] if e.sequence >= from_offset], stretch.more)
+    async def with_the_removed(address, from_offset: int, limit: int) -> LogPage:
+        page: LogPage = await read(address, from_offset, limit)
+        return LogPage([e for e in [*left.entries, *page.entries] if e.sequence >= from_offset], page.more)
 
     monkeypatch.setattr(edge.broker, "read", with_the_removed)
     assert await after(edge, "chat:x", 1) == ([2, 3, 4], False)

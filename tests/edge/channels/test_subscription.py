@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from proto.messages import ClientInfo, FilterNode, Publication
-from services.edge.channels.namespaces import Namespaces, Rules
+from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.subscription import Subscription
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.grants import Grant, Override, Switch
@@ -18,9 +18,9 @@ INFO = ClientInfo(user="42", client="c1")
 HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
 
 
-def rules(**options: Any) -> Rules:
+def rules(**options: Any) -> ChannelRules:
     found = Namespaces(ChannelSection(without_namespace=ChannelOptions(**options))).rules("news")
-    assert isinstance(found, Rules)
+    assert isinstance(found, ChannelRules)
     return found
 
 

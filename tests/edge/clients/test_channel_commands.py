@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from proto.messages import StreamPosition
-from services.edge.clients.actions import Answer, Subscribe, Unsubscribe
+from services.edge.clients.actions import Answer, AttachRequest, Unsubscribe
 from services.edge.grants import MAX_TTL_S
 from tests.edge.conversation import START, Conversation, said, token
 
@@ -34,7 +34,7 @@ class TestChecks:
 
     def test_an_unknown_delta(self) -> None:
         assert connected().closed(sub("news", delta="xdelta")) == 3501
-        assert isinstance(connected().says(sub("news", delta="fossil")), Subscribe)
+        assert isinstance(connected().says(sub("news", delta="fossil")), AttachRequest)
 
     @pytest.mark.parametrize("channel", ["x" * 256, "x" * 300, "🎉", "open:🎉", "grüße", "a\nb", "\0", "open:"])
     def test_names_that_are_none(self, channel: str) -> None:
@@ -42,10 +42,10 @@ class TestChecks:
 
     @pytest.mark.parametrize("channel", ["x" * 255, "a b", "a.b", "*", ">", "a.>", "~%", "open:a b.*>", "open:a:b"])
     def test_names_that_look_odd(self, channel: str) -> None:
-        assert isinstance(connected().says(sub(channel)), Subscribe)
+        assert isinstance(connected().says(sub(channel)), AttachRequest)
 
     def test_a_namespace_may_have_its_own_rule_for_names(self) -> None:
-        assert isinstance(connected().says(sub("word:grüße")), Subscribe)
+        assert isinstance(connected().says(sub("word:grüße")), AttachRequest)
         assert connected().error(sub("word:a b")) == 107
 
     @pytest.mark.parametrize("channel", ["none:x", ":x", "Open:x", "$none:x"])
@@ -75,18 +75,18 @@ class TestChecks:
         assert connected().error(sub(channel)) == 103
 
     def test_a_user_limited_channel(self) -> None:
-        assert isinstance(connected().says(sub("limited:x#7,42")), Subscribe)
+        assert isinstance(connected().says(sub("limited:x#7,42")), AttachRequest)
         assert anonymous().error(sub("limited:x#7,42")) == 103
 
     def test_anonymous(self) -> None:
         assert anonymous().error(sub("open:x")) == 103
-        assert isinstance(anonymous().says(sub("all:x")), Subscribe)
-        assert isinstance(connected().says(sub("all:x")), Subscribe)
+        assert isinstance(anonymous().says(sub("all:x")), AttachRequest)
+        assert isinstance(connected().says(sub("all:x")), AttachRequest)
 
     def test_a_tags_filter(self) -> None:
         exists = {"key": "a", "cmp": "ex"}
         assert connected().error(sub("news", tf=exists)) == 107, "it is not allowed there"
-        assert isinstance(connected().says(sub("news", tf=None)), Subscribe)
+        assert isinstance(connected().says(sub("news", tf=None)), AttachRequest)
         assert connected().error(sub("tags:x", tf={"op": "and"})) == 107, "it is none"
         wanted = connected().subscribed("tags:x", tf=exists).subscription.filter
         assert wanted is not None and wanted({"a": ""}) and not wanted({"b": ""})
@@ -112,7 +112,7 @@ class TestChecks:
     def test_where_everything_is_allowed_names_are_checked_all_the_same(self) -> None:
         client = anonymous(insecure=True)
         for channel in ("closed:x", "$private", "log:x", "limited:x#7", "open:x#7"):
-            assert isinstance(client.says(sub(channel)), Subscribe)
+            assert isinstance(client.says(sub(channel)), AttachRequest)
         assert client.error(sub("none:x")) == 102
         assert client.error(sub("🎉")) == 107
 
@@ -213,7 +213,7 @@ class TestSubscriptionTokens:
         assert action.subscription.emits_join_leave
 
     def test_expire_at_wins_over_exp(self) -> None:
-        def wanted(**claims: Any) -> Subscribe:
+        def wanted(**claims: Any) -> AttachRequest:
             return connected().subscribed("closed:x", token=token(channel="closed:x", exp=START + 60, **claims))
 
         assert wanted(expire_at=START + 90).ttl == 90

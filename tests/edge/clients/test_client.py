@@ -12,13 +12,13 @@ from services.edge.backend.backend import Caller
 from services.edge.backend.hooks import Refused
 from services.edge.clients.actions import (
     Answer,
+    AttachRequest,
     CallBackend,
     Close,
     Connected,
     LearnKey,
     Nothing,
     SendToBackend,
-    Subscribe,
 )
 from services.edge.clients.client import State
 from services.edge.framing import formats
@@ -217,7 +217,7 @@ class TestDispatch:
 
     def test_the_first_request_in_the_order_of_the_reference_counts(self) -> None:
         action = connected().says({"id": 7, "rpc": {"method": "x"}, "subscribe": {"channel": "news"}})
-        assert isinstance(action, Subscribe)
+        assert isinstance(action, AttachRequest)
 
 
 class TestBackend:

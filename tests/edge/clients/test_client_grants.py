@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from proto.messages import StreamPosition
-from services.edge.clients.actions import Connected, Subscribe
+from services.edge.clients.actions import AttachRequest, Connected
 from services.edge.framing import formats
 from tests.edge.conversation import START, Conversation, token
 
 
-def wishes(conversation: Conversation, subs: dict[str, Any] | None = None, **claims: Any) -> dict[str, Subscribe]:
+def wishes(conversation: Conversation, subs: dict[str, Any] | None = None, **claims: Any) -> dict[str, AttachRequest]:
     """What the client is to be subscribed to, by channel."""
     command = {"id": 1, "connect": {"token": token(**claims), "subs": subs or {}}}
     action = conversation.does(Connected, command)
-    assert all(wish.command_id == 0 and wish.subscription.server_side for wish in action.wishes)
-    return {wish.channel: wish for wish in action.wishes}
+    assert all(wish.command_id == 0 and wish.subscription.server_side for wish in action.attach_requests)
+    return {wish.channel: wish for wish in action.attach_requests}
 
 
 class TestByToken:
@@ -32,7 +32,7 @@ class TestByToken:
         }
         command = {"id": 1, "connect": {"token": token(channels=["open:z"], subs=subs)}}
         action = Conversation().does(Connected, command)
-        by_channel = {wish.channel: wish for wish in action.wishes}
+        by_channel = {wish.channel: wish for wish in action.attach_requests}
         assert list(by_channel) == ["closed:x", "log:y"]
         host = by_channel["closed:x"]
         assert bytes(host.data) == b'{"topic":1}'
@@ -95,7 +95,7 @@ class TestPersonalChannel:
         conversation = Conversation(subscribe_to_user_personal_channel=True)
         subs = {"#42": {"data": 1}, "open:x": {}}
         action = conversation.does(Connected, {"id": 1, "connect": {"token": token(subs=subs)}})
-        assert [(wish.channel, bytes(wish.data)) for wish in action.wishes] == [("#42", b"1"), ("open:x", b"")]
+        assert [(wish.channel, bytes(wish.data)) for wish in action.attach_requests] == [("#42", b"1"), ("open:x", b"")]
 
     def test_it_counts(self) -> None:
         conversation = Conversation(subscribe_to_user_personal_channel=True, channel_limit=1)

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
 from services.edge.backend import hooks
-from services.edge.clients.actions import AskHook, Connected, Nothing, Publish, Subscribe
+from services.edge.clients.actions import AskHook, AttachRequest, Connected, Nothing, Publish
 from services.edge.framing import formats
 from services.edge.grants import Grant, Override, Switch
 from tests.edge.conversation import START, Conversation, closed_by, error_in, said, token
@@ -18,7 +18,7 @@ CONNECT: dict[str, Any] = {
     "id": 1,
     "connect": {"data": {"ticket": 7}, "name": "js", "version": "5", "headers": {"x-forwarded-for": "::1"}},
 }
-BANNED = hooks.Expelled(CloseCode(4501, "banned"))
+BANNED = hooks.Disconnected(CloseCode(4501, "banned"))
 NOT_YOURS = hooks.Refused(ErrorCode(403, "not yours"))
 
 
@@ -62,8 +62,11 @@ class TestConnect:
         subs = {"closed:x": Grant(data=Raw(b"1")), "open:y": Grant()}
         action = conversation.decided(asked, hooks.Admitted(user="7", subs=subs))
         assert isinstance(action, Connected)
-        assert [(wish.channel, bytes(wish.data)) for wish in action.wishes] == [("closed:x", b"1"), ("open:y", b"")]
-        assert all(wish.subscription.server_side for wish in action.wishes)
+        assert [(wish.channel, bytes(wish.data)) for wish in action.attach_requests] == [
+            ("closed:x", b"1"),
+            ("open:y", b""),
+        ]
+        assert all(wish.subscription.server_side for wish in action.attach_requests)
 
     def test_the_limit_of_connections_holds_here_too(self) -> None:
         conversation = hooked(user_connection_limit=1)
@@ -124,7 +127,7 @@ class TestSubscribe:
             override=Override(presence=Switch(True), force_recovery=Switch(True)),
         )
         action = conversation.decided(asked, grant)
-        assert isinstance(action, Subscribe)
+        assert isinstance(action, AttachRequest)
         assert (action.command_id, action.channel, bytes(action.data), action.ttl) == (2, "asked:x", b'{"topic":1}', 30)
         subscription = action.subscription
         assert subscription.recoverable and subscription.positioned and not subscription.server_side
@@ -136,7 +139,7 @@ class TestSubscribe:
         conversation.hears({"id": 1, "connect": {"token": "" if anonymous else token()}})
         asked, question = conversation.asks(self.COMMAND)
         assert question["user"] == ("" if anonymous else "42")
-        assert isinstance(conversation.decided(asked, Grant()), Subscribe)
+        assert isinstance(conversation.decided(asked, Grant()), AttachRequest)
 
     def test_refused_or_expelled(self) -> None:
         conversation = Conversation().connected()
@@ -152,13 +155,13 @@ class TestSubscribe:
 
     def test_a_subscription_token_needs_no_backend(self) -> None:
         request = {"channel": "asked:x", "token": token(channel="asked:x")}
-        assert isinstance(Conversation().connected().says({"id": 2, "subscribe": request}), Subscribe)
+        assert isinstance(Conversation().connected().says({"id": 2, "subscribe": request}), AttachRequest)
 
     def test_a_private_channel_needs_a_token_and_nothing_else(self) -> None:
         conversation = Conversation().connected()
         assert conversation.error({"id": 2, "subscribe": {"channel": "$asked:x"}}) == 103
         request = {"channel": "$asked:x", "token": token(channel="$asked:x")}
-        assert isinstance(conversation.says({"id": 2, "subscribe": request}), Subscribe)
+        assert isinstance(conversation.says({"id": 2, "subscribe": request}), AttachRequest)
 
     def test_nobody_gets_around_the_backend_by_another_transport(self) -> None:
         uni = Conversation(format=formats.UNI_SSE)
@@ -240,7 +243,7 @@ class TestRefresh:
     def test_prolonged(self) -> None:
         conversation = self.expiring()
         asked = self.asked(conversation, 60)
-        verdict = hooks.Prolonged(expires_at=int(START) + 120, info=Raw(b'{"n":2}'))
+        verdict = hooks.Extended(expires_at=int(START) + 120, info=Raw(b'{"n":2}'))
         assert conversation.decided(asked, verdict) == Nothing()
         identity = conversation.client.identity
         assert (bytes(identity.info), bytes(identity.meta)) == (b'{"n":2}', b'{"m":1}'), "what is not new stays"
@@ -250,13 +253,13 @@ class TestRefresh:
 
     def test_prolonged_for_good(self) -> None:
         conversation = self.expiring()
-        assert conversation.decided(self.asked(conversation, 60), hooks.Prolonged()) == Nothing()
+        assert conversation.decided(self.asked(conversation, 60), hooks.Extended()) == Nothing()
         assert conversation.client.due(START + 1e6) == Nothing()
 
     def test_prolonged_to_a_time_that_is_past_is_no_prolonging(self) -> None:
         conversation = self.expiring()
         asked = self.asked(conversation, 60)
-        assert closed_by(conversation.decided(asked, hooks.Prolonged(expires_at=int(START) + 60))) == 3005
+        assert closed_by(conversation.decided(asked, hooks.Extended(expires_at=int(START) + 60))) == 3005
 
     def test_expired_or_expelled(self) -> None:
         conversation = self.expiring()

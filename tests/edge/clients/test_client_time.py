@@ -220,7 +220,7 @@ class TestRefresh:
     def with_channels(self, *channels: str) -> Conversation:
         conversation = Conversation(ping_interval=0)
         command = {"id": 1, "connect": {"token": token(exp=START + 60, channels=channels)}}
-        assert len(conversation.does(Connected, command).wishes) == len(channels)
+        assert len(conversation.does(Connected, command).attach_requests) == len(channels)
         return conversation
 
     def test_with_an_expired_token(self) -> None:

@@ -87,11 +87,11 @@ class TestUsers:
     async def test_the_hub_knows_the_connections_of_a_user(self, edge):
         one, two = await connected(edge, sub="42"), await connected(edge, sub="42")
         await connected(edge, sub="7")
-        assert set(edge.hub.users.of("42")) == {one.connection, two.connection} and len(edge.hub.users) == 2
+        assert set(edge.context.users.of("42")) == {one.connection, two.connection} and len(edge.context.users) == 2
         two.connection.lost()
-        assert edge.hub.users.of("42") == [one.connection]
+        assert edge.context.users.of("42") == [one.connection]
         one.connection.close(codes.FORCE_DISCONNECT)
-        assert edge.hub.users.of("42") == []
+        assert edge.context.users.of("42") == []
 
     @pytest.mark.parametrize("claims", [{}, {"channels": ["chat:x"]}])
     async def test_no_user_gets_past_the_limit_by_being_quick(self, claims):
@@ -116,7 +116,7 @@ class TestUsers:
             talk.say({"id": 1, "connect": {}})
         await settled()
         assert sorted(talk.closed for talk in talks) == [0, 0, 3504, 3504]
-        assert edge.hub.users.count("42") == 2
+        assert edge.context.users.count("42") == 2
 
 
 class TestHooks:
@@ -134,7 +134,7 @@ class TestHooks:
         talk = Talk(edge)
         result = await talk.connect()
         assert result["data"] == {"hi": 1} and result["subs"]["chat:x"]["data"] == 1
-        assert edge.hub.users.of("7") == [talk.connection]
+        assert edge.context.users.of("7") == [talk.connection]
         await edge.publish("chat:x", 1)
         await eventually(lambda: talk.values("chat:x") == [1])
 
@@ -164,7 +164,7 @@ class TestHooks:
         talk.say({"id": 1, "connect": {}})
         talk.connection.lost()
         await settled()
-        assert edge.hub.users.count("7") == 0 and edge.hub.subscriptions == 0 and edge.sessions.events == []
+        assert edge.context.users.count("7") == 0 and edge.context.subscriptions == 0 and edge.sessions.events == []
         assert await edge.node.presence("room:x") == {}
 
 
@@ -187,7 +187,7 @@ class TestGoodbye:
         talk = await connected(edge)
         talk.connection.close(codes.FORCE_DISCONNECT)
         talk.connection.close(codes.SLOW)
-        talk.connection.cannot_take("it is closed")
+        talk.connection.encoding_failed("it is closed")
         talk.connection.closed_by_peer(1000, "")
         talk.connection.lost()
         assert talk.closed == 3503 and edge.tally.closes == {3503: 1}
@@ -203,7 +203,7 @@ class TestGoodbye:
         await other.subscribe("room:x")
         talk.say({"id": 9, "subscribe": {"channel": "chat:x"}})
         await settled()
-        assert len(talk.heard) == heard and edge.hub.subscriptions == 1
+        assert len(talk.heard) == heard and edge.context.subscriptions == 1
 
 
 class TestFrames:

@@ -22,7 +22,7 @@ from tests.support.transport import frames_in
 def at(edge: TestEdge, seconds: float) -> None:
     """So many seconds after the start."""
     edge.clock.time = START + seconds
-    edge.hub.wheel.turn(edge.clock.time)
+    edge.context.timing_wheel.turn(edge.clock.time)
 
 
 async def strict(backend: MemoryBackend | None = None, **section: object) -> TestEdge:
@@ -226,7 +226,7 @@ class TestRefreshHook:
         talk.connection.lost()
         await eventually(lambda: len(asked) == 1)
         await settled()
-        assert talk.closed == 0 and edge.hub.connections == set()
+        assert talk.closed == 0 and edge.context.connections == set()
 
 
 @pytest.mark.parametrize("seconds", [0, 100])
@@ -235,7 +235,7 @@ async def test_a_connection_that_is_gone_is_not_on_the_wheel(seconds):
     talk = await connected(edge, sub="42", exp=START + 600)
     talk.connection.lost()
     at(edge, seconds)
-    assert len(edge.hub.wheel) == 0
+    assert len(edge.context.timing_wheel) == 0
 
 
 async def test_a_pong_that_waits_behind_a_slow_command_is_not_missed(monkeypatch):

@@ -88,7 +88,7 @@ async def drained(edge: TestEdge, timeout_s: float) -> tuple[list[Talk], set[int
     """300 clients after a drain without a pace, and how many of them were open whenever others had their turn."""
     clients = [Talk(edge) for _ in range(3 * drain._SLICE)]
     section = EdgeSection(drain_delay=Duration(0), drain_rate=0, drain_timeout=Duration(timeout_s))
-    draining = asyncio.create_task(Drain(edge.hub, section).run())
+    draining = asyncio.create_task(Drain(edge.context, section).run())
     open_at_turns = {len(clients)}
     while min(open_at_turns):
         await asyncio.sleep(0)

@@ -332,7 +332,7 @@ class TestTheEnd:
         await eventually(lambda: not talk.transport.reading)
         assert talk.transport.stall_after == 0 and edge.tally.lagged == 1
         edge.clock.time += 30.5
-        edge.hub.wheel.turn(edge.clock.time)
+        edge.context.timing_wheel.turn(edge.clock.time)
         assert talk.closed == 3008
 
 

@@ -96,7 +96,7 @@ class TestSubscribe:
         await talk.subscribe("chat:x")
         talk.connection.obey(subscribe("chat:x"))
         await settled()
-        assert talk.pushes == [] and edge.hub.subscriptions == 1
+        assert talk.pushes == [] and edge.context.subscriptions == 1
         assert not talk.connection.client.channels["chat:x"].server_side
 
     @pytest.mark.parametrize("channel", ["none:x", "", "x" * 256])
@@ -123,7 +123,7 @@ class TestSubscribe:
         talk.connection.obey(subscribe("chat:x", expires_at=int(START) + 60))
         await eventually(lambda: talk.channels == ["chat:x"])
         edge.clock.time = START + 86
-        edge.hub.wheel.turn(edge.clock.time)
+        edge.context.timing_wheel.turn(edge.clock.time)
         assert talk.closed == 3006
 
     async def test_while_the_broker_is_away_it_waits(self, edge, talk):
@@ -164,7 +164,7 @@ class TestUnsubscribe:
             await talk.subscribe(channel)
         talk.connection.obey(UnsubscribeOrder("", BY_SERVER))
         assert [push["channel"] for push in talk.pushes] == ["chat:x", "live:y"]
-        assert talk.channels == [] and edge.hub.subscriptions == 0 and talk.open
+        assert talk.channels == [] and edge.context.subscriptions == 0 and talk.open
 
     async def test_from_where_it_never_was(self, talk):
         talk.connection.obey(UnsubscribeOrder("chat:x", BY_SERVER))
@@ -195,7 +195,7 @@ class TestRefreshAndMessages:
         assert talk.pushes == [{"refresh": {"expires": True, "ttl": 60}}]
         assert bytes(talk.connection.client.info().conn_info) == b'{"n":2}'
         edge.clock.time = START + 85.25
-        edge.hub.wheel.turn(edge.clock.time)
+        edge.context.timing_wheel.turn(edge.clock.time)
         assert talk.closed == 3005
 
     async def test_never_is_a_time_too(self, edge, talk):

@@ -115,7 +115,7 @@ class TestOrder:
         two.connection.lost()
         leaves = [("leave", "room:x", two.id), ("leave", "room:y", two.id)]
         await eventually(lambda: [each for each in one.members if each[0] == "leave"] == leaves)
-        assert edge.hub.subscriptions == 2 and edge.hub.connections == {one.connection}
+        assert edge.context.subscriptions == 2 and edge.context.connections == {one.connection}
 
 
 def _has_heard(talk: Talk, value: object) -> bool:
@@ -166,7 +166,7 @@ class TestFailures:
         talk.say({"id": 2, "subscribe": {"channel": "room:x"}})
         talk.connection.lost()
         await settled()
-        assert await edge.node.active_channels("") == {} and edge.hub.subscriptions == 0
+        assert await edge.node.active_channels("") == {} and edge.context.subscriptions == 0
         witness = await connected(edge)
         await witness.subscribe("room:x")
         await eventually(lambda: witness.members == [("join", "room:x", witness.id)])
@@ -189,7 +189,7 @@ class TestPayloads:
         await edge.node.publish("chat:x", rules_of("chat:x"), Publication(Raw(b"\xff")))
         await eventually(lambda: text.closed == 3506)
         assert binary.closed == 0
-        assert edge.hub.subscriptions == 1 and edge.hub.connections == {text.connection, binary.connection}
+        assert edge.context.subscriptions == 1 and edge.context.connections == {text.connection, binary.connection}
 
     @pytest.mark.parametrize("channel", ["chat:x", "diff:x", "room:x"])
     async def test_one_that_recovers_it_cannot_either_and_nobody_hears_of_it(self, edge, channel):

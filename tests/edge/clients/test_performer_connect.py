@@ -32,7 +32,7 @@ async def test_they_are_in_the_connect_reply(edge):
     result = await talk.connect({"subs": subs})
     chat = {"recoverable": True, "positioned": True, "epoch": "epoch1", "offset": 1, "data": {"topic": 1}}
     assert result["subs"] == {"chat:x": chat, "lobby:y": {}, "live:z": {}}
-    assert talk.channels == ["chat:x", "lobby:y", "live:z"] and edge.hub.subscriptions == 3
+    assert talk.channels == ["chat:x", "lobby:y", "live:z"] and edge.context.subscriptions == 3
     await edge.publish("chat:x", 1)
     await edge.publish("live:z", "now")
     await eventually(lambda: (talk.values("chat:x"), talk.values("live:z")) == ([1], ["now"]))
@@ -99,7 +99,7 @@ async def test_where_one_cannot_be_had_the_connect_fails_and_nothing_stays(edge)
     talk.say({"id": 1, "connect": {"token": token_of("chat:x")}})
     error = (await talk.reply(1))["error"]
     assert error["code"] == 100 and error["temporary"]
-    assert talk.channels == [] and edge.hub.subscriptions == 0 and edge.hub.users.count("42") == 0
+    assert talk.channels == [] and edge.context.subscriptions == 0 and edge.context.users.count("42") == 0
     talk.say({"id": 2, "subscribe": {"channel": "live:x"}})
     await settled()
     assert len(talk.heard) == 1, "it is expected to leave"
@@ -112,7 +112,7 @@ async def test_where_only_some_can_be_had_it_leaves_those_again(edge):
     talk = Talk(edge)
     talk.say({"id": 1, "connect": {"token": token_of("room:x", "chat:y")}})  # one is open already, the other is not
     assert (await talk.reply(1))["error"]["code"] == 100
-    assert talk.channels == [] and edge.hub.subscriptions == 1
+    assert talk.channels == [] and edge.context.subscriptions == 1
     assert list(await edge.node.presence("room:x")) == [witness.id]
     edge.broker.come_back()
     await edge.publish("room:x", 1)
@@ -142,7 +142,7 @@ async def test_it_is_the_same_when_a_backend_let_it_in(format):
         assert (await talk.reply(1))["error"]["code"] == 100
         await settled()
         assert len(talk.heard) == 1, "what it said behind is not carried out"
-    assert talk.channels == [] and edge.hub.users.of("42") == [witness.connection]
+    assert talk.channels == [] and edge.context.users.of("42") == [witness.connection]
     edge.broker.come_back()
     await edge.publish("room:x", 1)
     await eventually(lambda: witness.values("room:x") == [1])
@@ -162,8 +162,8 @@ async def test_a_client_that_vanishes_meanwhile_stays_nowhere(edge):
     talk.say({"id": 1, "connect": {"token": token_of("room:x", "chat:y")}})
     talk.connection.lost()
     await settled()
-    assert edge.hub.subscriptions == 0 and await edge.node.active_channels("") == {}
-    assert talk.channels == [] and edge.hub.users.count("42") == 0 and edge.sessions.events == []
+    assert edge.context.subscriptions == 0 and await edge.node.active_channels("") == {}
+    assert talk.channels == [] and edge.context.users.count("42") == 0 and edge.sessions.events == []
 
 
 async def test_a_unidirectional_client_gets_a_connect_push_first(edge):

@@ -161,7 +161,7 @@ class TestEmulation:
     async def stream(self, edge: TestEdge, format: formats.Format = formats.WEBSOCKET_JSON) -> Talk:
         """A client whose commands come by other requests. (How its replies look does not matter here.)"""
         talk = Talk(edge, format, session="secret")
-        edge.hub.streams["secret"] = talk.connection
+        edge.context.streams["secret"] = talk.connection
         return talk
 
     async def test_commands_reach_the_stream_of_their_session(self, edge):

@@ -13,7 +13,7 @@ from proto.messages import Command
 from services.edge.backend import hooks
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.backend_memory import MemoryBackend
-from services.edge.clients.actions import AskHook, Verdict
+from services.edge.clients.actions import AskHook, HookResult
 from services.edge.clients.verdicts import PROLONGED_WHEN_AWAY_S, Verdicts
 from services.edge.grants import Grant
 
@@ -32,7 +32,7 @@ class Log:
 
 async def verdict(
     event: str, answer: object, allow: bool = False, away: bool = False, log: Log | None = None
-) -> Verdict:
+) -> HookResult:
     def function(question: bytes, caller: Caller | None) -> bytes:
         assert (question, caller) == (b'{"q":1}', CALLER)
         if isinstance(answer, Exception):
@@ -51,11 +51,11 @@ async def verdict(
         ("connect", {"user": "7", "channels": ["a"]}, hooks.Admitted(user="7", subs={"a": Grant()})),
         ("subscribe", {"expire_at": 7}, Grant(expires_at=7)),
         ("publish", {"data": {"a": 1}}, hooks.Accepted(data=b'{"a": 1}')),
-        ("refresh", {"expire_at": 7, "info": 1}, hooks.Prolonged(expires_at=7, info=Raw(b"1"))),
+        ("refresh", {"expire_at": 7, "info": 1}, hooks.Extended(expires_at=7, info=Raw(b"1"))),
         ("refresh", {"expired": True}, hooks.Expired()),
     ],
 )
-async def test_each_event_has_its_own_answer(event: str, result: dict[str, Any], expected: Verdict) -> None:
+async def test_each_event_has_its_own_answer(event: str, result: dict[str, Any], expected: HookResult) -> None:
     assert await verdict(event, {"result": result}) == expected
 
 
@@ -74,7 +74,7 @@ class TestEveryEvent:
         error = {"error": {"code": 403, "message": "no", "temporary": True}}
         assert await verdict(event, error, allow) == hooks.Refused(codes.ErrorCode(403, "no", True))
         end = {"disconnect": {"code": 4501, "reason": "banned"}}
-        assert await verdict(event, end, allow) == hooks.Expelled(codes.CloseCode(4501, "banned"))
+        assert await verdict(event, end, allow) == hooks.Disconnected(codes.CloseCode(4501, "banned"))
 
     async def test_an_error_of_the_transport_is_one_for_the_client(self, event: str, allow: bool) -> None:
         assert await verdict(event, BackendError(1000, "mine"), allow) == hooks.Refused(codes.ErrorCode(1000, "mine"))
@@ -89,11 +89,11 @@ class TestEveryEvent:
 
 @pytest.mark.parametrize("nobody", [True, False])
 async def test_a_backend_that_is_away_says_what_the_settings_say(nobody: bool) -> None:
-    allowed: dict[str, Verdict] = {
+    allowed: dict[str, HookResult] = {
         "connect": hooks.Admitted(),
         "subscribe": Grant(),
         "publish": hooks.Accepted(),
-        "refresh": hooks.Prolonged(expires_at=int(NOW) + PROLONGED_WHEN_AWAY_S),
+        "refresh": hooks.Extended(expires_at=int(NOW) + PROLONGED_WHEN_AWAY_S),
     }
     for event in EVENTS:
         answer: object = None if nobody else {"result": {}}

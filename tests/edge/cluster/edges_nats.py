@@ -1,4 +1,4 @@
-"""Edges on a real NATS that know of each other, for the tests of `cluster_nats` and `peers_nats`."""
+"""Edges on a real NATS that know of each other, for the tests of `failure_detector_nats` and `peers_nats`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from proto import subjects
 from proto.telemetry import Heartbeat, Process, encode_heartbeat
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.process.settings import NatsSettings
-from services.edge.cluster import cluster_nats
+from services.edge.cluster import failure_detector_nats
 from services.edge.cluster.cluster import Cluster
-from services.edge.cluster.cluster_nats import NatsCluster
+from services.edge.cluster.failure_detector_nats import FailureDetector
 from services.edge.cluster.peers_nats import NatsPeers
 from tests.contract.peers import Edge
 
 FASTER = 4
 """How much faster than the loop's the clock of the clusters runs, and the edges' hearts beat."""
-SETTLE_TIMEOUT_S = cluster_nats._SETTLE_TIMEOUT_S
+SETTLE_TIMEOUT_S = failure_detector_nats._SETTLE_TIMEOUT_S
 
 
 def heartbeat(instance: str, **more: Any) -> bytes:
@@ -36,7 +36,7 @@ class RunningEdge(Edge):
         loop = asyncio.get_running_loop()
         self.link = NatsLink(NatsSettings(url=url), instance, lambda: self.nats.link_found(), self._link_lost)
         cluster = Cluster(lambda: loop.time() * FASTER, instance)
-        self.nats = NatsCluster(self.link, cluster, self.beat)
+        self.nats = FailureDetector(self.link, cluster, self.beat)
         self.nats_peers = NatsPeers(self.link, self.nats)
         self.beats = 0
         self.tasks: list[asyncio.Task[None]] = []
@@ -99,7 +99,7 @@ class RunningEdge(Edge):
 @asynccontextmanager
 async def running(url: str, instance: str) -> AsyncIterator[RunningEdge]:
     edge = RunningEdge(url, instance)
-    with patch.object(cluster_nats, "_SETTLE_TIMEOUT_S", SETTLE_TIMEOUT_S / FASTER):
+    with patch.object(failure_detector_nats, "_SETTLE_TIMEOUT_S", SETTLE_TIMEOUT_S / FASTER):
         await edge.start()
         try:
             yield edge

@@ -240,7 +240,7 @@ def test_a_connection_token_is_no_subscription_token() -> None:
 @pytest.mark.parametrize(
     ("aud", "good"), [("me", True), (["you", "me"], True), ("you", False), ([], False), ("", False)]
 )
-def test_audience(aud: object, good: bool) -> None:
+def test_subscribers(aud: object, good: bool) -> None:
     verifier = TokenVerifier(KEYS, audience="me")
     if good:
         assert verifier.connection(token(sub="42", aud=aud), NOW).user == "42"

@@ -37,11 +37,11 @@ class Streams:
         return self
 
     def stream(self, session, format):
-        made = self.a.hub.streams[session] = Connection(self.a.hub, self.transport, format, session)
+        made = self.a.context.streams[session] = Connection(self.a.context, self.transport, format, session)
         return made
 
     async def post(self, edge, body, headers=None):
-        call = Call(Emulation(edge.hub, edge.peers), body=body, headers=headers)
+        call = Call(Emulation(edge.context, edge.peers), body=body, headers=headers)
         status = await call.answered()
         assert (status == 204) == (call.body == b"")
         return status
@@ -85,12 +85,12 @@ async def test_what_cannot_be_asked_now_is_503(streams):
     streams.b.peers.away = True
     body = emulation_body(streams.a.instance, "secret", UNSUBSCRIBE)
     assert await streams.post(streams.b, body) == 503
-    streams.a.hub.started = False
+    streams.a.context.started = False
     assert await streams.post(streams.a, body) == 503
 
 
 async def test_an_edge_that_takes_no_new_clients_still_takes_commands(streams):
-    streams.a.hub.draining = streams.a.hub.closed_to_new = True
+    streams.a.context.draining = streams.a.context.closed_to_new = True
     assert await streams.post(streams.a, emulation_body(streams.a.instance, "secret", UNSUBSCRIBE)) == 204
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.responses import Response
 
-from services.edge.clients.hub import Origins
+from services.edge.clients.context import Origins
 from services.edge.transports import http_endpoint
 from services.edge.transports.http_endpoint import Endpoint, Refusal
 from tests.support.asgi import Call
@@ -29,13 +29,13 @@ class Echo(Endpoint):
 @pytest.fixture
 def edge() -> TestEdge:
     made = TestEdge(EdgeCluster())
-    made.hub.origins = Origins(["https://*.example.com"])
+    made.context.origins = Origins(["https://*.example.com"])
     return made
 
 
 @pytest.fixture
 def echo(edge: TestEdge) -> Echo:
-    return Echo(edge.hub, ("POST",), ())
+    return Echo(edge.context, ("POST",), ())
 
 
 async def test_a_request_without_an_origin_is_no_browsers_and_is_answered(echo):
@@ -116,6 +116,6 @@ async def test_who_leaves_meanwhile_is_answered_nothing(echo):
 
 
 async def test_an_address_is_there_while_one_of_its_transports_is_offered(edge):
-    assert await Call(Echo(edge.hub, ("POST",), ("sse", "websocket"))).answered() == 200
-    call = Call(Echo(edge.hub, ("POST",), ("sse", "http_stream")))
+    assert await Call(Echo(edge.context, ("POST",), ("sse", "websocket"))).answered() == 200
+    call = Call(Echo(edge.context, ("POST",), ("sse", "http_stream")))
     assert await call.answered() == 404 and b"client.transports" in call.body

@@ -29,7 +29,7 @@ async def edge():
 
 
 def endpoint(edge, transport="http_stream", most=100):
-    routes = client_routes(edge.hub, edge.peers, most)
+    routes = client_routes(edge.context, edge.peers, most)
     return next(route.app for route in routes if route.path == f"/connection/{transport}")
 
 
@@ -46,16 +46,16 @@ def lines(call):
 
 
 def connection_of(edge):
-    (connection,) = edge.hub.streams.values()
+    (connection,) = edge.context.streams.values()
     return connection
 
 
 async def test_first_words_are_answered_on_the_stream_which_stays_open(edge):
     call = await opened(edge)
     (reply,) = lines(call)
-    (session,) = edge.hub.streams
+    (session,) = edge.context.streams
     assert reply["connect"]["session"] == session and reply["connect"]["node"] == edge.instance
-    assert not call.over and edge.hub.connections == {connection_of(edge)}
+    assert not call.over and edge.context.connections == {connection_of(edge)}
 
 
 async def test_events_begin_with_an_empty_line(edge):
@@ -70,7 +70,7 @@ async def test_a_client_that_leaves_is_forgotten(edge):
     call = await opened(edge)
     call.transport.lose()
     assert await call.answered() == 200
-    assert not edge.hub.streams and not edge.hub.connections
+    assert not edge.context.streams and not edge.context.connections
     assert edge.tally.closes == Counter({1006: 1})
 
 
@@ -78,7 +78,7 @@ async def test_one_that_left_before_its_stream_began_never_was_there(edge):
     call = Call(endpoint(edge), body=CONNECT)
     call.transport.lose()
     assert await call.answered() == 200
-    assert not edge.hub.connections and not edge.tally.accepted
+    assert not edge.context.connections and not edge.tally.accepted
 
 
 async def test_a_close_is_said_and_then_the_response_ends(edge):
@@ -86,9 +86,9 @@ async def test_a_close_is_said_and_then_the_response_ends(edge):
     connection_of(edge).message_received(b"no command")
     assert await call.answered() == 200
     assert lines(call)[-1]["push"]["disconnect"]["code"] == 3501
-    assert not call.transport.aborted and edge.hub.connections, "until the socket has taken it"
+    assert not call.transport.aborted and edge.context.connections, "until the socket has taken it"
     call.transport.lose()
-    assert not edge.hub.connections and not edge.hub.streams
+    assert not edge.context.connections and not edge.context.streams
     assert edge.tally.closes == Counter({3501: 1})
 
 
@@ -96,9 +96,9 @@ async def test_a_socket_that_does_not_take_the_end_is_dropped(edge):
     call = await opened(edge)
     connection_of(edge).close(codes.GOING_AWAY)
     edge.clock.time += CLOSE_TIMEOUT_S + 1
-    edge.hub.wheel.turn(edge.clock.now())
+    edge.context.timing_wheel.turn(edge.clock.now())
     assert call.transport.aborted
-    await eventually(lambda: not edge.hub.connections)
+    await eventually(lambda: not edge.context.connections)
     assert edge.tally.closes == Counter({1001: 1})
 
 
@@ -108,7 +108,7 @@ async def test_a_task_that_is_cancelled_takes_its_socket_with_it(edge):
     with pytest.raises(asyncio.CancelledError):
         await call.task
     assert call.transport.aborted
-    await eventually(lambda: not edge.hub.connections)
+    await eventually(lambda: not edge.context.connections)
 
 
 async def test_a_full_socket_is_not_written_to_and_gets_the_rest_from_the_log(edge):
@@ -145,7 +145,7 @@ async def test_commands_that_pile_up_end_the_stream(edge):
 async def test_no_more_streams_than_allowed(edge):
     app = endpoint(edge, most=2)
     calls = [Call(app, body=CONNECT) for _ in range(2)]
-    await eventually(lambda: len(edge.hub.streams) == 2)
+    await eventually(lambda: len(edge.context.streams) == 2)
     refused = Call(app, body=CONNECT)
     assert await refused.answered() == 503 and refused.headers["retry-after"] == "1"
     calls[0].transport.lose()
@@ -156,13 +156,13 @@ async def test_nor_when_they_come_while_their_first_words_do(edge):
     app = endpoint(edge, most=2)
     calls = [Call(app, body=[CONNECT, b""]) for _ in range(5)]
     await eventually(lambda: sum(call.status == 503 for call in calls) == 3)
-    assert len(edge.hub.streams) == 2
+    assert len(edge.context.streams) == 2
 
 
 async def test_an_edge_that_starts_or_goes_away_opens_none(edge):
-    edge.hub.closed_to_new = True
+    edge.context.closed_to_new = True
     assert await Call(endpoint(edge), body=CONNECT).answered() == 503
-    edge.hub.closed_to_new, edge.hub.started = False, False
+    edge.context.closed_to_new, edge.context.started = False, False
     assert await Call(endpoint(edge), body=CONNECT).answered() == 503
 
 
@@ -196,7 +196,7 @@ async def test_whatever_the_first_words_are_they_are_answered(edge, caplog, tran
     assert call.status == 200 or (call.status == 400 and not words)
     call.transport.lose()
     await call.answered()
-    assert not edge.hub.streams and not edge.hub.connections
+    assert not edge.context.streams and not edge.context.connections
     assert not [record for record in caplog.records if record.exc_info]
 
 
@@ -212,5 +212,7 @@ async def test_whatever_the_query_is_it_is_answered(edge, query):
 
 def test_every_stream_of_the_settings_has_an_address():
     edge = TestEdge(EdgeCluster())
-    paths = {route.path for route in client_routes(edge.hub, edge.peers, 1) if isinstance(route.app, StreamEndpoint)}
+    paths = {
+        route.path for route in client_routes(edge.context, edge.peers, 1) if isinstance(route.app, StreamEndpoint)
+    }
     assert paths == {f"/connection/{name}" for name in TRANSPORTS if "websocket" not in name}

@@ -10,7 +10,7 @@ import pytest
 
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
 from proto.messages import Command, ConnectRequest
-from services.edge.clients.hub import Origins
+from services.edge.clients.context import Origins
 from services.edge.framing.deflate import deflate, inflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame, frame, parse_close
 from services.edge.transports.websocket import WebSocket
@@ -43,7 +43,7 @@ class Socket:
     def __init__(self, edge: TestEdge, target: str = "/connection/websocket", **headers: str) -> None:
         self.edge = edge
         self.transport = FakeTransport()
-        self.protocol = WebSocket(None, None, {"hub": edge.hub})
+        self.protocol = WebSocket(None, None, {"context": edge.context})
         self.protocol.connection_made(cast("asyncio.Transport", self.transport))
         fields = {
             "host": "x",
@@ -128,7 +128,7 @@ class TestUpgrade:
         for target in ("/", "/connection/websocket/", "/connection/sse"):
             socket = Socket(edge, target)
             assert socket.status == 404 and socket.transport.closing
-        assert edge.hub.connections == set()
+        assert edge.context.connections == set()
 
     async def test_what_was_asked_for_is_in_the_log_and_cannot_forge_it(self, edge, caplog):
         caplog.set_level("INFO")
@@ -146,14 +146,14 @@ class TestUpgrade:
         assert Socket(edge, "/connection/uni_websocket").status == 101
 
     async def test_an_edge_that_starts_or_goes_takes_nobody(self, edge):
-        edge.hub.closed_to_new = True
+        edge.context.closed_to_new = True
         assert Socket(edge).status == 503 and "Retry-After: 1" in Socket(edge).response
-        edge.hub.closed_to_new, edge.hub.started = False, False
+        edge.context.closed_to_new, edge.context.started = False, False
         assert Socket(edge).status == 503
 
     async def test_pages_of_strangers_may_not(self, edge):
         assert Socket(edge, origin="https://evil.example").status == 403
-        edge.hub.origins = Origins(["https://*.example.com"])
+        edge.context.origins = Origins(["https://*.example.com"])
         assert Socket(edge, origin="https://chat.example.com").status == 101
         assert Socket(edge).status == 101
 
@@ -196,7 +196,7 @@ class TestFrames:
             socket.protocol.data_received(masked(TEXT, HELLO) + masked(PING, b""))
             assert len(socket.frames) == 1
             socket.edge.clock.time += 3
-            edge.hub.wheel.turn(edge.clock.time)
+            edge.context.timing_wheel.turn(edge.clock.time)
             assert socket.transport.aborted
         assert edge.sessions.events == []
 
@@ -280,11 +280,11 @@ class TestNativePings:
         socket = await Socket(edge, "/connection/websocket?cf_ws_frame_ping_pong=true").connected()
         assert "ping" not in socket.messages[0]["connect"]
         edge.clock.time = START + 25.25
-        edge.hub.wheel.turn(edge.clock.time)
+        edge.context.timing_wheel.turn(edge.clock.time)
         assert socket.frames[-1] == (PING, b"")
         socket.send(b"", PONG)
         edge.clock.time = START + 33.5
-        edge.hub.wheel.turn(edge.clock.time)
+        edge.context.timing_wheel.turn(edge.clock.time)
         assert len(socket.frames) == 2, "it answered"
 
 
@@ -294,7 +294,7 @@ class TestGoodbye:
         socket.send(close_frame(1000, "bye")[2:], CLOSE)
         assert socket.goodbye == (1000, "") and socket.transport.closing
         socket.protocol.connection_lost(None)
-        assert edge.hub.connections == set() and edge.tally.closes == {1000: 1}
+        assert edge.context.connections == set() and edge.tally.closes == {1000: 1}
         closed = edge.sessions.events[-1]
         assert (closed.code, closed.reason) == (1000, "bye")
 
@@ -318,8 +318,8 @@ class TestGoodbye:
     async def test_a_socket_that_breaks_is_the_end_without_words(self, edge):
         socket = await Socket(edge).connected()
         socket.protocol.connection_lost(ConnectionResetError())
-        assert edge.hub.connections == set() and edge.tally.closes == {1006: 1}
-        assert len(edge.hub.wheel) == 0
+        assert edge.context.connections == set() and edge.tally.closes == {1006: 1}
+        assert len(edge.context.timing_wheel) == 0
 
     async def test_the_server_s_own_shutdown_says_going_away(self, edge):
         socket = await Socket(edge).connected()
@@ -327,7 +327,7 @@ class TestGoodbye:
         assert socket.goodbye == (1001, "shutdown")
 
     async def test_before_the_upgrade_there_is_nobody_to_say_it_to(self, edge):
-        protocol, transport = WebSocket(None, None, {"hub": edge.hub}), FakeTransport()
+        protocol, transport = WebSocket(None, None, {"context": edge.context}), FakeTransport()
         protocol.connection_made(cast("asyncio.Transport", transport))
         protocol.pause_writing()
         protocol.resume_writing()
@@ -370,11 +370,11 @@ class TestUnidirectional:
         await eventually(lambda: socket.messages)
         for turn in (1, 2, 3):
             edge.clock.time += 25.25
-            edge.hub.wheel.turn(edge.clock.time)
+            edge.context.timing_wheel.turn(edge.clock.time)
             assert socket.messages[1:] == [{}] * turn
             assert [body for opcode, body in socket.frames if opcode == PING] == [b""] * turn
             if turn < 3:
                 socket.send(b"", PONG)
         edge.clock.time += 8.25
-        edge.hub.wheel.turn(edge.clock.time)
+        edge.context.timing_wheel.turn(edge.clock.time)
         assert socket.goodbye == (3012, "no pong")

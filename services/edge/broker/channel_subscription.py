@@ -15,7 +15,7 @@ NOWHERE: Final = LogAddress("", "")
 """Of a channel without history."""
 
 
-class Feed:
+class ChannelSubscription:
     """See the module. `number` is the subscription's; up to `audited` an audit has seen that nothing was missed.
 
     An edge has thousands of them, so the handlers are its methods instead of functions made for each channel.

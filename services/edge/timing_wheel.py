@@ -18,7 +18,7 @@ class Timed(Protocol):
         """What is due at `now` is done; returns when to ask next, infinity for never."""
 
 
-class Wheel:
+class TimingWheel:
     """See the module. Times are seconds of any one clock that does not go back."""
 
     def __init__(self, now: float) -> None:

@@ -15,13 +15,13 @@ from typing import Final, NamedTuple, Protocol
 from proto.codes import UnsubscribeCode
 from proto.messages import ClientInfo, Publication, Push, Reply
 from proto.publications import size_of
-from services.edge.channels.pushes import Rendering, as_delta, render
+from services.edge.channels.encoding import EncodedPushes, as_delta, encode_pushes
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
 
-WAITING_BYTES: Final = 64 * 1024
-WAITING_PUBLICATIONS: Final = 64
-"""With as much as this waiting the turn is not waited for: a frame stays far below what SDKs take (1 MiB)."""
+PENDING_BYTES: Final = 64 * 1024
+PENDING_PUBLICATIONS: Final = 64
+"""With this much pending, the end of the turn is not waited for: a frame stays far below what SDKs take (1 MiB)."""
 
 
 class Subscriber(Protocol):
@@ -32,10 +32,10 @@ class Subscriber(Protocol):
     def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
         """Takes a frame of `count` pushes, or notes that it cannot (False): never blocks, never raises."""
 
-    def tell(self, channel: str, framed: bytes) -> None:
+    def push_member_event(self, channel: str, framed: bytes) -> None:
         """Takes one framed join or leave. Unlike a publication it is in no log: one that cannot be taken now waits."""
 
-    def cannot_take(self, why: str) -> None:
+    def encoding_failed(self, why: str) -> None:
         """Tells the client that a publication cannot be said in its encoding: the end of the connection."""
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
@@ -62,23 +62,23 @@ def _at_once(flush: Callable[[], None]) -> None:
     flush()
 
 
-class Audience:
+class Subscribers:
     """See the module. `channel` is the name that pushes bear. `later` runs what it is given at the end of the turn.
 
     Whoever comes or is told something else finds everything given out that was published before. For one that goes its
-    connection sees to that (`Node.give_out`), as some go in the middle of a fan-out, and one must not begin another:
+    connection sees to that (`Node.flush`), as some go in the middle of a fan-out, and one must not begin another:
     so whom a publication is too much for is told later, too.
     """
 
-    __slots__ = ("_groups", "_later", "_waiting", "_waiting_bytes", "channel", "told")
+    __slots__ = ("_groups", "_later", "_pending", "_pending_bytes", "channel", "delivered_offset")
 
     def __init__(self, channel: str, later: Callable[[Callable[[], None]], object] = _at_once) -> None:
         self.channel = channel
         self._later = later
         self._groups: dict[_Kind, _Group] = {}
-        self._waiting: list[_Published] | None = None
-        self._waiting_bytes = 0
-        self.told = 0  # while something waits: the position before the first of it
+        self._pending: list[_Published] | None = None
+        self._pending_bytes = 0
+        self.delivered_offset = 0  # while something is pending: the position before the first of it
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -119,45 +119,48 @@ class Audience:
     # --- publications ------------------------------------------------------------------------------------------------
 
     @property
-    def waits(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether something was published that has not been given out yet."""
-        return self._waiting is not None
+        return self._pending is not None
 
-    def fan_out(self, publication: Publication, previous: Publication | None, told: int = 0) -> None:
-        """Gives a publication to all before this turn of the loop ends; `previous` is the one before it, if known.
+    def fan_out(self, publication: Publication, previous: Publication | None, delivered_offset: int = 0) -> None:
+        """Queues a publication for all subscribers until this turn of the loop ends.
 
-        `told` is the channel's position before it, which is how far its subscribers have been told while it waits.
+        `previous` is the channel's publication before it, if that is known. `delivered_offset` is the channel's
+        position before this publication, which is what its subscribers have got as long as it is pending.
         """
         size = size_of(publication)
-        waiting = self._waiting
-        if waiting is not None and len(waiting) < WAITING_PUBLICATIONS and self._waiting_bytes + size <= WAITING_BYTES:
-            waiting.append(_Published(publication, previous))
-            self._waiting_bytes += size
+        pending = self._pending
+        if pending is not None and len(pending) < PENDING_PUBLICATIONS and self._pending_bytes + size <= PENDING_BYTES:
+            pending.append(_Published(publication, previous))
+            self._pending_bytes += size
             return
-        self._waiting, self._waiting_bytes = [_Published(publication, previous)], size
-        self.told = told  # before anything is written: who stalls in that is told so
-        if waiting is None:
+        self._pending, self._pending_bytes = [_Published(publication, previous)], size
+        self.delivered_offset = (
+            delivered_offset  # before anything is written: a client that stalls in the flush reads it
+        )
+        if pending is None:
             self._later(self.flush)
         else:
-            self._give_out(waiting)
+            self._send_all(pending)
 
     def flush(self) -> None:
         """Gives out what waits. Each subscriber gets it in one push: one that stalls in it has got all the same."""
-        published, self._waiting = self._waiting, None
+        published, self._pending = self._pending, None
         if published is not None:
-            self._give_out(published)
+            self._send_all(published)
 
-    def _give_out(self, published: list[_Published]) -> None:
+    def _send_all(self, published: list[_Published]) -> None:
         for kind, group in tuple(self._groups.items()):
             if kind.delta:
-                self._give_deltas(kind.format, group, published)
+                self._send_deltas(kind.format, group, published)
             elif kind.filtered:
-                self._give_filtered(kind.format, group, published)
+                self._send_filtered(kind.format, group, published)
             else:
-                self._give_all(kind.format, group, published)
+                self._send_whole(kind.format, group, published)
 
-    def _give_all(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        framed, count, error = render(format, self.channel, [each.publication for each in published])
+    def _send_whole(self, format: Format, group: _Group, published: list[_Published]) -> None:
+        framed, count, error = encode_pushes(format, self.channel, [each.publication for each in published])
         if count:
             for subscriber, subscription in _copy(group):  # the hottest loop of an edge
                 subscriber.push(framed, subscription, count)
@@ -165,31 +168,31 @@ class Audience:
             for subscriber in group:
                 self._refuse(subscriber, error)
 
-    def _give_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        renderings: dict[tuple[bool, ...], Rendering] = {}
+    def _send_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
+        encoded: dict[tuple[bool, ...], EncodedPushes] = {}
         for subscriber, subscription in _copy(group):
             wanted = tuple([subscription.wants(each.publication) for each in published])
             if not any(wanted):
                 continue
-            if wanted not in renderings:
+            if wanted not in encoded:
                 chosen = [each.publication for each, wants in zip(published, wanted, strict=True) if wants]
-                renderings[wanted] = render(format, self.channel, chosen)
-            self._give(subscriber, subscription, renderings[wanted])
+                encoded[wanted] = encode_pushes(format, self.channel, chosen)
+            self._send(subscriber, subscription, encoded[wanted])
 
-    def _give_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
+    def _send_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
         """As differences, to those that hold the publication before the first; others get that one whole."""
-        renderings: dict[bool, Rendering] = {}
+        encoded: dict[bool, EncodedPushes] = {}
         for subscriber, subscription in _copy(group):
             has_base = subscription.has_base
-            if has_base not in renderings:
+            if has_base not in encoded:
                 changes = _changes(format, published, has_base)
-                renderings[has_base] = render(format, self.channel, changes)
+                encoded[has_base] = encode_pushes(format, self.channel, changes)
             # A client that does not take it is brought up with whole publications, and starts again from those.
-            subscription.has_base = self._give(subscriber, subscription, renderings[has_base])
+            subscription.has_base = self._send(subscriber, subscription, encoded[has_base])
 
-    def _give(self, subscriber: Subscriber, subscription: Subscription, rendering: Rendering) -> bool:
+    def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
         """Whether the subscriber took it all."""
-        framed, count, error = rendering
+        framed, count, error = encoded
         taken = subscriber.push(framed, subscription, count) if count else True
         if error:
             self._refuse(subscriber, error)
@@ -197,11 +200,11 @@ class Audience:
         return taken
 
     def _refuse(self, subscriber: Subscriber, error: str) -> None:
-        self._later(partial(subscriber.cannot_take, error))
+        self._later(partial(subscriber.encoding_failed, error))
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
-    def fan_out_members(self, push: Push) -> None:
+    def fan_out_member_event(self, push: Push) -> None:
         """Gives a join or a leave to those who get them."""
         framed: dict[Format, bytes] = {}
         for subscriber, subscription in self:
@@ -209,7 +212,7 @@ class Audience:
                 format = subscriber.format
                 if format not in framed:
                     framed[format] = format.frame([format.encode(Reply(push=push))])
-                subscriber.tell(self.channel, framed[format])
+                subscriber.push_member_event(self.channel, framed[format])
 
     def forget_bases(self) -> None:
         """Nobody is known any more to hold the previous publication."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.edge.wheel import TICK_S, Wheel
+from services.edge.timing_wheel import TICK_S, TimingWheel
 
 ITEMS = 6
 seconds = st.floats(0, 40, allow_nan=False)
@@ -35,7 +35,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_767_225_600.3
-        self.wheel = Wheel(self.now)
+        self.wheel = TimingWheel(self.now)
         self.items = [Item() for _ in range(ITEMS)]
 
     @rule(
@@ -93,7 +93,7 @@ def test_it_asks_in_the_order_of_time_within_a_tick(delays: list[float]) -> None
             order.append(self.wanted)
             return super().on_time(now)
 
-    wheel = Wheel(0.0)
+    wheel = TimingWheel(0.0)
     for delay in delays:
         item = Noted()
         item.wanted = delay
@@ -106,7 +106,7 @@ def test_it_asks_in_the_order_of_time_within_a_tick(delays: list[float]) -> None
 
 def test_an_item_may_remove_another_one_of_its_slot() -> None:
     """A connection that ends another one, or itself, while the wheel turns."""
-    wheel = Wheel(0.0)
+    wheel = TimingWheel(0.0)
     items = [Item(), Item()]
 
     class Killer(Item):
@@ -123,12 +123,12 @@ def test_an_item_may_remove_another_one_of_its_slot() -> None:
             wheel.add(item, 1.0)
         wheel.turn(2.0 if victims_first else 4.0)
         assert len(wheel) == 0
-        wheel = Wheel(2.0)
+        wheel = TimingWheel(2.0)
 
 
 def test_an_item_may_put_off_another_one_of_its_slot() -> None:
     """Whoever comes first puts off the others: they are asked once, at their new time."""
-    wheel = Wheel(0.0)
+    wheel = TimingWheel(0.0)
     items: list[Item] = []
 
     class Postponer(Item):
@@ -153,14 +153,14 @@ def test_an_item_may_put_off_another_one_of_its_slot() -> None:
 
 
 def test_never_is_not_waited_for() -> None:
-    wheel, item = Wheel(0.0), Item()
+    wheel, item = TimingWheel(0.0), Item()
     wheel.add(item, 1.0)
     wheel.add(item, math.inf)
     assert len(wheel) == 0
 
 
 def test_a_clock_that_goes_back_asks_nobody() -> None:
-    wheel, item = Wheel(100.0), Item()
+    wheel, item = TimingWheel(100.0), Item()
     item.wanted = 101.0
     wheel.add(item, 101.0)
     wheel.turn(50.0)

@@ -10,9 +10,9 @@ from proto import subjects
 from proto.members import Joined, encode_member_event
 from proto.messages import ClientInfo
 from services.chassis.nats.link import NatsLink
-from services.edge.cluster.membership import Membership
-from services.edge.cluster.membership_nats import NatsMembership
-from tests.contract.membership import Listener, MembershipContract, joined
+from services.edge.cluster.join_leave import JoinLeave
+from services.edge.cluster.join_leave_nats import NatsJoinLeave
+from tests.contract.join_leave import JoinLeaveContract, Listener, joined
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.servers import NatsServer
@@ -20,29 +20,29 @@ from tests.support.servers import NatsServer
 pytestmark = pytest.mark.integration
 
 
-class TestNatsMembership(MembershipContract):
+class TestNatsMembership(JoinLeaveContract):
     @asynccontextmanager
-    async def cluster(self) -> AsyncIterator[tuple[Membership, Membership, Listener, Listener]]:
+    async def cluster(self) -> AsyncIterator[tuple[JoinLeave, JoinLeave, Listener, Listener]]:
         server: NatsServer = self.request.getfixturevalue("nats_server")
         async with linked(server.url) as one, linked(server.url) as two:
-            a, b, heard_a, heard_b = NatsMembership(one, "a"), NatsMembership(two, "b"), Listener(), Listener()
+            a, b, heard_a, heard_b = NatsJoinLeave(one, "a"), NatsJoinLeave(two, "b"), Listener(), Listener()
             a.start(heard_a)
             b.start(heard_b)
-            self.links: dict[Membership, NatsLink] = {a: one, b: two}
+            self.links: dict[JoinLeave, NatsLink] = {a: one, b: two}
             yield a, b, heard_a, heard_b
 
-    async def settled(self, membership: Membership) -> None:
-        await self.links[membership].settle()
+    async def settled(self, join_leave: JoinLeave) -> None:
+        await self.links[join_leave].settle()
 
-    async def take_away(self, membership: Membership) -> None:
-        await self.links[membership].close()
+    async def take_away(self, join_leave: JoinLeave) -> None:
+        await self.links[join_leave].close()
 
 
 async def test_what_is_no_event_is_ignored(nats_server):
     async with linked(nats_server.url) as link:
-        membership, heard = NatsMembership(link, "a"), Listener()
-        membership.start(heard)
-        membership.open("room:x")
+        join_leave, heard = NatsJoinLeave(link, "a"), Listener()
+        join_leave.start(heard)
+        join_leave.open("room:x")
         for data in (b"", b"{", b"\xff", b'{"event":"sat down"}', b'{"event":"joined"}', b"[" * 10_000):
             link.publish_now(subjects.members("room:x"), data)
         link.publish_now(subjects.members("room:x"), encode_member_event(joined("b", "c1")))
@@ -51,27 +51,27 @@ async def test_what_is_no_event_is_ignored(nats_server):
 
 async def test_an_open_channel_is_heard_again_after_nats_was_away(nats_server):
     async with linked(nats_server.url) as one, linked(nats_server.url) as two:
-        a, b, heard_a = NatsMembership(one, "a"), NatsMembership(two, "b"), Listener()
+        a, b, heard_a = NatsJoinLeave(one, "a"), NatsJoinLeave(two, "b"), Listener()
         a.start(heard_a)
         a.open("room:x")
         await one.settle()
         nats_server.kill9()
         await eventually(lambda: not (one.is_connected or two.is_connected))
-        b.tell("room:x", joined("b", "lost"))
+        b.publish("room:x", joined("b", "lost"))
         a.open("room:y")
         nats_server.start()
         await eventually(lambda: one.is_connected and two.is_connected)
         await one.settle()
         for channel in ("room:x", "room:y"):
-            b.tell(channel, joined("b", "c1"))
+            b.publish(channel, joined("b", "c1"))
         await eventually(lambda: heard_a.clients("room:x") == heard_a.clients("room:y") == ["c1"])
 
 
 async def test_an_event_that_is_too_large_for_nats_hurts_nobody(nats_server):
     async with linked(nats_server.url) as link:
-        membership, heard = NatsMembership(link, "a"), Listener()
-        membership.start(heard)
-        membership.open("room:x")
+        join_leave, heard = NatsJoinLeave(link, "a"), Listener()
+        join_leave.start(heard)
+        join_leave.open("room:x")
         huge = ClientInfo(user="42", client="c1", conn_info=Raw(b'"' + b"x" * 2_000_000 + b'"'))
-        membership.tell("room:x", Joined("a", huge))
+        join_leave.publish("room:x", Joined("a", huge))
         await eventually(lambda: heard.clients("room:x") == ["c1"])

@@ -7,7 +7,7 @@ import pytest
 from proto import subjects
 from proto.control import Done, Members, encode_answer
 from proto.telemetry import LOST_AFTER_S
-from services.edge.cluster import cluster_nats
+from services.edge.cluster import failure_detector_nats
 from services.edge.cluster.cluster import GONE_AFTER_S, SUSPECT_AFTER_S
 from services.edge.cluster.peers import PeersAway
 from tests.contract.peers import LONG_S, clients
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_the_watch_looks_often_enough_for_the_bound_on_ghosts():
-    look_s = cluster_nats._WATCH_INTERVAL_S + cluster_nats._PROBE_TIMEOUT_S
+    look_s = failure_detector_nats._WATCH_INTERVAL_S + failure_detector_nats._PROBE_TIMEOUT_S
     assert GONE_AFTER_S + look_s < LOST_AFTER_S
     assert SUSPECT_AFTER_S + look_s + SETTLE_TIMEOUT_S < GONE_AFTER_S, "NATS is doubted first"
 

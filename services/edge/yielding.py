@@ -8,13 +8,13 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-SLICE: Final = 200
+STEPS: Final = 200
 """Steps between two turns of the event loop: about a millisecond for steps of a few microseconds."""
 
 
-async def in_slices(items: Iterable[T], size: int = SLICE) -> AsyncIterator[T]:
-    """The items, with a turn of the event loop after every `size` of them: anything may have changed there."""
+async def yielding_every(items: Iterable[T], steps: int = STEPS) -> AsyncIterator[T]:
+    """The items, with a turn of the event loop after every `steps` of them: anything may have changed there."""
     for number, item in enumerate(items, 1):
         yield item
-        if number % size == 0:
+        if number % steps == 0:
             await asyncio.sleep(0)

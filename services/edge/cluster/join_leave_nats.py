@@ -11,21 +11,21 @@ from msgspec import DecodeError
 from proto import subjects
 from proto.members import MemberEvent, decode_member_event, encode_member_event
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
-from services.edge.cluster.membership import MembershipEvents
+from services.edge.cluster.join_leave import JoinLeaveEvents
 
 log = logging.getLogger(__name__)
 
 
-class NatsMembership:
-    """See `membership.Membership`. `instance` is this edge."""
+class NatsJoinLeave:
+    """See `join_leave.JoinLeave`. `instance` is this edge."""
 
     def __init__(self, link: NatsLink, instance: str) -> None:
         self._link = link
         self._instance = instance
-        self._events: MembershipEvents | None = None
+        self._events: JoinLeaveEvents | None = None
         self._open: dict[str, int] = {}
 
-    def start(self, events: MembershipEvents) -> None:
+    def start(self, events: JoinLeaveEvents) -> None:
         self._events = events
 
     def open(self, channel: str) -> None:
@@ -49,7 +49,7 @@ class NatsMembership:
         if number is not None:
             self._link.unlisten(number)
 
-    def tell(self, channel: str, event: MemberEvent) -> None:
+    def publish(self, channel: str, event: MemberEvent) -> None:
         with contextlib.suppress(NatsAway, NatsRefused):
             self._link.publish_now(subjects.members(channel), encode_member_event(event))
         if channel in self._open:

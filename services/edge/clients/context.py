@@ -18,7 +18,7 @@ from services.edge.clients.users import Users
 from services.edge.clients.verdicts import Verdicts
 from services.edge.session_log import SessionLog
 from services.edge.tally import Tally
-from services.edge.wheel import Wheel
+from services.edge.timing_wheel import TimingWheel
 
 if TYPE_CHECKING:
     from services.edge.clients.connection import Connection
@@ -69,13 +69,13 @@ class NoKeys:
 
 
 @dataclass(slots=True)
-class Hub:
+class EdgeContext:
     """See the module."""
 
     policy: Policy
     node: Node
     tally: Tally
-    wheel: Wheel
+    timing_wheel: TimingWheel
     clock: Clock
     session_log: SessionLog
     origins: Origins

@@ -32,11 +32,11 @@ _ROLL_CALL_PAUSE_S: Final = 0.01
 """Roll calls within so long are answered by one heartbeat: a cluster that starts calls as often as it has edges."""
 
 
-class NatsCluster:
+class FailureDetector:
     """Feeds a `Cluster`. `beat` sends a heartbeat at once. The link's comings and goings are to be told to it."""
 
     def __init__(self, link: NatsLink, cluster: Cluster, beat: Callable[[], None]) -> None:
-        self.members = cluster
+        self.cluster = cluster
         self._link = link
         self._beat = beat
         self._listening: list[int] = []
@@ -71,7 +71,7 @@ class NatsCluster:
     def link_found(self) -> None:
         """The link's word that it is connected (again). What was missed says nothing of the others."""
         if self._listening:
-            self.members.renew()
+            self.cluster.renew()
             self._returned_at = asyncio.get_running_loop().time()
             self._begin_assembling()
 
@@ -112,7 +112,7 @@ class NatsCluster:
         self._assembled.set()
 
     def _hear_heartbeat(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        self.members.heard(data)
+        self.cluster.heard(data)
 
     def _hear_roll_call(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         if self._pause is None:
@@ -140,7 +140,7 @@ class NatsCluster:
                 await self._look()
 
     async def _look(self) -> None:
-        suspects = self.members.suspects()
+        suspects = self.cluster.suspects()
         self._struck.intersection_update(suspects)
         if not suspects:
             return
@@ -148,20 +148,20 @@ class NatsCluster:
             # It may be we who are late. Our own word comes back behind all that NATS holds for us: then it is read.
             await self._link.settle(_SETTLE_TIMEOUT_S)
         except NatsAway:
-            self.members.renew()
+            self.cluster.renew()
             return
-        self.members.sweep()
-        await asyncio.gather(*map(self._probe, self.members.suspects()))
+        self.cluster.sweep()
+        await asyncio.gather(*map(self._probe, self.cluster.suspects()))
 
     async def _probe(self, instance: str) -> None:
         try:
             await self._link.ask(subjects.edge_control(instance), encode_request(Probe()), timeout_s=_PROBE_TIMEOUT_S)
         except NobodyAnswers:
             if instance in self._struck:
-                self.members.declare_lost(instance)
+                self.cluster.declare_lost(instance)
             else:
                 self._struck.add(instance)
         except NatsAway:
             self._struck.discard(instance)
         else:
-            self.members.alive(instance)
+            self.cluster.alive(instance)

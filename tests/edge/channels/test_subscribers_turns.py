@@ -8,23 +8,23 @@ from collections.abc import Callable
 import pytest
 
 from proto.messages import ClientInfo, Join, Push
-from services.edge.channels import audience as audience_module
-from services.edge.channels.audience import Audience
+from services.edge.channels import subscribers as audience_module
+from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
-from tests.edge.channels.test_audience import LONG, RED, Reader, publication, subscription
+from tests.edge.channels.test_subscribers import LONG, RED, Reader, publication, subscription
 from tests.support.cluster import FakeSubscriber
 
 
 class TestATurnOfTheLoop:
     """What is published in one turn is given out at its end, or before anything else that subscribers would notice."""
 
-    def made(self) -> tuple[Audience, list[Callable[[], None]]]:
+    def made(self) -> tuple[Subscribers, list[Callable[[], None]]]:
         turn: list[Callable[[], None]] = []
-        return Audience("news", turn.append), turn
+        return Subscribers("news", turn.append), turn
 
     def test_its_publications_come_in_one_frame_in_order(self) -> None:
-        audience, turn = self.made()
+        subscribers, turn = self.made()
         frames: list[bytes] = []
 
         class Counting(FakeSubscriber):
@@ -34,54 +34,54 @@ class TestATurnOfTheLoop:
                 return super().push(framed, subscription, count)
 
         one, two = Counting(), Counting()
-        audience.add(one, subscription())
-        audience.add(two, subscription())
+        subscribers.add(one, subscription())
+        subscribers.add(two, subscription())
         for value in range(3):
-            audience.fan_out(publication(value), None)
+            subscribers.fan_out(publication(value), None)
         (end_of_turn,) = turn
-        assert (frames, audience.waits) == ([], True)
+        assert (frames, subscribers.has_pending) == ([], True)
         end_of_turn()
-        assert one.values == two.values == [0, 1, 2] and not audience.waits
+        assert one.values == two.values == [0, 1, 2] and not subscribers.has_pending
         assert len(frames) == 2 and frames[0] is frames[1], "made once for all"
 
     def test_who_comes_does_not_get_what_was_published_before(self) -> None:
-        audience, _ = self.made()
+        subscribers, _ = self.made()
         here, comes = FakeSubscriber(), FakeSubscriber()
-        audience.add(here, subscription())
-        audience.fan_out(publication(1), None)
-        audience.add(comes, subscription())
+        subscribers.add(here, subscription())
+        subscribers.fan_out(publication(1), None)
+        subscribers.add(comes, subscription())
         assert (here.values, comes.values) == ([1], [])
-        audience.fan_out(publication(2), None)
-        audience.flush()
+        subscribers.fan_out(publication(2), None)
+        subscribers.flush()
         assert (here.values, comes.values) == ([1, 2], [2])
 
     def test_joins_keep_their_place_among_publications(self) -> None:
-        audience, _ = self.made()
+        subscribers, _ = self.made()
         here = FakeSubscriber()
-        audience.add(here, subscription(pushes_join_leave=True))
-        audience.fan_out(publication(1), None)
-        audience.fan_out_members(Push(channel="news", join=Join(ClientInfo(user="1", client="c"))))
+        subscribers.add(here, subscription(pushes_join_leave=True))
+        subscribers.fan_out(publication(1), None)
+        subscribers.fan_out_member_event(Push(channel="news", join=Join(ClientInfo(user="1", client="c"))))
         assert [next(iter(push.keys() - {"channel"})) for push in here.pushes] == ["pub", "join"]
 
     @pytest.mark.parametrize("value", ["x" * 1000, "x" * 40_000])
     def test_much_is_not_waited_for(self, value: str) -> None:
-        audience, turn = self.made()
+        subscribers, turn = self.made()
         here = FakeSubscriber()
-        audience.add(here, subscription())
-        for _ in range(audience_module.WAITING_PUBLICATIONS):
-            audience.fan_out(publication(value), None)
+        subscribers.add(here, subscription())
+        for _ in range(audience_module.PENDING_PUBLICATIONS):
+            subscribers.fan_out(publication(value), None)
         assert here.values, "without the turn's end"
         for flush in turn:
             flush()
-        assert here.values == [value] * audience_module.WAITING_PUBLICATIONS
+        assert here.values == [value] * audience_module.PENDING_PUBLICATIONS
 
     def test_one_that_cannot_be_said_does_not_take_those_before_it_along(self) -> None:
-        audience, turn = self.made()
+        subscribers, turn = self.made()
         text, binary = FakeSubscriber(), Reader(WEBSOCKET_PROTOBUF)
-        audience.add(text, subscription())
-        audience.add(binary, subscription())
+        subscribers.add(text, subscription())
+        subscribers.add(binary, subscription())
         for value in (1, b"\xff", 3):
-            audience.fan_out(publication(value), None)
+            subscribers.fan_out(publication(value), None)
         turn.pop()()
         assert text.values == [1] and not text.refused, "not in the middle of the fan-out"
         turn.pop()()
@@ -89,17 +89,17 @@ class TestATurnOfTheLoop:
         assert binary.data == [b"1", b"\xff", b"3"]
 
     def test_filters_and_differences_hold_within_it(self) -> None:
-        audience, turn = self.made()
+        subscribers, turn = self.made()
         red, holds, fresh = FakeSubscriber(), Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_JSON)
-        audience.add(red, subscription(filter=RED))
-        audience.add(holds, subscription(delta=True))
+        subscribers.add(red, subscription(filter=RED))
+        subscribers.add(holds, subscription(delta=True))
         before = publication({"n": 0, "text": LONG})
-        audience.fan_out(before, None)
+        subscribers.fan_out(before, None)
         turn.pop()()
-        audience.add(fresh, subscription(delta=True))
+        subscribers.add(fresh, subscription(delta=True))
         for number, team in ((1, "red"), (2, "blue"), (3, "red")):
             published = publication({"n": number, "text": LONG}, tags={"team": team})
-            audience.fan_out(published, before)
+            subscribers.fan_out(published, before)
             before = published
         turn.pop()()
         assert [value["n"] for value in red.values] == [1, 3]

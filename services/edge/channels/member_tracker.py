@@ -1,7 +1,8 @@
-"""Who is told of joins and leaves, and of whom: the rosters of open channels, and what happens to them.
+"""Joins and leaves on their way to subscribers, and the members of channels on other edges, which that needs.
 
-An edge that has somebody to tell keeps the channel's members on the other edges, as each of them says. When an edge is
-lost, nobody says goodbye for the members that it held: every other edge then tells its own subscribers that they left.
+While a channel has a subscriber here that gets joins and leaves, this edge keeps the channel's members on the other
+edges, as each of those reports them. When an edge is lost, no leave is published for the members that it held: every
+other edge then pushes their leaves to its own subscribers.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from proto.messages import ClientInfo, Join, Leave, Push
 from services.chassis.process.tasks import end
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel
-from services.edge.channels.roster import Roster
-from services.edge.cluster.membership import Membership
+from services.edge.channels.remote_members import RemoteMembers
+from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 
 log = logging.getLogger(__name__)
@@ -34,68 +35,76 @@ class Instances(Protocol):
     def knows(self, instance: str) -> bool: ...
 
 
-class Rosters:
-    """See the module. Told by the membership, by the cluster (`edge_found`, `edge_lost`) and by who closes channels."""
+class MemberTracker:
+    """Keeps `Channel.remote_members`, and pushes joins and leaves. Events come from `JoinLeave` and from `Cluster`."""
 
-    def __init__(self, membership: Membership, peers: Peers, cluster: Instances) -> None:
-        self._membership = membership
+    def __init__(self, join_leave: JoinLeave, peers: Peers, cluster: Instances) -> None:
+        self._join_leave = join_leave
         self._peers = peers
         self._cluster = cluster
         self._channels: dict[str, Channel] = {}
-        self.parting = False
-        """Whether all clients here are being sent away: they are not told of each other's leaves, which would be as
-        many pushes as the square of a channel's members. Other edges' clients are, and these ask anew elsewhere."""
+        self._suppresses_own_leaves = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def known(self, channel: Channel) -> None:
         """Waits until the channel's members on other edges are known. Raises `BrokerAway` when that fails."""
-        if channel.roster_known is None:
-            channel.roster_known = asyncio.get_running_loop().create_future()
-            self._start(self._learn(channel, channel.roster_known))
-        await asyncio.shield(channel.roster_known)
+        if channel.remote_members_known is None:
+            channel.remote_members_known = asyncio.get_running_loop().create_future()
+            self._start(self._learn(channel, channel.remote_members_known))
+        await asyncio.shield(channel.remote_members_known)
 
     def close(self, channel: Channel) -> None:
         """Nobody here is in the channel any more."""
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
-            self._membership.close(channel.name)
-        channel.roster = None
+            self._join_leave.close(channel.name)
+        channel.remote_members = None
+
+    def suppress_own_leaves(self) -> None:
+        """From now on clients here get no leaves of clients of this edge; other edges' clients still do.
+
+        For a drain: while N members of a channel are closed one after the other, each leave would be pushed to all that
+        are left, O(N²) pushes to clients that ask another edge anew a moment later.
+        """
+        self._suppresses_own_leaves = True
 
     async def _learn(self, channel: Channel, known: asyncio.Future[None]) -> None:
         try:
-            channel.roster = Roster()
+            channel.remote_members = RemoteMembers()
             self._channels[channel.name] = channel
-            self._membership.open(channel.name)
-            roster = channel.roster
-            await asyncio.gather(*(self._ask(channel, roster, each) for each in self._cluster.instances()))
+            self._join_leave.open(channel.name)
+            remote_members = channel.remote_members
+            await asyncio.gather(*(self._ask(channel, remote_members, each) for each in self._cluster.instances()))
             known.set_result(None)
         except BaseException as error:
             self.close(channel)
-            channel.roster_known = None  # the next one who wants it tries again
+            channel.remote_members_known = None  # the next one who wants it tries again
             known.set_exception(BrokerAway(f"the channel's members are not known: {error}"))
             known.exception()  # marks it as seen, for the case that whoever wanted it has left
             if not isinstance(error, (PeersAway, BrokerAway)):
                 raise
 
-    async def _ask(self, channel: Channel, roster: Roster, instance: str) -> tuple[list[ClientInfo], list[ClientInfo]]:
-        """Puts what one edge says in the place of what the roster held of it: (who came, who left)."""
-        expectation = roster.expecting(instance)
+    async def _ask(
+        self, channel: Channel, remote_members: RemoteMembers, instance: str
+    ) -> tuple[list[ClientInfo], list[ClientInfo]]:
+        """Replaces the members that are known of one edge by its own answer. Returns `(joined, left)`."""
+        expectation = remote_members.expecting(instance)
         try:
             answer = await self._peers.ask(instance, Members(channel.name))
         except PeerGone:  # `edge_lost` tells of it
-            roster.give_up(expectation)
+            remote_members.give_up(expectation)
             return [], []
         except BaseException:
-            roster.give_up(expectation)
+            remote_members.give_up(expectation)
             raise
-        return roster.replace(expectation, answer.members if isinstance(answer, MembersFound) else {})
+        return remote_members.replace(expectation, answer.members if isinstance(answer, MembersFound) else {})
 
     # --- what is heard -----------------------------------------------------------------------------------------------
 
     def member_event(self, channel: str, event: MemberEvent) -> None:
-        """Somebody came or went (membership event)."""
+        """A client joined or left (`JoinLeaveEvents`)."""
         found = self._channels.get(channel)
-        if found is None or found.roster is None:
+        if found is None or found.remote_members is None:
             return
         own = event.edge == self._peers.instance
         # Nobody would say that an edge is gone which the cluster does not know: it is listened to when it is found, and
@@ -103,18 +112,18 @@ class Rosters:
         if not own and not self._cluster.knows(event.edge):
             return
         if isinstance(event, Joined):
-            if own or found.roster.joined(event.edge, event.info):
+            if own or found.remote_members.joined(event.edge, event.info):
                 self._tell(found, joined=[event.info])
-        elif own and self.parting:
+        elif own and self._suppresses_own_leaves:
             return
-        elif own or found.roster.left(event.edge, str(event.info.client)) is not None:
+        elif own or found.remote_members.left(event.edge, str(event.info.client)) is not None:
             self._tell(found, left=[event.info])
 
     def edge_lost(self, instance: str) -> None:
         """An edge is gone with all its members (cluster event)."""
         for channel in tuple(self._channels.values()):
-            if channel.roster is not None:
-                self._tell(channel, left=channel.roster.lost(instance))
+            if channel.remote_members is not None:
+                self._tell(channel, left=channel.remote_members.lost(instance))
 
     def edge_found(self, instance: str) -> None:
         """An edge is there (cluster event). If it was there before, nobody will repeat the joins of its members."""
@@ -128,16 +137,16 @@ class Rosters:
                 self._start(self._compare(instance))
 
     async def _compare(self, instance: str) -> None:
-        """Asks an edge for its members in every channel with a roster, and tells what came of it meanwhile."""
+        """Asks an edge for its members in every channel with `remote_members`, and pushes what has changed."""
         while self._cluster.knows(instance):
             try:
                 active = await self._peers.ask(instance, ActiveChannels())
                 known = active.channels if isinstance(active, ChannelsFound) else {}
                 for channel in tuple(self._channels.values()):
-                    roster = channel.roster
-                    if roster is not None and (channel.name in known or roster.holds(instance)):
-                        joined, left = await self._ask(channel, roster, instance)
-                        if channel.roster is roster:
+                    remote_members = channel.remote_members
+                    if remote_members is not None and (channel.name in known or remote_members.holds(instance)):
+                        joined, left = await self._ask(channel, remote_members, instance)
+                        if channel.remote_members is remote_members:
                             self._tell(channel, joined, left)
                 return
             except PeerGone:
@@ -148,9 +157,9 @@ class Rosters:
 
     def _tell(self, channel: Channel, joined: Iterable[ClientInfo] = (), left: Iterable[ClientInfo] = ()) -> None:
         for info in left:
-            channel.audience.fan_out_members(Push(channel=channel.name, leave=Leave(info)))
+            channel.subscribers.fan_out_member_event(Push(channel=channel.name, leave=Leave(info)))
         for info in joined:
-            channel.audience.fan_out_members(Push(channel=channel.name, join=Join(info)))
+            channel.subscribers.fan_out_member_event(Push(channel=channel.name, join=Join(info)))
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from proto.members import Joined, Left
 from proto.messages import ClientInfo
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels import open_channels
-from services.edge.channels import roster as roster_module
-from tests.support.cluster import FakeSubscriber, TestEdge, settled, wish
+from services.edge.channels import remote_members as roster_module
+from tests.support.cluster import FakeSubscriber, TestEdge, attach_request, settled
 from tests.support.eventually import eventually
 
 
@@ -43,7 +43,7 @@ async def test_only_who_wants_to_know_is_told_but_of_everybody(a, b):
     third, _ = await b.subscribe("lobby:x", client="c3")
     await eventually(lambda: curious.members == [("join", "c1"), ("join", "c2"), ("join", "c3")])
     assert other.pushes == third.pushes == []
-    assert questions(a) == 0 and questions(b) == 1, "an edge where nobody wants to know keeps no roster"
+    assert questions(a) == 0 and questions(b) == 1, "an edge where nobody wants to know keeps no remote_members"
 
 
 async def test_who_is_not_seen_is_not_told_of(a):
@@ -60,7 +60,7 @@ async def test_a_leave_without_a_join_is_not_told(a, b):
     witness, _ = await a.subscribe("room:x", client="c1")
     for edge in (a, b):
         unborn = FakeSubscriber(node=edge.node)
-        await edge.node.subscribe(unborn, wish("room:x", client="c2"))
+        await edge.node.subscribe(unborn, attach_request("room:x", client="c2"))
         edge.node.unsubscribe(unborn, "room:x")
         await edge.subscribe("room:x", client=f"on {edge.instance}")
     here, there = f"on {a.instance}", f"on {b.instance}"
@@ -94,8 +94,8 @@ class TestLostEdges:
         await eventually(lambda: witness.members == [("join", "c1")])
         cluster.peers.lose(b.instance)
         assert witness.members[1:] == [("leave", "c2")]
-        b.membership.tell("room:x", Left(b.instance, info("c2")))
-        b.membership.tell("room:x", Joined(b.instance, info("c4")))
+        b.join_leave.publish("room:x", Left(b.instance, info("c2")))
+        b.join_leave.publish("room:x", Joined(b.instance, info("c4")))
         third, _ = await a.subscribe("room:x", client="c3")
         await eventually(lambda: third.members == [("join", "c3")])
         assert witness.members[1:] == [("leave", "c2"), ("join", "c3")]
@@ -120,7 +120,7 @@ class TestLostEdges:
         stays, _ = await b.subscribe("room:x", client="c2")
         goes, _ = await b.subscribe("room:x", client="c3")
         await eventually(lambda: stays.members[-1:] == witness.members[-1:] == [("join", "c3")])
-        b.node.rosters.parting = True
+        b.node.member_tracker.suppress_own_leaves()
         b.node.unsubscribe(goes, "room:x")
         await eventually(lambda: witness.members[-1:] == [("leave", "c3")])
         assert stays.members[-1:] == [("join", "c3")]
@@ -183,7 +183,7 @@ class TestSnapshots:
         await b.subscribe("room:x", client="c2")
         cluster.peers.hang(b.instance)
         subscribing = asyncio.create_task(a.subscribe("room:x", client="c1"))
-        await eventually(lambda: a.node.channels.get("room:x").roster is not None)
+        await eventually(lambda: a.node.channels.get("room:x").remote_members is not None)
         cluster.peers.lose(b.instance)
         witness, _ = await subscribing
         await eventually(lambda: witness.members == [("join", "c1")])
@@ -213,11 +213,11 @@ class TestWhenTheBrokerIsBack:
         two, _ = await b.subscribe("room:x", client="c2")
         three, _ = await b.subscribe("room:x", client="c3")
         await eventually(lambda: len(witness.members) == 3)
-        a.membership.away = True
+        a.join_leave.away = True
         a.broker.go_away()
         b.node.unsubscribe(two, "room:x")
         await b.subscribe("room:x", client="c4")
-        a.membership.away = False
+        a.join_leave.away = False
         a.broker.come_back()
         await eventually(lambda: witness.members[3:] == [("leave", "c2"), ("join", "c4")])
         b.node.unsubscribe(three, "room:x")
@@ -225,7 +225,7 @@ class TestWhenTheBrokerIsBack:
 
     async def test_an_edge_s_own_members_come_and_go_meanwhile(self, a):
         witness, _ = await a.subscribe("room:x", client="c1")
-        a.membership.away = True
+        a.join_leave.away = True
         a.broker.go_away()
         two, _ = await a.subscribe("room:x", client="c2")
         a.node.unsubscribe(two, "room:x")
@@ -241,10 +241,10 @@ class TestWhenTheBrokerIsBack:
             raise RuntimeError("on purpose")
 
         c.peers._responder = fail
-        a.membership.away = True
+        a.join_leave.away = True
         a.broker.go_away()
         b.node.unsubscribe(two, "room:x")
-        a.membership.away = False
+        a.join_leave.away = False
         a.broker.come_back()
         await eventually(lambda: witness.members[2:] == [("leave", "c2")])
 
@@ -266,7 +266,7 @@ async def test_a_channel_that_is_closed_is_not_listened_to_any_more(a, b, monkey
     a.node.unsubscribe(one, "room:x")
     await eventually(lambda: one.members == [])
     a.node.channels.sweep()
-    assert a.membership._open == set()
+    assert a.join_leave._open == set()
     again, _ = await a.subscribe("room:x", client="c2")
     await b.subscribe("room:x", client="c3")
     await eventually(lambda: again.members == [("join", "c2"), ("join", "c3")])

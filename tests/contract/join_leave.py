@@ -1,4 +1,4 @@
-"""What every `services.edge.cluster.membership.Membership` promises. Its implementations' tests subclass this."""
+"""What every `services.edge.cluster.join_leave.JoinLeave` promises. Its implementations' tests subclass this."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from proto.members import Joined, Left, MemberEvent
 from proto.messages import ClientInfo
-from services.edge.cluster.membership import Membership
+from services.edge.cluster.join_leave import JoinLeave
 from tests.support.eventually import eventually
 
 NAMES = ["room:x", "room:X", "a.b", "*", ">", "a b", "%2E", "grüße", "x" * 255]
@@ -29,7 +29,7 @@ def left(edge: str, client: str) -> Left:
 
 
 class Listener:
-    """Keeps what the membership tells."""
+    """Keeps what the join_leave tells."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, MemberEvent]] = []
@@ -41,24 +41,24 @@ class Listener:
         return [event.info.client for name, event in self.events if name == channel]
 
 
-class MembershipContract:
+class JoinLeaveContract:
     """Two edges of one cluster, `a` and `b`, with what each is told."""
 
-    def cluster(self) -> AbstractAsyncContextManager[tuple[Membership, Membership, Listener, Listener]]:
+    def cluster(self) -> AbstractAsyncContextManager[tuple[JoinLeave, JoinLeave, Listener, Listener]]:
         raise NotImplementedError("the subclass gives two started memberships of one cluster")
 
-    async def settled(self, membership: Membership) -> None:
+    async def settled(self, join_leave: JoinLeave) -> None:
         """Returns when what was opened and closed on this edge is known to everybody."""
         raise NotImplementedError
 
-    async def take_away(self, membership: Membership) -> None:
+    async def take_away(self, join_leave: JoinLeave) -> None:
         """Cuts this edge off."""
         raise NotImplementedError
 
     @pytest.fixture
     async def pair(
         self, request: pytest.FixtureRequest
-    ) -> AsyncIterator[tuple[Membership, Membership, Listener, Listener]]:
+    ) -> AsyncIterator[tuple[JoinLeave, JoinLeave, Listener, Listener]]:
         self.request = request
         async with self.cluster() as pair:
             yield pair
@@ -70,7 +70,7 @@ class MembershipContract:
             await self.settled(each)
         events = [joined("a", "c1"), joined("a", "c2"), left("a", "c1"), joined("a", "c1")]
         for event in events:
-            a.tell("room:x", event)
+            a.publish("room:x", event)
         for heard in (heard_a, heard_b):
             await eventually(lambda: len(heard_a.events) == len(heard_b.events) == 4)
             assert heard.events == [("room:x", event) for event in events]
@@ -80,7 +80,7 @@ class MembershipContract:
         a, _, heard_a, _ = pair
         a.open("room:x")
         await self.settled(a)
-        a.tell("room:x", joined("a", "c1"))
+        a.publish("room:x", joined("a", "c1"))
         assert heard_a.events == []
         await eventually(lambda: len(heard_a.events) == 1)
 
@@ -92,8 +92,8 @@ class MembershipContract:
             await self.settled(each)
         b.close("room:x")
         await self.settled(b)
-        a.tell("room:x", joined("a", "c1"))
-        a.tell("room:y", joined("a", "c2"))
+        a.publish("room:x", joined("a", "c1"))
+        a.publish("room:y", joined("a", "c2"))
         await eventually(lambda: len(heard_a.events) == 2)
         await eventually(lambda: heard_b.clients("room:y") == ["c2"])
         assert heard_b.clients("room:x") == []
@@ -104,13 +104,13 @@ class MembershipContract:
         a.open("room:x")
         a.open("room:x")
         await self.settled(a)
-        b.tell("room:x", joined("b", "c1"))
+        b.publish("room:x", joined("b", "c1"))
         await eventually(lambda: heard_a.clients("room:x") == ["c1"])
         a.close("room:x")
         a.close("room:x")
         a.open("room:x")
         await self.settled(a)
-        b.tell("room:x", joined("b", "c2"))
+        b.publish("room:x", joined("b", "c2"))
         await eventually(lambda: heard_a.clients("room:x") == ["c1", "c2"])
 
     async def test_channels_do_not_mix(self, pair):
@@ -119,7 +119,7 @@ class MembershipContract:
             a.open(name)
         await self.settled(a)
         for number, name in enumerate(NAMES):
-            b.tell(name, joined("b", f"c{number}"))
+            b.publish(name, joined("b", f"c{number}"))
         await eventually(lambda: len(heard_a.events) == len(NAMES))
         assert [heard_a.clients(name) for name in NAMES] == [[f"c{number}"] for number in range(len(NAMES))]
 
@@ -131,11 +131,11 @@ class MembershipContract:
         await self.take_away(a)
         events = [joined("a", "c1"), left("a", "c1")]
         for event in events:
-            a.tell("room:x", event)
+            a.publish("room:x", event)
         await eventually(lambda: heard_a.events == [("room:x", event) for event in events])
-        b.tell("room:x", joined("b", "c2"))
+        b.publish("room:x", joined("b", "c2"))
         await eventually(lambda: heard_b.clients("room:x") == ["c2"])
         a.open("room:y")
         a.close("room:y")
-        a.tell("room:y", joined("a", "c1"))
+        a.publish("room:y", joined("a", "c1"))
         assert heard_a.clients("room:y") == []

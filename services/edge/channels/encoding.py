@@ -18,7 +18,7 @@ from services.edge.framing.formats import Format
 _encode_text = msgspec.json.Encoder().encode
 
 
-class Rendering(NamedTuple):
+class EncodedPushes(NamedTuple):
     """The first `taken` of some publications, framed as one; `error` says why the next one cannot be encoded."""
 
     framed: bytes
@@ -26,7 +26,7 @@ class Rendering(NamedTuple):
     error: str = ""
 
 
-def render(format: Format, channel: str, publications: Iterable[Publication]) -> Rendering:
+def encode_pushes(format: Format, channel: str, publications: Iterable[Publication]) -> EncodedPushes:
     """Pushes of publications, up to the first that cannot be said in this format."""
     messages: list[bytes] = []
     error = ""
@@ -35,7 +35,7 @@ def render(format: Format, channel: str, publications: Iterable[Publication]) ->
             messages.append(format.encode(Reply(push=Push(channel=channel, pub=publication))))
     except NotEncodable as reason:
         error = str(reason)
-    return Rendering(format.frame(messages) if messages else b"", len(messages), error)
+    return EncodedPushes(format.frame(messages) if messages else b"", len(messages), error)
 
 
 def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication:

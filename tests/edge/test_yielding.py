@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.edge.slices import in_slices
+from services.edge.yielding import yielding_every
 
 
 async def test_every_item_comes_once_and_others_have_their_turns():
@@ -17,7 +17,7 @@ async def test_every_item_comes_once_and_others_have_their_turns():
     task = asyncio.create_task(other())
     seen: list[int] = []
     at_item: list[int] = []
-    async for item in in_slices(range(10), size=3):
+    async for item in yielding_every(range(10), steps=3):
         seen.append(item)
         at_item.append(turns)
     task.cancel()

@@ -12,8 +12,8 @@ from msgspec import Raw
 
 from proto.control import MembersFound, decode_answer, encode_answer
 from proto.messages import NO_DATA, ClientInfo
-from services.edge.channels import roster as roster_module
-from services.edge.channels.roster import Expectation, Roster
+from services.edge.channels import remote_members as roster_module
+from services.edge.channels.remote_members import Expectation, RemoteMembers
 
 
 def member(client: str, told: str = "1") -> ClientInfo:
@@ -24,116 +24,116 @@ X, Y, Z = (member(client) for client in "xyz")
 
 
 def test_a_join_is_news_once() -> None:
-    roster = Roster()
-    assert roster.joined("e1", X)
-    assert not roster.joined("e1", X)
-    assert len(roster) == 1
+    remote_members = RemoteMembers()
+    assert remote_members.joined("e1", X)
+    assert not remote_members.joined("e1", X)
+    assert len(remote_members) == 1
 
 
 def test_a_leave_is_news_once_and_only_of_a_member() -> None:
-    roster = Roster()
-    roster.joined("e1", X)
-    assert roster.left("e2", "x") is None
-    assert roster.left("e1", "x") == X
-    assert roster.left("e1", "x") is None
-    assert len(roster) == 0
+    remote_members = RemoteMembers()
+    remote_members.joined("e1", X)
+    assert remote_members.left("e2", "x") is None
+    assert remote_members.left("e1", "x") == X
+    assert remote_members.left("e1", "x") is None
+    assert len(remote_members) == 0
 
 
 def test_what_is_told_of_a_member_is_the_latest() -> None:
-    roster = Roster()
-    roster.joined("e1", member("x", "1"))
-    roster.joined("e1", member("x", "2"))
-    assert roster.left("e1", "x") == member("x", "2")
-    roster.joined("e1", member("x", "3"))
-    assert roster.replace(roster.expecting("e1"), {"x": member("x", "4")}) == ([], [])
-    assert roster.left("e1", "x") == member("x", "4")
+    remote_members = RemoteMembers()
+    remote_members.joined("e1", member("x", "1"))
+    remote_members.joined("e1", member("x", "2"))
+    assert remote_members.left("e1", "x") == member("x", "2")
+    remote_members.joined("e1", member("x", "3"))
+    assert remote_members.replace(remote_members.expecting("e1"), {"x": member("x", "4")}) == ([], [])
+    assert remote_members.left("e1", "x") == member("x", "4")
 
 
 def test_a_lost_edge_takes_its_members_with_it() -> None:
-    roster = Roster()
+    remote_members = RemoteMembers()
     for instance, info in (("e1", X), ("e2", Y), ("e1", Z)):
-        roster.joined(instance, info)
-    assert roster.lost("e1") == [X, Z]
-    assert roster.lost("e1") == roster.lost("never was") == []
-    assert len(roster) == 1
+        remote_members.joined(instance, info)
+    assert remote_members.lost("e1") == [X, Z]
+    assert remote_members.lost("e1") == remote_members.lost("never was") == []
+    assert len(remote_members) == 1
 
 
 def test_a_snapshot_tells_what_was_missed() -> None:
-    roster = Roster()
-    roster.joined("e1", X)
-    roster.joined("e1", Y)
-    roster.joined("e2", Y)
-    assert roster.replace(roster.expecting("e1"), {"y": Y, "z": Z}) == ([Z], [X])
-    assert [roster.left("e1", client) for client in "xyz"] == [None, Y, Z]
-    assert len(roster) == 1
+    remote_members = RemoteMembers()
+    remote_members.joined("e1", X)
+    remote_members.joined("e1", Y)
+    remote_members.joined("e2", Y)
+    assert remote_members.replace(remote_members.expecting("e1"), {"y": Y, "z": Z}) == ([Z], [X])
+    assert [remote_members.left("e1", client) for client in "xyz"] == [None, Y, Z]
+    assert len(remote_members) == 1
 
 
 def test_a_leave_wins_over_the_snapshot_that_still_holds_the_member() -> None:
-    roster = Roster()
-    roster.joined("e1", X)
-    expected = roster.expecting("e1")
-    roster.left("e1", "x")
-    roster.left("e1", "y")  # whose join was missed
-    assert roster.replace(expected, {"x": X, "y": Y, "z": Z}) == ([Z], [])
-    assert len(roster) == 1
+    remote_members = RemoteMembers()
+    remote_members.joined("e1", X)
+    expected = remote_members.expecting("e1")
+    remote_members.left("e1", "x")
+    remote_members.left("e1", "y")  # whose join was missed
+    assert remote_members.replace(expected, {"x": X, "y": Y, "z": Z}) == ([Z], [])
+    assert len(remote_members) == 1
 
 
 def test_a_join_wins_over_the_snapshot_that_does_not_hold_the_member_yet() -> None:
-    roster = Roster()
-    expected = roster.expecting("e1")
-    assert roster.joined("e1", X)
-    assert roster.replace(expected, {}) == ([], [])
-    assert roster.left("e1", "x") == X
+    remote_members = RemoteMembers()
+    expected = remote_members.expecting("e1")
+    assert remote_members.joined("e1", X)
+    assert remote_members.replace(expected, {}) == ([], [])
+    assert remote_members.left("e1", "x") == X
 
 
 def test_a_join_after_the_leave_counts() -> None:
-    roster = Roster()
-    roster.joined("e1", X)
-    expected = roster.expecting("e1")
-    roster.left("e1", "x")
-    assert roster.joined("e1", X)
-    assert roster.replace(expected, {"x": X}) == ([], [])
-    assert roster.left("e1", "x") == X
+    remote_members = RemoteMembers()
+    remote_members.joined("e1", X)
+    expected = remote_members.expecting("e1")
+    remote_members.left("e1", "x")
+    assert remote_members.joined("e1", X)
+    assert remote_members.replace(expected, {"x": X}) == ([], [])
+    assert remote_members.left("e1", "x") == X
 
 
 def test_a_leave_before_the_question_does_not_count() -> None:
-    roster = Roster()
-    roster.left("e1", "x")
-    assert roster.replace(roster.expecting("e1"), {"x": X}) == ([X], [])
+    remote_members = RemoteMembers()
+    remote_members.left("e1", "x")
+    assert remote_members.replace(remote_members.expecting("e1"), {"x": X}) == ([X], [])
 
 
 def test_a_snapshot_of_an_edge_that_was_lost_meanwhile_changes_nothing() -> None:
-    roster = Roster()
-    before = roster.expecting("e1")
-    roster.lost("e1")
-    after = roster.expecting("e1")  # found again
-    assert roster.replace(before, {"x": X}) == ([], [])
-    assert roster.replace(after, {"y": Y}) == ([Y], [])
+    remote_members = RemoteMembers()
+    before = remote_members.expecting("e1")
+    remote_members.lost("e1")
+    after = remote_members.expecting("e1")  # found again
+    assert remote_members.replace(before, {"x": X}) == ([], [])
+    assert remote_members.replace(after, {"y": Y}) == ([Y], [])
 
 
 def test_a_snapshot_counts_once_and_not_after_it_was_given_up() -> None:
-    roster = Roster()
-    first, second = roster.expecting("e1"), roster.expecting("e1")
-    roster.give_up(first)
-    assert roster.replace(first, {"x": X}) == ([], [])
-    assert roster.replace(second, {"x": X}) == ([X], [])
-    assert roster.replace(second, {}) == ([], [])
+    remote_members = RemoteMembers()
+    first, second = remote_members.expecting("e1"), remote_members.expecting("e1")
+    remote_members.give_up(first)
+    assert remote_members.replace(first, {"x": X}) == ([], [])
+    assert remote_members.replace(second, {"x": X}) == ([X], [])
+    assert remote_members.replace(second, {}) == ([], [])
 
 
 def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roster_module, "MAX_MEMBERS", 2)
-    roster = Roster()
-    assert roster.joined("e1", X) and roster.joined("e2", Y)
-    assert not roster.joined("e2", Z)
-    assert roster.left("e2", "z") is None, "nobody was told that it joined"
-    assert roster.replace(roster.expecting("e1"), {"x": X, "z": Z}) == ([], [])
-    assert (len(roster), roster.untracked) == (2, 2)
-    assert not roster.joined("e1", X) and roster.untracked == 2, "a known one is no further one"
-    roster.left("e1", "x")
-    assert roster.joined("e2", Z)
-    expected = roster.expecting("e3")
+    remote_members = RemoteMembers()
+    assert remote_members.joined("e1", X) and remote_members.joined("e2", Y)
+    assert not remote_members.joined("e2", Z)
+    assert remote_members.left("e2", "z") is None, "nobody was told that it joined"
+    assert remote_members.replace(remote_members.expecting("e1"), {"x": X, "z": Z}) == ([], [])
+    assert (len(remote_members), remote_members.untracked) == (2, 2)
+    assert not remote_members.joined("e1", X) and remote_members.untracked == 2, "a known one is no further one"
+    remote_members.left("e1", "x")
+    assert remote_members.joined("e2", Z)
+    expected = remote_members.expecting("e3")
     for n in range(10):
-        roster.left("e3", f"c{n}")
+        remote_members.left("e3", f"c{n}")
     assert len(expected.changes) == 2
 
 
@@ -142,12 +142,12 @@ def test_a_member_does_not_hold_the_answer_that_it_came_in() -> None:
     before = sys.getrefcount(wire)
     answer = decode_answer(wire)
     assert isinstance(answer, MembersFound) and sys.getrefcount(wire) > before
-    roster = Roster()
-    roster.replace(roster.expecting("e1"), answer.members)
+    remote_members = RemoteMembers()
+    remote_members.replace(remote_members.expecting("e1"), answer.members)
     del answer
     assert sys.getrefcount(wire) == before
-    assert roster.left("e1", "x") == member("x", '"told"')
-    y = roster.left("e1", "y")
+    assert remote_members.left("e1", "x") == member("x", '"told"')
+    y = remote_members.left("e1", "y")
     assert y is not None and y.conn_info is NO_DATA, "or it would be encoded as a value"
 
 
@@ -161,15 +161,15 @@ class Fetch(NamedTuple):
 
 
 class Story:
-    """Edges with members, who tell of them in order; a roster that is told; and somebody who is told by the roster.
+    """Edges that report their members in order, `RemoteMembers` that hears them, a subscriber that gets the changes.
 
-    Whatever happens, nobody hears of a join twice, of a leave without a join, or of what the roster does not hold. Once
-    an edge's snapshot was taken in and all that it said was heard, the roster holds the truth.
+    Whatever happens, the subscriber hears no join twice, no leave without a join, and of nobody that is not held. Once
+    an edge's snapshot was applied and all that it published was heard, `RemoteMembers` holds the truth.
     """
 
     def __init__(self) -> None:
-        self.roster = Roster()
-        self.truth = {edge: {"x": X} for edge in EDGES}  # from before the roster was there
+        self.remote_members = RemoteMembers()
+        self.truth = {edge: {"x": X} for edge in EDGES}  # from before the remote_members was there
         self.sent: dict[str, list[tuple[str, ClientInfo]]] = {edge: [] for edge in EDGES}
         self.read = dict.fromkeys(EDGES, 0)
         self.known = dict.fromkeys(EDGES, True)
@@ -189,7 +189,7 @@ class Story:
     def ask(self, edge: str, number: int) -> None:
         """The question travels in no time, so whatever is under way from the edge was sent before the answer."""
         if self.known[edge]:
-            expectation = self.roster.expecting(edge)
+            expectation = self.remote_members.expecting(edge)
             self.fetches.append(Fetch(edge, expectation, len(self.sent[edge]), dict(self.truth[edge])))
 
     def hear(self, edge: str, number: int) -> None:
@@ -200,9 +200,9 @@ class Story:
         if not self.known[edge]:
             return
         if kind == "joined":
-            self.tell([info] if self.roster.joined(edge, info) else [], [], edge)
+            self.tell([info] if self.remote_members.joined(edge, info) else [], [], edge)
         else:
-            left = self.roster.left(edge, str(info.client))
+            left = self.remote_members.left(edge, str(info.client))
             self.tell([], [left] if left is not None else [], edge)
 
     def answer(self, edge: str, number: int) -> None:
@@ -212,13 +212,13 @@ class Story:
         fetch = self.fetches.pop(number % len(self.fetches))
         while self.read[fetch.instance] < min(fetch.sent, len(self.sent[fetch.instance])):  # fewer: it died
             self.hear(fetch.instance, 0)
-        counts = fetch.expectation in self.roster._expected.get(fetch.instance, [])
-        self.tell(*self.roster.replace(fetch.expectation, fetch.members), fetch.instance)
+        counts = fetch.expectation in self.remote_members._expected.get(fetch.instance, [])
+        self.tell(*self.remote_members.replace(fetch.expectation, fetch.members), fetch.instance)
         self.whole[fetch.instance] |= counts
 
     def fail(self, edge: str, number: int) -> None:
         if self.fetches:
-            self.roster.give_up(self.fetches.pop(number % len(self.fetches)).expectation)
+            self.remote_members.give_up(self.fetches.pop(number % len(self.fetches)).expectation)
 
     def reconnect(self, edge: str, number: int) -> None:
         """What was sent meanwhile is missed, and no question is answered."""
@@ -235,7 +235,7 @@ class Story:
             self.truth[edge] = {}
             del self.sent[edge][self.read[edge] :]
         self.known[edge] = self.whole[edge] = False
-        self.tell([], self.roster.lost(edge), edge)
+        self.tell([], self.remote_members.lost(edge), edge)
 
     def find(self, edge: str, number: int) -> None:
         if not self.known[edge]:
@@ -246,7 +246,7 @@ class Story:
         while self.read[edge] < len(self.sent[edge]):
             self.hear(edge, 0)
         if self.whole[edge]:
-            assert self.roster._members.get(edge, {}) == self.truth[edge]
+            assert self.remote_members._members.get(edge, {}) == self.truth[edge]
 
     def tell(self, joined: list[ClientInfo], left: list[ClientInfo], edge: str) -> None:
         for info in left:
@@ -254,9 +254,9 @@ class Story:
         for info in joined:
             assert info.client not in self.view[edge]
             self.view[edge].add(str(info.client))
-        assert set(self.roster._members.get(edge, {})) == self.view[edge]
+        assert set(self.remote_members._members.get(edge, {})) == self.view[edge]
         assert self.known[edge] or not self.view[edge], "nobody will say that these are gone"
-        assert len(self.roster) == sum(map(len, self.view.values()))
+        assert len(self.remote_members) == sum(map(len, self.view.values()))
 
 
 EDGES = ("e1", "e2")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from services.edge.clients.connection import Connection
-from services.edge.clients.hub import Clock, NoKeys, Origins
+from services.edge.clients.context import Clock, NoKeys, Origins
 from services.edge.framing.formats import WEBSOCKET_JSON
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.transport import FakeTransport
@@ -68,24 +68,24 @@ def test_the_clock_neither_jumps_nor_goes_back(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
     edge = await TestEdge(EdgeCluster()).start()
-    hub = edge.hub
-    assert hub.unready() is None and hub.closed_because() is None
+    context = edge.context
+    assert context.unready() is None and context.closed_because() is None
     edge.broker.available = False
-    assert hub.unready() == "NATS is away"
-    assert hub.closed_because() is None, "who comes all the same is taken: the log is there again soon"
-    hub.started = False
-    assert (hub.unready() or "").startswith("starting") and hub.closed_because() == "this edge is starting"
-    hub.draining = True
-    assert hub.unready() == "draining"
-    hub.started = hub.closed_to_new = True
-    assert hub.closed_because() == "this edge is going away"
+    assert context.unready() == "NATS is away"
+    assert context.closed_because() is None, "who comes all the same is taken: the log is there again soon"
+    context.started = False
+    assert (context.unready() or "").startswith("starting") and context.closed_because() == "this edge is starting"
+    context.draining = True
+    assert context.unready() == "draining"
+    context.started = context.closed_to_new = True
+    assert context.closed_because() == "this edge is going away"
 
 
 async def test_the_policy_of_its_clients_counts_its_users() -> None:
     edge = await TestEdge(EdgeCluster()).start()
-    assert edge.hub.policy.connections_of("42") == 0
-    edge.hub.users.add("42", Connection(edge.hub, FakeTransport(), WEBSOCKET_JSON))
-    assert edge.hub.policy.connections_of("42") == 1
+    assert edge.context.policy.connections_of("42") == 0
+    edge.context.users.add("42", Connection(edge.context, FakeTransport(), WEBSOCKET_JSON))
+    assert edge.context.policy.connections_of("42") == 1
 
 
 async def test_there_are_no_keys_but_those_of_the_configuration() -> None:
@@ -96,11 +96,11 @@ async def test_refusals_are_in_the_log_but_do_not_flood_it(caplog: pytest.LogCap
     caplog.set_level("INFO")
     edge = await TestEdge(EdgeCluster()).start()
     for number in range(1000):
-        edge.hub.refused("a command was refused", f"number {number}")
+        edge.context.refused("a command was refused", f"number {number}")
     few = len(caplog.records)
     assert 0 < few < 100
     edge.clock.time += 3600
-    edge.hub.refused("a command was refused", "the last")
+    edge.context.refused("a command was refused", "the last")
     assert "the last" in caplog.text and f"{1000 - few} more like this" in caplog.text
 
 
@@ -108,9 +108,9 @@ async def test_one_kind_of_refusal_does_not_hide_another(caplog: pytest.LogCaptu
     caplog.set_level("INFO")
     edge = await TestEdge(EdgeCluster()).start()
     for number in range(1000):
-        edge.hub.refused(f"a command was refused with {number % 7}", "it")
-    edge.hub.refused("an upgrade was refused", "the origin")
+        edge.context.refused(f"a command was refused with {number % 7}", "it")
+    edge.context.refused("an upgrade was refused", "the origin")
     assert "the origin" in caplog.text
     for number in range(10_000):
-        edge.hub.refused(f"kind {number}", "made up")
-    assert len(edge.hub.refusals) < 1000 and len(caplog.records) < 2000
+        edge.context.refused(f"kind {number}", "made up")
+    assert len(edge.context.refusals) < 1000 and len(caplog.records) < 2000

@@ -16,10 +16,10 @@ from proto.codec_protobuf import decode_replies
 from proto.codes import UnsubscribeCode
 from proto.fossil import apply_delta
 from proto.messages import ClientInfo, FilterNode, Join, Publication, Push
-from services.edge.channels import audience as audience_module
-from services.edge.channels import pushes
-from services.edge.channels.audience import Audience
-from services.edge.channels.pushes import Rendering, as_delta, as_deltas
+from services.edge.channels import encoding
+from services.edge.channels import subscribers as audience_module
+from services.edge.channels.encoding import EncodedPushes, as_delta, as_deltas
+from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.framing import formats
@@ -73,10 +73,10 @@ class Reader:
         self.deltas.append(delta)
         self.data.append(apply_delta(self.data[-1], data) if delta else data)
 
-    def tell(self, channel: str, framed: bytes) -> None:
+    def push_member_event(self, channel: str, framed: bytes) -> None:
         raise AssertionError("nobody comes or goes")
 
-    def cannot_take(self, why: str) -> None:
+    def encoding_failed(self, why: str) -> None:
         self.refused += 1
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
@@ -85,162 +85,162 @@ class Reader:
 
 class TestGroups:
     def test_each_format_gets_its_own_encoding_and_all_the_same_publication(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         readers = [FakeSubscriber(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, SSE, formats.UNI_SSE)]
         for reader in readers:
-            audience.add(reader, subscription())
-        audience.fan_out(publication({"n": 1}, 7, tags={"k": "v"}, info=ClientInfo(user="1", client="c")), None)
+            subscribers.add(reader, subscription())
+        subscribers.fan_out(publication({"n": 1}, 7, tags={"k": "v"}, info=ClientInfo(user="1", client="c")), None)
         for reader in readers:
             pub = {"data": {"n": 1}, "offset": 7, "tags": {"k": "v"}, "info": {"user": "1", "client": "c"}}
             assert reader.pushes == [{"channel": "news", "pub": pub}]
 
     def test_a_group_is_encoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made: list[Format] = []
-        render = pushes.render
+        encode_pushes = encoding.encode_pushes
 
-        def counted(format: Format, channel: str, publications: list[Publication]) -> Rendering:
+        def counted(format: Format, channel: str, publications: list[Publication]) -> EncodedPushes:
             made.append(format)
-            return render(format, channel, publications)
+            return encode_pushes(format, channel, publications)
 
-        monkeypatch.setattr(audience_module, "render", counted)
-        audience = Audience("news")
+        monkeypatch.setattr(audience_module, "encode_pushes", counted)
+        subscribers = Subscribers("news")
         for _ in range(10):
-            audience.add(FakeSubscriber(), subscription())
-            audience.add(FakeSubscriber(), subscription(filter=RED))
-            audience.add(FakeSubscriber(format=WEBSOCKET_PROTOBUF), subscription())
-        audience.fan_out(publication(1, tags={"team": "red"}), None)
+            subscribers.add(FakeSubscriber(), subscription())
+            subscribers.add(FakeSubscriber(), subscription(filter=RED))
+            subscribers.add(FakeSubscriber(format=WEBSOCKET_PROTOBUF), subscription())
+        subscribers.fan_out(publication(1, tags={"team": "red"}), None)
         assert sorted(each.codec.name for each in made) == ["json", "json", "protobuf"]
 
     def test_it_knows_who_is_in_it(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         one, two = FakeSubscriber(), FakeSubscriber(format=SSE)
         mine, theirs = subscription(), subscription(delta=True)
-        audience.add(one, mine)
-        audience.add(two, theirs)
-        assert len(audience) == 2 and dict(audience) == {one: mine, two: theirs}
-        assert audience.get(one) is mine and audience.get(two) is theirs
-        assert audience.remove(one) is mine and audience.remove(one) is None and audience.get(one) is None
-        assert len(audience) == 1
-        assert audience.remove(two) is theirs and not audience
+        subscribers.add(one, mine)
+        subscribers.add(two, theirs)
+        assert len(subscribers) == 2 and dict(subscribers) == {one: mine, two: theirs}
+        assert subscribers.get(one) is mine and subscribers.get(two) is theirs
+        assert subscribers.remove(one) is mine and subscribers.remove(one) is None and subscribers.get(one) is None
+        assert len(subscribers) == 1
+        assert subscribers.remove(two) is theirs and not subscribers
 
     def test_whoever_leaves_during_the_fan_out_hurts_nobody(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
 
         class Leaver(FakeSubscriber):
             def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-                audience.remove(self)
+                subscribers.remove(self)
                 return super().push(framed, subscription, count)
 
         everybody = [Leaver(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_JSON, SSE)]
         for each in everybody:
-            audience.add(each, subscription())
-        audience.fan_out(publication(1), None)
-        audience.fan_out(publication(2), None)
+            subscribers.add(each, subscription())
+        subscribers.fan_out(publication(1), None)
+        subscribers.fan_out(publication(2), None)
         assert [each.values for each in everybody] == [[1], [1], [1]]
 
     def test_members_are_those_who_are_seen(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         seen = ClientInfo(user="42", client="c1")
-        audience.add(FakeSubscriber(), subscription(member=seen))
-        audience.add(FakeSubscriber(), subscription())
-        audience.add(FakeSubscriber(format=SSE), subscription(member=ClientInfo(user="7", client="c2")))
-        assert audience.members() == {"c1": seen, "c2": ClientInfo(user="7", client="c2")}
+        subscribers.add(FakeSubscriber(), subscription(member=seen))
+        subscribers.add(FakeSubscriber(), subscription())
+        subscribers.add(FakeSubscriber(format=SSE), subscription(member=ClientInfo(user="7", client="c2")))
+        assert subscribers.members() == {"c1": seen, "c2": ClientInfo(user="7", client="c2")}
 
 
 class TestFilters:
     def test_a_filtered_subscriber_gets_what_it_wants_and_the_others_everything(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         red, everything = FakeSubscriber(), FakeSubscriber()
-        audience.add(red, subscription(filter=RED))
-        audience.add(everything, subscription())
+        subscribers.add(red, subscription(filter=RED))
+        subscribers.add(everything, subscription())
         for value, tags in ((1, {"team": "red"}), (2, {"team": "blue"}), (3, None), (4, {"team": "red"})):
-            audience.fan_out(publication(value, tags=tags), None)
+            subscribers.fan_out(publication(value, tags=tags), None)
         assert (red.values, everything.values) == ([1, 4], [1, 2, 3, 4])
 
     def test_what_nobody_wants_is_not_even_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        audience = Audience("news")
-        audience.add(FakeSubscriber(), subscription(filter=RED))
-        monkeypatch.setattr(audience_module, "render", None)
-        audience.fan_out(publication(1), None)
+        subscribers = Subscribers("news")
+        subscribers.add(FakeSubscriber(), subscription(filter=RED))
+        monkeypatch.setattr(audience_module, "encode_pushes", None)
+        subscribers.fan_out(publication(1), None)
 
 
 class TestWhatIsNotJson:
     def test_json_clients_cannot_take_it_and_the_others_get_it(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         text, filtered, binary = FakeSubscriber(), FakeSubscriber(), Reader(WEBSOCKET_PROTOBUF)
-        audience.add(text, subscription())
-        audience.add(filtered, subscription(filter=RED))
-        audience.add(binary, subscription())
-        audience.fan_out(publication(b"\xff", tags={"team": "red"}), None)
+        subscribers.add(text, subscription())
+        subscribers.add(filtered, subscription(filter=RED))
+        subscribers.add(binary, subscription())
+        subscribers.fan_out(publication(b"\xff", tags={"team": "red"}), None)
         assert len(text.refused) == len(filtered.refused) == 1 and text.pushes == []
         assert binary.data == [b"\xff"] and not binary.refused
 
     def test_a_client_that_does_not_want_it_does_not_mind(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         red, blue = FakeSubscriber(), FakeSubscriber()
-        audience.add(red, subscription(filter=RED))
-        audience.add(blue, subscription(filter=compile_filter(FilterNode(key="team", cmp="eq", val="blue"))))
-        audience.fan_out(publication(b"\xff", tags={"team": "red"}), None)
+        subscribers.add(red, subscription(filter=RED))
+        subscribers.add(blue, subscription(filter=compile_filter(FilterNode(key="team", cmp="eq", val="blue"))))
+        subscribers.fan_out(publication(b"\xff", tags={"team": "red"}), None)
         assert len(red.refused) == 1
         assert blue.refused == []
-        audience.fan_out(publication(1, tags={"team": "blue"}), None)
+        subscribers.fan_out(publication(1, tags={"team": "blue"}), None)
         assert blue.values == [1]
 
     def test_with_deltas_it_is_the_same(self) -> None:
-        audience = Audience("news")
+        subscribers = Subscribers("news")
         text, binary = Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_PROTOBUF)
-        audience.add(text, subscription(delta=True))
-        audience.add(binary, subscription(delta=True))
+        subscribers.add(text, subscription(delta=True))
+        subscribers.add(binary, subscription(delta=True))
         spaced = b'{\n  "a": "\xc3\xbc"\n}'
-        audience.fan_out(publication(spaced), None)
+        subscribers.fan_out(publication(spaced), None)
         assert text.data == binary.data == [spaced], "the text as it is: the next difference counts from it"
         for count, wrong in enumerate((b"\xff", "grüße".encode()), 1):
-            audience.fan_out(publication(wrong), publication(spaced))
+            subscribers.fan_out(publication(wrong), publication(spaced))
             assert (text.refused, binary.refused, binary.data[-1]) == (count, 0, wrong)
 
 
 class TestDeltas:
     @pytest.mark.parametrize("format", [WEBSOCKET_JSON, WEBSOCKET_PROTOBUF])
     def test_the_first_is_whole_and_the_next_ones_are_differences(self, format: Format) -> None:
-        audience, reader = Audience("news"), Reader(format)
-        audience.add(reader, subscription(delta=True))
+        subscribers, reader = Subscribers("news"), Reader(format)
+        subscribers.add(reader, subscription(delta=True))
         before = None
         for n in range(3):
             after = publication({"n": n, "text": LONG})
-            audience.fan_out(after, before)
+            subscribers.fan_out(after, before)
             before = after
         assert reader.deltas == [False, True, True]
         assert [json.loads(data)["n"] for data in reader.data] == [0, 1, 2]
 
     def test_who_came_later_starts_with_a_whole_one(self) -> None:
-        audience, first, second = Audience("news"), Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_JSON)
-        audience.add(first, subscription(delta=True))
+        subscribers, first, second = Subscribers("news"), Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_JSON)
+        subscribers.add(first, subscription(delta=True))
         one, two, three = (publication({"n": n, "text": LONG}) for n in range(3))
-        audience.fan_out(one, None)
-        audience.add(second, subscription(delta=True))
-        audience.fan_out(two, one)
-        audience.fan_out(three, two)
+        subscribers.fan_out(one, None)
+        subscribers.add(second, subscription(delta=True))
+        subscribers.fan_out(two, one)
+        subscribers.fan_out(three, two)
         assert (first.deltas, second.deltas) == ([False, True, True], [False, True])
         assert first.data[-2:] == second.data
 
     def test_who_missed_one_gets_a_whole_one_next(self) -> None:
-        audience, reader = Audience("news"), Reader(WEBSOCKET_JSON)
-        audience.add(reader, subscription(delta=True))
+        subscribers, reader = Subscribers("news"), Reader(WEBSOCKET_JSON)
+        subscribers.add(reader, subscription(delta=True))
         pubs = [publication({"n": n, "text": LONG}) for n in range(5)]
         for n, (before, after) in enumerate(zip([None, *pubs], pubs, strict=False)):
             reader.takes = n != 2
-            audience.fan_out(after, before)
+            subscribers.fan_out(after, before)
         assert reader.deltas == [False, True, False, True]
         assert [json.loads(data)["n"] for data in reader.data] == [0, 1, 3, 4]
 
     def test_where_bases_are_forgotten_or_not_known_everybody_gets_a_whole_one(self) -> None:
-        audience, reader = Audience("news"), Reader(WEBSOCKET_JSON)
-        audience.add(reader, subscription(delta=True))
+        subscribers, reader = Subscribers("news"), Reader(WEBSOCKET_JSON)
+        subscribers.add(reader, subscription(delta=True))
         one, two, three = (publication({"n": n, "text": LONG}) for n in range(3))
-        audience.fan_out(one, None)
-        audience.forget_bases()
-        audience.fan_out(two, one)
-        audience.fan_out(three, None)
+        subscribers.fan_out(one, None)
+        subscribers.forget_bases()
+        subscribers.fan_out(two, one)
+        subscribers.fan_out(three, None)
         assert reader.deltas == [False, False, False]
 
     def test_a_difference_that_is_not_smaller_is_not_sent(self) -> None:
@@ -285,11 +285,11 @@ steps = st.lists(
 def test_whatever_happens_every_client_reads_what_was_published_since_it_came_but_for_what_it_missed(
     story: list[tuple[str, Any]],
 ) -> None:
-    audience = Audience("news")
+    subscribers = Subscribers("news")
     readers = [Reader((WEBSOCKET_JSON, WEBSOCKET_PROTOBUF)[n % 2]) for n in range(4)]
     wanted: list[list[bytes]] = [[] for _ in readers]
     for reader in readers:
-        audience.add(reader, subscription(delta=True))
+        subscribers.add(reader, subscription(delta=True))
     before = None
     for what, argument in story:
         match what:
@@ -299,40 +299,40 @@ def test_whatever_happens_every_client_reads_what_was_published_since_it_came_bu
                     if reader.takes:
                         wanted[n].append(data)
                 after = publication(data)
-                audience.fan_out(after, before)
+                subscribers.fan_out(after, before)
                 before = after
             case "stall":
                 readers[argument].takes = False
             case "resume":
                 readers[argument].takes = True
             case "renew":
-                audience.remove(readers[argument])
-                audience.add(readers[argument], subscription(delta=True))
+                subscribers.remove(readers[argument])
+                subscribers.add(readers[argument], subscription(delta=True))
             case "forget":
-                audience.forget_bases()
+                subscribers.forget_bases()
     assert [reader.data for reader in readers] == wanted
 
 
 class TestMembers:
     def test_joins_and_leaves_are_for_those_who_want_them(self) -> None:
-        audience = Audience("room")
+        subscribers = Subscribers("room")
         curious = [FakeSubscriber(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, formats.UNI_SSE)]
         for each in curious:
-            audience.add(each, subscription(pushes_join_leave=True))
+            subscribers.add(each, subscription(pushes_join_leave=True))
         other = FakeSubscriber()
-        audience.add(other, subscription())
-        audience.fan_out_members(Push(channel="room", join=Join(ClientInfo(user="7", client="c7"))))
+        subscribers.add(other, subscription())
+        subscribers.fan_out_member_event(Push(channel="room", join=Join(ClientInfo(user="7", client="c7"))))
         for each in curious:
             assert each.pushes == [{"channel": "room", "join": {"info": {"user": "7", "client": "c7"}}}]
         assert other.pushes == []
 
 
 def test_the_end_of_a_subscription_reaches_each_one_and_they_may_leave_meanwhile() -> None:
-    audience = Audience("news")
+    subscribers = Subscribers("news")
     everybody = [FakeSubscriber() for _ in range(3)]
     for each in everybody:
-        audience.add(each, subscription())
-    for subscriber, _ in audience:
+        subscribers.add(each, subscription())
+    for subscriber, _ in subscribers:
         subscriber.end_subscription("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
-        audience.remove(subscriber)
-    assert not audience and all(len(each.ended) == 1 for each in everybody)
+        subscribers.remove(subscriber)
+    assert not subscribers and all(len(each.ended) == 1 for each in everybody)

@@ -19,7 +19,7 @@ news then."""
 
 
 class Expectation:
-    """A snapshot of one edge that is under way, and what was heard of that edge meanwhile. Made by `Roster`."""
+    """A snapshot of one edge that is under way, and what was heard of that edge meanwhile. Made by `RemoteMembers`."""
 
     __slots__ = ("changes", "instance")
 
@@ -28,7 +28,7 @@ class Expectation:
         self.changes: dict[str, ClientInfo | None] = {}  # by client id; None: it left
 
 
-class Roster:
+class RemoteMembers:
     """Members by edge and client id. An edge is named by its instance; this edge's own members are not in here.
 
     Only edges that the cluster knows may be named: of another nobody would say that it is gone.
@@ -38,7 +38,7 @@ class Roster:
         self._members: dict[str, dict[str, ClientInfo]] = {}
         self._expected: dict[str, list[Expectation]] = {}
         self._count = 0
-        self.untracked = 0  # joins that found the roster full
+        self.untracked = 0  # joins that were ignored, since MAX_MEMBERS were known
 
     def __len__(self) -> int:
         return self._count

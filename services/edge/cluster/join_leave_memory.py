@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from proto.members import MemberEvent
-from services.edge.cluster.membership import MembershipEvents
+from services.edge.cluster.join_leave import JoinLeaveEvents
 
 
-class MemoryMembership:
-    """See `membership.Membership`. Those that share `everybody` are one cluster; `away` cuts this one off from it."""
+class MemoryJoinLeave:
+    """See `join_leave.JoinLeave`. Those that share `everybody` are one cluster; `away` cuts this one off from it."""
 
-    def __init__(self, everybody: list[MemoryMembership]) -> None:
+    def __init__(self, everybody: list[MemoryJoinLeave]) -> None:
         self._everybody = everybody
-        self._events: MembershipEvents | None = None
+        self._events: JoinLeaveEvents | None = None
         self._open: set[str] = set()
         self.away = False
         everybody.append(self)
 
-    def start(self, events: MembershipEvents) -> None:
+    def start(self, events: JoinLeaveEvents) -> None:
         self._events = events
 
     def open(self, channel: str) -> None:
@@ -27,7 +27,7 @@ class MemoryMembership:
     def close(self, channel: str) -> None:
         self._open.discard(channel)
 
-    def tell(self, channel: str, event: MemberEvent) -> None:
+    def publish(self, channel: str, event: MemberEvent) -> None:
         for each in self._everybody:
             if each is self or not (self.away or each.away):
                 asyncio.get_running_loop().call_soon(each._hear, channel, event)
