@@ -67,7 +67,7 @@ class Edge:
         clock = Clock()
         tally = Tally()
         namespaces = Namespaces(settings.channel)
-        self._link = NatsLink(settings.nats, settings.name, self._link_found, self._link_lost)
+        self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
         self._broker = NatsBroker(
             self._link,
             namespaces.history_classes(),
@@ -196,14 +196,14 @@ class Edge:
                 except (BrokerAway, BrokerRefused) as error:
                     log.warning("the audit of open channels did not finish: %s", error)
 
-    def _link_found(self) -> None:
-        self._broker.link_found()
-        self._failure_detector.link_found()
+    def _on_connected(self) -> None:
+        self._broker.on_connected()
+        self._failure_detector.on_connected()
         self._pulse.beat()  # the others should not wait for the next one
 
-    def _link_lost(self) -> None:
-        self._broker.link_lost()
-        self._failure_detector.link_lost()
+    def _on_disconnected(self) -> None:
+        self._broker.on_disconnected()
+        self._failure_detector.on_disconnected()
 
     def _load(self) -> EdgeLoad:
         context, tally = self.context, self.context.tally

@@ -65,7 +65,7 @@ class Metrics:
 
     async def _listen(self) -> None:
         await self._link.open()
-        self._link.listen(subjects.telemetry_of("*"), lambda subject, reply, headers, data: self._heard(data))
+        self._link.subscribe(subjects.telemetry_of("*"), lambda subject, reply, headers, data: self._heard(data))
         log.info("ready: http://%s:%d/metrics and /cluster", self.settings.metrics.host, self.settings.metrics.port)
         await self._pulse.run()
 

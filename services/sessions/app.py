@@ -44,7 +44,7 @@ class Sessions:
         self.settings = settings
         self.instance = uuid.uuid4().hex
         self._instruments = Instruments()
-        self._link = NatsLink(settings.nats, settings.name, self._link_found, self._link_lost)
+        self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
         self._log = SessionLog(self._link, settings.sessions.log_max_age)
         self._pool = Pool(settings.postgres.url, POOL_SIZE)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
@@ -76,7 +76,7 @@ class Sessions:
     async def _listen(self) -> None:
         await self._link.open()
         self._log.on_written(self._projector.ring)
-        self._link.listen(
+        self._link.subscribe(
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._watcher.heard(data)
         )
         await self._pulse.run()
@@ -85,12 +85,12 @@ class Sessions:
         url = self.settings.postgres.url
         await (migrate(url) if self.settings.sessions.migrate else check_migrated(url))
 
-    def _link_found(self) -> None:
-        self._watch.link_found(asyncio.get_running_loop().time())
+    def _on_connected(self) -> None:
+        self._watch.on_connected(asyncio.get_running_loop().time())
         self._projector.ring()
 
-    def _link_lost(self) -> None:
-        self._watch.link_lost()
+    def _on_disconnected(self) -> None:
+        self._watch.on_disconnected()
 
     def _load(self) -> SessionsLoad:
         projector = self._projector

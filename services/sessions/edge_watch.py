@@ -24,10 +24,10 @@ class EdgeWatch:
         self._listening_since: float | None = None
         self._ticked: float | None = None
 
-    def link_found(self, now: float) -> None:
+    def on_connected(self, now: float) -> None:
         self._listening_since = now
 
-    def link_lost(self) -> None:
+    def on_disconnected(self) -> None:
         self._listening_since = None
 
     def heard(self, instance: str, now: float, wall_ms: int) -> None:

@@ -52,7 +52,7 @@ class SessionLog:
 
     def on_written(self, ring: Callable[[], None]) -> None:
         """Calls `ring` whenever somebody writes to the log; a hint, not a promise. After the link is open."""
-        self._link.listen(subjects.SESSION_EVENTS_ALL, lambda subject, reply, headers, data: ring())
+        self._link.subscribe(subjects.SESSION_EVENTS_ALL, lambda subject, reply, headers, data: ring())
 
     async def state(self) -> LogState:
         """Where the log begins and ends; it is made if it is missing, and its limits are set."""

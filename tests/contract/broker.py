@@ -51,10 +51,10 @@ class Listener:
     def ephemeral(self, channel: str, publication: Publication) -> None:
         self.ephemerals.append((channel, publication))
 
-    def broker_found(self) -> None:
+    def broker_connected(self) -> None:
         pass
 
-    def broker_lost(self) -> None:
+    def broker_disconnected(self) -> None:
         pass
 
 

@@ -70,17 +70,17 @@ async def test_facts_recorded_while_nats_is_away_follow_later_once_each_in_order
 
 async def test_nothing_is_doubled_when_an_answer_is_lost(nats_server, monkeypatch):
     async with session_log(nats_server.url) as (log, link):
-        ask = link.ask
+        request = link.request
         lost: list[object] = []
 
         async def answer_lost(*args, **kwargs):
-            answer = await ask(*args, **kwargs)
+            answer = await request(*args, **kwargs)
             if len(lost) < 2:
                 lost.append(answer)
                 raise NatsAway("the answer was lost")
             return answer
 
-        monkeypatch.setattr(link, "ask", answer_lost)
+        monkeypatch.setattr(link, "request", answer_lost)
         log.record(opened(1))
         assert await log.flush(10)
         assert len(lost) == 2

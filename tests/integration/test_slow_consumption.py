@@ -33,8 +33,8 @@ async def test_an_edge_that_nats_drops_for_reading_too_slowly_comes_back_and_clo
         for number in range(5, 100):
             assert "result" in (await api(other, "publish", {"channel": "big:x", "data": number})).json()
         for _ in range(FLOOD_BYTES // len(PIECE)):
-            link.publish_now(subjects.ephemeral("lossy:x"), PIECE)
-            await link.settle()
+            link.publish(subjects.ephemeral("lossy:x"), PIECE)
+            await link.flush()
         for number in range(100, 120):
             assert "result" in (await api(other, "publish", {"channel": "big:x", "data": number})).json()
         slow.resume()

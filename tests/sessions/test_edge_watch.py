@@ -7,7 +7,7 @@ from services.sessions.edge_watch import MAX_INSTANCES, EdgeWatch
 
 def listening(at: float = 0) -> EdgeWatch:
     watch = EdgeWatch(lost_after_s=5)
-    watch.link_found(at)
+    watch.on_connected(at)
     watch.tick(at)
     return watch
 
@@ -39,10 +39,10 @@ def test_silence_counts_only_while_we_were_connected():
     watch = listening()
     watch.heard("a", 1, wall_ms=1_000)
     seconds(watch, 1, 4)
-    watch.link_lost()
+    watch.on_disconnected()
     seconds(watch, 4, 60)
     assert watch.lost({"a"}, 60, 60_000) == {}
-    watch.link_found(60)
+    watch.on_connected(60)
     seconds(watch, 60, 65)
     assert watch.lost({"a"}, 64, 64_000) == {}
     assert watch.lost({"a"}, 65, 65_000) == {"a": 1_000}

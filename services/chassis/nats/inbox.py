@@ -1,7 +1,7 @@
-"""Questions to whoever is on NATS, and their answers, by one subscription for all of them.
+"""Requests over NATS and their replies, by one subscription for all of them.
 
-Each question has a token, the last part of the subject that its answers go to. There is no timer for each: one sweep
-looks at all deadlines, so that an answer fails to come up to `SWEEP_S` later than asked.
+Each request has a token, the last part of the subject that its replies go to. There is no timer for each: one sweep
+looks at all deadlines, so that a request without a reply fails up to `SWEEP_S` later than its timeout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from services.chassis.nats.errors import NatsAway, NobodyAnswers
 from services.chassis.nats.headers import status
 
-Answer = tuple[bytes | None, bytes]
+Reply = tuple[bytes | None, bytes]
 """Headers and data."""
 
 Send = Callable[[str, bytes, bytes | None, str], None]
@@ -22,20 +22,20 @@ IsLast = Callable[[bytes | None], bool]
 
 SWEEP_S: Final = 0.05
 MAX_WAITING: Final = 50_000
-"""Questions without an answer yet, of everybody in the process. More are refused."""
+"""Requests without a reply yet, of everybody in the process. More are refused."""
 
 
-class _Question:
-    """What waits for its one answer, or with `is_last` for all of them."""
+class _Request:
+    """What waits for its one reply, or with `is_last` for all of them."""
 
-    __slots__ = ("answers", "deadline", "future", "is_last", "token")
+    __slots__ = ("deadline", "future", "is_last", "replies", "token")
 
-    def __init__(self, token: int, future: asyncio.Future[Answer], deadline: float, is_last: IsLast | None) -> None:
+    def __init__(self, token: int, future: asyncio.Future[Reply], deadline: float, is_last: IsLast | None) -> None:
         self.token = b"%d" % token
         self.future = future
         self.deadline = deadline
         self.is_last = is_last
-        self.answers: list[Answer] = []
+        self.replies: list[Reply] = []
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -43,7 +43,7 @@ class _Question:
 
 
 class Inbox:
-    """See the module. `send(subject, data, headers, reply)` hands a message to the connection or raises `NatsAway`.
+    """Sends requests by `send(subject, data, headers, reply)`, which raises `NatsAway` without a connection.
 
     `collect` is the handler of everything on `pattern`, which lies below `subject`.
     """
@@ -51,70 +51,72 @@ class Inbox:
     def __init__(self, subject: str, send: Send) -> None:
         self._prefix = subject + "."
         self._send = send
-        self._waiting: dict[bytes, _Question] = {}
+        self._waiting: dict[bytes, _Request] = {}
         self._tokens = itertools.count(1)
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     @property
     def pattern(self) -> str:
+        """The subject to subscribe to, with a wildcard for the tokens."""
         return self._prefix + "*"
 
-    async def ask(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> Answer:
-        """One question, one answer. Raises `NatsAway`, and of that `NobodyAnswers` when nobody listens there."""
-        return await self._answer(self._question(timeout_s), subject, data, headers)
+    async def request(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> Reply:
+        """One request, one reply. Raises `NatsAway`, and of that `NobodyAnswers` when nobody listens there."""
+        return await self._reply(self._register(timeout_s), subject, data, headers)
 
-    async def ask_many(
+    async def request_many(
         self, subject: str, data: bytes, is_last: IsLast, headers: bytes | None, timeout_s: float
-    ) -> list[Answer]:
-        """One question and its answers, up to the first whose headers satisfy `is_last`. Raises as `ask` does."""
-        question = self._question(timeout_s, is_last)
-        await self._answer(question, subject, data, headers)
-        return question.answers
+    ) -> list[Reply]:
+        """One request and its replies, up to the first whose headers satisfy `is_last`. Raises as `request` does."""
+        request = self._register(timeout_s, is_last)
+        await self._reply(request, subject, data, headers)
+        return request.replies
 
     async def echo(self, timeout_s: float) -> None:
         """Returns when a message to ourselves has come back. Raises `NatsAway`."""
-        question = self._question(timeout_s)
-        await self._answer(question, self._prefix + question.token.decode(), b"", None)
+        request = self._register(timeout_s)
+        await self._reply(request, self._prefix + request.token.decode(), b"", None)
 
-    def _question(self, timeout_s: float, is_last: IsLast | None = None) -> _Question:
+    def _register(self, timeout_s: float, is_last: IsLast | None = None) -> _Request:
         if len(self._waiting) >= MAX_WAITING:
-            raise NatsAway("too many questions wait for an answer")
+            raise NatsAway("too many requests wait for a reply")
         loop = asyncio.get_running_loop()
-        question = _Question(next(self._tokens), loop.create_future(), loop.time() + timeout_s, is_last)
-        self._waiting[question.token] = question
+        request = _Request(next(self._tokens), loop.create_future(), loop.time() + timeout_s, is_last)
+        self._waiting[request.token] = request
         if self._sweep_timer is None:
             self._sweep_timer = loop.call_later(SWEEP_S, self._sweep)
-        return question
+        return request
 
-    async def _answer(self, question: _Question, subject: str, data: bytes, headers: bytes | None) -> Answer:
+    async def _reply(self, request: _Request, subject: str, data: bytes, headers: bytes | None) -> Reply:
         try:
-            self._send(subject, data, headers, self._prefix + question.token.decode())
-            return await question.future
+            self._send(subject, data, headers, self._prefix + request.token.decode())
+            return await request.future
         finally:
-            self._waiting.pop(question.token, None)
+            self._waiting.pop(request.token, None)
 
     def collect(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        question = self._waiting.get(subject[len(self._prefix) :])
-        if question is None or question.future.done():
+        """Handles a message on `pattern`. One that no request waits for (any more) is dropped."""
+        request = self._waiting.get(subject[len(self._prefix) :])
+        if request is None or request.future.done():
             return
         if status(headers) == 503:
-            question.fail(NobodyAnswers("nobody answers there"))
+            request.fail(NobodyAnswers("nobody answers there"))
             return
-        if question.is_last is not None:
-            question.answers.append((headers, data))
-            if not question.is_last(headers):
+        if request.is_last is not None:
+            request.replies.append((headers, data))
+            if not request.is_last(headers):
                 return
-        question.future.set_result((headers, data))
+        request.future.set_result((headers, data))
 
     def fail_all(self, error: Exception) -> None:
-        """The connection dropped: no answer comes any more."""
-        for question in self._waiting.values():
-            question.fail(error)
+        """Fails every request: the connection dropped, and no reply comes any more."""
+        for request in self._waiting.values():
+            request.fail(error)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for question in self._waiting.values():
-            if question.deadline <= now:
-                question.fail(NatsAway("no answer in time"))
+        for request in self._waiting.values():
+            if request.deadline <= now:
+                request.fail(NatsAway("no answer in time"))
         self._sweep_timer = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None

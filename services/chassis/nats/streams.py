@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
+from nats.js import JetStreamManager
 from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
@@ -55,10 +55,6 @@ def new_epoch() -> str:
     return "".join(secrets.choice(string.ascii_letters) for _ in range(_EPOCH_LETTERS))
 
 
-def _context(link: NatsLink) -> JetStreamContext:
-    return link.jetstream(timeout=_API_TIMEOUT_S)
-
-
 def _state(info: StreamInfo) -> StreamState:
     metadata = info.config.metadata or {}
     return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata)
@@ -94,7 +90,7 @@ _decode_info = msgspec.json.Decoder(_Info).decode
 
 async def stream_state(link: NatsLink, name: str) -> StreamState | None:
     """The stream's state, None when there is no such stream. Raises `NatsAway`."""
-    _, answer = await link.ask(subjects.stream_info(name), b"", timeout_s=_API_TIMEOUT_S)
+    _, answer = await link.request(subjects.stream_info(name), b"", timeout_s=_API_TIMEOUT_S)
     try:
         info = _decode_info(answer)
     except msgspec.DecodeError:
@@ -115,22 +111,22 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
     """
     assert config.name is not None
     wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
-    context = _context(link)
+    manager = link.stream_manager(_API_TIMEOUT_S)
     try:
         try:
-            info = await context.stream_info(config.name)
+            info = await manager.stream_info(config.name)
         except NotFoundError:
             try:
-                return _state(await context.add_stream(wanted))
+                return _state(await manager.add_stream(wanted))
             except APIError as error:
                 if error.err_code != _STREAM_EXISTS:
                     raise
-                info = await context.stream_info(config.name)  # somebody else was faster, with other limits
+                info = await manager.stream_info(config.name)  # somebody else was faster, with other limits
         changes = _differences(info.config, config) if update else {}
         if changes:
-            info = await context.update_stream(replace(info.config, **changes))
+            info = await manager.update_stream(replace(info.config, **changes))
         if EPOCH_KEY not in (info.config.metadata or {}):
-            info = await _write_epoch(context, info)
+            info = await _write_epoch(manager, info)
         return _state(info)
     except APIError as error:
         raise NatsRefused(f"stream {config.name}: {error.description}") from None
@@ -157,16 +153,16 @@ def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
 
 async def renew_epoch(link: NatsLink, name: str) -> StreamState:
     """Gives the stream a new identity: its last sequence fell, old positions mean nothing any more."""
-    context = _context(link)
+    manager = link.stream_manager(_API_TIMEOUT_S)
     try:
-        return _state(await _write_epoch(context, await context.stream_info(name)))
+        return _state(await _write_epoch(manager, await manager.stream_info(name)))
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"a new epoch for stream {name}: {error}") from None
 
 
-async def _write_epoch(context: JetStreamContext, info: StreamInfo) -> StreamInfo:
+async def _write_epoch(manager: JetStreamManager, info: StreamInfo) -> StreamInfo:
     metadata = {**(info.config.metadata or {}), EPOCH_KEY: new_epoch()}
-    return await context.update_stream(replace(info.config, metadata=metadata))
+    return await manager.update_stream(replace(info.config, metadata=metadata))
 
 
 class WrongSequence(NatsRefused):
@@ -195,7 +191,7 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
     Raises `NatsAway` (it is then unknown whether it is stored: try again with the same id), `NatsRefused`, and
     `WrongSequence` for headers of `expect_last`.
     """
-    _, answer = await link.ask(subject, data, headers, timeout_s)
+    _, answer = await link.request(subject, data, headers, timeout_s)
     try:
         ack = _decode_ack(answer)
     except msgspec.DecodeError:
@@ -215,7 +211,7 @@ def expect_last(headers: bytes | None, sequence: int) -> bytes:
 async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
     """Removes the messages of a subject with sequences below `before`. Raises `NatsAway`, `NatsRefused`."""
     try:
-        await _context(link).purge_stream(stream, seq=before, subject=subject)
+        await link.stream_manager(_API_TIMEOUT_S).purge_stream(stream, seq=before, subject=subject)
     except APIError as error:
         raise NatsRefused(f"stream {stream}: {error.description}") from None
     except (NatsError, TimeoutError) as error:
@@ -229,8 +225,8 @@ async def read_stream(
 
     Raises `NatsAway`; a read that was cut short is never passed off as a whole one.
     """
-    query: dict[str, object] = {"seq": max(1, from_sequence), "batch": limit, "next_by_subj": subject or ">"}
-    replies = await link.ask_many(subjects.direct_get(stream), msgspec.json.encode(query), _is_end, timeout_s=timeout_s)
+    query = msgspec.json.encode({"seq": max(1, from_sequence), "batch": limit, "next_by_subj": subject or ">"})
+    replies = await link.request_many(subjects.direct_get(stream), query, _is_end, timeout_s=timeout_s)
     end = replies.pop()[0]
     if status(end) == 404:
         return [], False
@@ -244,7 +240,7 @@ async def read_last(
 ) -> StoredMessage | None:
     """The newest retained message of a subject, None when there is none. Raises `NatsAway`."""
     query = msgspec.json.encode({"last_by_subj": subject})
-    headers, data = await link.ask(subjects.direct_get(stream), query, timeout_s=timeout_s)
+    headers, data = await link.request(subjects.direct_get(stream), query, timeout_s=timeout_s)
     if status(headers) == 404:
         return None
     if status(headers):
@@ -275,7 +271,7 @@ async def read_last_of(link: NatsLink, stream: str, of: list[str], after: int = 
     Raises `NatsAway`.
     """
     query = msgspec.json.encode({"multi_last": of, "seq": after + 1})
-    replies = await link.ask_many(subjects.direct_get(stream), query, _is_end)
+    replies = await link.request_many(subjects.direct_get(stream), query, _is_end)
     end = replies.pop()[0]
     if status(end) not in (204, 404):
         raise NatsAway(f"reading stream {stream}: {(end or b'')[9:80].decode(errors='replace').strip()}")

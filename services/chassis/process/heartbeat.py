@@ -49,7 +49,7 @@ class Pulse:
     def beat(self) -> None:
         """Sends one heartbeat now."""
         with contextlib.suppress(NatsAway):
-            self._link.publish_now(self._subject, encode_heartbeat(self._heartbeat()))
+            self._link.publish(self._subject, encode_heartbeat(self._heartbeat()))
 
     def last_beat(self) -> None:
         """Sends the one that says that the process ends."""

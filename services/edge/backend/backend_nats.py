@@ -62,14 +62,14 @@ class NatsBackend:
 
     def send(self, data: bytes, caller: Caller) -> None:
         with contextlib.suppress(NatsAway, NatsRefused):
-            self._link.publish_now(subjects.sent_by(caller.user), data, _headers(caller))
+            self._link.publish(subjects.sent_by(caller.user), data, _headers(caller))
 
     async def _ask(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
         if self._in_flight >= self._max_in_flight:
             raise BackendAway(f"{self._in_flight} questions wait for an answer already")
         self._in_flight += 1
         try:
-            reply_headers, answer = await self._link.ask(subject, data, headers, timeout_s)
+            reply_headers, answer = await self._link.request(subject, data, headers, timeout_s)
         except NobodyAnswers:
             raise BackendAway(f"nobody answers on {subject}", nobody=True) from None
         except NatsAway as error:

@@ -65,10 +65,10 @@ class BrokerEvents(Protocol):
     def ephemeral(self, channel: str, publication: Publication) -> None:
         """A publication of an open channel without history."""
 
-    def broker_found(self) -> None:
-        """The broker is there (again). Live messages may have been missed since `broker_lost`."""
+    def broker_connected(self) -> None:
+        """The broker is there (again). Live messages may have been missed since `broker_disconnected`."""
 
-    def broker_lost(self) -> None:
+    def broker_disconnected(self) -> None:
         """The connection dropped. What is in flight has failed."""
 
 

@@ -149,12 +149,12 @@ class MemoryBroker:
     def go_away(self) -> None:
         self.available = False
         if self._events is not None:
-            self._events.broker_lost()
+            self._events.broker_disconnected()
 
     def come_back(self) -> None:
         self.available = True
         if self._events is not None:
-            self._events.broker_found()
+            self._events.broker_connected()
 
     async def open(self, address: ChannelAddress) -> None:
         self._reach()

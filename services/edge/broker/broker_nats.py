@@ -74,17 +74,17 @@ class NatsBroker:
     def available(self) -> bool:
         return self._ready and self._link.is_connected
 
-    def link_found(self) -> None:
+    def on_connected(self) -> None:
         """The link's word that it is connected (again). NATS may have come back without its store."""
         if self._started:
             self._end_return()
             self._returning = asyncio.get_running_loop().create_task(self._return())
 
-    def link_lost(self) -> None:
+    def on_disconnected(self) -> None:
         self._end_return()
         self._ready = False
         if self._started and self._events is not None:
-            self._events.broker_lost()
+            self._events.broker_disconnected()
 
     def stop(self) -> None:
         """Ends what is under way."""
@@ -106,7 +106,7 @@ class NatsBroker:
                 log.warning("the streams are not there again, trying on: %s", error)
                 await asyncio.sleep(_RETURN_RETRY_S)
         self._ready = True
-        self._events.broker_found()
+        self._events.broker_connected()
 
     # --- channels ----------------------------------------------------------------------------------------------------
 
@@ -114,20 +114,20 @@ class NatsBroker:
         assert self._events is not None, "open() before start()"
         if address.history_class:
             subscription = ChannelSubscription(address.channel, self._events, self._streams.address(address))
-            subscription.number = self._link.listen(subscription.where.live, subscription.live)
+            subscription.number = self._link.subscribe(subscription.where.live, subscription.live)
             self._open[address] = subscription
         else:
             subscription = ChannelSubscription(address.channel, self._events)
-            subscription.number = self._link.listen(subjects.ephemeral(address.channel), subscription.ephemeral)
+            subscription.number = self._link.subscribe(subjects.ephemeral(address.channel), subscription.ephemeral)
             self._open[address] = subscription
             # With history the read that follows waits for the server to know of the subscription, here nothing would:
             # a client told "subscribed" must not miss what is published a moment later.
-            await self._reach(self._link.settle())
+            await self._reach(self._link.flush())
 
     def close(self, address: ChannelAddress) -> None:
         subscription = self._open.pop(address, None)
         if subscription is not None:
-            self._link.unlisten(subscription.number)
+            self._link.unsubscribe(subscription.number)
 
     def _where(self, address: ChannelAddress) -> LogAddress:
         subscription = self._open.get(address)

@@ -94,7 +94,7 @@ class NatsPublisher:
             if stored.duplicate and attempts == 1:  # otherwise it may be our own first attempt that is known already
                 return
         try:
-            self._link.publish_now(subject, bytes(publication.data), encode_headers(publication))
+            self._link.publish(subject, bytes(publication.data), encode_headers(publication))
         except NatsAway as error:
             raise BrokerAway(str(error)) from None
         except NatsRefused as error:

@@ -130,7 +130,7 @@ class MemberTracker:
         if self._channels:
             self._start(self._compare(instance))
 
-    def broker_found(self) -> None:
+    def broker_connected(self) -> None:
         """Joins and leaves may have been missed while the broker was away."""
         if self._channels:
             for instance in self._cluster.instances():

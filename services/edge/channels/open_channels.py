@@ -237,12 +237,12 @@ class OpenChannels:
 
     # --- the broker's coming and going -------------------------------------------------------------------------------
 
-    def broker_lost(self) -> None:
+    def broker_disconnected(self) -> None:
         """Broker event. Clients stay, and what they miss is fetched when the broker is back."""
         self._tally.broker_losses += 1
         self._lost_at = self._lost_at or asyncio.get_running_loop().time()
 
-    def broker_found(self) -> None:
+    def broker_connected(self) -> None:
         """Broker event: live messages may have been missed, so audit at once.
 
         The audit compares with what the log still holds. Where a publication may have come and expired while the
@@ -257,7 +257,7 @@ class OpenChannels:
                 if could_expire and channel.log is not None and not channel.log.syncing:
                     channel.log.begin_sync()  # live messages wait from now on; the sync itself comes in its turn
                     unproven.append(channel)
-        self._member_tracker.broker_found()
+        self._member_tracker.broker_connected()
         self._start(self._catch_up(unproven))
 
     async def _catch_up(self, unproven: list[Channel]) -> None:

@@ -20,8 +20,9 @@ from services.chassis.nats.link import NatsAway, NatsLink, NobodyAnswers
 from services.edge.cluster.cluster import SUSPECT_AFTER_S, Cluster
 
 _WATCH_INTERVAL_S: Final = 0.25
+_PROBE: Final = encode_request(Probe())
 _PROBE_TIMEOUT_S: Final = 0.3
-_SETTLE_TIMEOUT_S: Final = 2.0
+_FLUSH_TIMEOUT_S: Final = 2.0
 """A NATS that hangs for longer is noticed before anybody's silence can reach `GONE_AFTER_S`."""
 _RETURN_S: Final = SUSPECT_AFTER_S
 _RETURN_RETRY_S: Final = 0.1
@@ -39,7 +40,7 @@ class FailureDetector:
         self.cluster = cluster
         self._link = link
         self._beat = beat
-        self._listening: list[int] = []
+        self._subscriptions: list[int] = []
         self._assembling: asyncio.Task[None] | None = None
         self._assembled = asyncio.Event()
         self._found_at = 0.0
@@ -52,30 +53,30 @@ class FailureDetector:
 
     async def start(self) -> None:
         """Returns when the other edges are known here, and this one is known to them: it has to answer them by now."""
-        self._listening = [
-            self._link.listen(subjects.telemetry_of("edge"), self._hear_heartbeat),
-            self._link.listen(subjects.ROLL_CALL, self._hear_roll_call),
+        self._subscriptions = [
+            self._link.subscribe(subjects.telemetry_of("edge"), self._hear_heartbeat),
+            self._link.subscribe(subjects.ROLL_CALL, self._hear_roll_call),
         ]
         self._begin_assembling()
         await self._assembled.wait()
 
     def stop(self) -> None:
         """Hears nothing more, and ends what is under way."""
-        for number in self._listening:
-            self._link.unlisten(number)
-        self._listening = []
-        self.link_lost()
+        for number in self._subscriptions:
+            self._link.unsubscribe(number)
+        self._subscriptions = []
+        self.on_disconnected()
         if self._pause is not None:
             self._pause.cancel()
 
-    def link_found(self) -> None:
+    def on_connected(self) -> None:
         """The link's word that it is connected (again). What was missed says nothing of the others."""
-        if self._listening:
+        if self._subscriptions:
             self.cluster.renew()
             self._returned_at = asyncio.get_running_loop().time()
             self._begin_assembling()
 
-    def link_lost(self) -> None:
+    def on_disconnected(self) -> None:
         """The link's word that it is not."""
         self._assembled.clear()
         self._struck.clear()
@@ -93,7 +94,7 @@ class FailureDetector:
         return self._returned_at is not None and asyncio.get_running_loop().time() < self._returned_at + _RETURN_S
 
     def _begin_assembling(self) -> None:
-        self.link_lost()
+        self.on_disconnected()
         self._assembling = asyncio.get_running_loop().create_task(self._assemble())
 
     async def _assemble(self) -> None:
@@ -101,8 +102,8 @@ class FailureDetector:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                self._link.publish_now(subjects.ROLL_CALL, b"")
-                await self._link.settle()
+                self._link.publish(subjects.ROLL_CALL, b"")
+                await self._link.flush()
                 break
             except NatsAway:
                 await asyncio.sleep(_RETURN_RETRY_S)
@@ -146,7 +147,7 @@ class FailureDetector:
             return
         try:
             # It may be we who are late. Our own word comes back behind all that NATS holds for us: then it is read.
-            await self._link.settle(_SETTLE_TIMEOUT_S)
+            await self._link.flush(_FLUSH_TIMEOUT_S)
         except NatsAway:
             self.cluster.renew()
             return
@@ -155,7 +156,7 @@ class FailureDetector:
 
     async def _probe(self, instance: str) -> None:
         try:
-            await self._link.ask(subjects.edge_control(instance), encode_request(Probe()), timeout_s=_PROBE_TIMEOUT_S)
+            await self._link.request(subjects.edge_control(instance), _PROBE, timeout_s=_PROBE_TIMEOUT_S)
         except NobodyAnswers:
             if instance in self._struck:
                 self.cluster.declare_lost(instance)

@@ -42,16 +42,16 @@ class NatsJoinLeave:
                 events.member_event(channel, event)
 
         if channel not in self._open:
-            self._open[channel] = self._link.listen(subjects.members(channel), handler)
+            self._open[channel] = self._link.subscribe(subjects.members(channel), handler)
 
     def close(self, channel: str) -> None:
         number = self._open.pop(channel, None)
         if number is not None:
-            self._link.unlisten(number)
+            self._link.unsubscribe(number)
 
     def publish(self, channel: str, event: MemberEvent) -> None:
         with contextlib.suppress(NatsAway, NatsRefused):
-            self._link.publish_now(subjects.members(channel), encode_member_event(event))
+            self._link.publish(subjects.members(channel), encode_member_event(event))
         if channel in self._open:
             asyncio.get_running_loop().call_soon(self._hear_own, channel, event)
 

@@ -63,7 +63,7 @@ class NatsPeers:
         self._failure_detector = failure_detector
         self._cluster = failure_detector.cluster
         self._responder: Responder | None = None
-        self._listening: int | None = None
+        self._subscription: int | None = None
         self._asking: defaultdict[str, set[asyncio.Task[ControlAnswer]]] = defaultdict(set)
         self._answering: set[asyncio.Task[None]] = set()
         self.asking = 0
@@ -82,12 +82,12 @@ class NatsPeers:
     async def start(self, responder: Responder) -> None:
         """Answers from now on. The cluster starts afterwards: nobody shall hear of an edge before it answers."""
         self._responder = responder
-        self._listening = self._link.listen(subjects.edge_control(self.instance), self._hear)
+        self._subscription = self._link.subscribe(subjects.edge_control(self.instance), self._hear)
 
     def stop(self) -> None:
         """Answers no more, and ends what is under way."""
-        if self._listening is not None:
-            self._link.unlisten(self._listening)
+        if self._subscription is not None:
+            self._link.unsubscribe(self._subscription)
         for task in self._answering:
             task.cancel()
 
@@ -161,7 +161,7 @@ class NatsPeers:
         doubt = loop.call_later(_IMPATIENT_S, self._cluster.accuse, instance)
         while True:
             try:
-                replies = await self._link.ask_many(subject, question, _is_last, timeout_s=deadline - loop.time())
+                replies = await self._link.request_many(subject, question, _is_last, timeout_s=deadline - loop.time())
                 break
             except NobodyAnswers:
                 if not self._failure_detector.others_return():
@@ -213,10 +213,10 @@ class NatsPeers:
             message = next(messages)
             count = 1
             for following in messages:
-                self._link.publish_now(to, message, _MORE)
-                await self._link.settle()  # as fast as NATS takes it, and not all in one turn of the loop
+                self._link.publish(to, message, _MORE)
+                await self._link.flush()  # as fast as NATS takes it, and not all in one turn of the loop
                 message, count = following, count + 1
-            self._link.publish_now(to, message, None if count == 1 else header_block(Fairlead_Part=str(count)))
+            self._link.publish(to, message, None if count == 1 else header_block(Fairlead_Part=str(count)))
         except NatsAway as error:
             log.debug("an answer is not sent: %s", error)
         except Exception:
@@ -232,7 +232,7 @@ class NatsPeers:
 
     def _say(self, reply: bytes, data: bytes, headers: bytes | None = None) -> None:
         with contextlib.suppress(NatsAway):  # then whoever asks hears it from NATS, or waits in vain
-            self._link.publish_now(reply.decode(), data, headers)
+            self._link.publish(reply.decode(), data, headers)
 
 
 def _outcome(task: asyncio.Task[ControlAnswer]) -> ControlAnswer:

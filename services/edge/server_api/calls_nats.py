@@ -27,23 +27,23 @@ class NatsApi:
     def __init__(self, link: NatsLink, methods: ApiMethods) -> None:
         self._link = link
         self._methods = methods
-        self._listening: int | None = None
+        self._subscription: int | None = None
         self._leaving = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Takes requests from now on."""
         if not self._leaving:
-            self._listening = self._link.listen(subjects.API_ALL, self._hear, subjects.API_QUEUE)
+            self._subscription = self._link.subscribe(subjects.API_ALL, self._hear, subjects.API_QUEUE)
 
     async def leave(self, within_s: float) -> None:
         """Takes no more requests, and returns when those that were taken are answered, or so many seconds went by."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         self._leaving = True
-        if self._listening is not None:
-            number, self._listening = self._listening, None
-            await self._link.retire(number, within_s)
+        if self._subscription is not None:
+            number, self._subscription = self._subscription, None
+            await self._link.drain(number, within_s)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=max(0.0, deadline - loop.time()))
 
@@ -71,7 +71,7 @@ class NatsApi:
             return
         with contextlib.suppress(NatsAway):  # then whoever asked hears of it from NATS, or waits in vain
             try:
-                self._link.publish_now(reply, encode_answer(answer))
+                self._link.publish(reply, encode_answer(answer))
             except NatsRefused:
                 too_large = Refused(codes.LIMIT_EXCEEDED, "the answer is larger than NATS takes")
-                self._link.publish_now(reply, encode_answer(too_large))
+                self._link.publish(reply, encode_answer(too_large))

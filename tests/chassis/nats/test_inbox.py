@@ -29,7 +29,7 @@ class Wire:
 
 async def test_each_question_gets_its_own_answer():
     wire = Wire()
-    asked = [asyncio.create_task(wire.inbox.ask("s", b"%d" % i, None, 5)) for i in range(3)]
+    asked = [asyncio.create_task(wire.inbox.request("s", b"%d" % i, None, 5)) for i in range(3)]
     await wire.asks(3)
     for i in (2, 0, 1):
         wire.answer(i, b"to %d" % i)
@@ -40,7 +40,7 @@ async def test_each_question_gets_its_own_answer():
 
 async def test_many_answers_come_as_one_list_with_the_last():
     wire = Wire()
-    asked = asyncio.create_task(wire.inbox.ask_many("s", b"", lambda headers: headers == END, None, 5))
+    asked = asyncio.create_task(wire.inbox.request_many("s", b"", lambda headers: headers == END, None, 5))
     await wire.asks(1)
     wire.answer(0, b"a")
     wire.answer(0, b"b")
@@ -52,13 +52,13 @@ async def test_many_answers_come_as_one_list_with_the_last():
 async def test_no_answer_in_time_and_nobody_there_and_a_lost_connection():
     wire = Wire()
     with pytest.raises(NatsAway, match="in time"):
-        await wire.inbox.ask("s", b"", None, 0.01)
-    asked = asyncio.create_task(wire.inbox.ask("s", b"", None, 5))
+        await wire.inbox.request("s", b"", None, 0.01)
+    asked = asyncio.create_task(wire.inbox.request("s", b"", None, 5))
     await wire.asks(2)
     wire.answer(1, b"", NO_RESPONDERS)
     with pytest.raises(NobodyAnswers):
         await asked
-    asked = asyncio.create_task(wire.inbox.ask("s", b"", None, 5))
+    asked = asyncio.create_task(wire.inbox.request("s", b"", None, 5))
     await wire.asks(3)
     wire.inbox.fail_all(NatsAway("gone"))
     with pytest.raises(NatsAway, match="gone"):
@@ -68,13 +68,13 @@ async def test_no_answer_in_time_and_nobody_there_and_a_lost_connection():
 async def test_what_waits_is_bounded(monkeypatch):
     monkeypatch.setattr(inbox, "MAX_WAITING", 2)
     wire = Wire()
-    asked = [asyncio.create_task(wire.inbox.ask("s", b"", None, 5)) for _ in range(2)]
+    asked = [asyncio.create_task(wire.inbox.request("s", b"", None, 5)) for _ in range(2)]
     await wire.asks(2)
     with pytest.raises(NatsAway, match="too many"):
-        await wire.inbox.ask("s", b"", None, 5)
+        await wire.inbox.request("s", b"", None, 5)
     asked[0].cancel()
     await asyncio.gather(asked[0], return_exceptions=True)
-    third = asyncio.create_task(wire.inbox.ask("s", b"", None, 5))
+    third = asyncio.create_task(wire.inbox.request("s", b"", None, 5))
     await wire.asks(3)
     for i in (1, 2):
         wire.answer(i, b"")
@@ -86,4 +86,4 @@ async def test_what_cannot_be_sent_waits_for_nothing():
         raise NatsAway("not connected")
 
     with pytest.raises(NatsAway, match="not connected"):
-        await Inbox("in", refuses).ask("s", b"", None, 5)
+        await Inbox("in", refuses).request("s", b"", None, 5)

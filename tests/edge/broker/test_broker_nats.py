@@ -35,7 +35,7 @@ async def broker(
     classes: dict[str, ChannelOptions] = CLASSES,
     partitions: int = PARTITIONS,
 ) -> AsyncIterator[NatsBroker]:
-    link = NatsLink(NatsSettings(url=url), "test", lambda: made.link_found(), lambda: made.link_lost())
+    link = NatsLink(NatsSettings(url=url), "test", lambda: made.on_connected(), lambda: made.on_disconnected())
     made = NatsBroker(link, classes, partitions, uuid.uuid4().hex, 64)
     await link.open()
     await made.start(events)
@@ -162,7 +162,7 @@ async def test_streams_that_nats_lost_are_made_again_before_the_broker_is_availa
         await store(a, NEWS, 1)
         before = a.epoch(NEWS)
         async with linked(nats_server.url) as link:
-            context = link.jetstream()
+            context = link.stream_manager()
             for name in [info.config.name for info in await context.streams_info()]:
                 assert name is not None
                 await context.delete_stream(name)
@@ -203,7 +203,7 @@ async def test_a_message_without_a_body_is_a_place_in_the_log_without_a_publicat
         await a.newest(NEWS)
         address = subjects.log_address("news", PARTITIONS, NEWS.channel)
         async with linked(nats_server.url) as link:
-            await link.ask(address.stored, b"")
+            await link.request(address.stored, b"")
         await eventually(lambda: len(heard.lives) == 1)
         assert heard.lives[0][1].publication is None
         (entry,) = (await a.read(NEWS, 0, 10)).entries
@@ -234,7 +234,7 @@ async def test_an_audit_asks_only_for_what_an_earlier_one_has_not_seen(nats_serv
 async def _delete(url: str, address: ChannelAddress) -> StreamConfig:
     stream = subjects.log_address(address.history_class, PARTITIONS, address.channel).stream
     async with linked(url) as link:
-        context = link.jetstream()
+        context = link.stream_manager()
         config = (await context.stream_info(stream)).config
         await context.delete_stream(stream)
         return config
@@ -242,4 +242,4 @@ async def _delete(url: str, address: ChannelAddress) -> StreamConfig:
 
 async def _make(url: str, config: StreamConfig) -> None:
     async with linked(url) as link:
-        await link.jetstream().add_stream(config)
+        await link.stream_manager().add_stream(config)

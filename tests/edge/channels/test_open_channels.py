@@ -92,7 +92,7 @@ async def test_a_live_message_that_comes_before_the_word_that_the_broker_is_back
     await a.publish("chat:missing", 1)
     await eventually(lambda: missing.values == [1])
     a.broker.lose_live = lambda message: message.sequence == 2
-    a.node.channels.broker_lost()
+    a.node.channels.broker_disconnected()
     await b.publish("chat:missing", 2)
     now = 4000.0  # it has expired, so the next one names no predecessor
     await b.publish("chat:missing", 3)

@@ -20,7 +20,7 @@ from tests.contract.peers import Edge
 
 FASTER = 4
 """How much faster than the loop's the clock of the clusters runs, and the edges' hearts beat."""
-SETTLE_TIMEOUT_S = failure_detector_nats._SETTLE_TIMEOUT_S
+FLUSH_TIMEOUT_S = failure_detector_nats._FLUSH_TIMEOUT_S
 
 
 def heartbeat(instance: str, **more: Any) -> bytes:
@@ -34,7 +34,7 @@ class RunningEdge(Edge):
 
     def __init__(self, url: str, instance: str) -> None:
         loop = asyncio.get_running_loop()
-        self.link = NatsLink(NatsSettings(url=url), instance, lambda: self.nats.link_found(), self._link_lost)
+        self.link = NatsLink(NatsSettings(url=url), instance, lambda: self.nats.on_connected(), self._on_disconnected)
         cluster = Cluster(lambda: loop.time() * FASTER, instance)
         self.nats = FailureDetector(self.link, cluster, self.beat)
         self.nats_peers = NatsPeers(self.link, self.nats)
@@ -42,8 +42,8 @@ class RunningEdge(Edge):
         self.tasks: list[asyncio.Task[None]] = []
         super().__init__(self.nats_peers, cluster)
 
-    def _link_lost(self) -> None:
-        self.nats.link_lost()
+    def _on_disconnected(self) -> None:
+        self.nats.on_disconnected()
 
     async def start(self) -> None:
         await self.link.open()
@@ -59,7 +59,7 @@ class RunningEdge(Edge):
     def beat(self, **more: Any) -> None:
         self.beats += 1
         with suppress(NatsAway):
-            self.link.publish_now(subjects.telemetry("edge", self.instance), heartbeat(self.instance, **more))
+            self.link.publish(subjects.telemetry("edge", self.instance), heartbeat(self.instance, **more))
 
     def turn_the_clock(self, by_s: float) -> None:
         """Makes its cluster believe that it is so much later."""
@@ -72,12 +72,12 @@ class RunningEdge(Edge):
 
     @property
     def transport(self) -> Any:
-        return self.link._transport._io_writer.transport  # type: ignore[union-attr]  # of nats-py's own kind
+        return self.link._client._transport._io_writer.transport  # type: ignore[union-attr]  # of nats-py's own kind
 
     def kill(self) -> None:
         for task in self.tasks:
             task.cancel()
-        self.link.options["allow_reconnect"] = False
+        self.link._client.options["allow_reconnect"] = False
         self.transport.abort()
 
     def hang(self) -> None:
@@ -99,7 +99,7 @@ class RunningEdge(Edge):
 @asynccontextmanager
 async def running(url: str, instance: str) -> AsyncIterator[RunningEdge]:
     edge = RunningEdge(url, instance)
-    with patch.object(failure_detector_nats, "_SETTLE_TIMEOUT_S", SETTLE_TIMEOUT_S / FASTER):
+    with patch.object(failure_detector_nats, "_FLUSH_TIMEOUT_S", FLUSH_TIMEOUT_S / FASTER):
         await edge.start()
         try:
             yield edge

@@ -11,7 +11,7 @@ from services.edge.cluster import failure_detector_nats
 from services.edge.cluster.cluster import GONE_AFTER_S, SUSPECT_AFTER_S
 from services.edge.cluster.peers import PeersAway
 from tests.contract.peers import LONG_S, clients
-from tests.edge.cluster.edges_nats import SETTLE_TIMEOUT_S, heartbeat, running
+from tests.edge.cluster.edges_nats import FLUSH_TIMEOUT_S, heartbeat, running
 from tests.support.eventually import eventually
 from tests.support.links import linked
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 def test_the_watch_looks_often_enough_for_the_bound_on_ghosts():
     look_s = failure_detector_nats._WATCH_INTERVAL_S + failure_detector_nats._PROBE_TIMEOUT_S
     assert GONE_AFTER_S + look_s < LOST_AFTER_S
-    assert SUSPECT_AFTER_S + look_s + SETTLE_TIMEOUT_S < GONE_AFTER_S, "NATS is doubted first"
+    assert SUSPECT_AFTER_S + look_s + FLUSH_TIMEOUT_S < GONE_AFTER_S, "NATS is doubted first"
 
 
 async def test_edges_know_each_other_when_the_start_returns(nats_server):
@@ -39,8 +39,8 @@ async def test_many_roll_calls_are_answered_by_few_heartbeats(nats_server):
         a.tasks.pop().cancel()
         before = a.beats
         for _ in range(100):
-            link.publish_now(subjects.ROLL_CALL, b"")
-        await link.settle()
+            link.publish(subjects.ROLL_CALL, b"")
+        await link.flush()
         await eventually(lambda: a.beats > before)
         assert a.beats < before + 50
 
@@ -73,13 +73,13 @@ async def test_an_answer_is_a_sign_of_life(nats_server):
 async def test_that_nobody_is_there_must_be_said_twice(nats_server):
     async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         a.stop_the_clock()
-        link.publish_now(subjects.telemetry("edge", "z"), heartbeat("z"))
+        link.publish(subjects.telemetry("edge", "z"), heartbeat("z"))
         await eventually(lambda: a.heard.there == {"z"})
         a.cluster.accuse("z")
         await eventually(lambda: a.nats._struck == {"z"})
-        link.listen(
+        link.subscribe(
             subjects.edge_control("z"),
-            lambda subject, reply, headers, data: link.publish_now(reply.decode(), encode_answer(Done())),
+            lambda subject, reply, headers, data: link.publish(reply.decode(), encode_answer(Done())),
         )
         await eventually(lambda: a.cluster.suspects() == [])
         assert a.heard.lost == []
@@ -129,14 +129,14 @@ async def test_nobody_is_lost_because_nats_was_silent(nats_server, monkeypatch):
 
 async def test_nobody_is_lost_because_this_edge_is_late(nats_server, monkeypatch):
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
-        settle, looks = a.link.settle, asyncio.Event()
+        flush, looks = a.link.flush, asyncio.Event()
 
         async def noted(timeout_s: float) -> None:
             looks.set()
-            await settle(timeout_s)
+            await flush(timeout_s)
 
         a.transport.pause_reading()
-        monkeypatch.setattr(a.link, "settle", noted)
+        monkeypatch.setattr(a.link, "flush", noted)
         a.turn_the_clock(1000)
         before = b.beats
         await looks.wait()

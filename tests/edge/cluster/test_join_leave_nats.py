@@ -32,7 +32,7 @@ class TestNatsMembership(JoinLeaveContract):
             yield a, b, heard_a, heard_b
 
     async def settled(self, join_leave: JoinLeave) -> None:
-        await self.links[join_leave].settle()
+        await self.links[join_leave].flush()
 
     async def take_away(self, join_leave: JoinLeave) -> None:
         await self.links[join_leave].close()
@@ -44,8 +44,8 @@ async def test_what_is_no_event_is_ignored(nats_server):
         join_leave.start(heard)
         join_leave.open("room:x")
         for data in (b"", b"{", b"\xff", b'{"event":"sat down"}', b'{"event":"joined"}', b"[" * 10_000):
-            link.publish_now(subjects.members("room:x"), data)
-        link.publish_now(subjects.members("room:x"), encode_member_event(joined("b", "c1")))
+            link.publish(subjects.members("room:x"), data)
+        link.publish(subjects.members("room:x"), encode_member_event(joined("b", "c1")))
         await eventually(lambda: heard.clients("room:x") == ["c1"])
 
 
@@ -54,14 +54,14 @@ async def test_an_open_channel_is_heard_again_after_nats_was_away(nats_server):
         a, b, heard_a = NatsJoinLeave(one, "a"), NatsJoinLeave(two, "b"), Listener()
         a.start(heard_a)
         a.open("room:x")
-        await one.settle()
+        await one.flush()
         nats_server.kill9()
         await eventually(lambda: not (one.is_connected or two.is_connected))
         b.publish("room:x", joined("b", "lost"))
         a.open("room:y")
         nats_server.start()
         await eventually(lambda: one.is_connected and two.is_connected)
-        await one.settle()
+        await one.flush()
         for channel in ("room:x", "room:y"):
             b.publish(channel, joined("b", "c1"))
         await eventually(lambda: heard_a.clients("room:x") == heard_a.clients("room:y") == ["c1"])

@@ -30,7 +30,7 @@ class TestNatsPeers(PeersContract):
     async def kill(self, edge: Edge) -> None:
         assert isinstance(edge, RunningEdge)
         edge.kill()
-        await eventually(lambda: edge.link.is_closed)
+        await eventually(lambda: edge.link._client.is_closed)
 
     async def hang(self, edge: Edge) -> None:
         assert isinstance(edge, RunningEdge)
@@ -69,7 +69,7 @@ async def test_a_question_to_a_killed_edge_has_it_found_before_its_heartbeat_is_
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         a.stop_the_clock()
         b.kill()
-        await eventually(lambda: b.link.is_closed)
+        await eventually(lambda: b.link._client.is_closed)
         with pytest.raises(PeerGone):
             await a.peers.ask("b", Members("x"))
         assert a.cluster.suspects() == ["b"]
@@ -79,10 +79,10 @@ async def test_a_question_to_a_killed_edge_has_it_found_before_its_heartbeat_is_
 async def test_who_comes_back_to_nats_first_waits_for_the_others(nats_server):
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         b.kill()
-        await eventually(lambda: b.link.is_closed)
+        await eventually(lambda: b.link._client.is_closed)
         a.turn_the_clock(1000)
         assert a.cluster.suspects() == ["b"]
-        a.nats.link_found()
+        a.nats.on_connected()
         assert a.cluster.suspects() == []
         asking = asyncio.create_task(a.peers.ask_all(Members("x"), LONG_S))
         await eventually(lambda: a.asked == [Members("x")])
@@ -95,17 +95,17 @@ async def test_who_comes_back_to_nats_hears_of_edges_that_came_meanwhile(nats_se
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         b.tasks.pop().cancel()
         a.cluster.declare_lost("b")
-        a.nats.link_lost()
+        a.nats.on_disconnected()
         asking = asyncio.create_task(a.peers.ask_all(Members("x"), LONG_S))
-        a.nats.link_found()
+        a.nats.on_connected()
         assert clients(await asking) == {"a-0", "b-0"}
 
 
 async def test_what_is_no_request_is_answered_unknown(nats_server):
     async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
-        link.publish_now(subjects.edge_control("a"), b"no reply is wanted")
+        link.publish(subjects.edge_control("a"), b"no reply is wanted")
         for data in (b"", b"\xff", b"{}", b'{"ask":"tea"}', b"[" * 100_000):
-            _, answer = await link.ask(subjects.edge_control("a"), data)
+            _, answer = await link.request(subjects.edge_control("a"), data)
             assert decode_answer(answer) == Unknown()
         assert a.asked == []
 
@@ -117,10 +117,10 @@ async def test_what_is_no_answer_fails_the_question(nats_server):
 
         def answer(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
             for part, marks in say:
-                link.publish_now(reply.decode(), part, marks)
+                link.publish(reply.decode(), part, marks)
 
-        link.listen(subjects.edge_control("z"), answer)
-        await link.settle()
+        link.subscribe(subjects.edge_control("z"), answer)
+        await link.flush()
         for said in (
             [(b"", None)],
             [(b"\xff", None)],
@@ -139,7 +139,7 @@ async def test_what_is_no_answer_fails_the_question(nats_server):
 async def test_no_message_of_a_large_answer_is_large(nats_server):
     async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         a.answer = lambda request: members("a", MANY)
-        replies = await link.ask_many(
+        replies = await link.request_many(
             subjects.edge_control("a"), encode_request(Members("x")), lambda headers: b"more" not in (headers or b"")
         )
         assert len(replies) > 1

@@ -33,7 +33,7 @@ class SlowMethods:
 
 async def outcome(link: NatsLink, method: str) -> str:
     try:
-        return (await link.ask(f"api.{method}", b"{}", timeout_s=5))[1].decode()
+        return (await link.request(f"api.{method}", b"{}", timeout_s=5))[1].decode()
     except NobodyAnswers:
         return "nobody"
     except NatsAway:
@@ -45,7 +45,7 @@ async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nat
         methods: Any = SlowMethods()
         api = NatsApi(here, methods)
         api.start()
-        await here.settle()
+        await here.flush()
         asks = [asyncio.ensure_future(outcome(there, "publish")) for _ in range(500)]
         await asyncio.sleep(0)  # they are under way
         leaving = asyncio.ensure_future(api.leave(5))
@@ -56,7 +56,7 @@ async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nat
         assert outcomes.count('{"result":{}}') == methods.began
         assert await outcome(there, "publish") == "nobody"
         api.start()
-        await here.settle()
+        await here.flush()
         assert await outcome(there, "publish") == "nobody", "it has left for good"
 
 
@@ -65,7 +65,7 @@ async def test_who_leaves_waits_for_what_is_in_progress_but_not_for_ever(nats_se
         methods: Any = SlowMethods()
         api = NatsApi(here, methods)
         api.start()
-        await here.settle()
+        await here.flush()
         ask = asyncio.ensure_future(outcome(there, "fail"))
         await eventually(lambda: methods.began == 1)
         await api.leave(0.05)

@@ -1,0 +1,142 @@
+"""nats-py's client, changed where its defaults do not fit a service. Only `link` uses it, and services use the link.
+
+This is the one module that takes hold of names that nats-py does not document; `tests/chassis/nats/test_client.py`
+lists each of them, so that a version of nats-py without one of them fails there first (decision 12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from nats.aio.client import Client
+from nats.protocol import command
+from nats.protocol.parser import Parser
+
+from services.chassis.nats.errors import NatsAway, NatsRefused
+from services.chassis.nats.reader import Handler, Listener, MessageReader
+
+MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
+"""What may wait for the socket. Beyond half of it NATS does not keep up, and publishing fails until it does."""
+
+MAX_SUBJECT_BYTES: Final = 3900
+"""NATS disconnects a client that sends a line of more than 4,096 bytes; the line also holds reply subject and sizes."""
+
+_CLOSE_TIMEOUT_S: Final = 2.0
+
+
+class _LinkParser(Parser):
+    """Our reader in the place of nats-py's parser, which gets what the reader leaves over."""
+
+    def __init__(self, client: Client, listeners: dict[bytes, Listener]) -> None:
+        self._reader = MessageReader(listeners)
+        super().__init__(client)
+
+    def reset(self) -> None:
+        self._reader.reset()
+        super().reset()
+
+    async def parse(self, data: bytes = b"") -> None:
+        for piece in self._reader.feed(data):
+            await super().parse(piece)
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancels a task of nats-py until it is done.
+
+    nats-py tries again after any failure, and a cancellation that meets a failing connect is lost in it (`wait_for` of
+    Python 3.11 drops it): a process that is told to stop while NATS is away would not stop.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+    if not task.cancelled():
+        task.exception()  # retrieved: nobody awaits the task any more
+
+
+class ListeningClient(Client):
+    """A `Client` that sends without awaiting and hands the messages of our subscriptions to plain functions.
+
+    Its own subscriptions and requests (JetStream's management uses them) go on as nats-py makes them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[bytes, Listener] = {}
+        self._ps = _LinkParser(self, self._listeners)
+
+    def send_message(self, subject: str, data: bytes, headers: bytes | None = None, reply: str = "") -> None:
+        """Queues a message for the socket. Raises `NatsAway` and `NatsRefused`, as `NatsLink.publish` says."""
+        if self._status != Client.CONNECTED:
+            raise NatsAway("not connected")
+        if self._pending_data_size > MAX_PENDING_BYTES // 2:
+            raise NatsAway("NATS does not keep up")
+        if len(subject) > MAX_SUBJECT_BYTES:
+            raise NatsRefused(f"a subject of {len(subject)} bytes is longer than NATS takes")
+        if len(data) + len(headers or b"") > self._max_payload:
+            raise NatsRefused(f"{len(data)} bytes are more than NATS takes ({self._max_payload})")
+        if headers is None:
+            self._send(command.pub_cmd(subject, reply, data))
+        else:
+            self._send(command.hpub_cmd(subject, reply, headers, data))
+
+    def _send(self, wire: bytes) -> None:
+        self._pending.append(wire)
+        self._pending_data_size += len(wire)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    def add_listener(self, subject: str, handler: Handler, queue: str) -> int:
+        """Subscribes now, and again after each reconnect. Returns the subscription's number."""
+        self._sid += 1
+        number: int = self._sid
+        listener = Listener(handler, command.sub_cmd(subject, queue, number))
+        self._listeners[b"%d" % number] = listener
+        if self.is_connected:
+            self._send(listener.command)
+        return number
+
+    def remove_listener(self, number: int) -> None:
+        """Unsubscribes; the handler is not called again."""
+        if self._listeners.pop(b"%d" % number, None) is not None and self.is_connected:
+            self._send(command.unsub_cmd(number, 0))
+
+    def stop_messages(self, number: int) -> bool:
+        """Unsubscribes, and still calls the handler for what is on its way. False if there is nothing to wait for."""
+        listener = self._listeners.get(b"%d" % number)
+        if listener is None or not self.is_connected:
+            return False
+        listener.command = b""  # not made anew after a reconnect
+        self._send(command.unsub_cmd(number, 0))
+        return True
+
+    def forget_listener(self, number: int) -> None:
+        """The handler is not called again. For a subscription that has ended at the server."""
+        self._listeners.pop(b"%d" % number, None)
+
+    def drop_pending_subscriptions(self) -> None:
+        """After a disconnect all subscriptions are made anew: one that has ended since must not be among what waits."""
+        self._pending = [wire for wire in self._pending if not wire.startswith((b"SUB ", b"UNSUB "))]
+        self._pending_data_size = sum(map(len, self._pending))
+
+    async def _process_connect_init(self) -> None:
+        """nats-py's handshake, at the start and after every loss of the connection.
+
+        nats-py would subscribe anew with a write of each subscription's own, and knows nothing of ours.
+        """
+        await super()._process_connect_init()
+        # No await in between: whatever is sent on the new connection is sent after this.
+        assert self._transport is not None
+        self._transport.write(b"".join([listener.command for listener in self._listeners.values()]))
+
+    async def close(self) -> None:
+        """Ends the connection for good, within `_CLOSE_TIMEOUT_S`, and any reconnect that is under way."""
+        if not self.is_connected:  # nats-py would write what is pending to the dead socket
+            self._pending, self._pending_data_size = [], 0
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await super().close()
+        reconnecting = self._reconnection_task
+        if reconnecting is not None and reconnecting is not asyncio.current_task():
+            await end_task(reconnecting)

@@ -1,0 +1,28 @@
+"""What our subclass of nats-py's client relies on inside of it. How it behaves is tested through the link."""
+
+from __future__ import annotations
+
+import pytest
+from nats.aio.client import Client
+from nats.protocol.parser import Parser
+
+
+@pytest.mark.parametrize(
+    "owner, name",
+    [
+        (Client, "_process_connect_init"),
+        (Client(), "_status"),
+        (Client(), "_max_payload"),
+        (Client(), "_reconnection_task"),
+        (Client(), "_ps"),
+        (Client(), "_sid"),
+        (Client(), "_pending"),
+        (Client(), "_pending_data_size"),
+        (Client(), "_flush_queue"),
+        (Client(), "_transport"),
+        (Parser, "parse"),
+        (Parser, "reset"),
+    ],
+)
+def test_the_parts_of_nats_py_that_the_client_takes_hold_of_are_there(owner, name):
+    assert hasattr(owner, name), "nats-py has changed inside: see services/chassis/nats/client.py before it is taken"
