@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from tests.docs.conftest import Stack
 from tests.support.eventually import eventually, wait_until
@@ -18,11 +17,6 @@ from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(180)]
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 NASTY = "<img src=x onerror=\"document.title='hacked'\"> & <b>bold</b>"
 
 
@@ -93,16 +87,6 @@ class Person:
 
     async def sees(self, *people: str) -> None:
         assert await self.people() == list(people)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    assert program, "no browser: install Debian's chromium"
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=program, args=QUIET.split())
-        yield started
-        await started.close()
 
 
 @pytest.fixture
