@@ -115,13 +115,13 @@ class Link:
     """Takes the place of the connection to NATS: one answer to everything."""
 
     def __init__(self, headers: bytes | None = None) -> None:
-        self.asked: tuple[str, bytes | None] | None = None
+        self.requested: tuple[str, bytes | None] | None = None
         self._headers = headers
 
-    async def ask(
+    async def request(
         self, subject: str, data: bytes, headers: bytes | None, timeout_s: float
     ) -> tuple[bytes | None, bytes]:
-        self.asked = subject, headers
+        self.requested = subject, headers
         return self._headers, b"{}"
 
 
@@ -135,7 +135,7 @@ async def test_headers_of_a_question_are_as_edges_encode_them():
     link = Link()
     zoe = Caller("zoë smith", CLIENT, Raw('{"name":"Zoë"}'.encode()))
     await NatsBackend(cast(NatsLink, link)).call("greet", b"{}", zoe, 1.0)
-    assert link.asked == ("rpc.greet", headers_in("How a question arrives"))
+    assert link.requested == ("rpc.greet", headers_in("How a question arrives"))
 
 
 async def test_headers_of_an_answer_tell_the_error_that_the_page_shows():
