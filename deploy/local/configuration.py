@@ -16,7 +16,7 @@ from string import Template
 from deploy.local import postgres, secrets_file
 from deploy.local.settings import HOST, Folders, LocalStackError, Plan
 from services.chassis.process.settings import ConfigurationError
-from services.edge import settings as edge_settings
+from services.edge import configuration as edge_configuration
 from services.metrics import settings as metrics_settings
 from services.sessions import settings as sessions_settings
 
@@ -100,7 +100,7 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
 def check(environment: Mapping[str, str]) -> None:
     """Reads the services' settings as they will. Raises `LocalStackError` for a mistake, before anything is started."""
     try:
-        edge_settings.from_environ(environment)
+        edge_configuration.from_environ(environment)
         sessions_settings.from_environ(environment)
         metrics_settings.from_environ(environment)
     except ConfigurationError as error:

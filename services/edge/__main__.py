@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from services.chassis.process.launch import before_imports, settings_of
-from services.edge.settings import from_environ
+from services.edge.configuration import from_environ
 
 
 def main() -> None:

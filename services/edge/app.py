@@ -43,7 +43,7 @@ from services.edge.session_log_nats import NatsSessionLog
 from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
-from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.token_keys_http import JwksFetcher
 from services.edge.tokens.tokens import TokenVerifier
 from services.edge.transports.client_port import ClientPort
@@ -90,7 +90,7 @@ class Edge:
             settings.client.recovery_max_publication_limit,
         )
         self._cluster.listen(self._node.member_tracker)
-        keys = KeySet.from_settings(settings.client)
+        keys = configured_keys(settings.client)
         verifier = TokenVerifier(
             keys, settings.client.token_audience, settings.client.token_issuer, settings.client.insecure
         )

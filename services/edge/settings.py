@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
 from services.chassis.process.settings import (
-    ConfigurationError,
     Duration,
     LogSettings,
     NatsSettings,
     Port,
     Section,
-    load,
 )
-from services.edge.tokens.token_keys import KeySet
 
 Count = Annotated[int, Meta(ge=1)]
-MIN_SECRET_LENGTH = 16
-"""HMAC-SHA256 keys shorter than this can be guessed."""
-
 MIN_JWKS_REFRESH_S = 1.0
 """Keys change every few weeks: more often than this asks too much of whoever serves them."""
 
@@ -302,37 +295,3 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def name(self) -> str:
         return self.edge.name or f"edge-{self.edge.port}"
-
-
-def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
-    """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
-    settings = load(EdgeSettings, environ)
-    _check_keys(settings.client)
-    namespace = settings.client.user_personal_channel_namespace
-    if settings.client.subscribe_to_user_personal_channel and namespace not in (
-        "",
-        *(known.name for known in settings.channel.namespaces),
-    ):
-        raise ConfigurationError(
-            f'client.user_personal_channel_namespace: expected the name of a namespace, "{namespace}" is none: '
-            "nobody with a user id could connect"
-        )
-    return settings
-
-
-def _check_keys(client: ClientSection) -> None:
-    try:
-        keys = KeySet.from_settings(client)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    secrets = {"client.token_hmac_secret_key": client.token_hmac_secret_key}
-    secrets |= {f"client.token_keys[{number}].secret": key.secret for number, key in enumerate(client.token_keys)}
-    for setting, secret in secrets.items():
-        if secret and len(secret) < MIN_SECRET_LENGTH:
-            raise ConfigurationError(f"{setting}: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}")
-    if keys.empty and not (client.insecure or client.allow_anonymous_connect_without_token or client.connect_hook):
-        raise ConfigurationError(
-            "client.token_hmac_secret_key is missing: nobody could connect. Expected the secret that your tokens are "
-            "signed with, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of keys "
-            "(for tests: client.insecure = true)"
-        )

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.edge.configuration import from_environ as edge_settings
 from services.edge.settings import ChannelOptions, EdgeSettings
-from services.edge.settings import from_environ as edge_settings
 from services.metrics.settings import MetricsSettings
 from services.metrics.settings import from_environ as metrics_settings
 from services.sessions.settings import SessionsSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.edge.settings import from_environ
+from services.edge.configuration import from_environ
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "perf/README.md"])

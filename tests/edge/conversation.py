@@ -18,7 +18,7 @@ from services.edge.clients.client import Client
 from services.edge.clients.policy import Policy
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.settings import ChannelOptions, ChannelSection, ClientSection, Namespace
-from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.edge.signers import SECRET
 from tests.support.cluster import START as START
@@ -101,7 +101,7 @@ class Conversation:
 
     def __init__(self, jitter: float = 0.0, format: Format = WEBSOCKET_JSON, **section: Any) -> None:
         options = ClientSection(**({"token_hmac_secret_key": SECRET} | section))
-        self.keys = KeySet.from_settings(options)
+        self.keys = configured_keys(options)
         verifier = TokenVerifier(self.keys, insecure=options.insecure)
         self.connections: dict[str, int] = {}
         policy = Policy(options, Namespaces(CHANNELS), verifier, VERSION, lambda user: self.connections.get(user, 0))

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from services.chassis.process.settings import ConfigurationError, Duration
-from services.edge.settings import ChannelOptions, EdgeSettings, from_environ
+from services.edge.configuration import from_environ
+from services.edge.settings import ChannelOptions, EdgeSettings
 from tests.edge.signers import signer
 
 SECRET = {"FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "a secret of the tests, " * 3}
@@ -220,4 +221,5 @@ def test_a_personal_channel_needs_its_namespace(tmp_path: Path) -> None:
     said = refusal(
         tmp_path, '[client]\nsubscribe_to_user_personal_channel = true\nuser_personal_channel_namespace = "mine"\n'
     )
-    assert said.startswith('client.user_personal_channel_namespace: expected the name of a namespace, "mine" is none')
+    expected = 'expected the name of a namespace, there is no "mine"'
+    assert said.startswith(f"client.user_personal_channel_namespace: {expected}")

@@ -32,7 +32,7 @@ from services.edge.grants import Grant
 from services.edge.settings import ChannelSection, ClientSection, Namespace
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
-from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.support.transport import pushes_in
 
@@ -181,7 +181,7 @@ class TestEdge:
         self.node = Node(self.broker, self.join_leave, self.peers, self.cluster, self.tally, recovery_limit)
         self.cluster.listen(self.node.member_tracker)
         options = ClientSection(**({"insecure": True} | section))
-        self.key_set = KeySet.from_settings(options)
+        self.key_set = configured_keys(options)
         verifier = TokenVerifier(self.key_set, insecure=options.insecure)
         self.clock = FakeClock()
         self.sessions = SessionRecord()

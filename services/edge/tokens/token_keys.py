@@ -14,21 +14,14 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from services.edge.tokens.token_algorithms import (
     ALGORITHMS,
-    ECDSA_ALGORITHMS,
-    ED25519_ALGORITHMS,
     HMAC_ALGORITHMS,
     HMAC_HASHES,
     PUBLIC_ALGORITHMS,
-    RSA_ALGORITHMS,
-    spellings,
 )
-
-if TYPE_CHECKING:
-    from services.edge.settings import ClientSection, TokenKey
 
 PROVEN_LIMIT: Final = 16384
 """Tokens whose signature is remembered as good, so that the clients of an edge that come back at once cost no
@@ -45,6 +38,10 @@ class UnknownKey(Exception):
     def __init__(self, kid: str) -> None:
         super().__init__("its key is not known yet")
         self.kid = kid
+
+
+class BadJwks(ValueError):
+    """The endpoint of the keys did not serve a JWKS document. The text shows nothing of what it served."""
 
 
 class Key(Protocol):
@@ -81,11 +78,6 @@ class KeySet:
         self._by_kid: dict[str, list[Key]] = {}
         self._proven: OrderedDict[bytes, None] = OrderedDict()
         self.replace_fetched(())
-
-    @classmethod
-    def from_settings(cls, section: ClientSection) -> KeySet:
-        """The keys that are configured. Raises ValueError, which names the setting and never shows what it holds."""
-        return cls(_configured(section), fetched=bool(section.token_jwks_public_endpoint))
 
     @property
     def empty(self) -> bool:
@@ -139,52 +131,3 @@ class KeySet:
         if not keys:
             raise InvalidToken("no key is configured for its algorithm and kid")
         return keys
-
-
-def _configured(section: ClientSection) -> list[Key]:
-    keys: list[Key] = []
-    if section.token_hmac_secret_key:
-        keys.append(SecretKey(_secret(section.token_hmac_secret_key, "client.token_hmac_secret_key")))
-    for name, pem, algorithms in (
-        ("token_rsa_public_key", section.token_rsa_public_key, RSA_ALGORITHMS),
-        ("token_ecdsa_public_key", section.token_ecdsa_public_key, ECDSA_ALGORITHMS),
-        ("token_ed25519_public_key", section.token_ed25519_public_key, ED25519_ALGORITHMS),
-    ):
-        if pem:
-            keys.append(_public(pem, algorithms, "", f"client.{name}"))
-    for number, entry in enumerate(section.token_keys):
-        keys.append(_listed(entry, f"client.token_keys[{number}]" + (f' ("{entry.kid}")' if entry.kid else "")))
-    names = [(key.kid, algorithm) for key in keys if key.kid for algorithm in key.algorithms]
-    if twice := next((kid for kid, algorithm in names if names.count((kid, algorithm)) > 1), ""):
-        raise ValueError(f'client.token_keys: expected each kid once for an algorithm, "{twice}" is there twice')
-    return keys
-
-
-def _listed(entry: TokenKey, setting: str) -> Key:
-    if entry.algorithm in HMAC_ALGORITHMS:
-        if not entry.secret or entry.public_key:
-            raise ValueError(f"{setting}: expected a secret and no public_key for {entry.algorithm}")
-        return SecretKey(_secret(entry.secret, f"{setting}.secret"), (entry.algorithm,), entry.kid)
-    if entry.algorithm not in PUBLIC_ALGORITHMS:
-        raise ValueError(f"{setting}.algorithm: expected one of {', '.join(ALGORITHMS)}")
-    if not entry.public_key or entry.secret:
-        raise ValueError(f"{setting}: expected a public_key and no secret for {entry.algorithm}")
-    return _public(entry.public_key, spellings(entry.algorithm), entry.kid, f"{setting}.public_key")
-
-
-def _secret(text: str, setting: str) -> bytes:
-    if "-----BEGIN" in text:  # whoever has the public key could sign with it
-        raise ValueError(f"{setting}: expected a secret, got a key in PEM form, which belongs in another setting")
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{setting}: expected text in UTF-8") from None
-
-
-def _public(pem: str, algorithms: tuple[str, ...], kid: str, setting: str) -> Key:
-    from services.edge.tokens.token_public_keys import public_key_from_pem
-
-    try:
-        return public_key_from_pem(pem, algorithms, kid)
-    except ValueError as error:
-        raise ValueError(f"{setting}: {error}") from None

@@ -21,6 +21,7 @@ from jwt.algorithms import get_default_algorithms
 from msgspec import Meta, Raw, Struct
 
 from services.edge.tokens.token_algorithms import ECDSA_ALGORITHMS, ED25519_ALGORITHMS, RSA_ALGORITHMS, spellings
+from services.edge.tokens.token_keys import BadJwks
 
 JWKS_KEYS_LIMIT: Final = 100
 """Keys of one document: identity providers have two to ten."""
@@ -31,10 +32,6 @@ _LABEL: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 _verifiers = get_default_algorithms()
 _verifiers["Ed25519"] = _verifiers["EdDSA"]
-
-
-class NoKeys(ValueError):
-    """This is no JWKS document. The text shows nothing of what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +115,14 @@ _decode_jwk = msgspec.json.Decoder(_Jwk).decode
 def keys_from_jwks(document: bytes) -> tuple[list[PublicKey], list[str]]:
     """The keys of a JWKS document that can check tokens, and why each of the others cannot.
 
-    Raises `NoKeys` if it is no such document. No text shows what stands in it.
+    Raises `BadJwks` if it is not such a document. The texts show nothing of its content.
     """
     try:
         document.decode()
         entries = _decode_jwks(document).keys
     except (ValueError, RecursionError) as error:
         kind = error if isinstance(error, msgspec.ValidationError) else "not JSON"
-        raise NoKeys(f"expected a JWKS document: {kind}") from None
+        raise BadJwks(f"expected a JWKS document: {kind}") from None
     keys, refusals = [], []
     for number, entry in enumerate(entries):
         try:

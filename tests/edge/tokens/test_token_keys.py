@@ -11,6 +11,7 @@ import pytest
 
 from services.edge.settings import ClientSection, TokenKey
 from services.edge.tokens import token_keys
+from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.token_algorithms import ALGORITHMS
 from services.edge.tokens.token_keys import InvalidToken, KeySet, SecretKey, UnknownKey
 from services.edge.tokens.token_public_keys import keys_from_jwks
@@ -23,7 +24,7 @@ ENDPOINT = "https://id.example.com/keys"
 
 
 def keys(**section: Any) -> KeySet:
-    return KeySet.from_settings(ClientSection(**section))
+    return configured_keys(ClientSection(**section))
 
 
 def verify(known: KeySet, token: str) -> Identity:
@@ -321,8 +322,8 @@ def test_without_public_keys_nothing_is_loaded_for_them() -> None:
         "import sys\n"
         "from services.edge.tokens import token_keys_http\n"
         "from services.edge.settings import ClientSection\n"
-        "from services.edge.tokens.tokens import KeySet, TokenVerifier\n"
-        "KeySet.from_settings(ClientSection(token_hmac_secret_key='x' * 32))\n"
+        "from services.edge.tokens.configured_keys import configured_keys\n"
+        "configured_keys(ClientSection(token_hmac_secret_key='x' * 32))\n"
         "print({'jwt', 'cryptography', 'httpx'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from services.edge.tokens import token_keys_http
+from services.edge.tokens.jwks_endpoint_http import DOCUMENT_LIMIT_BYTES
 from services.edge.tokens.token_keys import KeySet, UnknownKey
-from services.edge.tokens.token_keys_http import DOCUMENT_LIMIT_BYTES, QUIET_S, JwksFetcher
+from services.edge.tokens.token_keys_http import QUIET_S, JwksFetcher
 from services.edge.tokens.tokens import TokenVerifier
 from tests.edge.signers import Signer, jwks, signer
 from tests.support.eventually import eventually

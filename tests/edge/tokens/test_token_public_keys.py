@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.edge.tokens.token_public_keys import JWKS_KEYS_LIMIT, NoKeys, keys_from_jwks
+from services.edge.tokens.token_keys import BadJwks
+from services.edge.tokens.token_public_keys import JWKS_KEYS_LIMIT, keys_from_jwks
 from tests.edge.signers import Signer, b64, jwks, new_rsa_key, signer
 
 RSA, EC, ED = signer("RS256", "r"), signer("ES256", "e"), signer("EdDSA", "d")
@@ -104,7 +105,7 @@ def test_other_keys_are_left_out(jwk: object, said: str) -> None:
     ids=range(10),
 )
 def test_other_documents_are_none(document: bytes) -> None:
-    with pytest.raises(NoKeys) as refusal:
+    with pytest.raises(BadJwks) as refusal:
         keys_from_jwks(document)
     assert "hunter2" not in str(refusal.value)
     assert len(str(refusal.value)) < 200

@@ -1,0 +1,49 @@
+"""Reads the edge's settings from the file and the variables, and checks what takes more than one section to check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.chassis.process.settings import ConfigurationError, load
+from services.edge.settings import ClientSection, EdgeSettings
+from services.edge.tokens.configured_keys import configured_keys
+
+MIN_SECRET_LENGTH: Final = 16
+"""Characters. Shorter keys for HMAC-SHA256 can be guessed."""
+
+
+def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
+    """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
+    settings = load(EdgeSettings, environ)
+    _check_keys(settings.client)
+    _check_personal_channel(settings)
+    return settings
+
+
+def _check_personal_channel(settings: EdgeSettings) -> None:
+    namespace = settings.client.user_personal_channel_namespace
+    known = ("", *(each.name for each in settings.channel.namespaces))
+    if settings.client.subscribe_to_user_personal_channel and namespace not in known:
+        raise ConfigurationError(
+            f'client.user_personal_channel_namespace: expected the name of a namespace, there is no "{namespace}": '
+            "clients with a user id could not connect"
+        )
+
+
+def _check_keys(client: ClientSection) -> None:
+    try:
+        keys = configured_keys(client)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    secrets = {"client.token_hmac_secret_key": client.token_hmac_secret_key}
+    secrets |= {f"client.token_keys[{number}].secret": key.secret for number, key in enumerate(client.token_keys)}
+    for setting, secret in secrets.items():
+        if secret and len(secret) < MIN_SECRET_LENGTH:
+            raise ConfigurationError(f"{setting}: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}")
+    if keys.empty and not (client.insecure or client.allow_anonymous_connect_without_token or client.connect_hook):
+        raise ConfigurationError(
+            "client.token_hmac_secret_key is missing: nobody could connect. Expected the secret that your tokens are "
+            "signed with, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of keys "
+            "(for tests: client.insecure = true)"
+        )

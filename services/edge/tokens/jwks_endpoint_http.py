@@ -1,0 +1,44 @@
+"""The endpoint that serves public keys for tokens: its JWKS document, downloaded within bounds and read.
+
+Imported late, and off the event loop: httpx and `token_public_keys` take half a second to load.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+from services.edge.tokens.token_keys import BadJwks
+from services.edge.tokens.token_public_keys import PublicKey, keys_from_jwks
+
+DOCUMENT_LIMIT_BYTES: Final = 256 * 1024
+
+
+class JwksEndpoint:
+    """One address. Without timeouts of its own: `JwksFetcher` has one for the whole answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
+        # httpx's timeout is one for each step, which bounds nothing of the whole.
+        self._client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
+
+    async def keys(self) -> tuple[list[PublicKey], list[str]]:
+        """The keys that can check tokens, and a text for each that cannot. Raises `BadJwks`, and httpx's errors."""
+        return keys_from_jwks(await self._download())
+
+    async def _download(self) -> bytes:
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}  # the limit is on what is transferred
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code != 200:
+                raise BadJwks(f"status {response.status_code}")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > DOCUMENT_LIMIT_BYTES:
+                    raise BadJwks(f"more than {DOCUMENT_LIMIT_BYTES} bytes")
+            return bytes(body)
+
+    async def close(self) -> None:
+        await self._client.aclose()
