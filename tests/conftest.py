@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import itertools
 import logging
 import os
 import sys
@@ -23,10 +24,22 @@ hypothesis.settings.register_profile("random", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+TESTS_PER_FULL_COLLECTION = 200
+"""How often what was frozen is looked at again: cycles of fixtures that have ended are among it."""
+_tests = itertools.count(1)
+
+
 def pytest_collection_finish() -> None:
-    """Takes what the collection made (some 360,000 objects) out of the sight of the `gc.collect` after each test."""
+    """From now on a collection walks only what the tests make, not the 360,000 objects that are there already."""
     gc.collect()
     gc.freeze()
+
+
+def _collect_what_the_test_made() -> None:
+    if next(_tests) % TESTS_PER_FULL_COLLECTION == 0:
+        gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # what lives on, such as the reports of all tests, is not walked again after the next test
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +49,7 @@ def _no_unhandled_exception(request: pytest.FixtureRequest) -> Iterator[None]:
     logging.getLogger("asyncio").addHandler(guard)
     yield
     if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
-        gc.collect()  # a task tells of its unread exception when it is collected
+        _collect_what_the_test_made()  # a task reports its unread exception when it is collected
     logging.getLogger("asyncio").removeHandler(guard)
     assert not guard.reports, "the event loop reported: " + "\n".join(guard.reports)
 
