@@ -20,10 +20,9 @@ from perf.own_postgres import OwnPostgres
 from perf.own_stack import OwnStack
 from perf.reporting import RunFailed
 from proto import subjects
-from proto.events import EventBatch, encode_batch
+from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, encode_batch
 from services.chassis.nats.link import NatsLink
-from services.chassis.nats.session_log import session_log
-from services.chassis.nats.streams import ensure_stream, store
+from services.chassis.nats.streams import ensure_stream, store, stream_config
 from services.chassis.process.settings import NatsSettings
 
 STOP_WITHIN_S = 20.0
@@ -36,7 +35,10 @@ async def fill_log(stack: OwnStack, batches: Iterable[EventBatch]) -> int:
     link = NatsLink(NatsSettings(url=stack.nats_url), "perf-fold")
     await link.open()
     try:
-        await ensure_stream(link, session_log())
+        config = stream_config(
+            subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, LOG_MAX_AGE_S, LOG_DUPLICATE_WINDOW_S
+        )
+        await ensure_stream(link, config)
         events = 0
         waiting: list[asyncio.Task[object]] = []
         for batch in batches:

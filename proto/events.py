@@ -7,11 +7,20 @@ by its client id; which *session* it belongs to is what the sessions service mak
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import DecodeError, Struct, json
 
 from proto.messages import Uint32, Uint64
 
 EVENTS_VERSION = 1
+
+LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
+"""How long the stream keeps facts unless the sessions service is set otherwise: how long PostgreSQL may be away, and
+how far back a read model can be made anew. Edges make the stream with it when they are there first."""
+
+LOG_DUPLICATE_WINDOW_S: Final = 120.0
+"""How long JetStream itself drops a batch that is sent twice; the sessions service drops later ones by number."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):

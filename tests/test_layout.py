@@ -18,6 +18,7 @@ MIGRATIONS = "services/sessions/migrations/"
 
 UNTESTED = {
     "services/chassis/process/heartbeat.py": "seen from the outside: what the metrics service hears from edges",
+    "services/chassis/process/settings_errors.py": "tests/chassis/process/test_settings.py, through load",
     "services/chassis/http/server.py": "run by the processes of the integration tests",
     "services/edge/__main__.py": "run by the processes of the integration tests",
     "services/edge/server_api/calls_http.py": "tests/integration/test_api.py, over HTTP",

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from proto.telemetry import EdgeLoad
+from proto.telemetry import EdgeLoad, Heartbeat
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
@@ -77,7 +78,7 @@ class Edge:
         )
         self._session_log = NatsSessionLog(self._link, settings.name, self.instance)
         self._cluster = Cluster(clock.now, self.instance)
-        self._pulse = Pulse(self._link, "edge", settings.name, self.instance, self._load)
+        self._pulse = Pulse(self._link, "edge", settings.name, self.instance, self._add_load)
         self._failure_detector = FailureDetector(self._link, self._cluster, self._pulse.beat)
         self._peers = NatsPeers(self._link, self._failure_detector)
         self._join_leave = NatsJoinLeave(self._link, self.instance)
@@ -205,9 +206,9 @@ class Edge:
         self._broker.on_disconnected()
         self._failure_detector.on_disconnected()
 
-    def _load(self) -> EdgeLoad:
+    def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         context, tally = self.context, self.context.tally
-        return EdgeLoad(
+        load = EdgeLoad(
             connections=len(context.connections),
             users=len(context.users),
             channels=len(self._node.channels),
@@ -219,6 +220,7 @@ class Edge:
             accepted=tally.accepted,
             drain_left=self.drain.left,
         )
+        return replace(heartbeat, edge=load)
 
 
 async def _expect_upgrade(request: Request) -> Response:

@@ -8,6 +8,7 @@ from typing import Final
 from services.chassis.process.settings import ConfigurationError, load
 from services.edge.settings import ClientSection, EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
+from services.sections import SECTIONS
 
 MIN_SECRET_LENGTH: Final = 16
 """Characters. Shorter keys for HMAC-SHA256 can be guessed."""
@@ -15,7 +16,7 @@ MIN_SECRET_LENGTH: Final = 16
 
 def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
-    settings = load(EdgeSettings, environ)
+    settings = load(EdgeSettings, environ, SECTIONS)
     _check_keys(settings.client)
     _check_personal_channel(settings)
     return settings

@@ -12,10 +12,9 @@ from collections import deque
 from typing import Final
 
 from proto import subjects
-from proto.events import EventBatch, SessionEvent, encode_batch
+from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, SessionEvent, encode_batch
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.nats.session_log import session_log
-from services.chassis.nats.streams import ensure_stream, store
+from services.chassis.nats.streams import ensure_stream, store, stream_config
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,11 @@ class NatsSessionLog:
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Makes the stream if nobody has. Raises `NatsAway`, `NatsRefused`."""
-        await ensure_stream(self._link, session_log(), update=False)
+        """Makes the stream if nobody has; its limits are the sessions service's. Raises `NatsAway`, `NatsRefused`."""
+        config = stream_config(
+            subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, LOG_MAX_AGE_S, LOG_DUPLICATE_WINDOW_S
+        )
+        await ensure_stream(self._link, config, update=False)
 
     def record(self, event: SessionEvent) -> None:
         if len(self._waiting) >= MAX_WAITING:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from services.chassis.process.settings import LogSettings, NatsSettings, Port, Section, load
+from services.sections import SECTIONS
 
 
 class MetricsSection(Section, frozen=True):
@@ -28,4 +29,4 @@ class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 def from_environ(environ: Mapping[str, str]) -> MetricsSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`."""
-    return load(MetricsSettings, environ)
+    return load(MetricsSettings, environ, SECTIONS)

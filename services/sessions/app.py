@@ -8,11 +8,12 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from proto import subjects
-from proto.telemetry import LOST_AFTER_S, SessionsLoad
+from proto.telemetry import LOST_AFTER_S, Heartbeat, SessionsLoad
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
 from services.chassis.nats.link import NatsLink
@@ -52,7 +53,7 @@ class Sessions:
         self._watch = EdgeWatch(LOST_AFTER_S)
         self._watcher = Watcher(self._watch, self._log, store, settings.name, lambda: self._projector.caught_up)
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
-        self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._load)
+        self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self._api = SessionsApi(settings.http_api.key, PostgresReader(self._pool))
 
     def application(self) -> Starlette:
@@ -92,13 +93,14 @@ class Sessions:
     def _on_disconnected(self) -> None:
         self._watch.on_disconnected()
 
-    def _load(self) -> SessionsLoad:
+    def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         projector = self._projector
-        return SessionsLoad(
+        load = SessionsLoad(
             events_applied=projector.events_applied,
             stream_sequence=projector.sequence,
             lag_batches=projector.lag_batches,
         )
+        return replace(heartbeat, sessions=load)
 
 
 def serve(settings: SessionsSettings) -> None:

@@ -9,10 +9,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from proto import subjects
-from proto.events import EVENTS_VERSION, EventBatch, decode_batch, encode_batch
+from proto.events import EVENTS_VERSION, LOG_DUPLICATE_WINDOW_S, EventBatch, decode_batch, encode_batch
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.nats.session_log import session_log
-from services.chassis.nats.streams import ensure_stream, read_stream, renew_epoch, store
+from services.chassis.nats.streams import ensure_stream, read_stream, renew_epoch, store, stream_config
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,9 @@ class SessionLog:
 
     def __init__(self, link: NatsLink, max_age_s: float) -> None:
         self._link = link
-        self._config = session_log(max_age_s)
+        self._config = stream_config(
+            subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, max_age_s, LOG_DUPLICATE_WINDOW_S
+        )
 
     def on_written(self, ring: Callable[[], None]) -> None:
         """Calls `ring` whenever somebody writes to the log; a hint, not a promise. After the link is open."""

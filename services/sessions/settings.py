@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from proto.events import LOG_MAX_AGE_S
 from services.chassis.process.settings import (
-    SESSION_LOG_MAX_AGE_S,
     Duration,
     LogSettings,
     NatsSettings,
@@ -15,6 +15,7 @@ from services.chassis.process.settings import (
     Section,
     load,
 )
+from services.sections import SECTIONS
 
 MAX_RESUME_WINDOW_S = 24 * 3600
 
@@ -26,7 +27,7 @@ class SessionsSection(Section, frozen=True):
     """What operators call this process; "sessions-<port>" when empty."""
     resume_window: Duration = Duration(60)
     """How long after a lost connection a client continues its session. At most a day."""
-    log_max_age: Duration = Duration(SESSION_LOG_MAX_AGE_S)
+    log_max_age: Duration = Duration(LOG_MAX_AGE_S)
     """How long the session log is kept in JetStream: how long PostgreSQL may be away."""
     keep: Duration = Duration(30 * 24 * 3600)
     """How long an ended session is kept in PostgreSQL; 0: for ever."""
@@ -70,4 +71,4 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 def from_environ(environ: Mapping[str, str]) -> SessionsSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`."""
-    return load(SessionsSettings, environ)
+    return load(SessionsSettings, environ, SECTIONS)

@@ -9,9 +9,9 @@ import nats
 import nats.js.errors
 
 from proto import subjects
-from proto.events import EventBatch, SessionEvent, encode_batch
+from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, SessionEvent, encode_batch
 from proto.telemetry import EdgeLoad, Heartbeat, Process, encode_heartbeat
-from services.chassis.nats.session_log import session_log
+from services.chassis.nats.streams import stream_config
 
 PROCESS = Process(cpu_s=1.5, rss_bytes=50_000_000, open_fds=20, max_fds=1024, loop_lag_s=0.001, uptime_s=60.0)
 
@@ -58,7 +58,11 @@ class EdgeDouble:
         try:
             await js.stream_info(subjects.SESSIONS_STREAM)
         except nats.js.errors.NotFoundError:
-            await js.add_stream(session_log())
+            await js.add_stream(
+                stream_config(
+                    subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, LOG_MAX_AGE_S, LOG_DUPLICATE_WINDOW_S
+                )
+            )
         await js.publish(subjects.session_events(self.instance), data, headers={"Nats-Msg-Id": message_id})
 
     async def beat(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamManager
-from nats.js.api import StreamConfig, StreamInfo
+from nats.js.api import RePublish, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from proto import subjects
@@ -101,6 +101,37 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         raise NatsAway(f"the state of stream {name}: {info.error.description}")
     metadata = info.config.metadata or {}
     return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata)
+
+
+def stream_config(
+    name: str,
+    subject: str,
+    max_age_s: float,
+    duplicate_window_s: float,
+    *,
+    max_bytes: int | None = None,
+    max_msgs_per_subject: int = -1,
+    republish_to: str = "",
+    metadata: dict[str, str] | None = None,
+) -> StreamConfig:
+    """What all our streams have in common: kept on disk, bounded by age, read from any replica.
+
+    Times are in seconds, `max_bytes` is the size of the whole stream (None: no limit), `max_msgs_per_subject` -1 for no
+    limit. With `republish_to`, a subject with the wildcards of `subject`, NATS publishes each stored message there.
+    """
+    return StreamConfig(
+        name=name,
+        subjects=[subject],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=max_age_s,
+        max_bytes=max_bytes,
+        max_msgs_per_subject=max_msgs_per_subject,
+        duplicate_window=duplicate_window_s,
+        republish=RePublish(src=subject, dest=republish_to) if republish_to else None,
+        allow_direct=True,
+        metadata=metadata,
+    )
 
 
 async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = True) -> StreamState:

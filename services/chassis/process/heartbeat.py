@@ -9,26 +9,31 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from proto import subjects
-from proto.telemetry import HEARTBEAT_INTERVAL_S, EdgeLoad, Heartbeat, Process, SessionsLoad, encode_heartbeat
+from proto.telemetry import HEARTBEAT_INTERVAL_S, Heartbeat, Process, encode_heartbeat
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.process.resources import OwnProcess
 
-Load = EdgeLoad | SessionsLoad | None
+AddFigures = Callable[[Heartbeat], Heartbeat]
+"""Gives the heartbeat back with the figures of the service, which only the service knows."""
 
 VERSION = version("fairlead")
 
 
+def _no_figures(heartbeat: Heartbeat) -> Heartbeat:
+    return heartbeat
+
+
 class Pulse:
-    """Sends the heartbeats of one process. `load` is asked for what the service adds."""
+    """Sends the heartbeats of the process `instance` of `service`, which operators call `name`."""
 
     def __init__(
-        self, link: NatsLink, service: str, name: str, instance: str, load: Callable[[], Load] = lambda: None
+        self, link: NatsLink, service: str, name: str, instance: str, add_figures: AddFigures = _no_figures
     ) -> None:
         self._link = link
         self._service = service
         self._name = name
         self._instance = instance
-        self._load = load
+        self._add_figures = add_figures
         self._process = OwnProcess()
         self._subject = subjects.telemetry(service, instance)
         self._started = time.monotonic()
@@ -57,18 +62,16 @@ class Pulse:
         self.beat()
 
     def _heartbeat(self) -> Heartbeat:
-        load = self._load()
-        return Heartbeat(
+        heartbeat = Heartbeat(
             service=self._service,
             name=self._name,
             instance=self._instance,
             version=VERSION,
             at=int(time.time() * 1000),
             process=self._measure(),
-            edge=load if isinstance(load, EdgeLoad) else None,
-            sessions=load if isinstance(load, SessionsLoad) else None,
             leaving=self._leaving,
         )
+        return self._add_figures(heartbeat)
 
     def _measure(self) -> Process:
         usage = self._process.usage()

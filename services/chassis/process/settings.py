@@ -1,31 +1,26 @@
 """One TOML file plus ``FAIRLEAD_*`` variables become one frozen, checked settings object, or an error that says why.
 
 Each service describes the sections that it reads as msgspec structs; this module fills them. A variable's name is the
-key's path: `edge.port` is ``FAIRLEAD_EDGE_PORT``; it wins over the file. Keys of other services' sections are theirs to
-check. The file is named by ``FAIRLEAD_CONFIG``, `fairlead.toml` in the working directory by default, and may be absent.
+key's path: `edge.port` is ``FAIRLEAD_EDGE_PORT``; it wins over the file. The keys of another service's sections are
+that service's to check. ``FAIRLEAD_CONFIG`` names the file; it is `fairlead.toml` in the working directory by default,
+and may be absent.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-PREFIX = "FAIRLEAD_"
+from services.chassis.process.settings_errors import PREFIX, explain, hint, plain, variable_name
+
 CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
-SECTIONS = frozenset({"nats", "log", "http_api", "edge", "client", "channel", "sessions", "postgres", "metrics"})
-"""Every section that some service reads. A section outside of this list is a mistake wherever it stands."""
-
-SESSION_LOG_MAX_AGE_S = 7 * 24 * 3600.0
-"""How long PostgreSQL may be away, and how far back a read model can be made anew. The default; edges have it too."""
-
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[float, Meta(gt=0)]
 
 T = TypeVar("T", bound=Struct)
 
@@ -88,26 +83,27 @@ def _decode_custom(kind: type, value: object) -> object:
     raise NotImplementedError(kind)
 
 
-def load(schema: type[T], environ: Mapping[str, str]) -> T:
-    """Settings of the shape `schema`, a struct whose fields are sections.
+def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
+    """Settings of the shape `schema`, a struct whose fields are the sections that the service reads.
 
-    Raises `ConfigurationError` for a file that cannot be read, an unknown key, a value of another type, or a bound
-    that is not kept.
+    `sections` are the names of all services' sections: one that is not among them is a mistake wherever it stands.
+    Raises `ConfigurationError` for a file that cannot be read, an unknown section or key, a value of the wrong type,
+    and a bound that is not kept.
     """
     source, tables = _read_file(environ.get(CONFIG_VARIABLE))
     fields = {field.name: field for field in msgspec.structs.fields(schema)}
     for name in tables:
-        if name not in SECTIONS:
-            raise ConfigurationError(f"{source}: unknown section [{name}]{_hint(name, SECTIONS)}")
+        if name not in sections:
+            raise ConfigurationError(f"{source}: unknown section [{name}]{hint(name, sections)}")
     own: dict[str, Any] = {name: table for name, table in tables.items() if name in fields}
-    _overlay_variables(schema, own, environ)
+    _overlay_variables(schema, own, environ, sections - fields.keys())
     for name, field in fields.items():
         if field.required:  # the section may be absent, its required keys are what is missing
             own.setdefault(name, {})
     try:
         return msgspec.convert(own, schema, strict=True, dec_hook=_decode_custom)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(_explain(str(error), schema, _where(str(error), source, environ), own)) from None
+        raise ConfigurationError(explain(str(error), schema, source, environ, own)) from None
 
 
 def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
@@ -130,7 +126,7 @@ def _variables(schema: type[Struct]) -> dict[str, tuple[str, str, Any]]:
         if isinstance(section.type, type) and issubclass(section.type, Struct):
             for key in msgspec.structs.fields(section.type):
                 if not _is_table(key.type):
-                    name = f"{PREFIX}{section.name}_{key.encode_name}".upper()
+                    name = variable_name(f"{section.name}.{key.encode_name}")
                     known[name] = (section.name, key.encode_name, key.type)
     return known
 
@@ -140,14 +136,15 @@ def _is_table(kind: Any) -> bool:
     return any(isinstance(member, type) and issubclass(member, Struct) for member in members)
 
 
-def _overlay_variables(schema: type[Struct], own: dict[str, Any], environ: Mapping[str, str]) -> None:
+def _overlay_variables(schema: type[Struct], own: dict[str, Any], environ: Mapping[str, str], others: Set[str]) -> None:
+    """Writes the variables into the tables `own`. Those of the sections `others` are other services'."""
     known = _variables(schema)
-    foreign = tuple(f"{PREFIX}{name}_".upper() for name in SECTIONS - {f.name for f in msgspec.structs.fields(schema)})
+    foreign = tuple(variable_name(name) + "_" for name in others)
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or variable.startswith(foreign):
             continue
         if variable not in known:
-            raise ConfigurationError(f"environment: unknown variable {variable}{_hint(variable, known)}")
+            raise ConfigurationError(f"environment: unknown variable {variable}{hint(variable, known)}")
         section, key, kind = known[variable]
         table = own.setdefault(section, {})
         if not isinstance(table, dict):
@@ -162,75 +159,4 @@ def _read_variable(variable: str, text: str, kind: Any) -> object:
     try:
         return msgspec.to_builtins(msgspec.convert(value, kind, strict=False, dec_hook=_decode_custom), enc_hook=float)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"environment: {variable}: {_plain(str(error))}") from None
-
-
-def _hint(name: str, known: Any) -> str:
-    import difflib  # 2 ms of a start without mistakes
-
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _plain(message: str) -> str:
-    message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
-    return message[0].lower() + message[1:]
-
-
-def _path(message: str) -> str:
-    """The place that msgspec's `message` speaks of, such as "channel.namespaces[1].name"."""
-    found = re.search(r" - at `\$\.?([^`]*)`$", message)
-    return found[1] if found else ""
-
-
-def _where(message: str, source: str, environ: Mapping[str, str]) -> str:
-    """Where the mistake stands: in the file, in a variable, or (of a whole section) in either."""
-    path = _path(message)
-    variable = f"{PREFIX}{path.replace('.', '_')}".upper()
-    if variable in environ:
-        return variable
-    of_section = sorted(name for name in environ if name.startswith(f"{variable}_"))
-    if "." in path or "unknown field" in message or not of_section:
-        return source
-    return f"{source} or {', '.join(of_section)}"
-
-
-def _named(path: str, tables: Mapping[str, Any]) -> str:
-    """`path` with the names of the tables that it counts: namespaces[1] ("chat")."""
-    value: Any = tables
-    named = ""
-    for part in re.findall(r"[^.\[\]]+|\[\d+\]", path):
-        counted = part.startswith("[")
-        try:
-            value = value[int(part[1:-1])] if counted else value[part]
-        except (LookupError, TypeError):
-            value = None
-        name = value.get("name") if counted and isinstance(value, dict) else None
-        named += part if counted else f".{part}"
-        named += f' ("{name}")' if isinstance(name, str) else ""
-    return named.lstrip(".")
-
-
-def _explain(message: str, schema: type[Struct], source: str, tables: Mapping[str, Any]) -> str:
-    path = _path(message)
-    place = _named(path, tables)
-    unknown = re.match(r"Object contains unknown field `([^`]*)`", message)
-    if unknown:
-        return f"{source}: unknown key {place}.{unknown[1]}{_hint(unknown[1], _keys_at(schema, path))}"
-    missing = re.match(r"Object missing required field `([^`]*)`", message)
-    if missing:
-        key = f"{place}.{missing[1]}".lstrip(".")
-        variable = PREFIX + key.replace(".", "_").upper()
-        return f"{source}: {key} is missing" + (f"; set it there or as {variable}" if "[" not in key else "")
-    return f"{source}: {place}: {_plain(message)}" if path else f"{source}: {_plain(message)}"
-
-
-def _keys_at(schema: type[Struct], path: str) -> list[str]:
-    kind: Any = schema
-    for name in re.sub(r"\[[^]]*\]", "", path).split("."):
-        fields = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}
-        kind = fields.get(name)
-        kind = next((m for m in (kind, *getattr(kind, "__args__", ())) if _is_table(m) and isinstance(m, type)), None)
-        if kind is None:
-            return []
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+        raise ConfigurationError(f"environment: {variable}: {plain(str(error))}") from None

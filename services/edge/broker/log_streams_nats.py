@@ -14,11 +14,9 @@ import asyncio
 import logging
 from typing import Final
 
-from nats.js.api import RePublish, RetentionPolicy, StorageType, StreamConfig
-
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink
-from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_state
+from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_config, stream_state
 from services.edge.broker.broker import ChannelAddress, LogState
 from services.edge.settings import ChannelOptions
 
@@ -52,15 +50,12 @@ class LogStreams:
             await self._ensure_class(history_class, options)
         await ensure_stream(
             self._link,
-            StreamConfig(
-                name=subjects.KEYS_STREAM,
-                subjects=[subjects.KEYS_ALL],
-                retention=RetentionPolicy.LIMITS,
-                storage=StorageType.FILE,
-                max_age=MAX_DUPLICATE_WINDOW_S,
+            stream_config(
+                subjects.KEYS_STREAM,
+                subjects.KEYS_ALL,
+                MAX_DUPLICATE_WINDOW_S,
+                MAX_DUPLICATE_WINDOW_S,
                 max_bytes=MAX_KEYS_BYTES,
-                duplicate_window=MAX_DUPLICATE_WINDOW_S,
-                allow_direct=True,
             ),
         )
 
@@ -86,16 +81,13 @@ class LogStreams:
         stored, live = subjects.log_subjects(history_class, partition)
         state = await ensure_stream(
             self._link,
-            StreamConfig(
-                name=name,
-                subjects=[stored],
-                retention=RetentionPolicy.LIMITS,
-                storage=StorageType.FILE,
+            stream_config(
+                name,
+                stored,
+                float(options.history_ttl),
+                min(MAX_DUPLICATE_WINDOW_S, float(options.history_ttl)),
                 max_msgs_per_subject=options.history_size,
-                max_age=float(options.history_ttl),
-                duplicate_window=min(MAX_DUPLICATE_WINDOW_S, float(options.history_ttl)),
-                republish=RePublish(src=stored, dest=live),
-                allow_direct=True,
+                republish_to=live,
                 metadata={PARTITIONS_KEY: str(count)},
             ),
         )
