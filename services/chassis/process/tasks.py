@@ -1,4 +1,4 @@
-"""Tasks that a process cannot do without: when one of them fails, the process says so and leaves in good order."""
+"""Tasks of a process: those that it cannot do without, those that somebody owns, and how all of them end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_S: Final = 0.5
 _GIVE_UP_S: Final = 3.0
+
+T = TypeVar("T")
 
 
 def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -42,3 +44,37 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, left = await asyncio.wait(left, timeout=_ASK_AGAIN_S)
     for task in left:
         log.error("a task does not end and is left behind: %s", task.get_name())
+
+
+class Tasks:
+    """The tasks that one owner has started and that are not done yet. It ends them together.
+
+    The event loop itself holds tasks weakly: one that nobody else holds may vanish in the middle of its work.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Runs `work` as a task."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def wait(self, timeout_s: float) -> None:
+        """Returns when all are done, or after `timeout_s` seconds, and leaves alone those that are not."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=max(0.0, timeout_s))
+
+    def cancel(self) -> None:
+        """Cancels all, without waiting for their ends."""
+        for task in self._running:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Cancels all and waits for their ends, as `end` does."""
+        await end(tuple(self._running))

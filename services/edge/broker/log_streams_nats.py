@@ -17,6 +17,7 @@ from typing import Final
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_config, stream_state
+from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import ChannelAddress, LogState
 from services.edge.settings import ChannelOptions
 
@@ -42,7 +43,7 @@ class LogStreams:
         self._last_seen: dict[str, int] = {}
         self._reading: dict[str, asyncio.Lock] = {}
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
-        self._reads: set[asyncio.Task[LogState]] = set()
+        self._reads = Tasks()
 
     async def ensure_all(self) -> None:
         """Makes what is missing, changes limits that differ."""
@@ -96,8 +97,7 @@ class LogStreams:
 
     def stop(self) -> None:
         """Ends what is under way."""
-        for read in self._reads:
-            read.cancel()
+        self._reads.cancel()
 
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
         """Where the log of a channel is."""
@@ -118,9 +118,7 @@ class LogStreams:
         """
         read = self._next_reads.get(stream)
         if read is None:
-            read = self._next_reads[stream] = asyncio.get_running_loop().create_task(self._read_next(stream))
-            self._reads.add(read)
-            read.add_done_callback(self._reads.discard)
+            read = self._next_reads[stream] = self._reads.start(self._read_next(stream))
         return await asyncio.shield(read)
 
     async def _read_next(self, stream: str) -> LogState:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 from proto.control import ActiveChannels, ChannelsFound, Members, MembersFound
 from proto.members import Joined, MemberEvent
 from proto.messages import ClientInfo, Join, Leave, Push
-from services.chassis.process.tasks import end
+from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel
 from services.edge.channels.remote_members import RemoteMembers
@@ -44,13 +44,13 @@ class MemberTracker:
         self._cluster = cluster
         self._channels: dict[str, Channel] = {}
         self._suppresses_own_leaves = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def known(self, channel: Channel) -> None:
         """Waits until the channel's members on other edges are known. Raises `BrokerAway` when that fails."""
         if channel.remote_members_known is None:
             channel.remote_members_known = asyncio.get_running_loop().create_future()
-            self._start(self._learn(channel, channel.remote_members_known))
+            self._tasks.start(self._learn(channel, channel.remote_members_known))
         await asyncio.shield(channel.remote_members_known)
 
     def close(self, channel: Channel) -> None:
@@ -128,13 +128,13 @@ class MemberTracker:
     def edge_found(self, instance: str) -> None:
         """An edge is there (cluster event). If it was there before, nobody will repeat the joins of its members."""
         if self._channels:
-            self._start(self._compare(instance))
+            self._tasks.start(self._compare(instance))
 
     def broker_connected(self) -> None:
         """Joins and leaves may have been missed while the broker was away."""
         if self._channels:
             for instance in self._cluster.instances():
-                self._start(self._compare(instance))
+                self._tasks.start(self._compare(instance))
 
     async def _compare(self, instance: str) -> None:
         """Asks an edge for its members in every channel with `remote_members`, and pushes what has changed."""
@@ -163,11 +163,6 @@ class MemberTracker:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def stop(self) -> None:
         """Ends what is under way."""
-        await end(tuple(self._tasks))
+        await self._tasks.stop()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from proto import codes
 from proto.messages import Publication
 from proto.publications import LiveMessage
-from services.chassis.process.tasks import end
+from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
@@ -48,7 +48,7 @@ class OpenChannels:
         self._broker = broker
         self._tally = tally
         self._member_tracker = member_tracker
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._by_name: dict[str, Channel] = {}
         self._lost_at: float | None = None
         self._syncs = asyncio.Semaphore(SYNCS_AT_ONCE)
@@ -102,7 +102,7 @@ class OpenChannels:
         """Waits until the channel is live and its position known. Raises `BrokerAway` when that fails."""
         if channel.opened is None:
             channel.opened = asyncio.get_running_loop().create_future()
-            self._start(self._open(channel, channel.opened))
+            self._tasks.start(self._open(channel, channel.opened))
         await asyncio.shield(channel.opened)
 
     async def _open(self, channel: Channel, opened: asyncio.Future[None]) -> None:
@@ -191,7 +191,7 @@ class OpenChannels:
     def _begin_sync(self, channel: Channel, channel_log: ChannelLog) -> asyncio.Task[None]:
         if channel.sync_task is None or channel.sync_task.done():
             channel_log.begin_sync()
-            channel.sync_task = self._start(self._sync(channel, channel_log))
+            channel.sync_task = self._tasks.start(self._sync(channel, channel_log))
         return channel.sync_task
 
     async def _sync(self, channel: Channel, channel_log: ChannelLog) -> None:
@@ -258,7 +258,7 @@ class OpenChannels:
                     channel.log.begin_sync()  # live messages wait from now on; the sync itself comes in its turn
                     unproven.append(channel)
         self._member_tracker.broker_connected()
-        self._start(self._catch_up(unproven))
+        self._tasks.start(self._catch_up(unproven))
 
     async def _catch_up(self, unproven: list[Channel]) -> None:
         async for channel in yielding_every(unproven):
@@ -299,12 +299,6 @@ class OpenChannels:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def stop(self) -> None:
         """Ends what is under way."""
-        await end(tuple(self._tasks))
+        await self._tasks.stop()

@@ -33,6 +33,7 @@ from proto.control import (
     encode_request,
 )
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
+from services.chassis.process.tasks import Tasks
 from services.edge.cluster.failure_detector_nats import FailureDetector
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder, merge, parts
 
@@ -65,7 +66,7 @@ class NatsPeers:
         self._responder: Responder | None = None
         self._subscription: int | None = None
         self._asking: defaultdict[str, set[asyncio.Task[ControlAnswer]]] = defaultdict(set)
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering = Tasks()
         self.asking = 0
         self.refused = 0  # requests beyond MAX_ANSWERING, since start
         self._cluster.listen(self)
@@ -88,8 +89,7 @@ class NatsPeers:
         """Answers no more, and ends what is under way."""
         if self._subscription is not None:
             self._link.unsubscribe(self._subscription)
-        for task in self._answering:
-            task.cancel()
+        self._answering.cancel()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -202,9 +202,7 @@ class NatsPeers:
             self.refused += 1
             self._say(reply, b"", _FAILED)
         else:
-            task = asyncio.get_running_loop().create_task(self._answer(request, reply))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            self._answering.start(self._answer(request, reply))
 
     async def _answer(self, request: ControlRequest, reply: bytes) -> None:
         to = reply.decode()

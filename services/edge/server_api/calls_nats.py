@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from proto import codes, subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
-from services.chassis.process.tasks import end
+from services.chassis.process.tasks import Tasks
 from services.edge.server_api.answers import Refused, encode_answer
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 
@@ -29,7 +29,7 @@ class NatsApi:
         self._methods = methods
         self._subscription: int | None = None
         self._leaving = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def start(self) -> None:
         """Takes requests from now on."""
@@ -44,18 +44,15 @@ class NatsApi:
         if self._subscription is not None:
             number, self._subscription = self._subscription, None
             await self._link.drain(number, within_s)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=max(0.0, deadline - loop.time()))
+        await self._tasks.wait(deadline - loop.time())
 
     async def stop(self) -> None:
         """Ends what is under way."""
-        await end(tuple(self._tasks))
+        await self._tasks.stop()
 
     def _hear(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         method = subjects.api_method(subject.decode(errors="replace"))
-        task = asyncio.get_running_loop().create_task(self._answer(method, data, reply.decode(errors="replace")))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._answer(method, data, reply.decode(errors="replace")))
 
     async def _answer(self, method: str, body: bytes, reply: str) -> None:
         answer: Struct | Refused

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from services.chassis.process import tasks
-from services.chassis.process.tasks import vital
+from services.chassis.process.tasks import Tasks, vital
 
 
 @pytest.fixture
@@ -81,3 +81,33 @@ async def test_a_task_that_never_ends_does_not_hold_up_the_process(
     assert not one.done() and "does not end" in caplog.text
     may_end = True
     await tasks.end([one])
+
+
+async def test_tasks_of_one_owner_are_held_until_they_are_done_and_end_together() -> None:
+    owned, go = Tasks(), asyncio.Event()
+
+    async def answers() -> int:
+        await go.wait()
+        return 7
+
+    first, second = owned.start(answers()), owned.start(asyncio.Event().wait())
+    assert len(owned) == 2
+    await owned.wait(0.01)
+    assert not first.done()
+    go.set()
+    assert await first == 7
+    await asyncio.sleep(0)  # the callback runs in the loop's next turn
+    assert len(owned) == 1
+    await owned.stop()
+    assert second.cancelled()
+    await asyncio.sleep(0)
+    assert len(owned) == 0
+    await owned.wait(0)
+
+
+async def test_tasks_of_one_owner_can_be_cancelled_by_one_who_cannot_wait() -> None:
+    owned = Tasks()
+    task = owned.start(asyncio.Event().wait())
+    owned.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
