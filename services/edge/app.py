@@ -149,7 +149,7 @@ class Edge:
                 self._failure_detector.stop()
                 await self._node.member_tracker.stop()
                 self._broker.stop()
-                await self._node.channels.stop()
+                await self._node.sync.stop()
                 await self._link.close()
 
         routes = health_routes(self.context.unready, make_registry(self._collector)) + self._api.routes()
@@ -172,7 +172,7 @@ class Edge:
     async def _ensure_streams(self) -> None:
         while True:
             try:
-                await asyncio.gather(self._broker.start(self._node.channels), self._session_log.start())
+                await asyncio.gather(self._broker.start(self._node.sync), self._session_log.start())
                 return
             except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
                 log.warning("the streams are not ready, trying again: %s", error)
@@ -193,7 +193,7 @@ class Edge:
             await asyncio.sleep(AUDIT_INTERVAL_S)
             if self._broker.available:
                 try:
-                    await self._node.channels.audit()
+                    await self._node.sync.audit()
                 except (BrokerAway, BrokerRefused) as error:
                     log.warning("the audit of open channels did not finish: %s", error)
 

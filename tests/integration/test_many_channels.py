@@ -37,12 +37,12 @@ async def node_on(url: str, name: str) -> AsyncIterator[tuple[Node, NatsBroker, 
     shared = EdgeCluster()
     node = Node(broker, MemoryJoinLeave(shared.everybody), MemoryPeers(shared.peers, cluster), cluster, tally)
     await link.open()
-    await broker.start(node.channels)
+    await broker.start(node.sync)
     try:
         yield node, broker, tally
     finally:
         broker.stop()
-        await node.channels.stop()
+        await node.sync.stop()
         await link.close()
 
 

@@ -207,7 +207,7 @@ class TestEdge:
         return self.cluster.own
 
     async def start(self) -> TestEdge:
-        await self.broker.start(self.node.channels)
+        await self.broker.start(self.node.sync)
         self.join_leave.start(self.node.member_tracker)
         await self.peers.start(self._answer)
         return self

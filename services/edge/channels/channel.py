@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 from proto.messages import Publication
-from services.edge.broker.broker import ChannelAddress
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.remote_members import RemoteMembers
@@ -14,14 +13,21 @@ from services.edge.channels.subscribers import Subscribers
 
 
 class Channel:
-    """See the module. `users` counts subscribers and operations under way; at 0 the channel may be closed."""
+    """The state of one open channel. Made by `ChannelRegistry`; opened and kept up to date by `ChannelSync`.
+
+    `users` counts subscribers and operations in progress; at 0 the channel may be closed. `ready`: its live messages
+    are on and the position of its log is known. `remote_members` exists while a subscriber here gets joins and leaves,
+    and is complete once `remote_members_known`.
+    """
 
     __slots__ = (
         "address",
         "closed",
         "idle_since",
         "log",
-        "opened",
+        "member_task",
+        "open_task",
+        "ready",
         "remote_members",
         "remote_members_known",
         "rules",
@@ -32,16 +38,18 @@ class Channel:
 
     def __init__(self, name: str, rules: ChannelRules) -> None:
         self.rules = rules
-        self.address = ChannelAddress(name, rules.history_class if rules.has_history else "")
+        self.address = rules.address(name)
         self.log = ChannelLog() if rules.has_history else None
         self.subscribers = Subscribers(name, _at_end_of_turn)
         self.closed = False  # a channel that was closed is not used again: the next user gets a new one
         self.users = 0
         self.idle_since = 0.0
-        self.opened: asyncio.Future[None] | None = None  # done when the log's position is known
+        self.ready = False
+        self.open_task: asyncio.Task[str] | None = None  # until it is ready
         self.sync_task: asyncio.Task[None] | None = None
-        self.remote_members: RemoteMembers | None = None  # while a subscriber here gets joins and leaves
-        self.remote_members_known: asyncio.Future[None] | None = None  # done when they are known
+        self.remote_members: RemoteMembers | None = None
+        self.remote_members_known = False
+        self.member_task: asyncio.Task[str] | None = None  # until they are known
 
     @property
     def name(self) -> str:
@@ -49,22 +57,17 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is live and its position known, so that nobody has to wait for it."""
-        return self.opened is not None and self.opened.done() and not self.closed
-
-    @property
-    def knows_remote_members(self) -> bool:
-        """Whether the members on other edges are known."""
-        return self.remote_members_known is not None and self.remote_members_known.done()
+        """Whether it can be subscribed to without waiting for the broker."""
+        return self.ready and not self.closed
 
     @property
     def delivered_offset(self) -> int:
-        """The offset up to which the subscribers have been given everything: behind the log's while something waits."""
+        """The offset up to which its subscribers have everything: behind the log's while publications are pending."""
         assert self.log is not None
         return self.subscribers.delivered_offset if self.subscribers.has_pending else self.log.last
 
     def fan_out(self, publication: Publication, previous: Publication | None = None) -> None:
-        """Gives a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
+        """Hands a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
         if self.subscribers:
             log = self.log
             delivered_offset = 0 if log is None else log.before if publication.offset else log.last

@@ -1,70 +1,62 @@
-"""Pages of a channel's log, in either direction.
-
-The log is read forwards only, and a channel's entries lie scattered among those of others. So the newest ones are
-looked for in windows that end where the one before began, and are as wide as what was found so far promises: a channel
-is read a little beyond what was asked for, however much it keeps.
-"""
+"""The history of a channel: reading pages of it, and removing it."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
 
-from proto.messages import Publication
-from services.edge.broker.broker import Broker, ChannelAddress
-
-READ_BATCH: Final = 256
-_WINDOW: Final = 64
-"""Places of the log that the first window has at the least."""
-_WIDER: Final = 4
-"""How much wider the next one is at the most; so it is when nothing was found."""
-_MARGIN: Final = 2
-"""How much wider than it needs to be where entries lie evenly."""
+from proto import codes
+from proto.codes import ErrorCode
+from proto.messages import Publication, StreamPosition
+from services.edge.broker.broker import Broker
+from services.edge.channels.channel_registry import ChannelRegistry
+from services.edge.channels.log_pages import page_before, page_from
+from services.edge.channels.namespaces import ChannelRules
+from services.edge.channels.sync import ChannelSync
 
 
-async def page_from(broker: Broker, address: ChannelAddress, offset: int, limit: int) -> list[Publication]:
-    """The first `limit` publications from `offset` on, oldest first. Raises `BrokerAway`."""
-    found: list[Publication] = []
-    while len(found) < limit:
-        page = await broker.read(address, offset, min(limit - len(found), READ_BATCH))
-        found.extend(entry.publication for entry in page.entries if entry.publication is not None)
-        if not page.more or not page.entries:
-            break
-        offset = page.entries[-1].sequence + 1
-    return found
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Publications in the order in which they were asked for, and the top of the history."""
+
+    publications: list[Publication]
+    top: StreamPosition
 
 
-async def page_before(broker: Broker, address: ChannelAddress, offset: int, limit: int) -> list[Publication]:
-    """The last `limit` publications before `offset`, newest first. Raises `BrokerAway`."""
-    found: list[Publication] = []
-    end, oldest, width = offset, 1, max(_WINDOW, limit)
-    while offset > oldest:
-        start = max(oldest, offset - width)
-        found += reversed(await _between(broker, address, start, offset))
-        if len(found) >= limit or start == oldest:
-            break
-        if oldest == 1:
-            oldest = await _oldest(broker, address, start)
-        offset, width = start, width * _WIDER
-        if found:
-            needed = (limit - len(found)) * (end - start) // len(found)
-            width = min(width, max(_WINDOW, needed * _MARGIN))
-    return found[:limit]
+class ChannelHistory:
+    """Reads and removes what is kept of channels. `rules` are those of the channel, which must have history."""
 
+    def __init__(self, broker: Broker, channels: ChannelRegistry, sync: ChannelSync) -> None:
+        self._broker = broker
+        self._channels = channels
+        self._sync = sync
 
-async def _oldest(broker: Broker, address: ChannelAddress, before: int) -> int:
-    """Where the channel's log begins; `before` when there is nothing before that."""
-    page = await broker.read(address, 1, 1)
-    return min(before, page.entries[0].sequence) if page.entries else before
+    async def read(
+        self, name: str, rules: ChannelRules, limit: int, since: StreamPosition | None, reverse: bool
+    ) -> HistoryPage | ErrorCode:
+        """Up to `limit` publications strictly after `since` (before it, when `reverse`). Raises `BrokerAway`.
 
+        With `limit` 0 only the top. Error 112 when `since` is of another epoch.
+        """
+        with self._channels.using(name, rules) as channel:
+            await self._sync.opened(channel)
+            assert channel.log is not None
+            top = StreamPosition(channel.log.last, channel.log.epoch)
+            if since is not None and since.epoch and since.epoch != top.epoch:
+                return codes.UNRECOVERABLE_POSITION
+            if not limit:
+                return HistoryPage([], top)
+            if reverse:
+                newest = await self._broker.newest(channel.address)  # what was stored just now may not be here yet
+                if newest is None:
+                    return HistoryPage([], top)
+                top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
+                before = min(since.offset, top.offset + 1) if since else top.offset + 1
+                return HistoryPage(await page_before(self._broker, channel.address, before, limit), top)
+            page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit)
+            if page and page[-1].offset > top.offset:  # stored while the page was read
+                top = StreamPosition(page[-1].offset, top.epoch)
+            return HistoryPage(page, top)
 
-async def _between(broker: Broker, address: ChannelAddress, start: int, end: int) -> list[Publication]:
-    """All publications from `start` up to before `end`, oldest first."""
-    found: list[Publication] = []
-    while start < end:
-        page = await broker.read(address, start, min(end - start, READ_BATCH))
-        inside = [entry for entry in page.entries if entry.sequence < end]
-        found.extend(entry.publication for entry in inside if entry.publication is not None)
-        if not page.more or not inside or len(inside) < len(page.entries):
-            break
-        start = page.entries[-1].sequence + 1
-    return found
+    async def remove(self, name: str, rules: ChannelRules) -> None:
+        """Removes what is kept of a channel. Raises `BrokerAway`, `BrokerRefused`."""
+        await self._broker.remove_history(rules.address(name))

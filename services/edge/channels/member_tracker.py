@@ -19,6 +19,7 @@ from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel
 from services.edge.channels.remote_members import RemoteMembers
+from services.edge.channels.shared_task import shared
 from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 
@@ -48,10 +49,10 @@ class MemberTracker:
 
     async def known(self, channel: Channel) -> None:
         """Waits until the channel's members on other edges are known. Raises `BrokerAway` when that fails."""
-        if channel.remote_members_known is None:
-            channel.remote_members_known = asyncio.get_running_loop().create_future()
-            self._tasks.start(self._learn(channel, channel.remote_members_known))
-        await asyncio.shield(channel.remote_members_known)
+        if not channel.remote_members_known:
+            if channel.member_task is None:
+                channel.member_task = self._tasks.start(self._learn(channel))
+            await shared(channel.member_task)
 
     def close(self, channel: Channel) -> None:
         """Nobody here is in the channel any more."""
@@ -68,36 +69,40 @@ class MemberTracker:
         """
         self._suppresses_own_leaves = True
 
-    async def _learn(self, channel: Channel, known: asyncio.Future[None]) -> None:
+    async def _learn(self, channel: Channel) -> str:
+        """Returns why it failed, "" when it did not."""
         try:
-            channel.remote_members = RemoteMembers()
+            members = channel.remote_members = RemoteMembers()
             self._channels[channel.name] = channel
             self._join_leave.open(channel.name)
-            remote_members = channel.remote_members
-            await asyncio.gather(*(self._ask(channel, remote_members, each) for each in self._cluster.instances()))
-            known.set_result(None)
-        except BaseException as error:
-            self.close(channel)
-            channel.remote_members_known = None  # the next one who wants it tries again
-            known.set_exception(BrokerAway(f"the channel's members are not known: {error}"))
-            known.exception()  # marks it as seen, for the case that whoever wanted it has left
-            if not isinstance(error, (PeersAway, BrokerAway)):
-                raise
+            await asyncio.gather(*(self._ask(channel, members, each) for each in self._cluster.instances()))
+            channel.remote_members_known = True
+            return ""
+        except (PeersAway, BrokerAway) as error:
+            why = str(error)
+        except Exception as error:
+            log.exception("the other edges could not be asked for the members of a channel")
+            why = str(error)
+        finally:
+            channel.member_task = None
+            if not channel.remote_members_known:
+                self.close(channel)
+        return f"the channel's members are not known: {why}"
 
     async def _ask(
-        self, channel: Channel, remote_members: RemoteMembers, instance: str
+        self, channel: Channel, members: RemoteMembers, instance: str
     ) -> tuple[list[ClientInfo], list[ClientInfo]]:
         """Replaces the members that are known of one edge by its own answer. Returns `(joined, left)`."""
-        expectation = remote_members.expecting(instance)
+        expectation = members.expecting(instance)
         try:
             answer = await self._peers.ask(instance, Members(channel.name))
         except PeerGone:  # `edge_lost` tells of it
-            remote_members.give_up(expectation)
+            members.give_up(expectation)
             return [], []
         except BaseException:
-            remote_members.give_up(expectation)
+            members.give_up(expectation)
             raise
-        return remote_members.replace(expectation, answer.members if isinstance(answer, MembersFound) else {})
+        return members.replace(expectation, answer.members if isinstance(answer, MembersFound) else {})
 
     # --- what is heard -----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from proto import codes
 from proto.codes import ErrorCode
+from services.edge.broker.broker import ChannelAddress
 from services.edge.settings import ChannelOptions, ChannelSection
 
 NAMESPACE_BOUNDARY: Final = ":"
@@ -37,6 +38,10 @@ class ChannelRules:
     @property
     def has_history(self) -> bool:
         return self.options.has_history
+
+    def address(self, channel: str) -> ChannelAddress:
+        """Where the broker has the channel of this name."""
+        return ChannelAddress(channel, self.history_class if self.options.has_history else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,19 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
-from services.edge.broker.broker import Broker, LogEntry
+from services.edge.broker.broker import Broker, BrokerAway, LogEntry
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
-from services.edge.channels.history import READ_BATCH
+from services.edge.channels.log_pages import READ_BATCH
 
 _MAX_ROUNDS: Final = 100
 """Each round of a recovery reads to the end of the log; more than two happen only while a channel is flooded."""
 
+_NEWEST_ROUNDS: Final = 20
+"""Reads of the newest publication. A further one is needed only when a publication comes in just then."""
+
 Missed = list[Publication] | None
+"""What a client missed, oldest first; None when that cannot be told."""
 
 
 class Continuation(NamedTuple):
@@ -130,3 +134,37 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
             if offset > log.last:
                 return None
     return None
+
+
+# --- channels that are caches ---------------------------------------------------------------------------------------
+
+
+async def recover_newest(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition | None) -> Missed:
+    """The newest publication as of `channel.log.last` on return; [] when the client has it already.
+
+    None when there is no publication, or the client's position is made up. Raises `BrokerAway`.
+    """
+    log = channel.log
+    assert log is not None
+    offset = since.offset if since is not None and since.epoch == log.epoch else 0
+    if not await reach(broker, syncing, channel, offset):
+        return None
+    newest = await _newest(broker, syncing, channel, log)
+    if newest is None:
+        return None
+    return [newest] if newest.offset > offset else []
+
+
+async def _newest(broker: Broker, syncing: Syncing, channel: Channel, log: ChannelLog) -> Publication | None:
+    """The newest publication as of `log.last`. The log is asked, since the ring may hold one that has expired."""
+    for _ in range(_NEWEST_ROUNDS):
+        last = log.last
+        entry = await broker.newest(channel.address)
+        if entry is not None and entry.sequence > log.last:  # its live message is still on its way
+            await syncing.synced(channel)
+        if log.last == last:
+            return None if entry is None else entry.publication
+        newest = log.newest
+        if newest is not None and newest.offset > last:  # it came just now
+            return newest
+    raise BrokerAway("the channel changes faster than it is read")

@@ -35,7 +35,7 @@ from proto.messages import (
 from proto.messages import Subscribe as SubscribePush
 from services.edge.backend.backend import BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
-from services.edge.channels.node import History
+from services.edge.channels.history import HistoryPage
 from services.edge.clients import channel_commands
 from services.edge.clients.actions import (
     Action,
@@ -291,8 +291,8 @@ class Performer:
 
     async def _read_history(self, action: ReadHistory) -> HistoryResult | ErrorCode:
         node = self._connection.context.node
-        found = await node.history(action.channel, action.rules, action.limit, action.since, action.reverse)
-        if not isinstance(found, History):
+        found = await node.history.read(action.channel, action.rules, action.limit, action.since, action.reverse)
+        if not isinstance(found, HistoryPage):
             return found
         first, _ = first_of(found.publications)  # the next page follows its last
         return HistoryResult(first, found.top.epoch, found.top.offset)
@@ -300,8 +300,8 @@ class Performer:
     async def _read_presence(self, action: ReadPresence) -> PresenceResult | PresenceStatsResult:
         node = self._connection.context.node
         if action.count_only:
-            return await node.presence_stats(action.channel)
-        return PresenceResult(await node.presence(action.channel))
+            return await node.presence.stats(action.channel)
+        return PresenceResult(await node.presence.members(action.channel))
 
     async def _call(self, action: CallBackend) -> RPCResult | ErrorCode:
         connection = self._connection

@@ -48,12 +48,12 @@ class Respondent:
             case Probe():
                 return Done()
             case Members(channel):
-                return MembersFound(node.members_here(channel))
+                return MembersFound(node.presence.members_here(channel))
             case CountMembers(channel):
-                members = node.members_here(channel)
+                members = node.presence.members_here(channel)
                 return MembersCounted(len(members), sorted({str(member.user or "") for member in members.values()}))
             case ActiveChannels(pattern):
-                return ChannelsFound(node.channels_here(pattern))
+                return ChannelsFound(node.presence.channels_here(pattern))
             case SubscribeUser():
                 return self._subscribe(request)
             case UnsubscribeUser(to, channel, code, reason):

@@ -99,12 +99,12 @@ class ChannelMethods:
 
     async def presence(self, call: ChannelCall) -> PresenceAnswer:
         self._check_presence(call.channel)
-        members = await self._node.presence(call.channel)
+        members = await self._node.presence.members(call.channel)
         return PresenceAnswer({client: _member(info) for client, info in members.items()})
 
     async def presence_stats(self, call: ChannelCall) -> PresenceStatsAnswer:
         self._check_presence(call.channel)
-        stats = await self._node.presence_stats(call.channel)
+        stats = await self._node.presence.stats(call.channel)
         return PresenceStatsAnswer(stats.num_clients, stats.num_users)
 
     def _check_presence(self, channel: str) -> None:
@@ -114,7 +114,7 @@ class ChannelMethods:
     async def channels(self, call: ChannelsCall) -> ChannelsAnswer:
         if len(call.pattern) > MAX_PATTERN_LENGTH:
             raise Refused(codes.BAD_REQUEST, f"expected a pattern of at most {MAX_PATTERN_LENGTH} characters")
-        found = await self._node.active_channels(call.pattern)
+        found = await self._node.presence.active_channels(call.pattern)
         return ChannelsAnswer({channel: ChannelAnswer(count) for channel, count in found.items()})
 
     # --- history -----------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class ChannelMethods:
             raise Refused(codes.BAD_REQUEST, "nothing is before offset 0")
         size = rules.options.history_size
         limit = size if call.limit < 0 else min(call.limit, size)
-        found = await self._node.history(call.channel, rules, limit, since, call.reverse)
+        found = await self._node.history.read(call.channel, rules, limit, since, call.reverse)
         if isinstance(found, ErrorCode):
             raise Refused(found)
         publications: list[KeptPublication] = []
@@ -140,7 +140,7 @@ class ChannelMethods:
         return HistoryAnswer(publications, found.top.epoch, found.top.offset)
 
     async def history_remove(self, call: ChannelCall) -> Empty:
-        await self._node.remove_history(call.channel, self._rules_with_history(call.channel))
+        await self._node.history.remove(call.channel, self._rules_with_history(call.channel))
         return Empty()
 
     def _rules_with_history(self, channel: str) -> ChannelRules:

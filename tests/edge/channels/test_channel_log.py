@@ -237,7 +237,7 @@ class TestRing:
 # --- the model ------------------------------------------------------------------------------------------------------
 
 HISTORY_SIZE = 4
-STUCK_ROUNDS = 3  # as `open_channels` has it: read in vain so often, and a buffered message is taken all the same
+STUCK_ROUNDS = 3  # as `sync` has it: read in vain so often, and a buffered message is taken all the same
 
 
 class Edge(RuleBasedStateMachine):

@@ -11,7 +11,7 @@ from proto.control import ActiveChannels, Members
 from proto.members import Joined, Left
 from proto.messages import ClientInfo
 from services.edge.broker.broker import BrokerAway
-from services.edge.channels import open_channels
+from services.edge.channels import channel_registry
 from services.edge.channels import remote_members as roster_module
 from tests.support.cluster import FakeSubscriber, TestEdge, attach_request, settled
 from tests.support.eventually import eventually
@@ -78,7 +78,7 @@ class TestLostEdges:
         b.kill()
         gone = [("leave", "c2"), ("leave", "c3")]
         await eventually(lambda: here.members[2:] == there.members[1:] == gone)
-        assert list(await a.node.presence("room:x")) == ["w0", "w1"]
+        assert list(await a.node.presence.members("room:x")) == ["w0", "w1"]
 
     async def test_of_channels_that_nobody_here_is_in_nothing_is_known(self, a, b):
         await b.subscribe("room:x", client="c2")
@@ -173,7 +173,7 @@ class TestSnapshots:
         a.peers.away = True
         with pytest.raises(BrokerAway):
             await a.subscribe("room:x", client="c1")
-        assert a.node.members_here("room:x") == {}
+        assert a.node.presence.members_here("room:x") == {}
         a.peers.away = False
         witness, _ = await a.subscribe("room:x", client="c1")
         await b.subscribe("room:x", client="c2")
@@ -261,7 +261,7 @@ async def test_a_full_roster_tells_neither_the_join_nor_the_leave(a, b, monkeypa
 
 
 async def test_a_channel_that_is_closed_is_not_listened_to_any_more(a, b, monkeypatch):
-    monkeypatch.setattr(open_channels, "LINGER_S", -1.0)
+    monkeypatch.setattr(channel_registry, "LINGER_S", -1.0)
     one, _ = await a.subscribe("room:x", client="c1")
     a.node.unsubscribe(one, "room:x")
     await eventually(lambda: one.members == [])

@@ -7,7 +7,7 @@ import pytest
 from proto import codes
 from proto.messages import StreamPosition, SubscribeResult
 from services.edge.broker.broker import BrokerAway
-from services.edge.channels.node import History
+from services.edge.channels.history import HistoryPage
 from tests.support.cluster import FakeSubscriber, attach_request, rules_of
 from tests.support.eventually import eventually
 
@@ -118,7 +118,7 @@ async def test_a_claimed_position_costs_other_subscribers_nothing(cluster, a, b,
     """A publication that is stored while such a claim is looked into reaches everybody."""
     victim, first = await a.subscribe("chat:x")
     await a.publish("chat:other", 0)
-    state, synced = a.broker.state, a.node.channels.synced
+    state, synced = a.broker.state, a.node.sync.synced
 
     async def publish_after_the_state(*args):
         monkeypatch.setattr(a.broker, "state", state)
@@ -132,7 +132,7 @@ async def test_a_claimed_position_costs_other_subscribers_nothing(cluster, a, b,
 
     a.broker.lose_live = lambda message: True
     monkeypatch.setattr(a.broker, "state", publish_after_the_state)
-    monkeypatch.setattr(a.node.channels, "synced", publish_after_the_sync)
+    monkeypatch.setattr(a.node.sync, "synced", publish_after_the_sync)
     _, result = await a.subscribe("chat:x", StreamPosition(1, first.epoch))
     assert result.recovered
     a.broker.lose_live = lambda message: False
@@ -201,8 +201,8 @@ async def test_history_is_read_in_both_directions(a):
     top = positions[-1]
 
     async def history(limit: int, since: StreamPosition | None = None, reverse: bool = False) -> list[int]:
-        found = await a.node.history("chat:x", rules_of("chat:x"), limit, since, reverse)
-        assert isinstance(found, History) and found.top == top
+        found = await a.node.history.read("chat:x", rules_of("chat:x"), limit, since, reverse)
+        assert isinstance(found, HistoryPage) and found.top == top
         return [int(bytes(p.data)) for p in found.publications]
 
     assert await history(0) == []
@@ -212,4 +212,6 @@ async def test_history_is_read_in_both_directions(a):
     assert await history(100, reverse=True) == [5, 4, 3, 2, 1, 0]
     assert await history(2, positions[3], reverse=True) == [2, 1]
     wrong_epoch = StreamPosition(positions[0].offset, "other")
-    assert await a.node.history("chat:x", rules_of("chat:x"), 1, wrong_epoch, False) == codes.UNRECOVERABLE_POSITION
+    assert (
+        await a.node.history.read("chat:x", rules_of("chat:x"), 1, wrong_epoch, False) == codes.UNRECOVERABLE_POSITION
+    )

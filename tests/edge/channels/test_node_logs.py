@@ -13,7 +13,7 @@ from proto import codes
 from proto.messages import FilterNode, Publication, StreamPosition, SubscribeResult
 from proto.publications import Version
 from services.edge.channels.channel_log import RING_BYTES
-from services.edge.channels.node import History
+from services.edge.channels.history import HistoryPage
 from services.edge.channels.tags_filter import compile_filter
 from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, attach_request, rules_of, settled
 from tests.support.eventually import eventually
@@ -103,7 +103,7 @@ class TestRemoval:
         positions = [await a.publish("chat:x", n) for n in range(3)]
         if request.param == "open before":
             await eventually(lambda: a.node.position("chat:x") == b.node.position("chat:x") == positions[-1])
-        await a.node.remove_history("chat:x", rules_of("chat:x"))
+        await a.node.history.remove("chat:x", rules_of("chat:x"))
         return a, b, positions
 
     async def test_whoever_was_behind_is_told(self, removed):
@@ -118,8 +118,8 @@ class TestRemoval:
         after = await b.publish("chat:x", "after")
         for edge in (a, b):
             with edge.node.channels.using("chat:x", rules_of("chat:x")) as channel:
-                await edge.node.channels.opened(channel)
-                await edge.node.channels.synced(channel)
+                await edge.node.sync.opened(channel)
+                await edge.node.sync.synced(channel)
             _, result = await edge.subscribe("chat:x", positions[2])
             assert result.recovered and values(result) == ["after"]
             subscriber, result = await edge.subscribe("chat:x", after)
@@ -130,19 +130,19 @@ class TestRemoval:
     async def test_there_is_no_history_left_and_the_top_stays_or_grows(self, removed):
         a, b, positions = removed
         for edge in (a, b):
-            found = await edge.node.history("chat:x", rules_of("chat:x"), 100, None, False)
-            assert isinstance(found, History) and found.publications == []
+            found = await edge.node.history.read("chat:x", rules_of("chat:x"), 100, None, False)
+            assert isinstance(found, HistoryPage) and found.publications == []
             assert found.top.epoch == positions[0].epoch and found.top.offset >= positions[2].offset
         await a.publish("chat:x", "after")
         for edge in (a, b):
             for reverse in (True, False):
-                found = await edge.node.history("chat:x", rules_of("chat:x"), 100, None, reverse)
-                assert isinstance(found, History) and [bytes(p.data) for p in found.publications] == [b'"after"']
+                found = await edge.node.history.read("chat:x", rules_of("chat:x"), 100, None, reverse)
+                assert isinstance(found, HistoryPage) and [bytes(p.data) for p in found.publications] == [b'"after"']
 
     async def test_subscribers_notice_nothing(self, a, b):
         subscriber, _ = await b.subscribe("chat:x")
         await a.publish("chat:x", 1)
-        await a.node.remove_history("chat:x", rules_of("chat:x"))
+        await a.node.history.remove("chat:x", rules_of("chat:x"))
         await a.publish("chat:x", 2)
         await eventually(lambda: subscriber.values == [1, 2])
         assert subscriber.ended == [] and b.tally.gaps == 0
@@ -153,7 +153,7 @@ class TestRemoval:
         last = await a.publish("chat:x", 2)
         await eventually(lambda: subscriber.values == [1, 2])
         b.broker.lose_live = lambda message: message.removed_upto > 0
-        await a.node.remove_history("chat:x", rules_of("chat:x"))
+        await a.node.history.remove("chat:x", rules_of("chat:x"))
         await a.publish("chat:x", 3)
         await eventually(lambda: subscriber.values == [1, 2, 3])
         assert subscriber.ended == [] and b.tally.holes == 0
@@ -166,7 +166,7 @@ class TestRemoval:
         subscriber, _ = await b.subscribe("chat:x")
         b.broker.lose_live = lambda message: True
         await a.publish("chat:x", 1)
-        await a.node.remove_history("chat:x", rules_of("chat:x"))
+        await a.node.history.remove("chat:x", rules_of("chat:x"))
         b.broker.lose_live = lambda message: False
         await a.publish("chat:x", 2)
         await eventually(lambda: subscriber.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)])
@@ -175,7 +175,7 @@ class TestRemoval:
     async def test_a_cache_is_empty_then(self, a, b):
         top = await a.publish("state:x", 1)
         await a.subscribe("state:x")
-        await a.node.remove_history("state:x", rules_of("state:x"))
+        await a.node.history.remove("state:x", rules_of("state:x"))
         for edge in (a, b):
             _, result = await edge.subscribe("state:x", StreamPosition(0, top.epoch))
             assert not result.recovered and result.publications == []
@@ -246,7 +246,7 @@ class TestDeltas:
         subscriber, _ = await a.subscribe("diff:x", delta=True)
         for n in range(2):
             await a.publish("diff:x", {"n": n, "text": "x" * 100})
-        await a.node.remove_history("diff:x", rules_of("diff:x"))
+        await a.node.history.remove("diff:x", rules_of("diff:x"))
         for n in range(2, 4):
             await a.publish("diff:x", {"n": n, "text": "x" * 100})
         await eventually(lambda: len(subscriber.pushes) == 4)

@@ -6,7 +6,7 @@ import pytest
 
 from proto.messages import Publication
 from services.edge.broker.broker import ChannelAddress, LogEntry, LogPage
-from services.edge.channels.history import READ_BATCH
+from services.edge.channels.log_pages import READ_BATCH
 from services.edge.channels.recovery import read_after
 from tests.support.cluster import EdgeCluster, TestEdge, rules_of
 
@@ -18,7 +18,7 @@ async def edge() -> TestEdge:
 
 async def after(edge: TestEdge, channel: str, offset: int) -> tuple[list[int], bool]:
     with edge.node.channels.using(channel, rules_of(channel)) as used:
-        await edge.node.channels.opened(used)
+        await edge.node.sync.opened(used)
         assert used.log is not None
         entries, whole, *_ = await read_after(edge.broker, used, used.log.epoch, offset)
     return [entry.sequence for entry in entries], whole
@@ -94,7 +94,7 @@ async def test_places_without_a_publication_count_as_places(edge, monkeypatch):
 
     monkeypatch.setattr(edge.broker, "read", with_a_broken_one)
     with edge.node.channels.using("chat:x", rules_of("chat:x")) as used:
-        await edge.node.channels.opened(used)
+        await edge.node.sync.opened(used)
         assert used.log is not None
         entries, whole, *_ = await read_after(edge.broker, used, used.log.epoch, 1)
     assert whole and [e.publication is None for e in entries] == [True, False]
@@ -105,7 +105,7 @@ ADDRESS = ChannelAddress("chat:x", "chat")
 
 
 async def remove(edge: TestEdge, channel: str) -> None:
-    await edge.node.remove_history(channel, rules_of(channel))
+    await edge.node.history.remove(channel, rules_of(channel))
 
 
 async def test_a_removed_history_proves_nothing_to_whoever_had_not_read_it(edge):

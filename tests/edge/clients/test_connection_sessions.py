@@ -165,7 +165,7 @@ class TestHooks:
         talk.connection.lost()
         await settled()
         assert edge.context.users.count("7") == 0 and edge.context.subscriptions == 0 and edge.sessions.events == []
-        assert await edge.node.presence("room:x") == {}
+        assert await edge.node.presence.members("room:x") == {}
 
 
 class TestGoodbye:

@@ -25,7 +25,7 @@ async def edge() -> TestEdge:
 
 def in_this_turn(edge: TestEdge, channel: str, data: bytes) -> None:
     """A publication of a channel without history, just come in from the broker."""
-    edge.node.channels.ephemeral(channel, Publication(Raw(data)))
+    edge.node.sync.ephemeral(channel, Publication(Raw(data)))
 
 
 async def test_a_recovery_that_a_reply_cannot_hold_goes_on(edge):

@@ -89,8 +89,8 @@ class TestSubscribe:
         hidden = Override(presence=Switch(False), join_leave=Switch(False))
         talk.connection.obey(subscribe("room:y", override=hidden))
         await eventually(lambda: "room:y" in talk.channels)
-        assert list(await edge.node.presence("room:x")) == [witness.id, talk.id]
-        assert await edge.node.presence("room:y") == {}
+        assert list(await edge.node.presence.members("room:x")) == [witness.id, talk.id]
+        assert await edge.node.presence.members("room:y") == {}
 
     async def test_where_it_is_subscribed_already_nothing_changes(self, edge, talk):
         await talk.subscribe("chat:x")
@@ -248,7 +248,7 @@ class TestInLine:
         assert (await talk.reply(1))["error"]["code"] == 100
         edge.broker.come_back()
         await settled()
-        assert len(talk.heard) == 1 and talk.channels == [] and await edge.node.active_channels("") == {}
+        assert len(talk.heard) == 1 and talk.channels == [] and await edge.node.presence.active_channels("") == {}
 
     async def test_a_client_that_has_not_connected_gets_none(self, edge):
         talk = Talk(edge)

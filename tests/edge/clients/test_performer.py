@@ -166,7 +166,7 @@ class TestFailures:
         talk.say({"id": 2, "subscribe": {"channel": "room:x"}})
         talk.connection.lost()
         await settled()
-        assert await edge.node.active_channels("") == {} and edge.context.subscriptions == 0
+        assert await edge.node.presence.active_channels("") == {} and edge.context.subscriptions == 0
         witness = await connected(edge)
         await witness.subscribe("room:x")
         await eventually(lambda: witness.members == [("join", "room:x", witness.id)])
@@ -204,7 +204,7 @@ class TestPayloads:
         assert [message["id"] for message in talk.heard] == [1]
         await settled()
         assert witness.members == [("join", "room:x", witness.id)], "it was never there"
-        assert list(await edge.node.presence("room:x")) == [witness.id]
+        assert list(await edge.node.presence.members("room:x")) == [witness.id]
         assert [type(event).__name__ for event in edge.sessions.events if event.connection == talk.id] == [
             "Opened",
             "Closed",
@@ -253,12 +253,12 @@ class TestIdempotency:
         for user, key in pairs:
             talk = await connected(edge, formats.WEBSOCKET_JSON, sub=user)
             await talk.ask(publish={"channel": "chat:x", "data": [user, key], "idempotency_key": key})
-        found = await edge.node.history("chat:x", rules_of("chat:x"), 100, None, False)
+        found = await edge.node.history.read("chat:x", rules_of("chat:x"), 100, None, False)
         assert [json.loads(bytes(each.data)) for each in found.publications] == [list(pair) for pair in pairs]
         other = await connected(edge, formats.WEBSOCKET_JSON, sub="a")
         await other.ask(publish={"channel": "chat:y", "data": 1, "idempotency_key": "k"})
         assert edge.node.position("chat:y") is None
-        found = await edge.node.history("chat:y", rules_of("chat:y"), 100, None, False)
+        found = await edge.node.history.read("chat:y", rules_of("chat:y"), 100, None, False)
         assert len(found.publications) == 1, "and of each channel"
 
     async def test_without_a_key_nothing_is_told(self, edge):
@@ -269,7 +269,7 @@ class TestIdempotency:
         talk = await connected(edge)
         data = {"channel": "chat:x", "idempotency_key": "k", "b64data": base64.b64encode(b"\xff").decode()}
         await talk.ask(rpc={"method": "fairlead.publish", "data": data})
-        found = await edge.node.history("chat:x", rules_of("chat:x"), 1, None, False)
+        found = await edge.node.history.read("chat:x", rules_of("chat:x"), 1, None, False)
         assert [bytes(each.data) for each in found.publications] == [b"\xff"]
 
 

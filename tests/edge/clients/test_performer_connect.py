@@ -113,7 +113,7 @@ async def test_where_only_some_can_be_had_it_leaves_those_again(edge):
     talk.say({"id": 1, "connect": {"token": token_of("room:x", "chat:y")}})  # one is open already, the other is not
     assert (await talk.reply(1))["error"]["code"] == 100
     assert talk.channels == [] and edge.context.subscriptions == 1
-    assert list(await edge.node.presence("room:x")) == [witness.id]
+    assert list(await edge.node.presence.members("room:x")) == [witness.id]
     edge.broker.come_back()
     await edge.publish("room:x", 1)
     await eventually(lambda: witness.values("room:x") == [1])
@@ -162,7 +162,7 @@ async def test_a_client_that_vanishes_meanwhile_stays_nowhere(edge):
     talk.say({"id": 1, "connect": {"token": token_of("room:x", "chat:y")}})
     talk.connection.lost()
     await settled()
-    assert edge.context.subscriptions == 0 and await edge.node.active_channels("") == {}
+    assert edge.context.subscriptions == 0 and await edge.node.presence.active_channels("") == {}
     assert talk.channels == [] and edge.context.users.count("42") == 0 and edge.sessions.events == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from proto import codes
 from proto.messages import StreamPosition
 from services.edge.broker.broker import ChannelAddress
-from services.edge.channels import open_channels
+from services.edge.channels import channel_registry, sync
 from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, attach_request
 from tests.support.eventually import eventually
 
@@ -40,7 +40,7 @@ async def test_a_lost_last_message_is_found_by_the_audit(a):
     await a.publish("chat:x", 1)
     a.broker.lose_live = lambda message: True
     await a.publish("chat:x", 2)
-    await a.node.channels.audit()
+    await a.node.sync.audit()
     await eventually(lambda: subscriber.values == [1, 2])
 
 
@@ -62,7 +62,7 @@ async def test_what_came_and_expired_while_the_broker_was_away_is_a_hole(monkeyp
     missing, _ = await a.subscribe("chat:missing")
     await a.publish("chat:missing", 1)
     await eventually(lambda: missing.values == [1])
-    monkeypatch.setattr(open_channels, "UNNOTICED_S", 3600.0)  # as long as publications are kept
+    monkeypatch.setattr(sync, "UNNOTICED_S", 3600.0)  # as long as publications are kept
     a.broker.go_away()
     await b.publish("chat:missing", 2)
     now = 4000.0
@@ -73,7 +73,7 @@ async def test_what_came_and_expired_while_the_broker_was_away_is_a_hole(monkeyp
 
 
 async def test_a_quiet_channel_survives_a_long_absence_of_the_broker(cluster, a, monkeypatch):
-    monkeypatch.setattr(open_channels, "UNNOTICED_S", 3600.0)
+    monkeypatch.setattr(sync, "UNNOTICED_S", 3600.0)
     quiet, _ = await a.subscribe("chat:quiet")
     await a.publish("chat:quiet", 1)
     await eventually(lambda: quiet.values == [1])
@@ -92,7 +92,7 @@ async def test_a_live_message_that_comes_before_the_word_that_the_broker_is_back
     await a.publish("chat:missing", 1)
     await eventually(lambda: missing.values == [1])
     a.broker.lose_live = lambda message: message.sequence == 2
-    a.node.channels.broker_disconnected()
+    a.node.sync.broker_disconnected()
     await b.publish("chat:missing", 2)
     now = 4000.0  # it has expired, so the next one names no predecessor
     await b.publish("chat:missing", 3)
@@ -114,20 +114,20 @@ async def test_syncs_of_all_channels_at_once_read_a_few_at_a_time(cluster, a, mo
             reading -= 1
 
     monkeypatch.setattr(a.broker, "read", counted)
-    count = open_channels.SYNCS_AT_ONCE * 3
+    count = sync.SYNCS_AT_ONCE * 3
     b = await TestEdge(cluster).start()
     subscribers = [(await a.subscribe(f"chat:{i}"))[0] for i in range(count)]
     a.broker.lose_live = lambda message: True
     for i in range(count):
         await b.publish(f"chat:{i}", i)
-    await a.node.channels.audit()
+    await a.node.sync.audit()
     await eventually(lambda: all(subscriber.values == [i] for i, subscriber in enumerate(subscribers)))
-    assert 1 < most <= open_channels.SYNCS_AT_ONCE
+    assert 1 < most <= sync.SYNCS_AT_ONCE
     assert a.tally.syncs == count
 
 
 async def test_a_sync_waits_for_a_broker_that_leaves_again(a, monkeypatch):
-    monkeypatch.setattr(open_channels, "_SYNC_RETRY_S", 0.001)
+    monkeypatch.setattr(sync, "_SYNC_RETRY_S", 0.001)
     subscriber, _ = await a.subscribe("chat:x")
     a.broker.lose_live = lambda message: message.sequence == 1
     await a.publish("chat:x", 1)
@@ -163,7 +163,7 @@ async def test_a_new_epoch_sends_every_subscriber_back(cluster, a):
     await a.publish("chat:x", 1)
     await eventually(lambda: subscriber.values == [1])
     cluster.make_anew("chat")
-    await a.node.channels.audit()
+    await a.node.sync.audit()
     assert subscriber.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)]
     again, result = await a.subscribe("chat:x", StreamPosition(1, before.epoch))
     assert result.was_recovering and not result.recovered and result.epoch != before.epoch
@@ -172,7 +172,7 @@ async def test_a_new_epoch_sends_every_subscriber_back(cluster, a):
 
 
 async def test_a_sync_that_meets_a_new_epoch_sends_everybody_back_once(cluster, a, monkeypatch):
-    monkeypatch.setattr(open_channels, "UNNOTICED_S", 3600.0)  # any absence asks for a sync
+    monkeypatch.setattr(sync, "UNNOTICED_S", 3600.0)  # any absence asks for a sync
     subscriber, _ = await a.subscribe("chat:x")
     await a.publish("chat:x", 1)
     await eventually(lambda: subscriber.values == [1])
@@ -192,7 +192,7 @@ async def test_unused_channels_are_closed_after_a_while_and_used_ones_are_not(a,
     a.node.unsubscribe(left, "chat:left")
     a.node.channels.sweep()
     assert a.node.channels.get("chat:left") is not None, "it lingers for clients that come back"
-    monkeypatch.setattr(open_channels, "LINGER_S", -1.0)
+    monkeypatch.setattr(channel_registry, "LINGER_S", -1.0)
     a.node.channels.sweep()
     assert a.node.channels.get("chat:left") is None and a.node.channels.get("chat:used") is not None
     await a.publish("chat:used", 1)
@@ -225,7 +225,7 @@ async def test_subscribers_come_and_go_while_messages_are_lost_and_nothing_is_lo
         if not client.subscriber:
             await client.come()
     for edge in (a, b):
-        await edge.node.channels.audit()
+        await edge.node.sync.audit()
     await eventually(lambda: all(len(client.all()) == published[client.channel] for client in clients))
     for client in clients:
         assert client.all() == list(range(published[client.channel]))

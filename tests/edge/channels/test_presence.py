@@ -33,29 +33,29 @@ async def test_members_of_all_edges_are_found_from_each(three):
     await c.subscribe("room:x", client="c3", user="7", grant=Grant(info=Raw(b'{"role":"host"}')))
     await c.subscribe("room:y", client="c3", user="7")
     for edge in three:
-        assert await edge.node.presence("room:x") == {
+        assert await edge.node.presence.members("room:x") == {
             "c1": ClientInfo(user="42", client="c1"),
             "c2": ClientInfo(user="42", client="c2"),
             "c3": ClientInfo(user="7", client="c3", chan_info=Raw(b'{"role":"host"}')),
         }
-        assert await edge.node.presence_stats("room:x") == PresenceStatsResult(num_clients=3, num_users=2)
-    assert await a.node.presence("room:nobody") == {}
-    assert await a.node.presence_stats("room:nobody") == PresenceStatsResult(0, 0)
+        assert await edge.node.presence.stats("room:x") == PresenceStatsResult(num_clients=3, num_users=2)
+    assert await a.node.presence.members("room:nobody") == {}
+    assert await a.node.presence.stats("room:nobody") == PresenceStatsResult(0, 0)
 
 
 async def test_all_anonymous_clients_are_one_user(three):
     a, b, _ = three
     await a.subscribe("room:x", client="c1", user="")
     await b.subscribe("room:x", client="c2", user="")
-    assert await a.node.presence_stats("room:x") == PresenceStatsResult(num_clients=2, num_users=1)
+    assert await a.node.presence.stats("room:x") == PresenceStatsResult(num_clients=2, num_users=1)
 
 
 async def test_a_subscriber_is_there_with_its_reply_and_gone_with_its_unsubscribe(three):
     a, b, _ = three
     subscriber, _ = await a.subscribe("lobby:x")
-    assert list(await b.node.presence("lobby:x")) == ["c1"]
+    assert list(await b.node.presence.members("lobby:x")) == ["c1"]
     a.node.unsubscribe(subscriber, "lobby:x")
-    assert await b.node.presence("lobby:x") == {}
+    assert await b.node.presence.members("lobby:x") == {}
 
 
 async def test_whoever_is_not_to_be_seen_is_not(three):
@@ -63,7 +63,7 @@ async def test_whoever_is_not_to_be_seen_is_not(three):
     hidden = Grant(override=Override(presence=Switch(False), join_leave=Switch(False)))
     await a.subscribe("room:x", client="c1", grant=hidden)
     await a.subscribe("chat:x", client="c1")
-    assert await b.node.presence("room:x") == await b.node.presence("chat:x") == {}
+    assert await b.node.presence.members("room:x") == await b.node.presence.members("chat:x") == {}
 
 
 async def test_a_killed_edge_is_left_out(three):
@@ -71,9 +71,9 @@ async def test_a_killed_edge_is_left_out(three):
     await a.subscribe("room:x", client="c1")
     await b.subscribe("room:x", client="c2")
     b.kill()
-    assert list(await c.node.presence("room:x")) == ["c1"]
-    assert (await c.node.presence_stats("room:x")).num_clients == 1
-    assert await c.node.active_channels("") == {"room:x": 1}
+    assert list(await c.node.presence.members("room:x")) == ["c1"]
+    assert (await c.node.presence.stats("room:x")).num_clients == 1
+    assert await c.node.presence.active_channels("") == {"room:x": 1}
 
 
 async def test_a_silent_edge_makes_the_question_fail_rather_than_lie(three, cluster, monkeypatch):
@@ -82,10 +82,14 @@ async def test_a_silent_edge_makes_the_question_fail_rather_than_lie(three, clus
     cluster.peers.hang(b.instance)
     real = peers_memory.MemoryPeers.ask_all
     monkeypatch.setattr(peers_memory.MemoryPeers, "ask_all", lambda self, request: real(self, request, 0.01))
-    for question in (a.node.presence("room:x"), a.node.presence_stats("room:x"), a.node.active_channels("")):
+    for question in (
+        a.node.presence.members("room:x"),
+        a.node.presence.stats("room:x"),
+        a.node.presence.active_channels(""),
+    ):
         with pytest.raises(BrokerAway):
             await question
-    assert list(await b.node.presence("room:x")) == ["c2"], "the silent one is not the others"
+    assert list(await b.node.presence.members("room:x")) == ["c2"], "the silent one is not the others"
 
 
 async def test_a_silent_edge_that_is_lost_while_it_is_asked_is_left_out(three, cluster):
@@ -93,7 +97,7 @@ async def test_a_silent_edge_that_is_lost_while_it_is_asked_is_left_out(three, c
     await a.subscribe("room:x", client="c1")
     await b.subscribe("room:x", client="c2")
     cluster.peers.hang(b.instance)
-    asking = asyncio.create_task(a.node.presence("room:x"))
+    asking = asyncio.create_task(a.node.presence.members("room:x"))
     await eventually(lambda: Members("room:x") in c.asked)
     assert not asking.done()
     cluster.peers.lose(b.instance)
@@ -105,7 +109,7 @@ async def test_an_edge_that_is_cut_off_knows_that_it_does_not_know(three):
     await a.subscribe("room:x", client="c1")
     a.peers.away = True
     with pytest.raises(BrokerAway):
-        await a.node.presence("room:x")
+        await a.node.presence.members("room:x")
 
 
 async def test_channels_with_subscribers_anywhere_are_active(three):
@@ -116,8 +120,8 @@ async def test_channels_with_subscribers_anywhere_are_active(three):
     gone, _ = await c.subscribe("live:z", client="c3")
     c.node.unsubscribe(gone, "live:z")
     for edge in three:
-        assert await edge.node.active_channels("") == {"room:x": 2, "chat:a.b[c]": 1}
-        assert await edge.node.active_channels("*") == {"room:x": 2, "chat:a.b[c]": 1}
+        assert await edge.node.presence.active_channels("") == {"room:x": 2, "chat:a.b[c]": 1}
+        assert await edge.node.presence.active_channels("*") == {"room:x": 2, "chat:a.b[c]": 1}
     for pattern, found in (
         ("room:*", {"room:x": 2}),
         ("room", {}),
@@ -126,12 +130,12 @@ async def test_channels_with_subscribers_anywhere_are_active(three):
         ("chat:aXb*", {}),
         ("ROOM:*", {}),
     ):
-        assert await a.node.active_channels(pattern) == found, pattern
+        assert await a.node.presence.active_channels(pattern) == found, pattern
 
 
 async def test_only_counts_travel_where_only_counts_are_asked_for(three):
     a, b, _ = three
     await b.subscribe("room:x", client="c2")
-    await a.node.presence_stats("room:x")
-    await a.node.active_channels("room:*")
+    await a.node.presence.stats("room:x")
+    await a.node.presence.active_channels("room:*")
     assert b.asked[-2:] == [CountMembers("room:x"), ActiveChannels("room:*")]

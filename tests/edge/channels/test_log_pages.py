@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.edge.broker.broker import Broker, ChannelAddress, LogPage
-from services.edge.channels.history import READ_BATCH, page_before, page_from
+from services.edge.channels.log_pages import READ_BATCH, page_before, page_from
 from tests.support.cluster import EdgeCluster, TestEdge
 
 NEWS = ChannelAddress("news:x", "news")

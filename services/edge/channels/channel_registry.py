@@ -1,0 +1,69 @@
+"""The open channels of this edge by name: who uses them, and when they are closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from services.edge.broker.broker import Broker
+from services.edge.channels.channel import Channel
+from services.edge.channels.member_tracker import MemberTracker
+from services.edge.channels.namespaces import ChannelRules
+
+LINGER_S: Final = 15.0
+"""A channel without users stays open for so long: clients whose network dropped come back, and find its ring."""
+
+
+class ChannelRegistry:
+    """All open channels. `len` is their number, iteration goes over a copy."""
+
+    def __init__(self, broker: Broker, member_tracker: MemberTracker) -> None:
+        self._broker = broker
+        self._member_tracker = member_tracker
+        self._by_name: dict[str, Channel] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(tuple(self._by_name.values()))
+
+    def get(self, name: str) -> Channel | None:
+        """The open channel of this name."""
+        return self._by_name.get(name)
+
+    @contextmanager
+    def using(self, name: str, rules: ChannelRules) -> Iterator[Channel]:
+        """The channel, which is kept for the length of the block. It may not be ready yet: see `ChannelSync.opened`."""
+        channel = self._by_name.get(name)
+        if channel is None:
+            channel = self._by_name[name] = Channel(name, rules)
+        channel.users += 1
+        try:
+            yield channel
+        finally:
+            self.release(channel)
+
+    def release(self, channel: Channel) -> None:
+        """The channel has one user less."""
+        channel.users -= 1
+        if not channel.users:
+            channel.idle_since = asyncio.get_running_loop().time()
+
+    def sweep(self) -> None:
+        """Closes the channels that have had no users for `LINGER_S`. Called a few times a second."""
+        long_ago = asyncio.get_running_loop().time() - LINGER_S
+        for channel in [c for c in self._by_name.values() if not c.users and c.idle_since < long_ago]:
+            self.close(channel)
+
+    def close(self, channel: Channel) -> None:
+        """Ends its live messages and forgets it. The next use of its name opens a new one."""
+        channel.closed = True
+        if self._by_name.get(channel.name) is channel:
+            del self._by_name[channel.name]
+            self._broker.close(channel.address)
+        self._member_tracker.close(channel)
+        if channel.sync_task is not None and channel.sync_task is not asyncio.current_task():
+            channel.sync_task.cancel()

@@ -1,0 +1,71 @@
+"""Who is in a channel, on this edge and on all edges.
+
+The edge that holds a connection owns the truth about it, so a question about all edges is asked of each of them. An
+answer is complete, or there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import translate
+from re import compile as compile_pattern
+
+from proto.control import ActiveChannels, ChannelsFound, CountMembers, Members, MembersCounted, MembersFound
+from proto.messages import ClientInfo, PresenceStatsResult
+from services.edge.broker.broker import BrokerAway
+from services.edge.channels.channel_registry import ChannelRegistry
+from services.edge.cluster.peers import Peers, PeersAway
+
+
+class Presence:
+    """Answers the questions of presence. Those about all edges raise `BrokerAway` when an edge does not answer."""
+
+    def __init__(self, peers: Peers, channels: ChannelRegistry) -> None:
+        self._peers = peers
+        self._channels = channels
+
+    async def members(self, name: str) -> dict[str, ClientInfo]:
+        """The members of a channel on all edges, by client id."""
+        found: dict[str, ClientInfo] = {}
+        for answer in await self._ask_all(Members(name)):
+            if isinstance(answer, MembersFound):
+                found |= answer.members
+        return found
+
+    async def stats(self, name: str) -> PresenceStatsResult:
+        """How many clients and users are in a channel, on all edges."""
+        clients, users = 0, set[str]()
+        for answer in await self._ask_all(CountMembers(name)):
+            if isinstance(answer, MembersCounted):
+                clients += answer.clients
+                users.update(answer.users)
+        return PresenceStatsResult(clients, len(users))
+
+    async def active_channels(self, pattern: str) -> dict[str, int]:
+        """The channels with subscribers on any edge, and their number. `pattern` is a glob, "" for all."""
+        found: dict[str, int] = {}
+        for answer in await self._ask_all(ActiveChannels(pattern)):
+            if isinstance(answer, ChannelsFound):
+                for channel, count in answer.channels.items():
+                    found[channel] = found.get(channel, 0) + count
+        return found
+
+    async def _ask_all(self, request: Members | CountMembers | ActiveChannels) -> list[object]:
+        try:
+            return list(await self._peers.ask_all(request))
+        except PeersAway as error:
+            raise BrokerAway(str(error)) from None
+
+    def members_here(self, name: str) -> dict[str, ClientInfo]:
+        """The members of a channel on this edge, by client id."""
+        channel = self._channels.get(name)
+        return {} if channel is None else channel.subscribers.members()
+
+    def channels_here(self, pattern: str) -> dict[str, int]:
+        """The channels with subscribers on this edge, and their number."""
+        matches: Callable[[str], object] = compile_pattern(translate(pattern)).match if pattern else lambda name: True
+        return {
+            channel.name: len(channel.subscribers)
+            for channel in self._channels
+            if len(channel.subscribers) and matches(channel.name)
+        }
