@@ -62,10 +62,14 @@ class Watcher:
         lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
         for instance, last_heard_ms in self._watch.lost(open_instances - lost, now, wall_ms).items():
-            log.warning("edge process %s is silent and has open connections: taken for lost", instance)
+            log.warning(
+                "edge process %s is silent and has open connections: taken for lost",
+                instance,
+                extra={"instance": instance},
+            )
             await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
         for instance in self._watch.found(lost, now):
-            log.warning("edge process %s was taken for lost and is heard again", instance)
+            log.warning("edge process %s was taken for lost and is heard again", instance, extra={"instance": instance})
             await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
 
     async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:

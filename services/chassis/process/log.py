@@ -1,7 +1,8 @@
 """The log of a process: one line a record on standard error, as text for people or as JSON for machines.
 
-Records carry their context as `extra={"fields": {...}}`-free keyword text in the message itself: a reader greps, a
-machine parses the JSON form. Secrets never get here: settings are not logged, tokens and payloads neither.
+The message is complete for a reader. What a machine should be able to search by is given beside it, as in
+`log.info("...", extra={"user": user, "client": client_id, "channel": channel})`: the JSON form has each of these as a
+field of its own, the text form leaves them out. Settings, tokens and payloads are never logged, so no secret gets here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from typing import Final
 
 import msgspec
 
@@ -23,13 +25,20 @@ class _TextFormatter(logging.Formatter):
         super().__init__(f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
 
 
+_OF_EVERY_RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_OWN_FIELDS: Final = frozenset({"time", "level", "process", "logger", "message", "exception"})
+_NOT_EXTRA: Final = _OF_EVERY_RECORD | _OWN_FIELDS
+
+
 class _JsonFormatter(logging.Formatter):
+    """One object a line: `_OWN_FIELDS`, and whatever `extra` has besides. A value that is not JSON is given as text."""
+
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        entry: dict[str, object] = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "process": self._process,
@@ -38,7 +47,9 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry).decode()
+        for name in record.__dict__.keys() - _NOT_EXTRA:
+            entry[name] = record.__dict__[name]
+        return msgspec.json.encode(entry, enc_hook=str).decode()
 
 
 def configure(settings: LogSettings, process: str) -> None:

@@ -35,7 +35,12 @@ class ChannelSubscription:
         try:
             message = decode_live(headers, data)
         except BadPublication as error:
-            log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
+            log.warning(
+                "a message on %s is ignored: %s",
+                subject.decode(errors="replace"),
+                error,
+                extra={"channel": self._channel},
+            )
             return
         self._events.live(self._channel, message)
 
@@ -44,6 +49,11 @@ class ChannelSubscription:
         try:
             publication = decode_publication(headers, data)
         except BadPublication as error:
-            log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
+            log.warning(
+                "a message on %s is ignored: %s",
+                subject.decode(errors="replace"),
+                error,
+                extra={"channel": self._channel},
+            )
             return
         self._events.ephemeral(self._channel, publication)

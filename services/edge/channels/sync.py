@@ -74,7 +74,7 @@ class ChannelSync:
         except BrokerAway as error:
             why = str(error)
         except Exception as error:
-            log.exception("a channel could not be opened")
+            log.exception("a channel could not be opened", extra={"channel": channel.name})
             why = str(error)
         finally:
             channel.open_task = None
@@ -255,6 +255,7 @@ class ChannelSync:
             "the log of channel %.80r has a new epoch: its %d subscribers subscribe again",
             channel.name,
             len(channel.subscribers),
+            extra={"channel": channel.name},
         )
         for subscriber, _ in channel.subscribers:
             subscriber.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)

@@ -81,7 +81,7 @@ class Cluster:
         if len(self._edges) < MAX_EDGES:
             self._edges[beat.instance] = _Edge(beat, self._now())
             if beat.instance != self.own:
-                log.info("edge %s (%s) is there", beat.name, beat.instance)
+                log.info("edge %s (%s) is there", beat.name, beat.instance, extra={"instance": beat.instance})
                 for events in self._listeners:
                     events.edge_found(beat.instance)
 
@@ -130,7 +130,7 @@ class Cluster:
         """It is gone, whatever its heartbeats said. The next one finds it again."""
         if instance == self.own or (edge := self._edges.pop(instance, None)) is None:
             return
-        log.info("edge %s (%s) is gone", edge.beat.name, instance)
+        log.info("edge %s (%s) is gone", edge.beat.name, instance, extra={"instance": instance})
         for events in self._listeners:
             events.edge_lost(instance)
 

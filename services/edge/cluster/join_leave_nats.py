@@ -36,7 +36,12 @@ class NatsJoinLeave:
             try:
                 event = decode_member_event(data)
             except DecodeError as error:
-                log.warning("a message on %s is ignored: %s", subject.decode(errors="replace"), error)
+                log.warning(
+                    "a message on %s is ignored: %s",
+                    subject.decode(errors="replace"),
+                    error,
+                    extra={"channel": channel},
+                )
                 return
             if event.edge != self._instance:
                 events.member_event(channel, event)

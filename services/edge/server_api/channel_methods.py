@@ -91,7 +91,7 @@ class ChannelMethods:
                 channel, rules, what.publication, message_id, what.version, what.skip_history
             )
         except BrokerRefused as error:
-            log.warning("a publish by the server API was refused: %s", error)
+            log.warning("a publish by the server API was refused: %s", error, extra={"channel": channel})
             raise Refused(codes.LIMIT_EXCEEDED) from None
         return PublishAnswer(position.offset, position.epoch) if position is not None else PublishAnswer()
 

@@ -17,7 +17,8 @@ from services.chassis.process.settings import LogSettings
 configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
 log = logging.getLogger("edge")
 log.debug("a detail")
-log.info("hello %s", "grüße\\nsecond line")
+beside = {"user": "alice", "code": 103, "of": ValueError("x"), "level": "mine"}
+log.info("hello %s", "grüße\\nsecond line", extra=beside)
 logging.getLogger("nats").info("chatter of a library")
 try:
     1 / 0
@@ -49,6 +50,14 @@ def test_json_for_machines_is_one_line_a_record() -> None:
     assert {record["process"] for record in records} == {"edge-1"}
     assert [record["level"] for record in records] == ["info", "error"]
     assert "ZeroDivisionError" in records[1]["exception"]
+
+
+def test_what_a_record_has_beside_its_message_is_a_field_of_the_json_form_alone() -> None:
+    first, second = (json.loads(line) for line in lines("info", "json"))
+    assert {name: first[name] for name in ("user", "code", "of")} == {"user": "alice", "code": 103, "of": "x"}
+    assert first["level"] == "info"
+    assert second.keys() == {"time", "level", "process", "logger", "message", "exception"}
+    assert "alice" not in "".join(lines("info", "text"))
 
 
 @pytest.mark.parametrize(("level", "messages"), [("debug", 3), ("info", 2), ("error", 1)])
