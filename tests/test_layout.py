@@ -20,6 +20,7 @@ UNTESTED = {
     "services/chassis/process/heartbeat.py": "seen from the outside: what the metrics service hears from edges",
     "services/chassis/process/settings_errors.py": "tests/chassis/process/test_settings.py, through load",
     "services/chassis/http/server.py": "run by the processes of the integration tests",
+    "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
     "services/edge/__main__.py": "run by the processes of the integration tests",
     "services/edge/server_api/calls_http.py": "tests/integration/test_api.py, over HTTP",
     "services/edge/app.py": "composition root",
@@ -30,11 +31,9 @@ UNTESTED = {
     "services/metrics/app.py": "composition root",
     "services/sessions/__main__.py": "run by the processes of the integration tests",
     "services/sessions/app.py": "composition root",
-    "services/sessions/log_nats.py": "tests/sessions/test_service.py, on a real NATS",
-    "services/sessions/needs.py": "tests/sessions/test_store.py, through both stores",
     "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
-    "services/sessions/watcher.py": "tests/sessions/test_service.py and test_with_edges.py",
+    "services/sessions/edge_watch.py": "tests/sessions/test_service.py and test_with_edges.py",
 }
 """Modules that no test imports: what covers them, or why nothing has to."""
 

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from services.chassis.process.settings import (
     Duration,
+    HttpApiSettings,
     LogSettings,
     NatsSettings,
     Port,
@@ -279,18 +280,13 @@ class ChannelSection(Section, frozen=True):
             raise ValueError(f'expected each namespace once, "{twice[0]}" is there twice')
 
 
-class HttpApiSection(Section, frozen=True):
-    key: str = ""
-    """The key of the server API; empty: every call is answered 401."""
-
-
 class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
     edge: EdgeSection = EdgeSection()
     client: ClientSection = ClientSection()
     channel: ChannelSection = ChannelSection()
-    http_api: HttpApiSection = HttpApiSection()
+    http_api: HttpApiSettings = HttpApiSettings()
 
     @property
     def name(self) -> str:

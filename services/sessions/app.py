@@ -20,6 +20,7 @@ from services.chassis.nats.link import NatsLink
 from services.chassis.process.heartbeat import Pulse
 from services.chassis.process.tasks import end, vital
 from services.sessions.api import SessionsApi, on_http_error
+from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
@@ -30,7 +31,6 @@ from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import check_migrated, migrate
 from services.sessions.settings import SessionsSettings
 from services.sessions.store_postgres import PostgresStore
-from services.sessions.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Sessions:
         self._pool = Pool(settings.postgres.url, POOL_SIZE)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
         self._projector = Projector(self._log, store, self._prepare, self._instruments)
-        self._watch = EdgeWatch(LOST_AFTER_S)
-        self._watcher = Watcher(self._watch, self._log, store, settings.name, lambda: self._projector.caught_up)
+        self._silence = EdgeSilence(LOST_AFTER_S)
+        self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self._api = SessionsApi(settings.http_api.key, PostgresReader(self._pool))
@@ -62,7 +62,7 @@ class Sessions:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             async with self._pool:
-                work = (self._projector.run(), self._listen(), self._watcher.run(), self._retention.run())
+                work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
                 tasks = [vital(one) for one in work]
                 try:
                     yield
@@ -76,9 +76,9 @@ class Sessions:
 
     async def _listen(self) -> None:
         await self._link.open()
-        self._log.on_written(self._projector.ring)
+        self._log.on_written(self._projector.notify)
         self._link.subscribe(
-            subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._watcher.heard(data)
+            subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )
         await self._pulse.run()
 
@@ -87,11 +87,11 @@ class Sessions:
         await (migrate(url) if self.settings.sessions.migrate else check_migrated(url))
 
     def _on_connected(self) -> None:
-        self._watch.on_connected(asyncio.get_running_loop().time())
-        self._projector.ring()
+        self._silence.on_connected(asyncio.get_running_loop().time())
+        self._projector.notify()
 
     def _on_disconnected(self) -> None:
-        self._watch.on_disconnected()
+        self._silence.on_disconnected()
 
     def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         projector = self._projector

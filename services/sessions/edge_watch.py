@@ -1,61 +1,78 @@
-"""Which edges are gone without a goodbye, and which of those are back. Pure: times are handed in.
+"""Writes the facts that an edge is lost, or is found again, into the session log.
 
-Silence means something only while we could have heard: it counts from the later of an edge's last heartbeat and the
-moment since when this process has been listening without a break.
+Facts about one edge carry numbers of their own, odd for lost and even for found, that continue the last one applied. So
+two instances of this service that notice the same thing write the same batch, and it is stored once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import logging
+import time
+from collections.abc import Callable
 
-MAX_INSTANCES = 10_000
-"""Edge processes remembered; beyond it those silent longest are forgotten."""
+import msgspec
 
-LONGEST_TICK_S = 2.5
-"""A gap between two looks that is longer than this means that this process itself stood still."""
+from proto.events import EdgeFound, EdgeLost, EventBatch
+from proto.telemetry import decode_heartbeat
+from services.sessions.edge_silence import EdgeSilence
+from services.sessions.log_nats import LogAway, SessionLog
+from services.sessions.store import Store, StoreAway
+
+log = logging.getLogger(__name__)
+
+WRITER_PREFIX = "watch-"
+_INTERVAL_S = 1.0
 
 
 class EdgeWatch:
-    """`lost_after_s` as in `proto.telemetry`. `now` is a monotonic clock in seconds, `wall_ms` Unix time."""
+    """`caught_up`: does the store hold what the log held a moment ago? Until then nobody knows who is there."""
 
-    def __init__(self, lost_after_s: float) -> None:
-        self._lost_after_s = lost_after_s
-        self._heard: dict[str, tuple[float, int]] = {}
-        self._listening_since: float | None = None
-        self._ticked: float | None = None
+    def __init__(
+        self, silence: EdgeSilence, session_log: SessionLog, store: Store, name: str, caught_up: Callable[[], bool]
+    ) -> None:
+        self._silence = silence
+        self._log = session_log
+        self._store = store
+        self._name = name
+        self._caught_up = caught_up
 
-    def on_connected(self, now: float) -> None:
-        self._listening_since = now
+    def heard(self, data: bytes) -> None:
+        """A heartbeat of an edge, as it came."""
+        try:
+            heartbeat = decode_heartbeat(data)
+        except (msgspec.DecodeError, RecursionError):
+            return
+        self._silence.heard(heartbeat.instance, time.monotonic(), int(time.time() * 1000))
 
-    def on_disconnected(self) -> None:
-        self._listening_since = None
+    async def run(self) -> None:
+        """Looks once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            self._silence.tick(time.monotonic())
+            if self._caught_up():
+                try:
+                    await self._look()
+                except (StoreAway, LogAway) as error:
+                    log.debug("edges are not watched now: %s", error)
 
-    def heard(self, instance: str, now: float, wall_ms: int) -> None:
-        """A heartbeat came."""
-        self._heard.pop(instance, None)  # put at the end: the first is the one silent longest
-        if len(self._heard) >= MAX_INSTANCES:
-            del self._heard[next(iter(self._heard))]
-        self._heard[instance] = (now, wall_ms)
+    async def _look(self) -> None:
+        open_instances = await self._store.open_instances()
+        numbers = await self._store.writers(WRITER_PREFIX)
+        lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
+        now, wall_ms = time.monotonic(), int(time.time() * 1000)
+        for instance, last_heard_ms in self._silence.lost(open_instances - lost, now, wall_ms).items():
+            log.warning(
+                "edge process %s is silent and has open connections: taken for lost",
+                instance,
+                extra={"instance": instance},
+            )
+            await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
+        for instance in self._silence.found(lost, now):
+            log.warning("edge process %s was taken for lost and is heard again", instance, extra={"instance": instance})
+            await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
 
-    def tick(self, now: float) -> None:
-        """Call about once a second, before asking."""
-        if self._ticked is not None and now - self._ticked > LONGEST_TICK_S and self._listening_since is not None:
-            self._listening_since = now
-        self._ticked = now
-
-    def lost(self, instances: Iterable[str], now: float, wall_ms: int) -> dict[str, int]:
-        """Those of `instances` that have been silent for too long -> when they were last heard, Unix milliseconds."""
-        since = self._listening_since
-        if since is None:
-            return {}
-        gone = {}
-        for instance in instances:
-            heard, heard_wall_ms = self._heard.get(instance, (since, wall_ms - int((now - since) * 1000)))
-            if now - max(heard, since) >= self._lost_after_s:
-                gone[instance] = heard_wall_ms
-        return gone
-
-    def found(self, instances: Iterable[str], now: float) -> list[str]:
-        """Those of `instances` that were heard of late."""
-        late = (float("-inf"), 0)
-        return [one for one in instances if now - self._heard.get(one, late)[0] < self._lost_after_s]
+    async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:
+        writer = WRITER_PREFIX + instance
+        number = numbers.get(writer, 0) + 1
+        await self._log.append(EventBatch(edge=self._name, instance=writer, number=number, events=[fact]))

@@ -33,7 +33,7 @@ class LogState(NamedTuple):
     last: int
 
 
-class Stretch(NamedTuple):
+class LogPage(NamedTuple):
     """What a read gave: the batches with their sequences, up to and including `upto`, and whether more follow."""
 
     batches: list[tuple[int, EventBatch]]
@@ -51,9 +51,9 @@ class SessionLog:
             subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, max_age_s, LOG_DUPLICATE_WINDOW_S
         )
 
-    def on_written(self, ring: Callable[[], None]) -> None:
+    def on_written(self, notify: Callable[[], None]) -> None:
         """Calls `ring` whenever somebody writes to the log; a hint, not a promise. After the link is open."""
-        self._link.subscribe(subjects.SESSION_EVENTS_ALL, lambda subject, reply, headers, data: ring())
+        self._link.subscribe(subjects.SESSION_EVENTS_ALL, lambda subject, reply, headers, data: notify())
 
     async def state(self) -> LogState:
         """Where the log begins and ends; it is made if it is missing, and its limits are set."""
@@ -73,7 +73,7 @@ class SessionLog:
             raise LogAway(f"NATS: {error}") from error
         return LogState(found.epoch, found.first, found.last)
 
-    async def read(self, start: int) -> Stretch:
+    async def read(self, start: int) -> LogPage:
         """A bounded number of batches from sequence `start` on. Raises `LogNewer` too, when the first one is newer."""
         try:
             messages, more = await read_stream(self._link, subjects.SESSIONS_STREAM, start, MAX_MESSAGES)
@@ -87,20 +87,20 @@ class SessionLog:
                 batch = decode_batch(message.data)
             except (msgspec.DecodeError, RecursionError) as error:
                 if _version(message.data) > EVENTS_VERSION:
-                    return self._before_newer(Stretch(batches, upto, rejected, False), message.sequence)
+                    return self._before_newer(LogPage(batches, upto, rejected, False), message.sequence)
                 log.error("message %d of the session log holds no facts and is left out: %s", message.sequence, error)
                 rejected += 1
             else:
                 if batch.version > EVENTS_VERSION:
-                    return self._before_newer(Stretch(batches, upto, rejected, False), message.sequence)
+                    return self._before_newer(LogPage(batches, upto, rejected, False), message.sequence)
                 batches.append((message.sequence, batch))
             upto = message.sequence
-        return Stretch(batches, upto, rejected, more)
+        return LogPage(batches, upto, rejected, more)
 
     @staticmethod
-    def _before_newer(stretch: Stretch, sequence: int) -> Stretch:
-        if stretch.batches or stretch.rejected:
-            return stretch
+    def _before_newer(page: LogPage, sequence: int) -> LogPage:
+        if page.batches or page.rejected:
+            return page
         raise LogNewer(f"message {sequence} of the session log was written by a newer version: run that one here too")
 
     async def append(self, batch: EventBatch) -> None:

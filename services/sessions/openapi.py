@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
-from services.chassis.process.heartbeat import VERSION
+from services.chassis.http.openapi import SCHEMA_REF, document, json_content, operation
 from services.sessions.views import Failure, SessionDetail, SessionsPage, SessionState
 
-_REF = "#/components/schemas/{name}"
+_ERRORS: Final = {"400": "A parameter is not usable.", "401": "The API key is missing or wrong.", "503": "Try again."}
 
 
 def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
     """The description, as OpenAPI 3.1."""
     (page, detail, failure), schemas = msgspec.json.schema_components(
-        (SessionsPage, SessionDetail, Failure), ref_template=_REF
+        (SessionsPage, SessionDetail, Failure), ref_template=SCHEMA_REF
     )
     state = _query("state", "Only sessions in this state.", {"type": "string", "enum": list(get_args(SessionState))})
     edge = _query("edge", "Only sessions that are, or were last, on the edge of this name.", {"type": "string"})
@@ -26,64 +26,40 @@ def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
         {"type": "integer", "minimum": 1, "maximum": max_limit, "default": default_limit},
     )
     cursor = _query("cursor", "`next` of the answer before.", {"type": "string"})
-    errors = {"400": "A parameter is not usable.", "401": "The API key is missing or wrong.", "503": "Try again."}
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Fairlead sessions",
-            "version": VERSION,
-            "description": "Who is and was connected. Times are UTC; sessions are listed newest first.",
+    errors = _responses(_ERRORS, failure)
+    paths = {
+        "/sessions": {
+            "get": operation("List sessions", "listSessions", [state, user, edge, limit, cursor], page, errors)
         },
-        "security": [{"key": []}],
-        "paths": {
-            "/sessions": {
-                "get": _operation("List sessions", "listSessions", [state, user, edge, limit, cursor], page, errors)
-            },
-            "/sessions/{id}": {
-                "get": _operation(
-                    "One session, by its id or by that of one of its connections",
-                    "getSession",
-                    [_path("id")],
-                    detail,
-                    errors | {"404": "There is no such session."},
-                )
-            },
-            "/users/{user}/sessions": {
-                "get": _operation(
-                    "List sessions of a user",
-                    "listUserSessions",
-                    [_path("user"), state, edge, limit, cursor],
-                    page,
-                    errors,
-                )
-            },
+        "/sessions/{id}": {
+            "get": operation(
+                "One session, by its id or by that of one of its connections",
+                "getSession",
+                [_path("id")],
+                detail,
+                _responses({**_ERRORS, "404": "There is no such session."}, failure),
+            )
         },
-        "components": {
-            "schemas": schemas,
-            "responses": {"Failure": {"description": "What was wrong.", "content": _content(failure)}},
-            "securitySchemes": {
-                "key": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "X-API-Key",
-                    "description": "http_api.key; also taken as `Authorization: apikey <key>`.",
-                }
-            },
+        "/users/{user}/sessions": {
+            "get": operation(
+                "List sessions of a user", "listUserSessions", [_path("user"), state, edge, limit, cursor], page, errors
+            )
         },
     }
+    return document(
+        "Fairlead sessions",
+        "Who is and was connected. Times are UTC; sessions are listed newest first.",
+        "http_api.key; also taken as `Authorization: apikey <key>`.",
+        paths,
+        {
+            "schemas": schemas,
+            "responses": {"Failure": {"description": "What was wrong.", "content": json_content(failure)}},
+        },
+    )
 
 
-def _operation(
-    summary: str, name: str, parameters: list[dict[str, Any]], answer: dict[str, Any], errors: dict[str, str]
-) -> dict[str, Any]:
-    failure = {"$ref": "#/components/schemas/Failure"}
-    responses: dict[str, Any] = {"200": {"description": summary, "content": _content(answer)}}
-    responses |= {code: {"description": text, "content": _content(failure)} for code, text in sorted(errors.items())}
-    return {"summary": summary, "operationId": name, "parameters": parameters, "responses": responses}
-
-
-def _content(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+def _responses(errors: dict[str, str], failure: dict[str, Any]) -> dict[str, Any]:
+    return {code: {"description": text, "content": json_content(failure)} for code, text in sorted(errors.items())}
 
 
 def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
 from services.sessions.read_ahead import Portion, ReadAhead
 from services.sessions.schema_postgres import SchemaRefused
-from services.sessions.store import ORIGIN, Moved, Position, Store, StoreAway
+from services.sessions.store import ORIGIN, Position, PositionConflict, Store, StoreAway
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ CHECK_INTERVAL_S: Final = 1.0
 """How often the log's identity and end are looked at."""
 
 _RETRY_S: Final = (0.1, 2.0)  # first and longest pause
-_RING_GRACE_S: Final = 0.03  # a message is heard a moment before it can be read
+_NOTICE_GRACE_S: Final = 0.03  # a message is heard a moment before it can be read
 _GATHER_S: Final = 0.2
 _FEW: Final = 10
 """While more facts than these come between two looks, it waits longer: larger transactions take half the CPU."""
@@ -41,7 +41,7 @@ class Projector:
         self._prepare = prepare
         self._instruments = instruments
         self._position = ORIGIN
-        self._rung = asyncio.Event()
+        self._written = asyncio.Event()
         self._newest_fact_ms = 0
         self.problem: str | None = "starting"
         self._last_seen: Position | None = None  # the log's end, at the check before
@@ -54,9 +54,9 @@ class Projector:
         """The last sequence of the log that is in the store."""
         return self._position.sequence
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """There may be something new in the log."""
-        self._rung.set()
+        self._written.set()
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -64,8 +64,8 @@ class Projector:
         while True:
             try:
                 await self._work()
-            except Moved as moved:
-                log.info("another instance of this service is at work: following it from %d", moved.actual.sequence)
+            except PositionConflict as conflict:
+                log.info("another instance of this service is at work: following it from %d", conflict.actual.sequence)
             except (StoreAway, LogAway, LogNewer, SchemaRefused) as error:
                 if self.problem is None or self.problem == "starting":
                     log.warning("waiting: %s", error)
@@ -82,7 +82,7 @@ class Projector:
         if self.problem is not None:
             log.info("at work from message %d of the session log", self._position.sequence + 1)
             self.problem = None
-        reader = ReadAhead(self._log, self._rung)
+        reader = ReadAhead(self._log, self._written)
         try:
             await self._follow(reader)
         finally:
@@ -97,15 +97,15 @@ class Projector:
                 await self._commit(portion)
             if not reading.more:
                 many = sum(portion.events for portion in reading.portions) > _FEW
-                await self._wait_for_ring(_GATHER_S if many else _RING_GRACE_S)
+                await self._wait_for_notice(_GATHER_S if many else _NOTICE_GRACE_S)
             if time.monotonic() - checked >= CHECK_INTERVAL_S:
                 await self._check()
                 checked = time.monotonic()
 
-    async def _wait_for_ring(self, gather_s: float) -> None:
+    async def _wait_for_notice(self, gather_s: float) -> None:
         try:
             async with asyncio.timeout(CHECK_INTERVAL_S):
-                await self._rung.wait()
+                await self._written.wait()
         except TimeoutError:
             return
         await asyncio.sleep(gather_s)
@@ -113,7 +113,7 @@ class Projector:
     async def _commit(self, portion: Portion) -> None:
         started = time.monotonic()
         after = Position(self._position.epoch, portion.upto)
-        outcome = await self._store.commit(self._position, after, portion.batches, portion.needs)
+        outcome = await self._store.commit(self._position, after, portion.batches, portion.read_set)
         self._position = after
         instruments = self._instruments
         instruments.batch_seconds.observe(time.monotonic() - started)
@@ -129,7 +129,7 @@ class Projector:
         """Looks whether the log is still the one that the position speaks of, and how much of it is left to do."""
         stored = await self._store.position()  # also how an idle service notices that its store is away
         if stored != self._position:
-            raise Moved(stored)
+            raise PositionConflict(stored)
         state = await self._log.state()
         if state.epoch == self._position.epoch and state.last < self._position.sequence:
             log.error(

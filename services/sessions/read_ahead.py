@@ -10,8 +10,8 @@ import asyncio
 from typing import Final, NamedTuple, Protocol
 
 from proto.events import EventBatch
-from services.sessions.log_nats import Stretch
-from services.sessions.needs import Needs, needs_of
+from services.sessions.log_nats import LogPage
+from services.sessions.read_set import ReadSet, read_set_of
 
 MAX_EVENTS: Final = 10_000
 """Facts in one transaction, prepared in one go: a third of a second's work at the rate that we mean to reach."""
@@ -20,7 +20,7 @@ MAX_EVENTS: Final = 10_000
 class Log(Protocol):
     """What is asked of `log_nats.SessionLog`."""
 
-    async def read(self, start: int) -> Stretch:
+    async def read(self, start: int) -> LogPage:
         """A bounded number of batches from sequence `start` on."""
 
 
@@ -30,11 +30,11 @@ class Portion(NamedTuple):
     upto: int
     batches: list[EventBatch]
     events: int
-    needs: Needs
+    read_set: ReadSet
 
 
 class Reading(NamedTuple):
-    """A stretch in portions, none when the log holds nothing there. The rest as in `log_nats.Stretch`."""
+    """A page of the log in portions, none if the log holds nothing there. The rest as in `log_nats.LogPage`."""
 
     portions: list[Portion]
     upto: int
@@ -43,11 +43,11 @@ class Reading(NamedTuple):
 
 
 class ReadAhead:
-    """`rung` is cleared before each read, so that whatever is written after it was asked for leaves it set."""
+    """`written` is cleared before each read, so that whatever is written after it was asked for leaves it set."""
 
-    def __init__(self, session_log: Log, rung: asyncio.Event) -> None:
+    def __init__(self, session_log: Log, written: asyncio.Event) -> None:
         self._log = session_log
-        self._rung = rung
+        self._written = written
         self._ahead: tuple[int, asyncio.Task[Reading]] | None = None
 
     async def read(self, start: int) -> Reading:
@@ -57,29 +57,29 @@ class ReadAhead:
             self._ahead = None
         else:
             await self.close()  # the position jumped
-            self._rung.clear()
+            self._written.clear()
             reading = await self._read(start)
         if reading.more:
             after = reading.upto + 1
-            self._rung.clear()
+            self._written.clear()
             self._ahead = after, asyncio.get_running_loop().create_task(self._read(after))
         return reading
 
     async def _read(self, start: int) -> Reading:
-        stretch = await self._log.read(start)
+        page = await self._log.read(start)
         portions: list[Portion] = []
         batches: list[EventBatch] = []
         events = 0
-        for sequence, batch in stretch.batches:
+        for sequence, batch in page.batches:
             batches.append(batch)
             events += len(batch.events)
-            if events >= MAX_EVENTS and sequence < stretch.upto:
-                portions.append(Portion(sequence, batches, events, needs_of(batches)))
+            if events >= MAX_EVENTS and sequence < page.upto:
+                portions.append(Portion(sequence, batches, events, read_set_of(batches)))
                 batches, events = [], 0
                 await asyncio.sleep(0)  # PostgreSQL may have answered
-        if stretch.upto >= start:
-            portions.append(Portion(stretch.upto, batches, events, needs_of(batches)))
-        return Reading(portions, stretch.upto, stretch.rejected, stretch.more)
+        if page.upto >= start:
+            portions.append(Portion(page.upto, batches, events, read_set_of(batches)))
+        return Reading(portions, page.upto, page.rejected, page.more)
 
     async def close(self) -> None:
         if self._ahead is not None:

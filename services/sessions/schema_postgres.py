@@ -9,14 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from services.sessions.pool_postgres import store_errors
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +70,7 @@ async def check_migrated(url: str) -> None:
 async def _upgrade(url: str) -> None:
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import text
+    from sqlalchemy import Connection, text
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool

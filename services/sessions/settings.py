@@ -9,6 +9,7 @@ from msgspec import Struct
 from proto.events import LOG_MAX_AGE_S
 from services.chassis.process.settings import (
     Duration,
+    HttpApiSettings,
     LogSettings,
     NatsSettings,
     Port,
@@ -52,17 +53,12 @@ class PostgresSection(Section, frozen=True):
             raise ValueError("expected postgres.url to begin with postgresql://")
 
 
-class HttpApiSection(Section, frozen=True):
-    key: str = ""
-    """The key of the read API; empty: every call is answered 401."""
-
-
 class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     postgres: PostgresSection
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
     sessions: SessionsSection = SessionsSection()
-    http_api: HttpApiSection = HttpApiSection()
+    http_api: HttpApiSettings = HttpApiSettings()
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Where the read model lives: the contract that its implementations share (tests/sessions/store_contract.py)."""
+"""Where the read model lives: the contract of its implementations, which `tests/sessions/test_store.py` compares."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from proto.events import EventBatch
-from services.sessions.needs import Needs
 from services.sessions.projection import name_of
+from services.sessions.read_set import ReadSet
 
 
 class Position(NamedTuple):
@@ -24,8 +24,8 @@ class StoreAway(Exception):
     """The store cannot be reached or did not answer in time. Trying again may succeed; nothing was half done."""
 
 
-class Moved(Exception):
-    """Somebody else moved the position on: read on from `actual`."""
+class PositionConflict(Exception):
+    """The position is not the expected one: another instance has moved it on. Read on from `actual`."""
 
     def __init__(self, actual: Position) -> None:
         super().__init__(f"the position is {actual} already")
@@ -47,13 +47,13 @@ class Store(Protocol):
         """Where to read on. Raises `StoreAway`."""
 
     async def commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None = None
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
     ) -> Outcome:
         """Folds `batches` into the rows and moves the position from `expected` to `upto`: both, or neither.
 
-        `needs` are those of `batches`, where the caller had time to work them out.
-        A batch whose writer's last applied number is not lower has been applied and is left out. Raises `Moved` when
-        the position is not `expected`, `StoreAway` when nothing can be said of the outcome: ask `position`.
+        `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
+        last applied one of its writer has been applied before and is left out. Raises `PositionConflict` if the
+        position is not `expected`, and `StoreAway` if the outcome is unknown: ask `position`.
         """
 
     async def open_instances(self) -> set[str]:

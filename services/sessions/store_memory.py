@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proto.events import EventBatch
-from services.sessions.needs import Needs
 from services.sessions.projection import fold, name_of
+from services.sessions.read_set import ReadSet
 from services.sessions.rows import State
-from services.sessions.store import ORIGIN, Moved, Outcome, Position, unseen
+from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, unseen
 
 
 class MemoryStore:
@@ -23,10 +23,10 @@ class MemoryStore:
         return self._position
 
     async def commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None = None
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
     ) -> Outcome:
         if expected != self._position:
-            raise Moved(self._position)
+            raise PositionConflict(self._position)
         state = self.state
         before = (state.events, state.unknown, state.resumed, state.edges_lost)
         new = unseen(batches, self._numbers)

@@ -18,11 +18,11 @@ import asyncpg
 
 from proto.events import EventBatch
 from services.sessions import statements as sql
-from services.sessions.needs import Needs, needs_of
 from services.sessions.pool_postgres import Database, Pool
 from services.sessions.projection import NAME, fold, name_of, text
+from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows import Connection, Session, State, Subscription
-from services.sessions.store import Moved, Outcome, Position, unseen
+from services.sessions.store import Outcome, Position, PositionConflict, unseen
 
 log = logging.getLogger(__name__)
 
@@ -79,26 +79,32 @@ class PostgresStore:
             return {row["instance"]: row["number"] for row in await database.fetch(sql.WRITERS, prefix)}
 
     async def commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None = None
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
     ) -> Outcome:
         try:
-            return await self._commit(expected, upto, batches, needs, copying=True)
+            return await self._commit(expected, upto, batches, read_set, copying=True)
         except asyncpg.UniqueViolationError as error:  # somebody has put rows in by hand, or restored a part of them
             log.warning("a row that should be new is there already; all of these are written by upserts: %s", error)
-            return await self._commit(expected, upto, batches, needs, copying=False)
+            return await self._commit(expected, upto, batches, read_set, copying=False)
 
     async def _commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], needs: Needs | None, *, copying: bool
+        self,
+        expected: Position,
+        upto: Position,
+        batches: Sequence[EventBatch],
+        read_set: ReadSet | None,
+        *,
+        copying: bool,
     ) -> Outcome:
         async with self._pool.database() as database, database.transaction():
             at = await database.fetchrow(sql.LOCK_POSITION, NAME)
             assert at is not None
             actual = Position(at["epoch"], at["sequence"])
             if actual != expected:
-                raise Moved(actual)
+                raise PositionConflict(actual)
             known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
             new = unseen(batches, {row["instance"]: row["number"] for row in known})
-            state = await self._load(database, needs_of(new) if needs is None else needs)
+            state = await self._load(database, read_set_of(new) if read_set is None else read_set)
             loaded = frozenset(state.connections)
             fold(state, new)
             fresh = state.connections.keys() - loaded if copying else frozenset[str]()
@@ -106,21 +112,21 @@ class PostgresStore:
             await self._move(database, upto, new)
         return Outcome(state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost)
 
-    async def _load(self, database: Database, needs: Needs) -> State:
+    async def _load(self, database: Database, read_set: ReadSet) -> State:
         state = State(self._resume_window_ms)
-        if not needs.connections and not needs.lost and not needs.found:
+        if not read_set.connections and not read_set.lost and not read_set.found:
             return state
         connections = [
             connection_of(row)
             for row in await database.fetch(
-                sql.CONNECTIONS_OF_BATCH, list(needs.connections), list(needs.lost), list(needs.found)
+                sql.CONNECTIONS_OF_BATCH, list(read_set.connections), list(read_set.lost), list(read_set.found)
             )
         ]
         for row in await database.fetch(sql.SESSIONS, list({one.session_id for one in connections})):
             state.put_session(session_of(row))
         for connection in connections:
             state.put_connection(connection)
-        ends = needs.ends(state)
+        ends = read_set.ends(state)
         spans = [(key, moment(first), moment(last + self._resume_window_ms)) for key, first, last, _ in ends]
         later = (
             [session_of(row) for row in await database.fetch(sql.LATER_SESSIONS, *_columns(spans, 3))] if ends else []
@@ -128,7 +134,7 @@ class PostgresStore:
         if later:
             for row in await database.fetch(sql.CONNECTIONS_OF_SESSIONS, [one.id for one in later]):
                 connections.append(connection_of(row))
-        wanted = needs.returns(ends, state)
+        wanted = read_set.returns(ends, state)
         if wanted:
             rows = [(key, moment(first), moment(last), count) for key, first, last, count in wanted]
             later += [session_of(row) for row in await database.fetch(sql.AWAY_SESSIONS, *_columns(rows, 4))]
@@ -136,8 +142,8 @@ class PostgresStore:
             state.put_session(session)
         for connection in connections:
             state.put_connection(connection)
-        if needs.subscriptions:
-            keys = _columns(needs.subscriptions, 2)
+        if read_set.subscriptions:
+            keys = _columns(read_set.subscriptions, 2)
             for row in await database.fetch(sql.SUBSCRIPTIONS, *keys):
                 state.put_subscription(subscription_of(row))
         return state

@@ -10,7 +10,7 @@ import pytest
 from proto.events import EventBatch, Opened
 from services.sessions import projector as module
 from services.sessions.instruments import Instruments
-from services.sessions.log_nats import LogState, Stretch
+from services.sessions.log_nats import LogPage, LogState
 from services.sessions.projector import Projector
 from services.sessions.store_memory import MemoryStore
 from tests.support.eventually import eventually
@@ -29,8 +29,8 @@ class LogDouble:
         events = [Opened(at=1, connection=f"{number}.{i}", user="ann") for i in range(facts)]
         self.batches.append(EventBatch(edge="edge-1", instance="a", number=number, events=list(events)))
 
-    async def read(self, start: int) -> Stretch:
-        return Stretch(list(enumerate(self.batches, 1))[start - 1 :], len(self.batches), 0, more=False)
+    async def read(self, start: int) -> LogPage:
+        return LogPage(list(enumerate(self.batches, 1))[start - 1 :], len(self.batches), 0, more=False)
 
     async def state(self) -> LogState:
         return LogState("epoch", 1, len(self.batches))
@@ -57,12 +57,12 @@ async def projector(log: LogDouble) -> AsyncIterator[Projector]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What it waits for others to come with the first one, after the log has rung. The waits take no time."""
+    """What it waits for others to come with the first one, after it was notified. The waits take no time."""
     found: list[float] = []
     sleep = asyncio.sleep
 
     async def recorded(seconds: float) -> None:
-        if seconds in (module._RING_GRACE_S, module._GATHER_S):
+        if seconds in (module._NOTICE_GRACE_S, module._GATHER_S):
             found.append(seconds)
             seconds = 0
         await sleep(seconds)
@@ -76,11 +76,11 @@ async def test_it_gathers_while_many_facts_come_and_follows_at_once_otherwise(
 ) -> None:
     async def write(facts: int) -> None:
         log.write(facts)
-        projector.ring()
+        projector.notify()
         await eventually(lambda: projector.sequence == len(log.batches))
 
     for facts in (1, 100, 100, 1, 1):
         await write(facts)
-    few, many = module._RING_GRACE_S, module._GATHER_S
+    few, many = module._NOTICE_GRACE_S, module._GATHER_S
     assert waits == [few, few, many, many, few]
     assert projector.events_applied == 203

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from proto.events import EventBatch, Opened
-from services.sessions.log_nats import LogAway, Stretch
-from services.sessions.needs import needs_of
+from services.sessions.log_nats import LogAway, LogPage
 from services.sessions.read_ahead import MAX_EVENTS, ReadAhead
+from services.sessions.read_set import read_set_of
 from tests.support.eventually import eventually
 
 
@@ -25,13 +25,13 @@ class FakeLog:
         self.asked: list[int] = []
         self.away = False
 
-    async def read(self, start: int) -> Stretch:
+    async def read(self, start: int) -> LogPage:
         self.asked.append(start)
         if self.away:
             raise LogAway("gone")
         upto = min(self.last, start + self.width - 1)
         batches = [(number, batch(number, self.events)) for number in range(start, upto + 1)]
-        return Stretch(batches, upto, 0, upto < self.last)
+        return LogPage(batches, upto, 0, upto < self.last)
 
 
 async def test_the_next_stretch_is_read_before_it_is_asked_for_and_comes_in_order():
@@ -58,14 +58,14 @@ async def test_a_portion_is_bounded_and_knows_what_it_needs():
     first, second, third = (await ReadAhead(log, asyncio.Event()).read(1)).portions
     assert [first.upto, second.upto, third.upto] == [2, 4, 5]
     for portion in (first, second, third):
-        assert portion.needs.connections == needs_of(portion.batches).connections
-        assert len(portion.needs.connections) == sum(len(one.events) for one in portion.batches)
+        assert portion.read_set.connections == read_set_of(portion.batches).connections
+        assert len(portion.read_set.connections) == sum(len(one.events) for one in portion.batches)
 
 
 async def test_messages_without_facts_still_move_the_position_and_an_empty_log_does_not():
     class Rejecting(FakeLog):
-        async def read(self, start: int) -> Stretch:
-            return Stretch([], 4, 4, False)
+        async def read(self, start: int) -> LogPage:
+            return LogPage([], 4, 4, False)
 
     (portion,) = (await ReadAhead(Rejecting(4), asyncio.Event()).read(1)).portions
     assert (portion.upto, portion.batches) == (4, [])
@@ -91,19 +91,19 @@ async def test_a_log_that_goes_away_while_reading_ahead_is_told_to_whoever_asks_
 
 
 async def test_what_rang_before_a_read_is_in_it_and_what_rings_meanwhile_is_kept():
-    rung = asyncio.Event()
+    written = asyncio.Event()
 
     class Ringing(FakeLog):
-        async def read(self, start: int) -> Stretch:
+        async def read(self, start: int) -> LogPage:
             stretch = await super().read(start)
             if start == 2:
-                rung.set()
+                written.set()
             return stretch
 
     log = Ringing(last=2, width=2)
-    rung.set()
-    await ReadAhead(log, rung).read(1)
-    assert not rung.is_set()
+    written.set()
+    await ReadAhead(log, written).read(1)
+    assert not written.is_set()
     log.last = 3
-    await ReadAhead(log, rung).read(2)
-    assert rung.is_set()
+    await ReadAhead(log, written).read(2)
+    assert written.is_set()

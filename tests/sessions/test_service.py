@@ -105,8 +105,8 @@ async def test_it_stops_in_order_while_it_still_waits_for_everything(
 ):
     nats_server.stop()
     postgres.stop()
-    needs = variables(nats_server, postgres) if service == "sessions" else {"FAIRLEAD_NATS_URL": nats_server.url}
-    process = services.start(service, needs)
+    environ = variables(nats_server, postgres) if service == "sessions" else {"FAIRLEAD_NATS_URL": nats_server.url}
+    process = services.start(service, environ)
 
     async def alive() -> None:
         assert (await readiness(process))[0] == 503

@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
-from services.sessions.needs import needs_of
 from services.sessions.pool_postgres import Pool
 from services.sessions.projection import fold
+from services.sessions.read_set import read_set_of
 from services.sessions.rows import State
 from services.sessions.schema_postgres import migrate
-from services.sessions.store import ORIGIN, Moved, Position, Store, StoreAway
+from services.sessions.store import ORIGIN, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_memory import MemoryStore
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.database import read_rows
@@ -50,7 +50,7 @@ async def test_the_position_moves_with_the_rows_and_only_from_where_it_is(store:
     outcome = await store.commit(ORIGIN, first, [batch(1, Opened(at=1, connection="c1", user="ann"))])
     assert (outcome.events, outcome.duplicates) == (1, 0)
     assert await store.position() == first
-    with pytest.raises(Moved) as moved:
+    with pytest.raises(PositionConflict) as moved:
         await store.commit(ORIGIN, Position("epoch", 9), [batch(2, Closed(at=2, connection="c1", code=1000))])
     assert moved.value.actual == first
     assert await store.open_instances() == {"i1"}
@@ -74,7 +74,7 @@ async def test_two_writers_at_once_apply_a_batch_once(postgres_store: PostgresSt
     tries = await asyncio.gather(
         *(postgres_store.commit(ORIGIN, upto, [one]) for _ in range(4)), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in tries) == ["Moved", "Moved", "Moved", "Outcome"]
+    assert sorted(type(one).__name__ for one in tries) == ["Outcome", *["PositionConflict"] * 3]
 
 
 class CrashingStore(PostgresStore):
@@ -133,7 +133,7 @@ async def test_postgres_agrees_with_the_fold_over_everything(
         upto = Position("epoch", at.sequence + len(stretch))
         # As the projector does it: before anybody knows which batches were applied already.
         again = batches[max(0, at.sequence - 3) : at.sequence]
-        await postgres_store.commit(at, upto, [*again, *stretch], needs_of([*again, *stretch]))
+        await postgres_store.commit(at, upto, [*again, *stretch], read_set_of([*again, *stretch]))
         at = upto
     kept, wanted = await read_rows(postgres.url), fold(State(WINDOW_MS), batches)
     assert wanted.resumed, "a story in which nobody comes back proves little"

@@ -51,6 +51,11 @@ class LogSettings(Section, frozen=True):
             raise ValueError('expected log.format "text" or "json"')
 
 
+class HttpApiSettings(Section, frozen=True):
+    key: str = ""
+    """What backends and operators send as `X-API-Key`. If it is empty, every call of an HTTP API is answered 401."""
+
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 100 * 365 * 86400.0  # beyond it lie typing errors and infinity, which no timer and no stream takes

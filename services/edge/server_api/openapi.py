@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.chassis.process.heartbeat import VERSION
+from services.chassis.http.openapi import SCHEMA_REF, document, json_content, operation
 from services.edge.server_api.answers import METHODS, BatchAnswer, Failure, Problem
 from services.edge.server_api.calls import OldCall
 
@@ -21,7 +21,6 @@ STATUSES: Final = {100: 500, 102: 404, 103: 403, 104: 404, 106: 413, 107: 400, 1
 OTHER_ERROR_STATUS: Final = 500
 """Centrifugo's for errors that it does not know, such as a backend's own to an RPC."""
 
-_REF = "#/components/schemas/{name}"
 _ERRORS = {
     "400": "The body is not JSON of the method's shape. By error: 107 or 108.",
     "401": "The API key is missing or wrong.",
@@ -41,7 +40,7 @@ Shapes are Centrifugo's, so its API libraries work unmodified. Every answer with
 def describe() -> dict[str, Any]:
     """The description, as OpenAPI 3.1."""
     types = [each for method in METHODS.values() for each in (method.call, method.answer)]
-    refs, schemas = msgspec.json.schema_components([*types, OldCall, Failure, Problem], ref_template=_REF)
+    refs, schemas = msgspec.json.schema_components([*types, OldCall, Failure, Problem], ref_template=SCHEMA_REF)
     old, failure, problem = refs[len(types) :]
     paths: dict[str, Any] = {}
     for place, (name, method) in enumerate(METHODS.items()):
@@ -51,34 +50,25 @@ def describe() -> dict[str, Any]:
         paths[f"/api/{name}"] = {"post": _operation(name, method.summary, call, needed, {"anyOf": [done, failure]})}
     old_call = _operation("call", "Any method, for old clients", old, True, {"type": "object"})
     paths["/api"] = {"post": {"deprecated": True, **old_call}}
-    either = _content({"anyOf": [failure, problem]})
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Fairlead server API", "version": VERSION, "description": _DESCRIPTION},
-        "security": [{"key": []}],
-        "paths": paths,
-        "components": {
+    either = json_content({"anyOf": [failure, problem]})
+    error_mode = {
+        "name": ERROR_MODE,
+        "in": "header",
+        "required": False,
+        "description": "An error has a status of its own (below: by error), and is the body.",
+        "schema": {"type": "string", "enum": [TRANSPORT]},
+    }
+    return document(
+        "Fairlead server API",
+        _DESCRIPTION,
+        "http_api.key; also taken as `Authorization: apikey <key>` and as `?api_key=<key>`.",
+        paths,
+        {
             "schemas": schemas,
             "responses": {status: {"description": text, "content": either} for status, text in _ERRORS.items()},
-            "parameters": {
-                "ErrorMode": {
-                    "name": ERROR_MODE,
-                    "in": "header",
-                    "required": False,
-                    "description": "An error has a status of its own (below: by error), and is the body.",
-                    "schema": {"type": "string", "enum": [TRANSPORT]},
-                }
-            },
-            "securitySchemes": {
-                "key": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "X-API-Key",
-                    "description": "http_api.key; also taken as `Authorization: apikey <key>` and as `?api_key=<key>`.",
-                }
-            },
+            "parameters": {"ErrorMode": error_mode},
         },
-    }
+    )
 
 
 def _wrapped(answer: dict[str, Any]) -> dict[str, Any]:
@@ -93,19 +83,9 @@ def _wrapped(answer: dict[str, Any]) -> dict[str, Any]:
 def _operation(
     name: str, summary: str, call: dict[str, Any], needs_body: bool, answer: dict[str, Any]
 ) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": summary, "content": _content(answer)}}
-    responses |= {status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
-    return {
-        "summary": summary,
-        "operationId": name,
-        "parameters": [{"$ref": "#/components/parameters/ErrorMode"}],
-        "requestBody": {"required": needs_body, "content": _content(call)},
-        "responses": responses,
-    }
-
-
-def _content(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+    errors = {status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
+    body = {"required": needs_body, "content": json_content(call)}
+    return operation(summary, name, [{"$ref": "#/components/parameters/ErrorMode"}], answer, errors, body)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which rows a batch of facts may touch: what a store must load before it can fold. Pure.
+"""The read set of a batch of facts: the rows that it may touch, which a store must load before it can fold. Pure.
 
 It may name too much, never too little: a fold over what was loaded must give what a fold over all rows gives.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, Subscribed, Unsubscribed
 from services.sessions.projection import lineage_of, name_of, text, time_of
@@ -34,8 +34,9 @@ class _InBatch(NamedTuple):
     opened_at: int
 
 
-class Needs:
-    """`connections` by id; `subscriptions` by key; the instances whose open (`lost`) or lost (`found`) ones count."""
+class ReadSet:
+    """The rows that a fold may touch: `connections` by id, `subscriptions` by key (connection, channel), the open
+    connections of the instances in `lost` (with the moments of their loss), and the lost ones of those in `found`."""
 
     def __init__(self) -> None:
         self.connections: set[str] = set()
@@ -47,6 +48,7 @@ class Needs:
         self._in_batch: dict[str, _InBatch] = {}
 
     def add(self, batch: EventBatch) -> None:
+        """Adds what folding `batch` may touch."""
         for event in batch.events:
             match event:
                 case Opened():
@@ -63,6 +65,8 @@ class Needs:
                     self.lost.setdefault(name_of(event.instance), []).append(time_of(event.at))
                 case EdgeFound():
                     self.found.add(name_of(event.instance))
+                case _:
+                    assert_never(event)
 
     def _add_opened(self, event: Opened, instance: str) -> None:
         connection, at = name_of(event.connection), time_of(event.at)
@@ -109,9 +113,9 @@ class Needs:
         return [span._replace(facts=span.facts + used[span.lineage]) for span in self._opened.values()]
 
 
-def needs_of(batches: Iterable[EventBatch]) -> Needs:
-    """What folding these batches needs."""
-    needs = Needs()
+def read_set_of(batches: Iterable[EventBatch]) -> ReadSet:
+    """The read set of these batches together."""
+    read_set = ReadSet()
     for batch in batches:
-        needs.add(batch)
-    return needs
+        read_set.add(batch)
+    return read_set
