@@ -7,7 +7,11 @@ any other code it is. Applications use 2100-2499, 2600-2999 and 4000-4999.
 
 from __future__ import annotations
 
+import json
 from typing import Final, NamedTuple
+
+MAX_REASON_BYTES: Final = 123
+"""Of a close code's reason: what a WebSocket close frame holds beside the code (RFC 6455, 5.5)."""
 
 
 class ErrorCode(NamedTuple):
@@ -36,8 +40,24 @@ class CloseCode(NamedTuple):
 
     @property
     def reconnect(self) -> bool:
-        """Whether SDKs come back after it."""
-        return not (3500 <= self.code < 4000 or 4500 <= self.code < 5000)
+        """Whether SDKs connect again after it."""
+        return client_reconnects(self.code)
+
+
+def client_reconnects(close_code: int) -> bool:
+    """Whether SDKs connect again after a connection was closed with this code."""
+    return not (3500 <= close_code < 4000 or 4500 <= close_code < 5000)
+
+
+def check_close_reason(reason: str) -> None:
+    """Raises ValueError for a reason that SDKs do not take: it names what was expected."""
+    if not 1 <= len(reason.encode()) <= MAX_REASON_BYTES:
+        raise ValueError(f"expected a reason of 1 to {MAX_REASON_BYTES} bytes")
+    try:
+        json.loads(reason)  # not msgspec's: JavaScript takes half surrogate pairs too
+    except ValueError:
+        return
+    raise ValueError("expected a reason that is not JSON, after which SDKs would ignore the code")
 
 
 INTERNAL: Final = ErrorCode(100, "internal server error", temporary=True)

@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import DecodeError, Struct, json
 
+from proto.codes import client_reconnects
 from proto.messages import Uint32, Uint64
 
 EVENTS_VERSION = 1
@@ -113,4 +114,4 @@ RESUMABLE_CLOSE_EXCLUDES = frozenset({1000, 1005})
 
 def is_resumable(code: int) -> bool:
     """Whether a session may go on after its connection closed with `code`: the client is expected to come back."""
-    return code not in RESUMABLE_CLOSE_EXCLUDES and not (3500 <= code < 4000 or 4500 <= code < 5000)
+    return code not in RESUMABLE_CLOSE_EXCLUDES and client_reconnects(code)

@@ -196,7 +196,10 @@ def _equal_after(source: bytes, source_at: int, target: bytes, target_at: int, m
 
 
 def _equal_before(source: bytes, source_at: int, target: bytes, target_at: int, most: int) -> int:
-    """How many bytes up to there are equal, at most `most`."""
+    """How many bytes up to there are equal, at most `most`.
+
+    The mirror image of `_equal_after`, written out: sharing the loop makes `create_delta` 15 % slower.
+    """
     equal, width = 0, 32
     while equal < most:
         width = min(width, most - equal)

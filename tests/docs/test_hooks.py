@@ -12,7 +12,7 @@ from msgspec import Raw
 from proto.codes import CloseCode, ErrorCode
 from proto.messages import ConnectRequest
 from services.chassis.nats.link import NatsLink
-from services.edge.backend import hooks
+from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.grants import Grant, Override, Switch
@@ -26,24 +26,24 @@ ON, OFF = Switch(True), Switch(False)
 
 QUESTIONS: Final = {
     "connect": [
-        hooks.connect_question(
+        hook_questions.connect_question(
             Caller(client=CLIENT), ConnectRequest(data=Raw(b'{"password":"wonderland"}'), name="js", version="5.8.0")
         )
     ],
-    "subscribe": [hooks.subscribe_question(ALICE, "chat:lobby", b'{"invite":"k7"}')],
+    "subscribe": [hook_questions.subscribe_question(ALICE, "chat:lobby", b'{"invite":"k7"}')],
     "publish": [
-        hooks.publish_question(ALICE, "chat:lobby", b'{"text":"hi"}'),
-        hooks.publish_question(ALICE_IN_PROTOBUF, "chat:lobby", b"\x01\x02\xff"),
+        hook_questions.publish_question(ALICE, "chat:lobby", b'{"text":"hi"}'),
+        hook_questions.publish_question(ALICE_IN_PROTOBUF, "chat:lobby", b"\x01\x02\xff"),
     ],
-    "refresh": [hooks.refresh_question(ALICE)],
+    "refresh": [hook_questions.refresh_question(ALICE)],
 }
 
 LATER: Final = 1_796_000_000
 ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
     "connect": (
-        hooks.connect_answer,
+        hook_answers.connect_answer,
         [
-            hooks.Admitted(
+            hook_results.Admitted(
                 user="alice",
                 expires_at=LATER,
                 info=Raw(b'{"name":"Alice"}'),
@@ -56,37 +56,37 @@ ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
                     ),
                 },
             ),
-            hooks.Refused(ErrorCode(403, "closed for maintenance", True)),
-            hooks.Disconnected(CloseCode(4501, "wrong password")),
-            hooks.Unauthenticated(),
+            hook_results.Refused(ErrorCode(403, "closed for maintenance", True)),
+            hook_results.Disconnected(CloseCode(4501, "wrong password")),
+            hook_results.Unauthenticated(),
         ],
     ),
     "subscribe": (
-        hooks.subscribe_answer,
+        hook_answers.subscribe_answer,
         [
             Grant(Raw(b'{"role":"owner"}'), Raw(b'{"topic":"tea"}'), LATER, Override(ON, ON, ON, ON, OFF)),
             Grant(),
-            hooks.Refused(ErrorCode(103, "permission denied")),
-            hooks.Disconnected(CloseCode(4502, "too many attempts")),
+            hook_results.Refused(ErrorCode(103, "permission denied")),
+            hook_results.Disconnected(CloseCode(4502, "too many attempts")),
         ],
     ),
     "publish": (
-        hooks.publish_answer,
+        hook_answers.publish_answer,
         [
-            hooks.Accepted(b'{"text":"hi","by":"alice"}', True, {"kind": "chat"}),
-            hooks.Accepted(b"\x01\x02\xff"),
-            hooks.Accepted(),
-            hooks.Refused(ErrorCode(400, "expected a JSON object")),
-            hooks.Disconnected(CloseCode(4503, "spam")),
+            hook_results.Accepted(b'{"text":"hi","by":"alice"}', True, {"kind": "chat"}),
+            hook_results.Accepted(b"\x01\x02\xff"),
+            hook_results.Accepted(),
+            hook_results.Refused(ErrorCode(400, "expected a JSON object")),
+            hook_results.Disconnected(CloseCode(4503, "spam")),
         ],
     ),
     "refresh": (
-        hooks.refresh_answer,
+        hook_answers.refresh_answer,
         [
-            hooks.Extended(LATER + 3600, Raw(b'{"name":"Alice"}'), Raw(b'{"plan":"free"}')),
-            hooks.Expired(),
-            hooks.Disconnected(CloseCode(4504, "signed out")),
-            hooks.Refused(ErrorCode(100, "ask again")),
+            hook_results.Extended(LATER + 3600, Raw(b'{"name":"Alice"}'), Raw(b'{"plan":"free"}')),
+            hook_results.Expired(),
+            hook_results.Disconnected(CloseCode(4504, "signed out")),
+            hook_results.Refused(ErrorCode(100, "ask again")),
         ],
     ),
 }

@@ -74,3 +74,14 @@ def test_who_comes_back(first: int, last: int, comes_back: bool) -> None:
 def test_a_drained_client_comes_back() -> None:
     assert codes.GOING_AWAY.code == 1001
     assert codes.GOING_AWAY.reconnect
+
+
+@pytest.mark.parametrize("reason", ["x", "x" * 123, "go away", "é" * 61, "NaN is not what it says", '"half'])
+def test_a_reason_of_an_application_s_own(reason: str) -> None:
+    codes.check_close_reason(reason)
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 124, "é" * 62, "7", "null", '"text"', "{}", " [1] ", '"\\ud800"', "NaN"])
+def test_a_reason_that_sdks_do_not_take(reason: str) -> None:
+    with pytest.raises(ValueError, match="expected a reason"):
+        codes.check_close_reason(reason)

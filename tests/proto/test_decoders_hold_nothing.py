@@ -19,7 +19,7 @@ from proto.members import decode_member_event
 from proto.messages import Command, FilterNode, HistoryRequest, PublishRequest, StreamPosition, SubscribeRequest
 from proto.publications import decode_live, decode_publication
 from proto.telemetry import decode_heartbeat
-from services.edge.backend import hooks
+from services.edge.backend import hook_answers
 from services.edge.backend.backend import BadAnswer
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.tokens.token_keys import KeySet, SecretKey
@@ -59,10 +59,10 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "member event": decode_member_event,
     "session events": decode_batch,
     "heartbeat": decode_heartbeat,
-    "connect hook": hooks.connect_answer,
-    "subscribe hook": hooks.subscribe_answer,
-    "publish hook": hooks.publish_answer,
-    "refresh hook": hooks.refresh_answer,
+    "connect hook": hook_answers.connect_answer,
+    "subscribe hook": hook_answers.subscribe_answer,
+    "publish hook": hook_answers.publish_answer,
+    "refresh hook": hook_answers.refresh_answer,
     "token": _verify,
     "tags filter": _filter,
 }

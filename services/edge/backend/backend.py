@@ -1,7 +1,7 @@
 """What the edge asks of a backend, and how it may fail. Implementations: `backend_nats`, `backend_memory`.
 
-A backend is the application's own code. It answers the RPCs of clients, and decides (the hooks, see `hooks`) who may
-connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
+A backend is the application's own code. It answers the RPCs of clients and, by hooks (see `hook_results`), decides who
+may connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
 """
 
 from __future__ import annotations

@@ -103,30 +103,24 @@ def may_subscribe(channel: str, rules: ChannelRules, requester: Requester) -> bo
 
 
 def may_publish(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
+    """`subscribed`: whether the client is subscribed to the channel."""
     options = rules.options
-    return _may(
-        requester,
-        options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed),
-        options.allow_publish_for_anonymous,
-    )
+    allowed = options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed)
+    return _may(requester, allowed, options.allow_publish_for_anonymous)
 
 
 def may_read_history(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
+    """`subscribed`: whether the client is subscribed to the channel."""
     options = rules.options
-    return _may(
-        requester,
-        options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed),
-        options.allow_history_for_anonymous,
-    )
+    allowed = options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed)
+    return _may(requester, allowed, options.allow_history_for_anonymous)
 
 
 def may_read_presence(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
+    """`subscribed`: whether the client is subscribed to the channel."""
     options = rules.options
-    return _may(
-        requester,
-        options.allow_presence_for_client or (options.allow_presence_for_subscriber and subscribed),
-        options.allow_presence_for_anonymous,
-    )
+    allowed = options.allow_presence_for_client or (options.allow_presence_for_subscriber and subscribed)
+    return _may(requester, allowed, options.allow_presence_for_anonymous)
 
 
 def _may(requester: Requester, allowed: bool, also_anonymous: bool) -> bool:

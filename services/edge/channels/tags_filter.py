@@ -42,7 +42,14 @@ _ORDERS: Final[dict[str, Callable[[Decimal, Decimal], bool]]] = {
     "lt": operator.lt,
     "lte": operator.le,
 }
-_ONE_VALUE: Final = frozenset({"eq", "neq", "sw", "ew", "ct", *_ORDERS})
+# `val` is not empty, so that a missing tag can be told from an empty one.
+_TEXTS: Final[dict[str, Callable[[str, str], TagsFilter]]] = {
+    "eq": lambda key, val: lambda tags: tags.get(key) == val,
+    "neq": lambda key, val: lambda tags: tags.get(key) != val,
+    "sw": lambda key, val: lambda tags: tags.get(key, "").startswith(val),
+    "ew": lambda key, val: lambda tags: tags.get(key, "").endswith(val),
+    "ct": lambda key, val: lambda tags: val in tags.get(key, ""),
+}
 
 
 class BadFilter(ValueError):
@@ -76,20 +83,19 @@ def _compile(node: FilterNode, room: _Room, depth: int) -> TagsFilter:
     if depth > MAX_DEPTH:
         raise BadFilter(f"deeper than {MAX_DEPTH} levels")
     room.take(node)
-    match node.op:
-        case "":
-            return _leaf(node)
-        case "and" | "or":
-            if not node.nodes:
-                raise BadFilter(f"{node.op} needs at least one node")
-            parts = tuple(_compile(child, room, depth + 1) for child in node.nodes)
-            if len(parts) == 1:
-                return parts[0]
-            return _every(parts) if node.op == "and" else _any(parts)
-        case "not":
-            if len(node.nodes) != 1:
-                raise BadFilter("not needs exactly one node")
-            return _negation(_compile(node.nodes[0], room, depth + 1))
+    if not node.op:
+        return _leaf(node)
+    if node.op in ("and", "or"):
+        if not node.nodes:
+            raise BadFilter(f"{node.op} needs at least one node")
+        parts = tuple(_compile(child, room, depth + 1) for child in node.nodes)
+        if len(parts) == 1:
+            return parts[0]
+        return _every(parts) if node.op == "and" else _any(parts)
+    if node.op == "not":
+        if len(node.nodes) != 1:
+            raise BadFilter("not needs exactly one node")
+        return _negation(_compile(node.nodes[0], room, depth + 1))
     raise BadFilter("an unknown op")
 
 
@@ -107,13 +113,13 @@ def _leaf(node: FilterNode) -> TagsFilter:
         if val or not node.vals:
             raise BadFilter(f"{cmp} takes vals, at least one, and no val")
         return _membership(key, frozenset(node.vals), cmp == "in")
-    if cmp not in _ONE_VALUE:
+    if cmp not in _ORDERS and cmp not in _TEXTS:
         raise BadFilter("an unknown cmp" if cmp else "a comparison needs a cmp")
     if not val or node.vals:
         raise BadFilter(f"{cmp} takes a val, not an empty one, and no vals")
     if cmp in _ORDERS:
         return _order(key, _ORDERS[cmp], _number(val))
-    return _text(key, cmp, val)
+    return _TEXTS[cmp](key, val)
 
 
 # --- the functions. Each is made once and called for every publication, hence closures without a choice in them -------
@@ -161,21 +167,6 @@ def _order(key: str, order: Callable[[Decimal, Decimal], bool], bound: Decimal |
         return number is not None and order(number, bound)
 
     return matches
-
-
-def _text(key: str, cmp: str, val: str) -> TagsFilter:
-    """`val` is not empty, so that a missing tag can be told from no text at all."""
-    match cmp:
-        case "eq":
-            return lambda tags: tags.get(key) == val
-        case "neq":
-            return lambda tags: tags.get(key) != val
-        case "sw":
-            return lambda tags: tags.get(key, "").startswith(val)
-        case "ew":
-            return lambda tags: tags.get(key, "").endswith(val)
-        case _:
-            return lambda tags: val in tags.get(key, "")
 
 
 def _number(text: str) -> Decimal | None:

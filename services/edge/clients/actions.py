@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
 from proto.messages import ClientInfo, Command, ConnectResult, Error, Reply, StreamPosition, reply_to
-from services.edge.backend import hooks
+from services.edge.backend import hook_results
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.subscription import AttachRequest as AttachRequest
 
@@ -48,7 +48,7 @@ class LearnKey:
 
 @dataclass(frozen=True, slots=True)
 class AskHook:
-    """A backend decides about `command`; its verdict goes to `Client.decided`. `question` is as `hooks` encodes it."""
+    """A backend decides about `command`; its verdict goes to `Client.decided`. `hook_questions` encodes `question`."""
 
     event: str
     command: Command
@@ -129,7 +129,12 @@ class SendToBackend:
     data: Raw
 
 
-HookResult = hooks.ConnectHookResult | hooks.SubscribeHookResult | hooks.PublishHookResult | hooks.RefreshHookResult
+HookResult = (
+    hook_results.ConnectHookResult
+    | hook_results.SubscribeHookResult
+    | hook_results.PublishHookResult
+    | hook_results.RefreshHookResult
+)
 """What comes back for an `AskHook`."""
 
 Performed = AttachRequest | Connected | Publish | ReadHistory | ReadPresence | CallBackend | LearnKey | AskHook

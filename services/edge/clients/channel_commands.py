@@ -20,7 +20,7 @@ from proto.messages import (
     UnsubscribeResult,
     reply_to,
 )
-from services.edge.backend import hooks
+from services.edge.backend import hook_questions
 from services.edge.channels.namespaces import (
     PRIVATE_PREFIX,
     USER_BOUNDARY,
@@ -72,7 +72,7 @@ def subscribe(client: Client, command: Command, request: SubscribeRequest, now: 
         return _subscribe_by_token(client, command.id, request, now)
     options = rules.options
     if options.subscribe_hook and not channel.startswith(PRIVATE_PREFIX):
-        question = hooks.subscribe_question(client.caller, channel, bytes(request.data))
+        question = hook_questions.subscribe_question(client.caller, channel, bytes(request.data))
         return AskHook("subscribe", command, question, options.hook_timeout, options.hook_when_away == "allow")
     if not may_subscribe(channel, rules, client.requester):
         return refused(command.id, codes.PERMISSION_DENIED, "subscribe to", channel, _why_not_subscribe(channel))

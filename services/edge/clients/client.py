@@ -39,8 +39,9 @@ from proto.messages import (
     reply_to,
     request_of,
 )
-from services.edge.backend import hooks
+from services.edge.backend import hook_questions, hook_results
 from services.edge.backend.backend import Caller
+from services.edge.backend.hook_results import Admitted, Unauthenticated
 from services.edge.channels.namespaces import Requester
 from services.edge.channels.subscription import Subscription
 from services.edge.clients import channel_commands, publish_commands
@@ -184,25 +185,25 @@ class Client:
 
     def decided(self, asked: AskHook, verdict: HookResult, now: float) -> Action:
         """What follows from a backend's verdict."""
-        if isinstance(verdict, hooks.Disconnected):
+        if isinstance(verdict, hook_results.Disconnected):
             return Close(verdict.close, f"a backend decided so ({asked.event} hook)")
         request = request_of(asked.command)
-        if isinstance(verdict, hooks.Refused):
+        if isinstance(verdict, hook_results.Refused):
             if asked.event == "connect":
                 return self._refuse(asked.command.id, verdict.error)
             if asked.event == "refresh":
                 return _NOTHING  # it is asked again, until the grace period ends the connection
             return Answer(error_reply(asked.command.id, verdict.error))
         match verdict, request:
-            case hooks.Admitted() | hooks.Unauthenticated(), ConnectRequest():
+            case Admitted() | Unauthenticated(), ConnectRequest():
                 return self._connect_decided(asked.command, request, verdict, now)
             case Grant(), SubscribeRequest():
                 return channel_commands.subscribe_allowed(self, asked.command.id, request, verdict, now)
-            case hooks.Accepted(), PublishRequest():
+            case hook_results.Accepted(), PublishRequest():
                 return publish_commands.publish_allowed(self, asked.command, request, verdict)
-            case hooks.Expired(), _:
+            case hook_results.Expired(), _:
                 return Close(codes.CONNECTION_EXPIRED, "a backend decided so (refresh hook)")
-            case hooks.Extended(), _:
+            case hook_results.Extended(), _:
                 if 0 < verdict.expires_at <= now:
                     return Close(codes.CONNECTION_EXPIRED, "a backend prolonged it to a time that is past")
                 self._ask_refresh_at = 0.0
@@ -226,16 +227,16 @@ class Client:
                 return Close(codes.PERMISSION_DENIED_CLOSE, "a token without a user")
             return self._admit(command.id, request, identity, NO_DATA, now)
         if section.connect_hook:
-            question = hooks.connect_question(self.caller, request)
+            question = hook_questions.connect_question(self.caller, request)
             return AskHook("connect", command, question, section.hook_timeout, section.hook_when_away == "allow")
         if not self.policy.anonymous_may_connect:
             return Close(codes.BAD_REQUEST_CLOSE, "a connect without a token")
         return self._admit(command.id, request, Identity(), NO_DATA, now)
 
     def _connect_decided(
-        self, command: Command, request: ConnectRequest, verdict: hooks.Admitted | hooks.Unauthenticated, now: float
+        self, command: Command, request: ConnectRequest, verdict: Admitted | Unauthenticated, now: float
     ) -> Action:
-        if isinstance(verdict, hooks.Unauthenticated):
+        if isinstance(verdict, Unauthenticated):
             if not self.policy.anonymous_may_connect:
                 return Close(
                     codes.BAD_REQUEST_CLOSE, "a connect without a token, and of nobody that the connect hook knows"
@@ -372,7 +373,7 @@ class Client:
             return Close(codes.CONNECTION_EXPIRED)
         if expires_at and section.refresh_hook and now >= max(expires_at, self._ask_refresh_at):
             self._ask_refresh_at = now + _ASK_REFRESH_AGAIN_S
-            question = hooks.refresh_question(self.caller)
+            question = hook_questions.refresh_question(self.caller)
             return AskHook("refresh", Command(), question, section.hook_timeout, section.hook_when_away == "allow")
         for channel, subscription in self.channels.items():
             if subscription.expires_at and now >= subscription.expires_at + grace:

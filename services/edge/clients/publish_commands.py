@@ -13,7 +13,7 @@ from proto import codes
 from proto.codec import payload
 from proto.codes import ErrorCode
 from proto.messages import NO_DATA, Command, PublishRequest, RPCRequest
-from services.edge.backend import hooks
+from services.edge.backend import hook_questions, hook_results
 from services.edge.channels.namespaces import may_publish
 from services.edge.clients.actions import Action, AskHook, Close, Publish
 from services.edge.clients.channel_checks import WHY, refused, rules_of
@@ -38,15 +38,17 @@ def publish(client: Client, command: Command, request: PublishRequest) -> Action
         return refused(command.id, codes.NOT_AVAILABLE, "publish to", channel, "map channels are not offered")
     options = rules.options
     if options.publish_hook:
-        question = hooks.publish_question(client.caller, channel, bytes(request.data))
+        question = hook_questions.publish_question(client.caller, channel, bytes(request.data))
         return AskHook("publish", command, question, options.hook_timeout, options.hook_when_away == "allow")
     if not may_publish(rules, client.requester, channel in client.channels):
         why = "its namespace has no allow_publish_for_client, nor _for_subscriber for a client that is subscribed"
         return refused(command.id, codes.PERMISSION_DENIED, "publish to", channel, why)
-    return publish_allowed(client, command, request, hooks.Accepted())
+    return publish_allowed(client, command, request, hook_results.Accepted())
 
 
-def publish_allowed(client: Client, command: Command, request: PublishRequest, verdict: hooks.Accepted) -> Action:
+def publish_allowed(
+    client: Client, command: Command, request: PublishRequest, verdict: hook_results.Accepted
+) -> Action:
     """By permission or hook; a hook may have changed what is published."""
     command_id = command.id
     rules = rules_of(client, request.channel)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proto import codes
-from services.edge.backend import hooks
+from services.edge.backend import hook_answers, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.clients.actions import AskHook, HookResult
 from services.edge.grants import Grant
@@ -18,10 +18,10 @@ PROLONGED_WHEN_AWAY_S: Final = 60
 """How long a connection goes on when the backend that should prolong it is away, and `hook_when_away` is "allow"."""
 
 _DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
-    "connect": hooks.connect_answer,
-    "subscribe": hooks.subscribe_answer,
-    "publish": hooks.publish_answer,
-    "refresh": hooks.refresh_answer,
+    "connect": hook_answers.connect_answer,
+    "subscribe": hook_answers.subscribe_answer,
+    "publish": hook_answers.publish_answer,
+    "refresh": hook_answers.refresh_answer,
 }
 
 
@@ -38,22 +38,22 @@ class Verdicts:
             answer = await self._backend.ask(asked.event, asked.question, caller, asked.timeout_s)
             return _DECODE[asked.event](answer)
         except BackendError as error:
-            return hooks.Refused(error.error)
+            return hook_results.Refused(error.error)
         except BadAnswer as error:
             self._refused(f"a backend's answer to the {asked.event} hook is unusable", str(error))
-            return hooks.Refused(codes.INTERNAL)
+            return hook_results.Refused(codes.INTERNAL)
         except BackendAway as error:
             self._refused(f"no backend answers the {asked.event} hook", str(error))
-            return _allowed(asked.event, now) if asked.allow_when_away else hooks.Refused(codes.INTERNAL)
+            return _allowed(asked.event, now) if asked.allow_when_away else hook_results.Refused(codes.INTERNAL)
 
 
 def _allowed(event: str, now: float) -> HookResult:
     match event:
         case "connect":
-            return hooks.Admitted()
+            return hook_results.Admitted()
         case "subscribe":
             return Grant()
         case "publish":
-            return hooks.Accepted()
+            return hook_results.Accepted()
         case _:
-            return hooks.Extended(expires_at=int(now) + PROLONGED_WHEN_AWAY_S)
+            return hook_results.Extended(expires_at=int(now) + PROLONGED_WHEN_AWAY_S)

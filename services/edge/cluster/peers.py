@@ -52,19 +52,19 @@ class Peers(Protocol):
 
 def parts(answer: ControlAnswer, most: int) -> Iterator[ControlAnswer]:
     """The answer in pieces of at most `most` entries each, at least one piece; `merge` puts them together again."""
-    match answer:
-        case MembersFound(members=members) if len(members) > most:
-            for piece in _slices(members.items(), most):
-                yield MembersFound(dict(piece))
-        case ChannelsFound(channels=channels) if len(channels) > most:
-            for counts in _slices(channels.items(), most):
-                yield ChannelsFound(dict(counts))
-        case MembersCounted(clients=clients, users=users) if len(users) > most:
-            for names in _slices(users, most):
-                yield MembersCounted(clients, names)
-                clients = 0
-        case _:
-            yield answer
+    if isinstance(answer, MembersFound) and len(answer.members) > most:
+        for piece in _slices(answer.members.items(), most):
+            yield MembersFound(dict(piece))
+    elif isinstance(answer, ChannelsFound) and len(answer.channels) > most:
+        for counts in _slices(answer.channels.items(), most):
+            yield ChannelsFound(dict(counts))
+    elif isinstance(answer, MembersCounted) and len(answer.users) > most:
+        clients = answer.clients
+        for names in _slices(answer.users, most):
+            yield MembersCounted(clients, names)
+            clients = 0
+    else:
+        yield answer
 
 
 def merge(pieces: Sequence[ControlAnswer]) -> ControlAnswer:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Raw, Struct, field
 
+from proto.codes import MAX_REASON_BYTES
 from proto.messages import NO_DATA
 from services.edge.grants import Override
 
@@ -20,8 +21,6 @@ MAX_COMMANDS: Final = 1000
 MAX_KEY_LENGTH: Final = 256
 """Characters of an idempotency key, and of a version epoch."""
 MAX_PATTERN_LENGTH: Final = 255
-MAX_REASON_BYTES: Final = 123
-"""What a WebSocket close frame holds."""
 FIRST_CLOSE_CODE: Final = 3000
 LAST_CLOSE_CODE: Final = 4999
 _MAX_INT64: Final = 2**63 - 1

@@ -6,7 +6,6 @@ is no error.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import msgspec
@@ -30,7 +29,6 @@ from services.edge.server_api.answers import Empty, Refused
 from services.edge.server_api.calls import (
     FIRST_CLOSE_CODE,
     LAST_CLOSE_CODE,
-    MAX_REASON_BYTES,
     DisconnectCall,
     Goodbye,
     RefreshCall,
@@ -119,10 +117,8 @@ def _close_code(goodbye: Goodbye) -> CloseCode:
         return codes.FORCE_DISCONNECT
     if not FIRST_CLOSE_CODE <= goodbye.code <= LAST_CLOSE_CODE:
         raise Refused(codes.BAD_REQUEST, f"expected a code of {FIRST_CLOSE_CODE} to {LAST_CLOSE_CODE}")
-    if not 0 < len(goodbye.reason.encode()) <= MAX_REASON_BYTES:
-        raise Refused(codes.BAD_REQUEST, f"expected a reason of 1 to {MAX_REASON_BYTES} bytes")
     try:
-        json.loads(goodbye.reason)  # not msgspec's: JavaScript takes half surrogate pairs too
-    except ValueError:
-        return CloseCode(goodbye.code, goodbye.reason)
-    raise Refused(codes.BAD_REQUEST, "expected a reason that is not JSON, which SDKs would take for another form of it")
+        codes.check_close_reason(goodbye.reason)
+    except ValueError as error:
+        raise Refused(codes.BAD_REQUEST, str(error)) from None
+    return CloseCode(goodbye.code, goodbye.reason)

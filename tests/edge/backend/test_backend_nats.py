@@ -19,7 +19,7 @@ from proto import codes, subjects
 from proto.messages import ConnectRequest
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.settings import NatsSettings
-from services.edge.backend import hooks
+from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.backend.backend_memory import Function
 from services.edge.backend.backend_nats import NatsBackend
@@ -323,30 +323,32 @@ async def test_the_example_backend_answers_rpc_and_every_hook(nats_server):
             async def ask(event: str, question: bytes) -> bytes:
                 return await a.ask(event, question, None, LONG_S)
 
-            question = hooks.connect_question(Caller(), ConnectRequest(data=Raw(b'{"password": "wonderland"}')))
-            admitted = hooks.connect_answer(await ask("connect", question))
-            assert isinstance(admitted, hooks.Admitted) and admitted.user == "alice" and admitted.expires_at
-            question = hooks.connect_question(Caller(), ConnectRequest(data=Raw(b'{"password": "guess"}')))
-            assert isinstance(hooks.connect_answer(await ask("connect", question)), hooks.Disconnected)
-            question = hooks.connect_question(Caller(), ConnectRequest())
-            assert hooks.connect_answer(await ask("connect", question)) == hooks.Unauthenticated()
+            question = hook_questions.connect_question(
+                Caller(), ConnectRequest(data=Raw(b'{"password": "wonderland"}'))
+            )
+            admitted = hook_answers.connect_answer(await ask("connect", question))
+            assert isinstance(admitted, hook_results.Admitted) and admitted.user == "alice" and admitted.expires_at
+            question = hook_questions.connect_question(Caller(), ConnectRequest(data=Raw(b'{"password": "guess"}')))
+            assert isinstance(hook_answers.connect_answer(await ask("connect", question)), hook_results.Disconnected)
+            question = hook_questions.connect_question(Caller(), ConnectRequest())
+            assert hook_answers.connect_answer(await ask("connect", question)) == hook_results.Unauthenticated()
 
-            question = hooks.subscribe_question(alice, "chat:alice", b"")
-            assert isinstance(hooks.subscribe_answer(await ask("subscribe", question)), Grant)
-            question = hooks.subscribe_question(alice, "chat:bob", b"")
-            refused = hooks.subscribe_answer(await ask("subscribe", question))
-            assert refused == hooks.Refused(codes.PERMISSION_DENIED)
+            question = hook_questions.subscribe_question(alice, "chat:alice", b"")
+            assert isinstance(hook_answers.subscribe_answer(await ask("subscribe", question)), Grant)
+            question = hook_questions.subscribe_question(alice, "chat:bob", b"")
+            refused = hook_answers.subscribe_answer(await ask("subscribe", question))
+            assert refused == hook_results.Refused(codes.PERMISSION_DENIED)
 
-            question = hooks.publish_question(alice, "chat:alice", b'{"text": "hi"}')
-            accepted = hooks.publish_answer(await ask("publish", question))
-            assert accepted == hooks.Accepted(b'{"text": "hi", "by": "alice"}', tags={"kind": "chat"})
-            question = hooks.publish_question(alice, "chat:alice", b'"hi"')
-            assert isinstance(hooks.publish_answer(await ask("publish", question)), hooks.Refused)
+            question = hook_questions.publish_question(alice, "chat:alice", b'{"text": "hi"}')
+            accepted = hook_answers.publish_answer(await ask("publish", question))
+            assert accepted == hook_results.Accepted(b'{"text": "hi", "by": "alice"}', tags={"kind": "chat"})
+            question = hook_questions.publish_question(alice, "chat:alice", b'"hi"')
+            assert isinstance(hook_answers.publish_answer(await ask("publish", question)), hook_results.Refused)
 
-            prolonged = hooks.refresh_answer(await ask("refresh", hooks.refresh_question(alice)))
-            assert isinstance(prolonged, hooks.Extended) and prolonged.expires_at
-            mallory = hooks.refresh_question(Caller(user="mallory"))
-            assert hooks.refresh_answer(await ask("refresh", mallory)) == hooks.Expired()
+            prolonged = hook_answers.refresh_answer(await ask("refresh", hook_questions.refresh_question(alice)))
+            assert isinstance(prolonged, hook_results.Extended) and prolonged.expires_at
+            mallory = hook_questions.refresh_question(Caller(user="mallory"))
+            assert hook_answers.refresh_answer(await ask("refresh", mallory)) == hook_results.Expired()
     finally:
         process.terminate()
         await process.wait()

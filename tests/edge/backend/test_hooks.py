@@ -13,9 +13,10 @@ from msgspec import Raw
 from proto.codec import payload
 from proto.codes import CloseCode, ErrorCode
 from proto.messages import ConnectRequest
-from services.edge.backend import hooks
+from services.edge.backend import hook_answers, hook_questions
 from services.edge.backend.backend import BadAnswer, Caller
-from services.edge.backend.hooks import (
+from services.edge.backend.hook_answers import connect_answer, publish_answer, refresh_answer, subscribe_answer
+from services.edge.backend.hook_results import (
     Accepted,
     Admitted,
     Disconnected,
@@ -23,10 +24,6 @@ from services.edge.backend.hooks import (
     Extended,
     Refused,
     Unauthenticated,
-    connect_answer,
-    publish_answer,
-    refresh_answer,
-    subscribe_answer,
 )
 from services.edge.grants import Grant, Override, Switch
 
@@ -57,25 +54,25 @@ def test_the_connect_question_tells_what_the_client_said_and_no_user_before_ther
     request = ConnectRequest(data=Raw(b'{"a": 1}'), name="js", version="5", headers={"x": "y"}, token="secret")
     anonymous = Caller(client="c1", transport="sse")
     told = {**COMMON, "data": {"a": 1}, "name": "js", "version": "5", "headers": {"x": "y"}}
-    assert json.loads(hooks.connect_question(anonymous, request)) == told
-    of_a_token = json.loads(hooks.connect_question(ALICE, request))
+    assert json.loads(hook_questions.connect_question(anonymous, request)) == told
+    of_a_token = json.loads(hook_questions.connect_question(ALICE, request))
     assert of_a_token == {**told, "user": "alice", "meta": {"role": "admin"}}
-    assert json.loads(hooks.connect_question(anonymous, ConnectRequest())) == COMMON
+    assert json.loads(hook_questions.connect_question(anonymous, ConnectRequest())) == COMMON
 
 
 def test_the_other_questions_always_have_user_and_channel():
     told = {**COMMON, "user": "alice", "meta": {"role": "admin"}}
-    assert json.loads(hooks.refresh_question(ALICE)) == told
+    assert json.loads(hook_questions.refresh_question(ALICE)) == told
     told["channel"] = "chat:a"
-    assert json.loads(hooks.subscribe_question(ALICE, "chat:a", b"")) == told
+    assert json.loads(hook_questions.subscribe_question(ALICE, "chat:a", b"")) == told
     told["data"] = "hi"
-    assert json.loads(hooks.subscribe_question(ALICE, "chat:a", b'"hi"')) == told
-    assert json.loads(hooks.publish_question(ALICE, "chat:a", b'"hi"')) == told
-    assert json.loads(hooks.publish_question(Caller(), "x", b"1"))["user"] == ""
+    assert json.loads(hook_questions.subscribe_question(ALICE, "chat:a", b'"hi"')) == told
+    assert json.loads(hook_questions.publish_question(ALICE, "chat:a", b'"hi"')) == told
+    assert json.loads(hook_questions.publish_question(Caller(), "x", b"1"))["user"] == ""
 
 
 def test_data_is_embedded_as_it_is():
-    assert b'"data":{"n": 1e999, "b":12345678901234567890123}' in hooks.publish_question(
+    assert b'"data":{"n": 1e999, "b":12345678901234567890123}' in hook_questions.publish_question(
         ALICE, "x", b'{"n": 1e999, "b":12345678901234567890123}'
     )
 
@@ -83,9 +80,9 @@ def test_data_is_embedded_as_it_is():
 @pytest.mark.parametrize("data", [b"\xff\x00", b"text", b"{", b'"\xff"', b'"\\ud800"'])
 def test_data_that_is_not_json_travels_in_base64(data):
     for question in (
-        hooks.publish_question(BINARY, "x", data),
-        hooks.subscribe_question(BINARY, "x", data),
-        hooks.connect_question(BINARY, ConnectRequest(data=Raw(data))),
+        hook_questions.publish_question(BINARY, "x", data),
+        hook_questions.subscribe_question(BINARY, "x", data),
+        hook_questions.connect_question(BINARY, ConnectRequest(data=Raw(data))),
     ):
         told = json.loads(question)
         assert "data" not in told and base64.b64decode(told["b64data"]) == data
@@ -126,10 +123,10 @@ def test_every_field_of_a_result_may_be_left_out_or_null():
     assert publish_answer(result()) == Accepted()
     assert refresh_answer(result()) == Extended()
     for decode, structure, empty in (
-        (connect_answer, hooks._ConnectResult, Admitted()),
-        (subscribe_answer, hooks._SubscribeResult, Grant()),
-        (publish_answer, hooks._PublishResult, Accepted()),
-        (refresh_answer, hooks._RefreshResult, Extended()),
+        (connect_answer, hook_answers._ConnectResult, Admitted()),
+        (subscribe_answer, hook_answers._SubscribeResult, Grant()),
+        (publish_answer, hook_answers._PublishResult, Accepted()),
+        (refresh_answer, hook_answers._RefreshResult, Extended()),
     ):
         nulls = {name: None for name in structure.__struct_fields__}
         assert decode(answer(result=nulls, error=None, disconnect=None)) == empty
@@ -273,7 +270,13 @@ VERDICTS = (Admitted, Unauthenticated, Grant, Accepted, Extended, Expired, Refus
 names = sorted(
     {
         name
-        for structure in (hooks._ConnectResult, hooks._PublishResult, hooks._RefreshResult, hooks._Error, Override)
+        for structure in (
+            hook_answers._ConnectResult,
+            hook_answers._PublishResult,
+            hook_answers._RefreshResult,
+            hook_answers._Error,
+            Override,
+        )
         for name in structure.__struct_fields__
     }
     | {"reason", "value", "result", "error", "disconnect", "override"}

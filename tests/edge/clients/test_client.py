@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from proto import codes
 from services.edge.backend.backend import Caller
-from services.edge.backend.hooks import Refused
+from services.edge.backend.hook_results import Refused
 from services.edge.clients.actions import (
     Answer,
     AttachRequest,

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
-from services.edge.backend import hooks
+from services.edge.backend import hook_results
 from services.edge.clients.actions import AskHook, AttachRequest, Connected, Nothing, Publish
 from services.edge.framing import formats
 from services.edge.grants import Grant, Override, Switch
@@ -18,8 +18,8 @@ CONNECT: dict[str, Any] = {
     "id": 1,
     "connect": {"data": {"ticket": 7}, "name": "js", "version": "5", "headers": {"x-forwarded-for": "::1"}},
 }
-BANNED = hooks.Disconnected(CloseCode(4501, "banned"))
-NOT_YOURS = hooks.Refused(ErrorCode(403, "not yours"))
+BANNED = hook_results.Disconnected(CloseCode(4501, "banned"))
+NOT_YOURS = hook_results.Refused(ErrorCode(403, "not yours"))
 
 
 def hooked(**section: Any) -> Conversation:
@@ -47,7 +47,7 @@ class TestConnect:
     def test_whoever_is_admitted_is_who_the_backend_says(self) -> None:
         conversation = hooked()
         asked, _ = conversation.asks(CONNECT)
-        verdict = hooks.Admitted(
+        verdict = hook_results.Admitted(
             user="7", expires_at=int(START) + 60, info=Raw(b'{"n":1}'), data=Raw(b'{"hello":1}'), meta=Raw(b'{"m":2}')
         )
         result = said(conversation.decided(asked, verdict))["connect"]
@@ -60,7 +60,7 @@ class TestConnect:
         conversation = hooked()
         asked, _ = conversation.asks(CONNECT)
         subs = {"closed:x": Grant(data=Raw(b"1")), "open:y": Grant()}
-        action = conversation.decided(asked, hooks.Admitted(user="7", subs=subs))
+        action = conversation.decided(asked, hook_results.Admitted(user="7", subs=subs))
         assert isinstance(action, Connected)
         assert [(wish.channel, bytes(wish.data)) for wish in action.attach_requests] == [
             ("closed:x", b"1"),
@@ -72,18 +72,18 @@ class TestConnect:
         conversation = hooked(user_connection_limit=1)
         conversation.connections["7"] = 1
         asked, _ = conversation.asks(CONNECT)
-        assert closed_by(conversation.decided(asked, hooks.Admitted(user="7"))) == 3504
+        assert closed_by(conversation.decided(asked, hook_results.Admitted(user="7"))) == 3504
 
     def test_an_admission_that_has_expired_already(self) -> None:
         conversation = hooked()
         asked, _ = conversation.asks(CONNECT)
-        assert error_in(conversation.decided(asked, hooks.Admitted(user="7", expires_at=int(START)))) == 110
+        assert error_in(conversation.decided(asked, hook_results.Admitted(user="7", expires_at=int(START)))) == 110
 
     def test_nobody_that_the_backend_knows(self) -> None:
         for anonymous, kind in ((True, Connected), (False, None)):
             conversation = hooked(allow_anonymous_connect_without_token=anonymous)
             asked, _ = conversation.asks(CONNECT)
-            action = conversation.decided(asked, hooks.Unauthenticated())
+            action = conversation.decided(asked, hook_results.Unauthenticated())
             if kind is None:
                 assert closed_by(action) == 3501
             else:
@@ -182,11 +182,11 @@ class TestPublish:
     def test_accepted_as_it_is_or_changed(self) -> None:
         conversation = Conversation().connected()
         asked, _ = conversation.asks(self.COMMAND)
-        action = conversation.decided(asked, hooks.Accepted())
+        action = conversation.decided(asked, hook_results.Accepted())
         assert isinstance(action, Publish)
         assert (bytes(action.data), action.tags, action.skip_history) == (b'{"t": 1}', None, False)
         asked, _ = conversation.asks(self.COMMAND)
-        verdict = hooks.Accepted(data=b'{"t":2}', tags={"k": "v"}, skip_history=True)
+        verdict = hook_results.Accepted(data=b'{"t":2}', tags={"k": "v"}, skip_history=True)
         action = conversation.decided(asked, verdict)
         assert isinstance(action, Publish)
         assert (bytes(action.data), action.tags, action.skip_history) == (b'{"t":2}', {"k": "v"}, True)
@@ -203,7 +203,7 @@ class TestPublish:
         data = {"channel": "asked:x", "idempotency_key": "k", "data": 1}
         asked, question = conversation.asks({"id": 3, "rpc": {"method": "fairlead.publish", "data": data}})
         assert (asked.event, question["channel"], question["data"]) == ("publish", "asked:x", 1)
-        action = conversation.decided(asked, hooks.Accepted())
+        action = conversation.decided(asked, hook_results.Accepted())
         assert isinstance(action, Publish) and action.as_rpc and action.key == "k"
         asked, _ = conversation.asks({"id": 3, "rpc": {"method": "fairlead.publish", "data": data}})
         assert error_in(conversation.decided(asked, NOT_YOURS)) == 403
@@ -243,7 +243,7 @@ class TestRefresh:
     def test_prolonged(self) -> None:
         conversation = self.expiring()
         asked = self.asked(conversation, 60)
-        verdict = hooks.Extended(expires_at=int(START) + 120, info=Raw(b'{"n":2}'))
+        verdict = hook_results.Extended(expires_at=int(START) + 120, info=Raw(b'{"n":2}'))
         assert conversation.decided(asked, verdict) == Nothing()
         identity = conversation.client.identity
         assert (bytes(identity.info), bytes(identity.meta)) == (b'{"n":2}', b'{"m":1}'), "what is not new stays"
@@ -253,17 +253,17 @@ class TestRefresh:
 
     def test_prolonged_for_good(self) -> None:
         conversation = self.expiring()
-        assert conversation.decided(self.asked(conversation, 60), hooks.Extended()) == Nothing()
+        assert conversation.decided(self.asked(conversation, 60), hook_results.Extended()) == Nothing()
         assert conversation.client.due(START + 1e6) == Nothing()
 
     def test_prolonged_to_a_time_that_is_past_is_no_prolonging(self) -> None:
         conversation = self.expiring()
         asked = self.asked(conversation, 60)
-        assert closed_by(conversation.decided(asked, hooks.Extended(expires_at=int(START) + 60))) == 3005
+        assert closed_by(conversation.decided(asked, hook_results.Extended(expires_at=int(START) + 60))) == 3005
 
     def test_expired_or_expelled(self) -> None:
         conversation = self.expiring()
-        assert closed_by(conversation.decided(self.asked(conversation, 60), hooks.Expired())) == 3005
+        assert closed_by(conversation.decided(self.asked(conversation, 60), hook_results.Expired())) == 3005
         conversation = self.expiring()
         assert closed_by(conversation.decided(self.asked(conversation, 60), BANNED)) == 4501
 

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from proto import codes
 from proto.messages import Command
-from services.edge.backend import hooks
+from services.edge.backend import hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.clients.actions import AskHook, HookResult
@@ -48,11 +48,11 @@ async def verdict(
 @pytest.mark.parametrize(
     ("event", "result", "expected"),
     [
-        ("connect", {"user": "7", "channels": ["a"]}, hooks.Admitted(user="7", subs={"a": Grant()})),
+        ("connect", {"user": "7", "channels": ["a"]}, hook_results.Admitted(user="7", subs={"a": Grant()})),
         ("subscribe", {"expire_at": 7}, Grant(expires_at=7)),
-        ("publish", {"data": {"a": 1}}, hooks.Accepted(data=b'{"a": 1}')),
-        ("refresh", {"expire_at": 7, "info": 1}, hooks.Extended(expires_at=7, info=Raw(b"1"))),
-        ("refresh", {"expired": True}, hooks.Expired()),
+        ("publish", {"data": {"a": 1}}, hook_results.Accepted(data=b'{"a": 1}')),
+        ("refresh", {"expire_at": 7, "info": 1}, hook_results.Extended(expires_at=7, info=Raw(b"1"))),
+        ("refresh", {"expired": True}, hook_results.Expired()),
     ],
 )
 async def test_each_event_has_its_own_answer(event: str, result: dict[str, Any], expected: HookResult) -> None:
@@ -60,9 +60,9 @@ async def test_each_event_has_its_own_answer(event: str, result: dict[str, Any],
 
 
 async def test_nobody_known_is_an_answer_to_connect_only() -> None:
-    assert await verdict("connect", {}) == hooks.Unauthenticated()
+    assert await verdict("connect", {}) == hook_results.Unauthenticated()
     for event in EVENTS[1:]:
-        assert await verdict(event, {}) == hooks.Refused(codes.INTERNAL)
+        assert await verdict(event, {}) == hook_results.Refused(codes.INTERNAL)
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -72,17 +72,19 @@ class TestEveryEvent:
 
     async def test_refused_or_expelled(self, event: str, allow: bool) -> None:
         error = {"error": {"code": 403, "message": "no", "temporary": True}}
-        assert await verdict(event, error, allow) == hooks.Refused(codes.ErrorCode(403, "no", True))
+        assert await verdict(event, error, allow) == hook_results.Refused(codes.ErrorCode(403, "no", True))
         end = {"disconnect": {"code": 4501, "reason": "banned"}}
-        assert await verdict(event, end, allow) == hooks.Disconnected(codes.CloseCode(4501, "banned"))
+        assert await verdict(event, end, allow) == hook_results.Disconnected(codes.CloseCode(4501, "banned"))
 
     async def test_an_error_of_the_transport_is_one_for_the_client(self, event: str, allow: bool) -> None:
-        assert await verdict(event, BackendError(1000, "mine"), allow) == hooks.Refused(codes.ErrorCode(1000, "mine"))
+        assert await verdict(event, BackendError(1000, "mine"), allow) == hook_results.Refused(
+            codes.ErrorCode(1000, "mine")
+        )
 
     @pytest.mark.parametrize("answer", [b"", b"{", b"\xff", b"[]", b"7", b'{"result":7}', b'{"error":{"code":1}}'])
     async def test_an_unusable_answer_is_no_yes(self, event: str, allow: bool, answer: bytes) -> None:
         log = Log()
-        assert await verdict(event, answer, allow, log=log) == hooks.Refused(codes.INTERNAL)
+        assert await verdict(event, answer, allow, log=log) == hook_results.Refused(codes.INTERNAL)
         ((what, why),) = log.lines
         assert event in what and "unusable" in what and why
 
@@ -90,14 +92,16 @@ class TestEveryEvent:
 @pytest.mark.parametrize("nobody", [True, False])
 async def test_a_backend_that_is_away_says_what_the_settings_say(nobody: bool) -> None:
     allowed: dict[str, HookResult] = {
-        "connect": hooks.Admitted(),
+        "connect": hook_results.Admitted(),
         "subscribe": Grant(),
-        "publish": hooks.Accepted(),
-        "refresh": hooks.Extended(expires_at=int(NOW) + PROLONGED_WHEN_AWAY_S),
+        "publish": hook_results.Accepted(),
+        "refresh": hook_results.Extended(expires_at=int(NOW) + PROLONGED_WHEN_AWAY_S),
     }
     for event in EVENTS:
         answer: object = None if nobody else {"result": {}}
         log = Log()
         assert await verdict(event, answer, allow=True, away=not nobody, log=log) == allowed[event]
-        assert await verdict(event, answer, allow=False, away=not nobody, log=log) == hooks.Refused(codes.INTERNAL)
+        assert await verdict(event, answer, allow=False, away=not nobody, log=log) == hook_results.Refused(
+            codes.INTERNAL
+        )
         assert len(log.lines) == 2 and all(event in what for what, _ in log.lines)

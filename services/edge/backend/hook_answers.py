@@ -1,156 +1,45 @@
-"""Encodes what the edge asks a backend on `hook.<event>`, and decodes the answers. Pure.
+"""Decodes what a backend answers on `hook.<event>` into the results of hooks. Pure.
 
-docs/hooks.md describes every question and answer, in Centrifugo's shapes; tests/docs compares its examples with this
-module. A field without a value is left out on both sides; unknown fields are ignored. `{}` is not a yes: from the
-connect hook it means "not known here", from the others it is a bad answer.
+docs/hooks.md describes every answer, in Centrifugo's shapes; tests/docs compares its examples with this module. null is
+the same as a field that is left out; unknown fields are ignored. `{}` is not a yes: from the connect hook it means "not
+known here", from the others it is a bad answer.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
-from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType
-from msgspec.json import Decoder, Encoder
+from msgspec import DecodeError, Meta, Raw, Struct
+from msgspec.json import Decoder
 
-from proto.codec import payload
-from proto.codes import CloseCode, ErrorCode
-from proto.messages import NO_DATA, ConnectRequest
-from services.edge.backend.backend import BadAnswer, Caller, checked_error
-from services.edge.grants import Grant, Override, json_field
+from proto.codes import CloseCode, check_close_reason
+from proto.messages import NO_DATA
+from services.edge.backend.backend import BadAnswer, checked_error
+from services.edge.backend.hook_results import (
+    Accepted,
+    Admitted,
+    ConnectHookResult,
+    Disconnected,
+    Expired,
+    Extended,
+    PublishHookResult,
+    RefreshHookResult,
+    Refused,
+    SubscribeHookResult,
+    Unauthenticated,
+)
+from services.edge.grants import Grant, Override, Terms, grant_from, json_field
 
 MAX_CHANNELS: Final = 1000
 """Server-side subscriptions in one answer: each is set up before the client gets its reply."""
 
-MAX_REASON_BYTES: Final = 123  # RFC 6455, 5.5: what a close frame holds beside the code
 _FIRST_CLOSE_CODE: Final = 3001  # 3000 is never sent: it stands for a peer that went away
 _LAST_CLOSE_CODE: Final = 4999
 _END_OF_TIME: Final = 2**53  # beyond it JSON's numbers are not exact
 
 T = TypeVar("T")
 
-
-# --- verdicts -------------------------------------------------------------------------------------------------------
-
-
-class Refused(Struct, frozen=True):
-    """The client gets this error."""
-
-    error: ErrorCode
-
-
-class Disconnected(Struct, frozen=True):
-    """The connection ends."""
-
-    close: CloseCode
-
-
-class Unauthenticated(Struct, frozen=True):
-    """The backend does not know who connects: the client is treated as if there were no hook."""
-
-
-class Admitted(Struct, frozen=True):
-    """The client may connect, as `user`, and is subscribed to the channels of `subs`."""
-
-    user: str = ""
-    expires_at: int = 0
-    info: Raw = NO_DATA
-    data: Raw = NO_DATA
-    meta: Raw = NO_DATA
-    subs: dict[str, Grant] = {}
-
-
-class Accepted(Struct, frozen=True):
-    """The publication is published; `data` takes the place of its payload if it is not None."""
-
-    data: bytes | None = None
-    skip_history: bool = False
-    tags: dict[str, str] = {}
-
-
-class Extended(Struct, frozen=True):
-    """The connection goes on until `expires_at`. `info` and `meta` are new, or empty: as they were."""
-
-    expires_at: int = 0
-    info: Raw = NO_DATA
-    meta: Raw = NO_DATA
-
-
-class Expired(Struct, frozen=True):
-    """The connection's time is over."""
-
-
-ConnectHookResult = Admitted | Unauthenticated | Refused | Disconnected
-SubscribeHookResult = Grant | Refused | Disconnected
-PublishHookResult = Accepted | Refused | Disconnected
-RefreshHookResult = Extended | Expired | Refused | Disconnected
-
-
-# --- questions ------------------------------------------------------------------------------------------------------
-
-
-class _Question(Struct, frozen=True, omit_defaults=True):
-    client: str
-    transport: str
-    protocol: str
-    encoding: str
-    user: str | UnsetType
-    channel: str | UnsetType = UNSET
-    data: Raw = NO_DATA
-    b64data: bytes = b""
-    meta: Raw = NO_DATA
-    name: str = ""
-    version: str = ""
-    headers: dict[str, str] = {}
-
-
-_encode = Encoder().encode
-
-
-def connect_question(caller: Caller, request: ConnectRequest) -> bytes:
-    """`caller.user` is the one that a token proved, "" without one."""
-    told = {"name": request.name, "version": request.version, "headers": request.headers}
-    return _question(caller, caller.user or UNSET, bytes(request.data), **told)
-
-
-def subscribe_question(caller: Caller, channel: str, data: bytes) -> bytes:
-    """`data` is what the subscribe command came with."""
-    return _question(caller, caller.user, data, channel=channel)
-
-
-def publish_question(caller: Caller, channel: str, data: bytes) -> bytes:
-    """`data` is what the client wants to publish."""
-    return _question(caller, caller.user, data, channel=channel)
-
-
-def refresh_question(caller: Caller) -> bytes:
-    return _question(caller, caller.user)
-
-
-def _question(caller: Caller, user: str | UnsetType, data: bytes = b"", **more: Any) -> bytes:
-    embedded, other = NO_DATA, b""
-    if data:
-        try:
-            embedded = payload(data)
-        except ValueError:
-            other = data
-    return _encode(
-        _Question(
-            client=caller.client,
-            transport=caller.transport,
-            protocol=caller.encoding,
-            encoding="binary" if other else "json",
-            user=user,
-            data=embedded,
-            b64data=other,
-            meta=caller.meta if bytes(caller.meta) else NO_DATA,
-            **more,
-        )
-    )
-
-
-# --- answers --------------------------------------------------------------------------------------------------------
 
 _Code = Annotated[int, Meta(ge=0, le=9999)]
 
@@ -292,22 +181,19 @@ def _decided(answer: _Answer[T]) -> T:
 def _close(end: _Disconnect) -> CloseCode:
     if not _FIRST_CLOSE_CODE <= end.code <= _LAST_CLOSE_CODE:
         raise BadAnswer(f"its disconnect has code {end.code}, expected {_FIRST_CLOSE_CODE} to {_LAST_CLOSE_CODE}")
-    if not 1 <= len(end.reason.encode()) <= MAX_REASON_BYTES:
-        raise BadAnswer(f"its disconnect has a reason of 0 or more than {MAX_REASON_BYTES} bytes")
     try:
-        json.loads(end.reason)  # not ours: JavaScript takes half surrogate pairs too
-    except ValueError:
-        return CloseCode(end.code, end.reason)
-    raise BadAnswer("its disconnect has a reason that is JSON")
+        check_close_reason(end.reason)
+    except ValueError as error:
+        raise BadAnswer(f"its disconnect: {error}") from None
+    return CloseCode(end.code, end.reason)
 
 
-def _grant(terms: _SubscribeResult) -> Grant:
-    return Grant(
-        info=_json("info", terms.info, terms.b64info),
-        data=_json("data", terms.data, terms.b64data),
-        expires_at=_time(terms.expire_at),
-        override=terms.override or Override(),
-    )
+def _grant(result: _SubscribeResult) -> Grant:
+    terms = Terms(result.info, result.b64info or "", result.data, result.b64data or "", result.override)
+    try:
+        return grant_from(terms, _time(result.expire_at))
+    except ValueError as error:
+        raise BadAnswer(f"its {error}") from None
 
 
 def _time(value: int | float | None) -> int:
