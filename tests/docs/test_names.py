@@ -1,0 +1,107 @@
+"""Names that the pages quote exist: modules' names, settings, metrics, constants, fields of messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from services.edge.settings import EdgeSettings
+from services.metrics.catalog import CATALOG
+from services.metrics.settings import MetricsSettings
+from services.sessions.settings import SessionsSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/decisions").glob("*.md")])
+PAGES = [page for page in PAGES if page.name != "0004-nats-py-with-our-own-hook.md"]  # superseded: its code is gone
+OF_OTHERS = {
+    # headers and attributes of NATS, Centrifugo and the SDKs, which no file of ours spells
+    "allow_responses",
+    "nats.micro",
+    "FAIRLEAD_S_K",  # the scheme of the variables
+    "max_file_store",
+    "max_pending",
+    "pg_dump",
+    "python_gc",
+    "write_deadline",
+    "sync_interval",
+    "synchronous_commit",
+}
+SOURCES = (".py", ".js", ".toml", ".yaml", ".conf", ".json", ".html", ".example", "Makefile", "Dockerfile", ".proto")
+SPAN = re.compile(r"`([^`\n]+)`")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def words() -> frozenset[str]:
+    """Every word of the tracked sources."""
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    texts = [(ROOT / name).read_text() for name in files.split("\0") if name.endswith(SOURCES)]
+    found = {word for text in texts for word in re.findall(r"\w+", text)}
+    of_metrics = {re.sub(r"^fairlead_(edge|cluster|sessions)_", "", word) for word in found}
+    return frozenset(found | of_metrics)
+
+
+def is_there(name: str) -> bool:
+    """Also the beginning of a family of names, such as `allow_history`, and a counter as Prometheus calls it."""
+    return name.removesuffix("_total") in words() or any(word.startswith(f"{name}_") for word in words())
+
+
+def spans(page: Path) -> set[str]:
+    return set(SPAN.findall(FENCE.sub("", page.read_text())))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_identifiers_exist(page):
+    quoted = {word for span in spans(page) for word in re.findall(r"(?<![\w/.-])[A-Za-z]\w*_\w+(?![\w/-])", span)}
+    ours = {word.rstrip("_") for word in quoted if not word.startswith("fairlead_")} - OF_OTHERS
+    assert sorted(word for word in ours if not is_there(word)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_settings_exist(page):
+    sections = {
+        field.encode_name: {key.encode_name for key in msgspec.structs.fields(field.type)}
+        for schema in (EdgeSettings, SessionsSettings, MetricsSettings)
+        for field in msgspec.structs.fields(schema)
+    }
+    named = re.compile(rf"^({'|'.join(sections)})\.([a-z]\w*)\b(?!\.|/)")
+    matches = [match for span in spans(page) - OF_OTHERS if (match := named.match(span))]
+    quoted = {match.groups() for match in matches if match[2] not in ("py", "toml")}
+    assert sorted(f"{section}.{key}" for section, key in quoted if key not in sections[section]) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_metrics_exist(page):
+    of_the_cluster = {series.name for series in CATALOG}
+    edge = (ROOT / "services/edge/instruments.py").read_text()
+    sessions = (ROOT / "services/sessions/instruments.py").read_text()
+    gone = set()
+    for name in re.findall(r"fairlead_[a-z_]+[a-z]", page.read_text()):
+        short = name.removesuffix("_total")
+        _, service, rest = short.split("_", 2) if short.count("_") > 1 else (*short.split("_"), "")
+        known = (
+            not rest
+            or (service == "cluster" and short in of_the_cluster)
+            or (service == "edge" and re.search(rf"\b(fairlead_edge_)?{rest}\b", edge))
+            or (service == "sessions" and re.search(rf"\b(fairlead_sessions_)?{rest}\b", sessions))
+        )
+        if not known:
+            gone.add(name)
+    assert gone == set()
+
+
+def test_the_operations_guide_has_every_series_of_an_edge():
+    guide = (ROOT / "docs/operations.md").read_text()
+    table = guide.partition("| series | meaning |")[2].partition("\n\n")[0]
+    names = "".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))
+    written = {name.removesuffix("_total") for name in re.findall(r"`(\w+)", names)}
+    source = (ROOT / "services/edge/instruments.py").read_text()
+    series = set(re.findall(r"^ +\"(\w+)\": (?:\"|\()", source, re.MULTILINE)) | set(
+        re.findall(r"fairlead_edge_([a-z_]+)\"", source)
+    )
+    assert sorted(series ^ written) == []
