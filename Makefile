@@ -10,7 +10,7 @@ given = $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(na
 
 .PHONY: help install check test up down status logs token named perf
 
-help: ## Say what there is
+help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## Set up .venv with everything pinned in requirements.lock
@@ -24,7 +24,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-check: install ## Lint, types, import rules: looks, changes nothing
+check: install ## Check format, lint, types and import rules; changes nothing
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -44,7 +44,7 @@ up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, DETACH=1 and m
 down: ## Drain and stop everything; the data stays in .fairlead/
 	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local down; else echo "nothing is running"; fi
 
-status: ## Say what runs, and where
+status: ## Show what is running, and where
 	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local status || test $$? -eq 3; else echo "not running"; fi
 
 logs: install ## Follow the log of all processes
@@ -54,7 +54,7 @@ token: named install ## Print a connection token for the local stack: USER=alice
 	@$(BIN)/python -m deploy.local token "$(USER)" --ttl "$(or $(TTL),1h)"
 
 named: # before anything is installed; and not the $$USER of the shell
-	@test "$(origin USER)" = "command line" && test -n "$(strip $(USER))" || { echo "say for whom: make token USER=alice" >&2; exit 1; }
+	@test "$(origin USER)" = "command line" && test -n "$(strip $(USER))" || { echo "USER is required: make token USER=alice" >&2; exit 1; }
 
 perf: install ## Measure the running stack: ARGS="connect --connections 1000 --rate 200"
 	@$(BIN)/python -m perf $(ARGS)

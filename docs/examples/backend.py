@@ -2,8 +2,8 @@
 
     .venv/bin/python docs/examples/backend.py [nats://127.0.0.1:4222]
 
-Run it twice, and the two share the work: both subscribe in one queue group. Edges ask for these decisions where they
-are switched on: `connect_hook` and `refresh_hook` of `client`, `subscribe_hook` and `publish_hook` of a namespace.
+Run it twice, and the two share the work: both subscribe in one queue group. Edges ask for the decisions that are
+switched on: `connect_hook` and `refresh_hook` of `client`, `subscribe_hook` and `publish_hook` of a namespace.
 docs/hooks.md describes all questions and answers, and how they travel.
 """
 
@@ -35,20 +35,20 @@ def connect(question: dict[str, Any]) -> dict[str, Any]:
     """`data` is what the client connected with; that of centrifuge-js is its option `data`."""
     data = question.get("data")
     if not isinstance(data, dict) or "password" not in data:
-        return {}  # not for us: as if there were no hook
+        return {}  # not known here: as if there were no hook
     user = PASSWORDS.get(data["password"])
     if user is None:
-        return {"disconnect": {"code": 4501, "reason": "wrong password"}}  # 4500 to 4999: do not come back
+        return {"disconnect": {"code": 4501, "reason": "wrong password"}}  # after 4500 to 4999 clients stay away
     return {"result": {"user": user, "expire_at": int(time.time()) + HOUR_S, "info": {"name": user.title()}}}
 
 
 def subscribe(question: dict[str, Any]) -> dict[str, Any]:
-    """Everybody has a channel, and nobody gets into another's."""
+    """Every user has a channel of their own, and gets into no other."""
     return {"result": {}} if question["channel"] == f"chat:{question['user']}" else permission_denied()
 
 
 def publish(question: dict[str, Any]) -> dict[str, Any]:
-    """What is published gets a signature and a tag."""
+    """Adds a signature and a tag to what is published."""
     data = question.get("data")
     if not isinstance(data, dict):
         return {"error": {"code": 400, "message": "expected a JSON object"}}

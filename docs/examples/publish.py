@@ -2,9 +2,9 @@
 
     .venv/bin/python docs/examples/publish.py [http://127.0.0.1:8000 nats://127.0.0.1:4222]
 
-The server API (HTTP, or NATS requests) knows the namespaces, and has more methods than this one: docs/server-api.md.
-Straight to NATS is for whoever is on NATS anyway: any client in any language, no edge in between. What a publication's
-headers mean is in proto/publications.py, how its subject is made in proto/subjects.py; both are shown here in full.
+The server API (HTTP, or NATS requests) checks the namespace, and has more methods than this one: docs/server-api.md.
+Publishing straight to NATS works from any NATS client in any language, with no edge in between. proto/publications.py
+explains a publication's headers, proto/subjects.py its subject; this file shows both in full.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ WITHOUT_HISTORY = "live:cursor"
 
 
 def addresses() -> tuple[str, str]:
-    """Both as given, or both of this checkout's stack: NATS asks for no key, so it would take what is not for it."""
+    """Both as given, or both of this checkout's stack. NATS needs no key: a wrong stack would accept publications."""
     match sys.argv[1:]:
         case [http, nats_url]:
             return http, nats_url
         case [] if RUNNING.exists():
             ports = json.loads(RUNNING.read_text())["ports"]
             return f"http://127.0.0.1:{ports['traefik']}", f"nats://127.0.0.1:{ports['nats']}"
-    sys.exit("run `make up` first, or name another stack by both of its addresses: http://... nats://...")
+    sys.exit("run `make up` first, or give both of its addresses for another stack: http://... nats://...")
 
 
 HTTP, NATS = addresses()
@@ -64,14 +64,14 @@ def call_by_http(method: str, call: dict[str, Any]) -> dict[str, Any]:
 
 
 async def quiet(error: Exception) -> None:
-    """nats-py would print a traceback for every attempt to connect; what went wrong is said at the end."""
+    """nats-py would print a traceback for every attempt to connect; the error is printed at the end instead."""
 
 
 # --- 2. the server API by a NATS request ----------------------------------------------------------------------------
 
 
 async def call_by_nats(connection: Client, method: str, call: dict[str, Any]) -> dict[str, Any]:
-    """No key: whoever may publish to `api.>` on NATS may do this."""
+    """Without a key: every client that may publish to `api.>` on NATS may do this."""
     reply = await connection.request(f"api.{method}", json.dumps(call).encode(), timeout=10)
     answer: dict[str, Any] = json.loads(reply.data)
     return answer
@@ -86,14 +86,14 @@ def token(name: str) -> str:
 
 
 async def publish_with_history(connection: Client, channel: str, data: Any, key: str, tags: dict[str, str]) -> int:
-    """Returns the offset. JetStream has stored it then, and subscribers get it from the edges."""
+    """Returns the offset. JetStream has stored the publication then, and subscribers receive it from the edges."""
     stream = connection.jetstream()
     namespace = channel.removeprefix("$").partition(":")[0] if ":" in channel else "_"
     first = await stream.stream_info(f"CH_{token(namespace).replace('%', '=')}_0")
     partitions = int((first.config.metadata or {})["fairlead-partitions"])  # it never changes: ask once
     partition = zlib.crc32(channel.encode()) % partitions
     headers = {
-        "Nats-Msg-Id": key,  # stored once, however often it is sent within the stream's window
+        "Nats-Msg-Id": key,  # repeated within the stream's window, it is stored once
         "Fairlead-Tags": json.dumps(tags),
     }
     subject = f"ch.{token(namespace)}.{partition}.{token(channel)}"
@@ -102,7 +102,7 @@ async def publish_with_history(connection: Client, channel: str, data: Any, key:
 
 
 async def publish_without_history(connection: Client, channel: str, data: Any) -> None:
-    """At most once, to whoever is subscribed at this moment."""
+    """At most once, to those who are subscribed at this moment."""
     await connection.publish(f"eph.{token(channel)}", json.dumps(data).encode())
 
 
@@ -128,4 +128,4 @@ if __name__ == "__main__":
     try:
         asyncio.run(main())
     except (OSError, nats.errors.Error) as error:
-        sys.exit(f"it did not work at {HTTP} and {NATS}: {error}")
+        sys.exit(f"failed at {HTTP} and {NATS}: {error}")

@@ -1,4 +1,4 @@
-"""A stock Python client on the local stack: publish once whatever happens, see who is there, read the history.
+"""A stock Python client on the local stack: publish exactly once, ask who is there, read the history.
 
     .venv/bin/python docs/examples/python_client.py [ws://127.0.0.1:8000/connection/websocket]
 
@@ -37,7 +37,7 @@ CHANNEL = "chat:lobby"
 
 
 def token(user: str) -> str:
-    """A connection token for `user`, good for an hour. `info` is what others see beside the user's id."""
+    """A connection token for `user`, valid for an hour. `info` is what others see beside the user's id."""
     if not SECRETS.exists():
         sys.exit(f"{SECRETS} is not there: run `make up` first")
     lines = dict(line.split("=", 1) for line in SECRETS.read_text().splitlines() if "=" in line and line[0] != "#")
@@ -46,14 +46,14 @@ def token(user: str) -> str:
 
 
 async def publish_once(client: Client, channel: str, data: Any, key: str) -> dict[str, Any]:
-    """Publishes until it is known to be stored; with the same key it is stored once. Returns its position."""
+    """Publishes until it is known to be stored; with the same key it is stored once. Returns the position."""
     call = {"channel": channel, "data": data, "idempotency_key": key}
     while True:
         try:
             position: dict[str, Any] = (await client.rpc("fairlead.publish", call)).data
             return position
         except (OperationTimeoutError, ClientDisconnectedError):
-            pass  # the connection broke: it may have been stored or not, so ask again with the same key
+            pass  # the connection broke: the publication may be stored or not, so repeat it with the same key
         except ReplyError as error:
             if not error.temporary:
                 raise
@@ -61,14 +61,14 @@ async def publish_once(client: Client, channel: str, data: Any, key: str) -> dic
 
 
 class Trouble(ClientEventHandler):
-    """Keeps what went wrong last: the client itself says nothing, and tries again."""
+    """Remembers the last error: the client itself reports none, and tries again."""
 
     last = ""
 
     async def on_error(self, ctx: ErrorContext) -> None:
         self.last = str(ctx.error)
 
-    async def on_disconnected(self, ctx: DisconnectedContext) -> None:  # told not to come back, by code and reason
+    async def on_disconnected(self, ctx: DisconnectedContext) -> None:  # with a code after which clients stay away
         self.last = f"{ctx.code} {ctx.reason}"
 
 
@@ -124,4 +124,4 @@ if __name__ == "__main__":
         asyncio.run(main())
     except (TimeoutError, CentrifugeError) as error:
         why = TROUBLE.last or error or "no answer"
-        sys.exit(f"it did not work at {ADDRESS}: {why}. Expected there is the stack of this checkout (make up).")
+        sys.exit(f"failed at {ADDRESS}: {why}. Is the stack of this checkout running there (make up)?")

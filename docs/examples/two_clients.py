@@ -31,7 +31,7 @@ MESSAGES = 3
 
 
 def token(user: str) -> str:
-    """A connection token for `user`, good for an hour."""
+    """A connection token for `user`, valid for an hour."""
     if not SECRETS.exists():
         sys.exit(f"{SECRETS} is not there: run `make up` first")
     lines = dict(line.split("=", 1) for line in SECRETS.read_text().splitlines() if "=" in line and line[0] != "#")
@@ -40,19 +40,19 @@ def token(user: str) -> str:
 
 
 class Trouble(ClientEventHandler):
-    """Keeps what went wrong last: the client itself says nothing, and tries again."""
+    """Remembers the last error: the client itself reports none, and tries again."""
 
     last = ""
 
     async def on_error(self, ctx: ErrorContext) -> None:
         self.last = str(ctx.error)
 
-    async def on_disconnected(self, ctx: DisconnectedContext) -> None:  # told not to come back, by code and reason
+    async def on_disconnected(self, ctx: DisconnectedContext) -> None:  # with a code after which clients stay away
         self.last = f"{ctx.code} {ctx.reason}"
 
 
 class Printer(SubscriptionEventHandler):
-    """Prints what one client gets, and knows when it has got everything."""
+    """Prints what one client receives, and knows when it has received everything."""
 
     def __init__(self, user: str) -> None:
         self.user = user
@@ -96,4 +96,4 @@ if __name__ == "__main__":
         asyncio.run(main())
     except (TimeoutError, CentrifugeError) as error:
         why = TROUBLE.last or error or "no answer"
-        sys.exit(f"it did not work at {ADDRESS}: {why}. Expected there is the stack of this checkout (make up).")
+        sys.exit(f"failed at {ADDRESS}: {why}. Is the stack of this checkout running there (make up)?")

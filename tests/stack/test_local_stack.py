@@ -132,7 +132,7 @@ def test_token_for_nobody_is_refused_before_anything_is_installed(tmp_path: Path
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(argv, cwd=tmp_path, env=clean | {"USER": "me"}, capture_output=True, text=True, timeout=30)
     assert done.returncode != 0
-    assert "say for whom: make token USER=alice" in done.stderr
+    assert "USER is required: make token USER=alice" in done.stderr
     assert done.stdout == "" and "Python" not in done.stderr
 
 

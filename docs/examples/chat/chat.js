@@ -1,5 +1,5 @@
-// A chat on the stock Centrifuge client. What people write is stored before it counts as sent, what was missed while the
-// connection was away is delivered when it is back, and who is there is known from presence, joins and leaves.
+// A chat on the stock Centrifuge client. A message counts as sent once it is stored, a client receives what it missed when
+// it reconnects, and the list of people comes from presence, joins and leaves.
 
 const HISTORY = 50;
 const SHOWN = 500; // lines that are kept on the page
@@ -15,10 +15,10 @@ class Room {
     this.channel = `chat:${room}`;
     this.view = new View(user);
     this.members = new Map(); // client id -> user
-    this.changes = null; // joins and leaves heard while presence is asked for
+    this.changes = null; // joins and leaves received while the presence call runs
     this.awaySince = 0;
-    this.sent = Promise.resolve(); // when what was said before is stored
-    this.recovering = 0; // messages counted while a recovery is handed out
+    this.sent = Promise.resolve(); // resolves when the message before is stored
+    this.recovering = 0; // messages counted during a recovery
   }
 
   async enter() {
@@ -72,7 +72,7 @@ class Room {
       this.view.event('You were away for too long: not everything could be brought back.', 'lost');
       this.readHistory();
     } else {
-      this.recovering = 0; // what was missed is handed out in this turn of the event loop, right behind this event
+      this.recovering = 0; // the missed messages arrive in this turn of the event loop, right after this event
       queueMicrotask(() => this.view.back(away, this.recovering));
     }
   }
@@ -89,7 +89,7 @@ class Room {
     if (typeof data?.text === 'string') this.view.message({ ...data, user: info ? named(info) : 'a backend', offset });
   }
 
-  /** Shows what is to be sent at once, and sends one after the other: what waits keeps its order. */
+  /** Shows a message at once, and sends one after the other, so that they keep their order. */
   say(text) {
     const message = { text, at: Date.now(), key: crypto.randomUUID() };
     this.view.message({ ...message, user: this.user, offset: Infinity });
@@ -107,7 +107,7 @@ class Room {
     }
   }
 
-  /** The answer to a question, asked again while it may yet be answered. */
+  /** The answer to a question, repeated while it may still succeed. */
   async again(ask) {
     for (;;) {
       try {
@@ -121,7 +121,7 @@ class Room {
     }
   }
 
-  /** The same, or nothing, which is then told to the reader. */
+  /** The same, or undefined after an error, which the page then shows. */
   async told(what, ask) {
     try {
       return await this.again(ask);
@@ -136,10 +136,10 @@ class Room {
   async meet() {
     const changes = (this.changes = []);
     const found = await this.told('presence', () => this.subscription.presence());
-    if (changes !== this.changes) return; // asked anew meanwhile
+    if (changes !== this.changes) return; // a later call replaces this one
     this.changes = null;
     this.members = new Map(Object.values(found?.clients ?? {}).map((info) => [info.client, named(info)]));
-    for (const change of changes) change(); // what was heard meanwhile is newer
+    for (const change of changes) change(); // what arrived meanwhile is newer
     this.view.people(this.members);
   }
 

@@ -6,9 +6,9 @@ The page loads the stock JavaScript client as npm installs it; `make test` does 
 
     PATH="$PWD/.venv/bin:$PATH" npm install --no-package-lock --prefix docs/examples/chat
 
-Open http://127.0.0.1:8080 in two windows. Whoever asks gets a token under any name, which is fine on this machine
-alone; a real backend gives tokens to those who have signed in, under the name that it knows. Edges let a page in whose
-origin is in `client.allowed_origins`: those of the local stack take every origin, name yours in production.
+Open http://127.0.0.1:8080 in two windows. Every visitor gets a token under any name, which is fine on a machine of your
+own; a real backend gives tokens to users who have signed in, under the name that it knows. Edges accept pages whose
+origin is in `client.allowed_origins`: the local stack accepts every origin, name yours in production.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def application(secret: str, sdk: Path, address: str) -> Starlette:
             file("/centrifuge.js", sdk),
             Route("/token", give_token),
         ],
-        # No other site may reach the tokens by a name of its own that leads to this machine.
+        # Another site must not reach the tokens through a host name that resolves to this machine (DNS rebinding).
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
     )
 
@@ -82,7 +82,7 @@ def main() -> None:
     lines = dict(line.split("=", 1) for line in SECRETS.read_text().splitlines() if "=" in line and line[0] != "#")
     sdk = next((folder / SDK for folder in (HERE, ROOT / "tests/js") if (folder / SDK).exists()), None)
     if sdk is None:
-        sys.exit("the JavaScript client is missing: see the first lines of this file for how to install it")
+        sys.exit("the JavaScript client is missing: the first lines of this file say how to install it")
     print(f"the chat is at http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)
     secret = lines["FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY"].strip()
     uvicorn.run(application(secret, sdk, options.address), host="127.0.0.1", port=options.port, log_level="warning")
