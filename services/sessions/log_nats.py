@@ -52,7 +52,7 @@ class SessionLog:
         )
 
     def on_written(self, notify: Callable[[], None]) -> None:
-        """Calls `ring` whenever somebody writes to the log; a hint, not a promise. After the link is open."""
+        """Calls `notify` whenever somebody writes to the log; a hint, not a promise. After the link is open."""
         self._link.subscribe(subjects.SESSION_EVENTS_ALL, lambda subject, reply, headers, data: notify())
 
     async def state(self) -> LogState:

@@ -45,8 +45,8 @@ class _LinkParser(Parser):
 async def end_task(task: asyncio.Task[None]) -> None:
     """Cancels a task of nats-py until it is done.
 
-    nats-py tries again after any failure, and a cancellation that meets a failing connect is lost in it (`wait_for` of
-    Python 3.11 drops it): a process that is told to stop while NATS is away would not stop.
+    nats-py tries again after any failure, and a cancellation that meets a failing connect is lost in it
+    (`asyncio.wait_for` of Python 3.11 drops it): a process that is told to stop while NATS is away would not stop.
     """
     while not task.done():
         task.cancel()

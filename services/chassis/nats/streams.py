@@ -197,7 +197,7 @@ async def _write_epoch(manager: JetStreamManager, info: StreamInfo) -> StreamInf
 
 
 class WrongSequence(NatsRefused):
-    """The message was to follow another one than the newest of its subject (`expected_last`)."""
+    """The message was to follow another one than the newest of its subject (see `expect_last`)."""
 
 
 class _Ack(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What each method of the server API takes. Names are Centrifugo's; see `api_answers` for what comes back.
+"""What each method of the server API takes. Names are Centrifugo's; see `answers` for what comes back.
 
 Types are checked while decoding. Limits that stand in a description alone (`extra_json_schema`) are checked by the
 method, which answers with error 107.

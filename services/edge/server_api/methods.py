@@ -106,7 +106,7 @@ class ApiMethods:
         self.in_progress = 0
 
     async def call(self, method: str, body: bytes) -> Struct:
-        """The answer of a method, see `api_answers.METHODS`. Raises `Refused`."""
+        """The answer of a method, see `answers.METHODS`. Raises `Refused`."""
         self._tally.api_calls += 1
         if self.in_progress >= MAX_CALLS:
             self._tally.api_turned_away += 1
