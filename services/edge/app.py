@@ -18,30 +18,24 @@ from starlette.routing import Route
 from proto.telemetry import EdgeLoad, Heartbeat
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
-from services.chassis.process.heartbeat import VERSION, Pulse
+from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.tasks import end, vital
-from services.edge.backend.backend_nats import NatsBackend
+from services.edge.adapters import Adapters
+from services.edge.adapters_memory import MemoryAdapters
+from services.edge.adapters_nats import NatsAdapters
 from services.edge.broker.broker import BrokerAway, BrokerRefused
-from services.edge.broker.broker_nats import NatsBroker
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
 from services.edge.clients.context import Clock, EdgeContext, NoKeys, Origins
 from services.edge.clients.drain import Drain
 from services.edge.clients.policy import Policy
 from services.edge.clients.respondent import Respondent
-from services.edge.cluster.cluster import Cluster
-from services.edge.cluster.failure_detector_nats import FailureDetector
-from services.edge.cluster.join_leave_nats import NatsJoinLeave
-from services.edge.cluster.peers_nats import NatsPeers
 from services.edge.instruments import EdgeCollector, make_registry
 from services.edge.server_api.calls_http import ServerApi
-from services.edge.server_api.calls_nats import NatsApi
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
-from services.edge.session_log_nats import NatsSessionLog
-from services.edge.settings import EdgeSettings
+from services.edge.settings import MEMORY, EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
@@ -56,7 +50,6 @@ log = logging.getLogger(__name__)
 AUDIT_INTERVAL_S: Final = 10.0
 """How long the last message of a channel can stay unnoticed when its live message was lost."""
 STRONG_SECRET_BYTES: Final = 32
-_START_RETRY_S: Final = 0.5
 
 
 class Edge:
@@ -68,29 +61,20 @@ class Edge:
         clock = Clock()
         tally = Tally()
         namespaces = Namespaces(settings.channel)
-        self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
-        self._broker = NatsBroker(
-            self._link,
-            namespaces.history_classes(),
-            settings.channel.history_partitions,
-            self.instance,
-            settings.edge.max_publishes_in_flight,
+        kind = MemoryAdapters if settings.edge.broker == MEMORY else NatsAdapters
+        self._adapters: Adapters = kind(
+            settings, self.instance, namespaces.history_classes(), clock.now, self._add_load
         )
-        self._session_log = NatsSessionLog(self._link, settings.name, self.instance)
-        self._cluster = Cluster(clock.now, self.instance)
-        self._pulse = Pulse(self._link, "edge", settings.name, self.instance, self._add_load)
-        self._failure_detector = FailureDetector(self._link, self._cluster, self._pulse.beat)
-        self._peers = NatsPeers(self._link, self._failure_detector)
-        self._join_leave = NatsJoinLeave(self._link, self.instance)
+        adapters = self._adapters
         self._node = Node(
-            self._broker,
-            self._join_leave,
-            self._peers,
-            self._cluster,
+            adapters.broker,
+            adapters.join_leave,
+            adapters.peers,
+            adapters.cluster,
             tally,
             settings.client.recovery_max_publication_limit,
         )
-        self._cluster.listen(self._node.member_tracker)
+        adapters.cluster.listen(self._node.member_tracker)
         keys = configured_keys(settings.client)
         verifier = TokenVerifier(
             keys, settings.client.token_audience, settings.client.token_issuer, settings.client.insecure
@@ -103,84 +87,69 @@ class Edge:
             tally=tally,
             timing_wheel=TimingWheel(clock.now()),
             clock=clock,
-            session_log=self._session_log,
+            session_log=adapters.session_log,
             origins=Origins(settings.client.allowed_origins),
-            backend=NatsBackend(self._link),
+            backend=adapters.backend,
             keys=self._fetcher or NoKeys(),
             instance=self.instance,
         )
         self._respondent = Respondent(self.context)
         self.drain = Drain(self.context, settings.edge)
         self._collector = EdgeCollector(
-            self.context, self.drain, self._session_log, self._broker.in_flight, lambda: self._pulse.loop_lag_s
+            self.context, self.drain, adapters.session_log, adapters.in_flight, lambda: adapters.pulse.loop_lag_s
         )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
-        users = UserMethods(self._peers, channels, clock.now)
+        users = UserMethods(adapters.peers, channels, clock.now)
         methods = ApiMethods(
             channels,
             users,
-            self._cluster,
-            self.context.backend,
+            adapters.cluster,
+            adapters.backend,
             settings.client.rpc_timeout,
             self.context.refused,
             tally,
         )
         self._api = ServerApi(settings.http_api.key, methods)
-        self._api_nats = NatsApi(self._link, methods)
+        self._api_calls = adapters.api_calls(methods)
 
     def application(self) -> Starlette:
         """The HTTP side; its lifespan runs everything, and hands the context to the WebSocket side."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-            work = [self._start(), self._turn_wheel(), self._audit(), self._failure_detector.watch()]
+            work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch()]
             if self._fetcher is not None:
                 work.append(self._fetcher.run())
             tasks = [vital(each) for each in work]
             try:
                 yield {"context": self.context}
             finally:
-                self._pulse.last_beat()  # nobody is here any more
+                self._adapters.pulse.last_beat()  # all clients are gone
                 await end(tasks)
-                await self._api_nats.stop()
+                await self._api_calls.stop()
                 if self._fetcher is not None:
                     await self._fetcher.close()
-                self._peers.stop()
-                self._failure_detector.stop()
+                self._adapters.stop()
                 await self._node.member_tracker.stop()
-                self._broker.stop()
                 await self._node.sync.stop()
-                await self._link.close()
+                await self._adapters.close()
 
         routes = health_routes(self.context.unready, make_registry(self._collector)) + self._api.routes()
-        routes += client_routes(self.context, self._peers, self.settings.edge.max_http_streams)
+        routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return Starlette(routes=routes, lifespan=lifespan)
 
     async def _start(self) -> None:
         """Connects, makes what is missing, then lets clients in. Waits for NATS as long as it takes."""
-        await self._link.open()
-        self._join_leave.start(self._node.member_tracker)
-        await self._peers.start(self._respondent.answer)
-        # The others are listened for (50 ms) while the streams are made: both only wait.
-        await asyncio.gather(self._ensure_streams(), self._failure_detector.start())
+        await self._adapters.start(self._node, self._respondent.answer)
         self.context.started = True
-        self._api_nats.start()
+        self._api_calls.start()
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
-        await asyncio.gather(self._session_log.run(), self._pulse.run())
-
-    async def _ensure_streams(self) -> None:
-        while True:
-            try:
-                await asyncio.gather(self._broker.start(self._node.sync), self._session_log.start())
-                return
-            except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
-                log.warning("the streams are not ready, trying again: %s", error)
-                await asyncio.sleep(_START_RETRY_S)
+        await self._adapters.run()
 
     async def goodbye(self) -> None:
         """Drains: no more calls of backends over NATS from the start, and no clients at the end."""
-        await asyncio.gather(self._api_nats.leave(self.settings.edge.drain_timeout), self.drain.run())
+        await asyncio.gather(self._api_calls.leave(self.settings.edge.drain_timeout), self.drain.run())
 
     async def _turn_wheel(self) -> None:
         while True:
@@ -191,20 +160,11 @@ class Edge:
     async def _audit(self) -> None:
         while True:
             await asyncio.sleep(AUDIT_INTERVAL_S)
-            if self._broker.available:
+            if self._node.available:
                 try:
                     await self._node.sync.audit()
                 except (BrokerAway, BrokerRefused) as error:
                     log.warning("the audit of open channels did not finish: %s", error)
-
-    def _on_connected(self) -> None:
-        self._broker.on_connected()
-        self._failure_detector.on_connected()
-        self._pulse.beat()  # the others should not wait for the next one
-
-    def _on_disconnected(self) -> None:
-        self._broker.on_disconnected()
-        self._failure_detector.on_disconnected()
 
     def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         context, tally = self.context, self.context.tally

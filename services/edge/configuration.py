@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.chassis.process.settings import ConfigurationError, load
-from services.edge.settings import ClientSection, EdgeSettings
+from services.edge.settings import MEMORY, ClientSection, EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
 from services.sections import SECTIONS
 
@@ -19,7 +19,25 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     settings = load(EdgeSettings, environ, SECTIONS)
     _check_keys(settings.client)
     _check_personal_channel(settings)
+    if settings.edge.broker == MEMORY:
+        _check_no_backend(settings)
     return settings
+
+
+def _check_no_backend(settings: EdgeSettings) -> None:
+    """Raises `ConfigurationError` for a setting that makes the edge ask a backend."""
+    client, channel = settings.client, settings.channel
+    asking = {f"client.{name}": getattr(client, name) for name in ("connect_hook", "refresh_hook", "allow_send")}
+    for where, options in (
+        ("channel.without_namespace", channel.without_namespace),
+        *((f'channel.namespaces, "{namespace.name}"', namespace) for namespace in channel.namespaces),
+    ):
+        asking |= {f"{where}: subscribe_hook": options.subscribe_hook, f"{where}: publish_hook": options.publish_hook}
+    if setting := next((name for name, switched_on in asking.items() if switched_on), ""):
+        raise ConfigurationError(
+            f'{setting}: expected false with edge.broker = "memory", which has no backends to answer; with '
+            'edge.broker = "nats" it can be switched on'
+        )
 
 
 def _check_personal_channel(settings: EdgeSettings) -> None:

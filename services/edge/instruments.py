@@ -15,7 +15,7 @@ from services.edge.broker.in_flight import InFlight
 from services.edge.clients.context import EdgeContext
 from services.edge.clients.drain import Drain
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
-from services.edge.session_log_nats import NatsSessionLog
+from services.edge.session_log import SessionLog
 
 _COUNTERS = {
     "accepted": "Connections upgraded to a WebSocket",
@@ -49,7 +49,7 @@ class EdgeCollector(Collector):
         self,
         context: EdgeContext,
         drain: Drain,
-        session_log: NatsSessionLog,
+        session_log: SessionLog,
         in_flight: InFlight,
         loop_lag_s: Callable[[], float],
     ) -> None:

@@ -1,4 +1,4 @@
-"""Where an edge writes down what happened to its sessions: facts go in one by one and are kept in that order."""
+"""Where an edge records what happens to its sessions: facts go in one by one and are stored in that order."""
 
 from __future__ import annotations
 
@@ -8,17 +8,31 @@ from proto.events import SessionEvent
 
 
 class SessionLog(Protocol):
-    """Takes facts at any time, also while the log cannot be reached; bounded, and it counts what it had to drop."""
+    """Takes facts at any time, also while the log cannot be reached. Bounded: it counts the facts it had to drop.
+
+    `waiting` facts are recorded and not stored yet; `stored` and `dropped` count since the start.
+    """
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def stored(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
 
     def record(self, event: SessionEvent) -> None:
-        """Writes `event` down soon. Never blocks."""
+        """Has `event` stored soon. Never blocks."""
 
     async def flush(self, timeout_s: float) -> bool:
         """Waits until everything recorded is stored for good. False when that took longer than `timeout_s`."""
 
 
 class NoSessionLog:
-    """Forgets everything; for unit tests and for an edge without sessions."""
+    """Forgets everything: for an edge without sessions (`edge.broker = "memory"`)."""
+
+    waiting = stored = dropped = 0
 
     def record(self, event: SessionEvent) -> None:
         return None

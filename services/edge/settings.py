@@ -24,6 +24,8 @@ MIN_JWKS_REFRESH_S = 1.0
 DRAIN_LIMIT_S = 9.5
 """What a drain may take at the most, whatever the settings: the promise is "always under 10 s"."""
 
+MEMORY = "memory"
+BROKERS = ("nats", MEMORY)
 SLOW_CLIENT_POLICIES = ("disconnect", "drop")
 TRANSPORTS = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
 DELTA_TYPES = ("fossil",)
@@ -41,6 +43,9 @@ class EdgeSection(Section, frozen=True):
     """A second port, that answers clients alone: for a balancer that passes TCP through and so chooses no paths."""
     name: str = ""
     """What operators call this edge; "edge-<port>" when empty."""
+    broker: str = "nats"
+    """"nats", or "memory": an edge by itself that needs no NATS, for a first try and for the tests of applications. It
+    keeps channels in its own memory, and has no other edges, no backends and no sessions."""
     drain_delay: Duration = Duration(0.5)
     """After SIGTERM, how long the edge still takes clients while the load balancer notices that it is not ready."""
     drain_rate: Annotated[int, Meta(ge=0)] = 1000
@@ -54,6 +59,8 @@ class EdgeSection(Section, frozen=True):
     """Clients on SSE and HTTP streams at once (each as large as six WebSockets); further ones are answered 503."""
 
     def __post_init__(self) -> None:
+        if self.broker not in BROKERS:
+            raise ValueError('expected edge.broker "nats" or "memory"')
         if self.drain_timeout > DRAIN_LIMIT_S:
             raise ValueError(f"expected edge.drain_timeout of at most {DRAIN_LIMIT_S} s")
         if self.drain_delay >= self.drain_timeout:

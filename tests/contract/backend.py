@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw, json
 
 from services.edge.backend.backend import MAX_ANSWER_BYTES, Backend, BackendAway, BackendError, BadAnswer, Caller
-from services.edge.backend.backend_memory import Function
+from tests.support.function_backend import Function
 
 LONG_S = 10.0  # more than any answer here takes
 SHORT_S = 0.05  # for an answer that never comes

@@ -223,3 +223,30 @@ def test_a_personal_channel_needs_its_namespace(tmp_path: Path) -> None:
     )
     expected = 'expected the name of a namespace, there is no "mine"'
     assert said.startswith(f"client.user_personal_channel_namespace: {expected}")
+
+
+class TestAnEdgeByItself:
+    """`edge.broker = "memory"` has no backends: what only those could answer is refused at the start."""
+
+    def test_it_is_a_setting(self, tmp_path: Path) -> None:
+        assert read(tmp_path).edge.broker == "nats"
+        assert read(tmp_path, '[edge]\nbroker = "memory"\n').edge.broker == "memory"
+        assert 'expected edge.broker "nats" or "memory"' in refusal(tmp_path, '[edge]\nbroker = "redis"\n')
+
+    @pytest.mark.parametrize(
+        ("text", "setting"),
+        [
+            ("[client]\nconnect_hook = true\n", "client.connect_hook"),
+            ("[client]\nrefresh_hook = true\n", "client.refresh_hook"),
+            ("[client]\nallow_send = true\n", "client.allow_send"),
+            ("[channel.without_namespace]\nsubscribe_hook = true\n", "channel.without_namespace: subscribe_hook"),
+            (
+                '[[channel.namespaces]]\nname = "chat"\npublish_hook = true\n',
+                'channel.namespaces, "chat": publish_hook',
+            ),
+        ],
+    )
+    def test_what_asks_a_backend_is_refused(self, tmp_path: Path, text: str, setting: str) -> None:
+        read(tmp_path, text)
+        said = refusal(tmp_path, f'{text}[edge]\nbroker = "memory"\n')
+        assert said.startswith(f'{setting}: expected false with edge.broker = "memory"')

@@ -18,7 +18,7 @@ from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.cluster.peers_memory import MemoryPeers
 from services.edge.tally import Tally
 from tests.contract.broker import publication
-from tests.support.cluster import NAMESPACES, EdgeCluster, FakeSubscriber, attach_request, rules_of
+from tests.support.cluster import NAMESPACES, FakeSubscriber, attach_request, rules_of
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration
@@ -34,8 +34,7 @@ async def node_on(url: str, name: str) -> AsyncIterator[tuple[Node, NatsBroker, 
     link = NatsLink(NatsSettings(url=url), name, lambda: broker.on_connected(), lambda: broker.on_disconnected())
     broker = NatsBroker(link, NAMESPACES.history_classes(), 4, name, AT_ONCE)
     cluster = Cluster(lambda: 0.0, name)
-    shared = EdgeCluster()
-    node = Node(broker, MemoryJoinLeave(shared.everybody), MemoryPeers(shared.peers, cluster), cluster, tally)
+    node = Node(broker, MemoryJoinLeave([]), MemoryPeers({}, cluster), cluster, tally)
     await link.open()
     await broker.start(node.sync)
     try:

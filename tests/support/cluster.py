@@ -15,8 +15,6 @@ from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition, SubscribeResult
 from services.chassis.process.settings import Duration
-from services.edge.backend.backend_memory import MemoryBackend
-from services.edge.broker.broker_memory import MemoryBroker, MemoryCluster
 from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.node import Node
 from services.edge.channels.subscription import Subscription
@@ -26,7 +24,6 @@ from services.edge.clients.policy import Policy
 from services.edge.clients.respondent import Respondent
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
-from services.edge.cluster.peers_memory import MemoryPeers, MemoryPeersCluster
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
 from services.edge.settings import ChannelSection, ClientSection, Namespace
@@ -34,6 +31,8 @@ from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
+from tests.support.breakable import BreakableBroker, BreakableJoinLeave, BreakableLogs, BreakablePeers, PeersCluster
+from tests.support.function_backend import FunctionBackend
 from tests.support.transport import pushes_in
 
 START = 1_767_225_600.0
@@ -78,12 +77,12 @@ def rules_of(channel: str) -> ChannelRules:
     return rules
 
 
-class EdgeCluster(MemoryCluster):
+class EdgeCluster(BreakableLogs):
     """What the edges of one cluster share: the logs of channels, joins and leaves, and each other."""
 
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         super().__init__(NAMESPACES.history_classes(), now)
-        self.peers = MemoryPeersCluster()
+        self.peers = PeersCluster()
         self.everybody: list[MemoryJoinLeave] = []
 
 
@@ -102,6 +101,7 @@ class SessionRecord:
     """A session log that is read by the test."""
 
     events: list[SessionEvent] = field(default_factory=list)
+    waiting = stored = dropped = 0
 
     def record(self, event: SessionEvent) -> None:
         self.events.append(event)
@@ -167,16 +167,16 @@ class TestEdge:
         self,
         cluster: EdgeCluster,
         *,
-        backend: MemoryBackend | None = None,
+        backend: FunctionBackend | None = None,
         keys: Keys | None = None,
         recovery_limit: int = 0,
         **section: Any,
     ) -> None:
         self.shared = cluster
-        self.broker = MemoryBroker(cluster)
-        self.join_leave = MemoryJoinLeave(cluster.everybody)
+        self.broker = BreakableBroker(cluster)
+        self.join_leave = BreakableJoinLeave(cluster.everybody)
         self.cluster = Cluster(lambda: 0.0, f"edge-{len(cluster.everybody)}")
-        self.peers = MemoryPeers(cluster.peers, self.cluster)
+        self.peers = BreakablePeers(cluster.peers, self.cluster)
         self.tally = Tally()
         self.node = Node(self.broker, self.join_leave, self.peers, self.cluster, self.tally, recovery_limit)
         self.cluster.listen(self.node.member_tracker)
@@ -185,7 +185,7 @@ class TestEdge:
         verifier = TokenVerifier(self.key_set, insecure=options.insecure)
         self.clock = FakeClock()
         self.sessions = SessionRecord()
-        self.backend = backend or MemoryBackend()
+        self.backend = backend or FunctionBackend()
         self.context = EdgeContext(
             Policy(options, NAMESPACES, verifier, "Fairlead test"),
             self.node,

@@ -26,7 +26,7 @@ SECRET = "a-secret-of-the-tests-that-is-long-enough"
 API_KEY = "an-api-key-of-the-tests"
 ANSWER_S = 10.0
 
-TOML = """
+TOML_WITHOUT_HOOKS = """
 [channel]
 history_partitions = 2
 [[channel.namespaces]]
@@ -90,12 +90,6 @@ allow_tags_filter = true
 allow_subscribe_for_client = true
 allow_publish_for_subscriber = true
 [[channel.namespaces]]
-name = "hooked"
-history_size = 100
-history_ttl = "1h"
-subscribe_hook = true
-publish_hook = true
-[[channel.namespaces]]
 name = "limited"
 allow_user_limited_channels = true
 allow_publish_for_subscriber = true
@@ -109,6 +103,15 @@ allow_subscribe_for_client = true
 allow_publish_for_client = true
 """
 
+TOML = f"""{TOML_WITHOUT_HOOKS}
+[[channel.namespaces]]
+name = "hooked"
+history_size = 100
+history_ttl = "1h"
+subscribe_hook = true
+publish_hook = true
+"""
+
 FAST_GOODBYE = {"FAIRLEAD_EDGE_DRAIN_DELAY": "100ms"}
 
 
@@ -119,17 +122,24 @@ def token(user: str, secret: str = SECRET, **claims: Any) -> str:
 
 def start_edge(services: Services, nats: NatsServer, name: str, **variables: str) -> ServiceProcess:
     """Starts an edge on `nats` with the namespaces of `TOML`; `variables` are further FAIRLEAD_* settings."""
-    settings = {
-        "FAIRLEAD_NATS_URL": nats.url,
+    return services.start("edge", {"FAIRLEAD_NATS_URL": nats.url, **_settings(name), **variables}, TOML, name)
+
+
+def start_edge_in_memory(services: Services, name: str = "alone", **variables: str) -> ServiceProcess:
+    """Starts an edge by itself, without NATS. Its namespaces are those of `TOML` that ask no backend."""
+    settings = {"FAIRLEAD_EDGE_BROKER": "memory", **_settings(name), **variables}
+    return services.start("edge", settings, TOML_WITHOUT_HOOKS, name)
+
+
+def _settings(name: str) -> dict[str, str]:
+    return {
         "FAIRLEAD_EDGE_NAME": name,
         "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": SECRET,
         "FAIRLEAD_HTTP_API_KEY": API_KEY,
         "FAIRLEAD_CLIENT_TRANSPORTS": ",".join(TRANSPORTS),
         "FAIRLEAD_LOG_LEVEL": "debug",
         **FAST_GOODBYE,
-        **variables,
     }
-    return services.start("edge", settings, TOML, name)
 
 
 async def start_pair(services: Services, nats: NatsServer, **variables: str) -> tuple[ServiceProcess, ServiceProcess]:

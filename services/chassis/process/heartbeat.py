@@ -7,11 +7,19 @@ import contextlib
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Protocol
 
 from proto import subjects
 from proto.telemetry import HEARTBEAT_INTERVAL_S, Heartbeat, Process, encode_heartbeat
-from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.link import NatsAway
 from services.chassis.process.resources import OwnProcess
+
+
+class HeartbeatLink(Protocol):
+    """Where heartbeats go: a `NatsLink`, or what a process without NATS has in its place."""
+
+    def publish(self, subject: str, data: bytes) -> None: ...
+
 
 AddFigures = Callable[[Heartbeat], Heartbeat]
 """Gives the heartbeat back with the figures of the service, which only the service knows."""
@@ -27,7 +35,7 @@ class Pulse:
     """Sends the heartbeats of the process `instance` of `service`, which operators call `name`."""
 
     def __init__(
-        self, link: NatsLink, service: str, name: str, instance: str, add_figures: AddFigures = _no_figures
+        self, link: HeartbeatLink, service: str, name: str, instance: str, add_figures: AddFigures = _no_figures
     ) -> None:
         self._link = link
         self._service = service

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version
+
+MAX_DUPLICATE_WINDOW_S: Final = 300.0
+"""How long an idempotency key is remembered, unless the history itself is shorter."""
 
 
 class BrokerAway(Exception):

@@ -1,32 +1,74 @@
-"""The broker in memory: for unit tests and for trying things without NATS. Held to the same contract as the real one.
+"""The broker in the memory of one process: `edge.broker = "memory"`, an edge without NATS.
 
-A `MemoryCluster` is what several edges share; each edge has a `MemoryBroker` on it. Nothing survives the process.
+`MemoryLogs` is what the brokers of one process share; an edge that runs by itself has one broker on it, unit tests have
+several. Held to the same contract as the broker on NATS, except that nothing survives the process. Its memory is
+bounded: each channel by its namespace's `history_size` and `history_ttl`, and all channels of a namespace together by
+`MAX_LOG_BYTES`; the oldest publications go first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import bisect
+import secrets
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from typing import Final
 
 from msgspec.structs import replace
 
 from proto.messages import Publication, StreamPosition
-from proto.publications import LiveMessage, Version
-from services.edge.broker.broker import BrokerAway, BrokerEvents, ChannelAddress, LogEntry, LogPage, LogState
+from proto.publications import LiveMessage, Version, size_of
+from services.edge.broker.broker import (
+    MAX_DUPLICATE_WINDOW_S,
+    BrokerAway,
+    BrokerEvents,
+    BrokerRefused,
+    ChannelAddress,
+    LogEntry,
+    LogPage,
+    LogState,
+)
 from services.edge.settings import ChannelOptions
 
+MAX_LOG_BYTES: Final = 128 * 1024 * 1024
+"""Publications of all channels of one namespace."""
+MAX_KEYS: Final = 100_000
+"""Idempotency keys of one namespace with history, and of all channels without."""
+MAX_PUBLICATION_BYTES: Final = 1024 * 1024
+"""As NATS has it by default."""
 
-class _Log:
-    """The log of one history class: what JetStream calls a stream. Its entries are evicted when it is reached."""
+
+class _Keys:
+    """Idempotency keys, each with the sequence that it was stored at; forgotten after `window_s`, the oldest first."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def get(self, key: str, now: float) -> int | None:
+        """The sequence of a key that is known."""
+        while self._known and next(iter(self._known.values()))[1] <= now - self._window_s:
+            self._known.popitem(last=False)
+        found = self._known.get(key)
+        return None if found is None else found[0]
+
+    def add(self, key: str, sequence: int, now: float) -> None:
+        self._known[key] = sequence, now
+        if len(self._known) > MAX_KEYS:
+            self._known.popitem(last=False)
+
+
+class MemoryLog:
+    """The log of one history class: what JetStream calls a stream. Whoever reaches it evicts first."""
 
     def __init__(self, options: ChannelOptions, epoch: str) -> None:
         self.options = options
         self.epoch = epoch
         self.last = 0
-        self.known_ids: dict[str, int] = {}
+        self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
         self.versions: dict[int, Version] = {}
+        self._bytes = 0
         self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
         self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
 
@@ -41,54 +83,68 @@ class _Log:
 
     @property
     def first(self) -> int:
-        """The sequence of the oldest entry of all channels, or of the next one where there is none."""
+        """The sequence of the oldest entry of all channels, or of the next one if there is none."""
         return next(iter(self._stored), self.last + 1)
 
     def append(self, channel: str, entry: LogEntry, now: float) -> None:
+        """Stores the channel's next entry, and evicts what its limits do not leave room for."""
         mine = self._channels[channel]
         mine.append(entry)
         self.last = entry.sequence
         self._stored[entry.sequence] = channel, now
+        self._bytes += _bytes_of(entry)
         self._drop(channel, len(mine) - self.options.history_size)
+        while self._bytes > MAX_LOG_BYTES:
+            self._drop_oldest()
 
     def evict(self, now: float) -> None:
-        """Drops what is too old: one time to live holds for the whole class, so these are the oldest."""
+        """Drops the entries that are too old: the oldest ones, as one time to live holds for the whole class."""
         old = now - self.options.history_ttl
-        while self._stored and (item := next(iter(self._stored.values())))[1] <= old:
-            self._drop(item[0], 1)
+        while self._stored and next(iter(self._stored.values()))[1] <= old:
+            self._drop_oldest()
 
     def remove(self, channel: str, upto: int) -> None:
+        """Drops the channel's entries up to the sequence `upto`."""
         mine = self.of(channel)
         self._drop(channel, bisect.bisect_right([entry.sequence for entry in mine], upto))
+
+    def _drop_oldest(self) -> None:
+        channel, _ = next(iter(self._stored.values()))
+        self._drop(channel, 1)
 
     def _drop(self, channel: str, count: int) -> None:
         mine = self._channels[channel]
         for entry in mine[: max(count, 0)]:
             del self._stored[entry.sequence]
+            self.versions.pop(entry.sequence, None)
+            self._bytes -= _bytes_of(entry)
         del mine[: max(count, 0)]
         if not mine:
             del self._channels[channel]
 
 
-class MemoryCluster:
-    """What the edges of one cluster share. `now` is any clock in seconds, for the age of publications."""
+def _bytes_of(entry: LogEntry) -> int:
+    return 0 if entry.publication is None else size_of(entry.publication)
 
-    def __init__(self, classes: dict[str, ChannelOptions], now: Callable[[], float] = lambda: 0.0) -> None:
+
+def new_epoch() -> str:
+    """Random, so that positions of an earlier process mean nothing to this one."""
+    return secrets.token_hex(4)
+
+
+class MemoryLogs:
+    """The logs of all history classes. `now` is any clock in seconds that does not go back, for ages."""
+
+    def __init__(
+        self, classes: dict[str, ChannelOptions], now: Callable[[], float], epochs: Callable[[], str] = new_epoch
+    ) -> None:
         self._now = now
-        self._classes = classes
-        self._generation = 0
-        self.logs: dict[str, _Log] = {}
         self.brokers: list[MemoryBroker] = []
-        self._ephemeral_ids: set[str] = set()
-        for history_class in classes:
-            self.make_anew(history_class)
+        self.logs = {history_class: MemoryLog(options, epochs()) for history_class, options in classes.items()}
+        self._keys = _Keys(MAX_DUPLICATE_WINDOW_S)
 
-    def make_anew(self, history_class: str) -> None:
-        """Loses the log of a class: an empty one with another epoch takes its place."""
-        self._generation += 1
-        self.logs[history_class] = _Log(self._classes[history_class], f"epoch{self._generation}")
-
-    def log(self, history_class: str) -> _Log:
+    def log(self, history_class: str) -> MemoryLog:
+        """The log of a class, without what is too old."""
         log = self.logs[history_class]
         log.evict(self._now())
         return log
@@ -96,123 +152,118 @@ class MemoryCluster:
     def store(
         self, address: ChannelAddress, publication: Publication, message_id: str, version: Version | None
     ) -> StreamPosition:
-        log = self.log(address.history_class)
-        if message_id and message_id in log.known_ids:
-            return StreamPosition(log.known_ids[message_id], log.epoch)
+        """Stores a publication, and sends it to the brokers; the position, or that of what made it superfluous."""
+        log, now = self.log(address.history_class), self._now()
+        if message_id and (known := log.keys.get(message_id, now)) is not None:
+            return StreamPosition(known, log.epoch)
         mine = log.of(address.channel)
         if version is not None and mine and not version.is_newer_than(log.versions.get(mine[-1].sequence)):
             return StreamPosition(mine[-1].sequence, log.epoch)
         number = log.last + 1
         if message_id:
-            log.known_ids[message_id] = number
+            log.keys.add(message_id, number, now)
         if version is not None:
             log.versions[number] = version
         self._append(log, address, LogEntry(number, replace(publication, offset=number)))
         return StreamPosition(number, log.epoch)
 
     def remove(self, address: ChannelAddress) -> None:
+        """Removes what is kept of a channel, and leaves the mark."""
         log = self.log(address.history_class)
         if upto := log.newest(address.channel):
             self._append(log, address, LogEntry(log.last + 1, None, upto))
             log.remove(address.channel, upto)
 
-    def _append(self, log: _Log, address: ChannelAddress, entry: LogEntry) -> None:
+    def _append(self, log: MemoryLog, address: ChannelAddress, entry: LogEntry) -> None:
         previous = log.newest(address.channel)
         log.append(address.channel, entry, self._now())
         for broker in self.brokers:
             broker.receive_live(address, LiveMessage(entry.sequence, previous, entry.publication, entry.removed_upto))
 
     def is_new(self, message_id: str) -> bool:
-        """Whether a channel without history has not seen this id yet."""
-        known = message_id in self._ephemeral_ids
-        self._ephemeral_ids.add(message_id)
-        return not known
+        """Whether a publication that is not stored has an id that was not used before."""
+        now = self._now()
+        if self._keys.get(message_id, now) is not None:
+            return False
+        self._keys.add(message_id, 0, now)
+        return True
 
 
 class MemoryBroker:
-    """One edge's broker. `lose_live` lets a test drop live messages; `go_away` and `come_back` cut its connection."""
+    """One edge's broker (see `broker.Broker`)."""
 
-    def __init__(self, cluster: MemoryCluster) -> None:
-        self._cluster = cluster
+    def __init__(self, logs: MemoryLogs) -> None:
+        self._logs = logs
         self._open: set[ChannelAddress] = set()
-        self._epochs: dict[str, str] = {name: log.epoch for name, log in cluster.logs.items()}
+        self._epochs: dict[str, str] = {name: log.epoch for name, log in logs.logs.items()}
         self._events: BrokerEvents | None = None
         self.available = False
-        self.lose_live: Callable[[LiveMessage], bool] = lambda message: False
-        cluster.brokers.append(self)
+        logs.brokers.append(self)
 
     async def start(self, events: BrokerEvents) -> None:
-        """From now on `events` is told."""
+        """From now on `events` gets the broker's events."""
         self._events = events
         self.available = True
 
-    def go_away(self) -> None:
-        self.available = False
-        if self._events is not None:
-            self._events.broker_disconnected()
-
-    def come_back(self) -> None:
-        self.available = True
-        if self._events is not None:
-            self._events.broker_connected()
-
     async def open(self, address: ChannelAddress) -> None:
-        self._reach()
+        self._check_available()
         self._open.add(address)
 
     def close(self, address: ChannelAddress) -> None:
         self._open.discard(address)
 
     def receive_live(self, address: ChannelAddress, message: LiveMessage) -> None:
-        """The cluster's word that something was stored."""
-        if self.available and address in self._open and not self.lose_live(message):
-            asyncio.get_running_loop().call_soon(self._tell_live, address, message)
+        """A live message, from `MemoryLogs`. It arrives in a later turn of the loop, as over a network."""
+        if self.available and address in self._open:
+            asyncio.get_running_loop().call_soon(self._deliver_live, address, message)
 
-    def _tell_live(self, address: ChannelAddress, message: LiveMessage) -> None:
+    def _deliver_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self._events is not None and address in self._open:
             self._events.live(address.channel, message)
 
-    def _tell_ephemeral(self, address: ChannelAddress, publication: Publication) -> None:
+    def _deliver_ephemeral(self, address: ChannelAddress, publication: Publication) -> None:
         if self._events is not None and address in self._open and self.available:
             self._events.ephemeral(address.channel, publication)
 
     async def publish(
         self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
     ) -> StreamPosition | None:
-        self._reach()
+        self._check_available()
+        _check_size(publication)
         if address.history_class:
-            return self._cluster.store(address, publication, message_id, version)
-        if not message_id or self._cluster.is_new(message_id):
-            for broker in self._cluster.brokers:
-                asyncio.get_running_loop().call_soon(broker._tell_ephemeral, address, publication)
+            return self._logs.store(address, publication, message_id, version)
+        if not message_id or self._logs.is_new(message_id):
+            for broker in self._logs.brokers:
+                asyncio.get_running_loop().call_soon(broker._deliver_ephemeral, address, publication)
         return None
 
     async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
-        self._reach()
-        if not message_id or self._cluster.is_new(message_id):
-            for broker in self._cluster.brokers:
+        self._check_available()
+        _check_size(publication)
+        if not message_id or self._logs.is_new(message_id):
+            for broker in self._logs.brokers:
                 broker.receive_live(address, LiveMessage(0, 0, publication))
 
     async def remove_history(self, address: ChannelAddress) -> None:
         await self._travel()
-        self._cluster.remove(address)
+        self._logs.remove(address)
 
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         await self._travel()
-        mine = self._cluster.log(address.history_class).of(address.channel)
-        start = bisect.bisect_left([entry.sequence for entry in mine], from_offset)
+        mine = self._logs.log(address.history_class).of(address.channel)
+        start = bisect.bisect_left(mine, from_offset, key=lambda entry: entry.sequence)
         return LogPage(mine[start : start + limit], more=start + limit < len(mine))
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         await self._travel()
-        log = self._cluster.log(address.history_class)
+        log = self._logs.log(address.history_class)
         self._epochs[address.history_class] = log.epoch
         mine = log.of(address.channel)
         return mine[-1] if mine else None
 
     async def state(self, address: ChannelAddress) -> LogState:
         await self._travel()
-        log = self._cluster.log(address.history_class)
+        log = self._logs.log(address.history_class)
         self._epochs[address.history_class] = log.epoch
         return LogState(log.epoch, log.first, log.last)
 
@@ -226,7 +277,7 @@ class MemoryBroker:
             by_class[address.history_class].append(address)
         found: dict[ChannelAddress, int] = {}
         for history_class, addresses in by_class.items():
-            log = self._cluster.log(history_class)
+            log = self._logs.log(history_class)
             if log.epoch != self._epochs[history_class]:
                 self._epochs[history_class] = log.epoch
                 found.update(dict.fromkeys(addresses, 0))
@@ -236,11 +287,16 @@ class MemoryBroker:
         return found
 
     async def _travel(self) -> None:
-        """A call to the cluster takes at least a turn of the loop, as it does over a network."""
-        self._reach()
+        """A call to the logs takes at least a turn of the loop, as it does over a network."""
+        self._check_available()
         await asyncio.sleep(0)
-        self._reach()
+        self._check_available()
 
-    def _reach(self) -> None:
+    def _check_available(self) -> None:
         if not self.available:
             raise BrokerAway("the broker is away")
+
+
+def _check_size(publication: Publication) -> None:
+    if size_of(publication) > MAX_PUBLICATION_BYTES:
+        raise BrokerRefused(f"a publication of more than {MAX_PUBLICATION_BYTES} bytes")

@@ -18,15 +18,12 @@ from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_config, stream_state
 from services.chassis.process.tasks import Tasks
-from services.edge.broker.broker import ChannelAddress, LogState
+from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.settings import ChannelOptions
 
 log = logging.getLogger(__name__)
 
 PARTITIONS_KEY: Final = "fairlead-partitions"
-MAX_DUPLICATE_WINDOW_S: Final = 300.0
-"""How long an idempotency key is remembered, unless the history itself is shorter."""
-
 MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
 """Of idempotency keys of channels without history; the oldest go first. About a million of them."""
 

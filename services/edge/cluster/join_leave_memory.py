@@ -1,4 +1,4 @@
-"""Joins and leaves in memory: for unit tests, beside `broker_memory`."""
+"""Joins and leaves within one process: `edge.broker = "memory"`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from services.edge.cluster.join_leave import JoinLeaveEvents
 
 
 class MemoryJoinLeave:
-    """See `join_leave.JoinLeave`. Those that share `everybody` are one cluster; `away` cuts this one off from it."""
+    """See `join_leave.JoinLeave`. Those that share `everybody` are one cluster; an edge by itself gives a new list."""
 
     def __init__(self, everybody: list[MemoryJoinLeave]) -> None:
         self._everybody = everybody
         self._events: JoinLeaveEvents | None = None
         self._open: set[str] = set()
-        self.away = False
         everybody.append(self)
 
     def start(self, events: JoinLeaveEvents) -> None:
@@ -29,9 +28,12 @@ class MemoryJoinLeave:
 
     def publish(self, channel: str, event: MemberEvent) -> None:
         for each in self._everybody:
-            if each is self or not (self.away or each.away):
-                asyncio.get_running_loop().call_soon(each._hear, channel, event)
+            each.receive(channel, event)
 
-    def _hear(self, channel: str, event: MemberEvent) -> None:
+    def receive(self, channel: str, event: MemberEvent) -> None:
+        """An event from one of `everybody`, which arrives in a later turn of the loop."""
+        asyncio.get_running_loop().call_soon(self._deliver, channel, event)
+
+    def _deliver(self, channel: str, event: MemberEvent) -> None:
         if self._events is not None and channel in self._open:
             self._events.member_event(channel, event)

@@ -21,11 +21,11 @@ from services.chassis.nats.link import NatsLink
 from services.chassis.process.settings import NatsSettings
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
-from services.edge.backend.backend_memory import Function
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.grants import Grant
 from tests.contract.backend import ALICE, ANYBODY, LONG_S, SHORT_S, BackendContract, Seen, echo
 from tests.support.eventually import eventually
+from tests.support.function_backend import Function
 from tests.support.servers import NatsServer
 
 pytestmark = pytest.mark.integration

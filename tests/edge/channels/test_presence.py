@@ -10,8 +10,8 @@ from msgspec import Raw
 from proto.control import ActiveChannels, CountMembers, Members
 from proto.messages import ClientInfo, PresenceStatsResult
 from services.edge.broker.broker import BrokerAway
-from services.edge.cluster import peers_memory
 from services.edge.grants import Grant, Override, Switch
+from tests.support.breakable import BreakablePeers
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
 
@@ -80,8 +80,8 @@ async def test_a_silent_edge_makes_the_question_fail_rather_than_lie(three, clus
     a, b, _ = three
     await b.subscribe("room:x", client="c2")
     cluster.peers.hang(b.instance)
-    real = peers_memory.MemoryPeers.ask_all
-    monkeypatch.setattr(peers_memory.MemoryPeers, "ask_all", lambda self, request: real(self, request, 0.01))
+    real = BreakablePeers.ask_all
+    monkeypatch.setattr(BreakablePeers, "ask_all", lambda self, request: real(self, request, 0.01))
     for question in (
         a.node.presence.members("room:x"),
         a.node.presence.stats("room:x"),

@@ -8,12 +8,12 @@ import pytest
 
 from proto import codes
 from proto.events import Closed, Opened, Subscribed, Unsubscribed
-from services.edge.backend.backend_memory import MemoryBackend
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ class TestUsers:
             return json.dumps({"result": {"user": "42", "channels": ["chat:x"]}}).encode()
 
         edge = await TestEdge(
-            EdgeCluster(), backend=MemoryBackend(hooks={"connect": admit}), connect_hook=True, user_connection_limit=2
+            EdgeCluster(), backend=FunctionBackend(hooks={"connect": admit}), connect_hook=True, user_connection_limit=2
         ).start()
         talks = [Talk(edge) for _ in range(4)]
         for talk in talks:
@@ -126,7 +126,7 @@ class TestHooks:
         def answer(question, caller):
             return json.dumps(connect).encode()
 
-        backend = MemoryBackend(hooks={} if connect is None else {"connect": answer})
+        backend = FunctionBackend(hooks={} if connect is None else {"connect": answer})
         return await TestEdge(EdgeCluster(), backend=backend, connect_hook=True).start()
 
     async def test_admitted_with_subscriptions(self):

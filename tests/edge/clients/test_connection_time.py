@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.framing import formats
 from services.edge.framing.wire import PING
 from tests.edge.conversation import token
@@ -16,6 +15,7 @@ from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import START, EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 from tests.support.transport import frames_in
 
 
@@ -25,7 +25,7 @@ def at(edge: TestEdge, seconds: float) -> None:
     edge.context.timing_wheel.turn(edge.clock.time)
 
 
-async def strict(backend: MemoryBackend | None = None, **section: object) -> TestEdge:
+async def strict(backend: FunctionBackend | None = None, **section: object) -> TestEdge:
     """An edge where tokens expire, without pings unless it is told otherwise."""
     options: dict[str, Any] = {"insecure": False, "token_hmac_secret_key": SECRET, "ping_interval": 0} | section
     return await TestEdge(EdgeCluster(), backend=backend, **options).start()
@@ -161,7 +161,7 @@ class TestRefreshHook:
             asked.append(json.loads(question))
             return json.dumps(answer).encode()
 
-        edge = await strict(MemoryBackend(hooks={"refresh": refresh}), refresh_hook=True)
+        edge = await strict(FunctionBackend(hooks={"refresh": refresh}), refresh_hook=True)
         talk = Talk(edge)
         result = await talk.connect({"sub": "42", "exp": START + 60, "meta": {"m": 1}})
         assert "expires" not in result
@@ -210,7 +210,7 @@ class TestRefreshHook:
             await go_on.wait()
             return b'{"result":{}}'
 
-        edge = await strict(MemoryBackend(hooks={"refresh": slow}), refresh_hook=True)
+        edge = await strict(FunctionBackend(hooks={"refresh": slow}), refresh_hook=True)
         talk = await connected(edge, sub="42", exp=START + 60)
         at(edge, 60.25)
         await settled()

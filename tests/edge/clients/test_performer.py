@@ -11,12 +11,12 @@ from msgspec import Raw
 
 from proto.messages import Publication, StreamPosition
 from services.edge.backend.backend import BackendError
-from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.framing import formats
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge, rules_of, settled
 from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 
 
 @pytest.fixture
@@ -276,8 +276,8 @@ class TestIdempotency:
 class TestRpc:
     """3.8: no backend at all is 108, a method that the backend does not have 104."""
 
-    def backend(self, **functions) -> MemoryBackend:
-        return MemoryBackend(functions)
+    def backend(self, **functions) -> FunctionBackend:
+        return FunctionBackend(functions)
 
     async def test_an_answer(self, cluster):
         asked = []

@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.framing import formats
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_it_is_the_same_when_a_backend_let_it_in(format):
     def admit(data: bytes, caller: object) -> bytes:
         return json.dumps({"result": {"user": "42", "channels": channels}}).encode()
 
-    backend = MemoryBackend(hooks={"connect": admit})
+    backend = FunctionBackend(hooks={"connect": admit})
     edge = await TestEdge(EdgeCluster(), backend=backend, connect_hook=True).start()
     witness = await connected(edge)
     channels.append("chat:y")  # which is not open yet

@@ -12,10 +12,10 @@ from proto import codes
 from proto.messages import Command
 from services.edge.backend import hook_results
 from services.edge.backend.backend import BackendError, Caller
-from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.clients.actions import AskHook, HookResult
 from services.edge.clients.verdicts import PROLONGED_WHEN_AWAY_S, Verdicts
 from services.edge.grants import Grant
+from tests.support.function_backend import FunctionBackend
 
 NOW = 1_767_225_600.5
 CALLER = Caller("42", "c1")
@@ -39,7 +39,7 @@ async def verdict(
             raise answer
         return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
-    backend = MemoryBackend(hooks={event: function} if answer is not None else {})
+    backend = FunctionBackend(hooks={event: function} if answer is not None else {})
     backend.away = away
     asked = AskHook(event, Command(id=1), b'{"q":1}', 1.0, allow)
     return await Verdicts(backend, (log or Log()).refused).on(asked, CALLER, NOW)

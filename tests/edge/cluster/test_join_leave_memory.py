@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from tests.contract.join_leave import JoinLeaveContract, Listener
+from tests.support.breakable import BreakableJoinLeave
 
 
-class TestMemoryMembership(JoinLeaveContract):
+class TestMemoryJoinLeave(JoinLeaveContract):
     @asynccontextmanager
     async def cluster(self) -> AsyncIterator[tuple[JoinLeave, JoinLeave, Listener, Listener]]:
         everybody: list[MemoryJoinLeave] = []
-        a, b, heard_a, heard_b = MemoryJoinLeave(everybody), MemoryJoinLeave(everybody), Listener(), Listener()
+        a, b, heard_a, heard_b = BreakableJoinLeave(everybody), BreakableJoinLeave(everybody), Listener(), Listener()
         a.start(heard_a)
         b.start(heard_b)
         yield a, b, heard_a, heard_b
@@ -21,5 +22,5 @@ class TestMemoryMembership(JoinLeaveContract):
         pass
 
     async def take_away(self, join_leave: JoinLeave) -> None:
-        assert isinstance(join_leave, MemoryJoinLeave)
+        assert isinstance(join_leave, BreakableJoinLeave)
         join_leave.away = True

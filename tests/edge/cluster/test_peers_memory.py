@@ -4,19 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.edge.cluster.cluster import Cluster
-from services.edge.cluster.peers_memory import MemoryPeers, MemoryPeersCluster
 from tests.contract.peers import Edge, PeersContract
+from tests.support.breakable import BreakablePeers, PeersCluster
 
 
 class TestMemoryPeers(PeersContract):
     @asynccontextmanager
     async def cluster(self) -> AsyncIterator[tuple[Edge, Edge, Edge]]:
-        self.shared = MemoryPeersCluster()
-        self.all: dict[str, MemoryPeers] = {}
+        self.shared = PeersCluster()
+        self.all: dict[str, BreakablePeers] = {}
         edges: list[Edge] = []
         for instance in ("a", "b", "c"):
             cluster = Cluster(lambda: 0.0, instance)
-            self.all[instance] = MemoryPeers(self.shared, cluster)
+            self.all[instance] = BreakablePeers(self.shared, cluster)
             edges.append(Edge(self.all[instance], cluster))
         for edge in edges:
             await self.all[edge.instance].start(edge.respond)

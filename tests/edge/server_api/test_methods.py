@@ -21,7 +21,6 @@ from proto.control import (
     encode_request,
 )
 from services.edge.backend.backend import BackendError
-from services.edge.backend.backend_memory import MemoryBackend
 from services.edge.broker.broker import BrokerRefused
 from services.edge.server_api import methods as api_methods
 from services.edge.server_api.answers import METHODS, BadCall, Refused, UnknownMethod, encode_answer
@@ -31,6 +30,7 @@ from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
 from tests.support.cluster import NAMESPACES, START, EdgeCluster, TestEdge
 from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 
 
 class Api:
@@ -194,7 +194,7 @@ async def test_an_edge_that_does_not_understand_an_order_fails_it(api, edge, mon
 
 
 async def test_an_rpc_is_answered_by_a_backend(cluster):
-    backend = MemoryBackend()
+    backend = FunctionBackend()
     api = Api(await TestEdge(cluster, backend=backend).start())
     callers: list[Any] = []
 
@@ -238,7 +238,7 @@ class Gate:
         self.waiting = self.most = 0
         self.opened = asyncio.Event()
         self.order: list[int] = []
-        self.backend = MemoryBackend({"gate": self.answer})
+        self.backend = FunctionBackend({"gate": self.answer})
 
     async def answer(self, data: bytes, caller: Any) -> bytes:
         self.waiting += 1

@@ -1,4 +1,4 @@
-"""The backend in memory: functions of this process, for unit tests. Held to the same contract as the real one."""
+"""A backend that is functions of the test. Held to the same contract as the real one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Function = Callable[[bytes, Caller | None], bytes | Awaitable[bytes]]
 """Gets the data and the caller, plain or async; gives back the answer, or raises `BackendError`."""
 
 
-class MemoryBackend:
+class FunctionBackend:
     """See `backend.Backend`. `rpc` are functions by method, `hooks` by event; `away` cuts the edge off from them."""
 
     def __init__(self, rpc: dict[str, Function] | None = None, hooks: dict[str, Function] | None = None) -> None:

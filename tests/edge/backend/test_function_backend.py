@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.edge.backend.backend import Backend, BackendAway, BadAnswer, rpc_result
-from services.edge.backend.backend_memory import Function, MemoryBackend
 from tests.contract.backend import ANYBODY, LONG_S, BackendContract, echo
+from tests.support.function_backend import Function, FunctionBackend
 
 
-class TestMemoryBackend(BackendContract):
+class TestFunctionBackend(BackendContract):
     @asynccontextmanager
     async def backend(self, rpc: dict[str, Function], hooks: dict[str, Function]) -> AsyncIterator[Backend]:
-        yield MemoryBackend(rpc, hooks)
+        yield FunctionBackend(rpc, hooks)
 
 
 async def test_a_backend_that_is_cut_off_is_away_and_may_come_back():
-    backend = MemoryBackend({"echo": echo})
+    backend = FunctionBackend({"echo": echo})
     backend.away = True
     with pytest.raises(BackendAway) as caught:
         await backend.call("echo", b"1", ANYBODY, LONG_S)

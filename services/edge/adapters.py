@@ -1,0 +1,70 @@
+"""What connects an edge with the world behind it: one bundle of adapters for each value of `edge.broker`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from services.chassis.process.heartbeat import Pulse
+from services.edge.backend.backend import Backend
+from services.edge.broker.broker import Broker
+from services.edge.broker.in_flight import InFlight
+from services.edge.channels.node import Node
+from services.edge.cluster.cluster import Cluster
+from services.edge.cluster.join_leave import JoinLeave
+from services.edge.cluster.peers import Peers, Responder
+from services.edge.server_api.methods import ApiMethods
+from services.edge.session_log import SessionLog
+
+
+class ApiCalls(Protocol):
+    """Calls of the server API by another way than HTTP."""
+
+    def start(self) -> None:
+        """Takes calls from now on."""
+
+    async def leave(self, within_s: float) -> None:
+        """Takes no more calls; returns when those that were taken are answered, or after `within_s` seconds."""
+
+    async def stop(self) -> None:
+        """Cancels calls that are in progress."""
+
+
+class Adapters(ABC):
+    """Made, then `start`, `run`, `stop` and `close`, once each. `watch` runs as a task from the beginning.
+
+    `in_flight` counts publishes that wait for the broker; `pulse` sends the edge's heartbeats.
+    """
+
+    broker: Broker
+    cluster: Cluster
+    peers: Peers
+    join_leave: JoinLeave
+    backend: Backend
+    session_log: SessionLog
+    in_flight: InFlight
+    pulse: Pulse
+
+    @abstractmethod
+    async def start(self, node: Node, responder: Responder) -> None:
+        """Connects everything to `node`, and returns when clients may come. Waits for that as long as it takes."""
+
+    @abstractmethod
+    async def watch(self) -> None:
+        """Finds out which other edges are gone."""
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Sends heartbeats and stores session events, once started."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends what is in progress, and brings the node no more events."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Closes connections, after everything that uses them has ended."""
+
+    @abstractmethod
+    def api_calls(self, methods: ApiMethods) -> ApiCalls:
+        """The server API by the way that this broker has for it."""

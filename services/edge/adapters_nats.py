@@ -1,0 +1,100 @@
+"""The adapters of an edge on NATS (`edge.broker = "nats"`): all of them share one link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.process.heartbeat import AddFigures, Pulse
+from services.edge.adapters import Adapters
+from services.edge.backend.backend_nats import NatsBackend
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.broker.broker_nats import NatsBroker
+from services.edge.channels.node import Node
+from services.edge.cluster.cluster import Cluster
+from services.edge.cluster.failure_detector_nats import FailureDetector
+from services.edge.cluster.join_leave_nats import NatsJoinLeave
+from services.edge.cluster.peers import Responder
+from services.edge.cluster.peers_nats import NatsPeers
+from services.edge.server_api.calls_nats import NatsApi
+from services.edge.server_api.methods import ApiMethods
+from services.edge.session_log_nats import NatsSessionLog
+from services.edge.settings import ChannelOptions, EdgeSettings
+
+log = logging.getLogger(__name__)
+
+_START_RETRY_S: Final = 0.5
+
+
+class NatsAdapters(Adapters):
+    """See `Adapters`. `classes` are the namespaces with history, `add_load` adds the edge's figures to heartbeats."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        instance: str,
+        classes: dict[str, ChannelOptions],
+        now: Callable[[], float],
+        add_load: AddFigures,
+    ) -> None:
+        self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
+        self.broker = self._broker = NatsBroker(
+            self._link,
+            classes,
+            settings.channel.history_partitions,
+            instance,
+            settings.edge.max_publishes_in_flight,
+        )
+        self.in_flight = self._broker.in_flight
+        self.session_log = self._session_log = NatsSessionLog(self._link, settings.name, instance)
+        self.backend = NatsBackend(self._link)
+        self.cluster = Cluster(now, instance)
+        self.pulse = Pulse(self._link, "edge", settings.name, instance, add_load)
+        self._failure_detector = FailureDetector(self._link, self.cluster, self.pulse.beat)
+        self.peers = self._peers = NatsPeers(self._link, self._failure_detector)
+        self.join_leave = self._join_leave = NatsJoinLeave(self._link, instance)
+
+    async def start(self, node: Node, responder: Responder) -> None:
+        await self._link.open()
+        self._join_leave.start(node.member_tracker)
+        await self._peers.start(responder)
+        # The others are listened for (50 ms) while the streams are made: both only wait.
+        await asyncio.gather(self._ensure_streams(node), self._failure_detector.start())
+
+    async def _ensure_streams(self, node: Node) -> None:
+        while True:
+            try:
+                await asyncio.gather(self._broker.start(node.sync), self._session_log.start())
+                return
+            except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
+                log.warning("the streams are not ready, trying again: %s", error)
+                await asyncio.sleep(_START_RETRY_S)
+
+    async def watch(self) -> None:
+        await self._failure_detector.watch()
+
+    async def run(self) -> None:
+        await asyncio.gather(self._session_log.run(), self.pulse.run())
+
+    def stop(self) -> None:
+        self._peers.stop()
+        self._failure_detector.stop()
+        self._broker.stop()
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def api_calls(self, methods: ApiMethods) -> NatsApi:
+        return NatsApi(self._link, methods)
+
+    def _on_connected(self) -> None:
+        self._broker.on_connected()
+        self._failure_detector.on_connected()
+        self.pulse.beat()  # the others should not wait for the next one
+
+    def _on_disconnected(self) -> None:
+        self._broker.on_disconnected()
+        self._failure_detector.on_disconnected()
