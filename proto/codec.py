@@ -1,8 +1,8 @@
 """Messages to bytes and back: what the two encodings, `codec_json` and `codec_protobuf`, have in common.
 
-A *frame* is what one transport frame holds: one or more messages. Decoding is bounded by the caller (a frame has a size
-limit, see the edge's wire) and by `max_commands` here. Payloads pass through as the bytes that they arrived as, so a
-Protobuf connection takes any bytes, and a JSON connection only those that are JSON: see `payload`.
+A *frame* is the content of one transport frame: one or more messages. The caller bounds the size of a frame (see the
+edge's `framing/wire.py`), and `max_commands` the number of commands in it. Payloads pass through as the bytes that
+arrived: a Protobuf connection carries any bytes, a JSON connection only valid JSON, see `payload`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw
 
-from proto.messages import Command, Push, Reply
+from proto.commands import Command
+from proto.replies import Push, Reply
 
 
 class BadFrame(ValueError):
-    """The frame holds something else than commands; its text says what, for the log. The connection ends with 3501."""
+    """The frame does not hold valid commands; the text says why, for the log. The connection is closed with 3501."""
 
 
 class NotEncodable(ValueError):
-    """The message holds a payload that this encoding cannot carry. A JSON connection ends with 3506."""
+    """The message has a payload that this encoding cannot carry. A JSON connection is closed with 3506."""
 
 
 class Codec(Protocol):
-    """One encoding. Messages are encoded without the mark that ends or precedes them in a frame: `join` adds it."""
+    """One encoding. A message is encoded without its separator or length in a frame; `join` adds that."""
 
     name: str
     """"json" or "protobuf"."""
@@ -34,7 +35,7 @@ class Codec(Protocol):
     """The empty reply, as a message."""
 
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
-        """The commands of a frame, in order. Raises `BadFrame` for none, an undecodable one, or too many."""
+        """The commands of a frame, in order. Raises `BadFrame` for an undecodable one, for none, and for too many."""
 
     def encode_reply(self, reply: Reply) -> bytes:
         """A reply or push as one message. Raises `NotEncodable`."""
@@ -43,18 +44,18 @@ class Codec(Protocol):
         """A push without the reply around it, as unidirectional transports send it. Raises `NotEncodable`."""
 
     def join(self, messages: Iterable[bytes]) -> bytes:
-        """Messages as the payload of one frame."""
+        """Encoded messages as the content of one frame."""
 
 
 _decode_raw = msgspec.json.Decoder(Raw).decode  # checks the syntax, makes no objects
 
 
 def payload(data: bytes) -> Raw:
-    """`data` as an embeddable JSON value. Raises ValueError when it is not valid JSON in UTF-8.
+    """`data` as an embeddable JSON value. Raises ValueError if it is not valid JSON in UTF-8.
 
-    It takes whatever JSON clients may embed, such as numbers that fit into no machine type: what was published and
-    acknowledged must not be refused by whoever reads it from the log. Newlines between its tokens are taken out, since
-    a newline ends a message.
+    All that JSON clients may embed is valid, also numbers that fit into no machine type: a publication that was
+    acknowledged must not be refused when it is read from the log. Newlines between tokens are removed, since a newline
+    ends a message.
     """
     try:
         _decode_raw(data)

@@ -1,4 +1,4 @@
-"""The JSON encoding: messages joined by a newline, payloads embedded as the values that they are."""
+"""The JSON encoding: messages are separated by newlines, payloads are embedded as JSON values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from proto.codec import BadFrame, NotEncodable, payload
-from proto.messages import Command, ConnectRequest, Publication, Push, Reply, SubscribeResult
+from proto.commands import Command, ConnectRequest
+from proto.messages import Publication
+from proto.replies import Push, Reply, SubscribeResult
 
 _decode_command = msgspec.json.Decoder(Command).decode
 _decode_connect = msgspec.json.Decoder(ConnectRequest).decode
@@ -17,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonCodec:
-    """See `codec.Codec`."""
+    """JSON on both sides: text frames, one message a line. A payload that is not JSON raises `NotEncodable`."""
 
     name = "json"
     ping = b"{}"
@@ -27,10 +29,10 @@ class JsonCodec:
             frame = frame[:-1]
         lines = frame.split(b"\n")
         if len(lines) > max_commands:
-            raise BadFrame(f"{len(lines)} commands in a frame, at most {max_commands} are taken")
+            raise BadFrame(f"{len(lines)} commands in a frame, expected at most {max_commands}")
         try:
             if not frame.isascii():
-                frame.decode()  # a binary frame was not checked yet, and embedded values are passed on unread
+                frame.decode()  # nobody has checked a binary frame, and embedded values are passed on unread
             return [_decode_command(line) for line in lines]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadFrame(str(error)) from None
@@ -49,7 +51,7 @@ JSON = JsonCodec()
 
 
 def decode_connect(message: bytes) -> ConnectRequest:
-    """The one message of a client on a unidirectional transport; an empty one asks for nothing. Raises `BadFrame`."""
+    """The only message of a client on a unidirectional transport; it may be empty. Raises `BadFrame`."""
     try:
         if not message.isascii():
             message.decode()
@@ -58,12 +60,12 @@ def decode_connect(message: bytes) -> ConnectRequest:
         raise BadFrame(str(error)) from None
 
 
-# Payloads of publications come from whoever published, possibly in Protobuf or straight to NATS: they are checked where
-# they are embedded. All others (`info`, a subscription's `data`, an RPC's answer) are checked where they come in.
+# A publication may come from a Protobuf client or from NATS, so its payload is checked here, before it is embedded. All
+# other payloads (`info`, a subscription's `data`, an RPC's answer) are checked where they arrive.
 
 
 def _embeddable(reply: Reply) -> Reply:
-    """The reply with every publication's payload proven to be JSON. Raises `NotEncodable`."""
+    """The reply, in which every publication's payload is checked to be JSON. Raises `NotEncodable`."""
     if reply.push is not None:
         return replace(reply, push=_embeddable_push(reply.push))
     if reply.history is not None and reply.history.publications:

@@ -1,8 +1,8 @@
 """The Protobuf encoding: each message of a frame is preceded by its length, and payloads are any bytes.
 
-It is written by hand so that the structs of `messages` stay the only types: `_NUMBERS` adds the field numbers of the
-protocol's schema, `layouts_protobuf` works out the rest. Google's implementation would be a second set of types to copy
-into and out of for every message; the tests hold this one to its answers.
+It is our own, so that the structs of `commands` and `replies` stay the only types: `_NUMBERS` adds the field numbers of
+the protocol's schema, and `layouts_protobuf` derives the rest. Google's implementation would add a second set of types
+(decision 5). The tests compare the two.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
+from proto import commands as c
 from proto import messages as m
+from proto import replies as r
 from proto.codec import BadFrame
+from proto.commands import Command, EmulationRequest
 from proto.layouts_protobuf import Layout, Layouts
-from proto.messages import Command, EmulationRequest, Push, Reply
+from proto.replies import Push, Reply
 from proto.wire_protobuf import LENGTH_BITS, read_varint, varint
 
 S = TypeVar("S", bound=Struct)
@@ -26,42 +29,42 @@ _NUMBERS: Final[dict[type[Struct], str]] = {
     m.StreamPosition: "offset=1 epoch=2",
     m.Error: "code=1 message=2 temporary=3",
     m.FilterNode: "op=1 key=2 cmp=3 val=4 vals=5 nodes=6",
-    m.SubscribeRequest: "channel=1 token=2 recover=3 epoch=6 offset=7 data=8 positioned=9 recoverable=10 join_leave=11"
+    c.SubscribeRequest: "channel=1 token=2 recover=3 epoch=6 offset=7 data=8 positioned=9 recoverable=10 join_leave=11"
     " delta=12 tf=13 flag=14 type=15",
-    m.ConnectRequest: "token=1 data=2 subs=3 name=4 version=5 headers=6",
-    m.UnsubscribeRequest: "channel=1",
-    m.PublishRequest: "channel=1 data=2 type=3 idempotency_key=100",  # from 100 on: Fairlead's own
-    m.PresenceRequest: "channel=1",
-    m.PresenceStatsRequest: "channel=1",
-    m.HistoryRequest: "channel=1 limit=7 since=8 reverse=9",
-    m.SendRequest: "data=1",
-    m.RPCRequest: "data=1 method=2",
-    m.RefreshRequest: "token=1",
-    m.SubRefreshRequest: "channel=1 token=2 type=3",
-    m.EmulationRequest: "node=1 session=2 data=3",
-    m.Command: "id=1 connect=4 subscribe=5 unsubscribe=6 publish=7 presence=8 presence_stats=9 history=10 send=12"
+    c.ConnectRequest: "token=1 data=2 subs=3 name=4 version=5 headers=6",
+    c.UnsubscribeRequest: "channel=1",
+    c.PublishRequest: "channel=1 data=2 type=3 idempotency_key=100",  # from 100 on: Fairlead's own
+    c.PresenceRequest: "channel=1",
+    c.PresenceStatsRequest: "channel=1",
+    c.HistoryRequest: "channel=1 limit=7 since=8 reverse=9",
+    c.SendRequest: "data=1",
+    c.RPCRequest: "data=1 method=2",
+    c.RefreshRequest: "token=1",
+    c.SubRefreshRequest: "channel=1 token=2 type=3",
+    c.EmulationRequest: "node=1 session=2 data=3",
+    c.Command: "id=1 connect=4 subscribe=5 unsubscribe=6 publish=7 presence=8 presence_stats=9 history=10 send=12"
     " rpc=13 refresh=14 sub_refresh=15",
-    m.SubscribeResult: "expires=1 ttl=2 recoverable=3 epoch=6 publications=7 recovered=8 offset=9 positioned=10 data=11"
+    r.SubscribeResult: "expires=1 ttl=2 recoverable=3 epoch=6 publications=7 recovered=8 offset=9 positioned=10 data=11"
     " was_recovering=12 delta=13",
-    m.ConnectResult: "client=1 version=2 expires=3 ttl=4 data=5 subs=6 ping=7 pong=8 session=9 node=10",
-    m.Connect: "client=1 version=2 data=3 subs=4 expires=5 ttl=6 ping=7 pong=8 session=9 node=10",
-    m.UnsubscribeResult: "",
-    m.PublishResult: "offset=100 epoch=101",
-    m.PresenceResult: "presence=1",
-    m.PresenceStatsResult: "num_clients=1 num_users=2",
-    m.HistoryResult: "publications=1 epoch=2 offset=3",
-    m.RPCResult: "data=1",
-    m.RefreshResult: "client=1 version=2 expires=3 ttl=4",
-    m.SubRefreshResult: "expires=1 ttl=2",
-    m.Join: "info=1",
-    m.Leave: "info=1",
-    m.Unsubscribe: "code=2 reason=3",
-    m.Subscribe: "recoverable=1 epoch=4 offset=5 positioned=6 data=7",
-    m.AsyncMessage: "data=1",
-    m.Disconnect: "code=1 reason=2",
-    m.Refresh: "expires=1 ttl=2",
-    m.Push: "channel=2 pub=4 join=5 leave=6 unsubscribe=7 message=8 subscribe=9 connect=10 disconnect=11 refresh=12",
-    m.Reply: "id=1 error=2 push=4 connect=5 subscribe=6 unsubscribe=7 publish=8 presence=9 presence_stats=10 history=11"
+    r.ConnectResult: "client=1 version=2 expires=3 ttl=4 data=5 subs=6 ping=7 pong=8 session=9 node=10",
+    r.Connect: "client=1 version=2 data=3 subs=4 expires=5 ttl=6 ping=7 pong=8 session=9 node=10",
+    r.UnsubscribeResult: "",
+    r.PublishResult: "offset=100 epoch=101",
+    r.PresenceResult: "presence=1",
+    r.PresenceStatsResult: "num_clients=1 num_users=2",
+    r.HistoryResult: "publications=1 epoch=2 offset=3",
+    r.RPCResult: "data=1",
+    r.RefreshResult: "client=1 version=2 expires=3 ttl=4",
+    r.SubRefreshResult: "expires=1 ttl=2",
+    r.Join: "info=1",
+    r.Leave: "info=1",
+    r.Unsubscribe: "code=2 reason=3",
+    r.Subscribe: "recoverable=1 epoch=4 offset=5 positioned=6 data=7",
+    r.AsyncMessage: "data=1",
+    r.Disconnect: "code=1 reason=2",
+    r.Refresh: "expires=1 ttl=2",
+    r.Push: "channel=2 pub=4 join=5 leave=6 unsubscribe=7 message=8 subscribe=9 connect=10 disconnect=11 refresh=12",
+    r.Reply: "id=1 error=2 push=4 connect=5 subscribe=6 unsubscribe=7 publish=8 presence=9 presence_stats=10 history=11"
     " rpc=13 refresh=14 sub_refresh=15",
 }
 
@@ -73,7 +76,7 @@ _EMULATION: Final = _LAYOUTS.of(EmulationRequest)
 
 
 class ProtobufCodec:
-    """See `codec.Codec`. It never raises `NotEncodable` for a payload, only for a number too big for its field."""
+    """Protobuf on both sides: binary frames. `NotEncodable` is raised only for a number that does not fit its field."""
 
     name = "protobuf"
     ping = b""
@@ -95,12 +98,12 @@ PROTOBUF: Final = ProtobufCodec()
 
 
 def encode_command(command: Command) -> bytes:
-    """A command as a client says it: one message, for `join`."""
+    """A command as a client encodes it: one message, for `join`."""
     return _COMMAND.encode(command)
 
 
 def decode_replies(frame: bytes) -> list[Reply]:
-    """The replies and pushes of a frame, as a client reads them. Raises `BadFrame`."""
+    """The replies and pushes of a frame, as a client decodes them. Raises `BadFrame`."""
     return _messages(_REPLY, frame, len(frame))
 
 
@@ -118,10 +121,10 @@ def _messages(layout: Layout[S], frame: bytes, most: int) -> list[S]:
         try:
             length, start = read_varint(frame, pos, LENGTH_BITS)
         except IndexError:
-            raise BadFrame("a length is cut off") from None
+            raise BadFrame("a length is truncated") from None
         pos = start + length
         if pos > len(frame):
-            raise BadFrame(f"a message of {length} bytes is cut off")
+            raise BadFrame(f"a message of {length} bytes is truncated")
         messages.append(_message(layout, frame, start, pos))
     if not messages:
         raise BadFrame("an empty frame")
@@ -132,6 +135,6 @@ def _message(layout: Layout[S], data: bytes, start: int, end: int) -> S:
     try:
         return layout.decode(data, start, end)
     except IndexError:
-        raise BadFrame("a field is cut off") from None
+        raise BadFrame("a field is truncated") from None
     except UnicodeDecodeError as error:
         raise BadFrame(str(error)) from None

@@ -1,8 +1,8 @@
-"""Every way that a command can fail and that a subscription or a connection can end. Three tables, no other codes.
+"""Every code for a failed command, an ended subscription and a closed connection: three tables, no other codes.
 
-SDKs act on the number alone, so the ranges carry meaning: a subscription that ends with less than 2500 stays ended,
-with 2500 or more it is resubscribed at once; a connection closed with 3500-3999 or 4500-4999 is not made again, with
-any other code it is. Applications use 2100-2499, 2600-2999 and 4000-4999.
+SDKs act on the number alone, so the ranges carry meaning. After an unsubscribe code below 2500 the subscription stays
+ended; from 2500 on the SDK resubscribes at once. After a close code of 3500-3999 or 4500-4999 the SDK does not
+reconnect; after any other code it does. Applications may use 2100-2499, 2600-2999 and 4000-4999.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import json
 from typing import Final, NamedTuple
 
 MAX_REASON_BYTES: Final = 123
-"""Of a close code's reason: what a WebSocket close frame holds beside the code (RFC 6455, 5.5)."""
+"""Size of a close code's reason in UTF-8: a WebSocket close frame has no more room beside the code (RFC 6455, 5.5)."""
 
 
 class ErrorCode(NamedTuple):
-    """An error reply. `temporary`: the same command may succeed later, and SDKs retry it."""
+    """An error reply. If it is `temporary` the same command may succeed later, and SDKs retry it."""
 
     code: int
     message: str
@@ -23,16 +23,16 @@ class ErrorCode(NamedTuple):
 
 
 class UnsubscribeCode(NamedTuple):
-    """The end of one subscription, decided by the server. `reason` is never empty: SDKs index it."""
+    """The server's reason for ending one subscription. `reason` is never empty: SDKs index it."""
 
     code: int
     reason: str
 
 
 class CloseCode(NamedTuple):
-    """The end of a connection: the code and reason of the WebSocket close frame.
+    """The code and reason of the close frame that ends a connection.
 
-    The reason is never empty and never parses as JSON: centrifuge-js ignores the terminal ranges otherwise.
+    The reason is never empty and never parses as JSON: otherwise centrifuge-js ignores the terminal ranges.
     """
 
     code: int
@@ -40,17 +40,17 @@ class CloseCode(NamedTuple):
 
     @property
     def reconnect(self) -> bool:
-        """Whether SDKs connect again after it."""
+        """Whether SDKs reconnect after it."""
         return client_reconnects(self.code)
 
 
 def client_reconnects(close_code: int) -> bool:
-    """Whether SDKs connect again after a connection was closed with this code."""
+    """Whether SDKs reconnect by themselves after a connection was closed with this code."""
     return not (3500 <= close_code < 4000 or 4500 <= close_code < 5000)
 
 
 def check_close_reason(reason: str) -> None:
-    """Raises ValueError for a reason that SDKs do not take: it names what was expected."""
+    """Raises ValueError, with what was expected, for a reason that SDKs would not accept."""
     if not 1 <= len(reason.encode()) <= MAX_REASON_BYTES:
         raise ValueError(f"expected a reason of 1 to {MAX_REASON_BYTES} bytes")
     try:
@@ -80,12 +80,12 @@ UNSUBSCRIBED_INSUFFICIENT_STATE: Final = UnsubscribeCode(2500, "insufficient sta
 UNSUBSCRIBED_EXPIRED: Final = UnsubscribeCode(2501, "subscription expired")
 UNSUBSCRIBED_STATE_INVALIDATED: Final = UnsubscribeCode(2502, "state invalidated")
 
-NORMAL: Final = CloseCode(1000, "normal closure")  # answered to a client that said goodbye itself
-GOING_AWAY: Final = CloseCode(1001, "shutdown")  # the edge drains: come back, on another one
-WIRE_PROTOCOL_ERROR: Final = CloseCode(1002, "protocol error")  # RFC 6455 broken
+NORMAL: Final = CloseCode(1000, "normal closure")  # the answer to a client's own close frame
+GOING_AWAY: Final = CloseCode(1001, "shutdown")  # the edge drains; SDKs reconnect, to another edge
+WIRE_PROTOCOL_ERROR: Final = CloseCode(1002, "protocol error")  # the client violated RFC 6455
 WIRE_BAD_UTF8: Final = CloseCode(1007, "invalid frame payload data")
 WIRE_TOO_BIG: Final = CloseCode(1009, "message too big")
-CONNECTION_CLOSED: Final = CloseCode(3000, "connection closed")  # internal: the peer went away, nobody reads this
+CONNECTION_CLOSED: Final = CloseCode(3000, "connection closed")  # internal, never sent: the peer is gone
 SHUTDOWN: Final = CloseCode(3001, "shutdown")
 INTERNAL_CLOSE: Final = CloseCode(3004, "internal server error")
 CONNECTION_EXPIRED: Final = CloseCode(3005, "connection expired")

@@ -1,7 +1,7 @@
-"""What edges ask each other on `ctl.edge.<instance>`, and what they answer. JSON, internal to one cluster.
+"""The requests that edges send each other on `ctl.edge.<instance>`, and their answers. JSON, internal to one cluster.
 
-Every request is answered; an edge that does not know a request (an older version) answers `Unknown`. Truth about
-connections is in the memory of the edge that holds them, so whoever wants to know asks all edges, see
+Every request is answered; an edge of an older version answers `Unknown` to a request that it does not know. Only the
+edge that holds a connection knows about it, so a question about a channel or user goes to all edges, see
 `services.edge.cluster.peers`.
 """
 
@@ -39,7 +39,7 @@ class ActiveChannels(Request, frozen=True, tag="active_channels"):
 
 
 class Selector(Struct, frozen=True, omit_defaults=True):
-    """Connections of one user: all of them, or those of one client id or session id, but for those of `whitelist`."""
+    """Connections of one user: all of them, or those of one client id or session id; never those in `whitelist`."""
 
     user: str
     client: str = ""
@@ -59,7 +59,7 @@ class SubscribeUser(Request, frozen=True, tag="subscribe_user"):
 
 
 class UnsubscribeUser(Request, frozen=True, tag="unsubscribe_user"):
-    """Ends a subscription of a user's connections, every one for channel ""."""
+    """Ends a subscription of a user's connections; with channel "" all their subscriptions."""
 
     to: Selector
     channel: str = ""
@@ -85,16 +85,16 @@ class RefreshUser(Request, frozen=True, tag="refresh_user"):
 
 
 class SendUser(Request, frozen=True, tag="send_user"):
-    """Tells a user's connections something that belongs to no channel."""
+    """Sends a user's connections a message that belongs to no channel."""
 
     to: Selector
     data: Raw
 
 
 class Emulate(Request, frozen=True, tag="emulate"):
-    """Commands for the client of an HTTP stream there. `data` is a frame in the stream's encoding (base64 in JSON).
+    """Commands for a client whose HTTP stream is there. `data` is a frame in the stream's encoding (base64 in JSON).
 
-    Answered `Done`, or `Unknown` when no stream has this session.
+    Answered `Done`, or `Unknown` if no stream has this session.
     """
 
     session: str
@@ -120,13 +120,13 @@ class Answer(Struct, frozen=True, omit_defaults=True, tag_field="answer"):
 
 
 class Done(Answer, frozen=True, tag="done"):
-    """It is done; `count` says to how many connections."""
+    """It is done, for `count` connections."""
 
     count: int = 0
 
 
 class Unknown(Answer, frozen=True, tag="unknown"):
-    """There is no such thing here, or this version does not know the request."""
+    """The edge has no such thing, or its version does not know the request."""
 
 
 class MembersFound(Answer, frozen=True, tag="members"):
@@ -136,7 +136,7 @@ class MembersFound(Answer, frozen=True, tag="members"):
 
 
 class MembersCounted(Answer, frozen=True, tag="counted"):
-    """Members of the channel, and the user ids among them, each once."""
+    """The number of members of the channel, and their distinct user ids."""
 
     clients: int = 0
     users: list[str] = []
@@ -157,7 +157,7 @@ _answer_decoder: json.Decoder[ControlAnswer] = json.Decoder(ControlAnswer)
 
 
 def decode_request(data: bytes) -> ControlRequest:
-    """Raises msgspec.DecodeError for anything else."""
+    """The request in a message. Raises msgspec.DecodeError for anything else."""
     try:
         return _request_decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as error:
@@ -165,7 +165,7 @@ def decode_request(data: bytes) -> ControlRequest:
 
 
 def decode_answer(data: bytes) -> ControlAnswer:
-    """Raises msgspec.DecodeError for anything else."""
+    """The answer in a message. Raises msgspec.DecodeError for anything else."""
     try:
         return _answer_decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as error:

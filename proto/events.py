@@ -1,8 +1,8 @@
 """Facts about sessions, as the `SESSIONS` stream keeps them: written once, versioned, never edited.
 
-An edge writes its facts in batches, in order, one stream message a batch, and the batch's number is part of its message
-id: a batch that is sent twice is stored once. `at` is Unix time in milliseconds. A *connection* is one WebSocket, named
-by its client id; which *session* it belongs to is what the sessions service makes of these facts.
+An edge writes its facts in order, in batches of one stream message each. The batch's number is part of its message id,
+so a batch that is sent twice is stored once. A *connection* is one client connection, named by its client id. The
+sessions service decides from these facts to which *session* a connection belongs.
 """
 
 from __future__ import annotations
@@ -17,29 +17,31 @@ from proto.messages import Uint32, Uint64
 EVENTS_VERSION = 1
 
 LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""How long the stream keeps facts unless the sessions service is set otherwise: how long PostgreSQL may be away, and
-how far back a read model can be made anew. Edges make the stream with it when they are there first."""
+"""How long the stream keeps facts by default: how long PostgreSQL may be unavailable, and how far back a read model can
+be rebuilt. The sessions service may be configured otherwise; an edge that creates the stream uses this."""
 
 LOG_DUPLICATE_WINDOW_S: Final = 120.0
-"""How long JetStream itself drops a batch that is sent twice; the sessions service drops later ones by number."""
+"""For how long JetStream drops repeated batches. The sessions service drops later repetitions, by their number."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
+    """Base of all facts. `at` is when it happened, in Unix time in milliseconds."""
+
     at: int
 
 
 class Opened(Event, frozen=True, tag="opened", gc=False):
-    """A client connected and authenticated. `user` is "" for an anonymous one."""
+    """A client connected and was authenticated. `user` is "" for an anonymous client."""
 
     connection: str
     user: str = ""
-    session_key: str = ""  # the token's `sid`: what tells apart several devices of one user, "" when unknown
+    session_key: str = ""  # the token's `sid`, which tells several devices of one user apart; "" if there is none
     client_name: str = ""
     client_version: str = ""
 
 
 class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
-    """`recovered` is None when the client did not ask for recovery."""
+    """A client subscribed to a channel. `recovered` is None if it did not ask for recovery."""
 
     connection: str
     channel: str
@@ -48,7 +50,7 @@ class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
 
 
 class Unsubscribed(Event, frozen=True, tag="unsubscribed", gc=False):
-    """By the client (code 0) or by the server (codes of `proto.codes`)."""
+    """A subscription ended, by the client (code 0) or by the server (a code of `proto.codes`)."""
 
     connection: str
     channel: str
@@ -56,7 +58,7 @@ class Unsubscribed(Event, frozen=True, tag="unsubscribed", gc=False):
 
 
 class Closed(Event, frozen=True, tag="closed", gc=False):
-    """The connection ended. `code` is the WebSocket close code, 1006 when the peer vanished without one."""
+    """A connection ended. `code` is the WebSocket close code, 1006 if the peer vanished without one."""
 
     connection: str
     code: Uint32
@@ -64,16 +66,16 @@ class Closed(Event, frozen=True, tag="closed", gc=False):
 
 
 class EdgeLost(Event, frozen=True, tag="edge_lost", gc=False):
-    """The edge process `instance` is gone without a goodbye: its open connections ended with it.
+    """The edge process `instance` died without closing its connections: they ended with it.
 
-    Written by the sessions service, when the edge's heartbeats stopped.
+    The sessions service writes this when the edge's heartbeats have stopped.
     """
 
     instance: str
 
 
 class EdgeFound(Event, frozen=True, tag="edge_found", gc=False):
-    """The edge process `instance` that was taken for lost is alive after all: its connections never ended."""
+    """The edge process `instance` was declared lost but is alive: its connections never ended."""
 
     instance: str
 
@@ -82,7 +84,7 @@ SessionEvent = Opened | Subscribed | Unsubscribed | Closed | EdgeLost | EdgeFoun
 
 
 class EventBatch(Struct, frozen=True):
-    """What one stream message holds. `instance` names the process that wrote it, `number` counts from 1 in it."""
+    """The content of one stream message. `instance` is the process that wrote it; its batches are numbered from 1."""
 
     edge: str
     instance: str
@@ -92,7 +94,7 @@ class EventBatch(Struct, frozen=True):
 
     @property
     def message_id(self) -> str:
-        """The value of `Nats-Msg-Id`: the same for every attempt to store this batch."""
+        """The value of `Nats-Msg-Id`, the same for every attempt to store this batch."""
         return f"{self.instance}-{self.number}"
 
 
@@ -101,17 +103,17 @@ _decode_batch = json.Decoder(EventBatch).decode
 
 
 def decode_batch(data: bytes) -> EventBatch:
-    """Raises msgspec.DecodeError for anything else (bytes that are not JSON in UTF-8, or JSON of another shape)."""
+    """The batch in a stream message. Raises msgspec.DecodeError if it is not JSON in UTF-8, or not of this shape."""
     try:
         return _decode_batch(data)
     except (UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(str(error)) from None
 
 
-RESUMABLE_CLOSE_EXCLUDES = frozenset({1000, 1005})
-"""The client's own goodbye (1005: a close frame without a code, which is what browsers send): the session is over."""
+CLOSED_BY_CLIENT: Final = frozenset({1000, 1005})
+"""Close codes of clients that end the session themselves (1005: a close frame without a code, as browsers send it)."""
 
 
 def is_resumable(code: int) -> bool:
-    """Whether a session may go on after its connection closed with `code`: the client is expected to come back."""
-    return code not in RESUMABLE_CLOSE_EXCLUDES and client_reconnects(code)
+    """Whether a session may go on after its connection closed with `code`: the client is expected to reconnect."""
+    return code not in CLOSED_BY_CLIENT and client_reconnects(code)

@@ -1,9 +1,9 @@
-"""How structs lie on the wire of proto3: made once from their annotations and a table of field numbers.
+"""How structs are encoded in proto3: a layout for each, derived once from its annotations and a table of field numbers.
 
-What proto3 says about reading is kept: any order of fields, unknown fields skipped (a known number with another wire
-type is one), of a repeated singular field the last counts, a repeated singular message is merged, numbers too big for
-their field lose their upper bits. Groups are refused. An empty string is not told from an absent one: where a struct
-tells them apart (`UNSET`), it reads as absent.
+Reading follows proto3: fields may come in any order; unknown fields are skipped (so is a known number with another wire
+type); of a repeated singular field the last value counts; a repeated singular message is merged; a number too big for
+its field loses its upper bits. Groups are refused. An empty string and an absent one look the same: where a struct
+distinguishes them (`UNSET`), an empty string is read as absent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proto.messages import NO_DATA, Int32, Uint32, Uint64
 S = TypeVar("S", bound=Struct)
 
 MAX_DEPTH: Final = 64
-"""Messages inside of messages. Only a filter nests at will; Google's readers stop at 100, Python's stack later."""
+"""Nested messages. Only a tags filter nests at will. Google's readers stop at 100, and Python's stack is deeper."""
 
 
 def _uint32(number: int) -> int:
@@ -48,14 +48,14 @@ _NUMBERS: Final[dict[Any, tuple[Callable[[int], int], range]]] = {
     Int32: (_int32, range(-(1 << 31), 1 << 31)),
     int: (_int64, range(-(1 << 63), 1 << 63)),
 }
-"""For each annotation: 64 bits to its value, and the values that it has."""
+"""For each annotation: the conversion from 64 bits to its value, and its range of values."""
 
 _KEY, _VALUE = 1, 2  # the fields of a map's entry
 
 _NUMBER, _TEXT, _BYTES, _MESSAGE, _TEXTS, _MESSAGES, _MAP = range(7)
 
 _Reader = tuple[int, str, Any]
-"""What to do, the field's name, and with what: a conversion, what an empty text means, or the layout of a message."""
+"""What to do, the field's name, and what to do it with: a conversion, the value of an empty text, or a layout."""
 
 
 class Layouts:
@@ -66,21 +66,21 @@ class Layouts:
         self._made: dict[type[Struct], Layout[Any]] = {}
 
     def of(self, kind: type[S]) -> Layout[S]:
-        """Raises TypeError when the table lacks one of its fields, or names one that it has not."""
+        """The layout of the struct `kind`. Raises TypeError unless the table numbers exactly its fields."""
         if kind not in self._made:
             layout = self._made[kind] = Layout(kind)
-            layout.fill(self._numbers[kind], self)  # after it is noted: a filter holds filters
+            layout.fill(self._numbers[kind], self)  # only now, since a filter contains filters
         return self._made[kind]
 
     def of_entry(self, value: Any) -> Layout[Any]:
-        """The layout of an entry of a map to `value`, a type."""
+        """The layout of an entry of a map whose values have the type `value`."""
         layout: Layout[Any] = Layout(msgspec.defstruct("Entry", [("key", str), ("value", value)]))
         layout.fill(f"key={_KEY} value={_VALUE}", self)
         return layout
 
 
 class Layout(Generic[S]):
-    """How one struct lies on the wire, both ways."""
+    """How one struct is encoded and decoded."""
 
     def __init__(self, kind: type[S]) -> None:
         self._kind = kind
@@ -92,17 +92,17 @@ class Layout(Generic[S]):
 
     def encode(self, message: S) -> bytes:
         """The message without its length. Fields are in the order of their numbers, defaults are left out."""
-        values = self._values(message)  # most fields of a message are absent, so they are sorted out without a loop
+        values = self._values(message)  # most fields of a message are absent: they are left out without a Python loop
         return b"".join(map(call, compress(self._writers, values), filter(None, values)))
 
     def decode(self, data: bytes, pos: int, end: int, depth: int = 1) -> S:
-        """The message between `pos` and `end`. Raises `BadFrame`, UnicodeDecodeError, or IndexError (cut off)."""
+        """The message between `pos` and `end`. Raises `BadFrame`, UnicodeDecodeError, and IndexError if truncated."""
         fields: dict[str, Any] = {}
         self._gather(data, pos, end, depth, fields)
         return self._build(fields)
 
     def fill(self, numbers: str, layouts: Layouts) -> None:
-        """Works out the fields from their numbers."""
+        """Derives the readers and writers of all fields from `numbers` ("name=number ...")."""
         fields = {field.name: field for field in msgspec.structs.fields(self._kind)}
         numbered = {name: int(number) for name, number in (pair.split("=") for pair in numbers.split())}
         if fields.keys() != numbered.keys() or len(set(numbered.values())) < len(fields):
@@ -113,7 +113,7 @@ class Layout(Generic[S]):
         self._writers = tuple(self._field(fields[name], numbered[name], layouts) for name in names)
 
     def _field(self, field: FieldInfo, number: int, layouts: Layouts) -> wire.Writer:
-        """Notes how to read a field, and what it is when it is absent; returns how to write it."""
+        """Registers how to read a field and its value when it is absent; returns how to write it."""
         name, kind = field.name, _present(field.type)
         zero: Callable[[], Any] = typing.get_origin(kind) or kind
         wire_type, what = wire.DELIMITED, _TEXT
@@ -150,7 +150,7 @@ class Layout(Generic[S]):
         return writer
 
     def _gather(self, data: bytes, pos: int, end: int, depth: int, fields: dict[str, Any]) -> None:
-        """Adds a message to `fields`, where messages of singular fields are such dicts too, so that they can merge."""
+        """Decodes a message into `fields`. Messages of singular fields are such dicts too, so that they can merge."""
         if depth > MAX_DEPTH:
             raise BadFrame(f"messages are nested more than {MAX_DEPTH} deep")
         readers = self._readers
@@ -191,7 +191,7 @@ class Layout(Generic[S]):
                 entry = extra.decode(data, start, pos, depth + 1)
                 fields.setdefault(name, {})[entry.key] = entry.value
         if pos > end:
-            raise BadFrame("a field is cut off")
+            raise BadFrame("a field is truncated")
 
     def _build(self, fields: dict[str, Any]) -> S:
         for name, layout in self._messages:
@@ -208,7 +208,7 @@ def _item_writer(kind: Any, number: int, layouts: Layouts) -> wire.Writer:
 
 
 def _present(kind: Any) -> Any:
-    """An annotation without the alternative that stands for absence."""
+    """An annotation without its alternative for absence (None or UNSET)."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         (kind,) = (one for one in typing.get_args(kind) if one not in (types.NoneType, UnsetType))
     return kind

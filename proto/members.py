@@ -1,6 +1,7 @@
-"""Joins and leaves of a channel, as edges tell each other on `mem.<channel>`. JSON, internal to one cluster.
+"""Joins and leaves of a channel, which edges publish to each other on `mem.<channel>`. JSON, internal to one cluster.
 
-At most once: who needs all of them asks the edges for their members as well, see `proto.control.Members`.
+They are delivered at most once. A reader that must not miss any also asks the edges for their members, see
+`proto.control.Members`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Joined(Struct, frozen=True, tag_field="event", tag="joined"):
 
 
 class Left(Struct, frozen=True, tag_field="event", tag="left"):
-    """It is subscribed no more."""
+    """A client is no longer subscribed to the channel on the edge with the instance `edge`."""
 
     edge: str
     info: ClientInfo
@@ -31,7 +32,7 @@ _decoder: json.Decoder[MemberEvent] = json.Decoder(MemberEvent)
 
 
 def decode_member_event(data: bytes) -> MemberEvent:
-    """Raises msgspec.DecodeError for anything else."""
+    """The event in a message. Raises msgspec.DecodeError for anything else."""
     try:
         return _decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as error:

@@ -1,19 +1,20 @@
-"""How a publication travels on NATS: the body is the payload as it is, everything else is in headers.
+"""A publication as a NATS message: the body is the payload as it is, everything else is in headers.
 
-So any NATS client in any language publishes to a channel by sending plain JSON (or any bytes, for clients that speak
-Protobuf), and an edge relays payload bytes without decoding them. Headers that we define:
+So a NATS client in any language can publish to a channel by sending plain JSON (or any bytes, for clients that speak
+Protobuf), and an edge relays payload bytes without decoding them. The headers:
 
 | header                   | what                                                                        |
 |--------------------------|-----------------------------------------------------------------------------|
-| `Nats-Msg-Id`            | the idempotency key: stored once within the stream's window                 |
+| `Nats-Msg-Id`            | the idempotency key: stored once within the stream's duplicate window       |
 | `Fairlead-Info`          | the publishing client, a `ClientInfo` in JSON                               |
 | `Fairlead-Tags`          | the publication's tags, a JSON object of strings                            |
-| `Fairlead-Version`       | the version of what is published, see `Version`                             |
-| `Fairlead-Version-Epoch` | what the version counts in                                                  |
-| `Fairlead-Removed`       | no publication: the channel's history up to this sequence was removed       |
+| `Fairlead-Version`       | the version of the published data, see `Version`                            |
+| `Fairlead-Version-Epoch` | the epoch within which versions are compared                                |
+| `Fairlead-Removed`       | not a publication: the channel's history up to this sequence was removed    |
 
-JetStream adds `Nats-Sequence` (our offset) and, when it republishes, `Nats-Last-Sequence`: the previous sequence of the
-channel that was still retained then, 0 for none. A message on a `live.` subject without them skips the history.
+JetStream adds `Nats-Sequence` (our offset) and, when it republishes, `Nats-Last-Sequence`: the sequence of the
+channel's previous message that was still retained then, 0 if there was none. A message on a `live.` subject without
+these two is a publication that skips the history.
 """
 
 from __future__ import annotations
@@ -47,27 +48,29 @@ _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class BadPublication(ValueError):
-    """A message on a channel's subject that is no publication: it is empty, or its headers are broken."""
+    """A message on a channel's subject is not a publication: it is empty, or its headers are malformed."""
 
 
 class Version(NamedTuple):
-    """A publication that is not newer than the channel's newest one is left out: publishers may race or repeat.
+    """The version of published data. A publication that is not newer than the channel's newest one is not stored, so
+    that publishers may race or repeat.
 
-    Versions are compared within one `epoch`; in another one any number is newer.
+    Numbers are compared within one `epoch`; any version of another epoch is newer.
     """
 
     number: int
     epoch: str = ""
 
     def is_newer_than(self, newest: Version | None) -> bool:
+        """Whether this version is to be stored after `newest`, the version of the channel's newest publication."""
         return newest is None or newest.epoch != self.epoch or self.number > newest.number
 
 
 class LiveMessage(Struct, frozen=True, gc=False):
-    """A republished message: its sequence, and the previous retained one of the channel at the time it was stored.
+    """A republished message: its sequence, and that of the message before it in the channel which was still retained.
 
-    `publication` is None for a message that is no publication; its place in the log counts all the same. A sequence of
-    0 is a publication that skips the history. `removed_upto`: the history up to this sequence was removed.
+    `publication` is None if the message is not a publication; it takes a place in the log all the same. A publication
+    that skips the history has the sequence 0. If `removed_upto` is set, the history up to that sequence was removed.
     """
 
     sequence: int
@@ -77,11 +80,11 @@ class LiveMessage(Struct, frozen=True, gc=False):
 
 
 _ENVELOPE_BYTES: Final = 150
-"""What a publication needs beside its payload, `info` and tags: names of fields, ids, an offset."""
+"""Size of the rest of a publication, beside payload, `info` and tags: field names, ids, the offset."""
 
 
 def size_of(publication: Publication) -> int:
-    """About how many bytes a publication takes in a message to a client."""
+    """Estimates how many bytes a publication takes in a message to a client."""
     size = len(bytes(publication.data)) + _ENVELOPE_BYTES
     if publication.info is not None:
         size += len(bytes(publication.info.conn_info)) + len(bytes(publication.info.chan_info))
@@ -91,9 +94,9 @@ def size_of(publication: Publication) -> int:
 
 
 def encode_headers(publication: Publication, message_id: str = "", version: Version | None = None) -> bytes | None:
-    """The raw header block to publish with, None when no header is needed.
+    """The raw header block to publish with, None if no header is needed.
 
-    `message_id` and the version's epoch must be free of line breaks.
+    `message_id` and the version's epoch must not contain line breaks.
     """
     lines: list[bytes] = []
     if message_id:
@@ -110,7 +113,7 @@ def encode_headers(publication: Publication, message_id: str = "", version: Vers
 
 
 def encode_removal(upto: int) -> bytes:
-    """The headers of the mark that a channel's history up to the sequence `upto` was removed. Its body is empty."""
+    """The headers of a removal marker: the channel's history up to the sequence `upto` was removed. It has no body."""
     return f"NATS/1.0\r\n{REMOVED}: {upto}\r\n\r\n".encode()
 
 
@@ -134,7 +137,7 @@ def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> P
 
 
 def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
-    """A message as JetStream republishes it, or one that skips the history. Raises `BadPublication` for neither."""
+    """A message that JetStream has republished, or one that skips the history. Raises `BadPublication` for others."""
     try:
         offset, before = _counted(headers, _SEQUENCE), _counted(headers, _LAST_SEQUENCE)
     except ValueError:
@@ -149,12 +152,12 @@ def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
 
 
 def removed_upto(headers: bytes | None) -> int:
-    """The sequence up to which the history was removed, 0 for a message that does not say so."""
+    """The sequence up to which a removal marker removed the history; 0 for any other message."""
     return _number(_value(headers, _REMOVED))
 
 
 def version_of(headers: bytes | None) -> Version | None:
-    """The version that a stored message was published with, None for none."""
+    """The version with which a stored message was published, None if it had none."""
     number = _number(_value(headers, _VERSION))
     if not number:
         return None
@@ -166,7 +169,7 @@ def _number(value: bytes | None) -> int:
 
 
 def _counted(headers: bytes | None, name: bytes) -> int | None:
-    """As `_value`, for the numbers that are in every live message: `int` itself skips the space around one."""
+    """Like `_value`, for the numbers of every live message: `int` itself skips the spaces around them."""
     if headers is None:
         return None
     start = headers.rfind(name)
@@ -179,7 +182,7 @@ def _counted(headers: bytes | None, name: bytes) -> int | None:
 def _value(headers: bytes | None, name: bytes) -> bytes | None:
     if headers is None:
         return None
-    start = headers.rfind(name)  # JetStream's own are at the end, whatever a publisher has put before them
+    start = headers.rfind(name)  # the last one: JetStream's own come after a publisher's
     if start < 0:
         return None
     start += len(name)

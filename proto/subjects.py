@@ -1,38 +1,38 @@
 """Every NATS subject and stream name, built and parsed here and nowhere else.
 
-A channel, a namespace or an instance is one token of a subject. Channel names may hold dots, spaces, wildcards or any
-Unicode, none of which is safe there, so names are percent-encoded: `_token` is total, reversible and never empty.
+A channel, a namespace or an instance is one token of a subject. Channel names may contain dots, spaces, wildcards and
+any Unicode, none of which is safe in a token, so names are percent-encoded: `_token` accepts every name, is reversible
+and never returns an empty string.
 
 | subject                       | kind                       | what                                              |
 |-------------------------------|----------------------------|---------------------------------------------------|
 | `ch.<class>.<p>.<channel>`    | stream `CH_<class>_<p>`    | publications of channels with history             |
-| `live.<class>.<p>.<channel>`  | RePublish of the above     | what edges subscribe to                           |
+| `live.<class>.<p>.<channel>`  | RePublish of the above     | the same, live: edges subscribe to this           |
 | `eph.<channel>`               | core NATS                  | publications of channels without history          |
 | `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
 | `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
-| `ctl.edge.<instance>`         | core NATS, request/reply   | what edges ask each other, see `proto.control`    |
+| `ctl.edge.<instance>`         | core NATS, request/reply   | requests between edges, see `proto.control`       |
 | `ctl.roll_call`               | core NATS                  | a new edge asks all edges for a heartbeat         |
 | `rpc.<method>`                | core NATS, request/reply   | a client's RPC, answered by any backend           |
-| `send.<user>`                 | core NATS                  | a client's message that wants no answer           |
+| `send.<user>`                 | core NATS                  | a client's message that needs no answer           |
 | `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, refresh |
 | `api.<method>`                | core NATS, request/reply   | the server API, answered by any edge              |
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 from zlib import crc32
 
 _SAFE = "-_:"  # beyond letters and digits; quote() also leaves "." and "~" alone
-_EMPTY = "%"  # a lone percent sign is the output of no other name
+_EMPTY = "%"  # no other name is encoded as a lone percent sign
 
 SESSIONS_STREAM: Final = "SESSIONS"
-SESSION_EVENTS_ALL: Final = "ev.session.>"  # what the stream takes: room for further tokens
+SESSION_EVENTS_ALL: Final = "ev.session.>"  # the stream's subjects, with room for further tokens
 
 
 def _token(name: str) -> str:
@@ -44,14 +44,14 @@ def _name(token: str) -> str:
 
 
 class LogAddress(NamedTuple):
-    """Where the publications of one channel with history live."""
+    """Where the publications of one channel with history are."""
 
     stream: str  # the JetStream stream
-    stored: str  # the subject that a publisher writes to
+    stored: str  # the subject to which publishers write
 
     @property
     def live(self) -> str:
-        """The subject on which the stream republishes what it has stored."""
+        """The subject on which the stream republishes stored messages."""
         return "live" + self.stored.removeprefix("ch")
 
 
@@ -62,19 +62,19 @@ def partition_of(channel: str, partitions: int) -> int:
 
 @lru_cache(maxsize=4096)
 def log_stream(history_class: str, partition: int) -> str:
-    """Stream name of one partition. Stream names allow fewer characters than subjects, so "%" becomes "=" there."""
+    """The stream name of one partition. Stream names allow fewer characters than subjects, so "%" becomes "="."""
     return f"CH_{_token(history_class).replace('%', '=')}_{partition}"
 
 
 def log_subjects(history_class: str, partition: int) -> tuple[str, str]:
-    """What one partition's stream stores, and where it republishes: (`ch.<class>.<p>.>`, `live.<class>.<p>.>`)."""
+    """The subjects of one partition: stored (`ch.<class>.<p>.>`) and republished (`live.<class>.<p>.>`)."""
     middle = f"{_token(history_class)}.{partition}"
     return f"ch.{middle}.>", f"live.{middle}.>"  # RePublish maps ">" to ">", but not "*" to "*"
 
 
 @lru_cache(maxsize=4096)
 def log_address(history_class: str, partitions: int, channel: str) -> LogAddress:
-    """Addresses of a channel with history, in a class that has `partitions` partitions."""
+    """The address of a channel with history, in a class of `partitions` partitions."""
     partition = partition_of(channel, partitions)
     stored = f"ch.{_token(history_class)}.{partition}.{_token(channel)}"
     return LogAddress(log_stream(history_class, partition), stored)
@@ -82,32 +82,32 @@ def log_address(history_class: str, partitions: int, channel: str) -> LogAddress
 
 @lru_cache(maxsize=4096)
 def ephemeral(channel: str) -> str:
-    """Subject of a channel without history."""
+    """The subject of a channel without history."""
     return f"eph.{_token(channel)}"
 
 
 def channel_of(subject: str) -> str:
-    """The channel that a `ch.`, `live.` or `eph.` subject belongs to."""
+    """The channel of a `ch.`, `live.` or `eph.` subject."""
     return _name(subject.rpartition(".")[2])
 
 
 def session_events(instance: str) -> str:
-    """Subject on which one edge process writes its session events, in order."""
+    """The subject on which one process writes its session events, in order."""
     return f"ev.session.{_token(instance)}"
 
 
 def telemetry(service: str, instance: str) -> str:
-    """Subject of one process's heartbeats."""
+    """The subject of one process's heartbeats."""
     return f"tel.{_token(service)}.{_token(instance)}"
 
 
 def telemetry_of(service: str) -> str:
-    """Pattern of the heartbeats of all processes of a service; "*" for every service."""
+    """The pattern for the heartbeats of all processes of a service; "*" for all services."""
     return f"tel.{service if service == '*' else _token(service)}.*"
 
 
 def members(channel: str) -> str:
-    """Subject of the joins and leaves of a channel."""
+    """The subject of a channel's joins and leaves."""
     return f"mem.{_token(channel)}"
 
 
@@ -116,7 +116,7 @@ KEYS_ALL: Final = "key.>"
 
 
 def idempotency_key(channel: str) -> str:
-    """Subject under which a channel without history keeps its idempotency keys: one of 256, as none is ever read."""
+    """The subject for the idempotency keys of a channel without history: one of 256, since the keys are never read."""
     return f"key.{crc32(channel.encode()) % 256}"
 
 
@@ -124,22 +124,22 @@ ROLL_CALL: Final = "ctl.roll_call"
 
 
 def edge_control(instance: str) -> str:
-    """Subject on which one edge answers the others."""
+    """The subject on which one edge answers the requests of the others."""
     return f"ctl.edge.{_token(instance)}"
 
 
 def rpc(method: str) -> str:
-    """Subject of a client's RPC. Dots of a method separate tokens, so a backend can listen on `rpc.orders.>`."""
+    """The subject of a client's RPC. Dots in a method separate tokens, so a backend can subscribe to `rpc.orders.>`."""
     return "rpc." + ".".join(_token(part) for part in method.split("."))
 
 
 def sent_by(user: str) -> str:
-    """Subject of the messages that a user's clients send without wanting an answer."""
+    """The subject of the messages that a user's clients send without needing an answer."""
     return f"send.{_token(user)}"
 
 
 def hook(event: str) -> str:
-    """Subject on which a backend decides about an event: "connect", "subscribe", "publish" or "refresh"."""
+    """The subject of the hook for an event: "connect", "subscribe", "publish" or "refresh"."""
     return f"hook.{_token(event)}"
 
 
@@ -148,7 +148,7 @@ API_QUEUE: Final = "edges"
 
 
 def api_method(subject: str) -> str:
-    """The method that an `api.` subject calls."""
+    """The method that a request on an `api.` subject calls."""
     return _name(subject.removeprefix("api."))
 
 
@@ -157,15 +157,10 @@ _STREAM_INFO = "$JS.API.STREAM.INFO."
 
 
 def direct_get(stream: str) -> str:
-    """JetStream's direct get, which answers with one stored message or with a batch of them."""
+    """The subject of JetStream's direct get, which replies with one stored message or a batch of them."""
     return _DIRECT_GET + stream
 
 
 def stream_info(stream: str) -> str:
-    """JetStream's answer to what a stream is and how far it has come."""
+    """The subject on which JetStream replies with a stream's configuration and state."""
     return _STREAM_INFO + stream
-
-
-def is_stream_name(name: str) -> bool:
-    """Whether JetStream accepts `name` for a stream."""
-    return re.fullmatch(r"[^\s.*>/\\]+", name) is not None

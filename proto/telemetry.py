@@ -1,7 +1,7 @@
-"""Heartbeats: about once a second each process says on `tel.<service>.<instance>` what it is and how it fares.
+"""Heartbeats: once a second each process publishes its identity and figures on `tel.<service>.<instance>`.
 
-Counters count from the start of the process and never fall; a new `instance` starts again from zero. Whoever listens
-takes a process for gone when its heartbeat is late by `LOST_AFTER_S`.
+Counters count from the start of the process and never fall; a new `instance` starts from zero. Listeners take a process
+for lost if they have not heard it for `LOST_AFTER_S`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from msgspec import DecodeError, Struct, json
 
 HEARTBEAT_INTERVAL_S = 1.0
 LOST_AFTER_S = 5.0
-"""Five missed heartbeats: long enough for a loop that is busy for seconds, short enough for the bound on ghosts."""
+"""Five missed heartbeats: long enough for an event loop that is busy for seconds, short enough for the promise that no
+ghost stays longer than 5 s."""
 
 
 class Process(Struct, frozen=True, kw_only=True):
-    """What every process knows of itself."""
+    """The figures that every process has."""
 
     cpu_s: float  # user + system, since start
     rss_bytes: int
@@ -25,7 +26,7 @@ class Process(Struct, frozen=True, kw_only=True):
 
 
 class EdgeLoad(Struct, frozen=True, kw_only=True):
-    """What an edge adds. `drain_left` counts the connections that are still to be closed, None when not draining."""
+    """An edge's figures. `drain_left` counts the connections still to be closed, None if the edge is not draining."""
 
     connections: int
     users: int
@@ -40,19 +41,19 @@ class EdgeLoad(Struct, frozen=True, kw_only=True):
 
 
 class SessionsLoad(Struct, frozen=True, kw_only=True):
-    """What the sessions service adds."""
+    """The sessions service's figures."""
 
     events_applied: int
-    stream_sequence: int  # the last batch that is in PostgreSQL
-    lag_batches: int  # batches in the stream behind it
+    stream_sequence: int  # of the last batch that is in PostgreSQL
+    lag_batches: int  # batches in the stream that are not in PostgreSQL yet
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`leaving` stands in the last heartbeat of a process that ends in order: it answers no more."""
+    """One heartbeat. `leaving` marks the last one of a process that shuts down in order."""
 
     service: str  # "edge", "sessions", "metrics"
-    name: str  # what an operator calls it, such as "edge-1"
-    instance: str  # unique for each start of a process
+    name: str  # the operator's name for it, such as "edge-1"
+    instance: str  # new at each start of a process
     version: str
     at: int  # Unix time, milliseconds
     process: Process
@@ -66,7 +67,7 @@ _decode_heartbeat = json.Decoder(Heartbeat).decode
 
 
 def decode_heartbeat(data: bytes) -> Heartbeat:
-    """Raises msgspec.DecodeError for anything else (bytes that are not JSON in UTF-8, or JSON of another shape)."""
+    """The heartbeat in a message. Raises msgspec.DecodeError if it is not JSON in UTF-8, or not of this shape."""
     try:
         return _decode_heartbeat(data)
     except (UnicodeDecodeError, RecursionError) as error:

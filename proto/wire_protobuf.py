@@ -1,7 +1,7 @@
-"""The pieces of a proto3 message: numbers of variable length, fields to write, unknown fields to skip.
+"""The pieces of a proto3 message: variable-length numbers, writers of fields, and the skipping of unknown fields.
 
-A field is a tag (its number and its wire type) and a value. Reading raises IndexError where the data ends: whoever
-reads a frame turns it into `BadFrame` once, instead of asking at each byte.
+A field is a tag (its number and wire type) and a value. Reading past the end raises IndexError, which the reader of a
+frame turns into `BadFrame` once, instead of checking the length at each byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DELIMITED: Final = 2
 _FIXED64, _FIXED32 = 1, 5
 
 LENGTH_BITS: Final = 35
-"""Lengths and tags are numbers of 32 bits: at most 5 bytes of 7 bits."""
+"""Lengths and tags have 32 bits: at most 5 bytes of 7 bits."""
 
 NUMBER_BITS: Final = 70
 """Values have 64 bits: at most 10 bytes of 7 bits."""
@@ -28,11 +28,11 @@ _FIELD_NUMBERS: Final = range(1, 1 << 29)
 _BYTE: Final = tuple(bytes((number,)) for number in range(128))
 
 Writer = Callable[[Any], bytes]
-"""Gives a whole field, tag and value. Only asked for values that are not the default."""
+"""Encodes a value as a whole field, with its tag. Called only for values that are not the default."""
 
 
 def varint(number: int) -> bytes:
-    """A number that is not negative, the lowest 7 bits first (LEB128)."""
+    """A non-negative number in LEB128: the lowest 7 bits come first."""
     if number < 128:
         return _BYTE[number]
     if number < 1 << 14:
@@ -46,21 +46,22 @@ def varint(number: int) -> bytes:
 
 
 def read_varint(data: bytes, pos: int, bits: int) -> tuple[int, int]:
-    """The number at `pos`, and the position behind it. Raises `BadFrame` for more bytes than `bits` need."""
+    """The number at `pos` and the position after it. Raises `BadFrame` if it has more bytes than `bits` need."""
     number = 0
     for shift in range(0, bits, 7):
         byte = data[pos]
         pos += 1
         number |= (byte & 127) << shift
         if byte < 128:
-            return number & 0xFFFF_FFFF_FFFF_FFFF, pos  # the tenth byte has room for more bits than there are
+            return number & 0xFFFF_FFFF_FFFF_FFFF, pos  # a tenth byte could hold more than 64 bits
     raise BadFrame("a number has too many bytes")
 
 
 def skip(data: bytes, pos: int, tag: int) -> int:
-    """The position behind the field whose tag was before `pos`; it may be past the end. Raises `BadFrame`."""
+    """The position after the field whose tag is `tag` and whose value begins at `pos`. It may lie past the end of the
+    data. Raises `BadFrame`."""
     if tag >> 3 not in _FIELD_NUMBERS:
-        raise BadFrame(f"{tag >> 3} is no field number")
+        raise BadFrame(f"{tag >> 3} is not a field number")
     wire_type = tag & 7
     if wire_type == VARINT:
         return read_varint(data, pos, NUMBER_BITS)[1]
@@ -71,16 +72,17 @@ def skip(data: bytes, pos: int, tag: int) -> int:
         return pos + 8
     if wire_type == _FIXED32:
         return pos + 4
-    raise BadFrame(f"wire type {wire_type} is not taken")
+    raise BadFrame(f"wire type {wire_type} is not supported")
 
 
 def bool_writer(number: int) -> Writer:
+    """A writer of `true` in the field `number`."""
     field = varint(number << 3 | VARINT) + b"\x01"
     return lambda value: field
 
 
 def number_writer(number: int, values: range) -> Writer:
-    """Raises `NotEncodable` for a number outside of `values`."""
+    """A writer of integers. It raises `NotEncodable` for a number outside `values`."""
     tag = varint(number << 3 | VARINT)
     least, most = values[0], values[-1]
 
@@ -93,6 +95,7 @@ def number_writer(number: int, values: range) -> Writer:
 
 
 def text_writer(number: int) -> Writer:
+    """A writer of strings."""
     tag = varint(number << 3 | DELIMITED)
 
     def write(value: str) -> bytes:
@@ -103,11 +106,13 @@ def text_writer(number: int) -> Writer:
 
 
 def bytes_writer(number: int) -> Writer:
+    """A writer of bytes, or of whatever else has a length and joins to bytes, such as `Raw`."""
     tag = varint(number << 3 | DELIMITED)
     return lambda value: b"".join((tag, varint(len(value)), value))
 
 
 def message_writer(number: int, encode: Callable[[Any], bytes]) -> Writer:
+    """A writer of messages that `encode` encodes."""
     tag = varint(number << 3 | DELIMITED)
 
     def write(value: Struct) -> bytes:
@@ -118,11 +123,12 @@ def message_writer(number: int, encode: Callable[[Any], bytes]) -> Writer:
 
 
 def list_writer(write_item: Writer) -> Writer:
+    """A writer of repeated fields: `write_item` for each."""
     return lambda items: b"".join(map(write_item, items))
 
 
 def map_writer(number: int, write_key: Writer, write_value: Writer) -> Writer:
-    """A map is a list of entries. Key and value are there even when they are empty, as everybody writes them."""
+    """A writer of maps. An entry has key and value even if they are empty, as all implementations write them."""
     tag = varint(number << 3 | DELIMITED)
 
     def write(items: dict[str, Any]) -> bytes:

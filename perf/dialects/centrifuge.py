@@ -12,7 +12,7 @@ import msgspec
 from perf import failures, frames
 from perf.dialects import Dialect, Opening, Refused, Step
 from perf.tokens import connection_token
-from proto.messages import Reply
+from proto.replies import Reply
 
 CONNECT_ID, SUBSCRIBE_ID, PUBLISH_ID = 1, 2, 3
 PATH = "/connection/websocket"

@@ -21,8 +21,9 @@ from perf.settings import PerfSettings
 from proto.codec import Codec
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF
-from proto.messages import ClientInfo, Publication, Push, Reply
+from proto.messages import ClientInfo, Publication
 from proto.publications import LiveMessage
+from proto.replies import Push, Reply
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.subscribers import Subscribers

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
-from proto.messages import ConnectRequest
+from proto.commands import ConnectRequest
 from services.chassis.nats.link import NatsLink
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import BackendError, Caller

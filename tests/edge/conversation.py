@@ -9,7 +9,7 @@ import jwt
 import msgspec
 
 from proto.codec_json import JSON
-from proto.messages import reply_to
+from proto.replies import reply_to
 from services.chassis.process.settings import Duration
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import Subscription

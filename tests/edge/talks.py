@@ -9,7 +9,7 @@ import msgspec
 
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, encode_command
-from proto.messages import Command
+from proto.commands import Command
 from services.edge.clients.client import State
 from services.edge.clients.connection import Connection
 from services.edge.framing.formats import WEBSOCKET_JSON, Format

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from proto import messages
+from proto import commands, replies
 from proto.messages import NO_DATA
 
 S = TypeVar("S", bound=Struct)
@@ -18,7 +18,7 @@ S = TypeVar("S", bound=Struct)
 JSON_PAYLOADS = [Raw(b"null"), Raw(b"1"), Raw(b'{"a":[1,"\\n"]}'), Raw('"grüße"'.encode())]
 ANY_PAYLOADS = [*JSON_PAYLOADS, NO_DATA, Raw(b"\xff\x00\n"), Raw(b"x" * 200)]
 
-_ENVELOPES = (messages.Command, messages.Push, messages.Reply)
+_ENVELOPES = (commands.Command, replies.Push, replies.Reply)
 
 
 def structs(kind: type[S], payloads: list[Raw] = JSON_PAYLOADS) -> st.SearchStrategy[S]:

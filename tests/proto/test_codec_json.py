@@ -12,10 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from proto import messages as m
+from proto import replies as r
 from proto.codec import BadFrame, NotEncodable, payload
 from proto.codec_json import JSON
-from proto.messages import Command, Publication, Push, Reply
+from proto.commands import Command
+from proto.messages import Publication
+from proto.replies import Push, Reply
 from tests.proto.strategies import structs
 
 FEW = settings(max_examples=100, deadline=None)
@@ -57,7 +59,7 @@ def test_any_bytes_are_commands_or_a_bad_frame(frame: bytes) -> None:
 def test_the_number_of_commands_is_bounded() -> None:
     frame = b'{"id":1}\n' * 4
     assert len(JSON.decode_commands(frame, 4)) == 4
-    with pytest.raises(BadFrame, match="4 commands in a frame, at most 3"):
+    with pytest.raises(BadFrame, match="4 commands in a frame, expected at most 3"):
         JSON.decode_commands(frame, 3)
 
 
@@ -81,20 +83,20 @@ def test_what_a_command_may_embed_is_a_payload(data: bytes) -> None:
 Around = Callable[[Publication], Reply]
 
 
-def _result(publication: Publication) -> m.SubscribeResult:
-    return m.SubscribeResult(publications=[publication])
+def _result(publication: Publication) -> r.SubscribeResult:
+    return r.SubscribeResult(publications=[publication])
 
 
 HOLDERS: dict[str, Around] = {
     "push": lambda pub: Reply(push=Push(channel="a", pub=pub)),
-    "subscribe": lambda pub: Reply(id=1, subscribe=m.SubscribeResult(publications=[Publication(Raw(b"1")), pub])),
-    "history": lambda pub: Reply(id=1, history=m.HistoryResult([Publication(Raw(b"1")), pub], "e", 2)),
+    "subscribe": lambda pub: Reply(id=1, subscribe=r.SubscribeResult(publications=[Publication(Raw(b"1")), pub])),
+    "history": lambda pub: Reply(id=1, history=r.HistoryResult([Publication(Raw(b"1")), pub], "e", 2)),
     "connect": lambda pub: Reply(
         id=1,
-        connect=m.ConnectResult("c", "v", subs={"b": m.SubscribeResult(), "a": m.SubscribeResult(publications=[pub])}),
+        connect=r.ConnectResult("c", "v", subs={"b": r.SubscribeResult(), "a": r.SubscribeResult(publications=[pub])}),
     ),
     "connect push": lambda pub: Reply(
-        push=Push(connect=m.Connect("c", "v", subs={"a": m.SubscribeResult(publications=[pub])}))
+        push=Push(connect=r.Connect("c", "v", subs={"a": r.SubscribeResult(publications=[pub])}))
     ),
 }
 """Every place of a publication in a reply."""

@@ -13,12 +13,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from proto import commands as c
 from proto import messages as m
+from proto import replies as r
 from proto.codec import BadFrame, NotEncodable
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_emulation, decode_replies, encode_command
+from proto.commands import Command
 from proto.layouts_protobuf import MAX_DEPTH, Layouts
-from proto.messages import Command, Push, Reply
+from proto.replies import Push, Reply
 from proto.wire_protobuf import NUMBER_BITS, read_varint, varint
 from tests.proto.strategies import ANY_PAYLOADS, structs
 from tests.proto.vectors import as_protobuf_tells
@@ -104,29 +107,29 @@ def test_a_pong_is_a_message_of_no_bytes() -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        m.SubscribeResult(),
-        m.UnsubscribeResult(),
-        m.PublishResult(),
-        m.PresenceResult({}),
-        m.PresenceStatsResult(0, 0),
-        m.HistoryResult([], "", 0),
-        m.RPCResult(),
-        m.RefreshResult(),
-        m.SubRefreshResult(),
+        r.SubscribeResult(),
+        r.UnsubscribeResult(),
+        r.PublishResult(),
+        r.PresenceResult({}),
+        r.PresenceStatsResult(0, 0),
+        r.HistoryResult([], "", 0),
+        r.RPCResult(),
+        r.RefreshResult(),
+        r.SubRefreshResult(),
     ],
 )
-def test_a_result_is_present_even_when_it_is_empty(result: m.Result) -> None:
-    wire = PROTOBUF.encode_reply(m.reply_to(3, result))
+def test_a_result_is_present_even_when_it_is_empty(result: r.Result) -> None:
+    wire = PROTOBUF.encode_reply(r.reply_to(3, result))
     assert len(wire) == 4
     assert wire.endswith(b"\x00")
-    assert decode_replies(PROTOBUF.join([wire])) == [m.reply_to(3, result)]
+    assert decode_replies(PROTOBUF.join([wire])) == [r.reply_to(3, result)]
 
 
 def test_the_anonymous_user_is_an_absent_one() -> None:
     info = m.ClientInfo(user="", client="c")
-    (back,) = decode_replies(PROTOBUF.join([PROTOBUF.encode_reply(Reply(push=Push(join=m.Join(info))))]))
+    (back,) = decode_replies(PROTOBUF.join([PROTOBUF.encode_reply(Reply(push=Push(join=r.Join(info))))]))
     assert back.push is not None
-    assert back.push.join == m.Join(m.ClientInfo(user=UNSET, client="c"))
+    assert back.push.join == r.Join(m.ClientInfo(user=UNSET, client="c"))
     explicit = field(4, field(5, field(1, field(1, b"") + field(2, b"c"))))
     assert decode_replies(PROTOBUF.join([explicit])) == [back]
 
@@ -136,8 +139,8 @@ def test_the_anonymous_user_is_an_absent_one() -> None:
     [
         Reply(id=2**32),
         Reply(id=-1),
-        Reply(subscribe=m.SubscribeResult(offset=2**64)),
-        Reply(subscribe=m.SubscribeResult(offset=-1)),
+        Reply(subscribe=r.SubscribeResult(offset=2**64)),
+        Reply(subscribe=r.SubscribeResult(offset=-1)),
     ],
 )
 def test_a_number_that_does_not_fit_is_not_written_as_another(reply: Reply) -> None:
@@ -146,9 +149,9 @@ def test_a_number_that_does_not_fit_is_not_written_as_another(reply: Reply) -> N
 
 
 def test_an_emulation_request_is_read() -> None:
-    request = m.EmulationRequest(node="n", session="s", data=Raw(b"\x00"))
+    request = c.EmulationRequest(node="n", session="s", data=Raw(b"\x00"))
     assert decode_emulation(b"\x0a\x01n\x12\x01s\x1a\x01\x00") == request
-    assert decode_emulation(b"") == m.EmulationRequest()
+    assert decode_emulation(b"") == c.EmulationRequest()
     for broken in (b"\x0a", b"\x0a\x01", b"\x0a\x01\xff"):
         with pytest.raises(BadFrame):
             decode_emulation(broken)
@@ -176,24 +179,24 @@ def test_a_field_without_a_number_is_found_at_the_start() -> None:
 def test_a_message_that_comes_twice_is_merged() -> None:
     first = Command(
         id=1,
-        subscribe=m.SubscribeRequest(
+        subscribe=c.SubscribeRequest(
             channel="a", token="t", tf=m.FilterNode(op="and", val="1", vals=["x"], nodes=[m.FilterNode(key="k")])
         ),
-        connect=m.ConnectRequest(headers={"a": "1", "b": "1"}, subs={"c": m.SubscribeRequest(token="t", offset=1)}),
+        connect=c.ConnectRequest(headers={"a": "1", "b": "1"}, subs={"c": c.SubscribeRequest(token="t", offset=1)}),
     )
     second = Command(
         id=2,
-        subscribe=m.SubscribeRequest(
+        subscribe=c.SubscribeRequest(
             channel="b", tf=m.FilterNode(op="or", vals=["y", ""], nodes=[m.FilterNode(cmp="ex")])
         ),
-        connect=m.ConnectRequest(headers={"b": "2"}, subs={"c": m.SubscribeRequest(offset=2)}, name="n"),
+        connect=c.ConnectRequest(headers={"b": "2"}, subs={"c": c.SubscribeRequest(offset=2)}, name="n"),
     )
     tf = m.FilterNode(op="or", val="1", vals=["x", "y", ""], nodes=[m.FilterNode(key="k"), m.FilterNode(cmp="ex")])
     assert decoded(encode_command(first) + encode_command(second)) == Command(
         id=2,
-        subscribe=m.SubscribeRequest(channel="b", token="t", tf=tf),
-        connect=m.ConnectRequest(  # an entry of a map replaces the one before it, and is not merged
-            headers={"a": "1", "b": "2"}, subs={"c": m.SubscribeRequest(offset=2)}, name="n"
+        subscribe=c.SubscribeRequest(channel="b", token="t", tf=tf),
+        connect=c.ConnectRequest(  # an entry of a map replaces the one before it, and is not merged
+            headers={"a": "1", "b": "2"}, subs={"c": c.SubscribeRequest(offset=2)}, name="n"
         ),
     )
 
@@ -201,8 +204,8 @@ def test_a_message_that_comes_twice_is_merged() -> None:
 def test_an_explicit_default_takes_the_place_of_what_was_before() -> None:
     subscribe = field(1, b"a") + b"\x38\x05" + b"\x18\x01" + field(8, b"1")
     again = field(1, b"") + b"\x38\x00" + b"\x18\x00" + field(8, b"")
-    assert decoded(field(5, subscribe) + field(5, again)) == Command(subscribe=m.SubscribeRequest())
-    assert decoded(field(5, subscribe + again)) == Command(subscribe=m.SubscribeRequest())
+    assert decoded(field(5, subscribe) + field(5, again)) == Command(subscribe=c.SubscribeRequest())
+    assert decoded(field(5, subscribe + again)) == Command(subscribe=c.SubscribeRequest())
 
 
 unknown = st.one_of(
@@ -229,17 +232,17 @@ def test_unknown_fields_are_skipped(command: Command, before: bytes, behind: byt
         (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Command(id=2**32 - 1)),
         (b"\x08\x85\x80\x00", Command(id=5)),  # with bytes to spare
         (b"\x88\x80\x00\x05", Command(id=5)),  # and so its tag
-        (b"\x52\x0b\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Command(history=m.HistoryRequest(limit=-1))),
-        (b"\x52\x06\x38\xff\xff\xff\xff\x0f", Command(history=m.HistoryRequest(limit=-1))),  # 32 bits do as well
-        (b"\x52\x06\x38\x80\x80\x80\x80\x08", Command(history=m.HistoryRequest(limit=-(2**31)))),
-        (b"\x52\x02\x48\x02", Command(history=m.HistoryRequest(reverse=True))),
-        (b"\x52\x06\x48\x80\x80\x80\x80\x10", Command(history=m.HistoryRequest(reverse=True))),  # any bit does
-        (b"\x52\x02\x42\x00", Command(history=m.HistoryRequest(since=m.StreamPosition()))),
-        (b"\x2a\x0b\x70\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Command(subscribe=m.SubscribeRequest(flag=-1))),
-        (b"\x2a\x0b\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", Command(subscribe=m.SubscribeRequest(offset=MOST))),
-        (b"\x22\x02\x32\x00", Command(connect=m.ConnectRequest(headers={"": ""}))),  # an entry without key and value
-        (b"\x22\x02\x1a\x00", Command(connect=m.ConnectRequest(subs={"": m.SubscribeRequest()}))),
-        (b"\x22\x08\x32\x06\x12\x01v\x0a\x01k", Command(connect=m.ConnectRequest(headers={"k": "v"}))),
+        (b"\x52\x0b\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Command(history=c.HistoryRequest(limit=-1))),
+        (b"\x52\x06\x38\xff\xff\xff\xff\x0f", Command(history=c.HistoryRequest(limit=-1))),  # 32 bits do as well
+        (b"\x52\x06\x38\x80\x80\x80\x80\x08", Command(history=c.HistoryRequest(limit=-(2**31)))),
+        (b"\x52\x02\x48\x02", Command(history=c.HistoryRequest(reverse=True))),
+        (b"\x52\x06\x48\x80\x80\x80\x80\x10", Command(history=c.HistoryRequest(reverse=True))),  # any bit does
+        (b"\x52\x02\x42\x00", Command(history=c.HistoryRequest(since=m.StreamPosition()))),
+        (b"\x2a\x0b\x70\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Command(subscribe=c.SubscribeRequest(flag=-1))),
+        (b"\x2a\x0b\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", Command(subscribe=c.SubscribeRequest(offset=MOST))),
+        (b"\x22\x02\x32\x00", Command(connect=c.ConnectRequest(headers={"": ""}))),  # an entry without key and value
+        (b"\x22\x02\x1a\x00", Command(connect=c.ConnectRequest(subs={"": c.SubscribeRequest()}))),
+        (b"\x22\x08\x32\x06\x12\x01v\x0a\x01k", Command(connect=c.ConnectRequest(headers={"k": "v"}))),
     ],
 )  # fmt: skip
 def test_numbers_and_entries_in_any_form(message: bytes, command: Command) -> None:

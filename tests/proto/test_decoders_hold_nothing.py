@@ -13,10 +13,11 @@ import pytest
 from proto.codec import BadFrame
 from proto.codec_json import JSON, decode_connect
 from proto.codec_protobuf import PROTOBUF, decode_emulation, encode_command
+from proto.commands import Command, HistoryRequest, PublishRequest, SubscribeRequest
 from proto.control import decode_answer, decode_request
 from proto.events import decode_batch
 from proto.members import decode_member_event
-from proto.messages import Command, FilterNode, HistoryRequest, PublishRequest, StreamPosition, SubscribeRequest
+from proto.messages import FilterNode, StreamPosition
 from proto.publications import decode_live, decode_publication
 from proto.telemetry import decode_heartbeat
 from services.edge.backend import hook_answers

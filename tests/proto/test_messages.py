@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from msgspec import Raw
 
-from proto import codes, messages
+from proto import codes, commands, messages, replies
 from proto.codec_json import JSON
-from proto.messages import Command, Publication, Reply, reply_to
+from proto.commands import Command
+from proto.messages import Publication
+from proto.replies import Reply, reply_to
 from tests.proto.strategies import structs
 
 FEW = settings(max_examples=100, deadline=None)
@@ -35,16 +37,16 @@ def test_any_reply_comes_back(reply: Reply) -> None:
 @pytest.mark.parametrize(
     ("result", "wanted"),
     [
-        (messages.SubscribeResult(), {"subscribe": {}}),
-        (messages.UnsubscribeResult(), {"unsubscribe": {}}),
-        (messages.PublishResult(), {"publish": {}}),
-        (messages.RefreshResult(), {"refresh": {}}),
-        (messages.SubRefreshResult(), {"sub_refresh": {}}),
-        (messages.RPCResult(), {"rpc": {}}),
-        (messages.PresenceResult({}), {"presence": {"presence": {}}}),
-        (messages.PresenceStatsResult(0, 0), {"presence_stats": {"num_clients": 0, "num_users": 0}}),
-        (messages.ConnectResult("c", "v"), {"connect": {"client": "c", "version": "v"}}),
-        (messages.HistoryResult([], "", 0), {"history": {"publications": [], "epoch": "", "offset": 0}}),
+        (replies.SubscribeResult(), {"subscribe": {}}),
+        (replies.UnsubscribeResult(), {"unsubscribe": {}}),
+        (replies.PublishResult(), {"publish": {}}),
+        (replies.RefreshResult(), {"refresh": {}}),
+        (replies.SubRefreshResult(), {"sub_refresh": {}}),
+        (replies.RPCResult(), {"rpc": {}}),
+        (replies.PresenceResult({}), {"presence": {"presence": {}}}),
+        (replies.PresenceStatsResult(0, 0), {"presence_stats": {"num_clients": 0, "num_users": 0}}),
+        (replies.ConnectResult("c", "v"), {"connect": {"client": "c", "version": "v"}}),
+        (replies.HistoryResult([], "", 0), {"history": {"publications": [], "epoch": "", "offset": 0}}),
         (messages.Error(*codes.BAD_REQUEST), {"error": {"code": 107, "message": "bad request"}}),
     ],
 )
@@ -66,8 +68,8 @@ def test_of_several_requests_the_first_in_the_order_of_the_protocol_counts() -> 
     for position, first in enumerate(order):
         frame = json.dumps({"id": 1} | {name: {} for name in reversed(order[position:])})
         (command,) = JSON.decode_commands(frame.encode(), 1)
-        assert messages.request_of(command) is getattr(command, first)
-    assert messages.request_of(Command(id=1)) is None
+        assert commands.request_of(command) is getattr(command, first)
+    assert commands.request_of(Command(id=1)) is None
 
 
 def test_messages_are_immutable() -> None:

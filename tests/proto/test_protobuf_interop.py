@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, Struct
 from msgspec.structs import asdict
 
-from proto import messages
+from proto import commands, messages, replies
 from proto.codec import BadFrame
 from proto.codec_protobuf import PROTOBUF, decode_emulation, decode_replies, encode_command
+from proto.commands import Command, EmulationRequest, SubscribeRequest
 from proto.layouts_protobuf import MAX_DEPTH
-from proto.messages import Command, EmulationRequest, FilterNode, Push, Reply, SubscribeRequest
+from proto.messages import FilterNode
+from proto.replies import Push, Reply
 from tests.proto.strategies import ANY_PAYLOADS, structs
 from tests.proto.vectors import as_protobuf_tells, build, load, name_of
 
@@ -39,11 +41,14 @@ NEWER = [
 ]
 
 
+TYPES = {**vars(messages), **vars(commands), **vars(replies)}
+
+
 def _schema() -> Any:
     """The classes of the SDK's schema by name, with the newer fields, and without those that we leave out."""
     file = descriptor_pb2.FileDescriptorProto.FromString(client_pb2.DESCRIPTOR.serialized_pb)
     for described in file.message_type:
-        kind = getattr(messages, RENAMED.get(described.name, described.name), None)
+        kind = TYPES.get(RENAMED.get(described.name, described.name))
         for field in [field for field in described.field if kind and field.name not in kind.__struct_fields__]:
             described.field.remove(field)
     for message, name, number, kind in NEWER:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec import NODEFAULT, Struct
 
-from proto import codes, events, messages, publications, subjects, telemetry
+from proto import codes, commands, events, messages, publications, replies, subjects, telemetry
 from proto.codec import BadFrame
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_emulation, decode_replies, encode_command
@@ -32,12 +32,12 @@ MANY = 100
 
 @pytest.mark.parametrize("case", COMMANDS, ids=name_of)
 def test_command_frames(case: dict[str, Any]) -> None:
-    commands = [build(messages.Command, command) for command in case["commands"]]
-    assert JSON.decode_commands(wire_bytes(case, "frame"), MANY) == commands
+    built = [build(commands.Command, command) for command in case["commands"]]
+    assert JSON.decode_commands(wire_bytes(case, "frame"), MANY) == built
     if case.get("canonical", True):
-        assert b"\n".join(map(msgspec.json.encode, commands)) == wire_bytes(case, "frame")
-        assert PROTOBUF.decode_commands(wire_bytes(case, "protobuf"), MANY) == commands
-        assert PROTOBUF.join(map(encode_command, commands)) == wire_bytes(case, "protobuf")
+        assert b"\n".join(map(msgspec.json.encode, built)) == wire_bytes(case, "frame")
+        assert PROTOBUF.decode_commands(wire_bytes(case, "protobuf"), MANY) == built
+        assert PROTOBUF.join(map(encode_command, built)) == wire_bytes(case, "protobuf")
 
 
 @pytest.mark.parametrize("case", load("commands.json", "invalid"), ids=name_of)
@@ -49,9 +49,9 @@ def test_frames_that_are_refused(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", PROTOBUF_COMMANDS, ids=name_of)
 def test_protobuf_frames(case: dict[str, Any]) -> None:
-    commands = [build(messages.Command, command) for command in case["commands"]]
-    assert PROTOBUF.decode_commands(wire_bytes(case, "frame"), MANY) == commands
-    canonical = PROTOBUF.join(map(encode_command, commands)) == wire_bytes(case, "frame")
+    built = [build(commands.Command, command) for command in case["commands"]]
+    assert PROTOBUF.decode_commands(wire_bytes(case, "frame"), MANY) == built
+    canonical = PROTOBUF.join(map(encode_command, built)) == wire_bytes(case, "frame")
     assert canonical == case.get("canonical", True)
 
 
@@ -64,23 +64,23 @@ def test_protobuf_frames_that_are_refused(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", REPLIES, ids=name_of)
 def test_replies(case: dict[str, Any]) -> None:
-    reply = build(messages.Reply, case["reply"])
+    reply = build(replies.Reply, case["reply"])
     assert JSON.encode_reply(reply) == wire_bytes(case, "wire")
-    assert msgspec.json.decode(wire_bytes(case, "wire"), type=messages.Reply) == reply
+    assert msgspec.json.decode(wire_bytes(case, "wire"), type=replies.Reply) == reply
     assert PROTOBUF.encode_reply(reply) == wire_bytes(case, "protobuf")
     assert decode_replies(PROTOBUF.join([wire_bytes(case, "protobuf")])) == [as_protobuf_tells(reply)]
 
 
 @pytest.mark.parametrize("case", PROTOBUF_REPLIES, ids=name_of)
 def test_replies_that_are_not_json(case: dict[str, Any]) -> None:
-    reply = build(messages.Reply, case["reply"])
+    reply = build(replies.Reply, case["reply"])
     assert PROTOBUF.encode_reply(reply) == wire_bytes(case, "wire")
     assert decode_replies(PROTOBUF.join([wire_bytes(case, "wire")])) == [reply]
 
 
 @pytest.mark.parametrize("case", PUSHES, ids=name_of)
 def test_pushes_alone(case: dict[str, Any]) -> None:
-    push = build(messages.Push, case["push"])
+    push = build(replies.Push, case["push"])
     assert JSON.encode_push(push) == wire_bytes(case, "wire")
     assert PROTOBUF.encode_push(push) == wire_bytes(case, "protobuf")
 
@@ -93,7 +93,7 @@ def test_messages_in_one_frame(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", EMULATION, ids=name_of)
 def test_emulation_requests(case: dict[str, Any]) -> None:
-    assert decode_emulation(wire_bytes(case, "wire")) == build(messages.EmulationRequest, case["request"])
+    assert decode_emulation(wire_bytes(case, "wire")) == build(commands.EmulationRequest, case["request"])
 
 
 @pytest.mark.parametrize("case", BATCHES, ids=name_of)
@@ -205,18 +205,22 @@ def _defined(module: Any, base: type) -> set[type]:
     return {kind for kind in found if kind.__module__ == module.__name__}
 
 
+def _message_types() -> set[type]:
+    return {kind for module in (commands, messages, replies) for kind in _defined(module, Struct)}
+
+
 def _messages_shown() -> list[Struct]:
     return [
-        *(build(messages.Command, command) for case in (*COMMANDS, *PROTOBUF_COMMANDS) for command in case["commands"]),
-        *(build(messages.Reply, case["reply"]) for case in (*REPLIES, *PROTOBUF_REPLIES)),
-        *(build(messages.Push, case["push"]) for case in PUSHES),
-        *(build(messages.EmulationRequest, case["request"]) for case in EMULATION),
+        *(build(commands.Command, command) for case in (*COMMANDS, *PROTOBUF_COMMANDS) for command in case["commands"]),
+        *(build(replies.Reply, case["reply"]) for case in (*REPLIES, *PROTOBUF_REPLIES)),
+        *(build(replies.Push, case["push"]) for case in PUSHES),
+        *(build(commands.EmulationRequest, case["request"]) for case in EMULATION),
     ]
 
 
 def test_every_message_type_has_a_vector() -> None:
     shown = {type(message) for message in _structs(_messages_shown())}
-    assert _defined(messages, Struct) - {messages.Message} == shown
+    assert _message_types() - {messages.Message} == shown
 
 
 def test_every_field_has_a_vector() -> None:
@@ -229,7 +233,7 @@ def test_every_field_has_a_vector() -> None:
     }
     fields = {
         (kind.__name__, name)
-        for kind in _defined(messages, Struct)
+        for kind in _message_types()
         for name in kind.__struct_fields__  # type: ignore[attr-defined]  # structs
     }
     assert fields == shown

@@ -13,7 +13,8 @@ from msgspec import Raw
 from proto.codes import ErrorCode, UnsubscribeCode
 from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
-from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition, SubscribeResult
+from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
+from proto.replies import SubscribeResult
 from services.chassis.process.settings import Duration
 from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.node import Node

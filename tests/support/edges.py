@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
-from proto.messages import Command
+from proto.commands import Command
 from services.edge.settings import TRANSPORTS
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer

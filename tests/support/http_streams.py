@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import Close
 
 from proto.codec_protobuf import PROTOBUF, encode_command
-from proto.messages import Command
+from proto.commands import Command
 from proto.wire_protobuf import LENGTH_BITS, read_varint, varint
 from tests.support.edges import ANSWER_S, WireClient, token
 from tests.support.processes import ServiceProcess

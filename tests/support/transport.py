@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from proto.codec import payload
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_replies
-from proto.messages import Reply
+from proto.replies import Reply
 from services.edge.clients.connection import Connection
 from services.edge.framing import formats
 from services.edge.framing.formats import Format

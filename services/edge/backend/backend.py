@@ -13,7 +13,8 @@ from msgspec import Raw, Struct
 from proto import codes
 from proto.codec import payload
 from proto.codes import ErrorCode
-from proto.messages import NO_DATA, RPCResult
+from proto.messages import NO_DATA
+from proto.replies import RPCResult
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
 """It goes to the client in one frame, and some SDKs take frames of at most 1 MiB; the envelope needs the rest."""

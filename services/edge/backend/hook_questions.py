@@ -12,7 +12,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Encoder
 
 from proto.codec import payload
-from proto.messages import NO_DATA, ConnectRequest
+from proto.commands import ConnectRequest
+from proto.messages import NO_DATA
 from services.edge.backend.backend import Caller
 
 

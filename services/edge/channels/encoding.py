@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from proto.codec import NotEncodable, payload
 from proto.codec_json import JSON
 from proto.fossil import create_delta, create_text_delta
-from proto.messages import Publication, Push, Reply
+from proto.messages import Publication
+from proto.replies import Push, Reply
 from services.edge.framing.formats import Format
 
 _encode_text = msgspec.json.Encoder().encode

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from proto.control import ActiveChannels, ChannelsFound, Members, MembersFound
 from proto.members import Joined, MemberEvent
-from proto.messages import ClientInfo, Join, Leave, Push
+from proto.messages import ClientInfo
+from proto.replies import Join, Leave, Push
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel

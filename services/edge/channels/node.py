@@ -8,8 +8,9 @@ from typing import Final
 from proto import codes
 from proto.codes import ErrorCode
 from proto.members import Joined, Left
-from proto.messages import Publication, StreamPosition, SubscribeResult
+from proto.messages import Publication, StreamPosition
 from proto.publications import Version
+from proto.replies import SubscribeResult
 from services.edge.broker.broker import Broker, BrokerAway
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog

@@ -11,7 +11,8 @@ from fnmatch import translate
 from re import compile as compile_pattern
 
 from proto.control import ActiveChannels, ChannelsFound, CountMembers, Members, MembersCounted, MembersFound
-from proto.messages import ClientInfo, PresenceStatsResult
+from proto.messages import ClientInfo
+from proto.replies import PresenceStatsResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel_registry import ChannelRegistry
 from services.edge.cluster.peers import Peers, PeersAway

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from proto.codes import UnsubscribeCode
-from proto.messages import ClientInfo, Publication, Push, Reply
+from proto.messages import ClientInfo, Publication
 from proto.publications import size_of
+from proto.replies import Push, Reply
 from services.edge.channels.encoding import EncodedPushes, as_delta, encode_pushes
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format

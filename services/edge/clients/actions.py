@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
-from proto.messages import ClientInfo, Command, ConnectResult, Error, Reply, StreamPosition, reply_to
+from proto.commands import Command
+from proto.messages import ClientInfo, Error, StreamPosition
+from proto.replies import ConnectResult, Reply, reply_to
 from services.edge.backend import hook_results
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.subscription import AttachRequest as AttachRequest

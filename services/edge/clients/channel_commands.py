@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from proto import codes
 from proto.codes import CloseCode, ErrorCode
-from proto.messages import (
-    Command,
-    HistoryRequest,
-    StreamPosition,
-    SubRefreshRequest,
-    SubRefreshResult,
-    SubscribeRequest,
-    UnsubscribeRequest,
-    UnsubscribeResult,
-    reply_to,
-)
+from proto.commands import Command, HistoryRequest, SubRefreshRequest, SubscribeRequest, UnsubscribeRequest
+from proto.messages import StreamPosition
+from proto.replies import SubRefreshResult, UnsubscribeResult, reply_to
 from services.edge.backend import hook_questions
 from services.edge.channels.namespaces import (
     PRIVATE_PREFIX,

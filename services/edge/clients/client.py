@@ -19,26 +19,23 @@ from msgspec.structs import replace
 
 from proto import codes
 from proto.codes import CloseCode, ErrorCode
-from proto.messages import (
-    NO_DATA,
-    ClientInfo,
+from proto.commands import (
     Command,
     ConnectRequest,
-    ConnectResult,
     HistoryRequest,
     PresenceRequest,
     PresenceStatsRequest,
     PublishRequest,
     RefreshRequest,
-    RefreshResult,
     RPCRequest,
     SendRequest,
     SubRefreshRequest,
     SubscribeRequest,
     UnsubscribeRequest,
-    reply_to,
     request_of,
 )
+from proto.messages import NO_DATA, ClientInfo
+from proto.replies import ConnectResult, RefreshResult, reply_to
 from services.edge.backend import hook_questions, hook_results
 from services.edge.backend.backend import Caller
 from services.edge.backend.hook_results import Admitted, Unauthenticated

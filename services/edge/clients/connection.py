@@ -17,9 +17,11 @@ from proto import codes
 from proto.codec import BadFrame, NotEncodable
 from proto.codec_json import decode_connect
 from proto.codes import CloseCode, UnsubscribeCode
+from proto.commands import Command
 from proto.events import Closed, Opened, Subscribed, Unsubscribed
-from proto.messages import AsyncMessage, Command, Push, Refresh, Reply, StreamPosition, SubscribeResult, reply_to
-from proto.messages import Unsubscribe as UnsubscribePush
+from proto.messages import StreamPosition
+from proto.replies import AsyncMessage, Push, Refresh, Reply, SubscribeResult, reply_to
+from proto.replies import Unsubscribe as UnsubscribePush
 from services.edge.channels.subscription import Subscription
 from services.edge.clients.actions import (
     Action,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from proto.codec import NotEncodable
-from proto.messages import Connect, Push, Reply, StreamPosition, SubscribeResult, reply_to
+from proto.messages import StreamPosition
+from proto.replies import Connect, Push, Reply, SubscribeResult, reply_to
 from services.edge.channels.encoding import as_deltas
 from services.edge.clients.actions import AttachRequest, Connected
 from services.edge.clients.laggard import REPLY_BYTES, first_of

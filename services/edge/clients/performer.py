@@ -17,22 +17,21 @@ from msgspec import Raw, Struct
 
 from proto import codes
 from proto.codes import ErrorCode
-from proto.messages import (
+from proto.commands import SubscribeRequest
+from proto.messages import Publication, StreamPosition
+from proto.replies import (
     HistoryResult,
     PresenceResult,
     PresenceStatsResult,
-    Publication,
     PublishResult,
     Push,
     Reply,
     Result,
     RPCResult,
-    StreamPosition,
-    SubscribeRequest,
     SubscribeResult,
     reply_to,
 )
-from proto.messages import Subscribe as SubscribePush
+from proto.replies import Subscribe as SubscribePush
 from services.edge.backend.backend import BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.history import HistoryPage

@@ -12,7 +12,8 @@ from msgspec import Raw, Struct
 from proto import codes
 from proto.codec import payload
 from proto.codes import ErrorCode
-from proto.messages import NO_DATA, Command, PublishRequest, RPCRequest
+from proto.commands import Command, PublishRequest, RPCRequest
+from proto.messages import NO_DATA
 from services.edge.backend import hook_questions, hook_results
 from services.edge.channels.namespaces import may_publish
 from services.edge.clients.actions import Action, AskHook, Close, Publish

@@ -13,7 +13,7 @@ from proto.codec import Codec
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF
 from proto.codes import CloseCode
-from proto.messages import Disconnect, Push, Reply
+from proto.replies import Disconnect, Push, Reply
 from services.edge.framing import wire
 from services.edge.framing.deflate import deflate
 

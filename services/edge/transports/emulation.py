@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from proto.codec_protobuf import decode_emulation
+from proto.commands import EmulationRequest
 from proto.control import Emulate, Unknown
-from proto.messages import EmulationRequest
 from services.edge.clients.context import EdgeContext
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.micro.request import Request, ServiceError
 
 from proto import codes, subjects
-from proto.messages import ConnectRequest
+from proto.commands import ConnectRequest
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.settings import NatsSettings
 from services.edge.backend import hook_answers, hook_questions, hook_results

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from proto.codec import payload
 from proto.codes import CloseCode, ErrorCode
-from proto.messages import ConnectRequest
+from proto.commands import ConnectRequest
 from services.edge.backend import hook_answers, hook_questions
 from services.edge.backend.backend import BadAnswer, Caller
 from services.edge.backend.hook_answers import connect_answer, publish_answer, refresh_answer, subscribe_answer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proto import codes
-from proto.messages import StreamPosition, SubscribeResult
+from proto.messages import StreamPosition
+from proto.replies import SubscribeResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.history import HistoryPage
 from tests.support.cluster import FakeSubscriber, attach_request, rules_of

@@ -10,8 +10,9 @@ import pytest
 from msgspec import Raw
 
 from proto import codes
-from proto.messages import FilterNode, Publication, StreamPosition, SubscribeResult
+from proto.messages import FilterNode, Publication, StreamPosition
 from proto.publications import Version
+from proto.replies import SubscribeResult
 from services.edge.channels.channel_log import RING_BYTES
 from services.edge.channels.history import HistoryPage
 from services.edge.channels.tags_filter import compile_filter

@@ -8,7 +8,8 @@ import pytest
 from msgspec import Raw
 
 from proto.control import ActiveChannels, CountMembers, Members
-from proto.messages import ClientInfo, PresenceStatsResult
+from proto.messages import ClientInfo
+from proto.replies import PresenceStatsResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.grants import Grant, Override, Switch
 from tests.support.breakable import BreakablePeers

@@ -15,7 +15,8 @@ from proto.codec import NotEncodable
 from proto.codec_protobuf import decode_replies
 from proto.codes import UnsubscribeCode
 from proto.fossil import apply_delta
-from proto.messages import ClientInfo, FilterNode, Join, Publication, Push
+from proto.messages import ClientInfo, FilterNode, Publication
+from proto.replies import Join, Push
 from services.edge.channels import encoding
 from services.edge.channels import subscribers as audience_module
 from services.edge.channels.encoding import EncodedPushes, as_delta, as_deltas

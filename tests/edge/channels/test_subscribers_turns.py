@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from proto.messages import ClientInfo, Join, Push
+from proto.messages import ClientInfo
+from proto.replies import Join, Push
 from services.edge.channels import subscribers as audience_module
 from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription

@@ -12,7 +12,8 @@ from msgspec import Raw
 
 from proto.codec import payload
 from proto.codec_protobuf import PROTOBUF, encode_command
-from proto.messages import Command, PublishRequest, RPCRequest, StreamPosition
+from proto.commands import Command, PublishRequest, RPCRequest
+from proto.messages import StreamPosition
 from services.edge.clients.actions import Publish, ReadHistory, ReadPresence
 from services.edge.framing import formats
 from tests.edge.clients.test_channel_commands import anonymous, connected

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
-from proto.messages import Publication, StreamPosition, SubscribeResult
+from proto.messages import Publication, StreamPosition
+from proto.replies import SubscribeResult
 from services.edge.clients.entrance import cut
 from services.edge.clients.laggard import REPLY_BYTES
 from tests.edge.talks import connected

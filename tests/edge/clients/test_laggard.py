@@ -14,7 +14,8 @@ from proto import codes
 from proto.codec_json import JSON
 from proto.codec_protobuf import decode_replies
 from proto.fossil import apply_delta
-from proto.messages import ClientInfo, HistoryResult, Publication, Reply
+from proto.messages import ClientInfo, Publication
+from proto.replies import HistoryResult, Reply
 from services.edge.clients import laggard
 from services.edge.clients.laggard import first_of
 from services.edge.framing import formats

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from proto import codes
-from proto.messages import Command
+from proto.commands import Command
 from services.edge.backend import hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.clients.actions import AskHook, HookResult

@@ -11,7 +11,8 @@ from msgspec import Raw
 from proto.codec import NotEncodable
 from proto.codec_protobuf import decode_replies
 from proto.codes import BAD_REQUEST_CLOSE
-from proto.messages import Connect, Error, Publication, Push, Reply
+from proto.messages import Error, Publication
+from proto.replies import Connect, Push, Reply
 from services.edge.framing import formats
 from services.edge.framing.deflate import inflate
 from services.edge.framing.formats import Compression, Format

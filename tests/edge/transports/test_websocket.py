@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
-from proto.messages import Command, ConnectRequest
+from proto.commands import Command, ConnectRequest
 from services.edge.clients.context import Origins
 from services.edge.framing.deflate import deflate, inflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame, frame, parse_close
