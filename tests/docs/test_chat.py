@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page
 
 from tests.docs.conftest import Stack
 from tests.support.eventually import eventually, wait_until
+from tests.support.plain_http import http_client
 from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(180)]
@@ -178,7 +179,7 @@ async def test_who_was_away_is_given_what_it_missed_and_who_comes_late_reads_the
 
 
 async def test_a_name_is_needed_and_only_the_page_itself_gets_tokens(site):
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         assert (await http.get(f"{site}/token")).status_code == 400
         assert (await http.get(f"{site}/token?user={'x' * 33}")).status_code == 400
         assert (await http.get(f"{site}/token?user=eve", headers={"Host": "evil.example"})).status_code == 400

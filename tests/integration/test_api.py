@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.edges import API_KEY, api, connected, start_edge, wire_client
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,7 @@ async def test_a_backend_publishes_to_subscribers_of_every_edge(shared_pair, x):
 
 async def test_payload_bytes_arrive_as_they_were_sent_but_for_line_breaks(shared_pair, x):
     a, b = shared_pair
-    async with connected(b) as reader, httpx.AsyncClient() as http:
+    async with connected(b) as reader, http_client() as http:
         await reader.subscribe(f"chat:{x}")
         body = f'{{"channel":"chat:{x}","data":{{\n  "big": 12345678901234567890.10,\r\n "text": "a\\nb"\n}}}}'
         await http.post(f"{a.url}/api/publish", content=body, headers={"X-API-Key": API_KEY})
@@ -68,7 +69,7 @@ async def test_a_call_that_cannot_be_done_gets_an_error_in_the_body(shared_edge,
 
 
 async def test_the_key_is_asked_for_in_each_of_its_forms(shared_edge):
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         url = f"{shared_edge.url}/api/info"
         body: dict[str, str] = {}
         for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "apikey wrong"}, {"Authorization": "Bearer x"}):
@@ -80,7 +81,7 @@ async def test_the_key_is_asked_for_in_each_of_its_forms(shared_edge):
 
 
 async def test_requests_that_are_none_get_an_http_status(shared_edge):
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+    async with http_client(headers={"X-API-Key": API_KEY}) as http:
         url = f"{shared_edge.url}/api/publish"
         assert (await http.get(url)).status_code == 405
         for body in ("{", "[]", '{"channel":7,"data":1}', "\xff"):
@@ -141,7 +142,7 @@ async def test_without_nats_every_method_has_its_answer_and_with_it_each_works(s
     edge = start_edge(services, nats_server, "edge-a")
 
     async def it_listens() -> None:
-        async with httpx.AsyncClient(verify=False) as http:
+        async with http_client() as http:
             assert (await http.get(f"{edge.url}/livez")).status_code == 200
 
     await eventually(it_listens)
@@ -214,7 +215,7 @@ async def test_a_peer_that_vanishes_in_the_middle_of_anything_leaves_no_trace(sh
         client.socket.transport.abort()
 
     async def nobody_is_left() -> bool:
-        async with httpx.AsyncClient() as http:
+        async with http_client() as http:
             return "fairlead_edge_connections 0.0" in (await http.get(f"{shared_edge.url}/metrics")).text
 
     await eventually(nobody_is_left)
@@ -223,7 +224,7 @@ async def test_a_peer_that_vanishes_in_the_middle_of_anything_leaves_no_trace(sh
 async def test_metrics_and_errors_are_counted(shared_edge):
     async with connected(shared_edge) as client:
         await client.ask(subscribe={"channel": "nope:x"})
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         text = (await http.get(f"{shared_edge.url}/metrics")).text
     assert 'fairlead_edge_errors_total{code="102"}' in text
     assert "fairlead_edge_ready 1.0" in text and "process_resident_memory_bytes" in text
@@ -246,7 +247,7 @@ async def test_an_unknown_method_says_what_there_is(shared_edge):
 
 
 async def test_old_clients_name_the_method_in_the_body(shared_edge, x):
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+    async with http_client(headers={"X-API-Key": API_KEY}) as http:
 
         async def call(body: object) -> httpx.Response:
             return await http.post(f"{shared_edge.url}/api", json=body)
@@ -279,7 +280,7 @@ async def test_old_clients_name_the_method_in_the_body(shared_edge, x):
 )
 async def test_an_error_may_have_a_status_of_its_own(shared_edge, method, body, status, code):
     headers = {"X-API-Key": API_KEY, "X-Centrifugo-Error-Mode": "transport"}
-    async with httpx.AsyncClient(headers=headers) as http:
+    async with http_client(headers=headers) as http:
         answer = await http.post(f"{shared_edge.url}/api/{method}", json=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         fine = await http.post(f"{shared_edge.url}/api/info", json={})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 
-import httpx
 import pytest
 
 from tests.support.edges import API_KEY, api, connected, wire_client
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -306,7 +306,7 @@ async def test_a_parallel_batch_is_answered_in_order(shared_pair, x):
 
 
 async def test_data_that_is_not_utf8_is_refused_as_a_whole(shared_edge):
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+    async with http_client(headers={"X-API-Key": API_KEY}) as http:
         for body in (
             b'{"channel":"chat:x","data":"\xff"}',
             b'{"commands":[{"publish":{"channel":"chat:x","data":"\xff"}}]}',
@@ -320,7 +320,7 @@ async def test_data_that_is_not_utf8_is_refused_as_a_whole(shared_edge):
 
 async def test_a_lone_surrogate_in_data_is_passed_on_or_refused_but_breaks_nothing(shared_pair, x):
     a, b = shared_pair
-    async with connected(b) as reader, httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+    async with connected(b) as reader, http_client(headers={"X-API-Key": API_KEY}) as http:
         await reader.subscribe(f"chat:{x}")
         body = f'{{"channel":"chat:{x}","data":"\\ud800"}}'
         answer = await http.post(f"{a.url}/api/publish", content=body)

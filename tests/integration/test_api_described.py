@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.edges import API_KEY, connected
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +62,7 @@ async def test_whatever_is_sent_the_answer_is_one_of_those_described(shared_edge
 
 
 async def test_the_description_is_served_to_everybody(shared_edge):
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         answer = await http.get(f"{shared_edge.url}/api/openapi.json")
     assert answer.status_code == 200 and answer.json() == json.loads(DESCRIPTION.read_text())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import pytest
 import websockets
 
 from tests.support.edges import API_KEY, WireClient, start_edge, token
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.integration
@@ -34,7 +34,7 @@ async def test_a_client_talks_and_is_told_goodbye(edge, client_port):
         assert "subscribe" in await client.ask(subscribe={"channel": "live:x"})
         await client.ask(publish={"channel": "live:x", "data": 1})
         stopping = asyncio.create_task(edge.stop())
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{client_port}") as http:
+        async with http_client(base_url=f"http://127.0.0.1:{client_port}") as http:
 
             async def unready() -> bool:
                 return (await http.get("/readyz")).status_code == 503
@@ -46,7 +46,7 @@ async def test_a_client_talks_and_is_told_goodbye(edge, client_port):
 
 async def test_operators_and_backends_are_not_answered(edge, client_port):
     headers = {"X-API-Key": API_KEY}
-    async with httpx.AsyncClient(headers=headers) as http:
+    async with http_client(headers=headers) as http:
 
         async def statuses(port: int) -> list[int]:
             urls = [f"http://127.0.0.1:{port}{path}" for path in ("/metrics", "/livez", "/readyz", "/api/info")]

@@ -6,7 +6,6 @@ import asyncio
 import functools
 from contextlib import AsyncExitStack
 
-import httpx
 import pytest
 import websockets
 
@@ -16,6 +15,7 @@ from services.chassis.nats.streams import read_stream
 from services.chassis.process.settings import NatsSettings
 from tests.support.edges import connected, start_edge, wire_client
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ async def session_events(nats_url: str) -> list[events.SessionEvent]:
 
 async def _commands_in(edge: ServiceProcess, count: int) -> bool:
     """Whether the edge has received that many commands."""
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         return f"fairlead_edge_messages_in_total {count}.0" in (await http.get(f"{edge.url}/metrics")).text
 
 
@@ -65,7 +65,7 @@ async def test_everybody_gets_1001_and_every_session_event_is_stored(edge, nats_
 async def test_while_draining_the_edge_is_unready_then_takes_no_new_clients_and_shows_progress(services, nats_server):
     slow = {"FAIRLEAD_EDGE_DRAIN_DELAY": "0s", "FAIRLEAD_EDGE_DRAIN_RATE": "4", "FAIRLEAD_EDGE_DRAIN_TIMEOUT": "9s"}
     edge = await start_edge(services, nats_server, "edge-a", **slow).ready()
-    async with AsyncExitStack() as stack, httpx.AsyncClient() as http:
+    async with AsyncExitStack() as stack, http_client() as http:
         clients = [await stack.enter_async_context(connected(edge)) for _ in range(12)]
         stopping = asyncio.create_task(edge.stop())
         await eventually(lambda: "draining: not ready any more" in edge.log())

@@ -7,7 +7,6 @@ import functools
 import json
 from contextlib import AsyncExitStack
 
-import httpx
 import pytest
 
 from tests.support.edges import ANSWER_S, API_KEY, api, connected, start_edge, start_pair, token
@@ -21,6 +20,7 @@ from tests.support.http_streams import (
     streaming,
 )
 from tests.support.metrics import metric, reaches, stands_at
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +39,7 @@ def is_binary(kind: str) -> bool:
 
 
 async def flood(edge, channel: str, count: int = ENOUGH) -> None:
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}, verify=False) as http:
+    async with http_client(headers={"X-API-Key": API_KEY}) as http:
         for i in range(count):
             answer = await http.post(f"{edge.url}/api/publish", json={"channel": channel, "data": [i, PAYLOAD]})
             assert "result" in answer.json()

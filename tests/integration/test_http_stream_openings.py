@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-import httpx
 import pytest
 
 from tests.support.edges import connected, start_edge
@@ -18,6 +17,7 @@ from tests.support.http_streams import (
     streaming,
 )
 from tests.support.metrics import metric, stands_at
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +34,7 @@ def kind(request):
 async def test_a_stream_without_first_words_gets_400(shared_edge, path):
     answer = await post(shared_edge, f"/connection/{path}", b"")
     assert answer.status_code == 400 and "connect command" in answer.text
-    async with httpx.AsyncClient(verify=False) as http:
+    async with http_client() as http:
         for query in ("", "?cf_connect=", "?other=1"):
             answer = await http.get(f"{shared_edge.url}/connection/{path}{query}")
             assert answer.status_code == (400 if path == "sse" else 405)
@@ -85,7 +85,7 @@ async def test_pages_of_allowed_origins_may_and_others_may_not(services, nats_se
     good, evil = "https://app.example.com", "https://example.com.evil.org"
     connect = frame_of({"id": 1, "connect": {"token": "garbage"}})
     paths = ("http_stream", "sse", "uni_http_stream", "uni_sse", "init")
-    async with httpx.AsyncClient(verify=False) as http:
+    async with http_client() as http:
         for path in ("/emulation", *(f"/connection/{path}" for path in paths)):
             body = emulation_body("0" * 32, "x", b"{}") if path == "/emulation" else connect
             for method in ("POST", "OPTIONS"):
@@ -106,7 +106,7 @@ async def test_a_browser_asks_before_it_posts_json(services, nats_server):
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type, x-mine",
     }
-    async with httpx.AsyncClient(verify=False) as http:
+    async with http_client() as http:
         answer = await http.options(f"{edge.url}/emulation", headers=ask)
         assert answer.status_code == 204
         assert answer.headers["access-control-max-age"] == "300"

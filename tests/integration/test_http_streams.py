@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-import httpx
 import pytest
 
 from tests.support.edges import API_KEY, api, connected, in_seconds, start_edge, start_pair, token
@@ -21,6 +20,7 @@ from tests.support.http_streams import (
     type_of,
 )
 from tests.support.metrics import metric, reaches, stands_at
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -180,7 +180,7 @@ async def test_an_emulation_request_that_is_none_gets_400(shared_edge, body):
 
 
 async def test_it_is_for_post_only_and_has_a_limit(shared_edge):
-    async with httpx.AsyncClient(verify=False) as http:
+    async with http_client() as http:
         for method in ("GET", "PUT", "DELETE", "HEAD"):
             answer = await http.request(method, f"{shared_edge.url}/emulation")
             assert answer.status_code == 405 and answer.headers["allow"] == "POST, OPTIONS"

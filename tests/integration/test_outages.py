@@ -6,17 +6,17 @@ import asyncio
 import functools
 from collections.abc import Awaitable
 
-import httpx
 import pytest
 
 from tests.support.edges import api, connected, start_edge
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
 
 async def ready(edge) -> int:
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         return (await http.get(f"{edge.url}/readyz")).status_code
 
 
@@ -91,7 +91,7 @@ async def test_a_hanging_nats_is_noticed_and_left_behind(edge, nats_server):
 async def test_an_edge_that_is_there_before_nats_waits_for_it(services, nats_server):
     nats_server.stop()
     edge = start_edge(services, nats_server, "edge-a")
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
 
         async def is_alive() -> bool:
             return (await http.get(f"{edge.url}/livez")).status_code == 200

@@ -6,12 +6,12 @@ import asyncio
 import json
 import socket
 
-import httpx
 import pytest
 import websockets
 
 from tests.support.edges import ANSWER_S, API_KEY, WireClient, api, connected, start_edge, token
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
 
@@ -36,13 +36,13 @@ async def stalled(edge, *channels: str) -> WireClient:
 
 
 async def counter(edge, name: str) -> float:
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"fairlead_edge_{name} "))
 
 
 async def flood(edge, channel: str, count: int = ENOUGH) -> None:
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as http:
+    async with http_client(headers={"X-API-Key": API_KEY}) as http:
         for i in range(count):
             answer = await http.post(f"{edge.url}/api/publish", json={"channel": channel, "data": [i, PAYLOAD]})
             assert "result" in answer.json()
@@ -68,7 +68,7 @@ async def test_with_history_it_is_brought_up_again_from_the_log_and_nobody_else_
 
 
 async def counter_of_process(edge) -> float:
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("process_resident_memory_bytes "))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import nats
 import pytest
 
@@ -10,6 +9,7 @@ from proto import subjects
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import metric
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.processes import Services
 from tests.support.servers import NatsServer
 
@@ -44,7 +44,7 @@ async def test_heartbeats_become_figures_and_silence_takes_them_away(services: S
         assert await metric(service, "fairlead_cluster_heartbeats_rejected_total") == 2
 
     await eventually(refused)
-    async with httpx.AsyncClient(base_url=service.url) as http:
+    async with http_client(base_url=service.url) as http:
         said = (await http.get("/cluster")).json()
         assert [one["service"] for one in said["processes"]][-1] == "metrics"
         nats_server.stop()

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
@@ -38,7 +39,7 @@ async def request(
     """Any answer."""
     sent = {"X-API-Key": API_KEY} if headers is None else headers
     encoded = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in sent.items()]
-    async with httpx.AsyncClient(base_url=service.url, headers=encoded) as http:
+    async with http_client(base_url=service.url, headers=encoded) as http:
         return await http.get(path, params=query, timeout=10)
 
 
@@ -50,7 +51,7 @@ async def sessions_of(service: ServiceProcess, **query: str | int) -> list[dict[
 
 async def metric(service: ServiceProcess, name: str) -> float:
     """The value of a series without labels."""
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         text = (await http.get(f"{service.url}/metrics", timeout=10)).text
     (line,) = [line for line in text.splitlines() if line.startswith(name + " ")]
     return float(line.rpartition(" ")[2])

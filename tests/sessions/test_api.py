@@ -19,6 +19,7 @@ from services.sessions.schema_postgres import migrate
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.running import API_KEY
+from tests.support.plain_http import http_client
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -45,9 +46,7 @@ async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
         routes = SessionsApi(API_KEY, PostgresReader(pool)).routes()
         app = Starlette(routes=routes, exception_handlers={HTTPException: on_http_error})
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}
-        ) as http:
+        async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
             yield http
 
 

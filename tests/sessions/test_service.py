@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import httpx
 import pytest
 
 from proto.events import Closed, Opened, Subscribed
@@ -13,6 +12,7 @@ from tests.sessions.database import read_rows
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import API_KEY, ask, metric, request, sessions_of, start, variables
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import DATABASE_PASSWORD, NatsServer, Postgres
 
@@ -28,7 +28,7 @@ def ann(connection: str, at: int | None = None) -> Opened:
 
 
 async def readiness(service: ServiceProcess) -> tuple[int, str]:
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         answer = await http.get(f"{service.url}/readyz", timeout=5)
     return answer.status_code, answer.text
 

@@ -19,6 +19,7 @@ from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
 from proto.commands import Command
 from services.edge.settings import TRANSPORTS
+from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer
 
@@ -150,7 +151,7 @@ async def start_pair(services: Services, nats: NatsServer, **variables: str) -> 
 
 async def api(edge: ServiceProcess, method: str, body: object, key: str = API_KEY) -> httpx.Response:
     """One call of the server API."""
-    async with httpx.AsyncClient(verify=False) as http:  # no TLS here, and loading its certificates takes its time
+    async with http_client() as http:
         return await http.post(f"{edge.url}/api/{method}", json=body, headers={"X-API-Key": key}, timeout=10)
 
 

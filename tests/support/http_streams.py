@@ -20,6 +20,7 @@ from proto.codec_protobuf import PROTOBUF, encode_command
 from proto.commands import Command
 from proto.wire_protobuf import LENGTH_BITS, read_varint, varint
 from tests.support.edges import ANSWER_S, WireClient, token
+from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess
 
 KINDS = ("http_stream", "http_stream protobuf", "sse")
@@ -50,7 +51,7 @@ def type_of(protobuf: bool) -> dict[str, str]:
 
 async def post(edge: ServiceProcess, path: str, body: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
     """One POST whose answer ends."""
-    async with httpx.AsyncClient(verify=False, trust_env=False) as http:
+    async with http_client() as http:
         return await http.post(f"{edge.url}{path}", content=body, headers=headers, timeout=ANSWER_S)
 
 

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.servers import free_port
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +60,7 @@ class ServiceProcess:
 
     async def ready(self, within_s: float = 20) -> ServiceProcess:
         """Waits for 200 from /readyz. Fails at once when the process ends instead."""
-        async with httpx.AsyncClient() as http:
+        async with http_client() as http:
 
             async def is_ready() -> bool:
                 if self.exit_code is not None:

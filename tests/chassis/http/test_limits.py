@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +18,7 @@ from starlette.routing import Route
 from services.chassis.http import limits
 from services.chassis.http.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, BoundedHttpProtocol
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 
 
 async def echo(request: Request) -> Response:
@@ -125,7 +125,7 @@ def get(path: str, *headers: bytes) -> bytes:
 
 
 async def test_ordinary_requests_are_answered() -> None:
-    async with serving() as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with serving() as port, http_client(base_url=f"http://127.0.0.1:{port}") as client:
         assert (await client.get("/a")).text == "/a"
         assert (await client.post("/b", content=b"x" * 1_000_000)).text == "x" * 1_000_000
 

@@ -1,0 +1,12 @@
+"""A client of plain HTTP for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+
+def http_client(**options: Any) -> httpx.AsyncClient:
+    """Without TLS, whose certificates take 20 ms to load each time, and whatever proxies the environment names."""
+    return httpx.AsyncClient(**{"verify": False, "trust_env": False, **options})
