@@ -1,4 +1,4 @@
-"""What the edge needs from a message broker, and what it may rely on. Implementations: `broker_nats`, `broker_memory`.
+"""What an edge needs from a message broker, and may rely on. Implementations: `broker_nats`, `broker_memory`.
 
 `tests/contract/broker.py` holds every implementation to what is written here.
 """
@@ -20,7 +20,7 @@ class BrokerAway(Exception):
 
 
 class BrokerRefused(Exception):
-    """The broker will not take this (too large, say). The same call will not succeed later."""
+    """The broker does not accept this (too large, for example). The same call will not succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class ChannelAddress:
 
 
 class LogEntry(NamedTuple):
-    """One place of a channel's log. `publication` is None when what stands there is no publication.
+    """One entry of a channel's log. `publication` is None for an entry that is not a publication.
 
-    `removed_upto`: what stands there is the mark that the history up to this sequence was removed.
+    `removed_upto`: the entry marks that the history up to this sequence was removed; 0 for any other entry.
     """
 
     sequence: int
@@ -44,7 +44,7 @@ class LogEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """A gapless piece of a channel's log, oldest first. `more`: the log goes on behind it."""
+    """Successive entries of a channel's log, oldest first. `more`: the log goes on after them."""
 
     entries: list[LogEntry]
     more: bool
@@ -52,7 +52,7 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The log that a channel shares with others. Every sequence below `first` may have been evicted."""
+    """The stream that holds the log of a channel, and those of others. Sequences below `first` may be evicted."""
 
     epoch: str
     first: int
@@ -60,7 +60,7 @@ class LogState:
 
 
 class BrokerEvents(Protocol):
-    """Whom the broker tells. Called in the event loop, in the order of the log for each channel; must not block."""
+    """Takes the broker's events. Called in the event loop, for each channel in the order of its log; must not block."""
 
     def live(self, channel: str, message: LiveMessage) -> None:
         """A message of an open channel with history."""
@@ -69,29 +69,31 @@ class BrokerEvents(Protocol):
         """A publication of an open channel without history."""
 
     def broker_connected(self) -> None:
-        """The broker is there (again). Live messages may have been missed since `broker_disconnected`."""
+        """The broker is available (again). Live messages may have been missed since `broker_disconnected`."""
 
     def broker_disconnected(self) -> None:
-        """The connection dropped. What is in flight has failed."""
+        """The connection dropped. Calls in progress have failed."""
 
 
 class Broker(Protocol):
-    """Order: all edges see one channel's publications in the order of their offsets. Delivery of `live` messages is at
-    most once, and messages may be missing when the broker was away: who needs all of them reads the log.
+    """Stores publications, and delivers them to the edges.
+
+    Order: all edges see one channel's publications in the order of their offsets. `live` messages are delivered at most
+    once, and some may be missing after the broker was unavailable: to have all of them, read the log.
     """
 
     @property
     def available(self) -> bool:
-        """Whether calls have a chance now."""
+        """Whether calls can succeed now."""
 
     async def open(self, address: ChannelAddress) -> None:
-        """Starts the channel's live messages; when it returns they are on. Raises `BrokerAway`.
+        """Starts the channel's live messages, which are on when it returns. Raises `BrokerAway`.
 
-        A read that is asked for afterwards sees whatever they do not bring.
+        A read that begins afterwards sees every publication that they do not bring.
         """
 
     def close(self, address: ChannelAddress) -> None:
-        """Ends them."""
+        """Ends the channel's live messages."""
 
     async def publish(
         self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
@@ -99,20 +101,20 @@ class Broker(Protocol):
         """Publishes, and with history returns the position once the publication is stored for good.
 
         A `message_id` that was published within the duplicate window is not published again; with history its first
-        position is returned. With history a `version` that is not newer than the channel's newest publication's is left
-        out, and the newest position is returned. The live message may arrive before this returns. Raises `BrokerAway`
-        (then it is unknown whether it was stored: retry with the same id), `BrokerRefused`.
+        position is returned. With history, a publication whose `version` is not newer than that of the channel's newest
+        one is skipped, and the newest position is returned. The live message may arrive before this returns. Raises
+        `BrokerAway` (then it is unknown whether it was stored: retry with the same id), `BrokerRefused`.
         """
 
     async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
         """Publishes to a channel with history without storing it: a live message of sequence 0, at most once.
 
-        A `message_id` that was published so within 5 minutes is not published again. Raises `BrokerAway`,
+        A `message_id` that was published in this way within 5 minutes is not published again. Raises `BrokerAway`,
         `BrokerRefused`.
         """
 
     async def remove_history(self, address: ChannelAddress) -> None:
-        """Removes the log of a channel. A mark in its place tells whoever comes back that something is missing.
+        """Removes the log of a channel. A mark in its place shows clients that recover that something is missing.
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
@@ -130,8 +132,8 @@ class Broker(Protocol):
         """The epoch of the channel's log as last seen."""
 
     async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
-        """Of open channels and the offsets they are known up to, those whose log goes further, or whose epoch changed.
+        """The open channels whose log goes further than the given offset, each with the newest offset.
 
-        With how far it goes, 0 for another epoch. The audit behind a lost last message, which has no successor to
-        reveal it. Raises `BrokerAway`.
+        0 stands for a channel whose epoch has changed. This finds the loss of a channel's last live message, which no
+        later message reveals. Raises `BrokerAway`, `BrokerRefused`.
         """

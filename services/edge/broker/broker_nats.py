@@ -47,7 +47,7 @@ _RETURN_RETRY_S: Final = 0.5
 
 
 class NatsBroker:
-    """See `broker.Broker`. `instance` makes this process's message ids its own."""
+    """See `broker.Broker`. `classes` are the options by history class; `instance` makes message ids unique."""
 
     def __init__(
         self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int, instance: str, max_in_flight: int
@@ -62,10 +62,10 @@ class NatsBroker:
         self._ready = False
         self._returning: asyncio.Task[None] | None = None
 
-    # --- coming and going --------------------------------------------------------------------------------------------
+    # --- the connection ----------------------------------------------------------------------------------------------
 
     async def start(self, events: BrokerEvents) -> None:
-        """Makes or checks the streams. Raises `BrokerAway`, `BrokerRefused`. From then on `events` is told."""
+        """Makes or checks the streams; from then on `events` gets the events. Raises `BrokerAway`, `BrokerRefused`."""
         self._events = events
         await self._reach(self._streams.ensure_all())
         self._ready = self._started = True
@@ -87,7 +87,7 @@ class NatsBroker:
             self._events.broker_disconnected()
 
     def stop(self) -> None:
-        """Ends what is under way."""
+        """Cancels reads of streams that are in progress."""
         self._end_return()
         self._streams.stop()
 
@@ -96,14 +96,14 @@ class NatsBroker:
             self._returning.cancel()
 
     async def _return(self) -> None:
-        """Available again once every stream is there."""
+        """The broker is available again once every stream exists."""
         assert self._events is not None
         while True:
             try:
                 await self._reach(self._streams.ensure_all())
                 break
             except (BrokerAway, BrokerRefused) as error:
-                log.warning("the streams are not there again, trying on: %s", error)
+                log.warning("streams not ready after reconnect, retrying: %s", error)
                 await asyncio.sleep(_RETURN_RETRY_S)
         self._ready = True
         self._events.broker_connected()
@@ -120,8 +120,8 @@ class NatsBroker:
             subscription = ChannelSubscription(address.channel, self._events)
             subscription.number = self._link.subscribe(subjects.ephemeral(address.channel), subscription.ephemeral)
             self._open[address] = subscription
-            # With history the read that follows waits for the server to know of the subscription, here nothing would:
-            # a client told "subscribed" must not miss what is published a moment later.
+            # With history, the read that follows ensures that the server knows of the subscription. Without, nothing
+            # would, and a client with its subscribe reply must not miss what is published a moment later.
             await self._reach(self._link.flush())
 
     def close(self, address: ChannelAddress) -> None:
@@ -160,7 +160,7 @@ class NatsBroker:
             if newest is None:
                 return
             try:
-                # The mark goes first: whoever meets it knows what is missing, whether or not it is gone already.
+                # The mark comes first: it shows what is missing, whether or not that is purged already.
                 headers = expect_last(encode_removal(newest.sequence), newest.sequence)
                 mark = await self._reach(store(self._link, where.stored, b"", headers))
                 break
@@ -203,7 +203,7 @@ class NatsBroker:
     async def _behind_in(
         self, stream: str, state: LogState, addresses: list[ChannelAddress], positions: dict[ChannelAddress, int]
     ) -> dict[ChannelAddress, int]:
-        """Of channels of one stream. What an earlier audit has seen is not asked for again.
+        """The same for channels of one stream. What an earlier audit has seen is not asked for again.
 
         So a quiet channel costs nothing, and of a busy one at most the newest message is read in each audit.
         """
@@ -213,7 +213,7 @@ class NatsBroker:
             upto = positions[address] if subscription is None else max(positions[address], subscription.audited)
             if upto < state.last:
                 known.append((upto, self._where(address).stored, address))
-        known.sort(key=lambda each: each[0])  # those that are not known for long share questions
+        known.sort(key=lambda each: each[0])  # channels whose position is old share requests
         found: dict[ChannelAddress, int] = {}
         for start in range(0, len(known), MULTI_LAST_SUBJECTS):
             part = known[start : start + MULTI_LAST_SUBJECTS]

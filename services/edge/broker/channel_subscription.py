@@ -36,7 +36,7 @@ class ChannelSubscription:
             message = decode_live(headers, data)
         except BadPublication as error:
             log.warning(
-                "a message on %s is ignored: %s",
+                "ignoring a message on %s: %s",
                 subject.decode(errors="replace"),
                 error,
                 extra={"channel": self._channel},
@@ -50,7 +50,7 @@ class ChannelSubscription:
             publication = decode_publication(headers, data)
         except BadPublication as error:
             log.warning(
-                "a message on %s is ignored: %s",
+                "ignoring a message on %s: %s",
                 subject.decode(errors="replace"),
                 error,
                 extra={"channel": self._channel},

@@ -1,4 +1,4 @@
-"""How many publishes may wait for the broker's acknowledgement at once, and how many more for their turn."""
+"""Bounds the publishes that wait for the broker's acknowledgement, and those that wait for their turn behind them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from services.edge.broker.broker import BrokerAway
 class InFlight:
     """At most `limit` at once and `waiting_limit` behind them, first come, first served.
 
-    `refused` counts who was turned away, since the start: there were too many, or its turn did not come in time.
+    `count` are in flight now. `refused` counts, since the start, the publishes that found too many others, or whose
+    turn did not come in time.
     """
 
     def __init__(self, limit: int, waiting_limit: int) -> None:
@@ -24,10 +25,11 @@ class InFlight:
 
     @property
     def waiting(self) -> int:
+        """Publishes that wait for their turn."""
         return len(self._turns)
 
     async def enter(self, deadline: float) -> None:
-        """Waits until there is room, `leave` makes room again. Raises `BrokerAway`, by `deadline` (loop time)."""
+        """Waits for room, which `leave` makes again. Raises `BrokerAway` by `deadline` (loop time)."""
         if self.count < self._limit and not self._turns:
             self.count += 1
             return
@@ -50,7 +52,7 @@ class InFlight:
             raise
 
     def leave(self) -> None:
-        """One is done; whoever waits longest takes its place."""
+        """A publish is done: the one that has waited longest takes its place."""
         while self._turns:
             turn = self._turns.popleft()
             if not turn.done():

@@ -1,11 +1,11 @@
-"""The streams behind the channels with history: made by whoever comes first, checked by the rest, known by their epoch.
+"""The streams behind channels with history. The first edge makes them, the others check them; each has an epoch.
 
-One stream holds one partition of one history class, keeps `history_size` messages a channel for `history_ttl`, and
-republishes what it has stored to the subject that edges listen on. The number of partitions decides which stream a
-channel is in, so the first maker's number is kept in the streams' metadata and wins over later configurations: two
-edges must never disagree on it.
+One stream holds one partition of one history class. It keeps `history_size` messages of each channel for `history_ttl`,
+and republishes what it has stored to the subject to which edges subscribe. The number of partitions decides which
+stream holds a channel. Two edges must never disagree on that number, so the first one's is kept in the streams'
+metadata and wins over later configurations.
 
-Raises `NatsAway` and `NatsRefused` as they come: `broker_nats` translates them.
+`NatsAway` and `NatsRefused` are passed on: `broker_nats` translates them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 PARTITIONS_KEY: Final = "fairlead-partitions"
 MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
-"""Of idempotency keys of channels without history; the oldest go first. About a million of them."""
+"""Idempotency keys of channels without history, about a million. The oldest go first."""
 
 
 class LogStreams:
-    """See the module."""
+    """All streams of one configuration: where channels are, in which epoch, and up to which sequence."""
 
     def __init__(self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int) -> None:
         self._link = link
@@ -43,7 +43,7 @@ class LogStreams:
         self._reads = Tasks()
 
     async def ensure_all(self) -> None:
-        """Makes what is missing, changes limits that differ."""
+        """Makes streams that are missing, and changes limits that differ from the configuration."""
         for history_class, options in self._classes.items():
             await self._ensure_class(history_class, options)
         await ensure_stream(
@@ -63,8 +63,8 @@ class LogStreams:
         kept = int(first.metadata.get(PARTITIONS_KEY, count))
         if kept != count:
             log.warning(
-                "namespace %s: its streams were made with %d partitions, which are kept; channel.history_partitions "
-                "says %d and holds for new namespaces only",
+                "namespace %s keeps the %d partitions that its streams were made with; channel.history_partitions = %d "
+                "holds for new namespaces only",
                 history_class,
                 kept,
                 count,
@@ -93,11 +93,11 @@ class LogStreams:
         return state
 
     def stop(self) -> None:
-        """Ends what is under way."""
+        """Cancels reads that are in progress."""
         self._reads.cancel()
 
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
-        """Where the log of a channel is."""
+        """The stream and the subjects of a channel's log."""
         return subjects.log_address(address.history_class, self._partitions[address.history_class], address.channel)
 
     def epoch(self, stream: str) -> str:
@@ -105,13 +105,13 @@ class LogStreams:
         return self._epochs[stream]
 
     def seen(self, stream: str, sequence: int) -> None:
-        """The stream has come to `sequence` at least."""
+        """The stream has reached `sequence` at least."""
         self._last_seen[stream] = max(self._last_seen.get(stream, 0), sequence)
 
     async def fresh_state(self, stream: str) -> LogState:
-        """The state of a stream, not older than the call. A stream that fell or is gone gets a new epoch.
+        """The state of a stream, read after the call. A stream that fell back or is gone gets a new epoch.
 
-        All who ask while one read is under way share the next one: thousands of channels that are opened at once ask.
+        Calls that come while a read is in progress share the next one: thousands of channels may be opened at once.
         """
         read = self._next_reads.get(stream)
         if read is None:
@@ -120,20 +120,20 @@ class LogStreams:
 
     async def _read_next(self, stream: str) -> LogState:
         async with self._reading.setdefault(stream, asyncio.Lock()):
-            del self._next_reads[stream]  # whoever asks from now on needs a later one
+            del self._next_reads[stream]  # calls from now on need a later one
             return await self._read_state(stream)
 
     async def _read_state(self, stream: str) -> LogState:
-        # Read before the question: what is acknowledged while the answer travels is no sign that the stream fell.
+        # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.
         epoch, seen = self._epochs.get(stream), self._last_seen.get(stream, 0)
         state = await stream_state(self._link, stream)
-        if state is None:  # somebody deleted it: made anew, it is another log
+        if state is None:  # it was deleted: the new one is another log
             await self._ensure_missing(stream)
             state = await stream_state(self._link, stream)
             if state is None:
                 raise NatsAway(f"stream {stream} cannot be made")
         if state.epoch == epoch and state.last < seen:
-            log.error("stream %s fell from %d to %d: a new epoch begins", stream, seen, state.last)
+            log.error("stream %s fell back from %d to %d: a new epoch begins", stream, seen, state.last)
             state = await renew_epoch(self._link, stream)
         self._note(stream, state)
         return LogState(state.epoch, state.first, state.last)

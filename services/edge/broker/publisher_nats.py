@@ -1,6 +1,6 @@
-"""Publishing on NATS: to the log with an acknowledgement, or past it; once for each idempotency key.
+"""Publishes on NATS: into the log with an acknowledgement, or past it; once for each idempotency key.
 
-One deadline holds for all of a publish: its turn, its attempts, its acknowledgement.
+One deadline holds for the whole of a publish: waiting for its turn, all attempts, the acknowledgement.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PUBLISH_DEADLINE_S: Final = 4.0
 """Below the 5 s after which SDKs give up on a command."""
 
 WAITING_PER_PLACE: Final = 16
-"""How many publishes may wait for their turn, for each that may be in flight: well below a second's worth."""
+"""Publishes that may wait for their turn, for each one that may be in flight: far less than a second's worth."""
 
 _RETRY_WAIT_S: Final = 0.05
 
 
 class NatsPublisher:
-    """See the module. `instance` makes this process's message ids its own."""
+    """Publishes for the broker. `instance` makes the message ids of this process unique."""
 
     def __init__(self, link: NatsLink, streams: LogStreams, instance: str, max_in_flight: int) -> None:
         self._link = link
@@ -40,7 +40,7 @@ class NatsPublisher:
     async def store(
         self, where: LogAddress, publication: Publication, message_id: str, version: Version | None
     ) -> StreamPosition:
-        """Stores a publication, and returns its position, or that of what made it superfluous.
+        """Stores a publication, and returns its position, or that of the one that made it superfluous.
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
@@ -63,7 +63,7 @@ class NatsPublisher:
         self, where: LogAddress, data: bytes, headers: bytes | None, version: Version, deadline: float
     ) -> int:
         while True:
-            # Stored only behind the newest one that was compared with: who loses a race compares again.
+            # It is stored only right after the one that it was compared with: after a lost race, compare again.
             try:
                 newest = await read_last(self._link, where.stream, where.stored, _left(deadline))
             except NatsAway as error:
@@ -78,20 +78,20 @@ class NatsPublisher:
             return stored.sequence
 
     async def send(self, subject: str, key_subject: str, publication: Publication, message_id: str) -> None:
-        """Publishes without storing. What has a `message_id` is sent once, its id is kept on `key_subject`.
+        """Publishes without storing. A `message_id` is kept on `key_subject`, and is published once.
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
         if message_id:
-            # The key is stored before the publication goes out: what fails in between is lost, never doubled, which is
-            # what a channel without history promises.
+            # The key is stored before the publication goes out: after a failure in between, the publication is lost and
+            # never doubled, as a channel without history promises.
             deadline = _deadline()
             await self.in_flight.enter(deadline)
             try:
                 stored, attempts = await self._try_store(key_subject, b"", _id_headers(message_id), deadline)
             finally:
                 self.in_flight.leave()
-            if stored.duplicate and attempts == 1:  # otherwise it may be our own first attempt that is known already
+            if stored.duplicate and attempts == 1:  # otherwise the duplicate may be our own first attempt
                 return
         try:
             self._link.publish(subject, bytes(publication.data), encode_headers(publication))
@@ -101,10 +101,10 @@ class NatsPublisher:
             raise BrokerRefused(str(error)) from None
 
     async def _try_store(self, subject: str, data: bytes, headers: bytes | None, deadline: float) -> tuple[Stored, int]:
-        """Until the acknowledgement or the deadline, and how many attempts it took.
+        """Retries until acknowledged or past the deadline; returns the acknowledgement and the number of attempts.
 
-        The message id makes every further attempt harmless. Raises `BrokerAway`, `BrokerRefused`, and `WrongSequence`
-        as it is.
+        The message id makes further attempts harmless. Raises `BrokerAway`, `BrokerRefused`; lets `WrongSequence`
+        through.
         """
         for attempt in itertools.count(1):
             try:

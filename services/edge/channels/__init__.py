@@ -1,1 +1,1 @@
-"""Channels as this edge has them open: who is in them, where their log stands, what is given to whom."""
+"""Channels that are open on this edge: their subscribers, their logs, their members, and the fan-out."""

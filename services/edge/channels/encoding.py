@@ -1,4 +1,4 @@
-"""Publications as one kind of subscriber gets them: encoded, as differences to their predecessors, framed. Pure."""
+"""Encodes publications for one kind of subscriber: whole or as deltas, and framed. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _encode_text = msgspec.json.Encoder().encode
 
 
 class EncodedPushes(NamedTuple):
-    """The first `taken` of some publications, framed as one; `error` says why the next one cannot be encoded."""
+    """The pushes of the first `taken` of some publications, framed as one.
+
+    `error` says why the next one cannot be encoded for this format; "" when all could.
+    """
 
     framed: bytes
     taken: int
@@ -28,7 +31,7 @@ class EncodedPushes(NamedTuple):
 
 
 def encode_pushes(format: Format, channel: str, publications: Iterable[Publication]) -> EncodedPushes:
-    """Pushes of publications, up to the first that cannot be said in this format."""
+    """Pushes of publications, up to the first that cannot be encoded in this format."""
     messages: list[bytes] = []
     error = ""
     try:
@@ -40,14 +43,14 @@ def encode_pushes(format: Format, channel: str, publications: Iterable[Publicati
 
 
 def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication:
-    """A publication as subscribers with deltas get it: its difference to `previous` if that is smaller, else whole.
+    """A publication for subscribers with deltas: its difference to `previous` if that is smaller, otherwise whole.
 
-    On JSON either is a string that holds the text. Raises `NotEncodable`.
+    In JSON either is a string that holds the text. Raises `NotEncodable`.
     """
     data = bytes(publication.data)
     if format.codec is JSON:
         try:
-            payload(data)  # the text itself is passed on, line breaks included: the next difference counts from it
+            payload(data)  # the text itself is passed on, line breaks included: the next difference refers to it
         except ValueError as error:
             raise NotEncodable(str(error)) from None
         patch = None if previous is None else create_text_delta(bytes(previous.data), data)

@@ -30,7 +30,7 @@ _ASK_AGAIN_S: Final = 1.0
 
 
 class Instances(Protocol):
-    """Which other edges there are."""
+    """The other edges that are alive (`Cluster`)."""
 
     def instances(self) -> list[str]: ...
 
@@ -56,7 +56,7 @@ class MemberTracker:
             await shared(channel.member_task)
 
     def close(self, channel: Channel) -> None:
-        """Nobody here is in the channel any more."""
+        """The channel is closed: forgets its members on other edges."""
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
             self._join_leave.close(channel.name)
@@ -94,16 +94,16 @@ class MemberTracker:
         self, channel: Channel, members: RemoteMembers, instance: str
     ) -> tuple[list[ClientInfo], list[ClientInfo]]:
         """Replaces the members that are known of one edge by its own answer. Returns `(joined, left)`."""
-        expectation = members.expecting(instance)
+        expectation = members.expect_snapshot(instance)
         try:
             answer = await self._peers.ask(instance, Members(channel.name))
-        except PeerGone:  # `edge_lost` tells of it
-            members.give_up(expectation)
+        except PeerGone:  # `edge_lost` follows
+            members.abandon(expectation)
             return [], []
         except BaseException:
-            members.give_up(expectation)
+            members.abandon(expectation)
             raise
-        return members.replace(expectation, answer.members if isinstance(answer, MembersFound) else {})
+        return members.apply(expectation, answer.members if isinstance(answer, MembersFound) else {})
 
     # --- what is heard -----------------------------------------------------------------------------------------------
 
@@ -113,31 +113,32 @@ class MemberTracker:
         if found is None or found.remote_members is None:
             return
         own = event.edge == self._peers.instance
-        # Nobody would say that an edge is gone which the cluster does not know: it is listened to when it is found, and
-        # asked then for what it has said before. So the last words of an edge that was lost are not told either.
+        # The loss of an edge that the cluster does not know would never be reported, so its events are ignored. When it
+        # is found, it is asked for its members. The last events of an edge that was lost are ignored for the same
+        # reason.
         if not own and not self._cluster.knows(event.edge):
             return
         if isinstance(event, Joined):
             if own or found.remote_members.joined(event.edge, event.info):
-                self._tell(found, joined=[event.info])
+                self._push(found, joined=[event.info])
         elif own and self._suppresses_own_leaves:
             return
         elif own or found.remote_members.left(event.edge, str(event.info.client)) is not None:
-            self._tell(found, left=[event.info])
+            self._push(found, left=[event.info])
 
     def edge_lost(self, instance: str) -> None:
-        """An edge is gone with all its members (cluster event)."""
+        """An edge is gone, and its members with it (`ClusterEvents`)."""
         for channel in tuple(self._channels.values()):
             if channel.remote_members is not None:
-                self._tell(channel, left=channel.remote_members.lost(instance))
+                self._push(channel, left=channel.remote_members.lost(instance))
 
     def edge_found(self, instance: str) -> None:
-        """An edge is there (cluster event). If it was there before, nobody will repeat the joins of its members."""
+        """An edge is there (`ClusterEvents`). It may have been there before: it does not repeat its members' joins."""
         if self._channels:
             self._tasks.start(self._compare(instance))
 
     def broker_connected(self) -> None:
-        """Joins and leaves may have been missed while the broker was away."""
+        """Joins and leaves may have been missed while the broker was unavailable: asks every edge."""
         if self._channels:
             for instance in self._cluster.instances():
                 self._tasks.start(self._compare(instance))
@@ -153,15 +154,15 @@ class MemberTracker:
                     if remote_members is not None and (channel.name in known or remote_members.holds(instance)):
                         joined, left = await self._ask(channel, remote_members, instance)
                         if channel.remote_members is remote_members:
-                            self._tell(channel, joined, left)
+                            self._push(channel, joined, left)
                 return
             except PeerGone:
-                return  # `edge_lost` tells of it
+                return  # `edge_lost` follows
             except PeersAway as error:
-                log.info("an edge is asked for its members again, as it did not answer: %s", error)
+                log.info("an edge did not answer for its members, asking again: %s", error)
                 await asyncio.sleep(_ASK_AGAIN_S)
 
-    def _tell(self, channel: Channel, joined: Iterable[ClientInfo] = (), left: Iterable[ClientInfo] = ()) -> None:
+    def _push(self, channel: Channel, joined: Iterable[ClientInfo] = (), left: Iterable[ClientInfo] = ()) -> None:
         for info in left:
             channel.subscribers.fan_out_member_event(Push(channel=channel.name, leave=Leave(info)))
         for info in joined:
@@ -170,5 +171,5 @@ class MemberTracker:
     # --- tasks -------------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Ends what is under way."""
+        """Cancels questions to other edges that are in progress."""
         await self._tasks.stop()

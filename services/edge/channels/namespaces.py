@@ -1,7 +1,7 @@
-"""Channel names and what may be done with them: namespace lookup, name rules, permissions. Pure.
+"""Channel names: the lookup of their namespace, the rules for names, and permissions. Pure.
 
-`allow_..._for_client` and `allow_..._for_subscriber` speak of clients with a user id; `allow_..._for_anonymous` extends
-what they allow to clients without one, and allows nothing by itself.
+`allow_..._for_client` and `allow_..._for_subscriber` are about clients with a user id. `allow_..._for_anonymous`
+extends what they allow to clients without one; by itself it allows nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from services.edge.settings import ChannelOptions, ChannelSection
 
 NAMESPACE_BOUNDARY: Final = ":"
 PRIVATE_PREFIX: Final = "$"
-"""Channels that nobody is let into but by a subscription token. It is not part of the namespace's name."""
+"""Channels that need a subscription token. The prefix is not part of the namespace's name."""
 USER_BOUNDARY: Final = "#"
-"""What follows the last one is a list of the users that a channel is for, separated by commas."""
+"""The last one precedes the list of users, separated by commas, that a channel is for."""
 USER_SEPARATOR: Final = ","
 WITHOUT_NAMESPACE: Final = "_"
 """The history class of channels without a namespace. Namespace names have two characters or more, so it is free."""
@@ -29,7 +29,7 @@ _PRINTABLE_ASCII = re.compile(r"[ -~]+")
 
 @dataclass(frozen=True, slots=True)
 class ChannelRules:
-    """What holds for one channel: the options of its namespace, and the history class that its log belongs to."""
+    """The rules for one channel: the options of its namespace, and the history class that its log belongs to."""
 
     options: ChannelOptions
     history_class: str
@@ -46,7 +46,7 @@ class ChannelRules:
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who wants to do something with a channel: `user` "" is anonymous, `insecure` may do everything."""
+    """The client as the checks of permissions see it: `user` "" is anonymous, `insecure` may do everything."""
 
     user: str
     insecure: bool
@@ -78,19 +78,19 @@ def _rules(options: ChannelOptions, history_class: str) -> ChannelRules:
 
 
 def is_valid_name(channel: str, rules: ChannelRules) -> bool:
-    """Whether the part of the name that the namespace leaves free keeps the namespace's rule for names."""
+    """Whether the part of the name after the namespace matches the namespace's rule for names (`channel_regex`)."""
     rest = channel.partition(NAMESPACE_BOUNDARY)[2] if NAMESPACE_BOUNDARY in channel else channel
     return rules.name_pattern.fullmatch(rest) is not None
 
 
 def personal_channel(user: str, namespace: str) -> str:
-    """The channel of one user alone, to which the server subscribes it."""
+    """The channel of one user, to which the server subscribes all of that user's connections."""
     prefix = f"{namespace}{NAMESPACE_BOUNDARY}" if namespace else ""
     return f"{prefix}{USER_BOUNDARY}{user}"
 
 
 def may_subscribe(channel: str, rules: ChannelRules, requester: Requester) -> bool:
-    """Without a subscription token: never into private channels, into user-limited ones as one of their users."""
+    """For a client without a subscription token: never a private channel; a user-limited one if it names the user."""
     options = rules.options
     if requester.insecure:
         return True
@@ -124,5 +124,5 @@ def may_read_presence(rules: ChannelRules, requester: Requester, subscribed: boo
 
 
 def _may(requester: Requester, allowed: bool, also_anonymous: bool) -> bool:
-    """The one rule: what is `allowed` holds for clients with a user id, and for others if it is extended to them."""
+    """The one rule: `allowed` holds for clients with a user id, and for anonymous ones if it is extended to them."""
     return requester.insecure or (allowed and (also_anonymous or bool(requester.user)))

@@ -1,8 +1,8 @@
-"""Reading a channel's log from a position on, with proof that nothing was evicted in between; and what a client missed.
+"""Reads a channel's log after a position, with proof that nothing was evicted in between: what a client missed.
 
-The log gives one of two proofs. Either the entry at the very position is still there: evictions take the oldest first,
+The log gives one of two proofs. Either the entry at that very position is still there: evictions take the oldest first,
 so everything after it is there too. Or nothing of the whole stream was evicted from position + 1 on, and the channel's
-own limit was not reached. Without a proof a client is told `recovered: false`: never left to guess.
+own limit was not reached. Without a proof a client is told `recovered: false`, so that it never has to guess.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Missed = list[Publication] | None
 
 
 class Continuation(NamedTuple):
-    """The log after a position, up to its end. `whole`: it is proven that nothing in between was evicted.
+    """The log after a position, up to its end. `whole`: there is proof that nothing in between was evicted.
 
-    When it is not, the log is known again from behind `lost_upto` on, or is another one altogether.
+    Without the proof, entries up to `lost_upto` may be missing, or (`other_epoch`) the log is another one.
     """
 
     entries: list[LogEntry]
@@ -44,15 +44,15 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
     while True:
         page = await broker.read(channel.address, anchor, READ_BATCH)
         if not (anchor and page.entries and page.entries[0].sequence == anchor):
-            if entries:  # what was read last is gone: the log is evicting faster than it is read
+            if entries:  # the last entry that was read is gone: the log is evicted faster than it is read
                 return Continuation(entries, whole=False, lost_upto=entries[-1].sequence)
             anchored = False
         new = [entry for entry in page.entries if entry.sequence > anchor]
         entries.extend(new)
         for entry in new:
-            if entry.removed_upto > offset:  # what came after the position was removed: the log goes on at the mark
+            if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
                 return Continuation(entries, whole=False, lost_upto=entry.sequence)
-            anchored = anchored or entry.removed_upto > 0  # nothing but what lies before the position was removed
+            anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
         if not new or not page.more:
             break
         anchor = new[-1].sequence
@@ -66,16 +66,16 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
 
 
 class Syncing(Protocol):
-    """Who can bring a channel up to the end of its log."""
+    """Brings a channel up to the end of its log (`ChannelSync`)."""
 
     async def synced(self, channel: Channel) -> None:
-        """Waits for a sync that begins after the call."""
+        """Waits until a sync that began after the call has ended."""
 
 
 async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int) -> bool:
-    """Brings the channel up to the end of its log where a client claims to be further. False for a made-up offset.
+    """Brings the channel up to the end of its log if a client claims to be further. False if the offset is made up.
 
-    Another edge may have been ahead of this one. It is the client's claim, so it moves nothing that others share.
+    Another edge may have been ahead of this one. As it is only a client's claim, it moves nothing that others share.
     """
     log = channel.log
     assert log is not None
@@ -85,12 +85,12 @@ async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int)
     state = await broker.state(channel.address)
     if state.epoch != epoch or offset > state.last:
         return False
-    await syncing.synced(channel)  # begun after the state: it has read whatever lies up to there
+    await syncing.synced(channel)  # begun after the state was read, so it has read everything up to there
     return True
 
 
 def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int) -> Missed:
-    """What `recover` gives back, where the ring alone can say it; None where it cannot, which says nothing else."""
+    """Like `recover`, but from the ring only. None means that the ring is not enough, not that recovery failed."""
     if since.epoch and since.epoch != log.epoch:
         return None
     missed = log.after(since.offset)
@@ -98,10 +98,10 @@ def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int) -> Mis
 
 
 async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition, limit: int) -> Missed:
-    """The publications after `since` up to exactly `channel.log.last` as it is on return, None when that cannot be had.
+    """The publications after `since` up to exactly `channel.log.last` as it is on return; None without proof of that.
 
-    The ring answers if it reaches back that far, otherwise the log is read. More than `limit` are not recovered, 0 for
-    no limit. Raises `BrokerAway`.
+    The ring answers if it reaches back that far, otherwise the log is read. None also for more than `limit`
+    publications; 0 for no limit. Raises `BrokerAway`.
     """
     log = channel.log
     assert log is not None
@@ -111,7 +111,7 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
     if since.offset > log.last:
         if not await reach(broker, syncing, channel, since.offset) or log.epoch != epoch:
             return None
-        if since.offset > log.last:  # the stream came so far with other channels: nothing of this one lies in between
+        if since.offset > log.last:  # the stream came so far with other channels: this one has nothing in between
             return []
     offset = since.offset
     found: list[Publication] = []
@@ -127,7 +127,7 @@ async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: Str
         if not read.whole:
             return None
         found.extend(entry.publication for entry in read.entries if entry.publication is not None)
-        # Everything up to the mark was in the log when it was read, so the mark is reached even if nothing was there.
+        # Everything up to the mark was in the log when it was read, so the mark is reached even if there was no entry.
         offset = max([offset, mark, *(entry.sequence for entry in read.entries[-1:])])
         if offset > log.last:  # read further than the live messages have come
             await syncing.synced(channel)

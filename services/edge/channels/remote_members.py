@@ -1,8 +1,8 @@
-"""Who is subscribed to one channel on the other edges, as their joins, leaves and snapshots say. Pure.
+"""The members of one channel on the other edges, from those edges' joins, leaves and snapshots. Pure.
 
-Joins and leaves tell what changes, a snapshot tells what stands, and the two overtake each other: whoever fetches a
-snapshot says so with `expecting` before it asks, and what was heard since then wins over the snapshot. That holds
-because an edge's messages arrive in the order in which it sent them.
+Joins and leaves report changes, a snapshot reports the whole state of one edge, and either may overtake the other. So
+`expect_snapshot` is called before a snapshot is asked for, and the changes that are heard from then on win over the
+snapshot. That is right because an edge's messages arrive in the order in which it sent them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from msgspec import Raw
 from proto.messages import NO_DATA, ClientInfo
 
 MAX_MEMBERS: Final = 100_000
-"""On all other edges together, some 40 MB. Who comes when it is full is not tracked: neither its join nor its leave is
-news then."""
+"""On all other edges together, some 40 MB. Joins beyond this limit are ignored, and so are the matching leaves."""
 
 
-class Expectation:
-    """A snapshot of one edge that is under way, and what was heard of that edge meanwhile. Made by `RemoteMembers`."""
+class ExpectedSnapshot:
+    """A snapshot of one edge that was asked for, and the changes on that edge heard since. Made by `RemoteMembers`."""
 
     __slots__ = ("changes", "instance")
 
@@ -29,14 +28,14 @@ class Expectation:
 
 
 class RemoteMembers:
-    """Members by edge and client id. An edge is named by its instance; this edge's own members are not in here.
+    """Members by edge (its instance) and client id, without those of this edge.
 
-    Only edges that the cluster knows may be named: of another nobody would say that it is gone.
+    Only track edges known to the cluster: the loss of any other edge would never be reported.
     """
 
     def __init__(self) -> None:
         self._members: dict[str, dict[str, ClientInfo]] = {}
-        self._expected: dict[str, list[Expectation]] = {}
+        self._expected: dict[str, list[ExpectedSnapshot]] = {}
         self._count = 0
         self.untracked = 0  # joins that were ignored, since MAX_MEMBERS were known
 
@@ -44,22 +43,22 @@ class RemoteMembers:
         return self._count
 
     def joined(self, instance: str, info: ClientInfo) -> bool:
-        """A client joined there. Whether it is news: again the same client id only updates what is told of it."""
+        """A client joined on that edge. True if it is new; a known client id only has its info updated."""
         client = str(info.client)
         self._note(instance, client, info)
         return self._add(instance, client, info)
 
     def left(self, instance: str, client: str) -> ClientInfo | None:
-        """A client left there. What was known of it, None when that is no news."""
+        """A client left on that edge. Returns its info, None when it was not known."""
         self._note(instance, client, None)
         return self._remove(instance, client)
 
     def holds(self, instance: str) -> bool:
-        """Whether there is a member of this edge."""
+        """Whether a member on this edge is known."""
         return instance in self._members
 
     def lost(self, instance: str) -> list[ClientInfo]:
-        """The edge is gone, and with it all these. Snapshots of it that are still under way count no more."""
+        """The edge is gone: returns the members that it held. Snapshots of it that are still expected are ignored."""
         self._expected.pop(instance, None)
         gone = self._members.pop(instance, {})
         self._count -= len(gone)
@@ -67,20 +66,20 @@ class RemoteMembers:
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
-    def expecting(self, instance: str) -> Expectation:
-        """To be called before the edge is asked; `replace` or `give_up` ends it."""
-        expectation = Expectation(instance)
+    def expect_snapshot(self, instance: str) -> ExpectedSnapshot:
+        """To be called before the edge is asked for a snapshot. Ends with `apply` or `abandon`."""
+        expectation = ExpectedSnapshot(instance)
         self._expected.setdefault(instance, []).append(expectation)
         return expectation
 
-    def give_up(self, expectation: Expectation) -> None:
-        """There will be no snapshot."""
+    def abandon(self, expectation: ExpectedSnapshot) -> None:
+        """The snapshot will not come."""
         self._met(expectation)
 
-    def replace(
-        self, expectation: Expectation, members: dict[str, ClientInfo]
+    def apply(
+        self, expectation: ExpectedSnapshot, members: dict[str, ClientInfo]
     ) -> tuple[list[ClientInfo], list[ClientInfo]]:
-        """The snapshot is there. Returns who is news by it, and who turns out to have left: `(joined, left)`.
+        """Applies the snapshot. Returns the members that are new by it and those that have left: `(joined, left)`.
 
         A snapshot of an edge that was lost meanwhile changes nothing.
         """
@@ -97,7 +96,7 @@ class RemoteMembers:
         ]
         return joined, left
 
-    def _met(self, expectation: Expectation) -> bool:
+    def _met(self, expectation: ExpectedSnapshot) -> bool:
         open_ones = self._expected.get(expectation.instance, [])
         if expectation not in open_ones:
             return False
@@ -133,7 +132,7 @@ class RemoteMembers:
 
 
 def _own(info: ClientInfo) -> ClientInfo:
-    """A copy of `info` that does not hold the whole message that it was decoded from."""
+    """A copy of `info` that does not keep the whole message alive from which it was decoded."""
     return ClientInfo(info.user, info.client, _copy(info.conn_info), _copy(info.chan_info))
 
 

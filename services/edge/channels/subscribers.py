@@ -1,9 +1,9 @@
-"""The subscribers of one channel on this edge, in groups that are sent the same bytes, and the fan-out to them.
+"""The subscribers of one channel on this edge, in groups that receive the same bytes, and the fan-out to them.
 
-What is published in one turn of the event loop is encoded once and framed as one for each group, then written to all of
-it in one synchronous loop: a write costs the kernel several times what everything else of a delivery costs, so under
-load this is what counts. A group is a format, and whether its members get differences (Fossil deltas) or only some
-publications (tags filters).
+The publications of one turn of the event loop are encoded once and framed as one for each group, then written to all of
+its members in one synchronous loop. A write costs the kernel several times what the rest of a delivery costs, so under
+load the number of writes decides. The members of a group have the same format, and all or none of them get Fossil
+deltas, and only publications that match a tags filter.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ PENDING_PUBLICATIONS: Final = 64
 
 
 class Subscriber(Protocol):
-    """What a channel knows of a connection."""
+    """A connection, as a channel sees it. No method blocks or raises."""
 
     format: Format
 
     def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-        """Takes a frame of `count` pushes, or notes that it cannot (False): never blocks, never raises."""
+        """Takes a frame of `count` pushes. False: it is skipped, and catches up later or loses them."""
 
     def push_member_event(self, channel: str, framed: bytes) -> None:
-        """Takes one framed join or leave. Unlike a publication it is in no log: one that cannot be taken now waits."""
+        """Takes one framed join or leave. No log has it, so one that cannot be taken now must be kept."""
 
     def encoding_failed(self, why: str) -> None:
-        """Tells the client that a publication cannot be said in its encoding: the end of the connection."""
+        """A publication cannot be encoded for this client, whose connection ends by that. `why` is for the log."""
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
-        """Tells the client that the server ended its subscription."""
+        """The server ends the client's subscription to `channel`, with this code."""
 
 
 class _Kind(NamedTuple):
@@ -53,7 +53,7 @@ _Group = dict[Subscriber, Subscription]
 
 
 class _Published(NamedTuple):
-    """`previous` is the channel's publication before it, None where it is not known."""
+    """A publication and the channel's previous one, None when that is not known."""
 
     publication: Publication
     previous: Publication | None
@@ -64,11 +64,13 @@ def _at_once(flush: Callable[[], None]) -> None:
 
 
 class Subscribers:
-    """See the module. `channel` is the name that pushes bear. `later` runs what it is given at the end of the turn.
+    """The subscribers of `channel`, which is the name in pushes. `later` runs a callback at the end of the turn.
 
-    Whoever comes or is told something else finds everything given out that was published before. For one that goes its
-    connection sees to that (`Node.flush`), as some go in the middle of a fan-out, and one must not begin another:
-    so whom a publication is too much for is told later, too.
+    Pending publications are flushed before a subscriber is added or sent anything else. On removal the connection
+    flushes (`Node.flush`), because removal may happen during a fan-out, and fan-outs must not nest. For the same
+    reason, encoding failures are reported after the turn.
+
+    `delivered_offset`, while publications are pending: the offset up to which subscribers received everything.
     """
 
     __slots__ = ("_groups", "_later", "_pending", "_pending_bytes", "channel", "delivered_offset")
@@ -79,23 +81,24 @@ class Subscribers:
         self._groups: dict[_Kind, _Group] = {}
         self._pending: list[_Published] | None = None
         self._pending_bytes = 0
-        self.delivered_offset = 0  # while something is pending: the position before the first of it
+        self.delivered_offset = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
     def __iter__(self) -> Iterator[tuple[Subscriber, Subscription]]:
-        """A copy, as subscribers leave while others are told."""
+        """Flushes, then iterates over a copy, as subscribers may leave meanwhile."""
         self.flush()
         return iter([item for group in self._groups.values() for item in group.items()])
 
     def add(self, subscriber: Subscriber, subscription: Subscription) -> None:
+        """Adds a subscriber, which gets what is published from now on."""
         self.flush()
         kind = _Kind(subscriber.format, subscription.delta, subscription.filter is not None)
         self._groups.setdefault(kind, {})[subscriber] = subscription
 
     def remove(self, subscriber: Subscriber) -> Subscription | None:
-        """The subscription that it had, None for none."""
+        """Removes a subscriber and returns its subscription, None if it had none. Does not flush."""
         for kind, group in self._groups.items():
             subscription = group.pop(subscriber, None)
             if subscription is not None:
@@ -105,10 +108,11 @@ class Subscribers:
         return None
 
     def get(self, subscriber: Subscriber) -> Subscription | None:
+        """The subscription of a subscriber."""
         return next((group[subscriber] for group in self._groups.values() if subscriber in group), None)
 
     def members(self) -> dict[str, ClientInfo]:
-        """Who is here, by client id."""
+        """The members of the channel on this edge, by client id."""
         found: dict[str, ClientInfo] = {}
         for group in self._groups.values():
             for subscription in group.values():
@@ -121,7 +125,7 @@ class Subscribers:
 
     @property
     def has_pending(self) -> bool:
-        """Whether something was published that has not been given out yet."""
+        """Whether publications are pending."""
         return self._pending is not None
 
     def fan_out(self, publication: Publication, previous: Publication | None, delivered_offset: int = 0) -> None:
@@ -146,7 +150,7 @@ class Subscribers:
             self._send_all(pending)
 
     def flush(self) -> None:
-        """Gives out what waits. Each subscriber gets it in one push: one that stalls in it has got all the same."""
+        """Sends what is pending, in one push to each subscriber: one that stalls in it has received all of it."""
         published, self._pending = self._pending, None
         if published is not None:
             self._send_all(published)
@@ -181,18 +185,18 @@ class Subscribers:
             self._send(subscriber, subscription, encoded[wanted])
 
     def _send_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        """As differences, to those that hold the publication before the first; others get that one whole."""
+        """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
         encoded: dict[bool, EncodedPushes] = {}
         for subscriber, subscription in _copy(group):
             has_base = subscription.has_base
             if has_base not in encoded:
                 changes = _changes(format, published, has_base)
                 encoded[has_base] = encode_pushes(format, self.channel, changes)
-            # A client that does not take it is brought up with whole publications, and starts again from those.
+            # A client that does not take it catches up with whole publications, and starts again from those.
             subscription.has_base = self._send(subscriber, subscription, encoded[has_base])
 
     def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
-        """Whether the subscriber took it all."""
+        """Whether the subscriber took all of it."""
         framed, count, error = encoded
         taken = subscriber.push(framed, subscription, count) if count else True
         if error:
@@ -206,7 +210,7 @@ class Subscribers:
     # --- everything else ---------------------------------------------------------------------------------------------
 
     def fan_out_member_event(self, push: Push) -> None:
-        """Gives a join or a leave to those who get them."""
+        """Sends a join or a leave to the subscribers that get them."""
         framed: dict[Format, bytes] = {}
         for subscriber, subscription in self:
             if subscription.pushes_join_leave:
@@ -216,7 +220,7 @@ class Subscribers:
                 subscriber.push_member_event(self.channel, framed[format])
 
     def forget_bases(self) -> None:
-        """Nobody is known any more to hold the previous publication."""
+        """No subscriber is known any more to hold the previous publication."""
         for _, subscription in self:
             subscription.has_base = False
 
@@ -227,7 +231,7 @@ def _copy(group: _Group) -> Iterator[tuple[Subscriber, Subscription]]:
 
 
 def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:
-    """Each as its difference to the one before it; the first one whole where that is not known to be held.
+    """Each publication as its difference to the one before it; the first one whole unless its base is held.
 
     Raises `NotEncodable`.
     """

@@ -1,4 +1,4 @@
-"""One connection's place in one channel: what it was granted, and how its publications are made. Pure."""
+"""One client's terms in one channel, and the request to attach it there. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FOSSIL: Final = "fossil"
 
 
 class Subscription:
-    """See the module.
+    """What one client was granted in one channel, and how its publications are encoded.
 
-    `positioned`: the client relies on its position, and has to be told when it no longer holds. `member`: whom others
-    see, None where the channel has neither presence nor joins and leaves. `chan_info`: what is told of a client that
-    publishes here. `announced`: its join was told. `has_base`: the client holds the channel's previous publication, so
-    the next one may be sent as a difference.
+    `positioned`: the client relies on its offset, so that it must learn of any loss. `member`: the client as others see
+    it, None when the channel has neither presence nor joins and leaves. `chan_info`: the info that its publications
+    here carry. `announced`: its join was published. `has_base`: the client holds the channel's previous publication, so
+    that the next one may be sent as a difference.
     """
 
     __slots__ = (
@@ -58,13 +58,17 @@ class Subscription:
         self.has_base = False
 
     def wants(self, publication: Publication) -> bool:
-        """Whether the tags filter lets it through."""
+        """Whether the publication matches the tags filter, if there is one."""
         return self.filter is None or self.filter(publication.tags or {})
 
 
 @dataclass(frozen=True, slots=True)
 class AttachRequest:
-    """Attach the client to a channel; `recover` is the position from which it wants what it missed."""
+    """A checked subscribe: attach the client to `channel` on these terms.
+
+    `recover` is the position after which it wants what it missed; `reject_unrecovered` asks for error 112 when that
+    cannot be had. `data` goes to the client with its reply. `command_id` is 0 for a server-side subscription.
+    """
 
     command_id: int
     channel: str

@@ -1,8 +1,8 @@
-"""Filters over the tags of publications: a tree that a client sent in, a function out. Pure.
+"""Compiles filters over the tags of publications: from a tree that a client sent to a function. Pure.
 
-A leaf compares one tag, "and", "or" and "not" join. A tag that is missing is unequal to everything and in no set; for
-every other comparison it is no match. `gt`, `gte`, `lt`, `lte` compare decimal numbers of any length exactly, and
-nothing compares with what is not a number in plain digits.
+A leaf compares one tag; "and", "or" and "not" combine nodes. A missing tag is unequal to everything and in no set, and
+matches no other comparison. `gt`, `gte`, `lt`, `lte` compare decimal numbers of any length exactly; a tag that is not a
+number in plain digits matches none of them.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Final
 from proto.messages import FilterNode
 
 TagsFilter = Callable[[Mapping[str, str]], bool]
-"""Whether a publication with these tags is wanted. Takes no tags as an empty mapping; raises nothing."""
+"""Whether a publication with these tags is wanted; an empty mapping for one without tags. Raises nothing."""
 
 MAX_DEPTH: Final = 16
-"""Levels of a tree; each is a call in a call, for every publication."""
+"""Levels of a tree. Each level is a nested call, for every publication."""
 
 MAX_NODES: Final = 64
-"""Nodes of a tree: all of them may have to be asked, per publication and subscriber."""
+"""Nodes of a tree. All of them may have to be evaluated, for each publication and subscriber."""
 
 MAX_VALUES: Final = 256
-"""Members of all sets of a tree. Looking one up costs the same whatever their number, so this is about memory."""
+"""Members of all sets of a tree, for the sake of memory: a lookup costs the same whatever their number."""
 
 MAX_TEXT_BYTES: Final = 16 * 1024
-"""Keys and values of a tree together: they stay in memory as long as the subscription."""
+"""Keys and values of a tree together. They stay in memory as long as the subscription."""
 
 MAX_NUMBER_CHARS: Final = 200
-"""A longer number is none: reading one takes more than linear time."""
+"""Longer text does not count as a number, since parsing one takes more than linear time."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")  # no exponent, which makes 1e999999999 of eleven characters; no NaN
 
@@ -53,11 +53,11 @@ _TEXTS: Final[dict[str, Callable[[str, str], TagsFilter]]] = {
 
 
 class BadFilter(ValueError):
-    """The tree is not a filter, or larger than the bounds above. The text says what is wrong, for the log."""
+    """The tree is not a filter, or exceeds a bound. The text says what is wrong, for the log."""
 
 
 class _Room:
-    """What is left of the bounds for the rest of a tree."""
+    """What the bounds leave for the rest of a tree."""
 
     def __init__(self) -> None:
         self.nodes = MAX_NODES
@@ -75,7 +75,7 @@ class _Room:
 
 
 def compile_filter(node: FilterNode) -> TagsFilter:
-    """The filter that the tree means. Raises `BadFilter`."""
+    """The filter that the tree describes. Raises `BadFilter`."""
     return _compile(node, _Room(), 1)
 
 
@@ -103,7 +103,7 @@ def _leaf(node: FilterNode) -> TagsFilter:
     key, cmp, val = node.key, node.cmp, node.val
     if node.nodes:
         raise BadFilter("a comparison has no nodes")
-    if cmp in ("ex", "nex"):  # these may ask for the tag that is named "", as on Centrifugo
+    if cmp in ("ex", "nex"):  # these alone may name the tag "", as on Centrifugo
         if val or node.vals:
             raise BadFilter(f"{cmp} takes no val and no vals")
         return _presence(key, cmp == "ex")
@@ -122,7 +122,7 @@ def _leaf(node: FilterNode) -> TagsFilter:
     return _TEXTS[cmp](key, val)
 
 
-# --- the functions. Each is made once and called for every publication, hence closures without a choice in them -------
+# --- the functions. Each is made once and called for every publication, so the closures contain no decisions ----------
 
 
 def _every(parts: tuple[TagsFilter, ...]) -> TagsFilter:
@@ -154,7 +154,7 @@ def _presence(key: str, wanted: bool) -> TagsFilter:
 
 
 def _membership(key: str, members: frozenset[str], wanted: bool) -> TagsFilter:
-    return lambda tags: (tags.get(key) in members) is wanted  # None, of a missing tag, is no member
+    return lambda tags: (tags.get(key) in members) is wanted  # None, of a missing tag, is not a member
 
 
 def _order(key: str, order: Callable[[Decimal, Decimal], bool], bound: Decimal | None) -> TagsFilter:
@@ -170,7 +170,7 @@ def _order(key: str, order: Callable[[Decimal, Decimal], bool], bound: Decimal |
 
 
 def _number(text: str) -> Decimal | None:
-    """None for what is not a number."""
+    """None for text that is not a number."""
     return _parsed(text) if len(text) <= MAX_NUMBER_CHARS else None
 
 

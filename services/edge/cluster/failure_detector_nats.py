@@ -1,11 +1,11 @@
-"""How edges on one NATS know of each other: heartbeats, the roll call, and the watch that finds out who is gone.
+"""Finds the other edges on one NATS, and finds out which are gone: heartbeats, roll calls, probes.
 
 The NATS connection of a killed process is gone with it, so NATS itself answers a probe: nobody is there. A process that
-hangs keeps its connection and is silent; it is lost when nothing was heard of it for `GONE_AFTER_S`.
+hangs keeps its connection and stays silent; it is lost when nothing was heard of it for `GONE_AFTER_S`.
 
-Of edges that start later this edge hears by their first heartbeat, which they send before they let clients in. Of those
-that are there already it hears by its roll call. One hole is left: an edge so busy that it does not answer the roll
-call within `_ASSEMBLE_S` is not known, and not asked, before its next heartbeat, so for a second at the most.
+An edge that starts later becomes known by its first heartbeat, which it sends before it lets clients in. Edges that run
+already become known by their answers to the roll call. One hole is left: an edge so busy that it does not answer the
+roll call within `_ASSEMBLE_S` is not known, and not asked, before its next heartbeat: for a second at most.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _WATCH_INTERVAL_S: Final = 0.25
 _PROBE: Final = encode_request(Probe())
 _PROBE_TIMEOUT_S: Final = 0.3
 _FLUSH_TIMEOUT_S: Final = 2.0
-"""A NATS that hangs for longer is noticed before anybody's silence can reach `GONE_AFTER_S`."""
+"""A NATS that hangs for longer is noticed before any edge's silence can reach `GONE_AFTER_S`."""
 _RETURN_S: Final = SUSPECT_AFTER_S
 _RETURN_RETRY_S: Final = 0.1
 _ASSEMBLE_S: Final = 0.15
 _QUIET_S: Final = 0.05
 _STEP_S: Final = 0.01
 _ROLL_CALL_PAUSE_S: Final = 0.01
-"""Roll calls within so long are answered by one heartbeat: a cluster that starts calls as often as it has edges."""
+"""Roll calls within this time are answered by one heartbeat: a cluster that starts sends one for each edge."""
 
 
 class FailureDetector:
-    """Feeds a `Cluster`. `beat` sends a heartbeat at once. The link's comings and goings are to be told to it."""
+    """Feeds a `Cluster`. `beat` sends a heartbeat at once. The link must call `on_connected`, `on_disconnected`."""
 
     def __init__(self, link: NatsLink, cluster: Cluster, beat: Callable[[], None]) -> None:
         self.cluster = cluster
@@ -45,14 +45,14 @@ class FailureDetector:
         self._assembled = asyncio.Event()
         self._found_at = 0.0
         self._returned_at: float | None = None
-        self._struck: set[str] = set()  # suspects where nobody was at the last look
+        self._struck: set[str] = set()  # suspects where the last probe found nobody
         self._pause: asyncio.TimerHandle | None = None
         cluster.listen(self)
 
-    # --- coming and going --------------------------------------------------------------------------------------------
+    # --- finding edges -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Returns when the other edges are known here, and this one is known to them: it has to answer them by now."""
+        """Returns when the other edges are known here, and this one to them: it must answer requests already."""
         self._subscriptions = [
             self._link.subscribe(subjects.telemetry_of("edge"), self._hear_heartbeat),
             self._link.subscribe(subjects.ROLL_CALL, self._hear_roll_call),
@@ -61,7 +61,7 @@ class FailureDetector:
         await self._assembled.wait()
 
     def stop(self) -> None:
-        """Hears nothing more, and ends what is under way."""
+        """Hears nothing more, and cancels a roll call that is in progress."""
         for number in self._subscriptions:
             self._link.unsubscribe(number)
         self._subscriptions = []
@@ -70,26 +70,27 @@ class FailureDetector:
             self._pause.cancel()
 
     def on_connected(self) -> None:
-        """The link's word that it is connected (again). What was missed says nothing of the others."""
+        """The link is connected (again). Heartbeats that were missed meanwhile say nothing about the others."""
         if self._subscriptions:
             self.cluster.renew()
             self._returned_at = asyncio.get_running_loop().time()
             self._begin_assembling()
 
     def on_disconnected(self) -> None:
-        """The link's word that it is not."""
+        """The link is disconnected."""
         self._assembled.clear()
         self._struck.clear()
         if self._assembling is not None:
             self._assembling.cancel()
 
     async def assembled(self) -> None:
-        """Returns when the other edges are known, so at once but for the moment after a (re)connection."""
+        """Returns when the other edges are known: at once, except for a moment after a (re)connection."""
         await self._assembled.wait()
 
     def others_return(self) -> bool:
-        """Whether this edge was away from NATS a moment ago: others may be on their way back, as it was, and that
-        nobody is there proves nothing. The watch need not ask: it suspects nobody for so long.
+        """Whether this edge reconnected a moment ago, so that others may still be reconnecting.
+
+        Until then it proves nothing that nobody is there. The watch need not ask this: it suspects no edge for as long.
         """
         return self._returned_at is not None and asyncio.get_running_loop().time() < self._returned_at + _RETURN_S
 
@@ -98,7 +99,7 @@ class FailureDetector:
         self._assembling = asyncio.get_running_loop().create_task(self._assemble())
 
     async def _assemble(self) -> None:
-        """Calls the roll, which this edge answers with the others, until no further edge is heard."""
+        """Sends a roll call, which this edge answers too, and waits until no further edge is heard."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -132,8 +133,10 @@ class FailureDetector:
     # --- the watch ---------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Finds out which edges are gone, until cancelled. A killed one is lost when NATS says twice in a row that
-        nobody is there: once, it could be between two connections.
+        """Finds out which edges are gone, until cancelled.
+
+        A killed one is lost when NATS answers twice in a row that nobody is there: once could be between two
+        connections.
         """
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
@@ -146,7 +149,8 @@ class FailureDetector:
         if not suspects:
             return
         try:
-            # It may be we who are late. Our own word comes back behind all that NATS holds for us: then it is read.
+            # This edge itself may be late. The answer to a flush comes behind all that NATS holds for it, which is then
+            # read.
             await self._link.flush(_FLUSH_TIMEOUT_S)
         except NatsAway:
             self.cluster.renew()

@@ -1,6 +1,7 @@
-"""Joins and leaves between edges: who comes into a channel and who goes, told to every edge that listens.
+"""Joins and leaves of channels, published to every edge that has opened them here.
 
-At most once, and in the order in which one edge tells them. Implementations: `join_leave_nats`, `join_leave_memory`.
+Delivered at most once, and in the order in which one edge publishes them. Implementations: `join_leave_nats`,
+`join_leave_memory`, both held to `tests/contract/join_leave.py`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,26 @@ from proto.members import MemberEvent
 
 
 class JoinLeaveEvents(Protocol):
-    """Who is told. Called in the event loop; must not block."""
+    """Takes joins and leaves. Called in the event loop; must not block."""
 
     def member_event(self, channel: str, event: MemberEvent) -> None:
-        """Somebody came or went, on this edge or another."""
+        """A client joined or left, on this edge or another."""
 
 
 class JoinLeave(Protocol):
-    """`open` begins to listen to a channel: what is told after an answer that was asked for later is heard."""
+    """Carries joins and leaves between edges, for the channels that are open."""
 
     def start(self, events: JoinLeaveEvents) -> None:
-        """From now on `events` is told."""
+        """From now on `events` gets the joins and leaves of open channels."""
 
-    def open(self, channel: str) -> None: ...
+    def open(self, channel: str) -> None:
+        """Subscribes to a channel. An edge that answers a later request has its later events heard here."""
 
-    def close(self, channel: str) -> None: ...
+    def close(self, channel: str) -> None:
+        """Unsubscribes from a channel."""
 
     def publish(self, channel: str, event: MemberEvent) -> None:
-        """Tells all edges; this one hears of it soon, never within the call.
+        """Sends the event to all edges. This edge gets it soon, too, but never within the call.
 
-        While the broker is away only this edge hears of it: members are compared afterwards. Never raises.
+        While the broker is unavailable only this edge gets it: members are compared afterwards. Never raises.
         """

@@ -1,4 +1,4 @@
-"""Joins and leaves over core NATS: `mem.<channel>`. An edge hears its own by itself, so also while NATS is away."""
+"""Joins and leaves over core NATS, on `mem.<channel>`. An edge delivers its own itself, also while NATS is away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class NatsJoinLeave:
-    """See `join_leave.JoinLeave`. `instance` is this edge."""
+    """See `join_leave.JoinLeave`. `instance` is this edge's."""
 
     def __init__(self, link: NatsLink, instance: str) -> None:
         self._link = link
@@ -37,7 +37,7 @@ class NatsJoinLeave:
                 event = decode_member_event(data)
             except DecodeError as error:
                 log.warning(
-                    "a message on %s is ignored: %s",
+                    "ignoring a message on %s: %s",
                     subject.decode(errors="replace"),
                     error,
                     extra={"channel": channel},
@@ -58,8 +58,8 @@ class NatsJoinLeave:
         with contextlib.suppress(NatsAway, NatsRefused):
             self._link.publish(subjects.members(channel), encode_member_event(event))
         if channel in self._open:
-            asyncio.get_running_loop().call_soon(self._hear_own, channel, event)
+            asyncio.get_running_loop().call_soon(self._deliver_own, channel, event)
 
-    def _hear_own(self, channel: str, event: MemberEvent) -> None:
+    def _deliver_own(self, channel: str, event: MemberEvent) -> None:
         if self._events is not None and channel in self._open:
             self._events.member_event(channel, event)

@@ -1,8 +1,8 @@
-"""Questions to the other edges. Implementations: `peers_nats`, `peers_memory`, both held to `tests/contract/peers.py`.
+"""Requests to the other edges. Implementations: `peers_nats`, `peers_memory`, both held to `tests/contract/peers.py`.
 
-What an edge holds (connections, members of channels) is known to itself alone, so whoever wants to know asks it, and
-whoever wants to know everything asks all. An answer of all is whole or there is none: an edge that is alive and silent
-fails the question. An edge that is gone holds nobody, and is left out as soon as that is certain.
+Only an edge itself knows what it holds (connections, members of channels), so it has to be asked; for the whole picture
+all edges are asked. The answer of all is complete, or there is none: an edge that is alive and silent makes the request
+fail. An edge that is gone holds no clients, and is left out as soon as that is certain.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ ASK_TIMEOUT_S: Final = 2.0
 """Below the 5 s after which SDKs give up on a command, and below the time that a silent edge needs to be lost."""
 
 Responder = Callable[[ControlRequest], Awaitable[ControlAnswer] | ControlAnswer]
-"""Answers what other edges ask. What it can say at once it returns, anything else is awaited."""
+"""Answers the requests of other edges, at once or as an awaitable."""
 
 
 class PeerGone(Exception):
-    """There is no such edge, or there is none any more: nobody is connected there."""
+    """There is no such edge, or no longer: no client is connected there."""
 
 
 class PeersAway(Exception):
-    """No answer, or only half of one: NATS is away, or an edge that is alive is silent. Asking later may succeed."""
+    """No complete answer: NATS is away, or an edge that is alive is silent. A later request may succeed."""
 
 
 class Peers(Protocol):
-    """`instance` is this edge. It answers itself without a way over NATS."""
+    """All living edges of the cluster, this one included. It answers its own requests without NATS."""
 
     @property
-    def instance(self) -> str: ...
+    def instance(self) -> str:
+        """This edge's."""
 
     async def ask(self, instance: str, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> ControlAnswer:
         """The answer of one edge. Raises `PeerGone`, `PeersAway`."""
@@ -42,8 +43,8 @@ class Peers(Protocol):
     async def ask_all(self, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> list[ControlAnswer]:
         """The answers of all living edges, this one's first.
 
-        An edge that turns out to be gone, or is found to be lost while its answer is awaited, is left out. Raises
-        `PeersAway` when another does not answer. An edge of an older version may answer `Unknown`.
+        Leaves out an edge that turns out to be gone, or is lost while its answer is awaited. Raises `PeersAway` when
+        another one does not answer. An edge of an older version may answer `Unknown`.
         """
 
 
@@ -51,7 +52,7 @@ class Peers(Protocol):
 
 
 def parts(answer: ControlAnswer, most: int) -> Iterator[ControlAnswer]:
-    """The answer in pieces of at most `most` entries each, at least one piece; `merge` puts them together again."""
+    """The answer in one or more pieces of at most `most` entries each; `merge` joins them again."""
     if isinstance(answer, MembersFound) and len(answer.members) > most:
         for piece in _slices(answer.members.items(), most):
             yield MembersFound(dict(piece))
@@ -68,7 +69,7 @@ def parts(answer: ControlAnswer, most: int) -> Iterator[ControlAnswer]:
 
 
 def merge(pieces: Sequence[ControlAnswer]) -> ControlAnswer:
-    """One answer of its pieces. Raises ValueError when they do not belong together, or there is none."""
+    """The answer that was split into `pieces`. Raises ValueError when they do not belong together, or for none."""
     if len(pieces) == 1:
         return pieces[0]
     members = [piece.members for piece in pieces if isinstance(piece, MembersFound)]

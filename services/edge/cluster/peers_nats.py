@@ -1,10 +1,10 @@
-"""Questions to the other edges over NATS, on `ctl.edge.<instance>`.
+"""Requests to the other edges over NATS, on `ctl.edge.<instance>`.
 
 The NATS connection of a killed process is gone with it, so NATS itself answers within milliseconds that nobody is
-there. An edge that cannot answer (it fails, or is asked too much) says so with the header `Fairlead-Part: failed`.
+there. An edge that cannot answer (it failed, or has too many requests) replies with the header `Fairlead-Part: failed`.
 
 An answer that is too large for one message comes in parts: each but the last has the header `Fairlead-Part: more`, and
-the last says in `Fairlead-Part` how many they are, so that a lost one is noticed.
+the last has the number of parts in `Fairlead-Part`, so that a lost one is noticed.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Resp
 log = logging.getLogger(__name__)
 
 MAX_ANSWERING: Final = 1000
-"""Requests that are being answered at once; further ones are answered "failed". A probe always is answered."""
+"""Requests that are being answered at once. Further ones are answered "failed"; a probe is always answered."""
 MAX_ASKING: Final = 4096
-"""Questions that may wait for an answer at once, a question to all counting one for each edge."""
+"""Requests that may wait for an answer at once; a request to all counts one for each edge."""
 PART_ENTRIES: Final = 1000
 """Members in one message: some milliseconds of work between two turns of the loop."""
 PART_BYTES: Final = 256 * 1024
 """A quarter of what NATS takes by default."""
 _RETURN_RETRY_S: Final = 0.05
 _IMPATIENT_S: Final = 0.15
-"""A silent edge is probed after this: an edge that is only slow answers the probe, and is waited for."""
+"""A silent edge is probed after this time: an edge that is only slow answers the probe, and is waited for."""
 
 _PART: Final = b"Fairlead-Part"
 _MORE: Final = header_block(Fairlead_Part="more")
@@ -81,12 +81,12 @@ class NatsPeers:
         return len(self._answering)
 
     async def start(self, responder: Responder) -> None:
-        """Answers from now on. The cluster starts afterwards: nobody shall hear of an edge before it answers."""
+        """Answers from now on. The failure detector starts afterwards, so that no edge is found before it answers."""
         self._responder = responder
         self._subscription = self._link.subscribe(subjects.edge_control(self.instance), self._hear)
 
     def stop(self) -> None:
-        """Answers no more, and ends what is under way."""
+        """Answers no more, and cancels answers that are in progress."""
         if self._subscription is not None:
             self._link.unsubscribe(self._subscription)
         self._answering.cancel()
@@ -129,7 +129,7 @@ class NatsPeers:
         return answers
 
     def _begin(self, instance: str, request: ControlRequest, timeout_s: float) -> asyncio.Task[ControlAnswer]:
-        """Asks in a task of its own, so that `edge_lost` can end the waiting."""
+        """Asks in a task, so that `edge_lost` can end the waiting."""
         if self.asking >= MAX_ASKING:
             raise PeersAway("too many questions wait for an answer")
         task = asyncio.get_running_loop().create_task(self._ask(instance, request, timeout_s))
@@ -144,7 +144,7 @@ class NatsPeers:
         if not self._asking[instance]:
             del self._asking[instance]
         if not task.cancelled():
-            task.exception()  # looked at, should nobody wait for it any more
+            task.exception()  # marks it as seen, in case that no caller waits any more
 
     def edge_found(self, instance: str) -> None:
         pass
@@ -157,15 +157,15 @@ class NatsPeers:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         subject, question = subjects.edge_control(instance), encode_request(request)
-        # A question that was under way to an edge when it was killed is never answered: the watch finds out.
-        doubt = loop.call_later(_IMPATIENT_S, self._cluster.accuse, instance)
+        # A request that was on its way to an edge when it was killed is never answered: the probe finds out.
+        doubt = loop.call_later(_IMPATIENT_S, self._cluster.suspect, instance)
         while True:
             try:
                 replies = await self._link.request_many(subject, question, _is_last, timeout_s=deadline - loop.time())
                 break
             except NobodyAnswers:
                 if not self._failure_detector.others_return():
-                    self._cluster.accuse(instance)
+                    self._cluster.suspect(instance)
                     raise PeerGone(f"edge {instance} is gone") from None
                 if loop.time() + _RETURN_RETRY_S > deadline:
                     raise PeersAway(f"edge {instance} is not back at NATS") from None
@@ -183,7 +183,7 @@ class NatsPeers:
                 raise ValueError("parts are missing")
             return await _read(data for _, data in replies)
         except (DecodeError, ValueError) as error:
-            raise PeersAway(f"edge {instance} answers what is no answer: {error}") from None
+            raise PeersAway(f"edge {instance} sent an unusable answer: {error}") from None
 
     # --- answering ---------------------------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class NatsPeers:
         try:
             request = decode_request(data)
         except DecodeError as error:
-            log.debug("a request is not understood: %s", error)
+            log.debug("unknown request of another edge: %s", error)
             self._say(reply, encode_answer(Unknown()))
             return
         if isinstance(request, Probe):
@@ -212,13 +212,13 @@ class NatsPeers:
             count = 1
             for following in messages:
                 self._link.publish(to, message, _MORE)
-                await self._link.flush()  # as fast as NATS takes it, and not all in one turn of the loop
+                await self._link.flush()  # as fast as NATS takes them, and not all in one turn of the loop
                 message, count = following, count + 1
             self._link.publish(to, message, None if count == 1 else header_block(Fairlead_Part=str(count)))
         except NatsAway as error:
-            log.debug("an answer is not sent: %s", error)
+            log.debug("an answer was not sent: %s", error)
         except Exception:
-            log.exception("a %s of another edge failed", type(request).__name__)
+            log.exception("the request %s of another edge failed", type(request).__name__)
             self._say(reply, b"", _FAILED)
 
     async def _respond(self, request: ControlRequest) -> ControlAnswer:
@@ -229,7 +229,7 @@ class NatsPeers:
         return await answer if inspect.isawaitable(answer) else answer
 
     def _say(self, reply: bytes, data: bytes, headers: bytes | None = None) -> None:
-        with contextlib.suppress(NatsAway):  # then whoever asks hears it from NATS, or waits in vain
+        with contextlib.suppress(NatsAway):  # the other edge then learns it from NATS, or its request times out
             self._link.publish(reply.decode(), data, headers)
 
 
@@ -244,7 +244,7 @@ def _is_last(headers: bytes | None) -> bool:
 
 
 def _messages(answer: ControlAnswer, entries: int, most_bytes: int) -> Iterator[bytes]:
-    """The answer in messages of at most `entries` and `most_bytes`, unless one entry alone is larger."""
+    """The answer in messages of at most `entries` entries and `most_bytes` bytes, unless one entry alone is larger."""
     for piece in parts(answer, entries):
         message = encode_answer(piece)
         if len(message) <= most_bytes or entries == 1:

@@ -22,4 +22,4 @@ def test_what_is_no_publication_is_left_out_and_logged(caplog):
     subscription.live(b"live.s", b"", b"NATS/1.0\r\nNats-Sequence: x\r\nNats-Last-Sequence: 4\r\n\r\n", b"1")
     subscription.ephemeral(b"eph.s", b"", None, b"")
     assert not heard.lives and not heard.ephemerals
-    assert "a message on live.s is ignored" in caplog.text and "a message on eph.s is ignored" in caplog.text
+    assert "ignoring a message on live.s: " in caplog.text and "ignoring a message on eph.s: " in caplog.text

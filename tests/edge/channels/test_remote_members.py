@@ -13,7 +13,7 @@ from msgspec import Raw
 from proto.control import MembersFound, decode_answer, encode_answer
 from proto.messages import NO_DATA, ClientInfo
 from services.edge.channels import remote_members as roster_module
-from services.edge.channels.remote_members import Expectation, RemoteMembers
+from services.edge.channels.remote_members import ExpectedSnapshot, RemoteMembers
 
 
 def member(client: str, told: str = "1") -> ClientInfo:
@@ -45,7 +45,7 @@ def test_what_is_told_of_a_member_is_the_latest() -> None:
     remote_members.joined("e1", member("x", "2"))
     assert remote_members.left("e1", "x") == member("x", "2")
     remote_members.joined("e1", member("x", "3"))
-    assert remote_members.replace(remote_members.expecting("e1"), {"x": member("x", "4")}) == ([], [])
+    assert remote_members.apply(remote_members.expect_snapshot("e1"), {"x": member("x", "4")}) == ([], [])
     assert remote_members.left("e1", "x") == member("x", "4")
 
 
@@ -63,7 +63,7 @@ def test_a_snapshot_tells_what_was_missed() -> None:
     remote_members.joined("e1", X)
     remote_members.joined("e1", Y)
     remote_members.joined("e2", Y)
-    assert remote_members.replace(remote_members.expecting("e1"), {"y": Y, "z": Z}) == ([Z], [X])
+    assert remote_members.apply(remote_members.expect_snapshot("e1"), {"y": Y, "z": Z}) == ([Z], [X])
     assert [remote_members.left("e1", client) for client in "xyz"] == [None, Y, Z]
     assert len(remote_members) == 1
 
@@ -71,53 +71,53 @@ def test_a_snapshot_tells_what_was_missed() -> None:
 def test_a_leave_wins_over_the_snapshot_that_still_holds_the_member() -> None:
     remote_members = RemoteMembers()
     remote_members.joined("e1", X)
-    expected = remote_members.expecting("e1")
+    expected = remote_members.expect_snapshot("e1")
     remote_members.left("e1", "x")
     remote_members.left("e1", "y")  # whose join was missed
-    assert remote_members.replace(expected, {"x": X, "y": Y, "z": Z}) == ([Z], [])
+    assert remote_members.apply(expected, {"x": X, "y": Y, "z": Z}) == ([Z], [])
     assert len(remote_members) == 1
 
 
 def test_a_join_wins_over_the_snapshot_that_does_not_hold_the_member_yet() -> None:
     remote_members = RemoteMembers()
-    expected = remote_members.expecting("e1")
+    expected = remote_members.expect_snapshot("e1")
     assert remote_members.joined("e1", X)
-    assert remote_members.replace(expected, {}) == ([], [])
+    assert remote_members.apply(expected, {}) == ([], [])
     assert remote_members.left("e1", "x") == X
 
 
 def test_a_join_after_the_leave_counts() -> None:
     remote_members = RemoteMembers()
     remote_members.joined("e1", X)
-    expected = remote_members.expecting("e1")
+    expected = remote_members.expect_snapshot("e1")
     remote_members.left("e1", "x")
     assert remote_members.joined("e1", X)
-    assert remote_members.replace(expected, {"x": X}) == ([], [])
+    assert remote_members.apply(expected, {"x": X}) == ([], [])
     assert remote_members.left("e1", "x") == X
 
 
 def test_a_leave_before_the_question_does_not_count() -> None:
     remote_members = RemoteMembers()
     remote_members.left("e1", "x")
-    assert remote_members.replace(remote_members.expecting("e1"), {"x": X}) == ([X], [])
+    assert remote_members.apply(remote_members.expect_snapshot("e1"), {"x": X}) == ([X], [])
 
 
 def test_a_snapshot_of_an_edge_that_was_lost_meanwhile_changes_nothing() -> None:
     remote_members = RemoteMembers()
-    before = remote_members.expecting("e1")
+    before = remote_members.expect_snapshot("e1")
     remote_members.lost("e1")
-    after = remote_members.expecting("e1")  # found again
-    assert remote_members.replace(before, {"x": X}) == ([], [])
-    assert remote_members.replace(after, {"y": Y}) == ([Y], [])
+    after = remote_members.expect_snapshot("e1")  # found again
+    assert remote_members.apply(before, {"x": X}) == ([], [])
+    assert remote_members.apply(after, {"y": Y}) == ([Y], [])
 
 
 def test_a_snapshot_counts_once_and_not_after_it_was_given_up() -> None:
     remote_members = RemoteMembers()
-    first, second = remote_members.expecting("e1"), remote_members.expecting("e1")
-    remote_members.give_up(first)
-    assert remote_members.replace(first, {"x": X}) == ([], [])
-    assert remote_members.replace(second, {"x": X}) == ([X], [])
-    assert remote_members.replace(second, {}) == ([], [])
+    first, second = remote_members.expect_snapshot("e1"), remote_members.expect_snapshot("e1")
+    remote_members.abandon(first)
+    assert remote_members.apply(first, {"x": X}) == ([], [])
+    assert remote_members.apply(second, {"x": X}) == ([X], [])
+    assert remote_members.apply(second, {}) == ([], [])
 
 
 def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,12 +126,12 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert remote_members.joined("e1", X) and remote_members.joined("e2", Y)
     assert not remote_members.joined("e2", Z)
     assert remote_members.left("e2", "z") is None, "nobody was told that it joined"
-    assert remote_members.replace(remote_members.expecting("e1"), {"x": X, "z": Z}) == ([], [])
+    assert remote_members.apply(remote_members.expect_snapshot("e1"), {"x": X, "z": Z}) == ([], [])
     assert (len(remote_members), remote_members.untracked) == (2, 2)
     assert not remote_members.joined("e1", X) and remote_members.untracked == 2, "a known one is no further one"
     remote_members.left("e1", "x")
     assert remote_members.joined("e2", Z)
-    expected = remote_members.expecting("e3")
+    expected = remote_members.expect_snapshot("e3")
     for n in range(10):
         remote_members.left("e3", f"c{n}")
     assert len(expected.changes) == 2
@@ -143,7 +143,7 @@ def test_a_member_does_not_hold_the_answer_that_it_came_in() -> None:
     answer = decode_answer(wire)
     assert isinstance(answer, MembersFound) and sys.getrefcount(wire) > before
     remote_members = RemoteMembers()
-    remote_members.replace(remote_members.expecting("e1"), answer.members)
+    remote_members.apply(remote_members.expect_snapshot("e1"), answer.members)
     del answer
     assert sys.getrefcount(wire) == before
     assert remote_members.left("e1", "x") == member("x", '"told"')
@@ -155,7 +155,7 @@ class Fetch(NamedTuple):
     """A snapshot under way: `members` as the edge held them when it had sent `sent` messages."""
 
     instance: str
-    expectation: Expectation
+    expectation: ExpectedSnapshot
     sent: int
     members: dict[str, ClientInfo]
 
@@ -189,7 +189,7 @@ class Story:
     def ask(self, edge: str, number: int) -> None:
         """The question travels in no time, so whatever is under way from the edge was sent before the answer."""
         if self.known[edge]:
-            expectation = self.remote_members.expecting(edge)
+            expectation = self.remote_members.expect_snapshot(edge)
             self.fetches.append(Fetch(edge, expectation, len(self.sent[edge]), dict(self.truth[edge])))
 
     def hear(self, edge: str, number: int) -> None:
@@ -213,12 +213,12 @@ class Story:
         while self.read[fetch.instance] < min(fetch.sent, len(self.sent[fetch.instance])):  # fewer: it died
             self.hear(fetch.instance, 0)
         counts = fetch.expectation in self.remote_members._expected.get(fetch.instance, [])
-        self.tell(*self.remote_members.replace(fetch.expectation, fetch.members), fetch.instance)
+        self.tell(*self.remote_members.apply(fetch.expectation, fetch.members), fetch.instance)
         self.whole[fetch.instance] |= counts
 
     def fail(self, edge: str, number: int) -> None:
         if self.fetches:
-            self.remote_members.give_up(self.fetches.pop(number % len(self.fetches)).expectation)
+            self.remote_members.abandon(self.fetches.pop(number % len(self.fetches)).expectation)
 
     def reconnect(self, edge: str, number: int) -> None:
         """What was sent meanwhile is missed, and no question is answered."""

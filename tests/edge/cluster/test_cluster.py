@@ -152,11 +152,11 @@ def test_an_accused_edge_is_suspect_until_its_next_sign_of_life() -> None:
     heard = Heard()
     for acquit in (lambda: heard.beat("i1"), lambda: heard.cluster.alive("i1"), heard.cluster.renew):
         heard.beat("i1")
-        heard.cluster.accuse("i1")
+        heard.cluster.suspect("i1")
         assert heard.cluster.suspects() == ["i1"]
         acquit()
         assert heard.cluster.suspects() == []
-    heard.cluster.accuse("i2")
+    heard.cluster.suspect("i2")
     assert heard.cluster.suspects() == []
 
 
@@ -178,7 +178,7 @@ def test_it_never_doubts_itself() -> None:
     heard.beat("i1")
     assert heard.listed() == ["i1", "me"]
     heard.now += GONE_AFTER_S + 0.1
-    heard.cluster.accuse("me")
+    heard.cluster.suspect("me")
     assert heard.cluster.suspects() == ["i1"]
     heard.cluster.sweep()
     heard.cluster.declare_lost("me")

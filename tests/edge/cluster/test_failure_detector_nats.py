@@ -75,7 +75,7 @@ async def test_that_nobody_is_there_must_be_said_twice(nats_server):
         a.stop_the_clock()
         link.publish(subjects.telemetry("edge", "z"), heartbeat("z"))
         await eventually(lambda: a.heard.there == {"z"})
-        a.cluster.accuse("z")
+        a.cluster.suspect("z")
         await eventually(lambda: a.nats._struck == {"z"})
         link.subscribe(
             subjects.edge_control("z"),
