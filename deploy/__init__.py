@@ -1,1 +1,1 @@
-"""What an operator touches: the local stack, the image, the compose file's parts."""
+"""What an operator uses: the local stack, the image, the compose file's parts."""

@@ -1,8 +1,7 @@
-"""What Fairlead costs and how it behaves under load, measured from outside: over the wire, as its users meet it.
+"""What Fairlead costs and how it behaves under load, measured from outside: over the wire, as its users see it.
 
-`python -m perf <mode>`; each mode is one file in `perf.modes`. The clients of a run are spread over a few processes
-(`fleet`), each of which opens its share on schedule (`pacing`, `generator`) with a client that does as little as the
-protocol allows (`wire_client`, `frames`, `ears`), in whatever protocol the measured system speaks (`dialects`).
-Backends publish from a process of their own (`publisher`, `ways`). perf knows the contract in `proto`, and none of the
-services, but for `micro`, which takes an edge's parts into its own process.
+`python -m perf <mode>`; each mode is a file in `modes`. `load` makes the load, `servers` starts perf's own NATS, edges
+and other servers, `systems` are the systems that Fairlead is compared with, and `report` is what comes out of a run.
+perf knows the contract in `proto`. Of the services it imports only what `fold` needs to fill a session log, and the
+parts of an edge that `micro` measures in its own process.
 """

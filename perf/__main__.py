@@ -6,12 +6,10 @@ import argparse
 import asyncio
 import importlib
 import os
-import pkgutil
 import sys
 
-import perf.modes
-from perf import settings
-from perf.refusal import Refusal
+from perf import modes, settings
+from perf.errors import Refusal
 
 
 def main(arguments: list[str]) -> int:
@@ -19,8 +17,8 @@ def main(arguments: list[str]) -> int:
         prog="python -m perf", description="Measures Fairlead from outside: the running stack, or servers of its own."
     )
     choices = parser.add_subparsers(title="modes", required=True, metavar="mode")
-    names = [module.name for module in pkgutil.iter_modules(perf.modes.__path__)]
-    for name in arguments[:1] if arguments[:1] and arguments[0] in names else names:  # one that is named loads alone
+    named = [name for name in arguments[:1] if name in modes.NAMES]
+    for name in named or sorted(modes.NAMES):  # a mode that is named is the only one to be loaded
         mode = importlib.import_module(f"perf.modes.{name}")
         text = (mode.__doc__ or "").strip()
         sub = choices.add_parser(

@@ -1,7 +1,7 @@
-"""Where the running stack is and what opens it: the environment, then the local stack's secrets, then the defaults.
+"""The addresses and secrets of the running stack: from the environment, the local stack's files, or the defaults.
 
-`make up` keeps its generated secrets in `.fairlead/secrets.env`, one NAME=value a line, and says in
-`.fairlead/run/stack.json` which ports it runs on; a variable of the environment wins over either.
+`make up` keeps its generated secrets in `.fairlead/secrets.env`, one NAME=value a line, and its ports in
+`.fairlead/run/stack.json`. A variable of the environment has priority over either.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _DEFAULT_PORTS = {"traefik_sockets": 8002, "nats": 4222, "sessions": 8201}
 
 @dataclass(frozen=True, slots=True)
 class PerfSettings:
-    """`environ` is what a process of the stack gets to see: the environment over the stack's secrets."""
+    """`environ` is that of a process of the stack: the stack's secrets, overridden by the environment."""
 
     token_secret: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
-    nats_url: str = field(default="nats://127.0.0.1:4222", repr=False)  # a password may stand in it
+    nats_url: str = field(default="nats://127.0.0.1:4222", repr=False)  # may contain a password
     websocket_url: str = "ws://127.0.0.1:8002/connection/websocket"  # Traefik, where it passes TCP through
     sessions_url: str = "http://127.0.0.1:8201"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

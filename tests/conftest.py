@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from deploy.processes import ports
 from tests.support.loop_guard import Unhandled
 from tests.support.processes import Services
 from tests.support.servers import Backend, NatsServer, Postgres, PostgresServer, choose_backend
@@ -40,6 +41,17 @@ def _collect_what_the_test_made() -> None:
         gc.unfreeze()
     gc.collect()
     gc.freeze()  # what lives on, such as the reports of all tests, is not walked again after the next test
+
+
+def _ports_of_this_worker() -> str:
+    """A share of the free ports for each test process, which the processes that it starts inherit."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    share = (ports.RANGE[1] - ports.RANGE[0]) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = ports.RANGE[0] + worker * share
+    return f"{first}-{first + share}"
+
+
+os.environ[ports.RANGE_VARIABLE] = _ports_of_this_worker()
 
 
 @pytest.fixture(autouse=True)

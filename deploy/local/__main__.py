@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from deploy.local import configuration, logs, processes, secrets_file, tokens
-from deploy.local.settings import HOST, Folders, LocalStackError, Plan, plan_from, require_known, wants_detached
+from deploy.local import configuration, logs, members, secrets_file, tokens
+from deploy.local.settings import Folders, LocalStackError, Plan, plan_from, require_known, wants_detached
 from deploy.local.stack import Stack
+from deploy.processes.ports import HOST
+from deploy.processes.process import ProcessError
 
 _LOG_LINES = 10
 
@@ -34,7 +36,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
                 return _logs(folders, coloured)
             case _:
                 return _token(folders, arguments.user, arguments.ttl)
-    except LocalStackError as error:
+    except (LocalStackError, ProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start everything; on a terminal stay and show the log (DETACH=1: return)")
     up.add_argument("given", nargs="*", metavar="VARIABLE", help="names that make was given: a misspelt one is refused")
     commands.add_parser("down", help="drain and stop everything")
-    commands.add_parser("status", help="what runs; exit code 3 when nothing does")
+    commands.add_parser("status", help="show what is running; exit code 3 if nothing is")
     commands.add_parser("logs", help="follow the log of all processes")
     token = commands.add_parser("token", help="print a connection token for the local stack")
     token.add_argument("user", type=_user)
@@ -72,37 +74,39 @@ def _ttl(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 
 def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
     plan = plan_from(environ)
-    stack = Stack(folders, _say)
+    stack = Stack(folders, _print)
     running = stack.running()
     if running is not None:
-        _say("Fairlead is already running here." + ("" if running == plan else " For other settings: make down first."))
-        _say(_welcome(running))
+        _print(
+            "Fairlead is already running here." + ("" if running == plan else " For other settings: make down first.")
+        )
+        _print(_welcome(running))
         return 0 if running == plan else 1
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the stack as Ctrl-C does
         signal.signal(number, _interrupt)
-    _say(f"starting Fairlead with {plan.edges} edge{'s' if plan.edges > 1 else ''}")
+    _print(f"starting Fairlead with {plan.edges} edge{'s' if plan.edges > 1 else ''}")
     stack.up(plan, environ)
-    since = logs.sizes(folders)  # what the start said is in the files; here begins what happens from now on
-    _say(_welcome(plan))
+    since = logs.sizes(folders)  # the output of the start is in the files; here begins what happens from now on
+    _print(_welcome(plan))
     if wants_detached(environ) or not sys.stdout.isatty():
         return 0
-    _say("Ctrl-C drains and stops everything. The log of all processes:\n")
+    _print("Ctrl-C drains and stops everything. The log of all processes:\n")
     try:
         logs.follow(folders, since, sys.stdout, coloured, stack.alive())
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # once is enough: a drain has an end
-        _say("\ndraining and stopping")
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the drain, which has an end
+        _print("\ndraining and stopping")
         stack.down()
-        _say("stopped")
+        _print("stopped")
         return 0
-    _say("the stack was stopped elsewhere")
+    _print("the stack was stopped elsewhere")
     return 0
 
 
@@ -115,7 +119,7 @@ def _welcome(plan: Plan) -> str:
     edges = ", ".join(str(port) for port in plan.edge_ports)
     return f"""
   clients     ws://{base}/connection/websocket
-  many        ws://{HOST}:{plan.ports.traefik_sockets}/connection/websocket   the same for less: TCP passed through
+  many        ws://{HOST}:{plan.ports.traefik_sockets}/connection/websocket   the same, TCP passed through: costs less
   server API  http://{base}/api/publish and the others of docs/server-api.md
   NATS        nats://{HOST}:{plan.ports.nats}   for backends
   sessions    http://{base}/sessions   and /users/<user>/sessions
@@ -130,40 +134,42 @@ def _welcome(plan: Plan) -> str:
 
 
 def _down(folders: Folders) -> int:
-    _say("draining and stopping" if processes.members(folders) else "nothing is running")
-    if Stack(folders, _say).down():
-        _say("stopped; the data stays in .fairlead/")
+    _print("draining and stopping" if members.members(folders) else "nothing is running")
+    if Stack(folders, _print).down():
+        _print("stopped; the data stays in .fairlead/")
     return 0
 
 
 def _status(folders: Folders) -> int:
-    plan = Stack(folders, _say).running()
+    plan = Stack(folders, _print).running()
     if plan is None:
-        left = sorted({member.name for member in processes.members(folders)})
-        _say(f"not in order: supervisord is gone, left are {', '.join(left)}; make down" if left else "not running")
+        left = sorted({member.name for member in members.members(folders)})
+        _print(f"supervisord is gone and has left {', '.join(left)}; run make down" if left else "not running")
         return 3
-    for state in processes.states(configuration.socket_path(folders)) or []:
-        _say(f"  {state.name:<10} {state.state.lower():<9} pid {state.pid} {state.trouble}".rstrip())
-    _say(_welcome(plan))
+    for state in members.states(configuration.socket_path(folders)) or []:
+        _print(f"  {state.name:<10} {state.state.lower():<9} pid {state.pid} {state.trouble}".rstrip())
+    _print(_welcome(plan))
     return 0
 
 
 def _logs(folders: Folders, coloured: bool) -> int:
     since = logs.sizes(folders)
     logs.show_last(folders, sys.stdout, _LOG_LINES, coloured)
-    stack = Stack(folders, _say)
+    stack = Stack(folders, _print)
     try:
         logs.follow(folders, since, sys.stdout, coloured, stack.alive())
     except KeyboardInterrupt:
         return 0
-    _say("nothing is running (make up starts it)")
+    _print("nothing is running (make up starts it)")
     return 0
 
 
 def _token(folders: Folders, user: str, ttl_s: float) -> int:
     key = secrets_file.read(folders.secrets).get(secrets_file.TOKEN_KEY)
     if not key:
-        raise LocalStackError(f"there is no secret yet in {folders.secrets.relative_to(Path(folders.root))}: make up")
+        raise LocalStackError(
+            f"there is no secret in {folders.secrets.relative_to(Path(folders.root))} yet; run make up first"
+        )
     print(tokens.mint(user, key, ttl_s))
     return 0
 

@@ -1,70 +1,79 @@
-"""Writes what the processes of the stack read: supervisord's, NATS's and Traefik's files, and their environment."""
+"""What the processes of the stack read: the files of supervisord, NATS and Traefik, and their environment."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from string import Template
 
-from deploy.local import postgres, secrets_file
-from deploy.local.settings import HOST, Folders, LocalStackError, Plan
+from deploy.local import secrets_file
+from deploy.local.settings import Folders, LocalStackError, Plan
+from deploy.processes import nats, postgres
+from deploy.processes.ports import HOST
+from deploy.processes.process import Program
 from services.chassis.process.settings import ConfigurationError
 from services.edge import configuration as edge_configuration
 from services.metrics import settings as metrics_settings
 from services.sessions import settings as sessions_settings
 
 MARK = "LOCAL_STACK"
-"""Variable that every process of a stack carries; its value is the state folder, so that checkouts are told apart."""
+"""A variable of every process of a stack. Its value is the state folder, which tells checkouts apart."""
 
 EDGE_STOP_S = 15
-"""An edge drains in under 10 s always; what takes longer than this hangs and is killed."""
+"""An edge always drains in under 10 s; one that takes longer than this hangs, and is killed."""
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes, and supervisord appends to it while it starts
 _OPEN_FILES = 65536
 
 
-@dataclass(frozen=True)
-class Program:
+@dataclass(frozen=True, kw_only=True)
+class SupervisedProgram(Program):
     """One process under supervisord. The highest priority starts last and stops first."""
 
-    name: str
-    command: list[str]
     priority: int
-    environment: Mapping[str, str] = field(default_factory=dict)
-    stopsignal: str = "TERM"
     stopwait_s: int = 10
 
 
-def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> list[Program]:
-    """What runs, in the order in which it starts."""
+def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> list[SupervisedProgram]:
+    """The processes, in the order in which they start. Raises `ProcessError` for one that is not installed."""
     ports, scripts = plan.ports, Path(sys.executable).parent
     python = [sys.executable, "-m"]
     return [
-        Program(
-            "postgres", postgres.command(privilege, folders.postgres, ports.postgres), 10, stopsignal="INT"
-        ),  # fast shutdown: disconnects clients instead of waiting for them
-        Program("nats", [str(scripts / "nats-server"), "-c", str(folders.run / "nats.conf")], 20),
-        Program("sessions", [*python, "services.sessions"], 30),
-        Program("metrics", [*python, "services.metrics"], 40),
-        Program("traefik", [str(scripts / "traefik"), f"--configFile={folders.run / 'traefik.yaml'}"], 50),
+        SupervisedProgram(
+            name="postgres",
+            command=postgres.command(privilege, folders.postgres, ports.postgres),
+            stop_signal=signal.SIGINT,  # fast shutdown: disconnects clients instead of waiting for them
+            priority=10,
+        ),
+        SupervisedProgram(
+            name="nats", command=[str(nats.program()), "-c", str(folders.run / "nats.conf")], priority=20
+        ),
+        SupervisedProgram(name="sessions", command=[*python, "services.sessions"], priority=30),
+        SupervisedProgram(name="metrics", command=[*python, "services.metrics"], priority=40),
+        SupervisedProgram(
+            name="traefik",
+            command=[str(scripts / "traefik"), f"--configFile={folders.run / 'traefik.yaml'}"],
+            priority=50,
+        ),
         *(
-            Program(
-                f"edge-{number}",
-                [*python, "services.edge"],
-                60,
-                {
+            SupervisedProgram(
+                name=f"edge-{number}",
+                command=[*python, "services.edge"],
+                environment={
                     "FAIRLEAD_EDGE_NAME": f"edge-{number}",
                     "FAIRLEAD_EDGE_PORT": str(port),
                     "FAIRLEAD_EDGE_CLIENT_PORT": str(client_port),
                 },
+                priority=60,
                 stopwait_s=EDGE_STOP_S,
             )
             for number, (port, client_port) in enumerate(zip(plan.edge_ports, plan.edge_client_ports, strict=True), 1)
@@ -73,7 +82,7 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
 
 
 def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every process: the caller's, with what this stack decides on top.
+    """The environment of every process: the caller's, overridden by the variables that this stack decides.
 
     A FAIRLEAD_* variable of the caller reaches the services (so that a key can be tried out), except where the stack
     needs its own: a shell that points at another NATS or PostgreSQL must not make this stack write there.
@@ -98,7 +107,10 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
 
 
 def check(environment: Mapping[str, str]) -> None:
-    """Reads the services' settings as they will. Raises `LocalStackError` for a mistake, before anything is started."""
+    """Reads the services' settings as the services will.
+
+    Raises `LocalStackError` for a mistake, before anything starts.
+    """
     try:
         edge_configuration.from_environ(environment)
         sessions_settings.from_environ(environment)
@@ -108,7 +120,7 @@ def check(environment: Mapping[str, str]) -> None:
 
 
 def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:
-    """Writes all files into `.fairlead/run`; supervisord's is the one returned."""
+    """Writes all files into `.fairlead/run`; returns supervisord's."""
     values = {
         "nats_port": str(plan.ports.nats),
         "nats_folder": str(folders.nats),
@@ -131,7 +143,7 @@ def _lines(lines: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def _supervisord(wanted: list[Program], folders: Folders) -> str:
+def _supervisord(wanted: list[SupervisedProgram], folders: Folders) -> str:
     head = {
         "root": folders.root,
         "logs": folders.logs,
@@ -147,19 +159,19 @@ def _supervisord(wanted: list[Program], folders: Folders) -> str:
             "command": shlex.join(program.command),
             "environment": ",".join(f'{name}="{value}"' for name, value in program.environment.items()),
             "priority": str(program.priority),
-            "stopsignal": program.stopsignal,
+            "stopsignal": program.stop_signal.name.removeprefix("SIG"),
             "stopwaitsecs": str(program.stopwait_s),
             "logs": str(folders.logs),
         }
         parts.append(_fill("program.conf", {name: _escape(value) for name, value in values.items()}))
-    # One group, because only the members of a group are stopped together: the edges drain side by side.
+    # One group, because supervisord stops only the members of a group together: the edges drain side by side.
     edges = ",".join(program.name for program in wanted if program.name.startswith("edge-"))
     parts.append(f"\n[group:edges]\nprograms = {edges}\npriority = 60\n")
     return "".join(parts)
 
 
 def socket_path(folders: Folders) -> Path:
-    """supervisord's control socket; elsewhere when the checkout's path is too long for a socket's."""
+    """supervisord's control socket; outside the checkout if its path is too long for a socket."""
     path = folders.run / "supervisor.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
         return path
@@ -168,7 +180,7 @@ def socket_path(folders: Folders) -> Path:
 
 
 def open_files() -> int:
-    """File descriptors that each process may have: the hard limit, up to what one process can use here."""
+    """File descriptors that each process may open: the hard limit, at most what one process can use here."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
 

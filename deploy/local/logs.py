@@ -1,4 +1,4 @@
-"""The logs of all processes as one, each line led by who wrote it."""
+"""The logs of all processes as one, each line after the name of the process that wrote it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from deploy.local.settings import Folders
+from deploy.processes.process import tail
 
 _POLL_S = 0.2
 _CHUNK_BYTES = 256 * 1024
@@ -28,7 +29,7 @@ class _Source:
     partial: bytes = b""
 
     def read(self) -> list[str]:
-        """The whole lines written since the last call; a rotated file is read on in its successor."""
+        """The complete lines written since the last call. After a rotation, reading continues in the new file."""
         try:
             with self.path.open("rb") as file:
                 now = os.fstat(file.fileno())
@@ -53,24 +54,12 @@ class _Source:
             if os.fstat(file.fileno()).st_ino == self.inode:
                 file.seek(self.offset)
                 return file.read(_CHUNK_BYTES)
-        return b""  # rotated twice meanwhile: more than anybody reads
+        return b""  # rotated twice meanwhile: more than a person can read
 
 
 def sizes(folders: Folders) -> dict[Path, int]:
-    """Where each log ends now: what `follow` and `tail` take as the beginning of a run."""
+    """The size of each log now: what `follow` and `tail` take as the beginning of a run."""
     return {path: path.stat().st_size for path in folders.logs.glob("*.log")}
-
-
-def tail(path: Path, lines: int, since: int = 0) -> list[str]:
-    """The last lines of one log, nothing from before the byte `since`."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            since = since if since <= size else 0
-            file.seek(max(since, size - _CHUNK_BYTES))
-            return file.read(_CHUNK_BYTES).decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []
 
 
 def show_last(folders: Folders, out: TextIO, lines: int, coloured: bool) -> None:
@@ -83,11 +72,11 @@ def show_last(folders: Folders, out: TextIO, lines: int, coloured: bool) -> None
 
 
 def follow(folders: Folders, since: dict[Path, int], out: TextIO, coloured: bool, go_on: Callable[[], bool]) -> None:
-    """Prints what all processes write, from the sizes in `since` on, until `go_on` says no."""
+    """Prints what all processes write, from the sizes in `since` on, until `go_on()` is false."""
     sources: dict[Path, _Source] = {}
     paint = _painter(coloured)
     while True:
-        going = go_on()  # asked first: what was written before the end is still printed
+        going = go_on()  # called first: what was written before the end is still printed
         for path in sorted(folders.logs.glob("*.log")):
             source = sources.get(path)
             if source is None:

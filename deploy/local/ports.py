@@ -1,17 +1,17 @@
-"""Is a port free, and if not, who has it?"""
+"""Checks that the stack's ports are free, and names the process that has one which is not."""
 
 from __future__ import annotations
 
 import errno
-import socket
 
 import psutil
 
-from deploy.local.settings import HOST, LocalStackError, Plan
+from deploy.local.settings import LocalStackError, Plan
+from deploy.processes import ports
 
 
 def require_free(plan: Plan) -> None:
-    """Raises `LocalStackError` that names every taken port, who has it, and the variable that changes it."""
+    """Raises `LocalStackError` with every taken port, the process that has it, and the variable that changes it."""
     problems = [
         f"port {port} ({process}) {trouble}; choose another: make up {variable}={_suggestion(plan, port)}"
         for port, process, variable in plan.listeners()
@@ -22,23 +22,18 @@ def require_free(plan: Plan) -> None:
 
 
 def _trouble(port: int) -> str | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what lingers in TIME_WAIT is no listener
-        try:
-            probe.bind((HOST, port))
-            # A listener without SO_REUSEADDR refuses the bind, one with it only the listen.
-            probe.listen(1)
-        except PermissionError:
-            return "may not be taken by this user"
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return f"cannot be taken: {error.strerror}"
-            return f"is taken by {holder(port)}"
-    return None
+    error = ports.trouble(port)
+    if error is None:
+        return None
+    if isinstance(error, PermissionError):
+        return "may not be taken by this user"
+    if error.errno != errno.EADDRINUSE:
+        return f"cannot be taken: {error.strerror}"
+    return f"is taken by {holder(port)}"
 
 
 def holder(port: int) -> str:
-    """A few words on who listens on the port."""
+    """The process that listens on the port, in a few words."""
     try:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
@@ -54,12 +49,12 @@ def holder(port: int) -> str:
 
 
 def _suggestion(plan: Plan, port: int) -> int:
-    """A free port that is easy to remember; for an edge the number of the first one."""
+    """A free port that is easy to remember; for an edge the port of the first one."""
     span = 1
     for of_edges in (plan.edge_ports, plan.edge_client_ports):
         if port in of_edges:
             port, span = of_edges[0], plan.edges
     for candidate in range(port + 1000, 65000, 1000):
-        if all(_trouble(candidate + step) is None for step in range(span)):
+        if all(ports.trouble(candidate + step) is None for step in range(span)):
             return candidate
     return 0

@@ -1,4 +1,4 @@
-"""The secrets of the local stack: made once, kept in `.fairlead/secrets.env`, readable by their owner only."""
+"""The secrets of the local stack: made once, kept in `.fairlead/secrets.env`, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECRET_BYTES = 32
 
 
 def ensure(path: Path) -> dict[str, str]:
-    """The secrets by name; those that the file lacks are made and added to it. Raises `LocalStackError`."""
+    """The secrets by name. Those that the file lacks are made and added to it. Raises `LocalStackError`."""
     known = read(path)
     missing = [name for name in _NAMES if not known.get(name)]
     if missing:
@@ -26,7 +26,7 @@ def ensure(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> dict[str, str]:
-    """The secrets by name, empty when there is no file yet. Raises `LocalStackError` for a file that is not ours."""
+    """The secrets by name; none if there is no file yet. Raises `LocalStackError` for a line that is not NAME=value."""
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
@@ -48,7 +48,7 @@ def _write(path: Path, values: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
-    text = "# Made by `make up` for this checkout's local stack only. Delete .fairlead/ to start anew.\n"
+    text = "# Made by `make up` for this checkout's local stack only. Delete .fairlead/ to start from scratch.\n"
     text += "".join(f"{name}={value}\n" for name, value in values.items())
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

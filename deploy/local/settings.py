@@ -1,4 +1,4 @@
-"""What can be changed about the local stack, and where its files lie. The only reader of the environment here."""
+"""The settings of the local stack and the places of its files. Nothing else here reads the environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
 MAX_EDGES = 16
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +16,10 @@ class LocalStackError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on 127.0.0.1. `edge` and `edge_clients` are those of the first edge; the others follow it."""
+    """TCP ports on 127.0.0.1.
+
+    `edge` and `edge_clients` are those of the first edge; the other edges take the next ones.
+    """
 
     traefik: int = 8000
     traefik_sockets: int = 8002
@@ -49,7 +51,7 @@ _OF_MAKE = ("PYTHON", "VENV", "BIN", "UV")
 
 @dataclass(frozen=True)
 class Plan:
-    """A stack as it shall run, or as it runs."""
+    """A stack as it is to run, or as it runs."""
 
     ports: Ports = Ports()
     edges: int = 2
@@ -63,7 +65,7 @@ class Plan:
         return list(range(self.ports.edge_clients, self.ports.edge_clients + self.edges))
 
     def listeners(self) -> list[tuple[int, str, str]]:
-        """(port, process, variable that changes the port) of everything that will listen."""
+        """(port, process, variable that changes the port) of everything that listens."""
         found = []
         of_edges = {"edge": self.edge_ports, "edge_clients": self.edge_client_ports}
         for field, port in asdict(self.ports).items():
@@ -76,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stack of one checkout keeps its files."""
+    """The places of the files of one checkout's stack."""
 
     root: Path = ROOT
 
@@ -106,11 +108,11 @@ class Folders:
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Raises `LocalStackError` for a name that is no variable of `make up`: misspelt, it would change nothing."""
+    """Raises `LocalStackError` for a name that is not a variable of `make up`: a misspelt one would change nothing."""
     known = ("EDGES", "DETACH", *PORT_VARIABLES.values())
     for name in names:
         if name not in (*known, *_OF_MAKE) and not name.startswith("FAIRLEAD_"):
-            raise LocalStackError(f"make up knows no {name}; there are {', '.join(known)} and FAIRLEAD_...")
+            raise LocalStackError(f"make up has no variable {name}; it has {', '.join(known)} and FAIRLEAD_...")
 
 
 def plan_from(environ: Mapping[str, str]) -> Plan:
@@ -122,7 +124,9 @@ def plan_from(environ: Mapping[str, str]) -> Plan:
     taken: dict[int, str] = {}
     for port, process, variable in plan.listeners():
         if port > 65535:
-            raise LocalStackError(f"{process} would listen on port {port}; lower {variable} or EDGES")
+            raise LocalStackError(
+                f"{process} would listen on port {port}, and 65535 is the last one; lower {variable} or EDGES"
+            )
         if port in taken:
             raise LocalStackError(f"{process} and {taken[port]} would both listen on port {port}; change {variable}")
         taken[port] = process
@@ -130,7 +134,7 @@ def plan_from(environ: Mapping[str, str]) -> Plan:
 
 
 def wants_detached(environ: Mapping[str, str]) -> bool:
-    """Whether DETACH asks `up` to return as soon as the stack is ready, also on a terminal."""
+    """True if DETACH asks `up` to return as soon as the stack is ready, also on a terminal."""
     return environ.get("DETACH", "") not in ("", "0", "no", "false")
 
 

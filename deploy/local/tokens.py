@@ -16,9 +16,12 @@ def mint(user: str, key: str, ttl_s: float) -> str:
 
 
 def parse_user(text: str) -> str:
-    """As it is. Raises ValueError for an empty one: an edge would take its token for that of an anonymous client."""
+    """Returns `text`.
+
+    Raises ValueError if it is empty: an edge would take its token for that of an anonymous client.
+    """
     if not text.strip():
-        raise ValueError("say for whom, such as alice")
+        raise ValueError("a user is required, such as alice")
     return text
 
 

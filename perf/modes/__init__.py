@@ -1,5 +1,11 @@
-"""The modes of `python -m perf`: one module each, its name is the mode's, its docstring is the mode's help.
+"""The modes of `python -m perf`: `NAMES` lists them, the module of that name is the mode, its docstring is the help.
 
-A mode has `add_arguments(parser)` and `async run(arguments, settings) -> int`, which gives the exit code: 0 when all
-that was asked for happened, 1 when something failed. `perf.refusal.Refusal` is raised before anything was started.
+A mode has `add_arguments(parser)` and `async run(arguments, settings) -> int`, which returns the exit code: 0 if all
+that was asked for happened, 1 if something failed. It raises `perf.errors.Refusal` before anything is started. Its
+figures are a struct below `perf.report.figures.Figures`.
 """
+
+NAMES = (
+    *("connect", "accept", "hold", "memory", "fanout", "latency", "chat", "storm", "slow", "start", "drain", "ghosts"),
+    *("micro", "budget", "fold", "compare", "scale"),
+)

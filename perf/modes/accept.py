@@ -1,11 +1,11 @@
 """CPU to take a client: an edge against a plain Starlette WebSocket, in turn, by the same generator.
 
 Edge and NATS are perf's own. An edge checks a JWT, answers connect and one subscribe, and has the session's events
-stored in JetStream; Starlette does nothing but accept (the server is `perf.contenders.starlette_broadcast`). The
-subscribe is to one channel that all share, and in a second measurement to a channel of each client's own, which the
-edge has to open first: it subscribes on NATS and asks JetStream where the channel's log stands. Counted is
-the CPU of the server's process, user and system, from before the first client until a moment after the last; others
-have come and gone before, as a server that has run for a minute has loaded all that it needs.
+stored in JetStream; Starlette only accepts (its server is `perf.systems.starlette_broadcast`). The subscribe is to one
+channel that all share, and in a second measurement to a channel of each client's own, which the edge must open first:
+it subscribes on NATS and asks JetStream for the end of the channel's log. What counts is the CPU of the server's
+process, user and system, from before the first client until a moment after the last. Other clients have come and gone
+before, because a server that has run for a minute has loaded everything that it needs.
 """
 
 from __future__ import annotations
@@ -15,44 +15,73 @@ import asyncio
 import statistics
 from dataclasses import replace
 
-from perf import client_options, delivery, own_clients, own_stack, reference, reporting, summary
-from perf.delivery import Server
-from perf.own_stack import OwnStack
-from perf.pacing import Schedule
-from perf.plan import Plan
-from perf.progress_bar import Bar
-from perf.reporting import Report
+from perf import options, runner
+from perf.load import delivery
+from perf.load.delivery import Server
+from perf.load.pacing import Schedule
+from perf.load.plan import Plan
+from perf.load.target import Target
+from perf.report import tables
+from perf.report.figures import Figures
+from perf.report.progress_bar import Bar
+from perf.servers.stack import OwnStack, running_stack
 from perf.settings import PerfSettings
-from perf.target import Target
+from perf.systems import reference
 
 TAIL_S = 0.5
-"""After the last client: session events that were collected leave, and are paid for."""
+"""After the last client: session events that were collected are sent, and their CPU counts."""
 
 WARM_UP = 200
 """Clients that come before anything is counted."""
 
 
+class AcceptFigures(Figures):
+    """CPU microseconds for each client, one value for each round; the ratios are medians over the rounds."""
+
+    connections: int
+    edge_cpu_us: list[float]
+    own_channel_cpu_us: list[float]
+    starlette_cpu_us: list[float]
+    ratio: float
+    own_channel_ratio: float
+
+    def table(self) -> str:
+        def listed(values: list[float]) -> str:
+            return "  ".join(map(str, values)) + " us of CPU for each"
+
+        return tables.text(
+            [
+                ("clients", self.connections),
+                ("an edge, JWT to session log", listed(self.edge_cpu_us)),
+                ("with a channel to open for each", listed(self.own_channel_cpu_us)),
+                ("a bare Starlette accept", listed(self.starlette_cpu_us)),
+                ("edge to Starlette", self.ratio),
+                ("with a channel to open, to Starlette", self.own_channel_ratio),
+            ]
+        )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    own_clients.add_arguments(parser, connections=2000)
+    options.add_own_clients(parser, connections=2000)
     parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    expected_s = 3 * arguments.rounds * client_options.expected_s(arguments, 10)
-    report = await reporting.reported(arguments, expected_s, measure, _readable, arguments.connections)
-    return int(report is None)
+    expected_s = 3 * arguments.rounds * options.expected_s(arguments, 10)
+    figures = await runner.measured(arguments, expected_s, measure, arguments.connections)
+    return int(figures is None)
 
 
-async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+async def measure(arguments: argparse.Namespace, shown: Bar) -> AcceptFigures:
     shared_s: list[float] = []
     own_s: list[float] = []
     starlette_s: list[float] = []
-    async with own_stack.running() as stack:
+    async with running_stack() as stack:
         for _ in range(arguments.rounds):
             shared_s.append(await _by_an_edge(stack, arguments, shown, "log:shared"))
             starlette_s.append(await _by_starlette(arguments, shown))
             own_s.append(await _by_an_edge(stack, arguments, shown, "log:own-{i}"))
-    report.update(
+    return AcceptFigures(
         connections=arguments.connections,
         edge_cpu_us=_microseconds(shared_s),
         own_channel_cpu_us=_microseconds(own_s),
@@ -72,13 +101,13 @@ def _median_ratio(ours: list[float], theirs: list[float]) -> float:
 
 async def _by_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar, channel: str) -> float:
     async with stack.edge() as edge:
-        plan = own_clients.plan(arguments, stack, [edge], channel)
+        plan = options.own_plan(arguments, stack, [edge], channel)
         return await _cpu_s_for_each(edge, plan, arguments.processes, shown)
 
 
 async def _by_starlette(arguments: argparse.Namespace, shown: Bar) -> float:
     async with reference.starlette() as server:
-        plan = client_options.plan(arguments, Target("127.0.0.1", server.port, ""), server.dialect)
+        plan = options.plan(arguments, Target("127.0.0.1", server.port, ""), server.dialect)
         return await _cpu_s_for_each(server, plan, arguments.processes, shown)
 
 
@@ -93,21 +122,3 @@ async def _cpu_s_for_each(server: Server, plan: Plan, processes: int, shown: Bar
         _, after = server.usage()
         await fleet.finish()
     return (after - before) / plan.schedule.count
-
-
-def _readable(report: Report) -> str:
-    def listed(name: str) -> str:
-        values = report[name]
-        assert isinstance(values, list)
-        return "  ".join(map(str, values)) + " us of CPU for each"
-
-    return summary.table(
-        [
-            ("clients", report["connections"]),
-            ("an edge, JWT to session log", listed("edge_cpu_us")),
-            ("with a channel to open for each", listed("own_channel_cpu_us")),
-            ("a bare Starlette accept", listed("starlette_cpu_us")),
-            ("edge to Starlette", report["ratio"]),
-            ("with a channel to open, to Starlette", report["own_channel_ratio"]),
-        ]
-    )

@@ -1,89 +1,96 @@
-"""The design's budgets, line by line: bound, measured, how much of the bound is used, and the command that shows it.
+"""The design's budgets, line by line: bound, measured, share of the bound that is used, and the command that shows it.
 
 Each line runs another mode as its command says, on servers of perf's own, one after the other. --quick is the check for
-CI: shorter runs, and bounds with so much room that only a regression crosses them. Exit code 1 when a bound is crossed.
+CI: shorter runs, and bounds with so much room that only a regression crosses them. Exit code 1 if a bound is crossed.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 
-from perf import reporting, summary
-from perf.budget_lines import ELSEWHERE, LINES, QUICK_LINES, Bound, Line
-from perf.progress_bar import Bar
-from perf.reporting import Report
+import msgspec
+
+from perf import runner
+from perf.modes.budget_lines import ELSEWHERE, LINES, QUICK_LINES, F, Line
+from perf.report import tables
+from perf.report.figures import Figures
+from perf.report.progress_bar import Bar
 from perf.settings import PerfSettings
 
 QUICK_WITHIN_S, WITHIN_S = 180.0, 900.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="the check for CI, in about a minute")
-    parser.add_argument("--only", nargs="+", metavar="MODE", help="the lines of these modes (default: all)")
-    reporting.add_arguments(parser)
+class Row(msgspec.Struct):
+    """One bound. It is crossed if `share_of_bound` is above 1.0; one that does not count is only shown."""
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """`used` is the share of the bound; past 1.0 it is crossed."""
-
-    bound: Bound
+    what: str
+    bound: str
     measured: str
-    used: float
+    share_of_bound: float
+    kept: bool
+    counts: bool
     command: str
 
     @property
-    def kept(self) -> bool:
-        return self.used <= 1.0
+    def verdict(self) -> str:
+        share = f"{self.share_of_bound:.0%}"
+        if not self.counts:
+            return f"{share} (for comparison)"
+        return share if self.kept else f"**{share}**"
+
+
+class BudgetFigures(Figures):
+    """`runs` are the figures of each command, `crossed` the names of the bounds that were."""
+
+    FLAT = ("runs",)
+
+    runs: dict[str, dict[str, object]]
+    lines: list[Row]
+    crossed: list[str]
+
+    def table(self) -> str:
+        """In Markdown: it goes into a README as it is."""
+        rows = [(row.what, row.bound, row.measured, row.verdict, f"`{row.command}`") for row in self.lines]
+        rows += [(what, "-", "not measured here", "-", f"`{command}`") for what, command in ELSEWHERE.items()]
+        return tables.markdown(("what", "bound", "measured", "of the bound", "command"), rows)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="the check for CI, in about a minute")
+    parser.add_argument("--only", nargs="+", metavar="MODE", help="the lines of these modes (default: all)")
+    runner.add_arguments(parser)
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
-        outcomes: list[Outcome] = []
-        for line in QUICK_LINES if arguments.quick else LINES:
-            if not arguments.only or line.name in arguments.only:
-                outcomes += await _outcomes(line, settings, shown, report)
-        report["lines"] = [_row(outcome) for outcome in outcomes]
-        report["crossed"] = [one.bound.what for one in outcomes if one.bound.counts and not one.kept]
-
     within_s = QUICK_WITHIN_S if arguments.quick else WITHIN_S
-    report = await reporting.reported(arguments, within_s, measure, readable, 0)
-    return int(report is None or bool(report["crossed"]))
+    figures = await runner.measured(arguments, within_s, measure, 0)
+    return int(figures is None or bool(figures.crossed))
 
 
-async def _outcomes(line: Line, settings: PerfSettings, shown: Bar, report: Report) -> list[Outcome]:
+async def measure(arguments: argparse.Namespace, shown: Bar) -> BudgetFigures:
+    figures = BudgetFigures(runs={}, lines=[], crossed=[])
+    for line in QUICK_LINES if arguments.quick else LINES:
+        if not arguments.only or line.name in arguments.only:
+            await _measure(line, shown, figures)
+    figures.crossed = [row.what for row in figures.lines if row.counts and not row.kept]
+    return figures
+
+
+async def _measure(line: Line[F], shown: Bar, figures: BudgetFigures) -> None:
     parser = argparse.ArgumentParser()
-    line.mode.add_arguments(parser)
-    figures: Report = {}
-    await line.measure(settings)(parser.parse_args(line.options.split()), shown, figures)
-    report[line.command] = figures
-    return [Outcome(bound, bound.measured(figures), bound.used(figures), line.command) for bound in line.bounds]
-
-
-def _row(outcome: Outcome) -> dict[str, object]:
-    return {
-        "what": outcome.bound.what,
-        "bound": outcome.bound.bound,
-        "measured": outcome.measured,
-        "share_of_bound": round(outcome.used, 3),
-        "kept": outcome.kept,
-        "counts": outcome.bound.counts,
-        "command": outcome.command,
-    }
-
-
-def readable(report: Report) -> str:
-    """A table in Markdown: it goes into a README as it is."""
-    lines = report["lines"]
-    assert isinstance(lines, list)
-    rows = [(row["what"], row["bound"], row["measured"], _verdict(row), f"`{row['command']}`") for row in lines]
-    rows += [(what, "-", "not measured here", "-", f"`{command}`") for what, command in ELSEWHERE.items()]
-    return summary.markdown(("what", "bound", "measured", "of the bound", "command"), rows)
-
-
-def _verdict(row: dict[str, object]) -> str:
-    share = f"{row['share_of_bound']:.0%}"
-    if not row["counts"]:
-        return f"{share} (for comparison)"
-    return share if row["kept"] else f"**{share}**"
+    line.add_arguments(parser)
+    found = await line.measure(parser.parse_args(line.options.split()), shown)
+    figures.runs[line.command] = found.to_json()
+    for bound in line.bounds:
+        used = bound.used(found)
+        figures.lines.append(
+            Row(
+                what=bound.what,
+                bound=bound.bound,
+                measured=bound.measured(found),
+                share_of_bound=round(used, 3),
+                kept=used <= 1.0,
+                counts=bound.counts,
+                command=line.command,
+            )
+        )

@@ -1,8 +1,9 @@
 """Fairlead and other systems side by side: each in a process tree of its own, on the same cores, one after the other.
 
-Each is started, connected to at a steady rate and in a burst, published through, and stopped under its clients; then
-the next one; --repeats times, each time in another order. Prints tables; --results FOLDER writes them with the raw
-figures and charts. What the other systems need is put into .perf/ by --install. Exit code 1 when one could not be run.
+Each is started, connected to at a steady rate and in a burst, published through, and stopped while clients are
+connected to it; then the next one; --repeats times, each time in another order. Prints tables; --results FOLDER writes
+them with the raw figures and charts. --install puts what the other systems need into .perf/. Exit code 1 if one could
+not be run.
 """
 
 from __future__ import annotations
@@ -14,27 +15,51 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from perf import machine, summary
-from perf.child import ChildDied
-from perf.contenders import foreign, installation, table
-from perf.contenders.contender import Contender, Unavailable
-from perf.contenders.fairlead import FAIRLEAD
-from perf.contenders.figures import Trial
-from perf.contenders.others import OTHERS
-from perf.contenders.paced_publisher import PublishFailed
-from perf.contenders.process_tree import ProcessTree
-from perf.contenders.rotation import rotated
-from perf.contenders.trial import QUICK, Bench, Size
-from perf.refusal import Refusal
+import msgspec
+
+from deploy.processes.process import ProcessError
+from deploy.processes.process_tree import ProcessTree
+from perf.errors import Refusal, RunFailed
+from perf.report import comparison_table, figures, machine
+from perf.report.comparison import Trial
+from perf.report.figures import Figures, Header
 from perf.settings import PerfSettings
+from perf.systems import foreign, installation
+from perf.systems.fairlead import FAIRLEAD
+from perf.systems.others import OTHERS
+from perf.systems.rotation import rotated
+from perf.systems.system import System, Unavailable
+from perf.systems.trial import Bench
+from perf.systems.trial_size import QUICK, Size
 
 TRIAL_WITHIN_S = 150.0
-"""What hangs longer than this has failed, and the next one gets its turn."""
+"""A trial that hangs longer than this has failed, and the next system gets its turn."""
 
-Failures = dict[str, str]
+
+class Cores(msgspec.Struct):
+    servers: list[int]
+    clients: list[int]
+
+
+class CompareFigures(Figures):
+    """`contenders` has the title of each system, and what it does for a client and for a message."""
+
+    cores: Cores
+    size: Size
+    contenders: dict[str, tuple[str, str, str]]
+    trials: list[Trial]
+    medians: dict[str, dict[str, float | None]]
+    original_to_stack: dict[str, float] | None
+    failures: dict[str, str]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        return {name: title for name, (title, _, _) in self.contenders.items()}
+
+    def table(self) -> str:
+        return comparison_table.markdown(self.trials, self.titles)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,80 +85,72 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
         return _install()
     chosen, size = _chosen(arguments), _size(arguments)
     repeats = arguments.repeats or (1 if arguments.quick else 3)
-    if lacking := _lacking(chosen):
-        print("perf: " + "\nperf: ".join(lacking), file=sys.stderr)
+    if missing := _missing(chosen):
+        print("perf: " + "\nperf: ".join(missing), file=sys.stderr)
         return 1
+    header = Header.of(arguments.command_line)
+    header.versions |= installation.versions()
     servers, clients = _cores(arguments.share_cores)
-    report: dict[str, object] = {
-        "command": machine.command(arguments.command_line),
-        "machine": machine.machine(),
-        "versions": machine.versions() | installation.versions(),
-        "cores": {"servers": sorted(servers), "clients": sorted(clients)},
-        "size": asdict(size),
-        "contenders": {one.name: [one.title, one.for_each_client, one.for_each_message] for one in chosen},
-    }
-    os.sched_setaffinity(0, clients)  # those that it starts inherit it
+    os.sched_setaffinity(0, clients)  # processes that it starts inherit this
     trials, failures = await _trials(chosen, repeats, size, servers, clients)
-    report |= {
-        "trials": [asdict(trial) for trial in trials],
-        "medians": {one.name: table.medians(trials, one.name) for one in chosen},
-        "original_to_stack": table.times_slower(trials, "channels", "fairlead-stack"),
-        "failures": failures,
-    }
-    text = table.markdown(trials, {one.name: one.title for one in chosen})
-    print(text)
-    if report["original_to_stack"]:
-        print(f"\np99 connect, Django Channels : Fairlead behind Traefik: {report['original_to_stack']}")
-    if arguments.json:
-        summary.write(Path(arguments.json), report)
-    if arguments.results:
-        _write(Path(arguments.results), report, text, trials, chosen)
+    found = CompareFigures(
+        cores=Cores(sorted(servers), sorted(clients)),
+        size=size,
+        contenders={one.name: (one.title, one.for_each_client, one.for_each_message) for one in chosen},
+        trials=trials,
+        medians={one.name: comparison_table.medians(trials, one.name) for one in chosen},
+        original_to_stack=comparison_table.times_slower(trials, "channels", "fairlead-stack"),
+        failures=failures,
+    )
+    print(found.table())
+    if found.original_to_stack:
+        print(f"\np99 connect, Django Channels : Fairlead behind Traefik: {found.original_to_stack}")
+    _write(arguments, {**header.to_json(), **found.to_json()}, found)
     for name, why in failures.items():
         print(f"perf: {name} has failed: {why}", file=sys.stderr)
     return int(bool(failures))
 
 
 async def _trials(
-    chosen: Sequence[Contender], repeats: int, size: Size, servers: Collection[int], clients: Collection[int]
-) -> tuple[list[Trial], Failures]:
-    trials, failures = [], Failures()
+    chosen: Sequence[System], repeats: int, size: Size, servers: Collection[int], clients: Collection[int]
+) -> tuple[list[Trial], dict[str, str]]:
+    trials: list[Trial] = []
+    failures: dict[str, str] = {}
     for repeat, order in enumerate(rotated(chosen, repeats), 1):
-        for contender in order:
-            trial = Trial(contender.name, repeat)
+        for system in order:
+            trial = Trial(system=system.name, repeat=repeat)
             began = time.monotonic()
             try:
                 async with asyncio.timeout(TRIAL_WITHIN_S):
-                    await _one(contender, trial, size, servers, clients)
+                    await _one(system, trial, size, servers, clients)
             except TimeoutError:
-                failures[contender.name] = f"it took longer than {TRIAL_WITHIN_S:.0f} s"
-            except (Unavailable, ChildDied, PublishFailed, OSError) as error:
-                failures[contender.name] = str(error)
+                failures[system.name] = f"it took longer than {TRIAL_WITHIN_S:.0f} s"
+            except (Unavailable, ProcessError, RunFailed, OSError) as error:
+                failures[system.name] = str(error)
             else:
                 trials.append(trial)
             spent = time.monotonic() - began
-            print(f"repeat {repeat} of {repeats}: {contender.name}, {spent:.0f} s", file=sys.stderr)
+            print(f"repeat {repeat} of {repeats}: {system.name}, {spent:.0f} s", file=sys.stderr)
     return trials, failures
 
 
-async def _one(
-    contender: Contender, trial: Trial, size: Size, servers: Collection[int], clients: Collection[int]
-) -> None:
-    """Prepares outside of what is measured, then starts, measures and stops it."""
+async def _one(system: System, trial: Trial, size: Size, servers: Collection[int], clients: Collection[int]) -> None:
+    """Prepares before anything is measured, then starts, measures and stops the system."""
     with tempfile.TemporaryDirectory(prefix="fairlead-compare-") as name:
         folder = Path(name)
-        launch = await asyncio.to_thread(contender.launch, folder, len(servers))
+        launch = await asyncio.to_thread(system.launch, folder, len(servers))
         with ProcessTree(launch.programs, folder, servers, os.environ, launch.adopted) as tree:
-            seconds = await asyncio.to_thread(tree.wait_until, launch.ready)
+            seconds = await asyncio.to_thread(tree.wait_until_ready, launch.ready)
             trial.start_s = seconds if launch.programs else None
-            weighed = tree if launch.programs or launch.adopted else None
-            bench = Bench(launch, weighed, size, len(clients), len(servers))
+            visible = tree if launch.programs or launch.adopted else None
+            bench = Bench(launch, visible, size, len(clients), len(servers))
             await bench.measure(trial)
             await bench.stop(trial)
 
 
-def _chosen(arguments: argparse.Namespace) -> list[Contender]:
+def _chosen(arguments: argparse.Namespace) -> list[System]:
     targets = [
-        foreign.contender(named, arguments.token_secret, arguments.target_api_key, arguments.target_channel)
+        foreign.system(named, arguments.token_secret, arguments.target_api_key, arguments.target_channel)
         for named in arguments.target
     ]
     known = {one.name: one for one in (*FAIRLEAD, *OTHERS, *targets)}
@@ -152,15 +169,15 @@ def _size(arguments: argparse.Namespace) -> Size:
     return size
 
 
-def _lacking(chosen: Sequence[Contender]) -> list[str]:
-    """What is asked for and not there, before minutes were spent on the others."""
+def _missing(chosen: Sequence[System]) -> list[str]:
+    """What a chosen system needs and is not installed, before minutes were spent on the others."""
     found = []
-    for contender in chosen:
-        for part in contender.needs:
+    for system in chosen:
+        for part in system.needs:
             try:
                 installation.require(part)
             except Unavailable as why:
-                found.append(f"{contender.name}: {why}")
+                found.append(f"{system.name}: {why}")
     return found
 
 
@@ -174,7 +191,7 @@ def _install() -> int:
 
 
 def _cores(shared: bool) -> tuple[set[int], set[int]]:
-    """Those of the servers and those of the clients. Halves, so that neither takes from the other what is measured."""
+    """Those of the servers and those of the clients: halves, so that neither takes the other's CPU."""
     cores = sorted(os.sched_getaffinity(0))
     if shared or len(cores) < 2:
         return set(cores), set(cores)
@@ -182,14 +199,17 @@ def _cores(shared: bool) -> tuple[set[int], set[int]]:
     return set(cores[:half]), set(cores[half:])
 
 
-def _write(
-    folder: Path, report: dict[str, object], text: str, trials: Sequence[Trial], chosen: Sequence[Contender]
-) -> None:
-    summary.write(folder / "compare.json", report)
-    (folder / "table.md").write_text(text + "\n")
+def _write(arguments: argparse.Namespace, report: dict[str, object], found: CompareFigures) -> None:
+    if arguments.json:
+        figures.write(Path(arguments.json), report)
+    if not arguments.results:
+        return
+    folder = Path(arguments.results)
+    figures.write(folder / "compare.json", report)
+    (folder / "table.md").write_text(found.table() + "\n")
     try:
-        from perf import charts  # matplotlib belongs to those who develop
+        from perf.report import charts  # matplotlib is a dependency of development only
     except ImportError:
         print("perf: no charts: matplotlib is not installed (make install)", file=sys.stderr)
         return
-    charts.draw(folder, trials, {one.name: one.title for one in chosen})
+    charts.draw(folder, found.trials, found.titles)

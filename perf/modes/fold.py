@@ -1,8 +1,8 @@
-"""How fast the sessions service folds the log into PostgreSQL: a log full of facts, and a service that starts on it.
+"""How fast the sessions service folds its log into PostgreSQL: a log full of events, and a service that starts on it.
 
 NATS and PostgreSQL are perf's own, with the settings of `make up`. The service has one core to itself, they have the
-others (--share-cores lets all run anywhere). Counted is from the first to the last fact that was folded. Exit code 1
-when that is slower than --bound.
+others (--share-cores lets all run anywhere). The time counts from the first to the last event that was folded. Exit
+code 1 if that is slower than --bound.
 """
 
 from __future__ import annotations
@@ -14,107 +14,102 @@ import time
 
 import psutil
 
-from perf import own_postgres, own_sessions, own_stack, reporting, session_facts, summary
-from perf.own_postgres import OwnPostgres
-from perf.own_sessions import OwnSessions
-from perf.own_stack import OwnStack
-from perf.progress_bar import Bar
-from perf.refusal import Refusal
-from perf.reporting import Report, RunFailed
+from deploy.processes import process_tree
+from perf import runner
+from perf.errors import Refusal, RunFailed
+from perf.load import session_facts
+from perf.report import tables
+from perf.report.figures import Figures
+from perf.report.progress_bar import Bar
+from perf.servers.postgres import OwnPostgres, running_postgres
+from perf.servers.sessions import OwnSessions, fill_log, running_sessions
+from perf.servers.stack import OwnStack, running_stack
 from perf.settings import PerfSettings
 
 FOLDED_WITHIN_S = 120.0
 _POLL_S = 0.1
 
 
+class FoldFigures(Figures):
+    """`counted` events were folded in `seconds`; `events` were in the log."""
+
+    events: int
+    counted: int
+    seconds: float
+    events_a_second: int
+    events_a_cpu_second: int
+    database_cpu_s: float
+
+    def table(self) -> str:
+        return tables.text(
+            [
+                ("events in the log", self.events),
+                ("folded a second", self.events_a_second),
+                ("for each CPU second of the service", self.events_a_cpu_second),
+                ("CPU of PostgreSQL meanwhile", f"{self.database_cpu_s} s in {self.seconds} s"),
+            ]
+        )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--events", type=int, default=300_000, help="facts in the log (%(default)s)")
-    parser.add_argument(
-        "--bound", type=float, default=0.0, help="facts a second at the least; 0 for none (%(default)s)"
-    )
-    parser.add_argument("--share-cores", action="store_true", help="nobody has a core to itself")
-    reporting.add_arguments(parser)
+    parser.add_argument("--events", type=int, default=300_000, help="events in the log (%(default)s)")
+    parser.add_argument("--bound", type=float, default=0.0, help="least events a second; 0 for none (%(default)s)")
+    parser.add_argument("--share-cores", action="store_true", help="no process has a core to itself")
+    runner.add_arguments(parser)
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     if not 1_000 <= arguments.events <= 5_000_000:
         raise Refusal("--events is 1000 to 5000000")
-    report = await reporting.reported(arguments, FOLDED_WITHIN_S + 120, measure, _readable, 0)
-    return int(report is None or _rate(report) < arguments.bound)
+    figures = await runner.measured(arguments, FOLDED_WITHIN_S + 120, measure, 0)
+    return int(figures is None or figures.events_a_second < arguments.bound)
 
 
-async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
-    async with own_stack.running() as stack, own_postgres.running() as database:
+async def measure(arguments: argparse.Namespace, shown: Bar) -> FoldFigures:
+    async with running_stack() as stack, running_postgres() as database:
         shown.phase("filling")
-        events = await own_sessions.fill_log(stack, session_facts.batches(arguments.events))
+        events = await fill_log(stack, session_facts.batches(arguments.events))
         if not arguments.share_cores:
             _spread(stack, database)
         shown.phase("folding")
-        async with own_sessions.running(stack, database) as service:
+        async with running_sessions(stack, database) as service:
             if not arguments.share_cores:
                 os.sched_setaffinity(service.pid, {min(os.sched_getaffinity(0))})
-            await _watch(service, database, events, report)
+            return await _watch(service, database, events)
 
 
 def _spread(stack: OwnStack, database: OwnPostgres) -> None:
     """Gives the servers all cores but the first; processes that PostgreSQL starts later inherit that."""
     others = set(sorted(os.sched_getaffinity(0))[1:])
     if not others:
-        raise Refusal("there is one core only: take --share-cores")
+        raise Refusal("there is one core only: use --share-cores")
     for pid in (stack.nats_pid, database.pid):
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
             for thread in process.threads():
                 os.sched_setaffinity(thread.id, others)
 
 
-async def _watch(service: OwnSessions, database: OwnPostgres, events: int, report: Report) -> None:
+async def _watch(service: OwnSessions, database: OwnPostgres, events: int) -> FoldFigures:
     began = time.monotonic()
     first_at = first = first_cpu = first_database = 0.0
     while True:
         folded, at = await service.folded(), time.monotonic()
         if folded and not first:
             first_at, first = at, folded
-            first_cpu, first_database = service.cpu_s(), _cpu_s(database)
+            first_cpu, first_database = service.cpu_s(), process_tree.cpu_s(database.pid)
         if folded >= events:
             break
         if at - began > FOLDED_WITHIN_S:
-            raise RunFailed(f"{folded:.0f} of {events} facts were folded within {FOLDED_WITHIN_S:.0f} s")
+            raise RunFailed(f"{folded:.0f} of {events} events were folded within {FOLDED_WITHIN_S:.0f} s")
         await asyncio.sleep(_POLL_S)
     counted, seconds = folded - first, at - first_at
     if counted <= 0:
-        raise RunFailed("all facts were folded at once: take more --events")
-    report.update(
+        raise RunFailed("all events were folded at once: use more --events")
+    return FoldFigures(
         events=events,
         counted=round(counted),
         seconds=round(seconds, 3),
         events_a_second=round(counted / seconds),
         events_a_cpu_second=round(counted / max(service.cpu_s() - first_cpu, 1e-9)),
-        database_cpu_s=round(_cpu_s(database) - first_database, 3),
-    )
-
-
-def _cpu_s(database: OwnPostgres) -> float:
-    """Of all its processes, those that have ended included."""
-    postmaster = psutil.Process(database.pid)
-    total = 0.0
-    for process in (postmaster, *postmaster.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
-
-
-def _rate(report: Report) -> float:
-    rate = report["events_a_second"]
-    assert isinstance(rate, int)
-    return rate
-
-
-def _readable(report: Report) -> str:
-    return summary.table(
-        [
-            ("facts in the log", report["events"]),
-            ("folded a second", report["events_a_second"]),
-            ("for each CPU second of the service", report["events_a_cpu_second"]),
-            ("CPU of PostgreSQL meanwhile", f"{report['database_cpu_s']} s in {report['seconds']} s"),
-        ]
+        database_cpu_s=round(process_tree.cpu_s(database.pid) - first_database, 3),
     )

@@ -1,9 +1,9 @@
 """From publish to delivery, across edges: N subscribers held, R publications a second over C channels.
 
-Edges and NATS are perf's own. Publications go to the first edge's server API, subscribers of every channel are on all
+Edges and NATS are perf's own. Publications go to the first edge's server API; every channel has subscribers on all
 edges. An age counts from when a publication was due, open loop. With --bare-nats a publisher and a nats-py subscriber
-exchange the same on the same NATS, on core subjects, in turn with it: what is left of a ratio is what Fairlead adds
-(JWTs, log, order, thousands of sockets). Exit code 1 when a delivery is missing.
+exchange the same on the same NATS, on core subjects, in turn with it: the ratio is what Fairlead adds (JWTs, log,
+order, thousands of sockets). Exit code 1 if a delivery is missing.
 """
 
 from __future__ import annotations
@@ -12,26 +12,63 @@ import argparse
 import asyncio
 import contextlib
 
-from perf import client_options, delivery, own_clients, own_stack, reporting, summary
-from perf.bare_nats import BareSubscriber, Listening
-from perf.delivery import Delivery
-from perf.ears import Heard, together
-from perf.own_edge import OwnEdge
-from perf.own_stack import OwnStack
-from perf.pacing import Schedule
-from perf.progress_bar import Bar
-from perf.publisher import Publishing
-from perf.publishing import PublisherProcess
-from perf.reporting import Report
+from perf import options, runner
+from perf.load import delivery, delivery_counter
+from perf.load.bare_nats import BareSubscriber, Listening
+from perf.load.delivery import Delivery, DeliveryFigures
+from perf.load.delivery_counter import Deliveries
+from perf.load.pacing import Schedule
+from perf.load.publish_targets import NatsPublish
+from perf.load.publisher import Publishing
+from perf.load.publisher_process import PublisherProcess
+from perf.report import reliability, tables
+from perf.report.distribution import Distribution, distribution
+from perf.report.figures import Figures
+from perf.report.progress_bar import Bar
+from perf.servers.edge import OwnEdge
+from perf.servers.stack import OwnStack, running_stack
 from perf.settings import PerfSettings
-from perf.ways import NatsPublish
 
-LAST_WORDS_S = 0.5
+LAST_DELIVERY_S = 0.5
+
+
+class LatencyFigures(Figures):
+    """`last` is the last round; `age_s` is of all rounds together, `rounds` of each."""
+
+    FLAT = ("last",)
+
+    last: DeliveryFigures
+    connections: int
+    channels: int
+    rounds: list[Distribution]
+    age_s: Distribution
+    lost: int
+    losses: dict[str, int]
+    generator_loop_lag_s: Distribution
+    bare_nats_age_s: Distribution | None
+    bare_nats_rounds: list[Distribution]
+    p99_to_bare_nats: float | None
+
+    def table(self) -> str:
+        last, bare = self.last, self.bare_nats_age_s
+        return tables.text(
+            [
+                ("subscribers", f"{self.connections} in {self.channels} channels"),
+                ("delivered", f"{last.delivered} of {last.expected} in the last round, {self.lost} missing"),
+                ("age at delivery", f"{self.age_s.in_ms()} ms"),
+                ("bare NATS", f"{bare.in_ms()} ms" if bare else "not asked for"),
+                ("p99 to bare NATS's", self.p99_to_bare_nats or "-"),
+                ("API's answer", f"{last.publish_answer_s.in_ms()} ms"),
+                ("publisher's lateness", f"{last.publisher_lateness_s.in_ms()} ms"),
+                ("generator's loop lag", f"{self.generator_loop_lag_s.in_ms()} ms"),
+                *reliability.busy_clients(last.generator_busy),
+            ]
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    own_clients.add_arguments(parser, connections=5000)
-    own_clients.add_publishing(parser, rate=100, seconds=10)
+    options.add_own_clients(parser, connections=5000)
+    options.add_publishing(parser, rate=100, seconds=10)
     parser.add_argument("--channels", type=int, default=100, help="how many (%(default)s)")
     parser.add_argument("--edges", type=int, default=2, help="edge processes (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="measured so often (%(default)s)")
@@ -40,29 +77,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    own_clients.check_publishing(arguments)
-
-    expected_s = client_options.expected_s(arguments, arguments.rounds * 2 * (arguments.seconds + 10))
-    report = await reporting.reported(arguments, expected_s, measure, _readable, arguments.connections)
-    return int(report is None or bool(report["lost"]))
-
-
-async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
-    async with own_stack.running() as stack, stack.edges(arguments.edges) as edges:
-        await _measure(stack, edges, arguments, shown, report)
+    options.check_publishing(arguments)
+    expected_s = options.expected_s(arguments, arguments.rounds * 2 * (arguments.seconds + 10))
+    figures = await runner.measured(arguments, expected_s, measure, arguments.connections)
+    return int(figures is None or bool(figures.lost))
 
 
-async def _measure(
-    stack: OwnStack, edges: list[OwnEdge], arguments: argparse.Namespace, shown: Bar, report: Report
-) -> None:
+async def measure(arguments: argparse.Namespace, shown: Bar) -> LatencyFigures:
+    async with running_stack() as stack, stack.edges(arguments.edges) as edges:
+        return await _measure(stack, edges, arguments, shown)
+
+
+async def _measure(stack: OwnStack, edges: list[OwnEdge], arguments: argparse.Namespace, shown: Bar) -> LatencyFigures:
     kind = "live" if arguments.live else "log"
-    plan = own_clients.plan(arguments, stack, edges, f"{kind}:room-{{room}}", arguments.channels)
-    channels = plan.dialect.channels()
+    plan = options.own_plan(arguments, stack, edges, f"{kind}:room-{{room}}", arguments.channels)
     schedule = Schedule(round(arguments.publish_rate * arguments.seconds), arguments.publish_rate)
-    publishing = Publishing(stack.api(edges[0]), channels, schedule, size=arguments.size)
+    publishing = Publishing(stack.api(edges[0]), plan.dialect.channels(), schedule, size=arguments.size)
     subjects = tuple(f"bare.{number}" for number in range(arguments.channels))
     bare_publishing = Publishing(NatsPublish(stack.nats_port), subjects, schedule, size=arguments.size)
-    bare: list[Heard] = []
+    bare: list[Deliveries] = []
     rounds: list[Delivery] = []
     async with contextlib.AsyncExitStack() as entered:
         subscriber = None
@@ -74,55 +107,35 @@ async def _measure(
                 shown.phase("bare NATS")
                 bare.append(await _exchange(subscriber, bare_publishing, arguments.seconds + 10))
             shown.phase("publishing")
-            listeners = arguments.connections / arguments.channels
-            rounds.append(await delivery.deliver(fleet, publishing, listeners, edges, arguments.seconds + 30))
+            subscribers = arguments.connections / arguments.channels
+            rounds.append(await delivery.deliver(fleet, publishing, subscribers, edges, arguments.seconds + 30))
         shown.phase("leaving")
         tally = await fleet.finish()
-    ages = summary.distribution(together(one.heard for one in rounds).ages_s)
-    report.update(rounds[-1].figures())
-    report.update(
+    age_s = distribution(delivery_counter.total(one.deliveries for one in rounds).ages_s)
+    bare_age_s = distribution(delivery_counter.total(bare).ages_s) if bare else None
+    return LatencyFigures(
+        last=rounds[-1].figures(),
         connections=arguments.connections,
         channels=arguments.channels,
-        rounds=[one.figures()["age_s"] for one in rounds],
-        age_s=ages,
+        rounds=[distribution(one.deliveries.ages_s) for one in rounds],
+        age_s=age_s,
         lost=sum(one.lost for one in rounds),
         losses=dict(tally.losses),
-        generator_loop_lag_s=summary.distribution(tally.loop_lag_s),
-        bare_nats_age_s=summary.distribution(together(bare).ages_s) if bare else None,
-        bare_nats_rounds=[summary.distribution(one.ages_s) for one in bare],
+        generator_loop_lag_s=distribution(tally.loop_lag_s),
+        bare_nats_age_s=bare_age_s,
+        bare_nats_rounds=[distribution(one.ages_s) for one in bare],
+        p99_to_bare_nats=_ratio(age_s, bare_age_s) if bare_age_s else None,
     )
-    report["p99_to_bare_nats"] = _ratio(ages["p99"], together(bare)) if bare else None
 
 
-async def _exchange(subscriber: BareSubscriber, publishing: Publishing, within_s: float) -> Heard:
+async def _exchange(subscriber: BareSubscriber, publishing: Publishing, within_s: float) -> Deliveries:
     async with PublisherProcess(publishing) as publisher:
         await subscriber.take()
         publisher.begin()
         await publisher.finished(within_s)
-        await asyncio.sleep(LAST_WORDS_S)
+        await asyncio.sleep(LAST_DELIVERY_S)
         return await subscriber.take()
 
 
-def _ratio(p99: float | None, bare: Heard) -> float | None:
-    reference = summary.distribution(bare.ages_s)["p99"]
-    return round(p99 / reference, 2) if p99 and reference else None
-
-
-def _readable(report: Report) -> str:
-    def distribution(name: str) -> str:
-        figures = report[name]
-        return f"{summary.milliseconds(figures)} ms" if isinstance(figures, dict) else "not asked for"
-
-    return summary.table(
-        [
-            ("subscribers", f"{report['connections']} in {report['channels']} channels"),
-            ("delivered", f"{report['delivered']} of {report['expected']} in the last round, {report['lost']} missing"),
-            ("age at delivery", distribution("age_s")),
-            ("bare NATS", distribution("bare_nats_age_s")),
-            ("p99 to bare NATS's", report["p99_to_bare_nats"] or "-"),
-            ("API's answer", distribution("publish_answer_s")),
-            ("publisher's lateness", distribution("publisher_lateness_s")),
-            ("generator's loop lag", distribution("generator_loop_lag_s")),
-            *delivery.care(report),
-        ]
-    )
+def _ratio(ours: Distribution, bare: Distribution) -> float | None:
+    return round(ours.p99 / bare.p99, 2) if ours.p99 and bare.p99 else None

@@ -1,7 +1,7 @@
-"""What single steps inside an edge cost, in process: nanoseconds each, the least of several repeats.
+"""The cost of single steps inside an edge, in process: nanoseconds each, the least of several repeats.
 
 No sockets, no NATS: codecs, the wire, the fan-out to subscribers whose transport does nothing, the rule for live
-messages. For finding what a change did to a step; what users meet is measured by the other modes.
+messages. It shows what a change did to a step; the other modes measure what users see.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from perf import frames, reporting, summary
-from perf.payload import payload
-from perf.progress_bar import Bar
-from perf.reporting import Report
+from perf import runner
+from perf.load import frames
+from perf.load.payload import payload
+from perf.report import tables
+from perf.report.figures import Figures
+from perf.report.progress_bar import Bar
 from perf.settings import PerfSettings
 from proto.codec import Codec
 from proto.codec_json import JSON
@@ -34,7 +36,7 @@ from services.edge.grants import Grant
 from services.edge.settings import ChannelSection
 
 Step = Callable[[int], object]
-"""Does its step so many times."""
+"""Does its step the given number of times."""
 
 MIN_REPEAT_S = 0.02
 SUBSCRIBERS = 1000
@@ -44,19 +46,28 @@ PUSH = Reply(push=Push(channel="log:micro", pub=PUBLICATION))
 COMMANDS = b'{"id":1,"connect":{"token":"%b","name":"js"}}\n{"id":2,"subscribe":{"channel":"log:micro"}}' % (b"x" * 140)
 
 
+class MicroFigures(Figures):
+    """By step."""
+
+    nanoseconds: dict[str, float]
+
+    def table(self) -> str:
+        return tables.text([(name, f"{value:10.1f} ns") for name, value in self.nanoseconds.items()])
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=7, help="of which the fastest counts (%(default)s)")
-    reporting.add_arguments(parser)
+    runner.add_arguments(parser)
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
-    report = await reporting.reported(arguments, 120.0, measure, _readable, 0)
-    return int(report is None)
+    figures = await runner.measured(arguments, 120.0, measure, 0)
+    return int(figures is None)
 
 
-async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
+async def measure(arguments: argparse.Namespace, shown: Bar) -> MicroFigures:
     shown.phase("stepping")
-    report["nanoseconds"] = {name: cost(step, arguments.repeats) for name, step in steps().items()}
+    return MicroFigures(nanoseconds={name: cost(step, arguments.repeats) for name, step in steps().items()})
 
 
 def cost(step: Step, repeats: int) -> float:
@@ -161,9 +172,3 @@ def _fan_out(format: Format) -> Step:
             subscribers.fan_out(PUBLICATION, None)
 
     return step
-
-
-def _readable(report: Report) -> str:
-    nanoseconds = report["nanoseconds"]
-    assert isinstance(nanoseconds, dict)
-    return summary.table([(name, f"{value:10.1f} ns") for name, value in nanoseconds.items()])

@@ -2,8 +2,8 @@
 
 Each step has a NATS, edges and client processes of its own, as many as the limit of descriptors needs, and client
 addresses of 127.77.0.0/16. The clients connect at a steady rate, subscribe to one channel, are held and pinged, and get
---shots publications, each when the one before has reached everybody. --results FOLDER writes scale.json, table.md and
-charts. Exit code 1 when a client did not connect or was lost, or a delivery is missing.
+--shots publications, each when the one before has reached all of them. --results FOLDER writes scale.json, table.md and
+charts. Exit code 1 if a client did not connect or was lost, or a delivery is missing.
 """
 
 from __future__ import annotations
@@ -11,44 +11,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from perf import machine, reporting, summary, target
-from perf.child import ChildDied
-from perf.modes import hold
-from perf.progress_bar import Bar
-from perf.refusal import Refusal
-from perf.reporting import Report, RunFailed
+from perf import runner
+from perf.errors import Refusal, RunFailed
+from perf.load import target
+from perf.modes import hold, scale_figures
+from perf.modes.scale_figures import ScaleFigures, Step
+from perf.report import figures, machine
+from perf.report.figures import Header
+from perf.report.progress_bar import Bar
 from perf.settings import PerfSettings
 
 SPARE_DESCRIPTORS = 500
 """What an edge, or a process of clients, has left when its share of the connections is open."""
 
 CLIENTS_OF_AN_ADDRESS = 2_000
-"""An address has 28,000 ports; finding a free one among few that are taken costs nothing."""
+"""An address has 28,000 ports; finding a free one costs nothing while few are taken."""
 
 BETWEEN_STEPS_S = 3.0
-"""Sockets of the step before are torn down by the kernel, which is not to be charged to the next one."""
-
-COLUMNS = {
-    "connections": "connections",
-    "edges": "edges = client processes",
-    "failed": "did not connect",
-    "lost": "lost",
-    "pings_for_each": "pings answered by each",
-    "rss": "edge RSS, bytes each",
-    "heap": "edge heap (PSS), bytes each",
-    "kernel": "kernel, both ends, bytes each",
-    "connect_us": "edge CPU, us to connect",
-    "held_us": "edge CPU, us a second held",
-    "to_all_ms": "publication to all, ms",
-    "deliveries_lost": "deliveries missing",
-    "busy_connecting": "machine busy, connecting",
-    "busy_holding": "machine busy, held",
-}
+"""The kernel tears down the sockets of the step before, which is not to be charged to the next one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,29 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fill", type=int, help="connections for each process (default: the limit of descriptors)")
     hold.add_holding(parser, hold_s=30.0, ping_interval_s=25.0, shots=3)
     parser.add_argument("--results", metavar="FOLDER", help="write the figures, a table and charts there")
-    reporting.add_arguments(parser)
+    runner.add_arguments(parser)
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     steps = planned(arguments, machine.nofile(), machine.ephemeral_ports())
     expected_s = sum(hold.expected_s(step) + BETWEEN_STEPS_S for step in steps) + 10
+    header = Header.of(arguments.command_line)
 
-    async def measure(arguments: argparse.Namespace, shown: Bar, report: Report) -> None:
-        await _climb(steps, arguments.results, shown, report)
+    async def measure(arguments: argparse.Namespace, shown: Bar) -> ScaleFigures:
+        return await _climb(steps, header, arguments.results, shown)
 
     most = max(step.connections for step in steps)
-    report = await reporting.reported(arguments, expected_s, measure, _readable, most)
-    if report is None:
+    found = await runner.measured(arguments, expected_s, measure, most)
+    if found is None:
         return 1
-    figures, failures = report["steps"], report["failures"]
-    assert isinstance(figures, list) and isinstance(failures, dict)
-    for step, why in failures.items():
-        print(f"perf: no figures for {step}: {why}", file=sys.stderr)
-    return int(bool(failures) or any(map(hold.went_wrong, figures)))
+    for size, why in found.failures.items():
+        print(f"perf: no figures for {size}: {why}", file=sys.stderr)
+    return int(bool(found.failures) or any(step.held.went_wrong for step in found.steps))
 
 
 def planned(arguments: argparse.Namespace, descriptors: int, ports_per_source: int) -> list[argparse.Namespace]:
-    """The options of `hold` for each step. Raises `Refusal` for what cannot be run."""
+    """The options of `hold` for each step. Raises `Refusal` for options with which no run can succeed."""
     try:
         sizes = [int(size) for size in arguments.steps.split(",")]
     except ValueError:
@@ -114,83 +97,28 @@ def planned(arguments: argparse.Namespace, descriptors: int, ports_per_source: i
     return steps
 
 
-async def _climb(steps: Sequence[argparse.Namespace], results: str | None, shown: Bar, report: Report) -> None:
-    """A step that fails does not take the others' figures with it; what there is, is written after each."""
-    figures: list[Report] = []
-    failures: dict[str, str] = {}
-    report.update(steps=figures, failures=failures)
+async def _climb(steps: Sequence[argparse.Namespace], header: Header, results: str | None, shown: Bar) -> ScaleFigures:
+    """A step that fails does not take the others' figures with it; the figures so far are written after each."""
+    found = ScaleFigures(steps=[], failures={})
     for step in steps:
-        one: Report = {"asked": step.connections, "edges": step.edges, "source_addresses": step.source_spread}
         try:
             async with asyncio.timeout(hold.expected_s(step)):
-                await hold.measure(step, shown, one)
+                held = await hold.measure(step, shown)
         except TimeoutError:
-            failures[str(step.connections)] = f"it took longer than {hold.expected_s(step):.0f} s"
-        except (RunFailed, ChildDied, OSError) as error:
-            failures[str(step.connections)] = str(error)
+            found.failures[str(step.connections)] = f"it took longer than {hold.expected_s(step):.0f} s"
+        except (RunFailed, OSError) as error:
+            found.failures[str(step.connections)] = str(error)
         else:
-            figures.append(one)
+            found.steps.append(
+                Step(asked=step.connections, edges=step.edges, source_addresses=step.source_spread, held=held)
+            )
         if results:
-            _write(Path(results), report, figures)
+            _write(Path(results), header, found)
         await asyncio.sleep(BETWEEN_STEPS_S)
+    return found
 
 
-def row(step: Mapping[str, object]) -> dict[str, float | None]:
-    """One step as a line of the table, by the names of COLUMNS. `to_all_ms` is the median of the shots."""
-    shots = step["shots"]
-    assert isinstance(shots, list)
-    slowest = [shot["age_s"]["max"] for shot in shots if shot["age_s"]["max"] is not None]
-    taken: dict[str, object] = {
-        "rss": step["edge_rss_bytes_for_each_connection"],
-        "heap": step["edge_heap_bytes_for_each_connection"],
-        "kernel": step["kernel_bytes_for_each_connection"],
-        "connect_us": step["edge_cpu_us_for_each_connect"],
-        "held_us": step["edge_cpu_us_for_each_connection_and_second"],
-        "to_all_ms": round(statistics.median(slowest) * 1000) if slowest else None,
-        "busy_connecting": step["machine_busy_connecting"],
-        "busy_holding": step["machine_busy_holding"],
-    }
-    found = {name: taken.get(name, step.get(name)) for name in COLUMNS}
-    return {name: value for name, value in found.items() if value is None or isinstance(value, int | float)}
-
-
-def table(figures: Sequence[Mapping[str, object]]) -> str:
-    """Markdown, a line for each step."""
-    rows = [["-" if value is None else f"{value:,}" for value in row(step).values()] for step in figures]
-    return summary.markdown(list(COLUMNS.values()), rows)
-
-
-def _readable(report: Report) -> str:
-    figures = report["steps"]
-    assert isinstance(figures, list)
-    return table(figures)
-
-
-def _write(folder: Path, report: Report, figures: Sequence[Report]) -> None:
-    summary.write(folder / "scale.json", report)
-    (folder / "table.md").write_text(table(figures) + "\n")
-    try:
-        from perf import charts  # matplotlib belongs to those who develop
-    except ImportError:
-        print("perf: no charts: matplotlib is not installed (make install)", file=sys.stderr)
-        return
-    rows = [row(step) for step in figures]
-
-    def draw(file: str, title: str, note: str, **lines: str) -> None:
-        series = {
-            title: [(x, y) for one in rows if (x := one["connections"]) and (y := one[column]) is not None]
-            for column, title in lines.items()
-        }
-        if any(series.values()):
-            charts.draw_lines(folder / file, title, note, series)
-
-    draw(
-        "bytes.png",
-        "Memory for one connection (bytes)",
-        "over the number of connections; the kernel's part holds both ends, the client's too",
-        rss="edge, RSS",
-        kernel="kernel",
-    )
-    draw("cpu-connect.png", "Edge CPU to connect one client (us)", "over the number of connections", connect_us="us")
-    draw("cpu-held.png", "Edge CPU to hold one client for a second (us)", "its pings are in it", held_us="us")
-    draw("to-all.png", "A publication to all clients (ms)", "from its due time to the last one", to_all_ms="ms")
+def _write(folder: Path, header: Header, found: ScaleFigures) -> None:
+    figures.write(folder / "scale.json", {**header.to_json(), **found.to_json()})
+    (folder / "table.md").write_text(found.table() + "\n")
+    scale_figures.draw(folder, found.steps)

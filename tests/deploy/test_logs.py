@@ -76,13 +76,3 @@ def test_a_rotated_log_is_read_on_in_its_successor(folders: Folders) -> None:
 def test_bytes_that_are_no_text_do_no_harm(folders: Folders) -> None:
     log = folders.logs / "edge-1.log"
     assert follow(folders, [lambda: log.write_bytes(b"\xff\xfe\n")]) == ["edge-1      | \ufffd\ufffd"]
-
-
-def test_the_last_words_are_those_of_this_start(folders: Folders) -> None:
-    log = folders.logs / "edge-1.log"
-    write(log, "old\n")
-    since = log.stat().st_size
-    write(log, "".join(f"{number}\n" for number in range(30)))
-    assert logs.tail(log, 3, since) == ["27", "28", "29"]
-    assert logs.tail(log, 100, since) == [str(number) for number in range(30)]
-    assert logs.tail(folders.logs / "none.log", 3) == []

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page
 
+from deploy.processes.ports import free_port
 from tests.docs.conftest import Stack
 from tests.support.eventually import eventually, wait_until
 from tests.support.plain_http import http_client
-from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(180)]
 

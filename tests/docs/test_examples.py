@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.processes.ports import free_port
 from tests.docs.conftest import Stack
 from tests.support.edges import API_KEY, SECRET, token, wire_client
 from tests.support.processes import ServiceProcess, Services
-from tests.support.servers import NatsServer, free_port
+from tests.support.servers import NatsServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/protocol.md"

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 import websockets
 
+from deploy.processes.ports import free_port
 from tests.support.edges import API_KEY, WireClient, start_edge, token
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
-from tests.support.servers import free_port
 
 pytestmark = pytest.mark.integration
 

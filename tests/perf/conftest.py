@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.perf.stub_edge import StubEdge, running_stub
+from tests.perf.load.stub_edge import StubEdge, running_stub
 
 
 @pytest.fixture

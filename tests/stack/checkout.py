@@ -1,24 +1,23 @@
-"""A checkout of its own for a test, with a local stack on ports of its own: what `make up` does there stays there."""
+"""A checkout of a test's own, with a local stack on ports of its own: what `make up` does there stays there."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 
-from deploy.local import processes, secrets_file
+from deploy.local import members, secrets_file
 from deploy.local.settings import PORT_VARIABLES, Folders
+from deploy.processes.ports import free_port
 from tests.stack.fairlead import Fairlead
-from tests.support.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 _TAKEN_ALONG = ("deploy", "proto", "services")
-_EDGES_ROOM = 4
+_EDGE_PORTS = 4
 
 
 class Checkout:
@@ -37,7 +36,7 @@ class Checkout:
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs `make TARGET`, without a terminal, with this checkout's ports unless told otherwise."""
         values = {name: str(port) for name, port in self.ports.items()} | {"EDGES": str(self.edges)} | variables
-        # -o: the packages are there, and must not be installed anew from this copy.
+        # -o: the packages are installed, and must not be installed again from this copy.
         argv = ["make", "--no-print-directory", "-o", ".venv/.installed", target]
         argv += [f"{name}={value}" for name, value in values.items()]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -55,37 +54,17 @@ class Checkout:
 
     def running(self) -> list[str]:
         """The names of this stack's processes."""
-        return sorted(member.name for member in processes.members(self.folders))
+        return sorted(member.name for member in members.scan(self.folders))
 
     def supervisord(self) -> psutil.Process:
-        daemon = processes.supervisord_of(processes.members(self.folders))
+        daemon = members.supervisord(self.folders)
         assert daemon is not None
         return daemon.process
 
     def process(self, name: str) -> psutil.Process:
-        return next(member.process for member in processes.members(self.folders) if member.name == name)
+        return next(member.process for member in members.scan(self.folders) if member.name == name)
 
 
 def _free_ports() -> dict[str, int]:
-    """One for each variable, those of the edges with room for a few behind it."""
-    found: dict[str, int] = {}
-    taken: set[int] = set()
-    for name in PORT_VARIABLES.values():
-        room = _EDGES_ROOM if name.startswith("EDGE_") else 1
-        while True:
-            ports = range(first := free_port(), first + room)
-            if taken.isdisjoint(ports) and not any(_taken(port) for port in ports):
-                break
-        found[name] = first
-        taken.update(ports)
-    return found
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
+    """One for each variable; the first of a few in a row for those of the edges."""
+    return {name: free_port(span=_EDGE_PORTS if name.startswith("EDGE_") else 1) for name in PORT_VARIABLES.values()}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.processes.ports import free_port
 from tests.stack.checkout import ROOT
 from tests.stack.fairlead import Fairlead
 from tests.support.eventually import eventually
-from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -142,7 +142,7 @@ def test_token_for_nobody_is_refused_without_make(capsys: pytest.CaptureFixture[
         main(["token", user], {})
     told = capsys.readouterr()
     assert ended.value.code != 0 and told.out == ""
-    assert "say for whom" in told.err
+    assert "a user is required" in told.err
 
 
 def test_secrets_are_readable_by_their_owner_only_and_in_no_other_file(checkout: Checkout) -> None:
@@ -176,7 +176,7 @@ def test_taken_port_is_named_with_its_owner_and_the_variable_that_changes_it(
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"EDGE": "3"}, "make up knows no EDGE; there are EDGES, "),
+        ({"EDGE": "3"}, "make up has no variable EDGE; it has EDGES, "),
         ({"EDGES": "0"}, "EDGES=0: expected a number from 1 to 16"),
         ({"EDGES": "many"}, "EDGES=many: expected a number from 1 to 16"),
         ({"PORT": "70000"}, "PORT=70000: expected a number from 1 to 65535"),

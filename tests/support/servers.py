@@ -4,16 +4,13 @@ TEST_BACKEND=native runs the servers that come as wheels (`.[local]`), =containe
 testcontainers, =auto (the default) takes the first of the two that is there. A backend that was asked for and is
 missing is an error that says what to do, never a skip.
 
-Every port is taken on 127.0.0.1, below the range that the kernel gives to outgoing connections: a client that keeps
-knocking at a stopped server in that range can end up connected to itself.
+Every port is one of `deploy.processes.ports`: on 127.0.0.1, and apart from those of test processes beside this one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
-import socket
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -21,13 +18,11 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from deploy.processes.readiness import nats_greets
 from tests.support.eventually import wait_until
 
 DATABASE_USER = "fairlead"
 DATABASE_PASSWORD = "a-password-of-the-tests"  # a recognisable one: tests look for it in logs
-
-
-FIRST_PORT, LAST_PORT = 20000, 32000
 
 
 class MissingBackend(Exception):
@@ -111,36 +106,8 @@ def choose_backend(name: str | None = None) -> Backend:
     return servers_containers.Containers()
 
 
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now. Test processes that run beside each other share none."""
-    worker, workers = (
-        int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
-        int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
-    )
-    share = (LAST_PORT - FIRST_PORT) // workers
-    for _ in range(200):
-        port = FIRST_PORT + worker * share + random.randrange(share)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError(f"no free port between {FIRST_PORT} and {LAST_PORT}")
-
-
 def wait_for_nats(port: int) -> None:
-    """Until a NATS server greets on `port`; a container's port alone accepts before there is a server behind it."""
-
-    def greets() -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                return connection.recv(4) == b"INFO"
-        except OSError:
-            return False
-
-    wait_until(greets, f"NATS answers on port {port}")
+    wait_until(lambda: nats_greets(port), f"NATS answers on port {port}")
 
 
 def wait_for_postgres(port: int) -> None:

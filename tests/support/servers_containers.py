@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, free_port, wait_for_nats, wait_for_postgres
+from deploy.processes.ports import free_port
+from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, wait_for_nats, wait_for_postgres
 
 NATS_IMAGE = "nats:2-alpine"
 POSTGRES_IMAGE = "postgres:17"

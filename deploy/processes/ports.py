@@ -1,0 +1,54 @@
+"""Free TCP ports on 127.0.0.1.
+
+They lie below the range that the kernel gives to outgoing connections. A load test is about to make thousands of those;
+and a client that keeps retrying a stopped server in that range can end up connected to itself.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import random
+import socket
+
+HOST = "127.0.0.1"
+RANGE = (15_000, 32_000)
+RANGE_VARIABLE = "FREE_PORTS"
+"""Narrows the range, as in FREE_PORTS=20000-26000: test runs beside each other then share no port."""
+
+_ATTEMPTS = 500
+_recent: collections.deque[int] = collections.deque(maxlen=1000)
+"""Ports given out by this process: whoever got one may not listen on it yet."""
+
+
+def free_port(span: int = 1) -> int:
+    """The first of `span` ports in a row on which nobody listens now. Raises OSError if none is found."""
+    first, last = _range()
+    for _ in range(_ATTEMPTS):
+        port = random.randint(first, last - span)
+        ports = range(port, port + span)
+        if not any(one in _recent or trouble(one) is not None for one in ports):
+            _recent.extend(ports)
+            return port
+    raise OSError(f"no free port was found between {first} and {last}")
+
+
+def trouble(port: int) -> OSError | None:
+    """The error that a server would get which listens on the port now; None if the port is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a socket in TIME_WAIT is not a listener
+        try:
+            probe.bind((HOST, port))
+            # A listener without SO_REUSEADDR refuses the bind, one with it only the listen.
+            probe.listen(1)
+        except OSError as error:
+            return error
+    return None
+
+
+def _range() -> tuple[int, int]:
+    text = os.environ.get(RANGE_VARIABLE)
+    if not text:
+        return RANGE
+    first, _, last = text.partition("-")
+    return int(first), int(last)

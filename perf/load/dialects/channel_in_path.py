@@ -1,0 +1,21 @@
+"""No protocol at all: the path of the upgrade names the channel, and what is published arrives as a text frame.
+
+Django Channels, plain Starlette and nchan are all used that way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perf.load.dialects import Dialect, Opening
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInPath(Dialect):
+    prefix: str = "/ws/"
+
+    def opening(self, index: int) -> Opening:
+        return Opening(self.prefix + self.channel_of(index), ())
+
+    def accepts(self, step: int, message: bytes) -> bool:
+        raise NotImplementedError("there is no step to wait for")

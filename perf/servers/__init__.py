@@ -1,0 +1,1 @@
+"""perf's own servers (NATS, PostgreSQL, edges, the sessions service): how they are started, and read."""

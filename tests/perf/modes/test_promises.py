@@ -1,0 +1,68 @@
+"""Reports of modes with promises name each one that was broken, and only those."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perf.modes import slow, start, storm
+
+STORM: dict[str, Any] = {
+    "connections": 9,
+    "back": 9,
+    "recovered": 9,
+    "expected": 90,
+    "delivered": 90,
+    "gaps": 0,
+    "repeats": 0,
+}
+SLOW: dict[str, Any] = {"lagged": 3, "edge_rss_bytes_for_each_deaf": 10}
+
+
+def figures(fields: dict[str, Any]) -> Any:
+    return SimpleNamespace(**fields)
+
+
+def test_a_storm_without_loss_keeps_every_promise() -> None:
+    assert storm.broken_promises(figures(STORM)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"back": 8, "recovered": 8}, "8 of 9 clients came back"),
+        ({"recovered": 8}, "8 of 9 were recovered"),
+        ({"delivered": 89}, "89 of 90 deliveries"),
+        ({"gaps": 1}, "1 gaps"),
+        ({"repeats": 2}, "2 repeats"),
+    ],
+)
+def test_each_broken_promise_of_a_storm_is_named(change: dict[str, Any], words: str) -> None:
+    assert [words in broken for broken in storm.broken_promises(figures({**STORM, **change}))] == [True]
+
+
+def test_comebacks_are_placed_in_time() -> None:
+    assert storm._bins([0.1, 0.2, 0.3, 1.0]) == {"0.00": 2, "0.25": 1, "1.00": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "lost_before", "lost", "words"),
+    [
+        ({}, 0, -5, []),  # clients that do not read took what was on its way
+        ({}, 1, 0, ["1 deliveries were missing while all read"]),
+        ({}, 0, 2, ["healthy clients missed 2 deliveries"]),
+        ({"lagged": 0}, 0, 0, ["no client lagged"]),
+        ({"edge_rss_bytes_for_each_deaf": 101}, 0, 0, ["the edge grew by 101 bytes"]),
+    ],
+)
+def test_a_slow_client_s_cost_is_judged(change: dict[str, Any], lost_before: int, lost: int, words: list[str]) -> None:
+    broken = slow.broken_promises(figures({**SLOW, **change}), lost_before, lost, memory_bound=100)
+    assert len(broken) == len(words)
+    assert all(said.startswith(word) for said, word in zip(broken, words, strict=True))
+
+
+def test_a_median_above_the_bound_is_too_slow() -> None:
+    assert start.too_slow(figures({"ready_s": figures({"p50": 0.7}), "bound_s": 0.6}))
+    assert not start.too_slow(figures({"ready_s": figures({"p50": 0.5, "max": 9.0}), "bound_s": 0.6}))
