@@ -1,7 +1,7 @@
-"""Writes the metadata of our distribution into the image's venv: the processes tell their version from it.
+"""Writes the metadata of our distribution into the image's venv, where the processes read their version.
 
-Run while the image is built: `python distribution.py PYPROJECT VENV`. It stands in for an installation of the project,
-which would need a build backend; the code itself is imported from the working directory.
+The image's build runs `python distribution.py PYPROJECT VENV`. It replaces an installation of the project, which would
+need a build backend; the code itself is imported from the working directory.
 """
 
 import sys

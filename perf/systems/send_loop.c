@@ -1,10 +1,10 @@
-/* The limit: what the kernel lets one thread send, with nothing of a server around it.
+/* The limit: what the kernel lets one thread send, without any other work of a server.
  *
  *     cc -O2 -o send_loop send_loop.c && ./send_loop PORT SEC_WEBSOCKET_ACCEPT
  *
  * A connection that begins with "GET" is a client: it is answered 101 with the given accept value (perf's clients all
  * send the same key) and gets every message from then on. One that begins with "POST" publishes: the body is framed
- * once and sent to every client in a plain loop of send(), then it is answered 204. Clients' own frames are thrown away.
+ * once and sent to every client in a plain loop of send(), then it is answered 204. Frames from clients are ignored.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,7 +39,7 @@ static void drop(int fd) {
   close(fd);
 }
 
-/* Whole, whatever it takes: a full socket buffer is waited for. */
+/* Sends all of it; waits while the socket buffer is full. */
 static void send_all(int fd, const char *data, size_t size) {
   while (size) {
     ssize_t sent = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -68,7 +68,7 @@ static void broadcast(const char *body, size_t size) {
   for (int i = 0; i < client_count; i++) send_all(clients[i], frame, head + size);
 }
 
-/* One whole request is expected in one read, which loopback gives. */
+/* Expects one complete request in one read, which is so on loopback. */
 static void serve(int fd, const char *accept_value) {
   char request[MAX_BODY + 4096 + 1], answer[256];
   ssize_t size = recv(fd, request, sizeof request - 1, MSG_DONTWAIT);

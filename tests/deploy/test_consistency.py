@@ -1,4 +1,4 @@
-"""What operators read and copy says what the code does: settings, variables, routes, locks."""
+"""What operators read and copy agrees with the code: settings, variables, routes, locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The merged log loses no line: not at a rotation, not in the middle of one, not the last ones before the end."""
+"""The merged log loses no line: not at a rotation, not in the middle of a line, not the last ones before the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(path: Path, text: str) -> None:
 
 
 def follow(folders: Folders, steps: Iterable[Callable[[], object]], since: dict[Path, int] | None = None) -> list[str]:
-    """The lines shown when one step happens before each look, the last look being the last."""
+    """The lines that are shown when one step happens before each read."""
     out, ahead = io.StringIO(), list(steps)
 
     def go_on() -> bool:
@@ -36,7 +36,7 @@ def follow(folders: Folders, steps: Iterable[Callable[[], object]], since: dict[
     return out.getvalue().splitlines()
 
 
-def test_each_line_says_who_wrote_it(folders: Folders) -> None:
+def test_each_line_names_the_process_that_wrote_it(folders: Folders) -> None:
     def two_processes() -> None:
         write(folders.logs / "edge-1.log", "ready\n")
         write(folders.logs / "nats.log", "listening\n")
@@ -50,14 +50,14 @@ def test_a_line_written_in_two_pieces_is_one_line(folders: Folders) -> None:
     assert shown == ["edge-1      | half a line"]
 
 
-def test_what_was_there_before_the_start_is_left_out(folders: Folders) -> None:
+def test_lines_from_before_the_start_are_left_out(folders: Folders) -> None:
     log = folders.logs / "edge-1.log"
     write(log, "of yesterday\n")
     shown = follow(folders, [lambda: write(log, "of today\n")], logs.sizes(folders))
     assert shown == ["edge-1      | of today"]
 
 
-def test_a_rotated_log_is_read_on_in_its_successor(folders: Folders) -> None:
+def test_after_a_rotation_reading_continues_in_the_new_file(folders: Folders) -> None:
     log = folders.logs / "edge-1.log"
 
     def rotate() -> None:
@@ -73,6 +73,6 @@ def test_a_rotated_log_is_read_on_in_its_successor(folders: Folders) -> None:
     ]
 
 
-def test_bytes_that_are_no_text_do_no_harm(folders: Folders) -> None:
+def test_bytes_that_are_not_text_do_no_harm(folders: Folders) -> None:
     log = folders.logs / "edge-1.log"
     assert follow(folders, [lambda: log.write_bytes(b"\xff\xfe\n")]) == ["edge-1      | \ufffd\ufffd"]

@@ -1,4 +1,4 @@
-"""Secrets are made once, kept, and readable by nobody else."""
+"""Secrets are made once, kept, and readable only by their owner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_made_once_and_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_is_there_stays_and_what_lacks_is_added(tmp_path: Path) -> None:
+def test_existing_secrets_stay_and_missing_ones_are_added(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
     path.write_text(f"# mine\n{secrets_file.API_KEY}=my own key\nOTHER=kept\n")
     found = secrets_file.ensure(path)
@@ -31,7 +31,7 @@ def test_what_is_there_stays_and_what_lacks_is_added(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["no equals sign", f"{secrets_file.API_KEY}="])
-def test_a_line_that_says_nothing_is_named(tmp_path: Path, text: str) -> None:
+def test_a_line_without_a_value_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "secrets.env"
     path.write_text(f"# first\n{text}\n")
     with pytest.raises(LocalStackError, match=r"secrets\.env, line 2: expected NAME=value"):
@@ -46,6 +46,6 @@ def test_a_token_is_for_its_user_and_ends() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "500ms", "-1", "soon", ""])
-def test_a_lifetime_that_is_none_is_refused(text: str) -> None:
+def test_a_lifetime_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         tokens.parse_ttl(text)

@@ -1,1 +1,1 @@
-"""perf: the load generator itself. A generator that is wrong makes every figure wrong."""
+"""perf: the load generator itself. An error in it makes every figure wrong."""

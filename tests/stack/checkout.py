@@ -34,7 +34,7 @@ class Checkout:
         self.ports = _free_ports()
 
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs `make TARGET`, without a terminal, with this checkout's ports unless told otherwise."""
+        """Runs `make TARGET`, without a terminal, with this checkout's ports unless `variables` has others."""
         values = {name: str(port) for name, port in self.ports.items()} | {"EDGES": str(self.edges)} | variables
         # -o: the packages are installed, and must not be installed again from this copy.
         argv = ["make", "--no-print-directory", "-o", ".venv/.installed", target]

@@ -14,7 +14,7 @@ import jwt
 
 @dataclass(frozen=True)
 class Fairlead:
-    """What a user of a deployment knows."""
+    """A running deployment, with what its users know of it."""
 
     port: int
     sockets_port: int
@@ -95,7 +95,7 @@ class Chatter:
         await self._subscription.subscribe()
         await self._subscription.ready(timeout=20)
 
-    async def say(self, data: Any) -> None:
+    async def publish(self, data: Any) -> None:
         assert self._subscription is not None
         await self._subscription.publish(data)
 
@@ -109,5 +109,5 @@ class Chatter:
 
     @property
     def resumes(self) -> list[bool]:
-        """One for each time that it came back: did it get all that it missed?"""
+        """For each reconnect, whether the client got everything that it had missed."""
         return self._notes.resumes

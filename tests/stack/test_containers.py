@@ -27,7 +27,7 @@ class Compose:
 
     def __init__(self, env_file: Path, project: str) -> None:
         self._prefix = ["docker", "compose", "--project-name", project, "--env-file", str(env_file)]
-        # What .env says must not be overruled by this shell's variables.
+        # This shell's variables must not override those of .env.
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
 
     def __call__(self, *arguments: str) -> str:
@@ -91,7 +91,7 @@ async def test_message_crosses_two_edges_and_a_stopped_edges_client_resumes(
             assert await fairlead.clients_by_edge() == {"edge-1": 1, "edge-2": 1}
 
         await eventually(one_on_each)
-        await alice.say("across")
+        await alice.publish("across")
         await eventually(lambda: bob.received == ["across"])
 
         compose("stop", "edge-1")

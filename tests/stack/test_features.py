@@ -1,6 +1,6 @@
 """Every stock client and `cent` on the running stack, through Traefik, on two edges: what applications do with them.
 
-tests/integration has each of them in all its forms; this is about what only a whole stack shows.
+tests/integration has each client in all its forms; this is about what only a whole stack shows.
 """
 
 from __future__ import annotations
@@ -105,16 +105,16 @@ async def test_everybody_talks_to_everybody(fairlead, clients):
     watcher, first = next(iter(clients.items()))
     for client in clients.values():
         await client.subscribe(channel)
-    said = []
+    published = []
     for user, client in clients.items():
-        said.append({"from": user, "text": "\N{GRINNING FACE} \N{SNOWMAN}", "number": 2**53 - 1})
-        await client.publish(channel, said[-1], own=len(said) % 2 == 0)
+        published.append({"from": user, "text": "\N{GRINNING FACE} \N{SNOWMAN}", "number": 2**53 - 1})
+        await client.publish(channel, published[-1], own=len(published) % 2 == 0)
     for client in clients.values():
-        await receives(client, channel, said)
+        await receives(client, channel, published)
         assert {info["user"] for info in (await client.presence(channel)).values()} == set(clients)
         assert await client.presence_stats(channel) == {"num_clients": len(clients), "num_users": len(clients)}
         newest = (await client.history(channel, 2, reverse=True))["publications"]
-        assert [pub["data"] for pub in newest] == said[:-3:-1]
+        assert [pub["data"] for pub in newest] == published[:-3:-1]
     joined = await sees(first, "join", channel, len(clients))
     assert {event["info"]["user"] for event in joined} == set(clients)
     for client in list(clients.values())[1:]:
@@ -125,19 +125,19 @@ async def test_everybody_talks_to_everybody(fairlead, clients):
 
 async def test_differences_filters_and_states_arrive_as_they_were_meant(fairlead, clients):
     feeds = {user: f"feed:{user}" for user in clients}
-    said = [{"n": n, "rows": ["\N{SNOWMAN}" * 40, n % 3, "same" * 50]} for n in range(12)]
+    published = [{"n": n, "rows": ["\N{SNOWMAN}" * 40, n % 3, "same" * 50]} for n in range(12)]
     for user, client in clients.items():
         await client.subscribe(feeds[user], delta="fossil")
         await client.subscribe("feed:tags", tags_filter={"key": "for", "cmp": "eq", "val": user})
-    for data in said:
+    for data in published:
         channels = list(feeds.values())
         await fairlead.call("broadcast", channels=channels, data=data)
     for user in clients:
         await fairlead.call("publish", channel="feed:tags", data=f"for {user}", tags={"for": user})
         await fairlead.call("publish", channel="state:now", data=f"of {user}")
     for user, client in clients.items():
-        await receives(client, feeds[user], said)
-        assert await client.deltas(feeds[user]) == len(said) - 1
+        await receives(client, feeds[user], published)
+        assert await client.deltas(feeds[user]) == len(published) - 1
         await receives(client, "feed:tags", [f"for {user}"])
         await client.subscribe("state:now")
         await receives(client, "state:now", [f"of {user}" for user in list(clients)[-1:]])

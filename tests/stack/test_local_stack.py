@@ -1,4 +1,4 @@
-"""`make up`, `make down` and what an operator relies on in between, for real."""
+"""`make up`, `make down` and what an operator relies on in between, on a real stack."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_clients_on_different_edges_talk_and_their_sessions_are_kept(check
 
         await eventually(on_two_edges)
         for number in range(20):
-            await alice.say({"number": number})
+            await alice.publish({"number": number})
 
         await eventually(lambda: [data["number"] for data in bob.received] == list(range(20)))
 
@@ -73,28 +73,28 @@ async def test_clients_on_different_edges_talk_and_their_sessions_are_kept(check
 async def test_edge_killed_its_client_resumes_on_another_and_misses_nothing(checkout: Checkout) -> None:
     fairlead = checkout.up()
 
-    async def nobody_left() -> None:
+    async def no_clients() -> None:
         assert sum((await fairlead.clients_by_edge()).values()) == 0
 
     async def edge_of_alice() -> str:
         (name,) = [name for name, clients in (await fairlead.clients_by_edge()).items() if clients]
         return name
 
-    await eventually(nobody_left)  # of the tests before; the counts come once a second
+    await eventually(no_clients)  # of the tests before; the counts come once a second
     async with fairlead.client("alice") as alice:
         await alice.join("chat:killed")
         name = await eventually(edge_of_alice)
         await fairlead.call("publish", channel="chat:killed", data=0)
 
         checkout.process(name).kill()
-        offsets = [await _publish_until_taken(fairlead, number) for number in range(1, 20)]
+        offsets = [await _publish_until_accepted(fairlead, number) for number in range(1, 20)]
 
         await eventually(lambda: alice.offsets[-1] == offsets[-1])
         assert alice.received == list(range(20))
         assert alice.resumes == [True]
 
 
-async def _publish_until_taken(fairlead: Fairlead, number: int) -> int:
+async def _publish_until_accepted(fairlead: Fairlead, number: int) -> int:
     # A POST that the killed edge had received fails with 502; with its key a repeated one is stored once.
     async def publish() -> int:
         key = f"killed-{number}"
@@ -104,7 +104,7 @@ async def _publish_until_taken(fairlead: Fairlead, number: int) -> int:
     return await eventually(publish)
 
 
-def test_up_twice_says_that_it_runs(checkout: Checkout) -> None:
+def test_up_twice_reports_that_it_is_running(checkout: Checkout) -> None:
     checkout.up()
     before = checkout.supervisord()
 
@@ -126,7 +126,7 @@ def test_token_lets_in_until_it_expires(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("named", [[], ["USER="], ["USER= "]])
-def test_token_for_nobody_is_refused_before_anything_is_installed(tmp_path: Path, named: list[str]) -> None:
+def test_token_without_a_user_is_refused_before_anything_is_installed(tmp_path: Path, named: list[str]) -> None:
     shutil.copy2(ROOT / "Makefile", tmp_path)
     argv = ["make", "token", "PYTHON=false", *named]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -137,12 +137,12 @@ def test_token_for_nobody_is_refused_before_anything_is_installed(tmp_path: Path
 
 
 @pytest.mark.parametrize("user", ["", " "])
-def test_token_for_nobody_is_refused_without_make(capsys: pytest.CaptureFixture[str], user: str) -> None:
+def test_token_without_a_user_is_refused_without_make(capsys: pytest.CaptureFixture[str], user: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["token", user], {})
-    told = capsys.readouterr()
-    assert ended.value.code != 0 and told.out == ""
-    assert "a user is required" in told.err
+    shown = capsys.readouterr()
+    assert ended.value.code != 0 and shown.out == ""
+    assert "a user is required" in shown.err
 
 
 def test_secrets_are_readable_by_their_owner_only_and_in_no_other_file(checkout: Checkout) -> None:
@@ -168,7 +168,7 @@ def test_taken_port_is_named_with_its_owner_and_the_variable_that_changes_it(
     assert f"port {checkout.ports['PORT']} (traefik) is taken by traefik" in done.stderr
     assert "make up PORT=" in done.stderr
     assert other.running() == []
-    assert checkout.running() != []  # another checkout's stack is none of its business
+    assert checkout.running() != []  # it leaves another checkout's stack alone
     assert other.make("down").returncode == 0
     assert checkout.running() != []
 
@@ -201,7 +201,7 @@ def test_service_that_does_not_start_shows_its_last_words_and_nothing_stays(tmp_
     assert broken.running() == []
 
 
-def test_mistake_in_the_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_mistake_in_the_configuration_is_reported_before_anything_starts(tmp_path: Path) -> None:
     broken = Checkout(tmp_path / "broken", edges=1)
     config = broken.root / "deploy" / "local" / "fairlead.toml"
     config.write_text(config.read_text().replace("history_size = 1000", "history_sizes = 1000"))

@@ -45,7 +45,7 @@ async def clients(checkout: Checkout) -> AsyncIterator[dict[str, StockClient]]:
 
 
 async def publish(fairlead: Fairlead, first: int, count: int) -> list[int]:
-    """Publishes as a backend should: again with the same key until it is acknowledged."""
+    """Publishes as a backend should: repeats with the same key until it is acknowledged."""
     numbers = list(range(first, first + count))
     for number in numbers:
         call = {"channel": "chat:stock", "data": number, "idempotency_key": str(number)}
@@ -55,17 +55,17 @@ async def publish(fairlead: Fairlead, first: int, count: int) -> list[int]:
 
 async def test_all_get_everything_while_edge_after_edge_is_killed_and_drained(checkout, clients):
     fairlead: Fairlead = checkout.fairlead()
-    said = await publish(fairlead, 0, 5)
+    published = await publish(fairlead, 0, 5)
     for end in ("kill", "terminate", "kill"):
         for name in ("edge-1", "edge-2"):
             victim = checkout.process(name)
             getattr(victim, end)()
-            said += await publish(fairlead, len(said), 5)
+            published += await publish(fairlead, len(published), 5)
             await eventually(functools.partial(_is_back, checkout, name, victim.pid), within_s=30)
-    said += await publish(fairlead, len(said), 5)
+    published += await publish(fairlead, len(published), 5)
     for client in clients.values():
-        await sees(client, "publication", "chat:stock", len(said), within_s=30)
-        assert data_of(client, "chat:stock") == said
+        await sees(client, "publication", "chat:stock", len(published), within_s=30)
+        assert data_of(client, "chat:stock") == published
         assert not events_of(client, "disconnected")
         resumed = [event["recovered"] for event in events_of(client, "subscribed") if event["was_recovering"]]
         assert resumed and all(resumed)

@@ -1,7 +1,7 @@
 """The original design: Django Channels on channels_redis, written as the documentation of Channels does it.
 
 `uvicorn chat:application --workers 6`, with REDIS_PORT in the environment. A client joins the group that its path
-names, and gets what is posted to /publish/<group>. Runs in a virtual environment of its own, never in ours.
+names, and gets the bodies of POSTs to /publish/<group>. Runs in a virtual environment of its own, never in ours.
 """
 # mypy: ignore-errors
 # Django is not installed where our types are checked.

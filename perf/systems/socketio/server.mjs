@@ -1,8 +1,8 @@
-// Socket.IO with its Redis adapter, as its documentation does it: one of several processes on the same port, which the
-// kernel spreads connections over (no sticky sessions are needed: there is no transport but WebSocket).
+// Socket.IO with its Redis adapter, as its documentation does it: one of several processes on the same port, over which
+// the kernel spreads connections (sticky sessions are not needed: WebSocket is the only transport).
 //
-// PORT and REDIS_PORT come by the environment. A client says "join" with the name of a room and is acknowledged; what is
-// posted to /publish/<room> is emitted to that room as "message".
+// PORT and REDIS_PORT come from the environment. A client says "join" with the name of a room and is acknowledged; the
+// body of a POST to /publish/<room> is emitted to that room as "message".
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createClient } from "redis";

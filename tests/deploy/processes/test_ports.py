@@ -1,4 +1,4 @@
-"""Free ports: nobody listens on them, no two callers get the same one, and a range can be set aside for a process."""
+"""Free ports have no listener, no two callers get the same one, and a range can be set aside for a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from deploy.processes import ports
 
 
-def test_a_port_that_somebody_listens_on_is_in_use() -> None:
+def test_a_port_with_a_listener_is_in_use() -> None:
     with socket.socket() as server:
         server.bind((ports.HOST, 0))
         server.listen()

@@ -1,4 +1,4 @@
-"""A tree of processes: weighed with its children, stopped in order, and never left behind."""
+"""A tree of processes: measured with its children, stopped in order, and never left behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def python(name: str, code: str, *arguments: object) -> Program:
     return Program(name, [sys.executable, "-c", code, *map(str, arguments)])
 
 
-def test_children_are_weighed_and_ended_too(tmp_path: Path) -> None:
+def test_children_are_measured_and_ended_too(tmp_path: Path) -> None:
     mark = tmp_path / "child"
     with ProcessTree([python("parent", PARENT, mark, CHILD)], tmp_path, CORES, os.environ) as tree:
         tree.wait_until_ready(lambda: mark.exists() and mark.read_text() != "")
@@ -47,7 +47,7 @@ def test_children_are_weighed_and_ended_too(tmp_path: Path) -> None:
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
 
 
-def test_the_last_one_is_told_first_and_those_of_a_kind_together(tmp_path: Path) -> None:
+def test_the_last_one_is_stopped_first_and_those_of_a_kind_together(tmp_path: Path) -> None:
     record = tmp_path / "order"
     programs = [python(name, RECORDER, record, name) for name in ("redis", "edge-1", "edge-2", "proxy")]
     with ProcessTree(programs, tmp_path, CORES, os.environ) as tree:
@@ -57,7 +57,7 @@ def test_the_last_one_is_told_first_and_those_of_a_kind_together(tmp_path: Path)
     assert (order[0], sorted(order[1:3]), order[3]) == ("proxy", ["edge-1", "edge-2"], "redis")
 
 
-def test_a_program_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_program_that_ends_at_once_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
     with (
         ProcessTree([python("broken", "raise SystemExit('no such port')")], tmp_path, CORES, os.environ) as tree,
         pytest.raises(ProcessError, match=r"(?s)broken ended with exit code 1.*no such port"),
@@ -75,7 +75,7 @@ def test_programs_run_on_the_cores_that_were_named(tmp_path: Path) -> None:
     assert os.sched_getaffinity(0) == CORES
 
 
-def test_adopted_processes_are_weighed_and_left_alone(tmp_path: Path) -> None:
+def test_adopted_processes_are_measured_and_left_alone(tmp_path: Path) -> None:
     with ProcessTree([], tmp_path, CORES, os.environ, adopted=[os.getpid()]) as tree:
         assert tree.pss_bytes() > 1_000_000
         assert tree.stop() is not None

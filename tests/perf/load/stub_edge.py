@@ -1,4 +1,4 @@
-"""A peer for the load generator: connect and subscribe over a stock WebSocket library; it misbehaves on demand."""
+"""A peer for the load generator: connect and subscribe over a stock WebSocket library, with errors on demand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from websockets.http11 import Request, Response
 
 @dataclass
 class StubEdge:
-    """Set the fields to make it fail the next clients; it counts what it is told."""
+    """Set the fields to make it fail the next clients; it counts what they send."""
 
-    http_status: int = 101  # another one refuses the upgrade
+    http_status: int = 101  # any other status refuses the upgrade
     silent: bool = False  # accepts the WebSocket, answers no command
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # method -> error reply
     close_on_connect: tuple[int, str] | None = None
@@ -26,11 +26,11 @@ class StubEdge:
     subscribed: dict[str, Any] = field(default_factory=dict)  # the result of a subscribe
     commands: list[dict[str, Any]] = field(default_factory=list)
     pongs: int = 0
-    goodbyes: list[int] = field(default_factory=list)  # close codes that clients sent
+    close_codes: list[int] = field(default_factory=list)  # that clients sent
     open: set[ServerConnection] = field(default_factory=set)
     port: int = 0
 
-    async def say(self, text: str) -> None:
+    async def send(self, text: str) -> None:
         for connection in list(self.open):
             await connection.send(text)
 
@@ -49,7 +49,7 @@ class StubEdge:
         finally:
             self.open.discard(connection)
             if connection.protocol.close_rcvd is not None:
-                self.goodbyes.append(connection.protocol.close_rcvd.code)
+                self.close_codes.append(connection.protocol.close_rcvd.code)
 
     async def _frame(self, connection: ServerConnection, frame: str) -> None:
         replies = []

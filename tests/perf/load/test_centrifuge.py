@@ -1,4 +1,4 @@
-"""The Centrifuge dialect: what a client says, what it takes for a yes, and how it comes back."""
+"""The Centrifuge dialect: what a client sends, which replies it accepts, and how it reconnects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perf.load.frames import BadFrame
 SUBSCRIBED = b'{"id":2,"subscribe":{"recoverable":true,"epoch":"e","offset":7,"positioned":true}}'
 
 
-def said(opening: Opening) -> list[dict[str, Any]]:
+def sent(opening: Opening) -> list[dict[str, Any]]:
     """The commands of its first frame."""
     server = ServerProtocol(state=State.OPEN)
     server.receive_data(opening.steps[0].send)
@@ -27,7 +27,7 @@ def said(opening: Opening) -> list[dict[str, Any]]:
 def test_connect_and_subscribe_go_out_together() -> None:
     opening = Centrifuge(channel="log:{i}").opening(5)
     assert [step.name for step in opening.steps] == ["connect", "subscribe"]
-    assert said(opening)[1] == {"id": 2, "subscribe": {"channel": "log:5"}}
+    assert sent(opening)[1] == {"id": 2, "subscribe": {"channel": "log:5"}}
     assert opening.steps[1].send == b""
 
 
@@ -54,7 +54,7 @@ def test_an_error_is_a_refusal_with_its_cause() -> None:
 
 
 @pytest.mark.parametrize("message", [b"<html>", b'{"id":1}'])
-def test_nonsense_is_told_from_it(message: bytes) -> None:
+def test_nonsense_is_not_a_refusal(message: bytes) -> None:
     with pytest.raises(BadFrame):
         Centrifuge().accepts(0, message)
 
@@ -67,8 +67,8 @@ def test_nonsense_is_told_from_it(message: bytes) -> None:
         (b'"offset":8}}}\n{"push":{"channel":"log:1","pub":{"data":1,"offset":12,"tags":{}}}}', 12),
     ],
 )
-def test_it_comes_back_from_the_newest_position_that_it_saw(last: bytes, offset: int) -> None:
-    request = said(Centrifuge(channel="log:{i}").reconnect_opening(1, SUBSCRIBED, last))[1]
+def test_it_reconnects_from_the_newest_position_that_it_saw(last: bytes, offset: int) -> None:
+    request = sent(Centrifuge(channel="log:{i}").reconnect_opening(1, SUBSCRIBED, last))[1]
     assert request["subscribe"] == {"channel": "log:1", "recover": True, "epoch": "e", "offset": offset}
 
 

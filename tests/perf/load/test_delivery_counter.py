@@ -53,9 +53,9 @@ def test_one_age_is_taken_of_so_many_messages(batches: list[int], every: int) ->
     for count in batches:
         counter.count(Client(), b"".join(message(number) for number in range(count)))
     total = sum(batches)
-    heard = counter.take()
-    assert heard.messages == total
-    assert len(heard.ages_s) == -(-total // every)
+    taken = counter.take()
+    assert taken.messages == total
+    assert len(taken.ages_s) == -(-total // every)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_gaps_and_repeats_are_told(numbers: list[int], gaps: int, repeats: int) 
     counter, client = DeliveryCounter(ordered=True), Client()
     for number in numbers:
         counter.count(client, message(number))
-    heard = counter.take()
-    assert (heard.gaps, heard.repeats) == (gaps, repeats)
+    taken = counter.take()
+    assert (taken.gaps, taken.repeats) == (gaps, repeats)
 
 
 def test_a_take_begins_anew_and_takes_add_up() -> None:

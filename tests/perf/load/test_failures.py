@@ -1,4 +1,4 @@
-"""Failures are told apart by who caused them: the server, the proxy, or the generator's own machine."""
+"""Failures are distinguished by their origin: the server, the proxy, or the generator's own machine."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def test_the_processes_share_one_schedule_and_their_figures_are_merged(stu
     assert (tally.progress.attempted, tally.progress.connected, tally.progress.lost) == (7, 7, 0)
     assert len(tally.connect_s) == 7
     assert tally.last_established_at > fleet.started_at
-    await eventually(lambda: stub.goodbyes == [1000] * 7)
+    await eventually(lambda: stub.close_codes == [1000] * 7)
 
 
 async def test_losses_of_all_processes_are_seen_while_they_hold(stub: StubEdge) -> None:

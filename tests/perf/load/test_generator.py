@@ -75,13 +75,13 @@ async def test_what_the_generator_starts_late_counts_from_when_it_was_due(stub: 
 
 async def test_server_pings_are_answered_while_holding(stub: StubEdge) -> None:
     async with run(stub):
-        await stub.say("{}")
+        await stub.send("{}")
         await eventually(lambda: stub.pongs == 5)
 
 
 async def test_messages_are_counted_and_a_ping_among_them_is_answered(stub: StubEdge) -> None:
     async with run(stub) as generator:
-        await stub.say(MESSAGE + "\n{}")
+        await stub.send(MESSAGE + "\n{}")
         await eventually(lambda: stub.pongs == 5)
     assert generator.tally.deliveries.messages == 5
 
@@ -89,7 +89,7 @@ async def test_messages_are_counted_and_a_ping_among_them_is_answered(stub: Stub
 async def test_it_closes_every_connection_at_the_end(stub: StubEdge) -> None:
     async with run(stub) as generator:
         pass
-    await eventually(lambda: stub.goodbyes == [1000] * 5)
+    await eventually(lambda: stub.close_codes == [1000] * 5)
     assert generator.tally.unanswered_closes == 0
     assert generator.tally.progress.lost == 0
 
@@ -161,18 +161,18 @@ async def test_an_answer_that_is_no_reply_is_malformed(stub: StubEdge) -> None:
     assert cause.startswith("malformed: ") and number == 5
 
 
-async def test_a_port_that_nobody_listens_on_is_refused(stub: StubEdge) -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else gets it, nobody answers
+async def test_a_port_without_a_listener_is_refused(stub: StubEdge) -> None:
+    with socket.socket() as taken:  # bound and not listening: no other process gets the port, and none answers
         taken.bind(("127.0.0.1", 0))
         async with run(stub, port=taken.getsockname()[1]) as generator:
             assert generator.tally.failures == {"refused (tcp)": 5}
 
 
 async def test_a_server_that_never_answers_the_upgrade_times_out() -> None:
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen()
-        async with run(StubEdge(port=deaf.getsockname()[1]), connect_timeout_s=0.2) as generator:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        async with run(StubEdge(port=silent.getsockname()[1]), connect_timeout_s=0.2) as generator:
             assert generator.tally.failures == {"timeout (upgrade)": 5}
 
 
@@ -205,14 +205,14 @@ async def test_clients_publish_what_the_plan_has_for_them_in_turn_and_in_time(st
 async def test_clients_that_stop_reading_get_nothing_more_and_the_others_do(stub: StubEdge) -> None:
     async with run(stub) as generator:
         generator.stop_reading(below=2)
-        await stub.say(MESSAGE)
+        await stub.send(MESSAGE)
         await eventually(lambda: generator.progress.messages == 3)
     assert generator.tally.unanswered_closes == 0  # the answer to a client that does not read is not waited for
 
 
 async def test_a_take_leaves_the_whole_count_as_it_was(stub: StubEdge) -> None:
     async with run(stub) as generator:
-        await stub.say(MESSAGE)
+        await stub.send(MESSAGE)
         await eventually(lambda: generator.progress.messages == 5)
         assert generator.take().messages == 5
         assert (generator.take().messages, generator.progress.messages) == (0, 5)

@@ -1,4 +1,4 @@
-"""Every connection is started once, at the time that the clock says, however the run is cut into processes."""
+"""Every connection is started once, at its time by the clock, however the run is split over processes."""
 
 from __future__ import annotations
 

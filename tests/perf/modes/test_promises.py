@@ -43,7 +43,7 @@ def test_each_broken_promise_of_a_storm_is_named(change: dict[str, Any], words: 
     assert [words in broken for broken in storm.broken_promises(figures({**STORM, **change}))] == [True]
 
 
-def test_comebacks_are_placed_in_time() -> None:
+def test_reconnects_are_placed_in_time() -> None:
     assert storm._bins([0.1, 0.2, 0.3, 1.0]) == {"0.00": 2, "0.25": 1, "1.00": 1}
 
 

@@ -1,4 +1,4 @@
-"""`scale`: how many processes and addresses a step takes, what its table says, and one real climb with few clients."""
+"""`scale`: the processes and addresses of a step, its table, and one real run with few clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the line of progress says, as it is left on a terminal that keeps no bar: its last state."""
+"""The text of the progress bar, as its last state stays on a terminal that cannot redraw."""
 
 from __future__ import annotations
 
