@@ -34,9 +34,8 @@ async def test_while_nats_is_away_clients_stay_and_publishes_get_the_temporary_e
             pass  # connecting needs no NATS
         nats_server.start()
         await eventually(lambda: _is(ready(edge), 200))
-        await client.send({"id": 5, "publish": {"channel": "chat:x", "data": 2}})
+        assert "error" not in await client.ask_in_any_order(publish={"channel": "chat:x", "data": 2})
         assert await client.publications("chat:x", 1) == [2]
-        await client.reply(5)
         await client.subscribe("chat:new")
 
 

@@ -240,6 +240,7 @@ async def test_a_publication_that_the_backend_punishes_ends_the_connection(share
 
 async def test_a_backend_prolongs_connections_or_lets_them_expire(shared_pair, stock, application):
     """The clients are not asked for tokens. All kinds at once, as it takes seconds."""
+    await stock.ready()
     clients = []
     for number, kind in enumerate(KINDS):
         soon = in_seconds(2)
@@ -254,8 +255,8 @@ async def test_a_backend_prolongs_connections_or_lets_them_expire(shared_pair, s
         await sees(goes, "disconnected")
         assert [e["code"] for e in events_of(goes, "connecting")] == [0, 3005]
         assert not events_of(stays, "connecting")[1:]
-    users = sorted(str(asked["user"]) for asked in application.questions("hook.refresh"))
-    assert users == sorted(f"{what}-{kind}" for what in ("goes", "stays") for kind in KINDS)
+    users = sorted(f"{what}-{kind}" for what in ("goes", "stays") for kind in KINDS)
+    await eventually(lambda: sorted(asked["user"] for asked in application.questions("hook.refresh")) == users)
 
 
 # --- channels of one's own ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.edges import api, token
+from tests.support.edges import api, arrivals, token
 from tests.support.eventually import eventually
 from tests.support.stock_clients import data_of, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed
@@ -79,13 +79,11 @@ async def test_joins_and_leaves_that_the_namespace_forces_come_without_asking(sh
 
 async def test_a_client_that_may_choose_gets_the_positions_it_asked_for(shared_pair, client, x):
     a, b = shared_pair
-    alice, bob = client(a, "alice"), client(a, "bob")
+    alice = client(a, "alice")
     await alice.connect()
-    await bob.connect()
     for wish in ({}, {"positioned": True}, {"recoverable": True}):
         channel = f"optional:{x}-{'-'.join(wish)}"
         await publish(b, channel, "before")
-        await bob.subscribe(channel)
         await alice.subscribe(channel, **wish)
         subscribed = events_of(alice, "subscribed", channel)[0]
         assert subscribed["positioned"] == bool(wish) and subscribed["recoverable"] == ("recoverable" in wish)
@@ -93,8 +91,9 @@ async def test_a_client_that_may_choose_gets_the_positions_it_asked_for(shared_p
         if wish:
             assert subscribed["position"]["offset"] > 0 and subscribed["position"]["epoch"]
         await alice.unsubscribe(channel)
-        await publish(b, channel, "missed")
-        await receives(bob, channel, ["missed"])  # otherwise it could still be on its way to alice's edge
+        async with arrivals(a, channel) as arrive:
+            await publish(b, channel, "missed")
+            await arrive("missed")
         await alice.subscribe(channel)
         await publish(b, channel, "live")
         expected = ["missed", "live"] if "recoverable" in wish else ["live"]
@@ -112,13 +111,16 @@ async def test_what_cannot_be_recovered_is_told_and_the_channel_goes_on(shared_p
     await publish(b, channel, 1)
     await receives(alice, channel, [1])
     await alice.unsubscribe(channel)
-    await publish(b, channel, 2, 3)
-    assert (await api(b, "history_remove", {"channel": channel})).json() == {"result": {}}
+    async with arrivals(a, channel) as arrive:
+        await publish(b, channel, 2, 3)
+        assert (await api(b, "history_remove", {"channel": channel})).json() == {"result": {}}
+        await publish(b, channel, 4)
+        await arrive(2, 3, 4)
     await alice.subscribe(channel)
     back = events_of(alice, "subscribed", channel)[-1]
     assert back["was_recovering"] and not back["recovered"]
-    await publish(b, channel, 4)
-    await receives(alice, channel, [1, 4])
+    await publish(b, channel, 5)
+    await receives(alice, channel, [1, 5])
 
 
 async def test_an_application_that_knows_its_state_is_asked_for_it_when_recovery_fails(shared_pair, client, x):
@@ -138,10 +140,12 @@ async def test_an_application_that_knows_its_state_is_asked_for_it_when_recovery
     await alice.subscribe(channel, get_state=state)
     await receives(alice, channel, ["since"])
     await alice.unsubscribe(channel)
-    await publish(b, channel, "lost")
-    await api(b, "history_remove", {"channel": channel})
-    position = (await api(b, "publish", {"channel": channel, "data": "new state"})).json()["result"]
-    await publish(b, channel, "new")
+    async with arrivals(a, channel) as arrive:
+        await publish(b, channel, "lost")
+        await api(b, "history_remove", {"channel": channel})
+        position = (await api(b, "publish", {"channel": channel, "data": "new state"})).json()["result"]
+        await publish(b, channel, "new")
+        await arrive("lost", "new state", "new")
     await alice.subscribe(channel)
     await receives(alice, channel, ["since", "new"])
     assert len(asked) == 2 and not events_of(alice, "unsubscribed", channel)[1:]
@@ -156,7 +160,9 @@ async def test_a_channel_in_cache_mode_gives_its_newest_publication_at_once(shar
     await alice.subscribe(channel)
     await receives(alice, channel, [{"n": 1}])
     await alice.unsubscribe(channel)
-    await publish(b, channel, {"n": 2}, {"n": 3})
+    async with arrivals(a, channel) as arrive:
+        await publish(b, channel, {"n": 2}, {"n": 3})
+        await arrive({"n": 2}, {"n": 3})
     await alice.subscribe(channel)
     await receives(alice, channel, [{"n": 1}, {"n": 3}])
     assert events_of(alice, "subscribed", channel)[-1]["recovered"]

@@ -9,7 +9,7 @@ import itertools
 import nats
 import pytest
 
-from tests.support.edges import api, token
+from tests.support.edges import api, arrivals, token
 from tests.support.eventually import eventually
 from tests.support.stock_clients import KINDS, data_of, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed
@@ -81,7 +81,9 @@ async def test_a_backend_subscribes_and_unsubscribes_a_user_while_connected(shar
     await receives(alice, channel, [1])
     await order(b, "unsubscribe", user=user, channel=channel)
     await sees(alice, "unsubscribed", channel)
-    await publish(b, channel, 2)
+    async with arrivals(a, channel) as arrive:
+        await publish(b, channel, 2)
+        await arrive(2)
     await order(b, "subscribe", user=user, channel=channel)
     await publish(b, channel, 3)
     await receives(alice, channel, [1, 3])

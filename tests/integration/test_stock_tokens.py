@@ -145,6 +145,7 @@ async def test_a_token_of_another_user_ends_the_connection(shared_edge, client):
 
 async def test_connections_and_channels_are_refreshed_before_they_expire(shared_pair, stock, x):
     """All kinds at once, as it takes seconds."""
+    await stock.ready()
     clients, issuers = [], []
     for number, kind in enumerate(KINDS):
         channel = f"closed:{x}-{kind}"
@@ -170,6 +171,7 @@ async def test_what_could_not_be_refreshed_in_time_ends_and_comes_back_with_a_ne
 ):
     """A connection ends with 3005, a subscription with 2501. The token that SDKs come back with is expired (109)."""
     edge = await start_edge(services, nats_server, "hasty", FAIRLEAD_CLIENT_EXPIRED_CLOSE_DELAY="500ms").ready()
+    await stock.ready()
     channel = f"closed:{x}"
     clients = []
     for kind in KINDS:

@@ -68,8 +68,11 @@ async def test_cache_mode_gives_the_newest_publication_and_nothing_that_is_known
     async with connected(a) as one:
         first = await one.subscribe(channel)
         assert "publications" not in first
-    for i in range(3):
-        await api(b, "publish", {"channel": channel, "data": {"n": i}})
+    async with connected(a) as witness:
+        await witness.subscribe(channel)
+        for i in range(3):
+            await api(b, "publish", {"channel": channel, "data": {"n": i}})
+        await witness.publications(channel, 3)  # they are at this edge, too
     async with connected(b) as two:
         fresh = await two.subscribe(channel)
         assert [pub["data"] for pub in fresh["publications"]] == [{"n": 2}] and "was_recovering" not in fresh
@@ -171,10 +174,13 @@ async def test_a_removed_history_is_told_to_who_comes_back(shared_pair, x):
         assert (await api(b, "history_remove", {"channel": channel})).json() == {"result": {}}
         history = (await api(a, "history", {"channel": channel, "limit": -1})).json()["result"]
         assert history["publications"] == [] and history["epoch"] == start["epoch"]
+        await api(b, "publish", {"channel": channel, "data": "after"})
+        assert await client.publications(channel, 1) == ["after"]  # and so this edge knows of the removal, too
         await client.ask(unsubscribe={"channel": channel})
         level = {"recover": True, "epoch": start["epoch"], "offset": seen[-1]["offset"]}
         back = await client.subscribe(channel, **level)
         assert back["recovered"], "it had everything that was removed"
+        assert [pub["data"] for pub in back["publications"]] == ["after"]
         await client.ask(unsubscribe={"channel": channel})
         behind = {"recover": True, "epoch": start["epoch"], "offset": seen[0]["offset"]}
         back = await client.subscribe(channel, **behind)

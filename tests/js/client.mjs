@@ -148,6 +148,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { id, client, verb, ...given } = JSON.parse(line, fromBase64);
   if (verb === 'answer') {
     answer(given);
+  } else if (verb === 'start') {
+    say({ id, result: null });
   } else if (verb === 'new') {
     clients.set(client, new Driven(client, given.url, given.encoding, given.options));
   } else {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -255,6 +256,11 @@ class WireClient:
         except websockets.ConnectionClosed as end:
             return (end.rcvd.code, end.rcvd.reason) if end.rcvd else (1006, "")
 
+    @property
+    def unread(self) -> list[dict[str, Any]]:
+        """What came before the close frame that `closed` waited for."""
+        return self._messages
+
     async def closed(self) -> tuple[int, str]:
         """Waits for the close frame and gives back its code and reason; what comes before it stays for `message`."""
         try:
@@ -290,6 +296,26 @@ async def connected(
         yield client
 
 
+@asynccontextmanager
+async def arrivals(edge: ServiceProcess, channel: str) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Waits until publications are at an edge: `async with arrivals(a, "chat:x") as arrive: await arrive(1, 2)`.
+
+    A publish that is answered is stored. NATS may be about to hand it to other edges: their clients get it in time, but
+    after whatever they did meanwhile.
+    """
+    async with connected(edge, "witness", "json") as witness:
+        await witness.subscribe(channel)
+
+        async def arrive(*data: Any) -> None:
+            seen: list[Any] = []
+            while len(seen) < len(data):
+                push = await witness.push(channel)
+                seen += [push["pub"]["data"]] if "pub" in push else []  # or somebody's join
+            assert seen == list(data)
+
+        yield arrive
+
+
 def in_seconds(seconds: float) -> int:
-    """A Unix time for a token's claim."""
-    return int(time.time() + seconds)
+    """A Unix time for a token's claim: the next whole second at or after that."""
+    return math.ceil(time.time() + seconds)

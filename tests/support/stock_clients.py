@@ -85,6 +85,10 @@ class StockClients:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    async def ready(self) -> None:
+        """Returns when no client has to wait for Node to start: for tests whose tokens live for seconds."""
+        await self._node.start()
+
     def make(self, kind: str, url: str, **options: Any) -> StockClient:
         """`options` of both SDKs: token, get_token, data, name, version, headers."""
         sdk, _, encoding = kind.partition("-")

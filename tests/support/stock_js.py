@@ -83,6 +83,10 @@ class NodeProcess:
         assert process.stdin is not None
         process.stdin.write(json.dumps(command, default=_to_base64).encode() + b"\n")
 
+    async def start(self) -> None:
+        """Returns when it has loaded the SDK; other commands wait for it, too."""
+        await self.do(verb="start")
+
     async def do(self, **command: Any) -> Any:
         number = next(self._ids)
         self._waiting[number] = asyncio.get_running_loop().create_future()
