@@ -1,8 +1,8 @@
 """Messages to bytes and back: what the two encodings, `codec_json` and `codec_protobuf`, have in common.
 
-A *frame* is the content of one transport frame: one or more messages. The caller bounds the size of a frame (see the
-edge's `framing/wire.py`), and `max_commands` the number of commands in it. Payloads pass through as the bytes that
-arrived: a Protobuf connection carries any bytes, a JSON connection only valid JSON, see `payload`.
+A *frame* is the content of one transport frame: one or more messages. The caller bounds the size of a frame (see
+`services/edge/framing/wire.py`), and `max_commands` the number of commands in it. Payloads pass through as the bytes
+that arrived: a Protobuf connection carries any bytes, a JSON connection only valid JSON, see `payload`.
 """
 
 from __future__ import annotations

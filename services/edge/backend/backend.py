@@ -1,4 +1,4 @@
-"""What the edge asks of a backend, and how it may fail. Implementations: `backend_nats`, `backend_memory`.
+"""What the edge asks of a backend, and how it may fail. Implementations: `backend_nats`, `no_backend`.
 
 A backend is the application's own code. It answers the RPCs of clients and, by hooks (see `hook_results`), decides who
 may connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
