@@ -9,7 +9,6 @@ import pytest
 
 from perf.load import target
 from perf.modes import connect
-from perf.report.reliability import starved
 from tests.perf.command import perf
 from tests.perf.load.stub_edge import StubEdge
 
@@ -78,10 +77,3 @@ async def test_a_run_has_an_end(stub: StubEdge, tmp_path: Path) -> None:
 )
 def test_the_address_of_a_report_can_be_used_and_holds_no_secret(url: str, shown: str) -> None:
     assert connect.address(target.parse(url)) == shown
-
-
-def test_a_starved_generator_is_told_from_a_slow_server() -> None:
-    assert starved(lateness_p99_s=0.05, measured_p99_s=0.06)
-    assert not starved(lateness_p99_s=0.05, measured_p99_s=5.0)
-    assert not starved(lateness_p99_s=0.0015, measured_p99_s=0.003)  # within what timers can do
-    assert not starved(None, None)

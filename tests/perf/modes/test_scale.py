@@ -11,8 +11,6 @@ import pytest
 
 from perf.errors import Refusal
 from perf.modes import scale, scale_figures
-from perf.report import kernel_memory
-from perf.report.kernel_memory import KernelMemory
 from tests.perf.command import perf
 
 DESCRIPTORS, PORTS = 20_000, 28_232
@@ -87,13 +85,6 @@ def test_the_table_has_a_line_for_each_step_and_the_median_of_its_shots() -> Non
     assert first == "| 5,000 | 2 | 0 | 3 | 1.25 | 3,200 | 3,100 | 9,000 | 300.5 | 4.5 | 200 | 7 | 0.8 | 0.2 |"
     assert "| - | 7 |" in second
     assert head.count("|") == first.count("|") == second.count("|")
-
-
-def test_the_kernels_part_is_read_from_its_own_books() -> None:
-    meminfo = "MemTotal:       24000000 kB\nSlab:             435892 kB\nSUnreclaim:        91000 kB\n"
-    sockstat = "sockets: used 32\nTCP: inuse 13 orphan 0 tw 759 alloc 13 mem 245\nUDP: inuse 0 mem 7\n"
-    assert kernel_memory.parsed(meminfo, sockstat, 4096) == KernelMemory(435_892 * 1024, 245 * 4096)
-    assert kernel_memory.parsed("", "", 4096) == KernelMemory(0, 0)
 
 
 async def test_a_climb(tmp_path: Path) -> None:
