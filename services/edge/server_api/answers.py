@@ -1,4 +1,4 @@
-"""What each method of the server API gives, how it says no, and the table of all methods. Names are Centrifugo's."""
+"""The results of the server API's methods, their errors, and the table of all methods. Names are Centrifugo's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 class BadCall(Refused):
-    """The body is no call of this method: it is not JSON, or of another shape. Error 107; status 400 over HTTP."""
+    """The body is not a call of this method: not JSON, or of another shape. Error 107; status 400 over HTTP."""
 
 
 class UnknownMethod(Refused):
@@ -49,7 +49,7 @@ class Problem(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """The answer to a call that cannot be done."""
+    """The answer to a call that failed."""
 
     error: Problem
 
@@ -59,25 +59,27 @@ class Empty(Struct, frozen=True):
 
 
 class PublishAnswer(Struct, frozen=True, omit_defaults=True):
-    """Where it was stored; empty without history."""
+    """The position at which the publication was stored; empty for a channel without history."""
 
     offset: int = 0
     epoch: str = ""
 
 
 class PublishReply(Struct, frozen=True, omit_defaults=True):
-    """Either of them."""
+    """The outcome in one channel: `result` or `error`."""
 
     result: PublishAnswer | None = None
     error: Problem | None = None
 
 
 class BroadcastAnswer(Struct, frozen=True):
+    """The outcome in each channel."""
+
     responses: Annotated[list[PublishReply], Meta(description="In the order of the channels.")]
 
 
 class ConnectionInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A connection, and whose it is."""
+    """A client: its user, its client id, and the info that others see."""
 
     user: str | None = None
     client: str | None = None
@@ -86,10 +88,14 @@ class ConnectionInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PresenceAnswer(Struct, frozen=True):
+    """The clients in a channel, on all edges."""
+
     presence: Annotated[dict[str, ConnectionInfo], Meta(description="By client id.")]
 
 
 class PresenceStatsAnswer(Struct, frozen=True):
+    """The numbers of clients and users in a channel, on all edges."""
+
     num_clients: int
     num_users: Annotated[int, Meta(description="All anonymous clients are one user.")]
 
@@ -97,33 +103,41 @@ class PresenceStatsAnswer(Struct, frozen=True):
 class KeptPublication(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One publication of a channel's history."""
 
-    data: Annotated[Raw, Meta(description="null when it is not JSON: then it is in `b64data`.")]
+    data: Annotated[Raw, Meta(description="null if it is not JSON, which is in `b64data` then.")]
     b64data: str = ""
     offset: int
-    info: Annotated[ConnectionInfo | None, Meta(description="Who published, when it was a client.")] = None
+    info: Annotated[ConnectionInfo | None, Meta(description="The client that published it, if it was one.")] = None
     tags: dict[str, str] | None = None
 
 
 class HistoryAnswer(Struct, frozen=True):
+    """Publications that a channel keeps, and the position of its newest."""
+
     publications: list[KeptPublication]
     epoch: str
-    offset: Annotated[int, Meta(description="Where the history ends.")]
+    offset: Annotated[int, Meta(description="The offset at which the history ends.")]
 
 
 class ChannelAnswer(Struct, frozen=True):
+    """A channel with subscribers."""
+
     num_clients: int
 
 
 class ChannelsAnswer(Struct, frozen=True):
+    """Channels with subscribers, by name."""
+
     channels: dict[str, ChannelAnswer]
 
 
 class ProcessAnswer(Struct, frozen=True):
+    """Figures of an edge's process."""
+
     rss: Annotated[int, Meta(description="Bytes.")]
 
 
 class NodeAnswer(Struct, frozen=True):
-    """One edge, as its last heartbeat says."""
+    """One edge, as of its last heartbeat."""
 
     uid: str
     name: str
@@ -137,15 +151,19 @@ class NodeAnswer(Struct, frozen=True):
 
 
 class InfoAnswer(Struct, frozen=True):
+    """The edges that are alive."""
+
     nodes: list[NodeAnswer]
 
 
 class RpcAnswer(Struct, frozen=True):
+    """The backend's answer."""
+
     data: Json
 
 
 class BatchAnswer(Struct, frozen=True):
-    """Not wrapped into a result. Each reply is an object with the method and its result, or with `error`."""
+    """Not wrapped into `result`. Each reply is an object with the method and its result, or with `error`."""
 
     replies: Annotated[list[dict[str, Any]], Meta(description="In the order of the commands.")]
 
@@ -164,28 +182,28 @@ METHODS: Final[dict[str, Method]] = {
     "subscribe": Method(SubscribeCall, Empty, "Subscribe a user's connections to a channel"),
     "unsubscribe": Method(UnsubscribeCall, Empty, "Unsubscribe a user's connections from a channel"),
     "disconnect": Method(DisconnectCall, Empty, "Close a user's connections"),
-    "refresh": Method(RefreshCall, Empty, "Say when a user's connections expire"),
+    "refresh": Method(RefreshCall, Empty, "Set when a user's connections expire"),
     "send": Method(SendCall, Empty, "Send a message to a user's connections, outside of any channel"),
-    "presence": Method(ChannelCall, PresenceAnswer, "Who is in a channel"),
-    "presence_stats": Method(ChannelCall, PresenceStatsAnswer, "How many are in a channel"),
-    "history": Method(HistoryCall, HistoryAnswer, "What is kept of a channel"),
-    "history_remove": Method(ChannelCall, Empty, "Remove what is kept of a channel"),
-    "channels": Method(ChannelsCall, ChannelsAnswer, "Channels that have subscribers"),
-    "info": Method(InfoCall, InfoAnswer, "The edges that are alive"),
-    "rpc": Method(RpcCall, RpcAnswer, "Call a backend, as a client's RPC would"),
-    "batch": Method(BatchCall, BatchAnswer, "Several commands in one request"),
+    "presence": Method(ChannelCall, PresenceAnswer, "List the clients in a channel"),
+    "presence_stats": Method(ChannelCall, PresenceStatsAnswer, "Count the clients and users in a channel"),
+    "history": Method(HistoryCall, HistoryAnswer, "Read the publications that a channel keeps"),
+    "history_remove": Method(ChannelCall, Empty, "Remove the publications that a channel keeps"),
+    "channels": Method(ChannelsCall, ChannelsAnswer, "List the channels that have subscribers"),
+    "info": Method(InfoCall, InfoAnswer, "List the edges that are alive"),
+    "rpc": Method(RpcCall, RpcAnswer, "Call a backend, as a client's RPC does"),
+    "batch": Method(BatchCall, BatchAnswer, "Run several commands in one request"),
 }
 
 NOT_OFFERED: Final = frozenset(
     ("map_publish", "map_remove", "map_read_state", "map_read_stream", "map_stats", "map_clear", "shared_poll_publish")
 )
-"""Centrifugo's other methods, of channels that hold maps. Answered with error 108."""
+"""Centrifugo's other methods, for map channels. Answered with error 108."""
 
 _encode = json.Encoder().encode
 
 
 def problem(refused: Refused) -> Problem:
-    """An error as it is told."""
+    """An error as it is answered."""
     return Problem(refused.error.code, str(refused))
 
 

@@ -15,9 +15,9 @@ from proto.messages import NO_DATA
 from services.edge.grants import Override
 
 MAX_CHANNELS: Final = 1000
-"""Channels in one broadcast."""
+"""Channels of one broadcast."""
 MAX_COMMANDS: Final = 1000
-"""Commands in one batch."""
+"""Commands of one batch."""
 MAX_KEY_LENGTH: Final = 256
 """Characters of an idempotency key, and of a version epoch."""
 MAX_PATTERN_LENGTH: Final = 255
@@ -27,7 +27,7 @@ _MAX_INT64: Final = 2**63 - 1
 
 
 def nothing() -> Raw:
-    """The default of a payload, in a form that the description of a struct can leave out."""
+    """The default of a payload, as a factory: so the OpenAPI description has no default value for it."""
     return NO_DATA
 
 
@@ -42,7 +42,7 @@ User = Annotated[str, Meta(description="The user's id; empty for anonymous conne
 ClientId = Annotated[str, Meta(description="Only this connection of the user.")]
 Session = Annotated[str, Meta(description="Only the HTTP stream with this session id.")]
 Json = Annotated[Raw, Meta(description="Any JSON.")]
-JsonInBase64 = Annotated[str, Meta(description="The same, as JSON in base64; it wins.")]
+JsonInBase64 = Annotated[str, Meta(description="The same as JSON in base64. Wins over the plain field.")]
 UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Unix time in seconds; 0 for never.")]
 Offset = Annotated[int, Meta(ge=0, le=_MAX_INT64 - 1)]
 
@@ -52,56 +52,62 @@ class Publishing(Struct, frozen=True, kw_only=True):
 
     data: Json = field(default_factory=nothing)
     b64data: Annotated[str, Meta(description="Any bytes in base64; wins over `data`. Not for JSON clients.")] = ""
-    skip_history: Annotated[bool, Meta(description="Published, but not kept.")] = False
-    tags: Annotated[dict[str, str] | None, Meta(description="Handed to subscribers with the publication.")] = None
+    skip_history: Annotated[bool, Meta(description="Publish without keeping it in the history.")] = False
+    tags: Annotated[dict[str, str] | None, Meta(description="Passed to subscribers with the publication.")] = None
     idempotency_key: Annotated[
         str,
         Meta(
-            description="The same key in the same channel is published once; the answer is the first one's.",
+            description="A key is published once in a channel; repeated calls return the first result.",
             extra_json_schema={"maxLength": MAX_KEY_LENGTH},
         ),
     ] = ""
-    delta: Annotated[bool, Meta(description="Taken and ignored: subscribers with deltas always get them.")] = False
+    delta: Annotated[
+        bool, Meta(description="Accepted and ignored: subscribers that asked for deltas always get them.")
+    ] = False
     version: Annotated[
         int,
         Meta(
             ge=0,
             le=_MAX_INT64,
-            description="With history: left out unless greater than the newest publication's. 0 for none.",
+            description="With history: skipped unless greater than the newest publication's version. 0: no version.",
         ),
     ] = 0
     version_epoch: Annotated[
         str,
         Meta(
-            description="Versions are compared within one epoch.",
+            description="Only versions of one epoch are compared.",
             extra_json_schema={"maxLength": MAX_KEY_LENGTH},
         ),
     ] = ""
 
 
 class PublishCall(Publishing, frozen=True, kw_only=True):
+    """Publish to one channel."""
+
     channel: Channel
 
 
 class BroadcastCall(Publishing, frozen=True, kw_only=True):
+    """Publish the same to several channels."""
+
     channels: Annotated[
         list[str],
         Meta(
-            description="One that cannot be published to is told in the answer, and the others are.",
+            description="Errors of single channels are in `responses`; the other channels get the publication.",
             extra_json_schema={"minItems": 1, "maxItems": MAX_CHANNELS},
         ),
     ]
 
 
 class HistoryPosition(Struct, frozen=True):
-    """A place in a channel's history."""
+    """A position in a channel's history."""
 
     offset: Offset = 0
     epoch: str = ""
 
 
 class UserCall(Struct, frozen=True, kw_only=True):
-    """Connections of one user: all of them, or those of one client id or session id."""
+    """Selects connections of one user: all of them, or the one with this client id or session id."""
 
     user: User
     client: ClientId = ""
@@ -109,10 +115,12 @@ class UserCall(Struct, frozen=True, kw_only=True):
 
 
 class SubscribeCall(UserCall, frozen=True, kw_only=True):
+    """Subscribe connections to a channel."""
+
     channel: Channel
     info: Annotated[Raw, Meta(description="Any JSON that others see as `chan_info`.")] = field(default_factory=nothing)
     b64info: JsonInBase64 = ""
-    data: Annotated[Raw, Meta(description="Any JSON, for the client.")] = field(default_factory=nothing)
+    data: Annotated[Raw, Meta(description="Any JSON; sent to the client.")] = field(default_factory=nothing)
     b64data: JsonInBase64 = ""
     recover_since: HistoryPosition | None = None
     expire_at: UnixTime = 0
@@ -120,73 +128,91 @@ class SubscribeCall(UserCall, frozen=True, kw_only=True):
 
 
 class UnsubscribeCall(UserCall, frozen=True, kw_only=True):
-    channel: Annotated[str, Meta(description="Empty: every channel.", extra_json_schema={"maxLength": 255})] = ""
+    """Unsubscribe connections from a channel, or from all."""
+
+    channel: Annotated[str, Meta(description="Empty: all channels.", extra_json_schema={"maxLength": 255})] = ""
 
 
 class Goodbye(Struct, frozen=True):
-    """A close code of one's own. SDKs come back after 3000-3499 and 4000-4499, and stay away after the others."""
+    """A custom close code. SDKs reconnect after 3000-3499 and 4000-4499, and not after the others."""
 
-    code: Annotated[int, Meta(description="3000 to 4999; with 0 and no reason it is 3503.")] = 0
-    reason: Annotated[str, Meta(description=f"1 to {MAX_REASON_BYTES} bytes that are not JSON.")] = ""
+    code: Annotated[int, Meta(description="3000 to 4999. 0 without a reason: 3503.")] = 0
+    reason: Annotated[str, Meta(description=f"1 to {MAX_REASON_BYTES} bytes, not JSON.")] = ""
 
 
 class DisconnectCall(UserCall, frozen=True, kw_only=True):
-    whitelist: Annotated[list[str], Meta(description="Client ids that stay.")] = []
+    """Close connections."""
+
+    whitelist: Annotated[list[str], Meta(description="Client ids that stay connected.")] = []
     disconnect: Goodbye | None = None
 
 
 class RefreshCall(UserCall, frozen=True, kw_only=True):
-    expired: Annotated[bool, Meta(description="It has expired: close it with 3005.")] = False
+    """Set when connections expire."""
+
+    expired: Annotated[bool, Meta(description="Close the connections with 3005, as expired.")] = False
     expire_at: UnixTime = 0
-    info: Annotated[Raw, Meta(description="Any JSON; the new `conn_info`.")] = field(default_factory=nothing)
+    info: Annotated[Raw, Meta(description="Any JSON: the new `conn_info`.")] = field(default_factory=nothing)
 
 
 class SendCall(UserCall, frozen=True, kw_only=True):
+    """Send a message to connections."""
+
     data: Json = field(default_factory=nothing)
     b64data: JsonInBase64 = ""
 
 
 class ChannelCall(Struct, frozen=True):
+    """A call about one channel."""
+
     channel: Channel
 
 
 class HistoryCall(Struct, frozen=True, kw_only=True):
+    """Read a channel's history."""
+
     channel: Channel
     limit: Annotated[
-        int, Meta(ge=-(2**31), le=2**31 - 1, description="Publications; 0: the position only, -1: all that is kept.")
+        int, Meta(ge=-(2**31), le=2**31 - 1, description="Number of publications. 0: only the position; -1: all.")
     ] = 0
     since: HistoryPosition | None = None
-    reverse: Annotated[bool, Meta(description="Newest first; with `since`, those before it.")] = False
+    reverse: Annotated[bool, Meta(description="Newest first; with `since`, the ones before it.")] = False
 
 
 class ChannelsCall(Struct, frozen=True):
+    """List channels."""
+
     pattern: Annotated[
         str,
         Meta(
-            description="`*`, `?`, `[abc]` and `[!abc]`; empty for all.",
+            description="A glob with `*`, `?`, `[abc]`, `[!abc]`. Empty: all channels.",
             extra_json_schema={"maxLength": MAX_PATTERN_LENGTH},
         ),
     ] = ""
 
 
 class InfoCall(Struct, frozen=True):
-    pass
+    """List the edges."""
 
 
 class RpcCall(Struct, frozen=True):
+    """Call a backend's method."""
+
     method: str
     params: Json = field(default_factory=nothing)
 
 
 class BatchCall(Struct, frozen=True):
-    """Each command is an object with one key, the method, and its call."""
+    """Several commands. Each is an object with one key, the method, whose value is its call."""
 
     commands: Annotated[list[dict[str, Raw]], Meta(extra_json_schema={"maxItems": MAX_COMMANDS})]
-    parallel: Annotated[bool, Meta(description="Many at once, in any order; else one after the other.")] = False
+    parallel: Annotated[bool, Meta(description="Run many at once, in any order. Otherwise one after the other.")] = (
+        False
+    )
 
 
 class OldCall(Struct, frozen=True):
-    """What the one endpoint of old clients takes."""
+    """The call of the one endpoint that old clients use."""
 
     method: str
     params: Json = field(default_factory=nothing)

@@ -1,11 +1,11 @@
 """The server API over HTTP: `POST /api/<method>`, JSON in, `{"result": ...}` or `{"error": ...}` out.
 
-Its shapes are Centrifugo's. HTTP statuses speak only of the request itself: 401 without the key, 404 for a method that
-does not exist, 405, 400 for a body that is no JSON object of the method's shape, 413; everything else is 200 with a
-result or an error in the body. With `X-Centrifugo-Error-Mode: transport` an error has a status of its own, and is the
-body.
+Its shapes are Centrifugo's. HTTP statuses are about the request itself: 401 without the key, 404 for a method that does
+not exist, 405, 400 for a body that is not a JSON object of the method's shape, 413. Everything else is 200 with a
+result or an error in the body. With `X-Centrifugo-Error-Mode: transport` an error is the whole body, with a status of
+its own.
 
-`POST /api` takes the method inside of the body, as clients of old did. `GET /api/openapi.json` describes it all.
+`POST /api` takes the method inside the body, for old clients. `GET /api/openapi.json` describes all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _decode_old_call = msgspec.json.Decoder(OldCall).decode
 
 
 class ServerApi:
-    """See the module. `key` empty: every call is answered 401."""
+    """The HTTP routes of the server API. With an empty `key` every call is answered 401."""
 
     def __init__(self, key: str, methods: ApiMethods) -> None:
         self._key = key.encode()
@@ -35,6 +35,7 @@ class ServerApi:
         self._description = msgspec.json.encode(describe())
 
     def routes(self) -> list[Route]:
+        """The routes, for the edge's application."""
         return [
             Route("/api/openapi.json", self._openapi),
             Route("/api/{method}", self._by_path, methods=["POST"]),
@@ -70,7 +71,7 @@ class ServerApi:
         return _respond(request, answer)
 
     async def _admit(self, request: Request) -> bytes | Response:
-        """The body of a request with the key; the answer to any other one."""
+        """The body of a request that has the key; otherwise the response to it."""
         if not has_key(request, self._key):
             return _failure(401, EXPECTED)
         body = bytearray()

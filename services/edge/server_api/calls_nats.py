@@ -1,7 +1,7 @@
-"""The server API over NATS: a request to the subject of a method, with the body and the answer that HTTP has.
+"""The server API over NATS: a request to the subject of a method, with the same body and answer as over HTTP.
 
-Edges share the requests in a queue group. There is no key: whoever may publish to these subjects is trusted, as is
-whoever may publish to those of channels. A message that asks for no reply is carried out all the same.
+Edges share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
+trusted, as is one that may publish to those of channels. A message without a reply subject is carried out all the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class NatsApi:
-    """See the module. How much is in progress at once is bounded by `ApiMethods`."""
+    """Takes calls from NATS. `ApiMethods` bounds how many are in progress at once."""
 
     def __init__(self, link: NatsLink, methods: ApiMethods) -> None:
         self._link = link
@@ -32,12 +32,12 @@ class NatsApi:
         self._tasks = Tasks()
 
     def start(self) -> None:
-        """Takes requests from now on."""
+        """Takes calls from now on."""
         if not self._leaving:
             self._subscription = self._link.subscribe(subjects.API_ALL, self._hear, subjects.API_QUEUE)
 
     async def leave(self, within_s: float) -> None:
-        """Takes no more requests, and returns when those that were taken are answered, or so many seconds went by."""
+        """Takes no more calls; returns when those that were taken are answered, or after `within_s` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         self._leaving = True
@@ -47,7 +47,7 @@ class NatsApi:
         await self._tasks.wait(deadline - loop.time())
 
     async def stop(self) -> None:
-        """Ends what is under way."""
+        """Cancels calls that are in progress."""
         await self._tasks.stop()
 
     def _hear(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
@@ -64,9 +64,9 @@ class NatsApi:
             answer = refused
         if not reply:
             if isinstance(answer, Refused):
-                log.info("a call of %.64r that asks for no reply failed: %s", method, answer)
+                log.info("a call of %.64r without a reply subject failed: %s", method, answer)
             return
-        with contextlib.suppress(NatsAway):  # then whoever asked hears of it from NATS, or waits in vain
+        with contextlib.suppress(NatsAway):  # the caller then learns it from NATS, or its request times out
             try:
                 self._link.publish(reply, encode_answer(answer))
             except NatsRefused:

@@ -1,4 +1,4 @@
-"""The server API's methods on channels: publish to them, see who is in them, read and remove what they keep."""
+"""The server API's methods on channels: publish, presence, history."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ log = logging.getLogger(__name__)
 
 _NULL: Final = Raw(b"null")
 _BYTES_AT_ONCE: Final = 1024 * 1024
-"""Of a history that is checked to be JSON between two turns of the loop: about a millisecond."""
+"""Bytes of a history that are checked to be JSON before the loop has its turn: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is to be published, checked."""
+    """A publication that was checked, with its idempotency key and version."""
 
     publication: Publication
     key: str
@@ -58,7 +58,7 @@ class Prepared:
 
 
 class ChannelMethods:
-    """See the module. `max_length`: characters of a channel's name. Methods raise `Refused`, `BrokerAway`."""
+    """The methods on channels. `max_length`: characters of a channel's name. Methods raise `Refused`, `BrokerAway`."""
 
     def __init__(self, node: Node, namespaces: Namespaces, max_length: int) -> None:
         self._node = node
@@ -66,7 +66,7 @@ class ChannelMethods:
         self._max_length = max_length
 
     def rules(self, channel: str) -> ChannelRules:
-        """The rules of a channel that there may be. Raises `Refused`."""
+        """The rules of the channel of this name. Raises `Refused` for a name that is not allowed."""
         if not 0 < len(channel) <= self._max_length:
             raise Refused(codes.BAD_REQUEST, f"expected a channel of 1 to {self._max_length} characters")
         rules = self._namespaces.rules(channel)
@@ -79,6 +79,7 @@ class ChannelMethods:
     # --- publish -----------------------------------------------------------------------------------------------------
 
     async def publish(self, channel: str, what: Prepared) -> PublishAnswer:
+        """Publishes; with history it returns once stored."""
         rules = self.rules(channel)
         if what.version is not None and not rules.has_history:
             raise Refused(codes.NOT_AVAILABLE, "versions need a channel with history")
@@ -98,11 +99,13 @@ class ChannelMethods:
     # --- presence ----------------------------------------------------------------------------------------------------
 
     async def presence(self, call: ChannelCall) -> PresenceAnswer:
+        """The clients in a channel."""
         self._check_presence(call.channel)
         members = await self._node.presence.members(call.channel)
         return PresenceAnswer({client: _member(info) for client, info in members.items()})
 
     async def presence_stats(self, call: ChannelCall) -> PresenceStatsAnswer:
+        """How many clients and users are in a channel."""
         self._check_presence(call.channel)
         stats = await self._node.presence.stats(call.channel)
         return PresenceStatsAnswer(stats.num_clients, stats.num_users)
@@ -112,6 +115,7 @@ class ChannelMethods:
             raise Refused(codes.NOT_AVAILABLE, "the channel has no presence")
 
     async def channels(self, call: ChannelsCall) -> ChannelsAnswer:
+        """The channels with subscribers that match a pattern."""
         if len(call.pattern) > MAX_PATTERN_LENGTH:
             raise Refused(codes.BAD_REQUEST, f"expected a pattern of at most {MAX_PATTERN_LENGTH} characters")
         found = await self._node.presence.active_channels(call.pattern)
@@ -120,10 +124,11 @@ class ChannelMethods:
     # --- history -----------------------------------------------------------------------------------------------------
 
     async def history(self, call: HistoryCall) -> HistoryAnswer:
+        """A page of a channel's history."""
         rules = self._rules_with_history(call.channel)
         since = None if call.since is None else StreamPosition(call.since.offset, call.since.epoch)
         if call.reverse and since is not None and not since.offset:
-            raise Refused(codes.BAD_REQUEST, "nothing is before offset 0")
+            raise Refused(codes.BAD_REQUEST, "expected since with an offset above 0, as nothing comes before it")
         size = rules.options.history_size
         limit = size if call.limit < 0 else min(call.limit, size)
         found = await self._node.history.read(call.channel, rules, limit, since, call.reverse)
@@ -140,6 +145,7 @@ class ChannelMethods:
         return HistoryAnswer(publications, found.top.epoch, found.top.offset)
 
     async def history_remove(self, call: ChannelCall) -> Empty:
+        """Removes a channel's history."""
         await self._node.history.remove(call.channel, self._rules_with_history(call.channel))
         return Empty()
 
@@ -151,7 +157,7 @@ class ChannelMethods:
 
 
 def prepare(call: Publishing) -> Prepared:
-    """Checks what is to be published, wherever. Raises `Refused`."""
+    """Checks what is to be published, to whichever channel. Raises `Refused`."""
     if len(call.idempotency_key) > MAX_KEY_LENGTH:
         raise Refused(codes.BAD_REQUEST, f"expected an idempotency_key of at most {MAX_KEY_LENGTH} characters")
     epoch = call.version_epoch
@@ -160,7 +166,9 @@ def prepare(call: Publishing) -> Prepared:
         raise Refused(codes.BAD_REQUEST, f"expected a printable version_epoch of at most {MAX_KEY_LENGTH} characters")
     version = Version(call.version, epoch) if call.version else None
     if version is not None and call.skip_history:
-        raise Refused(codes.BAD_REQUEST, "a version is compared with the history, which skip_history skips")
+        raise Refused(
+            codes.BAD_REQUEST, "expected version or skip_history, not both: a version is compared with the history"
+        )
     return Prepared(
         Publication(data=_data_of(call), tags=call.tags or None), call.idempotency_key, version, call.skip_history
     )
@@ -195,7 +203,7 @@ def _kept(publication: Publication) -> KeptPublication:
     b64data = ""
     try:
         data = payload(bytes(publication.data))
-    except ValueError:  # a client on Protobuf or whoever publishes on NATS may send any bytes
+    except ValueError:  # a Protobuf client, or a backend that publishes on NATS, may send any bytes
         data, b64data = _NULL, base64.b64encode(bytes(publication.data)).decode()
     info = None if publication.info is None else _member(publication.info)
     return KeptPublication(data=data, b64data=b64data, offset=publication.offset, info=info, tags=publication.tags)

@@ -1,7 +1,7 @@
-"""The server API, however a call comes in: `call(method, body)`.
+"""The server API, whichever way a call comes in: `ApiMethods.call(method, body)`.
 
-A call is JSON in, a struct out or `Refused`. It ends within `CALL_DEADLINE_S`, whatever the cluster does: what is not
-done by then is answered with error 100, in a batch or broadcast each command for itself.
+A call takes JSON, and returns a struct or raises `Refused`. It ends within `CALL_DEADLINE_S`, whatever the cluster
+does: what is not done by then is answered with error 100, in a batch or broadcast for each command by itself.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ R = TypeVar("R")
 MAX_BODY_BYTES: Final = 768 * 1024
 """Below NATS's default payload limit of 1 MiB, with room for headers."""
 MAX_CALLS: Final = 1000
-"""Calls in progress at once; further ones get error 111. Only a cluster that hangs lets so many pile up."""
+"""Calls in progress at once; further ones get error 111. So many pile up only when the cluster hangs."""
 AT_ONCE: Final = 64
-"""Commands of one batch or channels of one broadcast that are in progress at once."""
+"""Commands of one batch, or channels of one broadcast, that are in progress at once."""
 CALL_DEADLINE_S: Final = 9.0
 """Below the 10 s after which API clients give up."""
 
@@ -69,7 +69,7 @@ Handler = Callable[[Any], Awaitable[Struct]]
 
 
 class ApiMethods:
-    """See the module. `tell(what, why)` is told of what went wrong beyond the caller, for the log."""
+    """All methods, with the bounds on calls in progress. `tell(what, why)` logs failures that are not the caller's."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class ApiMethods:
         self.in_progress = 0
 
     async def call(self, method: str, body: bytes) -> Struct:
-        """The answer of a method, see `answers.METHODS`. Raises `Refused`."""
+        """The answer of a method (see `answers.METHODS`) to this body. Raises `Refused`."""
         self._tally.api_calls += 1
         if self.in_progress >= MAX_CALLS:
             self._tally.api_turned_away += 1
@@ -127,7 +127,7 @@ class ApiMethods:
         if handler is None:
             if method in NOT_OFFERED:
                 raise Refused(codes.NOT_AVAILABLE, f"{method} is not offered")
-            raise UnknownMethod(codes.METHOD_NOT_FOUND, f"there are {', '.join(METHODS)}")
+            raise UnknownMethod(codes.METHOD_NOT_FOUND, f"expected one of {', '.join(METHODS)}")
         return await self._finish(handler(self._decode(method, body)), deadline)
 
     def _decode(self, method: str, body: bytes) -> Any:
@@ -139,12 +139,12 @@ class ApiMethods:
             raise BadCall(codes.BAD_REQUEST, str(error)) from None
 
     async def _finish(self, work: Awaitable[T], deadline: float) -> T:
-        """What `work` gives. Raises `Refused` for everything that can go wrong with it."""
+        """The result of `work`. Raises `Refused` for any failure of it."""
         try:
             async with asyncio.timeout_at(deadline):
                 return await work
         except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
-            self._tell("error 100 for a call of the server API", str(error) or "it took too long")
+            self._tell("a call of the server API was answered with error 100", str(error) or "it took too long")
             raise Refused(codes.INTERNAL) from None
         except Refused:
             raise
@@ -187,7 +187,7 @@ class ApiMethods:
 
         return BatchAnswer(await _each(call.commands, perform, AT_ONCE if call.parallel else 1))
 
-    # --- the methods that are left -----------------------------------------------------------------------------------
+    # --- other methods -----------------------------------------------------------------------------------------------
 
     async def _publish(self, call: PublishCall) -> Struct:
         return await self._channels.publish(call.channel, prepare(call))
@@ -218,17 +218,17 @@ class ApiMethods:
         except BackendError as error:
             raise Refused(error.error) from None
         except (BadAnswer, ValueError) as error:
-            self._tell("a backend's answer to an RPC of the server API is unusable", str(error))
+            self._tell("a backend sent an unusable answer to an RPC of the server API", str(error))
             raise Refused(codes.INTERNAL) from None
         except BackendAway as error:
             if error.nobody:
                 raise Refused(codes.NOT_AVAILABLE, "no backend answers this method") from None
-            self._tell("an RPC of the server API is not answered", str(error))
+            self._tell("no backend answered an RPC of the server API in time", str(error))
             raise Refused(codes.INTERNAL) from None
 
 
 async def _each(items: Sequence[T], do: Callable[[T], Awaitable[R]], at_once: int) -> list[R]:
-    """What `do` gives for each item, in their order. `do` must not raise."""
+    """The results of `do` for all items, in their order. `do` must not raise."""
     results: list[Any] = [None] * len(items)
     left = iter(enumerate(items))
 

@@ -1,6 +1,6 @@
 """The OpenAPI description of the server API, made from the structs of its calls and answers.
 
-`docs/openapi.json` holds it; `python -m services.edge.server_api.openapi > docs/openapi.json` writes it anew.
+`docs/openapi.json` holds it; `python -m services.edge.server_api.openapi > docs/openapi.json` writes it.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from services.edge.server_api.calls import OldCall
 ERROR_MODE: Final = "X-Centrifugo-Error-Mode"
 TRANSPORT: Final = "transport"
 STATUSES: Final = {100: 500, 102: 404, 103: 403, 104: 404, 106: 413, 107: 400, 108: 400, 111: 429, 112: 416, 113: 409}
-"""The status of each error in this mode; beyond Centrifugo's own, those that it does not answer with."""
+"""The status of each error in this mode: Centrifugo's, and our own for errors that it does not answer with."""
 OTHER_ERROR_STATUS: Final = 500
-"""Centrifugo's for errors that it does not know, such as a backend's own to an RPC."""
+"""Centrifugo's for unknown errors, such as a backend's own in the answer to an RPC."""
 
 _ERRORS = {
-    "400": "The body is not JSON of the method's shape. By error: 107 or 108.",
+    "400": "The body is not JSON of the method's shape. In the error mode `transport`: error 107 or 108.",
     "401": "The API key is missing or wrong.",
-    "403": "By error: 103.",
-    "404": "By error: 102 or 104.",
-    "409": "By error: 113.",
-    "413": "The body is too large. By error: 106.",
-    "416": "By error: 112.",
-    "429": "By error: 111.",
-    "500": "By error: 100, or one of a backend's own.",
+    "403": "In the error mode `transport`: error 103.",
+    "404": "The method does not exist. In the error mode `transport`: error 102 or 104.",
+    "409": "In the error mode `transport`: error 113.",
+    "413": "The body is too large. In the error mode `transport`: error 106.",
+    "416": "In the error mode `transport`: error 112.",
+    "429": "In the error mode `transport`: error 111.",
+    "500": "In the error mode `transport`: error 100, or a backend's own.",
 }
 _DESCRIPTION = """\
-Shapes are Centrifugo's, so its API libraries work unmodified. Every answer with status 200 holds `result` or `error`
-(a batch: `replies`). The same over NATS: a request to the subject of a method has the same body and the same answer."""
+Shapes are Centrifugo's, so its API libraries work unmodified. Every answer with status 200 has `result` or `error` (a
+batch: `replies`). The same over NATS: a request to the subject of a method has the same body and the same answer."""
 
 
 def describe() -> dict[str, Any]:
@@ -55,7 +55,7 @@ def describe() -> dict[str, Any]:
         "name": ERROR_MODE,
         "in": "header",
         "required": False,
-        "description": "An error has a status of its own (below: by error), and is the body.",
+        "description": "An error is the whole body, with a status of its own.",
         "schema": {"type": "string", "enum": [TRANSPORT]},
     }
     return document(

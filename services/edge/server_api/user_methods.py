@@ -1,7 +1,7 @@
-"""The server API's methods on users: what is ordered for their connections, on whichever edges those are.
+"""The server API's methods on users: server commands for their connections, on whichever edges those are.
 
-Each edge puts the order in line behind what a connection is busy with, and answers at once. A user without connections
-is no error.
+Each edge queues the command behind those that a connection is busy with, and answers at once. A user without
+connections is not an error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class UserMethods:
-    """See the module. `now` gives Unix seconds. Methods raise `Refused`, `PeersAway`."""
+    """The methods on users. `now` gives Unix time in seconds. Methods raise `Refused`, `PeersAway`."""
 
     def __init__(self, peers: Peers, channels: ChannelMethods, now: Callable[[], float]) -> None:
         self._peers = peers
@@ -51,11 +51,12 @@ class UserMethods:
         self._now = now
 
     async def subscribe(self, call: SubscribeCall) -> Empty:
+        """Subscribes the connections to a channel, recovering since a position if one is given."""
         self._channels.rules(call.channel)
         if call.expire_at and call.expire_at <= self._now():
             raise Refused(codes.BAD_REQUEST, "expire_at has passed")
         since = call.recover_since
-        return await self._order(
+        return await self._command(
             SubscribeUser(
                 _selector(call),
                 call.channel,
@@ -67,28 +68,32 @@ class UserMethods:
         )
 
     async def unsubscribe(self, call: UnsubscribeCall) -> Empty:
+        """Unsubscribes the connections from a channel, or from all."""
         if call.channel:
             self._channels.rules(call.channel)
-        return await self._order(UnsubscribeUser(_selector(call), call.channel))
+        return await self._command(UnsubscribeUser(_selector(call), call.channel))
 
     async def disconnect(self, call: DisconnectCall) -> Empty:
+        """Closes the connections."""
         close = _close_code(call.disconnect or Goodbye())
-        return await self._order(DisconnectUser(_selector(call, call.whitelist), close.code, close.reason))
+        return await self._command(DisconnectUser(_selector(call, call.whitelist), close.code, close.reason))
 
     async def refresh(self, call: RefreshCall) -> Empty:
+        """Sets when the connections expire, or closes them as expired."""
         info = _json("info", call.info)
-        return await self._order(RefreshUser(_selector(call), call.expired, call.expire_at, info))
+        return await self._command(RefreshUser(_selector(call), call.expired, call.expire_at, info))
 
     async def send(self, call: SendCall) -> Empty:
+        """Sends a message to the connections."""
         data = _json("data", call.data, call.b64data)
         if not bytes(data):
             raise Refused(codes.BAD_REQUEST, "expected data")
-        return await self._order(SendUser(_selector(call), data))
+        return await self._command(SendUser(_selector(call), data))
 
-    async def _order(self, request: ControlRequest) -> Empty:
+    async def _command(self, request: ControlRequest) -> Empty:
         for answer in await self._peers.ask_all(request):
-            if not isinstance(answer, Done):  # an edge of a version that cannot do it
-                raise Refused(codes.INTERNAL, "an edge of another version did not understand it")
+            if not isinstance(answer, Done):  # an edge of an older version
+                raise Refused(codes.INTERNAL, "an edge of an older version does not know this method")
         return Empty()
 
 
@@ -112,7 +117,7 @@ def _json(name: str, plain: Raw, encoded: str = "") -> Raw:
 
 
 def _close_code(goodbye: Goodbye) -> CloseCode:
-    """Raises `Refused` for a code or a reason that SDKs do not take."""
+    """Raises `Refused` for a code or a reason that SDKs do not accept."""
     if not goodbye.code and not goodbye.reason:
         return codes.FORCE_DISCONNECT
     if not FIRST_CLOSE_CODE <= goodbye.code <= LAST_CLOSE_CODE:
