@@ -1,8 +1,8 @@
-"""The edge: WebSockets in, NATS out, and back. Stateless: it can be killed at any moment and no message is lost.
+"""The edge: clients on one side, NATS on the other. Stateless: it can be killed at any moment and no message is lost.
 
-    in    bytes -> wire -> proto.codec -> client (decides) -> connection (does) -> node -> broker_nats -> NATS
-    out   NATS -> broker_nats -> node -> channel_log (position rule) -> fan-out -> one frame -> socket
+    in    transports -> framing -> clients (decides, then does) -> channels/node -> broker -> NATS
+    out   NATS -> broker -> channels/sync -> channels/channel_log (position rule) -> channels/subscribers -> sockets
 
-Each arrow is one file of this package, and nothing flows the other way. State changes contain no `await`: decide,
-then do.
+A part imports only the parts below it (the layers are in pyproject.toml). A change of state contains no `await`:
+whatever has to be awaited is awaited before it. docs/architecture.md follows one message through the files.
 """

@@ -11,7 +11,7 @@ from services.edge.configuration import from_environ
 def main() -> None:
     settings = settings_of("edge", from_environ, os.environ)
     before_imports()
-    from services.edge.app import serve  # after the settings: a mistake in them is told at once
+    from services.edge.app import serve  # after the settings, so that a mistake in them is reported at once
 
     serve(settings)
 

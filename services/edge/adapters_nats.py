@@ -61,7 +61,7 @@ class NatsAdapters(Adapters):
         await self._link.open()
         self._join_leave.start(node.member_tracker)
         await self._peers.start(responder)
-        # The others are listened for (50 ms) while the streams are made: both only wait.
+        # Other edges are looked for (50 ms) while the streams are made: both only wait.
         await asyncio.gather(self._ensure_streams(node), self._failure_detector.start())
 
     async def _ensure_streams(self, node: Node) -> None:
@@ -70,7 +70,7 @@ class NatsAdapters(Adapters):
                 await asyncio.gather(self._broker.start(node.sync), self._session_log.start())
                 return
             except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
-                log.warning("the streams are not ready, trying again: %s", error)
+                log.warning("streams not ready, retrying: %s", error)
                 await asyncio.sleep(_START_RETRY_S)
 
     async def watch(self) -> None:

@@ -1,4 +1,4 @@
-"""The edge's composition root: everything is made and connected here, started and stopped in one lifespan."""
+"""The edge's composition root: makes and connects everything, and starts and stops it in one lifespan."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ from services.edge.transports.websocket import UNI_WEBSOCKET_PATH, WEBSOCKET_PAT
 log = logging.getLogger(__name__)
 
 AUDIT_INTERVAL_S: Final = 10.0
-"""How long the last message of a channel can stay unnoticed when its live message was lost."""
+"""How long the loss of a channel's last live message can stay unnoticed."""
 STRONG_SECRET_BYTES: Final = 32
 
 
 class Edge:
-    """One edge process. `instance` is new at each start, so that a restarted edge is another one in the logs."""
+    """One edge process. Each start makes a new `instance`, so that a restarted edge is another one."""
 
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
@@ -113,7 +113,7 @@ class Edge:
         self._api_calls = adapters.api_calls(methods)
 
     def application(self) -> Starlette:
-        """The HTTP side; its lifespan runs everything, and hands the context to the WebSocket side."""
+        """The application for uvicorn. Its lifespan runs everything, and gives the context to WebSockets."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -148,7 +148,7 @@ class Edge:
         await self._adapters.run()
 
     async def goodbye(self) -> None:
-        """Drains: no more calls of backends over NATS from the start, and no clients at the end."""
+        """Drains: from the start, no more calls of the server API over NATS; at the end, no clients."""
         await asyncio.gather(self._api_calls.leave(self.settings.edge.drain_timeout), self.drain.run())
 
     async def _turn_wheel(self) -> None:
@@ -164,7 +164,7 @@ class Edge:
                 try:
                     await self._node.sync.audit()
                 except (BrokerAway, BrokerRefused) as error:
-                    log.warning("the audit of open channels did not finish: %s", error)
+                    log.warning("channel audit incomplete, will retry at the next audit: %s", error)
 
     def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         context, tally = self.context, self.context.tally
@@ -184,7 +184,7 @@ class Edge:
 
 
 async def _expect_upgrade(request: Request) -> Response:
-    """What a plain GET of the WebSocket address gets."""
+    """Answers a plain GET of a WebSocket's address."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
     return PlainTextResponse("a WebSocket upgrade is expected here\n", status_code=426, headers=headers)
 

@@ -62,7 +62,7 @@ def _check_keys(client: ClientSection) -> None:
             raise ConfigurationError(f"{setting}: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}")
     if keys.empty and not (client.insecure or client.allow_anonymous_connect_without_token or client.connect_hook):
         raise ConfigurationError(
-            "client.token_hmac_secret_key is missing: nobody could connect. Expected the secret that your tokens are "
-            "signed with, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of keys "
-            "(for tests: client.insecure = true)"
+            "client.token_hmac_secret_key is missing: no client could connect. Expected the secret with which your "
+            "tokens are signed, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of "
+            "keys (for tests: client.insecure = true)"
         )

@@ -1,4 +1,4 @@
-"""What a subscription is granted beyond its namespace: by a token, by a hook's answer, or by a backend's call. Pure."""
+"""What a subscription is granted beyond its namespace, by a token, a hook's answer or a backend's call. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from msgspec import Raw, Struct
 from proto.codec import payload
 from proto.messages import NO_DATA
 
-MAX_TTL_S: Final = 365 * 24 * 3600  # longer ones are clamped, as SDK timers take no more
+MAX_TTL_S: Final = 365 * 24 * 3600  # longer ones are clamped, as the timers of SDKs take no more
 
 
 class Switch(Struct, frozen=True):
-    """One overridden option, in the form that tokens and backends write it: {"value": true}."""
+    """One overridden option, in the form in which tokens and backends write it: {"value": true}."""
 
     value: bool = False
 
 
 class Override(Struct, frozen=True, omit_defaults=True):
-    """Options of the namespace that hold otherwise for one subscription. None: as the namespace says."""
+    """Options that replace the namespace's for one subscription. None: as in the namespace."""
 
     presence: Switch | None = None
     join_leave: Switch | None = None
@@ -30,8 +30,10 @@ class Override(Struct, frozen=True, omit_defaults=True):
 
 
 class Grant(Struct, frozen=True, omit_defaults=True):
-    """A subscription's own terms. `info` is told to others (chan_info), `data` to the subscriber with its reply; both
-    are JSON. `expires_at` is in Unix seconds, 0 for never.
+    """A subscription's own terms. `info` is shown to others (`chan_info`), `data` is sent to the subscriber with its
+    reply.
+
+    Both are JSON, or empty. `expires_at` is in Unix seconds, 0 for never.
     """
 
     info: Raw = NO_DATA
@@ -41,7 +43,7 @@ class Grant(Struct, frozen=True, omit_defaults=True):
 
 
 class Terms(Struct, frozen=True):
-    """A grant as tokens, hooks and backends write it. The base64 forms win, as with Centrifugo."""
+    """A grant as tokens, hooks and backends write it. The base64 fields win, as with Centrifugo."""
 
     info: Raw = NO_DATA
     b64info: str = ""
@@ -51,12 +53,12 @@ class Terms(Struct, frozen=True):
 
 
 def seconds_left(expires_at: int, now: float) -> int:
-    """What SDKs are told as `ttl`: at least 1, and 0 only for something that never expires."""
+    """The `ttl` for SDKs, in seconds: at least 1, or 0 for something that never expires."""
     return max(1, min(MAX_TTL_S, int(expires_at - now))) if expires_at else 0
 
 
 def grant_from(terms: Terms, expires_at: int = 0) -> Grant:
-    """The grant that `terms` describe. Raises ValueError, which names the field, for one that is not JSON."""
+    """The grant that `terms` describe. Raises ValueError, which names the field, if a payload is not JSON."""
     return Grant(
         info=json_field("info", terms.info, terms.b64info),
         data=json_field("data", terms.data, terms.b64data),
@@ -66,9 +68,9 @@ def grant_from(terms: Terms, expires_at: int = 0) -> Grant:
 
 
 def json_field(name: str, plain: Raw, encoded: str = "") -> Raw:
-    """A payload that is written as a JSON value or as JSON in base64; none for null. Raises ValueError, which names it.
+    """A payload that is written as a JSON value, or as JSON in base64; empty for null.
 
-    What comes back holds nothing else of the message that it was a part of.
+    The result does not keep the rest of its message alive. Raises ValueError, which names the field.
     """
     try:
         if encoded:

@@ -1,4 +1,4 @@
-"""The edge's own metrics: what is counted on the hot paths, read when Prometheus asks. No label is unbounded."""
+"""The edge's own metrics: its counters, read when Prometheus asks. No label is unbounded."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _COUNTERS = {
     "messages_out": "Replies and pushes written to clients",
     "bytes_out": "Bytes of frames written to clients",
     "publishes": "Publications acknowledged by the broker",
-    "gaps": "Gaps in live messages that were found, and closed from the log",
-    "holes": "Gaps that could not be closed, because the log had evicted what was missing",
-    "syncs": "Channels that were read from the log, to close a gap or to prove that there is none",
-    "broker_losses": "Connections to NATS that dropped, an edge that reads too slowly being one reason",
-    "recovered": "Subscriptions that got everything they had missed",
-    "unrecovered": "Subscriptions that were told that they missed something",
-    "recovered_publications": "Publications handed out by recoveries",
-    "lagged": "Times that a client did not take what was written to it",
-    "caught_up": "Times that such a client was brought up again",
-    "dropped": "Publications without history that were not given to a client that lagged",
+    "gaps": "Gaps in live messages that were found, and filled from the log",
+    "holes": "Gaps that could not be filled, as the log had evicted what was missing",
+    "syncs": "Reads of a channel's log, to fill a gap or to prove that there is none",
+    "broker_losses": "Connections to NATS that dropped, for example because the edge reads too slowly",
+    "recovered": "Subscriptions that got all that they had missed",
+    "unrecovered": "Subscriptions that were told that they had missed something",
+    "recovered_publications": "Publications sent by recoveries",
+    "lagged": "Times that a client became a slow consumer",
+    "caught_up": "Times that a slow consumer caught up",
+    "dropped": "Publications without history that slow consumers lost",
     "api_calls": "Calls of the server API, over HTTP and NATS",
-    "api_turned_away": "Of those, the ones refused because too many were in progress",
+    "api_turned_away": "Calls of the server API that were refused because too many were in progress",
 }
 
 _KNOWN_CLOSES = frozenset(
@@ -43,7 +43,7 @@ _KNOWN_CLOSES = frozenset(
 
 
 class EdgeCollector(Collector):
-    """Makes Prometheus metrics of the context's state and tally."""
+    """Makes Prometheus metrics of the edge's state and counters."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class EdgeCollector(Collector):
             "users": ("Users with a connection here", len(context.users)),
             "channels": ("Channels open here", len(context.node.channels)),
             "subscriptions": ("Subscriptions of all connections", context.subscriptions),
-            "ready": ("1 when the edge may be sent clients", int(context.unready() is None)),
-            "draining": ("1 while the edge says goodbye to its clients", int(context.draining)),
+            "ready": ("1 while the edge is ready for clients", int(context.unready() is None)),
+            "draining": ("1 while the edge drains", int(context.draining)),
             "drain_left": ("Connections that a drain still has to close", self._drain.left or 0),
             "loop_lag_seconds": ("How late the event loop's last timer was", self._loop_lag_s()),
             "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),

@@ -1,7 +1,8 @@
-"""Session facts to the `SESSIONS` stream, in batches, strictly in order.
+"""Stores session facts in the stream `SESSIONS`, in batches, strictly in order.
 
-One batch is on its way at a time: what is recorded meanwhile makes the next one. So order holds over retries, a batch
-that is sent twice is stored once (its number is its message id), and under load one message carries hundreds of facts.
+One batch is sent at a time; facts that are recorded meanwhile make the next one. So the order survives retries, a batch
+that is sent twice is stored once (its number is in its message id), and under load one message carries hundreds of
+facts.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 256 * 1024
-"""Facts in one stream message, and its bytes: a quarter of what NATS takes, which one fact alone never reaches."""
+"""Facts in one stream message, and its bytes: a quarter of what NATS takes, which one fact never reaches."""
 
 MAX_WAITING: Final = 250_000
-"""Facts held while NATS is away, about 100 MB. Older ones are dropped beyond it, and counted."""
+"""Facts held while NATS is away, about 100 MB. Beyond it the oldest are dropped, and counted."""
 
 _GATHER_S: Final = 0.02
 _RETRY_S: Final = 0.2
@@ -49,11 +50,14 @@ class NatsSessionLog:
 
     @property
     def waiting(self) -> int:
-        """Facts that are recorded but not yet stored."""
+        """Facts that are recorded and not stored yet."""
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Makes the stream if nobody has; its limits are the sessions service's. Raises `NatsAway`, `NatsRefused`."""
+        """Makes the stream if it does not exist; its limits are set by the sessions service.
+
+        Raises `NatsAway`, `NatsRefused`.
+        """
         config = stream_config(
             subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, LOG_MAX_AGE_S, LOG_DUPLICATE_WINDOW_S
         )
@@ -72,7 +76,7 @@ class NatsSessionLog:
     async def flush(self, timeout_s: float) -> bool:
         self._hurry = True
         if not self._idle.is_set():
-            log.info("waiting until NATS has stored the last session events")
+            log.info("waiting for NATS to store the last session events")
         try:
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
@@ -85,7 +89,7 @@ class NatsSessionLog:
         while True:
             await self._work.wait()
             if not self._hurry:
-                await asyncio.sleep(_GATHER_S)  # a burst of connects makes a few large batches
+                await asyncio.sleep(_GATHER_S)  # so that a burst of connects makes a few large batches
             self._work.clear()
             while self._waiting:
                 await self._store_next()
@@ -110,6 +114,6 @@ class NatsSessionLog:
                 return
             except NatsAway:
                 pass
-            except NatsRefused as error:  # a full disk, say: somebody has to look, and then it goes on
-                log.error("the session log takes nothing, trying again: %s", error)
+            except NatsRefused as error:  # a full disk, for example: once an operator has freed it, this goes on
+                log.error("NATS does not store session events, retrying: %s", error)
             await asyncio.sleep(_RETRY_S)

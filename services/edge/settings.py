@@ -1,4 +1,8 @@
-"""The edge's settings. Option names of namespaces and clients are Centrifugo's, whose users know them."""
+"""The edge's settings: sections `edge`, `client`, `channel`, and what it reads of the common ones.
+
+The names of options of clients and namespaces are Centrifugo's, so that its users know them. `configuration` reads
+them.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ from services.chassis.process.settings import (
 
 Count = Annotated[int, Meta(ge=1)]
 MIN_JWKS_REFRESH_S = 1.0
-"""Keys change every few weeks: more often than this asks too much of whoever serves them."""
+"""Keys change every few weeks: a shorter interval would ask too much of the server that has them."""
 
 DRAIN_LIMIT_S = 9.5
-"""What a drain may take at the most, whatever the settings: the promise is "always under 10 s"."""
+"""The longest drain that can be configured: the promise is "always in less than 10 s"."""
 
 MEMORY = "memory"
 BROKERS = ("nats", MEMORY)
@@ -33,30 +37,34 @@ DATA_FORMATS = ("", "json", "json_object")
 WHEN_AWAY = ("refuse", "allow")
 RECOVERY_MODES = ("stream", "cache")
 COMMAND_DEADLINE_S = 4.5
-"""A command that is not answered in time gets error 100 just before SDKs give up on it (5 s)."""
+"""A command that is not answered by then gets error 100, just before SDKs give up on it (5 s)."""
 
 
 class EdgeSection(Section, frozen=True):
+    """One edge process: addresses, broker, drain, bounds."""
+
     host: str = "127.0.0.1"
+    """The address on which it listens."""
     port: Port = 8101
+    """The port for clients, the server API, health checks and metrics."""
     client_port: Port = 0
-    """A second port, that answers clients alone: for a balancer that passes TCP through and so chooses no paths."""
+    """A second port for clients only, for a balancer that passes TCP through and cannot restrict paths. 0: none."""
     name: str = ""
-    """What operators call this edge; "edge-<port>" when empty."""
+    """The edge's name in logs, metrics and sessions; "edge-<port>" when empty."""
     broker: str = "nats"
     """"nats", or "memory": an edge by itself that needs no NATS, for a first try and for the tests of applications. It
     keeps channels in its own memory, and has no other edges, no backends and no sessions."""
     drain_delay: Duration = Duration(0.5)
-    """After SIGTERM, how long the edge still takes clients while the load balancer notices that it is not ready."""
+    """How long the edge accepts new clients after SIGTERM, until the load balancer notices that it is not ready."""
     drain_rate: Annotated[int, Meta(ge=0)] = 1000
-    """Connections closed per second while draining; faster when the time would not suffice. 0: as fast as it can."""
+    """Connections closed per second while draining; more if the time would not suffice. 0: as fast as it can."""
     drain_timeout: Duration = Duration(9.0)
-    """When a drain is cut off. At most 9.5 s."""
+    """After this time a drain is cut off. At most 9.5 s."""
     max_publishes_in_flight: Count = 512
-    """Publishes that may wait for JetStream's acknowledgement at once; 16 further ones for each
-    place wait their turn, and what is beyond that gets error 100 at once."""
+    """Publishes that may wait for JetStream's acknowledgement at once. 16 times as many may wait for their turn;
+    further ones get error 100 at once."""
     max_http_streams: Count = 10_000
-    """Clients on SSE and HTTP streams at once (each as large as six WebSockets); further ones are answered 503."""
+    """Clients on SSE and HTTP streams at once (each takes the memory of six WebSockets); further ones get 503."""
 
     def __post_init__(self) -> None:
         if self.broker not in BROKERS:
@@ -70,88 +78,95 @@ class EdgeSection(Section, frozen=True):
 
 
 class TokenKey(Section, frozen=True):
-    """One of several keys for tokens, which say by the `kid` of their header which one they are signed with."""
+    """One of several keys for tokens. A token names its key by the `kid` in its header."""
 
     algorithm: str
-    """HS256/384/512, RS256/384/512, PS256/384/512, ES256/384/512 or EdDSA."""
+    """HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA."""
     kid: str = ""
-    """Empty: for tokens that name no key."""
+    """The key's id in tokens. Empty: for tokens that name no key."""
     secret: str = ""
-    """For HS256/384/512."""
+    """The secret, for HS256, HS384 and HS512."""
     public_key: str = ""
-    """For all others, in PEM form."""
+    """The public key in PEM form, for all other algorithms."""
 
 
 class ClientSection(Section, frozen=True):
+    """Clients: tokens, who may connect, timeouts, limits, and hooks about connections."""
+
     token_hmac_secret_key: str = ""
-    """The secret that tokens (JWT) are signed with, for HS256/384/512."""
+    """The secret with which tokens (JWT) are signed, for HS256, HS384 and HS512. At least 16 characters."""
     token_rsa_public_key: str = ""
-    """The public key that tokens are checked with, in PEM form, for RS256/384/512 and PS256/384/512."""
+    """The public key in PEM form that verifies tokens with RS256, RS384, RS512, PS256, PS384 or PS512."""
     token_ecdsa_public_key: str = ""
-    """The same for ES256, ES384 or ES512: which of them is decided by the key's curve."""
+    """The same for ES256, ES384 or ES512, whichever the key's curve is for."""
     token_ed25519_public_key: str = ""
     """The same for EdDSA with Ed25519."""
     token_keys: list[TokenKey] = []  # noqa: RUF012
-    """Further keys, each with its algorithm and its `kid`, such as the old and the new one while keys are rotated."""
+    """Further keys, each with its algorithm and `kid`, such as the old and the new one while keys are rotated."""
     token_jwks_public_endpoint: str = ""
-    """Where the public keys are found as a JWKS document (https://...). Asked again for a `kid` that is not known."""
+    """The address of a JWKS document with public keys (https://...). Read again for a token with an unknown `kid`."""
     token_jwks_refresh: Duration = Duration(600)
-    """How often it is read anew, so that keys that were withdrawn stop working."""
+    """How often the JWKS document is read, so that withdrawn keys stop working. At least 1 s."""
     token_audience: str = ""
-    """What the `aud` of every token must be or contain; empty: not checked."""
+    """What `aud` of every token must be or contain; empty: not checked."""
     token_issuer: str = ""
-    """What the `iss` of every token must be; empty: not checked."""
+    """What `iss` of every token must be; empty: not checked."""
     insecure: bool = False
-    """For tests only: everybody may connect, subscribe, publish and read history, and tokens do not expire."""
+    """For tests only: anybody may connect, subscribe, publish and read history, and tokens do not expire."""
     allow_anonymous_connect_without_token: bool = False
+    """Clients without a token may connect, as anonymous ones (with the user id "")."""
     allowed_origins: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
-    """Origins whose pages may connect, such as "https://*.example.com"; "*" for all. Empty: no browser at all."""
+    """Origins whose pages may connect, such as "https://*.example.com"; "*": all. Empty: no pages in browsers."""
     ping_interval: Duration = Duration(25)
+    """How often a client is pinged. 0: never; otherwise at least 1 s."""
     pong_timeout: Duration = Duration(8)
+    """How long a client may take to answer a ping before it is disconnected (3012). Shorter than `ping_interval`."""
     stale_close_delay: Duration = Duration(10)
-    """How long a connection may stay without a successful connect command."""
+    """How long a connection may last without a successful connect command; then it is closed with 3502."""
     expired_close_delay: Duration = Duration(25)
-    """How long after its token expired a connection has to refresh it."""
+    """How long a connection or subscription has for its refresh after its token expired."""
     slow_close_delay: Duration = Duration(30)
-    """How long a client may take nothing at all before it is disconnected as slow."""
+    """How long a client may take nothing at all before it is disconnected as slow (3008)."""
     channel_limit: Count = 128
+    """Channels that one client may be subscribed to; a further subscribe gets error 106."""
     channel_max_length: Annotated[int, Meta(ge=1, le=320)] = 255
-    """Characters. A character takes up to 12 bytes of a NATS subject, whose line has a limit of 4,096."""
+    """Characters of a channel's name. A character takes up to 12 bytes of a NATS subject, whose line may have 4,096."""
     message_size_limit: Count = 65536
     """Bytes of one WebSocket message from a client; a larger one closes the connection with 1009."""
     compression: bool = False
-    """Whether WebSockets compress with clients that offer it: less traffic for more CPU (permessage-deflate)."""
+    """WebSockets use permessage-deflate with clients that offer it: less traffic for more CPU."""
     compression_min_bytes: Annotated[int, Meta(ge=0)] = 256
-    """Bytes of a message from which on it is compressed; shorter ones hardly shrink."""
+    """Messages shorter than this are not compressed, as they hardly shrink."""
     commands_per_message: Count = 256
+    """Commands in one message from a client; more close the connection with 3501."""
     queued_commands_limit: Count = 1024
-    """Commands that may wait behind one in progress: reading stops at half of it, beyond it the client is closed."""
+    """Commands that may wait behind one in progress. At half of it the edge stops reading; beyond it, it closes."""
     history_max_publication_limit: Count = 300
     """Publications in one reply to a client's history command."""
     recovery_max_publication_limit: Annotated[int, Meta(ge=0)] = 0
     """More missed publications than this are not recovered; 0: as many as the channel's history holds."""
     transports: list[str] = field(default_factory=lambda: ["websocket"])
-    """What clients may connect by: websocket, http_stream, sse, uni_websocket, uni_http_stream, uni_sse."""
+    """The transports that clients may use: websocket, http_stream, sse, uni_websocket, uni_http_stream, uni_sse."""
     user_connection_limit: Annotated[int, Meta(ge=0)] = 0
-    """Connections that one user may have on one edge, 0 for any number; one more is closed with 3504."""
+    """Connections that one user may have on one edge; one more is closed with 3504. 0: any number."""
     disallow_anonymous_connection_tokens: bool = False
     """Tokens without a user id are refused with 3507."""
     subscribe_to_user_personal_channel: bool = False
-    """Every client with a user id is subscribed to "#<user id>" by the server."""
+    """The server subscribes every client with a user id to "#<user id>"."""
     user_personal_channel_namespace: str = ""
     """The namespace of that channel: "ns" makes it "ns:#<user id>"."""
     rpc_timeout: Duration = Duration(4)
-    """How long a backend may take for a client's RPC before the client gets error 100."""
+    """How long a backend may take for a client's RPC before the client gets error 100. Less than 4.5 s."""
     allow_send: bool = False
-    """Client messages without an answer are passed on to `send.<user>` on NATS; off: they close with 3508."""
+    """Clients may send messages without an answer, which go to `send.<user>` on NATS. Off: they close with 3508."""
     connect_hook: bool = False
-    """Clients without a token are let in or not by the backend behind `hook.connect`."""
+    """The backend behind `hook.connect` decides about clients without a token."""
     refresh_hook: bool = False
-    """Connections that expire are prolonged or not by the backend behind `hook.refresh`, not by the client."""
+    """The backend behind `hook.refresh` decides about connections that expire, instead of the client's new token."""
     hook_timeout: Duration = Duration(1)
-    """How long the backend may take for `hook.connect` and `hook.refresh`."""
+    """How long the backend may take for `hook.connect` and `hook.refresh`. Less than 4.5 s."""
     hook_when_away: str = "refuse"
-    """The answer when it does not answer: "refuse" (error 100, the client tries again), "allow" (as anonymous)."""
+    """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow" (as anonymous)."""
 
     def __post_init__(self) -> None:
         if self.pong_timeout >= self.ping_interval > 0:
@@ -164,7 +179,7 @@ class ClientSection(Section, frozen=True):
             raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
         unknown = [name for name in self.transports if name not in TRANSPORTS]
         if unknown:
-            raise ValueError(f"expected client.transports out of {', '.join(TRANSPORTS)}; {unknown[0]!r} is none")
+            raise ValueError(f"expected client.transports from {', '.join(TRANSPORTS)}, got {unknown[0]!r}")
         _check_hook("client.", self.hook_timeout, self.hook_when_away)
         if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
             raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
@@ -181,62 +196,77 @@ def _is_http_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
-    except ValueError:  # a port that is none, or half an IPv6 address
+    except ValueError:  # not a port, or half an IPv6 address
         return False
 
 
 class ChannelOptions(Section, frozen=True):
-    """What holds for the channels of one namespace. Everything is off or forbidden unless it is switched on."""
+    """The options of one namespace's channels. Everything is off or forbidden unless it is switched on."""
 
     history_size: Annotated[int, Meta(ge=0)] = 0
-    """Publications kept for each channel; 0: no history, at-most-once delivery with the lowest latency."""
+    """Publications kept for each channel. 0: no history, delivery at most once with the lowest latency."""
     history_ttl: Duration = Duration(0)
-    """How long a publication is kept."""
+    """How long a publication is kept. At least 1 s; set together with `history_size`."""
     force_positioning: bool = False
+    """Every subscription is positioned: its client learns when it may have missed something. Needs history."""
     allow_positioning: bool = False
+    """Subscribers that ask for it are positioned. Needs history."""
     force_recovery: bool = False
+    """Every subscription is recoverable: a client that comes back gets what it missed. Needs history."""
     allow_recovery: bool = False
+    """Subscriptions that ask for it are recoverable. Needs history."""
     allow_subscribe_for_client: bool = False
+    """Clients with a user id may subscribe without a subscription token."""
     allow_subscribe_for_anonymous: bool = False
+    """Anonymous clients may subscribe as well, where clients with a user id may."""
     allow_publish_for_client: bool = False
+    """Clients with a user id may publish."""
     allow_publish_for_subscriber: bool = False
+    """Clients with a user id may publish while they are subscribed to the channel."""
     allow_publish_for_anonymous: bool = False
+    """Anonymous clients may publish as well, where clients with a user id may."""
     allow_history_for_client: bool = False
+    """Clients with a user id may read history."""
     allow_history_for_subscriber: bool = False
+    """Clients with a user id may read history while they are subscribed to the channel."""
     allow_history_for_anonymous: bool = False
+    """Anonymous clients may read history as well, where clients with a user id may."""
     presence: bool = False
-    """Who is subscribed can be asked for."""
+    """The members of a channel can be asked for."""
     allow_presence_for_client: bool = False
+    """Clients with a user id may ask for presence."""
     allow_presence_for_subscriber: bool = False
+    """Clients with a user id may ask for presence while they are subscribed to the channel."""
     allow_presence_for_anonymous: bool = False
+    """Anonymous clients may ask for presence as well, where clients with a user id may."""
     join_leave: bool = False
-    """Who subscribes and who leaves is told to subscribers that want to know, and may (`allow_presence_for_...`)."""
+    """Joins and leaves are sent to subscribers that ask for them, and may (`allow_presence_for_...`)."""
     force_push_join_leave: bool = False
-    """It is told to every subscriber."""
+    """Joins and leaves are sent to every subscriber. Needs `join_leave`."""
     allow_user_limited_channels: bool = False
-    """"ns:rest#7,8" is for the users 7 and 8."""
+    """"ns:rest#7,8" is for the users 7 and 8, who may subscribe without a subscription token."""
     force_recovery_mode: str = "stream"
-    """What coming back means: "stream", everything that was missed; "cache", the newest publication."""
+    """What recovery brings: "stream", everything that was missed; "cache", only the newest publication."""
     auto_cache_recover: bool = False
-    """With "cache": the newest publication comes with every subscribe, also the first one."""
+    """With "cache": every subscribe brings the newest publication, also the first one. Needs history."""
     allowed_delta_types: list[str] = []  # noqa: RUF012
-    """["fossil"]: subscribers that ask for it get publications as differences to the previous one."""
+    """["fossil"]: subscribers that ask for it get publications as differences to the previous one. Needs history."""
     allow_tags_filter: bool = False
-    """Subscribers may have publications left out by their tags."""
+    """Subscribers may filter publications by their tags."""
     publication_data_format: str = ""
-    """What clients may publish: "" anything, "json" JSON only, "json_object" JSON objects only."""
+    """What clients may publish: "" anything, "json" only JSON, "json_object" only JSON objects."""
     subscribe_hook: bool = False
-    """Subscribing is allowed or not by the backend behind `hook.subscribe` (unless a subscription token says so)."""
+    """The backend behind `hook.subscribe` decides about subscribes without a subscription token."""
     publish_hook: bool = False
-    """What clients publish is allowed, changed or not by the backend behind `hook.publish`."""
+    """The backend behind `hook.publish` decides about clients' publishes, and may change them."""
     hook_timeout: Duration = Duration(1)
-    """How long the backend may take for these hooks."""
+    """How long the backend may take for these hooks. Less than 4.5 s."""
     hook_when_away: str = "refuse"
-    """The answer when it does not answer: "refuse" (error 100, the client tries again) or "allow"."""
+    """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow"."""
     channel_regex: str = ""
-    """What the part after "namespace:" must match as a whole; empty: printable ASCII."""
+    """What the whole part of a name after "namespace:" must match; empty: printable ASCII."""
     slow_client: str = "disconnect"
-    """Without history, what happens to a client that cannot take a publication: "disconnect" it, or "drop" that one."""
+    """Without history, for a client that cannot take a publication: "disconnect" it, or "drop" the publication."""
 
     def __post_init__(self) -> None:
         if (self.history_size > 0) != (self.history_ttl > 0):
@@ -266,28 +296,37 @@ class ChannelOptions(Section, frozen=True):
 
     @property
     def has_history(self) -> bool:
+        """Whether the channels keep publications."""
         return self.history_size > 0 and self.history_ttl > 0
 
 
 class Namespace(ChannelOptions, frozen=True, kw_only=True):
+    """One namespace: its name, and the options of its channels."""
+
     name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,}\Z", max_length=64)]
+    """The part of a channel's name before ":": 2 to 64 letters, digits, "-", "_" and "."."""
 
 
 class ChannelSection(Section, frozen=True):
+    """Channels: their namespaces, and how their history is spread over streams."""
+
     without_namespace: ChannelOptions = ChannelOptions()
     """Options of channels whose name has no ":"."""
     namespaces: list[Namespace] = []  # noqa: RUF012
+    """The namespaces. A channel of any other one is refused with error 102."""
     history_partitions: Annotated[int, Meta(ge=1, le=256)] = 16
-    """Streams that the channels of a namespace are spread over. Fixed once the streams exist: those win."""
+    """Streams over which the channels of a namespace are spread. The number is fixed once the streams exist."""
 
     def __post_init__(self) -> None:
         names = [namespace.name for namespace in self.namespaces]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f'expected each namespace once, "{twice[0]}" is there twice')
+            raise ValueError(f'expected each namespace once, "{twice[0]}" appears twice')
 
 
 class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of an edge."""
+
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
     edge: EdgeSection = EdgeSection()
@@ -297,4 +336,5 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def name(self) -> str:
+        """What operators call this edge."""
         return self.edge.name or f"edge-{self.edge.port}"

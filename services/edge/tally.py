@@ -1,4 +1,4 @@
-"""What an edge counts on its hot paths: plain integers, read when somebody asks (see `instruments`)."""
+"""The counters of an edge's hot paths: plain integers, which `instruments` reads when Prometheus asks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Tally:
     bytes_out: int = 0  # bytes of frames written
     publishes: int = 0  # publications acknowledged
     gaps: int = 0  # live messages missed, then read from the log
-    holes: int = 0  # publications evicted before this edge could read them
-    syncs: int = 0  # channels read from the log, to close a gap or to prove that there is none
+    holes: int = 0  # gaps that the log could not fill, as it had evicted what was missing
+    syncs: int = 0  # reads of a channel's log, to fill a gap or to prove that there is none
     broker_losses: int = 0  # connections to the broker that dropped
     recovered: int = 0
     unrecovered: int = 0
     recovered_publications: int = 0
-    lagged: int = 0  # clients that could not take a push
-    caught_up: int = 0  # of those, the ones brought up from ring or log
-    dropped: int = 0  # publications without history not given to a client that lagged
+    lagged: int = 0  # times that a client became a slow consumer
+    caught_up: int = 0  # times that one caught up from ring or log
+    dropped: int = 0  # publications without history that a slow consumer lost
     api_calls: int = 0  # calls of the server API
     api_turned_away: int = 0  # of those, refused because too many were in progress
     closes: Counter[int] = field(default_factory=Counter)  # by close code

@@ -1,4 +1,4 @@
-"""One timer for all connections: each is in the slot of the tick at which it wants to be asked next. Reads no clock."""
+"""One timer for all connections: each is in the slot of the tick at which it is due next. Reads no clock."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from typing import Final, Protocol
 
 TICK_S: Final = 0.25
-"""How late a ping or a timeout may be. They are counted in seconds, so a quarter is precise enough."""
+"""How late a ping or a timeout may be. They are configured in seconds, so a quarter is precise enough."""
 
 
 class Timed(Protocol):
-    """Something that wants to be asked at times. `wheel_tick` belongs to the wheel: 0 while it is not on it."""
+    """Something with deadlines. `wheel_tick` belongs to the wheel; 0 while the item is not on it."""
 
     wheel_tick: int
 
     def on_time(self, now: float) -> float:
-        """What is due at `now` is done; returns when to ask next, infinity for never."""
+        """Does what is due at `now`; returns when to call again, infinity for never."""
 
 
 class TimingWheel:
-    """See the module. Times are seconds of any one clock that does not go back."""
+    """A timing wheel. Times are in seconds of one clock that does not go back."""
 
     def __init__(self, now: float) -> None:
         self._slots: dict[int, set[Timed]] = {}
@@ -29,7 +29,7 @@ class TimingWheel:
         return sum(map(len, self._slots.values()))
 
     def add(self, item: Timed, at: float) -> None:
-        """Asks `item` at `at`, or at the next tick if that is past; replaces what was arranged before."""
+        """Calls `item` at `at`, or at the next tick if that is past. Replaces its previous time."""
         self.remove(item)
         if at == math.inf:
             return
@@ -38,7 +38,7 @@ class TimingWheel:
         self._slots.setdefault(tick, set()).add(item)
 
     def remove(self, item: Timed) -> None:
-        """Forgets what was arranged."""
+        """The item is not called any more."""
         slot = self._slots.get(item.wheel_tick)
         if slot is not None:
             slot.discard(item)
@@ -47,7 +47,7 @@ class TimingWheel:
         item.wheel_tick = 0
 
     def turn(self, now: float) -> None:
-        """Asks everything whose time has come."""
+        """Calls all items that are due."""
         tick = int(now / TICK_S)
         # After a stall many ticks are due: walk the slots that exist, not the numbers in between.
         due = (
@@ -59,6 +59,6 @@ class TimingWheel:
         for number in due:
             for item in self._slots.pop(number, ()):
                 if item.wheel_tick != number:
-                    continue  # removed or arranged anew by one that was asked before it
+                    continue  # removed or moved by an item that was called before it
                 item.wheel_tick = 0
                 self.add(item, item.on_time(now))

@@ -102,7 +102,7 @@ async def test_the_end_waits_until_nats_has_the_session_events(edge, nats_server
         nats_server.kill9()
         stopping = asyncio.create_task(edge.stop())
         assert [await client.closed() for client in clients] == [(1001, "shutdown")] * 20
-        await eventually(lambda: "waiting until NATS has stored" in edge.log())
+        await eventually(lambda: "waiting for NATS to store" in edge.log())
         nats_server.start()
         assert await stopping == 0
     facts = await session_events(nats_server.url)

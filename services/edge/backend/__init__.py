@@ -1,1 +1,1 @@
-"""The application's own code behind NATS: RPC, hooks, messages."""
+"""Backends, that is the application's own code: RPC, hooks, messages."""

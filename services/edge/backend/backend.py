@@ -1,4 +1,4 @@
-"""What the edge asks of a backend, and how it may fail. Implementations: `backend_nats`, `no_backend`.
+"""What an edge asks of a backend, and how that may fail. Implementations: `backend_nats`, `no_backend`.
 
 A backend is the application's own code. It answers the RPCs of clients and, by hooks (see `hook_results`), decides who
 may connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
@@ -17,23 +17,23 @@ from proto.messages import NO_DATA
 from proto.replies import RPCResult
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
-"""It goes to the client in one frame, and some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
+"""An answer goes to the client in one frame. Some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
 
 MAX_IN_FLIGHT: Final = 10_000
-"""Questions that one edge may wait for at once. A backend that far behind gains nothing from further ones."""
+"""Questions that one edge may have waiting at once. A backend that is so far behind gains nothing from more."""
 
 MAX_METHOD_LENGTH: Final = 255
-"""Characters. A character takes up to 12 bytes of a NATS subject, whose line has a limit of 4,096."""
+"""Characters. A character takes up to 12 bytes of a NATS subject, whose line may have 4,096."""
 
 MAX_MESSAGE_LENGTH: Final = 256
-"""Characters of an error's message that clients are told; the rest is cut off."""
+"""Characters of an error's message that clients get; the rest is cut off."""
 
-FIRST_ERROR_CODE: Final = 100  # below it SDKs have codes of their own
-LAST_ERROR_CODE: Final = 1999  # above it SDKs take codes for the end of a subscription or connection
+FIRST_ERROR_CODE: Final = 100  # SDKs use smaller codes themselves
+LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a connection
 
 
 class BackendAway(Exception):
-    """No answer: the same question may be answered later. `nobody`: there is no backend for it at all."""
+    """No answer; a later question may get one. `nobody`: there is no backend for it at all."""
 
     def __init__(self, text: str, nobody: bool = False) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class BackendAway(Exception):
 
 
 class BackendError(Exception):
-    """The backend's own error, for the client as it is."""
+    """The backend's own error, which the client gets as it is."""
 
     def __init__(self, code: int, message: str, temporary: bool = False) -> None:
         super().__init__(f"{code} {message}")
@@ -51,15 +51,16 @@ class BackendError(Exception):
 
     @property
     def error(self) -> ErrorCode:
+        """The error for the reply."""
         return ErrorCode(self.code, self.message, self.temporary)
 
 
 class BadAnswer(Exception):
-    """The backend answered something unusable. The text says what, for the log; the client gets error 100."""
+    """The backend's answer is unusable. The text says why, for the log; the client gets error 100."""
 
 
 class Caller(Struct, frozen=True):
-    """For whom the edge asks. `conn_info` and `meta` are JSON or empty, `encoding` is "json" or "protobuf"."""
+    """The client for which the edge asks. `conn_info`, `meta`: JSON or empty. `encoding`: "json" or "protobuf"."""
 
     user: str = ""
     client: str = ""
@@ -70,7 +71,7 @@ class Caller(Struct, frozen=True):
 
 
 class Backend(Protocol):
-    """Whoever answers is chosen anew for each question, so backends hold no state about connections."""
+    """Takes questions to backends. Each question may go to another one, so backends keep no state of connections."""
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         """The answer to a client's RPC. `data` and the answer are any bytes, passed on as they are.
@@ -82,13 +83,13 @@ class Backend(Protocol):
         """The answer to a hook's question: "connect", "subscribe", "publish" or "refresh". Raises the same."""
 
     def send(self, data: bytes, caller: Caller) -> None:
-        """A client's message that wants no answer, to whoever listens; at most once. Never blocks, never raises."""
+        """Sends a client's message that wants no answer, at most once. Never blocks, never raises."""
 
 
 def checked_method(method: str) -> str:
     """`method` itself, if a backend can have it. Raises `BackendError` (104, method not found).
 
-    The empty method is one; beyond it, no part between dots may be empty.
+    The empty name is a method; in any other, no part between dots may be empty.
     """
     good = len(method) <= MAX_METHOD_LENGTH and (not method or all(method.split(".")))
     if good and not any("\ud800" <= character <= "\udfff" for character in method):
@@ -97,7 +98,7 @@ def checked_method(method: str) -> str:
 
 
 def checked_error(code: int, message: str, temporary: bool) -> ErrorCode:
-    """A backend's error as clients get it. Raises `BadAnswer` for a code that means something else to them."""
+    """A backend's error as clients get it. Raises `BadAnswer` for a code that has another meaning to them."""
     if not FIRST_ERROR_CODE <= code <= LAST_ERROR_CODE:
         raise BadAnswer(f"its error has code {code}, expected {FIRST_ERROR_CODE} to {LAST_ERROR_CODE}")
     return ErrorCode(code, message[:MAX_MESSAGE_LENGTH] or "error", temporary)
@@ -111,7 +112,7 @@ def checked_size(answer: bytes) -> bytes:
 
 
 def rpc_result(answer: bytes, encoding: str) -> RPCResult:
-    """The answer to an RPC as a connection of this encoding can carry it. Raises `BadAnswer`."""
+    """The answer to an RPC for a connection of this encoding. Raises `BadAnswer`."""
     if not answer or encoding != "json":
         return RPCResult(Raw(answer) if answer else NO_DATA)
     try:

@@ -39,7 +39,7 @@ ERROR_MESSAGE: Final = b"Nats-Service-Error"
 ERROR_TEMPORARY: Final = b"Fairlead-Error-Temporary"
 
 FAILED: Final = 500
-"""What service frameworks answer for a handler that failed."""
+"""The code with which service frameworks answer when a handler failed."""
 
 _PRINTABLE: Final = string.punctuation.replace("%", "")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
@@ -47,7 +47,7 @@ _CODE: Final = re.compile(rb"\d{1,9}")  # no more, or int() would be slow
 
 
 class NatsBackend:
-    """See `backend.Backend`."""
+    """See `backend.Backend`. `max_in_flight` bounds the questions that wait for an answer."""
 
     def __init__(self, link: NatsLink, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self._link = link
@@ -66,7 +66,7 @@ class NatsBackend:
 
     async def _ask(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
         if self._in_flight >= self._max_in_flight:
-            raise BackendAway(f"{self._in_flight} questions wait for an answer already")
+            raise BackendAway(f"{self._in_flight} questions already wait for an answer")
         self._in_flight += 1
         try:
             reply_headers, answer = await self._link.request(subject, data, headers, timeout_s)
@@ -98,7 +98,7 @@ def _headers(caller: Caller) -> bytes:
 
 
 def _ascii(value: Raw) -> str:
-    """The same JSON in one line of printable ASCII: what is not in it stands in strings, or is space between tokens."""
+    """The same JSON in one line of printable ASCII. Other characters are in strings, or are space between tokens."""
     return _NOT_PRINTABLE.sub(_escape, bytes(value).decode())
 
 
@@ -110,7 +110,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _raise_error(headers: bytes | None) -> None:
-    """Raises the `BackendError` that the headers of a reply tell of, if they do, or `BadAnswer`."""
+    """Raises `BackendError` if the headers of a reply report one, or `BadAnswer`."""
     code, message = header(headers, ERROR_CODE), header(headers, ERROR_MESSAGE)
     if code is None and message is None:
         return

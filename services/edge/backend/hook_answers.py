@@ -104,7 +104,7 @@ _refresh = Decoder(_Answer[_RefreshResult])
 
 
 def connect_answer(data: bytes) -> ConnectHookResult:
-    """What a backend decided. Raises `BadAnswer`."""
+    """The result in a backend's answer. Raises `BadAnswer`."""
     answer = _read(_connect, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
         return no
@@ -114,7 +114,7 @@ def connect_answer(data: bytes) -> ConnectHookResult:
     subs = {channel: Grant() for channel in result.channels or ()}
     subs.update((channel, _grant(terms)) for channel, terms in (result.subs or {}).items())
     if len(subs) > MAX_CHANNELS:
-        raise BadAnswer(f"it has {len(subs)} channels, at most {MAX_CHANNELS} are taken")
+        raise BadAnswer(f"it has {len(subs)} channels, expected at most {MAX_CHANNELS}")
     if "" in subs:
         raise BadAnswer("it has a channel without a name")
     return Admitted(
@@ -128,13 +128,13 @@ def connect_answer(data: bytes) -> ConnectHookResult:
 
 
 def subscribe_answer(data: bytes) -> SubscribeHookResult:
-    """What a backend decided. Raises `BadAnswer`."""
+    """The result in a backend's answer. Raises `BadAnswer`."""
     answer = _read(_subscribe, data)
     return _refusal(answer.error, answer.disconnect) or _grant(_decided(answer))
 
 
 def publish_answer(data: bytes) -> PublishHookResult:
-    """What a backend decided. Raises `BadAnswer`."""
+    """The result in a backend's answer. Raises `BadAnswer`."""
     answer = _read(_publish, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
         return no
@@ -147,7 +147,7 @@ def publish_answer(data: bytes) -> PublishHookResult:
 
 
 def refresh_answer(data: bytes) -> RefreshHookResult:
-    """What a backend decided. Raises `BadAnswer`."""
+    """The result in a backend's answer. Raises `BadAnswer`."""
     answer = _read(_refresh, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
         return no

@@ -36,22 +36,23 @@ _encode = Encoder().encode
 
 
 def connect_question(caller: Caller, request: ConnectRequest) -> bytes:
-    """`caller.user` is the one that a token proved, "" without one."""
+    """May this client connect? `caller.user` is the user of its token, "" without one."""
     told = {"name": request.name, "version": request.version, "headers": request.headers}
     return _question(caller, caller.user or UNSET, bytes(request.data), **told)
 
 
 def subscribe_question(caller: Caller, channel: str, data: bytes) -> bytes:
-    """`data` is what the subscribe command came with."""
+    """May this client subscribe? `data` is the subscribe command's."""
     return _question(caller, caller.user, data, channel=channel)
 
 
 def publish_question(caller: Caller, channel: str, data: bytes) -> bytes:
-    """`data` is what the client wants to publish."""
+    """May this client publish `data`?"""
     return _question(caller, caller.user, data, channel=channel)
 
 
 def refresh_question(caller: Caller) -> bytes:
+    """May this client stay connected, now that it expires?"""
     return _question(caller, caller.user)
 
 

@@ -1,7 +1,7 @@
-"""What a backend may decide when an edge asks it about a client: the results of hooks. docs/hooks.md says when.
+"""The results of hooks: what a backend may decide about a client. docs/hooks.md describes them.
 
-Of `info` and `data`, others see the one, and the client itself gets the other; `meta` is for backends alone. All three
-are JSON, or empty.
+`info` is shown to other clients, `data` is sent to the client itself, and only backends see `meta`. All three are JSON,
+or empty. Times are Unix seconds, 0 for never.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Refused(Struct, frozen=True):
 
 
 class Disconnected(Struct, frozen=True):
-    """The connection ends."""
+    """The connection is closed with this code."""
 
     close: CloseCode
 
@@ -41,7 +41,7 @@ class Admitted(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """The publication is published; `data` takes the place of its payload if it is not None."""
+    """The publication is published, with `data` as its payload unless that is None."""
 
     data: bytes | None = None
     skip_history: bool = False
@@ -49,7 +49,7 @@ class Accepted(Struct, frozen=True):
 
 
 class Extended(Struct, frozen=True):
-    """The connection goes on until `expires_at`. `info` and `meta` are new, or empty: as they were."""
+    """The connection goes on until `expires_at`. An empty `info` or `meta` stays as it was."""
 
     expires_at: int = 0
     info: Raw = NO_DATA
@@ -57,7 +57,7 @@ class Extended(Struct, frozen=True):
 
 
 class Expired(Struct, frozen=True):
-    """The connection's time is over."""
+    """The connection has expired."""
 
 
 ConnectHookResult = Admitted | Unauthenticated | Refused | Disconnected

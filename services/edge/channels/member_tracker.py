@@ -66,7 +66,7 @@ class MemberTracker:
         """From now on clients here get no leaves of clients of this edge; other edges' clients still do.
 
         For a drain: while N members of a channel are closed one after the other, each leave would be pushed to all that
-        are left, O(N²) pushes to clients that ask another edge anew a moment later.
+        are left: O(N²) pushes, to clients that subscribe on another edge a moment later.
         """
         self._suppresses_own_leaves = True
 

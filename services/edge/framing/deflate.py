@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692) without context takeover: each message is compressed for itself.
+"""permessage-deflate (RFC 7692) without context takeover: each message is compressed by itself.
 
-So what is sent can be shared by all receivers, and no zlib object outlives a message: a connection holds nothing. What
-that costs is compression: what repeats from one message to the next is sent again.
+So a compressed message can be shared by all receivers, and no zlib object outlives a message: a connection holds none.
+The price is compression: text that repeats from one message to the next is sent again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ MAX_WINDOW_BITS: Final = 15
 _MIN_WINDOW_BITS: Final = 9  # zlib does not deflate with 8
 _WINDOWS: Final = frozenset({"8", "9", "10", "11", "12", "13", "14", "15"})
 _LEVEL: Final = 1
-"""On JSON of 1 KiB level 6 saves 5% more and takes 25% longer, on 16 KiB 20% and 250%; a fan-out waits for it."""
+"""On JSON of 1 KiB, level 6 saves 5 % more and takes 25 % longer; on 16 KiB 20 % and 250 %. A fan-out waits for it."""
 
-_TAIL: Final = b"\x00\x00\xff\xff"  # of a flush: cut off by the sender, put back by the receiver (RFC 7692, 7.2)
+_TAIL: Final = (
+    b"\x00\x00\xff\xff"  # the end of a flush: the sender cuts it off, the receiver adds it again (RFC 7692, 7.2)
+)
 _PARAMETER = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(?:"([^"\\]*)"|([^\s;,"=]+))\s*)?')
 
 
@@ -32,14 +34,14 @@ class InflateError(Exception):
 
 
 class Agreement(NamedTuple):
-    """What was agreed on: the window to compress with, and the response's `Sec-WebSocket-Extensions`."""
+    """The negotiated window to compress with, and the response's `Sec-WebSocket-Extensions`."""
 
     window_bits: int
     response: str
 
 
 def negotiate(offers: str) -> Agreement | None:
-    """The first offer in a client's `Sec-WebSocket-Extensions` that can be met; None: nothing is compressed."""
+    """The agreement on the first acceptable offer in a client's `Sec-WebSocket-Extensions`; None: no compression."""
     for offer in offers.split(","):
         name, *parameters = offer.split(";")
         if name.strip().lower() == "permessage-deflate" and (agreement := _meet(parameters)) is not None:
@@ -48,7 +50,7 @@ def negotiate(offers: str) -> Agreement | None:
 
 
 def _meet(parameters: list[str]) -> Agreement | None:
-    """None when an offer with these parameters is to be declined (RFC 7692, 7.1)."""
+    """None when an offer with these parameters must be declined (RFC 7692, 7.1)."""
     seen: dict[str, str | None] = {}
     for text in parameters:
         found = _PARAMETER.fullmatch(text)
@@ -71,7 +73,7 @@ def _meet(parameters: list[str]) -> Agreement | None:
 def deflate(message: bytes, window_bits: int) -> bytes:
     """A message as the payload of a frame whose RSV1 is set; it may be larger than the message.
 
-    The window is no larger than the message: setting up zlib's largest one takes 16 µs, the smallest one 4.
+    The window is not larger than the message: setting up zlib takes 16 µs with the largest one, 4 with the smallest.
     """
     bits = min(window_bits, max(_MIN_WINDOW_BITS, len(message).bit_length()))
     squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -bits, min(8, bits - 6))
@@ -79,9 +81,9 @@ def deflate(message: bytes, window_bits: int) -> bytes:
 
 
 def inflate(payload: bytes, max_message: int) -> bytes:
-    """The message in the payloads of a compressed message's frames. Raises `InflateError`.
+    """The message in the joined payloads of a compressed message's frames. Raises `InflateError`.
 
-    It never takes more than `max_message` bytes and one, whatever the payload would become.
+    Never inflates more than `max_message` + 1 bytes, whatever the payload would become.
     """
     stretch = zlib.decompressobj(-MAX_WINDOW_BITS)
     try:
@@ -91,7 +93,7 @@ def inflate(payload: bytes, max_message: int) -> bytes:
     if len(message) > max_message:
         raise InflateError(codes.WIRE_TOO_BIG, f"a compressed message is larger than {max_message} bytes")
     if stretch.eof and stretch.unused_data not in (_TAIL, b"\x00" + _TAIL):
-        # A last block is padded with one empty byte (RFC 7692, 7.2.3.4). A chain of them is legal too, but nobody
-        # sends it, and a decompressor for each two bytes is too much work to let clients ask for.
-        raise InflateError(codes.WIRE_BAD_UTF8, "a compressed message goes on behind its end")
+        # A last block is padded with one empty byte (RFC 7692, 7.2.3.4). A chain of such blocks is legal too, but no
+        # client sends one, and a decompressor for every two bytes would be too much work to allow.
+        raise InflateError(codes.WIRE_BAD_UTF8, "a compressed message goes on after its end")
     return message

@@ -1,6 +1,6 @@
-"""How messages look on one kind of transport: an encoding, and what marks where a message begins and ends. Pure.
+"""Formats: how messages look on one kind of transport, that is an encoding and a framing. Pure.
 
-A `Format` has no state, so all connections of a kind share one, and what it makes can be written to each of them.
+A `Format` has no state, so all connections of a kind share one, and the bytes that it makes can be written to each.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from services.edge.framing.deflate import deflate
 
 
 class Format(ABC):
-    """`transport` is the name in the settings. `answers_close`: the peer says goodbye too, and may be waited for."""
+    """An encoding and a framing. `transport` is the name in the settings.
+
+    `answers_close`: the peer answers a close, which is waited for.
+    """
 
     answers_close = False
     pongs_natively = False
-    """Whether every ping has a native one beside it, which clients answer without knowing."""
+    """Send a WebSocket ping with every protocol ping; browsers answer it automatically."""
 
     native_ping = b""
-    """A ping below the protocol, as bytes to write; empty where the transport has none."""
+    """A ping of the transport itself, as bytes to write; empty if it has none."""
 
     def __init__(self, transport: str, codec: Codec) -> None:
         self.transport = transport
@@ -42,15 +45,15 @@ class Format(ABC):
 
     @abstractmethod
     def frame(self, messages: list[bytes]) -> bytes:
-        """Messages as bytes to write."""
+        """The messages as bytes to write."""
 
     def farewell(self, close: CloseCode) -> bytes:
-        """The last bytes: they tell the client why the connection ends."""
+        """The last bytes of a connection, with the reason of its end."""
         return self.frame([self.encode(Reply(push=Push(disconnect=Disconnect(close.code, close.reason))))])
 
 
 class Compression(NamedTuple):
-    """How messages are compressed. Shorter ones than `min_bytes` are not: they hardly shrink."""
+    """How messages are compressed. Messages shorter than `min_bytes` are not, as they hardly shrink."""
 
     window_bits: int
     min_bytes: int
@@ -81,7 +84,7 @@ class _WebSocketFormat(Format):
 
 
 class _UniWebSocketFormat(_WebSocketFormat):
-    """One push a frame, and the reason of the end both as a push and in the close frame."""
+    """One push in each frame. The reason of the end comes as a push, and in the close frame."""
 
     pongs_natively = True
 
@@ -104,11 +107,15 @@ class _EventStreamFormat(Format):
 
 
 class _LinesFormat(Format):
+    """One message in each line."""
+
     def frame(self, messages: list[bytes]) -> bytes:
         return b"".join(message + b"\n" for message in messages)
 
 
 class _DelimitedFormat(Format):
+    """Messages as the codec joins them, each with its length before it."""
+
     def frame(self, messages: list[bytes]) -> bytes:
         return self.codec.join(messages)
 
@@ -125,9 +132,9 @@ UNI_HTTP_STREAM: Final[Format] = _LinesFormat("uni_http_stream", JSON)
 
 @cache
 def compressed(plain: Format, compression: Compression) -> Format:
-    """One of the three formats of WebSockets with compression: the same one for all connections that agreed on it.
+    """A format of WebSockets with compression: the same object for all connections with the same agreement.
 
-    So their publications are compressed once for all of them. There are few: a window has one of seven sizes.
+    So a publication is compressed once for all of them. There are few formats: three kinds, and seven window sizes.
     """
     assert isinstance(plain, _WebSocketFormat)
     return type(plain)(plain.transport, plain.codec, compression)

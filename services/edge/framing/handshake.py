@@ -1,4 +1,4 @@
-"""The server's side of RFC 6455's opening handshake, without I/O: what a request must be, and the response to it."""
+"""The server's side of RFC 6455's opening handshake, without I/O: checks a request, and makes the response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_QUERY_PARAMETERS: Final = 64
 
 
 class HandshakeRefused(Exception):
-    """The upgrade is not accepted; the answer is an HTTP response with this status."""
+    """The upgrade is refused. `response` is the HTTP response to send, with this status."""
 
     def __init__(self, status: str, detail: str, headers: str = "") -> None:
         super().__init__(detail)
@@ -26,7 +26,7 @@ class HandshakeRefused(Exception):
 
 
 class Upgrade(NamedTuple):
-    """A well-formed request to open a WebSocket. Header names are lower case, values of repeated ones joined."""
+    """A well-formed request to open a WebSocket. Header names are in lower case; values of repeated ones are joined."""
 
     path: str
     query: dict[str, str]
@@ -34,10 +34,12 @@ class Upgrade(NamedTuple):
 
     @property
     def subprotocols(self) -> list[str]:
+        """The subprotocols that the client offers."""
         return _listed(self.headers.get("sec-websocket-protocol", ""))
 
     @property
     def extensions(self) -> str:
+        """The extensions that the client offers, as in the header."""
         return self.headers.get("sec-websocket-extensions", "")
 
 
@@ -48,33 +50,31 @@ def parse_upgrade(head: bytes) -> Upgrade:
     target, _, version = target.partition(" ")
     headers = _headers(rest)
     if method != "GET":
-        raise HandshakeRefused("405 Method Not Allowed", "a WebSocket is opened with GET", "Allow: GET\r\n")
+        raise HandshakeRefused("405 Method Not Allowed", "expected GET", "Allow: GET\r\n")
     if version != "HTTP/1.1":
-        raise _bad("a WebSocket is opened with HTTP/1.1")
+        raise _bad("expected HTTP/1.1")
     if "host" not in headers:
-        raise _bad("Host is missing")
+        raise _bad("expected the header Host")
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise _bad("a WebSocket is opened by a request without a body")
+        raise _bad("expected a request without a body")
     if "websocket" not in _listed(headers.get("upgrade", "").lower()):
-        raise _bad("Upgrade must be websocket")
+        raise _bad("expected Upgrade: websocket")
     if "upgrade" not in _listed(headers.get("connection", "").lower()):
-        raise _bad("Connection must name Upgrade")
+        raise _bad("expected Connection: Upgrade")
     if headers.get("sec-websocket-version") != "13":
-        raise HandshakeRefused(
-            "426 Upgrade Required", "WebSocket version 13 is spoken here", "Sec-WebSocket-Version: 13\r\n"
-        )
+        raise HandshakeRefused("426 Upgrade Required", "expected WebSocket version 13", "Sec-WebSocket-Version: 13\r\n")
     if not _is_key(headers.get("sec-websocket-key", "")):
-        raise _bad("Sec-WebSocket-Key must be 16 bytes in base64")
+        raise _bad("expected a Sec-WebSocket-Key of 16 bytes in base64")
     path, _, query = _without_origin(target).partition("?")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS)
     except ValueError:
-        raise _bad("too many query parameters") from None
+        raise _bad(f"expected at most {MAX_QUERY_PARAMETERS} query parameters") from None
     return Upgrade(path, dict(pairs), headers)
 
 
 def accept_response(upgrade: Upgrade, subprotocol: str | None, extension: str = "") -> bytes:
-    """The 101 response; `subprotocol` and `extension` are those chosen of what was offered, None and "" for none."""
+    """The 101 response. `subprotocol` and `extension` were chosen from the client's offers; None and "" for none."""
     digest = hashlib.sha1(upgrade.headers["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest()
     extra = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     if extension:
@@ -91,7 +91,7 @@ def _bad(detail: str) -> HandshakeRefused:
 
 
 def _headers(lines: str) -> dict[str, str]:
-    """Raises `HandshakeRefused` when a header that has one value is there twice: proxies may have read the other."""
+    """Raises `HandshakeRefused` for a repeated header that has one value: a proxy may have read the other one."""
     headers: dict[str, str] = {}
     for line in lines.split("\r\n"):
         name, colon, value = line.partition(":")
@@ -101,7 +101,7 @@ def _headers(lines: str) -> dict[str, str]:
         if key not in headers:
             headers[key] = value.strip()
         elif key in _ONCE:
-            raise _bad(f"the header {key} is there twice")
+            raise _bad(f"expected the header {key} once")
         else:
             headers[key] += f", {value.strip()}"
     return headers
@@ -119,7 +119,7 @@ def _is_key(text: str) -> bool:
 
 
 def _without_origin(target: str) -> str:
-    """The path and query of a request target, which may be a whole address (RFC 9112, 3.2.2)."""
+    """The path and query of a request target, which may be an absolute address (RFC 9112, 3.2.2)."""
     scheme, mark, rest = target.partition("://")
     if mark and scheme.lower() in ("http", "https"):
         return "/" + rest.partition("/")[2]

@@ -133,7 +133,7 @@ class UnsubscribeCall(UserCall, frozen=True, kw_only=True):
     channel: Annotated[str, Meta(description="Empty: all channels.", extra_json_schema={"maxLength": 255})] = ""
 
 
-class Goodbye(Struct, frozen=True):
+class CustomClose(Struct, frozen=True):
     """A custom close code. SDKs reconnect after 3000-3499 and 4000-4499, and not after the others."""
 
     code: Annotated[int, Meta(description="3000 to 4999. 0 without a reason: 3503.")] = 0
@@ -144,7 +144,7 @@ class DisconnectCall(UserCall, frozen=True, kw_only=True):
     """Close connections."""
 
     whitelist: Annotated[list[str], Meta(description="Client ids that stay connected.")] = []
-    disconnect: Goodbye | None = None
+    disconnect: CustomClose | None = None
 
 
 class RefreshCall(UserCall, frozen=True, kw_only=True):

@@ -29,8 +29,8 @@ from services.edge.server_api.answers import Empty, Refused
 from services.edge.server_api.calls import (
     FIRST_CLOSE_CODE,
     LAST_CLOSE_CODE,
+    CustomClose,
     DisconnectCall,
-    Goodbye,
     RefreshCall,
     SendCall,
     SubscribeCall,
@@ -75,7 +75,7 @@ class UserMethods:
 
     async def disconnect(self, call: DisconnectCall) -> Empty:
         """Closes the connections."""
-        close = _close_code(call.disconnect or Goodbye())
+        close = _close_code(call.disconnect or CustomClose())
         return await self._command(DisconnectUser(_selector(call, call.whitelist), close.code, close.reason))
 
     async def refresh(self, call: RefreshCall) -> Empty:
@@ -116,14 +116,14 @@ def _json(name: str, plain: Raw, encoded: str = "") -> Raw:
         raise Refused(codes.BAD_REQUEST, str(error)) from None
 
 
-def _close_code(goodbye: Goodbye) -> CloseCode:
+def _close_code(close: CustomClose) -> CloseCode:
     """Raises `Refused` for a code or a reason that SDKs do not accept."""
-    if not goodbye.code and not goodbye.reason:
+    if not close.code and not close.reason:
         return codes.FORCE_DISCONNECT
-    if not FIRST_CLOSE_CODE <= goodbye.code <= LAST_CLOSE_CODE:
+    if not FIRST_CLOSE_CODE <= close.code <= LAST_CLOSE_CODE:
         raise Refused(codes.BAD_REQUEST, f"expected a code of {FIRST_CLOSE_CODE} to {LAST_CLOSE_CODE}")
     try:
-        codes.check_close_reason(goodbye.reason)
+        codes.check_close_reason(close.reason)
     except ValueError as error:
         raise Refused(codes.BAD_REQUEST, str(error)) from None
-    return CloseCode(goodbye.code, goodbye.reason)
+    return CloseCode(close.code, close.reason)

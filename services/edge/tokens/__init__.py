@@ -1,1 +1,1 @@
-"""Tokens (JWT), and the keys that they are signed with."""
+"""Tokens (JWT), and the keys with which they are signed."""

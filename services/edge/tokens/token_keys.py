@@ -1,10 +1,10 @@
-"""The keys that tokens are signed with: which of them holds for a token, and whether it signed it. No I/O, no clock.
+"""The keys for tokens: finds the key of a token, and checks its signature. No I/O, no clock.
 
-A token names an algorithm and perhaps a key (`kid`), and neither is believed: a key is used with the algorithms that it
-was configured for and with no other. So a public key never serves as an HMAC secret, and "none" is no algorithm.
+A token names an algorithm and perhaps a key (`kid`), and neither is trusted: a key is only used with the algorithms for
+which it was configured. So a public key never serves as an HMAC secret, and "none" is not an algorithm.
 
-HMAC is the standard library's. Public keys are in `token_public_keys`, which is imported when there are any: what it
-needs takes 115 ms to load and 13 MB to hold.
+HMAC comes from the standard library. Public keys are in `token_public_keys`, which is imported only if there are any:
+what it needs takes 115 ms to load and 13 MB to hold.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from services.edge.tokens.token_algorithms import (
 )
 
 PROVEN_LIMIT: Final = 16384
-"""Tokens whose signature is remembered as good, so that the clients of an edge that come back at once cost no
-verification (up to half a millisecond each). About 3 MB."""
+"""Tokens whose good signature is remembered, so that clients which all come back at once need no verification (up to
+half a millisecond each). About 3 MB."""
 
 
 class InvalidToken(Exception):
@@ -33,7 +33,7 @@ class InvalidToken(Exception):
 
 
 class UnknownKey(Exception):
-    """No key fits, but the endpoint of the keys may have it: ask it (`token_keys_http`), then verify again."""
+    """No known key fits, but the JWKS endpoint may have it: read it (`token_keys_http`), then verify again."""
 
     def __init__(self, kid: str) -> None:
         super().__init__("its key is not known yet")
@@ -59,7 +59,7 @@ class Key(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """A secret that is shared with whoever signs."""
+    """A secret that is shared with the signer of tokens."""
 
     secret: bytes = field(repr=False)
     algorithms: tuple[str, ...] = HMAC_ALGORITHMS
@@ -70,7 +70,7 @@ class SecretKey:
 
 
 class KeySet:
-    """Keys that stay, and keys that come from an endpoint, if `fetched` says that there is one."""
+    """Configured keys, and keys from the JWKS endpoint; `fetched` says whether there is one."""
 
     def __init__(self, keys: Iterable[Key] = (), fetched: bool = False) -> None:
         self._fetched = fetched
@@ -81,51 +81,51 @@ class KeySet:
 
     @property
     def empty(self) -> bool:
-        """Whether no token can ever be good."""
+        """Whether no token can ever be valid."""
         return not self._own and not self._fetched
 
     def replace_fetched(self, keys: Iterable[Key]) -> None:
-        """Puts `keys` in the place of those that the endpoint gave before. What those had signed is good no more."""
+        """Replaces the keys from the endpoint. Tokens that only a previous key signed are no longer valid."""
         self._proven.clear()
         self._by_kid = {}
         for key in (*self._own, *keys):
             self._by_kid.setdefault(key.kid, []).append(key)
 
     def check(self, algorithm: str, kid: str, message: bytes, signature: bytes) -> None:
-        """Returns if the key that a token names (`kid` "": none) signed it. Raises `InvalidToken`, `UnknownKey`.
+        """Returns if the key that a token names (`kid`, "" for none) signed it. Raises `InvalidToken`, `UnknownKey`.
 
-        `message` is what was signed: the first two parts of the token, which hold the algorithm and the kid too.
+        `message` is the signed text, which is the first two parts of the token; `algorithm` and `kid` come from it.
         """
         keys = self._candidates(algorithm, kid)
         if algorithm in HMAC_HASHES:  # cheaper than remembering it
             if not any(key.signed(algorithm, message, signature) for key in keys):
-                raise InvalidToken("its signature is not good")
+                raise InvalidToken("its signature does not match")
             return
-        # The message as its digest, which has one length: otherwise bytes could be moved from it to the signature.
+        # The message enters as a digest, which has a fixed length: otherwise bytes could move from it to the signature.
         digest = hashlib.sha256(hashlib.sha256(message).digest() + signature).digest()
         if digest in self._proven:
             self._proven.move_to_end(digest)
             return
         if not any(key.signed(algorithm, message, signature) for key in keys):
-            raise InvalidToken("its signature is not good")
+            raise InvalidToken("its signature does not match")
         self._proven[digest] = None
         if len(self._proven) > PROVEN_LIMIT:
             self._proven.popitem(last=False)
 
     def _candidates(self, algorithm: str, kid: str) -> Sequence[Key]:
-        """The keys that may have signed a token, not none."""
+        """The keys that may have signed a token, at least one."""
         if self.empty:
             raise InvalidToken("no key is configured (client.token_hmac_secret_key and others)")
         if algorithm not in ALGORITHMS:
-            raise InvalidToken("its algorithm is not one for signatures that are checked here")
+            raise InvalidToken("its algorithm is not supported")
         named = self._by_kid.get(kid, [])
         if keys := [key for key in named if algorithm in key.algorithms]:
             return keys
         if kid and named:
-            raise InvalidToken("the key that it names is not one for its algorithm")
+            raise InvalidToken("the key that it names is for another algorithm")
         if self._fetched and algorithm in PUBLIC_ALGORITHMS:
             raise UnknownKey(kid)
-        # Backends name keys out of habit: where no key for the algorithm has a name, theirs means nothing.
+        # Backends name keys out of habit: if no key for the algorithm has a name here, theirs means nothing.
         if kid and not any(key.kid for key in self._own if algorithm in key.algorithms):
             keys = [key for key in self._by_kid.get("", []) if algorithm in key.algorithms]
         if not keys:

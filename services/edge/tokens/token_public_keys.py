@@ -1,6 +1,6 @@
-"""Public keys for tokens, from PEM text or from a JWKS document. PyJWT and cryptography do what is hard. No I/O.
+"""Public keys for tokens, from PEM text or from a JWKS document. No I/O.
 
-Imported late: see `token_keys`.
+PyJWT and cryptography parse them, and verify signatures. Imported late: see `token_keys`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from services.edge.tokens.token_algorithms import ECDSA_ALGORITHMS, ED25519_ALGO
 from services.edge.tokens.token_keys import BadJwks
 
 JWKS_KEYS_LIMIT: Final = 100
-"""Keys of one document: identity providers have two to ten."""
+"""Keys in one document. Identity providers have two to ten."""
 
-_RSA_BITS: Final = (2048, 8192)  # RFC 7518 (3.3) wants 2048; beyond the other a signature costs milliseconds
+_RSA_BITS: Final = (2048, 8192)  # RFC 7518 (3.3) requires 2048; with more than 8192, a signature costs milliseconds
 _CURVES: Final = dict(zip(("secp256r1", "secp384r1", "secp521r1"), ECDSA_ALGORITHMS, strict=True))
 _LABEL: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
@@ -36,7 +36,7 @@ _verifiers["Ed25519"] = _verifiers["EdDSA"]
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key; `material` is cryptography's object of it."""
+    """A public key; `material` is cryptography's object for it."""
 
     material: Any = field(repr=False)
     algorithms: tuple[str, ...]
@@ -47,13 +47,13 @@ class PublicKey:
 
 
 def public_key_from_pem(text: str, algorithms: Collection[str], kid: str = "") -> PublicKey:
-    r"""The key in `text`, for those of `algorithms` that it can be used with; "\n" is a line break in variables.
+    r"""The key in `text`, for those of `algorithms` that it supports. "\n" may stand for a line break.
 
-    Raises ValueError, which does not show the key, if there is none.
+    Raises ValueError if there is none; its text does not show the key.
     """
     text = text.replace("\\n", "\n").strip()
     if "PRIVATE KEY" in text:
-        raise ValueError("expected a public key, got a private one, which an edge must not know")
+        raise ValueError("expected a public key, got a private one, which an edge must not have")
     try:
         material = load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -73,7 +73,7 @@ def _public_key(material: object, wanted: Collection[str], kid: str) -> PublicKe
 
 
 def _algorithms_of(material: object) -> tuple[str, ...]:
-    """The algorithms that a key can be used with. Raises ValueError for none."""
+    """The algorithms that a key supports. Raises ValueError if there are none."""
     if isinstance(material, RSAPublicKey):
         if not _RSA_BITS[0] <= material.key_size <= _RSA_BITS[1]:
             raise ValueError(f"expected an RSA key of {_RSA_BITS[0]} to {_RSA_BITS[1]} bits, got {material.key_size}")
@@ -113,7 +113,7 @@ _decode_jwk = msgspec.json.Decoder(_Jwk).decode
 
 
 def keys_from_jwks(document: bytes) -> tuple[list[PublicKey], list[str]]:
-    """The keys of a JWKS document that can check tokens, and why each of the others cannot.
+    """The keys of a JWKS document that can check tokens, and for each other one the reason why it cannot.
 
     Raises `BadJwks` if it is not such a document. The texts show nothing of its content.
     """
@@ -138,19 +138,19 @@ def _key_from_jwk(entry: bytes) -> PublicKey:
     except (ValueError, RecursionError):
         raise ValueError("is not a JWK") from None
     if jwk.kty == "oct":
-        raise ValueError("is a secret, in a document that anybody can read")
+        raise ValueError("is a secret, in a public document")
     if jwk.d:
-        raise ValueError("is a private key, in a document that anybody can read")
+        raise ValueError("is a private key, in a public document")
     if jwk.use != "sig" or "verify" not in jwk.key_ops:
         raise ValueError("is not for signatures")
     if jwk.kty not in _KINDS:
-        raise ValueError("is of a kind that no token is signed with")
+        raise ValueError("is of a type that does not sign tokens")
     reader, algorithms = _KINDS[jwk.kty]
     if jwk.alg and jwk.alg not in algorithms:
-        raise ValueError("is for an algorithm that does not exist for tokens or for its kind")
+        raise ValueError("is for an algorithm that its type does not support")
     parts = {"kty": jwk.kty, "crv": jwk.crv, "x": jwk.x, "y": jwk.y, "n": jwk.n, "e": jwk.e}
     try:
         material = reader.from_jwk({name: value for name, value in parts.items() if value})
     except (PyJWTError, ValueError, UnsupportedAlgorithm):
-        raise ValueError("has numbers that make no key") from None
+        raise ValueError("has numbers that are not a key") from None
     return _public_key(material, spellings(jwk.alg) if jwk.alg else algorithms, jwk.kid)

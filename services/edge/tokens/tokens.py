@@ -1,7 +1,7 @@
-"""Tokens (JWT): text in, what it claims out, or why not. Reads no clock: the time is handed in.
+"""Verifies tokens (JWT) and reads their claims. Reads no clock: the time is passed in.
 
-The compact form is read here, strictly: three parts in canonical base64, a header without extensions. Claims are read
-into their types at once, so that no claim of another kind gets past this module.
+The compact form is read strictly: three parts in canonical base64, a header without extensions. Claims are decoded into
+their types at once, so that no claim of another type gets past this module.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys import UnknownKey as UnknownKey
 
 TOKEN_CHANNELS_LIMIT: Final = 1000
-"""Server-side channels of one token: each is joined before the connect reply is sent."""
+"""Server-side channels of one token: the client is subscribed to each of them before the connect reply is sent."""
 
 Seconds = Annotated[int, Meta(ge=0, lt=2**53)] | Annotated[float, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(min_length=1)]
 
 
 class ExpiredToken(Exception):
-    """The token was good, or is not good yet: `exp` or `expire_at` is past, or `nbf` is ahead."""
+    """The token has expired or is not valid yet: `exp` or `expire_at` is past, or `nbf` is ahead."""
 
 
 class Identity(Struct, frozen=True):
-    """Who a connection token speaks for: `user` "" is anonymous, `expires_at` (Unix seconds) is 0 for never.
+    """The client that a connection token is for. `user` "" is anonymous; `expires_at` is in Unix seconds, 0 for never.
 
-    `grants` are the server-side channels, `info` is told to others, `meta` to backends only.
+    `grants` are the server-side channels. `info` is shown to other clients, `meta` only to backends.
     """
 
     user: str = ""
@@ -93,7 +93,7 @@ class TokenVerifier:
         self._insecure = insecure
 
     def connection(self, token: str, now: float) -> Identity:
-        """Whom a connection token speaks for."""
+        """The client that a connection token is for."""
         claims = self._claims(token)
         if claims.channel is not UNSET:
             raise InvalidToken("it is a subscription token")
@@ -117,7 +117,7 @@ class TokenVerifier:
             raise InvalidToken(f"its {error}") from None
 
     def subscription(self, token: str, now: float) -> SubscriptionClaims:
-        """What a subscription token allows. Whether that is what is asked for is the caller's to compare."""
+        """What a subscription token allows. The caller compares that with what the client asks for."""
         claims = self._claims(token)
         if claims.channel is UNSET or not claims.channel:
             raise InvalidToken("it is not a subscription token: it has no channel")
@@ -129,7 +129,7 @@ class TokenVerifier:
         return SubscriptionClaims(channel=claims.channel, user=claims.sub, client=claims.client, grant=grant)
 
     def _claims(self, token: str) -> _Claims:
-        """The claims of a token whose signature is good, and which is meant for us."""
+        """The claims of a token with a good signature that is meant for us."""
         try:
             message, _, signature = token.encode("ascii").rpartition(b".")
             head, _, body = message.partition(b".")
@@ -142,12 +142,12 @@ class TokenVerifier:
         self._keys.check(header.alg, header.kid, message, signed)
         try:
             payload = _unpack(body)
-            payload.decode()  # what is skipped and what stays raw is not checked otherwise
+            payload.decode()  # otherwise skipped and raw parts would not be checked to be UTF-8
             claims = _decode_claims(payload)
         except (ValueError, RecursionError) as error:
-            # The library's text names the claim and the kinds, not the value.
+            # The library's text names the claim and the types, not the value.
             kind = error if isinstance(error, msgspec.ValidationError) else "they are not JSON"
-            raise InvalidToken(f"its claims are of another kind: {kind}") from None
+            raise InvalidToken(f"its claims have another shape: {kind}") from None
         if self._audience and self._audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
             raise InvalidToken("its aud is not client.token_audience")
         if self._issuer and claims.iss != self._issuer:
@@ -155,7 +155,7 @@ class TokenVerifier:
         return claims
 
     def _expires_at(self, claims: _Claims, now: float) -> int:
-        """When what the token allows ends, 0 for never. Raises `ExpiredToken` if that, or the token's time, is past."""
+        """When the token's permission ends, 0 for never. Raises `ExpiredToken` if it, or the token, has expired."""
         if self._insecure:
             return 0
         end = claims.exp if claims.expire_at is UNSET else claims.expire_at
@@ -167,13 +167,13 @@ class TokenVerifier:
 def _unpack(part: bytes) -> bytes:
     """Decodes base64url without padding. Raises ValueError for anything but the canonical form."""
     data = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != part:  # the decoder skips what it does not know
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != part:  # the decoder skips unknown characters
         raise ValueError("not base64url")
     return data
 
 
 def _text(value: Raw) -> str:
-    """A string, or "" for any other kind: providers use `sid` for their own purposes."""
+    """A string, or "" for any other type: identity providers use `sid` for their own purposes."""
     try:
         return _decode_text(value) if bytes(value) else ""
     except msgspec.DecodeError:

@@ -1,1 +1,1 @@
-"""Ways in for clients: WebSockets, HTTP streams and server-sent events, and the requests beside a stream."""
+"""Transports of clients: WebSockets, HTTP streams and server-sent events, and the requests beside a stream."""

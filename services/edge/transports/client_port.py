@@ -1,7 +1,7 @@
-"""What an edge answers on `edge.client_port`: clients, and whoever asks whether it is ready.
+"""What an edge serves on `edge.client_port`: clients, and the readiness check.
 
-A balancer that passes TCP through (layer 4) cannot choose which paths the outside may reach. On this port the edge
-does: no server API, no metrics. WebSocket upgrades do not come by here, they have a list of paths of their own.
+A balancer that passes TCP through (layer 4) cannot restrict the paths that the outside may reach. On this port the edge
+does: no server API, no metrics. WebSocket upgrades do not pass here; `websocket` has their paths.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONNECTION_PREFIX: Final = "/connection/"
 
 
 class ClientPort:
-    """Passes everything on to `app`, except what came in on `port` and is not for clients."""
+    """Passes requests on to `app`, except those that came in on `port` and are not for clients."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app

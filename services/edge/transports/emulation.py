@@ -1,7 +1,7 @@
 """`POST /emulation`: commands of clients whose replies go out on an HTTP stream (see `http_streams`).
 
-A load balancer sends them to any edge. The client names the edge that has its stream, and the session that only it and
-that edge know; an edge asks the other one to take the commands. Handing over is at most once.
+A load balancer sends the request to any edge. It names the edge that has the client's stream, and the session id that
+only that edge and the client know. The edge passes the commands to that one, at most once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusa
 
 EMULATION_PATH: Final = "/emulation"
 
-_MAX_NODE_LENGTH: Final = 64  # of an instance's name; it becomes a subject, and NATS cuts off who sends one too long
+_MAX_NODE_LENGTH: Final = (
+    64  # it becomes part of a subject, and NATS disconnects a client that sends one that is too long
+)
 
 
 class _JsonRequest(Struct, frozen=True):
-    """An `EmulationRequest` in JSON. `data` is a string there, in which the commands stand as they would in a frame."""
+    """An `EmulationRequest` in JSON. `data` is a string that holds the commands as a WebSocket frame does."""
 
     node: str = ""
     session: str = ""
@@ -36,7 +38,7 @@ _decode_json = json.Decoder(_JsonRequest).decode
 
 
 def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
-    """The request of a body in JSON or Protobuf. Raises ValueError for anything else, and for one without commands."""
+    """The request in a body of JSON or Protobuf. Raises ValueError for anything else, or without commands."""
     if is_binary:
         request = decode_emulation(body)
     else:
@@ -51,7 +53,7 @@ def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
 
 
 class Emulation(Endpoint):
-    """See the module."""
+    """The address to which clients on HTTP streams send their commands."""
 
     def __init__(self, context: EdgeContext, peers: Peers) -> None:
         super().__init__(context, ("POST",), ("http_stream", "sse"))
@@ -67,10 +69,10 @@ class Emulation(Endpoint):
             asked = read_emulation(body, request.is_binary)
         except ValueError as error:
             raise Refusal(400, f"expected an emulation request: {error}") from None
-        await self._hand_over(asked)
+        await self._pass_on(asked)
         return Response(status_code=204, headers=request.cors)
 
-    async def _hand_over(self, asked: EmulationRequest) -> None:
+    async def _pass_on(self, asked: EmulationRequest) -> None:
         if not 0 < len(asked.node) <= _MAX_NODE_LENGTH:
             raise Refusal(404, "there is no such edge")
         try:

@@ -1,4 +1,4 @@
-"""What the HTTP addresses of clients have in common: origins (CORS), methods, the limits of a body, refusals."""
+"""What the HTTP addresses for clients have in common: origins (CORS), methods, limits on bodies, refusals."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from starlette.types import Receive, Scope, Send
 from services.edge.clients.context import EdgeContext
 
 BODY_TIMEOUT_S: Final = 10.0
-"""How long a body may take. It has one command or a few: a poor mobile link needs a few seconds."""
+"""How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
 
 _DISCARDED_BYTES: Final = 1024 * 1024
-"""Read of a body that is too large and thrown away, since whoever still sends may not see the answer."""
+"""A body that is too large is read and dropped up to here: a client that still sends may not see the response."""
 
 _PREFLIGHT_MAX_AGE_S: Final = 300
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9_\-, ]{1,1024}")
 
 
 class Refusal(Exception):
-    """The request is answered with this status, and with the text for whoever debugs the client."""
+    """The response is this status, with the text for whoever debugs the client."""
 
     def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(text)
@@ -33,7 +33,7 @@ class Refusal(Exception):
 
 
 class HttpRequest:
-    """One request with an allowed origin and method. `cors` are headers that its answer must have."""
+    """One request with an allowed origin and method. `cors` are headers that its response must have."""
 
     def __init__(self, scope: Scope, receive: Receive, headers: Headers, cors: dict[str, str]) -> None:
         self.scope = scope
@@ -43,11 +43,11 @@ class HttpRequest:
         self._receive = receive
 
     def query(self, name: str) -> str:
-        """A parameter, "" when there is none."""
+        """The value of a query parameter, "" without one."""
         return QueryParams(self.scope["query_string"]).get(name, "")
 
     async def body(self, limit: int) -> bytes | None:
-        """The body, None when the client is gone. Raises `Refusal` for more than `limit` bytes, or a late one."""
+        """The body; None when the client is gone. Raises `Refusal` for more than `limit` bytes, or when it is late."""
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 return await self._read(limit)
@@ -71,7 +71,7 @@ class HttpRequest:
 
 
 class Endpoint(ABC):
-    """An ASGI application for one address. It is there while one of `transports` is in `client.transports`."""
+    """An ASGI application for one address, which is served if one of `transports` is in `client.transports`."""
 
     def __init__(self, context: EdgeContext, methods: tuple[str, ...], transports: tuple[str, ...]) -> None:
         self.context = context
@@ -98,7 +98,7 @@ class Endpoint(ABC):
 
     @abstractmethod
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
-        """The response, None when it is sent, or the client gone. Raises `Refusal` before anything was sent."""
+        """The response; None when it was sent, or the client is gone. Raises `Refusal` before anything was sent."""
 
     def _check_offered(self) -> None:
         offered = self.context.policy.section.transports
@@ -111,7 +111,7 @@ class Endpoint(ABC):
             raise Refusal(405, f"expected {expected}", {"Allow": expected})
 
     def _allowed_origin(self, origin: str | None) -> dict[str, str]:
-        """The headers that let a page read the answer. What is no browser sends no origin, and needs none."""
+        """The headers that let a page read the response. Only browsers send an origin and need them."""
         if origin is None:
             return {}
         if not (origin.isascii() and origin.isprintable() and self.context.origins.allow(origin)):

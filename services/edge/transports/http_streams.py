@@ -1,8 +1,8 @@
-"""Clients where WebSockets do not get through: one HTTP response that never ends, as SSE or as chunks (HTTP stream).
+"""Clients for which WebSockets do not work: one HTTP response that never ends, as SSE or as chunks (HTTP stream).
 
-A bidirectional client sends its first commands with the request that opens the stream, and every later one to
-`emulation`. A unidirectional client says who it is when it opens the stream, and nothing more. A stream's socket ends
-with it.
+A bidirectional client sends its first commands with the request that opens the stream, and all later ones to
+`emulation`. A unidirectional client sends its connect with that request, and nothing more. The socket is closed at the
+end of the stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.edge.transports.emulation import EMULATION_PATH, Emulation
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
 
 SESSION_BYTES: Final = 24
-"""Random bytes of a session: whoever knows it can speak for its client, so nobody may guess it."""
+"""Random bytes of a session id, which must not be guessable: anyone who knows it can send commands as its client."""
 
 _TYPES: Final = {
     formats.SSE: "text/event-stream",
@@ -37,11 +37,11 @@ _TYPES: Final = {
 }
 _HEADERS: Final = {
     "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0",
-    "X-Accel-Buffering": "no",  # nginx hands on what it gets
-    "X-Content-Type-Options": "nosniff",  # and browsers do not wait for enough bytes to guess a type
+    "X-Accel-Buffering": "no",  # nginx does not buffer the response
+    "X-Content-Type-Options": "nosniff",  # browsers do not buffer to guess a type
     "Connection": "close",
 }
-_EVENT_STREAM_BEGINS: Final = b"\r\n"  # the first bytes make the response begin everywhere
+_EVENT_STREAM_BEGINS: Final = b"\r\n"  # some clients see the response only once its first bytes are there
 
 
 def client_routes(context: EdgeContext, peers: Peers, max_streams: int) -> list[Route]:
@@ -66,10 +66,9 @@ def client_routes(context: EdgeContext, peers: Peers, max_streams: int) -> list[
 
 
 class StreamTransport:
-    """See `connection.Transport`: what is written goes to the socket of the response, as chunks.
+    """See `connection.Transport`. Writes go to the socket of the response, as chunks.
 
-    There is nothing to stop reading from. Commands of such a client come one request at a time, and its connection
-    bounds how many of them wait.
+    Reading cannot be paused: commands come in requests of their own, and the connection bounds how many of them wait.
     """
 
     __slots__ = ("_connection", "_context", "_over", "_socket")
@@ -83,7 +82,7 @@ class StreamTransport:
         socket.hold(self)
 
     def begin(self, message: bytes) -> None:
-        """The client's first words: commands, or a `ConnectRequest` on a unidirectional stream."""
+        """Handles the client's first message: commands, or a `ConnectRequest` on a unidirectional stream."""
         if _TYPES[self._connection.format] == "text/event-stream":
             self._socket.write_chunk(_EVENT_STREAM_BEGINS)
         if self._connection.format.unidirectional:
@@ -92,14 +91,14 @@ class StreamTransport:
             self._connection.message_received(message)
 
     async def over(self) -> None:
-        """Waits until the connection has ended, and its last words are written."""
+        """Waits until the connection has ended, and its last message is written."""
         try:
             await self._over.wait()
         except asyncio.CancelledError:
             self._connection.cut()
             raise
 
-    # --- what the connection asks for --------------------------------------------------------------------------------
+    # --- called by the connection ------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         if not self._over.is_set():
@@ -124,7 +123,7 @@ class StreamTransport:
         self._over.set()
         self._socket.transport.abort()
 
-    # --- what the socket tells ---------------------------------------------------------------------------------------
+    # --- called by the socket ----------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         self._connection.pause_writing()
@@ -156,12 +155,12 @@ class StreamEndpoint(Endpoint):
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
         self._check_room()
         format = self._format_of(request)
-        message = await self._first_words(request)
+        message = await self._first_message(request)
         if message is None:
             return None
         if not message and not format.unidirectional:
-            raise Refusal(400, "expected a connect command, as the body or, of a GET, as the parameter cf_connect")
-        self._check_room()  # others came while the body did
+            raise Refusal(400, "expected a connect command, in the body or, with GET, in the parameter cf_connect")
+        self._check_room()  # others may have come while the body arrived
         headers = {"Content-Type": _TYPES[format], **_HEADERS, **request.cors}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
@@ -173,25 +172,25 @@ class StreamEndpoint(Endpoint):
         await send({"type": "http.response.body"})
         return None
 
-    async def _first_words(self, request: HttpRequest) -> bytes | None:
+    async def _first_message(self, request: HttpRequest) -> bytes | None:
         limit = self.context.policy.section.message_size_limit
         if request.method != "GET":
             return await request.body(limit)
-        words = request.query("cf_connect").encode()
-        if len(words) > limit:
+        message = request.query("cf_connect").encode()
+        if len(message) > limit:
             raise Refusal(413, f"expected a cf_connect of at most {limit} bytes")
-        return words
+        return message
 
     def _check_room(self) -> None:
         why = self.context.closed_because()
         if why is None and len(self.context.streams) >= self._max_streams:
-            why = "this edge has as many HTTP streams as it may have (edge.max_http_streams)"
+            why = "this edge has reached its limit of HTTP streams (edge.max_http_streams)"
         if why is not None:
             raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})
 
 
 class _Hello(Endpoint):
-    """Answers an empty object: a page may look whether it gets through, or open a connection ahead."""
+    """A connectivity check, answered with an empty object; also lets a page open a connection in advance."""
 
     async def answer(self, request: HttpRequest, send: Send) -> Response:
         return Response(b"{}", headers=request.cors, media_type="application/json")

@@ -1,6 +1,6 @@
-"""One WebSocket: the protocol class that uvicorn hands an upgraded socket to (its `ws=` option).
+"""One WebSocket: the protocol class to which uvicorn hands an upgraded socket (its `ws=` option).
 
-It feeds bytes to the wire and messages to the connection; what the connection writes goes straight to the socket.
+It feeds bytes to the wire, and messages to the connection. What the connection writes goes directly to the socket.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHOWN_LENGTH: Final = 100  # of a path, in the log
 
 
 class WebSocket(asyncio.Protocol):
-    """See the module. The constructor's arguments are uvicorn's; `app_state` (of the lifespan) holds the context."""
+    """The constructor's arguments are uvicorn's; `app_state` (of the lifespan) holds the context."""
 
     __slots__ = ("_connection", "_context", "_transport", "_wire")
 
@@ -64,7 +64,7 @@ class WebSocket(asyncio.Protocol):
             self._connection.resume_writing()
 
     def shutdown(self) -> None:
-        """uvicorn's own goodbye; the drain has closed everything before it."""
+        """uvicorn's shutdown. The drain has closed everything before."""
         if self._connection is not None:
             self._connection.close(codes.GOING_AWAY)
         else:
@@ -91,7 +91,7 @@ class WebSocket(asyncio.Protocol):
             format = formats.compressed(format, Compression(agreed.window_bits, section.compression_min_bytes))
         self._wire = wire.Wire(section.message_size_limit, compression=agreed is not None)
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
-        session = secrets.token_urlsafe() if format.unidirectional else ""  # others are never addressed by one
+        session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
         self._connection = connection = Connection(self._context, self._transport, format, session)
         connection.client.native_pings = (
             upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
@@ -100,7 +100,7 @@ class WebSocket(asyncio.Protocol):
             connection.connect_alone(commands.encode())
 
     def _choose(self, upgrade: Upgrade) -> tuple[Format, str | None]:
-        """The format that was asked for, and the subprotocol to confirm. Raises `HandshakeRefused`."""
+        """The requested format, and the subprotocol to confirm. Raises `HandshakeRefused`."""
         unidirectional = upgrade.path == UNI_WEBSOCKET_PATH
         transports = self._context.policy.section.transports
         if (
@@ -140,10 +140,10 @@ class WebSocket(asyncio.Protocol):
             connection.message_received(payload)
 
     def _fail(self, connection: Connection, error: wire.WireError) -> None:
-        """Ends it without waiting for the peer's close frame, which could not be told from what is broken.
+        """Closes without waiting for the peer's close frame, which cannot be found in broken input.
 
-        What the peer still sends is read and dropped for as long as a goodbye takes: a socket that is closed with
-        something unread is reset, and then the peer may never read why.
+        Input is read and dropped for as long as a close handshake may take: a socket that is closed with unread input
+        is reset, and then the peer may never read the reason.
         """
         if connection.closing:
             self._transport.close()
@@ -162,6 +162,6 @@ class WebSocket(asyncio.Protocol):
 
 
 def _shown(path: str) -> str:
-    """What a stranger wrote, for the log: printable ASCII in one line, and not too much of it."""
+    """A path that a stranger sent, for the log: printable ASCII in one line, cut off if it is long."""
     shown = ascii(path[: _SHOWN_LENGTH + 1])
     return shown if len(shown) <= _SHOWN_LENGTH else f"{shown[:_SHOWN_LENGTH]}..."
