@@ -27,7 +27,7 @@ from proto.messages import ClientInfo, Publication
 from proto.publications import LiveMessage
 from proto.replies import Push, Reply
 from services.edge.channels.channel_log import ChannelLog
-from services.edge.channels.namespaces import ChannelRules, Namespaces
+from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
 from services.edge.framing import handshake, wire
@@ -147,23 +147,25 @@ def _rule(times: int) -> None:
 
 
 class _Null:
-    """A subscriber whose transport takes everything and does nothing."""
+    """A subscriber whose transport takes everything and does nothing; it is its own owner."""
+
+    closed = False
 
     def __init__(self, format: Format) -> None:
         self.format = format
+        self.owner = self
 
-    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-        return True
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> None:
+        return None
 
     def push_member_event(self, channel: str, framed: bytes) -> None: ...
-    def encoding_failed(self, why: str) -> None: ...
+    def close(self, close: object, detail: str = "") -> None: ...
     def end_subscription(self, channel: str, why: object) -> None: ...
 
 
 def _fan_out(format: Format) -> Step:
     subscribers = Subscribers("log:micro")
     rules = Namespaces(ChannelSection()).rules("micro")
-    assert isinstance(rules, ChannelRules)
     for number in range(SUBSCRIBERS):
         subscribers.add(_Null(format), Subscription(rules, Grant(), ClientInfo(user=str(number))))
 

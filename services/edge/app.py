@@ -26,15 +26,19 @@ from services.edge.adapters_nats import NatsAdapters
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
-from services.edge.clients.context import Clock, EdgeContext, NoKeys, Origins
-from services.edge.clients.drain import Drain
-from services.edge.clients.policy import Policy
-from services.edge.clients.respondent import Respondent
+from services.edge.connection.admission import Admission, Origins
+from services.edge.connection.context import Clock, EdgeContext
+from services.edge.connection.control_handler import ControlHandler
+from services.edge.connection.drain import Drain
+from services.edge.connection.executor import Executor, NoKeyLookup
+from services.edge.connection.refusal_log import RefusalLog
+from services.edge.connection.registry import ConnectionRegistry
 from services.edge.instruments import EdgeCollector, make_registry
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
+from services.edge.session.policy import Policy
 from services.edge.settings import MEMORY, EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
@@ -81,19 +85,24 @@ class Edge:
         )
         endpoint = settings.client.token_jwks_public_endpoint
         self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
+        backend = adapters.backend
+        registry, refusals = ConnectionRegistry(), RefusalLog(clock.now)
+        version = f"Fairlead {VERSION}"
+        keys_found = self._fetcher or NoKeyLookup()
         self.context = EdgeContext(
-            policy=Policy(settings.client, namespaces, verifier, f"Fairlead {VERSION}"),
+            policy=Policy(settings.client, namespaces, verifier, version, self.instance, registry.count_of_user),
             node=self._node,
-            tally=tally,
+            executor=Executor(self._node, backend, keys_found, refusals, clock.now, settings.client.rpc_timeout),
+            backend=backend,
+            registry=registry,
+            admission=Admission(Origins(settings.client.allowed_origins), lambda: self._node.available),
+            refusals=refusals,
+            session_log=adapters.session_log,
             timing_wheel=TimingWheel(clock.now()),
             clock=clock,
-            session_log=adapters.session_log,
-            origins=Origins(settings.client.allowed_origins),
-            backend=adapters.backend,
-            keys=self._fetcher or NoKeys(),
-            instance=self.instance,
+            tally=tally,
         )
-        self._respondent = Respondent(self.context)
+        self._control_handler = ControlHandler(self._node, registry)
         self.drain = Drain(self.context, settings.edge)
         self._collector = EdgeCollector(
             self.context, self.drain, adapters.session_log, adapters.in_flight, lambda: adapters.pulse.loop_lag_s
@@ -104,9 +113,9 @@ class Edge:
             channels,
             users,
             adapters.cluster,
-            adapters.backend,
+            backend,
             settings.client.rpc_timeout,
-            self.context.refused,
+            refusals.write,
             tally,
         )
         self._api = ServerApi(settings.http_api.key, methods)
@@ -134,15 +143,15 @@ class Edge:
                 await self._node.sync.stop()
                 await self._adapters.close()
 
-        routes = health_routes(self.context.unready, make_registry(self._collector)) + self._api.routes()
+        routes = health_routes(self.context.admission.unready, make_registry(self._collector)) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return Starlette(routes=routes, lifespan=lifespan)
 
     async def _start(self) -> None:
         """Connects, makes what is missing, then lets clients in. Waits for NATS as long as it takes."""
-        await self._adapters.start(self._node, self._respondent.answer)
-        self.context.started = True
+        await self._adapters.start(self._node, self._control_handler.answer)
+        self.context.admission.open()
         self._api_calls.start()
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await self._adapters.run()
@@ -169,10 +178,10 @@ class Edge:
     def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         context, tally = self.context, self.context.tally
         load = EdgeLoad(
-            connections=len(context.connections),
-            users=len(context.users),
+            connections=len(context.registry),
+            users=context.registry.users,
             channels=len(self._node.channels),
-            subscriptions=context.subscriptions,
+            subscriptions=self._node.subscriptions,
             messages_in=tally.messages_in,
             messages_out=tally.messages_out,
             bytes_out=tally.bytes_out,

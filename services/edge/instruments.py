@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from proto import codes
 from services.chassis.process.resources import OwnProcess, ProcessCollector
 from services.edge.broker.in_flight import InFlight
-from services.edge.clients.context import EdgeContext
-from services.edge.clients.drain import Drain
+from services.edge.connection.context import EdgeContext
+from services.edge.connection.drain import Drain
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
 from services.edge.session_log import SessionLog
 
@@ -64,13 +64,13 @@ class EdgeCollector(Collector):
         for name, meaning in _COUNTERS.items():
             yield CounterMetricFamily(f"fairlead_edge_{name}", meaning, value=getattr(tally, name))
         gauges = {
-            "connections": ("Open connections", len(context.connections)),
-            "http_streams": ("Open connections that are HTTP streams or SSE", len(context.streams)),
-            "users": ("Users with a connection here", len(context.users)),
+            "connections": ("Open connections", len(context.registry)),
+            "http_streams": ("Open connections that are HTTP streams or SSE", context.registry.streams),
+            "users": ("Users with a connection here", context.registry.users),
             "channels": ("Channels open here", len(context.node.channels)),
-            "subscriptions": ("Subscriptions of all connections", context.subscriptions),
-            "ready": ("1 while the edge is ready for clients", int(context.unready() is None)),
-            "draining": ("1 while the edge drains", int(context.draining)),
+            "subscriptions": ("Subscriptions of all connections", context.node.subscriptions),
+            "ready": ("1 while the edge is ready for clients", int(context.admission.unready() is None)),
+            "draining": ("1 while the edge drains", int(context.admission.draining)),
             "drain_left": ("Connections that a drain still has to close", self._drain.left or 0),
             "loop_lag_seconds": ("How late the event loop's last timer was", self._loop_lag_s()),
             "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),

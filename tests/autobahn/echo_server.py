@@ -14,8 +14,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from services.chassis.http import server
-from services.edge.clients.connection import Connection
-from services.edge.clients.context import Origins
+from services.edge.connection.connection import Connection
 from services.edge.framing import wire
 from services.edge.transports.websocket import WebSocket
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -27,8 +26,8 @@ class Echo(WebSocket):
     """Everything but messages is the edge's: the handshake, fragments, control frames, goodbyes, compression."""
 
     def _frame_received(self, connection: Connection, opcode: int, payload: bytes) -> None:
-        if opcode in (wire.TEXT, wire.BINARY) and not connection.closing:
-            framed = bytearray(connection.format.frame([payload]))
+        if opcode in (wire.TEXT, wire.BINARY) and not connection.closed:
+            framed = bytearray(connection.session.state.format.frame([payload]))
             framed[0] ^= wire.TEXT ^ opcode  # a format has one opcode, and this one's is for text
             self._transport.write(bytes(framed))
         else:
@@ -37,8 +36,12 @@ class Echo(WebSocket):
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-    edge = TestEdge(EdgeCluster(), message_size_limit=MESSAGE_SIZE_LIMIT, compression=True, compression_min_bytes=0)
-    edge.context.origins = Origins(["*"])
+    section: dict[str, Any] = {
+        "message_size_limit": MESSAGE_SIZE_LIMIT,
+        "compression": True,
+        "compression_min_bytes": 0,
+    }
+    edge = TestEdge(EdgeCluster(), allowed_origins=["*"], **section)
     await edge.start()
     yield {"context": edge.context}
 

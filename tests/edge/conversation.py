@@ -1,4 +1,4 @@
-"""Clients in a conversation: commands in, actions out, at times that the test says."""
+"""Sessions in a conversation: commands in, effects out, at times that the test says."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import Any, TypeVar
 import jwt
 import msgspec
 
+from proto import codes
 from proto.codec_json import JSON
-from proto.replies import reply_to
+from proto.commands import Command
+from proto.replies import SubscribeResult
 from services.chassis.process.settings import Duration
 from services.edge.channels.namespaces import Namespaces
-from services.edge.channels.subscription import Subscription
-from services.edge.clients.actions import Action, Answer, AskHook, AttachRequest, Close, Connected, HookResult
-from services.edge.clients.client import Client
-from services.edge.clients.policy import Policy
+from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
+from services.edge.session.actions import Action, AskHook, Connect
+from services.edge.session.effects import Effect, Ended, Farewell, LogRefusal, Send, Start
+from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, HookResult, Outcome
+from services.edge.session.policy import Policy
+from services.edge.session.server_commands import ServerCommand
+from services.edge.session.session import Session
+from services.edge.session.state import SessionState
 from services.edge.settings import ChannelOptions, ChannelSection, ClientSection, Namespace
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
@@ -97,27 +103,67 @@ def token(**claims: Any) -> str:
 
 
 class Conversation:
-    """One client, and `now`, which the test moves."""
+    """One session, and `now`, which the test moves. `effects` are those of the last event."""
 
-    def __init__(self, jitter: float = 0.0, format: Format = WEBSOCKET_JSON, **section: Any) -> None:
+    def __init__(
+        self,
+        client_id: str = "c1",
+        format: Format = WEBSOCKET_JSON,
+        native_pings: bool = False,
+        **section: Any,
+    ) -> None:
         options = ClientSection(**({"token_hmac_secret_key": SECRET} | section))
         self.keys = configured_keys(options)
         verifier = TokenVerifier(self.keys, insecure=options.insecure)
         self.connections: dict[str, int] = {}
-        policy = Policy(options, Namespaces(CHANNELS), verifier, VERSION, lambda user: self.connections.get(user, 0))
+        policy = Policy(
+            options,
+            Namespaces(CHANNELS),
+            verifier,
+            VERSION,
+            connections_of=lambda user: self.connections.get(user, 0),
+        )
         self.now = START
-        self.client = Client("c1", policy, format, START, jitter)
+        state = SessionState(client_id, policy, format, native_pings=native_pings)
+        self.session = Session(state, START + options.stale_close_delay)
+        self.effects: list[Effect] = []
 
-    def says(self, command: dict[str, Any]) -> Action:
-        """What the client decides about this command."""
-        (decoded,) = JSON.decode_commands(json.dumps(command).encode(), 1)
-        return self.client.handle(decoded, self.now)
+    @property
+    def state(self) -> SessionState:
+        return self.session.state
+
+    def says(self, command: dict[str, Any]) -> list[Effect]:
+        """What follows from this command."""
+        data = json.dumps(command).encode()
+        (decoded,) = JSON.decode_commands(data, 1)
+        return self.takes(decoded, len(data))
+
+    def takes(self, command: Command, size: int = 1) -> list[Effect]:
+        """What follows from this command, which came in a message of `size` bytes."""
+        return self.see(self.session.commands([command], size, self.now))
+
+    def see(self, effects: list[Effect]) -> list[Effect]:
+        """Notes the effects of an event."""
+        self.effects = effects
+        return effects
 
     def does(self, kind: type[V], command: dict[str, Any]) -> V:
-        """The same, which is an action of this kind."""
-        action = self.says(command)
+        """The action that the command starts, which is of this kind."""
+        action = started(self.says(command))
         assert isinstance(action, kind), action
         return action
+
+    def completes(self, action: Action, outcome: Outcome) -> list[Effect]:
+        """What follows when the action has this outcome."""
+        return self.see(self.session.completed(action, outcome, self.now))
+
+    def fails(self, action: Action) -> None:
+        """The action comes to nothing, and the session goes on."""
+        self.completes(action, Failed(codes.INTERNAL))
+
+    def orders(self, command: ServerCommand) -> list[Effect]:
+        """What follows when a backend orders this."""
+        return self.see(self.session.server_command(command, self.now))
 
     def hears(self, command: dict[str, Any]) -> dict[str, Any]:
         """The reply, without its id."""
@@ -139,43 +185,96 @@ class Conversation:
         question: dict[str, Any] = json.loads(action.question)
         return action, question
 
-    def decided(self, asked: AskHook, verdict: HookResult) -> Action:
-        return self.client.decided(asked, verdict, self.now)
+    def decided(self, asked: AskHook, result: HookResult) -> list[Effect]:
+        """What follows from the hook's answer."""
+        return self.completes(asked, HookAnswered(result))
 
     def connected(self, **claims: Any) -> Conversation:
         """Connects as user 42."""
-        assert "connect" in self.hears({"id": 1, "connect": {"token": token(**claims)}})
+        effects = self.says({"id": 1, "connect": {"token": token(**claims)}})
+        action = started_or_none(effects)
+        if isinstance(action, Connect):
+            effects = self.completes(action, AttachedAll({each.channel: ATTACHED for each in action.requests}))
+            self.session.caught_up(self.now)
+        assert "connect" in said(effects).get("push", said(effects))
         return self
 
     def subscribed(self, channel: str, **request: Any) -> AttachRequest:
-        """Subscribes, and is told that the cluster agreed."""
+        """Subscribes, and is attached."""
         action = self.does(AttachRequest, {"id": 2, "subscribe": {"channel": channel, **request}})
         return self.entered(action)
 
     def entered(self, action: AttachRequest) -> AttachRequest:
-        """The cluster agreed to `action`."""
-        self.client.channels[action.channel] = action.subscription
+        """The client is attached as `action` asks."""
+        self.completes(action, ATTACHED)
         return action
 
     def in_channel(self, channel: str) -> Subscription:
-        return self.client.channels[channel]
+        return self.state.channels[channel]
+
+    def tick(self) -> list[Effect]:
+        """What the time demands."""
+        return self.see(self.session.tick(self.now))
 
 
-def said(action: Action) -> dict[str, Any]:
-    """The reply that the action is."""
-    assert isinstance(action, Answer | Connected), action
-    reply = action.reply if isinstance(action, Answer) else reply_to(action.command_id, action.result)
-    decoded: dict[str, Any] = json.loads(msgspec.json.encode(reply))
+ATTACHED = Attached(SubscribeResult())
+"""To a channel without history."""
+
+
+def started_or_none(effects: list[Effect]) -> Action | None:
+    """The action that the effects start; at most one."""
+    actions = [effect.action for effect in effects if isinstance(effect, Start)]
+    assert len(actions) <= 1
+    return actions[0] if actions else None
+
+
+def started(effects: list[Effect]) -> Action:
+    """The action that the effects start."""
+    action = started_or_none(effects)
+    assert action is not None, effects
+    return action
+
+
+def said(effects: list[Effect]) -> dict[str, Any]:
+    """The one reply or push that the effects send."""
+    replies = [effect.reply for effect in effects if isinstance(effect, Send)]
+    assert len(replies) == 1, effects
+    decoded: dict[str, Any] = json.loads(msgspec.json.encode(replies[0]))
     return decoded
 
 
-def error_in(action: Action) -> int:
-    error = said(action)["error"]
+def error_in(effects: list[Effect]) -> int:
+    """The code of the error reply that the effects send."""
+    error = said(effects)["error"]
     assert error["message"]
     return int(error["code"])
 
 
-def closed_by(action: object) -> int:
-    assert isinstance(action, Close), action
-    assert action.close.reason
-    return action.close.code
+def closed_by(effects: list[Effect]) -> int:
+    """The code with which the effects end the connection."""
+    (close,) = [effect.close for effect in effects if isinstance(effect, Farewell)]
+    assert close.reason
+    assert any(isinstance(effect, Ended) and effect.code == close.code for effect in effects)
+    return close.code
+
+
+def logged(effects: list[Effect]) -> str:
+    """What the effects write to the log about refusals."""
+    return "\n".join(f"{effect.what}: {effect.why}" for effect in effects if isinstance(effect, LogRefusal))
+
+
+def connected(**section: Any) -> Conversation:
+    """A session of user 42."""
+    return Conversation(**section).connected()
+
+
+def anonymous(**section: Any) -> Conversation:
+    """A session that connected without a token."""
+    conversation = Conversation(**({"allow_anonymous_connect_without_token": True} | section))
+    conversation.hears({"id": 1, "connect": {}})
+    return conversation
+
+
+def connect(**claims: Any) -> dict[str, Any]:
+    """The command by which user 42 connects."""
+    return {"id": 1, "connect": {"token": token(**claims)}}

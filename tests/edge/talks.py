@@ -10,9 +10,9 @@ import msgspec
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, encode_command
 from proto.commands import Command
-from services.edge.clients.client import State
-from services.edge.clients.connection import Connection
+from services.edge.connection.connection import Connection
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
+from services.edge.session.state import Phase
 from tests.edge.conversation import token
 from tests.support.cluster import TestEdge
 from tests.support.eventually import eventually
@@ -34,18 +34,18 @@ class Talk:
 
     @property
     def id(self) -> str:
-        return self.connection.client.id
+        return self.connection.session.state.id
 
     @property
     def channels(self) -> list[str]:
         """Where it is subscribed."""
-        return list(self.connection.client.channels)
+        return list(self.connection.session.state.channels)
 
     def say(self, *commands: dict[str, Any]) -> None:
         """Says these commands in one frame."""
         self._asked |= {each["id"]: each["subscribe"]["channel"] for each in commands if "subscribe" in each}
         lines = [json.dumps(command).encode() for command in commands]
-        if self.connection.format.codec is PROTOBUF:
+        if self.connection.session.state.format.codec is PROTOBUF:
             frame = PROTOBUF.join(encode_command(_decode(line)) for line in lines)
         else:
             frame = JSON.join(lines)
@@ -70,7 +70,7 @@ class Talk:
             request["token"] = token(**claims)
         self.say({"id": 1, "connect": request})
         result: dict[str, Any] = (await self.reply(1))["connect"]
-        assert self.connection.client.state is State.CONNECTED
+        assert self.connection.session.phase is Phase.CONNECTED
         return result
 
     async def subscribe(self, channel: str, **request: Any) -> dict[str, Any]:
@@ -121,6 +121,11 @@ class Talk:
     def open(self) -> bool:
         """Whether the edge has not closed it."""
         return self.transport.goodbye is None
+
+    @property
+    def slow(self) -> bool:
+        """Whether the edge waits for it to take what was written: meanwhile it does not read from it."""
+        return not self.transport.reading
 
     @property
     def closed(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from proto.codes import ErrorCode, UnsubscribeCode
+from proto.codes import CloseCode, UnsubscribeCode
 from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
@@ -18,15 +18,19 @@ from proto.replies import SubscribeResult
 from services.chassis.process.settings import Duration
 from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.node import Node
-from services.edge.channels.subscription import Subscription
-from services.edge.clients.actions import AttachRequest
-from services.edge.clients.context import Clock, EdgeContext, Keys, NoKeys, Origins
-from services.edge.clients.policy import Policy
-from services.edge.clients.respondent import Respondent
+from services.edge.channels.subscribers import SKIPPED, Untaken
+from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
+from services.edge.connection.admission import Admission, Origins
+from services.edge.connection.context import Clock, EdgeContext
+from services.edge.connection.control_handler import ControlHandler
+from services.edge.connection.executor import Executor, KeyLookup, NoKeyLookup
+from services.edge.connection.refusal_log import RefusalLog
+from services.edge.connection.registry import ConnectionRegistry
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
+from services.edge.session.policy import Policy
 from services.edge.settings import ChannelSection, ClientSection, Namespace
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
@@ -73,9 +77,7 @@ NAMESPACES = Namespaces(SECTION)
 
 
 def rules_of(channel: str) -> ChannelRules:
-    rules = NAMESPACES.rules(channel)
-    assert isinstance(rules, ChannelRules)
-    return rules
+    return NAMESPACES.rules(channel)
 
 
 class EdgeCluster(BreakableLogs):
@@ -113,30 +115,42 @@ class SessionRecord:
 
 @dataclass(eq=False)
 class FakeSubscriber:
-    """Keeps its pushes, decoded. `takes` False: it is lagging."""
+    """Keeps its pushes, decoded, and what it is told as its own owner. `takes` False: it is slow."""
 
     pushes: list[dict[str, Any]] = field(default_factory=list)
     ended: list[tuple[str, UnsubscribeCode]] = field(default_factory=list)
     node: Node | None = None
     format: Format = WEBSOCKET_JSON
     takes: bool = True
-    refused: list[str] = field(default_factory=list)
+    closed: bool = False
+    closes: list[tuple[CloseCode, str]] = field(default_factory=list)
 
-    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-        if self.takes:
-            self.pushes += pushes_in(self.format, framed)
-        return self.takes
+    @property
+    def owner(self) -> FakeSubscriber:
+        return self
 
-    def push_member_event(self, channel: str, framed: bytes) -> None:
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
+        if not self.takes:
+            return SKIPPED
         self.pushes += pushes_in(self.format, framed)
+        return None
 
-    def encoding_failed(self, why: str) -> None:
-        self.refused.append(why)
+    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
+        self.pushes += pushes_in(self.format, framed)
+        return None
+
+    def close(self, close: CloseCode, detail: str = "") -> None:
+        self.closes.append((close, detail))
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
         self.ended.append((channel, why))
         if self.node is not None:
             self.node.unsubscribe(self, channel)
+
+    @property
+    def closed_by(self) -> list[int]:
+        """The codes with which it was told to close."""
+        return [close.code for close, _ in self.closes]
 
     @property
     def values(self) -> list[Any]:
@@ -169,8 +183,9 @@ class TestEdge:
         cluster: EdgeCluster,
         *,
         backend: FunctionBackend | None = None,
-        keys: Keys | None = None,
+        keys: KeyLookup | None = None,
         recovery_limit: int = 0,
+        admits: bool = True,
         **section: Any,
     ) -> None:
         self.shared = cluster
@@ -187,20 +202,24 @@ class TestEdge:
         self.clock = FakeClock()
         self.sessions = SessionRecord()
         self.backend = backend or FunctionBackend()
+        registry, now = ConnectionRegistry(), self.clock.now
+        refusals = RefusalLog(now)
         self.context = EdgeContext(
-            Policy(options, NAMESPACES, verifier, "Fairlead test"),
-            self.node,
-            self.tally,
-            TimingWheel(START),
-            self.clock,
-            self.sessions,
-            Origins([]),
-            self.backend,
-            keys or NoKeys(),
-            self.instance,
-            started=True,
+            policy=Policy(options, NAMESPACES, verifier, "Fairlead test", self.instance, registry.count_of_user),
+            node=self.node,
+            executor=Executor(self.node, self.backend, keys or NoKeyLookup(), refusals, now, options.rpc_timeout),
+            backend=self.backend,
+            registry=registry,
+            admission=Admission(Origins(options.allowed_origins), lambda: self.node.available),
+            refusals=refusals,
+            session_log=self.sessions,
+            timing_wheel=TimingWheel(START),
+            clock=self.clock,
+            tally=self.tally,
         )
-        self.respondent = Respondent(self.context)
+        if admits:
+            self.context.admission.open()
+        self.control_handler = ControlHandler(self.node, registry)
         self.asked: list[ControlRequest] = []
 
     @property
@@ -215,7 +234,7 @@ class TestEdge:
 
     def _answer(self, request: ControlRequest) -> ControlAnswer:
         self.asked.append(request)
-        return self.respondent.answer(request)
+        return self.control_handler.answer(request)
 
     def kill(self) -> None:
         """Ends the edge at once, without a word."""
@@ -235,7 +254,6 @@ class TestEdge:
         subscriber = FakeSubscriber(node=self.node, format=wishes.pop("format", WEBSOCKET_JSON))
         wanted = attach_request(channel, recover, reject, **wishes)
         result = await self.node.subscribe(subscriber, wanted)
-        assert not isinstance(result, ErrorCode), result
         self.node.joined(channel, wanted.subscription)
         return subscriber, result
 

@@ -12,7 +12,7 @@ from proto.codec import payload
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_replies
 from proto.replies import Reply
-from services.edge.clients.connection import Connection
+from services.edge.connection.connection import Connection
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
 from services.edge.framing.wire import BINARY, CLOSE, TEXT, parse_close

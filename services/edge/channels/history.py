@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proto import codes
-from proto.codes import ErrorCode
 from proto.messages import Publication, StreamPosition
 from services.edge.broker.broker import Broker
 from services.edge.channels.channel_registry import ChannelRegistry
 from services.edge.channels.log_pages import page_before, page_from
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.sync import ChannelSync
+from services.edge.rejection import Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class ChannelHistory:
 
     async def read(
         self, name: str, rules: ChannelRules, limit: int, since: StreamPosition | None, reverse: bool
-    ) -> HistoryPage | ErrorCode:
+    ) -> HistoryPage:
         """Up to `limit` publications strictly after `since` (before it, when `reverse`). Raises `BrokerAway`.
 
-        With `limit` 0 only the top. Error 112 when `since` is of another epoch.
+        With `limit` 0 only the top. Raises `Rejected` (112) when `since` is of another epoch.
         """
         with self._channels.using(name, rules) as channel:
             await self._sync.opened(channel)
             assert channel.log is not None
             top = StreamPosition(channel.log.last, channel.log.epoch)
             if since is not None and since.epoch and since.epoch != top.epoch:
-                return codes.UNRECOVERABLE_POSITION
+                raise Rejected(codes.UNRECOVERABLE_POSITION)
             if not limit:
                 return HistoryPage([], top)
             if reverse:

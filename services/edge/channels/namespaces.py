@@ -10,9 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 from proto import codes
-from proto.codes import ErrorCode
 from services.edge.broker.broker import ChannelAddress
+from services.edge.rejection import Rejected
 from services.edge.settings import ChannelOptions, ChannelSection
 
 NAMESPACE_BOUNDARY: Final = ":"
@@ -44,8 +46,7 @@ class ChannelRules:
         return ChannelAddress(channel, self.history_class if self.options.has_history else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Requester:
+class Requester(Struct, frozen=True):
     """The client as the checks of permissions see it: `user` "" is anonymous, `insecure` may do everything."""
 
     user: str
@@ -59,12 +60,15 @@ class Namespaces:
         self._default = _rules(section.without_namespace, WITHOUT_NAMESPACE)
         self._by_name = {namespace.name: _rules(namespace, namespace.name) for namespace in section.namespaces}
 
-    def rules(self, channel: str) -> ChannelRules | ErrorCode:
-        """The rules of a channel, or error 102 when its namespace is not configured."""
+    def rules(self, channel: str) -> ChannelRules:
+        """The rules of a channel. Raises `Rejected` (102) when its namespace is not configured."""
         name, boundary, _ = channel.removeprefix(PRIVATE_PREFIX).partition(NAMESPACE_BOUNDARY)
         if not boundary:
             return self._default
-        return self._by_name.get(name, codes.UNKNOWN_CHANNEL)
+        rules = self._by_name.get(name)
+        if rules is None:
+            raise Rejected(codes.UNKNOWN_CHANNEL, hint="its namespace is not configured")
+        return rules
 
     def history_classes(self) -> dict[str, ChannelOptions]:
         """The options of each namespace that keeps history, by history class."""
@@ -77,10 +81,18 @@ def _rules(options: ChannelOptions, history_class: str) -> ChannelRules:
     return ChannelRules(options, history_class, pattern)
 
 
-def is_valid_name(channel: str, rules: ChannelRules) -> bool:
-    """Whether the part of the name after the namespace matches the namespace's rule for names (`channel_regex`)."""
+def check_length(channel: str, max_length: int) -> None:
+    """Raises `Rejected` (107) for a name of more than `max_length` characters, or of none."""
+    if not 0 < len(channel) <= max_length:
+        raise Rejected(codes.BAD_REQUEST, f"expected a channel of 1 to {max_length} characters")
+
+
+def check_name(channel: str, rules: ChannelRules) -> None:
+    """Raises `Rejected` (107) unless the part after "namespace:" matches the namespace's `channel_regex`."""
     rest = channel.partition(NAMESPACE_BOUNDARY)[2] if NAMESPACE_BOUNDARY in channel else channel
-    return rules.name_pattern.fullmatch(rest) is not None
+    if rules.name_pattern.fullmatch(rest) is None:
+        why = "the channel's name is not allowed in its namespace"
+        raise Rejected(codes.BAD_REQUEST, why, hint=f"{why} (channel_regex)")
 
 
 def personal_channel(user: str, namespace: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from proto import codes
-from proto.codes import ErrorCode
 from proto.members import Joined, Left
 from proto.messages import Publication, StreamPosition
 from proto.publications import Version
@@ -25,6 +24,7 @@ from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.channels.sync import ChannelSync
 from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.peers import Peers
+from services.edge.rejection import Rejected
 from services.edge.tally import Tally
 
 CACHE: Final = "cache"
@@ -51,6 +51,7 @@ class Node:
         self._instance = peers.instance
         self._tally = tally
         self._recovery_limit = recovery_limit
+        self.subscriptions = 0  # of all clients here
         self.member_tracker = MemberTracker(join_leave, peers, cluster)
         self.channels = ChannelRegistry(broker, self.member_tracker)
         self.sync = ChannelSync(broker, tally, self.channels, self.member_tracker)
@@ -64,11 +65,12 @@ class Node:
 
     # --- subscribing -------------------------------------------------------------------------------------------------
 
-    async def subscribe(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | ErrorCode:
+    async def subscribe(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult:
         """Attaches a subscriber, caught up to the channel's log.
 
         When this returns a result the subscriber is attached (and counts as present), and nothing has been pushed to
-        it: the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`.
+        it: the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`,
+        `Rejected`.
         """
         subscription = request.subscription
         with self.channels.using(request.channel, subscription.rules) as channel:
@@ -88,7 +90,7 @@ class Node:
             if request.recover is not None:
                 self._count_recovery(missed)
                 if missed is None and request.reject_unrecovered:
-                    return codes.UNRECOVERABLE_POSITION
+                    raise Rejected(codes.UNRECOVERABLE_POSITION)
             self._attach(channel, subscriber, subscription)
             return _recovery_result(request, channel.log, missed)
 
@@ -135,6 +137,7 @@ class Node:
             raise BrokerAway("the channel was closed")
         channel.subscribers.add(subscriber, subscription)
         channel.users += 1
+        self.subscriptions += 1
 
     def joined(self, name: str, subscription: Subscription) -> None:
         """The subscriber has its reply: publishes its join."""
@@ -151,6 +154,7 @@ class Node:
         subscription = None if channel is None else channel.subscribers.remove(subscriber)
         if channel is None or subscription is None:
             return
+        self.subscriptions -= 1
         if subscription.announced and subscription.member is not None:
             self._join_leave.publish(name, Left(self._instance, subscription.member))
         self.channels.release(channel)

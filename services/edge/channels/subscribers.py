@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
-from proto.codes import UnsubscribeCode
+from proto import codes
+from proto.codes import CloseCode, UnsubscribeCode
 from proto.messages import ClientInfo, Publication
 from proto.publications import size_of
 from proto.replies import Push, Reply
@@ -25,22 +26,49 @@ PENDING_PUBLICATIONS: Final = 64
 """With this much pending, the end of the turn is not waited for: a frame stays far below what SDKs take (1 MiB)."""
 
 
+class Untaken(NamedTuple):
+    """A push that was not written: the client catches up later, or misses it. `close`: its connection has to end."""
+
+    close: CloseCode | None = None
+    why: str = ""
+
+    @staticmethod
+    def not_encodable(error: str) -> Untaken:
+        """The client's encoding cannot carry it."""
+        return Untaken(codes.INAPPROPRIATE_PROTOCOL, f"a payload for a JSON connection: {error}")
+
+
+SKIPPED: Final = Untaken()
+
+
+class Owner(Protocol):
+    """The connection that a subscriber writes to. What it is told here it does at once, and never inside a fan-out."""
+
+    def close(self, close: CloseCode, detail: str = "") -> None:
+        """Ends the connection; `detail` is for the log."""
+
+    def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
+        """Ends one subscription, and tells the client so."""
+
+
 class Subscriber(Protocol):
-    """A connection, as a channel sees it. No method blocks or raises."""
+    """What a channel writes to. A write never blocks, raises, or closes: what has to close is returned."""
 
     format: Format
 
-    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-        """Takes a frame of `count` pushes. False: it is skipped, and catches up later or loses them."""
+    @property
+    def owner(self) -> Owner:
+        """The connection that it writes to."""
 
-    def push_member_event(self, channel: str, framed: bytes) -> None:
-        """Takes one framed join or leave. No log has it, so one that cannot be taken now must be kept."""
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is written any more."""
 
-    def encoding_failed(self, why: str) -> None:
-        """A publication cannot be encoded for this client, whose connection ends by that. `why` is for the log."""
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
+        """Writes a frame of `count` pushes; None when it was written."""
 
-    def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
-        """The server ends the client's subscription to `channel`, with this code."""
+    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
+        """Writes one framed join or leave. Unlike a publication it is in no log: one that cannot be taken now waits."""
 
 
 class _Kind(NamedTuple):
@@ -66,14 +94,13 @@ def _at_once(flush: Callable[[], None]) -> None:
 class Subscribers:
     """The subscribers of `channel`, which is the name in pushes. `later` runs a callback at the end of the turn.
 
-    Pending publications are flushed before a subscriber is added or sent anything else. On removal the connection
-    flushes (`Node.flush`), because removal may happen during a fan-out, and fan-outs must not nest. For the same
-    reason, encoding failures are reported after the turn.
+    Pending publications are flushed before a subscriber is added or sent anything else; on removal the connection
+    flushes (`Node.flush`). No write changes the groups: a connection that has to end is closed after the fan-out.
 
     `delivered_offset`, while publications are pending: the offset up to which subscribers received everything.
     """
 
-    __slots__ = ("_groups", "_later", "_pending", "_pending_bytes", "channel", "delivered_offset")
+    __slots__ = ("_groups", "_later", "_pending", "_pending_bytes", "_refused", "channel", "delivered_offset")
 
     def __init__(self, channel: str, later: Callable[[Callable[[], None]], object] = _at_once) -> None:
         self.channel = channel
@@ -82,6 +109,7 @@ class Subscribers:
         self._pending: list[_Published] | None = None
         self._pending_bytes = 0
         self.delivered_offset = 0
+        self._refused: list[tuple[Owner, Untaken]] = []  # of the fan-out under way
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -156,26 +184,28 @@ class Subscribers:
             self._send_all(published)
 
     def _send_all(self, published: list[_Published]) -> None:
-        for kind, group in tuple(self._groups.items()):
+        for kind, group in self._groups.items():  # no write changes the groups
             if kind.delta:
                 self._send_deltas(kind.format, group, published)
             elif kind.filtered:
                 self._send_filtered(kind.format, group, published)
             else:
                 self._send_whole(kind.format, group, published)
+        self._close_refused()
 
     def _send_whole(self, format: Format, group: _Group, published: list[_Published]) -> None:
         framed, count, error = encode_pushes(format, self.channel, [each.publication for each in published])
         if count:
-            for subscriber, subscription in _copy(group):  # the hottest loop of an edge
-                subscriber.push(framed, subscription, count)
+            for subscriber, subscription in group.items():  # the hottest loop of an edge
+                untaken = subscriber.push(framed, subscription, count)
+                if untaken is not None and untaken.close is not None:
+                    self._refused.append((subscriber.owner, untaken))
         if error:
-            for subscriber in group:
-                self._refuse(subscriber, error)
+            self._refused += [(subscriber.owner, Untaken.not_encodable(error)) for subscriber in group]
 
     def _send_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
         encoded: dict[tuple[bool, ...], EncodedPushes] = {}
-        for subscriber, subscription in _copy(group):
+        for subscriber, subscription in group.items():
             wanted = tuple([subscription.wants(each.publication) for each in published])
             if not any(wanted):
                 continue
@@ -187,25 +217,29 @@ class Subscribers:
     def _send_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
         """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
         encoded: dict[bool, EncodedPushes] = {}
-        for subscriber, subscription in _copy(group):
+        for subscriber, subscription in group.items():
             has_base = subscription.has_base
             if has_base not in encoded:
                 changes = _changes(format, published, has_base)
                 encoded[has_base] = encode_pushes(format, self.channel, changes)
             # A client that does not take it catches up with whole publications, and starts again from those.
-            subscription.has_base = self._send(subscriber, subscription, encoded[has_base])
+            subscription.delivered(self._send(subscriber, subscription, encoded[has_base]))
 
     def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
         """Whether the subscriber took all of it."""
         framed, count, error = encoded
-        taken = subscriber.push(framed, subscription, count) if count else True
+        untaken = subscriber.push(framed, subscription, count) if count else None
         if error:
-            self._refuse(subscriber, error)
-            return False
-        return taken
+            untaken = Untaken.not_encodable(error)
+        if untaken is not None and untaken.close is not None:
+            self._refused.append((subscriber.owner, untaken))
+        return untaken is None
 
-    def _refuse(self, subscriber: Subscriber, error: str) -> None:
-        self._later(partial(subscriber.encoding_failed, error))
+    def _close_refused(self) -> None:
+        """A close leaves the group and flushes other channels, so it waits until this fan-out is done."""
+        if self._refused:
+            refused, self._refused = self._refused, []
+            self._later(partial(_close_all, refused))
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
@@ -217,7 +251,10 @@ class Subscribers:
                 format = subscriber.format
                 if format not in framed:
                     framed[format] = format.frame([format.encode(Reply(push=push))])
-                subscriber.push_member_event(self.channel, framed[format])
+                untaken = subscriber.push_member_event(self.channel, framed[format])
+                if untaken is not None and untaken.close is not None:
+                    self._refused.append((subscriber.owner, untaken))
+        self._close_refused()
 
     def forget_bases(self) -> None:
         """No subscriber is known any more to hold the previous publication."""
@@ -225,9 +262,10 @@ class Subscribers:
             subscription.has_base = False
 
 
-def _copy(group: _Group) -> Iterator[tuple[Subscriber, Subscription]]:
-    """A copy of a group: a write may end a connection, which leaves its group."""
-    return zip(tuple(group), tuple(group.values()), strict=True)
+def _close_all(refused: list[tuple[Owner, Untaken]]) -> None:
+    for owner, untaken in refused:
+        if untaken.close is not None:
+            owner.close(untaken.close, untaken.why)
 
 
 def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:

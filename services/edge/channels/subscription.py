@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, final
 
-from msgspec import Raw
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from proto.messages import ClientInfo, Publication, StreamPosition
 from services.edge.channels.namespaces import ChannelRules
@@ -40,30 +40,63 @@ class Subscription:
         "server_side",
     )
 
-    def __init__(self, rules: ChannelRules, grant: Grant, info: ClientInfo, *, server_side: bool = False) -> None:
+    def __init__(
+        self,
+        rules: ChannelRules,
+        grant: Grant,
+        info: ClientInfo,
+        *,
+        server_side: bool = False,
+        recoverable: bool = False,
+        positioned: bool = False,
+        wants_join_leave: bool = False,
+        filter: TagsFilter | None = None,
+        delta: bool = False,
+    ) -> None:
         options, override = rules.options, grant.override
         self.rules = rules
         self.server_side = server_side
         self.expires_at = grant.expires_at
-        self.recoverable = options.has_history and _switched(override.force_recovery, options.force_recovery)
-        self.positioned = options.has_history and _switched(override.force_positioning, options.force_positioning)
+        self.recoverable = recoverable or (
+            options.has_history and _switched(override.force_recovery, options.force_recovery)
+        )
+        self.positioned = (
+            positioned
+            or self.recoverable
+            or (options.has_history and _switched(override.force_positioning, options.force_positioning))
+        )
         self.emits_join_leave = _switched(override.join_leave, options.join_leave)
-        self.pushes_join_leave = _switched(override.force_push_join_leave, options.force_push_join_leave)
+        self.pushes_join_leave = (wants_join_leave and self.emits_join_leave) or _switched(
+            override.force_push_join_leave, options.force_push_join_leave
+        )
         is_seen = self.emits_join_leave or _switched(override.presence, options.presence)
         self.member = info if is_seen else None
         self.chan_info: Raw = grant.info
         self.announced = False
-        self.filter: TagsFilter | None = None
-        self.delta = False
+        self.filter = filter
+        self.delta = delta and filter is None
         self.has_base = False
+
+    def extend(self, expires_at: int) -> None:
+        """It expires at this time from now on (Unix seconds, 0: never)."""
+        self.expires_at = expires_at
+
+    def show(self, conn_info: Raw) -> None:
+        """Others see this info of the client from now on."""
+        if self.member is not None:
+            self.member = replace(self.member, conn_info=conn_info)
+
+    def delivered(self, has_base: bool) -> None:
+        """Whether the client holds the channel's newest publication now."""
+        self.has_base = has_base
 
     def wants(self, publication: Publication) -> bool:
         """Whether the publication matches the tags filter, if there is one."""
         return self.filter is None or self.filter(publication.tags or {})
 
 
-@dataclass(frozen=True, slots=True)
-class AttachRequest:
+@final
+class AttachRequest(Struct, frozen=True):
     """A checked subscribe: attach the client to `channel` on these terms.
 
     `recover` is the position after which it wants what it missed; `reject_unrecovered` asks for error 112 when that

@@ -189,7 +189,7 @@ class ChannelSync:
         channel.subscribers.forget_bases()
         for subscriber, subscription in channel.subscribers:
             if subscription.positioned:
-                subscriber.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+                subscriber.owner.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
 
     # --- the broker's connection -------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class ChannelSync:
             extra={"channel": channel.name},
         )
         for subscriber, _ in channel.subscribers:
-            subscriber.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+            subscriber.owner.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         self._channels.close(channel)
 
     # --- tasks -------------------------------------------------------------------------------------------------------

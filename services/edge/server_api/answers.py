@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
 
-from proto.codes import ErrorCode
+from services.edge.rejection import Rejected
 from services.edge.server_api.calls import (
     BatchCall,
     BroadcastCall,
@@ -25,19 +25,11 @@ from services.edge.server_api.calls import (
 )
 
 
-class Refused(Exception):
-    """The answer is this error."""
-
-    def __init__(self, error: ErrorCode, detail: str = "") -> None:
-        super().__init__(f"{error.message}: {detail}" if detail else error.message)
-        self.error = error
-
-
-class BadCall(Refused):
+class BadCall(Rejected):
     """The body is not a call of this method: not JSON, or of another shape. Error 107; status 400 over HTTP."""
 
 
-class UnknownMethod(Refused):
+class UnknownMethod(Rejected):
     """There is no such method. Error 104; status 404 over HTTP."""
 
 
@@ -202,13 +194,13 @@ NOT_OFFERED: Final = frozenset(
 _encode = json.Encoder().encode
 
 
-def problem(refused: Refused) -> Problem:
+def problem(rejection: Rejected) -> Problem:
     """An error as it is answered."""
-    return Problem(refused.error.code, str(refused))
+    return Problem(rejection.error.code, str(rejection))
 
 
-def encode_answer(answer: Struct | Refused) -> bytes:
+def encode_answer(answer: Struct | Rejected) -> bytes:
     """The body of an answer, over HTTP as over NATS."""
-    if isinstance(answer, Refused):
+    if isinstance(answer, Rejected):
         return _encode(Failure(problem(answer)))
     return _encode(answer if isinstance(answer, BatchAnswer) else {"result": answer})

@@ -18,7 +18,8 @@ from starlette.routing import Route
 
 from proto import codes
 from services.chassis.http.api_key import EXPECTED, has_key
-from services.edge.server_api.answers import BadCall, Failure, Problem, Refused, UnknownMethod, encode_answer, problem
+from services.edge.rejection import Rejected
+from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
 from services.edge.server_api.calls import OldCall
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
@@ -50,9 +51,9 @@ class ServerApi:
         if isinstance(body, Response):
             return body
         try:
-            answer: Struct | Refused = await self._methods.call(request.path_params["method"], body)
-        except Refused as refused:
-            answer = refused
+            answer: Struct | Rejected = await self._methods.call(request.path_params["method"], body)
+        except Rejected as rejection:
+            answer = rejection
         return _respond(request, answer)
 
     async def _by_body(self, request: Request) -> Response:
@@ -61,13 +62,13 @@ class ServerApi:
             return body
         try:
             call = _decode_old_call(body)
-            answer: Struct | Refused = await self._methods.call(call.method, bytes(call.params))
+            answer: Struct | Rejected = await self._methods.call(call.method, bytes(call.params))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             answer = BadCall(codes.BAD_REQUEST, str(error))
-        except UnknownMethod as refused:  # the address is right
-            answer = Refused(refused.error)
-        except Refused as refused:
-            answer = refused
+        except UnknownMethod as rejection:  # the address is right
+            answer = Rejected(rejection.error)
+        except Rejected as rejection:
+            answer = rejection
         return _respond(request, answer)
 
     async def _admit(self, request: Request) -> bytes | Response:
@@ -82,8 +83,8 @@ class ServerApi:
         return bytes(body)
 
 
-def _respond(request: Request, answer: Struct | Refused) -> Response:
-    if not isinstance(answer, Refused):
+def _respond(request: Request, answer: Struct | Rejected) -> Response:
+    if not isinstance(answer, Rejected):
         return _json(200, encode_answer(answer))
     if request.headers.get(ERROR_MODE) == TRANSPORT:
         status = STATUSES.get(answer.error.code, OTHER_ERROR_STATUS)

@@ -15,7 +15,8 @@ from msgspec import Struct
 from proto import codes, subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.process.tasks import Tasks
-from services.edge.server_api.answers import Refused, encode_answer
+from services.edge.rejection import Rejected
+from services.edge.server_api.answers import encode_answer
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 
 log = logging.getLogger(__name__)
@@ -55,20 +56,20 @@ class NatsApi:
         self._tasks.start(self._answer(method, data, reply.decode(errors="replace")))
 
     async def _answer(self, method: str, body: bytes, reply: str) -> None:
-        answer: Struct | Refused
+        answer: Struct | Rejected
         try:
             if len(body) > MAX_BODY_BYTES:
-                raise Refused(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+                raise Rejected(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
             answer = await self._methods.call(method, body)
-        except Refused as refused:
-            answer = refused
+        except Rejected as rejection:
+            answer = rejection
         if not reply:
-            if isinstance(answer, Refused):
+            if isinstance(answer, Rejected):
                 log.info("a call of %.64r without a reply subject failed: %s", method, answer)
             return
         with contextlib.suppress(NatsAway):  # the caller then learns it from NATS, or its request times out
             try:
                 self._link.publish(reply, encode_answer(answer))
             except NatsRefused:
-                too_large = Refused(codes.LIMIT_EXCEEDED, "the answer is larger than NATS takes")
+                too_large = Rejected(codes.LIMIT_EXCEEDED, "the answer is larger than NATS takes")
                 self._link.publish(reply, encode_answer(too_large))

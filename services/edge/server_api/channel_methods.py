@@ -13,12 +13,12 @@ from msgspec import UNSET, Raw
 
 from proto import codes
 from proto.codec import payload
-from proto.codes import ErrorCode
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.publications import Version
 from services.edge.broker.broker import BrokerRefused
-from services.edge.channels.namespaces import ChannelRules, Namespaces, is_valid_name
+from services.edge.channels.namespaces import ChannelRules, Namespaces, check_length, check_name
 from services.edge.channels.node import Node
+from services.edge.rejection import Rejected
 from services.edge.server_api.answers import (
     ChannelAnswer,
     ChannelsAnswer,
@@ -29,7 +29,6 @@ from services.edge.server_api.answers import (
     PresenceAnswer,
     PresenceStatsAnswer,
     PublishAnswer,
-    Refused,
 )
 from services.edge.server_api.calls import (
     MAX_KEY_LENGTH,
@@ -58,7 +57,7 @@ class Prepared:
 
 
 class ChannelMethods:
-    """The methods on channels. `max_length`: characters of a channel's name. Methods raise `Refused`, `BrokerAway`."""
+    """The methods on channels. `max_length`: characters of a channel's name. Methods raise `Rejected`, `BrokerAway`."""
 
     def __init__(self, node: Node, namespaces: Namespaces, max_length: int) -> None:
         self._node = node
@@ -66,14 +65,10 @@ class ChannelMethods:
         self._max_length = max_length
 
     def rules(self, channel: str) -> ChannelRules:
-        """The rules of the channel of this name. Raises `Refused` for a name that is not allowed."""
-        if not 0 < len(channel) <= self._max_length:
-            raise Refused(codes.BAD_REQUEST, f"expected a channel of 1 to {self._max_length} characters")
+        """The rules of the channel of this name. Raises `Rejected` for a name that is not allowed."""
+        check_length(channel, self._max_length)
         rules = self._namespaces.rules(channel)
-        if isinstance(rules, ErrorCode):
-            raise Refused(rules)
-        if not is_valid_name(channel, rules):
-            raise Refused(codes.BAD_REQUEST, "the channel's name is not allowed in its namespace")
+        check_name(channel, rules)
         return rules
 
     # --- publish -----------------------------------------------------------------------------------------------------
@@ -82,7 +77,7 @@ class ChannelMethods:
         """Publishes; with history it returns once stored."""
         rules = self.rules(channel)
         if what.version is not None and not rules.has_history:
-            raise Refused(codes.NOT_AVAILABLE, "versions need a channel with history")
+            raise Rejected(codes.NOT_AVAILABLE, "versions need a channel with history")
         message_id = ""
         if what.key:
             # In base64, so that a key may hold anything; with the channel, since keys are the channel's own.
@@ -93,7 +88,7 @@ class ChannelMethods:
             )
         except BrokerRefused as error:
             log.warning("a publish by the server API was refused: %s", error, extra={"channel": channel})
-            raise Refused(codes.LIMIT_EXCEEDED) from None
+            raise Rejected(codes.LIMIT_EXCEEDED) from None
         return PublishAnswer(position.offset, position.epoch) if position is not None else PublishAnswer()
 
     # --- presence ----------------------------------------------------------------------------------------------------
@@ -112,12 +107,12 @@ class ChannelMethods:
 
     def _check_presence(self, channel: str) -> None:
         if not self.rules(channel).options.presence:
-            raise Refused(codes.NOT_AVAILABLE, "the channel has no presence")
+            raise Rejected(codes.NOT_AVAILABLE, "the channel has no presence")
 
     async def channels(self, call: ChannelsCall) -> ChannelsAnswer:
         """The channels with subscribers that match a pattern."""
         if len(call.pattern) > MAX_PATTERN_LENGTH:
-            raise Refused(codes.BAD_REQUEST, f"expected a pattern of at most {MAX_PATTERN_LENGTH} characters")
+            raise Rejected(codes.BAD_REQUEST, f"expected a pattern of at most {MAX_PATTERN_LENGTH} characters")
         found = await self._node.presence.active_channels(call.pattern)
         return ChannelsAnswer({channel: ChannelAnswer(count) for channel, count in found.items()})
 
@@ -128,12 +123,10 @@ class ChannelMethods:
         rules = self._rules_with_history(call.channel)
         since = None if call.since is None else StreamPosition(call.since.offset, call.since.epoch)
         if call.reverse and since is not None and not since.offset:
-            raise Refused(codes.BAD_REQUEST, "expected since with an offset above 0, as nothing comes before it")
+            raise Rejected(codes.BAD_REQUEST, "expected since with an offset above 0, as nothing comes before it")
         size = rules.options.history_size
         limit = size if call.limit < 0 else min(call.limit, size)
         found = await self._node.history.read(call.channel, rules, limit, since, call.reverse)
-        if isinstance(found, ErrorCode):
-            raise Refused(found)
         publications: list[KeptPublication] = []
         unchecked = 0
         for publication in found.publications:
@@ -152,21 +145,21 @@ class ChannelMethods:
     def _rules_with_history(self, channel: str) -> ChannelRules:
         rules = self.rules(channel)
         if not rules.has_history:
-            raise Refused(codes.NOT_AVAILABLE, "the channel has no history")
+            raise Rejected(codes.NOT_AVAILABLE, "the channel has no history")
         return rules
 
 
 def prepare(call: Publishing) -> Prepared:
-    """Checks what is to be published, to whichever channel. Raises `Refused`."""
+    """Checks what is to be published, to whichever channel. Raises `Rejected`."""
     if len(call.idempotency_key) > MAX_KEY_LENGTH:
-        raise Refused(codes.BAD_REQUEST, f"expected an idempotency_key of at most {MAX_KEY_LENGTH} characters")
+        raise Rejected(codes.BAD_REQUEST, f"expected an idempotency_key of at most {MAX_KEY_LENGTH} characters")
     epoch = call.version_epoch
     # It travels in a header, which neither holds a line break nor keeps spaces at its ends.
     if len(epoch) > MAX_KEY_LENGTH or not epoch.isprintable() or epoch != epoch.strip():
-        raise Refused(codes.BAD_REQUEST, f"expected a printable version_epoch of at most {MAX_KEY_LENGTH} characters")
+        raise Rejected(codes.BAD_REQUEST, f"expected a printable version_epoch of at most {MAX_KEY_LENGTH} characters")
     version = Version(call.version, epoch) if call.version else None
     if version is not None and call.skip_history:
-        raise Refused(
+        raise Rejected(
             codes.BAD_REQUEST, "expected version or skip_history, not both: a version is compared with the history"
         )
     return Prepared(
@@ -179,15 +172,15 @@ def _data_of(call: Publishing) -> Raw:
         try:
             data = base64.b64decode(call.b64data, validate=True)
         except (binascii.Error, ValueError):
-            raise Refused(codes.BAD_REQUEST, "b64data is not base64") from None
+            raise Rejected(codes.BAD_REQUEST, "b64data is not base64") from None
         if data:
             return Raw(data)
     if not bytes(call.data):
-        raise Refused(codes.BAD_REQUEST, "expected data")
+        raise Rejected(codes.BAD_REQUEST, "expected data")
     try:
         return payload(bytes(call.data))
     except ValueError as error:
-        raise Refused(codes.BAD_REQUEST, f"data is {error}") from None
+        raise Rejected(codes.BAD_REQUEST, f"data is {error}") from None
 
 
 def _member(info: ClientInfo) -> ConnectionInfo:

@@ -1,6 +1,6 @@
 """The server API, whichever way a call comes in: `ApiMethods.call(method, body)`.
 
-A call takes JSON, and returns a struct or raises `Refused`. It ends within `CALL_DEADLINE_S`, whatever the cluster
+A call takes JSON, and returns a struct or raises `Rejected`. It ends within `CALL_DEADLINE_S`, whatever the cluster
 does: what is not done by then is answered with error 100, in a batch or broadcast for each command by itself.
 """
 
@@ -20,6 +20,7 @@ from services.edge.backend.backend import Backend, BackendAway, BackendError, Ba
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.peers import PeersAway
+from services.edge.rejection import Rejected
 from services.edge.server_api.answers import (
     METHODS,
     NOT_OFFERED,
@@ -30,7 +31,6 @@ from services.edge.server_api.answers import (
     NodeAnswer,
     ProcessAnswer,
     PublishReply,
-    Refused,
     RpcAnswer,
     UnknownMethod,
     problem,
@@ -106,11 +106,11 @@ class ApiMethods:
         self.in_progress = 0
 
     async def call(self, method: str, body: bytes) -> Struct:
-        """The answer of a method (see `answers.METHODS`) to this body. Raises `Refused`."""
+        """The answer of a method (see `answers.METHODS`) to this body. Raises `Rejected`."""
         self._tally.api_calls += 1
         if self.in_progress >= MAX_CALLS:
             self._tally.api_turned_away += 1
-            raise Refused(codes.TOO_MANY_REQUESTS)
+            raise Rejected(codes.TOO_MANY_REQUESTS)
         deadline = asyncio.get_running_loop().time() + CALL_DEADLINE_S
         self.in_progress += 1
         try:
@@ -126,7 +126,7 @@ class ApiMethods:
         handler = self._handlers.get(method)
         if handler is None:
             if method in NOT_OFFERED:
-                raise Refused(codes.NOT_AVAILABLE, f"{method} is not offered")
+                raise Rejected(codes.NOT_AVAILABLE, f"{method} is not offered")
             raise UnknownMethod(codes.METHOD_NOT_FOUND, f"expected one of {', '.join(METHODS)}")
         return await self._finish(handler(self._decode(method, body)), deadline)
 
@@ -139,51 +139,51 @@ class ApiMethods:
             raise BadCall(codes.BAD_REQUEST, str(error)) from None
 
     async def _finish(self, work: Awaitable[T], deadline: float) -> T:
-        """The result of `work`. Raises `Refused` for any failure of it."""
+        """The result of `work`. Raises `Rejected` for any failure of it."""
         try:
             async with asyncio.timeout_at(deadline):
                 return await work
         except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
             self._tell("a call of the server API was answered with error 100", str(error) or "it took too long")
-            raise Refused(codes.INTERNAL) from None
-        except Refused:
+            raise Rejected(codes.INTERNAL) from None
+        except Rejected:
             raise
         except Exception:
             log.exception("a call of the server API failed")
-            raise Refused(codes.INTERNAL) from None
+            raise Rejected(codes.INTERNAL) from None
 
     # --- several in one ----------------------------------------------------------------------------------------------
 
     async def _broadcast(self, call: BroadcastCall, deadline: float) -> BroadcastAnswer:
         if not 0 < len(call.channels) <= MAX_CHANNELS:
-            raise Refused(codes.BAD_REQUEST, f"expected 1 to {MAX_CHANNELS} channels")
+            raise Rejected(codes.BAD_REQUEST, f"expected 1 to {MAX_CHANNELS} channels")
         what = prepare(call)
 
         async def publish(channel: str) -> PublishReply:
             try:
                 return PublishReply(result=await self._finish(self._channels.publish(channel, what), deadline))
-            except Refused as refused:
-                return PublishReply(error=problem(refused))
+            except Rejected as rejection:
+                return PublishReply(error=problem(rejection))
 
         return BroadcastAnswer(await _each(call.channels, publish, AT_ONCE))
 
     async def _batch(self, call: BatchCall, deadline: float) -> BatchAnswer:
         if len(call.commands) > MAX_COMMANDS:
-            raise Refused(codes.BAD_REQUEST, f"expected at most {MAX_COMMANDS} commands")
+            raise Rejected(codes.BAD_REQUEST, f"expected at most {MAX_COMMANDS} commands")
 
         async def perform(command: dict[str, Raw]) -> dict[str, Any]:
             given = [name for name, body in command.items() if bytes(body) != b"null"]
             try:
                 if len(given) != 1:
-                    raise Refused(codes.BAD_REQUEST, "expected one method in each command")
+                    raise Rejected(codes.BAD_REQUEST, "expected one method in each command")
                 (method,) = given
                 if method == "broadcast":
                     answer: Struct = await self._broadcast(self._decode(method, bytes(command[method])), deadline)
                 else:
                     answer = await self._perform(method, bytes(command[method]), deadline)
                 return {method: answer}
-            except Refused as refused:
-                return {"error": problem(refused)}
+            except Rejected as rejection:
+                return {"error": problem(rejection)}
 
         return BatchAnswer(await _each(call.commands, perform, AT_ONCE if call.parallel else 1))
 
@@ -216,15 +216,15 @@ class ApiMethods:
             answer = await self._backend.call(call.method, bytes(call.params), _CALLER, self._rpc_timeout_s)
             return RpcAnswer(payload(answer) if answer else _NULL)
         except BackendError as error:
-            raise Refused(error.error) from None
+            raise Rejected(error.error) from None
         except (BadAnswer, ValueError) as error:
             self._tell("a backend sent an unusable answer to an RPC of the server API", str(error))
-            raise Refused(codes.INTERNAL) from None
+            raise Rejected(codes.INTERNAL) from None
         except BackendAway as error:
             if error.nobody:
-                raise Refused(codes.NOT_AVAILABLE, "no backend answers this method") from None
+                raise Rejected(codes.NOT_AVAILABLE, "no backend answers this method") from None
             self._tell("no backend answered an RPC of the server API in time", str(error))
-            raise Refused(codes.INTERNAL) from None
+            raise Rejected(codes.INTERNAL) from None
 
 
 async def _each(items: Sequence[T], do: Callable[[T], Awaitable[R]], at_once: int) -> list[R]:

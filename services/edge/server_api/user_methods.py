@@ -25,7 +25,8 @@ from proto.control import (
 )
 from services.edge.cluster.peers import Peers
 from services.edge.grants import Grant, Terms, grant_from, json_field
-from services.edge.server_api.answers import Empty, Refused
+from services.edge.rejection import Rejected
+from services.edge.server_api.answers import Empty
 from services.edge.server_api.calls import (
     FIRST_CLOSE_CODE,
     LAST_CLOSE_CODE,
@@ -43,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class UserMethods:
-    """The methods on users. `now` gives Unix time in seconds. Methods raise `Refused`, `PeersAway`."""
+    """The methods on users. `now` gives Unix time in seconds. Methods raise `Rejected`, `PeersAway`."""
 
     def __init__(self, peers: Peers, channels: ChannelMethods, now: Callable[[], float]) -> None:
         self._peers = peers
@@ -54,7 +55,7 @@ class UserMethods:
         """Subscribes the connections to a channel, recovering since a position if one is given."""
         self._channels.rules(call.channel)
         if call.expire_at and call.expire_at <= self._now():
-            raise Refused(codes.BAD_REQUEST, "expire_at has passed")
+            raise Rejected(codes.BAD_REQUEST, "expire_at has passed")
         since = call.recover_since
         return await self._command(
             SubscribeUser(
@@ -87,13 +88,13 @@ class UserMethods:
         """Sends a message to the connections."""
         data = _json("data", call.data, call.b64data)
         if not bytes(data):
-            raise Refused(codes.BAD_REQUEST, "expected data")
+            raise Rejected(codes.BAD_REQUEST, "expected data")
         return await self._command(SendUser(_selector(call), data))
 
     async def _command(self, request: ControlRequest) -> Empty:
         for answer in await self._peers.ask_all(request):
             if not isinstance(answer, Done):  # an edge of an older version
-                raise Refused(codes.INTERNAL, "an edge of an older version does not know this method")
+                raise Rejected(codes.INTERNAL, "an edge of an older version does not know this method")
         return Empty()
 
 
@@ -106,24 +107,24 @@ def _grant_of(call: SubscribeCall) -> Grant:
     try:
         return grant_from(terms, call.expire_at)
     except ValueError as error:
-        raise Refused(codes.BAD_REQUEST, str(error)) from None
+        raise Rejected(codes.BAD_REQUEST, str(error)) from None
 
 
 def _json(name: str, plain: Raw, encoded: str = "") -> Raw:
     try:
         return json_field(name, plain, encoded)
     except ValueError as error:
-        raise Refused(codes.BAD_REQUEST, str(error)) from None
+        raise Rejected(codes.BAD_REQUEST, str(error)) from None
 
 
 def _close_code(close: CustomClose) -> CloseCode:
-    """Raises `Refused` for a code or a reason that SDKs do not accept."""
+    """Raises `Rejected` for a code or a reason that SDKs do not accept."""
     if not close.code and not close.reason:
         return codes.FORCE_DISCONNECT
     if not FIRST_CLOSE_CODE <= close.code <= LAST_CLOSE_CODE:
-        raise Refused(codes.BAD_REQUEST, f"expected a code of {FIRST_CLOSE_CODE} to {LAST_CLOSE_CODE}")
+        raise Rejected(codes.BAD_REQUEST, f"expected a code of {FIRST_CLOSE_CODE} to {LAST_CLOSE_CODE}")
     try:
         codes.check_close_reason(close.reason)
     except ValueError as error:
-        raise Refused(codes.BAD_REQUEST, str(error)) from None
+        raise Rejected(codes.BAD_REQUEST, str(error)) from None
     return CloseCode(close.code, close.reason)

@@ -15,8 +15,8 @@ from starlette.types import Send
 from proto.codec_protobuf import decode_emulation
 from proto.commands import EmulationRequest
 from proto.control import Emulate, Unknown
-from services.edge.clients.context import EdgeContext
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
+from services.edge.connection.context import EdgeContext
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
 
 EMULATION_PATH: Final = "/emulation"
@@ -60,7 +60,7 @@ class Emulation(Endpoint):
         self._peers = peers
 
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
-        if not self.context.started:
+        if not self.context.admission.started:
             raise Refusal(503, "this edge is starting", {"Retry-After": "1"})
         body = await request.body(self.context.policy.section.message_size_limit)
         if body is None:

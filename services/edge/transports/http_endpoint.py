@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from services.edge.clients.context import EdgeContext
+from services.edge.connection.context import EdgeContext
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
@@ -91,7 +91,7 @@ class Endpoint(ABC):
                 self._check_method(scope["method"])
                 response = await self.answer(HttpRequest(scope, receive, headers, cors), send)
         except Refusal as refusal:
-            self.context.refused(f"a request for {scope['path']} was answered {refusal.status}", str(refusal))
+            self.context.refusals.write(f"a request for {scope['path']} was answered {refusal.status}", str(refusal))
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)
@@ -114,7 +114,7 @@ class Endpoint(ABC):
         """The headers that let a page read the response. Only browsers send an origin and need them."""
         if origin is None:
             return {}
-        if not (origin.isascii() and origin.isprintable() and self.context.origins.allow(origin)):
+        if not (origin.isascii() and origin.isprintable() and self.context.admission.origins.allow(origin)):
             raise Refusal(403, "this origin may not connect (client.allowed_origins)")
         return {
             "Access-Control-Allow-Origin": origin,

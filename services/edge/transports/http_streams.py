@@ -17,9 +17,9 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from services.chassis.http.sockets import HttpSocket, socket_of
-from services.edge.clients.connection import Connection
-from services.edge.clients.context import EdgeContext
 from services.edge.cluster.peers import Peers
+from services.edge.connection.connection import Connection
+from services.edge.connection.context import EdgeContext
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
 from services.edge.transports.emulation import EMULATION_PATH, Emulation
@@ -66,27 +66,29 @@ def client_routes(context: EdgeContext, peers: Peers, max_streams: int) -> list[
 
 
 class StreamTransport:
-    """See `connection.Transport`. Writes go to the socket of the response, as chunks.
+    """See `outlet.Transport`. Writes go to the socket of the response, as chunks.
 
     Reading cannot be paused: commands come in requests of their own, and the connection bounds how many of them wait.
     """
 
-    __slots__ = ("_connection", "_context", "_over", "_socket")
+    __slots__ = ("_connection", "_context", "_format", "_over", "_session", "_socket")
 
     def __init__(self, socket: HttpSocket, context: EdgeContext, format: Format, session: str) -> None:
         self._socket = socket
         self._context = context
+        self._format = format
+        self._session = session
         self._over = asyncio.Event()
         self._connection = Connection(context, self, format, session)
-        context.streams[session] = self._connection
+        context.registry.add_stream(session, self._connection)
         socket.hold(self)
 
     def begin(self, message: bytes) -> None:
         """Handles the client's first message: commands, or a `ConnectRequest` on a unidirectional stream."""
-        if _TYPES[self._connection.format] == "text/event-stream":
+        if _TYPES[self._format] == "text/event-stream":
             self._socket.write_chunk(_EVENT_STREAM_BEGINS)
-        if self._connection.format.unidirectional:
-            self._connection.connect_alone(message)
+        if self._format.unidirectional:
+            self._connection.connect_received(message)
         else:
             self._connection.message_received(message)
 
@@ -133,7 +135,7 @@ class StreamTransport:
 
     def connection_lost(self) -> None:
         self._over.set()
-        self._context.streams.pop(self._connection.session, None)
+        self._context.registry.remove_stream(self._session)
         self._connection.lost()
 
 
@@ -182,7 +184,7 @@ class StreamEndpoint(Endpoint):
         return message
 
     def _check_room(self) -> None:
-        why = self.context.closed_because()
+        why = self.context.admission.refusal()
         if why is None and len(self.context.streams) >= self._max_streams:
             why = "this edge has reached its limit of HTTP streams (edge.max_http_streams)"
         if why is not None:

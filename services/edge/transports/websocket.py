@@ -10,8 +10,8 @@ import secrets
 from typing import Any, Final, cast
 
 from proto import codes
-from services.edge.clients.connection import Connection
-from services.edge.clients.context import EdgeContext
+from services.edge.connection.connection import Connection
+from services.edge.connection.context import EdgeContext
 from services.edge.framing import deflate, formats, wire
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
@@ -43,7 +43,7 @@ class WebSocket(asyncio.Protocol):
         if self._connection is None or self._wire is None:
             self._open(data)
             return
-        if self._connection.closing and self._transport.is_closing():
+        if self._connection.closed and self._transport.is_closing():
             return
         try:
             for opcode, payload in self._wire.feed(data):
@@ -81,7 +81,7 @@ class WebSocket(asyncio.Protocol):
             format, subprotocol = self._choose(upgrade)
         except HandshakeRefused as refused:
             asked = f"; asked for {_shown(upgrade.path)}" if upgrade is not None else ""
-            self._context.refused("an upgrade was refused", f"{refused}{asked}")
+            self._context.refusals.write("an upgrade was refused", f"{refused}{asked}")
             self._transport.write(refused.response)
             self._transport.close()
             return
@@ -92,12 +92,10 @@ class WebSocket(asyncio.Protocol):
         self._wire = wire.Wire(section.message_size_limit, compression=agreed is not None)
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
-        self._connection = connection = Connection(self._context, self._transport, format, session)
-        connection.client.native_pings = (
-            upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
-        )
+        native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
+        self._connection = connection = Connection(self._context, self._transport, format, session, native_pings)
         if format.unidirectional and (commands := upgrade.query.get("cf_connect")):
-            connection.connect_alone(commands.encode())
+            connection.connect_received(commands.encode())
 
     def _choose(self, upgrade: Upgrade) -> tuple[Format, str | None]:
         """The requested format, and the subprotocol to confirm. Raises `HandshakeRefused`."""
@@ -108,10 +106,10 @@ class WebSocket(asyncio.Protocol):
             or ("uni_websocket" if unidirectional else "websocket") not in transports
         ):
             raise HandshakeRefused("404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)")
-        why = self._context.closed_because()
+        why = self._context.admission.refusal()
         if why is not None:
             raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
-        if not self._context.origins.allow(upgrade.headers.get("origin")):
+        if not self._context.admission.origins.allow(upgrade.headers.get("origin")):
             raise HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
         if unidirectional:
             return formats.UNI_WEBSOCKET, None
@@ -128,14 +126,14 @@ class WebSocket(asyncio.Protocol):
     def _frame_received(self, connection: Connection, opcode: int, payload: bytes) -> None:
         if opcode == wire.CLOSE:
             self._closed_by_peer(connection, payload)
-        elif connection.closing:
+        elif connection.closed:
             return
         elif opcode == wire.PING:
             self._transport.write(wire.frame(wire.PONG, payload))
         elif opcode == wire.PONG:
-            connection.client.native_pong(self._context.clock.now())
-        elif connection.format.unidirectional:
-            connection.connect_alone(payload)
+            connection.session.native_pong(self._context.clock.now())
+        elif connection.session.state.format.unidirectional:
+            connection.connect_received(payload)
         else:
             connection.message_received(payload)
 
@@ -145,7 +143,7 @@ class WebSocket(asyncio.Protocol):
         Input is read and dropped for as long as a close handshake may take: a socket that is closed with unread input
         is reset, and then the peer may never read the reason.
         """
-        if connection.closing:
+        if connection.closed:
             self._transport.close()
             return
         connection.close(error.close, str(error))
@@ -154,7 +152,7 @@ class WebSocket(asyncio.Protocol):
 
     def _closed_by_peer(self, connection: Connection, payload: bytes) -> None:
         code, reason = wire.parse_close(payload)
-        if not connection.closing:
+        if not connection.closed:
             echo = codes.NORMAL.code if code == wire.NO_STATUS else code
             self._transport.write(wire.close_frame(echo, ""))
         connection.closed_by_peer(code, reason)

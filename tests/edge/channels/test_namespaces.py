@@ -15,13 +15,15 @@ from services.edge.channels.namespaces import (
     ChannelRules,
     Namespaces,
     Requester,
-    is_valid_name,
+    check_length,
+    check_name,
     may_publish,
     may_read_history,
     may_read_presence,
     may_subscribe,
     personal_channel,
 )
+from services.edge.rejection import Rejected
 from services.edge.settings import ChannelOptions, ChannelSection, Namespace
 
 USER = Requester(user="42", insecure=False)
@@ -31,9 +33,17 @@ HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
 
 
 def rules(**options: Any) -> ChannelRules:
-    found = Namespaces(ChannelSection(without_namespace=ChannelOptions(**options))).rules("news")
-    assert isinstance(found, ChannelRules)
-    return found
+    return Namespaces(ChannelSection(without_namespace=ChannelOptions(**options))).rules("news")
+
+
+def allows(channel: str, rules: ChannelRules) -> bool:
+    """Whether the namespace takes this name. One that it does not take is a bad request."""
+    try:
+        check_name(channel, rules)
+    except Rejected as rejection:
+        assert rejection.error is codes.BAD_REQUEST and "channel_regex" in rejection.why
+        return False
+    return True
 
 
 def test_a_channel_belongs_to_the_namespace_before_its_first_colon() -> None:
@@ -52,11 +62,11 @@ def test_a_channel_belongs_to_the_namespace_before_its_first_colon() -> None:
         "": "_",
     }
     for channel, history_class in owners.items():
-        found = namespaces.rules(channel)
-        assert isinstance(found, ChannelRules)
-        assert found.history_class == history_class
+        assert namespaces.rules(channel).history_class == history_class
     for channel in ("Chat:7", "other:7", ":7", "_:7", "$:7", "$$chat:7", " chat:7"):
-        assert namespaces.rules(channel) is codes.UNKNOWN_CHANNEL
+        with pytest.raises(Rejected) as refusal:
+            namespaces.rules(channel)
+        assert refusal.value.error is codes.UNKNOWN_CHANNEL and "not configured" in refusal.value.why
     assert set(namespaces.history_classes()) == {"_", "a.b"}
 
 
@@ -66,28 +76,42 @@ def test_without_history_no_class_is_kept() -> None:
 
 @pytest.mark.parametrize("channel", ["news", "a b", "~", "ns:x", "$ns:a.b*>", "ns:a:b"])
 def test_printable_ascii_is_a_name(channel: str) -> None:
-    assert is_valid_name(channel, rules())
+    assert allows(channel, rules())
 
 
 @pytest.mark.parametrize("channel", ["ns:", "é", "ns:🎉", "a\n", "a\tb", "\x7f", "ns:a\x00"])
 def test_anything_else_is_none(channel: str) -> None:
-    assert not is_valid_name(channel, rules())
+    assert not allows(channel, rules())
 
 
 def test_a_rule_for_names_must_match_the_whole_rest() -> None:
     digits = rules(channel_regex="[0-9]+")
-    assert is_valid_name("ns:42", digits)
-    assert not is_valid_name("ns:42x", digits)
-    assert not is_valid_name("ns:42\n", digits)
-    assert not is_valid_name("42:x", digits)
+    assert allows("ns:42", digits)
+    assert not allows("ns:42x", digits)
+    assert not allows("ns:42\n", digits)
+    assert not allows("42:x", digits)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_has_rules_or_an_error(channel: str) -> None:
-    found = Namespaces(ChannelSection(namespaces=[Namespace(name="ab")])).rules(channel)
-    assert isinstance(found, ChannelRules) or found is codes.UNKNOWN_CHANNEL
-    assert is_valid_name(channel, rules()) in (True, False)
+    try:
+        Namespaces(ChannelSection(namespaces=[Namespace(name="ab")])).rules(channel)
+    except Rejected as rejection:
+        assert rejection.error is codes.UNKNOWN_CHANNEL
+    assert allows(channel, rules()) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("channel", "fits"), [("", False), ("x", True), ("x" * 5, True), ("ü" * 5, True), ("x" * 6, False)]
+)
+def test_a_name_has_one_character_at_least_and_so_many_at_most(channel: str, fits: bool) -> None:
+    if fits:
+        check_length(channel, 5)
+        return
+    with pytest.raises(Rejected, match="1 to 5 characters") as refusal:
+        check_length(channel, 5)
+    assert refusal.value.error is codes.BAD_REQUEST
 
 
 def test_nothing_is_allowed_that_is_not_switched_on() -> None:

@@ -8,7 +8,7 @@ from proto import codes
 from proto.messages import StreamPosition
 from proto.replies import SubscribeResult
 from services.edge.broker.broker import BrokerAway
-from services.edge.channels.history import HistoryPage
+from services.edge.rejection import Rejected
 from tests.support.cluster import FakeSubscriber, attach_request, rules_of
 from tests.support.eventually import eventually
 
@@ -158,10 +158,9 @@ async def test_an_empty_epoch_from_the_beginning_recovers_what_was_never_evicted
 async def test_a_client_may_ask_for_an_error_instead(a):
     top = await a.publish("chat:x", 0)
     subscriber = FakeSubscriber()
-    answer = await a.node.subscribe(
-        subscriber, attach_request("chat:x", StreamPosition(top.offset, "other"), reject=True)
-    )
-    assert answer == codes.UNRECOVERABLE_POSITION
+    with pytest.raises(Rejected) as raised:
+        await a.node.subscribe(subscriber, attach_request("chat:x", StreamPosition(top.offset, "other"), reject=True))
+    assert raised.value.error == codes.UNRECOVERABLE_POSITION
     await a.publish("chat:x", 1)
     witness, _ = await a.subscribe("chat:x")
     await a.publish("chat:x", 2)
@@ -203,7 +202,7 @@ async def test_history_is_read_in_both_directions(a):
 
     async def history(limit: int, since: StreamPosition | None = None, reverse: bool = False) -> list[int]:
         found = await a.node.history.read("chat:x", rules_of("chat:x"), limit, since, reverse)
-        assert isinstance(found, HistoryPage) and found.top == top
+        assert found.top == top
         return [int(bytes(p.data)) for p in found.publications]
 
     assert await history(0) == []
@@ -213,6 +212,6 @@ async def test_history_is_read_in_both_directions(a):
     assert await history(100, reverse=True) == [5, 4, 3, 2, 1, 0]
     assert await history(2, positions[3], reverse=True) == [2, 1]
     wrong_epoch = StreamPosition(positions[0].offset, "other")
-    assert (
-        await a.node.history.read("chat:x", rules_of("chat:x"), 1, wrong_epoch, False) == codes.UNRECOVERABLE_POSITION
-    )
+    with pytest.raises(Rejected) as raised:
+        await a.node.history.read("chat:x", rules_of("chat:x"), 1, wrong_epoch, False)
+    assert raised.value.error == codes.UNRECOVERABLE_POSITION

@@ -16,6 +16,7 @@ from proto.replies import SubscribeResult
 from services.edge.channels.channel_log import RING_BYTES
 from services.edge.channels.history import HistoryPage
 from services.edge.channels.tags_filter import compile_filter
+from services.edge.rejection import Rejected
 from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, attach_request, rules_of, settled
 from tests.support.eventually import eventually
 
@@ -53,10 +54,11 @@ class TestCache:
     async def test_an_empty_channel_has_nothing_to_recover(self, a):
         _, result = await a.subscribe("state:x", StreamPosition(0, "epoch1"))
         assert result.was_recovering and not result.recovered and result.publications == []
-        answer = await a.node.subscribe(
-            FakeSubscriber(), attach_request("state:x", StreamPosition(0, "epoch1"), reject=True)
-        )
-        assert answer == codes.UNRECOVERABLE_POSITION
+        with pytest.raises(Rejected) as raised:
+            await a.node.subscribe(
+                FakeSubscriber(), attach_request("state:x", StreamPosition(0, "epoch1"), reject=True)
+            )
+        assert raised.value.error == codes.UNRECOVERABLE_POSITION
 
     async def test_without_recovery_nothing_is_given_unless_it_is_always_given(self, a, b):
         for channel, given in (("state:x", []), ("now:x", [1])):

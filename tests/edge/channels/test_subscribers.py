@@ -13,14 +13,14 @@ from msgspec import Raw
 from proto import codes
 from proto.codec import NotEncodable
 from proto.codec_protobuf import decode_replies
-from proto.codes import UnsubscribeCode
+from proto.codes import CloseCode, UnsubscribeCode
 from proto.fossil import apply_delta
 from proto.messages import ClientInfo, FilterNode, Publication
 from proto.replies import Join, Push
 from services.edge.channels import encoding
-from services.edge.channels import subscribers as audience_module
+from services.edge.channels import subscribers as subscribers_module
 from services.edge.channels.encoding import EncodedPushes, as_delta, as_deltas
-from services.edge.channels.subscribers import Subscribers
+from services.edge.channels.subscribers import SKIPPED, Subscribers, Untaken
 from services.edge.channels.subscription import Subscription
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.framing import formats
@@ -52,11 +52,16 @@ class Reader:
         self.takes = True
         self.data: list[bytes] = []
         self.deltas: list[bool] = []
+        self.closed = False
         self.refused = 0
 
-    def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
+    @property
+    def owner(self) -> Reader:
+        return self
+
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
         if not self.takes:
-            return False
+            return SKIPPED
         ((_, body),) = frames_in(framed)
         before = len(self.data)
         if self.format is WEBSOCKET_PROTOBUF:
@@ -68,16 +73,17 @@ class Reader:
                 pub = json.loads(line)["push"]["pub"]
                 self.read(pub["data"].encode(), pub.get("delta", False))
         assert len(self.data) == before + count
-        return True
+        return None
 
     def read(self, data: bytes, delta: bool) -> None:
         self.deltas.append(delta)
         self.data.append(apply_delta(self.data[-1], data) if delta else data)
 
-    def push_member_event(self, channel: str, framed: bytes) -> None:
+    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
         raise AssertionError("nobody comes or goes")
 
-    def encoding_failed(self, why: str) -> None:
+    def close(self, close: CloseCode, detail: str = "") -> None:
+        assert close == codes.INAPPROPRIATE_PROTOCOL and detail
         self.refused += 1
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
@@ -103,7 +109,7 @@ class TestGroups:
             made.append(format)
             return encode_pushes(format, channel, publications)
 
-        monkeypatch.setattr(audience_module, "encode_pushes", counted)
+        monkeypatch.setattr(subscribers_module, "encode_pushes", counted)
         subscribers = Subscribers("news")
         for _ in range(10):
             subscribers.add(FakeSubscriber(), subscription())
@@ -124,20 +130,26 @@ class TestGroups:
         assert len(subscribers) == 1
         assert subscribers.remove(two) is theirs and not subscribers
 
-    def test_whoever_leaves_during_the_fan_out_hurts_nobody(self) -> None:
+    def test_one_that_the_fan_out_is_too_much_for_is_closed_after_it_and_hurts_nobody(self) -> None:
         subscribers = Subscribers("news")
 
-        class Leaver(FakeSubscriber):
-            def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
-                subscribers.remove(self)
-                return super().push(framed, subscription, count)
+        class Slow(FakeSubscriber):
+            def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
+                super().push(framed, subscription, count)
+                return Untaken(codes.SLOW, "slow")
 
-        everybody = [Leaver(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_JSON, SSE)]
+            def close(self, close: CloseCode, detail: str = "") -> None:
+                assert all(each.values == [1] for each in everybody), "not in the middle of the fan-out"
+                super().close(close, detail)
+                subscribers.remove(self)
+
+        everybody = [Slow(format=each) for each in (WEBSOCKET_JSON, WEBSOCKET_JSON, SSE)]
         for each in everybody:
             subscribers.add(each, subscription())
         subscribers.fan_out(publication(1), None)
         subscribers.fan_out(publication(2), None)
         assert [each.values for each in everybody] == [[1], [1], [1]]
+        assert [each.closes for each in everybody] == [[(codes.SLOW, "slow")]] * 3
 
     def test_members_are_those_who_are_seen(self) -> None:
         subscribers = Subscribers("news")
@@ -161,7 +173,7 @@ class TestFilters:
     def test_what_nobody_wants_is_not_even_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         subscribers = Subscribers("news")
         subscribers.add(FakeSubscriber(), subscription(filter=RED))
-        monkeypatch.setattr(audience_module, "encode_pushes", None)
+        monkeypatch.setattr(subscribers_module, "encode_pushes", None)
         subscribers.fan_out(publication(1), None)
 
 
@@ -173,7 +185,7 @@ class TestWhatIsNotJson:
         subscribers.add(filtered, subscription(filter=RED))
         subscribers.add(binary, subscription())
         subscribers.fan_out(publication(b"\xff", tags={"team": "red"}), None)
-        assert len(text.refused) == len(filtered.refused) == 1 and text.pushes == []
+        assert text.closed_by == filtered.closed_by == [3506] and text.pushes == []
         assert binary.data == [b"\xff"] and not binary.refused
 
     def test_a_client_that_does_not_want_it_does_not_mind(self) -> None:
@@ -182,8 +194,7 @@ class TestWhatIsNotJson:
         subscribers.add(red, subscription(filter=RED))
         subscribers.add(blue, subscription(filter=compile_filter(FilterNode(key="team", cmp="eq", val="blue"))))
         subscribers.fan_out(publication(b"\xff", tags={"team": "red"}), None)
-        assert len(red.refused) == 1
-        assert blue.refused == []
+        assert (red.closed_by, blue.closed_by) == ([3506], [])
         subscribers.fan_out(publication(1, tags={"team": "blue"}), None)
         assert blue.values == [1]
 
@@ -334,6 +345,6 @@ def test_the_end_of_a_subscription_reaches_each_one_and_they_may_leave_meanwhile
     for each in everybody:
         subscribers.add(each, subscription())
     for subscriber, _ in subscribers:
-        subscriber.end_subscription("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        subscriber.owner.end_subscription("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         subscribers.remove(subscriber)
     assert not subscribers and all(len(each.ended) == 1 for each in everybody)

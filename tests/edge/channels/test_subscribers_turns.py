@@ -9,8 +9,8 @@ import pytest
 
 from proto.messages import ClientInfo
 from proto.replies import Join, Push
-from services.edge.channels import subscribers as audience_module
-from services.edge.channels.subscribers import Subscribers
+from services.edge.channels import subscribers as subscribers_module
+from services.edge.channels.subscribers import Subscribers, Untaken
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
 from tests.edge.channels.test_subscribers import LONG, RED, Reader, publication, subscription
@@ -29,7 +29,7 @@ class TestATurnOfTheLoop:
         frames: list[bytes] = []
 
         class Counting(FakeSubscriber):
-            def push(self, framed: bytes, subscription: Subscription, count: int) -> bool:
+            def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
                 frames.append(framed)
                 assert count == 3
                 return super().push(framed, subscription, count)
@@ -69,12 +69,12 @@ class TestATurnOfTheLoop:
         subscribers, turn = self.made()
         here = FakeSubscriber()
         subscribers.add(here, subscription())
-        for _ in range(audience_module.PENDING_PUBLICATIONS):
+        for _ in range(subscribers_module.PENDING_PUBLICATIONS):
             subscribers.fan_out(publication(value), None)
         assert here.values, "without the turn's end"
         for flush in turn:
             flush()
-        assert here.values == [value] * audience_module.PENDING_PUBLICATIONS
+        assert here.values == [value] * subscribers_module.PENDING_PUBLICATIONS
 
     def test_one_that_cannot_be_said_does_not_take_those_before_it_along(self) -> None:
         subscribers, turn = self.made()
@@ -84,9 +84,9 @@ class TestATurnOfTheLoop:
         for value in (1, b"\xff", 3):
             subscribers.fan_out(publication(value), None)
         turn.pop()()
-        assert text.values == [1] and not text.refused, "not in the middle of the fan-out"
+        assert text.values == [1] and not text.closes, "not in the middle of the fan-out"
         turn.pop()()
-        assert len(text.refused) == 1
+        assert text.closed_by == [3506]
         assert binary.data == [b"1", b"\xff", b"3"]
 
     def test_filters_and_differences_hold_within_it(self) -> None:

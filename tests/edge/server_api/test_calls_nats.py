@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from proto import codes
 from services.chassis.nats.link import NatsAway, NatsLink, NobodyAnswers
-from services.edge.server_api.answers import Empty, Refused
+from services.edge.rejection import Rejected
+from services.edge.server_api.answers import Empty
 from services.edge.server_api.calls_nats import NatsApi
 from tests.support.eventually import eventually
 from tests.support.links import linked
@@ -27,7 +28,7 @@ class SlowMethods:
         self.began += 1
         await self.opened.wait()
         if method == "fail":
-            raise Refused(codes.NOT_AVAILABLE)
+            raise Rejected(codes.NOT_AVAILABLE)
         return Empty()
 
 

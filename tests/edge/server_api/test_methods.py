@@ -22,8 +22,9 @@ from proto.control import (
 )
 from services.edge.backend.backend import BackendError
 from services.edge.broker.broker import BrokerRefused
+from services.edge.rejection import Rejected
 from services.edge.server_api import methods as api_methods
-from services.edge.server_api.answers import METHODS, BadCall, Refused, UnknownMethod, encode_answer
+from services.edge.server_api.answers import METHODS, BadCall, UnknownMethod, encode_answer
 from services.edge.server_api.calls import MAX_CHANNELS, MAX_COMMANDS
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
@@ -54,8 +55,8 @@ class Api:
         """The answer as its client reads it; an error is one too."""
         try:
             return json.loads(encode_answer(await self.methods.call(method, json.dumps(call).encode())))
-        except Refused as refused:
-            return json.loads(encode_answer(refused))
+        except Rejected as rejection:
+            return json.loads(encode_answer(rejection))
 
     async def error(self, method: str, /, **call: Any) -> int:
         code: int = (await self.answer(method, **call))["error"]["code"]
@@ -186,7 +187,7 @@ async def test_an_edge_that_hangs_fails_what_is_asked_of_all(api, cluster, monke
 
 
 async def test_an_edge_that_does_not_understand_an_order_fails_it(api, edge, monkeypatch):
-    monkeypatch.setattr(edge.respondent, "answer", lambda request: Unknown())
+    monkeypatch.setattr(edge.control_handler, "answer", lambda request: Unknown())
     assert await api.error("disconnect", user="7") == 100
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proto.control import Emulate
-from services.edge.clients.connection import Connection
+from services.edge.connection.connection import Connection
 from services.edge.framing import formats
 from services.edge.transports.emulation import Emulation, read_emulation
 from tests.support.asgi import Call
@@ -37,7 +37,8 @@ class Streams:
         return self
 
     def stream(self, session, format):
-        made = self.a.context.streams[session] = Connection(self.a.context, self.transport, format, session)
+        made = Connection(self.a.context, self.transport, format, session)
+        self.a.context.registry.add_stream(session, made)
         return made
 
     async def post(self, edge, body, headers=None):
@@ -85,12 +86,17 @@ async def test_what_cannot_be_asked_now_is_503(streams):
     streams.b.peers.away = True
     body = emulation_body(streams.a.instance, "secret", UNSUBSCRIBE)
     assert await streams.post(streams.b, body) == 503
-    streams.a.context.started = False
-    assert await streams.post(streams.a, body) == 503
+
+
+async def test_an_edge_that_starts_cannot_be_asked_either():
+    edge = TestEdge(EdgeCluster(), transports=["http_stream"], admits=False)
+    call = Call(Emulation(edge.context, edge.peers), body=emulation_body(edge.instance, "secret", UNSUBSCRIBE))
+    assert await call.answered() == 503
 
 
 async def test_an_edge_that_takes_no_new_clients_still_takes_commands(streams):
-    streams.a.context.draining = streams.a.context.closed_to_new = True
+    streams.a.context.admission.begin_drain()
+    streams.a.context.admission.close()
     assert await streams.post(streams.a, emulation_body(streams.a.instance, "secret", UNSUBSCRIBE)) == 204
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from starlette.responses import Response
 
-from services.edge.clients.context import Origins
 from services.edge.transports import http_endpoint
 from services.edge.transports.http_endpoint import Endpoint, Refusal
 from tests.support.asgi import Call
@@ -28,9 +27,7 @@ class Echo(Endpoint):
 
 @pytest.fixture
 def edge() -> TestEdge:
-    made = TestEdge(EdgeCluster())
-    made.context.origins = Origins(["https://*.example.com"])
-    return made
+    return TestEdge(EdgeCluster(), allowed_origins=["https://*.example.com"])
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proto import codes
-from services.edge.clients.connection import CLOSE_TIMEOUT_S, QUEUED_BYTES_CEILING
+from services.edge.connection.connection import CLOSE_TIMEOUT_S
+from services.edge.session.command_queue import QUEUED_BYTES_CEILING
 from services.edge.settings import TRANSPORTS
 from services.edge.transports.http_streams import StreamEndpoint, client_routes
 from tests.support.asgi import Call
@@ -46,16 +47,18 @@ def lines(call):
 
 
 def connection_of(edge):
-    (connection,) = edge.context.streams.values()
+    """The one connection, which is a stream."""
+    (connection,) = edge.context.registry
+    assert edge.context.registry.streams == 1
     return connection
 
 
 async def test_first_words_are_answered_on_the_stream_which_stays_open(edge):
     call = await opened(edge)
     (reply,) = lines(call)
-    (session,) = edge.context.streams
-    assert reply["connect"]["session"] == session and reply["connect"]["node"] == edge.instance
-    assert not call.over and edge.context.connections == {connection_of(edge)}
+    stream = edge.context.registry.stream(reply["connect"]["session"])
+    assert stream is connection_of(edge) and reply["connect"]["node"] == edge.instance
+    assert not call.over
 
 
 async def test_events_begin_with_an_empty_line(edge):
@@ -70,7 +73,7 @@ async def test_a_client_that_leaves_is_forgotten(edge):
     call = await opened(edge)
     call.transport.lose()
     assert await call.answered() == 200
-    assert not edge.context.streams and not edge.context.connections
+    assert not edge.context.registry.streams and not edge.context.registry
     assert edge.tally.closes == Counter({1006: 1})
 
 
@@ -78,7 +81,7 @@ async def test_one_that_left_before_its_stream_began_never_was_there(edge):
     call = Call(endpoint(edge), body=CONNECT)
     call.transport.lose()
     assert await call.answered() == 200
-    assert not edge.context.connections and not edge.tally.accepted
+    assert not edge.context.registry and not edge.tally.accepted
 
 
 async def test_a_close_is_said_and_then_the_response_ends(edge):
@@ -86,9 +89,9 @@ async def test_a_close_is_said_and_then_the_response_ends(edge):
     connection_of(edge).message_received(b"no command")
     assert await call.answered() == 200
     assert lines(call)[-1]["push"]["disconnect"]["code"] == 3501
-    assert not call.transport.aborted and edge.context.connections, "until the socket has taken it"
+    assert not call.transport.aborted and edge.context.registry, "until the socket has taken it"
     call.transport.lose()
-    assert not edge.context.connections and not edge.context.streams
+    assert not edge.context.registry and not edge.context.registry.streams
     assert edge.tally.closes == Counter({3501: 1})
 
 
@@ -98,7 +101,7 @@ async def test_a_socket_that_does_not_take_the_end_is_dropped(edge):
     edge.clock.time += CLOSE_TIMEOUT_S + 1
     edge.context.timing_wheel.turn(edge.clock.now())
     assert call.transport.aborted
-    await eventually(lambda: not edge.context.connections)
+    await eventually(lambda: not edge.context.registry)
     assert edge.tally.closes == Counter({1001: 1})
 
 
@@ -108,7 +111,7 @@ async def test_a_task_that_is_cancelled_takes_its_socket_with_it(edge):
     with pytest.raises(asyncio.CancelledError):
         await call.task
     assert call.transport.aborted
-    await eventually(lambda: not edge.context.connections)
+    await eventually(lambda: not edge.context.registry)
 
 
 async def test_a_full_socket_is_not_written_to_and_gets_the_rest_from_the_log(edge):
@@ -135,7 +138,7 @@ async def test_commands_that_pile_up_end_the_stream(edge):
     await eventually(lambda: edge.tally.lagged == 1)
     command = json.dumps({"id": 3, "publish": {"channel": "chat:x", "data": "x" * 60_000}}).encode()
     count = 0
-    while not connection_of(edge).closing:
+    while not connection_of(edge).session.closed:
         connection_of(edge).message_received(command)
         count += 1
     assert count == QUEUED_BYTES_CEILING // len(command) + 1
@@ -145,7 +148,7 @@ async def test_commands_that_pile_up_end_the_stream(edge):
 async def test_no_more_streams_than_allowed(edge):
     app = endpoint(edge, most=2)
     calls = [Call(app, body=CONNECT) for _ in range(2)]
-    await eventually(lambda: len(edge.context.streams) == 2)
+    await eventually(lambda: edge.context.registry.streams == 2)
     refused = Call(app, body=CONNECT)
     assert await refused.answered() == 503 and refused.headers["retry-after"] == "1"
     calls[0].transport.lose()
@@ -156,14 +159,14 @@ async def test_nor_when_they_come_while_their_first_words_do(edge):
     app = endpoint(edge, most=2)
     calls = [Call(app, body=[CONNECT, b""]) for _ in range(5)]
     await eventually(lambda: sum(call.status == 503 for call in calls) == 3)
-    assert len(edge.context.streams) == 2
+    assert edge.context.registry.streams == 2
 
 
 async def test_an_edge_that_starts_or_goes_away_opens_none(edge):
-    edge.context.closed_to_new = True
-    assert await Call(endpoint(edge), body=CONNECT).answered() == 503
-    edge.context.closed_to_new, edge.context.started = False, False
-    assert await Call(endpoint(edge), body=CONNECT).answered() == 503
+    edge.context.admission.close()
+    starting = TestEdge(EdgeCluster(), transports=list(TRANSPORTS), admits=False)
+    for each in (edge, starting):
+        assert await Call(endpoint(each), body=CONNECT).answered() == 503
 
 
 @pytest.mark.parametrize("transport", ["http_stream", "sse"])
@@ -196,7 +199,7 @@ async def test_whatever_the_first_words_are_they_are_answered(edge, caplog, tran
     assert call.status == 200 or (call.status == 400 and not words)
     call.transport.lose()
     await call.answered()
-    assert not edge.context.streams and not edge.context.connections
+    assert not edge.context.registry.streams and not edge.context.registry
     assert not [record for record in caplog.records if record.exc_info]
 
 

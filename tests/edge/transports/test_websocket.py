@@ -10,7 +10,6 @@ import pytest
 
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
 from proto.commands import Command, ConnectRequest
-from services.edge.clients.context import Origins
 from services.edge.framing.deflate import deflate, inflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame, frame, parse_close
 from services.edge.transports.websocket import WebSocket
@@ -128,7 +127,7 @@ class TestUpgrade:
         for target in ("/", "/connection/websocket/", "/connection/sse"):
             socket = Socket(edge, target)
             assert socket.status == 404 and socket.transport.closing
-        assert edge.context.connections == set()
+        assert not edge.context.registry
 
     async def test_what_was_asked_for_is_in_the_log_and_cannot_forge_it(self, edge, caplog):
         caplog.set_level("INFO")
@@ -146,14 +145,14 @@ class TestUpgrade:
         assert Socket(edge, "/connection/uni_websocket").status == 101
 
     async def test_an_edge_that_starts_or_goes_takes_nobody(self, edge):
-        edge.context.closed_to_new = True
-        assert Socket(edge).status == 503 and "Retry-After: 1" in Socket(edge).response
-        edge.context.closed_to_new, edge.context.started = False, False
-        assert Socket(edge).status == 503
+        edge.context.admission.close()
+        starting = TestEdge(EdgeCluster(), transports=["websocket"], admits=False)
+        for each in (edge, starting):
+            assert Socket(each).status == 503 and "Retry-After: 1" in Socket(each).response
 
     async def test_pages_of_strangers_may_not(self, edge):
         assert Socket(edge, origin="https://evil.example").status == 403
-        edge.context.origins = Origins(["https://*.example.com"])
+        edge = TestEdge(EdgeCluster(), allowed_origins=["https://*.example.com"])
         assert Socket(edge, origin="https://chat.example.com").status == 101
         assert Socket(edge).status == 101
 
@@ -294,7 +293,7 @@ class TestGoodbye:
         socket.send(close_frame(1000, "bye")[2:], CLOSE)
         assert socket.goodbye == (1000, "") and socket.transport.closing
         socket.protocol.connection_lost(None)
-        assert edge.context.connections == set() and edge.tally.closes == {1000: 1}
+        assert not edge.context.registry and edge.tally.closes == {1000: 1}
         closed = edge.sessions.events[-1]
         assert (closed.code, closed.reason) == (1000, "bye")
 
@@ -318,7 +317,7 @@ class TestGoodbye:
     async def test_a_socket_that_breaks_is_the_end_without_words(self, edge):
         socket = await Socket(edge).connected()
         socket.protocol.connection_lost(ConnectionResetError())
-        assert edge.context.connections == set() and edge.tally.closes == {1006: 1}
+        assert not edge.context.registry and edge.tally.closes == {1006: 1}
         assert len(edge.context.timing_wheel) == 0
 
     async def test_the_server_s_own_shutdown_says_going_away(self, edge):

@@ -1,1 +1,0 @@
-"""Clients of this edge: what they may do, what they are told, and what becomes of each connection."""

@@ -1,0 +1,45 @@
+"""What all connections of an edge share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from services.edge.backend.backend import Backend
+from services.edge.channels.node import Node
+from services.edge.connection.admission import Admission
+from services.edge.connection.executor import Executor
+from services.edge.connection.refusal_log import RefusalLog
+from services.edge.connection.registry import ConnectionRegistry
+from services.edge.session.policy import Policy
+from services.edge.session_log import SessionLog
+from services.edge.tally import Tally
+from services.edge.timing_wheel import TimingWheel
+
+
+class Clock:
+    """Unix time that neither jumps nor goes back within the life of the process."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Seconds."""
+        return time.monotonic() + self._offset
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeContext:
+    """The parts of an edge that a connection uses. Made once, in `app`."""
+
+    policy: Policy
+    node: Node
+    executor: Executor
+    backend: Backend
+    registry: ConnectionRegistry
+    admission: Admission
+    refusals: RefusalLog
+    session_log: SessionLog
+    timing_wheel: TimingWheel
+    clock: Clock
+    tally: Tally

@@ -1,0 +1,118 @@
+"""What this edge answers to the others (and to itself): who is here, and what backends order for connections here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from msgspec import DecodeError, json
+
+from proto.codes import CloseCode, UnsubscribeCode
+from proto.control import (
+    ActiveChannels,
+    ChannelsFound,
+    ControlAnswer,
+    ControlRequest,
+    CountMembers,
+    DisconnectUser,
+    Done,
+    Emulate,
+    Members,
+    MembersCounted,
+    MembersFound,
+    Probe,
+    RefreshUser,
+    Selector,
+    SendUser,
+    SubscribeUser,
+    Unknown,
+    UnsubscribeUser,
+)
+from proto.messages import StreamPosition
+from services.edge.channels.node import Node
+from services.edge.connection.registry import ConnectionRegistry, RegisteredConnection
+from services.edge.grants import Grant
+from services.edge.session.server_commands import (
+    RefreshClient,
+    SendToClient,
+    ServerCommand,
+    SubscribeClient,
+    UnsubscribeClient,
+)
+
+_decode_grant = json.Decoder(Grant).decode
+
+
+class ControlHandler:
+    """Answers at once: commands of backends stand in line behind what each connection is busy with."""
+
+    def __init__(self, node: Node, registry: ConnectionRegistry) -> None:
+        self._node = node
+        self._registry = registry
+
+    def answer(self, request: ControlRequest) -> ControlAnswer:
+        """The answer of this edge to a request of another one, or of itself."""
+        node = self._node
+        match request:
+            case Probe():
+                return Done()
+            case Members(channel):
+                return MembersFound(node.presence.members_here(channel))
+            case CountMembers(channel):
+                members = node.presence.members_here(channel)
+                return MembersCounted(len(members), sorted({str(member.user or "") for member in members.values()}))
+            case ActiveChannels(pattern):
+                return ChannelsFound(node.presence.channels_here(pattern))
+            case SubscribeUser():
+                return self._subscribe(request)
+            case UnsubscribeUser(to, channel, code, reason):
+                return self._command(to, UnsubscribeClient(channel, UnsubscribeCode(code, reason)))
+            case RefreshUser(to, expired=True):
+                return self._close(to, CloseCode(3005, "connection expired"))
+            case RefreshUser(to, _, expire_at, info):
+                return self._command(to, RefreshClient(expire_at, info))
+            case SendUser(to, data):
+                return self._command(to, SendToClient(data))
+            case DisconnectUser(to, code, reason):
+                return self._close(to, CloseCode(code, reason))
+            case Emulate(session, data):
+                return self._emulate(session, data)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _subscribe(self, request: SubscribeUser) -> ControlAnswer:
+        try:
+            grant = _decode_grant(bytes(request.grant) or b"{}")
+        except DecodeError:
+            return Unknown()
+        since = StreamPosition(request.recover_offset, request.recover_epoch) if request.recover else None
+        return self._command(request.to, SubscribeClient(request.channel, grant, since))
+
+    def _emulate(self, session: str, data: bytes) -> ControlAnswer:
+        connection = self._registry.stream(session)
+        if connection is None or connection.session.state.format.unidirectional:
+            return Unknown()
+        connection.message_received(data)
+        return Done(1)
+
+    def _command(self, to: Selector, command: ServerCommand) -> Done:
+        chosen = list(self._chosen(to))
+        for connection in chosen:
+            connection.server_command(command)
+        return Done(len(chosen))
+
+    def _close(self, to: Selector, close: CloseCode) -> Done:
+        chosen = list(self._chosen(to))
+        for connection in chosen:
+            connection.close(close)
+        return Done(len(chosen))
+
+    def _chosen(self, to: Selector) -> Iterator[RegisteredConnection]:
+        for connection in self._registry.of_user(to.user):
+            state = connection.session.state
+            if (
+                to.client in ("", state.id)
+                and to.session in ("", state.emulation_session)
+                and state.id not in to.whitelist
+            ):
+                yield connection

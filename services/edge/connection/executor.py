@@ -1,0 +1,208 @@
+"""What has to wait: for the cluster, for a backend, for the keys of a token. Action in, outcome out.
+
+It knows no connection. What is attached to channels is a subscriber; when an outcome says that it is attached, nothing
+has been pushed to it, and the caller takes the outcome in the same step, without an await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol, assert_never
+
+import msgspec
+from msgspec import Raw, Struct
+
+from proto import codes
+from proto.messages import Publication, StreamPosition
+from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Result, RPCResult
+from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, rpc_result
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.channels.node import Node
+from services.edge.channels.subscribers import Subscriber
+from services.edge.channels.subscription import AttachRequest
+from services.edge.connection.hook_caller import HookCaller
+from services.edge.connection.refusal_log import RefusalLog
+from services.edge.rejection import Rejected
+from services.edge.session.actions import (
+    Action,
+    AskHook,
+    CallBackend,
+    Connect,
+    LookUpKey,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+)
+from services.edge.session.outcomes import (
+    Attached,
+    AttachedAll,
+    Failed,
+    HookAnswered,
+    KeyLookedUp,
+    Outcome,
+    Replied,
+)
+from services.edge.session.results import fitting
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+
+_RETRY_S: Final = 0.2
+
+
+class KeyLookup(Protocol):
+    """Finds the keys of tokens that the configuration does not have."""
+
+    async def wanted(self, kid: str) -> bool:
+        """Looks for a key. False where it could not look: the key may be found later."""
+
+
+class NoKeyLookup:
+    """There are no keys but those of the configuration."""
+
+    async def wanted(self, kid: str) -> bool:
+        return True
+
+
+class _PublishAnswer(Struct, frozen=True):
+    """The answer to the RPC `fairlead.publish`."""
+
+    offset: int
+    epoch: str
+
+
+class Executor:
+    """Carries out actions. `now` gives Unix seconds, `rpc_timeout_s` is how long a backend may take for an RPC."""
+
+    def __init__(
+        self,
+        node: Node,
+        backend: Backend,
+        keys: KeyLookup,
+        refusals: RefusalLog,
+        now: Callable[[], float],
+        rpc_timeout_s: float,
+    ) -> None:
+        self._node = node
+        self._backend = backend
+        self._hooks = HookCaller(backend, refusals)
+        self._keys = keys
+        self._refusals = refusals
+        self._now = now
+        self._rpc_timeout_s = rpc_timeout_s
+
+    async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
+        """What came of `action` by `deadline` (Unix seconds). Raises nothing but CancelledError."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._now())):
+                return await self._execute(action, subscriber)
+        except Rejected as rejection:
+            return Failed(rejection.error, rejection.why)
+        except BrokerRefused as error:  # too large a publication, say: again it would be refused again
+            self._refusals.write("the broker refuses a publication of a client", str(error))
+            return Failed(codes.LIMIT_EXCEEDED)
+        except (BrokerAway, TimeoutError) as error:
+            log.debug("a command gets error 100: %s", error)
+            return Failed(codes.INTERNAL)
+        except Exception:
+            log.exception("a command failed")
+            return Failed(codes.INTERNAL)
+
+    async def _execute(self, action: Action, subscriber: Subscriber) -> Outcome:
+        match action:
+            case Publish():
+                return Replied(await self._publish(action))
+            case AttachRequest():
+                return await self._attach(action, subscriber)
+            case Connect():
+                return await self._attach_all(action, subscriber)
+            case ReadHistory():
+                return Replied(await self._read_history(action))
+            case ReadPresence(_, channel, count_only):
+                return Replied(await self._read_presence(channel, count_only))
+            case CallBackend():
+                return await self._call_backend(action)
+            case AskHook():
+                return HookAnswered(await self._hooks.ask(action, self._now()))
+            case LookUpKey(_, kid):
+                return KeyLookedUp(await self._keys.wanted(kid))
+            case unreachable:
+                assert_never(unreachable)
+
+    # --- channels ----------------------------------------------------------------------------------------------------
+
+    async def _attach(self, request: AttachRequest, subscriber: Subscriber) -> Attached:
+        while True:
+            try:
+                return await self._attach_once(request, subscriber)
+            except BrokerAway:
+                if request.command_id:
+                    raise  # the client gets error 100, and tries again
+                await asyncio.sleep(_RETRY_S)  # a backend ordered it and was told that it is done: until the deadline
+
+    async def _attach_all(self, action: Connect, subscriber: Subscriber) -> AttachedAll:
+        attached: dict[str, Attached] = {}
+        try:
+            for request in action.requests:
+                if subscriber.closed:
+                    break
+                attached[request.channel] = await self._attach_once(request, subscriber)
+        except BaseException:
+            for channel in attached:
+                self._node.unsubscribe(subscriber, channel)
+            raise
+        return AttachedAll(attached)
+
+    async def _attach_once(self, request: AttachRequest, subscriber: Subscriber) -> Attached:
+        result = await self._node.subscribe(subscriber, request)
+        return Attached(result, self._node.position(request.channel))
+
+    async def _publish(self, action: Publish) -> Result:
+        publication = Publication(data=action.data, info=action.info, tags=action.tags)
+        message_id = _message_id(action) if action.key else ""
+        position = await self._node.publish(
+            action.channel, action.rules, publication, message_id, skip_history=action.skip_history
+        )
+        if not action.key:
+            return PublishResult()
+        at = position or StreamPosition()
+        if action.as_rpc:
+            return RPCResult(Raw(_encode(_PublishAnswer(at.offset, at.epoch))))
+        return PublishResult(at.offset, at.epoch)
+
+    async def _read_history(self, action: ReadHistory) -> HistoryResult:
+        found = await self._node.history.read(action.channel, action.rules, action.limit, action.since, action.reverse)
+        first, _ = fitting(found.publications)  # the next page follows its last
+        return HistoryResult(first, found.top.epoch, found.top.offset)
+
+    async def _read_presence(self, channel: str, count_only: bool) -> PresenceResult | PresenceStatsResult:
+        if count_only:
+            return await self._node.presence.stats(channel)
+        return PresenceResult(await self._node.presence.members(channel))
+
+    # --- backends ----------------------------------------------------------------------------------------------------
+
+    async def _call_backend(self, action: CallBackend) -> Replied | Failed:
+        caller = action.caller
+        try:
+            answer = await self._backend.call(action.method, bytes(action.data), caller, self._rpc_timeout_s)
+            return Replied(rpc_result(answer, caller.encoding))
+        except BackendError as error:
+            return Failed(error.error)
+        except BadAnswer as error:
+            self._refusals.write("a backend's answer to an RPC is unusable", str(error))
+        except BackendAway as error:
+            if error.nobody:
+                return Failed(codes.NOT_AVAILABLE, f"RPC {action.method[:80]!r}: no backend answers it")
+            self._refusals.write("an RPC is not answered", str(error))
+        return Failed(codes.INTERNAL)
+
+
+def _message_id(action: Publish) -> str:
+    """Keys are the user's own in each channel, so no user takes up another's. In base64, as they hold anything."""
+    scope = _encode([action.channel, action.user, action.key])
+    return "client." + base64.b64encode(scope).decode()

@@ -1,0 +1,58 @@
+"""Asking a backend to decide, and what holds when it does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from proto import codes
+from services.edge.backend import hook_answers, hook_results
+from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer
+from services.edge.connection.refusal_log import RefusalLog
+from services.edge.grants import Grant
+from services.edge.session.actions import AskHook
+from services.edge.session.outcomes import HookResult
+
+EXTENDED_WHEN_AWAY_S: Final = 60
+"""How long a connection goes on when the refresh hook does not answer, and `hook_when_away` is "allow"."""
+
+_DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
+    "connect": hook_answers.connect_answer,
+    "subscribe": hook_answers.subscribe_answer,
+    "publish": hook_answers.publish_answer,
+    "refresh": hook_answers.refresh_answer,
+}
+
+
+class HookCaller:
+    """Asks hooks. What strangers can cause goes to the refusal log."""
+
+    def __init__(self, backend: Backend, refusals: RefusalLog) -> None:
+        self._backend = backend
+        self._refusals = refusals
+
+    async def ask(self, action: AskHook, now: float) -> HookResult:
+        """The backend's answer, or what the settings say when there is none. Raises nothing but CancelledError."""
+        try:
+            answer = await self._backend.ask(action.event, action.question, action.caller, action.timeout_s)
+            return _DECODE[action.event](answer)
+        except BackendError as error:
+            return hook_results.Refused(error.error)
+        except BadAnswer as error:
+            self._refusals.write(f"a backend's answer to the {action.event} hook is unusable", str(error))
+            return hook_results.Refused(codes.INTERNAL)
+        except BackendAway as error:
+            self._refusals.write(f"no backend answers the {action.event} hook", str(error))
+            return _allowed(action.event, now) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)
+
+
+def _allowed(event: str, now: float) -> HookResult:
+    match event:
+        case "connect":
+            return hook_results.Admitted()
+        case "subscribe":
+            return Grant()
+        case "publish":
+            return hook_results.Accepted()
+        case _:
+            return hook_results.Extended(expires_at=int(now) + EXTENDED_WHEN_AWAY_S)

@@ -1,0 +1,156 @@
+"""Everything that leaves for one client: encode, frame, write, count; and what happens while it does not take it.
+
+An outlet closes nothing. What the client cannot take is returned, as an `Untaken`, to whoever wrote it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from proto import codes
+from proto.codec import NotEncodable
+from proto.codes import CloseCode
+from proto.replies import Reply
+from services.edge.channels.subscribers import SKIPPED, Owner, Untaken
+from services.edge.channels.subscription import Subscription
+from services.edge.connection.slow_consumer import SlowConsumer
+from services.edge.framing.formats import Format
+from services.edge.tally import Tally
+
+JOINED_BYTES: Final = 64 * 1024
+"""Replies of one step share a frame up to this size."""
+
+
+class Transport(Protocol):
+    """What a connection writes to: the part of `asyncio.Transport` that it needs."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Outlet:
+    """What channels know of a connection (see `subscribers.Subscriber`). `owner` is that connection.
+
+    `slow` is set while the client does not take what is written, or has to catch up first. `closed`: nothing is written
+    any more.
+    """
+
+    __slots__ = ("_pending", "_pending_bytes", "_tally", "_transport", "closed", "format", "owner", "slow")
+
+    def __init__(self, owner: Owner, transport: Transport, format: Format, tally: Tally) -> None:
+        self.owner = owner
+        self.format = format
+        self.closed = False
+        self.slow: SlowConsumer | None = None
+        self._transport = transport
+        self._tally = tally
+        self._pending: list[bytes] | None = None  # replies of this step
+        self._pending_bytes = 0
+
+    # --- pushes of channels ------------------------------------------------------------------------------------------
+
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
+        """Writes a frame of `count` pushes (see `subscribers.Subscriber`)."""
+        if self.closed or (self.slow is not None and not self._takes(self.slow, subscription)):
+            return self._untaken(subscription, count)
+        self._transport.write(framed)
+        tally = self._tally
+        tally.messages_out += count
+        tally.bytes_out += len(framed)
+        return None
+
+    def _takes(self, slow: SlowConsumer, subscription: Subscription) -> bool:
+        """Whether only the rest of its logs is owed to the client, and its socket takes all else."""
+        return slow.flows and not subscription.rules.has_history
+
+    def _untaken(self, subscription: Subscription, count: int) -> Untaken:
+        """A slow client gets it from the log later, or misses it, or is closed: as its namespace says."""
+        slow = self.slow
+        if self.closed or slow is None or subscription.rules.has_history or not slow.loses:
+            return SKIPPED
+        if subscription.rules.options.slow_client == "drop":
+            self._tally.dropped += count
+            return SKIPPED
+        return Untaken(codes.SLOW, "the client does not take the publications of its channels")
+
+    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
+        """Writes one framed join or leave; for a slow client it waits."""
+        if self.closed:
+            return SKIPPED
+        if self.slow is None:
+            self.write_framed(framed)
+            return None
+        if self.slow.hold(channel, framed):
+            return None
+        return Untaken(codes.SLOW, "the client does not take joins and leaves")
+
+    # --- replies and pushes for this client alone --------------------------------------------------------------------
+
+    def send(self, reply: Reply) -> Untaken | None:
+        """Encodes a reply or push. It goes out with the next `flush`, in one frame with the others of its step."""
+        if self.closed:
+            return SKIPPED
+        if reply.error is not None:
+            self._tally.errors[reply.error.code] += 1
+        try:
+            message = self.format.encode(reply)
+        except NotEncodable as error:
+            return Untaken.not_encodable(str(error))
+        if self._pending_bytes + len(message) > JOINED_BYTES:
+            self.flush()
+        if self._pending is None:
+            self._pending = []
+        self._pending.append(message)
+        self._pending_bytes += len(message)
+        return None
+
+    def flush(self) -> None:
+        """Writes what was sent."""
+        messages = self._pending
+        if messages is not None:
+            self._pending, self._pending_bytes = None, 0
+            self.write_framed(self.format.frame(messages), len(messages))
+
+    def write_framed(self, framed: bytes, messages: int = 1) -> None:
+        """Writes so many framed messages, such as what a slow client missed."""
+        if not self.closed:
+            self._tally.messages_out += messages
+            self._tally.bytes_out += len(framed)
+            self._transport.write(framed)
+
+    def ping(self, native: bool) -> None:
+        """Writes a ping of the protocol, or (`native`) of the WebSocket."""
+        if native:
+            self._transport.write(self.format.native_ping)
+        else:
+            self.write_framed(self.format.ping)
+
+    def say_farewell(self, close: CloseCode) -> None:
+        """Writes what was sent, then why the connection ends."""
+        self.flush()
+        self._transport.write(self.format.farewell(close))
+
+    # --- the client's pace -------------------------------------------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the socket."""
+        return self._transport.get_write_buffer_size()
+
+    def hold_back(self, slow: SlowConsumer) -> None:
+        """The client does not take what is written, or has to catch up first."""
+        self.slow = slow
+
+    def release(self) -> None:
+        """The client is an ordinary subscriber again."""
+        self.slow = None
+
+    def close(self) -> None:
+        """Nothing is written any more."""
+        self.closed = True
+        self._pending = None

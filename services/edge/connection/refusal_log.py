@@ -1,0 +1,31 @@
+"""Log lines that strangers can cause: each kind comes through at a bounded rate, so that none hides the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from services.chassis.process.log import Throttle
+
+log = logging.getLogger(__name__)
+
+MAX_KINDS: Final = 256
+"""Kinds of refusals that are counted apart; there are about fifty, and backends may add codes of their own."""
+
+
+class RefusalLog:
+    """`now` gives Unix seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._throttles: dict[str, Throttle] = {}
+
+    def write(self, what: str, why: str) -> None:
+        """Logs a refusal. `what` is its kind, one of a few texts; `why` has no token and no payload."""
+        if what not in self._throttles and len(self._throttles) >= MAX_KINDS:
+            what = "a client was refused"
+        held = self._throttles.setdefault(what, Throttle()).allows(self._now())
+        if held is not None:
+            more = f" ({held} more like this before)" if held else ""
+            log.info("%s: %s%s", what, why, more)

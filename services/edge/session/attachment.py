@@ -1,0 +1,117 @@
+"""What follows when a client is attached to channels or detached from one: replies, pushes, facts. Pure.
+
+Each function notes the change in the state and returns its effects, as one step: subscribed means live.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from proto.codes import UnsubscribeCode
+from proto.events import Opened, Subscribed, Unsubscribed
+from proto.messages import StreamPosition
+from proto.replies import ConnectResult, Push, Reply, SubscribeResult, reply_to
+from proto.replies import Unsubscribe as UnsubscribePush
+from services.edge.channels.subscription import AttachRequest
+from services.edge.session.actions import Connect
+from services.edge.session.effects import Announce, CatchUp, Detach, Effect, Flush, Record, Reschedule, Send
+from services.edge.session.outcomes import Attached
+from services.edge.session.results import connect_reply, fit_into_reply, subscribe_pushes, tailored
+from services.edge.session.state import SessionState
+
+
+def milliseconds(now: float) -> int:
+    """The time of a fact."""
+    return int(now * 1000)
+
+
+def opened(state: SessionState, command_id: int, result: ConnectResult, now: float) -> list[Effect]:
+    """The session begins."""
+    identity = state.identity
+    fact = Opened(
+        at=milliseconds(now),
+        connection=state.id,
+        user=identity.user,
+        session_key=identity.session_key,
+        client_name=state.name,
+        client_version=state.version,
+    )
+    # The first ping may be due before the time to connect would have been over.
+    return [Record(fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
+
+
+def connected(state: SessionState, action: Connect, attached: dict[str, Attached], now: float) -> list[Effect]:
+    """The session begins with channels, which are part of the reply. Raises `NotEncodable`."""
+    for request in action.requests:  # all of them first: should one result not be encodable, all are detached
+        state.channels[request.channel] = request.subscription
+    results = {
+        request.channel: tailored(state.format, request.subscription, attached[request.channel].result)
+        for request in action.requests
+    }
+    subs, positions = fit_into_reply(results)
+    for channel, each in attached.items():
+        if each.position is not None:
+            positions.setdefault(channel, each.position)
+    effects = opened(state, action.command_id, replace(action.result, subs=subs), now)
+    effects.append(CatchUp(positions))
+    for request in action.requests:
+        effects += _entered(state, request, results[request.channel], now)
+    return effects
+
+
+def subscribed(
+    state: SessionState, request: AttachRequest, attached: Attached, blocked: bool, now: float
+) -> tuple[list[Effect], bool]:
+    """The client is subscribed to a channel. While it is `blocked` it goes on from its position in the log.
+
+    Also returns whether the client has to catch up before anything else is written. Raises `NotEncodable`.
+    """
+    channel, subscription = request.channel, request.subscription
+    state.channels[channel] = subscription
+    result = tailored(state.format, subscription, attached.result)
+    positions: dict[str, StreamPosition] = {}
+    if result.publications:
+        fitted, positions = fit_into_reply({channel: result})
+        result = fitted[channel]
+    if request.command_id:
+        effects: list[Effect] = [Send(reply_to(request.command_id, result))]
+    else:
+        effects = [Send(push) for push in subscribe_pushes(channel, result)]
+    if blocked and attached.position is not None:
+        positions.setdefault(channel, attached.position)
+    if positions:
+        effects.append(CatchUp(positions))
+    effects += _entered(state, request, result, now)
+    return effects, bool(positions)
+
+
+def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) -> list[Effect]:
+    """The client leaves a channel, as it asked."""
+    fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel)
+    return [*_leave(state, channel), Record(fact), Send(reply)]
+
+
+def unsubscribed_by_server(state: SessionState, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
+    """The client leaves a channel, and is told why."""
+    fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel, code=why.code)
+    push = Push(channel=channel, unsubscribe=UnsubscribePush(*why))
+    return [*_leave(state, channel), Record(fact), Send(Reply(push=push))]
+
+
+def _entered(state: SessionState, request: AttachRequest, result: SubscribeResult, now: float) -> list[Effect]:
+    subscription, channel = request.subscription, request.channel
+    recovered = result.recovered if result.was_recovering else None
+    at = milliseconds(now)
+    fact = Subscribed(at=at, connection=state.id, channel=channel, recovered=recovered, offset=result.offset)
+    effects: list[Effect] = [Record(fact)]
+    if subscription.emits_join_leave and subscription.member is not None:
+        effects.append(Announce(channel, subscription))
+    if subscription.expires_at:
+        effects.append(Reschedule())
+    return effects
+
+
+def _leave(state: SessionState, channel: str) -> tuple[Flush, Detach]:
+    """What was published before still comes."""
+    del state.channels[channel]
+    return Flush((channel,)), Detach((channel,))

@@ -1,0 +1,155 @@
+"""The line of one client's commands: one in progress at a time, the others wait in order, and in bounds.
+
+What each command comes to, and how the session ends, is decided by the class below (`Session`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from proto import codes
+from proto.codes import CloseCode
+from proto.commands import Command
+from services.edge.session.actions import Action
+from services.edge.session.command_queue import (
+    QUEUED_BYTES_CEILING,
+    QUEUED_BYTES_LIMIT,
+    SERVER_COMMANDS_LIMIT,
+    CommandQueue,
+)
+from services.edge.session.effects import Effect, PaceReading, Start
+from services.edge.session.server_commands import ServerCommand
+from services.edge.settings import COMMAND_DEADLINE_S
+
+
+class CommandLine(ABC):
+    """The order and the bounds of a client's commands. At most `commands_limit` of its own wait.
+
+    `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
+    the session is over, and nothing is sent any more.
+    """
+
+    __slots__ = (
+        "_commands_limit",
+        "_deadline",
+        "_in_progress",
+        "_leaving",
+        "_queue",
+        "_reading_paused",
+        "blocked",
+        "closed",
+    )
+
+    def __init__(self, commands_limit: int) -> None:
+        self.closed = False
+        self.blocked = False
+        self._commands_limit = commands_limit
+        self._queue: CommandQueue | None = None  # None while nothing waits
+        self._in_progress: Action | None = None
+        self._deadline = 0.0  # of the action in progress
+        self._leaving: CloseCode | None = None  # to be closed with once the action in progress is done
+        self._reading_paused = False
+
+    # --- what is decided elsewhere -----------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def _takes_server_commands(self) -> bool:
+        """Whether the client has connected."""
+
+    @abstractmethod
+    def _handle(self, command: Command, effects: list[Effect], now: float) -> None:
+        """Handles a command of the client."""
+
+    @abstractmethod
+    def _obey(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
+        """Handles a command of a backend."""
+
+    @abstractmethod
+    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float) -> None:
+        """Ends the session."""
+
+    # --- commands come in --------------------------------------------------------------------------------------------
+
+    def commands(self, commands: list[Command], size: int, now: float) -> list[Effect]:
+        """The commands of one message of `size` bytes."""
+        effects: list[Effect] = []
+        if self.closed:
+            return effects
+        if len(commands) == 1 and self._queue is None and self._in_progress is None and not self.blocked:
+            self._handle(commands[0], effects, now)  # nearly always, so it need not go through a queue
+            self._pace_reading(effects)
+            return effects
+        queue = self._queue = self._queue or CommandQueue()
+        queue.add(commands, size)
+        if queue.commands > self._commands_limit or queue.queued_bytes > QUEUED_BYTES_CEILING:
+            self._close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting", effects, now)
+        return self._advance(effects, now)
+
+    def server_command(self, command: ServerCommand, now: float) -> list[Effect]:
+        """A command of a backend. It waits behind the client's commands."""
+        effects: list[Effect] = []
+        if not self._takes_server_commands:
+            return effects
+        queue = self._queue = self._queue or CommandQueue()
+        if queue.server_commands >= SERVER_COMMANDS_LIMIT:
+            self._close(codes.SLOW, "too many commands of backends are waiting", effects, now)
+            return effects
+        queue.add_server_command(command)
+        return self._advance(effects, now)
+
+    def leave(self, close: CloseCode, now: float) -> list[Effect]:
+        """Closes once the command in progress is answered; at once when there is none."""
+        effects: list[Effect] = []
+        if self._in_progress is None:
+            self._close(close, "", effects, now)
+        else:
+            self._leaving = close
+        return effects
+
+    # --- the line moves on -------------------------------------------------------------------------------------------
+
+    def _advance(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Handles what is queued, up to the first command that has to wait."""
+        while self._queue is not None and self._in_progress is None and not self.blocked and not self.closed:
+            item = self._queue.take()
+            if not self._queue:
+                self._queue = None
+            if isinstance(item, Command):
+                self._handle(item, effects, now)
+            elif self._takes_server_commands:  # otherwise its connect failed after all
+                self._obey(item, effects, now)
+        self._pace_reading(effects)
+        return effects
+
+    def _start(self, action: Action, effects: list[Effect], now: float) -> None:
+        """Begins an action, of the next command or of the one in progress, whose deadline stays."""
+        if self._in_progress is None:
+            self._deadline = now + COMMAND_DEADLINE_S
+        self._in_progress = action
+        effects.append(Start(action, self._deadline))
+
+    def _finish(self, action: Action, effects: list[Effect], now: float) -> None:
+        """The action is done. If it was the last one of the command in progress, so is the command."""
+        if self._in_progress is action:
+            self._in_progress = None
+            if self._leaving is not None:
+                self._close(self._leaving, "", effects, now)
+
+    def _clear(self) -> None:
+        """The session is over: what waits is not handled any more."""
+        self.closed = True
+        self._queue = None
+
+    def _pace_reading(self, effects: list[Effect]) -> None:
+        """Stops reading from a client that has much waiting or that does not read itself; goes on when it may."""
+        queue = self._queue
+        if queue is None and not self.blocked and not self._reading_paused:
+            return
+        much = queue is not None and (
+            queue.commands > self._commands_limit // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT
+        )
+        paused = not self.closed and (self.blocked or much)
+        if paused is not self._reading_paused:
+            self._reading_paused = paused
+            effects.append(PaceReading(paused))

@@ -1,0 +1,63 @@
+"""The commands behind the one in progress, the client's own and those of backends, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from proto.commands import Command
+from services.edge.session.server_commands import ServerCommand
+
+QUEUED_BYTES_LIMIT: Final = 128 * 1024
+"""Bytes of commands behind one in progress; with more waiting the client is not read from."""
+
+QUEUED_BYTES_CEILING: Final = 512 * 1024
+"""With more the client is closed. A WebSocket that is not read from stays below; an HTTP stream's commands come on."""
+
+SERVER_COMMANDS_LIMIT: Final = 1024
+"""Commands of backends that wait for a client that does not read; with more it is closed as slow."""
+
+
+class CommandQueue:
+    """Bounds are checked by whoever adds. `commands` counts the client's own.
+
+    The bytes of a message count until its last command has been taken.
+    """
+
+    __slots__ = ("_items", "commands", "queued_bytes")
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[Command, int] | ServerCommand] = deque()
+        self.commands = 0
+        self.queued_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def server_commands(self) -> int:
+        """How many commands of backends wait."""
+        return len(self._items) - self.commands
+
+    def add(self, commands: list[Command], size: int) -> None:
+        """Adds the commands of one message of `size` bytes."""
+        if not commands:
+            return
+        last = len(commands) - 1
+        self._items.extend([(command, size if place == last else 0) for place, command in enumerate(commands)])
+        self.commands += len(commands)
+        self.queued_bytes += size
+
+    def add_server_command(self, command: ServerCommand) -> None:
+        """Adds a command of a backend."""
+        self._items.append(command)
+
+    def take(self) -> Command | ServerCommand:
+        """The next one."""
+        item = self._items.popleft()
+        if isinstance(item, tuple):
+            command, size = item
+            self.commands -= 1
+            self.queued_bytes -= size
+            return command
+        return item

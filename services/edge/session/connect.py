@@ -1,0 +1,132 @@
+"""Who may connect, and what the client is subscribed to from the start. Decides, and does no I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw
+
+from proto import codes
+from proto.commands import Command, ConnectRequest, SubscribeRequest
+from proto.messages import NO_DATA
+from proto.replies import ConnectResult
+from services.edge.backend import hook_questions, hook_results
+from services.edge.channels.namespaces import personal_channel
+from services.edge.grants import Grant, seconds_left
+from services.edge.rejection import Rejected
+from services.edge.session import subscribe
+from services.edge.session.actions import AskHook, Connect
+from services.edge.session.decisions import Close
+from services.edge.session.state import SessionState
+from services.edge.tokens.tokens import ExpiredToken, Identity, InvalidToken
+
+CLOSE_FOR_ERROR: Final = {
+    codes.TOKEN_EXPIRED.code: codes.CONNECTION_EXPIRED,
+    codes.EXPIRED.code: codes.CONNECTION_EXPIRED,
+    codes.TOO_MANY_REQUESTS.code: codes.TOO_MANY_REQUESTS_CLOSE,
+    codes.PERMISSION_DENIED.code: codes.PERMISSION_DENIED_CLOSE,
+}
+"""A unidirectional client gets no replies: an error of its connect closes the connection, with 3004 unless named."""
+
+Decided = Connect | AskHook | Close
+
+
+def connect(state: SessionState, command: Command, request: ConnectRequest, now: float) -> Decided:
+    """Decides by token, hook or the settings for anonymous clients. Raises `Rejected`, `UnknownKey`."""
+    section = state.policy.section
+    state.name_software(request.name, request.version)
+    if request.token:
+        try:
+            identity = state.policy.verifier.connection(request.token, now)
+        except InvalidToken as error:
+            return Close(codes.INVALID_TOKEN, str(error))
+        except ExpiredToken:
+            raise Rejected(codes.TOKEN_EXPIRED) from None
+        if not identity.user and section.disallow_anonymous_connection_tokens:
+            return Close(codes.PERMISSION_DENIED_CLOSE, "the token has no user")
+        return _admit(state, command.id, request, identity, NO_DATA, now)
+    if section.connect_hook:
+        caller = state.caller
+        question = hook_questions.connect_question(caller, request)
+        return AskHook("connect", command, question, caller, section.hook_timeout, section.hook_when_away == "allow")
+    if not state.policy.anonymous_may_connect:
+        return Close(codes.BAD_REQUEST_CLOSE, "the connect has no token")
+    return _admit(state, command.id, request, Identity(), NO_DATA, now)
+
+
+def connect_decided(
+    state: SessionState,
+    command_id: int,
+    request: ConnectRequest,
+    result: hook_results.Admitted | hook_results.Unauthenticated,
+    now: float,
+) -> Connect | Close:
+    """What follows from the connect hook. Raises `Rejected`."""
+    if isinstance(result, hook_results.Unauthenticated):
+        if not state.policy.anonymous_may_connect:
+            return Close(
+                codes.BAD_REQUEST_CLOSE, "the connect has no token, and the connect hook does not know the user"
+            )
+        return _admit(state, command_id, request, Identity(), NO_DATA, now)
+    if result.expires_at and result.expires_at <= now:
+        raise Rejected(codes.EXPIRED)
+    identity = Identity(
+        user=result.user,
+        expires_at=result.expires_at,
+        info=result.info,
+        meta=result.meta,
+        grants=result.subs,
+    )
+    return _admit(state, command_id, request, identity, result.data, now)
+
+
+def _admit(
+    state: SessionState,
+    command_id: int,
+    request: ConnectRequest,
+    identity: Identity,
+    data: Raw,
+    now: float,
+) -> Connect | Close:
+    policy, section = state.policy, state.policy.section
+    limit = section.user_connection_limit
+    if limit and identity.user and policy.connections_of(identity.user) >= limit:
+        return Close(codes.CONNECTION_LIMIT, "the user has reached client.user_connection_limit")
+    state.admit(identity)
+    grants = _grants(state, request.subs)
+    if len(grants) > section.channel_limit:
+        return Close(codes.CHANNEL_LIMIT)
+    nothing = SubscribeRequest()
+    requests = [
+        subscribe.server_side(state, channel, grant, request.subs.get(channel, nothing), now)
+        for channel, grant in grants.items()
+    ]
+    refreshes = identity.expires_at > 0 and not section.refresh_hook and not state.format.unidirectional
+    result = ConnectResult(
+        client=state.id,
+        version=policy.version,
+        expires=refreshes,
+        ttl=seconds_left(identity.expires_at, now) if refreshes else 0,
+        data=data,
+        ping=0 if state.native_pings else int(section.ping_interval),
+        pong=state.answers_pings,
+        session=state.emulation_session,
+        node=policy.instance if state.emulation_session else "",
+    )
+    return Connect(command_id, result, requests)
+
+
+def _grants(state: SessionState, requested: dict[str, SubscribeRequest]) -> dict[str, Grant]:
+    """The channels of a client that connects: by its token or hook, its personal one, and on a unidirectional
+    transport those that it asks for. Raises `Rejected`.
+    """
+    section, user = state.policy.section, state.identity.user
+    grants = dict(state.identity.grants)
+    if section.subscribe_to_user_personal_channel and user:
+        grants.setdefault(personal_channel(user, section.user_personal_channel_namespace), Grant())
+    if state.format.unidirectional:
+        for channel, request in requested.items():
+            if channel not in grants:
+                subscribe.check_asked_at_connect(state, channel, request)
+                grants[channel] = Grant()
+    return grants

@@ -1,0 +1,38 @@
+"""What a command comes to: exactly one decision. A check that fails raises `Rejected` instead. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct
+
+from proto.codes import CloseCode
+from proto.replies import Reply
+from services.edge.session.actions import Action
+
+
+class Close(Struct, frozen=True, gc=False):
+    """End the connection with this code. `detail` is for the log."""
+
+    close: CloseCode
+    detail: str = ""
+
+
+class Unsubscribe(Struct, frozen=True, gc=False):
+    """End the client's subscription to a channel, then send the reply."""
+
+    channel: str
+    reply: Reply
+
+
+class ForwardMessage(Struct, frozen=True, gc=False):
+    """Hand a message that wants no answer to the backends."""
+
+    data: Raw
+
+
+class Nothing(Struct, frozen=True, gc=False):
+    """The command needs no answer."""
+
+
+NOTHING = Nothing()
+
+Decision = Reply | Close | Unsubscribe | ForwardMessage | Nothing | Action

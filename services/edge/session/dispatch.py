@@ -1,0 +1,137 @@
+"""Which module decides about a command, and about what a hook answered to it."""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from proto import codes
+from proto.commands import (
+    Command,
+    ConnectRequest,
+    HistoryRequest,
+    PresenceRequest,
+    PresenceStatsRequest,
+    PublishRequest,
+    RefreshRequest,
+    RPCRequest,
+    SendRequest,
+    SubRefreshRequest,
+    SubscribeRequest,
+    UnsubscribeRequest,
+    request_of,
+)
+from services.edge.backend import hook_results
+from services.edge.grants import Grant
+from services.edge.rejection import Rejected
+from services.edge.session import publish, read, refresh, subscribe
+from services.edge.session.actions import CallBackend
+from services.edge.session.connect import connect, connect_decided
+from services.edge.session.decisions import Close, Decision, ForwardMessage
+from services.edge.session.outcomes import HookResult
+from services.edge.session.state import SessionState
+
+_SHOWN_LENGTH: Final = 80  # of a name that a client chose, in the log
+
+
+def decide_first(state: SessionState, command: Command, now: float) -> Decision:
+    """What a command of a client that has not connected comes to. Raises `Rejected`, `UnknownKey`."""
+    request = request_of(command)
+    if isinstance(request, ConnectRequest) and command.id:
+        return connect(state, command, request, now)
+    return Close(codes.BAD_REQUEST_CLOSE, "a command came before connect")
+
+
+def decide(state: SessionState, command: Command, now: float) -> Decision:
+    """What a command of a connected client comes to. Raises `Rejected`, `UnknownKey`."""
+    match request := request_of(command):
+        case SubscribeRequest():
+            return subscribe.subscribe(state, command, request, now)
+        case UnsubscribeRequest():
+            return subscribe.unsubscribe(state, command.id, request)
+        case PublishRequest():
+            return publish.publish(state, command, request)
+        case HistoryRequest():
+            return read.history(state, command.id, request)
+        case PresenceRequest():
+            return read.presence(state, command.id, request.channel, count_only=False)
+        case PresenceStatsRequest():
+            return read.presence(state, command.id, request.channel, count_only=True)
+        case RPCRequest(method=publish.PUBLISH_RPC):
+            return publish.publish_by_rpc(state, command, request)
+        case RPCRequest():
+            return CallBackend(command.id, request.method, request.data, state.caller)
+        case SubRefreshRequest():
+            return refresh.sub_refresh(state, command.id, request, now)
+        case RefreshRequest():
+            return refresh.refresh(state, command.id, request, now)
+        case SendRequest():
+            if state.policy.section.allow_send:
+                return ForwardMessage(request.data)
+            return Close(codes.NOT_AVAILABLE_CLOSE, "send commands are not accepted (client.allow_send)")
+        case ConnectRequest():
+            return Close(codes.BAD_REQUEST_CLOSE, "the client sent a second connect")
+        case None:
+            return Close(codes.BAD_REQUEST_CLOSE, "a command has no request")
+        case unreachable:
+            assert_never(unreachable)
+
+
+def decide_without_key(command: Command, connecting: bool, keys_are_fresh: bool) -> Close:
+    """The key of a token is not among those that were just read. Where they could not be read, the client tries again.
+
+    Raises `Rejected`.
+    """
+    why = "the key of its token is unknown"
+    if not keys_are_fresh:
+        raise Rejected(codes.INTERNAL)
+    if command.subscribe is not None and not connecting:
+        raise Rejected(codes.PERMISSION_DENIED, why)
+    return Close(codes.INVALID_TOKEN, why)
+
+
+def decide_by_hook(state: SessionState, command: Command, result: HookResult, now: float) -> Decision:
+    """What a backend's answer about `command` comes to. Raises `Rejected`."""
+    match result, request_of(command):
+        case hook_results.Disconnected(close), _:
+            return Close(close, f"a hook disconnected the client: {describe(command)}")
+        case hook_results.Admitted() | hook_results.Unauthenticated(), ConnectRequest() as request:
+            return connect_decided(state, command.id, request, result, now)
+        case Grant() as grant, SubscribeRequest() as request:
+            return subscribe.subscribe_allowed(state, command.id, request, grant, now)
+        case hook_results.Accepted() as accepted, PublishRequest() as request:
+            return publish.publish_allowed(state, command, request, accepted)
+        case _:
+            raise AssertionError(f"a hook answered {type(result).__name__} to: {describe(command)}")
+
+
+def describe(command: Command) -> str:
+    """A command for the log: what it asks for, and of which channel or method."""
+    match request_of(command):
+        case SubscribeRequest(channel=channel):
+            return f"subscribe to {_shown(channel)}"
+        case UnsubscribeRequest(channel=channel):
+            return f"unsubscribe from {_shown(channel)}"
+        case PublishRequest(channel=channel):
+            return f"publish to {_shown(channel)}"
+        case HistoryRequest(channel=channel):
+            return f"history of {_shown(channel)}"
+        case PresenceRequest(channel=channel) | PresenceStatsRequest(channel=channel):
+            return f"presence of {_shown(channel)}"
+        case SubRefreshRequest(channel=channel):
+            return f"refresh of {_shown(channel)}"
+        case RPCRequest(method=method):
+            return f"RPC {_shown(method)}"
+        case ConnectRequest():
+            return "connect"
+        case RefreshRequest():
+            return "refresh"
+        case SendRequest():
+            return "send"
+        case None:
+            return "a command without a request"
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN_LENGTH else f"{name[:_SHOWN_LENGTH]}...")

@@ -1,0 +1,34 @@
+"""The settings, namespaces and token verifier that all clients of an edge share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.edge.channels.namespaces import Namespaces
+from services.edge.settings import ClientSection
+from services.edge.tokens.tokens import TokenVerifier
+
+
+class Policy:
+    """What holds for every client of this edge.
+
+    `version` and `instance` name the edge in connect replies. `connections_of` gives the number of connections that a
+    user has on this edge.
+    """
+
+    def __init__(
+        self,
+        section: ClientSection,
+        namespaces: Namespaces,
+        verifier: TokenVerifier,
+        version: str,
+        instance: str = "",
+        connections_of: Callable[[str], int] = lambda user: 0,
+    ) -> None:
+        self.section = section
+        self.namespaces = namespaces
+        self.verifier = verifier
+        self.version = version
+        self.instance = instance
+        self.connections_of = connections_of
+        self.anonymous_may_connect = section.insecure or section.allow_anonymous_connect_without_token

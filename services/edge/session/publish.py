@@ -1,0 +1,118 @@
+"""What a client may publish, and how. Decides, and does no I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from proto import codes
+from proto.codec import payload
+from proto.commands import Command, PublishRequest, RPCRequest
+from proto.messages import NO_DATA
+from services.edge.backend import hook_questions
+from services.edge.backend.hook_results import Accepted
+from services.edge.channels.namespaces import ChannelRules, may_publish
+from services.edge.rejection import Rejected
+from services.edge.session.actions import AskHook, Publish
+from services.edge.session.decisions import Close
+from services.edge.session.state import SessionState
+
+PUBLISH_RPC: Final = "fairlead.publish"
+"""The RPC by which stock SDKs publish with an idempotency key, as their own publish has no field for it."""
+
+MAX_KEY_LENGTH: Final = 256
+
+
+class _PublishParameters(Struct, frozen=True):
+    channel: str
+    idempotency_key: str
+    data: Raw = NO_DATA
+    b64data: str = ""
+
+
+_decode_parameters = msgspec.json.Decoder(_PublishParameters).decode
+
+
+def publish(state: SessionState, command: Command, request: PublishRequest) -> Publish | AskHook | Close:
+    """Decides by hook or the namespace's permissions. Raises `Rejected`."""
+    channel = request.channel
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "the publish has no channel")
+    rules = state.rules(channel)
+    if request.type:
+        raise Rejected(codes.NOT_AVAILABLE, "map channels are not offered")
+    options = rules.options
+    if options.publish_hook:
+        caller, when_away = state.caller, options.hook_when_away
+        question = hook_questions.publish_question(caller, channel, bytes(request.data))
+        return AskHook("publish", command, question, caller, options.hook_timeout, when_away == "allow")
+    if not may_publish(rules, state.requester, channel in state.channels):
+        why = "its namespace has no allow_publish_for_client, nor _for_subscriber for a client that is subscribed"
+        raise Rejected(codes.PERMISSION_DENIED, why)
+    return _prepare(state, command, request, rules, request.data)
+
+
+def publish_allowed(state: SessionState, command: Command, request: PublishRequest, result: Accepted) -> Publish:
+    """What follows from the publish hook, which may have changed what is published. Raises `Rejected`."""
+    rules = state.rules(request.channel)
+    data = request.data if result.data is None else Raw(result.data)
+    return _prepare(state, command, request, rules, data, result.tags or None, result.skip_history)
+
+
+def _prepare(
+    state: SessionState,
+    command: Command,
+    request: PublishRequest,
+    rules: ChannelRules,
+    data: Raw,
+    tags: dict[str, str] | None = None,
+    skip_history: bool = False,
+) -> Publish:
+    channel, key = request.channel, request.idempotency_key
+    content = bytes(data)
+    if not content or len(key) > MAX_KEY_LENGTH:
+        raise Rejected(codes.BAD_REQUEST, f"it has no data, or a key of more than {MAX_KEY_LENGTH} characters")
+    data_format = rules.options.publication_data_format
+    if data_format and not _has_format(content, data_format):
+        why = f"its data does not match the namespace's publication_data_format, {data_format}"
+        raise Rejected(codes.BAD_REQUEST, why)
+    subscription = state.channels.get(channel)
+    return Publish(
+        command_id=command.id,
+        channel=channel,
+        rules=rules,
+        data=data,
+        info=state.info(subscription.chan_info) if subscription is not None else state.info(),
+        user=state.identity.user,
+        tags=tags,
+        skip_history=skip_history,
+        key=key,
+        as_rpc=command.rpc is not None,
+    )
+
+
+def _has_format(data: bytes, data_format: str) -> bool:
+    try:
+        payload(data)
+    except ValueError:
+        return False
+    return data_format == "json" or data.lstrip().startswith(b"{")
+
+
+def publish_by_rpc(state: SessionState, command: Command, request: RPCRequest) -> Publish | AskHook | Close:
+    """A publish with an idempotency key, by the call that every stock SDK has. Raises `Rejected`."""
+    try:
+        given = _decode_parameters(bytes(request.data))
+        data = payload(bytes(given.data)) if bytes(given.data) else NO_DATA
+        if given.b64data:
+            data = Raw(base64.b64decode(given.b64data, validate=True))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, binascii.Error) as error:
+        raise Rejected(codes.BAD_REQUEST, str(error)) from None
+    if not given.channel or not given.idempotency_key:
+        raise Rejected(codes.BAD_REQUEST, "expected channel, idempotency_key and data, none of them empty")
+    publishing = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
+    return publish(state, Command(id=command.id, publish=publishing, rpc=request), publishing)

@@ -1,0 +1,81 @@
+"""New tokens for a connection and for one of its subscriptions. Decides, and does no I/O."""
+
+from __future__ import annotations
+
+from proto import codes
+from proto.commands import RefreshRequest, SubRefreshRequest
+from proto.replies import RefreshResult, Reply, SubRefreshResult, reply_to
+from services.edge.backend import hook_results
+from services.edge.grants import seconds_left
+from services.edge.rejection import Rejected
+from services.edge.session.decisions import NOTHING, Close, Nothing
+from services.edge.session.outcomes import HookResult
+from services.edge.session.state import SessionState
+from services.edge.tokens.tokens import ExpiredToken, InvalidToken
+
+
+def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: float) -> Reply | Close:
+    """The connection goes on with a new token of the same user. Raises `UnknownKey`."""
+    if not request.token or not state.identity.expires_at or state.policy.section.refresh_hook:
+        return Close(codes.BAD_REQUEST_CLOSE, "the refresh was not asked for, or has no token")
+    try:
+        identity = state.policy.verifier.connection(request.token, now)
+    except InvalidToken as error:
+        return Close(codes.INVALID_TOKEN, str(error))
+    except ExpiredToken:
+        return Close(codes.CONNECTION_EXPIRED, "the refresh has an expired token")
+    if identity.user != state.identity.user:
+        return Close(codes.INVALID_TOKEN, "the refresh has a token of another user")
+    if identity.grants.keys() != state.identity.grants.keys():
+        return Close(codes.INSUFFICIENT_STATE, "the new token has other channels: the client reconnects with those")
+    state.admit(identity)
+    ttl = seconds_left(identity.expires_at, now)
+    return reply_to(command_id, RefreshResult(client=state.id, expires=ttl > 0, ttl=ttl))
+
+
+def sub_refresh(state: SessionState, command_id: int, request: SubRefreshRequest, now: float) -> Reply | Close:
+    """A subscription goes on with a new token of the same channel. Raises `Rejected`, `UnknownKey`."""
+    channel = request.channel
+    if not channel:
+        return Close(codes.BAD_REQUEST_CLOSE, "the sub_refresh has no channel")
+    subscription = state.channels.get(channel)
+    if subscription is None:
+        raise Rejected(codes.PERMISSION_DENIED, "the client is not subscribed")
+    if request.type:
+        raise Rejected(codes.NOT_AVAILABLE, "shared-poll subscriptions are not offered")
+    if not request.token:
+        raise Rejected(codes.BAD_REQUEST, "it has no token")
+    try:
+        claims = state.policy.verifier.subscription(request.token, now)
+    except InvalidToken as error:
+        return Close(codes.INVALID_TOKEN, str(error))
+    except ExpiredToken:
+        raise Rejected(codes.EXPIRED) from None
+    if not state.is_meant_by(claims, channel):
+        return Close(
+            codes.INVALID_TOKEN, "the sub_refresh has a subscription token of another channel, user or connection"
+        )
+    expires_at = claims.grant.expires_at
+    if expires_at and expires_at <= now:
+        raise Rejected(codes.EXPIRED)
+    subscription.extend(expires_at)
+    ttl = seconds_left(expires_at, now)
+    return reply_to(command_id, SubRefreshResult(expires=ttl > 0, ttl=ttl))
+
+
+def refresh_by_hook(state: SessionState, result: HookResult, now: float) -> Close | Nothing:
+    """What follows from the refresh hook. After a refusal it is asked again, until the connection's grace is over."""
+    match result:
+        case hook_results.Refused():
+            return NOTHING
+        case hook_results.Disconnected(close):
+            return Close(close, "the refresh hook disconnected the client")
+        case hook_results.Expired():
+            return Close(codes.CONNECTION_EXPIRED, "the refresh hook let the connection expire")
+        case hook_results.Extended(expires_at, info, meta):
+            if 0 < expires_at <= now:
+                return Close(codes.CONNECTION_EXPIRED, "the refresh hook extended the connection to a time in the past")
+            state.extend(expires_at, info, meta)
+            return NOTHING
+        case _:
+            raise AssertionError(f"{type(result).__name__} does not answer the refresh hook")

@@ -1,0 +1,404 @@
+"""One client's conversation: events in, effects out. Does no I/O and reads no clock; times are Unix seconds.
+
+    NEW --connect--> CONNECTED --> CLOSED
+     '--connect refused with an error--> REFUSED --> CLOSED: the client is expected to leave, its commands are ignored
+
+Commands are handled in the order in which they came, the client's own and those of backends. One that needs the cluster
+or a backend is started (`Start`), and those behind it wait in the queue until `completed` gets its outcome. They wait
+too while the session is blocked: the client does not take what is written to it, and replies would pile up.
+
+Each method returns the effects of one event. The connection carries them out before it hands in the next event.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from proto import codes
+from proto.codec import NotEncodable
+from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
+from proto.commands import Command
+from proto.events import Closed
+from proto.messages import Error
+from proto.replies import AsyncMessage, Push, Refresh, Reply, reply_to
+from services.edge.backend import hook_results
+from services.edge.channels.subscription import AttachRequest
+from services.edge.grants import seconds_left
+from services.edge.rejection import Rejected
+from services.edge.session import attachment
+from services.edge.session.actions import (
+    Action,
+    AskHook,
+    CallBackend,
+    Connect,
+    LookUpKey,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+)
+from services.edge.session.attachment import milliseconds
+from services.edge.session.command_line import CommandLine
+from services.edge.session.connect import CLOSE_FOR_ERROR
+from services.edge.session.decisions import NOTHING, Close, Decision, ForwardMessage, Nothing, Unsubscribe
+from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key, describe
+from services.edge.session.effects import (
+    Admit,
+    Detach,
+    Dismiss,
+    Effect,
+    Ended,
+    Farewell,
+    Flush,
+    Forward,
+    HoldPushes,
+    LogRefusal,
+    Record,
+    ReleasePushes,
+    Reschedule,
+    Send,
+    SendPing,
+    Start,
+)
+from services.edge.session.outcomes import (
+    Attached,
+    AttachedAll,
+    Failed,
+    HookAnswered,
+    HookResult,
+    KeyLookedUp,
+    Outcome,
+    Replied,
+)
+from services.edge.session.refresh import refresh_by_hook
+from services.edge.session.server_commands import (
+    RefreshClient,
+    SendToClient,
+    ServerCommand,
+    SubscribeClient,
+    UnsubscribeClient,
+    subscribe_client,
+)
+from services.edge.session.state import Phase, SessionState
+from services.edge.session.timers import EndSubscription, Timers
+from services.edge.settings import COMMAND_DEADLINE_S
+from services.edge.tokens.tokens import UnknownKey
+
+
+class Session(CommandLine):
+    """One client's conversation. `state` is who the client is; it has to connect before `stale_at`."""
+
+    __slots__ = ("_opened", "_timers", "phase", "state")
+
+    def __init__(self, state: SessionState, stale_at: float) -> None:
+        super().__init__(state.policy.section.queued_commands_limit)
+        self.state = state
+        self.phase = Phase.NEW
+        self._timers = Timers(stale_at)
+        self._opened = False  # the session log has its beginning
+
+    @property
+    def _takes_server_commands(self) -> bool:
+        return self.phase is Phase.CONNECTED
+
+    @property
+    def awaits_connect(self) -> bool:
+        """Whether the client has said nothing yet."""
+        return self.phase is Phase.NEW and self._in_progress is None
+
+    # --- commands ----------------------------------------------------------------------------------------------------
+
+    def _handle(
+        self, command: Command, effects: list[Effect], now: float, *, keys_are_fresh: bool | None = None
+    ) -> None:
+        """`keys_are_fresh` tells how the look-up of a token's key went, None before there was one."""
+        try:
+            decision = self._decide(command, now, keys_are_fresh)
+        except Rejected as rejection:
+            self._reject(command, rejection, effects, now)
+        else:
+            self._follow(decision, effects, now)
+
+    def _decide(self, command: Command, now: float, keys_are_fresh: bool | None) -> Decision:
+        connecting = self.phase is Phase.NEW
+        try:
+            if connecting:
+                return decide_first(self.state, command, now)
+            if self.phase is Phase.REFUSED:
+                return NOTHING
+            if command.id or command.send is not None:
+                return decide(self.state, command, now)
+            if self._timers.pong(self.state, now):
+                return NOTHING
+            return Close(codes.BAD_REQUEST_CLOSE, "the client sent a pong without a ping")
+        except UnknownKey as error:
+            if keys_are_fresh is None:
+                return LookUpKey(command, error.kid)
+            return decide_without_key(command, connecting, keys_are_fresh)
+
+    def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
+        error = rejection.error
+        if self.phase is not Phase.NEW or rejection.why:
+            why = f": {rejection.why}" if rejection.why else ""
+            effects.append(
+                LogRefusal(f"a command was refused with {error.code} {error.message}", f"{describe(command)}{why}")
+            )
+        self._refuse(command.id, error, effects, now)
+
+    def _refuse(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
+        if self.phase is Phase.NEW:
+            self._refuse_connect(command_id, error, effects, now)
+        else:
+            effects.append(Send(reply_to(command_id, Error(*error))))
+
+    def _follow(self, decision: Decision, effects: list[Effect], now: float) -> None:
+        if type(decision) is AttachRequest or type(decision) is Publish:  # nearly always: see `Connection._carry_out`
+            self._start(decision, effects, now)
+            return
+        match decision:
+            case Connect():
+                self._connect(decision, effects, now)
+            case Reply():
+                effects.append(Send(decision))
+                if decision.refresh is not None or decision.sub_refresh is not None:
+                    effects.append(Reschedule())  # it may expire sooner than before
+            case ReadHistory() | ReadPresence() | CallBackend() | LookUpKey() | AskHook():
+                self._start(decision, effects, now)
+            case Unsubscribe(channel, reply):
+                effects += attachment.unsubscribed(self.state, channel, reply, now)
+            case ForwardMessage(data):
+                effects.append(Forward(self.state.caller, data))
+            case Close(close, detail):
+                self._close(close, detail, effects, now)
+            case Nothing():
+                pass
+            case unreachable:
+                assert_never(unreachable)
+
+    # --- outcomes ----------------------------------------------------------------------------------------------------
+
+    def completed(self, action: Action, outcome: Outcome, now: float) -> list[Effect]:
+        """What came of an action that was started.
+
+        Where it attached the client to channels, the effects either send the reply or detach it again.
+        """
+        effects: list[Effect] = []
+        if self.closed:
+            if isinstance(action, AttachRequest) and isinstance(outcome, Attached):
+                effects.append(Detach((action.channel,)))
+            elif isinstance(outcome, AttachedAll):
+                effects.append(Detach(tuple(outcome.channels)))
+            return effects
+        try:
+            self._conclude(action, outcome, effects, now)
+        except NotEncodable as error:
+            self._close(codes.INAPPROPRIATE_PROTOCOL, f"a payload for a JSON connection: {error}", effects, now)
+        self._finish(action, effects, now)
+        return self._advance(effects, now)
+
+    def _conclude(self, action: Action, outcome: Outcome, effects: list[Effect], now: float) -> None:
+        if type(outcome) is Replied:
+            effects.append(Send(reply_to(action.command_id, outcome.result)))
+            return
+        match action, outcome:
+            case AttachRequest(), Attached():
+                entering, catches_up = attachment.subscribed(self.state, action, outcome, self.blocked, now)
+                self.blocked = self.blocked or catches_up
+                effects += entering
+            case Connect(), AttachedAll(channels):
+                effects += attachment.connected(self.state, action, channels, now)
+                self._opened = True
+            case LookUpKey(command), KeyLookedUp(fresh):
+                self._handle(command, effects, now, keys_are_fresh=fresh)
+            case AskHook(), HookAnswered(result):
+                self._hook_answered(action, result, effects, now)
+            case _, Failed():
+                self._failed(action, outcome, effects, now)
+            case _:
+                raise AssertionError(f"{type(outcome).__name__} is no outcome of {type(action).__name__}")
+
+    def _failed(self, action: Action, failed: Failed, effects: list[Effect], now: float) -> None:
+        error = failed.error
+        if isinstance(action, AskHook) and action.event == "refresh":
+            return  # it is asked again, until the grace period ends the connection
+        if isinstance(action, AttachRequest) and not action.command_id:
+            effects.append(LogRefusal("a backend's subscribe was not carried out", failed.why or error.message))
+            return
+        if failed.why:
+            effects.append(LogRefusal(f"a command was refused with {error.code} {error.message}", failed.why))
+        if isinstance(action, Connect):
+            self._refuse_connect(action.command_id, error, effects, now)
+        else:
+            self._refuse(action.command_id, error, effects, now)
+
+    def _hook_answered(self, action: AskHook, result: HookResult, effects: list[Effect], now: float) -> None:
+        if action.event == "refresh":
+            if isinstance(result, hook_results.Extended):
+                self._timers.refreshed()
+            self._follow(refresh_by_hook(self.state, result, now), effects, now)
+        elif isinstance(result, hook_results.Refused):
+            self._refuse(action.command.id, result.error, effects, now)
+        else:
+            try:
+                decision = decide_by_hook(self.state, action.command, result, now)
+            except Rejected as rejection:
+                self._reject(action.command, rejection, effects, now)
+            else:
+                self._follow(decision, effects, now)
+
+    # --- connect -----------------------------------------------------------------------------------------------------
+
+    def _connect(self, action: Connect, effects: list[Effect], now: float) -> None:
+        self.phase = Phase.CONNECTED
+        self._timers.connected(self.state, now)
+        effects.append(Admit(self.state.identity.user))  # at once: the next connect of its user counts it
+        if action.requests:
+            self.blocked = True
+            effects.append(HoldPushes())
+            self._start(action, effects, now)
+        else:
+            self._opened = True
+            effects += attachment.opened(self.state, action.command_id, action.result, now)
+
+    def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
+        if self.phase is Phase.CONNECTED:  # it was admitted, then its channels failed
+            effects += (ReleasePushes(), Dismiss(self.state.identity.user))
+        if self.state.format.unidirectional:
+            self._close(CLOSE_FOR_ERROR.get(error.code, codes.INTERNAL_CLOSE), error.message, effects, now)
+            return
+        self.phase = Phase.REFUSED
+        effects += (Send(reply_to(command_id, Error(*error))), Reschedule())
+
+    # --- channels ----------------------------------------------------------------------------------------------------
+
+    def end_subscription(self, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
+        """The server ends one of the client's subscriptions, and tells it so."""
+        effects: list[Effect] = []
+        self._end_subscription(channel, why, effects, now)
+        return effects
+
+    def _end_subscription(self, channel: str, why: UnsubscribeCode, effects: list[Effect], now: float) -> None:
+        subscription = self.state.channels.get(channel)
+        if subscription is None:
+            if isinstance(self._in_progress, Connect) and self._in_progress.enters(channel):
+                effects.append(Detach((channel,)))  # it waits for its connect reply, attached here already
+                self._close(codes.INSUFFICIENT_STATE, "", effects, now)
+            return
+        if subscription.server_side and why.code >= codes.UNSUBSCRIBED_INSUFFICIENT_STATE.code:
+            # SDKs do not subscribe it anew by themselves: they connect anew.
+            self._close(codes.INSUFFICIENT_STATE, "", effects, now)
+            return
+        effects += attachment.unsubscribed_by_server(self.state, channel, why, now)
+
+    # --- commands of backends ----------------------------------------------------------------------------------------
+
+    def _obey(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
+        effects.append(Flush(tuple(self.state.channels)))  # what was published before it comes before it
+        match command:
+            case SubscribeClient():
+                try:
+                    action = subscribe_client(self.state, command, now)
+                except Rejected as rejection:
+                    error = rejection.error
+                    why = f"{error.code} {error.message}{f': {rejection.why}' if rejection.why else ''}"
+                    effects.append(LogRefusal("a backend's subscribe was refused", why))
+                else:
+                    if action is not None:
+                        self._start(action, effects, now)
+            case UnsubscribeClient(channel, why):
+                for name in (channel,) if channel else tuple(self.state.channels):
+                    self._end_subscription(name, why, effects, now)
+            case RefreshClient(expires_at, info):
+                self.state.extend(expires_at, info)
+                ttl = seconds_left(expires_at, now)
+                effects += (Send(Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))), Reschedule())
+            case SendToClient(data):
+                effects.append(Send(Reply(push=Push(message=AsyncMessage(data)))))
+            case unreachable:
+                assert_never(unreachable)
+
+    # --- the client's socket -----------------------------------------------------------------------------------------
+
+    def stalled(self, now: float) -> list[Effect]:
+        """The client does not take what is written to it. `caught_up` ends that."""
+        if self.closed:
+            return []
+        self.blocked = True
+        effects: list[Effect] = [Reschedule()]
+        self._pace_reading(effects)
+        return effects
+
+    def caught_up(self, now: float) -> list[Effect]:
+        """The client has taken everything that it had missed."""
+        self.blocked = False
+        return self._advance([], now)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` has something to do next."""
+        return self._timers.deadline(self.state, self.phase is Phase.CONNECTED)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed."""
+        effects: list[Effect] = []
+        if self.closed:
+            return effects
+        if self.blocked or (self._in_progress is not None and self._queue is not None):
+            self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong is among what waits
+        match self._timers.due(self.state, self.phase is Phase.CONNECTED, now):
+            case SendPing() as ping:
+                effects.append(ping)
+            case Close(close, detail):
+                self._close(close, detail, effects, now)
+            case EndSubscription(channel):
+                self._end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED, effects, now)
+            case AskHook() as action:  # beside the commands: none of them waits for it
+                effects.append(Start(action, now + COMMAND_DEADLINE_S))
+            case Nothing():
+                pass
+            case unreachable:
+                assert_never(unreachable)
+        return effects
+
+    def native_pong(self, now: float) -> None:
+        """The client answered a WebSocket ping."""
+        if not self.closed:
+            self._timers.native_pong(self.state, now)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self, close: CloseCode, now: float, detail: str = "") -> list[Effect]:
+        """Ends the session with this code; `detail` is for the log. Only the first call counts."""
+        effects: list[Effect] = []
+        self._close(close, detail, effects, now)
+        return effects
+
+    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float) -> None:
+        if self.closed:
+            return
+        if self.state.channels and not self.blocked:
+            effects.append(Flush(tuple(self.state.channels)))
+        if detail:
+            effects.append(LogRefusal(f"a connection was closed with {close.code} {close.reason}", detail))
+        effects.append(Farewell(close))
+        self._end(close.code, close.reason, effects, now)
+        self._pace_reading(effects)  # for the peer's close frame
+
+    def ended(self, code: int, reason: str, now: float) -> list[Effect]:
+        """The client has closed the connection, or its transport is gone."""
+        effects: list[Effect] = []
+        if not self.closed:
+            self._end(code, reason, effects, now)
+        return effects
+
+    def _end(self, code: int, reason: str, effects: list[Effect], now: float) -> None:
+        state = self.state
+        self.phase = Phase.CLOSED
+        self._clear()
+        if state.channels:
+            effects.append(Detach(tuple(state.channels)))
+            state.channels.clear()
+        effects.append(Ended(code, state.identity.user))
+        if self._opened:
+            effects.append(Record(Closed(at=milliseconds(now), connection=state.id, code=code, reason=reason)))

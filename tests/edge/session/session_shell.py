@@ -1,0 +1,206 @@
+"""A model of the shell: it carries out a session's effects, and checks each as it goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from proto.events import SessionEvent
+from proto.replies import Reply, SubscribeResult
+from services.chassis.process.settings import Duration
+from services.edge.channels.namespaces import Namespaces
+from services.edge.channels.subscription import AttachRequest
+from services.edge.framing.formats import WEBSOCKET_JSON
+from services.edge.session.actions import Action, AskHook
+from services.edge.session.effects import (
+    Admit,
+    Announce,
+    CatchUp,
+    Detach,
+    Dismiss,
+    Effect,
+    Ended,
+    Farewell,
+    HoldPushes,
+    PaceReading,
+    Record,
+    ReleasePushes,
+    Send,
+    SendPing,
+    Start,
+)
+from services.edge.session.outcomes import (
+    Attached,
+    AttachedAll,
+    Outcome,
+)
+from services.edge.session.policy import Policy
+from services.edge.session.session import Session
+from services.edge.session.state import SessionState
+from services.edge.settings import COMMAND_DEADLINE_S, ChannelSection, ClientSection, Namespace
+from services.edge.tokens.configured_keys import configured_keys
+from services.edge.tokens.tokens import TokenVerifier
+from tests.edge.conversation import HISTORY, START
+from tests.edge.signers import SECRET
+
+CHANNELS = ("open:a", "open:b", "seen:c", "log:d", "asked:e", "closed:f")
+QUEUE_LIMIT = 12
+
+SECTION = ChannelSection(
+    namespaces=[
+        Namespace(name="open", allow_subscribe_for_client=True, allow_publish_for_client=True),
+        Namespace(name="seen", allow_subscribe_for_client=True, presence=True, join_leave=True),
+        Namespace(name="log", allow_subscribe_for_client=True, force_recovery=True, **HISTORY),
+        Namespace(name="asked", subscribe_hook=True, publish_hook=True),
+        Namespace(name="closed"),
+    ]
+)
+OPTIONS = ClientSection(
+    token_hmac_secret_key=SECRET,
+    refresh_hook=True,
+    queued_commands_limit=QUEUE_LIMIT,
+    channel_limit=4,
+    ping_interval=Duration(10),
+    pong_timeout=Duration(4),
+    expired_close_delay=Duration(20),
+)
+
+POLICY = Policy(OPTIONS, Namespaces(SECTION), TokenVerifier(configured_keys(OPTIONS), insecure=False), "Fairlead test")
+
+
+class Shell:
+    """Carries out effects as a connection does, and checks each as it goes by.
+
+    `attached` are the channels whose publications would be pushed now; `told` those that the client knows it is in.
+    """
+
+    def __init__(self) -> None:
+        self.now = START
+        self.session = Session(SessionState("c1", POLICY, WEBSOCKET_JSON), START + OPTIONS.stale_close_delay)
+        self.attached: set[str] = set()
+        self.told: set[str] = set()
+        self.asked: dict[int, dict[str, Any]] = {}  # the commands that were sent and not answered, by id
+        self.answered: list[int] = []
+        self.pending: Action | None = None  # the command in progress
+        self.beside: list[Action] = []  # refresh hooks under way
+        self.at_once = False  # whether subscribes have their outcome at once
+        self.held = False
+        self.slow = False
+        self.reading_paused = False
+        self.admitted = False
+        self.pings = 0
+        self.farewell = False
+        self.ended = False
+        self.facts: list[SessionEvent] = []
+
+    def event(self, happens: Callable[[], list[Effect]]) -> None:
+        """An event of the session, and everything that follows at once."""
+        was_ended = self.ended
+        effects = happens()
+        assert not was_ended or all(isinstance(effect, Detach | PaceReading) for effect in effects), effects
+        while effects:
+            following: list[Effect] = []
+            for effect in effects:
+                following += self._carry_out(effect)
+            effects = following
+        if not self.held:
+            assert self.attached == self.told == set(self.session.state.channels), "subscribed means live"
+
+    def _carry_out(self, effect: Effect) -> list[Effect]:
+        match effect:
+            case Send(reply):
+                self._sent(reply)
+            case Start(action, deadline):
+                return self._started(action, deadline)
+            case Detach(names):
+                self.attached -= set(names)
+                if self.ended or self.session.closed:
+                    self.told -= set(names)
+            case Announce(channel, _):
+                assert channel in self.told, "a join goes before its reply"
+            case HoldPushes():
+                assert not self.held
+                self.held = True
+            case ReleasePushes():
+                assert self.held
+                self.held = False
+                if not self.slow:
+                    return self.session.caught_up(self.now)
+            case CatchUp():
+                self.held, self.slow = False, True
+            case Admit():
+                assert not self.admitted
+                self.admitted = True
+            case Dismiss():
+                assert self.admitted
+                self.admitted = False
+            case SendPing():
+                self.pings += 1
+                assert self.pings == 1, "a ping is not answered yet"
+            case PaceReading(paused):
+                assert paused is not self.reading_paused
+                self.reading_paused = paused
+            case Record(fact):
+                self.facts.append(fact)
+            case Farewell():
+                assert not self.ended
+                self.farewell = True
+            case Ended():
+                assert not self.ended
+                self.ended, self.held = True, False
+            case _:
+                pass
+        return []
+
+    def _started(self, action: Action, deadline: float) -> list[Effect]:
+        assert not self.ended
+        assert deadline <= self.now + COMMAND_DEADLINE_S
+        if isinstance(action, AskHook) and action.event == "refresh":
+            self.beside.append(action)
+            return []
+        assert self.pending is None, "a command is in progress"
+        if self.at_once and isinstance(action, AttachRequest) and not self.slow:
+            return self._outcome(action, Attached(SubscribeResult()))
+        self.pending = action
+        return []
+
+    def complete(self, action: Action, outcome: Outcome) -> None:
+        """The action has this outcome."""
+        if action is self.pending:
+            self.pending = None
+        else:
+            self.beside.remove(action)
+        self.event(lambda: self._outcome(action, outcome))
+
+    def _outcome(self, action: Action, outcome: Outcome) -> list[Effect]:
+        if isinstance(action, AttachRequest) and isinstance(outcome, Attached):
+            self.attached.add(action.channel)
+        elif isinstance(outcome, AttachedAll):
+            self.attached |= set(outcome.channels)
+        return self.session.completed(action, outcome, self.now)
+
+    def _sent(self, reply: Reply) -> None:
+        assert not self.ended, "nothing is sent after the end"
+        push = reply.push
+        if push is not None:
+            assert self.answered, "a push goes before the reply to connect"
+            if push.subscribe is not None:
+                assert push.channel not in self.told and push.channel in self.attached
+                self.told.add(push.channel)
+            elif push.unsubscribe is not None:
+                assert push.channel not in self.attached, "a publication could follow the unsubscribe"
+                self.told.remove(push.channel)
+            return
+        command = self.asked.pop(reply.id)
+        assert not self.answered or reply.id > self.answered[-1], "replies come in the order of the commands"
+        self.answered.append(reply.id)
+        if reply.connect is not None:
+            self.told |= set(reply.connect.subs)
+        elif reply.subscribe is not None:
+            channel = command["subscribe"]["channel"]
+            assert channel not in self.told and channel in self.attached
+            self.told.add(channel)
+        elif reply.unsubscribe is not None:
+            channel = command["unsubscribe"]["channel"]
+            assert channel not in self.attached, "a publication could follow the reply"
+            self.told.discard(channel)

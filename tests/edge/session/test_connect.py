@@ -1,0 +1,147 @@
+"""Who may connect, and what the client is told (client-protocol.md, sections 3.2, 3.10 and 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proto import codes
+from services.edge.backend.hook_results import Refused
+from services.edge.framing import formats
+from services.edge.session.effects import Admit
+from tests.edge.conversation import (
+    START,
+    VERSION,
+    Conversation,
+    anonymous,
+    closed_by,
+    connect,
+    connected,
+    logged,
+    said,
+    token,
+)
+
+CONNECT: dict[str, Any] = {"id": 1, "connect": {}}
+
+
+class TestConnect:
+    """3.2."""
+
+    def test_with_a_token(self) -> None:
+        assert Conversation().hears(connect()) == {
+            "connect": {"client": "c1", "version": VERSION, "ping": 25, "pong": True}
+        }
+
+    def test_with_a_token_that_expires(self) -> None:
+        result = Conversation().hears(connect(exp=START + 60))["connect"]
+        assert (result["expires"], result["ttl"]) == (True, 60)
+
+    def test_ttl_is_a_second_at_least_and_a_year_at_most(self) -> None:
+        for expires, ttl in ((START + 0.9, 1), (START + 10 * 365 * 86400, 365 * 86400)):
+            assert Conversation().hears(connect(exp=START + 100, expire_at=expires))["connect"]["ttl"] == ttl
+
+    def test_without_pings_neither_ping_nor_pong_is_announced(self) -> None:
+        result = Conversation(ping_interval=0).hears(connect())["connect"]
+        assert "ping" not in result
+        assert "pong" not in result
+
+    def test_where_the_backend_refreshes_the_client_is_not_told_to(self) -> None:
+        result = Conversation(refresh_hook=True).hears(connect(exp=START + 60))["connect"]
+        assert "expires" not in result and "ttl" not in result
+
+    def test_with_an_expired_token(self) -> None:
+        assert Conversation().error(connect(exp=START)) == 109
+
+    @pytest.mark.parametrize("forged", ["x", "a.b.c", token() + "x", token(channel="news"), token(sub=7)])
+    def test_with_a_forged_token(self, forged: str) -> None:
+        assert Conversation().closed({"id": 1, "connect": {"token": forged}}) == 3500
+
+    def test_a_forged_token_does_not_become_anonymous(self) -> None:
+        both = Conversation(allow_anonymous_connect_without_token=True)
+        assert both.closed({"id": 1, "connect": {"token": "x"}}) == 3500
+
+    def test_without_a_token(self) -> None:
+        assert Conversation().closed(CONNECT) == 3501
+
+    def test_without_a_token_where_that_is_allowed(self) -> None:
+        assert anonymous().state.identity.user == ""
+
+    def test_a_token_without_a_user_is_an_anonymous_one_that_may_be_refused(self) -> None:
+        assert "connect" in Conversation().hears(connect(sub=""))
+        assert Conversation(disallow_anonymous_connection_tokens=True).closed(connect(sub="")) == 3507
+        assert "connect" in Conversation(disallow_anonymous_connection_tokens=True).hears(connect())
+
+    def test_names_are_cut(self) -> None:
+        conversation = anonymous()
+        assert (conversation.state.name, conversation.state.version) == ("", "")
+        conversation = Conversation(insecure=True)
+        conversation.hears({"id": 1, "connect": {"name": "n" * 20, "version": "v" * 70}})
+        assert (conversation.state.name, conversation.state.version) == ("n" * 16, "v" * 64)
+
+    def test_a_user_has_so_many_connections_and_no_more(self) -> None:
+        third = Conversation(user_connection_limit=2)
+        third.connections["42"] = 2
+        assert third.closed(connect()) == 3504
+        second = Conversation(user_connection_limit=2)
+        second.connections["42"] = 1
+        assert "connect" in second.hears(connect())
+
+    def test_it_counts_from_the_moment_that_it_is_authenticated(self) -> None:
+        """Its channels may take a while, and its user's next connect must not pass the limit meanwhile."""
+        assert Admit("42") in Conversation().says(connect(channels=["open:x"]))
+
+    def test_who_has_no_user_id_is_not_counted(self) -> None:
+        conversation = Conversation(user_connection_limit=1)
+        conversation.connections[""] = 1000
+        assert "connect" in conversation.hears(connect(sub=""))
+
+
+class TestUnidirectional:
+    """5: a client that gets no replies, so that an error ends the connection."""
+
+    def uni(self, **section: Any) -> Conversation:
+        return Conversation(format=formats.UNI_SSE, **section)
+
+    def test_it_is_told_of_pings_but_not_to_answer_or_to_refresh(self) -> None:
+        push = said(self.uni().says(connect(exp=START + 60)))["push"]
+        assert push == {"connect": {"client": "c1", "version": VERSION, "ping": 25}}
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (codes.TOKEN_EXPIRED, 3005),
+            (codes.EXPIRED, 3005),
+            (codes.TOO_MANY_REQUESTS, 3013),
+            (codes.PERMISSION_DENIED, 3507),
+            (codes.INTERNAL, 3004),
+            (codes.UNKNOWN_CHANNEL, 3004),
+            (codes.ErrorCode(403, "not yours"), 3004),
+        ],
+    )
+    def test_errors_become_the_end_of_the_connection(self, error: codes.ErrorCode, code: int) -> None:
+        conversation = self.uni(connect_hook=True)
+        asked, _ = conversation.asks(CONNECT)
+        effects = conversation.decided(asked, Refused(error))
+        assert closed_by(effects) == code and error.message in logged(effects)
+
+    def test_an_expired_token(self) -> None:
+        assert self.uni().closed(connect(exp=START)) == 3005
+
+    def test_channels_of_its_own_that_it_may_not_have(self) -> None:
+        for channel, code in (("closed:x", 3507), ("none:x", 3004), ("🎉", 3004)):
+            request = {"id": 1, "connect": {"token": token(), "subs": {channel: {}}}}
+            assert self.uni().closed(request) == code
+
+
+class TestInsecure:
+    """3.10: for tests, everything is allowed."""
+
+    def test_tokens_do_not_expire_but_are_not_forged_either(self) -> None:
+        assert "expires" not in Conversation(insecure=True).hears(connect(exp=1))["connect"]
+        assert Conversation(insecure=True).closed({"id": 1, "connect": {"token": token()[:-2]}}) == 3500
+
+    def test_nobody_needs_a_token(self) -> None:
+        assert "connect" in Conversation(insecure=True).hears(CONNECT)
+        assert connected(insecure=True, allow_send=False).closed({"id": 1}) == 3501

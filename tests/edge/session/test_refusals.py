@@ -1,0 +1,50 @@
+"""What a refused client is told is a code; why it was refused is in the log, for whoever looks for the mistake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proto.commands import Command, SubscribeRequest
+from services.edge.session.dispatch import describe
+from services.edge.session.effects import Send
+from services.edge.session.publish import MAX_KEY_LENGTH, PUBLISH_RPC
+from tests.edge.conversation import connected, logged
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ({"subscribe": {"channel": "caht:x"}}, 102, "subscribe to 'caht:x': its namespace is not configured"),
+        ({"subscribe": {"channel": "closed:x"}}, 103, "allow_subscribe_for_client"),
+        ({"subscribe": {"channel": "$open:x"}}, 103, "a private channel needs a subscription token"),
+        ({"subscribe": {"channel": "open:x#7"}}, 103, "allow_user_limited_channels"),
+        ({"subscribe": {"channel": "open:ü"}}, 107, "channel_regex"),
+        ({"subscribe": {"channel": "open:x", "tf": {"op": "xor"}}}, 107, "allow_tags_filter"),
+        ({"subscribe": {"channel": "open:x", "token": "a.b.c"}}, 103, "the token: "),
+        ({"publish": {"channel": "talk:x", "data": 1}}, 103, "publish to 'talk:x'"),
+        ({"publish": {"channel": "open:x"}}, 107, "it has no data"),
+        ({"publish": {"channel": "open:x", "data": 1, "idempotency_key": "k" * (MAX_KEY_LENGTH + 1)}}, 107, "a key of"),
+        ({"history": {"channel": "open:x"}}, 108, "history of 'open:x': its namespace keeps no history"),
+        ({"presence": {"channel": "open:x"}}, 108, "presence of 'open:x': its namespace has no presence"),
+        ({"rpc": {"method": PUBLISH_RPC, "data": {"chanel": "open:x"}}}, 107, "missing required field `channel`"),
+        (
+            {"rpc": {"method": PUBLISH_RPC, "data": {"channel": "open:x", "data": 1, "idempotency_key": ""}}},
+            107,
+            "expected channel, idempotency_key and data",
+        ),
+        ({"sub_refresh": {"channel": "open:x", "token": "x"}}, 103, "the client is not subscribed"),
+    ],
+)
+def test_the_log_says_what_and_where_and_why(command: dict[str, Any], code: int, words: str) -> None:
+    effects = connected().says({"id": 2, **command})
+    (reply,) = [effect.reply for effect in effects if isinstance(effect, Send)]
+    assert reply.error is not None
+    assert reply.error.code == code and words in logged(effects)
+    assert reply.error.message.isascii() and words not in reply.error.message, "not for the client"
+
+
+def test_names_are_shown_in_part_and_in_one_line() -> None:
+    described = describe(Command(id=1, subscribe=SubscribeRequest("a\nb" * 1000)))
+    assert "\n" not in described and len(described) < 300

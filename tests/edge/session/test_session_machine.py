@@ -1,0 +1,242 @@
+"""The conversation held to what docs/architecture.md promises, whatever comes in whatever order: a state machine.
+
+Random commands, commands of backends, outcomes in any order, full sockets and time go in. A model of the shell carries
+out the effects: it knows what is attached to which channel and what was written to the client.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import Raw
+
+from proto import codes
+from proto.codec_json import JSON
+from proto.codes import CloseCode
+from proto.commands import Command
+from proto.events import Closed, Opened, Subscribed, Unsubscribed
+from proto.messages import StreamPosition
+from proto.replies import PublishResult, SubscribeResult
+from services.edge.backend import hook_results
+from services.edge.channels.subscription import AttachRequest
+from services.edge.grants import Grant
+from services.edge.session.actions import Action, AskHook, Connect, LookUpKey, Publish
+from services.edge.session.command_queue import QUEUED_BYTES_CEILING, QUEUED_BYTES_LIMIT, SERVER_COMMANDS_LIMIT
+from services.edge.session.outcomes import (
+    Attached,
+    AttachedAll,
+    Failed,
+    HookAnswered,
+    KeyLookedUp,
+    Outcome,
+    Replied,
+)
+from services.edge.session.server_commands import (
+    RefreshClient,
+    SendToClient,
+    ServerCommand,
+    SubscribeClient,
+    UnsubscribeClient,
+)
+from services.edge.session.state import Phase
+from tests.edge.conversation import START, token
+from tests.edge.session.session_shell import CHANNELS, OPTIONS, QUEUE_LIMIT, Shell
+
+channels = st.sampled_from(CHANNELS)
+requests = st.one_of(
+    st.builds(lambda channel: {"subscribe": {"channel": channel}}, channels),
+    st.builds(lambda channel: {"unsubscribe": {"channel": channel}}, channels),
+    st.builds(lambda channel: {"publish": {"channel": channel, "data": {}}}, channels),
+    st.builds(lambda channel: {"presence": {"channel": channel}}, channels),
+    st.just({"rpc": {"method": "m", "data": {}}}),
+)
+server_commands = st.one_of(
+    st.builds(lambda channel: SubscribeClient(channel, Grant()), channels),
+    st.builds(
+        lambda channel: UnsubscribeClient(channel, codes.UNSUBSCRIBED_BY_SERVER), st.one_of(channels, st.just(""))
+    ),
+    st.just(SendToClient(Raw(b"{}"))),
+    st.builds(lambda ahead: RefreshClient(int(START) + ahead, Raw()), st.integers(1, 100)),
+)
+
+
+refresh_results: st.SearchStrategy[hook_results.RefreshHookResult] = st.sampled_from(
+    (hook_results.Extended(int(START) + 500), hook_results.Expired(), hook_results.Refused(codes.INTERNAL))
+)
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """What comes in, and what must hold after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shell = Shell()
+        self.last_id = 1
+
+    # --- what comes in -----------------------------------------------------------------------------------------------
+
+    @initialize(subs=st.sets(st.sampled_from(("open:a", "log:d", "closed:f"))), at_once=st.booleans())
+    def connect(self, subs: set[str], at_once: bool) -> None:
+        self.shell.at_once = at_once
+        claims = {"subs": {channel: {} for channel in subs}, "exp": int(START) + 30}
+        self._say({"id": 1, "connect": {"token": token(**claims)}})
+
+    @rule(asked=st.lists(requests, min_size=1, max_size=4), junk=st.integers(0, 3000))
+    def say(self, asked: list[dict[str, Any]], junk: int) -> None:
+        commands = []
+        for request in asked:
+            self.last_id += 1
+            commands.append({"id": self.last_id, **request})
+        self._say(*commands, junk=junk)
+
+    def _say(self, *commands: dict[str, Any], junk: int = 0) -> None:
+        shell = self.shell
+        lines = b"\n".join(json.dumps(command).encode() for command in commands)
+        decoded: list[Command] = JSON.decode_commands(lines, 256)
+        shell.asked |= {command["id"]: command for command in commands}
+        shell.event(lambda: shell.session.commands(decoded, len(lines) + junk, shell.now))
+
+    @rule(command=server_commands)
+    def order(self, command: ServerCommand) -> None:
+        shell = self.shell
+        shell.event(lambda: shell.session.server_command(command, shell.now))
+
+    @precondition(lambda self: self.shell.pending is not None)
+    @rule(data=st.data())
+    def complete(self, data: st.DataObject) -> None:
+        action = self.shell.pending
+        assert action is not None
+        self.shell.complete(action, data.draw(outcomes(action)))
+
+    @precondition(lambda self: self.shell.beside)
+    @rule(
+        result=st.sampled_from(
+            (hook_results.Extended(int(START) + 500), hook_results.Expired(), hook_results.Refused(codes.INTERNAL))
+        )
+    )
+    def refresh_answered(self, result: hook_results.RefreshHookResult) -> None:
+        self.shell.complete(self.shell.beside[0], HookAnswered(result))
+
+    @precondition(lambda self: not self.shell.slow)
+    @rule()
+    def stall(self) -> None:
+        shell = self.shell
+        shell.slow = True
+        shell.event(lambda: shell.session.stalled(shell.now))
+
+    @precondition(lambda self: self.shell.slow and not self.shell.held)
+    @rule()
+    def catch_up(self) -> None:
+        shell = self.shell
+        shell.slow = False
+        shell.event(lambda: shell.session.caught_up(shell.now))
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, 5.0, 12.0)))
+    def wait(self, seconds: float) -> None:
+        shell = self.shell
+        shell.now += seconds
+        shell.event(lambda: shell.session.tick(shell.now))
+
+    @rule()
+    def pong(self) -> None:
+        shell = self.shell
+        if shell.session.phase is Phase.CONNECTED and shell.pings:
+            shell.pings = 0
+            shell.event(lambda: shell.session.commands([Command()], 2, shell.now))
+
+    @rule(channel=channels)
+    def lose_position(self, channel: str) -> None:
+        shell = self.shell
+        why = codes.UNSUBSCRIBED_INSUFFICIENT_STATE
+        if channel in shell.attached:  # the node tells its subscribers only
+            shell.event(lambda: shell.session.end_subscription(channel, why, shell.now))
+
+    @rule(how=st.sampled_from(("close", "leave", "vanish")), surely=st.integers(0, 9))
+    def end(self, how: str, surely: int) -> None:
+        shell, going = self.shell, codes.GOING_AWAY
+        if surely:
+            return  # most conversations go on
+        if how == "vanish":
+            shell.event(lambda: shell.session.ended(1006, "", shell.now))
+        elif how == "leave":
+            shell.event(lambda: shell.session.leave(going, shell.now))
+        else:
+            shell.event(lambda: shell.session.close(going, shell.now))
+
+    # --- what holds --------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def everything_is_bounded(self) -> None:
+        session = self.shell.session
+        queue = session._queue
+        assert len(session.state.channels) <= OPTIONS.channel_limit
+        if queue is not None:
+            assert queue.commands <= QUEUE_LIMIT and queue.queued_bytes <= QUEUED_BYTES_CEILING
+            assert queue.server_commands <= SERVER_COMMANDS_LIMIT
+
+    @invariant()
+    def what_can_go_on_goes_on(self) -> None:
+        shell = self.shell
+        if shell.pending is None and not shell.slow and not shell.ended:
+            assert not shell.asked or shell.session.phase is Phase.REFUSED, "a command waits for nothing"
+
+    @invariant()
+    def a_client_that_takes_nothing_is_not_read_from(self) -> None:
+        shell = self.shell
+        if not shell.ended:
+            assert shell.reading_paused is (shell.slow or shell.held or self._much_waits())
+        elif shell.farewell:
+            assert not shell.reading_paused, "its close frame is read"
+
+    def _much_waits(self) -> bool:
+        queue = self.shell.session._queue
+        return queue is not None and (queue.commands > QUEUE_LIMIT // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT)
+
+    @invariant()
+    def the_facts_are_a_story(self) -> None:
+        facts = self.shell.facts
+        assert [isinstance(fact, Opened) for fact in facts] == [True] * bool(facts) + [False] * (len(facts) - 1)
+        assert not any(isinstance(fact, Closed) for fact in facts[:-1])
+        inside: set[str] = set()
+        for fact in facts:
+            if isinstance(fact, Subscribed):
+                assert fact.channel not in inside
+                inside.add(fact.channel)
+            elif isinstance(fact, Unsubscribed):
+                inside.remove(fact.channel)
+        if facts and self.shell.ended:
+            assert isinstance(facts[-1], Closed)
+
+
+def outcomes(action: Action) -> st.SearchStrategy[Outcome]:
+    """What may come of the action."""
+    failed = st.sampled_from((Failed(codes.INTERNAL), Failed(codes.LIMIT_EXCEEDED, "too large")))
+    position = StreamPosition(7, "e")
+    attached = st.sampled_from((Attached(SubscribeResult()), Attached(SubscribeResult(), position)))
+    match action:
+        case AttachRequest():
+            return st.one_of(attached, failed)
+        case Connect(_, _, wanted):
+            return st.one_of(
+                st.just(AttachedAll({each.channel: Attached(SubscribeResult()) for each in wanted})), failed
+            )
+        case LookUpKey():
+            return st.one_of(st.builds(KeyLookedUp, st.booleans()), failed)
+        case AskHook(event):
+            allowed = Grant() if event == "subscribe" else hook_results.Accepted()
+            gone = hook_results.Disconnected(CloseCode(4000, "gone"))
+            return st.one_of(
+                st.builds(HookAnswered, st.sampled_from((allowed, hook_results.Refused(codes.INTERNAL), gone))), failed
+            )
+        case Publish():
+            return st.one_of(st.just(Replied(PublishResult())), failed)
+        case _:
+            return failed
+
+
+TestSessionMachine = SessionMachine.TestCase
+TestSessionMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
