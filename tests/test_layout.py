@@ -34,6 +34,7 @@ UNTESTED = {
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
     "services/edge/app.py": "composition root",
     "services/edge/instruments.py": "read as /metrics by tests/integration",
+    "services/edge/session/decisions.py": "data; the tests of every command see it as effects",
     "services/edge/session_log.py": "an interface",
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/metrics/app.py": "composition root",

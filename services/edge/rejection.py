@@ -16,3 +16,8 @@ class Rejected(Exception):
         super().__init__(f"{error.message}: {why}" if why else error.message)
         self.error = error
         self.why = hint or why
+
+    @property
+    def for_log(self) -> str:
+        """The code, the message, and what is wrong."""
+        return f"{self.error.code} {self.error.message}{f': {self.why}' if self.why else ''}"

@@ -29,7 +29,7 @@ class LookUpKey(Struct, frozen=True):
 
 
 class AskHook(Struct, frozen=True):
-    """Have a backend decide about `command`. `question` is as `hooks` encodes it."""
+    """Have a backend decide about `command`. `hook_questions` encodes `question`."""
 
     event: str
     command: Command

@@ -296,14 +296,10 @@ class Session(CommandLine):
         match command:
             case SubscribeClient():
                 try:
-                    action = subscribe_client(self.state, command, now)
-                except Rejected as rejection:
-                    error = rejection.error
-                    why = f"{error.code} {error.message}{f': {rejection.why}' if rejection.why else ''}"
-                    effects.append(LogRefusal("a backend's subscribe was refused", why))
-                else:
-                    if action is not None:
+                    if (action := subscribe_client(self.state, command, now)) is not None:
                         self._start(action, effects, now)
+                except Rejected as rejection:
+                    effects.append(LogRefusal("a backend's subscribe was refused", rejection.for_log))
             case UnsubscribeClient(channel, why):
                 for name in (channel,) if channel else tuple(self.state.channels):
                     self._end_subscription(name, why, effects, now)
