@@ -185,7 +185,7 @@ class StreamEndpoint(Endpoint):
 
     def _check_room(self) -> None:
         why = self.context.admission.refusal()
-        if why is None and len(self.context.streams) >= self._max_streams:
+        if why is None and self.context.registry.streams >= self._max_streams:
             why = "this edge has reached its limit of HTTP streams (edge.max_http_streams)"
         if why is not None:
             raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})
