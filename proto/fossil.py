@@ -1,9 +1,9 @@
-"""Fossil deltas: a payload told as copies out of the previous one and what is new. Reads no clock, keeps no state.
+"""Fossil deltas: a payload as copies out of the previous payload and what is new. Pure.
 
 A delta is ``<length of the target>\\n``, then ``<count>@<offset>,`` (a copy from the source) and ``<count>:<bytes>``
-(a literal) in any order, and at the end ``<checksum>;``. Numbers have base 64, the checksum is the sum of the target's
-big-endian 32-bit words. Any delta that `create_delta` gives is valid, and not longer than the target and a few numbers;
-it need not be the shortest. The work is linear in the two lengths, with no input that makes it more.
+(a literal) in any order, and at the end ``<checksum>;``. Numbers have base 64; the checksum is the sum of the target's
+big-endian 32-bit words. Every delta that `create_delta` returns is valid, and at most a few numbers longer than the
+target; it need not be the shortest. The work is linear in the two lengths for every input.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ import re
 from typing import Final, NamedTuple
 
 MAX_TARGET_BYTES: Final = 1 << 20
-"""What `apply_delta` unpacks unless told otherwise: the largest message that NATS carries by default."""
+"""The largest target that `apply_delta` makes by default: NATS's default limit for a message."""
 
 BLOCK_BYTES: Final = 16
-"""What has to be equal to be found (Fossil's NHASH). It pays: a copy and the head of the literal behind it are no more
-than 15 bytes in payloads below 16 MiB."""
+"""The shortest part in common that the search finds (Fossil's NHASH). Such a copy always pays: with the header of the
+literal after it, it takes at most 15 bytes in payloads below 16 MiB."""
 
 MIN_END_BYTES: Final = 8
-"""The shortest beginning or end in common that is told as a copy; none of those parts a literal."""
+"""The shortest common prefix or suffix that becomes a copy: such a copy never splits a literal."""
 
 MAX_BLOCKS: Final = 4096
-"""How many blocks of a source are indexed: all of 64 KiB, every second of 128 KiB, and so on."""
+"""How many blocks of a source are indexed: all blocks of 64 KiB, every second one of 128 KiB, and so on."""
 
 MAX_COPIES: Final = 1024
-"""Where the search ends and the rest is a literal. More would be a text of which nothing long is left as it was."""
+"""After so many copies the rest becomes a literal. A text with more of them has no long part unchanged."""
 
 NEAR_BYTES: Final = 512
-"""How far behind a change the source is searched before it is indexed: most changes are a few short fields."""
+"""How far after a change the source is searched before it is indexed: most changes are a few short fields."""
 
 NEAR_TRIES: Final = 8
-"""How many blocks of the target, `MIN_END_BYTES` apart, are looked for there: what is new may have 56 bytes."""
+"""How many blocks of the target, `MIN_END_BYTES` apart, are looked for there: the new part may have 56 bytes."""
 
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
 _SIZE = re.compile(rb"([0-9A-Z_a-z~]{1,6})\n")
 _COMMAND = re.compile(rb"([0-9A-Z_a-z~]{1,6})(?:@([0-9A-Z_a-z~]{1,6}),|(:)|;)")
 
-_SUM_BYTES: Final = 4096  # as many words are added at once: one long integer holds them all
+_SUM_BYTES: Final = 4096  # words of so many bytes are added at once, in one long integer
 _EVEN_WORDS: Final = int.from_bytes(b"\0\0\0\0\xff\xff\xff\xff" * (_SUM_BYTES // 8))
 
 
 class Copy(NamedTuple):
-    """`size` bytes that the target has at `target` and the source at `source`."""
+    """`size` equal bytes, at `target` in the target and at `source` in the source."""
 
     target: int
     source: int
@@ -51,14 +51,14 @@ class Copy(NamedTuple):
 
 
 def create_delta(source: bytes, target: bytes) -> bytes:
-    """A delta that makes `target` of `source`. It may be longer than `target`: then send that instead."""
+    """A delta from `source` to `target`. It may be longer than `target`, which is then sent instead."""
     return _encode(target, _copies(source, target))
 
 
 def create_text_delta(source: bytes, target: bytes) -> bytes | None:
-    """A delta that is UTF-8 text itself, as a JSON string has to be; copies and literals hold whole characters.
+    """A delta that is valid UTF-8, for a JSON string: copies and literals consist of whole characters.
 
-    None if it is not shorter than `target`, or `target` is no UTF-8. The source may be any bytes.
+    None if it is not shorter than `target`, or if `target` is not UTF-8. The source may be any bytes.
     """
     copies = _copies(source, target)
     if not target.isascii():
@@ -75,16 +75,16 @@ def apply_delta(source: bytes, delta: bytes, max_size: int = MAX_TARGET_BYTES) -
     """The target. Raises `ValueError` if `delta` is malformed, is not for `source`, or makes over `max_size` bytes."""
     head = _SIZE.match(delta)
     if head is None:
-        raise ValueError("a delta begins with the length of its target")
+        raise ValueError("the delta does not begin with the length of its target")
     size = _value(head[1])
     if size > max_size:
-        raise ValueError(f"the target has {size} bytes, at most {max_size} are taken")
+        raise ValueError(f"the target has {size} bytes, expected at most {max_size}")
     pieces: list[bytes] = []
     place, made = head.end(), 0
     while True:
         command = _COMMAND.match(delta, place)
         if command is None:
-            raise ValueError(f"no command at byte {place} of the delta")
+            raise ValueError(f"expected a command at byte {place} of the delta")
         count, place = _value(command[1]), command.end()
         if command[2] is not None:
             start = _value(command[2])
@@ -95,7 +95,7 @@ def apply_delta(source: bytes, delta: bytes, max_size: int = MAX_TARGET_BYTES) -
         else:
             break
         if len(piece) != count:
-            raise ValueError("a command takes more bytes than there are")
+            raise ValueError("a command needs more bytes than there are")
         made += count
         if made > size:
             raise ValueError("the target is longer than the delta says")
@@ -108,11 +108,11 @@ def apply_delta(source: bytes, delta: bytes, max_size: int = MAX_TARGET_BYTES) -
     return target
 
 
-# --- what the two have in common ------------------------------------------------------------------------------------
+# --- copies ---------------------------------------------------------------------------------------------------------
 
 
 def _copies(source: bytes, target: bytes) -> list[Copy]:
-    """Parts of the target that are in the source, in the order of the target and apart from each other."""
+    """Parts that source and target have in common, in the order of the target; they do not overlap."""
     most = min(len(source), len(target))
     prefix = _equal_after(source, 0, target, 0, most)
     if prefix < MIN_END_BYTES:
@@ -129,7 +129,7 @@ def _copies(source: bytes, target: bytes) -> list[Copy]:
 
 
 def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int, start: int) -> list[Copy]:
-    """The same between the beginning and the end in common."""
+    """Likewise, between the common prefix and the common suffix."""
     copies: list[Copy] = []
     blocks: dict[bytes, int] = {}
     stride = BLOCK_BYTES
@@ -137,7 +137,7 @@ def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int
         stride *= 2
     misses = 0
     last = target_end - BLOCK_BYTES
-    beyond, done = start, start  # of the previous copy: its end in the source and in the target
+    beyond, done = start, start  # where the previous copy ends, in the source and in the target
     while done <= last and len(copies) < MAX_COPIES:
         found = -1
         for at in range(done, min(done + NEAR_TRIES * MIN_END_BYTES, last + 1), MIN_END_BYTES):
@@ -145,7 +145,7 @@ def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int
             if found >= 0:
                 break
         else:
-            if not blocks:  # a block that occurs twice is known by its first place: there the most is behind it
+            if not blocks:  # of a block that occurs twice the first place is kept, since most follows there
                 places = range(source_end - BLOCK_BYTES, start - 1, -stride)
                 blocks = {source[place : place + BLOCK_BYTES]: place for place in places}
             at = done
@@ -153,8 +153,8 @@ def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int
                 found = blocks.get(target[at : at + BLOCK_BYTES], -1)
                 if found >= 0:
                     break
-                # Ever larger steps through what is new, as in LZ4. They are odd and the stride is a power of two, so
-                # that a long part in common is met at each remainder and found all the same.
+                # Ever larger steps through the new part, as in LZ4. They are odd and the stride is a power of two, so
+                # that a long common part is met at each remainder, and found all the same.
                 misses += 1
                 at += 1 + 2 * (misses // (8 * stride))
             if found < 0:
@@ -174,7 +174,7 @@ def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int
 
 
 def _equal_after(source: bytes, source_at: int, target: bytes, target_at: int, most: int) -> int:
-    """How many bytes from there on are equal, at most `most`."""
+    """How many bytes from these places on are equal, at most `most`."""
     equal, width = 0, 32
     while equal < most:
         width = min(width, most - equal)
@@ -220,7 +220,7 @@ def _equal_before(source: bytes, source_at: int, target: bytes, target_at: int, 
     return equal
 
 
-# --- how it is told -------------------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------------------------
 
 
 def _encode(target: bytes, copies: list[Copy]) -> bytes:
@@ -237,7 +237,7 @@ def _encode(target: bytes, copies: list[Copy]) -> bytes:
 
 
 def _whole_characters(copy: Copy, target: bytes) -> Copy:
-    """The copy without the parts of characters at its ends; `target` is UTF-8."""
+    """The copy without incomplete characters at its ends. `target` is UTF-8."""
     start, end = copy.target, copy.target + copy.size
     while start < end and _inside_character(target, start):
         start += 1
@@ -266,10 +266,10 @@ def _value(digits: bytes) -> int:
 
 
 def _checksum(data: bytes) -> int:
-    """Words are added by the thousand, as the digits of long integers (three times as fast as one by one).
+    """Adds a thousand words at a time, as digits of a long integer, which is three times as fast as one by one.
 
-    Each digit has 64 bits for the 32 of its words, so nothing is carried over; the sum of the digits is the remainder
-    by 2**64 - 1, as the sum of decimal digits is by 9.
+    A digit has 64 bits for words of 32, so nothing carries over. The sum of the digits is the remainder by 2**64 - 1,
+    as the sum of decimal digits is by 9.
     """
     total = 0
     for start in range(0, len(data), _SUM_BYTES):

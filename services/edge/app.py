@@ -156,7 +156,7 @@ class Edge:
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await self._adapters.run()
 
-    async def goodbye(self) -> None:
+    async def shut_down(self) -> None:
         """Drains: from the start, no more calls of the server API over NATS; at the end, no clients."""
         await asyncio.gather(self._api_calls.leave(self.settings.edge.drain_timeout), self.drain.run())
 
@@ -214,5 +214,5 @@ def serve(settings: EdgeSettings) -> None:
         port=section.port,
         second_port=section.client_port,
         ws=WebSocket,
-        goodbye=edge.goodbye,
+        before_shutdown=edge.shut_down,
     )

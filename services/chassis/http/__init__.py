@@ -1,1 +1,1 @@
-"""A process's HTTP server: its limits, its sockets, health and metrics, and the API key of backends and operators."""
+"""A process's HTTP server: limits on requests, sockets of long responses, health and metrics, API key, OpenAPI."""

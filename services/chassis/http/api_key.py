@@ -8,11 +8,11 @@ from typing import Final
 from starlette.requests import Request
 
 EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
-"""What a request without it is told, with status 401."""
+"""The text of the answer to a request without the key, with status 401."""
 
 
 def has_key(request: Request, key: bytes) -> bool:
-    """Whether `request` carries `key`, compared in constant time; never when no key is configured (empty)."""
+    """Whether `request` carries `key`, compared in constant time. Never if no key is configured (empty)."""
     given = request.headers.get("x-api-key") or request.query_params.get("api_key") or ""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if not given and scheme.lower() == "apikey":

@@ -1,7 +1,7 @@
-"""What a process says about itself over HTTP: is it alive, may it be sent work, what do its counters say.
+"""What a process reports about itself over HTTP: whether it is alive, whether it is ready for work, and its metrics.
 
-Liveness is "the event loop answers"; readiness is the service's own word. They differ on purpose: an edge that lost
-NATS or that drains is alive and must not be restarted, but must not be sent new clients.
+It is live while its event loop runs; whether it is ready is the service's own decision. The two differ on purpose: an
+edge that has lost NATS, or that drains, is alive and must not be restarted, but must not receive new clients.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.routing import Route
 READY_PATH: Final = "/readyz"
 
 Unready = Callable[[], str | None]
-"""None when the process may be sent work; otherwise why not, in a few words for the operator."""
+"""Returns why the process is not ready for work, in a few words for the operator; None if it is ready."""
 
 
 def health_routes(unready: Unready, registry: CollectorRegistry) -> list[Route]:

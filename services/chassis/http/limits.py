@@ -1,10 +1,10 @@
-"""The limits that uvicorn's HTTP parser does not have, on requests and on upgrades to WebSockets.
+"""Limits on requests and WebSocket upgrades that uvicorn's HTTP parser does not have.
 
-A head that grows past `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered 431, one that is not complete after
-`HEAD_TIMEOUT_S` is answered 408; either way the connection ends. So it does when the rest of a body, which nobody wants
-any more since it is answered, takes that long, or nothing follows it. Without them a client could hold a socket with
-half a request for ever. Trailers are dropped. An upgrade has to be the last thing on its connection that is HTTP, and
-HTTP/1.1; otherwise 400.
+A request head beyond `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered with 431, one that is not complete after
+`HEAD_TIMEOUT_S` with 408; then the connection is closed. The connection is also closed if an unread request body, or
+the next request, takes longer than that. Without these limits a client could hold a socket for ever with half a
+request. Trailers are dropped. An upgrade must use HTTP/1.1, and nothing may follow it before its response; otherwise
+the answer is 400.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 16 * 1024
-"""Room for cookies and a JWT; the same figure that most proxies use."""
+"""Room for cookies and a JWT. Most proxies have the same limit."""
 
 MAX_HEAD_FIELDS: Final = 100
 """Browsers send about twenty, proxies add ten."""
 
 HEAD_TIMEOUT_S = 10.0
-"""A client on a poor mobile link needs a few seconds; nobody honest needs more. It may become a tenth more."""
+"""A client on a poor mobile link needs a few seconds. The timeout may take a tenth longer."""
 
 
 class _HeadRefused(Exception):
-    """Stops the parser; the client has been told."""
+    """Stops the parser after the client was answered."""
 
 
 class _Deadlines:
-    """Ends what takes too long, with one timer for all connections of a server."""
+    """Closes connections that take too long, with one timer for all connections of a server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._deadlines: dict[BoundedHttpProtocol, float] = {}  # in the order of time, as all have equally long
+        self._deadlines: dict[BoundedHttpProtocol, float] = {}  # ordered by time, since all timeouts are equal
         self._ticking = False
 
     def add(self, protocol: BoundedHttpProtocol) -> None:
@@ -68,11 +68,11 @@ _deadlines_of: WeakKeyDictionary[ServerState, _Deadlines] = WeakKeyDictionary()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with bounded requests; given to uvicorn by its `http=` option."""
+    """uvicorn's httptools protocol with limits on requests, for uvicorn's option `http`."""
 
     _awaiting_head = False
     _head_bytes = 0
-    _received = 0  # bytes that the parser is at
+    _received = 0  # size of the data that the parser is reading
     _deadlines: _Deadlines
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
@@ -89,7 +89,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._awaiting_head and self._is_idle():
-            self._await_head()  # a head begins for the parser later, after any number of empty lines
+            self._await_head()  # for the parser a head begins later, after any number of empty lines
         if self._awaiting_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and b"\r\n\r\n" not in data[:MAX_HEAD_BYTES]:
@@ -104,7 +104,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._awaiting_head:  # a trailer comes later; any number of them would be kept
+        if self._awaiting_head:  # otherwise it is a trailer, and any number of them would be kept
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -122,7 +122,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if self._is_answered():  # a deadline stays: uvicorn's for an idle connection ended when this came
+        if self._is_answered():  # the deadline stays, since data has ended uvicorn's own for idle connections
             self.cycle.more_body = False
 
     def _is_answered(self) -> bool:
@@ -130,11 +130,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return cycle is not None and cycle.response_complete
 
     def _is_idle(self) -> bool:
-        """Whether all of the last request is there, and answered."""
+        """Whether the last request is complete and answered."""
         return self._is_answered() and not self.cycle.more_body
 
     def overdue(self) -> None:
-        """What was waited for did not come in time."""
+        """The deadline has passed."""
         if self._awaiting_head:
             self.refuse(b"408 Request Timeout")
         else:
@@ -144,7 +144,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.refuse(b"400 Bad Request", msg)
 
     def refuse(self, status: bytes, why: str = "") -> None:
-        """Answers with this status and ends the connection, unless it ends already."""
+        """Answers with this status and closes the connection, unless it is closing already."""
         self._deadlines.discard(self)
         transport: Any = self.transport
         if not transport.is_closing():
@@ -159,13 +159,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._awaiting_head = True
         self._head_bytes = 0
         before: RequestResponseCycle | None = self.cycle
-        if before is None or before.response_complete:  # otherwise from then on: answers come in order
+        if (
+            before is None or before.response_complete
+        ):  # otherwise once that response is complete, since responses are in order
             self._deadlines.add(self)
 
     # --- upgrades ----------------------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        # uvicorn looks at the last header of each name only.
+        # uvicorn checks only the last header of each name.
         return (
             self._should_upgrade_to_ws()
             and self._names(b"connection", b"upgrade")
@@ -182,15 +184,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.refuse(b"400 Bad Request", why)
             return
         super().handle_websocket_upgrade()
-        del self.parser  # it and this object hold each other: without that they would wait for the garbage collector
+        del self.parser  # it refers to this object, and the two would otherwise wait for the garbage collector
 
     def _why_no_upgrade(self) -> str:
         if self.parser.get_http_version() != "1.1":
             return "a WebSocket is opened with HTTP/1.1"
         before: Any = self.cycle
         if before is not None and not before.response_complete:
-            return "an upgrade has to wait for the response before it"  # which would be written into the frames
-        parsed = sys.exception()  # uvicorn's, which it upgrades on: where the head ends
+            return "an upgrade has to wait for the response before it"  # that would be written between the frames
+        parsed = sys.exception()  # uvicorn upgrades while handling it; it has the place where the head ends
         if isinstance(parsed, httptools.HttpParserUpgrade) and parsed.args[0] < self._received:
             return "nothing may follow an upgrade before its response (RFC 6455, 4.1)"  # uvicorn would lose it
         return ""

@@ -1,8 +1,8 @@
-"""uvicorn, with a goodbye of our own before uvicorn's.
+"""uvicorn, with a shutdown of the service's own before uvicorn's.
 
-On SIGTERM or SIGINT uvicorn alone would at once close every WebSocket with 1012 and then end by the signal. Here the
-first signal starts the service's goodbye (an edge drains its clients), uvicorn shuts down when that is done, and the
-process exits 0. A second SIGINT gives up waiting.
+On SIGTERM or SIGINT uvicorn alone closes every WebSocket with 1012 at once and then lets the signal end the process.
+Here the first signal starts the service's shutdown (an edge drains its clients); then uvicorn shuts down, and the
+process exits with 0. A second SIGINT gives up waiting.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from services.chassis.process.resources import raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 
-Goodbye = Callable[[], Awaitable[None]]
+Shutdown = Callable[[], Awaitable[None]]
+"""The service's own shutdown, run while the server still serves."""
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, goodbye: Goodbye, second_port: int) -> None:
+    def __init__(self, config: uvicorn.Config, before_shutdown: Shutdown, second_port: int) -> None:
         super().__init__(config)
-        self._goodbye = goodbye
+        self._before_shutdown = before_shutdown
         self._second_port = second_port
-        self._leaving: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: Any = None) -> None:
@@ -62,27 +63,27 @@ class _Server(uvicorn.Server):
         return await loop.create_server(protocol, config.host, self._second_port, backlog=config.backlog)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn's own would remember the signal and raise it again at the end: we mean to exit 0.
+        # uvicorn's own remembers the signal and raises it again at the end, but we exit with 0.
         assert self._loop is not None
-        if self._leaving is not None and sig == signal.SIGINT:
+        if self._stopping is not None and sig == signal.SIGINT:
             self.should_exit = self.force_exit = True
         else:
-            self._loop.call_soon_threadsafe(self._leave, signal.Signals(sig).name)
+            self._loop.call_soon_threadsafe(self._stop, signal.Signals(sig).name)
 
-    def _leave(self, name: str) -> None:
-        if self._leaving is None:
+    def _stop(self, name: str) -> None:
+        if self._stopping is None:
             log.info("%s received, stopping", name)
-            self._leaving = asyncio.get_running_loop().create_task(self._say_goodbye())
+            self._stopping = asyncio.get_running_loop().create_task(self._shut_down())
 
-    async def _say_goodbye(self) -> None:
+    async def _shut_down(self) -> None:
         try:
-            await self._goodbye()
+            await self._before_shutdown()
         except Exception:
-            log.exception("the goodbye failed; stopping all the same")
+            log.exception("the service's shutdown failed; stopping anyway")
         self.should_exit = True
 
 
-async def _no_goodbye() -> None:
+async def _nothing() -> None:
     return None
 
 
@@ -93,12 +94,12 @@ def run(
     port: int,
     second_port: int = 0,
     ws: Any = "none",
-    goodbye: Goodbye = _no_goodbye,
+    before_shutdown: Shutdown = _nothing,
 ) -> None:
-    """Serves `app` until a signal, then says `goodbye`. Exits the process with 3 when a port cannot be bound.
+    """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
-    `second_port` serves the same application; 0 for none. A request says in its scope where it came in ("server").
-    `ws` is the protocol class for WebSocket upgrades, "none" for a service that has none. Uses uvloop.
+    Exits the process with 3 if a port cannot be bound. `second_port` serves the same application, 0 for none; a request
+    has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
     """
     raise_descriptor_limit()
     config = uvicorn.Config(
@@ -115,7 +116,7 @@ def run(
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    # What there is by now stays to the end: left out of every collection, which stops the loop for 25 ms less.
+    # All objects made so far live as long as the process. Collections skip them, and stop the loop for 25 ms less.
     gc.freeze()
     gc.enable()
-    _Server(config, goodbye, second_port).run()
+    _Server(config, before_shutdown, second_port).run()

@@ -1,8 +1,8 @@
 """The socket under an HTTP response that lasts as long as a WebSocket does.
 
-ASGI's `send` waits while the socket is full, tells nobody how much waits in it, and cannot drop a client that does not
-read. A long response needs all of that, so it gets the socket itself. uvicorn writes the head and the end of the
-response; what comes in between goes to the socket as chunks, without a queue of our own before it.
+ASGI's `send` waits while the socket is full, does not say how much is buffered, and cannot drop a client that does not
+read. A long response needs all three, so it gets the socket itself. uvicorn writes the head and the end of the
+response; everything in between goes to the socket as chunks, without another queue.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ _EXTENSION: Final = "fairlead.socket"  # of the ASGI scope
 
 
 class SocketListener(Protocol):
-    """Whom a socket tells; the names are asyncio's. `pause_writing` is called inside of a write."""
+    """The events of a socket, under asyncio's names."""
 
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-    def connection_lost(self) -> None: ...
+    def pause_writing(self) -> None:
+        """The socket is full. Called during a write."""
+
+    def resume_writing(self) -> None:
+        """The socket has drained."""
+
+    def connection_lost(self) -> None:
+        """The socket is closed."""
 
 
 class HttpSocket:
-    """One client's socket. `listener` is the response that holds it, if one does."""
+    """The socket of one client. `listener` is the response that holds it, None before there is one."""
 
     __slots__ = ("_resume_reading", "listener", "transport")
 
@@ -38,22 +43,22 @@ class HttpSocket:
         self._resume_reading = resume_reading
 
     def hold(self, listener: SocketListener) -> None:
-        """From here on the socket is `listener`'s, and must be closed by it. What the client still sends is ignored.
+        """Hands the socket to `listener`, which must close it. What the client still sends is read and ignored.
 
-        It is read, though: whether the client is there shows on a socket that is read from.
+        It must be read, because only reading shows that the client has gone.
         """
         self.listener = listener
-        self._resume_reading()  # uvicorn stops when a second request follows the first at once
+        self._resume_reading()  # uvicorn pauses if a second request follows the first at once
 
     def write_chunk(self, data: bytes) -> None:
-        """Writes a part of a response with `Transfer-Encoding: chunked`. An empty part would be the end of it."""
+        """Writes a part of a response with `Transfer-Encoding: chunked`. Skips an empty part, which would end it."""
         if data:
-            # Not joined: `data` may be shared by all subscribers of a channel.
+            # Not joined, since all subscribers of a channel may share `data`.
             self.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
 
 
 def socket_of(scope: MutableMapping[str, Any]) -> HttpSocket:
-    """The socket that a request came on. Raises KeyError on another server than ours."""
+    """The socket of a request. Raises KeyError if the server is not ours."""
     return cast("HttpSocket", scope["extensions"][_EXTENSION])
 
 
@@ -63,10 +68,10 @@ def with_socket(scope: MutableMapping[str, Any], socket: HttpSocket) -> None:
 
 
 class SocketHttpProtocol(BoundedHttpProtocol):
-    """Gives each request its socket; handed to uvicorn by its `http=` option."""
+    """uvicorn's protocol, bounded, with the socket in the scope of each request. For uvicorn's option `http`."""
 
     _socket: HttpSocket
-    _answering: RequestResponseCycle | None = None  # the request in progress; uvicorn's `cycle` is the newest one
+    _answering: RequestResponseCycle | None = None  # the request in progress; `cycle` is the newest one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
@@ -96,7 +101,7 @@ class SocketHttpProtocol(BoundedHttpProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answering is not None:
-            self._answering.disconnected = True  # uvicorn tells the newest request alone
+            self._answering.disconnected = True  # uvicorn notifies only the newest request
             self._answering.message_event.set()
         super().connection_lost(exc)
         listener, self._socket.listener = self._socket.listener, None

@@ -1,1 +1,1 @@
-"""A process's one connection to NATS, and what every service does over it: requests, headers, streams."""
+"""A process's one connection to NATS (`link`), and what services do over it: requests, headers, streams."""

@@ -1,7 +1,7 @@
-"""nats-py's client, changed where its defaults do not fit a service. Only `link` uses it, and services use the link.
+"""nats-py's client, changed where it does not fit a service. Only `link` uses it.
 
-This is the one module that takes hold of names that nats-py does not document; `tests/chassis/nats/test_client.py`
-lists each of them, so that a version of nats-py without one of them fails there first (decision 12).
+This is the only module that uses names of nats-py which are not documented. `tests/chassis/nats/test_client.py` lists
+them all, so that a version of nats-py without one of them fails there first (decision 12).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.chassis.nats.errors import NatsAway, NatsRefused
 from services.chassis.nats.reader import Handler, Listener, MessageReader
 
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
-"""What may wait for the socket. Beyond half of it NATS does not keep up, and publishing fails until it does."""
+"""How much may wait for the socket. From half of it on NATS does not keep up, and publishing fails until it does."""
 
 MAX_SUBJECT_BYTES: Final = 3900
 """NATS disconnects a client that sends a line of more than 4,096 bytes; the line also holds reply subject and sizes."""
@@ -27,7 +27,7 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class _LinkParser(Parser):
-    """Our reader in the place of nats-py's parser, which gets what the reader leaves over."""
+    """Our reader in the place of nats-py's parser, which gets what the reader does not handle."""
 
     def __init__(self, client: Client, listeners: dict[bytes, Listener]) -> None:
         self._reader = MessageReader(listeners)
@@ -45,8 +45,8 @@ class _LinkParser(Parser):
 async def end_task(task: asyncio.Task[None]) -> None:
     """Cancels a task of nats-py until it is done.
 
-    nats-py tries again after any failure, and a cancellation that meets a failing connect is lost in it
-    (`asyncio.wait_for` of Python 3.11 drops it): a process that is told to stop while NATS is away would not stop.
+    nats-py retries after any failure, and loses a cancellation that coincides with a failing connect
+    (`asyncio.wait_for` of Python 3.11 drops it): without this, a process would not stop while NATS is unreachable.
     """
     while not task.done():
         task.cancel()
@@ -58,7 +58,7 @@ async def end_task(task: asyncio.Task[None]) -> None:
 class ListeningClient(Client):
     """A `Client` that sends without awaiting and hands the messages of our subscriptions to plain functions.
 
-    Its own subscriptions and requests (JetStream's management uses them) go on as nats-py makes them.
+    nats-py's own subscriptions and requests still work; its calls for managing streams use them.
     """
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ class ListeningClient(Client):
         if self._pending_data_size > MAX_PENDING_BYTES // 2:
             raise NatsAway("NATS does not keep up")
         if len(subject) > MAX_SUBJECT_BYTES:
-            raise NatsRefused(f"a subject of {len(subject)} bytes is longer than NATS takes")
+            raise NatsRefused(f"a subject of {len(subject)} bytes is too long for NATS")
         if len(data) + len(headers or b"") > self._max_payload:
-            raise NatsRefused(f"{len(data)} bytes are more than NATS takes ({self._max_payload})")
+            raise NatsRefused(f"a message of {len(data)} bytes is too large for NATS (at most {self._max_payload})")
         if headers is None:
             self._send(command.pub_cmd(subject, reply, data))
         else:
@@ -103,11 +103,11 @@ class ListeningClient(Client):
             self._send(command.unsub_cmd(number, 0))
 
     def stop_messages(self, number: int) -> bool:
-        """Unsubscribes, and still calls the handler for what is on its way. False if there is nothing to wait for."""
+        """Unsubscribes, but still calls the handler for messages on their way. False if there can be none."""
         listener = self._listeners.get(b"%d" % number)
         if listener is None or not self.is_connected:
             return False
-        listener.command = b""  # not made anew after a reconnect
+        listener.command = b""  # so that it is not made again after a reconnect
         self._send(command.unsub_cmd(number, 0))
         return True
 
@@ -116,14 +116,15 @@ class ListeningClient(Client):
         self._listeners.pop(b"%d" % number, None)
 
     def drop_pending_subscriptions(self) -> None:
-        """After a disconnect all subscriptions are made anew: one that has ended since must not be among what waits."""
+        """Drops queued subscribe and unsubscribe commands: after a reconnect all subscriptions are made again anyway,
+        and one that has ended meanwhile must not be."""
         self._pending = [wire for wire in self._pending if not wire.startswith((b"SUB ", b"UNSUB "))]
         self._pending_data_size = sum(map(len, self._pending))
 
     async def _process_connect_init(self) -> None:
-        """nats-py's handshake, at the start and after every loss of the connection.
+        """nats-py's handshake, at the start and after each disconnect, and then all our subscriptions in one write.
 
-        nats-py would subscribe anew with a write of each subscription's own, and knows nothing of ours.
+        nats-py makes its own subscriptions again by one write each, and does not know ours.
         """
         await super()._process_connect_init()
         # No await in between: whatever is sent on the new connection is sent after this.
@@ -131,8 +132,8 @@ class ListeningClient(Client):
         self._transport.write(b"".join([listener.command for listener in self._listeners.values()]))
 
     async def close(self) -> None:
-        """Ends the connection for good, within `_CLOSE_TIMEOUT_S`, and any reconnect that is under way."""
-        if not self.is_connected:  # nats-py would write what is pending to the dead socket
+        """Ends the connection for good, within `_CLOSE_TIMEOUT_S`, and any reconnect in progress."""
+        if not self.is_connected:  # nats-py would write pending messages to the dead socket
             self._pending, self._pending_data_size = [], 0
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):

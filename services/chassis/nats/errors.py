@@ -1,15 +1,15 @@
-"""How a connection to NATS fails."""
+"""The ways in which calls to NATS fail."""
 
 from __future__ import annotations
 
 
 class NatsAway(Exception):
-    """NATS cannot be reached now, did not answer in time, or does not keep up. Trying again later may succeed."""
+    """NATS is unreachable, did not answer in time, or does not keep up. Trying again later may succeed."""
 
 
 class NobodyAnswers(NatsAway):
-    """NATS says at once that nobody listens on the subject of a request: whoever did is gone, or not there yet."""
+    """NATS reports at once that the subject of a request has no subscriber, any more or yet."""
 
 
 class NatsRefused(Exception):
-    """NATS answered that it will not do this. Trying again the same way will not succeed."""
+    """NATS refuses the call. Repeating it unchanged will not succeed."""

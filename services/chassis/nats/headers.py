@@ -1,12 +1,12 @@
-"""The header block of a NATS message, as the raw bytes that it is on the wire."""
+"""The header block of a NATS message, as raw bytes of the wire."""
 
 from __future__ import annotations
 
 
 def header(headers: bytes | None, name: bytes) -> bytes | None:
-    """The value of the header `name` (exact case) in a raw header block, None where it is absent.
+    """The value of the header `name` (in its exact case) in a raw header block, None if it is absent.
 
-    Where it is there twice the last one counts: JetStream adds its own behind those of the publisher.
+    Of several the last one counts: JetStream appends its own to those of the publisher.
     """
     if headers is None:
         return None
@@ -18,15 +18,15 @@ def header(headers: bytes | None, name: bytes) -> bytes | None:
 
 
 def status(headers: bytes | None) -> int:
-    """The status code of a reply that carries one ("NATS/1.0 503"), 0 for an ordinary message."""
+    """The status code of a reply that has one ("NATS/1.0 503"), 0 for an ordinary message."""
     if headers is None or headers[8:9] != b" ":
         return 0
     return int(headers[9:12])
 
 
 def header_block(**fields: str) -> bytes:
-    """Raw headers from `Nats_Msg_Id="x"` style arguments (underscores become dashes), for `publish` and `request`."""
+    """Raw headers for `publish` and `request`, from arguments such as `Nats_Msg_Id="x"`: underscores become dashes."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
     if any("\r" in line or "\n" in line for line in lines):
-        raise ValueError("a header holds a line break")
+        raise ValueError("a header contains a line break")
     return "\r\n".join(("NATS/1.0", *lines, "", "")).encode()

@@ -1,7 +1,7 @@
-"""Requests over NATS and their replies, by one subscription for all of them.
+"""Requests over NATS and their replies, with one subscription for all replies.
 
-Each request has a token, the last part of the subject that its replies go to. There is no timer for each: one sweep
-looks at all deadlines, so that a request without a reply fails up to `SWEEP_S` later than its timeout.
+Each request has a token, the last part of the subject to which its replies go. Instead of a timer for each request one
+sweep checks all deadlines, so a request without a reply fails up to `SWEEP_S` later than its timeout.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ IsLast = Callable[[bytes | None], bool]
 
 SWEEP_S: Final = 0.05
 MAX_WAITING: Final = 50_000
-"""Requests without a reply yet, of everybody in the process. More are refused."""
+"""Pending requests of the whole process; more are refused."""
 
 
 class _Request:
-    """What waits for its one reply, or with `is_last` for all of them."""
+    """A pending request: it waits for one reply, or with `is_last` for several."""
 
     __slots__ = ("deadline", "future", "is_last", "replies", "token")
 
@@ -61,19 +61,19 @@ class Inbox:
         return self._prefix + "*"
 
     async def request(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> Reply:
-        """One request, one reply. Raises `NatsAway`, and of that `NobodyAnswers` when nobody listens there."""
+        """Sends a request and returns its reply. Raises `NatsAway`, or `NobodyAnswers` if there is no subscriber."""
         return await self._reply(self._register(timeout_s), subject, data, headers)
 
     async def request_many(
         self, subject: str, data: bytes, is_last: IsLast, headers: bytes | None, timeout_s: float
     ) -> list[Reply]:
-        """One request and its replies, up to the first whose headers satisfy `is_last`. Raises as `request` does."""
+        """Sends a request and returns its replies, up to the first whose headers satisfy `is_last`. Raises likewise."""
         request = self._register(timeout_s, is_last)
         await self._reply(request, subject, data, headers)
         return request.replies
 
     async def echo(self, timeout_s: float) -> None:
-        """Returns when a message to ourselves has come back. Raises `NatsAway`."""
+        """Sends a message to this inbox and returns when it has arrived. Raises `NatsAway`."""
         request = self._register(timeout_s)
         await self._reply(request, self._prefix + request.token.decode(), b"", None)
 
@@ -95,12 +95,12 @@ class Inbox:
             self._waiting.pop(request.token, None)
 
     def collect(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        """Handles a message on `pattern`. One that no request waits for (any more) is dropped."""
+        """Handles a message on `pattern`. A reply to no pending request is dropped."""
         request = self._waiting.get(subject[len(self._prefix) :])
         if request is None or request.future.done():
             return
         if status(headers) == 503:
-            request.fail(NobodyAnswers("nobody answers there"))
+            request.fail(NobodyAnswers("the subject has no subscriber"))
             return
         if request.is_last is not None:
             request.replies.append((headers, data))
@@ -109,7 +109,7 @@ class Inbox:
         request.future.set_result((headers, data))
 
     def fail_all(self, error: Exception) -> None:
-        """Fails every request: the connection dropped, and no reply comes any more."""
+        """Fails every pending request: the connection dropped, so no reply will come."""
         for request in self._waiting.values():
             request.fail(error)
 

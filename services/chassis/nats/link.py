@@ -1,12 +1,11 @@
-"""One connection of a process to NATS, with the habits of a service instead of a script.
+"""One connection of a process to NATS, made for a service instead of a script.
 
-It is made with nats-py, and differs from its `Client` where that does not fit: it never gives up reconnecting, notices
-a hung server within seconds, fails what is in flight at once when the connection drops (instead of at its timeout),
-hands messages to plain functions without a task and a queue for each subscription, and receives all replies through one
-inbox.
+It is built on nats-py, and differs from nats-py's own `Client`: it never gives up reconnecting; it notices a hung
+server within seconds; when the connection drops, requests in flight fail at once instead of at their timeout; messages
+go to plain functions, without a task and a queue for each subscription; and all replies arrive through one inbox.
 
-A message handler gets `(subject, reply, headers, data)` as the bytes of the wire, `headers` None when there are none,
-and must not block. Handlers run in the order in which the server sent the messages.
+A message handler gets `(subject, reply, headers, data)` as bytes of the wire, with `headers` None if there are none. It
+must not block. Handlers run in the order in which the server sent the messages.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 RECONNECT_WAIT_S: Final = 0.1
 PING_INTERVAL_S: Final = 3
 _COMPLAIN_S: Final = 10.0
-"""How often the log says that NATS is still not there; the link tries to connect ten times a second."""
+"""How often the log says that NATS is still not reachable; the link tries to connect ten times a second."""
 
 
 def _without_credentials(urls: str) -> str:
@@ -57,7 +56,7 @@ async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
 class NatsLink:
     """The connection of a process to the NATS servers of `settings`, under which it is known there as `name`.
 
-    `on_connected` runs after every (re)connection, once the subscriptions stand again; `on_disconnected` when the
+    `on_connected` runs after every (re)connection, once all subscriptions are made again; `on_disconnected` when the
     connection drops, but not when `close` ends it. Both are plain functions and must not block.
     """
 
@@ -80,18 +79,18 @@ class NatsLink:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection now. One that hangs counts as one until it is noticed, some seconds later."""
+        """Whether there is a connection now. A hung one counts until the link notices it, some seconds later."""
         return self._client.is_connected
 
     @property
     def max_payload(self) -> int:
-        """Bytes of headers and data that the server takes in one message."""
+        """The server's limit for the headers and data of one message, in bytes."""
         return self._client.max_payload
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connects, waiting for NATS as long as it takes; the log says every 10 s what is in the way."""
+        """Connects. Waits for NATS as long as it takes; the log says every 10 s why it is not connected."""
         options: dict[str, Any] = {}
         if self._settings.credentials_file:
             options["user_credentials"] = self._settings.credentials_file
@@ -116,7 +115,7 @@ class NatsLink:
         self._on_connected()
 
     async def close(self) -> None:
-        """Ends the connection for good, after what was published; gives up on that after 2 s."""
+        """Ends the connection for good, once all that was published is sent or 2 s have passed."""
         self._ending = True
         await self._client.close()
 
@@ -151,15 +150,15 @@ class NatsLink:
         self._client.send_message(subject, data, headers, reply)
 
     async def request(self, subject: str, data: bytes, headers: bytes | None = None, timeout_s: float = 5.0) -> Reply:
-        """One request and its reply `(headers, data)`. Raises `NatsAway`, also when no reply comes in time."""
+        """Sends a request and returns its reply `(headers, data)`. Raises `NatsAway`, also if none comes in time."""
         return await self._inbox.request(subject, data, headers, timeout_s)
 
     async def request_many(
         self, subject: str, data: bytes, is_last: IsLast, headers: bytes | None = None, timeout_s: float = 5.0
     ) -> list[Reply]:
-        """One request and all its replies, up to the first whose headers satisfy `is_last`.
+        """Sends a request and returns all its replies, up to the first whose headers satisfy `is_last`.
 
-        Raises `NatsAway`, and of that `NobodyAnswers` when nobody listens there.
+        Raises `NatsAway`; it is `NobodyAnswers` if no one subscribes to the subject.
         """
         return await self._inbox.request_many(subject, data, is_last, headers, timeout_s)
 
@@ -173,9 +172,10 @@ class NatsLink:
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     def subscribe(self, subject: str, handler: Handler, queue: str = "") -> int:
-        """Subscribes; a request sent afterwards on this link reaches the server later. Survives reconnects.
+        """Subscribes, until `unsubscribe` or `drain` is called with the number that this returns.
 
-        Returns the subscription's number, for `unsubscribe` and `drain`.
+        The server knows of the subscription before it receives anything sent later on this link. The link makes it
+        again after each reconnect. Subscribers of the same `queue` share the messages.
         """
         return self._client.add_listener(subject, handler, queue)
 
@@ -184,7 +184,7 @@ class NatsLink:
         self._client.remove_listener(subscription)
 
     async def drain(self, subscription: int, timeout_s: float = 5.0) -> None:
-        """Ends a subscription in good order: its handler still gets what the server has sent by then."""
+        """Ends a subscription, and returns when its handler has received all that the server had sent by then."""
         try:
             if self._client.stop_messages(subscription):
                 with contextlib.suppress(NatsAway):
@@ -195,5 +195,5 @@ class NatsLink:
     # --- JetStream ---------------------------------------------------------------------------------------------------
 
     def stream_manager(self, timeout_s: float = 5.0) -> JetStreamManager:
-        """nats-py's calls that make, change and delete streams. Messages are stored and read by `streams`."""
+        """nats-py's calls to create, change and delete streams. Storing and reading messages is in `streams`."""
         return self._client.jsm(timeout=timeout_s)

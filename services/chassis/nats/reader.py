@@ -1,9 +1,9 @@
-"""Cuts what a NATS server sends into messages, and hands those of our listeners over with nothing made in between.
+"""Cuts the bytes of a NATS server into messages, and calls the handlers of our subscriptions directly.
 
-The bytes of a message go from the socket to its handler by one `split` of its line and a slice for headers and body.
-nats-py needs two regular expressions, a dict and a coroutine for each, which is what an edge would spend most of its
-time on. Everything else (pings, errors, messages for nats-py's own subscriptions, nonsense) is left to nats-py's
-parser, one complete piece at a time. `tests/chassis/nats/test_reader.py` holds the two against each other.
+A message takes one `split` of its first line and a slice each for headers and payload. nats-py takes two regular
+expressions, a dict and a coroutine, on which an edge would spend most of its time. Everything else (pings, errors,
+messages for nats-py's own subscriptions, malformed input) is left to nats-py's parser, one complete piece at a time.
+`tests/chassis/nats/test_reader.py` compares the two.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 log = logging.getLogger(__name__)
 
 Handler = Callable[[bytes, bytes, bytes | None, bytes], None]
-"""Gets `(subject, reply, headers, data)`; `reply` is empty and `headers` None when there are none."""
+"""Called with `(subject, reply, headers, data)`; without them `reply` is empty and `headers` None."""
 
 
 class Listener:
-    """Whom a subscription brings its messages. `command` subscribes, and does so again after a reconnect."""
+    """One subscription: its handler, and the command that makes it, again after each reconnect."""
 
     __slots__ = ("command", "handler")
 
@@ -28,24 +28,25 @@ class Listener:
 
 
 class MessageReader:
-    """See the module. `listeners` is by subscription number, as the server writes it; it may change at any time."""
+    """Reads the stream of one connection. `listeners` is keyed by subscription number, as the server writes it, and may
+    change at any time."""
 
     __slots__ = ("_chunks", "_listeners", "_missing", "_run")
 
     def __init__(self, listeners: dict[bytes, Listener]) -> None:
         self._listeners = listeners
-        self._chunks: list[bytes] = []  # of a piece that has begun
+        self._chunks: list[bytes] = []  # of an incomplete piece
         self._missing = 0  # bytes that it still lacks, at least
         self._run = 0
 
     def reset(self) -> None:
-        """A new connection begins: what was begun on the old one, and what a `feed` has not handed over, is void."""
+        """Forgets the old connection: an incomplete piece, and what a running `feed` has not handled yet."""
         self._chunks.clear()
         self._missing = 0
         self._run += 1
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Calls the handlers of what is complete now; yields the pieces that are not for them."""
+        """Calls the handlers of all messages that are complete now; yields the pieces for nats-py's parser."""
         if self._chunks:
             self._chunks.append(chunk)
             self._missing -= len(chunk)
@@ -74,7 +75,7 @@ class MessageReader:
                     headers, reply = None, words[3] if count == 5 else b""
             except ValueError:
                 start = after = 0
-            if not body <= start <= after:  # no message, or one that makes no sense
+            if not body <= start <= after:  # not a message, or a malformed one
                 yield chunk[at:body]
                 if self._run != run:
                     return

@@ -1,10 +1,10 @@
-"""JetStream streams as logs: make them, know their identity, read stretches of them.
+"""JetStream streams as logs: creating them, their identity, storing and reading messages.
 
-*Identity.* A stream that is made anew, or restored from an older copy, numbers its messages from a lower sequence on,
-so a sequence means something only together with an epoch: random letters in the stream's metadata, written when it is
-made and changed when its last sequence is seen to fall.
+*Identity.* A stream that was created again, or restored from an older copy, reuses sequence numbers. A sequence
+therefore counts only together with an epoch: random letters in the stream's metadata, written when the stream is
+created, and changed when its last sequence is found lower than before.
 
-*Reading* uses JetStream's direct batch get: no consumer, no state on the server, any replica answers.
+*Reading* uses JetStream's direct batch get: no consumer, no state on the server, and any replica answers.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ _STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another 
 _WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
 _NOT_FOUND = 404
 _API_TIMEOUT_S = 5.0
-MULTI_LAST_SUBJECTS = 1000  # what the server takes in one call
+MULTI_LAST_SUBJECTS = 1000
+"""Subjects in one call of `read_last_of`: the server's limit is 1024."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A stream at one moment. Sequences are 0 when it never held a message; `first` is `last` + 1 when it is empty."""
+    """A stream at one moment. Both sequences are 0 if it never had a message; `first` is `last` + 1 if it is empty."""
 
     epoch: str
     first: int
@@ -43,7 +44,7 @@ class StreamState:
 
 
 class StoredMessage(msgspec.Struct, frozen=True, gc=False):
-    """One message of a stream. `headers` is the raw block, its `Nats-*` fields included."""
+    """One message of a stream. `headers` is the raw header block, including the `Nats-*` fields."""
 
     sequence: int
     subject: bytes
@@ -52,6 +53,7 @@ class StoredMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 def new_epoch() -> str:
+    """Random letters that identify a stream from now on."""
     return "".join(secrets.choice(string.ascii_letters) for _ in range(_EPOCH_LETTERS))
 
 
@@ -78,7 +80,7 @@ class _Error(msgspec.Struct):
 
 
 class _Info(msgspec.Struct):
-    """Of the answer about a stream only what a state is made of: nats-py's own takes ten times as long to make."""
+    """The parts of JetStream's answer that make a `StreamState`. nats-py's type takes ten times as long to decode."""
 
     config: _Config = _Config()
     state: _Sequences = _Sequences()
@@ -89,12 +91,12 @@ _decode_info = msgspec.json.Decoder(_Info).decode
 
 
 async def stream_state(link: NatsLink, name: str) -> StreamState | None:
-    """The stream's state, None when there is no such stream. Raises `NatsAway`."""
+    """The stream's state, None if there is no such stream. Raises `NatsAway`."""
     _, answer = await link.request(subjects.stream_info(name), b"", timeout_s=_API_TIMEOUT_S)
     try:
         info = _decode_info(answer)
     except msgspec.DecodeError:
-        raise NatsAway(f"the state of stream {name} is answered by something that is not JetStream") from None
+        raise NatsAway(f"the reply with the state of stream {name} is not JetStream's") from None
     if info.error is not None:
         if info.error.code == _NOT_FOUND:
             return None
@@ -114,10 +116,10 @@ def stream_config(
     republish_to: str = "",
     metadata: dict[str, str] | None = None,
 ) -> StreamConfig:
-    """What all our streams have in common: kept on disk, bounded by age, read from any replica.
+    """The configuration of a stream. All have in common: on disk, limited by age, readable from any replica.
 
-    Times are in seconds, `max_bytes` is the size of the whole stream (None: no limit), `max_msgs_per_subject` -1 for no
-    limit. With `republish_to`, a subject with the wildcards of `subject`, NATS publishes each stored message there.
+    Times are in seconds. `max_bytes` limits the whole stream (None: no limit), `max_msgs_per_subject` each subject (-1:
+    no limit). NATS republishes each stored message to `republish_to`, a subject with the same wildcards as `subject`.
     """
     return StreamConfig(
         name=name,
@@ -135,10 +137,10 @@ def stream_config(
 
 
 async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = True) -> StreamState:
-    """The stream of this name, made if it is missing, its limits changed in place if they differ and `update` is set.
+    """Creates the stream if it is missing. If its limits differ and `update` is set, changes them in place.
 
-    `config` carries only what we decide; everything else stays as it is. Raises `NatsAway`, and `NatsRefused` when
-    NATS does not accept the stream or the change.
+    Settings that `config` does not mention stay as they are. Raises `NatsAway`, and `NatsRefused` if NATS refuses the
+    stream or the change.
     """
     assert config.name is not None
     wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
@@ -152,7 +154,7 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
             except APIError as error:
                 if error.err_code != _STREAM_EXISTS:
                     raise
-                info = await manager.stream_info(config.name)  # somebody else was faster, with other limits
+                info = await manager.stream_info(config.name)  # created meanwhile, with other limits
         changes = _differences(info.config, config) if update else {}
         if changes:
             info = await manager.update_stream(replace(info.config, **changes))
@@ -183,7 +185,7 @@ def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
 
 
 async def renew_epoch(link: NatsLink, name: str) -> StreamState:
-    """Gives the stream a new identity: its last sequence fell, old positions mean nothing any more."""
+    """Gives the stream a new epoch, after its last sequence fell: old positions are void. Raises `NatsAway`."""
     manager = link.stream_manager(_API_TIMEOUT_S)
     try:
         return _state(await _write_epoch(manager, await manager.stream_info(name)))
@@ -197,7 +199,7 @@ async def _write_epoch(manager: JetStreamManager, info: StreamInfo) -> StreamInf
 
 
 class WrongSequence(NatsRefused):
-    """The message was to follow another one than the newest of its subject (see `expect_last`)."""
+    """The newest message of the subject is not the expected one (`expect_last`), so nothing was stored."""
 
 
 class _Ack(msgspec.Struct):
@@ -207,7 +209,7 @@ class _Ack(msgspec.Struct):
 
 
 class Stored(NamedTuple):
-    """Where a message is. `duplicate`: one with the same id was there already, within the stream's window."""
+    """Where a message is stored. `duplicate`: the stream had one of the same id already, in its duplicate window."""
 
     sequence: int
     duplicate: bool
@@ -217,16 +219,16 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None, timeout_s: float = 5.0) -> Stored:
-    """Stores one message, once for each message id.
+    """Stores one message; messages of the same id are stored once.
 
-    Raises `NatsAway` (it is then unknown whether it is stored: try again with the same id), `NatsRefused`, and
-    `WrongSequence` for headers of `expect_last`.
+    Raises `NatsAway` (whether the message is stored is then unknown: try again with the same id), `NatsRefused`, and
+    with headers of `expect_last` also `WrongSequence`.
     """
     _, answer = await link.request(subject, data, headers, timeout_s)
     try:
         ack = _decode_ack(answer)
     except msgspec.DecodeError:
-        raise NatsRefused(f"{subject} is answered by something that is not JetStream") from None
+        raise NatsRefused(f"the reply to a message on {subject} is not JetStream's") from None
     if ack.error is not None:
         kind = WrongSequence if ack.error.err_code == _WRONG_LAST_SEQUENCE else NatsRefused
         raise kind(f"JetStream: {ack.error.description}")
@@ -234,13 +236,13 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
 
 
 def expect_last(headers: bytes | None, sequence: int) -> bytes:
-    """`headers` for a message that is stored only while `sequence` (0: none) is the newest of its subject."""
+    """`headers` for a message that is stored only if `sequence` is the newest of its subject (0: there is none)."""
     line = f"Nats-Expected-Last-Subject-Sequence: {sequence}\r\n".encode()
     return (headers or b"NATS/1.0\r\n\r\n")[:-2] + line + b"\r\n"
 
 
 async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
-    """Removes the messages of a subject with sequences below `before`. Raises `NatsAway`, `NatsRefused`."""
+    """Removes the messages of a subject whose sequence is below `before`. Raises `NatsAway`, `NatsRefused`."""
     try:
         await link.stream_manager(_API_TIMEOUT_S).purge_stream(stream, seq=before, subject=subject)
     except APIError as error:
@@ -254,7 +256,7 @@ async def read_stream(
 ) -> tuple[list[StoredMessage], bool]:
     """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and whether more follow.
 
-    Raises `NatsAway`; a read that was cut short is never passed off as a whole one.
+    Raises `NatsAway`, also if the reply is incomplete: a partial read never looks like a complete one.
     """
     query = msgspec.json.encode({"seq": max(1, from_sequence), "batch": limit, "next_by_subj": subject or ">"})
     replies = await link.request_many(subjects.direct_get(stream), query, _is_end, timeout_s=timeout_s)
@@ -269,7 +271,7 @@ async def read_stream(
 async def read_last(
     link: NatsLink, stream: str, subject: str, timeout_s: float = _API_TIMEOUT_S
 ) -> StoredMessage | None:
-    """The newest retained message of a subject, None when there is none. Raises `NatsAway`."""
+    """The newest retained message of a subject, None if there is none. Raises `NatsAway`."""
     query = msgspec.json.encode({"last_by_subj": subject})
     headers, data = await link.request(subjects.direct_get(stream), query, timeout_s=timeout_s)
     if status(headers) == 404:
@@ -290,14 +292,14 @@ def _stored(headers: bytes | None, data: bytes) -> StoredMessage:
 
 
 class LastOf(NamedTuple):
-    """The newest sequences of some subjects, and up to where the stream was when they were read, 0 for unknown."""
+    """The newest sequences of some subjects, and the stream's last sequence when they were read (0: unknown)."""
 
     sequences: dict[str, int]
     upto: int
 
 
 async def read_last_of(link: NatsLink, stream: str, of: list[str], after: int = 0) -> LastOf:
-    """Of the subjects `of`, at most `MULTI_LAST_SUBJECTS`, those whose newest retained message is behind `after`.
+    """Of the subjects `of` (at most `MULTI_LAST_SUBJECTS`), those with a retained message after the sequence `after`.
 
     Raises `NatsAway`.
     """

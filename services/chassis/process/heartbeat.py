@@ -1,4 +1,4 @@
-"""A process's heartbeat: once a second, what it is and how it fares, as `proto.telemetry` describes."""
+"""The heartbeat of a process: once a second it publishes its identity and figures, see `proto.telemetry`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HeartbeatLink(Protocol):
 
 
 AddFigures = Callable[[Heartbeat], Heartbeat]
-"""Gives the heartbeat back with the figures of the service, which only the service knows."""
+"""Returns the heartbeat with the figures of the service, which only the service knows."""
 
 VERSION = version("fairlead")
 
@@ -49,7 +49,7 @@ class Pulse:
         self.loop_lag_s = 0.0
 
     async def run(self) -> None:
-        """Beats until cancelled. A beat that cannot be sent is left out: the next one says all that it said."""
+        """Sends heartbeats until cancelled. One that cannot be sent is skipped, since the next one says the same."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -57,7 +57,7 @@ class Pulse:
             due += HEARTBEAT_INTERVAL_S
             await asyncio.sleep(max(0.0, due - loop.time()))
             self.loop_lag_s = max(0.0, loop.time() - due)
-            due = max(due, loop.time() - HEARTBEAT_INTERVAL_S)  # after a long stall do not beat in a burst
+            due = max(due, loop.time() - HEARTBEAT_INTERVAL_S)  # no burst after a long stall
 
     def beat(self) -> None:
         """Sends one heartbeat now."""
@@ -65,7 +65,7 @@ class Pulse:
             self._link.publish(self._subject, encode_heartbeat(self._heartbeat()))
 
     def last_beat(self) -> None:
-        """Sends the one that says that the process ends."""
+        """Sends the heartbeat that says that the process ends."""
         self._leaving = True
         self.beat()
 

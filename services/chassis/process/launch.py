@@ -1,6 +1,6 @@
-"""The beginning of a service's process: its settings first, its parts only when they are right.
+"""The start of a service's process: settings first, and its parts only if the settings are valid.
 
-A mistake in the settings is told at once, and a process that starts over and over costs little.
+So a mistake in the settings is reported at once, and a process that restarts again and again costs little.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from services.chassis.process.log import configure
 from services.chassis.process.settings import ConfigurationError, LogSettings
 
 _NEVER_USED: Final = ("aiohttp",)
-"""What libraries load if it is there, and do without if it is not. nats-py wants aiohttp for NATS over WebSocket, which
-we do not speak; where a tool for developers brought it, it costs each process 110 ms and 8 MB."""
+"""Packages that libraries import if they are installed, and do without otherwise. nats-py uses aiohttp for NATS over
+WebSocket, which we do not use. Where a developers' tool has installed it, it costs each process 110 ms and 8 MB."""
 
 
 class Settings(Protocol):
-    """What all services' settings have."""
+    """The settings of any service."""
 
     @property
     def log(self) -> LogSettings: ...
@@ -31,7 +31,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def settings_of(service: str, read: Callable[[Mapping[str, str]], S], environ: Mapping[str, str]) -> S:
-    """The settings, with the log set up as they say. Exits with what is wrong when they cannot be used."""
+    """Reads the settings and sets up the log by them. Exits the process with the reason if they are not valid."""
     try:
         settings = read(environ)
     except ConfigurationError as error:
@@ -41,8 +41,8 @@ def settings_of(service: str, read: Callable[[Mapping[str, str]], S], environ: M
 
 
 def before_imports() -> None:
-    """To be called before the parts of a service are imported: makes that cheaper, in a process that only serves."""
-    # What is imported stays: to look for garbage among 74,000 new objects costs 25 ms. `server.run` switches it on.
+    """Makes the import of a service's parts cheaper. Call it before, in a process that only serves."""
+    # Imports make 74,000 objects that stay, and searching them for garbage takes 25 ms. `http.server.run` enables it.
     gc.disable()
     for name in _NEVER_USED:
-        cast("dict[str, Any]", sys.modules).setdefault(name, None)  # an import of it fails as if it were not there
+        cast("dict[str, Any]", sys.modules).setdefault(name, None)  # an import then fails as if it were not installed

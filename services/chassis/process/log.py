@@ -21,7 +21,7 @@ class _TextFormatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def __init__(self, process: str) -> None:
-        name = process.replace("%", "%%")  # it stands in a format
+        name = process.replace("%", "%%")  # it becomes part of a format
         super().__init__(f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
 
 
@@ -53,7 +53,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def configure(settings: LogSettings, process: str) -> None:
-    """Sets up logging for this process, whose name (such as "edge-1") stands in every line. Call once, first."""
+    """Sets up logging for this process. `process`, such as "edge-1", appears in every line. Call it once, first."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter(process) if settings.format == "json" else _TextFormatter(process))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
@@ -63,9 +63,9 @@ def configure(settings: LogSettings, process: str) -> None:
 
 
 class Throttle:
-    """Lets a line into the log at most `burst` times in `per_s` seconds, and counts what it held back.
+    """Lets a line into the log at most `burst` times in `per_s` seconds, and counts the lines that it suppressed.
 
-    For what strangers can cause: it must be seen, but must not fill a disk.
+    For events that strangers can cause: they must be visible, but must not fill a disk.
     """
 
     def __init__(self, burst: int = 5, per_s: float = 10.0) -> None:
@@ -75,7 +75,8 @@ class Throttle:
         self._held = 0
 
     def allows(self, now: float) -> int | None:
-        """None: keep quiet. Otherwise say it, and how many were held back before it. `now` is any clock in seconds."""
+        """None if the line is to be suppressed; otherwise how many were suppressed before it. `now` is any clock, in
+        seconds."""
         if now - self._began >= self._per_s:
             self._began, self._said = now, 0
         if self._said >= self._burst:

@@ -1,6 +1,6 @@
-"""What this process uses: CPU, memory, descriptors. Its heartbeat asks every second, and Prometheus asks.
+"""What this process uses: CPU, memory, descriptors. Its heartbeat reads it every second, and Prometheus at each scrape.
 
-Both do so on the event loop, so the answer must not cost more where there are more connections.
+Both run on the event loop, so the cost must not grow with the number of connections.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
 def raise_descriptor_limit() -> None:
-    """Takes as many descriptors as the system allows this process: the usual soft limit of 1,024 is as many clients.
+    """Raises the soft limit of descriptors to the hard one: the usual 1,024 would limit the process to so many clients.
 
-    That limit is there for programs that use `select`, which an event loop on epoll does not.
+    The soft limit protects programs that use `select`; an event loop on epoll does not.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a hard limit that it then does not allow
+        with contextlib.suppress(ValueError, OSError):  # macOS reports a hard limit that it does not accept
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Usage(NamedTuple):
-    """At one moment. CPU is user and system time since the start."""
+    """The figures at one moment. `cpu_s` is user and system time since the start of the process."""
 
     cpu_s: float
     rss_bytes: int
@@ -41,13 +41,14 @@ class Usage(NamedTuple):
 
 
 class OwnProcess:
-    """See the module. `started_at` is Unix time in seconds."""
+    """This process. `started_at` is Unix time in seconds."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self.started_at = self._process.create_time()
 
     def usage(self) -> Usage:
+        """The figures now."""
         with self._process.oneshot():
             cpu, memory = self._process.cpu_times(), self._process.memory_info()
         return Usage(
@@ -59,7 +60,7 @@ class OwnProcess:
         )
 
     def _open_fds(self) -> int:
-        """Linux 6.2 and later say it in the size of the folder (40 µs). Listing 15,000 of them stops the loop 42 ms."""
+        """From Linux 6.2 on the size of the folder is their number (40 µs). Listing 15,000 stops the loop for 42 ms."""
         try:
             count = os.stat(_DESCRIPTORS).st_size
         except OSError:  # another system than Linux
@@ -68,7 +69,7 @@ class OwnProcess:
 
 
 class ProcessCollector(Collector):
-    """The metrics that prometheus-client's class of this name has, which lists the descriptors at each scrape."""
+    """The metrics of prometheus-client's class of this name, which would list all descriptors at each scrape."""
 
     def __init__(self, process: OwnProcess) -> None:
         self._process = process

@@ -30,19 +30,25 @@ class ConfigurationError(Exception):
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of a section: unknown keys are refused."""
+    """Base of a section. It refuses unknown keys."""
 
 
 class NatsSettings(Section, frozen=True):
+    """The section `nats`: how a process reaches NATS."""
+
     url: str = "nats://127.0.0.1:4222"
-    """Several servers of one cluster are separated by commas. User and password may stand in it."""
+    """Servers of one cluster, separated by commas. May contain user and password."""
     credentials_file: str = ""
-    """A NATS `.creds` file, empty for none."""
+    """The path of a NATS `.creds` file; empty for none."""
 
 
 class LogSettings(Section, frozen=True):
+    """The section `log`."""
+
     level: str = "info"
+    """"debug", "info", "warning" or "error": records below it are dropped."""
     format: str = "text"
+    """"text" for people, or "json" for machines: one object a line."""
 
     def __post_init__(self) -> None:
         if self.level not in ("debug", "info", "warning", "error"):
@@ -52,21 +58,23 @@ class LogSettings(Section, frozen=True):
 
 
 class HttpApiSettings(Section, frozen=True):
+    """The section `http_api`, for the server API of edges and the read API of the sessions service."""
+
     key: str = ""
-    """What backends and operators send as `X-API-Key`. If it is empty, every call of an HTTP API is answered 401."""
+    """The key that backends and operators send as `X-API-Key`. If it is empty, every call is answered with 401."""
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LONGEST_S = 100 * 365 * 86400.0  # beyond it lie typing errors and infinity, which no timer and no stream takes
+_LONGEST_S = 100 * 365 * 86400.0  # excludes typing errors and infinity, which timers and streams refuse
 
 
 class Duration(float):
-    """Seconds. Written as a number of seconds, or as "300s", "5m", "1h30m"."""
+    """Seconds, written as a number, or as text such as "300s", "5m", "1h30m"."""
 
     @classmethod
     def parse(cls, value: object) -> Duration:
-        """Raises ValueError for anything else, for a negative one, and for more than `_LONGEST_S`."""
+        """The duration that `value` stands for. Raises ValueError if there is none, or it is negative or too long."""
         seconds = -1.0
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             seconds = value
@@ -103,7 +111,7 @@ def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
     own: dict[str, Any] = {name: table for name, table in tables.items() if name in fields}
     _overlay_variables(schema, own, environ, sections - fields.keys())
     for name, field in fields.items():
-        if field.required:  # the section may be absent, its required keys are what is missing
+        if field.required:  # the section may be absent: then its required keys are reported, not the section
             own.setdefault(name, {})
     try:
         return msgspec.convert(own, schema, strict=True, dec_hook=_decode_custom)
@@ -125,7 +133,7 @@ def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
 
 
 def _variables(schema: type[Struct]) -> dict[str, tuple[str, str, Any]]:
-    """Variable name -> (section, key, type), for every key that is not a table."""
+    """By name: (section, key, type) of every key that is not a table."""
     known = {}
     for section in msgspec.structs.fields(schema):
         if isinstance(section.type, type) and issubclass(section.type, Struct):

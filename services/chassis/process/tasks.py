@@ -1,4 +1,4 @@
-"""Tasks of a process: those that it cannot do without, those that somebody owns, and how all of them end."""
+"""Tasks of a process: vital ones, those of one owner, and how they end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Runs `work` as a task. If it ends with an exception the process gets SIGTERM: a service that limps is worse."""
+    """Runs `work` as a task that the process cannot do without: if it fails, the process gets SIGTERM.
+
+    A process that lacks a part is worse than one that ends in order and is started again.
+    """
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(_check)
     return task
@@ -25,15 +28,15 @@ def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 def _check(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("a vital part failed, the process stops", exc_info=error)
+        log.critical("a vital task failed, the process stops", exc_info=error)
         signal.raise_signal(signal.SIGTERM)
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels `tasks` and waits for them, at most 3 s: none may hold up the end of the process.
+    """Cancels `tasks` and waits for them, at most 3 s: no task may hold up the end of the process.
 
-    A cancellation can be lost (`asyncio.wait_for` of Python 3.11 drops one that meets the result, and libraries use
-    it), so a task that goes on is asked again.
+    A cancellation can be lost (`asyncio.wait_for` of Python 3.11 drops one that coincides with the result, and
+    libraries use it), so a task that goes on is cancelled again.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + _GIVE_UP_S
@@ -43,13 +46,13 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=_ASK_AGAIN_S)
     for task in left:
-        log.error("a task does not end and is left behind: %s", task.get_name())
+        log.error("a task ignores its cancellation and is abandoned: %s", task.get_name())
 
 
 class Tasks:
-    """The tasks that one owner has started and that are not done yet. It ends them together.
+    """The running tasks of one owner, which ends them together.
 
-    The event loop itself holds tasks weakly: one that nobody else holds may vanish in the middle of its work.
+    The event loop has only weak references to tasks: a task without another one may vanish during its work.
     """
 
     def __init__(self) -> None:
@@ -66,15 +69,15 @@ class Tasks:
         return task
 
     async def wait(self, timeout_s: float) -> None:
-        """Returns when all are done, or after `timeout_s` seconds, and leaves alone those that are not."""
+        """Returns when all tasks are done, or after `timeout_s` seconds; those that are not done go on."""
         if self._running:
             await asyncio.wait(self._running, timeout=max(0.0, timeout_s))
 
     def cancel(self) -> None:
-        """Cancels all, without waiting for their ends."""
+        """Cancels all tasks, without waiting for them to end."""
         for task in self._running:
             task.cancel()
 
     async def stop(self) -> None:
-        """Cancels all and waits for their ends, as `end` does."""
+        """Cancels all tasks and waits for them to end, as `end` does."""
         await end(tuple(self._running))
