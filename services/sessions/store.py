@@ -1,4 +1,4 @@
-"""Where the read model lives: the contract of its implementations, which `tests/sessions/test_store.py` compares."""
+"""Where the read model lives. `tests/contract/session_store.py` holds every implementation to what is written here."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from services.sessions import projector as module
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogPage, LogState
 from services.sessions.projector import Projector
-from services.sessions.store_memory import MemoryStore
 from tests.support.eventually import eventually
+from tests.support.store_memory import MemoryStore
 
 RESUME_WINDOW_MS = 60_000
 

@@ -1,4 +1,4 @@
-"""The read model in memory: all rows in one `State`. What the PostgreSQL store must agree with, row for row."""
+"""The read model of sessions in memory: all rows in one `State`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict,
 
 
 class MemoryStore:
-    """See `store.Store`. Unbounded and gone with the process: for tests and trials."""
+    """A `services.sessions.store.Store`. Unbounded, and gone with the process."""
 
     def __init__(self, resume_window_ms: int) -> None:
         self.state = State(resume_window_ms)
