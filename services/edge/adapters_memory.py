@@ -11,8 +11,9 @@ from collections.abc import Callable
 from services.chassis.process.heartbeat import AddFigures, Pulse
 from services.edge.adapters import Adapters
 from services.edge.backend.no_backend import NoBackend
-from services.edge.broker.broker_memory import MemoryBroker, MemoryLogs
+from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.in_flight import InFlight
+from services.edge.broker.logs_memory import MemoryLogs
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave

@@ -60,6 +60,7 @@ class EdgeCollector(Collector):
         self._loop_lag_s = loop_lag_s
 
     def collect(self) -> Iterator[Metric]:
+        """All metrics, as they are now."""
         context, tally = self._context, self._context.tally
         for name, meaning in _COUNTERS.items():
             yield CounterMetricFamily(f"fairlead_edge_{name}", meaning, value=getattr(tally, name))

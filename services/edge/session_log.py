@@ -8,19 +8,19 @@ from proto.events import SessionEvent
 
 
 class SessionLog(Protocol):
-    """Takes facts at any time, also while the log cannot be reached. Bounded: it counts the facts it had to drop.
-
-    `waiting` facts are recorded and not stored yet; `stored` and `dropped` count since the start.
-    """
+    """Takes facts at any time, also while the log cannot be reached. Bounded: it counts the facts it had to drop."""
 
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> int:
+        """Facts that are recorded and not stored yet."""
 
     @property
-    def stored(self) -> int: ...
+    def stored(self) -> int:
+        """Facts stored since the start."""
 
     @property
-    def dropped(self) -> int: ...
+    def dropped(self) -> int:
+        """Facts dropped since the start."""
 
     def record(self, event: SessionEvent) -> None:
         """Has `event` stored soon. Never blocks."""

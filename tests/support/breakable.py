@@ -11,7 +11,8 @@ from proto.members import MemberEvent
 from proto.publications import LiveMessage
 from proto.telemetry import Heartbeat, Process, encode_heartbeat
 from services.edge.broker.broker import ChannelAddress
-from services.edge.broker.broker_memory import MemoryBroker, MemoryLog, MemoryLogs
+from services.edge.broker.broker_memory import MemoryBroker
+from services.edge.broker.logs_memory import MemoryLog, MemoryLogs
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder

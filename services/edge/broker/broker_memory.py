@@ -1,26 +1,19 @@
 """The broker in the memory of one process: `edge.broker = "memory"`, an edge without NATS.
 
-`MemoryLogs` is what the brokers of one process share; an edge that runs by itself has one broker on it, unit tests have
-several. Held to the same contract as the broker on NATS, except that nothing survives the process. Its memory is
-bounded: each channel by its namespace's `history_size` and `history_ttl`, and all channels of a namespace together by
-`MAX_LOG_BYTES`; the oldest publications go first.
+An edge that runs by itself has one broker on its `MemoryLogs`; unit tests have several. Held to the same contract as
+the broker on NATS, except that nothing survives the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import bisect
-import secrets
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections import defaultdict
 from typing import Final
-
-from msgspec.structs import replace
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version, size_of
 from services.edge.broker.broker import (
-    MAX_DUPLICATE_WINDOW_S,
     BrokerAway,
     BrokerEvents,
     BrokerRefused,
@@ -29,164 +22,10 @@ from services.edge.broker.broker import (
     LogPage,
     LogState,
 )
-from services.edge.settings import ChannelOptions
+from services.edge.broker.logs_memory import MemoryLogs
 
-MAX_LOG_BYTES: Final = 128 * 1024 * 1024
-"""Publications of all channels of one namespace."""
-MAX_KEYS: Final = 100_000
-"""Idempotency keys of one namespace with history, and of all channels without."""
 MAX_PUBLICATION_BYTES: Final = 1024 * 1024
 """As NATS has it by default."""
-
-
-class _Keys:
-    """Idempotency keys, each with the sequence that it was stored at; forgotten after `window_s`, the oldest first."""
-
-    def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
-        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
-
-    def get(self, key: str, now: float) -> int | None:
-        """The sequence of a key that is known."""
-        while self._known and next(iter(self._known.values()))[1] <= now - self._window_s:
-            self._known.popitem(last=False)
-        found = self._known.get(key)
-        return None if found is None else found[0]
-
-    def add(self, key: str, sequence: int, now: float) -> None:
-        self._known[key] = sequence, now
-        if len(self._known) > MAX_KEYS:
-            self._known.popitem(last=False)
-
-
-class MemoryLog:
-    """The log of one history class: what JetStream calls a stream. Whoever reaches it evicts first."""
-
-    def __init__(self, options: ChannelOptions, epoch: str) -> None:
-        self.options = options
-        self.epoch = epoch
-        self.last = 0
-        self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
-        self.versions: dict[int, Version] = {}
-        self._bytes = 0
-        self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
-        self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
-
-    def of(self, channel: str) -> list[LogEntry]:
-        """The entries of a channel, oldest first."""
-        return self._channels.get(channel, [])
-
-    def newest(self, channel: str) -> int:
-        """The sequence of the channel's newest entry, 0 if it has none."""
-        mine = self.of(channel)
-        return mine[-1].sequence if mine else 0
-
-    @property
-    def first(self) -> int:
-        """The sequence of the oldest entry of all channels, or of the next one if there is none."""
-        return next(iter(self._stored), self.last + 1)
-
-    def append(self, channel: str, entry: LogEntry, now: float) -> None:
-        """Stores the channel's next entry, and evicts what its limits do not leave room for."""
-        mine = self._channels[channel]
-        mine.append(entry)
-        self.last = entry.sequence
-        self._stored[entry.sequence] = channel, now
-        self._bytes += _bytes_of(entry)
-        self._drop(channel, len(mine) - self.options.history_size)
-        while self._bytes > MAX_LOG_BYTES:
-            self._drop_oldest()
-
-    def evict(self, now: float) -> None:
-        """Drops the entries that are too old: the oldest ones, as one time to live holds for the whole class."""
-        old = now - self.options.history_ttl
-        while self._stored and next(iter(self._stored.values()))[1] <= old:
-            self._drop_oldest()
-
-    def remove(self, channel: str, upto: int) -> None:
-        """Drops the channel's entries up to the sequence `upto`."""
-        mine = self.of(channel)
-        self._drop(channel, bisect.bisect_right([entry.sequence for entry in mine], upto))
-
-    def _drop_oldest(self) -> None:
-        channel, _ = next(iter(self._stored.values()))
-        self._drop(channel, 1)
-
-    def _drop(self, channel: str, count: int) -> None:
-        mine = self._channels[channel]
-        for entry in mine[: max(count, 0)]:
-            del self._stored[entry.sequence]
-            self.versions.pop(entry.sequence, None)
-            self._bytes -= _bytes_of(entry)
-        del mine[: max(count, 0)]
-        if not mine:
-            del self._channels[channel]
-
-
-def _bytes_of(entry: LogEntry) -> int:
-    return 0 if entry.publication is None else size_of(entry.publication)
-
-
-def new_epoch() -> str:
-    """Random, so that positions of an earlier process mean nothing to this one."""
-    return secrets.token_hex(4)
-
-
-class MemoryLogs:
-    """The logs of all history classes. `now` is any clock in seconds that does not go back, for ages."""
-
-    def __init__(
-        self, classes: dict[str, ChannelOptions], now: Callable[[], float], epochs: Callable[[], str] = new_epoch
-    ) -> None:
-        self._now = now
-        self.brokers: list[MemoryBroker] = []
-        self.logs = {history_class: MemoryLog(options, epochs()) for history_class, options in classes.items()}
-        self._keys = _Keys(MAX_DUPLICATE_WINDOW_S)
-
-    def log(self, history_class: str) -> MemoryLog:
-        """The log of a class, without what is too old."""
-        log = self.logs[history_class]
-        log.evict(self._now())
-        return log
-
-    def store(
-        self, address: ChannelAddress, publication: Publication, message_id: str, version: Version | None
-    ) -> StreamPosition:
-        """Stores a publication, and sends it to the brokers; the position, or that of what made it superfluous."""
-        log, now = self.log(address.history_class), self._now()
-        if message_id and (known := log.keys.get(message_id, now)) is not None:
-            return StreamPosition(known, log.epoch)
-        mine = log.of(address.channel)
-        if version is not None and mine and not version.is_newer_than(log.versions.get(mine[-1].sequence)):
-            return StreamPosition(mine[-1].sequence, log.epoch)
-        number = log.last + 1
-        if message_id:
-            log.keys.add(message_id, number, now)
-        if version is not None:
-            log.versions[number] = version
-        self._append(log, address, LogEntry(number, replace(publication, offset=number)))
-        return StreamPosition(number, log.epoch)
-
-    def remove(self, address: ChannelAddress) -> None:
-        """Removes what is kept of a channel, and leaves the mark."""
-        log = self.log(address.history_class)
-        if upto := log.newest(address.channel):
-            self._append(log, address, LogEntry(log.last + 1, None, upto))
-            log.remove(address.channel, upto)
-
-    def _append(self, log: MemoryLog, address: ChannelAddress, entry: LogEntry) -> None:
-        previous = log.newest(address.channel)
-        log.append(address.channel, entry, self._now())
-        for broker in self.brokers:
-            broker.receive_live(address, LiveMessage(entry.sequence, previous, entry.publication, entry.removed_upto))
-
-    def is_new(self, message_id: str) -> bool:
-        """Whether a publication that is not stored has an id that was not used before."""
-        now = self._now()
-        if self._keys.get(message_id, now) is not None:
-            return False
-        self._keys.add(message_id, 0, now)
-        return True
 
 
 class MemoryBroker:
@@ -198,7 +37,7 @@ class MemoryBroker:
         self._epochs: dict[str, str] = {name: log.epoch for name, log in logs.logs.items()}
         self._events: BrokerEvents | None = None
         self.available = False
-        logs.brokers.append(self)
+        logs.receivers.append(self)
 
     async def start(self, events: BrokerEvents) -> None:
         """From now on `events` gets the broker's events."""
@@ -217,6 +56,10 @@ class MemoryBroker:
         if self.available and address in self._open:
             asyncio.get_running_loop().call_soon(self._deliver_live, address, message)
 
+    def receive_ephemeral(self, address: ChannelAddress, publication: Publication) -> None:
+        """The same for a publication of a channel without history."""
+        asyncio.get_running_loop().call_soon(self._deliver_ephemeral, address, publication)
+
     def _deliver_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self._events is not None and address in self._open:
             self._events.live(address.channel, message)
@@ -232,17 +75,13 @@ class MemoryBroker:
         _check_size(publication)
         if address.history_class:
             return self._logs.store(address, publication, message_id, version)
-        if not message_id or self._logs.is_new(message_id):
-            for broker in self._logs.brokers:
-                asyncio.get_running_loop().call_soon(broker._deliver_ephemeral, address, publication)
+        self._logs.send(address, publication, message_id)
         return None
 
     async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
         self._check_available()
         _check_size(publication)
-        if not message_id or self._logs.is_new(message_id):
-            for broker in self._logs.brokers:
-                broker.receive_live(address, LiveMessage(0, 0, publication))
+        self._logs.send(address, publication, message_id)
 
     async def remove_history(self, address: ChannelAddress) -> None:
         await self._travel()

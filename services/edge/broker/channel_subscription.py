@@ -1,4 +1,4 @@
-"""One open channel on the way from NATS: its messages are decoded once, and told."""
+"""One open channel's subscription on NATS: decodes each message once, and passes it on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from services.edge.broker.broker import BrokerEvents
 log = logging.getLogger(__name__)
 
 NOWHERE: Final = LogAddress("", "")
-"""Of a channel without history."""
+"""The log of a channel without history."""
 
 
 class ChannelSubscription:
-    """See the module. `number` is the subscription's; up to `audited` an audit has seen that nothing was missed.
+    """`number` is the link's for this subscription; an audit has found that nothing up to `audited` was missed.
 
-    An edge has thousands of them, so the handlers are its methods instead of functions made for each channel.
+    An edge has thousands of these, so the handlers are methods and not functions that are made for each channel.
     """
 
     __slots__ = ("_channel", "_events", "audited", "number", "where")
@@ -45,7 +45,7 @@ class ChannelSubscription:
         self._events.live(self._channel, message)
 
     def ephemeral(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        """A message of a channel without."""
+        """A message of a channel without history."""
         try:
             publication = decode_publication(headers, data)
         except BadPublication as error:

@@ -53,6 +53,7 @@ class Channel:
 
     @property
     def name(self) -> str:
+        """The channel's name."""
         return self.address.channel
 
     @property

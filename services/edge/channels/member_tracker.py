@@ -32,9 +32,11 @@ _ASK_AGAIN_S: Final = 1.0
 class Instances(Protocol):
     """The other edges that are alive (`Cluster`)."""
 
-    def instances(self) -> list[str]: ...
+    def instances(self) -> list[str]:
+        """The other edges that are alive."""
 
-    def knows(self, instance: str) -> bool: ...
+    def knows(self, instance: str) -> bool:
+        """Whether this edge is known to be alive."""
 
 
 class MemberTracker:

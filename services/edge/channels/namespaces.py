@@ -39,6 +39,7 @@ class ChannelRules:
 
     @property
     def has_history(self) -> bool:
+        """Whether the channel keeps publications."""
         return self.options.has_history
 
     def address(self, channel: str) -> ChannelAddress:

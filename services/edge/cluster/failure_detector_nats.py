@@ -125,10 +125,11 @@ class FailureDetector:
         self._beat()
 
     def edge_found(self, instance: str) -> None:
+        """A roll call waits a little longer, for further edges (`ClusterEvents`)."""
         self._found_at = asyncio.get_running_loop().time()
 
     def edge_lost(self, instance: str) -> None:
-        pass
+        """Means nothing to a roll call (`ClusterEvents`)."""
 
     # --- the watch ---------------------------------------------------------------------------------------------------
 

@@ -45,13 +45,15 @@ class BadJwks(ValueError):
 
 
 class Key(Protocol):
-    """One key. `kid` is its name, "" for none."""
+    """One key."""
 
     @property
-    def kid(self) -> str: ...
+    def kid(self) -> str:
+        """The key's id in tokens, "" for none."""
 
     @property
-    def algorithms(self) -> tuple[str, ...]: ...
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms with which it may be used."""
 
     def signed(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         """Whether `signature` is this key's for `message`. `algorithm` is one of `algorithms`."""

@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.edge.broker import broker_memory
+from services.edge.broker import logs_memory
 from services.edge.broker.broker import Broker, BrokerRefused, ChannelAddress
-from services.edge.broker.broker_memory import MemoryBroker, MemoryLogs
+from services.edge.broker.broker_memory import MemoryBroker
+from services.edge.broker.logs_memory import MemoryLogs
 from tests.contract.broker import CHAT, CLASSES, NEWS, PLAIN, BrokerContract, Listener, publication, store
 from tests.support.breakable import BreakableBroker, BreakableLogs
 
@@ -45,7 +46,7 @@ class TestBounds:
         assert (await broker.state(CHAT)).first == 2
 
     async def test_the_channels_of_a_namespace_share_their_bytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(broker_memory, "MAX_LOG_BYTES", 10_000)
+        monkeypatch.setattr(logs_memory, "MAX_LOG_BYTES", 10_000)
         broker = await self.made()
         for number in range(8):
             await store(broker, ChannelAddress(f"news:{number}", "news"), "x" * 1900)
@@ -55,7 +56,7 @@ class TestBounds:
         assert await broker.newest(ChannelAddress("news:7", "news")) is not None
 
     async def test_idempotency_keys_are_forgotten_by_age_and_by_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(broker_memory, "MAX_KEYS", 3)
+        monkeypatch.setattr(logs_memory, "MAX_KEYS", 3)
         now = 0.0
         broker = await self.made(lambda: now)
         first = await store(broker, NEWS, 1, "a")
