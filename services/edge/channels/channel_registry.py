@@ -38,11 +38,15 @@ class ChannelRegistry:
         channel = self._by_name.get(name)
         if channel is None:
             channel = self._by_name[name] = Channel(name, rules)
-        channel.users += 1
+        self.hold(channel)
         try:
             yield channel
         finally:
             self.release(channel)
+
+    def hold(self, channel: Channel) -> None:
+        """The channel has one user more, and stays open for it."""
+        channel.users += 1
 
     def release(self, channel: Channel) -> None:
         """The channel has one user less."""

@@ -136,7 +136,7 @@ class Node:
         if channel.closed:  # it got a new epoch meanwhile: the client asks again, and then reads of it
             raise BrokerAway("the channel was closed")
         channel.subscribers.add(subscriber, subscription)
-        channel.users += 1
+        self.channels.hold(channel)
         self.subscriptions += 1
 
     def joined(self, name: str, subscription: Subscription) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from proto import codes
 from proto.commands import RefreshRequest, SubRefreshRequest
 from proto.replies import RefreshResult, Reply, SubRefreshResult, reply_to
 from services.edge.backend import hook_results
-from services.edge.grants import seconds_left
+from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
 from services.edge.session.decisions import NOTHING, Close, Nothing
 from services.edge.session.outcomes import HookResult
@@ -77,5 +79,7 @@ def refresh_by_hook(state: SessionState, result: HookResult, now: float) -> Clos
                 return Close(codes.CONNECTION_EXPIRED, "the refresh hook extended the connection to a time in the past")
             state.extend(expires_at, info, meta)
             return NOTHING
-        case _:
+        case hook_results.Admitted() | hook_results.Unauthenticated() | hook_results.Accepted() | Grant():
             raise AssertionError(f"{type(result).__name__} does not answer the refresh hook")
+        case unreachable:
+            assert_never(unreachable)
