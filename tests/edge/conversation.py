@@ -12,8 +12,6 @@ from proto import codes
 from proto.codec_json import JSON
 from proto.commands import Command
 from proto.replies import SubscribeResult
-from services.chassis.process.settings import Duration
-from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.session.actions import Action, AskHook, Connect
@@ -23,77 +21,14 @@ from services.edge.session.policy import Policy
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.settings import ChannelOptions, ChannelSection, ClientSection, Namespace
+from services.edge.settings import ClientSection
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.edge.signers import SECRET
 from tests.support.cluster import START as START
+from tests.support.namespaces import NAMESPACES
 
 VERSION = "Fairlead test"
-HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}
-
-CHANNELS = ChannelSection(
-    without_namespace=ChannelOptions(allow_subscribe_for_client=True),
-    namespaces=[
-        Namespace(name="closed"),
-        Namespace(name="open", allow_subscribe_for_client=True, allow_publish_for_client=True),
-        Namespace(
-            name="all",
-            allow_subscribe_for_client=True,
-            allow_subscribe_for_anonymous=True,
-            allow_publish_for_client=True,
-            allow_publish_for_anonymous=True,
-        ),
-        Namespace(name="talk", allow_subscribe_for_client=True, allow_publish_for_subscriber=True),
-        Namespace(name="log", allow_subscribe_for_client=True, force_recovery=True, force_positioning=True, **HISTORY),
-        Namespace(
-            name="mayrec", allow_subscribe_for_client=True, allow_recovery=True, allow_positioning=True, **HISTORY
-        ),
-        Namespace(name="hist", allow_subscribe_for_client=True, allow_history_for_client=True, **HISTORY),
-        Namespace(name="members", allow_subscribe_for_client=True, allow_history_for_subscriber=True, **HISTORY),
-        Namespace(name="nohist", allow_subscribe_for_client=True, allow_history_for_client=True),
-        Namespace(name="word", allow_subscribe_for_client=True, channel_regex=r"\w+"),
-        Namespace(name="limited", allow_user_limited_channels=True),
-        Namespace(name="tags", allow_subscribe_for_client=True, allow_tags_filter=True),
-        Namespace(
-            name="diff",
-            allow_subscribe_for_client=True,
-            allow_tags_filter=True,
-            allowed_delta_types=["fossil"],
-            **HISTORY,
-        ),
-        Namespace(
-            name="seen", allow_subscribe_for_client=True, presence=True, join_leave=True, allow_presence_for_client=True
-        ),
-        Namespace(
-            name="inside",
-            allow_subscribe_for_client=True,
-            presence=True,
-            join_leave=True,
-            allow_presence_for_subscriber=True,
-        ),
-        Namespace(name="counted", allow_subscribe_for_client=True, presence=True),
-        Namespace(
-            name="public",
-            presence=True,
-            allow_presence_for_client=True,
-            allow_presence_for_anonymous=True,
-        ),
-        Namespace(name="forced", allow_subscribe_for_client=True, join_leave=True, force_push_join_leave=True),
-        Namespace(name="json", allow_publish_for_client=True, publication_data_format="json"),
-        Namespace(name="object", allow_publish_for_client=True, publication_data_format="json_object"),
-        Namespace(name="asked", subscribe_hook=True, publish_hook=True, hook_timeout=Duration(2), **HISTORY),
-        Namespace(
-            name="both",
-            allow_subscribe_for_client=True,
-            allow_publish_for_client=True,
-            subscribe_hook=True,
-            publish_hook=True,
-            hook_when_away="allow",
-        ),
-    ],
-)
-
 V = TypeVar("V")
 
 
@@ -118,7 +53,7 @@ class Conversation:
         self.connections: dict[str, int] = {}
         policy = Policy(
             options,
-            Namespaces(CHANNELS),
+            NAMESPACES,
             verifier,
             VERSION,
             connections_of=lambda user: self.connections.get(user, 0),

@@ -18,8 +18,9 @@ from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.cluster.peers_memory import MemoryPeers
 from services.edge.tally import Tally
 from tests.contract.broker import publication
-from tests.support.cluster import NAMESPACES, FakeSubscriber, attach_request, rules_of
+from tests.support.cluster import FakeSubscriber, attach_request
 from tests.support.eventually import eventually
+from tests.support.namespaces import NAMESPACES, rules_of
 
 pytestmark = pytest.mark.integration
 

@@ -15,8 +15,6 @@ from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
 from proto.replies import SubscribeResult
-from services.chassis.process.settings import Duration
-from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.node import Node
 from services.edge.channels.subscribers import SKIPPED, Untaken
 from services.edge.channels.subscription import AttachRequest, Subscription
@@ -31,53 +29,17 @@ from services.edge.connection.registry import ConnectionRegistry
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
 from services.edge.session.policy import Policy
-from services.edge.settings import ChannelSection, ClientSection, Namespace
+from services.edge.settings import ClientSection
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.support.breakable import BreakableBroker, BreakableJoinLeave, BreakableLogs, BreakablePeers, PeersCluster
 from tests.support.function_backend import FunctionBackend
+from tests.support.namespaces import NAMESPACES, rules_of
 from tests.support.transport import pushes_in
 
 START = 1_767_225_600.0
-HOUR = Duration(3600)
-SECTION = ChannelSection(
-    namespaces=[
-        Namespace(name="chat", history_size=10, history_ttl=HOUR, force_recovery=True),
-        Namespace(name="news", history_size=5000, history_ttl=HOUR, force_recovery=True),
-        Namespace(name="live"),
-        Namespace(name="lossy", slow_client="drop"),
-        Namespace(name="plain", history_size=10, history_ttl=HOUR),
-        Namespace(name="lobby", presence=True, join_leave=True),
-        Namespace(
-            name="room",
-            history_size=10,
-            history_ttl=HOUR,
-            force_recovery=True,
-            presence=True,
-            join_leave=True,
-            force_push_join_leave=True,
-        ),
-        Namespace(name="state", history_size=10, history_ttl=HOUR, force_recovery=True, force_recovery_mode="cache"),
-        Namespace(
-            name="now", history_size=10, history_ttl=HOUR, force_recovery_mode="cache", auto_cache_recover=True
-        ),
-        Namespace(
-            name="diff",
-            history_size=100,
-            history_ttl=HOUR,
-            force_recovery=True,
-            allowed_delta_types=["fossil"],
-            allow_tags_filter=True,
-        ),
-    ]
-)  # fmt: skip
-NAMESPACES = Namespaces(SECTION)
-
-
-def rules_of(channel: str) -> ChannelRules:
-    return NAMESPACES.rules(channel)
 
 
 class EdgeCluster(BreakableLogs):

@@ -10,8 +10,9 @@ from services.edge.broker.broker import ChannelAddress
 from services.edge.channels.channel import Channel
 from services.edge.channels.subscription import Subscription
 from services.edge.grants import Grant
-from tests.support.cluster import FakeSubscriber, rules_of
+from tests.support.cluster import FakeSubscriber
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 
 
 @pytest.mark.parametrize(("name", "history_class"), [("chat:x", "chat"), ("live:x", ""), ("$chat:x", "chat")])

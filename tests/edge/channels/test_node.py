@@ -9,8 +9,9 @@ from proto.messages import StreamPosition
 from proto.replies import SubscribeResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.rejection import Rejected
-from tests.support.cluster import FakeSubscriber, attach_request, rules_of
+from tests.support.cluster import FakeSubscriber, attach_request
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 
 
 async def test_subscribers_of_all_edges_get_everything_in_one_order(a, b):

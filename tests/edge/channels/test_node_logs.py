@@ -17,8 +17,9 @@ from services.edge.channels.channel_log import RING_BYTES
 from services.edge.channels.history import HistoryPage
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.rejection import Rejected
-from tests.support.cluster import HOUR, EdgeCluster, FakeSubscriber, TestEdge, attach_request, rules_of, settled
+from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, attach_request, settled
 from tests.support.eventually import eventually
+from tests.support.namespaces import HOUR, rules_of
 
 
 def values(result: SubscribeResult) -> list[object]:

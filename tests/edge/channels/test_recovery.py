@@ -8,7 +8,8 @@ from proto.messages import Publication
 from services.edge.broker.broker import ChannelAddress, LogEntry, LogPage
 from services.edge.channels.log_pages import READ_BATCH
 from services.edge.channels.recovery import read_after
-from tests.support.cluster import EdgeCluster, TestEdge, rules_of
+from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.namespaces import rules_of
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from services.edge.channels.tags_filter import compile_filter
 from services.edge.framing import formats
 from services.edge.framing.formats import SSE, WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, Format
 from services.edge.grants import Grant
-from tests.support.cluster import FakeSubscriber, rules_of
+from tests.support.cluster import FakeSubscriber
+from tests.support.namespaces import rules_of
 from tests.support.transport import frames_in
 
 RED = compile_filter(FilterNode(key="team", cmp="eq", val="red"))

@@ -14,8 +14,9 @@ from services.edge.session.results import fitting
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
-from tests.support.cluster import EdgeCluster, TestEdge, rules_of, settled
+from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
 from services.edge.session import results
 from services.edge.session.server_commands import SendToClient
 from tests.edge.talks import connected
-from tests.support.cluster import EdgeCluster, TestEdge, rules_of
+from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from services.edge.connection.executor import NoKeyLookup
 from services.edge.framing import formats
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
-from tests.support.cluster import EdgeCluster, TestEdge, rules_of, settled
+from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
 from tests.support.function_backend import FunctionBackend
+from tests.support.namespaces import rules_of
 
 
 @pytest.fixture

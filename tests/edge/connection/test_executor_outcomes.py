@@ -12,8 +12,9 @@ from proto.messages import StreamPosition
 from proto.replies import ConnectResult
 from services.edge.session.actions import Connect, ReadHistory
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, Replied
-from tests.support.cluster import START, EdgeCluster, FakeSubscriber, TestEdge, attach_request, rules_of
+from tests.support.cluster import START, EdgeCluster, FakeSubscriber, TestEdge, attach_request
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 
 SOON = START + 5
 

@@ -18,7 +18,8 @@ from services.edge.connection.slow_consumer import SlowConsumer
 from services.edge.framing.formats import WEBSOCKET_JSON
 from services.edge.framing.wire import PING
 from services.edge.grants import Grant
-from tests.support.cluster import START, EdgeCluster, FakeSubscriber, TestEdge, rules_of
+from tests.support.cluster import START, EdgeCluster, FakeSubscriber, TestEdge
+from tests.support.namespaces import rules_of
 from tests.support.transport import FakeTransport, frames_in
 
 

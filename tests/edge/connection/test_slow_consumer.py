@@ -19,8 +19,9 @@ from services.edge.framing import formats
 from services.edge.framing.formats import Format
 from services.edge.framing.wire import BINARY
 from tests.edge.talks import Talk, connected
-from tests.support.cluster import EdgeCluster, TestEdge, rules_of, settled
+from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 from tests.support.transport import frames_in
 
 RED = {"key": "team", "cmp": "eq", "val": "red"}

@@ -8,8 +8,9 @@ from msgspec import Raw
 from proto import codes
 from proto.messages import Publication
 from tests.edge.talks import connected
-from tests.support.cluster import EdgeCluster, TestEdge, rules_of
+from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
+from tests.support.namespaces import rules_of
 
 
 @pytest.fixture

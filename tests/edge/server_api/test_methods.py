@@ -29,9 +29,10 @@ from services.edge.server_api.calls import MAX_CHANNELS, MAX_COMMANDS
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
-from tests.support.cluster import NAMESPACES, START, EdgeCluster, TestEdge
+from tests.support.cluster import START, EdgeCluster, TestEdge
 from tests.support.eventually import eventually
 from tests.support.function_backend import FunctionBackend
+from tests.support.namespaces import NAMESPACES
 
 
 class Api:

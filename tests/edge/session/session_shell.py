@@ -8,7 +8,6 @@ from typing import Any
 from proto.events import SessionEvent
 from proto.replies import Reply, SubscribeResult
 from services.chassis.process.settings import Duration
-from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest
 from services.edge.framing.formats import WEBSOCKET_JSON
 from services.edge.session.actions import Action, AskHook
@@ -37,24 +36,16 @@ from services.edge.session.outcomes import (
 from services.edge.session.policy import Policy
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.settings import COMMAND_DEADLINE_S, ChannelSection, ClientSection, Namespace
+from services.edge.settings import COMMAND_DEADLINE_S, ClientSection
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
-from tests.edge.conversation import HISTORY, START
+from tests.edge.conversation import START
 from tests.edge.signers import SECRET
+from tests.support.namespaces import NAMESPACES
 
 CHANNELS = ("open:a", "open:b", "seen:c", "log:d", "asked:e", "closed:f")
 QUEUE_LIMIT = 12
 
-SECTION = ChannelSection(
-    namespaces=[
-        Namespace(name="open", allow_subscribe_for_client=True, allow_publish_for_client=True),
-        Namespace(name="seen", allow_subscribe_for_client=True, presence=True, join_leave=True),
-        Namespace(name="log", allow_subscribe_for_client=True, force_recovery=True, **HISTORY),
-        Namespace(name="asked", subscribe_hook=True, publish_hook=True),
-        Namespace(name="closed"),
-    ]
-)
 OPTIONS = ClientSection(
     token_hmac_secret_key=SECRET,
     refresh_hook=True,
@@ -65,7 +56,7 @@ OPTIONS = ClientSection(
     expired_close_delay=Duration(20),
 )
 
-POLICY = Policy(OPTIONS, Namespaces(SECTION), TokenVerifier(configured_keys(OPTIONS), insecure=False), "Fairlead test")
+POLICY = Policy(OPTIONS, NAMESPACES, TokenVerifier(configured_keys(OPTIONS), insecure=False), "Fairlead test")
 
 
 class Shell:

@@ -26,7 +26,7 @@ from services.edge.session.results import (
     subscribe_pushes,
     tailored,
 )
-from tests.support.cluster import rules_of
+from tests.support.namespaces import rules_of
 
 LARGE = [Publication(Raw(b"x" * (REPLY_BYTES // 2)), offset=offset) for offset in (1, 2, 3)]
 
