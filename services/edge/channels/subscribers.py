@@ -109,7 +109,7 @@ class Subscribers:
         self._pending: list[_Published] | None = None
         self._pending_bytes = 0
         self.delivered_offset = 0
-        self._refused: list[tuple[Owner, Untaken]] = []  # of the fan-out under way
+        self._refused: list[tuple[Owner, Untaken]] | None = None  # of the fan-out under way
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -199,9 +199,10 @@ class Subscribers:
             for subscriber, subscription in group.items():  # the hottest loop of an edge
                 untaken = subscriber.push(framed, subscription, count)
                 if untaken is not None and untaken.close is not None:
-                    self._refused.append((subscriber.owner, untaken))
+                    self._refuse(subscriber, untaken)
         if error:
-            self._refused += [(subscriber.owner, Untaken.not_encodable(error)) for subscriber in group]
+            for subscriber in group:
+                self._refuse(subscriber, Untaken.not_encodable(error))
 
     def _send_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
         encoded: dict[tuple[bool, ...], EncodedPushes] = {}
@@ -232,13 +233,18 @@ class Subscribers:
         if error:
             untaken = Untaken.not_encodable(error)
         if untaken is not None and untaken.close is not None:
-            self._refused.append((subscriber.owner, untaken))
+            self._refuse(subscriber, untaken)
         return untaken is None
 
-    def _close_refused(self) -> None:
+    def _refuse(self, subscriber: Subscriber, untaken: Untaken) -> None:
         """A close leaves the group and flushes other channels, so it waits until this fan-out is done."""
-        if self._refused:
-            refused, self._refused = self._refused, []
+        if self._refused is None:
+            self._refused = []
+        self._refused.append((subscriber.owner, untaken))
+
+    def _close_refused(self) -> None:
+        refused, self._refused = self._refused, None
+        if refused is not None:
             self._later(partial(_close_all, refused))
 
     # --- everything else ---------------------------------------------------------------------------------------------
@@ -253,7 +259,7 @@ class Subscribers:
                     framed[format] = format.frame([format.encode(Reply(push=push))])
                 untaken = subscriber.push_member_event(self.channel, framed[format])
                 if untaken is not None and untaken.close is not None:
-                    self._refused.append((subscriber.owner, untaken))
+                    self._refuse(subscriber, untaken)
         self._close_refused()
 
     def forget_bases(self) -> None:

@@ -67,7 +67,7 @@ class Connection:
     the client asked for WebSocket pings in place of the protocol's own.
     """
 
-    __slots__ = ("_catching_up", "_context", "_outlet", "_transport", "session", "wheel_tick")
+    __slots__ = ("_context", "_outlet", "session", "wheel_tick")
 
     def __init__(
         self,
@@ -78,9 +78,7 @@ class Connection:
         native_pings: bool = False,
     ) -> None:
         self._context = context
-        self._transport = transport
         self._outlet = Outlet(self, transport, format, context.tally)
-        self._catching_up: asyncio.Task[None] | None = None
         self.wheel_tick = 0
         policy = context.policy
         state = SessionState(str(uuid.uuid4()), policy, format, emulation_session, native_pings)
@@ -175,12 +173,12 @@ class Connection:
     def cut(self) -> None:
         """Drops the transport without waiting for anything."""
         self.close(codes.GOING_AWAY)
-        self._transport.abort()
+        self._outlet.transport.abort()
 
     def on_time(self, now: float) -> float:
         """What is due (see `timing_wheel.Timed`)."""
         if self.session.closed:
-            self._transport.abort()  # the peer had its time to answer the close frame, or to take it
+            self._outlet.transport.abort()  # the peer had its time to answer the close frame, or to take it
             return float("inf")
         slow = self._outlet.slow
         if slow is not None and now >= slow.give_up_at and not slow.takes_something(now):
@@ -261,7 +259,7 @@ class Connection:
             case Farewell(close):
                 outlet.say_farewell(close)
                 if not outlet.format.answers_close:
-                    self._transport.close()
+                    self._outlet.transport.close()
             case Ended(code, user):
                 self._end(code, user)
             case unreachable:
@@ -288,18 +286,18 @@ class Connection:
             self.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it reconnects
 
     def _pace_reading(self, paused: bool) -> None:
-        if self._transport.is_closing():
+        if self._outlet.transport.is_closing():
             return
         if paused:
-            self._transport.pause_reading()
+            self._outlet.transport.pause_reading()
         else:
-            self._transport.resume_reading()
+            self._outlet.transport.resume_reading()
 
     def _end(self, code: int, user: str) -> None:
         context = self._context
         self._outlet.close()
-        if self._catching_up is not None:
-            self._catching_up.cancel()
+        if self._outlet.slow is not None:
+            self._outlet.slow.stop()
         context.tally.closes[code] += 1
         context.registry.dismiss(user, self)
         context.timing_wheel.add(self, context.clock.now() + CLOSE_TIMEOUT_S)
@@ -326,8 +324,8 @@ class Connection:
         self._catch_up_if_ready(slow)
 
     def _catch_up_if_ready(self, slow: SlowConsumer) -> None:
-        if slow.begin():
-            self._catching_up = asyncio.get_running_loop().create_task(self._catch_up(slow))
+        if slow.may_begin:
+            slow.begin(self._catch_up(slow))
 
     async def _catch_up(self, slow: SlowConsumer) -> None:
         while not self.session.closed:
@@ -344,7 +342,6 @@ class Connection:
 
     def _caught_up(self, held: list[tuple[str, bytes]]) -> None:
         outlet = self._outlet
-        self._catching_up = None
         outlet.release()
         for channel, framed in held:
             if channel in self.session.state.channels:

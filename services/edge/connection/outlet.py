@@ -40,14 +40,14 @@ class Outlet:
     any more.
     """
 
-    __slots__ = ("_pending", "_pending_bytes", "_tally", "_transport", "closed", "format", "owner", "slow")
+    __slots__ = ("_pending", "_pending_bytes", "_tally", "closed", "format", "owner", "slow", "transport")
 
     def __init__(self, owner: Owner, transport: Transport, format: Format, tally: Tally) -> None:
         self.owner = owner
         self.format = format
         self.closed = False
         self.slow: SlowConsumer | None = None
-        self._transport = transport
+        self.transport = transport
         self._tally = tally
         self._pending: list[bytes] | None = None  # replies of this step
         self._pending_bytes = 0
@@ -58,7 +58,7 @@ class Outlet:
         """Writes a frame of `count` pushes (see `subscribers.Subscriber`)."""
         if self.closed or (self.slow is not None and not self._takes(self.slow, subscription)):
             return self._untaken(subscription, count)
-        self._transport.write(framed)
+        self.transport.write(framed)
         tally = self._tally
         tally.messages_out += count
         tally.bytes_out += len(framed)
@@ -121,26 +121,26 @@ class Outlet:
         if not self.closed:
             self._tally.messages_out += messages
             self._tally.bytes_out += len(framed)
-            self._transport.write(framed)
+            self.transport.write(framed)
 
     def ping(self, native: bool) -> None:
         """Writes a ping of the protocol, or (`native`) of the WebSocket."""
         if native:
-            self._transport.write(self.format.native_ping)
+            self.transport.write(self.format.native_ping)
         else:
             self.write_framed(self.format.ping)
 
     def say_farewell(self, close: CloseCode) -> None:
         """Writes what was sent, then why the connection ends."""
         self.flush()
-        self._transport.write(self.format.farewell(close))
+        self.transport.write(self.format.farewell(close))
 
     # --- the client's pace -------------------------------------------------------------------------------------------
 
     @property
     def buffered(self) -> int:
         """Bytes that wait for the socket."""
-        return self._transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size()
 
     def hold_back(self, slow: SlowConsumer) -> None:
         """The client does not take what is written, or has to catch up first."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
 from proto import codes
 from proto.codec import NotEncodable
@@ -86,7 +86,7 @@ class SlowConsumer:
                 self._positions[name] = position
         self._held: list[tuple[str, bytes]] = []
         self._held_bytes = 0
-        self._begun = False
+        self._task: asyncio.Task[None] | None = None
         self._stalled = False  # its socket was full, so it counts
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -97,7 +97,7 @@ class SlowConsumer:
     @property
     def flows(self) -> bool:
         """Its socket takes what is written, and only the rest of its logs is owed: all else reaches it as it comes."""
-        return self._begun and self._flowing.is_set()
+        return self._task is not None and self._flowing.is_set()
 
     @property
     def connecting(self) -> bool:
@@ -140,12 +140,19 @@ class SlowConsumer:
 
     # --- catching up -------------------------------------------------------------------------------------------------
 
-    def begin(self) -> bool:
-        """Whether `catch_up` is to be started now: once, when the socket takes something."""
-        if self._begun or self._connecting or not self._flowing.is_set():
-            return False
-        self._begun = True
-        return True
+    @property
+    def may_begin(self) -> bool:
+        """Whether catching up is to begin now: once, when the socket takes something."""
+        return self._task is None and not self._connecting and self._flowing.is_set()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins `work`, which calls `catch_up` and sees to what it returns."""
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    def stop(self) -> None:
+        """The connection has ended."""
+        if self._task is not None:
+            self._task.cancel()
 
     async def catch_up(self) -> CaughtUp | PositionLost | Untaken:
         """Writes what the client missed, until it is level, or something has to be told to it.

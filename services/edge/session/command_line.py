@@ -19,18 +19,18 @@ from services.edge.session.command_queue import (
 )
 from services.edge.session.effects import Effect, PaceReading, Start
 from services.edge.session.server_commands import ServerCommand
+from services.edge.session.state import SessionState
 from services.edge.settings import COMMAND_DEADLINE_S
 
 
 class CommandLine(ABC):
-    """The order and the bounds of a client's commands. At most `commands_limit` of its own wait.
+    """The order and the bounds of a client's commands. `state` is who the client is.
 
     `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
     the session is over, and nothing is sent any more.
     """
 
     __slots__ = (
-        "_commands_limit",
         "_deadline",
         "_in_progress",
         "_leaving",
@@ -38,12 +38,13 @@ class CommandLine(ABC):
         "_reading_paused",
         "blocked",
         "closed",
+        "state",
     )
 
-    def __init__(self, commands_limit: int) -> None:
+    def __init__(self, state: SessionState) -> None:
+        self.state = state
         self.closed = False
         self.blocked = False
-        self._commands_limit = commands_limit
         self._queue: CommandQueue | None = None  # None while nothing waits
         self._in_progress: Action | None = None
         self._deadline = 0.0  # of the action in progress
@@ -51,6 +52,11 @@ class CommandLine(ABC):
         self._reading_paused = False
 
     # --- what is decided elsewhere -----------------------------------------------------------------------------------
+
+    @property
+    def _limit(self) -> int:
+        """How many of the client's commands may wait."""
+        return self.state.policy.section.queued_commands_limit
 
     @property
     @abstractmethod
@@ -82,7 +88,7 @@ class CommandLine(ABC):
             return effects
         queue = self._queue = self._queue or CommandQueue()
         queue.add(commands, size)
-        if queue.commands > self._commands_limit or queue.queued_bytes > QUEUED_BYTES_CEILING:
+        if queue.commands > self._limit or queue.queued_bytes > QUEUED_BYTES_CEILING:
             self._close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting", effects, now)
         return self._advance(effects, now)
 
@@ -146,9 +152,7 @@ class CommandLine(ABC):
         queue = self._queue
         if queue is None and not self.blocked and not self._reading_paused:
             return
-        much = queue is not None and (
-            queue.commands > self._commands_limit // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT
-        )
+        much = queue is not None and (queue.commands > self._limit // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT)
         paused = not self.closed and (self.blocked or much)
         if paused is not self._reading_paused:
             self._reading_paused = paused

@@ -1,7 +1,7 @@
 """One client's conversation: events in, effects out. Does no I/O and reads no clock; times are Unix seconds.
 
-    NEW --connect--> CONNECTED --> CLOSED
-     '--connect refused with an error--> REFUSED --> CLOSED: the client is expected to leave, its commands are ignored
+    NEW --connect--> CONNECTING (to its channels) --> CONNECTED --> CLOSED
+     '----------------'--refused with an error--> REFUSED --> CLOSED: it is expected to leave, its commands are ignored
 
 Commands are handled in the order in which they came, the client's own and those of backends. One that needs the cluster
 or a backend is started (`Start`), and those behind it wait in the queue until `completed` gets its outcome. They wait
@@ -36,7 +36,6 @@ from services.edge.session.actions import (
     ReadHistory,
     ReadPresence,
 )
-from services.edge.session.attachment import milliseconds
 from services.edge.session.command_line import CommandLine
 from services.edge.session.connect import CLOSE_FOR_ERROR
 from services.edge.session.decisions import NOTHING, Close, Decision, ForwardMessage, Nothing, Unsubscribe
@@ -78,7 +77,7 @@ from services.edge.session.server_commands import (
     UnsubscribeClient,
     subscribe_client,
 )
-from services.edge.session.state import Phase, SessionState
+from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
 from services.edge.session.timers import EndSubscription, Timers
 from services.edge.settings import COMMAND_DEADLINE_S
 from services.edge.tokens.tokens import UnknownKey
@@ -87,23 +86,21 @@ from services.edge.tokens.tokens import UnknownKey
 class Session(CommandLine):
     """One client's conversation. `state` is who the client is; it has to connect before `stale_at`."""
 
-    __slots__ = ("_opened", "_timers", "phase", "state")
+    __slots__ = ("_timers", "phase")
 
     def __init__(self, state: SessionState, stale_at: float) -> None:
-        super().__init__(state.policy.section.queued_commands_limit)
-        self.state = state
-        self.phase = Phase.NEW
+        super().__init__(state)
+        self.phase = NEW
         self._timers = Timers(stale_at)
-        self._opened = False  # the session log has its beginning
 
     @property
     def _takes_server_commands(self) -> bool:
-        return self.phase is Phase.CONNECTED
+        return self.phase is CONNECTED or self.phase is CONNECTING
 
     @property
     def awaits_connect(self) -> bool:
         """Whether the client has said nothing yet."""
-        return self.phase is Phase.NEW and self._in_progress is None
+        return self.phase is NEW and self._in_progress is None
 
     # --- commands ----------------------------------------------------------------------------------------------------
 
@@ -119,11 +116,11 @@ class Session(CommandLine):
             self._follow(decision, effects, now)
 
     def _decide(self, command: Command, now: float, keys_are_fresh: bool | None) -> Decision:
-        connecting = self.phase is Phase.NEW
+        connecting = self.phase is NEW
         try:
             if connecting:
                 return decide_first(self.state, command, now)
-            if self.phase is Phase.REFUSED:
+            if self.phase is REFUSED:
                 return NOTHING
             if command.id or command.send is not None:
                 return decide(self.state, command, now)
@@ -137,7 +134,7 @@ class Session(CommandLine):
 
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
-        if self.phase is not Phase.NEW or rejection.why:
+        if self.phase is not NEW or rejection.why:
             why = f": {rejection.why}" if rejection.why else ""
             effects.append(
                 LogRefusal(f"a command was refused with {error.code} {error.message}", f"{describe(command)}{why}")
@@ -145,7 +142,7 @@ class Session(CommandLine):
         self._refuse(command.id, error, effects, now)
 
     def _refuse(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
-        if self.phase is Phase.NEW:
+        if self.phase is NEW:
             self._refuse_connect(command_id, error, effects, now)
         else:
             effects.append(Send(reply_to(command_id, Error(*error))))
@@ -206,7 +203,7 @@ class Session(CommandLine):
                 effects += entering
             case Connect(), AttachedAll(channels):
                 effects += attachment.connected(self.state, action, channels, now)
-                self._opened = True
+                self._open(now)
             case LookUpKey(command), KeyLookedUp(fresh):
                 self._handle(command, effects, now, keys_are_fresh=fresh)
             case AskHook(), HookAnswered(result):
@@ -248,24 +245,27 @@ class Session(CommandLine):
     # --- connect -----------------------------------------------------------------------------------------------------
 
     def _connect(self, action: Connect, effects: list[Effect], now: float) -> None:
-        self.phase = Phase.CONNECTED
-        self._timers.connected(self.state, now)
+        self.phase = CONNECTING
         effects.append(Admit(self.state.identity.user))  # at once: the next connect of its user counts it
         if action.requests:
             self.blocked = True
             effects.append(HoldPushes())
             self._start(action, effects, now)
         else:
-            self._opened = True
+            self._open(now)
             effects += attachment.opened(self.state, action.command_id, action.result, now)
 
+    def _open(self, now: float) -> None:
+        self.phase = CONNECTED
+        self._timers.connected(self.state, now)
+
     def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
-        if self.phase is Phase.CONNECTED:  # it was admitted, then its channels failed
+        if self.phase is CONNECTING:  # it was admitted, then its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
         if self.state.format.unidirectional:
             self._close(CLOSE_FOR_ERROR.get(error.code, codes.INTERNAL_CLOSE), error.message, effects, now)
             return
-        self.phase = Phase.REFUSED
+        self.phase = REFUSED
         effects += (Send(reply_to(command_id, Error(*error))), Reschedule())
 
     # --- channels ----------------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ class Session(CommandLine):
     @property
     def deadline(self) -> float:
         """When `tick` has something to do next."""
-        return self._timers.deadline(self.state, self.phase is Phase.CONNECTED)
+        return self._timers.deadline(self.state, self.phase)
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed."""
@@ -342,7 +342,7 @@ class Session(CommandLine):
             return effects
         if self.blocked or (self._in_progress is not None and self._queue is not None):
             self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong is among what waits
-        match self._timers.due(self.state, self.phase is Phase.CONNECTED, now):
+        match self._timers.due(self.state, self.phase, now):
             case SendPing() as ping:
                 effects.append(ping)
             case Close(close, detail):
@@ -389,12 +389,14 @@ class Session(CommandLine):
         return effects
 
     def _end(self, code: int, reason: str, effects: list[Effect], now: float) -> None:
-        state = self.state
-        self.phase = Phase.CLOSED
+        state, opened = self.state, self.phase is CONNECTED
+        self.phase = CLOSED
         self._clear()
         if state.channels:
             effects.append(Detach(tuple(state.channels)))
             state.channels.clear()
         effects.append(Ended(code, state.identity.user))
-        if self._opened:
-            effects.append(Record(Closed(at=milliseconds(now), connection=state.id, code=code, reason=reason)))
+        if opened:
+            effects.append(
+                Record(Closed(at=attachment.milliseconds(now), connection=state.id, code=code, reason=reason))
+            )

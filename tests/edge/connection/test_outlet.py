@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -133,10 +134,12 @@ class TestPushes:
             assert client.outlet.push(self.FRAMED, subscribed(channel), 1) is SKIPPED
         assert client.transport.frames == [] and client.tally.dropped == 0
 
-    def test_one_that_only_catches_up_gets_what_no_log_has(self, client: Client) -> None:
+    async def test_one_that_only_catches_up_gets_what_no_log_has(self, client: Client) -> None:
+        assert not client.slow(connecting=True).may_begin
         slow = client.slow(connecting=True)
         slow.owe({})
-        assert slow.begin()
+        assert slow.may_begin
+        slow.begin(asyncio.sleep(0))
         assert client.outlet.push(self.FRAMED, subscribed("live:x"), 1) is None
         assert client.outlet.push(self.FRAMED, subscribed("chat:x"), 1) is SKIPPED, "it comes from the log"
         assert client.transport.frames == [self.FRAMED]
