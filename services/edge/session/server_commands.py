@@ -13,8 +13,9 @@ from proto import codes
 from proto.codes import UnsubscribeCode
 from proto.commands import SubscribeRequest
 from proto.messages import StreamPosition
+from proto.replies import Push, Refresh, Reply
 from services.edge.channels.subscription import AttachRequest
-from services.edge.grants import Grant
+from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
 from services.edge.session.state import SessionState
 from services.edge.session.subscribe import server_side
@@ -66,3 +67,10 @@ def subscribe_client(state: SessionState, command: SubscribeClient, now: float) 
     if since is not None:
         request = SubscribeRequest(recover=True, offset=since.offset, epoch=since.epoch)
     return server_side(state, command.channel, command.grant, request, now)
+
+
+def refresh_client(state: SessionState, command: RefreshClient, now: float) -> Reply:
+    """Lets the connection expire as a backend orders; returns the push that tells the client."""
+    state.extend(command.expires_at, command.info)
+    ttl = seconds_left(command.expires_at, now)
+    return Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))

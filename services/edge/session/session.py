@@ -20,10 +20,9 @@ from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
 from proto.commands import Command
 from proto.events import Closed
 from proto.messages import Error
-from proto.replies import AsyncMessage, Push, Refresh, Reply, reply_to
+from proto.replies import AsyncMessage, Push, Reply, reply_to
 from services.edge.backend import hook_results
 from services.edge.channels.subscription import AttachRequest
-from services.edge.grants import seconds_left
 from services.edge.rejection import Rejected
 from services.edge.session import attachment
 from services.edge.session.actions import (
@@ -75,6 +74,7 @@ from services.edge.session.server_commands import (
     ServerCommand,
     SubscribeClient,
     UnsubscribeClient,
+    refresh_client,
     subscribe_client,
 )
 from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
@@ -135,10 +135,7 @@ class Session(CommandLine):
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
         if self.phase is not NEW or rejection.why:
-            why = f": {rejection.why}" if rejection.why else ""
-            effects.append(
-                LogRefusal(f"a command was refused with {error.code} {error.message}", f"{describe(command)}{why}")
-            )
+            effects.append(_refusal(error, f"{describe(command)}{f': {rejection.why}' if rejection.why else ''}"))
         self._refuse(command.id, error, effects, now)
 
     def _refuse(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
@@ -221,7 +218,7 @@ class Session(CommandLine):
             effects.append(LogRefusal("a backend's subscribe was not carried out", failed.why or error.message))
             return
         if failed.why:
-            effects.append(LogRefusal(f"a command was refused with {error.code} {error.message}", failed.why))
+            effects.append(_refusal(error, failed.why))
         if isinstance(action, Connect):
             self._refuse_connect(action.command_id, error, effects, now)
         else:
@@ -303,10 +300,8 @@ class Session(CommandLine):
             case UnsubscribeClient(channel, why):
                 for name in (channel,) if channel else tuple(self.state.channels):
                     self._end_subscription(name, why, effects, now)
-            case RefreshClient(expires_at, info):
-                self.state.extend(expires_at, info)
-                ttl = seconds_left(expires_at, now)
-                effects += (Send(Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))), Reschedule())
+            case RefreshClient():
+                effects += (Send(refresh_client(self.state, command, now)), Reschedule())
             case SendToClient(data):
                 effects.append(Send(Reply(push=Push(message=AsyncMessage(data)))))
             case unreachable:
@@ -400,3 +395,7 @@ class Session(CommandLine):
             effects.append(
                 Record(Closed(at=attachment.milliseconds(now), connection=state.id, code=code, reason=reason))
             )
+
+
+def _refusal(error: ErrorCode, why: str) -> LogRefusal:
+    return LogRefusal(f"a command was refused with {error.code} {error.message}", why)
