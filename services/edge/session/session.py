@@ -171,10 +171,7 @@ class Session(CommandLine):
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
     def completed(self, action: Action, outcome: Outcome, now: float) -> list[Effect]:
-        """What came of an action that was started.
-
-        Where it attached the client to channels, the effects either send the reply or detach it again.
-        """
+        """An action has an outcome. If it attached the client to channels, the reply follows, or the client is detached."""
         effects: list[Effect] = []
         if self.closed:
             if isinstance(action, AttachRequest) and isinstance(outcome, Attached):
