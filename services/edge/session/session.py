@@ -171,7 +171,7 @@ class Session(CommandLine):
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
     def completed(self, action: Action, outcome: Outcome, now: float) -> list[Effect]:
-        """An action has an outcome. If it attached the client to channels, the reply follows, or the client is detached."""
+        """An action has an outcome. If it attached the client, then the reply follows, or the client is detached."""
         effects: list[Effect] = []
         if self.closed:
             if isinstance(action, AttachRequest) and isinstance(outcome, Attached):
