@@ -10,7 +10,7 @@ from proto.control import ControlAnswer, ControlRequest
 from proto.members import MemberEvent
 from proto.publications import LiveMessage
 from proto.telemetry import Heartbeat, Process, encode_heartbeat
-from services.edge.broker.broker import ChannelAddress
+from services.edge.broker.broker import ChannelAddress, LogPage
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.logs_memory import MemoryLog, MemoryLogs
 from services.edge.cluster.cluster import Cluster
@@ -36,15 +36,29 @@ class BreakableLogs(MemoryLogs):
 
 
 class BreakableBroker(MemoryBroker):
-    """`lose_live` drops live messages; `go_away` and `come_back` cut the edge's connection."""
+    """`lose_live` drops live messages; `go_away` and `come_back` cut the edge's connection.
+
+    `reads` counts the reads of the log, `reading` those in progress, of which there have been `most_reading` at once.
+    """
 
     def __init__(self, logs: MemoryLogs) -> None:
         super().__init__(logs)
         self.lose_live: Callable[[LiveMessage], bool] = lambda message: False
+        self.reads = 0
+        self.reading = self.most_reading = 0
 
     def receive_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self.available and not self.lose_live(message):
             super().receive_live(address, message)
+
+    async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
+        self.reads += 1
+        self.reading += 1
+        self.most_reading = max(self.most_reading, self.reading)
+        try:
+            return await super().read(address, from_offset, limit)
+        finally:
+            self.reading -= 1
 
     def go_away(self) -> None:
         self.available = False

@@ -183,6 +183,7 @@ class TestEdge:
             self.context.admission.open()
         self.control_handler = ControlHandler(self.node, registry)
         self.asked: list[ControlRequest] = []
+        self.when_asked: Callable[[ControlRequest], object] = lambda request: None  # what happens before it answers
 
     @property
     def instance(self) -> str:
@@ -196,6 +197,7 @@ class TestEdge:
 
     def _answer(self, request: ControlRequest) -> ControlAnswer:
         self.asked.append(request)
+        self.when_asked(request)
         return self.control_handler.answer(request)
 
     def kill(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -24,7 +24,7 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_FIELDS: Final = 100
 """Browsers send about twenty, proxies add ten."""
 
-HEAD_TIMEOUT_S = 10.0
+HEAD_TIMEOUT_S: Final = 10.0
 """A client on a poor mobile link needs a few seconds. The timeout may take a tenth longer."""
 
 
@@ -35,17 +35,18 @@ class _HeadRefused(Exception):
 class _Deadlines:
     """Closes connections that take too long, with one timer for all connections of a server."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self._loop = loop
+        self._timeout_s = timeout_s
         self._deadlines: dict[BoundedHttpProtocol, float] = {}  # ordered by time, since all timeouts are equal
         self._ticking = False
 
     def add(self, protocol: BoundedHttpProtocol) -> None:
         self._deadlines.pop(protocol, None)
-        self._deadlines[protocol] = self._loop.time() + HEAD_TIMEOUT_S
+        self._deadlines[protocol] = self._loop.time() + self._timeout_s
         if not self._ticking:
             self._ticking = True
-            self._loop.call_later(HEAD_TIMEOUT_S, self._sweep)
+            self._loop.call_later(self._timeout_s, self._sweep)
 
     def discard(self, protocol: BoundedHttpProtocol) -> None:
         self._deadlines.pop(protocol, None)
@@ -55,7 +56,7 @@ class _Deadlines:
         late = []
         for protocol, deadline in self._deadlines.items():
             if deadline > now:
-                self._loop.call_later(max(deadline - now, HEAD_TIMEOUT_S / 10), self._sweep)
+                self._loop.call_later(max(deadline - now, self._timeout_s / 10), self._sweep)
                 break
             late.append(protocol)
         else:
@@ -70,6 +71,7 @@ _deadlines_of: WeakKeyDictionary[ServerState, _Deadlines] = WeakKeyDictionary()
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol with limits on requests, for uvicorn's option `http`."""
 
+    head_timeout_s: ClassVar[float] = HEAD_TIMEOUT_S
     _awaiting_head = False
     _head_bytes = 0
     _received = 0  # size of the data that the parser is reading
@@ -79,7 +81,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         deadlines = _deadlines_of.get(self.server_state)
         if deadlines is None:
-            deadlines = _deadlines_of[self.server_state] = _Deadlines(self.loop)
+            deadlines = _deadlines_of[self.server_state] = _Deadlines(self.loop, self.head_timeout_s)
         self._deadlines = deadlines
         self._await_head()
 

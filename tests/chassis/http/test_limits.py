@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.chassis.http import limits
-from services.chassis.http.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, BoundedHttpProtocol
+from services.chassis.http.limits import HEAD_TIMEOUT_S, MAX_HEAD_BYTES, MAX_HEAD_FIELDS, BoundedHttpProtocol
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 
@@ -65,8 +64,13 @@ async def fields(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def serving(gate: asyncio.Event | None = None) -> AsyncIterator[int]:
+async def serving(gate: asyncio.Event | None = None, head_timeout_s: float = HEAD_TIMEOUT_S) -> AsyncIterator[int]:
     """The port of a server with our limits."""
+
+    class Protocol(BoundedHttpProtocol):
+        pass
+
+    Protocol.head_timeout_s = head_timeout_s
     routes = [Route("/held", held), Route("/gated", gated)]
     routes += [Route("/unread", unread, methods=["POST"]), Route("/fields", fields, methods=["POST"])]
     app = Starlette(routes=[*routes, Route("/{path:path}", echo, methods=["GET", "POST"])])
@@ -75,7 +79,7 @@ async def serving(gate: asyncio.Event | None = None) -> AsyncIterator[int]:
         app,
         host="127.0.0.1",
         port=0,
-        http=BoundedHttpProtocol,
+        http=Protocol,
         ws=Upgraded,
         lifespan="off",
         log_config=None,
@@ -175,17 +179,15 @@ async def test_so_is_one_that_never_ends() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", get("/")[:-2]])
-async def test_who_does_not_finish_is_refused_in_time(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
-    async with serving() as port, calling(port) as caller:
+async def test_who_does_not_finish_is_refused_in_time(sent: bytes) -> None:
+    async with serving(head_timeout_s=0.05) as port, calling(port) as caller:
         await caller.says(sent)
         assert (await caller.hears())[0] == 408
         await caller.hears_the_end()
 
 
-async def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
-    async with serving() as port, calling(port) as caller:
+async def test_a_byte_now_and_then_gives_no_more_time() -> None:
+    async with serving(head_timeout_s=0.1) as port, calling(port) as caller:
         answer = asyncio.ensure_future(caller.hears())
         while not answer.done():
             await caller.says(b"\r\n")  # may precede a request
@@ -194,7 +196,6 @@ async def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.Monkey
 
 
 async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
     loop, timers = asyncio.get_running_loop(), []
     call_later = loop.call_later
 
@@ -204,7 +205,7 @@ async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytes
         return call_later(delay, callback, *arguments)
 
     monkeypatch.setattr(loop, "call_later", counted)
-    async with serving() as port, AsyncExitStack() as stack:
+    async with serving(head_timeout_s=0.05) as port, AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(calling(port)) for _ in range(20)]
         for caller in callers:
             await caller.says(b"GET / HT")
@@ -215,9 +216,8 @@ async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytes
         assert (await caller.hears())[0] == 408, "it goes on after nobody was there"
 
 
-async def test_a_later_request_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
-    async with serving() as port, calling(port) as caller:
+async def test_a_later_request_has_its_own_time() -> None:
+    async with serving(head_timeout_s=0.05) as port, calling(port) as caller:
         await caller.says(get("/first"))
         assert await caller.hears() == (200, b"/first")
         await caller.says(b"GET /sec")
@@ -225,9 +225,8 @@ async def test_a_later_request_has_its_own_time(monkeypatch: pytest.MonkeyPatch)
         await caller.hears_the_end()
 
 
-async def test_a_body_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
-    async with serving() as port, calling(port) as caller, calling(port) as clock:
+async def test_a_body_may_take_its_time() -> None:
+    async with serving(head_timeout_s=0.05) as port, calling(port) as caller, calling(port) as clock:
         await caller.says(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
         assert (await clock.hears())[0] == 408  # the time of a head is over
         await caller.says(b"b")
@@ -237,10 +236,9 @@ async def test_a_body_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None
 UNREAD = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\na"
 
 
-async def test_the_rest_of_a_body_that_is_answered_may_not_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
+async def test_the_rest_of_a_body_that_is_answered_may_not_take_its_time() -> None:
     long = UNREAD.replace(b"4", b"100000000")
-    async with serving() as port, calling(port) as caller:
+    async with serving(head_timeout_s=0.1) as port, calling(port) as caller:
         await caller.says(long)
         assert await caller.hears() == (200, b"enough")
         end = asyncio.ensure_future(caller.hears_the_end())
@@ -263,29 +261,24 @@ async def test_what_follows_it_in_time_is_answered() -> None:
         assert await caller.hears() == (200, b"/last")
 
 
-async def test_half_a_head_behind_them_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
-    async with serving() as port, calling(port) as caller:
+async def test_half_a_head_behind_them_has_its_time() -> None:
+    async with serving(head_timeout_s=0.05) as port, calling(port) as caller:
         await caller.says(UNREAD + b"bcd" + get("/last") + b"GET /")
         assert [await caller.hears() for _ in range(2)] == [(200, b"enough"), (200, b"/last")]
         assert (await caller.hears())[0] == 408
 
 
-async def test_when_nothing_follows_the_connection_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
-    async with serving() as port, calling(port) as caller:
+async def test_when_nothing_follows_the_connection_ends() -> None:
+    async with serving(head_timeout_s=0.1) as port, calling(port) as caller:
         await caller.says(UNREAD)
         assert await caller.hears() == (200, b"enough")
         await caller.says(b"bcd")
         await caller.hears_the_end()
 
 
-async def test_the_time_of_a_head_begins_when_the_request_before_it_is_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
+async def test_the_time_of_a_head_begins_when_the_request_before_it_is_answered() -> None:
     gate = asyncio.Event()
-    async with serving(gate) as port, calling(port) as caller, calling(port) as clock:
+    async with serving(gate, head_timeout_s=0.05) as port, calling(port) as caller, calling(port) as clock:
         await caller.says(get("/gated") + b"GET /ne")
         assert (await clock.hears())[0] == 408  # the time of a head is over
         gate.set()
@@ -302,9 +295,8 @@ async def test_trailers_are_dropped() -> None:
             assert await caller.hears() == (200, b"host transfer-encoding")
 
 
-async def test_empty_lines_between_requests_give_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.1)
-    async with serving() as port, calling(port) as caller:
+async def test_empty_lines_between_requests_give_no_time() -> None:
+    async with serving(head_timeout_s=0.1) as port, calling(port) as caller:
         await caller.says(get("/first"))
         assert await caller.hears() == (200, b"/first")
         await caller.says(b"\r\n")
@@ -356,9 +348,8 @@ class TestUpgrades:
                 await caller.says(bytes((byte,)))
             assert (await caller.hears())[0] == 101
 
-    async def test_they_are_no_longer_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
-        async with serving() as port, calling(port) as caller, calling(port) as clock:
+    async def test_they_are_no_longer_timed(self) -> None:
+        async with serving(head_timeout_s=0.05) as port, calling(port) as caller, calling(port) as clock:
             await caller.says(UPGRADE)
             assert (await caller.hears())[0] == 101
             assert (await clock.hears())[0] == 408

@@ -38,7 +38,7 @@ from tests.support.namespaces import NAMESPACES
 class Api:
     """The server API of one edge. `told` are the mistakes of backends that it would log."""
 
-    def __init__(self, edge: TestEdge) -> None:
+    def __init__(self, edge: TestEdge, rpc_timeout_s: float = 0.05) -> None:
         channels = ChannelMethods(edge.node, NAMESPACES, max_length=100)
         users = UserMethods(edge.peers, channels, edge.clock.now)
         self.told: list[tuple[str, str]] = []
@@ -47,7 +47,7 @@ class Api:
             users,
             edge.cluster,
             edge.backend,
-            0.05,
+            rpc_timeout_s,
             lambda what, why: self.told.append((what, why)),
             edge.tally,
         )
@@ -261,10 +261,9 @@ async def test_a_batch_and_a_broadcast_are_so_large_at_most(api):
 
 
 @pytest.mark.parametrize(("parallel", "at_once"), [(True, api_methods.AT_ONCE), (False, 1)])
-async def test_so_many_commands_of_a_batch_are_in_progress_at_once(cluster, monkeypatch, parallel, at_once):
+async def test_so_many_commands_of_a_batch_are_in_progress_at_once(cluster, parallel, at_once):
     gate = Gate()
-    api = Api(await TestEdge(cluster, backend=gate.backend).start())
-    monkeypatch.setattr(api.methods, "_rpc_timeout_s", 30)
+    api = Api(await TestEdge(cluster, backend=gate.backend).start(), rpc_timeout_s=30)
     commands = [{"rpc": {"method": "gate", "params": number}} for number in range(200)]
     batch = asyncio.ensure_future(api.answer("batch", commands=commands, parallel=parallel))
     await eventually(lambda: gate.waiting == at_once)
@@ -278,8 +277,7 @@ async def test_so_many_commands_of_a_batch_are_in_progress_at_once(cluster, monk
 async def test_too_many_calls_at_once_are_refused_and_none_is_forgotten(cluster, monkeypatch):
     gate = Gate()
     edge = await TestEdge(cluster, backend=gate.backend).start()
-    api = Api(edge)
-    monkeypatch.setattr(api.methods, "_rpc_timeout_s", 30)
+    api = Api(edge, rpc_timeout_s=30)
     monkeypatch.setattr(api_methods, "MAX_CALLS", 2)
     calls = [asyncio.ensure_future(api.answer("rpc", method="gate", params=number)) for number in range(2)]
     await eventually(lambda: gate.waiting == 2)
@@ -292,8 +290,7 @@ async def test_too_many_calls_at_once_are_refused_and_none_is_forgotten(cluster,
 
 async def test_a_call_that_takes_too_long_ends_and_a_batch_keeps_what_is_done(cluster, monkeypatch):
     gate = Gate()
-    api = Api(await TestEdge(cluster, backend=gate.backend).start())
-    monkeypatch.setattr(api.methods, "_rpc_timeout_s", 30)
+    api = Api(await TestEdge(cluster, backend=gate.backend).start(), rpc_timeout_s=30)
     monkeypatch.setattr(api_methods, "CALL_DEADLINE_S", 0.05)
     assert await api.error("rpc", method="gate", params=1) == 100
     commands: list[Any] = [{"publish": {"channel": "chat:x", "data": 1}}, {"rpc": {"method": "gate", "params": 1}}]
