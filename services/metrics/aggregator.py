@@ -1,8 +1,8 @@
-"""Heartbeats of all processes to figures of the whole. Pure: times are handed in, in seconds of one monotonic clock.
+"""Aggregates the heartbeats of all processes. Pure: times are arguments, in seconds of one monotonic clock.
 
-*Gauges* are those of the processes that are alive: an instance that is silent for `lost_after_s` is left out.
-*Counters* add up what each instance counted since it was last heard, so that they go on over its restart and never
-fall. What an instance had counted before this process listened is not added: it would look like a burst.
+*Gauges* are sums over the processes that are alive; an instance that has been silent for `lost_after_s` is left out.
+*Counters* add up the increments of each instance between two heartbeats, so they survive its restart and never fall.
+What an instance had counted before this process listened is not added, since it would look like a burst.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ from typing import Final, NamedTuple
 from proto.telemetry import EdgeLoad, Heartbeat, SessionsLoad
 
 MAX_INSTANCES: Final = 4096
-"""Process instances remembered, alive or gone; beyond it those silent longest are forgotten."""
+"""Process instances remembered, alive or not; beyond it those that have been silent for longest are forgotten."""
 
 MAX_NAMES: Final = 1024
-"""Process names with counters of their own; beyond it those heard longest ago lose theirs. The whole's stay."""
+"""Process names with counters of their own; beyond it those heard longest ago lose them. The totals stay."""
 
 EDGE_COUNTERS: Final = ("messages_in", "messages_out", "bytes_out", "publishes", "accepted")
-_SETTLING_S: Final = 2.0  # a process that started while we did was heard from its beginning, near enough
+_SETTLING_S: Final = 2.0  # a process that started at about the same time as this one was heard from its beginning
 
 
 class Member(NamedTuple):
-    """A living process: its last heartbeat and when it came."""
+    """A process: its last heartbeat, and when it arrived."""
 
     heard: float
     beat: Heartbeat
 
 
 class Counts(defaultdict[str, float]):
-    """Counter name -> sum. Never falls."""
+    """Sums by counter name, which never fall."""
 
     def __init__(self) -> None:
         super().__init__(float)
 
 
 class Aggregator:
-    """`started` is when this process began to listen."""
+    """The figures of all processes. `started` is when this process began to listen. An instance that has been silent
+    for `lost_after_s` counts as gone."""
 
     def __init__(self, lost_after_s: float, started: float) -> None:
         self._lost_after_s = lost_after_s
@@ -49,7 +50,7 @@ class Aggregator:
         self.by_name: dict[tuple[str, str], Counts] = {}  # (service, name), the one heard longest ago first
 
     def heard(self, beat: Heartbeat, now: float) -> None:
-        """Takes a heartbeat that came at `now`."""
+        """Adds a heartbeat that arrived at `now`."""
         known = self._counted.pop(beat.instance, None)
         self._members.pop(beat.instance, None)
         if len(self._counted) >= MAX_INSTANCES:
@@ -77,7 +78,7 @@ class Aggregator:
         return sorted(beats, key=lambda beat: (beat.service, beat.name, beat.instance))
 
     def forget(self, now: float, after_s: float) -> None:
-        """Drops the counters of names that were not heard for `after_s`: edges come and go under new names."""
+        """Drops the counters of names that have not been heard for `after_s`: edges come and go under new names."""
         recent = {(one.beat.service, one.beat.name) for one in self._members.values() if now - one.heard < after_s}
         self.by_name = {key: counts for key, counts in self.by_name.items() if key in recent}
         for instance in [key for key, one in self._members.items() if now - one.heard >= after_s]:
@@ -99,13 +100,14 @@ def edge_loads(beats: Iterable[Heartbeat]) -> list[tuple[str, EdgeLoad]]:
 
 
 def imbalance(beats: Iterable[Heartbeat]) -> float:
-    """Most connections on one edge over the mean of all that take clients; 1 is even, and said of no connections."""
+    """The most connections of one edge, divided by the mean of all edges that do not drain. 1 is even, and the value
+    without connections."""
     counts = [load.connections for _, load in edge_loads(beats) if load.drain_left is None]
     total = sum(counts)
     return max(counts) * len(counts) / total if total else 1.0
 
 
 def sessions_load(beats: Iterable[Heartbeat]) -> SessionsLoad | None:
-    """The sessions service's own word; of several instances the one that is furthest. None when none is alive."""
+    """The figures of the sessions service: of several instances the one that has come furthest, None without any."""
     loads = [beat.sessions for beat in beats if beat.sessions is not None]
     return max(loads, key=lambda load: load.stream_sequence, default=None)

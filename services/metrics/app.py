@@ -1,4 +1,4 @@
-"""The composition root: everything is made and connected here, started and stopped in one lifespan."""
+"""The composition root: all parts are made and connected here, and started and stopped in one lifespan."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from services.metrics.settings import MetricsSettings
 log = logging.getLogger(__name__)
 
 FORGET_AFTER_S = 900.0
-"""How long the counters of a name stay after it was last heard: longer than any restart takes."""
+"""For how long the counters of a name stay after it was last heard: longer than any restart takes."""
 
 
 class Metrics:
-    """One process of the service. It keeps nothing: after its restart the figures are whole again in a second."""
+    """One process of the metrics service. It stores nothing: its figures are complete a second after its start."""
 
     def __init__(self, settings: MetricsSettings) -> None:
         self.settings = settings
@@ -46,7 +46,7 @@ class Metrics:
         self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
 
     def application(self) -> Starlette:
-        """The HTTP side; its lifespan runs everything."""
+        """The HTTP application, whose lifespan runs the service."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ class Metrics:
             beat = decode_heartbeat(data)
         except (msgspec.DecodeError, RecursionError) as error:
             self._collector.rejected += 1
-            log.debug("a message on the heartbeats' subject is none: %s", error)
+            log.debug("a message is not a heartbeat: %s", error)
             return
         self._collector.heartbeats += 1
         self._aggregator.heard(beat, time.monotonic())

@@ -1,4 +1,4 @@
-"""The aggregator's figures as Prometheus series, under the names of the catalogue."""
+"""The figures of the aggregator as Prometheus series, under the names of the catalog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EDGE_GAUGES = ("connections", "users", "channels", "subscriptions")
 
 
 class _Page:
-    """One scrape: every series of the catalogue, filled in."""
+    """One scrape: every series of the catalog with its samples."""
 
     def __init__(self) -> None:
         self._families: dict[str, Metric] = {}
@@ -36,7 +36,7 @@ class _Page:
 
 
 class ClusterCollector(Collector):
-    """`now` is the aggregator's clock. `heartbeats` and `rejected` count what was heard."""
+    """All series, made at each scrape. `now` is the aggregator's clock; `heartbeats` and `rejected` are counters."""
 
     def __init__(self, aggregator: Aggregator, now: Callable[[], float]) -> None:
         self._aggregator = aggregator
@@ -45,6 +45,7 @@ class ClusterCollector(Collector):
         self.rejected = 0
 
     def collect(self) -> Iterator[Metric]:
+        """All series, with samples."""
         page = _Page()
         beats = self._aggregator.alive(self._now())
         self._put_whole(page, beats)
@@ -53,6 +54,7 @@ class ClusterCollector(Collector):
         yield from page.families()
 
     def describe(self) -> Iterator[Metric]:
+        """All series, without samples."""
         yield from _Page().families()
 
     def _put_whole(self, page: _Page, beats: list[Heartbeat]) -> None:

@@ -1,4 +1,4 @@
-"""`GET /cluster`: what is running and how it fares, as JSON for people and scripts."""
+"""`GET /cluster`: the processes that are alive and their figures, as JSON for people and scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.metrics.aggregator import edge_loads, imbalance, sessions_load
 
 
 def overview(beats: list[Heartbeat]) -> dict[str, Any]:
-    """The living processes and their sums. `beats` as `Aggregator.alive` gives them."""
+    """The processes that are alive, and sums over them. `beats` are those of `Aggregator.alive`."""
     loads = [load for _, load in edge_loads(beats)]
     sessions = sessions_load(beats)
     return {

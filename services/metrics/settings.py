@@ -11,19 +11,26 @@ from services.sections import SECTIONS
 
 
 class MetricsSection(Section, frozen=True):
+    """The section `metrics`."""
+
     host: str = "127.0.0.1"
+    """The address on which the service listens."""
     port: Port = 8301
+    """The port of `/metrics`, `/cluster` and health."""
     name: str = ""
-    """What operators call this process; "metrics-<port>" when empty."""
+    """The name of this process in logs and metrics; "metrics-<port>" if empty."""
 
 
 class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All sections that the metrics service reads."""
+
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSection = MetricsSection()
 
     @property
     def name(self) -> str:
+        """The name of this process."""
         return self.metrics.name or f"metrics-{self.metrics.port}"
 
 

@@ -1,7 +1,7 @@
 """The read API: `GET /sessions`, `/sessions/{id}`, `/users/{user}/sessions`, described by `/openapi.json`.
 
-Pages are cut by a key, not by a number: while sessions come and go a reader sees each of those that were there all the
-time exactly once. Every error is JSON that names what was wrong.
+A page continues after a key, not after a number of rows: a reader sees each session exactly once that exists all the
+while, even if others come and go. Every error is JSON that says what was wrong.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from services.sessions.views import Failure, Problem, SessionsPage, SessionState
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
-_MAX_VALUE: Final = 2048  # characters of a parameter; the request head as a whole is bounded by the chassis
+_MAX_VALUE: Final = 2048  # characters of a parameter; the chassis limits the request head as a whole
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class BadParameter(Exception):
-    """A parameter has a value that is not usable."""
+    """A parameter has an invalid value."""
 
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ _decode_cursor = msgspec.json.Decoder(_Cursor).decode
 
 
 class SessionsApi:
-    """See the module. `key` empty: every call is answered 401."""
+    """The routes of the read API. If `key` is empty, every call is answered with 401."""
 
     def __init__(self, key: str, reader: PostgresReader) -> None:
         self._key = key.encode()
@@ -56,6 +56,7 @@ class SessionsApi:
         self._description = msgspec.json.encode(describe(MAX_LIMIT, DEFAULT_LIMIT))
 
     def routes(self) -> list[Route]:
+        """All of them; only the description needs no key."""
         return [
             Route("/sessions", self._guarded(self._sessions)),
             Route("/sessions/{id}", self._guarded(self._session)),
@@ -103,12 +104,12 @@ class SessionsApi:
 
 
 def _parameters(request: Request, known: set[str]) -> dict[str, str]:
-    """The query's parameters. Raises `BadParameter` for one that is unknown, there twice, or unusable in a query."""
+    """The query's parameters. Raises `BadParameter` for an unknown, repeated or invalid one."""
     values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
             expected = ", ".join(sorted(known)) or "none"
-            raise BadParameter(name[:64], f"there is no such parameter, expected {expected}")
+            raise BadParameter(name[:64], f"unknown parameter, expected {expected}")
         if name in values:
             raise BadParameter(name, "expected once")
         values[name] = _text(name, value)
@@ -158,7 +159,7 @@ def _json(status: int, body: msgspec.Struct) -> Response:
 
 
 def failure(status: int, message: str, parameter: str | None = None) -> Response:
-    """An answer that says what was wrong."""
+    """An error response with this status."""
     response = _json(status, Failure(error=Problem(code=status, message=message, parameter=parameter)))
     if status == 503:
         response.headers["retry-after"] = "1"
@@ -166,7 +167,7 @@ def failure(status: int, message: str, parameter: str | None = None) -> Response
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own answers (no such path, method not allowed) in the same shape."""
+    """Starlette's own errors (no such path, method not allowed) in the same shape."""
     assert isinstance(error, HTTPException)
     response = failure(error.status_code, error.detail)
     response.headers.update(error.headers or {})

@@ -1,4 +1,4 @@
-"""The composition root: everything is made and connected here, started and stopped in one lifespan."""
+"""The composition root: all parts are made and connected here, and started and stopped in one lifespan."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from services.sessions.store_postgres import PostgresStore
 log = logging.getLogger(__name__)
 
 POOL_SIZE = 8
-"""Connections to PostgreSQL: one writes, the others answer questions."""
+"""Connections to PostgreSQL: one writes, the others serve queries."""
 
 
 class Sessions:
-    """One process of the service. `instance` is new at each start."""
+    """One process of the sessions service. `instance` is new at each start."""
 
     def __init__(self, settings: SessionsSettings) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class Sessions:
         self._api = SessionsApi(settings.http_api.key, PostgresReader(self._pool))
 
     def application(self) -> Starlette:
-        """The HTTP side; its lifespan runs everything."""
+        """The HTTP application, whose lifespan runs the service."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -67,7 +67,7 @@ class Sessions:
                 try:
                     yield
                 finally:
-                    self._pulse.beat()  # the last word: how far it came
+                    self._pulse.beat()  # how far it has come
                     await end(tasks)
                     await self._link.close()
 
@@ -106,6 +106,6 @@ class Sessions:
 def serve(settings: SessionsSettings) -> None:
     """Runs the service until a signal."""
     if not settings.http_api.key:
-        log.warning("http_api.key is not set: every question to the read API will be answered 401")
+        log.warning("http_api.key is not set: every call of the read API will be answered with 401")
     app = Sessions(settings)
     run(app.application(), host=settings.sessions.host, port=settings.sessions.port)

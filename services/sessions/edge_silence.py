@@ -1,7 +1,7 @@
-"""Which edges are gone without a goodbye, and which of those are back. Pure: times are handed in.
+"""Which edges are lost, and which lost ones are back, by the silence of their heartbeats. Pure: times are arguments.
 
-Silence means something only while we could have heard: it counts from the later of an edge's last heartbeat and the
-moment since when this process has been listening without a break.
+Silence counts only while this process could hear: from an edge's last heartbeat, or from the moment since which this
+process has been listening without interruption, whichever is later.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MAX_INSTANCES = 10_000
-"""Edge processes remembered; beyond it those silent longest are forgotten."""
+"""Edge processes remembered; beyond it those that have been silent for longest are forgotten."""
 
 LONGEST_TICK_S = 2.5
-"""A gap between two looks that is longer than this means that this process itself stood still."""
+"""A longer gap between two calls of `tick` means that this process itself was stalled."""
 
 
 class EdgeSilence:
-    """`lost_after_s` as in `proto.telemetry`. `now` is a monotonic clock in seconds, `wall_ms` Unix time."""
+    """Judges edges by their heartbeats. An edge is lost after `lost_after_s` seconds of silence.
+
+    `now` is a monotonic clock in seconds, `wall_ms` Unix time in milliseconds.
+    """
 
     def __init__(self, lost_after_s: float) -> None:
         self._lost_after_s = lost_after_s
@@ -25,26 +28,28 @@ class EdgeSilence:
         self._ticked: float | None = None
 
     def on_connected(self, now: float) -> None:
+        """This process hears heartbeats from now on."""
         self._listening_since = now
 
     def on_disconnected(self) -> None:
+        """This process hears nothing any more, so nobody is lost."""
         self._listening_since = None
 
     def heard(self, instance: str, now: float, wall_ms: int) -> None:
-        """A heartbeat came."""
-        self._heard.pop(instance, None)  # put at the end: the first is the one silent longest
+        """A heartbeat of `instance` arrived."""
+        self._heard.pop(instance, None)  # moves to the end: the first is the one silent for longest
         if len(self._heard) >= MAX_INSTANCES:
             del self._heard[next(iter(self._heard))]
         self._heard[instance] = (now, wall_ms)
 
     def tick(self, now: float) -> None:
-        """Call about once a second, before asking."""
+        """Notices whether this process was stalled. Call it about once a second, before `lost` and `found`."""
         if self._ticked is not None and now - self._ticked > LONGEST_TICK_S and self._listening_since is not None:
             self._listening_since = now
         self._ticked = now
 
     def lost(self, instances: Iterable[str], now: float, wall_ms: int) -> dict[str, int]:
-        """Those of `instances` that have been silent for too long -> when they were last heard, Unix milliseconds."""
+        """The lost ones of `instances`, each with the time when it was last heard, in Unix milliseconds."""
         since = self._listening_since
         if since is None:
             return {}
@@ -56,6 +61,6 @@ class EdgeSilence:
         return gone
 
     def found(self, instances: Iterable[str], now: float) -> list[str]:
-        """Those of `instances` that were heard of late."""
+        """Those of `instances` that were heard in the last `lost_after_s` seconds."""
         late = (float("-inf"), 0)
         return [one for one in instances if now - self._heard.get(one, late)[0] < self._lost_after_s]

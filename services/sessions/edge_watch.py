@@ -1,7 +1,8 @@
-"""Writes the facts that an edge is lost, or is found again, into the session log.
+"""Writes to the session log that an edge is lost, or found again.
 
-Facts about one edge carry numbers of their own, odd for lost and even for found, that continue the last one applied. So
-two instances of this service that notice the same thing write the same batch, and it is stored once.
+The facts about one edge have a writer of their own, whose batches are numbered on from the last applied one: odd
+numbers for lost, even ones for found. So two instances of this service that notice the same event write the same batch,
+which is stored once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ _INTERVAL_S = 1.0
 
 
 class EdgeWatch:
-    """`caught_up`: does the store hold what the log held a moment ago? Until then nobody knows who is there."""
+    """Listens to heartbeats and looks for lost edges once a second.
+
+    `caught_up` returns whether the store has everything that was in the log a moment ago. Until it does, nobody knows
+    which edges have open connections.
+    """
 
     def __init__(
         self, silence: EdgeSilence, session_log: SessionLog, store: Store, name: str, caught_up: Callable[[], bool]
@@ -38,7 +43,7 @@ class EdgeWatch:
         self._caught_up = caught_up
 
     def heard(self, data: bytes) -> None:
-        """A heartbeat of an edge, as it came."""
+        """Handles a message on the subject of the edges' heartbeats."""
         try:
             heartbeat = decode_heartbeat(data)
         except (msgspec.DecodeError, RecursionError):
@@ -46,7 +51,7 @@ class EdgeWatch:
         self._silence.heard(heartbeat.instance, time.monotonic(), int(time.time() * 1000))
 
     async def run(self) -> None:
-        """Looks once a second, until cancelled."""
+        """Looks for lost and found edges once a second, until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
             self._silence.tick(time.monotonic())
@@ -54,7 +59,7 @@ class EdgeWatch:
                 try:
                     await self._look()
                 except (StoreAway, LogAway) as error:
-                    log.debug("edges are not watched now: %s", error)
+                    log.debug("cannot check for lost edges now: %s", error)
 
     async def _look(self) -> None:
         open_instances = await self._store.open_instances()
@@ -63,13 +68,13 @@ class EdgeWatch:
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
         for instance, last_heard_ms in self._silence.lost(open_instances - lost, now, wall_ms).items():
             log.warning(
-                "edge process %s is silent and has open connections: taken for lost",
+                "edge process %s is silent and has open connections: declared lost",
                 instance,
                 extra={"instance": instance},
             )
             await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
         for instance in self._silence.found(lost, now):
-            log.warning("edge process %s was taken for lost and is heard again", instance, extra={"instance": instance})
+            log.warning("edge process %s was declared lost and is heard again", instance, extra={"instance": instance})
             await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
 
     async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:

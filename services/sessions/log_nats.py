@@ -1,4 +1,4 @@
-"""The session log on JetStream, as its reader and as the writer of the few facts that are written here."""
+"""The session log on JetStream: reads it, and writes the few facts that the sessions service itself adds."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from services.chassis.nats.streams import ensure_stream, read_stream, renew_epoc
 log = logging.getLogger(__name__)
 
 MAX_MESSAGES: Final = 256
-"""Stream messages in one read: at an edge's largest batches some 25 MB."""
+"""Stream messages in one read: about 25 MB if all batches are as large as an edge makes them."""
 
 
 class LogAway(Exception):
-    """The log cannot be reached now. Trying again may succeed."""
+    """The log is unreachable. Trying again may succeed."""
 
 
 class LogNewer(Exception):
-    """The log holds facts of a newer version of the contract: to skip them would lose them."""
+    """The log has facts of a newer version of the contract. Skipping them would lose them."""
 
 
 class LogState(NamedTuple):
+    """The log's epoch, and the sequences of its first and last message (`first` is `last` + 1 if it is empty)."""
+
     epoch: str
     first: int
     last: int
 
 
 class LogPage(NamedTuple):
-    """What a read gave: the batches with their sequences, up to and including `upto`, and whether more follow."""
+    """The result of a read: batches with their sequences, up to `upto` (inclusive), and whether more follow."""
 
     batches: list[tuple[int, EventBatch]]
     upto: int
-    rejected: int  # messages that are no batch of facts, left out
+    rejected: int  # messages that are not batches of facts, skipped
     more: bool
 
 
 class SessionLog:
-    """Every method raises `LogAway`. `max_age_s` is the stream's retention in seconds."""
+    """The log, whose messages the stream keeps for `max_age_s` seconds. Every method raises `LogAway`."""
 
     def __init__(self, link: NatsLink, max_age_s: float) -> None:
         self._link = link
@@ -52,12 +54,12 @@ class SessionLog:
         )
 
     def on_written(self, notify: Callable[[], None]) -> None:
-        """Calls `notify` whenever somebody writes to the log; a hint, not a promise. After the link is open."""
+        """Calls `notify` when something is written to the log; a call may be missed. The link must be open."""
         self._link.subscribe(subjects.SESSION_EVENTS_ALL, lambda subject, reply, headers, data: notify())
 
     async def state(self) -> LogState:
-        """Where the log begins and ends; it is made if it is missing, and its limits are set."""
-        if not self._link.is_connected:  # or the question would wait for its timeout
+        """The state of the log. Creates the stream if it is missing, and sets its limits."""
+        if not self._link.is_connected:  # otherwise the request would wait for its timeout
             raise LogAway("NATS: not connected")
         try:
             found = await ensure_stream(self._link, self._config)
@@ -66,7 +68,7 @@ class SessionLog:
         return LogState(found.epoch, found.first, found.last)
 
     async def renew(self) -> LogState:
-        """Gives the log a new epoch: it was rolled back, and its sequences are used again."""
+        """Gives the log a new epoch, after it was rolled back: its sequences are reused."""
         try:
             found = await renew_epoch(self._link, subjects.SESSIONS_STREAM)
         except NatsAway as error:
@@ -74,7 +76,7 @@ class SessionLog:
         return LogState(found.epoch, found.first, found.last)
 
     async def read(self, start: int) -> LogPage:
-        """A bounded number of batches from sequence `start` on. Raises `LogNewer` too, when the first one is newer."""
+        """At most `MAX_MESSAGES` messages from sequence `start` on. Raises `LogNewer` if the first batch is newer."""
         try:
             messages, more = await read_stream(self._link, subjects.SESSIONS_STREAM, start, MAX_MESSAGES)
         except NatsAway as error:
@@ -88,7 +90,7 @@ class SessionLog:
             except (msgspec.DecodeError, RecursionError) as error:
                 if _version(message.data) > EVENTS_VERSION:
                     return self._before_newer(LogPage(batches, upto, rejected, False), message.sequence)
-                log.error("message %d of the session log holds no facts and is left out: %s", message.sequence, error)
+                log.error("message %d of the session log is not a batch, skipped: %s", message.sequence, error)
                 rejected += 1
             else:
                 if batch.version > EVENTS_VERSION:
@@ -101,10 +103,10 @@ class SessionLog:
     def _before_newer(page: LogPage, sequence: int) -> LogPage:
         if page.batches or page.rejected:
             return page
-        raise LogNewer(f"message {sequence} of the session log was written by a newer version: run that one here too")
+        raise LogNewer(f"message {sequence} of the session log was written by a newer version: upgrade this service")
 
     async def append(self, batch: EventBatch) -> None:
-        """Stores facts; the same batch again is stored once."""
+        """Stores a batch; the same batch again is stored once."""
         headers = header_block(Nats_Msg_Id=batch.message_id)
         try:
             await store(self._link, subjects.session_events(batch.instance), encode_batch(batch), headers)

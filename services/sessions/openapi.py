@@ -1,4 +1,4 @@
-"""The OpenAPI description of the read API, made from the structs that make its answers."""
+"""The OpenAPI description of the read API, made from the structs of its answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import msgspec
 from services.chassis.http.openapi import SCHEMA_REF, document, json_content, operation
 from services.sessions.views import Failure, SessionDetail, SessionsPage, SessionState
 
-_ERRORS: Final = {"400": "A parameter is not usable.", "401": "The API key is missing or wrong.", "503": "Try again."}
+_ERRORS: Final = {
+    "400": "A parameter is invalid.",
+    "401": "The API key is missing or wrong.",
+    "503": "PostgreSQL is unavailable; try again.",
+}
 
 
 def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
@@ -18,14 +22,14 @@ def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
         (SessionsPage, SessionDetail, Failure), ref_template=SCHEMA_REF
     )
     state = _query("state", "Only sessions in this state.", {"type": "string", "enum": list(get_args(SessionState))})
-    edge = _query("edge", "Only sessions that are, or were last, on the edge of this name.", {"type": "string"})
+    edge = _query("edge", "Only sessions on the edge of this name, now or at last.", {"type": "string"})
     user = _query("user", "Only sessions of this user; empty for anonymous ones.", {"type": "string"})
     limit = _query(
         "limit",
-        "Sessions in one answer.",
+        "Maximum number of sessions in the answer.",
         {"type": "integer", "minimum": 1, "maximum": max_limit, "default": default_limit},
     )
-    cursor = _query("cursor", "`next` of the answer before.", {"type": "string"})
+    cursor = _query("cursor", "`next` of the previous page.", {"type": "string"})
     errors = _responses(_ERRORS, failure)
     paths = {
         "/sessions": {
@@ -33,7 +37,7 @@ def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
         },
         "/sessions/{id}": {
             "get": operation(
-                "One session, by its id or by that of one of its connections",
+                "Get a session, by its id or that of one of its connections",
                 "getSession",
                 [_path("id")],
                 detail,
@@ -42,13 +46,17 @@ def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
         },
         "/users/{user}/sessions": {
             "get": operation(
-                "List sessions of a user", "listUserSessions", [_path("user"), state, edge, limit, cursor], page, errors
+                "List the sessions of a user",
+                "listUserSessions",
+                [_path("user"), state, edge, limit, cursor],
+                page,
+                errors,
             )
         },
     }
     return document(
         "Fairlead sessions",
-        "Who is and was connected. Times are UTC; sessions are listed newest first.",
+        "Who is and was connected. Times are in UTC; the newest session comes first.",
         "http_api.key; also taken as `Authorization: apikey <key>`.",
         paths,
         {

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and what it means when there is none."""
+"""Connections to PostgreSQL, and which of its errors mean that it is unavailable."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 15.0
 
 _AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
-# Shutting down or starting, out of resources, connection, deadlock, lock; then what an operator must mend while we
-# wait: wrong credentials, no such database, no such table (not migrated yet).
+# Shutting down or starting, out of resources, connection, deadlock, lock; then what an operator must fix while the
+# service waits: wrong credentials, no such database, no such table (not migrated yet).
 _AWAY_STATES = ("57P", "53", "08", "40", "55P03", "28", "3D", "42P01")
 
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Turns what a lost, stopping, overloaded or unprepared server raises into `StoreAway`; lets mistakes through."""
+    """Turns errors of an unreachable, stopping, overloaded or unprepared server into `StoreAway`. Other errors pass."""
     try:
         yield
     except _AWAY_ERRORS as error:
@@ -36,9 +36,9 @@ def store_errors() -> Iterator[None]:
 
 
 class Pool:
-    """At most `size` connections to `url`. None is made before it is asked for: PostgreSQL may come later than we do.
+    """At most `size` connections to `url`. They are made on demand, so that PostgreSQL may start later.
 
-    An async context manager: it belongs to the event loop in which it was entered.
+    An async context manager. It belongs to the event loop in which it was entered.
     """
 
     def __init__(self, url: str, size: int) -> None:
@@ -60,12 +60,12 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.terminate()  # whatever is in progress rolls back
+            self._pool.terminate()  # transactions in progress are rolled back
             self._pool = None
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """A connection for a few statements. Raises `StoreAway`, also for what goes wrong within."""
+        """A connection for a few statements. Raises `StoreAway`, also for such errors of the statements."""
         if self._pool is None:
             raise StoreAway("PostgreSQL: not started")
         with store_errors():

@@ -1,12 +1,13 @@
-"""Facts to rows: a pure fold, without I/O and without a clock. What a *session* is, is decided here.
+"""Folds facts into rows: pure, without I/O and without a clock. This module defines what a *session* is.
 
-A session begins with a connection and outlives it. When a connection closes in a way after which clients come back
-(`proto.events.is_resumable`), its session is *away* for the resume window; the next connection of the same *lineage*
-(user, session key, client name) continues it, the one away longest first, one connection continuing one session.
+A session begins with a connection and outlives it. When a connection closes in a way after which clients reconnect
+(`proto.events.is_resumable`), its session is *away* for the resume window. The next connection of the same *lineage*
+(user, session key, client name) continues a session that is away: one connection continues one session, the one that
+has been away for longest.
 
-Facts of two edges reach the log in either order: a client can be back on edge B before edge A has said that it left. So
-a session that ends looks also for one of its lineage that was opened after that moment, and takes it over. The reasons
-and the limits are in docs/decisions/0014-session-resume-heuristic.md.
+Facts of two edges reach the log in any order: a client can be on edge B before edge A has written that it left. So a
+session that ends also looks for a later session of its lineage that was opened after that moment, and absorbs it.
+docs/decisions/0014-session-resume-heuristic.md has the reasons and limits.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from proto.events import (
 from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME, Connection, Session, State, Subscription
 
 NAME = "sessions-1"
-"""The position is stored under this name. Another name starts from the log's beginning: change it to rebuild."""
+"""The position is stored under this name. Change it to rebuild the rows: a new name starts at the log's beginning."""
 
 EDGE_LOST_CODE = 1006
 EDGE_LOST_REASON = "edge lost"
@@ -37,7 +38,7 @@ _MAX_CODE = 2**31 - 1
 
 
 def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
-    """Whose session this is, as a digest of fixed size; None for somebody whom nothing tells apart."""
+    """The lineage of a session, as a digest of fixed size; None for an anonymous client without a session key."""
     if not user and not session_key:
         return None
     parts = (text(user), text(session_key), text(client_name))
@@ -45,22 +46,22 @@ def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
 
 
 def text(value: str, limit: int = MAX_TEXT) -> str:
-    """`value` as PostgreSQL can store and index it."""
+    """`value` as PostgreSQL can store and index it: at most `limit` characters, without NUL."""
     return value[:limit].replace("\0", "\ufffd")
 
 
 def name_of(value: str) -> str:
-    """A connection's or instance's name, likewise."""
+    """Likewise, the name of a connection or instance."""
     return text(value, MAX_ID)
 
 
 def time_of(at: int) -> int:
-    """A moment that PostgreSQL and Python both know, in Unix milliseconds."""
+    """The time `at`, within the range that PostgreSQL and Python both support, in Unix milliseconds."""
     return min(max(at, 0), MAX_TIME)
 
 
 def fold(state: State, batches: Iterable[EventBatch]) -> State:
-    """Applies the facts of `batches`, in order. `state` is changed in place and given back."""
+    """Applies the facts of `batches`, in order. Changes `state` in place and returns it."""
     for batch in batches:
         edge, instance = text(batch.edge), name_of(batch.instance)
         for event in batch.events:
@@ -69,9 +70,9 @@ def fold(state: State, batches: Iterable[EventBatch]) -> State:
 
 
 def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "") -> State:
-    """Applies one fact, written by the process `instance` of `edge`. `state` is changed in place and given back.
+    """Applies one fact that the process `instance` of `edge` wrote. Changes `state` in place and returns it.
 
-    Applying a fact again changes nothing, except that a later `Subscribed` of the same channel starts a new stretch.
+    Applying a fact again changes nothing, except that a later `Subscribed` of the same channel replaces the row.
     """
     state.events += 1
     match event:
@@ -148,7 +149,7 @@ def _closed(state: State, event: Closed) -> None:
     connection = state.connections.get(name_of(event.connection))
     if connection is None:
         state.unknown += 1
-    elif connection.closed_at is None or _was_lost(connection):  # what the edge itself says beats what was guessed
+    elif connection.closed_at is None or _was_lost(connection):  # the edge's own word overrides the guess
         _close(state, connection, time_of(event.at), min(event.code, _MAX_CODE), text(event.reason))
 
 
@@ -158,7 +159,7 @@ def _close(state: State, connection: Connection, at: int, code: int, reason: str
     state.changed_connections.add(connection.id)
     session = state.sessions[connection.session_id]
     if session.connection != connection.id:
-        return  # it went on with another connection
+        return  # the session has gone on with another connection
     if session.lineage is None or not is_resumable(code):
         state.set_end(session, at, None, code, reason)
         return

@@ -1,6 +1,6 @@
-"""Carries facts from the log into the store: read a stretch, commit it, again; whatever is away is waited for.
+"""Carries facts from the log into the store: reads a page, commits it, and so on. Waits while either is unavailable.
 
-The position lives in the store, beside the rows. So there is no consumer in NATS, a commit that failed is simply read
+The position is in the store, beside the rows. So NATS needs no consumer, the facts of a failed commit are simply read
 again, and a second instance of this service finds at its commit that the position has moved, and follows.
 """
 
@@ -21,17 +21,21 @@ from services.sessions.store import ORIGIN, Position, PositionConflict, Store, S
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S: Final = 1.0
-"""How often the log's identity and end are looked at."""
+"""How often the log's identity and end are checked."""
 
 _RETRY_S: Final = (0.1, 2.0)  # first and longest pause
-_NOTICE_GRACE_S: Final = 0.03  # a message is heard a moment before it can be read
+_NOTICE_GRACE_S: Final = 0.03  # a message arrives a moment before it can be read from the stream
 _GATHER_S: Final = 0.2
 _FEW: Final = 10
-"""While more facts than these come between two looks, it waits longer: larger transactions take half the CPU."""
+"""If more facts than this arrived since the last read, it waits `_GATHER_S`: larger transactions take half the CPU."""
 
 
 class Projector:
-    """`prepare` makes the store usable, before anything else and after it was away. `problem`: why it does not run."""
+    """Follows the log. `prepare` makes the store usable; it is called first, and after the store was unavailable.
+
+    `problem` says why it is not following now, None if it is. `caught_up`: the store has everything that was in the log
+    about a second ago.
+    """
 
     def __init__(
         self, session_log: SessionLog, store: Store, prepare: Callable[[], Awaitable[None]], instruments: Instruments
@@ -51,11 +55,11 @@ class Projector:
 
     @property
     def sequence(self) -> int:
-        """The last sequence of the log that is in the store."""
+        """The sequence of the log up to which the store has everything."""
         return self._position.sequence
 
     def notify(self) -> None:
-        """There may be something new in the log."""
+        """Something may have been written to the log."""
         self._written.set()
 
     async def run(self) -> None:
@@ -65,7 +69,7 @@ class Projector:
             try:
                 await self._work()
             except PositionConflict as conflict:
-                log.info("another instance of this service is at work: following it from %d", conflict.actual.sequence)
+                log.info("another instance of this service has moved on: following from %d", conflict.actual.sequence)
             except (StoreAway, LogAway, LogNewer, SchemaRefused) as error:
                 if self.problem is None or self.problem == "starting":
                     log.warning("waiting: %s", error)
@@ -80,7 +84,7 @@ class Projector:
         self._position = await self._store.position()
         await self._check()
         if self.problem is not None:
-            log.info("at work from message %d of the session log", self._position.sequence + 1)
+            log.info("following the session log from message %d", self._position.sequence + 1)
             self.problem = None
         reader = ReadAhead(self._log, self._written)
         try:
@@ -126,8 +130,8 @@ class Projector:
         self._newest_fact_ms = max((event.at for batch in portion.batches for event in batch.events), default=0)
 
     async def _check(self) -> None:
-        """Looks whether the log is still the one that the position speaks of, and how much of it is left to do."""
-        stored = await self._store.position()  # also how an idle service notices that its store is away
+        """Checks that the log is still the one of the position, and how much of it is not in the store yet."""
+        stored = await self._store.position()  # so an idle service notices that its store is unavailable
         if stored != self._position:
             raise PositionConflict(stored)
         state = await self._log.state()
@@ -139,8 +143,8 @@ class Projector:
         if state.epoch != self._position.epoch:
             await self._start_over(state)
         self.lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
-        # While facts come, the newest are never in the store yet. That what was there a second ago is, will do: an edge
-        # is lost by a silence of several seconds.
+        # While facts arrive, the newest are never in the store yet. It is enough that those of a second ago are: edges
+        # are declared lost only after several seconds of silence.
         self.caught_up = self.lag_batches == 0 or (
             self._last_seen is not None
             and self._last_seen.epoch == state.epoch
@@ -152,13 +156,13 @@ class Projector:
         self._instruments.lag_seconds.set(max(0, behind))
 
     async def _start_over(self, state: LogState) -> None:
-        """Reads another log from its beginning. The rows stay: what happened has happened."""
+        """Follows another log from its beginning. The rows stay: they are still true."""
         before = self._position
         if before != ORIGIN:
             self._instruments.recreated.inc()
             log.error(
-                "the session log was made anew: epoch %s, was %s; reading it from its beginning. Facts of the old one "
-                "behind message %d, if there were any, are lost; batches that are known are left out",
+                "the session log was recreated: epoch %s, was %s; reading it from its beginning. Facts of the old log "
+                "after message %d, if any, are lost; batches that were applied already are skipped",
                 state.epoch,
                 before.epoch,
                 before.sequence,

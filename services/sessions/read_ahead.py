@@ -1,7 +1,7 @@
-"""Reads the next stretch of the log, and prepares it, while the one before it is committed.
+"""Reads and prepares the next page of the log while the previous one is being committed.
 
-PostgreSQL and we work at the same time so: of all that a fact costs us, only the fold itself and the rows that come of
-it are left between two statements.
+So PostgreSQL and this process work at the same time: of the work on a fact, only the fold and the making of rows remain
+between two statements.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from services.sessions.log_nats import LogPage
 from services.sessions.read_set import ReadSet, read_set_of
 
 MAX_EVENTS: Final = 10_000
-"""Facts in one transaction, prepared in one go: a third of a second's work at the rate that we mean to reach."""
+"""Facts in one transaction: a third of a second's work at the rate that this service is meant to reach."""
 
 
 class Log(Protocol):
-    """What is asked of `log_nats.SessionLog`."""
+    """The part of `log_nats.SessionLog` that is needed here."""
 
     async def read(self, start: int) -> LogPage:
         """A bounded number of batches from sequence `start` on."""
 
 
 class Portion(NamedTuple):
-    """One transaction: its facts, up to which sequence they go, and the rows that they may touch."""
+    """The facts of one transaction, the sequence of the last of them, and the rows that they may touch."""
 
     upto: int
     batches: list[EventBatch]
@@ -43,7 +43,8 @@ class Reading(NamedTuple):
 
 
 class ReadAhead:
-    """`written` is cleared before each read, so that whatever is written after it was asked for leaves it set."""
+    """Reads the log one page ahead. `written` is set when something is written to the log, and cleared before each
+    read: if it is set afterwards, there may be more."""
 
     def __init__(self, session_log: Log, written: asyncio.Event) -> None:
         self._log = session_log
@@ -51,7 +52,7 @@ class ReadAhead:
         self._ahead: tuple[int, asyncio.Task[Reading]] | None = None
 
     async def read(self, start: int) -> Reading:
-        """What the log holds from `start` on. Raises what the log raises."""
+        """The page of the log from sequence `start` on. Raises the log's errors."""
         if self._ahead is not None and self._ahead[0] == start:
             reading = await self._ahead[1]
             self._ahead = None
@@ -76,12 +77,13 @@ class ReadAhead:
             if events >= MAX_EVENTS and sequence < page.upto:
                 portions.append(Portion(sequence, batches, events, read_set_of(batches)))
                 batches, events = [], 0
-                await asyncio.sleep(0)  # PostgreSQL may have answered
+                await asyncio.sleep(0)  # so that a finished commit can go on
         if page.upto >= start:
             portions.append(Portion(page.upto, batches, events, read_set_of(batches)))
         return Reading(portions, page.upto, page.rejected, page.more)
 
     async def close(self) -> None:
+        """Ends a read in progress."""
         if self._ahead is not None:
             self._ahead[1].cancel()
             await asyncio.gather(self._ahead[1], return_exceptions=True)

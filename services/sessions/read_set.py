@@ -1,6 +1,6 @@
 """The read set of a batch of facts: the rows that it may touch, which a store must load before it can fold. Pure.
 
-It may name too much, never too little: a fold over what was loaded must give what a fold over all rows gives.
+It may contain too much, but never too little: a fold over the loaded rows must give the same as one over all rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.sessions.rows import State
 
 
 class Span(NamedTuple):
-    """Facts about one lineage: between which moments (Unix ms) they lie, and how many they are."""
+    """Facts about one lineage: the times of the first and last (Unix milliseconds), and their number."""
 
     lineage: str
     first: int
@@ -23,11 +23,12 @@ class Span(NamedTuple):
     facts: int
 
     def joined(self, at: int) -> Span:
+        """The span with one more fact, at the time `at`."""
         return Span(self.lineage, min(self.first, at), max(self.last, at), self.facts + 1)
 
 
 class _InBatch(NamedTuple):
-    """A connection of a known lineage that the batch opens."""
+    """A connection with a lineage that the batch opens."""
 
     lineage: str
     instance: str
@@ -77,15 +78,15 @@ class ReadSet:
             self._in_batch.setdefault(connection, _InBatch(lineage, instance, at))  # the fold keeps the first, too
 
     def ends(self, state: State) -> list[Span]:
-        """Lineages of the sessions that may end in the batch, with the moments of their ends.
+        """The lineages of the sessions that may end in the batch, with the times of their ends.
 
-        `state` holds the connections that the batch names, and their sessions.
+        `state` must have the connections that the batch mentions, and their sessions.
         """
         spans: dict[str, Span] = {}
 
         def end(lineage: str | None, at: int, opened_at: int) -> None:
             if lineage is not None:
-                at = max(at, opened_at)  # as the fold has it
+                at = max(at, opened_at)  # as the fold does
                 spans[lineage] = spans.get(lineage, Span(lineage, at, at, 0)).joined(at)
 
         for connection, at in self._closed:
@@ -104,9 +105,9 @@ class ReadSet:
         return list(spans.values())
 
     def returns(self, ends: Iterable[Span], state: State) -> list[Span]:
-        """Lineages that open connections in the batch; `facts` is how many sessions away may be used up by it.
+        """The lineages that open connections in the batch. `facts` is how many sessions that are away it may use up.
 
-        Whatever session ends in the batch (`ends` as above), or is in `state` already, may be one of them.
+        A session that ends in the batch (`ends` as above), or that is in `state` already, may be one of them.
         """
         used = Counter(row.lineage for row in state.sessions.values())
         used.update({span.lineage: span.facts for span in ends})

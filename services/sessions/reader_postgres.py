@@ -1,4 +1,4 @@
-"""The questions that the read API asks of PostgreSQL."""
+"""The queries of the read API to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _CONDITION: Final[dict[str, str]] = {
     "ended": "ended_at IS NOT NULL AND away_until > now() IS NOT TRUE",
 }
 
-# A session that was merged into another is still found by its id: that is the id of one of its connections.
+# A session that was absorbed by another is still found by its id, which is also the id of one of the connections.
 _FIND: Final = f"{_SESSION} WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1), $1)"
 
 _CONNECTIONS: Final = """
 SELECT id, edge, instance, opened_at, closed_at, close_code, close_reason FROM connections
 WHERE session_id = $1 ORDER BY opened_at DESC, id DESC LIMIT $2"""
 
-# A subscription that was not ended by itself ended with its connection.
+# A subscription without an end of its own ended with its connection.
 _SUBSCRIPTIONS: Final = """
 SELECT s.connection, s.channel, s.since, COALESCE(s.until, c.closed_at) AS until, s.recovered
 FROM connections c JOIN subscriptions s ON s.connection = c.id
@@ -39,14 +39,14 @@ WHERE c.session_id = $1 ORDER BY s.since DESC, s.connection, s.channel LIMIT $2"
 
 
 class Place(NamedTuple):
-    """Where a page ends: behind the session `id` that was opened at `opened_at`."""
+    """Where a page ends: after the session `id`, which was opened at `opened_at`."""
 
     opened_at: datetime
     id: str
 
 
 class PostgresReader:
-    """Every method raises `StoreAway`."""
+    """Sessions, connections and subscriptions, as the API returns them. Every method raises `StoreAway`."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -59,7 +59,7 @@ class PostgresReader:
         user: str | None = None,
         edge: str | None = None,
     ) -> list[SessionView]:
-        """Up to `limit` sessions, newest first, that satisfy every condition which is given."""
+        """Up to `limit` sessions, newest first, that satisfy all conditions; None for no condition."""
         conditions, values = ["true"], list[Any]()
 
         def add(condition: str, *given: Any) -> None:
@@ -81,7 +81,7 @@ class PostgresReader:
             return [SessionView(**row) for row in await database.fetch(query, *values)]
 
     async def session(self, id_: str) -> SessionDetail | None:
-        """The session of this id, or the one that the connection of this id belongs to; None for neither."""
+        """The session with this id, or that of the connection with this id; None if there is neither."""
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             row = await database.fetchrow(_FIND, id_)
             if row is None:

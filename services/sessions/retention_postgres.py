@@ -1,4 +1,4 @@
-"""Removes ended sessions that are older than the operator wants to keep, with all that belongs to them."""
+"""Removes sessions that ended longer ago than the operator wants to keep them, with all their rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.sessions.store import StoreAway
 log = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 300.0
-_PORTION: Final = 5_000  # sessions in one transaction: short enough to stand in nobody's way
+_PORTION: Final = 5_000  # sessions in one transaction, which stays short enough not to block others
 
 _PRUNE: Final = """
 WITH gone AS (
@@ -27,12 +27,12 @@ WITH gone AS (
     DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)
 ) SELECT count(*) FROM gone"""
 
-# A writer's number is needed as long as its batches may still be in the log; that is never longer than `keep`.
+# A writer's number is needed while its batches may be in the log, which is never longer than `keep`.
 _PRUNE_WRITERS: Final = "DELETE FROM log_writers WHERE wrote_at < $1"
 
 
 class Retention:
-    """`keep_s` in seconds, 0 for ever."""
+    """Removes sessions that ended more than `keep_s` seconds ago; 0 keeps them for ever."""
 
     def __init__(self, pool: Pool, keep_s: float, instruments: Instruments) -> None:
         self._pool = pool
@@ -40,16 +40,16 @@ class Retention:
         self._instruments = instruments
 
     async def run(self) -> None:
-        """Prunes now and then, until cancelled."""
+        """Prunes every five minutes, until cancelled."""
         while self._keep_s:
             await asyncio.sleep(_INTERVAL_S)
             try:
                 await self.prune(datetime.now(UTC))
             except StoreAway as error:
-                log.warning("old sessions are not removed now: %s", error)
+                log.warning("cannot remove old sessions now: %s", error)
 
     async def prune(self, now: datetime) -> int:
-        """Removes what ended more than `keep_s` before `now`; how many sessions. Raises `StoreAway`."""
+        """Removes what ended more than `keep_s` before `now`. Returns how many sessions. Raises `StoreAway`."""
         before = now - timedelta(seconds=self._keep_s)
         removed = 0
         async with self._pool.database() as database:

@@ -1,7 +1,7 @@
 """The read model's rows in memory, and the working set of them that a fold changes.
 
-Times are Unix milliseconds. Texts are cut to what an index of PostgreSQL can hold and freed of NUL, which it cannot.
-Rows hold nothing but texts and numbers, so the garbage collector need not look at them.
+Times are in Unix milliseconds. Texts are cut to what a PostgreSQL index can hold, and have no NUL, which PostgreSQL
+cannot store. Rows consist of texts and numbers only, so the garbage collector need not track them.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections import defaultdict
 from msgspec import Struct
 
 MAX_ID = 64
-"""Characters of a connection's or instance's name: ours, a UUID."""
+"""Characters of a connection's or instance's name: a UUID that we make."""
 
 MAX_TEXT = 512
-"""Characters of a name given by others; four bytes each still fit an index entry (2,704 bytes)."""
+"""Characters of a name that others choose; at four bytes each it still fits an index entry (2,704 bytes)."""
 
 MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and PostgreSQL's dates agree on
 
 
 class Session(Struct, gc=False):
-    """A client's stay, over one or more connections. `connection` is the one that carries it, or carried it last.
+    """A client's stay, over one or more connections. `connection` is the current or last of them.
 
-    While connected `ended_at`, `away_until` and `end_code` are None. `away_until` is set when the client may still
-    come back; `lineage` says whose return it would be, None when nobody's (see `projection.lineage_of`).
+    While it is connected, `ended_at`, `away_until` and `end_code` are None. A connection of the same `lineage` may
+    continue it until `away_until` (see `projection.lineage_of`); without a lineage it cannot be continued.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Session(Struct, gc=False):
 
 
 class Connection(Struct, gc=False):
-    """One WebSocket. `closed_at` and `close_code` are None while it is open."""
+    """One client connection. `closed_at` and `close_code` are None while it is open."""
 
     id: str
     session_id: str
@@ -58,10 +58,10 @@ class Connection(Struct, gc=False):
 
 
 class Subscription(Struct, gc=False):
-    """The latest stretch in which a connection was subscribed to a channel.
+    """The latest subscription of a connection to a channel.
 
-    `until` is None when it was not unsubscribed: it then lasts, or lasted, as long as the connection. One row for each
-    connection and channel, so that a client that subscribes in a loop does not fill the table.
+    `until` is None if it was not ended by itself: it lasts, or lasted, as long as the connection. There is one row for
+    each connection and channel, so that a client that subscribes in a loop does not fill the table.
     """
 
     connection: str
@@ -72,10 +72,11 @@ class Subscription(Struct, gc=False):
 
 
 class State:
-    """The rows that a fold may touch: all of them, or those that a store loaded for a batch.
+    """The rows that a fold may touch: all rows, or those that a store has loaded for a batch.
 
-    `resume_window_ms` is how long a lost session may be continued. The `changed_*` sets and `removed` name what a store
-    must write; the counts say what the fold met. Rows are put in by `put_*`, which keep the indexes.
+    `resume_window_ms` is how long a session that is away may be continued. `changed_*` and `removed` are the keys of
+    the rows that a store must write or delete; the numbers count what the fold did. Rows are added by `put_*`, which
+    keep the indexes.
     """
 
     def __init__(self, resume_window_ms: int) -> None:
@@ -86,18 +87,19 @@ class State:
         self.changed_sessions: set[str] = set()
         self.changed_connections: set[str] = set()
         self.changed_subscriptions: set[tuple[str, str]] = set()
-        self.removed: set[str] = set()  # sessions that turned out to be the continuation of another
+        self.removed: set[str] = set()  # sessions that another one has absorbed
         self.events = 0
-        self.unknown = 0  # facts about connections whose opening is not in the log (any more)
+        self.unknown = 0  # facts about connections whose opening is not in the log, or no longer
         self.resumed = 0
         self.edges_lost = 0
         self._away: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (away_until, session)
         self._opened: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (opened_at, session)
         self._of_session: dict[str, set[str]] = defaultdict(set)  # session -> connections
 
-    # --- rows in --------------------------------------------------------------------------------------------------
+    # --- adding rows ----------------------------------------------------------------------------------------------
 
     def put_session(self, row: Session) -> None:
+        """Adds a session, unless it is there already."""
         if row.id in self.sessions:
             return
         self.sessions[row.id] = row
@@ -107,23 +109,25 @@ class State:
                 insort(self._away[row.lineage], (row.away_until, row.id))
 
     def put_connection(self, row: Connection) -> None:
+        """Adds a connection, unless it is there already."""
         if row.id not in self.connections:
             self.connections[row.id] = row
             self._of_session[row.session_id].add(row.id)
 
     def put_subscription(self, row: Subscription) -> None:
+        """Adds a subscription, or replaces the one of the same connection and channel."""
         self.subscriptions[row.connection, row.channel] = row
 
-    # --- questions and changes --------------------------------------------------------------------------------------
+    # --- queries and changes ----------------------------------------------------------------------------------------
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
-        """The session of this lineage that was lost first among those that may still be continued at `at`."""
+        """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest."""
         waiting = self._away.get(lineage, ())
         found = bisect_left(waiting, (at, ""))
         return self.sessions[waiting[found][1]] if found < len(waiting) else None
 
     def first_opened(self, lineage: str, since: int, until: int, other_than: Session) -> Session | None:
-        """The session of this lineage, another than this one, that was opened first in `since`..`until` (inclusive)."""
+        """Of the other sessions of this lineage, the first that was opened from `since` to `until` (inclusive)."""
         opened = self._opened.get(lineage, ())
         found = bisect_left(opened, (since, ""))
         if found < len(opened) and opened[found][1] == other_than.id:
@@ -133,7 +137,7 @@ class State:
         return None
 
     def set_end(self, row: Session, at: int | None, away_until: int | None, code: int | None, reason: str) -> None:
-        """Ends a session, or with None for `at` lets it go on."""
+        """Ends a session at `at`, or continues it if `at` is None."""
         if row.lineage is not None and row.away_until is not None:
             self._drop(self._away[row.lineage], (row.away_until, row.id))
         row.ended_at, row.away_until, row.end_code, row.end_reason = at, away_until, code, reason
@@ -142,7 +146,7 @@ class State:
         self.changed_sessions.add(row.id)
 
     def merge(self, row: Session, later: Session) -> None:
-        """Makes `later` a part of `row`: its connections, its present and its end. `later` is no more."""
+        """Lets `row` absorb `later`: its connections, its current one and its end. `later` is removed."""
         self.set_end(row, later.ended_at, later.away_until, later.end_code, later.end_reason)
         self.set_end(later, None, None, None, "")
         if later.lineage is not None:

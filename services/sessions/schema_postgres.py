@@ -1,7 +1,7 @@
-"""Brings the database to the schema that this version of the service works with, or says why it cannot.
+"""Migrates the database to the schema that this version of the service needs, or says why it cannot.
 
-Alembic and SQLAlchemy take two seconds to import, so a service that finds its database up to date never loads them.
-Several instances may start at once: an advisory lock lets one of them migrate while the others wait.
+Alembic and SQLAlchemy take two seconds to import, so a service whose database is up to date never loads them. Several
+instances may start at once: an advisory lock lets one of them migrate while the others wait.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from services.sessions.pool_postgres import store_errors
 log = logging.getLogger(__name__)
 
 HEAD = "0001"
-"""The newest revision in `migrations/versions`."""
+"""The newest revision in `migrations/versions`, which this version needs."""
 
 _LOCK = 0x6661_6972_6C65_6164  # "fairlead": an arbitrary number that no other program is likely to use
 _FOLDER = Path(__file__).parent / "migrations"
 
 
 class SchemaRefused(Exception):
-    """The database's schema is one that this version cannot work with. The text says what to do."""
+    """This version cannot use the database's schema. The text says what to do."""
 
 
 async def revision_of(url: str) -> str | None:
-    """The revision that the database is at, None for a database without our tables. Raises `StoreAway`."""
+    """The revision of the database, None if it has none of our tables. Raises `StoreAway`."""
     with store_errors():
         database = await asyncpg.connect(url, timeout=10)
         try:
@@ -41,13 +41,13 @@ async def revision_of(url: str) -> str | None:
 
 
 async def migrate(url: str) -> None:
-    """Brings the database at `url` to `HEAD`. Raises `StoreAway`, and `SchemaRefused` for a newer database."""
+    """Migrates the database at `url` to `HEAD`. Raises `StoreAway`, and `SchemaRefused` if it is newer."""
     found = await revision_of(url)
     if found == HEAD:
         return
     if found is not None and found > HEAD:
         raise SchemaRefused(
-            f"the database is at revision {found}, this version knows {HEAD} at most: run the newer version, "
+            f"the database is at revision {found}, and this version supports {HEAD} at most: run the newer version, "
             "or give this one a database of its own"
         )
     started = time.monotonic()
@@ -80,7 +80,7 @@ async def _upgrade(url: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(_FOLDER))
         config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)  # no-op for whoever waited for the lock
+        command.upgrade(config, HEAD)  # a no-op for an instance that has waited for the lock
 
     engine = create_async_engine(url.replace(url.partition("://")[0], "postgresql+asyncpg", 1), poolclass=NullPool)
     try:

@@ -22,18 +22,22 @@ MAX_RESUME_WINDOW_S = 24 * 3600
 
 
 class SessionsSection(Section, frozen=True):
+    """The section `sessions`."""
+
     host: str = "127.0.0.1"
+    """The address on which the service listens."""
     port: Port = 8201
+    """The port of the read API, of health and metrics."""
     name: str = ""
-    """What operators call this process; "sessions-<port>" when empty."""
+    """The name of this process in logs and metrics; "sessions-<port>" if empty."""
     resume_window: Duration = Duration(60)
-    """How long after a lost connection a client continues its session. At most a day."""
+    """For how long after a lost connection a client can continue its session. At most a day."""
     log_max_age: Duration = Duration(LOG_MAX_AGE_S)
-    """How long the session log is kept in JetStream: how long PostgreSQL may be away."""
+    """For how long JetStream keeps the session log, and so for how long PostgreSQL may be unavailable."""
     keep: Duration = Duration(30 * 24 * 3600)
-    """How long an ended session is kept in PostgreSQL; 0: for ever."""
+    """For how long PostgreSQL keeps an ended session; 0 for ever."""
     migrate: bool = True
-    """Whether the tables are brought up to date at the start; otherwise by `python -m services.sessions migrate`."""
+    """Whether to migrate the database at the start. Otherwise `python -m services.sessions migrate` does it."""
 
     def __post_init__(self) -> None:
         if self.resume_window > MAX_RESUME_WINDOW_S:
@@ -45,8 +49,10 @@ class SessionsSection(Section, frozen=True):
 
 
 class PostgresSection(Section, frozen=True):
+    """The section `postgres`."""
+
     url: str
-    """Such as postgresql://user:password@127.0.0.1:5432/fairlead."""
+    """The database, such as postgresql://user:password@127.0.0.1:5432/fairlead. Required."""
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("postgresql://", "postgres://")):
@@ -54,6 +60,8 @@ class PostgresSection(Section, frozen=True):
 
 
 class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All sections that the sessions service reads."""
+
     postgres: PostgresSection
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
@@ -62,6 +70,7 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def name(self) -> str:
+        """The name of this process."""
         return self.sessions.name or f"sessions-{self.sessions.port}"
 
 

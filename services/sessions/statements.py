@@ -1,4 +1,4 @@
-"""The SQL of the write side: each statement takes arrays, so that a batch costs the same few round trips."""
+"""The SQL of the write side. Statements take arrays, so that a batch needs few round trips, whatever its size."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SUBSCRIPTION_COLUMNS: Final = "connection, channel, since, until, recovered"
 
 POSITION: Final = "SELECT epoch, sequence FROM projections WHERE name = $1"
 
-# The row is made if it is missing and locked in any case: the second of two instances waits here, and then sees that
-# the position has moved.
+# Creates the row if it is missing, and locks it: the second of two instances waits here, and then sees that the
+# position has moved.
 LOCK_POSITION: Final = """
 INSERT INTO projections AS p (name, epoch, sequence, moved_at) VALUES ($1, '', 0, now())
 ON CONFLICT (name) DO UPDATE SET name = p.name
@@ -32,7 +32,7 @@ INSERT INTO log_writers (instance, edge, number, wrote_at)
 SELECT w.*, now() FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w
 ON CONFLICT (instance) DO UPDATE SET number = excluded.number, wrote_at = excluded.wrote_at"""
 
-# Skips from instance to instance in the index instead of reading every open connection.
+# Goes from instance to instance in the index instead of reading every open connection.
 OPEN_INSTANCES: Final = """
 WITH RECURSIVE found(instance) AS (
     (SELECT instance FROM connections WHERE closed_at IS NULL ORDER BY instance LIMIT 1)
@@ -57,8 +57,9 @@ CONNECTIONS_OF_SESSIONS: Final = f"SELECT {CONNECTION_COLUMNS} FROM connections 
 
 SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ANY($1::text[])"
 
-# Those that a client of the batch may continue. Of each lineage the opening facts of the batch lie between first_at and
-# last_at: whatever runs out between the two may serve an early one; behind them `wanted` sessions are enough for all.
+# Sessions that a connection of the batch may continue. The batch opens connections of a lineage between first_at and
+# last_at. A session whose window ends between the two may serve an early one; of those whose window ends later, n are
+# enough for all.
 AWAY_SESSIONS: Final = f"""
 SELECT s.* FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[]) AS o(lineage, first_at, last_at, n)
 CROSS JOIN LATERAL (
@@ -69,7 +70,7 @@ CROSS JOIN LATERAL (
      WHERE lineage = o.lineage AND away_until >= o.last_at ORDER BY away_until, id LIMIT o.n)
 ) AS s"""
 
-# Those that may turn out to be the continuation of a session that ends in the batch.
+# Sessions that may turn out to continue one that ends in the batch.
 LATER_SESSIONS: Final = f"""
 SELECT {", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))}
 FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS e(lineage, first_at, last_at)
@@ -79,7 +80,7 @@ SUBSCRIPTIONS: Final = f"""
 SELECT {", ".join(f"s.{name}" for name in SUBSCRIPTION_COLUMNS.split(", "))}
 FROM unnest($1::text[], $2::text[]) AS k(connection, channel) JOIN subscriptions s USING (connection, channel)"""
 
-# --- rows back: what is new is copied, the others are written by these ------------------------------------------------
+# --- writing: new rows are copied, the others are written by these ---------------------------------------------------
 
 REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
 

@@ -11,7 +11,7 @@ from services.sessions.read_set import ReadSet
 
 
 class Position(NamedTuple):
-    """How far the rows have come: the epoch of the stream and the last sequence applied; `ORIGIN` before the first."""
+    """How far the rows have come: the stream's epoch and the last applied sequence; `ORIGIN` before the first."""
 
     epoch: str
     sequence: int
@@ -21,7 +21,7 @@ ORIGIN = Position("", 0)
 
 
 class StoreAway(Exception):
-    """The store cannot be reached or did not answer in time. Trying again may succeed; nothing was half done."""
+    """The store is unreachable or did not answer in time. Trying again may succeed: there are no partial changes."""
 
 
 class PositionConflict(Exception):
@@ -33,23 +33,25 @@ class PositionConflict(Exception):
 
 
 class Outcome(NamedTuple):
-    """What one commit did."""
+    """The result of one commit."""
 
     events: int = 0  # applied
     duplicates: int = 0  # batches that had been applied before
-    unknown: int = 0  # facts about connections whose opening is not known
-    resumed: int = 0  # sessions that were continued
+    unknown: int = 0  # facts about connections without a known opening
+    resumed: int = 0  # sessions that were continued by a new connection
     edges_lost: int = 0
 
 
 class Store(Protocol):
+    """The read model: its rows, and the position in the log that they have reached."""
+
     async def position(self) -> Position:
-        """Where to read on. Raises `StoreAway`."""
+        """The position of the rows. Raises `StoreAway`."""
 
     async def commit(
         self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
     ) -> Outcome:
-        """Folds `batches` into the rows and moves the position from `expected` to `upto`: both, or neither.
+        """Folds `batches` into the rows and moves the position from `expected` to `upto`, in one transaction.
 
         `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
         last applied one of its writer has been applied before and is left out. Raises `PositionConflict` if the
@@ -57,17 +59,17 @@ class Store(Protocol):
         """
 
     async def open_instances(self) -> set[str]:
-        """The edge processes that have open connections. Raises `StoreAway`."""
+        """The instances of edges with open connections. Raises `StoreAway`."""
 
     async def last_number(self, instance: str) -> int:
-        """The number of the last batch of a writer, 0 when there is none. Raises `StoreAway`."""
+        """The number of the last applied batch of a writer, 0 if there is none. Raises `StoreAway`."""
 
     async def writers(self, prefix: str) -> dict[str, int]:
-        """Writers whose instance begins so -> the number of their last batch. Raises `StoreAway`."""
+        """By writer whose instance begins with `prefix`: the number of its last applied batch. Raises `StoreAway`."""
 
 
 def unseen(batches: Sequence[EventBatch], numbers: dict[str, int]) -> list[EventBatch]:
-    """The batches that are not applied yet; `numbers` (writer -> last number) is brought up to date with them."""
+    """The batches that are not applied yet. `numbers` (by writer, its last number) is updated with them."""
     new = []
     for batch in batches:
         writer = name_of(batch.instance)

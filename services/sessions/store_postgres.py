@@ -1,8 +1,8 @@
-"""The read model in PostgreSQL, written in bulk: a commit is some ten statements, however many facts it holds.
+"""The read model in PostgreSQL, written in bulk: a commit takes about ten statements, however many facts it has.
 
-Rows that are new are copied, which costs PostgreSQL far less than an upsert; those that were loaded are upserted. A
-connection that was not among the loaded ones is new, and with it all that bears its name: whoever writes holds the
-position's lock, and everybody else only deletes.
+New rows are copied, which costs PostgreSQL far less than an upsert; rows that were loaded are upserted. A connection
+that was not loaded is new, and so are all rows with its name: the writer holds the lock of the position, and everybody
+else only deletes.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from services.sessions.store import Outcome, Position, PositionConflict, unseen
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", str, tuple[str, str])
-"""A row's key."""
+"""The key of a row."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _MOMENTS: Final = 4096
-"""Moments kept: facts that are folded together share many."""
+"""Cached times: facts that are folded together share many."""
 
 
 @lru_cache(_MOMENTS)
 def moment(ms: int) -> datetime:
-    """Unix milliseconds as PostgreSQL's driver takes them."""
+    """Unix milliseconds in the type that PostgreSQL's driver uses."""
     return _EPOCH + timedelta(milliseconds=ms)
 
 
 def milliseconds(at: datetime) -> int:
+    """A time of PostgreSQL in Unix milliseconds."""
     return (at - _EPOCH) // _MILLISECOND
 
 
@@ -54,7 +55,7 @@ def _milliseconds(at: datetime | None) -> int | None:
 
 
 class PostgresStore:
-    """See `store.Store`. `resume_window_ms` as in `rows.State`."""
+    """The `store.Store` of the service. `resume_window_ms` is how long a session that is away may be continued."""
 
     def __init__(self, pool: Pool, resume_window_ms: int) -> None:
         self._pool = pool
@@ -83,8 +84,8 @@ class PostgresStore:
     ) -> Outcome:
         try:
             return await self._commit(expected, upto, batches, read_set, copying=True)
-        except asyncpg.UniqueViolationError as error:  # somebody has put rows in by hand, or restored a part of them
-            log.warning("a row that should be new is there already; all of these are written by upserts: %s", error)
+        except asyncpg.UniqueViolationError as error:  # somebody has added rows by hand, or restored a part of them
+            log.warning("a row that should be new exists already, writing this batch by upserts: %s", error)
             return await self._commit(expected, upto, batches, read_set, copying=False)
 
     async def _commit(
@@ -149,9 +150,9 @@ class PostgresStore:
         return state
 
     async def _write(self, database: Database, state: State, fresh: Set[str]) -> None:
-        """The rows of each statement are made while PostgreSQL is at work on the one before.
+        """Writes all changes. The rows of each statement are made while PostgreSQL executes the previous one.
 
-        `fresh` names the connections that the tables do not know.
+        `fresh` has the connections that are not in the tables yet.
         """
         if state.removed:
             await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
@@ -191,7 +192,7 @@ _Statement = Callable[[], Coroutine[Any, Any, str]]
 
 
 def _writes(database: Database, state: State, fresh: Set[str]) -> Iterator[_Statement]:
-    """What writes the changed rows; the rows of each are made when it is asked for."""
+    """The statements that write the changed rows. The rows of each are made when it is taken from the iterator."""
 
     def table(
         table: _Table, changed: Iterable[K], is_new: Callable[[K], bool], values: Callable[[K], tuple[Any, ...]]
@@ -226,6 +227,7 @@ def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 
 def session_of(row: asyncpg.Record) -> Session:
+    """A row of `sql.SESSION_COLUMNS`."""
     (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason) = row
     return Session(
         id_, user, key, name, version, edge, instance, connection, count, milliseconds(opened), lineage,
@@ -242,6 +244,7 @@ def _session_values(row: Session) -> tuple[Any, ...]:
 
 
 def connection_of(row: asyncpg.Record) -> Connection:
+    """A row of `sql.CONNECTION_COLUMNS`."""
     id_, session_id, edge, instance, opened, closed, code, reason = row
     return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason)
 
@@ -253,6 +256,7 @@ def _connection_values(row: Connection) -> tuple[Any, ...]:
 
 
 def subscription_of(row: asyncpg.Record) -> Subscription:
+    """A row of `sql.SUBSCRIPTION_COLUMNS`."""
     connection, channel, since, until, recovered = row
     return Subscription(connection, channel, milliseconds(since), _milliseconds(until), recovered)
 

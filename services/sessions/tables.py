@@ -1,7 +1,7 @@
-"""The tables: the one description of them, which the migrations are checked against.
+"""The tables, described once; a test checks the migrations against this.
 
-Nothing refers to anything by a foreign key: the log may begin in the middle of a story, and the fold is what keeps the
-rows consistent. Text that is compared or ordered is ordered by code point (COLLATE "C"), as Python orders it.
+There are no foreign keys: the log may begin in the middle of a session, and the fold keeps the rows consistent. Text is
+compared and ordered by code point (COLLATE "C"), as in Python.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ProjectionRow(SQLModel, table=True):
 
 
 class LogWriterRow(SQLModel, table=True):
-    """The last batch of each process that wrote to the log: a batch that comes again is known by its number."""
+    """The last applied batch of each process that writes to the log: a repeated batch is recognized by its number."""
 
     __tablename__ = "log_writers"
     instance: str = _name(primary_key=True)
@@ -42,7 +42,7 @@ class LogWriterRow(SQLModel, table=True):
 
 
 class SessionRow(SQLModel, table=True):
-    """See `rows.Session`."""
+    """A client's stay: the table of `rows.Session`, which documents the columns."""
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -70,7 +70,7 @@ class SessionRow(SQLModel, table=True):
 
 
 class ConnectionRow(SQLModel, table=True):
-    """See `rows.Connection`."""
+    """A client connection: the table of `rows.Connection`, which documents the columns."""
 
     __tablename__ = "connections"
     __table_args__ = (
@@ -93,7 +93,7 @@ class ConnectionRow(SQLModel, table=True):
 
 
 class SubscriptionRow(SQLModel, table=True):
-    """See `rows.Subscription`."""
+    """The latest subscription of a connection to a channel: the table of `rows.Subscription`."""
 
     __tablename__ = "subscriptions"
     connection: str = _name(primary_key=True)

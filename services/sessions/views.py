@@ -1,38 +1,38 @@
-"""What the read API says, as structs: the same ones make the answers and the OpenAPI description."""
+"""The answers of the read API, as structs, from which also its OpenAPI description is made."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 SessionState = Literal["open", "away", "ended"]
-"""Connected; lost, and the client may still continue it; over."""
+"""Connected; disconnected, but the client may still continue it; over."""
 
 
 class SessionView(Struct, kw_only=True):
     """A client's stay, over one or more connections."""
 
-    id: str
-    user: str
-    session_key: str
+    id: Annotated[str, Meta(description="The id of its first connection.")]
+    user: Annotated[str, Meta(description="The user id, empty for an anonymous client.")]
+    session_key: Annotated[str, Meta(description="The token's `sid`, empty if it had none.")]
     client_name: str
     client_version: str
     state: SessionState
-    edge: str
-    instance: str
-    connection: str
+    edge: Annotated[str, Meta(description="The name of the edge of the current or last connection.")]
+    instance: Annotated[str, Meta(description="The process of that edge.")]
+    connection: Annotated[str, Meta(description="The current or last connection: the client id.")]
     connection_count: int
     opened_at: datetime
-    ended_at: datetime | None
-    away_until: datetime | None
-    end_code: int | None
+    ended_at: Annotated[datetime | None, Meta(description="null while it is open.")]
+    away_until: Annotated[datetime | None, Meta(description="Until when the client may continue it, while it is away.")]
+    end_code: Annotated[int | None, Meta(description="The close code, 1006 if the connection was lost.")]
     end_reason: str
 
 
 class ConnectionView(Struct, kw_only=True):
-    """One WebSocket of a session."""
+    """One connection of a session. `close_code` is 1006 if it was lost."""
 
     id: str
     edge: str
@@ -44,7 +44,7 @@ class ConnectionView(Struct, kw_only=True):
 
 
 class SubscriptionView(Struct, kw_only=True):
-    """The latest stretch in which a connection was subscribed to a channel."""
+    """The latest subscription of a connection to a channel. `recovered` is null if it did not ask for recovery."""
 
     connection: str
     channel: str
@@ -54,7 +54,7 @@ class SubscriptionView(Struct, kw_only=True):
 
 
 class SessionDetail(SessionView, kw_only=True):
-    """A session with its connections and subscriptions, newest first; `truncated` when there are more of them."""
+    """A session with its connections and subscriptions, newest first; `truncated` if there are more of them."""
 
     connections: list[ConnectionView]
     subscriptions: list[SubscriptionView]
@@ -69,7 +69,7 @@ class SessionsPage(Struct, kw_only=True):
 
 
 class Problem(Struct, kw_only=True):
-    """What was wrong. `parameter` names the one that was."""
+    """What was wrong. `parameter` is the invalid one, null if none is to blame."""
 
     code: int
     message: str
@@ -77,6 +77,6 @@ class Problem(Struct, kw_only=True):
 
 
 class Failure(Struct, kw_only=True):
-    """The body of every answer that is not 200."""
+    """The body of every error response."""
 
     error: Problem

@@ -103,7 +103,7 @@ async def test_one_session_with_its_parts(api: httpx.AsyncClient):
         ("/sessions?cursor=x", 400, "cursor: expected the value of `next`"),
         ("/sessions?cursor=%ff%00", 400, "cursor"),
         ("/sessions?cursor=WyIxOTcwLTAxLTAxVDAwOjAwOjAwIiwiYSJd", 400, "cursor"),
-        ("/sessions?uesr=ann", 400, "uesr: there is no such parameter"),
+        ("/sessions?uesr=ann", 400, "uesr: unknown parameter"),
         ("/sessions?user=a&user=b", 400, "user: expected once"),
         ("/sessions?user=%00", 400, "user: expected valid text"),
         ("/users/x%00/sessions", 400, "user"),

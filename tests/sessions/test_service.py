@@ -200,7 +200,7 @@ async def test_a_log_made_anew_is_noticed_and_read_from_its_beginning(
         await expect_sessions(service, 6)
         await eventually(lambda: metric_is(service, "fairlead_sessions_log_recreated_total", 1))
         await eventually(lambda: metric_is(service, "fairlead_sessions_duplicate_batches_total", 1))
-    assert "the session log was made anew" in service.log()
+    assert "the session log was recreated" in service.log()
 
 
 async def test_two_instances_share_the_work_without_harm(
