@@ -9,6 +9,7 @@ from services.edge.configuration import from_environ
 
 
 def main() -> None:
+    """Runs the edge until a signal."""
     settings = settings_of("edge", from_environ, os.environ)
     before_imports()
     from services.edge.app import serve  # after the settings, so that a mistake in them is reported at once

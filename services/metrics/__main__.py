@@ -9,9 +9,10 @@ from services.metrics.settings import from_environ
 
 
 def main() -> None:
+    """Runs the service until a signal."""
     settings = settings_of("metrics", from_environ, os.environ)
     before_imports()
-    from services.metrics.app import serve  # after the settings: a mistake in them is told at once
+    from services.metrics.app import serve  # after the settings: so that a mistake in them is reported at once
 
     serve(settings)
 

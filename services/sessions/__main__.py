@@ -11,6 +11,7 @@ from services.sessions.settings import SessionsSettings, from_environ
 
 
 def main() -> None:
+    """Runs the service until a signal, or migrates the database."""
     arguments = sys.argv[1:]
     if arguments not in ([], ["migrate"]):
         sys.exit("usage: python -m services.sessions [migrate]")
@@ -19,7 +20,7 @@ def main() -> None:
         _migrate(settings)
         return
     before_imports()
-    from services.sessions.app import serve  # after the settings: a mistake in them is told at once
+    from services.sessions.app import serve  # after the settings: so that a mistake in them is reported at once
 
     serve(settings)
 
