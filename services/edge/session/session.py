@@ -17,7 +17,7 @@ from typing import assert_never
 from proto import codes
 from proto.codec import NotEncodable
 from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
-from proto.commands import Command
+from proto.commands import Command, SendRequest, request_of
 from proto.events import Closed
 from proto.messages import Error
 from proto.replies import AsyncMessage, Push, Reply, reply_to
@@ -122,7 +122,7 @@ class Session(CommandLine):
                 return decide_first(self.state, command, now)
             if self.phase is REFUSED:
                 return NOTHING
-            if command.id or command.send is not None:
+            if command.id or isinstance(request_of(command), SendRequest):
                 return decide(self.state, command, now)
             if self._timers.pong(self.state, now):
                 return NOTHING

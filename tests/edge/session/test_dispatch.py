@@ -65,6 +65,9 @@ class TestDispatch:
     def test_a_request_without_an_id_is_an_unasked_pong(self, name: str) -> None:
         assert connected().closed({name: {"channel": "news"}}) == 3501
 
+    def test_so_is_one_with_a_message_behind_it(self) -> None:
+        assert connected(allow_send=True).closed({"subscribe": {"channel": "news"}, "send": {"data": 1}}) == 3501
+
     def test_the_first_request_in_the_order_of_the_reference_counts(self) -> None:
         connected().does(AttachRequest, {"id": 7, "rpc": {"method": "x"}, "subscribe": {"channel": "news"}})
 
