@@ -237,7 +237,8 @@ class Connection:
                 outlet.flush()  # its own join must not precede its reply
                 context.node.joined(channel, subscription)
             case LogRefusal(what, why):
-                context.refusals.write(what, why)
+                state = self.session.state
+                context.refusals.write(what, why, user=state.identity.user, client=state.id)
             case PaceReading(paused):
                 self._pace_reading(paused)
             case SendPing(native):

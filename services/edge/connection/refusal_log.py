@@ -21,11 +21,14 @@ class RefusalLog:
         self._now = now
         self._throttles: dict[str, Throttle] = {}
 
-    def write(self, what: str, why: str) -> None:
-        """Logs a refusal. `what` is its kind, one of a few texts; `why` has no token and no payload."""
+    def write(self, what: str, why: str, **fields: str) -> None:
+        """Logs a refusal. `what` is its kind, one of a few texts; `why` has no token and no payload.
+
+        `fields` are for the JSON log, such as the `user` and the `client` (its id) that it concerns.
+        """
         if what not in self._throttles and len(self._throttles) >= MAX_KINDS:
             what = "a client was refused"
         held = self._throttles.setdefault(what, Throttle()).allows(self._now())
         if held is not None:
             more = f" ({held} more like this before)" if held else ""
-            log.info("%s: %s%s", what, why, more)
+            log.info("%s: %s%s", what, why, more, extra=fields)

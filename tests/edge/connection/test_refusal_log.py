@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from services.edge.connection.refusal_log import RefusalLog
-from tests.support.cluster import FakeClock
+from tests.edge.signers import SECRET
+from tests.edge.talks import connected
+from tests.support.cluster import EdgeCluster, FakeClock, TestEdge
 
 
 def test_refusals_are_in_the_log_but_do_not_flood_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -34,3 +36,11 @@ def test_one_kind_of_refusal_does_not_hide_another(caplog: pytest.LogCaptureFixt
     kinds = {record.getMessage() for record in caplog.records}
     assert len(kinds) < 1000 and len(caplog.records) < 2000
     assert "a client was refused: made up" in caplog.text
+
+
+async def test_the_refusals_of_one_client_can_be_searched_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    talk = await connected(await TestEdge(EdgeCluster(), token_hmac_secret_key=SECRET).start(), sub="42")
+    assert await talk.error(subscribe={"channel": "none:x"}) == 102
+    (record,) = [each for each in caplog.records if "none:x" in each.getMessage()]
+    assert vars(record)["user"] == "42" and vars(record)["client"] == talk.id
