@@ -32,7 +32,7 @@ class Log(RefusalLog):
         super().__init__(lambda: NOW)
         self.lines: list[tuple[str, str]] = []
 
-    def write(self, what: str, why: str) -> None:
+    def write(self, what: str, why: str, **fields: str) -> None:
         self.lines.append((what, why))
 
 
