@@ -208,7 +208,7 @@ class BrokerContract:
         newest = await a.newest(NEWS)
         assert newest is not None and newest.publication == live
 
-    async def test_what_is_published_past_the_log_is_live_only(self, pair):
+    async def test_a_publication_past_the_log_is_live_only(self, pair):
         a, b, heard_a, heard_b = pair
         await a.open(CHAT)
         await b.open(CHAT)

@@ -123,7 +123,7 @@ class JoinLeaveContract:
         await eventually(lambda: len(heard_a.events) == len(NAMES))
         assert [heard_a.clients(name) for name in NAMES] == [[f"c{number}"] for number in range(len(NAMES))]
 
-    async def test_whoever_is_cut_off_tells_nobody_but_its_own(self, pair):
+    async def test_an_edge_that_is_cut_off_tells_its_own_clients_only(self, pair):
         a, b, heard_a, heard_b = pair
         for each in (a, b):
             each.open("room:x")

@@ -195,7 +195,7 @@ class PeersContract:
             await a.peers.ask_all(Members("x"), 0.05)
         assert await a.peers.ask("c", Members("x")) == members("c", 1)
 
-    async def test_who_waits_for_a_silent_edge_stops_when_it_is_lost(self, three):
+    async def test_a_question_to_a_silent_edge_ends_when_the_edge_is_lost(self, three):
         a, b, c = three
         await self.hang(b)
         one = asyncio.create_task(a.peers.ask("b", Members("x"), LONG_S))
@@ -230,7 +230,7 @@ class PeersContract:
         with pytest.raises(PeersAway):
             await a.peers.ask_all(Members("x"), LONG_S)
 
-    async def test_who_is_cut_off_knows_that_it_does_not_know(self, three):
+    async def test_an_edge_that_is_cut_off_says_that_it_does_not_know(self, three):
         a, _, _ = three
         await self.cut_off(a)
         with pytest.raises(PeersAway):
@@ -239,7 +239,7 @@ class PeersContract:
             await a.peers.ask_all(Members("x"), LONG_S)
         assert await a.peers.ask("a", Members("x")) == members("a", 1)
 
-    async def test_who_asks_may_be_cancelled(self, three):
+    async def test_a_question_may_be_cancelled(self, three):
         a, b, _ = three
         await self.hang(b)
         asking = [

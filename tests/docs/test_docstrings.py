@@ -91,6 +91,6 @@ def files() -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_what_a_docstring_names_exists(path):
+def test_names_in_a_docstring_exist(path):
     named = {name for text in docstrings(MODULES[path]) for name in re.findall(r"`([^`\n]+)`", text)}
     assert sorted(name for name in named if not exists(name, path)) == []

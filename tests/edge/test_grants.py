@@ -15,7 +15,7 @@ def terms(text: str) -> Terms:
     return msgspec.json.decode(text, type=Terms)
 
 
-def test_what_is_written_becomes_a_grant() -> None:
+def test_terms_become_a_grant() -> None:
     written = '{"info":{"a":1},"data":[2],"override":{"presence":{"value":true},"join_leave":{}},"other":1}'
     assert grant_from(terms(written), 7) == GRANT
     assert grant_from(terms("{}")) == Grant()
@@ -27,7 +27,7 @@ def test_the_base64_form_wins() -> None:
 
 
 @pytest.mark.parametrize("encoded", ["x", "eA==", "!MQ==", "é"])
-def test_what_is_not_json_is_named(encoded: str) -> None:
+def test_the_field_that_is_not_json_is_named(encoded: str) -> None:
     with pytest.raises(ValueError, match=r"^b64data is not JSON in base64$"):
         grant_from(Terms(b64data=encoded))
     with pytest.raises(ValueError, match=r"^info is not JSON$"):

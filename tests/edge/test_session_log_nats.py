@@ -87,7 +87,7 @@ async def test_nothing_is_doubled_when_an_answer_is_lost(nats_server, monkeypatc
         assert [fact.at for batch in await stored(link) for fact in batch.events] == [1]
 
 
-async def test_what_waits_is_bounded_and_what_is_dropped_is_counted(nats_server, monkeypatch):
+async def test_waiting_facts_are_bounded_and_dropped_ones_are_counted(nats_server, monkeypatch):
     monkeypatch.setattr(session_log_nats, "MAX_WAITING", 100)
     async with session_log(nats_server.url) as (log, link):
         nats_server.kill9()

@@ -246,7 +246,7 @@ class TestAnEdgeByItself:
             ),
         ],
     )
-    def test_what_asks_a_backend_is_refused(self, tmp_path: Path, text: str, setting: str) -> None:
+    def test_settings_that_ask_a_backend_are_refused(self, tmp_path: Path, text: str, setting: str) -> None:
         read(tmp_path, text)
         said = refusal(tmp_path, f'{text}[edge]\nbroker = "memory"\n')
         assert said.startswith(f'{setting}: expected false with edge.broker = "memory"')

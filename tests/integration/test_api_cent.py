@@ -128,7 +128,7 @@ async def test_batch(call, x, parallel):
     assert isinstance(gone, cent.DisconnectResult)
 
 
-async def test_what_cannot_be_had_is_an_error_of_the_library(shared_pair):
+async def test_an_error_reply_is_an_error_of_the_library(shared_pair):
     address = f"{shared_pair[0].url}/api"
     stranger = cent.Client(address, "wrong")
     with pytest.raises(cent.CentUnauthorizedError):

@@ -34,7 +34,7 @@ def encoded(data: bytes) -> str:
 # --- publish --------------------------------------------------------------------------------------------------------
 
 
-async def test_what_skips_the_history_reaches_subscribers_and_is_not_kept(shared_pair, x):
+async def test_a_publication_that_skips_the_history_reaches_subscribers_and_is_not_kept(shared_pair, x):
     a, b = shared_pair
     channel = f"chat:{x}"
     async with connected(b) as reader:
@@ -48,7 +48,7 @@ async def test_what_skips_the_history_reaches_subscribers_and_is_not_kept(shared
         }
 
 
-async def test_what_skips_the_history_is_published_once_for_its_key(shared_pair, x):
+async def test_a_publication_that_skips_the_history_is_published_once_for_its_key(shared_pair, x):
     a, b = shared_pair
     channel = f"chat:{x}"
     async with connected(b) as reader:

@@ -47,7 +47,7 @@ async def run(*command: str | Path, cwd: Path, **variables: str) -> tuple[int, s
 @pytest.mark.parametrize(
     ("mode", "checks"), [("", CHECKS), ("transport", (*CHECKS, "negative_data_rejection"))], ids=["body", "transport"]
 )
-async def test_whatever_is_sent_the_answer_is_one_of_those_described(shared_edge, tmp_path, mode, checks):
+async def test_every_answer_is_one_of_those_described(shared_edge, tmp_path, mode, checks):
     headers = [f"--header=X-API-Key:{API_KEY}"]
     headers += [f"--header=X-Centrifugo-Error-Mode:{mode}"] if mode else []
     rejected = "[checks.negative_data_rejection]\nexpected-statuses = [400, 404, 413]\n"

@@ -82,7 +82,7 @@ async def test_an_rpc_is_answered_by_a_backend_on_nats(caller, shared_pair):
     assert (await caller.ask("rpc", method="orders.of.nobody"))["error"]["code"] == 108
 
 
-async def test_what_http_says_with_a_status_is_an_error_here(caller):
+async def test_an_http_status_is_an_error_here(caller):
     for method, body, code in (
         ("publish", b"{", 107),
         ("publish", b'{"channel":7}', 107),

@@ -46,7 +46,7 @@ async def test_a_pong_that_nobody_asked_for_ends_the_connection(hasty):
         assert await client.closed() == (3501, "bad request")
 
 
-async def test_who_does_not_connect_is_stale(hasty):
+async def test_a_client_that_does_not_connect_is_stale(hasty):
     async with wire_client(hasty) as client:
         assert await client.closed() == (3502, "stale")
 

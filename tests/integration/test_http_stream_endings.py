@@ -102,7 +102,7 @@ async def test_killed_its_client_recovers_on_the_other_edge(services, nats_serve
 # --- a client that does not read ------------------------------------------------------------------------------------
 
 
-async def test_who_does_not_read_is_brought_up_again_from_the_log(shared_pair, kind, x):
+async def test_a_client_that_does_not_read_catches_up_from_the_log(shared_pair, kind, x):
     a, b = shared_pair
     lagged = await metric(a, "lagged_total")
     async with streaming(a, kind, small=True) as slow:
@@ -114,7 +114,7 @@ async def test_who_does_not_read_is_brought_up_again_from_the_log(shared_pair, k
         assert (await slow.publications(f"big:{x}", 1))[0][0] == "live"
 
 
-async def test_who_takes_nothing_for_too_long_is_let_go_with_its_socket(services, nats_server, kind):
+async def test_a_client_that_takes_nothing_for_too_long_is_closed_with_its_socket(services, nats_server, kind):
     edge = await start_edge(services, nats_server, "edge-a", FAIRLEAD_CLIENT_SLOW_CLOSE_DELAY="1s").ready()
     async with streaming(edge, kind, small=True) as slow:
         await slow.subscribe("big:x")
@@ -127,7 +127,7 @@ async def test_who_takes_nothing_for_too_long_is_let_go_with_its_socket(services
                 await asyncio.wait_for(slow.stream.read_some(), ANSWER_S)
 
 
-async def test_who_does_not_read_its_channels_without_history_is_slow(shared_pair, x):
+async def test_a_client_that_does_not_read_channels_without_history_is_slow(shared_pair, x):
     a, b = shared_pair
     before = await metric(a, 'closes_total{code="3008"}')
     async with streaming(a, "http_stream", small=True) as slow:

@@ -64,7 +64,7 @@ async def test_connect_and_subscribe_may_be_the_first_words_together(shared_edge
         assert (await client.reply(2))["subscribe"]["recoverable"]
 
 
-async def test_what_spans_lines_is_one_message(shared_pair, kind, x):
+async def test_data_that_spans_lines_is_one_message(shared_pair, kind, x):
     """A raw newline would end an event, and so would a carriage return."""
     a, b = shared_pair
     async with streaming(a, kind) as client:
@@ -99,7 +99,7 @@ async def test_pings_are_answered_by_way_of_any_edge_and_the_silent_are_let_go(s
         ([{"id": 1, "connect": {"token": "garbage"}}], 3500),
     ],
 )
-async def test_whoever_may_not_connect_is_told_so_and_the_stream_ends(shared_edge, kind, commands, code):
+async def test_a_client_that_may_not_connect_is_told_so_and_the_stream_ends(shared_edge, kind, commands, code):
     async with stream_client(shared_edge, kind, frame_of(*commands, protobuf=is_binary(kind))) as client:
         got, reason = await client.closed()
         assert got == code and reason
@@ -137,7 +137,7 @@ async def test_a_client_that_leaves_is_noticed(shared_pair, kind, x):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_one_that_leaves_behind_further_requests_on_its_socket_is_noticed_too(shared_edge, at_once):
+async def test_a_client_that_leaves_behind_further_requests_on_its_socket_is_noticed_too(shared_edge, at_once):
     before = await metric(shared_edge, 'closes_total{code="1006"}')
     first = frame_of({"id": 1, "connect": {"token": token("alice")}})
     more = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"GET /half-a-request"

@@ -211,7 +211,7 @@ async def test_pings_are_sent_and_a_silent_client_is_let_go(services, nats_serve
         assert (await answers.closed())[0] == 3501, "a pong that nobody asked for"
 
 
-async def test_whoever_does_not_connect_is_let_go(services, nats_server):
+async def test_a_client_that_does_not_connect_is_closed(services, nats_server):
     edge = await start_edge(services, nats_server, "edge-a", FAIRLEAD_CLIENT_STALE_CLOSE_DELAY="500ms").ready()
     async with wire_client(edge) as client:
         assert await client.closed() == (3502, "stale")

@@ -119,7 +119,7 @@ async def test_history_and_positions_survive_a_restart_of_everything(services, n
         assert back["recovered"] and [pub["data"] for pub in back["publications"]] == [1, 2]
 
 
-async def test_what_is_published_right_after_subscribing_is_not_missed(shared_pair):
+async def test_a_publication_right_after_the_subscribe_reply_is_not_missed(shared_pair):
     """The subscribe reply means that live publications come, also without history and from another edge."""
     a, b = shared_pair
     async with connected(a) as reader, connected(b, "writer") as writer:

@@ -91,7 +91,7 @@ async def test_history_and_errors_reach_the_application(shared_pair, client, oth
     assert refused.value.code == 112
 
 
-async def test_what_is_not_allowed_is_told_with_its_code(shared_pair, client, x):
+async def test_a_refusal_has_its_code(shared_pair, client, x):
     alice = client(shared_pair[0], "alice")
     await alice.connect()
     for call, channel, code in (

@@ -30,7 +30,7 @@ async def publish(edge, channel, *items, **more):
 # --- presence -------------------------------------------------------------------------------------------------------
 
 
-async def test_who_is_there_is_known_on_both_edges_and_joins_and_leaves_are_told(shared_pair, client, other, x):
+async def test_presence_is_known_on_both_edges_and_joins_and_leaves_are_told(shared_pair, client, other, x):
     a, b = shared_pair
     channel = f"lobby:{x}"
     alice = client(a, token=token("alice", info={"name": "\N{SNOWMAN} Alice"}))
@@ -102,7 +102,7 @@ async def test_a_client_that_may_choose_gets_the_positions_it_asked_for(shared_p
         assert back["was_recovering"] == back["recovered"] == ("recoverable" in wish)
 
 
-async def test_what_cannot_be_recovered_is_told_and_the_channel_goes_on(shared_pair, client, x):
+async def test_a_failed_recovery_is_told_and_the_channel_goes_on(shared_pair, client, x):
     a, b = shared_pair
     channel = f"chat:{x}"
     alice = client(a, "alice")

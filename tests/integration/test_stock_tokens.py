@@ -68,7 +68,7 @@ async def test_a_token_comes_from_the_application_and_an_expired_one_is_replaced
     ],
     ids=["none", "garbage", "forged", "too early", "too late", "denied", "bad channel", "of a channel"],
 )
-async def test_who_is_not_let_in_is_told_why_and_does_not_try_again(shared_edge, client, options, code):
+async def test_a_refused_client_is_told_why_and_does_not_try_again(shared_edge, client, options, code):
     alice = client(shared_edge, **options)
     with pytest.raises(CommandFailed):
         await alice.connect()
@@ -122,7 +122,7 @@ async def test_a_channels_token_lets_in_with_what_it_grants(shared_pair, client,
     ],
     ids=["garbage", "too late", "denied", "empty"],
 )
-async def test_who_is_not_let_into_a_channel_keeps_the_connection(shared_edge, client, given, code):
+async def test_a_client_refused_in_a_channel_keeps_its_connection(shared_edge, client, given, code):
     alice = client(shared_edge, "alice")
     await alice.connect()
     with pytest.raises(CommandFailed):
@@ -166,7 +166,7 @@ async def test_connections_and_channels_are_refreshed_before_they_expire(shared_
         assert not events_of(alice, "error")
 
 
-async def test_what_could_not_be_refreshed_in_time_ends_and_comes_back_with_a_new_token(
+async def test_connections_and_subscriptions_not_refreshed_in_time_end_and_return_with_a_new_token(
     services, nats_server, stock, x
 ):
     """A connection ends with 3005, a subscription with 2501. The token that SDKs come back with is expired (109)."""

@@ -36,7 +36,7 @@ async def test_channels_of_the_token_are_in_the_connect_reply_and_recover_on_ano
         assert back["offset"] == last["offset"]
 
 
-async def test_what_is_published_while_a_client_connects_follows_its_reply(shared_pair, x):
+async def test_publications_while_a_client_connects_follow_its_reply(shared_pair, x):
     a, b = shared_pair
     channel = f"chat:{x}"
     async with connected(b, "writer") as writer:

@@ -122,7 +122,7 @@ async def test_the_first_words_may_be_in_the_address_or_missing(services, nats_s
         assert (await client.message())["connect"]["client"]
 
 
-async def test_whatever_else_a_client_says_on_a_websocket_is_ignored(shared_edge, x):
+async def test_further_messages_of_a_client_on_a_websocket_are_ignored(shared_edge, x):
     async with listening(shared_edge, "uni_websocket", words(subs={f"live:{x}": {}})) as client:
         await client.message()
         for said in (words(), b"{}", b"no JSON", '{"id":1,"publish":{"channel":"live:x","data":1}}'):

@@ -33,7 +33,7 @@ def test_counters_go_on_over_a_restart_a_silence_and_a_forgotten_name():
     assert whole.whole["edge_accepted"] == 20, "the whole never forgets, and counts nothing twice"
 
 
-def test_what_was_counted_before_we_listened_is_no_burst():
+def test_earlier_counts_are_not_a_burst():
     whole = Aggregator(lost_after_s=5, started=1_000)
     whole.heard(edge("old", accepted=10_000, uptime_s=500), now=1_001)
     whole.heard(edge("old", accepted=10_007, uptime_s=501), now=1_002)
@@ -65,7 +65,7 @@ def test_of_two_sessions_processes_the_one_ahead_speaks():
     assert (found.stream_sequence, found.lag_batches) == (8, 0)
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
+def test_memory_of_processes_is_bounded(monkeypatch):
     monkeypatch.setattr(module, "MAX_INSTANCES", 10)
     monkeypatch.setattr(module, "MAX_NAMES", 5)
     whole = Aggregator(lost_after_s=5, started=0)

@@ -31,7 +31,7 @@ def exposed(collector: ClusterCollector) -> dict[tuple[str, tuple[tuple[str, str
     }
 
 
-def test_what_is_exposed_is_what_is_catalogued():
+def test_exposed_and_catalogued_series_are_the_same():
     _, collector = busy()
     registry = CollectorRegistry()
     registry.register(collector)

@@ -43,6 +43,6 @@ def test_a_payload_without_line_breaks_is_handed_on_byte_for_byte(data: bytes) -
 @pytest.mark.parametrize(
     "data", [b"", b" ", b"hello", b"01", b"1 2", b"{1:2}", b'"\xff"', b'"a\nb"', b"[" * 100_000, b"NaN"]
 )
-def test_what_is_not_json_is_no_payload(data: bytes) -> None:
+def test_bytes_that_are_not_json_are_not_a_payload(data: bytes) -> None:
     with pytest.raises(ValueError, match="not JSON"):
         payload(data)

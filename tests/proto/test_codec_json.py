@@ -68,7 +68,7 @@ def test_the_number_of_commands_is_bounded() -> None:
 @example(b"1e400")
 @example(b"9" * 5000)
 @example(b'"\\ud800"')
-def test_what_a_command_may_embed_is_a_payload(data: bytes) -> None:
+def test_data_that_a_command_may_embed_is_a_payload(data: bytes) -> None:
     """An acknowledged publication must be readable from the log: both sides draw the same line."""
     try:
         (command,) = JSON.decode_commands(b'{"id":1,"publish":{"channel":"a","data":' + data + b"}}", 1)
@@ -116,7 +116,7 @@ def offsets_in(value: Any) -> list[int]:
 
 @in_every_place
 @pytest.mark.parametrize("data", NOT_JSON)
-def test_what_is_not_json_does_not_go_out(around: Around, data: bytes) -> None:
+def test_data_that_is_not_json_is_not_sent(around: Around, data: bytes) -> None:
     """Not even where it would make a message that looks well: it would put fields and messages into others' mouths."""
     reply = around(Publication(data=Raw(data), offset=5))
     with pytest.raises(NotEncodable, match="not JSON"):
@@ -131,7 +131,7 @@ def test_what_is_not_json_does_not_go_out(around: Around, data: bytes) -> None:
 @example(b'1},"offset":9')
 @example(b'{"a":\r\n[1]}')
 @settings(max_examples=50, deadline=None)
-def test_whatever_is_published_is_one_line_with_its_own_offset_or_refused(around: Around, data: bytes) -> None:
+def test_any_publication_is_one_line_with_its_own_offset_or_refused(around: Around, data: bytes) -> None:
     try:
         wire = JSON.encode_reply(around(Publication(data=Raw(data), offset=5)))
     except NotEncodable:

@@ -44,7 +44,7 @@ def test_any_other_bytes_are_a_decode_error(data: bytes) -> None:
             decode(data)
 
 
-def test_what_a_newer_version_adds_is_skipped() -> None:
+def test_fields_of_a_newer_version_are_skipped() -> None:
     assert decode_request(b'{"ask":"members","channel":"x","since":17}') == control.Members("x")
     assert decode_answer(b'{"answer":"done","count":2,"at":17}') == control.Done(2)
 

@@ -104,7 +104,7 @@ def test_many_changed_fields_are_told_in_a_few_bytes_each() -> None:
     assert len(create_delta(encoded(before), encoded(after))) < 300 * 16
 
 
-def test_what_moved_is_found() -> None:
+def test_moved_text_is_found() -> None:
     before, after = document(300), document(300)
     after["rows"] = [{"id": 301, "price": 17, "name": "x" * 200}, *after["rows"][100:], *after["rows"][:100]]
     after["updated"] += 1
@@ -112,7 +112,7 @@ def test_what_moved_is_found() -> None:
 
 
 @pytest.mark.parametrize("new_bytes", [0, 2000, 5000, 20_001, 60_003])
-def test_what_moved_in_a_large_payload_is_found(new_bytes: int) -> None:
+def test_moved_text_in_a_large_payload_is_found(new_bytes: int) -> None:
     """One whose blocks are not all indexed."""
     some = random.Random(new_bytes)
     noise = some.randbytes(400_000)

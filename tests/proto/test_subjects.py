@@ -71,7 +71,7 @@ def test_processes_are_one_token_each() -> None:
 
 @FEW
 @given(names, names)
-def test_what_belongs_to_one_channel_is_one_safe_token_of_its_own(one: str, other: str) -> None:
+def test_a_channel_is_one_safe_token_of_its_own(one: str, other: str) -> None:
     first, token = subjects.members(one).split(".")
     assert first == "mem" and SAFE_TOKEN.fullmatch(token)
     assert (subjects.members(one) == subjects.members(other)) == (one == other)

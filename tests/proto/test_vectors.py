@@ -165,7 +165,7 @@ def test_publications(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", load("publications.json", "invalid"), ids=name_of)
-def test_what_is_no_publication(case: dict[str, Any]) -> None:
+def test_data_that_is_not_a_publication_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(publications.BadPublication):
         publications.decode_publication(_headers(case), wire_bytes(case, "body"))
 

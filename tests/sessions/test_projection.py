@@ -120,7 +120,7 @@ def test_a_client_of_a_killed_edge_that_was_back_before_the_loss_was_noticed_con
     assert (only(state).id, only(state).connection) == ("c1", "c2")
 
 
-def test_what_the_edge_says_after_all_replaces_the_guess():
+def test_a_late_fact_of_the_edge_replaces_the_guess():
     state = told(ann("c1", 0), EdgeLost(at=100, instance="i1"), Closed(at=90, connection="c1", code=1000))
     assert (only(state).ended_at, only(state).end_code, only(state).away_until) == (90, 1000, None)
 

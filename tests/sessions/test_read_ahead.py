@@ -90,7 +90,7 @@ async def test_a_log_that_goes_away_while_reading_ahead_is_told_to_whoever_asks_
     await reader.close()
 
 
-async def test_what_rang_before_a_read_is_in_it_and_what_rings_meanwhile_is_kept():
+async def test_a_notice_before_a_read_is_in_it_and_one_meanwhile_is_kept():
     written = asyncio.Event()
 
     class Ringing(FakeLog):

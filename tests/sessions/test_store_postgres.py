@@ -91,7 +91,7 @@ async def test_postgres_that_is_away_is_said_to_be_away(postgres: Postgres, post
     assert await postgres_store.position() == ORIGIN
 
 
-async def test_what_no_text_column_holds_is_stored_all_the_same(postgres: Postgres, postgres_store: PostgresStore):
+async def test_text_that_no_column_holds_is_stored_all_the_same(postgres: Postgres, postgres_store: PostgresStore):
     wild = "\0" + "\U0001f600" * 5_000
     events: list[SessionEvent] = [
         Opened(at=2**62, connection=wild, user=wild, session_key=wild),

@@ -33,7 +33,7 @@ async def test_ready_and_not() -> None:
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_who_is_not_ready_is_alive() -> None:
+async def test_a_process_that_is_not_ready_is_alive() -> None:
     process = Process()
     process.why = "draining"
     async with process.client as client:

@@ -169,7 +169,7 @@ async def test_a_larger_one_is_refused() -> None:
         await caller.hears_the_end()
 
 
-async def test_so_is_one_that_never_ends() -> None:
+async def test_a_head_that_never_ends_is_refused() -> None:
     async with serving() as port, calling(port) as caller:
         await caller.says(b"GET / HTTP/1.1\r\n")
         for _ in range(MAX_HEAD_BYTES // 100):
@@ -179,7 +179,7 @@ async def test_so_is_one_that_never_ends() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", get("/")[:-2]])
-async def test_who_does_not_finish_is_refused_in_time(sent: bytes) -> None:
+async def test_an_unfinished_head_is_refused_in_time(sent: bytes) -> None:
     async with serving(head_timeout_s=0.05) as port, calling(port) as caller:
         await caller.says(sent)
         assert (await caller.hears())[0] == 408
@@ -250,7 +250,7 @@ async def test_the_rest_of_a_body_that_is_answered_may_not_take_its_time() -> No
             await end
 
 
-async def test_what_follows_it_in_time_is_answered() -> None:
+async def test_a_request_that_follows_it_in_time_is_answered() -> None:
     async with serving() as port, calling(port) as caller:
         await caller.says(UNREAD)
         assert await caller.hears() == (200, b"enough")

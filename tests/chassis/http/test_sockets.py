@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_is_noticed_whatever_it_said_behind_its_reque
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_what_comes_later_on_the_socket_is_ignored_without_end() -> None:
+async def test_later_data_on_the_socket_is_ignored() -> None:
     async with serving() as port, asking(port) as (reader, writer):
         (response,) = Response.begun
         await reader.readexactly(10)

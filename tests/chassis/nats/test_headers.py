@@ -13,7 +13,7 @@ def test_a_header_is_found_by_its_exact_name():
     assert header(block, b"Sequence") is None and header(None, b"Nats-Sequence") is None
 
 
-def test_what_the_server_adds_counts_instead_of_what_a_publisher_made_up():
+def test_headers_of_the_server_win_over_those_of_a_publisher():
     assert header(b"NATS/1.0\r\nNats-Sequence: 1\r\nNats-Sequence: 9\r\n\r\n", b"Nats-Sequence") == b"9"
 
 

@@ -65,7 +65,7 @@ async def test_no_answer_in_time_and_nobody_there_and_a_lost_connection():
         await asked
 
 
-async def test_what_waits_is_bounded(monkeypatch):
+async def test_waiting_answers_are_bounded(monkeypatch):
     monkeypatch.setattr(inbox, "MAX_WAITING", 2)
     wire = Wire()
     asked = [asyncio.create_task(wire.inbox.request("s", b"", None, 5)) for _ in range(2)]
@@ -81,7 +81,7 @@ async def test_what_waits_is_bounded(monkeypatch):
     await asyncio.gather(asked[1], third)
 
 
-async def test_what_cannot_be_sent_waits_for_nothing():
+async def test_a_question_that_cannot_be_sent_waits_for_nothing():
     def refuses(subject: str, data: bytes, headers: bytes | None, reply: str) -> None:
         raise NatsAway("not connected")
 

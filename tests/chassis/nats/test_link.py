@@ -56,7 +56,7 @@ async def test_subscriptions_stand_again_when_nats_was_away_and_ended_ones_do_no
         here.unsubscribe(stays)
 
 
-async def test_what_was_asked_when_nats_went_away_fails_at_once(nats_server):
+async def test_questions_open_when_nats_goes_away_fail_at_once(nats_server):
     async with linked(nats_server.url) as here, linked(nats_server.url) as there:
         there.subscribe("silent", lambda subject, reply, headers, data: None)
         await there.flush()

@@ -139,7 +139,7 @@ async def test_a_handler_that_fails_does_not_end_the_others(caplog) -> None:
     assert "the handler of a message on bad failed" in caplog.text
 
 
-def test_what_an_old_connection_left_over_does_not_reach_the_new_one() -> None:
+def test_bytes_left_over_from_an_old_connection_do_not_reach_the_new_one() -> None:
     client = Client()
     reader = MessageReader({b"1": client.listener(1)})
     assert list(reader.feed(b"MSG a 1 100\r\nhalf a mess")) == []

@@ -52,7 +52,7 @@ def test_json_for_machines_is_one_line_a_record() -> None:
     assert "ZeroDivisionError" in records[1]["exception"]
 
 
-def test_what_a_record_has_beside_its_message_is_a_field_of_the_json_form_alone() -> None:
+def test_fields_of_a_record_are_in_the_json_form_alone() -> None:
     first, second = (json.loads(line) for line in lines("info", "json"))
     assert {name: first[name] for name in ("user", "code", "of")} == {"user": "alice", "code": 103, "of": "x"}
     assert first["level"] == "info"

@@ -119,7 +119,7 @@ def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
     assert read(tmp_path, "", FAIRLEAD_EDGE_HOST="0042").edge.host == "0042"
 
 
-def test_what_other_services_read_is_theirs(tmp_path: Path) -> None:
+def test_variables_of_other_services_are_ignored(tmp_path: Path) -> None:
     text = '[postgres]\nanything = "goes"\n[sessions]\nport = "x"'
     assert read(tmp_path, text, FAIRLEAD_POSTGRES_URL="p", FAIRLEAD_METRICS_TYPO="x") == Mine()
 

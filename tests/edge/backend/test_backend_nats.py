@@ -224,7 +224,7 @@ async def test_an_error_without_a_usable_code_is_a_bad_answer(nats_server, heade
             await a.call("x", b"", ANYBODY, LONG_S)
 
 
-async def test_what_a_service_says_that_fails_by_accident_is_not_for_clients(nats_server):
+async def test_the_text_of_an_accidental_error_does_not_reach_clients(nats_server):
     async with client(nats_server.url) as connection, edge(nats_server.url) as a:
 
         async def stumble(request: Request) -> None:

@@ -207,7 +207,7 @@ def test_every_hook_may_disconnect(decode):
         answer(result={}, disconnect={}),
     ],
 )
-def test_what_no_hook_may_answer(decode, bad):
+def test_every_hook_refuses_an_unusable_answer(decode, bad):
     with pytest.raises(BadAnswer):
         decode(bad)
 
@@ -248,7 +248,7 @@ NO_TIMES: list[object] = [-1, "soon", 2**53, 10**400, True, []]
         (connect_answer, {"channels": ["a"], "subs": {f"c{number}": {} for number in range(1000)}}),
     ],
 )
-def test_what_a_result_may_not_hold(decode, fields):
+def test_an_unusable_result_is_refused(decode, fields):
     with pytest.raises(BadAnswer):
         decode(result(**fields))
 

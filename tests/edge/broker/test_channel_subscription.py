@@ -16,7 +16,7 @@ def test_messages_are_told_of_their_channel():
     assert [(channel, bytes(each.data)) for channel, each in heard.ephemerals] == [("chat:x", b"2")]
 
 
-def test_what_is_no_publication_is_left_out_and_logged(caplog):
+def test_an_unreadable_publication_is_left_out_and_logged(caplog):
     heard = Listener()
     subscription = ChannelSubscription("chat:x", heard)
     subscription.live(b"live.s", b"", b"NATS/1.0\r\nNats-Sequence: x\r\nNats-Last-Sequence: 4\r\n\r\n", b"1")

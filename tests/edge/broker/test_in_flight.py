@@ -34,7 +34,7 @@ async def test_no_more_than_the_limit_at_once_and_the_others_in_their_order():
     assert gate.count == 0 and gate.refused == 0
 
 
-async def test_who_comes_when_too_many_wait_is_turned_away_at_once_and_counted():
+async def test_a_publish_beyond_the_waiting_limit_is_refused_at_once_and_counted():
     gate = InFlight(1, 1)
     await gate.enter(later(5))
     (task,) = await waiting(gate, 1)
@@ -47,7 +47,7 @@ async def test_who_comes_when_too_many_wait_is_turned_away_at_once_and_counted()
     assert gate.count == 0
 
 
-async def test_whose_turn_does_not_come_in_time_is_turned_away_and_takes_no_place():
+async def test_a_publish_whose_turn_does_not_come_in_time_is_refused_and_takes_no_place():
     gate = InFlight(1, 5)
     await gate.enter(later(5))
     with pytest.raises(BrokerAway, match="in time"):
@@ -59,7 +59,7 @@ async def test_whose_turn_does_not_come_in_time_is_turned_away_and_takes_no_plac
 
 
 @pytest.mark.parametrize("at_the_same_moment", [False, True])
-async def test_who_leaves_while_waiting_takes_no_place_with_him(at_the_same_moment):
+async def test_a_cancelled_waiter_takes_no_place(at_the_same_moment):
     gate = InFlight(1, 5)
     await gate.enter(later(5))
     first, second = await waiting(gate, 2)

@@ -43,17 +43,17 @@ def offsets(found: list[Publication] | None) -> list[int] | None:
 
 class TestTheRule:
     @pytest.mark.parametrize("sequence", [1, 4, 5])
-    def test_what_is_known_is_dropped(self, sequence: int) -> None:
+    def test_a_known_publication_is_dropped(self, sequence: int) -> None:
         log = log_at(5)
         assert not log.accept(live(sequence, 0))
         assert not log.needs_sync
 
     @pytest.mark.parametrize("previous", [0, 3, 5])
-    def test_what_follows_is_delivered(self, previous: int) -> None:
+    def test_the_next_publication_is_delivered(self, previous: int) -> None:
         """0: the predecessor was evicted; 3: an older one is all that is retained."""
         assert log_at(5).accept(live(9, previous))
 
-    def test_what_does_not_follow_waits_for_a_sync(self) -> None:
+    def test_a_publication_after_a_gap_waits_for_a_sync(self) -> None:
         log = log_at(5)
         assert not log.accept(live(9, 7))
         assert log.needs_sync
@@ -94,7 +94,7 @@ class TestSync:
         assert drained == [9, 11]
         assert log.gap  # 13 is missing: the log must be read again
 
-    def test_what_the_log_does_not_hold_is_skipped_when_it_was_read_again(self) -> None:
+    def test_sequences_missing_in_the_log_are_skipped_after_another_read(self) -> None:
         log = log_at(5)
         assert not log.accept(live(15, 13))
         log.begin_sync()
@@ -104,7 +104,7 @@ class TestSync:
         assert message.sequence == 15
         assert not log.gap
 
-    def test_what_the_log_gave_already_is_not_drained(self) -> None:
+    def test_publications_already_read_from_the_log_are_not_drained(self) -> None:
         log = log_at(5)
         log.begin_sync()
         assert not log.accept(live(9, 5))
@@ -171,7 +171,7 @@ class TestRing:
         assert log.after(7) is None
         assert offsets(log.after(20)) == [21]
 
-    def test_what_was_removed_from_the_log_is_gone_from_the_ring(self) -> None:
+    def test_publications_removed_from_the_log_are_gone_from_the_ring(self) -> None:
         log = log_at(5)
         admit(log, [7, 9, 12])
         assert log.admit(13, None)

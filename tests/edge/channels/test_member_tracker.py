@@ -46,7 +46,7 @@ async def test_only_who_wants_to_know_is_told_but_of_everybody(a, b):
     assert questions(a) == 0 and questions(b) == 1, "an edge where nobody wants to know keeps no remote_members"
 
 
-async def test_who_is_not_seen_is_not_told_of(a):
+async def test_a_hidden_member_is_not_announced(a):
     subscriber, _ = await a.subscribe("room:x", client="c1", member=None)
     witness, _ = await a.subscribe("room:x", client="c2")
     await eventually(lambda: subscriber.members == [("join", "c2")])
@@ -145,7 +145,7 @@ class TestLostEdges:
         cluster.peers.wake(b.instance)
         await eventually(lambda: questions(b) == before + 1)
 
-    async def test_who_was_heard_of_before_the_edge_is_told_when_it_is_found(self, a, b, cluster):
+    async def test_members_of_an_unknown_edge_are_announced_when_it_is_found(self, a, b, cluster):
         witness, _ = await a.subscribe("room:x", client="c1")
         cluster.peers.lose(b.instance)
         await b.subscribe("room:x", client="c2")
@@ -169,7 +169,7 @@ class TestSnapshots:
         await asyncio.gather(*(a.subscribe("room:x", client=f"c{n}") for n in range(5)))
         assert questions(b) == 1
 
-    async def test_one_that_cannot_be_had_fails_the_subscribe_and_the_next_one_tries_again(self, a, b, cluster):
+    async def test_a_snapshot_that_fails_fails_the_subscribe_and_the_next_one_tries_again(self, a, b, cluster):
         a.peers.away = True
         with pytest.raises(BrokerAway):
             await a.subscribe("room:x", client="c1")
@@ -206,7 +206,7 @@ class TestSnapshots:
 
 
 class TestWhenTheBrokerIsBack:
-    async def test_what_was_missed_is_told(self, a, b):
+    async def test_missed_joins_and_leaves_are_told(self, a, b):
         witness, _ = await a.subscribe("room:x", client="c1")
         two, _ = await b.subscribe("room:x", client="c2")
         three, _ = await b.subscribe("room:x", client="c3")
@@ -271,7 +271,7 @@ async def test_a_channel_that_is_closed_is_not_listened_to_any_more(a, b, monkey
     assert questions(b) == 2, "what was known of it is out of date"
 
 
-async def test_who_watches_from_the_beginning_sees_the_truth_whatever_happens(cluster, a):
+async def test_a_watcher_from_the_beginning_sees_the_truth_whatever_happens(cluster, a):
     """Clients come and go on three edges, edges are lost and found again and killed: what was told adds up."""
     rng = random.Random(11)
     edges = [await TestEdge(cluster).start() for _ in range(3)]

@@ -164,7 +164,7 @@ def test_a_user_limited_channel_is_for_the_users_in_its_name(channel: str, allow
     assert not may_subscribe(channel, everybody, USER), "the name says for whom it is, but the namespace has no such"
 
 
-def test_whoever_has_no_user_id_is_no_user_of_any_channel() -> None:
+def test_the_empty_user_id_is_a_user_of_no_channel() -> None:
     limited = rules(allow_user_limited_channels=True, allow_subscribe_for_anonymous=True)
     assert not may_subscribe("news#", limited, NOBODY) and not may_subscribe("news#42,", limited, NOBODY)
 

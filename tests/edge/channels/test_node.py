@@ -39,7 +39,7 @@ async def test_without_history_there_is_no_position(a):
     await eventually(lambda: subscriber.values == ["now"])
 
 
-async def test_what_was_missed_is_recovered_on_another_edge_then_live_goes_on(a, b):
+async def test_missed_publications_are_recovered_on_another_edge_and_live_ones_follow(a, b):
     _, first = await a.subscribe("chat:x")
     for i in range(5):
         await a.publish("chat:x", i)

@@ -39,7 +39,7 @@ class TestCache:
         await a.publish("state:x", "next")
         await eventually(lambda: on_a.values == on_b.values == ["next"])
 
-    async def test_whoever_has_it_gets_nothing(self, a, b):
+    async def test_a_subscriber_that_has_the_newest_gets_nothing(self, a, b):
         top = await a.publish("state:x", 1)
         for edge in (a, b):
             _, result = await edge.subscribe("state:x", top)
@@ -69,7 +69,7 @@ class TestCache:
                 _, result = await edge.subscribe(channel)
                 assert values(result) == given and not result.was_recovering and not result.recovered
 
-    async def test_one_that_is_too_large_for_the_ring_is_read_from_the_log(self, a):
+    async def test_a_publication_too_large_for_the_ring_is_read_from_the_log(self, a):
         await a.subscribe("state:x")
         await a.publish("state:x", "small")
         await a.publish("state:x", "x" * RING_BYTES)
@@ -110,14 +110,14 @@ class TestRemoval:
         await a.node.history.remove("chat:x", rules_of("chat:x"))
         return a, b, positions
 
-    async def test_whoever_was_behind_is_told(self, removed):
+    async def test_subscribers_that_were_behind_are_told(self, removed):
         a, b, positions = removed
         for edge in (a, b):
             for since in (positions[0], positions[1], StreamPosition(0, positions[0].epoch)):
                 _, result = await edge.subscribe("chat:x", since)
                 assert result.was_recovering and not result.recovered and result.publications == []
 
-    async def test_whoever_had_everything_goes_on(self, removed):
+    async def test_subscribers_that_had_everything_go_on(self, removed):
         a, b, positions = removed
         after = await b.publish("chat:x", "after")
         for edge in (a, b):
@@ -166,7 +166,7 @@ class TestRemoval:
         _, result = await b.subscribe("chat:x", last)
         assert result.recovered and values(result) == [3]
 
-    async def test_what_was_removed_before_an_edge_read_it_is_a_hole(self, a, b):
+    async def test_publications_removed_before_an_edge_read_them_are_a_hole(self, a, b):
         subscriber, _ = await b.subscribe("chat:x")
         b.broker.lose_live = lambda message: True
         await a.publish("chat:x", 1)
@@ -202,7 +202,7 @@ class TestPublishing:
         assert other is not None and second is not None and other.offset > second.offset
         await eventually(lambda: subscriber.values == [5, 6, 1])
 
-    async def test_what_skips_the_history_reaches_who_is_there_and_nobody_else(self, a, b):
+    async def test_a_publication_that_skips_the_history_reaches_present_subscribers_only(self, a, b):
         subscriber, _ = await b.subscribe("chat:x")
         first = await a.publish("chat:x", 1)
         await eventually(lambda: subscriber.values == [1])
@@ -292,7 +292,7 @@ class TestCacheAcrossEdges:
         _, result = await a.subscribe("state:x", StreamPosition(at.offset + 100, at.epoch))
         assert not result.recovered and result.offset == at.offset
 
-    async def test_what_has_expired_is_not_given_out_by_any_edge(self):
+    async def test_no_edge_delivers_an_expired_publication(self):
         now = [0.0]
         cluster = EdgeCluster(lambda: now[0])
         a, b = await TestEdge(cluster).start(), await TestEdge(cluster).start()

@@ -59,7 +59,7 @@ async def test_a_subscriber_is_there_with_its_reply_and_gone_with_its_unsubscrib
     assert await b.node.presence.members("lobby:x") == {}
 
 
-async def test_whoever_is_not_to_be_seen_is_not(three):
+async def test_a_hidden_member_is_not_in_presence(three):
     a, b, _ = three
     hidden = Grant(override=Override(presence=Switch(False), join_leave=Switch(False)))
     await a.subscribe("room:x", client="c1", grant=hidden)

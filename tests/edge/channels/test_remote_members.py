@@ -39,7 +39,7 @@ def test_a_leave_is_news_once_and_only_of_a_member() -> None:
     assert len(remote_members) == 0
 
 
-def test_what_is_told_of_a_member_is_the_latest() -> None:
+def test_the_latest_info_of_a_member_is_told() -> None:
     remote_members = RemoteMembers()
     remote_members.joined("e1", member("x", "1"))
     remote_members.joined("e1", member("x", "2"))

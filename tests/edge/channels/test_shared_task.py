@@ -38,7 +38,7 @@ async def test_all_who_wait_hear_why_it_failed() -> None:
             await each
 
 
-async def test_one_that_is_cancelled_does_not_end_it_for_the_others() -> None:
+async def test_a_cancelled_waiter_does_not_end_it_for_the_others() -> None:
     done, task = working()
     impatient, patient = (asyncio.create_task(shared(task)) for _ in range(2))
     await asyncio.sleep(0)

@@ -131,7 +131,7 @@ class TestGroups:
         assert len(subscribers) == 1
         assert subscribers.remove(two) is theirs and not subscribers
 
-    def test_one_that_the_fan_out_is_too_much_for_is_closed_after_it_and_hurts_nobody(self) -> None:
+    def test_a_subscriber_that_overflows_is_closed_after_the_fan_out_and_hurts_no_other(self) -> None:
         subscribers = Subscribers("news")
 
         class Slow(FakeSubscriber):
@@ -171,7 +171,7 @@ class TestFilters:
             subscribers.fan_out(publication(value, tags=tags), None)
         assert (red.values, everything.values) == ([1, 4], [1, 2, 3, 4])
 
-    def test_what_nobody_wants_is_not_even_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_publication_without_takers_is_not_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         subscribers = Subscribers("news")
         subscribers.add(FakeSubscriber(), subscription(filter=RED))
         monkeypatch.setattr(subscribers_module, "encode_pushes", None)
@@ -225,7 +225,7 @@ class TestDeltas:
         assert reader.deltas == [False, True, True]
         assert [json.loads(data)["n"] for data in reader.data] == [0, 1, 2]
 
-    def test_who_came_later_starts_with_a_whole_one(self) -> None:
+    def test_a_later_subscriber_starts_with_a_whole_publication(self) -> None:
         subscribers, first, second = Subscribers("news"), Reader(WEBSOCKET_JSON), Reader(WEBSOCKET_JSON)
         subscribers.add(first, subscription(delta=True))
         one, two, three = (publication({"n": n, "text": LONG}) for n in range(3))
@@ -236,7 +236,7 @@ class TestDeltas:
         assert (first.deltas, second.deltas) == ([False, True, True], [False, True])
         assert first.data[-2:] == second.data
 
-    def test_who_missed_one_gets_a_whole_one_next(self) -> None:
+    def test_a_subscriber_that_missed_one_gets_a_whole_one_next(self) -> None:
         subscribers, reader = Subscribers("news"), Reader(WEBSOCKET_JSON)
         subscribers.add(reader, subscription(delta=True))
         pubs = [publication({"n": n, "text": LONG}) for n in range(5)]
@@ -295,7 +295,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_whatever_happens_every_client_reads_what_was_published_since_it_came_but_for_what_it_missed(
+def test_every_client_reads_all_that_was_published_since_it_came_except_what_it_missed(
     story: list[tuple[str, Any]],
 ) -> None:
     subscribers = Subscribers("news")

@@ -45,7 +45,7 @@ class TestATurnOfTheLoop:
         assert one.values == two.values == [0, 1, 2] and not subscribers.has_pending
         assert len(frames) == 2 and frames[0] is frames[1], "made once for all"
 
-    def test_who_comes_does_not_get_what_was_published_before(self) -> None:
+    def test_a_new_subscriber_does_not_get_earlier_publications(self) -> None:
         subscribers, _ = self.made()
         here, comes = FakeSubscriber(), FakeSubscriber()
         subscribers.add(here, subscription())
@@ -76,7 +76,7 @@ class TestATurnOfTheLoop:
             flush()
         assert here.values == [value] * subscribers_module.PENDING_PUBLICATIONS
 
-    def test_one_that_cannot_be_said_does_not_take_those_before_it_along(self) -> None:
+    def test_an_unencodable_publication_does_not_drop_those_before_it(self) -> None:
         subscribers, turn = self.made()
         text, binary = FakeSubscriber(), Reader(WEBSOCKET_PROTOBUF)
         subscribers.add(text, subscription())

@@ -44,7 +44,7 @@ async def test_a_lost_last_message_is_found_by_the_audit(a):
     await eventually(lambda: subscriber.values == [1, 2])
 
 
-async def test_what_was_missed_while_the_broker_was_away_comes_when_it_is_back(cluster, a):
+async def test_publications_missed_while_the_broker_was_away_come_when_it_is_back(cluster, a):
     b = await TestEdge(cluster).start()
     subscribers = [(await a.subscribe(f"chat:{i}"))[0] for i in range(5)]
     a.broker.go_away()
@@ -55,7 +55,7 @@ async def test_what_was_missed_while_the_broker_was_away_comes_when_it_is_back(c
     await eventually(lambda: all(subscriber.values == [0, 1, 2] for subscriber in subscribers))
 
 
-async def test_what_came_and_expired_while_the_broker_was_away_is_a_hole(monkeypatch):
+async def test_publications_that_came_and_expired_while_the_broker_was_away_are_a_hole(monkeypatch):
     now = 0.0
     cluster = EdgeCluster(lambda: now)
     a, b = await TestEdge(cluster).start(), await TestEdge(cluster).start()

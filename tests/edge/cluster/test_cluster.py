@@ -188,7 +188,7 @@ def test_it_never_doubts_itself() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"{}", b"[]", b'{"service":"\xff"}', b"[" * 100_000])
-def test_what_is_no_heartbeat_is_ignored(data: bytes) -> None:
+def test_a_message_that_is_not_a_heartbeat_is_ignored(data: bytes) -> None:
     heard = Heard()
     heard.cluster.heard(data)
     assert heard.listed() == []

@@ -38,7 +38,7 @@ class TestNatsMembership(JoinLeaveContract):
         await self.links[join_leave].close()
 
 
-async def test_what_is_no_event_is_ignored(nats_server):
+async def test_data_that_is_not_an_event_is_ignored(nats_server):
     async with linked(nats_server.url) as link:
         join_leave, heard = NatsJoinLeave(link, "a"), Listener()
         join_leave.start(heard)

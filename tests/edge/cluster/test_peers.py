@@ -40,6 +40,6 @@ def test_any_answer_is_the_sum_of_its_small_parts(answer: ControlAnswer, most: i
 @pytest.mark.parametrize(
     "pieces", [[], [Done(), Done()], [MembersFound(), ChannelsFound()], [MembersCounted(), Unknown()]]
 )
-def test_what_does_not_belong_together_is_refused(pieces: list[ControlAnswer]) -> None:
+def test_parts_that_do_not_belong_together_are_refused(pieces: list[ControlAnswer]) -> None:
     with pytest.raises(ValueError, match="one answer of"):
         merge(pieces)

@@ -76,7 +76,7 @@ async def test_a_question_to_a_killed_edge_has_it_found_before_its_heartbeat_is_
         await eventually(lambda: a.heard.lost == ["b"])
 
 
-async def test_who_comes_back_to_nats_first_waits_for_the_others(nats_server):
+async def test_the_first_edge_back_on_nats_waits_for_the_others(nats_server):
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         b.kill()
         await eventually(lambda: b.link._client.is_closed)
@@ -91,7 +91,7 @@ async def test_who_comes_back_to_nats_first_waits_for_the_others(nats_server):
         assert a.heard.lost == []
 
 
-async def test_who_comes_back_to_nats_hears_of_edges_that_came_meanwhile(nats_server):
+async def test_an_edge_back_on_nats_hears_of_edges_that_came_meanwhile(nats_server):
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         b.tasks.pop().cancel()
         a.cluster.declare_lost("b")
@@ -101,7 +101,7 @@ async def test_who_comes_back_to_nats_hears_of_edges_that_came_meanwhile(nats_se
         assert clients(await asking) == {"a-0", "b-0"}
 
 
-async def test_what_is_no_request_is_answered_unknown(nats_server):
+async def test_data_that_is_not_a_request_is_answered_unknown(nats_server):
     async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         link.publish(subjects.edge_control("a"), b"no reply is wanted")
         for data in (b"", b"\xff", b"{}", b'{"ask":"tea"}', b"[" * 100_000):
@@ -110,7 +110,7 @@ async def test_what_is_no_request_is_answered_unknown(nats_server):
         assert a.asked == []
 
 
-async def test_what_is_no_answer_fails_the_question(nats_server):
+async def test_data_that_is_not_an_answer_fails_the_question(nats_server):
     async with running(nats_server.url, "a") as a, linked(nats_server.url) as link:
         whole, more = members("z", 1), header_block(Fairlead_Part="more")
         say: list[tuple[bytes, bytes | None]] = []

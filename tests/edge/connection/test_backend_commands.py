@@ -61,7 +61,7 @@ class TestSubscribe:
         subscribed = edge.sessions.events[-1]
         assert isinstance(subscribed, Subscribed) and (subscribed.channel, subscribed.offset) == ("chat:x", 1)
 
-    async def test_what_it_missed_since_a_position_follows_the_push(self, edge, talk):
+    async def test_publications_missed_since_a_position_follow_the_push(self, edge, talk):
         first = await edge.publish("chat:x", 0)
         for n in range(1, 4):
             await edge.publish("chat:x", n)
@@ -100,7 +100,7 @@ class TestSubscribe:
         assert not talk.connection.session.state.channels["chat:x"].server_side
 
     @pytest.mark.parametrize("channel", ["none:x", "", "x" * 256])
-    async def test_what_cannot_be_is_said_in_the_log_and_not_to_the_client(self, edge, talk, channel, caplog):
+    async def test_a_failed_server_command_is_logged_and_not_told_to_the_client(self, edge, talk, channel, caplog):
         caplog.set_level("INFO")
         talk.connection.server_command(subscribe(channel))
         await settled()
@@ -135,7 +135,7 @@ class TestSubscribe:
         await eventually(lambda: talk.channels == ["chat:x"])
         assert [list(push) for push in talk.pushes] == [["channel", "subscribe"]]
 
-    async def test_what_cannot_be_carried_out_in_time_is_in_the_log(self, edge, talk, monkeypatch, caplog):
+    async def test_a_server_command_that_misses_its_deadline_is_logged(self, edge, talk, monkeypatch, caplog):
         caplog.set_level("INFO")
         monkeypatch.setattr(command_line, "COMMAND_DEADLINE_S", 0.05)
         edge.broker.go_away()

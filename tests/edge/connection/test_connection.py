@@ -96,7 +96,7 @@ async def test_a_large_recovery_is_cut_and_its_rest_follows_in_order(edge):
     await eventually(lambda: values(talk, "chat:x")[-1] == "live")
 
 
-async def test_who_takes_nothing_is_let_go_and_who_takes_something_is_not(edge, monkeypatch):
+async def test_a_client_that_takes_nothing_is_closed_and_one_that_takes_something_is_not(edge, monkeypatch):
     talk = await connected(edge)
     await talk.subscribe("chat:x")
     talk.transport.stall = True
@@ -132,7 +132,7 @@ def _has_heard(talk: Talk, channel: str, count: int) -> bool:
     return len(talk.values(channel)) >= count
 
 
-async def test_whoever_stalls_in_the_middle_of_a_turn_misses_and_doubles_nothing_in_any_channel(edge):
+async def test_a_client_that_stalls_within_a_turn_misses_and_doubles_nothing_in_any_channel(edge):
     """What one turn of the loop brings is given out together: one channel may have been written, the next one not."""
     chance = Random(7)
     talks = [await connected(edge) for _ in range(4)]

@@ -40,7 +40,7 @@ class TestPayloads:
         assert edge.node.subscriptions == 1 and set(edge.context.registry) == {text.connection, binary.connection}
 
     @pytest.mark.parametrize("channel", ["chat:x", "diff:x", "room:x"])
-    async def test_one_that_recovers_it_cannot_either_and_nobody_hears_of_it(self, edge, channel):
+    async def test_a_client_that_would_recover_it_cannot_take_it_either_and_no_join_is_told(self, edge, channel):
         witness = await connected(edge, formats.WEBSOCKET_PROTOBUF)
         await witness.subscribe("room:x")
         first = await edge.publish(channel, 0)
@@ -72,7 +72,7 @@ class TestPayloads:
             {"id": 4, "connect": {}},
         ],
     )
-    async def test_whatever_stands_behind_a_reply_that_it_cannot_take_nothing_of_it_stays(self, edge, behind):
+    async def test_nothing_behind_an_unencodable_reply_stays(self, edge, behind):
         await edge.node.publish("chat:x", rules_of("chat:x"), Publication(Raw(b"\xff")))
         talk = await connected(edge)
         await talk.subscribe("room:x")
@@ -84,7 +84,7 @@ class TestPayloads:
         assert type(edge.sessions.events[-1]) is Closed
 
     @pytest.mark.parametrize("delta", ["", "fossil"])
-    async def test_one_that_it_would_recover_as_it_connects_ends_it_too(self, edge, delta):
+    async def test_an_unencodable_publication_recovered_by_connect_ends_it_too(self, edge, delta):
         first = await edge.publish("diff:x", 0)
         await edge.node.publish("diff:x", rules_of("diff:x"), Publication(Raw(b"\xff")))
         talk = Talk(edge)

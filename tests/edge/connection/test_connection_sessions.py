@@ -54,7 +54,7 @@ class TestSessionLog:
             assert isinstance(event, Subscribed) and event.recovered is recovered
             await talk.ask(unsubscribe={"channel": "chat:x"})
 
-    async def test_who_never_came_in_is_not_written_down(self, edge):
+    async def test_a_client_that_never_connected_is_not_recorded(self, edge):
         silent, forged, refused = Talk(edge), Talk(edge), Talk(edge)
         forged.say({"id": 1, "connect": {"token": "x"}})
         refused.say({"id": 1, "connect": {"token": token(channels=["none:x"])}})
@@ -210,7 +210,7 @@ class TestGoodbye:
 
 class TestFrames:
     @pytest.mark.parametrize("frame", [b"", b"\n", b"{", b"[]", b"\xff", b'{"id":1,"connect":{}}\n\n'])
-    async def test_what_holds_no_commands_ends_the_connection(self, edge, frame):
+    async def test_a_message_without_commands_ends_the_connection(self, edge, frame):
         talk = Talk(edge)
         talk.connection.message_received(frame)
         assert talk.closed == 3501

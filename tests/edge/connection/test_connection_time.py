@@ -38,7 +38,7 @@ class TestSubscriptions:
         assert (result["expires"], result["ttl"]) == (True, 60)
         return talk
 
-    async def test_one_that_expires_is_ended_and_the_client_goes_on(self):
+    async def test_an_expired_subscription_is_ended_and_the_client_goes_on(self):
         edge = await strict()
         talk = await self.subscribed(edge)
         at(edge, 84)
@@ -48,7 +48,7 @@ class TestSubscriptions:
         assert talk.channels == [] and talk.open
         await talk.subscribe("chat:x", token=token(channel="chat:x", exp=START + 600))
 
-    async def test_one_that_is_refreshed_goes_on(self):
+    async def test_a_refreshed_subscription_goes_on(self):
         edge = await strict()
         talk = await self.subscribed(edge)
         refreshed = token(channel="chat:x", exp=START + 300)
@@ -59,7 +59,7 @@ class TestSubscriptions:
         at(edge, 325.25)
         assert talk.channels == []
 
-    async def test_one_that_expires_from_now_on_does(self):
+    async def test_a_subscription_that_is_given_an_end_expires(self):
         """It did not before, so nobody had reason to look at it."""
         edge = await strict()
         talk = await connected(edge, sub="42")
@@ -79,7 +79,7 @@ class TestSubscriptions:
 
 
 class TestConnections:
-    async def test_one_that_expires_is_closed_after_a_grace(self):
+    async def test_an_expired_connection_is_closed_after_a_grace_period(self):
         edge = await strict()
         talk = await connected(edge, sub="42", exp=START + 60)
         at(edge, 84)
@@ -87,7 +87,7 @@ class TestConnections:
         at(edge, 85.25)
         assert talk.closed == 3005
 
-    async def test_one_that_is_refreshed_goes_on_until_its_new_end(self):
+    async def test_a_refreshed_connection_goes_on_until_its_new_end(self):
         for new, end in ((300, 325), (70, 95)):
             edge = await strict()
             talk = await connected(edge, sub="42", exp=START + 100)
@@ -118,7 +118,7 @@ class TestConnections:
         at(edge, 10.25)
         assert talk.closed == 3502
 
-    async def test_whoever_does_not_close_its_end_is_cut_off(self):
+    async def test_a_client_that_does_not_close_its_end_is_cut_off(self):
         edge = await strict()
         talk = Talk(edge)
         at(edge, 10.25)

@@ -56,7 +56,7 @@ async def test_so_does_one_that_is_answered_at_once(edge, monkeypatch):
 
 
 @pytest.mark.parametrize("format", [WEBSOCKET_JSON, WEBSOCKET_PROTOBUF])
-async def test_who_is_closed_got_what_was_published_before(edge, format):
+async def test_a_closed_client_got_what_was_published_before(edge, format):
     talk = await connected(edge, format)
     await talk.subscribe("live:x")
     in_this_turn(edge, "live:x", b'"you are banned"')
@@ -72,7 +72,7 @@ async def test_so_did_who_unsubscribes(edge):
     assert talk.values("live:x") == [1] and talk.heard[-1]["id"] == 5
 
 
-async def test_what_a_backend_orders_does_not_overtake_it(edge):
+async def test_a_server_command_does_not_overtake_publications(edge):
     talk = await connected(edge)
     await talk.subscribe("live:x")
     in_this_turn(edge, "live:x", b"1")

@@ -178,7 +178,7 @@ class TestEmulation:
             assert edge.control_handler.answer(Emulate(session, b'{"id":1,"connect":{}}')) == Unknown()
         assert talk.heard == []
 
-    async def test_what_is_no_command_ends_the_stream(self, edge):
+    async def test_data_that_is_not_a_command_ends_the_stream(self, edge):
         talk = await self.stream(edge)
         assert edge.control_handler.answer(Emulate("secret", b"\xff")) == Done(1)
         assert talk.closed == 3501

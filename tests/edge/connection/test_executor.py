@@ -54,7 +54,7 @@ class TestOrder:
         await talk.reply(7)
         assert [kind for kind in kinds(talk) if kind != "pub"] == [f"reply {n}" for n in range(1, 8)]
 
-    async def test_whoever_publishes_and_is_subscribed_gets_its_own(self, edge):
+    async def test_a_subscribed_publisher_gets_its_own_publication(self, edge):
         talk = await connected(edge)
         await talk.subscribe("chat:x")
         assert await talk.ask(publish={"channel": "chat:x", "data": {"a": 1}}) == {"publish": {}}
@@ -108,7 +108,7 @@ class TestOrder:
         two.connection.lost()
         await two_again(edge, one)
 
-    async def test_whoever_vanishes_leaves_every_channel(self, edge):
+    async def test_a_client_that_vanishes_leaves_every_channel(self, edge):
         one, two = await connected(edge), await connected(edge)
         for channel in ("room:x", "room:y"):
             await one.subscribe(channel)
@@ -162,7 +162,7 @@ class TestFailures:
         assert await talk.error(presence={"channel": "lobby:x"}) == 100
         assert await talk.error(presence_stats={"channel": "lobby:x"}) == 100
 
-    async def test_whoever_leaves_while_it_subscribes_is_nowhere(self, edge):
+    async def test_a_client_that_leaves_while_it_subscribes_is_in_no_channel(self, edge):
         talk = await connected(edge)
         talk.say({"id": 2, "subscribe": {"channel": "room:x"}})
         talk.connection.lost()

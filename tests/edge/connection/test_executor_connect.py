@@ -38,7 +38,7 @@ async def test_they_are_in_the_connect_reply(edge):
     await eventually(lambda: (talk.values("chat:x"), talk.values("live:z")) == ([1], ["now"]))
 
 
-async def test_what_comes_in_between_follows_the_reply(edge, monkeypatch):
+async def test_publications_meanwhile_follow_the_reply(edge, monkeypatch):
     """The second subscription takes its time, and the first channel does not wait."""
     subscribe, go_on = edge.node.subscribe, asyncio.Event()
 
@@ -73,7 +73,7 @@ async def test_its_own_join_comes_too(edge):
     await eventually(lambda: talk.members == [("join", "room:x", talk.id)])
 
 
-async def test_what_was_missed_is_in_the_reply(edge):
+async def test_missed_publications_are_in_the_reply(edge):
     first = await edge.publish("chat:x", 0)
     for n in range(1, 4):
         await edge.publish("chat:x", n)

@@ -75,7 +75,7 @@ async def test_past_its_deadline_it_has_failed_and_left_nothing(edge, monkeypatc
     assert edge.node.subscriptions == 0
 
 
-async def test_what_is_refused_is_told_with_its_reason(edge):
+async def test_a_refusal_has_its_reason(edge):
     await edge.publish("chat:x", 1)
     assert isinstance(await edge.context.executor.execute(history_of("chat:x"), FakeSubscriber(), SOON), Replied)
     wrong = history_of("chat:x", StreamPosition(1, "other"))
@@ -83,7 +83,7 @@ async def test_what_is_refused_is_told_with_its_reason(edge):
     assert isinstance(failed, Failed) and failed.error == codes.UNRECOVERABLE_POSITION
 
 
-async def test_what_a_backend_ordered_is_tried_until_the_broker_is_there(edge):
+async def test_a_server_command_is_retried_until_the_broker_is_there(edge):
     edge.broker.go_away()
     ordered = replace(attach_request("chat:x"), command_id=0)
     execution = asyncio.create_task(edge.context.executor.execute(ordered, FakeSubscriber(), SOON))

@@ -85,7 +85,7 @@ class TestReplies:
         client.outlet.send(done(2))
         assert client.tally.errors == {106: 1}
 
-    def test_one_that_is_not_json_is_not_sent_and_the_client_has_to_go(self, client: Client) -> None:
+    def test_a_message_that_is_not_json_is_not_sent_and_ends_the_connection(self, client: Client) -> None:
         client.outlet.send(done(1))
         untaken = client.outlet.send(NOT_JSON)
         assert untaken is not None and untaken.close == codes.INAPPROPRIATE_PROTOCOL and untaken.why
@@ -128,13 +128,13 @@ class TestPushes:
         assert untaken is not None and untaken.close == codes.SLOW and untaken.why
         assert client.transport.frames == [] and client.tally.dropped == 0
 
-    def test_one_that_waits_for_its_connect_reply_loses_nothing_and_is_skipped(self, client: Client) -> None:
+    def test_a_client_that_waits_for_its_connect_reply_loses_nothing_and_is_skipped(self, client: Client) -> None:
         client.slow(connecting=True)
         for channel in ("chat:x", "lossy:x", "live:x"):
             assert client.outlet.push(self.FRAMED, subscribed(channel), 1) is SKIPPED
         assert client.transport.frames == [] and client.tally.dropped == 0
 
-    async def test_one_that_only_catches_up_gets_what_no_log_has(self, client: Client) -> None:
+    async def test_a_client_that_catches_up_gets_publications_without_history(self, client: Client) -> None:
         assert not client.slow(connecting=True).may_begin
         slow = client.slow(connecting=True)
         slow.owe({})
@@ -144,7 +144,7 @@ class TestPushes:
         assert client.outlet.push(self.FRAMED, subscribed("chat:x"), 1) is SKIPPED, "it comes from the log"
         assert client.transport.frames == [self.FRAMED]
 
-    def test_one_that_has_caught_up_gets_everything_again(self, client: Client) -> None:
+    def test_a_client_that_has_caught_up_gets_everything_again(self, client: Client) -> None:
         client.slow().stall(START)
         client.outlet.release()
         assert client.outlet.push(self.FRAMED, subscribed("chat:x"), 1) is None

@@ -59,7 +59,7 @@ def test_removing_what_is_not_there_hurts_nobody(others: int) -> None:
     assert set(registry.of_user("42")) == set(there)
 
 
-def test_what_is_handed_out_may_be_walked_through_while_connections_leave() -> None:
+def test_a_list_of_connections_may_be_walked_while_connections_leave() -> None:
     registry = ConnectionRegistry()
     for each in (everybody := [Connection() for _ in range(3)]):
         registry.admit("42", each)

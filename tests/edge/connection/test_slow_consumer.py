@@ -61,7 +61,7 @@ def _payloads(talk: Talk, format: Format, channel: str) -> list[tuple[bytes, boo
 
 class TestDeltas:
     @pytest.mark.parametrize("format", [formats.WEBSOCKET_JSON, formats.WEBSOCKET_PROTOBUF])
-    async def test_what_it_missed_is_whole_and_then_differences_begin_again(self, edge, format):
+    async def test_missed_publications_come_whole_and_then_differences_begin_again(self, edge, format):
         talk = await connected(edge, format)
         assert (await talk.subscribe("diff:x", delta="fossil"))["delta"]
         for n in range(2):
@@ -109,7 +109,7 @@ class TestDeltas:
         await eventually(lambda: [v["n"] for v in read(talk, json_format, "diff:x")] == list(range(1, 13)))
         assert max(map(len, talk.transport.frames)) < 1024 * 1024
 
-    async def test_whatever_is_stalled_when_every_client_reads_everything_once(self, edge):
+    async def test_every_client_reads_everything_once_whatever_stalls(self, edge):
         rng = random.Random(3)
         both = (formats.WEBSOCKET_JSON, formats.WEBSOCKET_PROTOBUF)
         talks = [(await connected(edge, both[n % 2]), both[n % 2]) for n in range(6)]
@@ -174,7 +174,7 @@ class TestWithoutHistory:
         await edge.publish("lossy:x", 2)
         await eventually(lambda: lenient.values("lossy:x") == ["fills the socket", 2])
 
-    async def test_who_only_gets_much_of_what_it_missed_gets_it_as_it_comes(self, edge, monkeypatch):
+    async def test_a_client_that_misses_much_gets_it_as_it_is_read(self, edge, monkeypatch):
         first = await edge.publish("chat:x", [0])
         for n in range(1, 8):
             await edge.publish("chat:x", [n, "x" * 100_000])
@@ -195,7 +195,7 @@ class TestWithoutHistory:
         await eventually(lambda: [value[0] for value in talk.values("chat:x")] == list(range(1, 8)))
         assert talk.open and edge.tally.lagged == 0
 
-    async def test_what_skips_the_history_is_missed_and_the_log_is_not(self, edge):
+    async def test_publications_that_skip_the_history_are_missed_and_those_in_the_log_are_not(self, edge):
         talk = await connected(edge)
         await talk.subscribe("chat:x")
         await stalled(edge, talk, "chat:x")
@@ -269,7 +269,7 @@ class TestMembers:
 
 
 class TestTheEnd:
-    async def test_what_was_evicted_sends_it_back_to_recover(self, edge):
+    async def test_an_evicted_publication_sends_the_client_back_to_recover(self, edge):
         talk = await connected(edge)
         await talk.subscribe("chat:x")
         await stalled(edge, talk, "chat:x")
@@ -309,7 +309,7 @@ class TestTheEnd:
         edge.broker.come_back()
         await eventually(lambda: talk.values("news:x")[1:] == list(range(200)))
 
-    async def test_what_it_cannot_take_ends_it(self, edge):
+    async def test_an_unencodable_publication_ends_it(self, edge):
         first = await edge.publish("chat:x", 0)
         for n in range(1, 8):
             await edge.publish("chat:x", [n, "x" * 100_000])
@@ -320,7 +320,7 @@ class TestTheEnd:
         await eventually(lambda: talk.closed == 3506)
         assert [value[0] for value in talk.values("chat:x")] == list(range(1, 8))
 
-    async def test_one_that_takes_nothing_is_let_go_also_when_it_stalls_while_it_is_brought_up(self):
+    async def test_a_client_that_takes_nothing_is_closed_also_when_it_stalls_while_catching_up(self):
         edge = await TestEdge(EdgeCluster(), ping_interval=0).start()  # nothing else asks after it
         first = await edge.publish("chat:x", [0])
         for n in range(1, 10):

@@ -122,7 +122,7 @@ def test_their_names_are_those_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("format", ALL, ids=lambda format: f"{format.transport}-{format.codec.name}")
-def test_what_is_not_json_is_for_protobuf_only(format: Format) -> None:
+def test_bytes_that_are_not_json_are_for_protobuf_only(format: Format) -> None:
     reply = Reply(push=Push(channel="a", pub=Publication(Raw(b"\xff"))))
     if format.codec.name == "protobuf":
         assert format.encode(reply)
@@ -155,7 +155,7 @@ class TestCompressed:
         assert format.ping == plain.ping
         assert format.farewell(BAD_REQUEST_CLOSE) == plain.farewell(BAD_REQUEST_CLOSE)
 
-    def test_what_is_short_or_does_not_shrink_stays_as_it_is(self) -> None:
+    def test_short_and_incompressible_payloads_stay_uncompressed(self) -> None:
         format = formats.compressed(formats.WEBSOCKET_PROTOBUF, Compression(15, 100))
         noise = Reply(push=Push(channel="a", pub=Publication(Raw(random.Random(1).randbytes(500)))))
         for reply in (ONE, noise):

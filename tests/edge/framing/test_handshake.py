@@ -113,7 +113,7 @@ def test_only_get_opens_a_websocket(method: str) -> None:
         ("Transfer-Encoding", "chunked"),
     ],
 )
-def test_what_rfc_6455_asks_of_the_request(header: str, value: str | None) -> None:
+def test_the_request_meets_rfc_6455(header: str, value: str | None) -> None:
     assert refusal(request_with(header, value))[0] == 400
 
 
@@ -125,7 +125,7 @@ def test_what_it_allows(header: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin"])
-def test_what_has_one_value_is_there_once(name: str) -> None:
+def test_a_header_with_one_value_may_not_come_twice(name: str) -> None:
     line = f"{name}: {HEADERS.get(name, 'https://example.com')}\r\n".encode()
     head = request(Origin="https://example.com")[:-2] + line.upper() + b"\r\n"
     assert refusal(head)[0] == 400
@@ -142,7 +142,7 @@ def test_the_target_may_be_a_whole_address(target: str) -> None:
     assert (upgrade.path, upgrade.query) == ("/a", {"x": "1"})
 
 
-def test_what_was_agreed_on_is_said() -> None:
+def test_the_response_names_the_agreed_extension() -> None:
     response = accept_response(parse_upgrade(request()), None, "permessage-deflate")
     assert b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n" in response
 

@@ -141,7 +141,7 @@ class TestLimit:
 
     @pytest.mark.parametrize("opcode", [TEXT, BINARY])
     @pytest.mark.parametrize("size", [101, 125, 126, 900])
-    def test_so_is_one_that_is_there_in_whole(self, opcode: int, size: int) -> None:
+    def test_a_whole_frame_is_read_in_one_piece(self, opcode: int, size: int) -> None:
         assert hear(client_frame(opcode, b"x" * size), limit=100) == ([], 1009)
 
     def test_a_long_length_is_not_taken_for_a_short_one(self) -> None:
@@ -211,7 +211,7 @@ class TestCompressed:
     def test_the_other_bits_stay_reserved(self, rsv: int) -> None:
         assert hear(client_frame(TEXT, SQUEEZED, rsv=rsv), compression=True) == ([], 1002)
 
-    def test_what_is_in_it_is_checked(self) -> None:
+    def test_the_code_and_the_reason_are_checked(self) -> None:
         for message, code in ((b"\xff", 1007), (b"x" * (LIMIT + 1), 1009)):
             assert hear(client_frame(TEXT, deflate(message, 15), rsv=0x40), compression=True) == ([], code)
         assert hear(client_frame(BINARY, b"\xff\xff", rsv=0x40), compression=True) == ([], 1007)
@@ -280,7 +280,7 @@ class TestClose:
 
 
 class TestErrors:
-    def test_what_precedes_an_error_is_handed_on(self) -> None:
+    def test_frames_before_an_error_are_handed_on(self) -> None:
         assert hear(client_frame(TEXT, b"a") + client_frame(3) + client_frame(TEXT, b"b")) == ([(TEXT, b"a")], 1002)
 
     def test_nothing_counts_behind_an_error(self) -> None:

@@ -155,7 +155,7 @@ def test_a_stock_server_hears_the_same_with_compression(data: bytes) -> None:
 
 @FEW
 @given(st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), st.text(max_size=200)), max_size=5))
-def test_what_a_stock_client_says_is_heard(said: list[tuple[int, str]]) -> None:
+def test_frames_of_a_stock_client_are_read(said: list[tuple[int, str]]) -> None:
     client = Protocol(Side.CLIENT, state=OPEN)
     for opcode, text in said:
         (client.send_text if opcode == TEXT else client.send_binary)(text.encode())

@@ -41,7 +41,7 @@ async def outcome(link: NatsLink, method: str) -> str:
         return "silence"
 
 
-async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nats_server):
+async def test_a_leaving_edge_answers_requests_already_sent_and_takes_no_more(nats_server):
     async with linked(nats_server.url) as there, linked(nats_server.url) as here:
         methods: Any = SlowMethods()
         api = NatsApi(here, methods)
@@ -61,7 +61,7 @@ async def test_who_leaves_answers_what_was_sent_to_it_and_takes_nothing_more(nat
         assert await outcome(there, "publish") == "nobody", "it has left for good"
 
 
-async def test_who_leaves_waits_for_what_is_in_progress_but_not_for_ever(nats_server):
+async def test_a_leaving_edge_waits_for_requests_in_progress_up_to_a_deadline(nats_server):
     async with linked(nats_server.url) as there, linked(nats_server.url) as here:
         methods: Any = SlowMethods()
         api = NatsApi(here, methods)

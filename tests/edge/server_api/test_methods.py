@@ -117,7 +117,7 @@ async def test_while_the_broker_is_away_it_is_an_internal_error(api, edge):
     assert "result" in await api.answer("publish", channel="chat:x", data=1)
 
 
-async def test_what_the_broker_will_not_take_is_beyond_a_limit(api, edge, monkeypatch):
+async def test_a_publication_that_the_broker_refuses_is_beyond_a_limit(api, edge, monkeypatch):
     async def refuse(*_: Any) -> None:
         raise BrokerRefused("too large")
 

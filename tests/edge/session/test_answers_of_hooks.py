@@ -45,7 +45,7 @@ class TestConnect:
         assert "connect" in hooked().hears({"id": 1, "connect": {"token": token()}})
         assert hooked().closed({"id": 1, "connect": {"token": "x"}}) == 3500
 
-    def test_whoever_is_admitted_is_who_the_backend_says(self) -> None:
+    def test_the_backend_names_the_user_it_admits(self) -> None:
         conversation = hooked()
         asked, _ = conversation.asks(CONNECT)
         result = hook_results.Admitted(

@@ -69,13 +69,13 @@ class TestSubscribed:
         (fact,) = facts(conversation.completes(action, Attached(SubscribeResult(epoch="e", offset=7))))
         assert isinstance(fact, Subscribed) and fact.recovered is None
 
-    def test_one_that_expires_is_looked_after_in_time(self) -> None:
+    def test_an_expiring_subscription_is_seen_to_in_time(self) -> None:
         conversation = connected(ping_interval=0)
         expiring = token(channel="closed:x", exp=START + 60)
         action = conversation.does(AttachRequest, subscribe("closed:x", token=expiring))
         assert kinds(conversation.completes(action, ATTACHED)) == [Send, Record, Reschedule]
 
-    def test_what_does_not_fit_into_the_reply_follows_from_where_that_ends(self) -> None:
+    def test_publications_that_do_not_fit_into_the_reply_follow_it(self) -> None:
         conversation = connected()
         action = conversation.does(AttachRequest, subscribe("log:x"))
         missed = [Publication(Raw(b'"%s"' % (b"x" * (REPLY_BYTES // 2))), offset=offset) for offset in (1, 2, 3)]
@@ -128,7 +128,7 @@ class TestConnected:
 
 
 class TestUnsubscribed:
-    def test_what_was_published_before_comes_before_the_reply(self) -> None:
+    def test_earlier_publications_come_before_the_reply(self) -> None:
         conversation = connected()
         conversation.subscribed("news")
         effects = conversation.says({"id": 3, "unsubscribe": {"channel": "news"}})

@@ -59,7 +59,7 @@ def test_commands_of_backends_count_apart_and_have_no_bytes() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.tuples(st.integers(1, 5), st.integers(0, 1000))), max_size=20), st.data())
-def test_what_was_taken_counts_no_more(messages: list[tuple[int, int] | None], data: st.DataObject) -> None:
+def test_commands_that_were_taken_no_longer_count(messages: list[tuple[int, int] | None], data: st.DataObject) -> None:
     """`messages`: None for a command of a backend, otherwise how many commands a message has, and its bytes."""
     queue = CommandQueue()
     for message in messages:

@@ -92,7 +92,7 @@ class TestConnect:
         """Its channels may take a while, and its user's next connect must not pass the limit meanwhile."""
         assert Admit("42") in Conversation().says(connect(channels=["open:x"]))
 
-    def test_who_has_no_user_id_is_not_counted(self) -> None:
+    def test_connections_without_a_user_id_are_not_counted(self) -> None:
         conversation = Conversation(user_connection_limit=1)
         conversation.connections[""] = 1000
         assert "connect" in conversation.hears(connect(sub=""))

@@ -90,7 +90,7 @@ class TestPersonalChannel:
         (request,) = requests(mine).values()
         assert request.channel == "log:#42" and request.subscription.recoverable
 
-    def test_whoever_has_no_user_id_has_none(self) -> None:
+    def test_a_client_without_a_user_id_has_none(self) -> None:
         assert requests(Conversation(subscribe_to_user_personal_channel=True), sub="") == {}
 
     def test_it_comes_once_and_on_the_terms_of_the_token(self) -> None:

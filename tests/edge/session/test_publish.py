@@ -43,7 +43,7 @@ class TestPublish:
         assert (action.info.user, action.info.client) == ("42", "c1")
         assert (action.key, action.skip_history, action.tags) == ("", False, None)
 
-    def test_who_published_is_told_with_the_info_of_the_tokens(self) -> None:
+    def test_the_publisher_is_named_with_the_info_of_its_tokens(self) -> None:
         client = Conversation().connected(info={"name": "Jo"})
         assert bytes(published(client, pub("open:x")).info.conn_info) == b'{"name":"Jo"}'
         client.subscribed("open:x", token=token(channel="open:x", info={"role": "host"}))
@@ -125,7 +125,7 @@ class TestDataFormats:
                 assert error_in(effects) == 107
 
     @given(st.binary(min_size=1, max_size=20))
-    def test_what_is_taken_as_json_is_json(self, data: bytes) -> None:
+    def test_accepted_json_data_is_json(self, data: bytes) -> None:
         action = started_or_none(self.publish("object:x", data))
         if isinstance(action, Publish):
             assert bytes(payload(data)).lstrip().startswith(b"{")

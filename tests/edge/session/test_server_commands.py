@@ -48,7 +48,7 @@ class TestSubscribe:
     @pytest.mark.parametrize(
         ("channel", "why"), [("none:x", "namespace is not configured"), ("", "1 to 255"), ("x" * 256, "1 to 255")]
     )
-    def test_what_cannot_be_is_said_in_the_log_and_not_to_the_client(self, channel: str, why: str) -> None:
+    def test_a_failed_server_command_is_logged_and_not_told_to_the_client(self, channel: str, why: str) -> None:
         conversation = connected()
         effects = conversation.orders(SubscribeClient(channel, Grant()))
         assert "a backend's subscribe was refused" in logged(effects) and why in logged(effects)

@@ -74,7 +74,7 @@ class TestInLine:
         assert conversation.says({"id": 3, "unsubscribe": {"channel": "news"}}) == []
         assert replies(answer(conversation, first)) == [2, 0, 3]
 
-    def test_what_follows_from_a_command_shares_its_deadline(self) -> None:
+    def test_actions_of_one_command_share_its_deadline(self) -> None:
         conversation = connected()
         asked, _ = conversation.asks({"id": 2, "publish": {"channel": "asked:x", "data": 1}})
         assert Start(asked, START + COMMAND_DEADLINE_S) in conversation.effects

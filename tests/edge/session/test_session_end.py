@@ -80,7 +80,7 @@ class TestTheEnd:
         (record,) = [effect for effect in effects if isinstance(effect, Record)]
         assert record.event == Closed(at=int(START + 5) * 1000, connection="c1", code=1000, reason="bye")
 
-    def test_what_was_attached_meanwhile_is_detached(self) -> None:
+    def test_channels_attached_meanwhile_are_detached(self) -> None:
         conversation = connected()
         action = conversation.does(AttachRequest, {"id": 2, "subscribe": {"channel": "news"}})
         conversation.session.close(codes.FORCE_DISCONNECT, START)

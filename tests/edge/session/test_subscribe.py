@@ -136,7 +136,7 @@ class TestWishes:
         assert (subscription.positioned, subscription.recoverable, action.recover) == (positioned, recoverable, recover)
 
     @pytest.mark.parametrize(("flag", "reject"), [(0, False), (1, False), (2, True), (3, True)])
-    def test_who_wants_an_error_instead_of_a_failed_recovery(self, flag: int, reject: bool) -> None:
+    def test_a_client_may_ask_for_an_error_instead_of_a_failed_recovery(self, flag: int, reject: bool) -> None:
         assert connected().subscribed("log:x", flag=flag).reject_unrecovered is reject
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestWishes:
         """`inside` lets subscribers read presence, `counted` tells nobody who comes, `forced` tells everybody."""
         assert connected().subscribed(channel, join_leave=wish).subscription.pushes_join_leave is told
 
-    def test_whoever_may_not_read_presence_is_not_told(self) -> None:
+    def test_a_client_that_may_not_read_presence_is_refused(self) -> None:
         client = Conversation()
         client.hears({"id": 1, "connect": {"token": token(sub="")}})
         stranger = token(sub="", channel="seen:x")

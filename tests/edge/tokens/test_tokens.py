@@ -369,7 +369,9 @@ HEADERS = st.fixed_dictionaries(
 
 @settings(max_examples=300)
 @given(HEADERS, st.sampled_from(["", "=", "A", "."]), st.integers(0, 3), st.integers(0, 255))
-def test_what_is_good_here_is_good_for_the_library(header: dict[str, Any], tail: str, part: int, flip: int) -> None:
+def test_a_token_that_is_good_here_is_good_for_the_library(
+    header: dict[str, Any], tail: str, part: int, flip: int
+) -> None:
     parts = signed(json.dumps(header), '{"sub":"42"}').split(".")
     if part < 3 and flip:
         parts[part] = parts[part][:-1] + chr(flip)

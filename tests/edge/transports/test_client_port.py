@@ -51,7 +51,7 @@ async def test_clients_and_the_balancer_are_answered_on_both(path: str) -> None:
         "//metrics",
     ],
 )
-async def test_what_is_not_for_clients_is_not_there_for_them(path: str) -> None:
+async def test_only_paths_for_clients_are_served(path: str) -> None:
     assert await status_of(path, PORT) == 200
     assert await status_of(path, CLIENT_PORT) == 404
 

@@ -82,7 +82,7 @@ async def test_nobody_speaks_for_a_client_that_only_listens(streams):
     assert await streams.post(streams.b, emulation_body(streams.a.instance, "listener", UNSUBSCRIBE)) == 404
 
 
-async def test_what_cannot_be_asked_now_is_503(streams):
+async def test_an_unreachable_edge_is_503(streams):
     streams.b.peers.away = True
     body = emulation_body(streams.a.instance, "secret", UNSUBSCRIBE)
     assert await streams.post(streams.b, body) == 503

@@ -106,7 +106,7 @@ async def test_a_body_that_does_not_end_is_refused_in_time(echo, monkeypatch):
     assert await call.answered() == 408 and call.headers["connection"] == "close"
 
 
-async def test_who_leaves_meanwhile_is_answered_nothing(echo):
+async def test_a_client_that_leaves_meanwhile_gets_no_answer(echo):
     call = Call(echo, body=b"x", complete=False)
     call.leaves.set()
     assert await call.answered() == 0

@@ -77,7 +77,7 @@ async def test_a_client_that_leaves_is_forgotten(edge):
     assert edge.tally.closes == Counter({1006: 1})
 
 
-async def test_one_that_left_before_its_stream_began_never_was_there(edge):
+async def test_a_client_that_leaves_before_its_stream_begins_leaves_no_trace(edge):
     call = Call(endpoint(edge), body=CONNECT)
     call.transport.lose()
     assert await call.answered() == 200

@@ -129,7 +129,7 @@ class TestUpgrade:
             assert socket.status == 404 and socket.transport.closing
         assert not edge.context.registry
 
-    async def test_what_was_asked_for_is_in_the_log_and_cannot_forge_it(self, edge, caplog):
+    async def test_the_refused_request_is_logged_and_cannot_forge_log_lines(self, edge, caplog):
         caplog.set_level("INFO")
         answers = {Socket(edge, target).response for target in ("/ws?token=secret", "/\x1b[2J\n\xff", "/" + "x" * 5000)}
         plain, strange, long = caplog.messages
@@ -222,7 +222,7 @@ class TestCompression:
         socket.protocol.data_received(masked(TEXT | COMPRESSED, deflate(HELLO, 15)))
         assert socket.goodbye[0] == 1002
 
-    async def test_who_does_not_offer_it_does_not_get_it(self, squeezing):
+    async def test_a_client_that_does_not_offer_it_does_not_get_it(self, squeezing):
         assert "extensions" not in Socket(squeezing).response.lower()
         assert "extensions" not in Socket(squeezing, sec_websocket_extensions="x-webkit").response.lower()
 
@@ -275,7 +275,7 @@ class TestCompression:
 
 
 class TestNativePings:
-    async def test_whoever_asks_for_them_gets_those_and_no_others(self, edge):
+    async def test_an_occurrence_asked_for_is_delivered_alone(self, edge):
         socket = await Socket(edge, "/connection/websocket?cf_ws_frame_ping_pong=true").connected()
         assert "ping" not in socket.messages[0]["connect"]
         edge.clock.time = START + 25.25
@@ -359,7 +359,7 @@ class TestUnidirectional:
         assert socket.messages == [{"disconnect": {"code": 3500, "reason": "invalid token"}}]
         assert socket.goodbye == (3500, "invalid token")
 
-    async def test_what_is_no_connect_ends_it(self, edge):
+    async def test_a_first_command_other_than_connect_ends_the_stream(self, edge):
         socket = Socket(edge, "/connection/uni_websocket")
         socket.send(b"[]")
         assert socket.goodbye[0] == 3501
