@@ -167,6 +167,7 @@ async def test_streams_that_nats_lost_are_made_again_before_the_broker_is_availa
                 assert name is not None
                 await context.delete_stream(name)
         nats_server.stop()
+        await eventually(lambda: not a.available)  # or it would be asked before it has noticed
         nats_server.start()
         await eventually(lambda: a.available)
         for channel in ("news:a", "news:b", "news:c", "chat:d"):
