@@ -1,1 +1,1 @@
-"""Proof. Laid out like the code it proves; what needs real servers is marked `integration`."""
+"""The tests, in the folders of the code that they test. Tests that need real servers are marked `integration`."""

@@ -1,4 +1,4 @@
-"""Fixtures only; what they give lives in tests/support."""
+"""Fixtures only; their classes are in tests/support."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.support.loop_guard import Unhandled
 from tests.support.processes import Services
 from tests.support.servers import Backend, NatsServer, Postgres, PostgresServer, choose_backend
 
-# The same examples in every run: a new one must turn up while somebody looks (HYPOTHESIS_PROFILE=random), not in CI.
+# The same examples in every run: new ones are looked for on purpose (HYPOTHESIS_PROFILE=random), not in CI.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("random", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 TESTS_PER_FULL_COLLECTION = 200
-"""How often what was frozen is looked at again: cycles of fixtures that have ended are among it."""
+"""How often frozen objects are collected too: cycles left by fixtures that have ended are among them."""
 _tests = itertools.count(1)
 
 
@@ -40,7 +40,7 @@ def _collect_what_the_test_made() -> None:
     if next(_tests) % TESTS_PER_FULL_COLLECTION == 0:
         gc.unfreeze()
     gc.collect()
-    gc.freeze()  # what lives on, such as the reports of all tests, is not walked again after the next test
+    gc.freeze()  # survivors, such as the reports of all tests, are not walked again after the next test
 
 
 def _ports_of_this_worker() -> str:
@@ -56,7 +56,7 @@ os.environ[ports.RANGE_VARIABLE] = _ports_of_this_worker()
 
 @pytest.fixture(autouse=True)
 def _no_unhandled_exception(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test in whose event loops a task or a callback failed and nobody looked."""
+    """Fails a test in whose event loops a task or a callback failed unnoticed."""
     guard = Unhandled()
     logging.getLogger("asyncio").addHandler(guard)
     yield
@@ -68,7 +68,7 @@ def _no_unhandled_exception(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def backend() -> Backend:
-    """Native servers or containers, as TEST_BACKEND says."""
+    """Native servers or containers, by TEST_BACKEND."""
     return choose_backend()
 
 

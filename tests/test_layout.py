@@ -1,4 +1,4 @@
-"""What the house promises of itself and no tool checks: tests, sizes, names, who spells subjects and reads settings."""
+"""Rules of the repository that no tool checks: tests, sizes, names, who spells subjects and who reads settings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ UNTESTED = {
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/edge_watch.py": "tests/sessions/test_service.py and test_with_edges.py",
 }
-"""Modules that no test imports: what covers them, or why nothing has to."""
+"""Modules that no test imports: the tests that cover them, or why none has to."""
 
 LONG: dict[str, str] = {}
 """Files past 400 lines, and why."""

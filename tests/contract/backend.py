@@ -28,7 +28,7 @@ METHODS = ["", "list", "orders.list", "a b", "é😀", "*", ">", "a.*", "%", "%2
 
 
 class Seen:
-    """A function that keeps what it got and answers `answer`."""
+    """A function that keeps its calls and answers `answer`."""
 
     def __init__(self, answer: bytes = b"{}") -> None:
         self.answer = answer

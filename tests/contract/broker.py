@@ -39,7 +39,7 @@ async def store(
 
 
 class Listener:
-    """Keeps what the broker tells."""
+    """Keeps the broker's events."""
 
     def __init__(self) -> None:
         self.lives: list[tuple[str, LiveMessage]] = []
@@ -59,7 +59,7 @@ class Listener:
 
 
 class BrokerContract:
-    """Two edges on one cluster: `a` and `b`, with what each is told."""
+    """Two edges of one cluster, `a` and `b`, with the events of each."""
 
     def cluster(self) -> AbstractAsyncContextManager[tuple[Broker, Broker, Listener, Listener]]:
         raise NotImplementedError("the subclass gives two started brokers of one cluster")

@@ -29,7 +29,7 @@ def left(edge: str, client: str) -> Left:
 
 
 class Listener:
-    """Keeps what the join_leave tells."""
+    """Keeps the joins and leaves."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, MemberEvent]] = []
@@ -42,13 +42,13 @@ class Listener:
 
 
 class JoinLeaveContract:
-    """Two edges of one cluster, `a` and `b`, with what each is told."""
+    """Two edges of one cluster, `a` and `b`, with the events of each."""
 
     def cluster(self) -> AbstractAsyncContextManager[tuple[JoinLeave, JoinLeave, Listener, Listener]]:
         raise NotImplementedError("the subclass gives two started memberships of one cluster")
 
     async def settled(self, join_leave: JoinLeave) -> None:
-        """Returns when what was opened and closed on this edge is known to everybody."""
+        """Returns when all edges know which channels this edge has opened and closed."""
         raise NotImplementedError
 
     async def take_away(self, join_leave: JoinLeave) -> None:
@@ -76,7 +76,7 @@ class JoinLeaveContract:
             assert heard.events == [("room:x", event) for event in events]
 
     async def test_nothing_is_heard_within_the_call_itself(self, pair):
-        """Who tells is in the middle of something: its own reply must be written first."""
+        """The edge that publishes is in the middle of a step: it must write its own reply first."""
         a, _, heard_a, _ = pair
         a.open("room:x")
         await self.settled(a)

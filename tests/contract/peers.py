@@ -30,11 +30,11 @@ from tests.support.eventually import eventually
 
 MANY = 20_000
 LONG_S = 30
-"""Longer than any test waits: what ends earlier does so by itself."""
+"""Longer than any test waits: a question that ends earlier has an end of its own."""
 
 
 class Heard:
-    """Keeps what the cluster tells, and checks that it makes sense."""
+    """Keeps the cluster's events, and checks that they make sense."""
 
     def __init__(self) -> None:
         self.there: set[str] = set()
@@ -58,7 +58,7 @@ def members(edge: str, count: int) -> MembersFound:
 
 
 class Edge:
-    """One edge: its peers, what it is told and asked, and how it answers."""
+    """One edge: its peers, its events, the questions it gets and its answer to them."""
 
     def __init__(self, peers: Peers, cluster: Cluster) -> None:
         self.peers = peers

@@ -110,7 +110,7 @@ class StoreContract:
         at = ORIGIN
         for stretch in split(batches, [chance.randint(0, 40) for _ in range(chance.choice([3, 10, 80]))]):
             upto = Position("epoch", at.sequence + len(stretch))
-            # As the projector does it: before anybody knows which batches were applied already.
+            # As the projector does it: before it is known which batches have been applied.
             again = batches[max(0, at.sequence - 3) : at.sequence]
             read_set = read_set_of([*again, *stretch]) if seed % 2 else None
             await store.commit(at, upto, [*again, *stretch], read_set)

@@ -42,7 +42,7 @@ class Stack:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The local stack with two edges. Whoever kills one of them leaves when supervisord has brought it back."""
+    """The local stack with two edges. A test that kills one of them waits until supervisord has restarted it."""
     checkout = Checkout(tmp_path_factory.mktemp("stack") / "checkout", edges=2)
     examples = checkout.root / "docs/examples"
     shutil.copytree(ROOT / "docs/examples", examples, ignore=shutil.ignore_patterns("node_modules"))

@@ -45,7 +45,7 @@ def _answers(url: str) -> bool:
 
 
 class Person:
-    """One window of the page, and what it shows."""
+    """One window of the page, and the text in it."""
 
     def __init__(self, page: Page, name: str, room: str) -> None:
         self.page, self.name, self.room = page, name, room
@@ -136,7 +136,7 @@ async def test_two_people_chat_through_two_edges_while_one_is_killed(stack, peop
 
     victim = stack.checkout.process(edges["bob"])
     victim.suspend()
-    for number in range(3):  # the edge has what Bob says and dies with it
+    for number in range(3):  # the edge has Bob's message and dies with it
         await alice.say(f"Alice {number}")
         await bob.say(f"Bob {number}")
     await eventually(functools.partial(alice.has_heard, [*said, "Alice 0", "Alice 1", "Alice 2"]))

@@ -29,7 +29,7 @@ def docstrings(tree: ast.Module) -> Iterator[str]:
 
 
 def members(node: ast.AST) -> set[str]:
-    """What is defined or assigned in a class."""
+    """The names that are defined or assigned in a class."""
     found: set[str] = set()
     for inner in ast.walk(node):
         if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

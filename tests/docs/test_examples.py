@@ -39,7 +39,7 @@ publish_hook = true
 
 
 async def run(stack: Stack, example: str, *arguments: str, program: Path | str = sys.executable) -> str:
-    """What the example printed."""
+    """The output of the example."""
     done = await outcome_of(stack.root, example, *arguments, program=program)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""The glossary is about what is there: each term has its module, and no term stands twice."""
+"""The glossary matches the code: each term has its module, and no term stands twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers copy from the pages works, and where the pages point to there is something."""
+"""Examples in the pages work, and their links lead somewhere."""
 
 from __future__ import annotations
 

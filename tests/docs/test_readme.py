@@ -1,4 +1,4 @@
-"""The first message in one's own app: what the README lets a newcomer copy works as it stands, but for the address."""
+"""The first message in one's own app: the README's code works as it stands, except for the address."""
 
 from __future__ import annotations
 

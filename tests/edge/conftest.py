@@ -9,7 +9,7 @@ from tests.support.cluster import EdgeCluster, TestEdge
 
 @pytest.fixture
 def cluster() -> EdgeCluster:
-    """What the edges of a test share."""
+    """The shared part of the edges of a test."""
     return EdgeCluster()
 
 

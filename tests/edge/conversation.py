@@ -1,4 +1,4 @@
-"""Sessions in a conversation: commands in, effects out, at times that the test says."""
+"""Sessions in a conversation: commands in, effects out, at times that the test sets."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class Conversation:
         return self.session.state
 
     def says(self, command: dict[str, Any]) -> list[Effect]:
-        """What follows from this command."""
+        """The effects of this command."""
         data = json.dumps(command).encode()
         (decoded,) = JSON.decode_commands(data, 1)
         return self.takes(decoded, len(data))
 
     def takes(self, command: Command, size: int = 1) -> list[Effect]:
-        """What follows from this command, which came in a message of `size` bytes."""
+        """The effects of this command, which came in a message of `size` bytes."""
         return self.see(self.session.commands([command], size, self.now))
 
     def see(self, effects: list[Effect]) -> list[Effect]:
@@ -89,7 +89,7 @@ class Conversation:
         return action
 
     def completes(self, action: Action, outcome: Outcome) -> list[Effect]:
-        """What follows when the action has this outcome."""
+        """The effects of this outcome of the action."""
         return self.see(self.session.completed(action, outcome, self.now))
 
     def fails(self, action: Action) -> None:
@@ -97,7 +97,7 @@ class Conversation:
         self.completes(action, Failed(codes.INTERNAL))
 
     def orders(self, command: ServerCommand) -> list[Effect]:
-        """What follows when a backend orders this."""
+        """The effects of this command of a backend."""
         return self.see(self.session.server_command(command, self.now))
 
     def hears(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Conversation:
         return action, question
 
     def decided(self, asked: AskHook, result: HookResult) -> list[Effect]:
-        """What follows from the hook's answer."""
+        """The effects of the hook's answer."""
         return self.completes(asked, HookAnswered(result))
 
     def connected(self, **claims: Any) -> Conversation:
@@ -148,7 +148,7 @@ class Conversation:
         return self.state.channels[channel]
 
     def tick(self) -> list[Effect]:
-        """What the time demands."""
+        """The effects of the time."""
         return self.see(self.session.tick(self.now))
 
 
@@ -194,7 +194,7 @@ def closed_by(effects: list[Effect]) -> int:
 
 
 def logged(effects: list[Effect]) -> str:
-    """What the effects write to the log about refusals."""
+    """The lines that the effects write to the log about refusals."""
     return "\n".join(f"{effect.what}: {effect.why}" for effect in effects if isinstance(effect, LogRefusal))
 
 

@@ -1,4 +1,4 @@
-"""Whoever signs tokens: one key each, its public form as PEM and as JWK, and tokens with any claims."""
+"""Signers of tokens: one key each, its public form as PEM and as JWK, and tokens with any claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client's connection on an edge in memory, over a transport that keeps what is written to it."""
+"""One client's connection on an edge in memory, over a transport that keeps the frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder(Command).decode
 
 
 class Talk:
-    """A client that says exactly what a test says. Its messages are as JSON has them, also where it speaks Protobuf."""
+    """A client that sends exactly what a test sends. Messages are given in JSON form, also where it speaks Protobuf."""
 
     def __init__(self, edge: TestEdge, format: Format = WEBSOCKET_JSON, session: str = "") -> None:
         self.edge = edge
@@ -42,7 +42,7 @@ class Talk:
         return list(self.connection.session.state.channels)
 
     def say(self, *commands: dict[str, Any]) -> None:
-        """Says these commands in one frame."""
+        """Sends these commands in one frame."""
         self._asked |= {each["id"]: each["subscribe"]["channel"] for each in commands if "subscribe" in each}
         lines = [json.dumps(command).encode() for command in commands]
         if self.connection.session.state.format.codec is PROTOBUF:
@@ -52,7 +52,7 @@ class Talk:
         self.connection.message_received(frame)
 
     async def ask(self, **request: Any) -> dict[str, Any]:
-        """Says one command and gives back its reply, without its id."""
+        """Sends one command and returns its reply, without its id."""
         self._last_id += 1
         number = self._last_id
         self.say({"id": number, **request})
@@ -81,7 +81,7 @@ class Talk:
         """The code of the error reply."""
         return int((await self.ask(**request))["error"]["code"])
 
-    # --- what it heard -----------------------------------------------------------------------------------------------
+    # --- what it received --------------------------------------------------------------------------------------------
 
     @property
     def heard(self) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ class Talk:
 
     @property
     def slow(self) -> bool:
-        """Whether the edge waits for it to take what was written: meanwhile it does not read from it."""
+        """Whether the edge waits for the socket to drain, and meanwhile does not read from it."""
         return not self.transport.reading
 
     @property

@@ -1,4 +1,4 @@
-"""The edge's settings: what must be there, what must fit together, and the names that Centrifugo's users know."""
+"""The edge's settings: required ones, those that must agree, and Centrifugo's names for them."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_a_personal_channel_needs_its_namespace(tmp_path: Path) -> None:
 
 
 class TestAnEdgeByItself:
-    """`edge.broker = "memory"` has no backends: what only those could answer is refused at the start."""
+    """`edge.broker = "memory"` has no backends: settings that need one are refused at the start."""
 
     def test_it_is_a_setting(self, tmp_path: Path) -> None:
         assert read(tmp_path).edge.broker == "nats"

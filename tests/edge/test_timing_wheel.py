@@ -1,4 +1,4 @@
-"""The wheel against a model: nothing is asked early, nothing is forgotten, whatever the clock does."""
+"""The wheel against a model: no item is asked early and none is forgotten, for any steps of the clock."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_it_asks_in_the_order_of_time_within_a_tick(delays: list[float]) -> None
         wheel.add(item, delay)
     wheel.turn(50.0)
     assert len(order) == len(delays)
-    # The first tick is both for what is due now and for what is due a tick from now; a slot has no order.
+    # The first tick has both the items due now and those due a tick from now; a slot has no order.
     assert all(later >= earlier - TICK_S for earlier, later in pairwise(order))
 
 
@@ -127,7 +127,7 @@ def test_an_item_may_remove_another_one_of_its_slot() -> None:
 
 
 def test_an_item_may_put_off_another_one_of_its_slot() -> None:
-    """Whoever comes first puts off the others: they are asked once, at their new time."""
+    """The first item postpones the others: they are asked once, at their new time."""
     wheel = TimingWheel(0.0)
     items: list[Item] = []
 

@@ -124,7 +124,7 @@ EVERY_METHOD = {
 
 
 async def answers_of_every_method(edge):
-    """What each method answers: an error's code, 0 for none."""
+    """The answer of each method: the code of an error, 0 for none."""
     bodies = await asyncio.gather(*(api(edge, method, call) for method, call in EVERY_METHOD.items()))
     found = {}
     for method, body in zip(EVERY_METHOD, bodies, strict=True):
@@ -163,7 +163,7 @@ async def test_without_nats_every_method_has_its_answer_and_with_it_each_works(s
 
 
 async def raw(edge, head: str) -> bytes:
-    """What the edge answers to these bytes, up to the end of the connection or of the answer's head."""
+    """The edge's answer to these bytes, up to the end of the connection or of the answer's head."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     writer.write(head.encode("latin-1"))
     try:

@@ -116,7 +116,7 @@ async def test_an_answer_too_large_for_nats_says_so(caller, x):
 async def test_the_edges_share_the_requests(caller):
     answers = await asyncio.gather(*(caller.ask("publish", channel="nope:x", data=1) for _ in range(200)))
     assert all(answer["error"]["code"] == 102 for answer in answers)
-    # Who answered is seen by who has opened a channel for a history: each opens its own.
+    # The edge that answers a history opens its channel, which shows which edge answered.
     await asyncio.gather(*(caller.ask("history", channel=f"chat:shared-{number}") for number in range(200)))
 
     async def both_have_some() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM: unready, 1001 for everybody, session events stored, exit 0."""
+"""SIGTERM: unready, 1001 for every client, session events stored, exit 0."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ async def test_a_client_that_takes_nothing_for_too_long_is_closed_with_its_socke
         await eventually(functools.partial(stands_at, edge, 'closes_total{code="3008"}', 1))
         await eventually(functools.partial(stands_at, edge, "connections", 0))
         await eventually(functools.partial(stands_at, edge, "http_streams", 0))
-        with pytest.raises(ConnectionResetError):  # it reads what its socket has, and no more comes
+        with pytest.raises(ConnectionResetError):  # it reads the rest of its socket, and no more comes
             while True:
                 await asyncio.wait_for(slow.stream.read_some(), ANSWER_S)
 

@@ -1,4 +1,4 @@
-"""Presence, joins and leaves over two edges: who is there is known at once, and nobody who is gone stays."""
+"""Presence, joins and leaves over two edges: a member is known at once, and no ghost stays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("encoding")]
 
 
 async def presence(client, channel):
-    """The users in a channel by client id, as this client is told."""
+    """The users in a channel by client id, as this client sees them."""
     members = (await client.ask(presence={"channel": channel}))["presence"]["presence"]
     return {number: info["user"] for number, info in members.items()}
 

@@ -1,4 +1,4 @@
-"""The protocol on a real edge, spoken frame by frame: what stock SDKs do not try."""
+"""The protocol on a real edge, frame by frame: cases that stock SDKs do not try."""
 
 from __future__ import annotations
 

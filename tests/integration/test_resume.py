@@ -1,4 +1,4 @@
-"""What a client missed it gets, once and in order, on any edge, whatever happened to the one it was on."""
+"""A client gets the publications it missed once and in order, on any edge, whatever happened to its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that does not read: nobody else notices, nothing piles up, and with history it misses nothing."""
+"""A client that does not read: others do not notice, nothing piles up, and with history it misses nothing."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_client_that_sends_without_reading_gets_no_replies_piled_up(shar
     ask = json.dumps({"id": 1, "history": {"channel": f"chat:{x}", "limit": -1}})
     await client.socket.send("\n".join([ask] * 100))
     await eventually(lambda: _reaches(shared_edge, "lagged_total", lagged + 1))
-    async with connected(shared_edge, "other") as other:  # who is served as ever
+    async with connected(shared_edge, "other") as other:  # which is served as ever
         for _ in range(600):
             await other.ask(publish={"channel": f"live:{x}", "data": 1})
     assert await counter(shared_edge, "bytes_out_total") - written < 20e6

@@ -13,7 +13,7 @@ from tests.support.metrics import metric, reaches
 pytestmark = pytest.mark.integration
 
 FLOOD_BYTES = 100 * 1024 * 1024
-"""More than the 64 MB that NATS holds for a connection by default, and what the sockets take besides."""
+"""More than the 64 MB that NATS holds for a connection by default, and the buffers of the sockets."""
 PIECE = b"x" * (512 * 1024)
 
 

@@ -38,7 +38,7 @@ def shared_settings():
 
 
 class Application:
-    """A backend that keeps what it was asked: (subject, headers, body)."""
+    """A backend that keeps its questions: (subject, headers, body)."""
 
     def __init__(self, connection: Client) -> None:
         self._connection = connection
@@ -82,7 +82,7 @@ async def application(shared_nats) -> AsyncIterator[Application]:
     await connection.close()
 
 
-# --- what clients ask -----------------------------------------------------------------------------------------------
+# --- calls of clients -----------------------------------------------------------------------------------------------
 
 
 async def test_a_backend_answers_rpcs_and_its_errors_reach_the_application(shared_pair, client, application, x, kind):
@@ -130,7 +130,7 @@ async def test_a_message_without_an_answer_reaches_the_backend(shared_pair, stoc
     assert not events_of(alice, "disconnected")
 
 
-# --- what the backend decides ---------------------------------------------------------------------------------------
+# --- decisions of the backend ---------------------------------------------------------------------------------------
 
 
 async def test_a_backend_lets_a_client_in_without_a_token_and_gives_it_channels(

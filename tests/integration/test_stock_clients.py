@@ -1,4 +1,4 @@
-"""The stock clients, unmodified, with both encodings, on two edges: what every application does with them."""
+"""The stock clients, unmodified, with both encodings, on two edges: the calls that every application makes."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ async def test_an_rpc_that_publishes_with_a_key_publishes_once_though_it_is_trie
         await receives(first, channel, [{"n": 1}, {"n": 2}])
         if channel.startswith("chat:"):
             await receives(again, channel, [{"n": 2}])  # the first was there before it came
-        else:  # the first may still be on its way through NATS: without history, an answer says no more than "sent"
+        else:  # the first may still be on its way through NATS: without history, an answer means no more than "sent"
             await receives_last(again, channel, {"n": 2})
             assert data_of(again, channel) in ([{"n": 2}], [{"n": 1}, {"n": 2}])
     with pytest.raises(CommandFailed) as refused:

@@ -1,6 +1,6 @@
-"""What channels can do, as stock clients offer it to applications: presence, recovery of each kind, deltas, filters.
+"""Features of channels, as stock clients offer them to applications: presence, recovery of each kind, deltas, filters.
 
-The client that is tested is on one edge, what it meets comes from the other. What the server decides is in
+The client under test is on one edge, its peers are on the other. Server-side decisions are tested in
 `test_stock_server_side`.
 """
 
@@ -168,11 +168,11 @@ async def test_a_channel_in_cache_mode_gives_its_newest_publication_at_once(shar
     assert events_of(alice, "subscribed", channel)[-1]["recovered"]
 
 
-# --- what of a publication comes, and how ---------------------------------------------------------------------------
+# --- deltas and filters ---------------------------------------------------------------------------------------------
 
 
 def similar(n: int) -> dict[str, object]:
-    """One of many publications that differ little: `n` also moves what follows it, and what is more than ASCII."""
+    """One of many publications that differ little: `n` also moves the text that follows it, some of it beyond ASCII."""
     rows = [{"id": i, "text": "\N{GRINNING FACE}\N{SNOWMAN}" * (1 + (n + i) % 3), "at": n * i % 7} for i in range(12)]
     return {"n": n, "digits": "9" * (n % 5), "rows": rows, "last": "\N{LATIN SMALL LETTER E WITH ACUTE}" * (n % 2)}
 

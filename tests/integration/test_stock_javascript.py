@@ -1,4 +1,4 @@
-"""What only the JavaScript SDK has: messages without a channel both ways, batches, a position to begin from."""
+"""Features of the JavaScript SDK alone: messages without a channel both ways, batches, a position to begin from."""
 
 from __future__ import annotations
 

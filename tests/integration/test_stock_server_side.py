@@ -1,4 +1,4 @@
-"""What the server decides about a connection, as stock clients take it: channels that it subscribes them to by token or
+"""Server-side decisions about a connection, as stock clients take them: channels that it subscribes them to by token or
 by API, unsubscribes, disconnects, messages. The API is called on the other edge.
 """
 
@@ -149,7 +149,7 @@ async def test_a_disconnect_for_good_keeps_the_client_away(shared_pair, client, 
     assert len(events_of(alice, "connecting")) == 1 and not events_of(stays, "disconnected")
     await alice.connect()
     await stays.publish(f"live:{x}", 1)
-    # Without history what was said before may still be under way, and reach her too.
+    # Without history the earlier publication may still be under way, and reach her too.
     await eventually(lambda: data_of(alice, f"live:{x}")[-1:] == [1])
 
 
@@ -174,7 +174,7 @@ async def test_state_that_the_server_calls_invalid_is_fetched_anew(shared_pair, 
 
 
 async def test_a_backends_message_does_no_harm_to_a_client_that_knows_none(shared_pair, client, x):
-    """Those of the Python SDK; `test_stock_javascript` has what the others do with it."""
+    """The Python SDK's; for the others see `test_stock_javascript`."""
     a, b = shared_pair
     alice = client(a, user := f"alice-{x}")
     await alice.connect()

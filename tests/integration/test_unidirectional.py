@@ -1,4 +1,4 @@
-"""Clients that only listen: they say who they are once, and get pushes. On every transport for it, on real edges."""
+"""Unidirectional clients: they authenticate once, and get pushes. On every transport for them, on real edges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kind(request):
 
 @asynccontextmanager
 async def listening(edge, kind: str, first: bytes):
-    """A client that has said its first words; `message` gives what it gets."""
+    """A client that has sent its connect request; `message` returns its pushes."""
     if kind != "uni_websocket":
         async with stream_client(edge, kind, first) as client:
             yield client

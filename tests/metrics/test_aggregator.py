@@ -1,4 +1,4 @@
-"""What the whole is, told from heartbeats."""
+"""The state of the cluster, as heartbeats tell it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is exposed is what is catalogued, and says what the heartbeats said."""
+"""The exposed series are those of the catalogue, with the figures of the heartbeats."""
 
 from __future__ import annotations
 

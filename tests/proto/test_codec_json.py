@@ -1,4 +1,4 @@
-"""JSON: frames to commands for any bytes, and nothing but JSON goes out, whatever was published."""
+"""JSON: frames become commands for any bytes, and only JSON is sent, whatever was published."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_any_bytes_are_commands_or_a_bad_frame(frame: bytes) -> None:
         return
     assert 1 <= len(commands) <= 8
     assert all(isinstance(command, Command) for command in commands)
-    frame.decode()  # what was taken is UTF-8, so that it can be handed on in text frames
+    frame.decode()  # accepted data is UTF-8, so that it can be handed on in text frames
 
 
 def test_the_number_of_commands_is_bounded() -> None:
@@ -78,7 +78,7 @@ def test_data_that_a_command_may_embed_is_a_payload(data: bytes) -> None:
     payload(bytes(command.publish.data))
 
 
-# --- what goes out --------------------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------------------------
 
 Around = Callable[[Publication], Reply]
 

@@ -1,6 +1,6 @@
-"""Protobuf: any message comes back, as in JSON; what proto3 says about reading holds; any bytes are taken or refused.
+"""Protobuf: any message comes back, as in JSON; proto3's rules of reading hold; any bytes are accepted or refused.
 
-Google's implementation has its say in test_protobuf_interop.
+Google's implementation is held against it in test_protobuf_interop.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def test_a_field_without_a_number_is_found_at_the_start() -> None:
             Layouts({m.StreamPosition: numbers}).of(m.StreamPosition)
 
 
-# --- what proto3 says about reading ---------------------------------------------------------------------------------
+# --- proto3's rules of reading --------------------------------------------------------------------------------------
 
 
 def test_a_message_that_comes_twice_is_merged() -> None:

@@ -1,4 +1,4 @@
-"""What edges ask each other: any question and any answer comes back as it went."""
+"""The questions that edges ask each other: any question and any answer comes back as it went."""
 
 from __future__ import annotations
 

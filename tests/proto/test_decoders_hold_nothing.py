@@ -1,4 +1,4 @@
-"""Whatever strangers send to a decoder, nothing of it stays: memory after many bad and good messages is what it was."""
+"""Decoders keep nothing of what strangers send: memory does not grow with many bad and good messages."""
 
 from __future__ import annotations
 

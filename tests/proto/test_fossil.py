@@ -1,4 +1,4 @@
-"""Fossil deltas, held to the stock client's own reader: whatever the two payloads, it makes the second of the first."""
+"""Fossil deltas, held to the stock client's own reader: of any two payloads it makes the second from the first."""
 
 from __future__ import annotations
 

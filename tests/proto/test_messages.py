@@ -1,4 +1,4 @@
-"""Messages as JSON: any of them comes back as it went, and what SDKs index is there. See also test_codec_protobuf."""
+"""Messages as JSON: any comes back as it went, with the fields that SDKs index. See also test_codec_protobuf."""
 
 from __future__ import annotations
 

@@ -107,8 +107,8 @@ def decoded(message: bytes) -> Command:
 def test_google_reads_our_replies(reply: Reply) -> None:
     wire, wanted = PROTOBUF.encode_reply(reply), theirs(reply)
     assert SCHEMA["Reply"].FromString(wire) == wanted
-    assert len(wire) == wanted.ByteSize()  # nothing is said in more bytes than needed
-    client_pb2.Reply.FromString(wire)  # nor does the SDK as it is trip over what is newer
+    assert len(wire) == wanted.ByteSize()  # no more bytes than needed
+    client_pb2.Reply.FromString(wire)  # nor does the SDK trip over newer fields
 
 
 @FEW

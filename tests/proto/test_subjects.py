@@ -15,7 +15,7 @@ FEW = settings(max_examples=200, deadline=None)
 names = st.text(max_size=40) | st.text(alphabet=".*> %$\t\r\n\0~=/\\aé🎉", max_size=12)
 classes = st.from_regex(r"[-a-zA-Z0-9_.]{2,16}", fullmatch=True) | st.just("_")
 
-# What NATS servers and clients in every language take without thought: no dots, spaces, wildcards, control characters.
+# Characters that NATS servers and clients in every language accept: no dots, spaces, wildcards, control characters.
 SAFE_TOKEN = re.compile(r"[A-Za-z0-9%_:=-]+")
 STREAM_NAME = re.compile(r"[A-Za-z0-9_:=-]+")
 

@@ -70,7 +70,7 @@ def _member(members: tuple[Any, ...], value: Any) -> Any:
 
 
 def as_protobuf_tells(message: S) -> S:
-    """The message without what proto3 does not tell apart: an empty user or client and none, an empty map and none."""
+    """The message without the differences that proto3 drops: empty or no user and client, empty or no map."""
     return typing.cast(S, _told(message))
 
 

@@ -47,7 +47,7 @@ class EdgeDouble:
         return EventBatch(edge=self.edge, instance=self.instance, number=self.number, events=list(events))
 
     async def write(self, *events: SessionEvent) -> EventBatch:
-        """Stores the facts as one batch, making the stream when nobody has."""
+        """Stores the facts as one batch, and makes the stream if it is missing."""
         batch = self.batch(*events)
         await self.store(encode_batch(batch), batch.message_id)
         return batch

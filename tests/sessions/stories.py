@@ -1,4 +1,4 @@
-"""Stories of facts, as hypothesis makes them: what edges could write, in any order in which the log could hold it."""
+"""Stories of facts, as Hypothesis makes them: facts that edges could write, in any order that the log could have."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def split(batches: list[EventBatch], cuts: list[int]) -> list[list[EventBatch]]:
 
 
 def long_story(seed: int) -> list[EventBatch]:
-    """A hundred facts of three edges and few people, crowded in time: what makes sessions meet each other."""
+    """A hundred facts of three edges and few users, crowded in time, so that sessions meet each other."""
     chance = random.Random(seed)
     names = [f"c{n}" for n in range(40)]
     parts: list[tuple[str, list[SessionEvent]]] = []

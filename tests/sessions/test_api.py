@@ -1,4 +1,4 @@
-"""The read API: filters, pages, errors, and that its answers are what its description says."""
+"""The read API: filters, pages, errors, and answers that match its description."""
 
 from __future__ import annotations
 

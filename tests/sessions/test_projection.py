@@ -1,4 +1,4 @@
-"""What a session is: the fold's rules, one by one, and what holds for any story."""
+"""Sessions: the rules of the fold, one by one, and the invariants of any story."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How facts are gathered. What happens to them is tested on real servers, in test_service.py."""
+"""How facts are gathered. Their folding is tested on real servers, in test_service.py."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def projector(log: LogDouble) -> AsyncIterator[Projector]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What it waits for others to come with the first one, after it was notified. The waits take no time."""
+    """The times that it waits for more facts after the first one. The waits take no time."""
     found: list[float] = []
     sleep = asyncio.sleep
 

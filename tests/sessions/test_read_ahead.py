@@ -1,4 +1,4 @@
-"""Reading ahead: in order, in portions, with what they need, and never what was not asked for."""
+"""Reading ahead: in order, in portions, with their read sets, and nothing that was not asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def batch(number: int, events: int = 1) -> EventBatch:
 
 
 class FakeLog:
-    """`width` batches in a stretch, `events` facts in each; what is asked for is in `asked`."""
+    """`width` batches in a stretch, `events` facts in each; the reads are in `asked`."""
 
     def __init__(self, last: int, width: int = 3, events: int = 1) -> None:
         self.last, self.width, self.events = last, width, events

@@ -1,4 +1,4 @@
-"""What ended long ago goes, with all that belongs to it; what is open stays however old it is."""
+"""Sessions that ended long ago go, with all that belongs to them; open ones stay however old they are."""
 
 from __future__ import annotations
 

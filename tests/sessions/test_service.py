@@ -1,4 +1,4 @@
-"""The running service: what operators and backends rely on, with real NATS and PostgreSQL, some of it away."""
+"""The running service, with real NATS and PostgreSQL, either of which may be away."""
 
 from __future__ import annotations
 

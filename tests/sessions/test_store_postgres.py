@@ -1,4 +1,4 @@
-"""The store in PostgreSQL: the contract, and what a database that others use, stop and cut off does to it."""
+"""The store in PostgreSQL: the contract, and a database that others write to, stop and cut off."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def test_sessions_go_on_over_a_drained_and_over_a_killed_edge(
         await clients(edges[1], 10)
         await eventually(lambda: on("edge-2", "open", [None] * 10))
         edges[1].kill9()
-        await clients(edges[2], 9)  # back before anybody noticed the loss
+        await clients(edges[2], 9)  # back before the loss was noticed
 
         async def settled() -> None:
             gone = await sessions_of(service, state="away")

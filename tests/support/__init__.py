@@ -1,1 +1,1 @@
-"""What tests stand on: real servers, running services, and the one way to wait."""
+"""Support of tests: real servers, running services, and the one way to wait."""

@@ -1,4 +1,4 @@
-"""A request to an ASGI application without a server: what it is given, what it answers, what its socket is told."""
+"""A request to an ASGI application without a server: its messages, its answer, and the calls on its socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.chassis.http.sockets import HttpSocket, with_socket
 
 
 class FakeSocketTransport:
-    """Keeps what is written. `stall` makes it say that it is full inside of the next write."""
+    """Keeps the data written. `stall` makes it report, within the next write, that it is full."""
 
     def __init__(self) -> None:
         self.socket = HttpSocket(cast("asyncio.Transport", self), lambda: None)

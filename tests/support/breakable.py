@@ -85,7 +85,7 @@ class BreakableJoinLeave(MemoryJoinLeave):
 
 
 class PeersCluster:
-    """What the peers of one cluster share, and what happens to them."""
+    """The shared part of the peers of one cluster, and the failures of its edges."""
 
     def __init__(self) -> None:
         self.everybody: dict[str, MemoryPeers] = {}

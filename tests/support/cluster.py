@@ -43,7 +43,7 @@ START = 1_767_225_600.0
 
 
 class EdgeCluster(BreakableLogs):
-    """What the edges of one cluster share: the logs of channels, joins and leaves, and each other."""
+    """The shared part of the edges of one cluster: the logs of channels, joins and leaves, and each other."""
 
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         super().__init__(NAMESPACES.history_classes(), now)
@@ -77,7 +77,7 @@ class SessionRecord:
 
 @dataclass(eq=False)
 class FakeSubscriber:
-    """Keeps its pushes, decoded, and what it is told as its own owner. `takes` False: it is slow."""
+    """Keeps its pushes, decoded, and the ends of its subscriptions. `takes` False: it is slow."""
 
     pushes: list[dict[str, Any]] = field(default_factory=list)
     ended: list[tuple[str, UnsubscribeCode]] = field(default_factory=list)
@@ -130,7 +130,7 @@ class FakeSubscriber:
 
 
 async def settled() -> None:
-    """Returns when edges in memory have told each other what was under way: each step takes a turn of the loop."""
+    """Returns when no message between edges in memory is under way: each step takes a turn of the loop."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -183,7 +183,7 @@ class TestEdge:
             self.context.admission.open()
         self.control_handler = ControlHandler(self.node, registry)
         self.asked: list[ControlRequest] = []
-        self.when_asked: Callable[[ControlRequest], object] = lambda request: None  # what happens before it answers
+        self.when_asked: Callable[[ControlRequest], object] = lambda request: None  # called before it answers
 
     @property
     def instance(self) -> str:
@@ -214,7 +214,7 @@ class TestEdge:
     async def subscribe(
         self, channel: str, recover: StreamPosition | None = None, reject: bool = False, **wishes: Any
     ) -> tuple[FakeSubscriber, SubscribeResult]:
-        """See `wish`. When it is back, the subscriber's join is told, as by a connection."""
+        """See `attach_request`. Publishes the subscriber's join, as a connection does."""
         subscriber = FakeSubscriber(node=self.node, format=wishes.pop("format", WEBSOCKET_JSON))
         wanted = attach_request(channel, recover, reject, **wishes)
         result = await self.node.subscribe(subscriber, wanted)

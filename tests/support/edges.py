@@ -160,13 +160,13 @@ _decode_command = msgspec.json.Decoder(Command).decode
 
 
 class Encoding:
-    """The encoding that `wire_client` speaks unless it is told otherwise; the fixture `encoding` changes it."""
+    """The default encoding of `wire_client`; the fixture `encoding` changes it."""
 
     current = "json"
 
 
 class WireClient:
-    """One connection that says exactly what a test says: `send`, then `reply`, `push` or `closed`.
+    """One connection that sends exactly what a test sends: `send`, then `reply`, `push` or `closed`.
 
     Messages are given and returned as JSON has them, also where the connection speaks Protobuf.
     """
@@ -199,7 +199,7 @@ class WireClient:
         return await self.reply(1000 + self._next_id)
 
     async def message(self) -> dict[str, Any]:
-        """The next message, whatever it is."""
+        """The next message of any kind."""
         while not self._messages:
             frame = await asyncio.wait_for(self.socket.recv(), ANSWER_S)
             self._messages = self._decode(frame)
@@ -258,11 +258,11 @@ class WireClient:
 
     @property
     def unread(self) -> list[dict[str, Any]]:
-        """What came before the close frame that `closed` waited for."""
+        """The messages before the close frame that `closed` waited for."""
         return self._messages
 
     async def closed(self) -> tuple[int, str]:
-        """Waits for the close frame and gives back its code and reason; what comes before it stays for `message`."""
+        """Waits for the close frame and returns its code and reason; messages before it stay for `message`."""
         try:
             while True:
                 frame = await asyncio.wait_for(self.socket.recv(), ANSWER_S)
@@ -280,7 +280,7 @@ async def wire_client(
     encoding = encoding or Encoding.current
     if encoding == "protobuf":
         options = {"subprotocols": ["centrifuge-protobuf"], **options}
-    # No bound for what waits unread: a client that stopped reading would not read the answer to its own close frame.
+    # No bound for unread messages: a client that stopped reading would not read the answer to its own close frame.
     options = {"max_queue": None, **options}
     async with websockets.connect(url, compression=None, open_timeout=ANSWER_S, **options) as socket:
         yield WireClient(socket, encoding)
@@ -310,7 +310,7 @@ async def arrivals(edge: ServiceProcess, channel: str) -> AsyncIterator[Callable
             seen: list[Any] = []
             while len(seen) < len(data):
                 push = await witness.push(channel)
-                seen += [push["pub"]["data"]] if "pub" in push else []  # or somebody's join
+                seen += [push["pub"]["data"]] if "pub" in push else []  # or a join
             assert seen == list(data)
 
         yield arrive

@@ -23,7 +23,7 @@ async def eventually(check: Callable[[], Awaitable[T]], within_s: float = 10) ->
 @overload
 async def eventually(check: Callable[[], T], within_s: float = 10) -> T: ...
 async def eventually(check: Callable[[], Any], within_s: float = 10) -> Any:
-    """Calls `check`, plain or async, until it passes; gives back what it returned.
+    """Calls `check`, plain or async, until it passes, and returns its result.
 
     It passes when it raises nothing and returns None (it asserted) or something true (it answered). When `within_s`
     seconds are over, the last failure is the error.

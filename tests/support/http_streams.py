@@ -62,7 +62,7 @@ async def emulate(edge: ServiceProcess, node: str, session: str, data: bytes, pr
 
 
 class HttpStream:
-    """A response that has begun. Reads no further than it is asked to, so that an edge notices who does not read."""
+    """A response that has begun. Reads no further than it is asked to: an edge notices a client that does not read."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -111,7 +111,7 @@ async def request(
     small: bool = False,
     behind: bytes = b"",
 ) -> AsyncIterator[HttpStream]:
-    """Sends a request such as "POST /connection/http_stream", and in the same breath what comes `behind` it.
+    """Sends a request such as "POST /connection/http_stream", with the bytes `behind` it in the same write.
 
     `small`: the socket takes little that is not read.
     """

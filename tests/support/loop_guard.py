@@ -1,4 +1,4 @@
-"""Collects what event loops report when nobody handled it: the default exception handler logs it as "asyncio"."""
+"""Collects the unhandled exceptions of event loops: the default exception handler logs them as "asyncio"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edge says about itself at /metrics."""
+"""The metrics of an edge."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ _OF_PERMISSIONS = [
         hook_when_away="allow",
     ),
 ]
-"""What clients may do in them, and what is asked for."""
+"""Permissions, and options that clients ask for."""
 
 _OF_CHANNELS = [
     Namespace(name="chat", history_size=10, history_ttl=HOUR, force_recovery=True),
@@ -90,7 +90,7 @@ _OF_CHANNELS = [
         allow_tags_filter=True,
     ),
 ]
-"""What becomes of a channel's publications and members."""
+"""Publications and members of a channel."""
 
 NAMESPACES = Namespaces(
     ChannelSection(

@@ -8,5 +8,5 @@ import httpx
 
 
 def http_client(**options: Any) -> httpx.AsyncClient:
-    """Without TLS, whose certificates take 20 ms to load each time, and whatever proxies the environment names."""
+    """Without TLS, whose certificates take 20 ms to load each time, and without the proxies of the environment."""
     return httpx.AsyncClient(**{"verify": False, "trust_env": False, **options})

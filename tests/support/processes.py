@@ -107,7 +107,7 @@ class Services:
         return process
 
     def close(self) -> None:
-        """Kills what still runs: a test that needs a graceful end asks for it itself."""
+        """Kills the processes that still run: a test that needs a graceful end stops them itself."""
         for process in self._started:
             process.resume()
             process.kill9()

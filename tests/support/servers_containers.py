@@ -14,7 +14,7 @@ POSTGRES_IMAGE = "postgres:17"
 
 
 def missing() -> str | None:
-    """What keeps containers from running here, in words for a person; None when nothing does."""
+    """Why containers cannot run here, for a person to read; None if they can."""
     try:
         import docker  # type: ignore[import-untyped]  # it ships none
     except ImportError:

@@ -1,4 +1,4 @@
-"""The source as syntax: which modules there are, what they import, what is prose in them."""
+"""The source as syntax: the modules, their imports, and their prose."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def nodes_of(path: Path) -> list[ast.AST]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """What is imported anywhere in a file, also for types only; of `from a import b` both a and a.b."""
+    """The imports anywhere in a file, also those for types only; of `from a import b` both a and a.b."""
     found: set[str] = set()
     for node in nodes_of(path):
         if isinstance(node, ast.Import):

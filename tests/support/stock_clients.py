@@ -2,7 +2,7 @@
 and in Protobuf.
 
 With Protobuf an application's payloads are bytes. Here they are JSON on all clients, so that clients of all kinds can
-talk to each other; only `bytes` are sent as they are, and what is no JSON is received as `bytes`.
+talk to each other; only `bytes` are sent as they are, and data that is not JSON is received as `bytes`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class StockClients:
         return make
 
     def make_js(self, url: str | list[dict[str, str]], encoding: str, **options: Any) -> JsClient:
-        """For what only the JavaScript SDK has. `url` may be a list of {"transport", "endpoint"}."""
+        """For features of the JavaScript SDK alone. `url` may be a list of {"transport", "endpoint"}."""
         return JsClient(self._node, url, encoding, options)
 
 

@@ -1,4 +1,4 @@
-"""What stock clients raise, and what an application's callbacks may raise."""
+"""The exceptions of stock clients, and those that an application's callbacks may raise."""
 
 from __future__ import annotations
 

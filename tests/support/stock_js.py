@@ -116,7 +116,7 @@ def _to_base64(value: bytes) -> dict[str, str]:
 
 
 class JsClient:
-    """See `stock_clients.StockClient`; and what only this SDK has: `send`, `batch`, the options `since` and `kind`."""
+    """See `stock_clients.StockClient`. This SDK alone has `send`, `batch`, and the options `since` and `kind`."""
 
     def __init__(
         self, node: NodeProcess, url: str | list[dict[str, str]], encoding: str, options: dict[str, Any]
@@ -129,7 +129,7 @@ class JsClient:
         self._new = {"verb": "new", "url": url, "encoding": encoding, "options": self._options(options, None)}
 
     def _options(self, given: dict[str, Any], channel: str | None) -> dict[str, Any]:
-        """Callbacks stay here, and data becomes what the build sends."""
+        """Callbacks stay here, and data becomes the payload of the build."""
         options = dict(given)
         for name, value in given.items():
             if callable(value):

@@ -11,7 +11,7 @@ def as_bytes(value: Any) -> bytes:
 
 
 def from_bytes(data: bytes | None) -> Any:
-    """None for no payload; the bytes themselves if they are no JSON."""
+    """None for no payload; the bytes themselves if they are not JSON."""
     if not data:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A transport that keeps what a connection writes, and reads it back as messages."""
+"""A transport that keeps the frames of a connection, and decodes them to messages."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class FakeTransport:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """Everything that was said, in order."""
+        """All messages, in order."""
         return [message for data in self.frames for message in messages_in(data)]
 
     @property

@@ -1,4 +1,4 @@
-"""Which modules write which attributes of which classes, as far as annotations tell; what they leave open is left out.
+"""Which modules write which attributes of which classes, as far as annotations tell. Unknown classes are left out.
 
 The class of a name is that of its parameter's annotation or of the constructor that it was assigned from; the class of
 an attribute that of its annotation, of a property's result, or of what `__init__` assigned to it.
@@ -21,7 +21,7 @@ class Class(NamedTuple):
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-Scope = dict[str, Class]  # what the names of a module mean
+Scope = dict[str, Class]  # the classes that the names of a module mean
 
 
 @cache

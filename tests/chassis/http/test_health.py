@@ -1,4 +1,4 @@
-"""What load balancers and Prometheus ask every process."""
+"""The paths that load balancers and Prometheus ask for."""
 
 from __future__ import annotations
 

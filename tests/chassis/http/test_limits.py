@@ -25,7 +25,7 @@ async def echo(request: Request) -> Response:
 
 
 class Upgraded(asyncio.Protocol):
-    """Takes every upgrade, and says how many bytes it was handed with it."""
+    """Accepts every upgrade."""
 
     def __init__(self, config: object, server_state: object, app_state: object) -> None:
         self.transport: asyncio.Transport | None = None
@@ -95,7 +95,7 @@ async def serving(gate: asyncio.Event | None = None, head_timeout_s: float = HEA
 
 
 class Caller:
-    """A socket to the server: says bytes, reads answers."""
+    """A socket to the server: writes bytes and reads answers."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer

@@ -17,7 +17,7 @@ MEGABYTE = b"x" * 1_000_000
 
 
 class Response:
-    """Holds its socket until it is told to end. Each one is in `begun`."""
+    """Holds its socket until it is ended. Each instance is in `begun`."""
 
     begun: list[Response]
 

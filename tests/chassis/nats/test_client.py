@@ -1,4 +1,4 @@
-"""What our subclass of nats-py's client relies on inside of it. How it behaves is tested through the link."""
+"""The internals of nats-py's client that our subclass relies on. Its behaviour is tested through the link."""
 
 from __future__ import annotations
 

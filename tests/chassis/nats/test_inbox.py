@@ -13,7 +13,7 @@ END = b"NATS/1.0 204 EOB\r\n\r\n"
 
 
 class Wire:
-    """Keeps what is sent, and answers by hand."""
+    """Keeps the questions sent, and answers by hand."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, str]] = []
@@ -35,7 +35,7 @@ async def test_each_question_gets_its_own_answer():
         wire.answer(i, b"to %d" % i)
         wire.answer(i, b"twice")
     assert [await each for each in asked] == [(None, b"to 0"), (None, b"to 1"), (None, b"to 2")]
-    wire.answer(0, b"late")  # nobody waits for it
+    wire.answer(0, b"late")  # no question waits for it
 
 
 async def test_many_answers_come_as_one_list_with_the_last():

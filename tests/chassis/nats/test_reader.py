@@ -19,7 +19,7 @@ Heard = list[tuple[object, ...]]
 
 
 class Client:
-    """What nats-py's parser calls. Its own messages and ours end in the same list."""
+    """The client that nats-py's parser calls. The messages of both parsers end in the same list."""
 
     def __init__(self) -> None:
         self.heard: Heard = []
@@ -147,6 +147,6 @@ def test_bytes_left_over_from_an_old_connection_do_not_reach_the_new_one() -> No
     assert list(reader.feed(b"MSG b 1 1\r\n!\r\n")) == []
     pieces = reader.feed(b"-ERR 'Stale Connection'\r\nMSG c 1 1\r\n!\r\n")
     next(pieces)
-    reader.reset()  # which is what nats-py does about it
+    reader.reset()  # as nats-py does
     assert list(pieces) == []
     assert [each[1] for each in client.heard] == [b"b"]

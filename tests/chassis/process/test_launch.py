@@ -1,4 +1,4 @@
-"""How a service's process begins: what it refuses, and what it does not load."""
+"""How a service's process starts: settings that it refuses, and modules that it does not load."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LARGE = {
     "sqlmodel": "only to migrate",
     "websockets.asyncio": "only its mask function is used",
 }
-"""What a start without special wishes has no use for, and when there is one."""
+"""Modules that a start with default settings does not need, and the settings that need them."""
 
 
 class Started(NamedTuple):

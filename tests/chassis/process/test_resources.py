@@ -1,4 +1,4 @@
-"""What a process says about what it uses: true figures, at a cost that does not grow with its connections."""
+"""The figures of a process about itself: true, at a cost that does not grow with its connections."""
 
 from __future__ import annotations
 

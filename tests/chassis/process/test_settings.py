@@ -1,4 +1,4 @@
-"""One file and variables become settings, or an error that names the key and what was expected."""
+"""A file and variables become settings, or an error that names the key and the expected value."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def edge(url: str, max_in_flight: int = 10_000) -> AsyncIterator[NatsBacke
 
 @asynccontextmanager
 async def client(url: str) -> AsyncIterator[Client]:
-    """What a backend is written with: nats-py as it comes."""
+    """The client that backends are written with: nats-py, unmodified."""
     made = await nats.connect(url)
     try:
         yield made

@@ -264,7 +264,7 @@ def test_a_thousand_channels_are_taken():
     assert isinstance(verdict, Admitted) and len(verdict.subs) == 1000
 
 
-# --- whatever a backend answers ---------------------------------------------------------------------------------------
+# --- any answer of a backend ------------------------------------------------------------------------------------------
 
 VERDICTS = (Admitted, Unauthenticated, Grant, Accepted, Extended, Expired, Refused, Disconnected)
 names = sorted(

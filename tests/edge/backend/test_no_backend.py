@@ -1,4 +1,4 @@
-"""An edge by itself has no backends, and says so as a backend that is not there would."""
+"""An edge by itself has no backends: it answers as if none were listening."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class TestMemoryBroker(BrokerContract):
 
 
 class TestBounds:
-    """What a broker in memory keeps is bounded, and what it drops is the oldest."""
+    """The memory of a broker in memory is bounded: the oldest entries are dropped."""
 
     async def made(self, now: Callable[[], float] = lambda: 0.0) -> MemoryBroker:
         broker = MemoryBroker(MemoryLogs(CLASSES, now))

@@ -1,4 +1,4 @@
-"""A channel as an edge has it open: what it keeps follows from its namespace."""
+"""A channel that an edge has open: what it keeps depends on its namespace."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_one_with_history_has_a_log_of_its_namespace_s_class(name: str, history_
 
 async def test_pushes_bear_its_name() -> None:
     channel = Channel("live:x", rules_of("live:x"))
-    channel.fan_out(Publication(Raw(b"1")))  # nobody is there
+    channel.fan_out(Publication(Raw(b"1")))  # no subscriber is there
     subscriber = FakeSubscriber()
     channel.subscribers.add(subscriber, Subscription(channel.rules, Grant(), ClientInfo()))
     channel.fan_out(Publication(Raw(b"2")))

@@ -62,7 +62,7 @@ class TestTheRule:
         log = log_at(5)
         log.begin_sync()
         assert not log.accept(live(9, 5))
-        assert not log.needs_sync  # somebody fetches it already
+        assert not log.needs_sync  # it is being read already
         assert log.gap
 
     def test_nothing_is_delivered_before_it_is_known_where_the_log_stands(self) -> None:
@@ -328,7 +328,7 @@ class Edge(RuleBasedStateMachine):
     @precondition(lambda self: self.started_at is not None)
     @rule()
     def settle(self) -> None:
-        """Whatever happened before: an audit, undisturbed, brings the edge to the end of the log."""
+        """After any history of events an undisturbed audit brings the edge to the end of the log."""
         for _ in range(STUCK_ROUNDS + 3):
             if self.log.syncing:
                 if self.read is None:
@@ -347,7 +347,7 @@ class Edge(RuleBasedStateMachine):
             missed = [other for other in self.retained if before < other < sequence]
             assert not missed, f"{missed} are in the log and were passed over"
 
-    # what must hold at all times
+    # the invariants
 
     @invariant()
     def it_is_delivered_in_order_and_once(self) -> None:

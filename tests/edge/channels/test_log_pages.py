@@ -1,4 +1,4 @@
-"""Pages of the log, and what they cost: reads, and entries that were read in vain."""
+"""Pages of the log, and their cost in reads and in entries read in vain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEWS = ChannelAddress("news:x", "news")
 
 
 class Counted:
-    """The edge's broker, with what was asked of it."""
+    """The edge's broker, with counts of its reads."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker

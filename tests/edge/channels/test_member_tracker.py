@@ -1,4 +1,4 @@
-"""Joins and leaves over several edges, whatever becomes of the edges: nobody is told twice, nobody stays as a ghost."""
+"""Joins and leaves over several edges, some of which fail: no event is told twice, no ghost stays."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class TestLostEdges:
         await eventually(lambda: witness.members == [("join", "c1")])
         cluster.peers.lose(b.instance)
         assert witness.members[1:] == [("leave", "c2"), ("leave", "c3")]
-        b.node.unsubscribe(two, "room:x")  # while nobody listens to it
+        b.node.unsubscribe(two, "room:x")  # while no edge listens to it
         await b.subscribe("room:x", client="c4")
         await settled()
         cluster.peers.wake(b.instance)
@@ -189,7 +189,7 @@ class TestSnapshots:
         await eventually(lambda: witness.members == [("join", "c1")])
 
     async def test_a_join_that_overtakes_the_snapshot_counts_once(self, a, b):
-        """c2 comes after the question was asked: it may be in the answer, and is told anyway."""
+        """c2 joins after the question was asked: it may be in the answer, and its join is told anyway."""
 
         def comes_meanwhile(request):
             if request == Members("room:x"):
@@ -272,7 +272,7 @@ async def test_a_channel_that_is_closed_is_not_listened_to_any_more(a, b, monkey
 
 
 async def test_a_watcher_from_the_beginning_sees_the_truth_whatever_happens(cluster, a):
-    """Clients come and go on three edges, edges are lost and found again and killed: what was told adds up."""
+    """Clients come and go on three edges, edges are lost, found again and killed: the events told add up."""
     rng = random.Random(11)
     edges = [await TestEdge(cluster).start() for _ in range(3)]
     watcher, _ = await a.subscribe("room:x", client="watcher")

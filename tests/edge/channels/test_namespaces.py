@@ -1,4 +1,4 @@
-"""Which rules hold for a channel, and who may do what with it (reference 3.10)."""
+"""The rules of a channel, and who may do what with it (reference 3.10)."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def test_a_made_up_position_is_not_recovered(a):
 
 
 async def test_a_claimed_position_costs_other_subscribers_nothing(cluster, a, b, monkeypatch):
-    """A publication that is stored while such a claim is looked into reaches everybody."""
+    """A publication that is stored while such a claim is being checked reaches every subscriber."""
     victim, first = await a.subscribe("chat:x")
     await a.publish("chat:other", 0)
     state, synced = a.broker.state, a.node.sync.synced

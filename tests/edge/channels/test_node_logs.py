@@ -1,4 +1,4 @@
-"""What is special about some channels: the newest publication is all that counts, history that was removed, versions,
+"""Special channels: those where only the newest publication counts, with removed history, versions,
 publications that skip the history, subscribers with filters and differences.
 """
 
@@ -97,7 +97,7 @@ class TestCache:
 
 
 class TestRemoval:
-    """The history of a channel was removed: whoever was behind it is told, on every edge, whoever was not goes on."""
+    """The history of a channel was removed: on every edge clients that were behind are told, the others go on."""
 
     @pytest.fixture(params=["open before", "opened later"])
     async def removed(self, request, a, b) -> tuple[TestEdge, TestEdge, list[StreamPosition]]:

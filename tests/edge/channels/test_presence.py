@@ -1,4 +1,4 @@
-"""Who is in a channel, asked of all edges; and what happens to the answer when one of them is gone or silent."""
+"""Presence, asked of all edges, and the answer when one of them is gone or silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proofs behind `recovered: true`: what the log must still hold for a client to be told that it missed nothing."""
+"""The proofs behind `recovered: true`: the entries that the log must still hold for that."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_a_history_that_is_removed_again_and_again(edge):
 
 
 async def test_a_mark_counts_before_what_it_marks_is_gone(edge, monkeypatch):
-    """Whoever removes may die between the two steps."""
+    """An edge may die between the two steps of a removal."""
     await publish(edge, "chat:x", 3)
     left = await edge.broker.read(ADDRESS, 0, 10)
     await remove(edge, "chat:x")

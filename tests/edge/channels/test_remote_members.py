@@ -1,4 +1,4 @@
-"""The members on other edges, whatever order joins, leaves, snapshots and deaths come in."""
+"""The members on other edges, with joins, leaves, snapshots and deaths in any order."""
 
 from __future__ import annotations
 
@@ -161,9 +161,9 @@ class Fetch(NamedTuple):
 
 
 class Story:
-    """Edges that report their members in order, `RemoteMembers` that hears them, a subscriber that gets the changes.
+    """Edges that report their members in order, `RemoteMembers`, and a subscriber that gets the changes.
 
-    Whatever happens, the subscriber hears no join twice, no leave without a join, and of nobody that is not held. Once
+    The subscriber never gets a join twice, a leave without a join, or an event of a hidden member. Once
     an edge's snapshot was applied and all that it published was heard, `RemoteMembers` holds the truth.
     """
 
@@ -187,7 +187,7 @@ class Story:
             self.sent[edge].append(("left", info))
 
     def ask(self, edge: str, number: int) -> None:
-        """The question travels in no time, so whatever is under way from the edge was sent before the answer."""
+        """The question travels in no time, so messages under way from the edge were sent before the answer."""
         if self.known[edge]:
             expectation = self.remote_members.expect_snapshot(edge)
             self.fetches.append(Fetch(edge, expectation, len(self.sent[edge]), dict(self.truth[edge])))
@@ -221,7 +221,7 @@ class Story:
             self.remote_members.abandon(self.fetches.pop(number % len(self.fetches)).expectation)
 
     def reconnect(self, edge: str, number: int) -> None:
-        """What was sent meanwhile is missed, and no question is answered."""
+        """Messages sent meanwhile are missed, and no question is answered."""
         while self.fetches:
             self.fail(edge, 0)
         for instance in EDGES:

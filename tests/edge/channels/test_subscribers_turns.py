@@ -1,4 +1,4 @@
-"""What is published in one turn of the event loop: one frame for all of it, and nobody notices but by the speed."""
+"""Publications in one turn of the event loop share one frame, which only their speed shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.cluster import FakeSubscriber
 
 
 class TestATurnOfTheLoop:
-    """What is published in one turn is given out at its end, or before anything else that subscribers would notice."""
+    """Publications of one turn are flushed at its end, or before anything else that subscribers would notice."""
 
     def made(self) -> tuple[Subscribers, list[Callable[[], None]]]:
         turn: list[Callable[[], None]] = []

@@ -1,4 +1,4 @@
-"""What a subscription is made of: the namespace's options, and what a grant overrides of them."""
+"""A subscription: the options of its namespace, and the overrides of a grant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaps, syncs, audits and new epochs: what happens to subscribers when live messages do not come as they should."""
+"""Gaps, syncs, audits and new epochs: subscribers when live messages are lost or late."""
 
 from __future__ import annotations
 
@@ -134,13 +134,13 @@ async def test_a_hole_sends_positioned_subscribers_back_and_lets_the_others_go_o
     await a.publish("chat:x", 0)
     await eventually(lambda: positioned.values == plain.values == [0])
     a.broker.lose_live = lambda message: message.sequence < 30
-    for i in range(1, 31):  # ten are kept: most of what is missing is gone
+    for i in range(1, 31):  # ten are kept: most of the missing ones are gone
         await a.publish("chat:x", i)
     await eventually(lambda: plain.values == [0, *range(21, 31)])
     assert positioned.values == [0]
     assert positioned.ended == [("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)]
     assert a.tally.holes == 1
-    # Coming back with its old position it is told, and the ring does not hide the hole from it.
+    # With its old position it is told of the hole, which the ring does not hide.
     _, result = await a.subscribe("chat:x", StreamPosition(1, a.broker.epoch(ChannelAddress("chat:x", "chat"))))
     assert result.was_recovering and not result.recovered
 

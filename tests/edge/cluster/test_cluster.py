@@ -1,4 +1,4 @@
-"""Which edges are alive, as their heartbeats say, and who is told of it."""
+"""Which edges are alive by their heartbeats, and which listeners are told."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load(**figures: Any) -> EdgeLoad:
 
 
 class Heard:
-    """A cluster, what it tells, and `now`, which the test moves."""
+    """A cluster, its events, and `now`, which the test moves."""
 
     def __init__(self, own: str = "") -> None:
         self.now = 1000.0

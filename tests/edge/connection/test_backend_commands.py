@@ -1,4 +1,4 @@
-"""What backends order for a connection: it stands in line with the client's own commands, and they see its traces."""
+"""Server commands for a connection: they wait in line with the client's own commands, which see their effects."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class TestUnsubscribe:
 
     @pytest.mark.parametrize(("code", "closed"), [(2000, 0), (2499, 0), (2500, 3010)])
     async def test_a_server_side_subscription_that_would_be_made_anew_is_by_a_new_connection(self, edge, code, closed):
-        """SDKs do not subscribe anew what the server made: they connect anew."""
+        """SDKs do not subscribe again to server-side subscriptions: they reconnect."""
         talk = Talk(edge)
         await talk.connect({"channels": ["chat:x"]})
         talk.connection.server_command(UnsubscribeClient("chat:x", UnsubscribeCode(code, "why")))

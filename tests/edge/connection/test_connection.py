@@ -1,4 +1,4 @@
-"""What a connection does with a socket that stalls, without one: a transport that says what was asked of it."""
+"""A connection on a socket that stalls, played by a transport that keeps the calls it gets."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _has_heard(talk: Talk, channel: str, count: int) -> bool:
 
 
 async def test_a_client_that_stalls_within_a_turn_misses_and_doubles_nothing_in_any_channel(edge):
-    """What one turn of the loop brings is given out together: one channel may have been written, the next one not."""
+    """Publications of one turn are flushed together: one channel may have been written, the next one not."""
     chance = Random(7)
     talks = [await connected(edge) for _ in range(4)]
     channels = [f"chat:{name}" for name in "abc"]

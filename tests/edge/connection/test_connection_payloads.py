@@ -1,4 +1,4 @@
-"""What a client cannot take, as it is not JSON, or is too much for one reply."""
+"""Payloads that a client cannot take: not JSON, or too much for one reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coming and going: who may come in, what the session log says of it, and what is left when somebody goes."""
+"""Connecting and leaving: who may connect, the facts in the session log, and what a client leaves behind."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class TestUsers:
 
 
 class TestHooks:
-    """Through the backend and back. The tests of the session have what it decides."""
+    """Through the backend and back. The tests of the session hold the decisions."""
 
     async def edge(self, connect: object = None) -> TestEdge:
         def answer(question, caller):

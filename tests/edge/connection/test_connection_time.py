@@ -1,4 +1,4 @@
-"""What the turning wheel does to a connection: pings, expiries, and the backend that prolongs it."""
+"""The timing wheel and a connection: pings, expiries, and the backend that extends it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.support.transport import frames_in
 
 
 def at(edge: TestEdge, seconds: float) -> None:
-    """So many seconds after the start."""
+    """The time in seconds after the start."""
     edge.clock.time = START + seconds
     edge.context.timing_wheel.turn(edge.clock.time)
 
 
 async def strict(backend: FunctionBackend | None = None, **section: object) -> TestEdge:
-    """An edge where tokens expire, without pings unless it is told otherwise."""
+    """An edge where tokens expire, without pings unless `section` sets them."""
     options: dict[str, Any] = {"insecure": False, "token_hmac_secret_key": SECRET, "ping_interval": 0} | section
     return await TestEdge(EdgeCluster(), backend=backend, **options).start()
 
@@ -60,7 +60,7 @@ class TestSubscriptions:
         assert talk.channels == []
 
     async def test_a_subscription_that_is_given_an_end_expires(self):
-        """It did not before, so nobody had reason to look at it."""
+        """It had no expiry before, so the wheel had no reason to look at it."""
         edge = await strict()
         talk = await connected(edge, sub="42")
         await talk.subscribe("chat:x", token=token(channel="chat:x"))
@@ -152,7 +152,7 @@ class TestPings:
 
 
 class TestRefreshHook:
-    """The backend prolongs the connection; nobody waits for it."""
+    """The backend extends the connection; no command waits for it."""
 
     async def expiring(self, answer: object) -> tuple[TestEdge, Talk, list[dict[str, object]]]:
         asked: list[dict[str, object]] = []

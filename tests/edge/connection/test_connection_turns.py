@@ -1,4 +1,4 @@
-"""What a client sees of publications that share a turn of the event loop with something else: nothing."""
+"""Publications that share a turn of the event loop with something else reach the client as any others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edge answers to the others: who is here, and what it does to connections of a user when it is told to."""
+"""An edge's answers to the others: its members, and commands for the connections of a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pace of a drain, and what it leaves to others (its run with real clients is an integration test)."""
+"""The pace of a drain (a drain with real clients is an integration test)."""
 
 from __future__ import annotations
 
@@ -106,6 +106,6 @@ async def test_without_a_pace_the_loop_still_has_its_turns(edge: TestEdge) -> No
 
 
 async def test_a_drain_that_is_out_of_time_leaves_no_turns(edge: TestEdge) -> None:
-    """What everybody else does in a turn may take seconds, as in a channel where thousands are told who leaves."""
+    """A turn of the loop may take seconds, as in a channel where thousands are told of each leave."""
     _, open_at_turns = await drained(edge, timeout_s=0.1)  # all of it is kept for the end
     assert open_at_turns == {300, 0}

@@ -1,4 +1,4 @@
-"""Commands that wait for the cluster or a backend: what comes of them, in which order, and how they fail."""
+"""Commands that wait for the cluster or a backend: their outcomes, the order of these, and failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def edge(cluster: EdgeCluster) -> TestEdge:
 
 
 def kinds(talk: Talk) -> list[str]:
-    """What it heard, in order: "reply 2", "pub", "join", ..."""
+    """The messages it got, in order: "reply 2", "pub", "join", ..."""
     told = []
     for message in talk.heard:
         push = message.get("push", {})
@@ -200,7 +200,7 @@ class TestIdempotency:
         await eventually(lambda: talk.values(channel) == [1, "last"])
 
     async def test_keys_are_a_user_s_own(self, edge):
-        """Whatever users and keys are called: none of these pairs is another one."""
+        """For any names of users and keys, none of these pairs is taken for another."""
         pairs = [("a", "k"), ("b", "k"), ("a", "k\nz"), ("a\nk", "z"), ("", "k"), ("a", "K"), ("a", "k ")]
         for user, key in pairs:
             talk = await connected(edge, formats.WEBSOCKET_JSON, sub=user)

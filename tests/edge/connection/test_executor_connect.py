@@ -1,4 +1,4 @@
-"""Connecting with server-side subscriptions: they are part of the reply, and what comes in between follows it."""
+"""Connecting with server-side subscriptions: they are part of the reply, and publications meanwhile follow it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend's decision, and what holds when it refuses, is not usable or does not come at all."""
+"""A backend's decision, and the result when it refuses, is unusable or does not come."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS = ("connect", "subscribe", "publish", "refresh")
 
 
 class Log(RefusalLog):
-    """Keeps what is written."""
+    """Keeps the data written to it."""
 
     def __init__(self) -> None:
         super().__init__(lambda: NOW)
@@ -74,7 +74,7 @@ async def test_nobody_known_is_an_answer_to_connect_only() -> None:
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("allow", [True, False])
 class TestEveryEvent:
-    """A backend that answers is heeded, whatever holds when it does not."""
+    """An answer of the backend counts, whatever `hook_when_away` is."""
 
     async def test_refused_or_expelled(self, event: str, allow: bool) -> None:
         error = {"error": {"code": 403, "message": "no", "temporary": True}}

@@ -1,4 +1,4 @@
-"""What leaves for one client, without a connection: what is written and counted, and what is left out or too much."""
+"""The outlet of one client, without a connection: frames written and counted, skipped, or too many."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.transport import FakeTransport, frames_in
 
 
 class Client:
-    """An outlet, and what its transport got."""
+    """An outlet, and the frames on its transport."""
 
     def __init__(self) -> None:
         self.edge = TestEdge(EdgeCluster())

@@ -1,4 +1,4 @@
-"""What strangers can cause is in the log, and does not flood it."""
+"""Log lines that strangers can cause do not flood the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that stalls, in channels of every kind: what it is given afterwards, and what it is not kept for."""
+"""A client that stalls, in channels of every kind: what it gets afterwards, and what is dropped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def stalled(edge: TestEdge, talk: Talk, channel: str) -> None:
 
 
 def read(talk: Talk, format: Format, channel: str) -> list[Any]:
-    """What a client with deltas makes of its pushes."""
+    """The payloads that a client with deltas makes of its pushes."""
     base, values = b"", []
     for data, delta in _payloads(talk, format, channel):
         base = apply_delta(base, data) if delta else data

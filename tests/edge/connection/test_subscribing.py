@@ -1,4 +1,4 @@
-"""Subscribing to a channel and leaving it, on an edge: what is answered at once, and what is left behind."""
+"""Subscribing to a channel and leaving it, on an edge: answers given at once, and nothing left behind."""
 
 from __future__ import annotations
 

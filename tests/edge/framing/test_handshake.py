@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455, 4.2): what the edge takes, and the HTTP response to everything else."""
+"""The opening handshake (RFC 6455, 4.2): accepted requests, and the HTTP response to all others."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_chosen_subprotocol_is_echoed(chosen: str | None) -> None:
     ("offer", "heard"),
     [
         (None, []),
-        ("", []),  # what centrifuge-python before 0.7 sends
+        ("", []),  # as centrifuge-python before 0.7 sends it
         ("centrifuge-json", ["centrifuge-json"]),
         ("a,centrifuge-protobuf , ,b", ["a", "centrifuge-protobuf", "b"]),
     ],

@@ -1,4 +1,4 @@
-"""RFC 6455 as conversations: what a client sends, byte for byte, and what the wire makes of it."""
+"""RFC 6455 as conversations: a client's frames, byte for byte, and what the wire reads."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def close_frames(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def frame_sequences(draw: st.DrawFn, *, compression: bool = False) -> bytes:
-    """Well-formed messages, fragmented at will, with control frames in between and sometimes a goodbye at the end."""
+    """Well-formed messages, fragmented at will, with control frames in between, and sometimes a close frame last."""
     out = b""
     for _ in range(draw(st.integers(0, 5))):
         opcode = draw(st.sampled_from([TEXT, BINARY]))

@@ -1,4 +1,4 @@
-"""A client's frames, byte for byte, and what the wire makes of them."""
+"""A client's frames, byte for byte, and what the wire reads of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client_frame(
 
 
 def hear(*chunks: bytes, limit: int = LIMIT, compression: bool = False) -> tuple[list[tuple[int, bytes]], int | None]:
-    """What the wire found in these chunks, and the close code if it refused to go on."""
+    """The messages that the wire reads in these chunks, and the close code if it refuses to go on."""
     ear, found = Wire(limit, compression), []
     for chunk in chunks:
         try:

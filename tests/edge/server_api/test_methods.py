@@ -1,4 +1,4 @@
-"""The server API without a transport, on edges in memory. What its methods do to clients is in tests/integration."""
+"""The server API without a transport, on edges in memory. Its effects on clients are tested in tests/integration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend is asked before a client gets its way, and what its answer does (reference 3.2, 3.7 and 3.8)."""
+"""Questions to a backend that decides on a command, and the effect of its answer (reference 3.2, 3.7 and 3.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Being attached to a channel and detached from it: what follows, and in which order."""
+"""Being attached to a channel and detached from it: the effects, and their order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kinds(effects: list[Effect]) -> list[type]:
 
 
 def facts(effects: list[Effect]) -> list[object]:
-    """What the effects write to the log of sessions."""
+    """The facts that the effects write to the session log."""
     return [effect.event for effect in effects if isinstance(effect, Record)]
 
 

@@ -1,4 +1,4 @@
-"""What waits behind the command in progress, and how much it is."""
+"""The commands that wait behind the one in progress, and their size."""
 
 from __future__ import annotations
 

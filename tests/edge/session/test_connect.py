@@ -1,4 +1,4 @@
-"""Who may connect, and what the client is told (client-protocol.md, sections 3.2, 3.10 and 5)."""
+"""Who may connect, and the connect reply (client-protocol.md, sections 3.2, 3.10 and 5)."""
 
 from __future__ import annotations
 

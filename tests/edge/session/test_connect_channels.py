@@ -14,7 +14,7 @@ from tests.edge.conversation import START, Conversation, connect, started_or_non
 
 
 def requests(conversation: Conversation, subs: dict[str, Any] | None = None, **claims: Any) -> dict[str, AttachRequest]:
-    """What the client is to be subscribed to, by channel."""
+    """The requests to attach the client, by channel."""
     action = started_or_none(conversation.says({"id": 1, "connect": {"token": token(**claims), "subs": subs or {}}}))
     if action is None:
         return {}
@@ -25,7 +25,7 @@ def requests(conversation: Conversation, subs: dict[str, Any] | None = None, **c
 
 class TestByToken:
     def test_channels(self) -> None:
-        """Permissions of namespaces do not matter: whoever made the token allows it."""
+        """Permissions of namespaces do not matter: the issuer of the token allows it."""
         assert list(requests(Conversation(), channels=["closed:x", "$log:y"])) == ["closed:x", "$log:y"]
 
     def test_subs_say_more_and_win_over_channels(self) -> None:
@@ -105,7 +105,7 @@ class TestPersonalChannel:
 
 
 class TestUnidirectional:
-    """Such a client cannot subscribe later, so it says with its connect what it wants."""
+    """Such a client cannot subscribe later, so its connect names its channels."""
 
     def uni(self, **section: Any) -> Conversation:
         return Conversation(format=formats.UNI_WEBSOCKET, **section)

@@ -73,7 +73,7 @@ class TestDispatch:
 
 
 class TestBackend:
-    """3.8: what the edge hands on."""
+    """3.8: commands that the edge hands on."""
 
     def test_an_rpc_is_for_a_backend(self) -> None:
         conversation = connected()

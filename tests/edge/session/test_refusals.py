@@ -1,4 +1,4 @@
-"""What a refused client is told is a code; why it was refused is in the log, for whoever looks for the mistake."""
+"""A refused client gets a code; the reason is in the log, for the developer who looks for the mistake."""
 
 from __future__ import annotations
 

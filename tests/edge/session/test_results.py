@@ -1,4 +1,4 @@
-"""Subscribe results as a client gets them: what a reply holds, and what a unidirectional client gets in its place."""
+"""Subscribe results as a client gets them: in a reply, or as a unidirectional client's push."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What backends order for a client, from the order to what follows (reference 3.13). See also `test_session`."""
+"""Server commands for a client and their effects (reference 3.13). See also `test_session`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.edge.conversation import ATTACHED, START, Conversation, connect, conn
 
 
 def subscription(conversation: Conversation, command: SubscribeClient) -> AttachRequest:
-    """What the order comes to."""
+    """The effects of the command."""
     action = started(conversation.orders(command))
     assert isinstance(action, AttachRequest)
     return action

@@ -1,4 +1,4 @@
-"""The conversation as a whole: what waits for what."""
+"""The conversation as a whole: commands that wait for others."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class TestMuchWaits:
 
 
 class TestBlocked:
-    """The client does not take what is written to it, or has to catch up first."""
+    """The client takes nothing of what is written to it, or has to catch up first."""
 
     def test_its_commands_wait_and_it_is_not_read_from(self) -> None:
         conversation = connected()

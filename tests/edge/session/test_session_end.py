@@ -95,7 +95,7 @@ class TestTheEnd:
 
 
 class TestEndOfASubscription:
-    """By the server, which has lost what the client relies on (2500) or was told to (2000)."""
+    """By the server, which lost what the client relies on (2500), or by a backend's command (2000)."""
 
     def test_one_of_the_clients_own(self) -> None:
         conversation = connected()

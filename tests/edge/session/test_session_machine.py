@@ -1,4 +1,4 @@
-"""The conversation held to what docs/architecture.md promises, whatever comes in whatever order: a state machine.
+"""A state machine holds the conversation to the promises of docs/architecture.md, with events in any order.
 
 Random commands, commands of backends, outcomes in any order, full sockets and time go in. A model of the shell carries
 out the effects: it knows what is attached to which channel and what was written to the client.
@@ -70,14 +70,14 @@ refresh_results: st.SearchStrategy[hook_results.RefreshHookResult] = st.sampled_
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """What comes in, and what must hold after it."""
+    """The events, and the invariants after each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.shell = Shell()
         self.last_id = 1
 
-    # --- what comes in -----------------------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------------------
 
     @initialize(subs=st.sets(st.sampled_from(("open:a", "log:d", "closed:f"))), at_once=st.booleans())
     def connect(self, subs: set[str], at_once: bool) -> None:
@@ -167,7 +167,7 @@ class SessionMachine(RuleBasedStateMachine):
         else:
             shell.event(lambda: shell.session.close(going, shell.now))
 
-    # --- what holds --------------------------------------------------------------------------------------------------
+    # --- invariants --------------------------------------------------------------------------------------------------
 
     @invariant()
     def everything_is_bounded(self) -> None:
@@ -213,7 +213,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 def outcomes(action: Action) -> st.SearchStrategy[Outcome]:
-    """What may come of the action."""
+    """The possible outcomes of the action."""
     failed = st.sampled_from((Failed(codes.INTERNAL), Failed(codes.LIMIT_EXCEEDED, "too large")))
     position = StreamPosition(7, "e")
     attached = st.sampled_from((Attached(SubscribeResult()), Attached(SubscribeResult(), position)))

@@ -107,7 +107,7 @@ class TestChecks:
 
 
 class TestWishes:
-    """3.4 and 3.10: what the namespace forces, what the client may ask for."""
+    """3.4 and 3.10: options that the namespace forces, and those that the client may ask for."""
 
     WISHES: dict[str, Any] = {"positioned": True, "recoverable": True, "recover": True, "offset": 7, "epoch": "e"}  # noqa: RUF012
 
@@ -151,7 +151,7 @@ class TestWishes:
         ],
     )
     def test_who_is_told_of_joins_and_leaves(self, channel: str, wish: bool, told: bool) -> None:
-        """`inside` lets subscribers read presence, `counted` tells nobody who comes, `forced` tells everybody."""
+        """`inside` lets subscribers read presence, `counted` tells no one of joins, `forced` tells everyone."""
         assert connected().subscribed(channel, join_leave=wish).subscription.pushes_join_leave is told
 
     def test_a_client_that_may_not_read_presence_is_refused(self) -> None:

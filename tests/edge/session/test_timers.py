@@ -1,4 +1,4 @@
-"""What the passing of time demands of a client: stale, pings, expiry and refresh (reference 1.3, 1.4 and 3.7)."""
+"""The effects of time on a client: stale, pings, expiry and refresh (reference 1.3, 1.4 and 3.7)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EARLY = "c12138"
 
 
 def at(conversation: Conversation, seconds: float) -> list[Effect]:
-    """What is due that many seconds after the start."""
+    """The effects that are due that many seconds after the start."""
     conversation.now = START + seconds
     return conversation.tick()
 
 
 def expired(effects: list[Effect]) -> str:
-    """The channel whose subscription ends, as the client is told."""
+    """The channel of the unsubscribe push."""
     push = said(effects)["push"]
     assert push["unsubscribe"]["code"] == 2501
     return str(push["channel"])
@@ -124,7 +124,7 @@ class TestPing:
         conversation = Conversation(EARLY, native_pings=True)
         result = conversation.hears({"id": 1, "connect": {"token": token()}})["connect"]
         assert "ping" not in result and "pong" not in result
-        conversation.session.native_pong(START + 1)  # nobody asked, which is allowed there
+        conversation.session.native_pong(START + 1)  # it answers no ping, which is allowed there
         assert at(conversation, 13) == [SendPing(native=True)]
         conversation.session.native_pong(START + 14)
         assert at(conversation, 21) == []
@@ -170,7 +170,7 @@ class TestExpiry:
 
 
 class TestSubscriptionExpiry:
-    """A grace follows the ttl; SDKs subscribe anew after the end of one of their own, and connect anew otherwise."""
+    """A grace period follows the ttl. SDKs resubscribe after the end of a client-side one, and reconnect otherwise."""
 
     def subscribed(self, **section: Any) -> Conversation:
         conversation = Conversation(ping_interval=0, **section).connected()

@@ -304,7 +304,7 @@ def _shows_nothing(refusal: pytest.ExceptionInfo[ValueError], *secrets: str) -> 
     for secret in secrets:
         for line in secret.splitlines():
             assert line.startswith("-----") or line not in str(refusal.value)
-    assert refusal.value.__context__ is None or refusal.value.__suppress_context__  # what a traceback would show
+    assert refusal.value.__context__ is None or refusal.value.__suppress_context__  # as in a traceback
 
 
 def test_one_kid_may_stand_for_keys_of_several_algorithms() -> None:

@@ -49,7 +49,7 @@ class Endpoint:
 
 
 class Edge:
-    """What an edge has of all this, and a clock that the test moves."""
+    """The fetcher of an edge, and a clock that the test moves."""
 
     def __init__(self, url: str, refresh_s: float = 600) -> None:
         self.now = 1000.0

@@ -234,7 +234,7 @@ def test_a_connection_token_is_no_subscription_token() -> None:
         VERIFIER.subscription(token(sub="42"), NOW)
 
 
-# --- whom it is for, and who says so
+# --- audience and issuer
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ PORT, CLIENT_PORT = 8101, 8151
 
 
 async def status_of(path: str, port: int, kind: str = "http") -> int:
-    """What a request for the path that came in on the port is answered: 200 when the application behind it got it."""
+    """The status of a request for the path on the port: 200 when the application behind it got it."""
     sent: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""What every HTTP address for clients promises: who may read the answer, which methods it has, how large a body is."""
+"""The promises of every HTTP path for clients: who may read the answer, the methods, the size of a body."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT = 10
 
 
 class Echo(Endpoint):
-    """Answers with the body, or as it is told to."""
+    """Answers with the body, or with `answer`."""
 
     async def answer(self, request, send):
         if request.query("refuse"):

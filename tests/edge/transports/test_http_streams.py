@@ -1,4 +1,4 @@
-"""What an HTTP stream makes of its socket and of its client's first words, without a server."""
+"""An HTTP stream, its socket and the first commands of its client, without a server."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_full_socket_is_not_written_to_and_gets_the_rest_from_the_log(ed
 
 
 async def test_commands_that_pile_up_end_the_stream(edge):
-    """Nothing can be left unread here: what is too much must be refused."""
+    """Nothing can be left unread here: commands beyond the limit must be refused."""
     call = await opened(edge, first=CONNECT + b'\n{"id":2,"subscribe":{"channel":"chat:x"}}')
     await eventually(lambda: len(lines(call)) == 2)
     call.transport.stall = True

@@ -1,4 +1,4 @@
-"""A WebSocket from the upgrade to the goodbye: which encoding, what it may not, and what the peer does wrong."""
+"""A WebSocket from the upgrade to the close frame: its encoding, and mistakes of the client."""
 
 from __future__ import annotations
 
