@@ -6,7 +6,8 @@ their types at once, so that no claim of another type gets past this module.
 
 from __future__ import annotations
 
-import base64
+from binascii import a2b_base64, b2a_base64
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -20,6 +21,12 @@ from services.edge.tokens.token_keys import UnknownKey as UnknownKey
 
 TOKEN_CHANNELS_LIMIT: Final = 1000
 """Server-side channels of one token: the client is subscribed to each of them before the connect reply is sent."""
+
+_SHORT_HEADER: Final = 256
+"""Bytes of a header that may be remembered; longer ones are somebody's attempt to fill the memory."""
+
+_TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+"""From the alphabet of base64url to the standard one; characters that only the latter has, and padding, are made invalid."""
 
 Seconds = Annotated[int, Meta(ge=0, lt=2**53)] | Annotated[float, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(min_length=1)]
@@ -133,7 +140,7 @@ class TokenVerifier:
         try:
             message, _, signature = token.encode("ascii").rpartition(b".")
             head, _, body = message.partition(b".")
-            header = _decode_header(_unpack(head))
+            header = _header(head) if len(head) <= _SHORT_HEADER else _decode_header(_unpack(head))
             signed = _unpack(signature)
         except (ValueError, RecursionError):
             raise InvalidToken("it is not a JWT") from None
@@ -166,10 +173,17 @@ class TokenVerifier:
 
 def _unpack(part: bytes) -> bytes:
     """Decodes base64url without padding. Raises ValueError for anything but the canonical form."""
-    data = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != part:  # the decoder skips unknown characters
+    standard = part.translate(_TO_STANDARD) + b"=" * (-len(part) % 4)
+    data = a2b_base64(standard)
+    if b2a_base64(data, newline=False) != standard:  # the decoder skips unknown characters
         raise ValueError("not base64url")
     return data
+
+
+@lru_cache(maxsize=64)
+def _header(head: bytes) -> _Header:
+    """The header of a token. The tokens of one signer share it, so it is remembered. Raises ValueError."""
+    return _decode_header(_unpack(head))
 
 
 def _text(value: Raw) -> str:
