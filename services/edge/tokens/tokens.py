@@ -26,7 +26,7 @@ _SHORT_HEADER: Final = 256
 """Bytes of a header that may be remembered; longer ones are somebody's attempt to fill the memory."""
 
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-"""From the alphabet of base64url to the standard one; characters that only the latter has, and padding, are made invalid."""
+"""From the alphabet of base64url to the standard one. What only the latter has, and padding, becomes invalid."""
 
 Seconds = Annotated[int, Meta(ge=0, lt=2**53)] | Annotated[float, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(min_length=1)]
