@@ -9,8 +9,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.edges import ANSWER_S, API_KEY, api, connected, start_edge, start_pair, token
+from tests.support.edges import ANSWER_S, api, connected, start_edge, start_pair, token
 from tests.support.eventually import eventually
+from tests.support.floods import ENOUGH, flood
 from tests.support.http_streams import (
     KINDS,
     emulate,
@@ -20,12 +21,8 @@ from tests.support.http_streams import (
     streaming,
 )
 from tests.support.metrics import metric, reaches, stands_at
-from tests.support.plain_http import http_client
 
 pytestmark = pytest.mark.integration
-
-PAYLOAD = "x" * 100_000
-ENOUGH = 120  # 12 MB: more than the socket buffers of both sides take
 
 
 @pytest.fixture(params=KINDS)
@@ -36,13 +33,6 @@ def kind(request):
 
 def is_binary(kind: str) -> bool:
     return kind.endswith("protobuf")
-
-
-async def flood(edge, channel: str, count: int = ENOUGH) -> None:
-    async with http_client(headers={"X-API-Key": API_KEY}) as http:
-        for i in range(count):
-            answer = await http.post(f"{edge.url}/api/publish", json={"channel": channel, "data": [i, PAYLOAD]})
-            assert "result" in answer.json()
 
 
 # --- going away -----------------------------------------------------------------------------------------------------

@@ -9,14 +9,12 @@ import socket
 import pytest
 import websockets
 
-from tests.support.edges import ANSWER_S, API_KEY, WireClient, api, connected, start_edge, token
+from tests.support.edges import ANSWER_S, WireClient, api, connected, start_edge, token
 from tests.support.eventually import eventually
-from tests.support.plain_http import http_client
+from tests.support.floods import ENOUGH, PAYLOAD, flood
+from tests.support.metrics import metric, reaches, series
 
 pytestmark = pytest.mark.integration
-
-PAYLOAD = "x" * 100_000
-ENOUGH = 120  # 12 MB: more than the socket buffers of both sides take
 
 
 async def stalled(edge, *channels: str) -> WireClient:
@@ -35,19 +33,6 @@ async def stalled(edge, *channels: str) -> WireClient:
     return client
 
 
-async def counter(edge, name: str) -> float:
-    async with http_client() as http:
-        lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(f"fairlead_edge_{name} "))
-
-
-async def flood(edge, channel: str, count: int = ENOUGH) -> None:
-    async with http_client(headers={"X-API-Key": API_KEY}) as http:
-        for i in range(count):
-            answer = await http.post(f"{edge.url}/api/publish", json={"channel": channel, "data": [i, PAYLOAD]})
-            assert "result" in answer.json()
-
-
 async def test_with_history_it_is_brought_up_again_from_the_log_and_nobody_else_waits(shared_pair, x):
     a, b = shared_pair
     channel = f"big:{x}"
@@ -57,20 +42,14 @@ async def test_with_history_it_is_brought_up_again_from_the_log_and_nobody_else_
         flooding = asyncio.create_task(flood(b, channel))
         assert [data[0] for data in await fast.publications(channel, ENOUGH)] == list(range(ENOUGH))
         await flooding
-        assert await counter(a, "lagged_total") >= 1
-        memory = await counter_of_process(a)
+        assert await metric(a, "lagged_total") >= 1
+        memory = await series(a, "process_resident_memory_bytes")
         assert [data[0] for data in await slow.publications(channel, ENOUGH)] == list(range(ENOUGH))
-        await eventually(lambda: _reaches(a, "caught_up_total", 1))
+        await eventually(lambda: reaches(a, "caught_up_total", 1))
         await api(b, "publish", {"channel": channel, "data": ["live", ""]})
         assert (await slow.publications(channel, 1))[0][0] == "live", "it is an ordinary subscriber again"
         assert memory < 400e6
     await slow.socket.close()
-
-
-async def counter_of_process(edge) -> float:
-    async with http_client() as http:
-        lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("process_resident_memory_bytes "))
 
 
 async def test_without_history_it_is_disconnected_as_slow(shared_pair, x):
@@ -78,7 +57,7 @@ async def test_without_history_it_is_disconnected_as_slow(shared_pair, x):
     slow = await stalled(a, f"live:{x}")
     await flood(b, f"live:{x}")
     # It reads too late to find the close frame, but it is not kept.
-    await eventually(lambda: _reaches(a, 'closes_total{code="3008"}', 1))
+    await eventually(lambda: reaches(a, 'closes_total{code="3008"}', 1))
     await slow.closed()
 
 
@@ -86,7 +65,7 @@ async def test_without_history_and_with_the_policy_drop_it_misses_some_and_stays
     a, b = shared_pair
     slow = await stalled(a, f"lossy:{x}")
     await flood(b, f"lossy:{x}")
-    await eventually(lambda: _reaches(a, "dropped_total", 1))
+    await eventually(lambda: reaches(a, "dropped_total", 1))
     seen: list[int] = []
     ender = asyncio.create_task(_publish_on(b, f"lossy:{x}"))
     while not seen or seen[-1] != -1:
@@ -107,7 +86,7 @@ async def test_a_client_that_takes_nothing_for_too_long_is_let_go(services, nats
     edge = await start_edge(services, nats_server, "edge-a", FAIRLEAD_CLIENT_SLOW_CLOSE_DELAY="1s").ready()
     slow = await stalled(edge, "big:x")
     await flood(edge, "big:x")
-    await eventually(lambda: _reaches(edge, 'closes_total{code="3008"}', 1))
+    await eventually(lambda: reaches(edge, 'closes_total{code="3008"}', 1))
     await asyncio.wait_for(slow.closed(), ANSWER_S)
 
 
@@ -116,14 +95,14 @@ async def test_a_client_that_sends_without_reading_gets_no_replies_piled_up(shar
     for i in range(10):
         await api(shared_edge, "publish", {"channel": f"chat:{x}", "data": [i, PAYLOAD]})
     client = await stalled(shared_edge, f"chat:{x}")
-    lagged, written = await counter(shared_edge, "lagged_total"), await counter(shared_edge, "bytes_out_total")
+    lagged, written = await metric(shared_edge, "lagged_total"), await metric(shared_edge, "bytes_out_total")
     ask = json.dumps({"id": 1, "history": {"channel": f"chat:{x}", "limit": -1}})
     await client.socket.send("\n".join([ask] * 100))
-    await eventually(lambda: _reaches(shared_edge, "lagged_total", lagged + 1))
+    await eventually(lambda: reaches(shared_edge, "lagged_total", lagged + 1))
     async with connected(shared_edge, "other") as other:  # which is served as ever
         for _ in range(600):
             await other.ask(publish={"channel": f"live:{x}", "data": 1})
-    assert await counter(shared_edge, "bytes_out_total") - written < 20e6
+    assert await metric(shared_edge, "bytes_out_total") - written < 20e6
     for _ in range(100):
         assert len((await client.reply(1))["history"]["publications"]) == 5, "as many as fit into 512 KiB"
     await client.socket.close()
@@ -133,13 +112,13 @@ async def test_a_subscription_made_while_the_client_lags_misses_nothing(shared_p
     a, b = shared_pair
     await flood(b, f"big:{x}-a", 60)
     client = await stalled(a)
-    subscribed = await counter(a, "subscriptions")
+    subscribed = await metric(a, "subscriptions")
     recover = {"recover": True, "epoch": "", "offset": 0}
     await client.send(
         {"id": 1, "subscribe": {"channel": f"big:{x}-a", **recover}},
         {"id": 2, "subscribe": {"channel": f"big:{x}-b"}},
     )
-    await eventually(lambda: _reaches(a, "subscriptions", subscribed + 1))
+    await eventually(lambda: reaches(a, "subscriptions", subscribed + 1))
     offsets = [
         (await api(b, "publish", {"channel": f"big:{x}-b", "data": [i, ""]})).json()["result"]["offset"]
         for i in range(3)
@@ -155,7 +134,3 @@ async def test_a_subscription_made_while_the_client_lags_misses_nothing(shared_p
     got = [data[0] for data in await client.publications(f"big:{x}-b", len(owed) + 1)]
     assert got == [*owed, "live"]
     await client.socket.close()
-
-
-async def _reaches(edge, name: str, least: float) -> bool:
-    return await counter(edge, name) >= least
