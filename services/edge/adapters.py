@@ -1,4 +1,4 @@
-"""What connects an edge with the world behind it: one bundle of adapters for each value of `edge.broker`."""
+"""The adapters between an edge and the systems behind it: one class for each value of `edge.broker`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from services.edge.session_log import SessionLog
 
 
 class ApiCalls(Protocol):
-    """Calls of the server API by another way than HTTP."""
+    """Serves the server API by another way than HTTP."""
 
     def start(self) -> None:
         """Takes calls from now on."""
 
     async def leave(self, within_s: float) -> None:
-        """Takes no more calls; returns when those that were taken are answered, or after `within_s` seconds."""
+        """Takes no more calls; returns once those in progress are answered, or after `within_s` seconds."""
 
     async def stop(self) -> None:
         """Cancels calls that are in progress."""
 
 
 class Adapters(ABC):
-    """Made, then `start`, `run`, `stop` and `close`, once each. `watch` runs as a task from the beginning.
+    """Call `start`, `run`, `stop` and `close` once each, in this order. `watch` runs as a task from the beginning.
 
     `in_flight` counts publishes that wait for the broker; `pulse` sends the edge's heartbeats.
     """
@@ -47,11 +47,11 @@ class Adapters(ABC):
 
     @abstractmethod
     async def start(self, node: Node, responder: Responder) -> None:
-        """Connects everything to `node`, and returns when clients may come. Waits for that as long as it takes."""
+        """Connects everything to `node`, and returns when clients may connect. Waits for that without a limit."""
 
     @abstractmethod
     async def watch(self) -> None:
-        """Finds out which other edges are gone."""
+        """Detects which other edges are gone."""
 
     @abstractmethod
     async def run(self) -> None:
@@ -59,12 +59,12 @@ class Adapters(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Ends what is in progress, and brings the node no more events."""
+        """Ends what is in progress, and sends the node no more events."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Closes connections, after everything that uses them has ended."""
+        """Closes connections. Call it after everything that uses them has ended."""
 
     @abstractmethod
     def api_calls(self, methods: ApiMethods) -> ApiCalls:
-        """The server API by the way that this broker has for it."""
+        """Serves the server API by the way that this broker has for it."""

@@ -1,6 +1,6 @@
 """The adapters of an edge by itself (`edge.broker = "memory"`): no NATS, no other edges, no backends, no sessions.
 
-For a first try, and for the tests of applications. What was published is gone when the process ends.
+For a first try, and for the tests of applications. Publications are gone when the process ends.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NoApiCalls:
 
 
 class _OwnHeartbeats:
-    """Takes the edge's heartbeats to its own list of edges, which the server API reads (`info`)."""
+    """Adds the edge's heartbeats to its own list of edges, which the server API reads (`info`)."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -50,7 +50,9 @@ class _OwnHeartbeats:
 
 
 class MemoryAdapters(Adapters):
-    """See `Adapters`. `classes` are the namespaces with history, `add_load` adds the edge's figures to heartbeats."""
+    """The adapters of a single process. `classes` are the namespaces with history; `add_load` adds the edge's figures
+    to heartbeats.
+    """
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class MemoryAdapters(Adapters):
         add_load: AddFigures,
     ) -> None:
         self.broker = self._broker = MemoryBroker(MemoryLogs(classes, now))
-        self.in_flight = InFlight(settings.edge.max_publishes_in_flight, 0)  # nothing is: a publish does not wait
+        self.in_flight = InFlight(settings.edge.max_publishes_in_flight, 0)  # always 0: a publish does not wait
         self.session_log = NoSessionLog()
         self.backend = NoBackend()
         self.cluster = Cluster(now, instance)

@@ -30,7 +30,9 @@ _START_RETRY_S: Final = 0.5
 
 
 class NatsAdapters(Adapters):
-    """See `Adapters`. `classes` are the namespaces with history, `add_load` adds the edge's figures to heartbeats."""
+    """The adapters on one link to NATS. `classes` are the namespaces with history; `add_load` adds the edge's figures
+    to heartbeats.
+    """
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class NatsAdapters(Adapters):
         await self._link.open()
         self._join_leave.start(node.member_tracker)
         await self._peers.start(responder)
-        # Other edges are looked for (50 ms) while the streams are made: both only wait.
+        # The roll call of other edges (50 ms) and the making of streams only wait, so they run together.
         await asyncio.gather(self._ensure_streams(node), self._failure_detector.start())
 
     async def _ensure_streams(self, node: Node) -> None:
@@ -93,7 +95,7 @@ class NatsAdapters(Adapters):
     def _on_connected(self) -> None:
         self._broker.on_connected()
         self._failure_detector.on_connected()
-        self.pulse.beat()  # the others should not wait for the next one
+        self.pulse.beat()  # at once, so that the others need not wait for the next one
 
     def _on_disconnected(self) -> None:
         self._broker.on_disconnected()

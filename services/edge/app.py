@@ -57,7 +57,7 @@ STRONG_SECRET_BYTES: Final = 32
 
 
 class Edge:
-    """One edge process. Each start makes a new `instance`, so that a restarted edge is another one."""
+    """One edge process. Each start makes a new `instance`, by which others notice that an edge was restarted."""
 
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
@@ -122,7 +122,7 @@ class Edge:
         self._api_calls = adapters.api_calls(methods)
 
     def application(self) -> Starlette:
-        """The application for uvicorn. Its lifespan runs everything, and gives the context to WebSockets."""
+        """The application for uvicorn. Its lifespan runs everything, and hands the context to WebSockets."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -149,7 +149,7 @@ class Edge:
         return Starlette(routes=routes, lifespan=lifespan)
 
     async def _start(self) -> None:
-        """Connects, makes what is missing, then lets clients in. Waits for NATS as long as it takes."""
+        """Connects, makes missing streams, then accepts clients. Waits for NATS without a limit."""
         await self._adapters.start(self._node, self._control_handler.answer)
         self.context.admission.open()
         self._api_calls.start()
@@ -157,7 +157,7 @@ class Edge:
         await self._adapters.run()
 
     async def shut_down(self) -> None:
-        """Drains: from the start, no more calls of the server API over NATS; at the end, no clients."""
+        """Drains. Takes no calls of the server API over NATS from the start; returns with all clients closed."""
         await asyncio.gather(self._api_calls.leave(self.settings.edge.drain_timeout), self.drain.run())
 
     async def _turn_wheel(self) -> None:
@@ -203,7 +203,7 @@ def serve(settings: EdgeSettings) -> None:
     if settings.client.insecure:
         log.warning(
             "client.insecure = true: ANYBODY may connect, subscribe, publish and read history, and tokens do not "
-            "expire. This is for tests; never let it face a network."
+            "expire. This is for tests; never expose it to a network."
         )
     if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
         log.warning("client.token_hmac_secret_key is shorter than %d bytes (RFC 7518, 3.2)", STRONG_SECRET_BYTES)

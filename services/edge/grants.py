@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from proto.codec import payload
 from proto.messages import NO_DATA
 
-MAX_TTL_S: Final = 365 * 24 * 3600  # longer ones are clamped, as the timers of SDKs take no more
+MAX_TTL_S: Final = 365 * 24 * 3600  # longer ones are clamped to this, a limit of the timers in SDKs
 
 
 class Switch(Struct, frozen=True):
@@ -43,7 +43,7 @@ class Grant(Struct, frozen=True, omit_defaults=True):
 
 
 class Terms(Struct, frozen=True):
-    """A grant as tokens, hooks and backends write it. The base64 fields win, as with Centrifugo."""
+    """A grant as tokens, hooks and backends write it. The base64 fields take precedence, as with Centrifugo."""
 
     info: Raw = NO_DATA
     b64info: str = ""

@@ -23,12 +23,12 @@ _COUNTERS = {
     "messages_out": "Replies and pushes written to clients",
     "bytes_out": "Bytes of frames written to clients",
     "publishes": "Publications acknowledged by the broker",
-    "gaps": "Gaps in live messages that were found, and filled from the log",
-    "holes": "Gaps that could not be filled, as the log had evicted what was missing",
+    "gaps": "Gaps in live messages that the edge found and filled from the log",
+    "holes": "Gaps that the edge could not fill, as the log had evicted what was missing",
     "syncs": "Reads of a channel's log, to fill a gap or to prove that there is none",
     "broker_losses": "Connections to NATS that dropped, for example because the edge reads too slowly",
-    "recovered": "Subscriptions that got all that they had missed",
-    "unrecovered": "Subscriptions that were told that they had missed something",
+    "recovered": "Subscriptions that recovered everything they had missed",
+    "unrecovered": "Subscriptions that could not recover everything they had missed",
     "recovered_publications": "Publications sent by recoveries",
     "lagged": "Times that a client became a slow consumer",
     "caught_up": "Times that a slow consumer caught up",
@@ -73,9 +73,9 @@ class EdgeCollector(Collector):
             "ready": ("1 while the edge is ready for clients", int(context.admission.unready() is None)),
             "draining": ("1 while the edge drains", int(context.admission.draining)),
             "drain_left": ("Connections that a drain still has to close", self._drain.left or 0),
-            "loop_lag_seconds": ("How late the event loop's last timer was", self._loop_lag_s()),
+            "loop_lag_seconds": ("Lateness of the event loop's last timer", self._loop_lag_s()),
             "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),
-            "publishes_waiting": ("Publishes that wait for their turn behind those", self._in_flight.waiting),
+            "publishes_waiting": ("Publishes that wait behind those in flight", self._in_flight.waiting),
             "session_events_waiting": ("Session events not yet stored", self._session_log.waiting),
         }
         for name, (meaning, value) in gauges.items():
@@ -84,7 +84,7 @@ class EdgeCollector(Collector):
         yield CounterMetricFamily("fairlead_edge_publishes_refused", refused, value=self._in_flight.refused)
         stored = "Session events acknowledged by JetStream"
         yield CounterMetricFamily("fairlead_edge_session_events", stored, value=self._session_log.stored)
-        dropped = "Session events dropped because NATS was away for too long"
+        dropped = "Session events dropped because NATS was unavailable for too long"
         yield CounterMetricFamily("fairlead_edge_session_events_dropped", dropped, value=self._session_log.dropped)
         closes = CounterMetricFamily(
             "fairlead_edge_closes", "Connections ended, by WebSocket close code", labels=["code"]

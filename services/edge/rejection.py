@@ -1,4 +1,4 @@
-"""The one way in which a check says no: an exception, caught once where a command or a call is answered. Pure."""
+"""The exception by which a check rejects a command or a call. It is caught once, where the answer is made. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from proto.codes import ErrorCode
 class Rejected(Exception):
     """A client's command or a backend's call is answered with `error`.
 
-    `why` says what is wrong with it. It goes to the log for a client's command, and into the answer for a backend's
-    call. Clients get the error's code and message alone. `hint` takes its place in the log, where operators read it.
+    `why` names what is wrong with it. It goes to the log for a client's command, and into the answer for a backend's
+    call. Clients get the error's code and message alone. `hint` replaces `why` in the log, for operators.
     """
 
     def __init__(self, error: ErrorCode, why: str = "", *, hint: str = "") -> None:

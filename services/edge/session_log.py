@@ -1,4 +1,4 @@
-"""Where an edge records what happens to its sessions: facts go in one by one and are stored in that order."""
+"""Where an edge records the facts of its sessions, one by one; they are stored in that order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from proto.events import SessionEvent
 
 
 class SessionLog(Protocol):
-    """Takes facts at any time, also while the log cannot be reached. Bounded: it counts the facts it had to drop."""
+    """Takes facts at any time, also while the log is unavailable. It is bounded, and counts the facts that it drops."""
 
     @property
     def waiting(self) -> int:
@@ -23,14 +23,14 @@ class SessionLog(Protocol):
         """Facts dropped since the start."""
 
     def record(self, event: SessionEvent) -> None:
-        """Has `event` stored soon. Never blocks."""
+        """Queues `event` to be stored soon. Never blocks."""
 
     async def flush(self, timeout_s: float) -> bool:
-        """Waits until everything recorded is stored for good. False when that took longer than `timeout_s`."""
+        """Waits until everything recorded is stored. False if that takes longer than `timeout_s`."""
 
 
 class NoSessionLog:
-    """Forgets everything: for an edge without sessions (`edge.broker = "memory"`)."""
+    """Discards everything: for an edge without sessions (`edge.broker = "memory"`)."""
 
     waiting = stored = dropped = 0
 

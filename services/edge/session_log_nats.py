@@ -1,8 +1,8 @@
 """Stores session facts in the stream `SESSIONS`, in batches, strictly in order.
 
-One batch is sent at a time; facts that are recorded meanwhile make the next one. So the order survives retries, a batch
-that is sent twice is stored once (its number is in its message id), and under load one message carries hundreds of
-facts.
+One batch is sent at a time; facts that are recorded meanwhile make the next one. This keeps the order across retries; a
+batch that is sent twice is stored once (its number is in its message id); and under load one message carries hundreds
+of facts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 256 * 1024
-"""Facts in one stream message, and its bytes: a quarter of what NATS takes, which one fact never reaches."""
+"""Facts and bytes of one stream message: a quarter of what NATS accepts. A single fact is always smaller."""
 
 MAX_WAITING: Final = 250_000
-"""Facts held while NATS is away, about 100 MB. Beyond it the oldest are dropped, and counted."""
+"""Facts held while NATS is unavailable, about 100 MB. Above this the oldest are dropped, and counted."""
 
 _GATHER_S: Final = 0.02
 _RETRY_S: Final = 0.2
@@ -32,7 +32,7 @@ _ACK_TIMEOUT_S: Final = 2.0
 
 
 class NatsSessionLog:
-    """See `session_log.SessionLog`."""
+    """The session log of one edge instance, in the stream `SESSIONS` (see `session_log.SessionLog`)."""
 
     def __init__(self, link: NatsLink, edge: str, instance: str) -> None:
         self._link = link
@@ -68,7 +68,7 @@ class NatsSessionLog:
             self._waiting.popleft()
             self.dropped += 1
             if self.dropped % 10_000 == 1:
-                log.error("%d session facts dropped: NATS has been away for too long", self.dropped)
+                log.error("%d session events dropped: NATS has been unavailable for too long", self.dropped)
         self._waiting.append(event)
         self._idle.clear()
         self._work.set()
@@ -114,6 +114,6 @@ class NatsSessionLog:
                 return
             except NatsAway:
                 pass
-            except NatsRefused as error:  # a full disk, for example: once an operator has freed it, this goes on
-                log.error("NATS does not store session events, retrying: %s", error)
+            except NatsRefused as error:  # a full disk, for example, until an operator frees some space
+                log.error("NATS refuses to store session events, retrying: %s", error)
             await asyncio.sleep(_RETRY_S)

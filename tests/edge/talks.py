@@ -120,7 +120,7 @@ class Talk:
     @property
     def open(self) -> bool:
         """Whether the edge has not closed it."""
-        return self.transport.goodbye is None
+        return self.transport.close_frame is None
 
     @property
     def slow(self) -> bool:
@@ -130,7 +130,7 @@ class Talk:
     @property
     def closed(self) -> int:
         """The code with which the edge closed it, 0 while it is open."""
-        return 0 if self.transport.goodbye is None else self.transport.goodbye[0]
+        return 0 if self.transport.close_frame is None else self.transport.close_frame[0]
 
 
 async def connected(edge: TestEdge, format: Format = WEBSOCKET_JSON, **claims: Any) -> Talk:

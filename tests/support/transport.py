@@ -122,7 +122,7 @@ class FakeTransport:
         return [message for data in self.frames for message in messages_in(data)]
 
     @property
-    def goodbye(self) -> tuple[int, str] | None:
+    def close_frame(self) -> tuple[int, str] | None:
         """The code and reason of the close frame."""
         closes = [body for data in self.frames for opcode, body in frames_in(data) if opcode == CLOSE]
         assert len(closes) < 2

@@ -137,7 +137,7 @@ class NatsBroker:
         self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
     ) -> StreamPosition | None:
         if not self.available:
-            raise BrokerAway("NATS is away")
+            raise BrokerAway("NATS is unavailable")
         if address.history_class:
             return await self._publisher.store(self._where(address), publication, message_id, version)
         await self._send(subjects.ephemeral(address.channel), address, publication, message_id)
@@ -145,7 +145,7 @@ class NatsBroker:
 
     async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
         if not self.available:
-            raise BrokerAway("NATS is away")
+            raise BrokerAway("NATS is unavailable")
         await self._send(self._where(address).live, address, publication, message_id)
 
     async def _send(self, subject: str, address: ChannelAddress, publication: Publication, message_id: str) -> None:
@@ -153,7 +153,7 @@ class NatsBroker:
 
     async def remove_history(self, address: ChannelAddress) -> None:
         if not self.available:
-            raise BrokerAway("NATS is away")
+            raise BrokerAway("NATS is unavailable")
         where = self._where(address)
         while True:
             newest = await self._reach(read_last(self._link, where.stream, where.stored))

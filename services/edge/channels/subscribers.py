@@ -23,7 +23,8 @@ from services.edge.framing.formats import Format
 
 PENDING_BYTES: Final = 64 * 1024
 PENDING_PUBLICATIONS: Final = 64
-"""With this much pending, the end of the turn is not waited for: a frame stays far below what SDKs take (1 MiB)."""
+"""With this much pending, the flush does not wait for the end of the turn: a frame stays far below what SDKs take
+(1 MiB)."""
 
 
 class Untaken(NamedTuple):
@@ -42,13 +43,13 @@ SKIPPED: Final = Untaken()
 
 
 class Owner(Protocol):
-    """The connection that a subscriber writes to. What it is told here it does at once, and never inside a fan-out."""
+    """The connection that a subscriber writes to. These methods act at once, so a fan-out never calls them."""
 
     def close(self, close: CloseCode, detail: str = "") -> None:
         """Ends the connection; `detail` is for the log."""
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
-        """Ends one subscription, and tells the client so."""
+        """Ends one subscription, and sends the client an unsubscribe push."""
 
 
 class Subscriber(Protocol):
@@ -68,7 +69,7 @@ class Subscriber(Protocol):
         """Writes a frame of `count` pushes; None when it was written."""
 
     def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
-        """Writes one framed join or leave. Unlike a publication it is in no log: one that cannot be taken now waits."""
+        """Writes one framed join or leave. No log stores it, so it waits for a client that cannot take it now."""
 
 
 class _Kind(NamedTuple):
@@ -159,8 +160,8 @@ class Subscribers:
     def fan_out(self, publication: Publication, previous: Publication | None, delivered_offset: int = 0) -> None:
         """Queues a publication for all subscribers until this turn of the loop ends.
 
-        `previous` is the channel's publication before it, if that is known. `delivered_offset` is the channel's
-        position before this publication, which is what its subscribers have got as long as it is pending.
+        `previous` is the channel's publication before it, if that is known. `delivered_offset` is the offset of the
+        log before this publication: subscribers have received everything up to it while this one is pending.
         """
         size = size_of(publication)
         pending = self._pending
@@ -169,16 +170,15 @@ class Subscribers:
             self._pending_bytes += size
             return
         self._pending, self._pending_bytes = [_Published(publication, previous)], size
-        self.delivered_offset = (
-            delivered_offset  # before anything is written: a client that stalls in the flush reads it
-        )
+        # Before anything is written, as a client that stalls in the flush reads it.
+        self.delivered_offset = delivered_offset
         if pending is None:
             self._later(self.flush)
         else:
             self._send_all(pending)
 
     def flush(self) -> None:
-        """Sends what is pending, in one push to each subscriber: one that stalls in it has received all of it."""
+        """Writes what is pending, in one frame to each subscriber: one that stalls in it has received all of it."""
         published, self._pending = self._pending, None
         if published is not None:
             self._send_all(published)
@@ -237,7 +237,7 @@ class Subscribers:
         return untaken is None
 
     def _refuse(self, subscriber: Subscriber, untaken: Untaken) -> None:
-        """A close leaves the group and flushes other channels, so it waits until this fan-out is done."""
+        """Notes a close, which changes the groups and flushes other channels, for after this fan-out."""
         if self._refused is None:
             self._refused = []
         self._refused.append((subscriber.owner, untaken))
@@ -263,7 +263,7 @@ class Subscribers:
         self._close_refused()
 
     def forget_bases(self) -> None:
-        """No subscriber is known any more to hold the previous publication."""
+        """Forgets which subscribers hold the previous publication."""
         for _, subscription in self:
             subscription.has_base = False
 

@@ -1,4 +1,4 @@
-"""Joins and leaves over core NATS, on `mem.<channel>`. An edge delivers its own itself, also while NATS is away."""
+"""Joins and leaves over core NATS, on `mem.<channel>`. An edge delivers its own itself, also without NATS."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class PeerGone(Exception):
 
 
 class PeersAway(Exception):
-    """No complete answer: NATS is away, or an edge that is alive is silent. A later request may succeed."""
+    """No complete answer: NATS is unavailable, or an edge that is alive is silent. A later request may succeed."""
 
 
 class Peers(Protocol):

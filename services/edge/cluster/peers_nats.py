@@ -107,7 +107,7 @@ class NatsPeers:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         if not self._link.is_connected:
-            raise PeersAway("NATS is away")
+            raise PeersAway("NATS is unavailable")
         try:
             async with asyncio.timeout_at(deadline):
                 await self._failure_detector.assembled()

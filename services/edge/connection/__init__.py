@@ -1,1 +1,1 @@
-"""The shell of one client: it carries out what the session decides, and is the only one that closes."""
+"""The shell of one client: it carries out what the session decides, and nothing else closes the connection."""

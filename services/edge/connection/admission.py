@@ -1,4 +1,4 @@
-"""Whether this edge takes new clients, and from which pages."""
+"""Whether this edge accepts new clients, and from which pages."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Origins:
 
 
 class Admission:
-    """The edge's door: closed while it starts, unready from the beginning of a drain, closed during the drain.
+    """Refuses clients while the edge starts; unready from the beginning of a drain; refuses clients during the drain.
 
-    `broker_available` says whether the edge reaches the broker.
+    `broker_available` returns whether the edge reaches the broker.
     """
 
     def __init__(self, origins: Origins, broker_available: Callable[[], bool]) -> None:
@@ -35,36 +35,36 @@ class Admission:
 
     @property
     def started(self) -> bool:
-        """Whether the edge has all that it needs."""
+        """Whether the edge has started: it has connected, and its streams exist."""
         return self._started
 
     @property
     def draining(self) -> bool:
-        """Whether load balancers shall stop sending clients."""
+        """Whether a drain has begun, so that load balancers should stop sending clients."""
         return self._draining
 
     def open(self) -> None:
-        """New clients are taken from now on."""
+        """Accepts new clients from now on."""
         self._started = True
 
     def begin_drain(self) -> None:
-        """The edge is unready. It still takes the clients that a load balancer sends meanwhile."""
+        """Makes the edge unready. It still accepts the clients that a load balancer sends meanwhile."""
         self._draining = True
 
     def close(self) -> None:
-        """New clients are refused from now on."""
+        """Refuses new clients from now on."""
         self._closed = True
 
     def unready(self) -> str | None:
-        """Why this edge should not be sent new clients, None when it may be."""
+        """Why load balancers should not send new clients here, None if they may."""
         if self._draining:
             return "draining"
         if not self._started:
             return "starting: waiting for NATS and its streams"
-        return None if self._broker_available() else "NATS is away"
+        return None if self._broker_available() else "NATS is unavailable"
 
     def refusal(self) -> str | None:
-        """Why new clients are refused, None when they are taken."""
+        """Why new clients are refused, None if they are accepted."""
         if self._closed:
             return "this edge is going away"
         return None if self._started else "this edge is starting"

@@ -1,8 +1,8 @@
 """One client's connection, whatever its transport: events of the transport in, effects of the session out.
 
-The session decides. This shell hands it each event and carries out the effects that come back, in one step without an
-await; it is the only place that closes. The executor does what has to be awaited, and its outcome is the next event. A
-transport is a WebSocket (`websocket`) or an HTTP stream (`http_streams`).
+The session decides. This shell hands it each event and carries out the effects that it returns, in one step without an
+await; nothing else closes the connection. The executor awaits actions, and its outcome is the next event. A transport
+is a WebSocket (`websocket`) or an HTTP stream (`http_streams`).
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ from services.edge.session.state import SessionState
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S: Final = 2.0
-"""How long the peer may take to answer our close frame before the socket is cut."""
+"""How long the peer may take to answer our close frame before the edge aborts the transport."""
 
 
 class Connection:
     """The connection of one client. Made when the transport is open.
 
-    `emulation_session` is the secret by which HTTP requests speak for this client, "" where none do. `native_pings`:
-    the client asked for WebSocket pings in place of the protocol's own.
+    `emulation_session` is the secret by which separate HTTP requests send commands of this client, "" on a WebSocket.
+    `native_pings`: the client asked for WebSocket pings in place of the protocol's own.
     """
 
     __slots__ = ("_context", "_outlet", "session", "wheel_tick")
@@ -90,7 +90,7 @@ class Connection:
     # --- events of the transport -------------------------------------------------------------------------------------
 
     def message_received(self, message: bytes) -> None:
-        """A frame of commands."""
+        """Handles a frame of commands."""
         session, context = self.session, self._context
         if session.closed:
             return
@@ -104,7 +104,7 @@ class Connection:
         self._apply(session.commands(commands, len(message), context.clock.now()))
 
     def connect_received(self, message: bytes) -> None:
-        """The only message of a client on a unidirectional transport: a `ConnectRequest` in JSON, "" for none."""
+        """Handles a unidirectional client's only message: a `ConnectRequest` in JSON, "" for none."""
         session, context = self.session, self._context
         if not session.awaits_connect:
             return
@@ -119,7 +119,7 @@ class Connection:
     def pause_writing(self) -> None:
         """The transport is full. Called inside of a write: from here on fan-out skips this client.
 
-        What it sends is not read either, so that nothing piles up.
+        The edge does not read from it either, so that nothing piles up.
         """
         if self.session.closed:
             return
@@ -155,15 +155,15 @@ class Connection:
         return self.session.closed
 
     def server_command(self, command: ServerCommand) -> None:
-        """Takes a command of a backend, behind those that wait."""
+        """Queues a command of a backend behind those that wait."""
         self._apply(self.session.server_command(command, self._context.clock.now()))
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
-        """Ends one subscription, and tells the client so."""
+        """Ends one subscription, and sends the client an unsubscribe push."""
         self._apply(self.session.end_subscription(channel, why, self._context.clock.now()))
 
     def leave(self, close: CloseCode) -> None:
-        """Closes once the command in progress is answered; at once when there is none."""
+        """Closes once the command in progress is answered; at once if none is in progress."""
         self._apply(self.session.leave(close, self._context.clock.now()))
 
     def close(self, close: CloseCode, detail: str = "") -> None:
@@ -171,14 +171,14 @@ class Connection:
         self._apply(self.session.close(close, self._context.clock.now(), detail))
 
     def cut(self) -> None:
-        """Drops the transport without waiting for anything."""
+        """Closes, and aborts the transport without waiting for the client."""
         self.close(codes.GOING_AWAY)
         self._outlet.transport.abort()
 
     def on_time(self, now: float) -> float:
-        """What is due (see `timing_wheel.Timed`)."""
+        """Does what is due (see `timing_wheel.Timed`)."""
         if self.session.closed:
-            self._outlet.transport.abort()  # the peer had its time to answer the close frame, or to take it
+            self._outlet.transport.abort()  # the peer neither took nor answered the close frame in time
             return float("inf")
         slow = self._outlet.slow
         if slow is not None and now >= slow.give_up_at and not slow.takes_something(now):
@@ -205,11 +205,11 @@ class Connection:
         following: list[Effect] = []
         remaining = iter(effects)
         for effect in remaining:
-            # The effects of nearly all commands first, by identity: each class pattern of a `match` costs 0.1 us.
+            # The most frequent effects first, by identity: each class pattern of a `match` costs 0.1 us.
             if type(effect) is Send:
                 untaken = self._outlet.send(effect.reply)
                 if untaken is not None and untaken.close is not None:
-                    # Of what was to follow this reply, only what ends something is still true.
+                    # Of the remaining effects, only those that end something still apply.
                     closed = self.session.close(untaken.close, context.clock.now(), untaken.why)
                     return [*following, *closed, *filter(_ends_something, remaining)]
             elif type(effect) is Start:
@@ -258,7 +258,7 @@ class Connection:
             case Dismiss(user):
                 context.registry.dismiss(user, self)
             case Farewell(close):
-                outlet.say_farewell(close)
+                outlet.write_farewell(close)
                 if not outlet.format.answers_close:
                     self._outlet.transport.close()
             case Ended(code, user):
@@ -284,7 +284,7 @@ class Connection:
             self._apply(self.session.completed(action, outcome, self._context.clock.now()))
         except Exception:
             log.exception("failed to send the result of a command")
-            self.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it reconnects
+            self.close(codes.INTERNAL_CLOSE)  # the client reconnects, instead of waiting for a reply for ever
 
     def _pace_reading(self, paused: bool) -> None:
         if self._outlet.transport.is_closing():
@@ -346,7 +346,7 @@ class Connection:
         outlet.release()
         for channel, framed in held:
             if channel in self.session.state.channels:
-                untaken = outlet.push_member_event(channel, framed)  # a write may make it slow again, and hold the rest
+                untaken = outlet.push_member_event(channel, framed)  # may stall the client again; the rest is then held
                 if untaken is not None and untaken.close is not None:
                     self.close(untaken.close, untaken.why)
                     return
@@ -355,7 +355,7 @@ class Connection:
 
 
 def _ends_something(effect: Effect) -> bool:
-    """Whether it undoes or ends what was there before: that is due whatever the client can be told."""
+    """Whether the effect ends or undoes something: it then applies even if nothing can be sent to the client."""
     if isinstance(effect, Record):
         return isinstance(effect.event, Closed)
     return isinstance(effect, Detach | Dismiss | Farewell | Ended)

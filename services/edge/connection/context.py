@@ -18,13 +18,13 @@ from services.edge.timing_wheel import TimingWheel
 
 
 class Clock:
-    """Unix time that neither jumps nor goes back within the life of the process."""
+    """Unix time that never jumps or goes back during the life of the process."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """Seconds."""
+        """Unix seconds."""
         return time.monotonic() + self._offset
 
 

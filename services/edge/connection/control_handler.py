@@ -1,4 +1,4 @@
-"""What this edge answers to the others (and to itself): who is here, and what backends order for connections here."""
+"""Answers requests of other edges, and of this one: for the members here, and to command connections here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _decode_grant = json.Decoder(Grant).decode
 
 
 class ControlHandler:
-    """Answers at once: commands of backends stand in line behind what each connection is busy with."""
+    """Answers at once: a server command queues behind the other commands of its connection."""
 
     def __init__(self, node: Node, registry: ConnectionRegistry) -> None:
         self._node = node

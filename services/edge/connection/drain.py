@@ -1,7 +1,7 @@
-"""Goodbye as a protocol: unready, close clients with 1001 at a pace, have their session events stored, done.
+"""The drain: turn unready, close clients with 1001 at a limited rate, and have their session events stored.
 
-All of it ends before `drain_timeout`, whatever the clients or NATS do. The pace spreads the reconnects, so that the
-other edges are not hit by all of them in one instant.
+All of it ends before `drain_timeout`, whatever the clients or NATS do. The rate spreads the reconnects over time, so
+that they do not reach the other edges all at once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 STEP_S: Final = 0.05
 _SLICE: Final = 100
-"""Clients that are closed in one go: some 5 ms, after which the loop sees to everything else."""
+"""Clients that are closed without a pause: about 5 ms, after which the event loop runs other tasks."""
 _RESERVE_S: Final = 2.5
-"""Kept of the time for what follows the last close: close handshakes, the events' acknowledgement, the exit."""
+"""Reserved for what follows the last close: close handshakes, the acknowledgement of session events, the exit."""
 _HANDSHAKE_S: Final = 1.0
 _PROGRESS_S: Final = 1.0
 
@@ -28,7 +28,7 @@ _PROGRESS_S: Final = 1.0
 def closes_due(count: int, rate: float, seconds: float, elapsed: float) -> int:
     """How many of `count` connections are to be closed `elapsed` seconds into a drain at `rate` per second.
 
-    The pace is raised when `seconds` would not suffice: all are due by then. A rate of 0 is no pace: all are due now.
+    The rate is raised if `seconds` would not suffice: all are due by then. A rate of 0 means no limit: all are due now.
     """
     if elapsed >= seconds or seconds <= 0 or not rate:
         return count
@@ -51,7 +51,7 @@ class Drain:
         deadline = began + section.drain_timeout
         context.admission.begin_drain()
         self.left = len(context.registry)
-        log.info("draining: not ready any more, %d clients to say goodbye to", self.left)
+        log.info("draining: not ready any more, %d clients to close", self.left)
         await asyncio.sleep(section.drain_delay)
         context.admission.close()
         context.node.member_tracker.suppress_own_leaves()
@@ -67,14 +67,14 @@ class Drain:
         else:
             log.error(
                 "drained in %.2f s, but NATS did not acknowledge all session events in time: the sessions service "
-                "will end those sessions when it misses this edge",
+                "will end those sessions when it no longer receives heartbeats of this edge",
                 seconds,
             )
 
     async def _close_paced(self, until: float) -> None:
         loop = asyncio.get_running_loop()
         waiting = list(self._context.registry)
-        count, began, said = len(waiting), loop.time(), loop.time()
+        count, began, logged = len(waiting), loop.time(), loop.time()
         seconds = until - began
         closed = 0
         while closed < count:
@@ -83,11 +83,11 @@ class Drain:
                 for connection in waiting[closed : min(due, closed + _SLICE)]:
                     connection.leave(codes.GOING_AWAY)
                 closed = min(due, closed + _SLICE)
-                if loop.time() < until:  # what others do in their turns has no bound, the drain has one
+                if loop.time() < until:  # other tasks may take any time in their turns; the drain has a time limit
                     await asyncio.sleep(0)
             self.left = len(self._context.registry)
-            if loop.time() - said >= _PROGRESS_S:
-                said = loop.time()
+            if loop.time() - logged >= _PROGRESS_S:
+                logged = loop.time()
                 log.info("draining: %d of %d clients closed", closed, count)
             if closed < count:
                 await asyncio.sleep(STEP_S)

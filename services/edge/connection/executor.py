@@ -1,7 +1,7 @@
-"""What has to wait: for the cluster, for a backend, for the keys of a token. Action in, outcome out.
+"""Carries out actions, awaiting the cluster, a backend, or the keys of a token: action in, outcome out.
 
-It knows no connection. What is attached to channels is a subscriber; when an outcome says that it is attached, nothing
-has been pushed to it, and the caller takes the outcome in the same step, without an await.
+It does not know the connection, only a subscriber, which it attaches to channels. When it returns `Attached`, nothing
+has been pushed to the subscriber yet; the caller applies the outcome in the same step, without an await.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _RETRY_S: Final = 0.2
 
 
 class KeyLookup(Protocol):
-    """Finds the keys of tokens that the configuration does not have."""
+    """Looks up keys of tokens that the configuration does not contain."""
 
     async def wanted(self, kid: str) -> bool:
-        """Looks for a key. False where it could not look: the key may be found later."""
+        """Looks up a key. False if the keys could not be read: the key may be found later."""
 
 
 class NoKeyLookup:
-    """There are no keys but those of the configuration."""
+    """For an edge whose keys are all in its configuration."""
 
     async def wanted(self, kid: str) -> bool:
         return True
@@ -76,7 +76,7 @@ class _PublishAnswer(Struct, frozen=True):
 
 
 class Executor:
-    """Carries out actions. `now` gives Unix seconds, `rpc_timeout_s` is how long a backend may take for an RPC."""
+    """Carries out actions. `now` returns Unix seconds, `rpc_timeout_s` is how long a backend may take for an RPC."""
 
     def __init__(
         self,
@@ -96,17 +96,17 @@ class Executor:
         self._rpc_timeout_s = rpc_timeout_s
 
     async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
-        """What came of `action` by `deadline` (Unix seconds). Raises nothing but CancelledError."""
+        """Carries out `action` until `deadline` (Unix seconds) and returns its outcome. Raises only CancelledError."""
         try:
             async with asyncio.timeout(max(0.0, deadline - self._now())):
                 return await self._execute(action, subscriber)
         except Rejected as rejection:
             return Failed(rejection.error, rejection.why)
-        except BrokerRefused as error:  # too large a publication, say: again it would be refused again
-            self._refusals.write("the broker refuses a publication of a client", str(error))
+        except BrokerRefused as error:  # a publication that is too large, for example: a retry would be refused too
+            self._refusals.write("the broker refused a client's publication", str(error))
             return Failed(codes.LIMIT_EXCEEDED)
         except (BrokerAway, TimeoutError) as error:
-            log.debug("a command gets error 100: %s", error)
+            log.debug("a command failed with error 100: %s", error)
             return Failed(codes.INTERNAL)
         except Exception:
             log.exception("a command failed")
@@ -142,7 +142,7 @@ class Executor:
             except BrokerAway:
                 if request.command_id:
                     raise  # the client gets error 100, and tries again
-                await asyncio.sleep(_RETRY_S)  # a backend ordered it and was told that it is done: until the deadline
+                await asyncio.sleep(_RETRY_S)  # until the deadline: its backend already has the answer "done"
 
     async def _attach_all(self, action: Connect, subscriber: Subscriber) -> AttachedAll:
         attached: dict[str, Attached] = {}
@@ -176,7 +176,7 @@ class Executor:
 
     async def _read_history(self, action: ReadHistory) -> HistoryResult:
         found = await self._node.history.read(action.channel, action.rules, action.limit, action.since, action.reverse)
-        first, _ = fitting(found.publications)  # the next page follows its last
+        first, _ = fitting(found.publications)  # the next page continues after the last of these
         return HistoryResult(first, found.top.epoch, found.top.offset)
 
     async def _read_presence(self, channel: str, count_only: bool) -> PresenceResult | PresenceStatsResult:
@@ -203,6 +203,6 @@ class Executor:
 
 
 def _message_id(action: Publish) -> str:
-    """Keys are the user's own in each channel, so no user takes up another's. In base64, as they hold anything."""
+    """Scopes keys by channel and user, so that users cannot collide. In base64, as a key may contain any character."""
     scope = _encode([action.channel, action.user, action.key])
     return "client." + base64.b64encode(scope).decode()

@@ -1,4 +1,4 @@
-"""Asking a backend to decide, and what holds when it does not answer."""
+"""Asks a backend to decide, and falls back to the settings if it does not answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.edge.session.actions import AskHook
 from services.edge.session.outcomes import HookResult
 
 EXTENDED_WHEN_AWAY_S: Final = 60
-"""How long a connection goes on when the refresh hook does not answer, and `hook_when_away` is "allow"."""
+"""How long a connection is extended if the refresh hook does not answer and `hook_when_away` is "allow"."""
 
 _DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
     "connect": hook_answers.connect_answer,
@@ -25,14 +25,14 @@ _DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
 
 
 class HookCaller:
-    """Asks hooks. What strangers can cause goes to the refusal log."""
+    """Asks hooks. Failures go to the refusal log, as any client can cause them."""
 
     def __init__(self, backend: Backend, refusals: RefusalLog) -> None:
         self._backend = backend
         self._refusals = refusals
 
     async def ask(self, action: AskHook, now: float) -> HookResult:
-        """The backend's answer, or what the settings say when there is none. Raises nothing but CancelledError."""
+        """The backend's answer, or the settings' answer without one. Raises nothing but CancelledError."""
         try:
             answer = await self._backend.ask(action.event, action.question, action.caller, action.timeout_s)
             return _DECODE[action.event](answer)

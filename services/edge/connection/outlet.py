@@ -1,6 +1,6 @@
-"""Everything that leaves for one client: encode, frame, write, count; and what happens while it does not take it.
+"""Writes to one client: encode, frame, write, count. It knows whether the client is slow.
 
-An outlet closes nothing. What the client cannot take is returned, as an `Untaken`, to whoever wrote it.
+An outlet closes nothing. It returns an `Untaken` to its caller if the client cannot take a push or reply.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Transport(Protocol):
 
 
 class Outlet:
-    """What channels know of a connection (see `subscribers.Subscriber`). `owner` is that connection.
+    """A connection as channels see it (see `subscribers.Subscriber`). `owner` is that connection.
 
     `slow` is set while the client does not take what is written, or has to catch up first. `closed`: nothing is written
     any more.
@@ -65,11 +65,11 @@ class Outlet:
         return None
 
     def _takes(self, slow: SlowConsumer, subscription: Subscription) -> bool:
-        """Whether only the rest of its logs is owed to the client, and its socket takes all else."""
+        """Whether to write a push to a slow client: its socket has room, and no log could deliver this push later."""
         return slow.flows and not subscription.rules.has_history
 
     def _untaken(self, subscription: Subscription, count: int) -> Untaken:
-        """A slow client gets it from the log later, or misses it, or is closed: as its namespace says."""
+        """A slow client catches up from the log later, or loses the push, or is closed, as its namespace sets it."""
         slow = self.slow
         if self.closed or slow is None or subscription.rules.has_history or not slow.loses:
             return SKIPPED
@@ -79,7 +79,7 @@ class Outlet:
         return Untaken(codes.SLOW, "the client does not take the publications of its channels")
 
     def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
-        """Writes one framed join or leave; for a slow client it waits."""
+        """Writes one framed join or leave, or holds it for a slow client."""
         if self.closed:
             return SKIPPED
         if self.slow is None:
@@ -92,7 +92,7 @@ class Outlet:
     # --- replies and pushes for this client alone --------------------------------------------------------------------
 
     def send(self, reply: Reply) -> Untaken | None:
-        """Encodes a reply or push. It goes out with the next `flush`, in one frame with the others of its step."""
+        """Encodes a reply or push. The next `flush` writes it, in one frame with the others of its step."""
         if self.closed:
             return SKIPPED
         if reply.error is not None:
@@ -110,14 +110,14 @@ class Outlet:
         return None
 
     def flush(self) -> None:
-        """Writes what was sent."""
+        """Writes the replies and pushes that were sent."""
         messages = self._pending
         if messages is not None:
             self._pending, self._pending_bytes = None, 0
             self.write_framed(self.format.frame(messages), len(messages))
 
     def write_framed(self, framed: bytes, messages: int = 1) -> None:
-        """Writes so many framed messages, such as what a slow client missed."""
+        """Writes bytes that hold this number of framed messages."""
         if not self.closed:
             self._tally.messages_out += messages
             self._tally.bytes_out += len(framed)
@@ -130,8 +130,8 @@ class Outlet:
         else:
             self.write_framed(self.format.ping)
 
-    def say_farewell(self, close: CloseCode) -> None:
-        """Writes what was sent, then why the connection ends."""
+    def write_farewell(self, close: CloseCode) -> None:
+        """Writes what was sent, then the close code and its reason."""
         self.flush()
         self.transport.write(self.format.farewell(close))
 
@@ -143,14 +143,14 @@ class Outlet:
         return self.transport.get_write_buffer_size()
 
     def hold_back(self, slow: SlowConsumer) -> None:
-        """The client does not take what is written, or has to catch up first."""
+        """Marks the client as slow: it does not take what is written, or has to catch up first."""
         self.slow = slow
 
     def release(self) -> None:
-        """The client is an ordinary subscriber again."""
+        """Makes the client an ordinary subscriber again."""
         self.slow = None
 
     def close(self) -> None:
-        """Nothing is written any more."""
+        """Stops all writing, and discards what was sent and not flushed."""
         self.closed = True
         self._pending = None

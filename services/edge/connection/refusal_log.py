@@ -1,4 +1,4 @@
-"""Log lines that strangers can cause: each kind comes through at a bounded rate, so that none hides the others."""
+"""Log lines that any client can cause: each kind is logged at a bounded rate, so that none hides the others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from services.chassis.process.log import Throttle
 log = logging.getLogger(__name__)
 
 MAX_KINDS: Final = 256
-"""Kinds of refusals that are counted apart; there are about fifty, and backends may add codes of their own."""
+"""Kinds of refusals with a rate of their own. There are about fifty, and backends may add codes of their own."""
 
 
 class RefusalLog:
-    """`now` gives Unix seconds."""
+    """Logs refusals at a bounded rate for each kind. `now` returns Unix seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

@@ -11,15 +11,15 @@ from services.edge.session.session import Session
 
 
 class RegisteredConnection(Protocol):
-    """What others of this edge do with a connection."""
+    """A connection as the other parts of the edge use it."""
 
     session: Session
 
     def message_received(self, message: bytes) -> None:
-        """Takes a frame of commands."""
+        """Handles a frame of commands."""
 
     def server_command(self, command: ServerCommand) -> None:
-        """Takes a command of a backend, behind those that wait."""
+        """Queues a command of a backend behind those that wait."""
 
     def leave(self, close: CloseCode) -> None:
         """Closes once the command in progress is answered."""
@@ -34,7 +34,7 @@ class RegisteredConnection(Protocol):
 class ConnectionRegistry:
     """Connections add themselves when they are made, and remove themselves when their transport is gone.
 
-    A set for a user costs 200 bytes, so the only connection of a user goes without. Anonymous ones have the user "".
+    A set costs 200 bytes, so a user's only connection is stored without one. Anonymous connections have the user "".
     """
 
     def __init__(self) -> None:
@@ -46,15 +46,15 @@ class ConnectionRegistry:
         return len(self._all)
 
     def __iter__(self) -> Iterator[RegisteredConnection]:
-        """A copy: what is done to connections may remove them."""
+        """Iterates over a copy, as a connection may remove itself meanwhile."""
         return iter(tuple(self._all))
 
     def add(self, connection: RegisteredConnection) -> None:
-        """Adds a connection, of which nobody knows yet whose it is."""
+        """Adds a connection whose user is not known yet."""
         self._all.add(connection)
 
     def remove(self, connection: RegisteredConnection) -> None:
-        """Forgets a connection. An unknown one is fine."""
+        """Removes a connection, if it was added."""
         self._all.discard(connection)
 
     # --- users -------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class ConnectionRegistry:
         return len(self._by_user)
 
     def admit(self, user: str, connection: RegisteredConnection) -> None:
-        """The connection is this user's."""
+        """Adds the connection to this user's."""
         known = self._by_user.get(user)
         if known is None:
             self._by_user[user] = connection
@@ -75,7 +75,7 @@ class ConnectionRegistry:
             self._by_user[user] = {known, connection}
 
     def dismiss(self, user: str, connection: RegisteredConnection) -> None:
-        """The connection is not this user's any more. One that never was is fine."""
+        """Removes the connection from this user's, if it was added to them."""
         known = self._by_user.get(user)
         if isinstance(known, set):
             known.discard(connection)
@@ -106,11 +106,11 @@ class ConnectionRegistry:
         return len(self._streams)
 
     def add_stream(self, emulation_session: str, connection: RegisteredConnection) -> None:
-        """Requests with this secret speak for the connection."""
+        """Requests with this secret send commands of the connection from now on."""
         self._streams[emulation_session] = connection
 
     def remove_stream(self, emulation_session: str) -> None:
-        """They do so no more. An unknown secret is fine."""
+        """Removes a secret, if it was added."""
         self._streams.pop(emulation_session, None)
 
     def stream(self, emulation_session: str) -> RegisteredConnection | None:

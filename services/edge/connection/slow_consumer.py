@@ -1,7 +1,7 @@
 """A client that does not take what is written to it, and how it catches up.
 
-Nothing is queued for it: fan-out skips it, and only its position in the log of each of its channels is kept. Once its
-socket drains it gets what it missed, from the ring or the log, as fast as it takes it, until it is level again.
+Nothing is queued for it: fan-out skips it, and the edge keeps only its position in the log of each of its channels.
+Once its socket drains, it catches up from the ring or the log, as fast as it takes the publications.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 _RETRY_S: Final = 0.2
 
 HELD_BYTES: Final = 256 * 1024
-"""Joins and leaves that wait: no log has them, and a client that missed one would be wrong for good."""
+"""Bytes of joins and leaves that wait: no log stores them, and a client that missed one would show wrong members for
+good."""
 
 
 class Sink(Protocol):
-    """What is written to: the part of an outlet that is needed here."""
+    """The part of an outlet to which a slow consumer writes."""
 
     format: Format
 
@@ -46,7 +47,7 @@ class Sink(Protocol):
 
 
 class CaughtUp(NamedTuple):
-    """The client has taken everything. `held` are the joins and leaves that waited, by channel."""
+    """The client has taken everything. `held` are the joins and leaves that waited, each with its channel."""
 
     held: list[tuple[str, bytes]]
 
@@ -58,10 +59,10 @@ class PositionLost(NamedTuple):
 
 
 class SlowConsumer:
-    """One client while it is slow. Made when its socket is full (`stalled`), or when one frame cannot hold what it is
-    owed, or (`connecting`) while nothing may precede its connect reply.
+    """One client while it is slow. Made when its socket is full (`stall`), when it has missed more than one frame can
+    hold (`owe`), or (`connecting`) while nothing may precede its connect reply.
 
-    `channels` are the client's subscriptions. `close_delay_s` is how long it may take nothing at all.
+    `channels` are the client's subscriptions. `close_delay_s` is how many seconds it may take nothing at all.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SlowConsumer:
         self._held: list[tuple[str, bytes]] = []
         self._held_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._stalled = False  # its socket was full, so it counts
+        self._stalled = False  # whether its socket was full, so that it counts as slow
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._buffered = 0
@@ -96,7 +97,7 @@ class SlowConsumer:
 
     @property
     def flows(self) -> bool:
-        """Its socket takes what is written, and only the rest of its logs is owed: all else reaches it as it comes."""
+        """Whether its socket has room and it only has to catch up from logs: other pushes are written at once."""
         return self._task is not None and self._flowing.is_set()
 
     @property
@@ -120,18 +121,18 @@ class SlowConsumer:
         self.give_up_at = float("inf")
 
     def owe(self, positions: Mapping[str, StreamPosition]) -> None:
-        """The client has its reply, which brought it to these positions; the rest is owed."""
+        """The client has its reply, which brought it to these positions; it catches up from there."""
         self._connecting = False
         self._positions.update(positions)
 
     def hold(self, channel: str, framed: bytes) -> bool:
-        """Keeps a join or leave for later; False when there is no room for it."""
+        """Keeps a join or leave for later; False if there is no room for it."""
         self._held.append((channel, framed))
         self._held_bytes += len(framed)
         return self._held_bytes <= HELD_BYTES
 
     def takes_something(self, now: float) -> bool:
-        """Whether the client took anything since this was asked last; then it has until `give_up_at` once more."""
+        """Whether the client took anything since the last call. If so, `give_up_at` is `close_delay_s` from now."""
         buffered, self._buffered = self._buffered, self._sink.buffered
         if self._buffered >= buffered:
             return False
@@ -142,22 +143,22 @@ class SlowConsumer:
 
     @property
     def may_begin(self) -> bool:
-        """Whether catching up is to begin now: once, when the socket takes something."""
+        """Whether catching up should begin now: it begins once, when the socket has room."""
         return self._task is None and not self._connecting and self._flowing.is_set()
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begins `work`, which calls `catch_up` and sees to what it returns."""
+        """Starts the task `work`, which calls `catch_up` and acts on its result."""
         self._task = asyncio.get_running_loop().create_task(work)
 
     def stop(self) -> None:
-        """The connection has ended."""
+        """Stops catching up, as the connection has ended."""
         if self._task is not None:
             self._task.cancel()
 
     async def catch_up(self) -> CaughtUp | PositionLost | Untaken:
-        """Writes what the client missed, until it is level, or something has to be told to it.
+        """Writes what the client missed, until it has caught up, or the connection has to act first.
 
-        After `PositionLost` it is called again. Raises nothing but CancelledError.
+        Call it again after `PositionLost`. Raises nothing but CancelledError.
         """
         try:
             return await self._catch_up()
@@ -168,10 +169,11 @@ class SlowConsumer:
     async def _catch_up(self) -> CaughtUp | PositionLost | Untaken:
         while True:
             for name in tuple(self._positions):
-                told = await self._catch_up_with(name)
-                if told is not None:
-                    return told
-            # While one channel was caught up another may have gone on: done only when none has, with no await between.
+                result = await self._catch_up_with(name)
+                if result is not None:
+                    return result
+            # A channel may have received publications while another one caught up: done only if none has, which is
+            # checked without an await.
             if self._flowing.is_set() and all(self._is_level(name) for name in self._positions):
                 self._tally.caught_up += self._stalled
                 return CaughtUp(self._held)
@@ -232,7 +234,7 @@ class SlowConsumer:
 
     def _give_up_on(self, channel: Channel, subscription: Subscription) -> PositionLost | None:
         """What was missed was evicted. Positioned subscribers are unsubscribed (2500), so that they recover explicitly;
-        others go on from here.
+        others continue from here.
         """
         assert channel.log is not None
         if subscription.positioned:

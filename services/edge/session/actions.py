@@ -1,6 +1,6 @@
-"""What a command needs from the cluster or a backend. The executor does it; its outcome goes back to the session.
+"""Actions: what a command needs from the cluster or a backend. The executor carries them out and returns outcomes.
 
-Each action names the command that it belongs to: `command_id`, 0 for what no command asked for.
+An action names its command by `command_id`, which is 0 if no command asked for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.edge.channels.subscription import AttachRequest
 
 
 class LookUpKey(Struct, frozen=True):
-    """Look for the key `kid` that a token of `command` names; the command is then handled once more."""
+    """Look up the key `kid`, which a token of `command` names; the session then handles the command again."""
 
     command: Command
     kid: str
@@ -29,7 +29,7 @@ class LookUpKey(Struct, frozen=True):
 
 
 class AskHook(Struct, frozen=True):
-    """Have a backend decide about `command`. `hook_questions` encodes `question`."""
+    """Ask a backend to decide on `command`. `hook_questions` encodes `question`."""
 
     event: str
     command: Command
@@ -44,20 +44,20 @@ class AskHook(Struct, frozen=True):
 
 
 class Connect(Struct, frozen=True):
-    """Subscribe a client that was let in to the channels that the server chose for it; `result` is its reply so far."""
+    """Attach an admitted client to the channels that the server chose for it. `result` is its reply so far."""
 
     command_id: int
     result: ConnectResult
     requests: list[AttachRequest]
 
     def enters(self, channel: str) -> bool:
-        """Whether this channel is one of them."""
+        """Whether `channel` is one of these channels."""
         return any(request.channel == channel for request in self.requests)
 
 
 @final
 class Publish(Struct, frozen=True):
-    """Publish to a channel. With a `key`, repeated publishes are stored once, and the reply has the position."""
+    """Publish to a channel. With a `key`, a repeated publish is stored once, and the reply contains the position."""
 
     command_id: int
     channel: str
@@ -68,7 +68,7 @@ class Publish(Struct, frozen=True):
     tags: dict[str, str] | None = None
     skip_history: bool = False
     key: str = ""
-    as_rpc: bool = False  # it came as the built-in RPC, and is answered as one
+    as_rpc: bool = False  # the client sent it as the built-in RPC and expects an RPC reply
 
 
 class ReadHistory(Struct, frozen=True):
@@ -91,7 +91,7 @@ class ReadPresence(Struct, frozen=True):
 
 
 class CallBackend(Struct, frozen=True):
-    """Have a backend answer an RPC."""
+    """Send an RPC to a backend."""
 
     command_id: int
     method: str

@@ -1,6 +1,6 @@
-"""What follows when a client is attached to channels or detached from one: replies, pushes, facts. Pure.
+"""The effects of attaching a client to channels and of detaching it from one: replies, pushes, facts. Pure.
 
-Each function notes the change in the state and returns its effects, as one step: subscribed means live.
+Each function changes the state and returns the effects in the same step: subscribed means live.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from services.edge.session.state import SessionState
 
 
 def milliseconds(now: float) -> int:
-    """The time of a fact."""
+    """`now` as facts contain it: Unix milliseconds."""
     return int(now * 1000)
 
 
 def opened(state: SessionState, command_id: int, result: ConnectResult, now: float) -> list[Effect]:
-    """The session begins."""
+    """Opens the session: records the fact, and sends the reply to connect."""
     identity = state.identity
     fact = Opened(
         at=milliseconds(now),
@@ -36,13 +36,13 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         client_name=state.name,
         client_version=state.version,
     )
-    # The first ping may be due before the time to connect would have been over.
+    # The first ping may be due before the time limit for connecting.
     return [Record(fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
 
 
 def connected(state: SessionState, action: Connect, attached: dict[str, Attached], now: float) -> list[Effect]:
-    """The session begins with channels, which are part of the reply. Raises `NotEncodable`."""
-    for request in action.requests:  # all of them first: should one result not be encodable, all are detached
+    """Opens the session with the channels that the reply to connect contains. Raises `NotEncodable`."""
+    for request in action.requests:  # all of them first: if one result cannot be encoded, all are detached
         state.channels[request.channel] = request.subscription
     results = {
         request.channel: tailored(state.format, request.subscription, attached[request.channel].result)
@@ -62,7 +62,7 @@ def connected(state: SessionState, action: Connect, attached: dict[str, Attached
 def subscribed(
     state: SessionState, request: AttachRequest, attached: Attached, blocked: bool, now: float
 ) -> tuple[list[Effect], bool]:
-    """The client is subscribed to a channel. While it is `blocked` it goes on from its position in the log.
+    """Subscribes the client to a channel. A client that is `blocked` continues from its position in the log.
 
     Also returns whether the client has to catch up before anything else is written. Raises `NotEncodable`.
     """
@@ -86,13 +86,13 @@ def subscribed(
 
 
 def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) -> list[Effect]:
-    """The client leaves a channel, as it asked."""
+    """Unsubscribes the client from a channel at its own request."""
     fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel)
     return [*_leave(state, channel), Record(fact), Send(reply)]
 
 
 def unsubscribed_by_server(state: SessionState, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
-    """The client leaves a channel, and is told why."""
+    """Unsubscribes the client from a channel, and pushes the reason to it."""
     fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel, code=why.code)
     push = Push(channel=channel, unsubscribe=UnsubscribePush(*why))
     return [*_leave(state, channel), Record(fact), Send(Reply(push=push))]
@@ -112,6 +112,6 @@ def _entered(state: SessionState, request: AttachRequest, result: SubscribeResul
 
 
 def _leave(state: SessionState, channel: str) -> tuple[Flush, Detach]:
-    """What was published before still comes."""
+    """Publications that are pending are written before the client is detached."""
     del state.channels[channel]
     return Flush((channel,)), Detach((channel,))

@@ -1,6 +1,6 @@
-"""The line of one client's commands: one in progress at a time, the others wait in order, and in bounds.
+"""Queues one client's commands: one is in progress, the others wait in order and within bounds.
 
-What each command comes to, and how the session ends, is decided by the class below (`Session`).
+The subclass, `Session`, decides on each command and on the end of the session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.edge.settings import COMMAND_DEADLINE_S
 
 
 class CommandLine(ABC):
-    """The order and the bounds of a client's commands. `state` is who the client is.
+    """Keeps the order and the bounds of a client's commands. `state` describes the client.
 
     `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
     the session is over, and nothing is sent any more.
@@ -48,10 +48,10 @@ class CommandLine(ABC):
         self._queue: CommandQueue | None = None  # None while nothing waits
         self._in_progress: Action | None = None
         self._deadline = 0.0  # of the action in progress
-        self._leaving: CloseCode | None = None  # to be closed with once the action in progress is done
+        self._leaving: CloseCode | None = None  # closes with this code once the action in progress is done
         self._reading_paused = False
 
-    # --- what is decided elsewhere -----------------------------------------------------------------------------------
+    # --- for the subclass --------------------------------------------------------------------------------------------
 
     @property
     def _limit(self) -> int:
@@ -68,22 +68,22 @@ class CommandLine(ABC):
         """Handles a command of the client."""
 
     @abstractmethod
-    def _obey(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
+    def _handle_server_command(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
         """Handles a command of a backend."""
 
     @abstractmethod
     def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float) -> None:
         """Ends the session."""
 
-    # --- commands come in --------------------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------------------
 
     def commands(self, commands: list[Command], size: int, now: float) -> list[Effect]:
-        """The commands of one message of `size` bytes."""
+        """Takes the commands of one message of `size` bytes."""
         effects: list[Effect] = []
         if self.closed:
             return effects
         if len(commands) == 1 and self._queue is None and self._in_progress is None and not self.blocked:
-            self._handle(commands[0], effects, now)  # nearly always, so it need not go through a queue
+            self._handle(commands[0], effects, now)  # the usual case needs no queue
             self._pace_reading(effects)
             return effects
         queue = self._queue = self._queue or CommandQueue()
@@ -93,7 +93,7 @@ class CommandLine(ABC):
         return self._advance(effects, now)
 
     def server_command(self, command: ServerCommand, now: float) -> list[Effect]:
-        """A command of a backend. It waits behind the client's commands."""
+        """Takes a command of a backend, which waits behind the client's commands."""
         effects: list[Effect] = []
         if not self._takes_server_commands:
             return effects
@@ -105,7 +105,7 @@ class CommandLine(ABC):
         return self._advance(effects, now)
 
     def leave(self, close: CloseCode, now: float) -> list[Effect]:
-        """Closes once the command in progress is answered; at once when there is none."""
+        """Closes once the command in progress is answered; at once if none is in progress."""
         effects: list[Effect] = []
         if self._in_progress is None:
             self._close(close, "", effects, now)
@@ -113,7 +113,7 @@ class CommandLine(ABC):
             self._leaving = close
         return effects
 
-    # --- the line moves on -------------------------------------------------------------------------------------------
+    # --- the queue ---------------------------------------------------------------------------------------------------
 
     def _advance(self, effects: list[Effect], now: float) -> list[Effect]:
         """Handles what is queued, up to the first command that has to wait."""
@@ -123,32 +123,32 @@ class CommandLine(ABC):
                 self._queue = None
             if isinstance(item, Command):
                 self._handle(item, effects, now)
-            elif self._takes_server_commands:  # otherwise its connect failed after all
-                self._obey(item, effects, now)
+            elif self._takes_server_commands:  # otherwise its connect failed meanwhile
+                self._handle_server_command(item, effects, now)
         self._pace_reading(effects)
         return effects
 
     def _start(self, action: Action, effects: list[Effect], now: float) -> None:
-        """Begins an action, of the next command or of the one in progress, whose deadline stays."""
+        """Starts an action of the next command, or a further one of the command in progress, whose deadline stays."""
         if self._in_progress is None:
             self._deadline = now + COMMAND_DEADLINE_S
         self._in_progress = action
         effects.append(Start(action, self._deadline))
 
     def _finish(self, action: Action, effects: list[Effect], now: float) -> None:
-        """The action is done. If it was the last one of the command in progress, so is the command."""
+        """The action is done, and if the command in progress started no further action, so is the command."""
         if self._in_progress is action:
             self._in_progress = None
             if self._leaving is not None:
                 self._close(self._leaving, "", effects, now)
 
     def _clear(self) -> None:
-        """The session is over: what waits is not handled any more."""
+        """Ends the session and discards the commands that wait."""
         self.closed = True
         self._queue = None
 
     def _pace_reading(self, effects: list[Effect]) -> None:
-        """Stops reading from a client that has much waiting or that does not read itself; goes on when it may."""
+        """Stops reading from a client that has many commands waiting or does not read itself; resumes afterwards."""
         queue = self._queue
         if queue is None and not self.blocked and not self._reading_paused:
             return

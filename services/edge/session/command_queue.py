@@ -1,4 +1,4 @@
-"""The commands behind the one in progress, the client's own and those of backends, in the order in which they came."""
+"""The commands that wait behind the one in progress, the client's own and those of backends, in order of arrival."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from proto.commands import Command
 from services.edge.session.server_commands import ServerCommand
 
 QUEUED_BYTES_LIMIT: Final = 128 * 1024
-"""Bytes of commands behind one in progress; with more waiting the client is not read from."""
+"""Bytes of commands that wait. Above this the edge stops reading from the client."""
 
 QUEUED_BYTES_CEILING: Final = 512 * 1024
-"""With more the client is closed. A WebSocket that is not read from stays below; an HTTP stream's commands come on."""
+"""Bytes of commands that wait. Above this the client is closed. A WebSocket that is not read from stays below; the
+commands of an HTTP stream are requests of their own, which the edge cannot hold up."""
 
 SERVER_COMMANDS_LIMIT: Final = 1024
-"""Commands of backends that wait for a client that does not read; with more it is closed as slow."""
+"""Commands of backends that wait for a client that does not read. Above this it is closed as slow."""
 
 
 class CommandQueue:
-    """Bounds are checked by whoever adds. `commands` counts the client's own.
+    """A queue whose caller checks the bounds. `commands` counts the client's own.
 
     The bytes of a message count until its last command has been taken.
     """
@@ -53,7 +54,7 @@ class CommandQueue:
         self._items.append(command)
 
     def take(self) -> Command | ServerCommand:
-        """The next one."""
+        """Removes and returns the next one."""
         item = self._items.popleft()
         if isinstance(item, tuple):
             command, size = item

@@ -1,4 +1,4 @@
-"""Who may connect, and what the client is subscribed to from the start. Decides, and does no I/O."""
+"""Decides who may connect, and to which channels the client is subscribed from the start. Does no I/O."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSE_FOR_ERROR: Final = {
     codes.TOO_MANY_REQUESTS.code: codes.TOO_MANY_REQUESTS_CLOSE,
     codes.PERMISSION_DENIED.code: codes.PERMISSION_DENIED_CLOSE,
 }
-"""A unidirectional client gets no replies: an error of its connect closes the connection, with 3004 unless named."""
+"""A unidirectional client gets no replies: an error of its connect closes the connection, with 3004 if not listed."""
 
 Decided = Connect | AskHook | Close
 
@@ -61,7 +61,7 @@ def connect_decided(
     result: hook_results.Admitted | hook_results.Unauthenticated,
     now: float,
 ) -> Connect | Close:
-    """What follows from the connect hook. Raises `Rejected`."""
+    """Decides by the result of the connect hook. Raises `Rejected`."""
     if isinstance(result, hook_results.Unauthenticated):
         if not state.policy.anonymous_may_connect:
             return Close(

@@ -1,4 +1,4 @@
-"""What a command comes to: exactly one decision. A check that fails raises `Rejected` instead. Pure."""
+"""Decisions: the session makes exactly one on each command. A check that fails raises `Rejected` instead. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Unsubscribe(Struct, frozen=True, gc=False):
 
 
 class ForwardMessage(Struct, frozen=True, gc=False):
-    """Hand a message that wants no answer to the backends."""
+    """Forward a message to the backends, which do not answer it."""
 
     data: Raw
 

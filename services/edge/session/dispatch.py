@@ -1,4 +1,4 @@
-"""Which module decides about a command, and about what a hook answered to it."""
+"""Dispatches commands and hook results to the modules that decide on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHOWN_LENGTH: Final = 80  # of a name that a client chose, in the log
 
 
 def decide_first(state: SessionState, command: Command, now: float) -> Decision:
-    """What a command of a client that has not connected comes to. Raises `Rejected`, `UnknownKey`."""
+    """Decides on a command of a client that has not connected. Raises `Rejected`, `UnknownKey`."""
     request = request_of(command)
     if isinstance(request, ConnectRequest) and command.id:
         return connect(state, command, request, now)
@@ -42,7 +42,7 @@ def decide_first(state: SessionState, command: Command, now: float) -> Decision:
 
 
 def decide(state: SessionState, command: Command, now: float) -> Decision:
-    """What a command of a connected client comes to. Raises `Rejected`, `UnknownKey`."""
+    """Decides on a command of a connected client. Raises `Rejected`, `UnknownKey`."""
     match request := request_of(command):
         case SubscribeRequest():
             return subscribe.subscribe(state, command, request, now)
@@ -77,9 +77,9 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
 
 
 def decide_without_key(command: Command, connecting: bool, keys_are_fresh: bool) -> Close:
-    """The key of a token is not among those that were just read. Where they could not be read, the client tries again.
+    """Decides on a command whose token names a key that the look-up did not find. Raises `Rejected`.
 
-    Raises `Rejected`.
+    If the keys could not be read, the error is a temporary one, after which the client tries again.
     """
     why = "the key of its token is unknown"
     if not keys_are_fresh:
@@ -90,7 +90,7 @@ def decide_without_key(command: Command, connecting: bool, keys_are_fresh: bool)
 
 
 def decide_by_hook(state: SessionState, command: Command, result: HookResult, now: float) -> Decision:
-    """What a backend's answer about `command` comes to. Raises `Rejected`."""
+    """Decides on `command` by the result of its hook. Raises `Rejected`."""
     match result, request_of(command):
         case hook_results.Disconnected(close), _:
             return Close(close, f"a hook disconnected the client: {describe(command)}")
@@ -105,7 +105,7 @@ def decide_by_hook(state: SessionState, command: Command, result: HookResult, no
 
 
 def describe(command: Command) -> str:
-    """A command for the log: what it asks for, and of which channel or method."""
+    """Describes a command for the log: its kind, and its channel or method."""
     match request_of(command):
         case SubscribeRequest(channel=channel):
             return f"subscribe to {_shown(channel)}"

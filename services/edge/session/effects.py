@@ -1,4 +1,4 @@
-"""What a session wants done. The connection carries effects out in their order, in one step without an await.
+"""Effects: what a session tells its connection to do. The connection carries them out in order, without an await.
 
 They live for that step only and are part of no cycle, so the garbage collector need not track them (`gc=False`).
 """
@@ -20,14 +20,14 @@ from services.edge.session.actions import Action
 
 @final
 class Send(Struct, frozen=True, gc=False):
-    """Write this reply or push. Those of one step go out together."""
+    """Write this reply or push. Those of one step are written together."""
 
     reply: Reply
 
 
 @final
 class Start(Struct, frozen=True, gc=False):
-    """Begin an action. Its outcome goes to `Session.completed`; past `deadline` (Unix seconds) it has failed."""
+    """Start an action. Its outcome goes to `Session.completed`; after `deadline` (Unix seconds) it fails."""
 
     action: Action
     deadline: float
@@ -35,31 +35,31 @@ class Start(Struct, frozen=True, gc=False):
 
 @final
 class Admit(Struct, frozen=True, gc=False):
-    """The client is authenticated: it counts as a connection of `user`, and backends may send it commands."""
+    """Count the connection as one of `user`, who is authenticated: backends may send it commands."""
 
     user: str
 
 
 class Dismiss(Struct, frozen=True, gc=False):
-    """It does not count any more."""
+    """Stop counting the connection as one of `user`."""
 
     user: str
 
 
 class Flush(Struct, frozen=True, gc=False):
-    """Push what was published in these channels so far: what follows must come behind it."""
+    """Write the pending publications of these channels, ahead of what follows."""
 
     channels: tuple[str, ...]
 
 
 class Detach(Struct, frozen=True, gc=False):
-    """Nothing of these channels is pushed to the client any more."""
+    """Stop pushing these channels to the client."""
 
     channels: tuple[str, ...]
 
 
 class Announce(Struct, frozen=True, gc=False):
-    """Tell the channel that the client has joined."""
+    """Send the client's join to the channel."""
 
     channel: str
     subscription: Subscription
@@ -70,11 +70,11 @@ class HoldPushes(Struct, frozen=True, gc=False):
 
 
 class ReleasePushes(Struct, frozen=True, gc=False):
-    """The connect was refused: nothing is to be held back. Unless the socket is full, `caught_up` follows."""
+    """Stop holding pushes, as the connect was refused. Unless the socket is full, `Session.caught_up` follows."""
 
 
 class CatchUp(Struct, frozen=True, gc=False):
-    """Push what each channel's log has behind these positions, as fast as the client takes it.
+    """Push the publications behind these positions of each channel's log, as fast as the client takes them.
 
     Meanwhile the session is blocked; `Session.caught_up` ends that.
     """
@@ -84,27 +84,27 @@ class CatchUp(Struct, frozen=True, gc=False):
 
 @final
 class Record(Struct, frozen=True, gc=False):
-    """Write this fact to the log of sessions."""
+    """Write this fact to the session log."""
 
     event: SessionEvent
 
 
 class Forward(Struct, frozen=True, gc=False):
-    """Hand a client's message that wants no answer to the backends."""
+    """Forward a client's message to the backends, which do not answer it."""
 
     caller: Caller
     data: Raw
 
 
 class LogRefusal(Struct, frozen=True, gc=False):
-    """Log what was refused and why, not too often. `what` is one of a few texts."""
+    """Log a refusal, at a bounded rate for each kind. `what` is its kind, one of a few texts."""
 
     what: str
     why: str
 
 
 class PaceReading(Struct, frozen=True, gc=False):
-    """Stop reading from the client, or go on."""
+    """Stop or resume reading from the client."""
 
     paused: bool
 
@@ -117,17 +117,17 @@ class SendPing(Struct, frozen=True, gc=False):
 
 @final
 class Reschedule(Struct, frozen=True, gc=False):
-    """`Session.deadline` may be sooner than it was."""
+    """Set the timer again: `Session.deadline` may be earlier than before."""
 
 
 class Farewell(Struct, frozen=True, gc=False):
-    """Tell the client why the connection ends, then close the transport."""
+    """Send the close code and its reason to the client, then close the transport."""
 
     close: CloseCode
 
 
 class Ended(Struct, frozen=True, gc=False):
-    """The session is over: nothing is sent any more. `code` is counted."""
+    """Write nothing any more, as the session is over, and count `code`."""
 
     code: int
     user: str

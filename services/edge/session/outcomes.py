@@ -1,4 +1,4 @@
-"""What came of an action. The executor returns one outcome for each action; `Session.completed` takes it."""
+"""Outcomes of actions. The executor returns one for each action; `Session.completed` takes it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ HookResult = ConnectHookResult | SubscribeHookResult | PublishHookResult | Refre
 
 @final
 class Replied(Struct, frozen=True, gc=False):
-    """The command is done, and this is the result in its reply."""
+    """The command is done. Its reply contains this result."""
 
     result: Result
 
 
 class Attached(Struct, frozen=True, gc=False):
-    """The client is attached to the channel: what is published from now on is pushed to it.
+    """The client is attached to the channel: publications are pushed to it from now on.
 
-    `position` is where the channel's log stood in that step; None without history, and where the step was one with the
-    reply, so that nothing can have come in between.
+    `position` is the position of the channel's log at that moment. It is None without history, and if the client was
+    attached in the step of the reply, as no publication can then come between the two.
     """
 
     result: SubscribeResult
@@ -44,7 +44,7 @@ class AttachedAll(Struct, frozen=True, gc=False):
 
 
 class KeyLookedUp(Struct, frozen=True, gc=False):
-    """The keys of tokens were read. `fresh` is False when they could not be: the key may be found later."""
+    """The keys of tokens were read, or (`fresh` is False) could not be read: the key may be found later."""
 
     fresh: bool
 

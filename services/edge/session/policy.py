@@ -10,9 +10,9 @@ from services.edge.tokens.tokens import TokenVerifier
 
 
 class Policy:
-    """What holds for every client of this edge.
+    """The part of an edge's state and settings by which sessions decide.
 
-    `version` and `instance` name the edge in connect replies. `connections_of` gives the number of connections that a
+    `version` and `instance` name the edge in connect replies. `connections_of` returns the number of connections that a
     user has on this edge.
     """
 

@@ -1,4 +1,4 @@
-"""What a client may publish, and how. Decides, and does no I/O."""
+"""Decides what a client may publish, and how. Does no I/O."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def publish(state: SessionState, command: Command, request: PublishRequest) -> P
 
 
 def publish_allowed(state: SessionState, command: Command, request: PublishRequest, result: Accepted) -> Publish:
-    """What follows from the publish hook, which may have changed what is published. Raises `Rejected`."""
+    """Decides by the result of the publish hook, which may replace the data. Raises `Rejected`."""
     rules = state.rules(request.channel)
     data = request.data if result.data is None else Raw(result.data)
     return _prepare(state, command, request, rules, data, result.tags or None, result.skip_history)
@@ -75,10 +75,10 @@ def _prepare(
     channel, key = request.channel, request.idempotency_key
     content = bytes(data)
     if not content or len(key) > MAX_KEY_LENGTH:
-        raise Rejected(codes.BAD_REQUEST, f"it has no data, or a key of more than {MAX_KEY_LENGTH} characters")
+        raise Rejected(codes.BAD_REQUEST, f"no data, or a key of more than {MAX_KEY_LENGTH} characters")
     data_format = rules.options.publication_data_format
     if data_format and not _has_format(content, data_format):
-        why = f"its data does not match the namespace's publication_data_format, {data_format}"
+        why = f"the data does not match the namespace's publication_data_format, {data_format}"
         raise Rejected(codes.BAD_REQUEST, why)
     subscription = state.channels.get(channel)
     return Publish(
@@ -104,7 +104,7 @@ def _has_format(data: bytes, data_format: str) -> bool:
 
 
 def publish_by_rpc(state: SessionState, command: Command, request: RPCRequest) -> Publish | AskHook | Close:
-    """A publish with an idempotency key, by the call that every stock SDK has. Raises `Rejected`."""
+    """Decides on a publish with an idempotency key, sent as the RPC that every stock SDK has. Raises `Rejected`."""
     try:
         given = _decode_parameters(bytes(request.data))
         data = payload(bytes(given.data)) if bytes(given.data) else NO_DATA

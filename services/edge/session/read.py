@@ -1,4 +1,4 @@
-"""What a client may read of a channel: its history, its presence. Decides, and does no I/O."""
+"""Decides what a client may read of a channel: its history, its presence. Does no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.edge.session.state import SessionState
 
 
 def history(state: SessionState, command_id: int, request: HistoryRequest) -> ReadHistory | Close:
-    """Publications that the channel keeps, or only its position. Raises `Rejected`."""
+    """Reads publications of the channel's log, or only its position. Raises `Rejected`."""
     channel = request.channel
     if not channel:
         return Close(codes.BAD_REQUEST_CLOSE, "the history command has no channel")
@@ -30,7 +30,7 @@ def history(state: SessionState, command_id: int, request: HistoryRequest) -> Re
 
 
 def presence(state: SessionState, command_id: int, channel: str, *, count_only: bool) -> ReadPresence | Close:
-    """Which clients are in a channel, or how many. Raises `Rejected`."""
+    """Reads the members of a channel, or only their number. Raises `Rejected`."""
     if not channel:
         return Close(codes.BAD_REQUEST_CLOSE, "the presence command has no channel")
     rules = state.rules(channel)

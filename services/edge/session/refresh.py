@@ -1,4 +1,4 @@
-"""New tokens for a connection and for one of its subscriptions. Decides, and does no I/O."""
+"""Decides on new tokens for a connection and for one of its subscriptions. Does no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.edge.tokens.tokens import ExpiredToken, InvalidToken
 
 
 def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: float) -> Reply | Close:
-    """The connection goes on with a new token of the same user. Raises `UnknownKey`."""
+    """Extends the connection by a new token of the same user. Raises `UnknownKey`."""
     if not request.token or not state.identity.expires_at or state.policy.section.refresh_hook:
         return Close(codes.BAD_REQUEST_CLOSE, "the refresh was not asked for, or has no token")
     try:
@@ -36,7 +36,7 @@ def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: 
 
 
 def sub_refresh(state: SessionState, command_id: int, request: SubRefreshRequest, now: float) -> Reply | Close:
-    """A subscription goes on with a new token of the same channel. Raises `Rejected`, `UnknownKey`."""
+    """Extends a subscription by a new token of the same channel. Raises `Rejected`, `UnknownKey`."""
     channel = request.channel
     if not channel:
         return Close(codes.BAD_REQUEST_CLOSE, "the sub_refresh has no channel")
@@ -46,14 +46,14 @@ def sub_refresh(state: SessionState, command_id: int, request: SubRefreshRequest
     if request.type:
         raise Rejected(codes.NOT_AVAILABLE, "shared-poll subscriptions are not offered")
     if not request.token:
-        raise Rejected(codes.BAD_REQUEST, "it has no token")
+        raise Rejected(codes.BAD_REQUEST, "the sub_refresh has no token")
     try:
         claims = state.policy.verifier.subscription(request.token, now)
     except InvalidToken as error:
         return Close(codes.INVALID_TOKEN, str(error))
     except ExpiredToken:
         raise Rejected(codes.EXPIRED) from None
-    if not state.is_meant_by(claims, channel):
+    if not state.matches(claims, channel):
         return Close(
             codes.INVALID_TOKEN, "the sub_refresh has a subscription token of another channel, user or connection"
         )
@@ -66,7 +66,7 @@ def sub_refresh(state: SessionState, command_id: int, request: SubRefreshRequest
 
 
 def refresh_by_hook(state: SessionState, result: HookResult, now: float) -> Close | Nothing:
-    """What follows from the refresh hook. After a refusal it is asked again, until the connection's grace is over."""
+    """Decides by the result of the refresh hook. If it refuses, it is asked again until the grace period ends."""
     match result:
         case hook_results.Refused():
             return NOTHING

@@ -1,4 +1,4 @@
-"""Subscribe results as a client gets them: filtered, as deltas, and no more than one reply holds. Pure."""
+"""Adapts subscribe results to a client: its tags filter, its deltas, and the size limit of a reply. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
 
 REPLY_BYTES: Final = 512 * 1024
-"""Bytes of publications in one reply, about. Some SDKs take frames of at most 1 MiB."""
+"""Bytes of publications in one reply, approximately. Some SDKs take frames of at most 1 MiB."""
 
 
 def fitting(publications: list[Publication], room: int = REPLY_BYTES) -> tuple[list[Publication], int]:
-    """The publications that a reply with `room` for so many bytes may hold (one at least), and what room is left.
+    """The publications that fit into a reply with `room` bytes left (at least one), and the room that remains.
 
-    No room is left exactly when there are more publications.
+    The remaining room is 0 exactly if publications are left over.
     """
     for count, publication in enumerate(publications):
         room -= size_of(publication)
@@ -36,7 +36,7 @@ def fit_into_reply(
 ) -> tuple[dict[str, SubscribeResult], dict[str, StreamPosition]]:
     """The results with the publications that fit into one reply.
 
-    Also returns how far that brings the client in each channel that has more: the rest follows as pushes.
+    Also returns the client's position in each channel that has more publications: those follow as pushes.
     """
     fitted: dict[str, SubscribeResult] = {}
     positions: dict[str, StreamPosition] = {}
@@ -54,13 +54,13 @@ def fit_into_reply(
 
 
 def _can_start_with_pushes(result: SubscribeResult) -> bool:
-    """Whether the client still stands at its own offset, the one in the result, so that pushes can go on from there."""
+    """Whether pushes can continue from the client's own offset, which is the one in the result."""
     publications = result.publications
     return result.recovered and bool(publications) and result.offset < publications[0].offset
 
 
 def tailored(format: Format, subscription: Subscription, result: SubscribeResult) -> SubscribeResult:
-    """The result with publications as this subscriber gets them. Raises `NotEncodable`."""
+    """The result with the publications that this subscriber wants, as deltas if it has them. Raises `NotEncodable`."""
     if not result.publications:
         return result
     publications = [publication for publication in result.publications if subscription.wants(publication)]
@@ -79,7 +79,7 @@ def connect_reply(format: Format, command_id: int, result: ConnectResult) -> Rep
 
 
 def subscribe_pushes(channel: str, result: SubscribeResult) -> list[Reply]:
-    """What tells a client of a subscription that the server made, with the publications that it missed."""
+    """The pushes for a subscription that the server made: the subscribe push, then the publications that it missed."""
     push = SubscribePush(result.recoverable, result.epoch, result.offset, result.positioned, result.data)
     return [
         Reply(push=Push(channel=channel, subscribe=push)),

@@ -1,6 +1,6 @@
-"""What backends order for a connection, by the server API. Pure.
+"""Server commands: what backends command a connection to do, by the server API. Pure.
 
-These commands stand in line with the client's own, so they never meet one of those half done.
+They queue with the client's own commands, so none of them runs while one of those is in progress.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.edge.session.subscribe import server_side
 
 @dataclass(frozen=True, slots=True)
 class SubscribeClient:
-    """Subscribe the client to a channel; `since` is the position from which it wants what it missed."""
+    """Subscribe the client to a channel; `since` is the position from which it recovers, None without recovery."""
 
     channel: str
     grant: Grant
@@ -32,7 +32,7 @@ class SubscribeClient:
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeClient:
-    """End its subscription to a channel, to all of them for ""."""
+    """End its subscription to `channel`, or all of its subscriptions if that is ""."""
 
     channel: str
     why: UnsubscribeCode
@@ -57,7 +57,7 @@ ServerCommand = SubscribeClient | UnsubscribeClient | RefreshClient | SendToClie
 
 
 def subscribe_client(state: SessionState, command: SubscribeClient, now: float) -> AttachRequest | None:
-    """The subscription that a backend orders; None when the client has it. Raises `Rejected`."""
+    """The subscription that a backend commands; None if the client has it already. Raises `Rejected`."""
     since = command.since
     if command.channel in state.channels:
         return None
@@ -70,7 +70,7 @@ def subscribe_client(state: SessionState, command: SubscribeClient, now: float) 
 
 
 def refresh_client(state: SessionState, command: RefreshClient, now: float) -> Reply:
-    """Lets the connection expire as a backend orders; returns the push that tells the client."""
+    """Sets the connection's expiry as a backend commands; returns the refresh push for the client."""
     state.extend(command.expires_at, command.info)
     ttl = seconds_left(command.expires_at, now)
     return Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))

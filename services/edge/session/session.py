@@ -1,11 +1,12 @@
 """One client's conversation: events in, effects out. Does no I/O and reads no clock; times are Unix seconds.
 
     NEW --connect--> CONNECTING (to its channels) --> CONNECTED --> CLOSED
-     '----------------'--refused with an error--> REFUSED --> CLOSED: it is expected to leave, its commands are ignored
+     '----------------'--refused with an error--> REFUSED --> CLOSED: the client should leave; its commands are ignored
 
-Commands are handled in the order in which they came, the client's own and those of backends. One that needs the cluster
-or a backend is started (`Start`), and those behind it wait in the queue until `completed` gets its outcome. They wait
-too while the session is blocked: the client does not take what is written to it, and replies would pile up.
+Commands are handled in order of arrival, the client's own and those of backends. If a command needs the cluster or a
+backend, the session starts an action (`Start`), and the commands behind it wait in the queue until `completed` gets the
+outcome. They also wait while the session is blocked: the client does not take what is written to it, and replies would
+pile up.
 
 Each method returns the effects of one event. The connection carries them out before it hands in the next event.
 """
@@ -84,7 +85,7 @@ from services.edge.tokens.tokens import UnknownKey
 
 
 class Session(CommandLine):
-    """One client's conversation. `state` is who the client is; it has to connect before `stale_at`."""
+    """One client's conversation. `state` describes the client, which has to connect before `stale_at`."""
 
     __slots__ = ("_timers", "phase")
 
@@ -99,7 +100,7 @@ class Session(CommandLine):
 
     @property
     def awaits_connect(self) -> bool:
-        """Whether the client has said nothing yet."""
+        """Whether the client has sent no command yet."""
         return self.phase is NEW and self._in_progress is None
 
     # --- commands ----------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Session(CommandLine):
     def _handle(
         self, command: Command, effects: list[Effect], now: float, *, keys_are_fresh: bool | None = None
     ) -> None:
-        """`keys_are_fresh` tells how the look-up of a token's key went, None before there was one."""
+        """`keys_are_fresh` is the result of looking up the token's key (`KeyLookedUp.fresh`), None before a look-up."""
         try:
             decision = self._decide(command, now, keys_are_fresh)
         except Rejected as rejection:
@@ -145,7 +146,7 @@ class Session(CommandLine):
             effects.append(Send(reply_to(command_id, Error(*error))))
 
     def _follow(self, decision: Decision, effects: list[Effect], now: float) -> None:
-        if type(decision) is AttachRequest or type(decision) is Publish:  # nearly always: see `Connection._carry_out`
+        if type(decision) is AttachRequest or type(decision) is Publish:  # the usual case: see `Connection._carry_out`
             self._start(decision, effects, now)
             return
         match decision:
@@ -154,7 +155,7 @@ class Session(CommandLine):
             case Reply():
                 effects.append(Send(decision))
                 if decision.refresh is not None or decision.sub_refresh is not None:
-                    effects.append(Reschedule())  # it may expire sooner than before
+                    effects.append(Reschedule())  # it may expire earlier than before
             case ReadHistory() | ReadPresence() | CallBackend() | LookUpKey() | AskHook():
                 self._start(decision, effects, now)
             case Unsubscribe(channel, reply):
@@ -171,7 +172,7 @@ class Session(CommandLine):
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
     def completed(self, action: Action, outcome: Outcome, now: float) -> list[Effect]:
-        """An action has an outcome. If it attached the client, then the reply follows, or the client is detached."""
+        """Takes the outcome of an action. If that attached the client, the effects send the reply, or detach it."""
         effects: list[Effect] = []
         if self.closed:
             if isinstance(action, AttachRequest) and isinstance(outcome, Attached):
@@ -205,12 +206,12 @@ class Session(CommandLine):
             case _, Failed():
                 self._failed(action, outcome, effects, now)
             case _:
-                raise AssertionError(f"{type(outcome).__name__} is no outcome of {type(action).__name__}")
+                raise AssertionError(f"{type(outcome).__name__} is not an outcome of {type(action).__name__}")
 
     def _failed(self, action: Action, failed: Failed, effects: list[Effect], now: float) -> None:
         error = failed.error
         if isinstance(action, AskHook) and action.event == "refresh":
-            return  # it is asked again, until the grace period ends the connection
+            return  # the hook is asked again, until the grace period ends the connection
         if isinstance(action, AttachRequest) and not action.command_id:
             effects.append(LogRefusal("a backend's subscribe was not carried out", failed.why or error.message))
             return
@@ -240,7 +241,7 @@ class Session(CommandLine):
 
     def _connect(self, action: Connect, effects: list[Effect], now: float) -> None:
         self.phase = CONNECTING
-        effects.append(Admit(self.state.identity.user))  # at once: the next connect of its user counts it
+        effects.append(Admit(self.state.identity.user))  # at once, so that the connection limit of its user counts it
         if action.requests:
             self.blocked = True
             effects.append(HoldPushes())
@@ -254,7 +255,7 @@ class Session(CommandLine):
         self._timers.connected(self.state, now)
 
     def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
-        if self.phase is CONNECTING:  # it was admitted, then its channels failed
+        if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
         if self.state.format.unidirectional:
             self._close(CLOSE_FOR_ERROR.get(error.code, codes.INTERNAL_CLOSE), error.message, effects, now)
@@ -265,7 +266,7 @@ class Session(CommandLine):
     # --- channels ----------------------------------------------------------------------------------------------------
 
     def end_subscription(self, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
-        """The server ends one of the client's subscriptions, and tells it so."""
+        """Ends one of the client's subscriptions, and sends it an unsubscribe push."""
         effects: list[Effect] = []
         self._end_subscription(channel, why, effects, now)
         return effects
@@ -274,19 +275,19 @@ class Session(CommandLine):
         subscription = self.state.channels.get(channel)
         if subscription is None:
             if isinstance(self._in_progress, Connect) and self._in_progress.enters(channel):
-                effects.append(Detach((channel,)))  # it waits for its connect reply, attached here already
+                effects.append(Detach((channel,)))  # attached already, while its connect reply waits for other channels
                 self._close(codes.INSUFFICIENT_STATE, "", effects, now)
             return
         if subscription.server_side and why.code >= codes.UNSUBSCRIBED_INSUFFICIENT_STATE.code:
-            # SDKs do not subscribe it anew by themselves: they connect anew.
+            # SDKs cannot repeat a server-side subscription; when they reconnect, the server makes it again.
             self._close(codes.INSUFFICIENT_STATE, "", effects, now)
             return
         effects += attachment.unsubscribed_by_server(self.state, channel, why, now)
 
     # --- commands of backends ----------------------------------------------------------------------------------------
 
-    def _obey(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
-        effects.append(Flush(tuple(self.state.channels)))  # what was published before it comes before it
+    def _handle_server_command(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
+        effects.append(Flush(tuple(self.state.channels)))  # earlier publications come first
         match command:
             case SubscribeClient():
                 try:
@@ -307,7 +308,7 @@ class Session(CommandLine):
     # --- the client's socket -----------------------------------------------------------------------------------------
 
     def stalled(self, now: float) -> list[Effect]:
-        """The client does not take what is written to it. `caught_up` ends that."""
+        """The client does not take what is written to it: blocks the session until `caught_up`."""
         if self.closed:
             return []
         self.blocked = True
@@ -324,16 +325,16 @@ class Session(CommandLine):
 
     @property
     def deadline(self) -> float:
-        """When `tick` has something to do next."""
+        """When to call `tick` next."""
         return self._timers.deadline(self.state, self.phase)
 
     def tick(self, now: float) -> list[Effect]:
-        """Time has passed."""
+        """Does what is due at `now`."""
         effects: list[Effect] = []
         if self.closed:
             return effects
         if self.blocked or (self._in_progress is not None and self._queue is not None):
-            self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong is among what waits
+            self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong waits in the queue
         match self._timers.due(self.state, self.phase, now):
             case SendPing() as ping:
                 effects.append(ping)
@@ -341,7 +342,7 @@ class Session(CommandLine):
                 self._close(close, detail, effects, now)
             case EndSubscription(channel):
                 self._end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED, effects, now)
-            case AskHook() as action:  # beside the commands: none of them waits for it
+            case AskHook() as action:  # no command waits for the refresh hook
                 effects.append(Start(action, now + COMMAND_DEADLINE_S))
             case Nothing():
                 pass

@@ -1,4 +1,4 @@
-"""What a session knows of its client. The modules of commands read it; only `session` and its timers change it."""
+"""The state of one client's session. Only the modules of this folder change it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VERSION_LENGTH: Final = 64
 
 
 class Phase(Enum):
-    """How far a session has come."""
+    """The phases of a session. `session` shows the transitions."""
 
     NEW = 1
     CONNECTING = 2
@@ -30,7 +30,7 @@ class Phase(Enum):
     CLOSED = 5
 
 
-# Python 3.11 takes 80 ns to look up a member of an enumeration, and every command asks a few times.
+# Python 3.11 takes 80 ns to look up a member of an enumeration, and every command compares the phase a few times.
 NEW: Final = Phase.NEW
 CONNECTING: Final = Phase.CONNECTING
 CONNECTED: Final = Phase.CONNECTED
@@ -38,16 +38,16 @@ REFUSED: Final = Phase.REFUSED
 CLOSED: Final = Phase.CLOSED
 
 
-NOBODY: Final = Identity()
-"""Of a client that has not connected yet, and of an anonymous one."""
+ANONYMOUS: Final = Identity()
+"""The identity of an anonymous client, and of one that has not connected yet."""
 
 
 class SessionState:
-    """One client: who it is, and what it is subscribed to.
+    """One client: its identity and its subscriptions.
 
-    `id` is the client id that others see. `emulation_session` is the secret by which requests that are not the
-    transport's own name this client, "" where there are none. `native_pings`: the client asked for WebSocket pings in
-    place of the protocol's own.
+    `id` is the client id that others see. `emulation_session` is the secret by which separate HTTP requests send
+    commands of this client, "" on a WebSocket. `native_pings`: the client asked for WebSocket pings in place of the
+    protocol's own.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class SessionState:
         self.format = format
         self.emulation_session = emulation_session
         self.native_pings = native_pings
-        self.identity = NOBODY
+        self.identity = ANONYMOUS
         self.name = ""
         self.version = ""
         self.channels: dict[str, Subscription] = {}
@@ -87,12 +87,12 @@ class SessionState:
 
     @property
     def requester(self) -> Requester:
-        """For whom the permissions of a namespace are asked."""
+        """The client, as the checks of permissions see it."""
         return Requester(user=self.identity.user, insecure=self.policy.section.insecure)
 
     @property
     def caller(self) -> Caller:
-        """For whom a backend is asked."""
+        """The client, as backends see it."""
         identity, format = self.identity, self.format
         return Caller(identity.user, self.id, identity.info, identity.meta, format.transport, format.codec.name)
 
@@ -105,25 +105,25 @@ class SessionState:
             check_name(channel, rules)
         return rules
 
-    def is_meant_by(self, claims: SubscriptionClaims, channel: str) -> bool:
+    def matches(self, claims: SubscriptionClaims, channel: str) -> bool:
         """Whether a subscription token is for this channel, user and connection."""
         return claims.channel == channel and claims.user == self.identity.user and claims.client in ("", self.id)
 
     def info(self, chan_info: Raw = NO_DATA) -> ClientInfo:
-        """What others see of this client."""
+        """The client, as the members of a channel see it."""
         identity = self.identity
         return ClientInfo(user=identity.user, client=self.id, conn_info=identity.info, chan_info=chan_info)
 
     def admit(self, identity: Identity) -> None:
-        """The client is this one."""
+        """Sets the client's identity."""
         self.identity = identity
 
     def name_software(self, name: str, version: str) -> None:
-        """The client runs this software, as it says."""
+        """Sets the name and version of the client's software, as the client gave them, truncated."""
         self.name, self.version = name[:_NAME_LENGTH], version[:_VERSION_LENGTH]
 
     def extend(self, expires_at: int, info: Raw | None = None, meta: Raw | None = None) -> None:
-        """The connection expires at `expires_at` (Unix seconds, 0: never), and the client has this info from now on."""
+        """Sets the connection's expiry (Unix seconds, 0: never), and replaces `info` and `meta` if they are given."""
         changes: dict[str, Raw] = {}
         if info is not None and bytes(info):
             changes["info"] = info

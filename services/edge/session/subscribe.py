@@ -1,4 +1,4 @@
-"""What a client may subscribe to, and on what terms. Decides, and does no I/O.
+"""Decides what a client may subscribe to, and on what terms. Does no I/O.
 
 The order of the checks is the reference's; the tests of SDKs rely on it.
 """
@@ -62,7 +62,7 @@ def subscribe(
 def subscribe_allowed(
     state: SessionState, command_id: int, request: SubscribeRequest, grant: Grant, now: float
 ) -> AttachRequest:
-    """What follows from the subscribe hook. Raises `Rejected`."""
+    """Decides by the result of the subscribe hook, a grant. Raises `Rejected`."""
     rules = state.policy.namespaces.rules(request.channel)
     return _prepare(state, command_id, request.channel, rules, request, grant, now)
 
@@ -80,9 +80,10 @@ def server_side(
 
 
 def check_asked_at_connect(state: SessionState, channel: str, request: SubscribeRequest) -> None:
-    """A unidirectional client asks for its channels with its connect. Raises `Rejected`.
+    """Checks a channel that a unidirectional client asks for in its connect. Raises `Rejected`.
 
-    The subscribe hook is not bypassed: where it decides, the connect hook has to give such clients their channels.
+    Such a client cannot bypass the subscribe hook: in a namespace with that hook, the connect hook has to grant the
+    channels.
     """
     rules = _check(state, channel, request)
     if rules.options.subscribe_hook:
@@ -94,7 +95,7 @@ def check_asked_at_connect(state: SessionState, channel: str, request: Subscribe
 
 
 def unsubscribe(state: SessionState, command_id: int, request: UnsubscribeRequest) -> Unsubscribe | Reply | Close:
-    """A client that is not subscribed gets the same reply."""
+    """Ends a subscription. A client that is not subscribed gets the same reply."""
     if not request.channel:
         return Close(codes.BAD_REQUEST_CLOSE, "the unsubscribe has no channel")
     reply = reply_to(command_id, UnsubscribeResult())
@@ -128,14 +129,14 @@ def _check(state: SessionState, channel: str, request: SubscribeRequest) -> Chan
 def _by_token(
     state: SessionState, command_id: int, rules: ChannelRules, request: SubscribeRequest, now: float
 ) -> AttachRequest | Close:
-    """A valid token is enough, whatever the namespace says."""
+    """A valid token is enough, whatever the namespace's permissions."""
     try:
         claims = state.policy.verifier.subscription(request.token, now)
     except InvalidToken as error:
         raise Rejected(codes.PERMISSION_DENIED, f"the token: {error}") from None
     except ExpiredToken:
         raise Rejected(codes.TOKEN_EXPIRED) from None
-    if not state.is_meant_by(claims, request.channel):
+    if not state.matches(claims, request.channel):
         return Close(codes.INVALID_TOKEN, "the subscription token is of another channel, user or connection")
     if 0 < claims.grant.expires_at <= now:  # it is in the last fraction of its last second
         raise Rejected(codes.TOKEN_EXPIRED)
@@ -153,7 +154,7 @@ def _prepare(
     *,
     server_side: bool = False,
 ) -> AttachRequest:
-    """The subscription as namespace, grant and request together make it. Raises `Rejected`."""
+    """Makes the subscription from namespace, grant and request. Raises `Rejected`."""
     if grant.expires_at and grant.expires_at <= now:
         raise Rejected(codes.EXPIRED)
     options, requester = rules.options, state.requester

@@ -1,6 +1,6 @@
-"""What the passing of time demands of a client: connect in time, pong, refresh, leave. Pure.
+"""The time limits of a client: for connecting, pongs, expiry and refreshes. Pure.
 
-There is one number, `deadline`, instead of a timer for each. Times are Unix seconds.
+One number, `deadline`, replaces a timer for each. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Timers(Struct, gc=False):
     """The times of one client. It refers to nothing, so the garbage collector need not track it."""
 
     next_at: float
-    """Until the client has connected, when it is too late for that; from then on its next ping or missed pong."""
+    """Before the client has connected, its time limit for that; then the time of the next ping or missing pong."""
     awaits_pong: bool = False
     ask_refresh_at: float = 0.0
-    """When the refresh hook is asked again."""
+    """When to ask the refresh hook again."""
 
     def connected(self, state: SessionState, now: float) -> None:
         """The first ping comes after half an interval to a whole one. The client id, which is random, spreads them."""
@@ -47,7 +47,7 @@ class Timers(Struct, gc=False):
         self.next_at = now + interval * (0.5 + jitter / 2) if interval else math.inf
 
     def deadline(self, state: SessionState, phase: Phase) -> float:
-        """When `due` wants to be asked next."""
+        """When to call `due` next."""
         if phase is CONNECTING:
             return math.inf  # its channels have a deadline of their own
         at = self.next_at
@@ -65,7 +65,7 @@ class Timers(Struct, gc=False):
         return at
 
     def due(self, state: SessionState, phase: Phase, now: float) -> Due:
-        """What has to be done now. Ask again until it is nothing."""
+        """What is due at `now`. More may be due as long as it does not return `NOTHING`."""
         if phase is CONNECTING:
             return NOTHING
         if phase is not CONNECTED:
@@ -104,10 +104,10 @@ class Timers(Struct, gc=False):
             self.pong(state, now)
 
     def excuse_pong(self, state: SessionState, now: float) -> None:
-        """The client cannot take or be asked for our ping at the moment: the time for its pong begins anew."""
+        """Restarts the time limit for the pong, as the client cannot answer our ping at the moment."""
         if self.awaits_pong:
             self.next_at = now + state.policy.section.pong_timeout
 
     def refreshed(self) -> None:
-        """The refresh hook has answered: it is asked next when the connection expires again."""
+        """The refresh hook extended the connection: the next time to ask it is when the connection expires again."""
         self.ask_refresh_at = 0.0

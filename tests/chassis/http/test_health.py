@@ -25,10 +25,10 @@ async def test_ready_and_not() -> None:
     process = Process()
     async with process.client as client:
         assert (await client.get("/readyz")).status_code == 200
-        process.why = "NATS is away"
+        process.why = "NATS is unavailable"
         refused = await client.get("/readyz")
         assert refused.status_code == 503
-        assert "NATS is away" in refused.text
+        assert "NATS is unavailable" in refused.text
         process.why = None
         assert (await client.get("/readyz")).status_code == 200
 

@@ -99,7 +99,7 @@ async def test_nobody_is_lost_because_nats_was_away(nats_server):
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         nats_server.kill9()
         await eventually(lambda: not a.link.is_connected and not b.link.is_connected)
-        with pytest.raises(PeersAway, match="NATS is away"):
+        with pytest.raises(PeersAway, match="NATS is unavailable"):
             await a.peers.ask_all(Members("x"))
         for edge in (a, b):
             edge.turn_the_clock(1000)

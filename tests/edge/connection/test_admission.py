@@ -59,7 +59,7 @@ def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
     admission.open()
     assert admission.unready() is None and admission.refusal() is None
     broker_available.return_value = False
-    assert admission.unready() == "NATS is away"
+    assert admission.unready() == "NATS is unavailable"
     assert admission.refusal() is None, "a client that comes all the same is taken: the log is there again soon"
     broker_available.return_value = True
     admission.begin_drain()
@@ -73,7 +73,7 @@ async def test_an_edge_is_unready_without_its_broker() -> None:
     edge = await TestEdge(EdgeCluster()).start()
     assert edge.context.admission.unready() is None
     edge.broker.available = False
-    assert edge.context.admission.unready() == "NATS is away"
+    assert edge.context.admission.unready() == "NATS is unavailable"
 
 
 def test_an_edge_that_is_drained_before_it_has_started_takes_nobody() -> None:

@@ -150,7 +150,7 @@ class TestHooks:
         talk = Talk(edge)
         talk.say({"id": 1, "connect": {}})
         await eventually(lambda: talk.closed == 4501)
-        assert talk.transport.goodbye == (4501, "banned") and edge.sessions.events == []
+        assert talk.transport.close_frame == (4501, "banned") and edge.sessions.events == []
 
     async def test_away_the_client_is_to_come_again(self):
         edge = await self.edge()
@@ -183,7 +183,7 @@ class TestGoodbye:
     async def test_it_does_not_wait_where_there_is_none(self, edge):
         talk = await connected(edge)
         talk.connection.leave(codes.GOING_AWAY)
-        assert talk.transport.goodbye == (1001, "shutdown")
+        assert talk.transport.close_frame == (1001, "shutdown")
 
     async def test_only_the_first_reason_counts(self, edge):
         talk = await connected(edge)

@@ -146,7 +146,7 @@ class TestCommands:
         talk = await alice(edge)
         talk.say({"id": 2, "publish": {"channel": "chat:x", "data": 1}})
         assert edge.control_handler.answer(DisconnectUser(ALICE, 4501, "banned")) == Done(1)
-        assert talk.transport.goodbye == (4501, "banned")
+        assert talk.transport.close_frame == (4501, "banned")
 
     async def test_refresh(self, edge):
         talk = await alice(edge)

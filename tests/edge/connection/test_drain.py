@@ -102,7 +102,7 @@ async def drained(edge: TestEdge, timeout_s: float) -> tuple[list[Talk], set[int
 async def test_without_a_pace_the_loop_still_has_its_turns(edge: TestEdge) -> None:
     clients, open_at_turns = await drained(edge, timeout_s=9)
     assert open_at_turns == {300, 200, 100, 0}
-    assert {client.transport.goodbye for client in clients} == {(1001, "shutdown")}
+    assert {client.transport.close_frame for client in clients} == {(1001, "shutdown")}
 
 
 async def test_a_drain_that_is_out_of_time_leaves_no_turns(edge: TestEdge) -> None:

@@ -100,9 +100,9 @@ class TestReplies:
 
     def test_a_farewell_comes_behind_them(self, client: Client) -> None:
         client.outlet.send(done(1))
-        client.outlet.say_farewell(codes.GOING_AWAY)
+        client.outlet.write_farewell(codes.GOING_AWAY)
         assert [each["id"] for each in client.heard] == [1]
-        assert client.transport.goodbye == (1001, "shutdown")
+        assert client.transport.close_frame == (1001, "shutdown")
 
 
 class TestPushes:

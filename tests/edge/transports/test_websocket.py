@@ -75,7 +75,7 @@ class Socket:
         return not self.transport.closing
 
     @property
-    def goodbye(self) -> tuple[int, str]:
+    def close_frame(self) -> tuple[int, str]:
         (body,) = [body for opcode, body in self.frames if opcode == CLOSE]
         return parse_close(body)
 
@@ -189,7 +189,7 @@ class TestFrames:
         ):
             socket = Socket(edge)
             socket.protocol.data_received(data)
-            assert socket.goodbye[0] == code and socket.goodbye[1]
+            assert socket.close_frame[0] == code and socket.close_frame[1]
             assert socket.transport.ended is (code < 3000), "a broken wire says no more"
             assert socket.still_open, "but what is on its way is read: else the goodbye could get lost"
             socket.protocol.data_received(masked(TEXT, HELLO) + masked(PING, b""))
@@ -220,7 +220,7 @@ class TestCompression:
         socket = Socket(edge, sec_websocket_extensions=self.OFFER)
         assert socket.status == 101 and "extensions" not in socket.response.lower()
         socket.protocol.data_received(masked(TEXT | COMPRESSED, deflate(HELLO, 15)))
-        assert socket.goodbye[0] == 1002
+        assert socket.close_frame[0] == 1002
 
     async def test_a_client_that_does_not_offer_it_does_not_get_it(self, squeezing):
         assert "extensions" not in Socket(squeezing).response.lower()
@@ -259,7 +259,7 @@ class TestCompression:
         for payload, code in ((deflate(bytes(65537), 15), 1009), (b"\xff\xff", 1007)):
             socket = Socket(squeezing, sec_websocket_extensions=self.OFFER)
             socket.protocol.data_received(masked(TEXT | COMPRESSED, payload))
-            assert socket.goodbye[0] == code and socket.transport.ended
+            assert socket.close_frame[0] == code and socket.transport.ended
 
     async def test_one_way_too(self, squeezing):
         socket = Socket(
@@ -291,7 +291,7 @@ class TestGoodbye:
     async def test_of_the_peer_it_is_echoed(self, edge):
         socket = await Socket(edge).connected()
         socket.send(close_frame(1000, "bye")[2:], CLOSE)
-        assert socket.goodbye == (1000, "") and socket.transport.closing
+        assert socket.close_frame == (1000, "") and socket.transport.closing
         socket.protocol.connection_lost(None)
         assert not edge.context.registry and edge.tally.closes == {1000: 1}
         closed = edge.sessions.events[-1]
@@ -300,12 +300,12 @@ class TestGoodbye:
     async def test_without_a_code_it_is_a_normal_one(self, edge):
         socket = await Socket(edge).connected()
         socket.send(b"", CLOSE)
-        assert socket.goodbye[0] == 1000 and edge.tally.closes == {1005: 1}
+        assert socket.close_frame[0] == 1000 and edge.tally.closes == {1005: 1}
 
     async def test_of_the_edge_it_waits_for_the_echo(self, edge):
         socket = await Socket(edge).connected()
         socket.send(HELLO)  # a second connect
-        assert socket.goodbye == (3501, "bad request")
+        assert socket.close_frame == (3501, "bad request")
         assert socket.still_open
         socket.send(b'{"id":3}')
         socket.send(b"x", PING)
@@ -323,7 +323,7 @@ class TestGoodbye:
     async def test_the_server_s_own_shutdown_says_going_away(self, edge):
         socket = await Socket(edge).connected()
         socket.protocol.shutdown()
-        assert socket.goodbye == (1001, "shutdown")
+        assert socket.close_frame == (1001, "shutdown")
 
     async def test_before_the_upgrade_there_is_nobody_to_say_it_to(self, edge):
         protocol, transport = WebSocket(None, None, {"context": edge.context}), FakeTransport()
@@ -357,12 +357,12 @@ class TestUnidirectional:
         socket = Socket(edge, "/connection/uni_websocket")
         socket.send(json.dumps({"token": "x"}).encode())
         assert socket.messages == [{"disconnect": {"code": 3500, "reason": "invalid token"}}]
-        assert socket.goodbye == (3500, "invalid token")
+        assert socket.close_frame == (3500, "invalid token")
 
     async def test_a_first_command_other_than_connect_ends_the_stream(self, edge):
         socket = Socket(edge, "/connection/uni_websocket")
         socket.send(b"[]")
-        assert socket.goodbye[0] == 3501
+        assert socket.close_frame[0] == 3501
 
     async def test_it_is_pinged_in_both_ways_and_its_socket_answers(self, edge):
         socket = Socket(edge, "/connection/uni_websocket?cf_connect=%7B%7D")
@@ -376,4 +376,4 @@ class TestUnidirectional:
                 socket.send(b"", PONG)
         edge.clock.time += 8.25
         edge.context.timing_wheel.turn(edge.clock.time)
-        assert socket.goodbye == (3012, "no pong")
+        assert socket.close_frame == (3012, "no pong")
