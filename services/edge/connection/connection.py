@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterator
 from typing import Final, assert_never
 
 from proto import codes
@@ -121,7 +122,7 @@ class Connection:
 
         The edge does not read from it either, so that nothing piles up.
         """
-        if self.session.closed:
+        if self._outlet.closed:
             return
         now = self._context.clock.now()
         slow = self._outlet.slow or self._hold_back()
@@ -196,14 +197,18 @@ class Connection:
     def _apply(self, effects: list[Effect]) -> None:
         """Carries out effects and what follows from them, then writes what they sent."""
         while effects:
-            effects = self._carry_out(effects)
+            remaining = iter(effects)
+            try:
+                effects = self._carry_out(remaining)
+            except Exception:  # a subscriber that is not detached would stay attached for ever
+                self._carry_out(filter(_ends_something, remaining))
+                raise
         self._outlet.flush()
 
-    def _carry_out(self, effects: list[Effect]) -> list[Effect]:
+    def _carry_out(self, remaining: Iterator[Effect]) -> list[Effect]:
         """Returns the effects that follow."""
         context = self._context
         following: list[Effect] = []
-        remaining = iter(effects)
         for effect in remaining:
             # The most frequent effects first, by identity: each class pattern of a `match` costs 0.1 us.
             if type(effect) is Send:
@@ -240,7 +245,8 @@ class Connection:
                 state = self.session.state
                 context.refusals.write(what, why, user=state.identity.user, client=state.id)
             case PaceReading(paused):
-                self._pace_reading(paused)
+                if paused is self.session.reading_paused:  # otherwise a write of this step has filled the socket since
+                    self._pace_reading(paused)
             case SendPing(native):
                 outlet.ping(native)
             case Forward(caller, data):
@@ -248,10 +254,13 @@ class Connection:
             case HoldPushes():
                 if outlet.slow is None:
                     self._hold_back(connecting=True)
+                else:
+                    outlet.slow.await_connect_reply()
             case ReleasePushes():
-                if outlet.slow is not None and outlet.slow.connecting:  # otherwise its socket is full: it catches up
+                if outlet.slow is not None and outlet.slow.connecting:
                     outlet.release()
-                    return self.session.caught_up(context.clock.now())
+                else:  # its socket has been full: it is released when it has caught up
+                    self._catch_up_from({})
             case CatchUp(positions):
                 outlet.flush()
                 self._catch_up_from(positions)
@@ -329,17 +338,21 @@ class Connection:
             slow.begin(self._catch_up(slow))
 
     async def _catch_up(self, slow: SlowConsumer) -> None:
-        while not self.session.closed:
-            match await slow.catch_up():
-                case PositionLost(channel):
-                    self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
-                case Untaken(close, why):
-                    self.close(close or codes.INTERNAL_CLOSE, why)
-                case CaughtUp(held):
-                    self._caught_up(held)
-                    return
-                case unreachable:
-                    assert_never(unreachable)
+        try:
+            while not self.session.closed:
+                match await slow.catch_up():
+                    case PositionLost(channel):
+                        self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+                    case Untaken(close, why):
+                        self.close(close or codes.INTERNAL_CLOSE, why)
+                    case CaughtUp(held):
+                        self._caught_up(held)
+                        return
+                    case unreachable:
+                        assert_never(unreachable)
+        except Exception:
+            log.exception("failed to go on with a client that has caught up")
+            self.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it reconnects
 
     def _caught_up(self, held: list[tuple[str, bytes]]) -> None:
         outlet = self._outlet

@@ -120,6 +120,10 @@ class SlowConsumer:
         self._flowing.set()
         self.give_up_at = float("inf")
 
+    def await_connect_reply(self) -> None:
+        """Catching up does not begin before `owe`: until then nothing is pushed to the client."""
+        self._connecting = True
+
     def owe(self, positions: Mapping[str, StreamPosition]) -> None:
         """The client has its reply, which brought it to these positions; it catches up from there."""
         self._connecting = False

@@ -50,9 +50,10 @@ class Connect(Struct, frozen=True):
     result: ConnectResult
     requests: list[AttachRequest]
 
-    def enters(self, channel: str) -> bool:
-        """Whether `channel` is one of these channels."""
-        return any(request.channel == channel for request in self.requests)
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of these channels."""
+        return tuple([request.channel for request in self.requests])
 
 
 @final

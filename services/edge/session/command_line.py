@@ -27,7 +27,7 @@ class CommandLine(ABC):
     """Keeps the order and the bounds of a client's commands. `state` describes the client.
 
     `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
-    the session is over, and nothing is sent any more.
+    the session is over, and nothing is sent any more. `reading_paused`: the client is not to be read from now.
     """
 
     __slots__ = (
@@ -35,9 +35,9 @@ class CommandLine(ABC):
         "_in_progress",
         "_leaving",
         "_queue",
-        "_reading_paused",
         "blocked",
         "closed",
+        "reading_paused",
         "state",
     )
 
@@ -49,7 +49,7 @@ class CommandLine(ABC):
         self._in_progress: Action | None = None
         self._deadline = 0.0  # of the action in progress
         self._leaving: CloseCode | None = None  # closes with this code once the action in progress is done
-        self._reading_paused = False
+        self.reading_paused = False
 
     # --- for the subclass --------------------------------------------------------------------------------------------
 
@@ -150,10 +150,10 @@ class CommandLine(ABC):
     def _pace_reading(self, effects: list[Effect]) -> None:
         """Stops reading from a client that has many commands waiting or does not read itself; resumes afterwards."""
         queue = self._queue
-        if queue is None and not self.blocked and not self._reading_paused:
+        if queue is None and not self.blocked and not self.reading_paused:
             return
         much = queue is not None and (queue.commands > self._limit // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT)
         paused = not self.closed and (self.blocked or much)
-        if paused is not self._reading_paused:
-            self._reading_paused = paused
+        if paused is not self.reading_paused:
+            self.reading_paused = paused
             effects.append(PaceReading(paused))

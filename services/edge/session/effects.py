@@ -70,7 +70,7 @@ class HoldPushes(Struct, frozen=True, gc=False):
 
 
 class ReleasePushes(Struct, frozen=True, gc=False):
-    """Stop holding pushes, as the connect was refused. Unless the socket is full, `Session.caught_up` follows."""
+    """Stop holding pushes, as the connect was refused. If the socket has been full, `caught_up` follows later."""
 
 
 class CatchUp(Struct, frozen=True, gc=False):

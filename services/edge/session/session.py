@@ -5,10 +5,10 @@
 
 Commands are handled in order of arrival, the client's own and those of backends. If a command needs the cluster or a
 backend, the session starts an action (`Start`), and the commands behind it wait in the queue until `completed` gets the
-outcome. They also wait while the session is blocked: the client does not take what is written to it, and replies would
-pile up.
+outcome. They also wait while the session is blocked: replies to a client that does not read would pile up.
 
-Each method returns the effects of one event. The connection carries them out before it hands in the next event.
+Each method returns the effects of one event. The connection carries them out before it hands in the next event; only
+`stalled` may come in between, from a write that fills the socket.
 """
 
 from __future__ import annotations
@@ -198,6 +198,7 @@ class Session(CommandLine):
                 effects += entering
             case Connect(), AttachedAll(channels):
                 effects += attachment.connected(self.state, action, channels, now)
+                self.blocked = True
                 self._open(now)
             case LookUpKey(command), KeyLookedUp(fresh):
                 self._handle(command, effects, now, keys_are_fresh=fresh)
@@ -243,7 +244,6 @@ class Session(CommandLine):
         self.phase = CONNECTING
         effects.append(Admit(self.state.identity.user))  # at once, so that the connection limit of its user counts it
         if action.requests:
-            self.blocked = True
             effects.append(HoldPushes())
             self._start(action, effects, now)
         else:
@@ -274,7 +274,7 @@ class Session(CommandLine):
     def _end_subscription(self, channel: str, why: UnsubscribeCode, effects: list[Effect], now: float) -> None:
         subscription = self.state.channels.get(channel)
         if subscription is None:
-            if isinstance(self._in_progress, Connect) and self._in_progress.enters(channel):
+            if isinstance(self._in_progress, Connect) and channel in self._in_progress.channels:
                 effects.append(Detach((channel,)))  # attached already, while its connect reply waits for other channels
                 self._close(codes.INSUFFICIENT_STATE, "", effects, now)
             return
@@ -385,8 +385,9 @@ class Session(CommandLine):
         state, opened = self.state, self.phase is CONNECTED
         self.phase = CLOSED
         self._clear()
-        if state.channels:
-            effects.append(Detach(tuple(state.channels)))
+        attaching = self._in_progress.channels if isinstance(self._in_progress, Connect) else ()
+        if channels := tuple(state.channels) or attaching:
+            effects.append(Detach(channels))
             state.channels.clear()
         effects.append(Ended(code, state.identity.user))
         if opened:

@@ -10,7 +10,7 @@ from proto.replies import Reply, SubscribeResult
 from services.chassis.process.settings import Duration
 from services.edge.channels.subscription import AttachRequest
 from services.edge.framing.formats import WEBSOCKET_JSON
-from services.edge.session.actions import Action, AskHook
+from services.edge.session.actions import Action, AskHook, Connect
 from services.edge.session.effects import (
     Admit,
     Announce,
@@ -20,6 +20,7 @@ from services.edge.session.effects import (
     Effect,
     Ended,
     Farewell,
+    Flush,
     HoldPushes,
     PaceReading,
     Record,
@@ -31,6 +32,7 @@ from services.edge.session.effects import (
 from services.edge.session.outcomes import (
     Attached,
     AttachedAll,
+    Failed,
     Outcome,
 )
 from services.edge.session.policy import Policy
@@ -77,6 +79,8 @@ class Shell:
         self.at_once = False  # whether subscribes have their outcome at once
         self.held = False
         self.slow = False
+        self.fills_at = 0  # the socket is full after so many writes inside of a step, 0: it never is
+        self.filled = False  # so it was in this step
         self.reading_paused = False
         self.admitted = False
         self.pings = 0
@@ -86,19 +90,32 @@ class Shell:
 
     def event(self, happens: Callable[[], list[Effect]]) -> None:
         """An event of the session, and everything that follows at once."""
-        was_ended = self.ended
+        was_ended, self.filled = self.ended, False
         effects = happens()
         assert not was_ended or all(isinstance(effect, Detach | PaceReading) for effect in effects), effects
+        self._apply(effects)
+        if not self.held:
+            assert self.attached == self.told == set(self.session.state.channels), "subscribed means live"
+
+    def _apply(self, effects: list[Effect]) -> None:
         while effects:
             following: list[Effect] = []
             for effect in effects:
                 following += self._carry_out(effect)
             effects = following
-        if not self.held:
-            assert self.attached == self.told == set(self.session.state.channels), "subscribed means live"
+
+    def _write(self) -> None:
+        """Writes inside of a step: the session hears at once that the socket is full now."""
+        if self.fills_at:
+            self.fills_at -= 1
+            if not self.fills_at and not self.slow and not self.ended:
+                self.slow = self.filled = True
+                self._apply(self.session.stalled(self.now))
 
     def _carry_out(self, effect: Effect) -> list[Effect]:
         match effect:
+            case Flush():
+                self._write()
             case Send(reply):
                 self._sent(reply)
             case Start(action, deadline):
@@ -109,14 +126,13 @@ class Shell:
                     self.told -= set(names)
             case Announce(channel, _):
                 assert channel in self.told, "a join goes before its reply"
+                self._write()
             case HoldPushes():
                 assert not self.held
                 self.held = True
             case ReleasePushes():
                 assert self.held
                 self.held = False
-                if not self.slow:
-                    return self.session.caught_up(self.now)
             case CatchUp():
                 self.held, self.slow = False, True
             case Admit():
@@ -129,8 +145,9 @@ class Shell:
                 self.pings += 1
                 assert self.pings == 1, "a ping is not answered yet"
             case PaceReading(paused):
-                assert paused is not self.reading_paused
-                self.reading_paused = paused
+                if paused is self.session.reading_paused:
+                    assert paused is not self.reading_paused or self.filled
+                    self.reading_paused = paused
             case Record(fact):
                 self.facts.append(fact)
             case Farewell():
@@ -168,6 +185,8 @@ class Shell:
             self.attached.add(action.channel)
         elif isinstance(outcome, AttachedAll):
             self.attached |= set(outcome.channels)
+        elif isinstance(action, Connect) and isinstance(outcome, Failed):
+            self.attached.clear()
         return self.session.completed(action, outcome, self.now)
 
     def _sent(self, reply: Reply) -> None:

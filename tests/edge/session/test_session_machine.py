@@ -128,6 +128,18 @@ class SessionMachine(RuleBasedStateMachine):
         shell.slow = True
         shell.event(lambda: shell.session.stalled(shell.now))
 
+    @rule(writes=st.integers(1, 4))
+    def stall_in_a_write(self, writes: int) -> None:
+        self.shell.fills_at = writes
+
+    @precondition(lambda self: isinstance(self.shell.pending, Connect))
+    @rule()
+    def attach_one_of_many(self) -> None:
+        """The executor has attached the client to a channel, and waits for the next one."""
+        assert isinstance(self.shell.pending, Connect)
+        if not self.shell.ended:
+            self.shell.attached.add(self.shell.pending.channels[0])
+
     @precondition(lambda self: self.shell.slow and not self.shell.held)
     @rule()
     def catch_up(self) -> None:
@@ -188,7 +200,7 @@ class SessionMachine(RuleBasedStateMachine):
     def a_client_that_takes_nothing_is_not_read_from(self) -> None:
         shell = self.shell
         if not shell.ended:
-            assert shell.reading_paused is (shell.slow or shell.held or self._much_waits())
+            assert shell.reading_paused is (shell.slow or self._much_waits())
         elif shell.farewell:
             assert not shell.reading_paused, "its close frame is read"
 
