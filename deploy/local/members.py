@@ -33,6 +33,7 @@ class Member:
 
     @property
     def is_running(self) -> bool:
+        """False for a zombie too: `make up` does not wait for its child supervisord while it shows the log."""
         try:
             return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:

@@ -48,7 +48,7 @@ class Stack:
     def alive(self) -> Callable[[], bool]:
         """A cheap check whether the stack that runs now still does."""
         daemon = members.supervisord(self._folders)
-        return daemon.process.is_running if daemon is not None else lambda: False
+        return lambda: daemon is not None and daemon.is_running
 
     def up(self, plan: Plan, caller: Mapping[str, str]) -> dict[Path, int]:
         """Starts everything and waits until it is ready. Returns the sizes that the logs had before.
