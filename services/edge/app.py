@@ -208,11 +208,13 @@ def serve(settings: EdgeSettings) -> None:
     if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
         log.warning("client.token_hmac_secret_key is shorter than %d bytes (RFC 7518, 3.2)", STRONG_SECRET_BYTES)
     edge, section = Edge(settings), settings.edge
+    ports = {"edge.port": section.port}
+    if section.client_port:
+        ports["edge.client_port"] = section.client_port
     run(
         ClientPort(edge.application(), section.client_port) if section.client_port else edge.application(),
         host=section.host,
-        port=section.port,
-        second_port=section.client_port,
+        ports=ports,
         ws=WebSocket,
         before_shutdown=edge.shut_down,
     )

@@ -94,4 +94,4 @@ class Metrics:
 
 def serve(settings: MetricsSettings) -> None:
     """Runs the service until a signal."""
-    run(Metrics(settings).application(), host=settings.metrics.host, port=settings.metrics.port)
+    run(Metrics(settings).application(), host=settings.metrics.host, ports={"metrics.port": settings.metrics.port})

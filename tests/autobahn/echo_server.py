@@ -47,4 +47,4 @@ async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    server.run(Starlette(lifespan=_lifespan), host="127.0.0.1", port=int(sys.argv[1]), ws=Echo)
+    server.run(Starlette(lifespan=_lifespan), host="127.0.0.1", ports={"port": int(sys.argv[1])}, ws=Echo)

@@ -62,4 +62,6 @@ async def test_an_edge_that_cannot_have_the_port_says_so_and_ends(services, nats
     other = start_edge(services, nats_server, "edge-b", FAIRLEAD_EDGE_CLIENT_PORT=str(client_port))
 
     assert await other.wait() == 3
-    assert f"{client_port}" in other.log() and "address already in use" in other.log()
+    reason = f"cannot listen on 127.0.0.1:{client_port}: address already in use; choose another host or port"
+    assert f"{reason} (edge.client_port, FAIRLEAD_EDGE_CLIENT_PORT)" in other.log()
+    assert "ready: " not in other.log()

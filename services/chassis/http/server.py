@@ -11,8 +11,9 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from services.chassis.http.sockets import SocketHttpProtocol
 from services.chassis.process.resources import raise_descriptor_limit
+from services.chassis.process.settings_errors import variable_name
 
 log = logging.getLogger(__name__)
 
@@ -30,37 +32,15 @@ Shutdown = Callable[[], Awaitable[None]]
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, before_shutdown: Shutdown, second_port: int) -> None:
+    def __init__(self, config: uvicorn.Config, before_shutdown: Shutdown) -> None:
         super().__init__(config)
         self._before_shutdown = before_shutdown
-        self._second_port = second_port
         self._stopping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        if self._second_port:
-            try:
-                self.servers.append(await self._listen_too())
-            except OSError as error:
-                log.error("%s", error)
-                await self.lifespan.shutdown()
-                sys.exit(STARTUP_FAILURE)
-
-    async def _listen_too(self) -> asyncio.Server:
-        config = self.config
-
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it: HTTP protocols take these
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(protocol, config.host, self._second_port, backlog=config.backlog)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own remembers the signal and raises it again at the end, but we exit with 0.
@@ -87,25 +67,63 @@ async def _nothing() -> None:
     return None
 
 
+def bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of `host`, bound but not listening yet. Raises OSError."""
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(
+            socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        ):
+            listener = socket.socket(family, kind, protocol)
+            bound.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+            listener.bind(address)
+    except OSError:
+        for listener in bound:
+            listener.close()
+        raise
+    return bound
+
+
+def _bind_all(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
+    """Exits the process with 3 if a port cannot be bound."""
+    bound: list[socket.socket] = []
+    for key, port in ports.items():
+        try:
+            bound += bind(host, port)
+        except OSError as error:
+            log.error(
+                "cannot listen on %s:%d: %s; choose another host or port (%s, %s)",
+                host,
+                port,
+                str(error.strerror).lower(),
+                key,
+                variable_name(key),
+            )
+            sys.exit(STARTUP_FAILURE)
+    return bound
+
+
 def run(
     app: ASGIApp,
     *,
     host: str,
-    port: int,
-    second_port: int = 0,
+    ports: Mapping[str, int],
     ws: Any = "none",
     before_shutdown: Shutdown = _nothing,
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
-    Exits the process with 3 if a port cannot be bound. `second_port` serves the same application, 0 for none; a request
-    has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
+    `ports` has a port for each configuration key, such as `{"edge.port": 8101}`. All of them are bound before `app`
+    starts; if one cannot be, the process exits with 3 and the reason names its key. All serve the same application; a
+    request has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
     """
     raise_descriptor_limit()
+    sockets = _bind_all(host, ports)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         loop="uvloop",
         http=SocketHttpProtocol,
         ws=ws,
@@ -119,4 +137,4 @@ def run(
     # All objects made so far live as long as the process. Collections skip them, and stop the loop for 25 ms less.
     gc.freeze()
     gc.enable()
-    _Server(config, before_shutdown, second_port).run()
+    _Server(config, before_shutdown).run(sockets)
