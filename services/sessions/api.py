@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis.http.api_key import EXPECTED, has_key
+from services.chassis.http.api_key import has_key, refusal
 from services.sessions.openapi import describe
 from services.sessions.reader_postgres import Place, PostgresReader
 from services.sessions.store import StoreAway
@@ -67,7 +67,7 @@ class SessionsApi:
     def _guarded(self, answer: Callable[[Request], Awaitable[msgspec.Struct | None]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             if not has_key(request, self._key):
-                return failure(401, EXPECTED)
+                return failure(401, refusal(self._key))
             try:
                 found = await answer(request)
             except BadParameter as error:

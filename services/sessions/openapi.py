@@ -11,7 +11,7 @@ from services.sessions.views import Failure, SessionDetail, SessionsPage, Sessio
 
 _ERRORS: Final = {
     "400": "A parameter is invalid.",
-    "401": "The API key is missing or wrong.",
+    "401": "The API key is missing or wrong, or none is configured.",
     "503": "PostgreSQL is unavailable; try again.",
 }
 

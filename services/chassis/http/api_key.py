@@ -7,8 +7,13 @@ from typing import Final
 
 from starlette.requests import Request
 
-EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
-"""The text of the answer to a request without the key, with status 401."""
+_EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
+_NOT_CONFIGURED: Final = "no API key is configured (http_api.key), so every call is refused"
+
+
+def refusal(key: bytes) -> str:
+    """The text of the answer to a request without the configured `key`, with status 401."""
+    return _EXPECTED if key else _NOT_CONFIGURED
 
 
 def has_key(request: Request, key: bytes) -> bool:

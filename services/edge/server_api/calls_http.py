@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proto import codes
-from services.chassis.http.api_key import EXPECTED, has_key
+from services.chassis.http.api_key import has_key, refusal
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
 from services.edge.server_api.calls import OldCall
@@ -74,7 +74,7 @@ class ServerApi:
     async def _admit(self, request: Request) -> bytes | Response:
         """The body of a request that has the key; otherwise the response to it."""
         if not has_key(request, self._key):
-            return _failure(401, EXPECTED)
+            return _failure(401, refusal(self._key))
         body = bytearray()
         async for chunk in request.stream():
             body += chunk

@@ -23,7 +23,7 @@ OTHER_ERROR_STATUS: Final = 500
 
 _ERRORS = {
     "400": "The body is not JSON of the method's shape. In the error mode `transport`: error 107 or 108.",
-    "401": "The API key is missing or wrong.",
+    "401": "The API key is missing or wrong, or none is configured.",
     "403": "In the error mode `transport`: error 103.",
     "404": "The method does not exist. In the error mode `transport`: error 102 or 104.",
     "409": "In the error mode `transport`: error 113.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
-from services.chassis.http.api_key import has_key
+from services.chassis.http.api_key import has_key, refusal
 
 
 def request(headers: dict[str, str], query: str = "") -> Request:
@@ -34,3 +34,8 @@ def test_who_has_the_key(headers: dict[str, str], query: str, right: bool) -> No
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": ""}, {"Authorization": "apikey "}])
 def test_no_key_configured_is_nobody(headers: dict[str, str]) -> None:
     assert not has_key(request(headers), b"")
+
+
+def test_the_refusal_names_the_header_or_says_that_no_key_is_configured() -> None:
+    assert "X-API-Key" in refusal(b"key")
+    assert refusal(b"") == "no API key is configured (http_api.key), so every call is refused"
