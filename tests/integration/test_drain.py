@@ -68,7 +68,7 @@ async def test_while_draining_the_edge_is_unready_then_takes_no_new_clients_and_
     async with AsyncExitStack() as stack, http_client() as http:
         clients = [await stack.enter_async_context(connected(edge)) for _ in range(12)]
         stopping = asyncio.create_task(edge.stop())
-        await eventually(lambda: "draining: not ready any more" in edge.log())
+        await eventually(lambda: "draining: unready, closing 12 connections" in edge.log())
         answer = await http.get(f"{edge.url}/readyz")
         assert (answer.status_code, answer.text) == (503, "not ready: draining\n")
         assert (await http.get(f"{edge.url}/livez")).status_code == 200

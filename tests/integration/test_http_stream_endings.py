@@ -65,7 +65,7 @@ async def test_an_edge_that_goes_away_takes_no_new_streams_but_hands_on_commands
     b = await start_edge(services, nats_server, "edge-b").ready()
     async with streaming(b, "sse", via=a) as client, connected(a) as one, connected(a), connected(a):
         stopping = asyncio.create_task(a.stop())
-        await eventually(lambda: "draining: not ready any more" in a.log())
+        await eventually(lambda: "draining: unready, closing" in a.log())
         answer = await post(a, "/connection/http_stream", b"{}")
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
         assert "epoch" in await client.subscribe("chat:x")

@@ -45,6 +45,28 @@ async def test_clients_publish_recover_and_see_each_other_until_it_drains(edge, 
         assert not events_of(each, "disconnected")[1:], "it comes back, as after any loss of a connection"
 
 
+async def test_an_edge_whose_port_is_taken_names_the_setting_and_is_never_ready(services, edge):
+    other = start_edge_in_memory(services, "other", FAIRLEAD_EDGE_PORT=str(edge.port))
+    assert await other.wait() == 3
+    reason = f"cannot listen on 127.0.0.1:{edge.port}: address already in use; choose another host or port"
+    assert f"{reason} (edge.port, FAIRLEAD_EDGE_PORT)" in other.log()
+    assert "ready: " not in other.log()
+
+
+async def test_the_server_api_without_a_configured_key_says_that_none_is_configured(services):
+    edge = await start_edge_in_memory(services, FAIRLEAD_HTTP_API_KEY="").ready()
+    answer = await api(edge, "info", {})
+    assert answer.status_code == 401
+    assert "no API key is configured (http_api.key)" in answer.json()["error"]["message"]
+
+
+async def test_an_edge_without_sessions_says_nothing_of_them_when_it_has_drained(edge):
+    async with wire_client(edge) as client:
+        await client.connect("carol")
+        assert await edge.stop() == 0
+    assert "drained in" in edge.log() and "session event" not in edge.log()
+
+
 async def test_the_server_api_reads_and_commands(edge, stock):
     alice = stock.of("python-json")(edge, "alice")
     await alice.connect()
