@@ -24,7 +24,7 @@ from tests.edge.conversation import connected, logged
         ({"subscribe": {"channel": "open:x", "tf": {"op": "xor"}}}, 107, "allow_tags_filter"),
         ({"subscribe": {"channel": "open:x", "token": "a.b.c"}}, 103, "the token: "),
         ({"publish": {"channel": "talk:x", "data": 1}}, 103, "publish to 'talk:x'"),
-        ({"publish": {"channel": "open:x"}}, 107, "it has no data"),
+        ({"publish": {"channel": "open:x"}}, 107, "no data, or a key"),
         ({"publish": {"channel": "open:x", "data": 1, "idempotency_key": "k" * (MAX_KEY_LENGTH + 1)}}, 107, "a key of"),
         ({"history": {"channel": "open:x"}}, 108, "history of 'open:x': its namespace keeps no history"),
         ({"presence": {"channel": "open:x"}}, 108, "presence of 'open:x': its namespace has no presence"),
