@@ -62,9 +62,9 @@ class Drain:
         self.left = 0
         stored = await context.session_log.flush(max(0.1, deadline - loop.time()))
         seconds = loop.time() - began
-        if stored and context.session_log.stored:
+        if stored and context.session_log.stored and not context.session_log.dropped:
             log.info("drained in %.2f s, every session event is stored", seconds)
-        elif stored:  # an edge without sessions, or one that never had a client
+        elif stored:  # an edge without sessions, one without clients, or one that had to drop some
             log.info("drained in %.2f s", seconds)
         else:
             log.error(
