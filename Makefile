@@ -42,10 +42,10 @@ up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, DETACH=1 and m
 	@$(BIN)/python -m deploy.local up $(given)
 
 down: ## Drain and stop everything; the data stays in .fairlead/
-	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local down; else echo "nothing is running"; fi
+	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local down; else echo "nothing is running (make up starts it)"; fi
 
 status: ## Show what is running, and where
-	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local status || test $$? -eq 3; else echo "not running"; fi
+	@if test -x $(BIN)/python; then $(BIN)/python -m deploy.local status || test $$? -eq 3; else echo "nothing is running (make up starts it)"; fi
 
 logs: install ## Follow the log of all processes
 	@$(BIN)/python -m deploy.local logs

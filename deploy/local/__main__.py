@@ -17,6 +17,8 @@ from deploy.processes.ports import HOST
 from deploy.processes.process import ProcessError
 
 _LOG_LINES = 10
+_NOTHING_RUNS = "nothing is running (make up starts it)"
+_STOPPED = "stopped; the data stays in .fairlead/"
 
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
@@ -95,6 +97,7 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
     since = logs.sizes(folders)  # the output of the start is in the files; here begins what happens from now on
     _print(_welcome(plan))
     if wants_detached(environ) or not sys.stdout.isatty():
+        _print("It keeps running in the background.")
         return 0
     _print("Ctrl-C drains and stops everything. The log of all processes:\n")
     try:
@@ -104,7 +107,7 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the drain, which has an end
         _print("\ndraining and stopping")
         stack.down()
-        _print("stopped")
+        _print(_STOPPED)
         return 0
     _print("the stack was stopped elsewhere")
     return 0
@@ -119,7 +122,7 @@ def _welcome(plan: Plan) -> str:
     edges = ", ".join(str(port) for port in plan.edge_ports)
     return f"""
   clients     ws://{base}/connection/websocket
-  many        ws://{HOST}:{plan.ports.traefik_sockets}/connection/websocket   the same, TCP passed through: costs less
+  the same    ws://{HOST}:{plan.ports.traefik_sockets}/connection/websocket   for very many clients: TCP passed through
   server API  http://{base}/api/publish and the others of docs/server-api.md
   NATS        nats://{HOST}:{plan.ports.nats}   for backends
   sessions    http://{base}/sessions   and /users/<user>/sessions
@@ -134,9 +137,9 @@ def _welcome(plan: Plan) -> str:
 
 
 def _down(folders: Folders) -> int:
-    _print("draining and stopping" if members.members(folders) else "nothing is running")
+    _print("draining and stopping" if members.members(folders) else _NOTHING_RUNS)
     if Stack(folders, _print).down():
-        _print("stopped; the data stays in .fairlead/")
+        _print(_STOPPED)
     return 0
 
 
@@ -144,7 +147,7 @@ def _status(folders: Folders) -> int:
     plan = Stack(folders, _print).running()
     if plan is None:
         left = sorted({member.name for member in members.members(folders)})
-        _print(f"supervisord is gone and has left {', '.join(left)}; run make down" if left else "not running")
+        _print(f"supervisord is gone and has left {', '.join(left)}; run make down" if left else _NOTHING_RUNS)
         return 3
     for state in members.states(configuration.socket_path(folders)) or []:
         _print(f"  {state.name:<10} {state.state.lower():<9} pid {state.pid} {state.trouble}".rstrip())
@@ -160,7 +163,7 @@ def _logs(folders: Folders, coloured: bool) -> int:
         logs.follow(folders, since, sys.stdout, coloured, stack.alive())
     except KeyboardInterrupt:
         return 0
-    _print("nothing is running (make up starts it)")
+    _print(_NOTHING_RUNS)
     return 0
 
 

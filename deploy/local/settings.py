@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from services.chassis.process.settings_errors import hint
+
 MAX_EDGES = 16
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,7 +114,8 @@ def require_known(names: Iterable[str]) -> None:
     known = ("EDGES", "DETACH", *PORT_VARIABLES.values())
     for name in names:
         if name not in (*known, *_OF_MAKE) and not name.startswith("FAIRLEAD_"):
-            raise LocalStackError(f"make up has no variable {name}; it has {', '.join(known)} and FAIRLEAD_...")
+            meant = hint(name, known) or "."
+            raise LocalStackError(f"make up has no variable {name}{meant} It has {', '.join(known)} and FAIRLEAD_...")
 
 
 def plan_from(environ: Mapping[str, str]) -> Plan:

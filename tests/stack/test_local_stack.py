@@ -176,7 +176,7 @@ def test_taken_port_is_named_with_its_owner_and_the_variable_that_changes_it(
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"EDGE": "3"}, "make up has no variable EDGE; it has EDGES, "),
+        ({"EDGE": "3"}, "make up has no variable EDGE; did you mean EDGES? It has EDGES, "),
         ({"EDGES": "0"}, "EDGES=0: expected a number from 1 to 16"),
         ({"EDGES": "many"}, "EDGES=many: expected a number from 1 to 16"),
         ({"PORT": "70000"}, "PORT=70000: expected a number from 1 to 65535"),
@@ -267,4 +267,4 @@ def test_down_drains_frees_every_port_and_may_be_repeated(checkout: Checkout) ->
     for port in checkout.ports.values():
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
-    assert (second.returncode, second.stdout.strip()) == (0, "nothing is running")
+    assert (second.returncode, second.stdout.strip()) == (0, "nothing is running (make up starts it)")
