@@ -36,7 +36,7 @@ from services.edge.session.actions import (
     ReadHistory,
     ReadPresence,
 )
-from services.edge.session.command_line import CommandLine
+from services.edge.session.command_order import CommandOrder
 from services.edge.session.connect import CLOSE_FOR_ERROR
 from services.edge.session.decisions import NOTHING, Close, Decision, ForwardMessage, Nothing, Unsubscribe
 from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key, describe
@@ -84,7 +84,7 @@ from services.edge.settings import COMMAND_DEADLINE_S
 from services.edge.tokens.tokens import UnknownKey
 
 
-class Session(CommandLine):
+class Session(CommandOrder):
     """One client's conversation. `state` describes the client, which has to connect before `stale_at`."""
 
     __slots__ = ("_timers", "phase")

@@ -12,7 +12,7 @@ from proto.codes import UnsubscribeCode
 from proto.events import Subscribed, Unsubscribed
 from proto.messages import StreamPosition
 from services.edge.grants import MAX_TTL_S, Grant, Override, Switch
-from services.edge.session import command_line
+from services.edge.session import command_order
 from services.edge.session.server_commands import RefreshClient, SendToClient, SubscribeClient, UnsubscribeClient
 from services.edge.session.state import Phase
 from tests.edge.conversation import token
@@ -137,7 +137,7 @@ class TestSubscribe:
 
     async def test_a_server_command_that_misses_its_deadline_is_logged(self, edge, talk, monkeypatch, caplog):
         caplog.set_level("INFO")
-        monkeypatch.setattr(command_line, "COMMAND_DEADLINE_S", 0.05)
+        monkeypatch.setattr(command_order, "COMMAND_DEADLINE_S", 0.05)
         edge.broker.go_away()
         talk.connection.server_command(subscribe("chat:x"))
         await eventually(lambda: "a backend's subscribe was not carried out" in caplog.text)
@@ -256,7 +256,7 @@ class TestInLine:
         assert talk.heard == [] and talk.open
 
     async def test_too_many_orders_end_the_connection(self, talk, monkeypatch):
-        monkeypatch.setattr(command_line, "SERVER_COMMANDS_LIMIT", 5)
+        monkeypatch.setattr(command_order, "SERVER_COMMANDS_LIMIT", 5)
         talk.transport.stall = True
         for _ in range(6):  # the first fills the socket
             talk.connection.server_command(SendToClient(Raw(b"1")))

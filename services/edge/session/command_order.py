@@ -23,7 +23,7 @@ from services.edge.session.state import SessionState
 from services.edge.settings import COMMAND_DEADLINE_S
 
 
-class CommandLine(ABC):
+class CommandOrder(ABC):
     """Keeps the order and the bounds of a client's commands. `state` describes the client.
 
     `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
