@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 from deploy.processes import ports
 from tests.support.loop_guard import Unhandled
@@ -22,8 +23,13 @@ from tests.support.servers import Backend, NatsServer, Postgres, PostgresServer,
 # The same examples in every run: new ones are looked for on purpose (HYPOTHESIS_PROFILE=random), not in CI.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("random", deadline=None)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
-
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repeatable")
+hypothesis.settings.load_profile(PROFILE)
+if PROFILE == "repeatable":
+    # Hypothesis mixes constants of all loaded modules of ours into the examples: these would depend on the tests that
+    # ran before in the same process, and change with any line of code. Reading the modules takes seconds, too.
+    assert callable(providers._get_local_constants)
+    providers._get_local_constants = lambda: providers._local_constants
 
 TESTS_PER_FULL_COLLECTION = 200
 """How often frozen objects are collected too: cycles left by fixtures that have ended are among them."""
