@@ -74,12 +74,12 @@ class BreakableBroker(MemoryBroker):
 class BreakableJoinLeave(MemoryJoinLeave):
     """`away` cuts this edge off from the others."""
 
-    def __init__(self, everybody: list[MemoryJoinLeave]) -> None:
-        super().__init__(everybody)
+    def __init__(self, all_edges: list[MemoryJoinLeave]) -> None:
+        super().__init__(all_edges)
         self.away = False
 
     def publish(self, channel: str, event: MemberEvent) -> None:
-        for each in self._everybody:
+        for each in self._all_edges:
             if each is self or not (self.away or (isinstance(each, BreakableJoinLeave) and each.away)):
                 each.receive(channel, event)
 
@@ -88,13 +88,13 @@ class PeersCluster:
     """The shared part of the peers of one cluster, and the failures of its edges."""
 
     def __init__(self) -> None:
-        self.everybody: dict[str, MemoryPeers] = {}
+        self.all_edges: dict[str, MemoryPeers] = {}
         self.edges: dict[str, BreakablePeers] = {}
 
     def kill(self, instance: str) -> None:
         """Ends an edge at once; the others find out in the next turn of the loop."""
         asyncio.get_running_loop().call_soon(self.lose, instance)
-        del self.everybody[instance], self.edges[instance]
+        del self.all_edges[instance], self.edges[instance]
 
     def hang(self, instance: str) -> None:
         """From now on it is silent."""
@@ -123,7 +123,7 @@ class BreakablePeers(MemoryPeers):
     """One edge's peers. `away` cuts it off from the others, `hangs` makes it silent."""
 
     def __init__(self, shared: PeersCluster, cluster: Cluster) -> None:
-        super().__init__(shared.everybody, cluster)
+        super().__init__(shared.all_edges, cluster)
         self._shared = shared
         self._lost: dict[str, asyncio.Event] = {}
         self.away = False

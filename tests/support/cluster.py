@@ -48,7 +48,7 @@ class EdgeCluster(BreakableLogs):
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         super().__init__(NAMESPACES.history_classes(), now)
         self.peers = PeersCluster()
-        self.everybody: list[MemoryJoinLeave] = []
+        self.all_edges: list[MemoryJoinLeave] = []
 
 
 class FakeClock(Clock):
@@ -152,8 +152,8 @@ class TestEdge:
     ) -> None:
         self.shared = cluster
         self.broker = BreakableBroker(cluster)
-        self.join_leave = BreakableJoinLeave(cluster.everybody)
-        self.cluster = Cluster(lambda: 0.0, f"edge-{len(cluster.everybody)}")
+        self.join_leave = BreakableJoinLeave(cluster.all_edges)
+        self.cluster = Cluster(lambda: 0.0, f"edge-{len(cluster.all_edges)}")
         self.peers = BreakablePeers(cluster.peers, self.cluster)
         self.tally = Tally()
         self.node = Node(self.broker, self.join_leave, self.peers, self.cluster, self.tally, recovery_limit)
@@ -203,7 +203,7 @@ class TestEdge:
     def kill(self) -> None:
         """Ends the edge at once, without a word."""
         self.broker.available = False
-        self.shared.everybody.remove(self.join_leave)
+        self.shared.all_edges.remove(self.join_leave)
         self.shared.peers.kill(self.instance)
 
     async def publish(self, channel: str, value: object, **more: Any) -> StreamPosition:

@@ -9,13 +9,13 @@ from services.edge.cluster.join_leave import JoinLeaveEvents
 
 
 class MemoryJoinLeave:
-    """See `join_leave.JoinLeave`. Those that share `everybody` are one cluster; an edge by itself gives a new list."""
+    """See `join_leave.JoinLeave`. The edges in one list `all_edges` are a cluster; a lone edge has its own."""
 
-    def __init__(self, everybody: list[MemoryJoinLeave]) -> None:
-        self._everybody = everybody
+    def __init__(self, all_edges: list[MemoryJoinLeave]) -> None:
+        self._all_edges = all_edges
         self._events: JoinLeaveEvents | None = None
         self._open: set[str] = set()
-        everybody.append(self)
+        all_edges.append(self)
 
     def start(self, events: JoinLeaveEvents) -> None:
         self._events = events
@@ -27,11 +27,11 @@ class MemoryJoinLeave:
         self._open.discard(channel)
 
     def publish(self, channel: str, event: MemberEvent) -> None:
-        for each in self._everybody:
+        for each in self._all_edges:
             each.receive(channel, event)
 
     def receive(self, channel: str, event: MemberEvent) -> None:
-        """An event from one of `everybody`, which arrives in a later turn of the loop."""
+        """Takes an event from an edge of the cluster, and delivers it in a later turn of the loop."""
         asyncio.get_running_loop().call_soon(self._deliver, channel, event)
 
     def _deliver(self, channel: str, event: MemberEvent) -> None:

@@ -23,13 +23,13 @@ from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Resp
 
 
 class MemoryPeers:
-    """See `peers.Peers`. Those that share `everybody` (by instance) are one cluster; an edge by itself has its own.
+    """See `peers.Peers`. The edges in one dictionary `all_edges` (by instance) can ask each other.
 
-    `cluster` says which of them are alive.
+    An edge by itself has a dictionary of its own. `cluster` says which edges are alive.
     """
 
-    def __init__(self, everybody: dict[str, MemoryPeers], cluster: Cluster) -> None:
-        self._everybody = everybody
+    def __init__(self, all_edges: dict[str, MemoryPeers], cluster: Cluster) -> None:
+        self._all_edges = all_edges
         self._responder: Responder | None = None
         self.cluster = cluster
 
@@ -40,13 +40,13 @@ class MemoryPeers:
     async def start(self, responder: Responder) -> None:
         """Answers requests from now on."""
         self._responder = responder
-        self._everybody[self.instance] = self
+        self._all_edges[self.instance] = self
 
     async def ask(self, instance: str, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> ControlAnswer:
         if instance == self.instance:
             return await self.respond(request)
         await asyncio.sleep(0)
-        other = self._everybody.get(instance)
+        other = self._all_edges.get(instance)
         if other is None:
             raise PeerGone(f"edge {instance} is gone")
         try:

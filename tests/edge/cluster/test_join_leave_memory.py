@@ -12,8 +12,8 @@ from tests.support.breakable import BreakableJoinLeave
 class TestMemoryJoinLeave(JoinLeaveContract):
     @asynccontextmanager
     async def cluster(self) -> AsyncIterator[tuple[JoinLeave, JoinLeave, Listener, Listener]]:
-        everybody: list[MemoryJoinLeave] = []
-        a, b, heard_a, heard_b = BreakableJoinLeave(everybody), BreakableJoinLeave(everybody), Listener(), Listener()
+        all_edges: list[MemoryJoinLeave] = []
+        a, b, heard_a, heard_b = BreakableJoinLeave(all_edges), BreakableJoinLeave(all_edges), Listener(), Listener()
         a.start(heard_a)
         b.start(heard_b)
         yield a, b, heard_a, heard_b
