@@ -69,7 +69,10 @@ Handler = Callable[[Any], Awaitable[Struct]]
 
 
 class ApiMethods:
-    """All methods, with the bounds on calls in progress. `tell(what, why)` logs failures that are not the caller's."""
+    """All methods, with the bounds on calls in progress.
+
+    `log_failure(what, why)` logs a failure that the caller did not cause.
+    """
 
     def __init__(
         self,
@@ -78,14 +81,14 @@ class ApiMethods:
         cluster: Cluster,
         backend: Backend,
         rpc_timeout_s: float,
-        tell: Callable[[str, str], None],
+        log_failure: Callable[[str, str], None],
         tally: Tally,
     ) -> None:
         self._channels = channels
         self._cluster = cluster
         self._backend = backend
         self._rpc_timeout_s = rpc_timeout_s
-        self._tell = tell
+        self._log_failure = log_failure
         self._tally = tally
         self._decoders = {name: msgspec.json.Decoder(method.call) for name, method in METHODS.items()}
         self._handlers: dict[str, Handler] = {
@@ -144,7 +147,7 @@ class ApiMethods:
             async with asyncio.timeout_at(deadline):
                 return await work
         except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
-            self._tell("a call of the server API was answered with error 100", str(error) or "it took too long")
+            self._log_failure("a call of the server API was answered with error 100", str(error) or "it took too long")
             raise Rejected(codes.INTERNAL) from None
         except Rejected:
             raise
@@ -218,12 +221,12 @@ class ApiMethods:
         except BackendError as error:
             raise Rejected(error.error) from None
         except (BadAnswer, ValueError) as error:
-            self._tell("a backend sent an unusable answer to an RPC of the server API", str(error))
+            self._log_failure("a backend sent an unusable answer to an RPC of the server API", str(error))
             raise Rejected(codes.INTERNAL) from None
         except BackendAway as error:
             if error.nobody:
                 raise Rejected(codes.NOT_AVAILABLE, "no backend answers this method") from None
-            self._tell("no backend answered an RPC of the server API in time", str(error))
+            self._log_failure("no backend answered an RPC of the server API in time", str(error))
             raise Rejected(codes.INTERNAL) from None
 
 
