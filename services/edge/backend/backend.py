@@ -87,9 +87,9 @@ class Backend(Protocol):
 
 
 def checked_method(method: str) -> str:
-    """`method` itself, if a backend can have it. Raises `BackendError` (104, method not found).
+    """Returns `method` if it can be the name of a backend's method. Raises `BackendError` (104, method not found).
 
-    The empty name is a method; in any other, no part between dots may be empty.
+    The empty name is allowed. In other names, no part between dots may be empty.
     """
     good = len(method) <= MAX_METHOD_LENGTH and (not method or all(method.split(".")))
     if good and not any("\ud800" <= character <= "\udfff" for character in method):
@@ -98,16 +98,16 @@ def checked_method(method: str) -> str:
 
 
 def checked_error(code: int, message: str, temporary: bool) -> ErrorCode:
-    """A backend's error as clients get it. Raises `BadAnswer` for a code that has another meaning to them."""
+    """The error for the client, from a backend's. Raises `BadAnswer` for a code to which SDKs give another meaning."""
     if not FIRST_ERROR_CODE <= code <= LAST_ERROR_CODE:
-        raise BadAnswer(f"its error has code {code}, expected {FIRST_ERROR_CODE} to {LAST_ERROR_CODE}")
+        raise BadAnswer(f"the answer's error has code {code}, expected {FIRST_ERROR_CODE} to {LAST_ERROR_CODE}")
     return ErrorCode(code, message[:MAX_MESSAGE_LENGTH] or "error", temporary)
 
 
 def checked_size(answer: bytes) -> bytes:
-    """`answer` itself, if it can be passed on. Raises `BadAnswer`."""
+    """Returns `answer` if it is short enough for a client. Raises `BadAnswer`."""
     if len(answer) > MAX_ANSWER_BYTES:
-        raise BadAnswer(f"it has {len(answer)} bytes, at most {MAX_ANSWER_BYTES} are passed on")
+        raise BadAnswer(f"the answer has {len(answer)} bytes, at most {MAX_ANSWER_BYTES} are passed on")
     return answer
 
 
@@ -118,4 +118,4 @@ def rpc_result(answer: bytes, encoding: str) -> RPCResult:
     try:
         return RPCResult(payload(answer))
     except ValueError as error:
-        raise BadAnswer(f"it is for a JSON connection, and {error}") from None
+        raise BadAnswer(f"the answer is for a JSON connection, and {error}") from None

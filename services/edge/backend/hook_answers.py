@@ -114,9 +114,9 @@ def connect_answer(data: bytes) -> ConnectHookResult:
     subs = {channel: Grant() for channel in result.channels or ()}
     subs.update((channel, _grant(terms)) for channel, terms in (result.subs or {}).items())
     if len(subs) > MAX_CHANNELS:
-        raise BadAnswer(f"it has {len(subs)} channels, expected at most {MAX_CHANNELS}")
+        raise BadAnswer(f"the answer has {len(subs)} channels, expected at most {MAX_CHANNELS}")
     if "" in subs:
-        raise BadAnswer("it has a channel without a name")
+        raise BadAnswer("the answer has a channel without a name")
     return Admitted(
         user=result.user or "",
         expires_at=_time(result.expire_at),
@@ -142,7 +142,7 @@ def publish_answer(data: bytes) -> PublishHookResult:
     try:
         other = base64.b64decode(result.b64data or "", validate=True)
     except ValueError:
-        raise BadAnswer("its b64data is not base64") from None
+        raise BadAnswer("the answer's b64data is not base64") from None
     return Accepted(other or bytes(_json("data", result.data)) or None, bool(result.skip_history), result.tags or {})
 
 
@@ -174,17 +174,19 @@ def _refusal(error: _Error | None, end: _Disconnect | None) -> Refused | Disconn
 
 def _decided(answer: _Answer[T]) -> T:
     if answer.result is None:
-        raise BadAnswer("it has none of result, error and disconnect")
+        raise BadAnswer("the answer has none of result, error and disconnect")
     return answer.result
 
 
 def _close(end: _Disconnect) -> CloseCode:
     if not _FIRST_CLOSE_CODE <= end.code <= _LAST_CLOSE_CODE:
-        raise BadAnswer(f"its disconnect has code {end.code}, expected {_FIRST_CLOSE_CODE} to {_LAST_CLOSE_CODE}")
+        raise BadAnswer(
+            f"the answer's disconnect has code {end.code}, expected {_FIRST_CLOSE_CODE} to {_LAST_CLOSE_CODE}"
+        )
     try:
         check_close_reason(end.reason)
     except ValueError as error:
-        raise BadAnswer(f"its disconnect: {error}") from None
+        raise BadAnswer(f"the answer's disconnect: {error}") from None
     return CloseCode(end.code, end.reason)
 
 
@@ -193,14 +195,14 @@ def _grant(result: _SubscribeResult) -> Grant:
     try:
         return grant_from(terms, _time(result.expire_at))
     except ValueError as error:
-        raise BadAnswer(f"its {error}") from None
+        raise BadAnswer(f"the answer's {error}") from None
 
 
 def _time(value: int | float | None) -> int:
     if value is None:
         return 0
     if not 0 <= value < _END_OF_TIME:
-        raise BadAnswer("its expire_at is not a time")
+        raise BadAnswer("the answer's expire_at is not a time")
     return int(value)
 
 
@@ -208,4 +210,4 @@ def _json(name: str, value: Raw, in_base64: str | None = None) -> Raw:
     try:
         return json_field(name, value, in_base64 or "")
     except ValueError as error:
-        raise BadAnswer(f"its {error}") from None
+        raise BadAnswer(f"the answer's {error}") from None
