@@ -19,11 +19,11 @@ class Tally:
     holes: int = 0  # gaps that the log could not fill, as it had evicted what was missing
     syncs: int = 0  # reads of a channel's log, to fill a gap or to prove that there is none
     broker_losses: int = 0  # connections to the broker that dropped
-    recovered: int = 0
-    unrecovered: int = 0
-    recovered_publications: int = 0
-    lagged: int = 0  # times that a client became a slow consumer
-    caught_up: int = 0  # times that one caught up from ring or log
+    recovered: int = 0  # subscribes that recovered everything that the client had missed
+    unrecovered: int = 0  # subscribes that got `recovered: false`
+    recovered_publications: int = 0  # publications in the replies to subscribes that recovered
+    lagged: int = 0  # clients that became slow consumers, each time
+    caught_up: int = 0  # slow consumers that caught up from ring or log, each time
     dropped: int = 0  # publications without history that a slow consumer lost
     api_calls: int = 0  # calls of the server API
     api_turned_away: int = 0  # of those, refused because too many were in progress

@@ -1,4 +1,4 @@
-"""Carries facts from the log into the store: reads a page, commits it, and so on. Waits while either is unavailable.
+"""Copies facts from the session log into the store, page by page. Retries while the log or the store is unavailable.
 
 The position is in the store, beside the rows. So NATS needs no consumer, the facts of a failed commit are simply read
 again, and a second instance of this service finds at its commit that the position has moved, and follows.
@@ -26,15 +26,15 @@ CHECK_INTERVAL_S: Final = 1.0
 _RETRY_S: Final = (0.1, 2.0)  # first and longest pause
 _NOTICE_GRACE_S: Final = 0.03  # a message arrives a moment before it can be read from the stream
 _GATHER_S: Final = 0.2
-_FEW: Final = 10
-"""If more facts than this arrived since the last read, it waits `_GATHER_S`: larger transactions take half the CPU."""
+_GATHER_ABOVE: Final = 10
+"""If a read brings more facts, the next one begins `_GATHER_S` later: larger transactions take half the CPU."""
 
 
 class Projector:
-    """Follows the log. `prepare` makes the store usable; it is called first, and after the store was unavailable.
+    """Follows the log. `prepare` makes the store usable; it is called before the first read and after each failure.
 
-    `problem` says why it is not following now, None if it is. `caught_up`: the store has everything that was in the log
-    about a second ago.
+    `problem` is the reason why the log is not followed now, None if it is. `caught_up`: the store has everything that
+    was in the log about a second ago.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Projector:
         return self._position.sequence
 
     def notify(self) -> None:
-        """Something may have been written to the log."""
+        """Wakes the projector: something may have been written to the log."""
         self._written.set()
 
     async def run(self) -> None:
@@ -72,7 +72,7 @@ class Projector:
                 log.info("another instance of this service has moved on: following from %d", conflict.actual.sequence)
             except (StoreAway, LogAway, LogNewer, SchemaRefused) as error:
                 if self.problem is None or self.problem == "starting":
-                    log.warning("waiting: %s", error)
+                    log.warning("the session log cannot be followed now, retrying: %s", error)
                     pause = _RETRY_S[0]
                 self.problem = str(error)
                 self.caught_up = False
@@ -100,7 +100,7 @@ class Projector:
             for portion in reading.portions:
                 await self._commit(portion)
             if not reading.more:
-                many = sum(portion.events for portion in reading.portions) > _FEW
+                many = sum(portion.events for portion in reading.portions) > _GATHER_ABOVE
                 await self._wait_for_notice(_GATHER_S if many else _NOTICE_GRACE_S)
             if time.monotonic() - checked >= CHECK_INTERVAL_S:
                 await self._check()
@@ -130,8 +130,11 @@ class Projector:
         self._newest_fact_ms = max((event.at for batch in portion.batches for event in batch.events), default=0)
 
     async def _check(self) -> None:
-        """Checks that the log is still the one of the position, and how much of it is not in the store yet."""
-        stored = await self._store.position()  # so an idle service notices that its store is unavailable
+        """Checks that the position is in this log, and measures how much of the log is not in the store yet.
+
+        Starts over if the log was recreated. Raises `PositionConflict` if another instance has moved the position.
+        """
+        stored = await self._store.position()  # an idle service thus notices that its store is unavailable
         if stored != self._position:
             raise PositionConflict(stored)
         state = await self._log.state()

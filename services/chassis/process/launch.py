@@ -14,8 +14,8 @@ from services.chassis.process.log import configure
 from services.chassis.process.settings import ConfigurationError, LogSettings
 
 _NEVER_USED: Final = ("aiohttp",)
-"""Packages that libraries import if they are installed, and do without otherwise. nats-py uses aiohttp for NATS over
-WebSocket, which we do not use. Where a developers' tool has installed it, it costs each process 110 ms and 8 MB."""
+"""Optional dependencies of libraries that Fairlead does not need. nats-py imports aiohttp, if it is installed, for NATS
+over WebSocket. Where a developers' tool has installed it, the import costs each process 110 ms and 8 MB."""
 
 
 class Settings(Protocol):
@@ -41,7 +41,7 @@ def settings_of(service: str, read: Callable[[Mapping[str, str]], S], environ: M
 
 
 def before_imports() -> None:
-    """Makes the import of a service's parts cheaper. Call it before, in a process that only serves."""
+    """Makes the import of a service's parts cheaper. Call it before that import, in a process that only serves."""
     # Imports make 74,000 objects that stay, and searching them for garbage takes 25 ms. `http.server.run` enables it.
     gc.disable()
     for name in _NEVER_USED:

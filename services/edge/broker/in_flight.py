@@ -1,4 +1,4 @@
-"""Bounds the publishes that wait for the broker's acknowledgement, and those that wait for their turn behind them."""
+"""Limits the publishes that wait for the broker's acknowledgement, and the queue of those that wait for their turn."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from services.edge.broker.broker import BrokerAway
 
 
 class InFlight:
-    """At most `limit` at once and `waiting_limit` behind them, first come, first served.
+    """A limit of `limit` publishes in flight, and a first-in, first-out queue of at most `waiting_limit` behind them.
 
-    `count` are in flight now. `refused` counts, since the start, the publishes that found too many others, or whose
-    turn did not come in time.
+    `count` is the number in flight now. `refused` counts, since the start, the publishes that found the queue full, or
+    whose turn did not come in time.
     """
 
     def __init__(self, limit: int, waiting_limit: int) -> None:
@@ -29,7 +29,10 @@ class InFlight:
         return len(self._turns)
 
     async def enter(self, deadline: float) -> None:
-        """Waits for room, which `leave` makes again. Raises `BrokerAway` by `deadline` (loop time)."""
+        """Waits for the turn of one publish; call `leave` after it.
+
+        Raises `BrokerAway` if the queue is full, and at `deadline` (loop time).
+        """
         if self.count < self._limit and not self._turns:
             self.count += 1
             return
@@ -42,7 +45,7 @@ class InFlight:
             async with asyncio.timeout_at(deadline):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it came at the same moment: the next one has it
+            if turn.done() and not turn.cancelled():  # the turn came at the same moment: pass it on
                 self.leave()
             with suppress(ValueError):
                 self._turns.remove(turn)
@@ -52,7 +55,7 @@ class InFlight:
             raise
 
     def leave(self) -> None:
-        """A publish is done: the one that has waited longest takes its place."""
+        """Ends a publish. The one that has waited longest takes its place."""
         while self._turns:
             turn = self._turns.popleft()
             if not turn.done():

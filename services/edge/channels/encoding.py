@@ -20,9 +20,9 @@ _encode_text = msgspec.json.Encoder().encode
 
 
 class EncodedPushes(NamedTuple):
-    """The pushes of the first `taken` of some publications, framed as one.
+    """The pushes of the first `taken` publications of a list, in one frame.
 
-    `error` says why the next one cannot be encoded for this format; "" when all could.
+    `error` says why the next one cannot be encoded in this format; it is "" if all are encoded.
     """
 
     framed: bytes
@@ -31,7 +31,7 @@ class EncodedPushes(NamedTuple):
 
 
 def encode_pushes(format: Format, channel: str, publications: Iterable[Publication]) -> EncodedPushes:
-    """Pushes of publications, up to the first that cannot be encoded in this format."""
+    """Encodes the pushes of publications, up to the first one that cannot be encoded in this format."""
     messages: list[bytes] = []
     error = ""
     try:
@@ -45,7 +45,7 @@ def encode_pushes(format: Format, channel: str, publications: Iterable[Publicati
 def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication:
     """A publication for subscribers with deltas: its difference to `previous` if that is smaller, otherwise whole.
 
-    In JSON either is a string that holds the text. Raises `NotEncodable`.
+    In JSON both are strings: the text of the difference, or of the whole payload. Raises `NotEncodable`.
     """
     data = bytes(publication.data)
     if format.codec is JSON:

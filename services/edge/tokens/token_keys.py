@@ -94,9 +94,10 @@ class KeySet:
             self._by_kid.setdefault(key.kid, []).append(key)
 
     def check(self, algorithm: str, kid: str, message: bytes, signature: bytes) -> None:
-        """Returns if the key that a token names (`kid`, "" for none) signed it. Raises `InvalidToken`, `UnknownKey`.
+        """Verifies the signature of a token with the keys that may have signed it. Raises `InvalidToken`, `UnknownKey`.
 
-        `message` is the signed text, which is the first two parts of the token; `algorithm` and `kid` come from it.
+        `message` is the signed text, which is the first two parts of the token; `algorithm` and `kid` (the id of the
+        key, "" for none) come from its header.
         """
         keys = self._candidates(algorithm, kid)
         if algorithm in HMAC_HASHES:  # cheaper than remembering it
@@ -115,7 +116,7 @@ class KeySet:
             self._proven.popitem(last=False)
 
     def _candidates(self, algorithm: str, kid: str) -> Sequence[Key]:
-        """The keys that may have signed a token, at least one."""
+        """The keys, at least one, that may have signed such a token. Raises `InvalidToken`, `UnknownKey`."""
         if self.empty:
             raise InvalidToken("no key is configured (client.token_hmac_secret_key and others)")
         if algorithm not in ALGORITHMS:
@@ -127,7 +128,7 @@ class KeySet:
             raise InvalidToken("the key that it names is for another algorithm")
         if self._fetched and algorithm in PUBLIC_ALGORITHMS:
             raise UnknownKey(kid)
-        # Backends name keys out of habit: if no key for the algorithm has a name here, theirs means nothing.
+        # Many backends always put a `kid` into tokens. It is ignored if no configured key of the algorithm has one.
         if kid and not any(key.kid for key in self._own if algorithm in key.algorithms):
             keys = [key for key in self._by_kid.get("", []) if algorithm in key.algorithms]
         if not keys:
