@@ -12,11 +12,14 @@ from deploy.processes import ports
 
 def require_free(plan: Plan) -> None:
     """Raises `LocalStackError` with every taken port, the process that has it, and the variable that changes it."""
-    problems = [
-        f"port {port} ({process}) {trouble}; choose another: make up {variable}={_suggestion(plan, port)}"
-        for port, process, variable in plan.listeners()
-        if (trouble := _trouble(port)) is not None
-    ]
+    problems: list[str] = []
+    others: dict[str, int] = {}
+    for port, process, variable in plan.listeners():
+        if (trouble := _trouble(port)) is not None:
+            others[variable] = _suggestion(plan, port)
+            problems.append(f"port {port} ({process}) {trouble}; choose another: make up {variable}={others[variable]}")
+    if len(others) > 1:
+        problems.append("all of them: make up " + " ".join(f"{name}={port}" for name, port in others.items()))
     if problems:
         raise LocalStackError("\n".join(problems))
 
