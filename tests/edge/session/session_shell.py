@@ -82,6 +82,7 @@ class Shell:
         self.fills_at = 0  # the socket is full after so many writes inside of a step, 0: it never is
         self.filled = False  # so it was in this step
         self.reading_paused = False
+        self.superseded = False  # whether a later effect of this step paces the reading anew
         self.admitted = False
         self.pings = 0
         self.farewell = False
@@ -90,7 +91,7 @@ class Shell:
 
     def event(self, happens: Callable[[], list[Effect]]) -> None:
         """An event of the session, and everything that follows at once."""
-        was_ended, self.filled = self.ended, False
+        was_ended, self.filled, self.superseded = self.ended, False, False
         effects = happens()
         assert not was_ended or all(isinstance(effect, Detach | PaceReading) for effect in effects), effects
         self._apply(effects)
@@ -145,8 +146,10 @@ class Shell:
                 self.pings += 1
                 assert self.pings == 1, "a ping is not answered yet"
             case PaceReading(paused):
-                if paused is self.session.reading_paused:
-                    assert paused is not self.reading_paused or self.filled
+                if paused is not self.session.reading_paused:
+                    self.superseded = True
+                else:
+                    assert paused is not self.reading_paused or self.filled or self.superseded
                     self.reading_paused = paused
             case Record(fact):
                 self.facts.append(fact)
