@@ -15,7 +15,10 @@ from deploy.processes.ports import free_port
 
 def test_several_taken_ports_end_in_one_command_that_avoids_them() -> None:
     free = {field: free_port() for field in asdict(Ports())}
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+    with (
+        socket.create_server(("127.0.0.1", free_port())) as one,
+        socket.create_server(("127.0.0.1", free_port())) as other,
+    ):
         taken = {"traefik": one.getsockname()[1], "nats": other.getsockname()[1]}
         with pytest.raises(LocalStackError) as refused:
             require_free(Plan(Ports(**{**free, **taken}), edges=1))
