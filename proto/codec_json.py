@@ -32,7 +32,7 @@ class JsonCodec:
             raise BadFrame(f"{len(lines)} commands in a frame, expected at most {max_commands}")
         try:
             if not frame.isascii():
-                frame.decode()  # nobody has checked a binary frame, and embedded values are passed on unread
+                frame.decode()  # binary frames were not checked before, and embedded values are passed on unread
             return [_decode_command(line) for line in lines]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadFrame(str(error)) from None

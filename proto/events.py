@@ -115,5 +115,5 @@ CLOSED_BY_CLIENT: Final = frozenset({1000, 1005})
 
 
 def is_resumable(code: int) -> bool:
-    """Whether a session may go on after its connection closed with `code`: the client is expected to reconnect."""
+    """Whether a session may continue after its connection closed with `code`: the client is expected to reconnect."""
     return code not in CLOSED_BY_CLIENT and client_reconnects(code)

@@ -1,7 +1,7 @@
 """A publication as a NATS message: the body is the payload as it is, everything else is in headers.
 
-So a NATS client in any language can publish to a channel by sending plain JSON (or any bytes, for clients that speak
-Protobuf), and an edge relays payload bytes without decoding them. The headers:
+A NATS client in any language can therefore publish to a channel by sending plain JSON (or any bytes, for clients that
+speak Protobuf), and an edge relays payload bytes without decoding them. The headers:
 
 | header                   | what                                                                        |
 |--------------------------|-----------------------------------------------------------------------------|

@@ -84,7 +84,7 @@ class Stack:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
         output = self._folders.run / "supervisord.out"
         output.unlink(missing_ok=True)
-        # In a group of its own: Ctrl-C is for us, and supervisord is told to stop in order.
+        # In a group of its own, so that Ctrl-C reaches only this process, which then stops supervisord in order.
         program = Program("supervisord", command, folder=self._folders.root)
         daemon = Process(program, output, environ=environment, own_group=True)
         daemon.start()

@@ -18,11 +18,11 @@ RANGE_VARIABLE = "FREE_PORTS"
 
 _ATTEMPTS = 500
 _recent: collections.deque[int] = collections.deque(maxlen=1000)
-"""Ports given out by this process: whoever got one may not listen on it yet."""
+"""Ports that this process has handed out: their users may not listen on them yet."""
 
 
 def free_port(span: int = 1) -> int:
-    """The first of `span` ports in a row on which nobody listens now. Raises OSError if none is found."""
+    """The first of `span` ports in a row on which no process listens now. Raises OSError if none is found."""
     first, last = _range()
     for _ in range(_ATTEMPTS):
         port = random.randint(first, last - span)

@@ -112,7 +112,7 @@ def _start(options: str, most: float) -> Line[StartFigures]:
     bound = Bound[StartFigures](
         "edge process, start to ready, median",
         f"{most:g} s",
-        lambda figures: f"{figures.ready_s.p50:.3f} s, {figures.ready_s.max:.3f} s at the most",
+        lambda figures: f"{figures.ready_s.p50:.3f} s, {figures.ready_s.max:.3f} s at most",
         lambda figures: (figures.ready_s.p50 or float("inf")) / most,
     )
     return Line("start", start.add_arguments, start.measure, options, (bound,))

@@ -212,7 +212,7 @@ class ChannelOptions(Section, frozen=True):
     allow_positioning: bool = False
     """Subscribers that ask for it are positioned. Needs history."""
     force_recovery: bool = False
-    """Every subscription is recoverable: a client that comes back gets what it missed. Needs history."""
+    """Every subscription is recoverable: a client that reconnects gets what it missed. Needs history."""
     allow_recovery: bool = False
     """Subscriptions that ask for it are recoverable. Needs history."""
     allow_subscribe_for_client: bool = False

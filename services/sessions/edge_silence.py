@@ -32,7 +32,7 @@ class EdgeSilence:
         self._listening_since = now
 
     def on_disconnected(self) -> None:
-        """This process hears nothing any more, so nobody is lost."""
+        """This process hears nothing any more, so no edge counts as lost."""
         self._listening_since = None
 
     def heard(self, instance: str, now: float, wall_ms: int) -> None:

@@ -1,8 +1,8 @@
 """Writes to the session log that an edge is lost, or found again.
 
 The facts about one edge have a writer of their own, whose batches are numbered on from the last applied one: odd
-numbers for lost, even ones for found. So two instances of this service that notice the same event write the same batch,
-which is stored once.
+numbers for lost, even ones for found. Two instances of this service that notice the same event therefore write the same
+batch, which is stored once.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _INTERVAL_S = 1.0
 class EdgeWatch:
     """Listens to heartbeats and looks for lost edges once a second.
 
-    `caught_up` returns whether the store has everything that was in the log a moment ago. Until it does, nobody knows
-    which edges have open connections.
+    `caught_up` returns whether the store has everything that was in the log a moment ago. Until it does, it is not
+    known which edges have open connections.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ A session begins with a connection and outlives it. When a connection closes in 
 (user, session key, client name) continues a session that is away: one connection continues one session, the one that
 has been away for longest.
 
-Facts of two edges reach the log in any order: a client can be on edge B before edge A has written that it left. So a
-session that ends also looks for a later session of its lineage that was opened after that moment, and absorbs it.
+Facts of two edges reach the log in any order: a client can be on edge B before edge A has written that it left. A
+session that ends therefore absorbs a later session of its lineage, if one was opened after that moment.
 docs/decisions/0014-session-resume-heuristic.md has the reasons and limits.
 """
 

@@ -1,7 +1,7 @@
 """Copies facts from the session log into the store, page by page. Retries while the log or the store is unavailable.
 
-The position is in the store, beside the rows. So NATS needs no consumer, the facts of a failed commit are simply read
-again, and a second instance of this service finds at its commit that the position has moved, and follows.
+The position is in the store, beside the rows. NATS therefore needs no consumer, the facts of a failed commit are simply
+read again, and a second instance of this service finds at its commit that the position has moved, and follows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads and prepares the next page of the log while the previous one is being committed.
 
-So PostgreSQL and this process work at the same time: of the work on a fact, only the fold and the making of rows remain
-between two statements.
+PostgreSQL and this process thus work at the same time: of the work on a fact, only the fold and the making of rows
+remain between two statements.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class PostgresStore:
     ) -> Outcome:
         try:
             return await self._commit(expected, upto, batches, read_set, copying=True)
-        except asyncpg.UniqueViolationError as error:  # somebody has added rows by hand, or restored a part of them
+        except asyncpg.UniqueViolationError as error:  # rows were added by hand, or partly restored
             log.warning("a row that should be new exists already, writing this batch by upserts: %s", error)
             return await self._commit(expected, upto, batches, read_set, copying=False)
 

@@ -158,19 +158,19 @@ class BackendContract:
         backend = await serving({"echo": echo}, {"connect": echo})
         with pytest.raises(BackendAway) as caught:
             await backend.call("other", b"", ANYBODY, LONG_S)
-        assert caught.value.nobody
+        assert caught.value.no_responders
         with pytest.raises(BackendAway) as caught:
             await backend.ask("publish", b"", ANYBODY, LONG_S)
-        assert caught.value.nobody
+        assert caught.value.no_responders
 
     async def test_no_answer_in_time_is_not_nobody(self, serving):
         backend = await serving({"never": never, "echo": echo}, {"connect": never})
         with pytest.raises(BackendAway) as caught:
             await backend.call("never", b"", ANYBODY, SHORT_S)
-        assert not caught.value.nobody
+        assert not caught.value.no_responders
         with pytest.raises(BackendAway) as caught:
             await backend.ask("connect", b"", None, SHORT_S)
-        assert not caught.value.nobody
+        assert not caught.value.no_responders
         assert await backend.call("echo", b"after", ANYBODY, LONG_S) == b"after"
 
     async def test_many_questions_at_once_get_their_own_answers(self, serving):

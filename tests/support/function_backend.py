@@ -42,7 +42,7 @@ class FunctionBackend:
         if self.away:
             raise BackendAway("cut off")
         if function is None:
-            raise BackendAway("nobody answers", nobody=True)
+            raise BackendAway("no backend answers", no_responders=True)
         try:
             async with asyncio.timeout(timeout_s):
                 answer = function(data, caller)

@@ -52,7 +52,7 @@ async def end_task(task: asyncio.Task[None]) -> None:
         task.cancel()
         await asyncio.wait([task], timeout=0.05)
     if not task.cancelled():
-        task.exception()  # retrieved: nobody awaits the task any more
+        task.exception()  # retrieved here, as nothing awaits the task any more
 
 
 class ListeningClient(Client):

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 RECONNECT_WAIT_S: Final = 0.1
 PING_INTERVAL_S: Final = 3
 _COMPLAIN_S: Final = 10.0
-"""How often the log says that NATS is still not reachable; the link tries to connect ten times a second."""
+"""Seconds between log lines about NATS being unreachable; the link tries to connect ten times a second."""
 
 
 def _without_credentials(urls: str) -> str:
@@ -90,7 +90,7 @@ class NatsLink:
     # --- the connection ----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connects. Waits for NATS as long as it takes; the log says every 10 s why it is not connected."""
+        """Connects. Waits for NATS without a limit, and logs every 10 s why it is not connected."""
         options: dict[str, Any] = {}
         if self._settings.credentials_file:
             options["user_credentials"] = self._settings.credentials_file

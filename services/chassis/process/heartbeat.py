@@ -49,7 +49,7 @@ class Pulse:
         self.loop_lag_s = 0.0
 
     async def run(self) -> None:
-        """Sends heartbeats until cancelled. One that cannot be sent is skipped, since the next one says the same."""
+        """Sends heartbeats until cancelled. One that cannot be sent is skipped, since the next one replaces it."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -65,7 +65,7 @@ class Pulse:
             self._link.publish(self._subject, encode_heartbeat(self._heartbeat()))
 
     def last_beat(self) -> None:
-        """Sends the heartbeat that says that the process ends."""
+        """Sends the last heartbeat, which announces the end of the process."""
         self._leaving = True
         self.beat()
 

@@ -1,6 +1,6 @@
 """The start of a service's process: settings first, and its parts only if the settings are valid.
 
-So a mistake in the settings is reported at once, and a process that restarts again and again costs little.
+A mistake in the settings is thus reported at once, and a process that restarts again and again costs little.
 """
 
 from __future__ import annotations

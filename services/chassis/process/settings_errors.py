@@ -1,8 +1,8 @@
-"""What a mistake in the settings is called: where it stands, which key it is, and what was expected there.
+"""The texts of mistakes in the settings: the place, the key, and the value that was expected there.
 
-msgspec finds the mistakes, but says them in its own words ("Object contains unknown field `prot` - at `$.edge`"). Its
-errors carry no data besides that text, so it is taken apart here, and nowhere else: a release of msgspec that words
-them differently fails in `tests/chassis/process/test_settings.py`.
+msgspec finds the mistakes, but words them its own way ("Object contains unknown field `prot` - at `$.edge`"). Its
+errors carry no data besides that text, so this module, and no other, takes the text apart: a release of msgspec that
+words them differently fails in `tests/chassis/process/test_settings.py`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancels `tasks` and waits for them, at most 3 s: no task may hold up the end of the process.
 
     A cancellation can be lost (`asyncio.wait_for` of Python 3.11 drops one that coincides with the result, and
-    libraries use it), so a task that goes on is cancelled again.
+    libraries use it), so a task that keeps running is cancelled again.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + _GIVE_UP_S
@@ -69,7 +69,7 @@ class Tasks:
         return task
 
     async def wait(self, timeout_s: float) -> None:
-        """Returns when all tasks are done, or after `timeout_s` seconds; those that are not done go on."""
+        """Returns when all tasks are done, or after `timeout_s` seconds; the others keep running."""
         if self._running:
             await asyncio.wait(self._running, timeout=max(0.0, timeout_s))
 

@@ -33,11 +33,11 @@ LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a c
 
 
 class BackendAway(Exception):
-    """No answer; a later question may get one. `nobody`: there is no backend for it at all."""
+    """No answer; a later question may get one. `no_responders`: there is no backend for it at all."""
 
-    def __init__(self, text: str, nobody: bool = False) -> None:
+    def __init__(self, text: str, no_responders: bool = False) -> None:
         super().__init__(text)
-        self.nobody = nobody
+        self.no_responders = no_responders
 
 
 class BackendError(Exception):

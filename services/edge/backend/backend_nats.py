@@ -71,7 +71,7 @@ class NatsBackend:
         try:
             reply_headers, answer = await self._link.request(subject, data, headers, timeout_s)
         except NobodyAnswers:
-            raise BackendAway(f"nobody answers on {subject}", nobody=True) from None
+            raise BackendAway(f"no backend answers on {subject}", no_responders=True) from None
         except NatsAway as error:
             raise BackendAway(str(error)) from None
         except NatsRefused:  # more bytes than NATS takes

@@ -49,7 +49,7 @@ class Accepted(Struct, frozen=True):
 
 
 class Extended(Struct, frozen=True):
-    """The connection goes on until `expires_at`. An empty `info` or `meta` stays as it was."""
+    """The connection is extended until `expires_at`. An empty `info` or `meta` stays as it was."""
 
     expires_at: int = 0
     info: Raw = NO_DATA

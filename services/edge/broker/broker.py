@@ -44,7 +44,7 @@ class LogEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Successive entries of a channel's log, oldest first. `more`: the log goes on after them."""
+    """Successive entries of a channel's log, oldest first. `more`: the log continues after them."""
 
     entries: list[LogEntry]
     more: bool

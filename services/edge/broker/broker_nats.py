@@ -75,7 +75,7 @@ class NatsBroker:
         return self._ready and self._link.is_connected
 
     def on_connected(self) -> None:
-        """The link's word that it is connected (again). NATS may have come back without its store."""
+        """The link is connected (again). NATS may have restarted without its store."""
         if self._started:
             self._end_return()
             self._returning = asyncio.get_running_loop().create_task(self._return())
@@ -203,9 +203,9 @@ class NatsBroker:
     async def _behind_in(
         self, stream: str, state: LogState, addresses: list[ChannelAddress], positions: dict[ChannelAddress, int]
     ) -> dict[ChannelAddress, int]:
-        """The same for channels of one stream. What an earlier audit has seen is not asked for again.
+        """The same for channels of one stream, from where an earlier audit ended.
 
-        So a quiet channel costs nothing, and of a busy one at most the newest message is read in each audit.
+        A quiet channel therefore costs nothing, and of a busy one at most the newest message is read in each audit.
         """
         known: list[tuple[int, str, ChannelAddress]] = []
         async for address in yielding_every(addresses):

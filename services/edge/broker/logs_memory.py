@@ -56,7 +56,7 @@ class _Keys:
 
 
 class MemoryLog:
-    """The log of one history class: what JetStream calls a stream. Whoever reaches it evicts first."""
+    """The log of one history class: what JetStream calls a stream. Each access evicts first."""
 
     def __init__(self, options: ChannelOptions, epoch: str) -> None:
         self.options = options

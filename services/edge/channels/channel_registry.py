@@ -13,7 +13,7 @@ from services.edge.channels.member_tracker import MemberTracker
 from services.edge.channels.namespaces import ChannelRules
 
 LINGER_S: Final = 15.0
-"""A channel without users stays open for so long: clients whose network dropped come back, and find its ring."""
+"""Seconds for which a channel without users stays open: clients that reconnect meanwhile recover from its ring."""
 
 
 class ChannelRegistry:

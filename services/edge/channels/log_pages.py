@@ -1,8 +1,8 @@
 """Pages of a channel's log, in either direction.
 
-The log can be read forwards only, and a channel's entries lie scattered among those of others. So the newest entries
-are searched in windows that go back from the end. Each window is as wide as the density of what was found so far
-suggests, so that little more than the requested page is read, however long the channel's history is.
+The log can be read forwards only, and a channel's entries lie scattered among those of others. The newest entries are
+therefore searched in windows that go back from the end. Each window is as wide as the density of the entries found so
+far suggests, so that little more than the requested page is read, however long the channel's history is.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ def _recovery_result(request: AttachRequest, channel_log: ChannelLog, missed: Mi
         offset=offset,
         data=request.data,
         was_recovering=request.recover is not None,
-        # SDKs hand on what comes with a server-side subscription only if it says so.
+        # SDKs deliver the publications of a server-side subscription only if it is marked as recovered.
         recovered=missed is not None and (request.recover is not None or (subscription.server_side and bool(missed))),
         publications=missed or [],
         delta=subscription.delta,

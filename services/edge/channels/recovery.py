@@ -2,7 +2,7 @@
 
 The log gives one of two proofs. Either the entry at that very position is still there: evictions take the oldest first,
 so everything after it is there too. Or nothing of the whole stream was evicted from position + 1 on, and the channel's
-own limit was not reached. Without a proof a client is told `recovered: false`, so that it never has to guess.
+own limit was not reached. Without a proof a client gets `recovered: false`, so that it never has to guess.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEWEST_ROUNDS: Final = 20
 """Reads of the newest publication. A further one is needed only when a publication comes in just then."""
 
 Missed = list[Publication] | None
-"""What a client missed, oldest first; None when that cannot be told."""
+"""The publications that a client missed, oldest first; None if they cannot be determined."""
 
 
 class Continuation(NamedTuple):

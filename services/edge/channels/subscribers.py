@@ -53,7 +53,7 @@ class Owner(Protocol):
 
 
 class Subscriber(Protocol):
-    """What a channel writes to. A write never blocks, raises, or closes: what has to close is returned."""
+    """A client as a channel writes to it. A write never blocks, raises, or closes: it returns a close that is due."""
 
     format: Format
 

@@ -109,8 +109,8 @@ class ChannelSync:
                 found.subscribers.forget_bases()
             return
         if self._lost_at is not None and not found.log.syncing:
-            # The connection is back and the streams are still being checked. What was missed may have expired, which
-            # this message would not reveal: a sync asks for proof.
+            # The link is connected again and the streams are still being checked. Missed publications may have expired,
+            # which this message would not reveal: a sync asks for proof.
             self._begin_sync(found, found.log)
         if found.log.accept(message):
             self._deliver(found, found.log, message.sequence, message.publication, message.removed_upto)
@@ -201,8 +201,8 @@ class ChannelSync:
     def broker_connected(self) -> None:
         """Broker event: live messages may have been missed, so an audit follows at once.
 
-        The audit compares with what the log still holds. Where a publication may have come and expired while the
-        broker was away it could find nothing: there a sync asks for proof that nothing was missed.
+        The audit compares with what the log still holds. It cannot find a publication that came and expired while the
+        broker was unavailable: where that is possible, a sync asks for proof that nothing was missed.
         """
         unproven: list[Channel] = []
         if self._lost_at is not None:

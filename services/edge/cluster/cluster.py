@@ -1,4 +1,4 @@
-"""The edges that are alive, as their heartbeats say. Reads no clock: the time is passed in as a function.
+"""The edges that are alive, according to their heartbeats. Reads no clock: the time is passed in as a function.
 
 An edge whose heartbeat is late is *suspect*: `FailureDetector` probes it, and reports what it found. An edge is *lost*
 when its heartbeat said that it leaves, when it was declared lost, or when `sweep` finds that nothing was heard of it
@@ -43,7 +43,7 @@ class _Edge:
     def __init__(self, beat: Heartbeat, heard: float) -> None:
         self.beat = beat
         self.heard = heard  # the last sign of life
-        self.suspected = False  # since the last sign of life, somebody found nobody there
+        self.suspected = False  # whether a request found no responder since the last sign of life
 
 
 class Cluster:
@@ -94,12 +94,12 @@ class Cluster:
             edge.suspected = False
 
     def suspect(self, instance: str) -> None:
-        """Somebody found nobody there: the edge is suspect until its next sign of life."""
+        """A request found no responder: the edge is suspect until its next sign of life."""
         if (edge := self._edges.get(instance)) is not None:
             edge.suspected = True
 
     def renew(self) -> None:
-        """Every edge counts as heard now: for a while nothing could be heard, which says nothing about them."""
+        """Counts every edge as heard now: for a while none could be heard, whether alive or not."""
         for instance in self._edges:
             self.alive(instance)
 

@@ -1,7 +1,7 @@
 """Finds the other edges on one NATS, and finds out which are gone: heartbeats, roll calls, probes.
 
-The NATS connection of a killed process is gone with it, so NATS itself answers a probe: nobody is there. A process that
-hangs keeps its connection and stays silent; it is lost when nothing was heard of it for `GONE_AFTER_S`.
+The NATS connection of a killed process is gone with it, so NATS itself answers a probe with "no responders". A process
+that hangs keeps its connection and stays silent; it is lost when nothing was heard of it for `GONE_AFTER_S`.
 
 An edge that starts later becomes known by its first heartbeat, which it sends before it lets clients in. Edges that run
 already become known by their answers to the roll call. One hole is left: an edge so busy that it does not answer the
@@ -45,7 +45,7 @@ class FailureDetector:
         self._assembled = asyncio.Event()
         self._found_at = 0.0
         self._returned_at: float | None = None
-        self._struck: set[str] = set()  # suspects where the last probe found nobody
+        self._struck: set[str] = set()  # suspects whose last probe found no responder
         self._pause: asyncio.TimerHandle | None = None
         cluster.listen(self)
 
@@ -70,7 +70,7 @@ class FailureDetector:
             self._pause.cancel()
 
     def on_connected(self) -> None:
-        """The link is connected (again). Heartbeats that were missed meanwhile say nothing about the others."""
+        """The link is connected (again). Heartbeats that were missed meanwhile do not count against the others."""
         if self._subscriptions:
             self.cluster.renew()
             self._returned_at = asyncio.get_running_loop().time()
@@ -90,7 +90,7 @@ class FailureDetector:
     def others_return(self) -> bool:
         """Whether this edge reconnected a moment ago, so that others may still be reconnecting.
 
-        Until then it proves nothing that nobody is there. The watch need not ask this: it suspects no edge for as long.
+        Until then "no responders" proves nothing. The watch need not ask this: it suspects no edge for as long.
         """
         return self._returned_at is not None and asyncio.get_running_loop().time() < self._returned_at + _RETURN_S
 
@@ -134,10 +134,9 @@ class FailureDetector:
     # --- the watch ---------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Finds out which edges are gone, until cancelled.
+        """Detects which edges are gone, until cancelled.
 
-        A killed one is lost when NATS answers twice in a row that nobody is there: once could be between two
-        connections.
+        A killed one is lost when NATS answers "no responders" twice in a row: once could be between two connections.
         """
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)

@@ -1,8 +1,8 @@
 """Requests to the other edges. Implementations: `peers_nats`, `peers_memory`, both held to `tests/contract/peers.py`.
 
 Only an edge itself knows what it holds (connections, members of channels), so it has to be asked; for the whole picture
-all edges are asked. The answer of all is complete, or there is none: an edge that is alive and silent makes the request
-fail. An edge that is gone holds no clients, and is left out as soon as that is certain.
+all edges are asked. Their answer is complete, or the request fails: it does if an edge that is alive stays silent. An
+edge that is gone holds no clients, and is left out as soon as that is certain.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Requests to the other edges over NATS, on `ctl.edge.<instance>`.
 
-The NATS connection of a killed process is gone with it, so NATS itself answers within milliseconds that nobody is
-there. An edge that cannot answer (it failed, or has too many requests) replies with the header `Fairlead-Part: failed`.
+The NATS connection of a killed process is gone with it, so NATS itself answers "no responders" within milliseconds. An
+edge that cannot answer (it failed, or has too many requests) replies with the header `Fairlead-Part: failed`.
 
 An answer that is too large for one message comes in parts: each but the last has the header `Fairlead-Part: more`, and
 the last has the number of parts in `Fairlead-Part`, so that a lost one is noticed.

@@ -196,7 +196,7 @@ class Executor:
         except BadAnswer as error:
             self._refusals.write("a backend's answer to an RPC is unusable", str(error))
         except BackendAway as error:
-            if error.nobody:
+            if error.no_responders:
                 return Failed(codes.NOT_AVAILABLE, f"RPC {action.method[:80]!r}: no backend answers it")
             self._refusals.write("an RPC is not answered", str(error))
         return Failed(codes.INTERNAL)

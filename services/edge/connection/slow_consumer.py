@@ -237,7 +237,7 @@ class SlowConsumer:
         return None
 
     def _give_up_on(self, channel: Channel, subscription: Subscription) -> PositionLost | None:
-        """What was missed was evicted. Positioned subscribers are unsubscribed (2500), so that they recover explicitly;
+        """The missed publications were evicted. Positioned subscribers are unsubscribed (2500) and recover explicitly;
         others continue from here.
         """
         assert channel.log is not None

@@ -1,6 +1,6 @@
 """permessage-deflate (RFC 7692) without context takeover: each message is compressed by itself.
 
-So a compressed message can be shared by all receivers, and no zlib object outlives a message: a connection holds none.
+All receivers can therefore share a compressed message, and no zlib object outlives a message: a connection holds none.
 The price is compression: text that repeats from one message to the next is sent again.
 """
 

@@ -1,4 +1,4 @@
-"""What each method of the server API takes. Names are Centrifugo's; see `answers` for what comes back.
+"""The parameters of each method of the server API. Names are Centrifugo's; `answers` has the results.
 
 Types are checked while decoding. Limits that stand in a description alone (`extra_json_schema`) are checked by the
 method, which answers with error 107.
@@ -48,7 +48,7 @@ Offset = Annotated[int, Meta(ge=0, le=_MAX_INT64 - 1)]
 
 
 class Publishing(Struct, frozen=True, kw_only=True):
-    """What `publish` and `broadcast` have in common."""
+    """The parameters that `publish` and `broadcast` have in common."""
 
     data: Json = field(default_factory=nothing)
     b64data: Annotated[str, Meta(description="Any bytes in base64; wins over `data`. Not for JSON clients.")] = ""

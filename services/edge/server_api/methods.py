@@ -224,7 +224,7 @@ class ApiMethods:
             self._log_failure("a backend sent an unusable answer to an RPC of the server API", str(error))
             raise Rejected(codes.INTERNAL) from None
         except BackendAway as error:
-            if error.nobody:
+            if error.no_responders:
                 raise Rejected(codes.NOT_AVAILABLE, "no backend answers this method") from None
             self._log_failure("no backend answered an RPC of the server API in time", str(error))
             raise Rejected(codes.INTERNAL) from None

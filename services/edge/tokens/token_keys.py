@@ -1,7 +1,7 @@
 """The keys for tokens: finds the key of a token, and checks its signature. No I/O, no clock.
 
 A token names an algorithm and perhaps a key (`kid`), and neither is trusted: a key is only used with the algorithms for
-which it was configured. So a public key never serves as an HMAC secret, and "none" is not an algorithm.
+which it was configured. A public key therefore never serves as an HMAC secret, and "none" is not an algorithm.
 
 HMAC comes from the standard library. Public keys are in `token_public_keys`, which is imported only if there are any:
 what it needs takes 115 ms to load and 13 MB to hold.
@@ -24,7 +24,7 @@ from services.edge.tokens.token_algorithms import (
 )
 
 PROVEN_LIMIT: Final = 16384
-"""Tokens whose good signature is remembered, so that clients which all come back at once need no verification (up to
+"""Tokens whose valid signature is remembered, so that clients which all reconnect at once need no verification (up to
 half a millisecond each). About 3 MB."""
 
 

@@ -24,7 +24,7 @@ _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9_\-, ]{1,1024}")
 
 
 class Refusal(Exception):
-    """The response is this status, with the text for whoever debugs the client."""
+    """The response is this status, with the text for debugging the client."""
 
     def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(text)

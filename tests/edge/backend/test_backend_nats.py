@@ -268,7 +268,7 @@ async def test_questions_in_flight_are_bounded_and_those_that_ended_do_not_count
         await eventually(lambda: len(asked) == 2)
         with pytest.raises(BackendAway) as caught:
             await a.call("x", b"3", ANYBODY, LONG_S)
-        assert not caught.value.nobody
+        assert not caught.value.no_responders
         await asked[0].respond(b"done")
         assert await answered == b"done"
         given_up.cancel()
@@ -294,10 +294,10 @@ async def test_when_nats_goes_away_waiting_questions_fail_at_once_and_later_ones
         nats_server.kill9()
         with pytest.raises(BackendAway) as caught:
             await waiting
-        assert not caught.value.nobody
+        assert not caught.value.no_responders
         with pytest.raises(BackendAway) as caught:
             await a.call("echo", b"", ANYBODY, 3600)
-        assert not caught.value.nobody
+        assert not caught.value.no_responders
         nats_server.start()
 
         async def answered() -> bool:

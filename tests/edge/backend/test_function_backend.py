@@ -21,7 +21,7 @@ async def test_a_backend_that_is_cut_off_is_away_and_may_come_back():
     backend.away = True
     with pytest.raises(BackendAway) as caught:
         await backend.call("echo", b"1", ANYBODY, LONG_S)
-    assert not caught.value.nobody
+    assert not caught.value.no_responders
     backend.away = False
     assert await backend.call("echo", b"1", ANYBODY, LONG_S) == b"1"
 

@@ -13,7 +13,7 @@ async def test_nobody_answers_an_rpc_or_a_hook() -> None:
     for question in (backend.call("greet", b"{}", Caller(), 1.0), backend.ask("connect", b"{}", None, 1.0)):
         with pytest.raises(BackendAway) as away:
             await question
-        assert away.value.nobody
+        assert away.value.no_responders
 
 
 async def test_a_method_that_no_backend_could_have_is_not_found() -> None:
