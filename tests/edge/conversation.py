@@ -96,7 +96,7 @@ class Conversation:
         """The action comes to nothing, and the session goes on."""
         self.completes(action, Failed(codes.INTERNAL))
 
-    def orders(self, command: ServerCommand) -> list[Effect]:
+    def server_command(self, command: ServerCommand) -> list[Effect]:
         """The effects of this command of a backend."""
         return self.see(self.session.server_command(command, self.now))
 

@@ -64,14 +64,15 @@ POLICY = Policy(OPTIONS, NAMESPACES, TokenVerifier(configured_keys(OPTIONS), ins
 class Shell:
     """Carries out effects as a connection does, and checks each as it goes by.
 
-    `attached` are the channels whose publications would be pushed now; `told` those that the client knows it is in.
+    `attached` are the channels whose publications would be pushed now; `known` those in which
+    the client knows that it is subscribed.
     """
 
     def __init__(self) -> None:
         self.now = START
         self.session = Session(SessionState("c1", POLICY, WEBSOCKET_JSON), START + OPTIONS.stale_close_delay)
         self.attached: set[str] = set()
-        self.told: set[str] = set()
+        self.known: set[str] = set()
         self.asked: dict[int, dict[str, Any]] = {}  # the commands that were sent and not answered, by id
         self.answered: list[int] = []
         self.pending: Action | None = None  # the command in progress
@@ -96,7 +97,7 @@ class Shell:
         assert not was_ended or all(isinstance(effect, Detach | PaceReading) for effect in effects), effects
         self._apply(effects)
         if not self.held:
-            assert self.attached == self.told == set(self.session.state.channels), "subscribed means live"
+            assert self.attached == self.known == set(self.session.state.channels), "subscribed means live"
 
     def _apply(self, effects: list[Effect]) -> None:
         while effects:
@@ -124,9 +125,9 @@ class Shell:
             case Detach(names):
                 self.attached -= set(names)
                 if self.ended or self.session.closed:
-                    self.told -= set(names)
+                    self.known -= set(names)
             case Announce(channel, _):
-                assert channel in self.told, "a join goes before its reply"
+                assert channel in self.known, "a join goes before its reply"
                 self._write()
             case HoldPushes():
                 assert not self.held
@@ -198,22 +199,22 @@ class Shell:
         if push is not None:
             assert self.answered, "a push goes before the reply to connect"
             if push.subscribe is not None:
-                assert push.channel not in self.told and push.channel in self.attached
-                self.told.add(push.channel)
+                assert push.channel not in self.known and push.channel in self.attached
+                self.known.add(push.channel)
             elif push.unsubscribe is not None:
                 assert push.channel not in self.attached, "a publication could follow the unsubscribe"
-                self.told.remove(push.channel)
+                self.known.remove(push.channel)
             return
         command = self.asked.pop(reply.id)
         assert not self.answered or reply.id > self.answered[-1], "replies come in the order of the commands"
         self.answered.append(reply.id)
         if reply.connect is not None:
-            self.told |= set(reply.connect.subs)
+            self.known |= set(reply.connect.subs)
         elif reply.subscribe is not None:
             channel = command["subscribe"]["channel"]
-            assert channel not in self.told and channel in self.attached
-            self.told.add(channel)
+            assert channel not in self.known and channel in self.attached
+            self.known.add(channel)
         elif reply.unsubscribe is not None:
             channel = command["unsubscribe"]["channel"]
             assert channel not in self.attached, "a publication could follow the reply"
-            self.told.discard(channel)
+            self.known.discard(channel)

@@ -17,7 +17,7 @@ from tests.edge.conversation import ATTACHED, START, Conversation, connect, conn
 
 def subscription(conversation: Conversation, command: SubscribeClient) -> AttachRequest:
     """The effects of the command."""
-    action = started(conversation.orders(command))
+    action = started(conversation.server_command(command))
     assert isinstance(action, AttachRequest)
     return action
 
@@ -41,7 +41,7 @@ class TestSubscribe:
     def test_where_the_client_is_subscribed_already_nothing_changes(self) -> None:
         conversation = connected()
         conversation.subscribed("news")
-        effects = conversation.orders(SubscribeClient("news", Grant()))
+        effects = conversation.server_command(SubscribeClient("news", Grant()))
         assert effects == [Flush(("news",))]
         assert not conversation.in_channel("news").server_side
 
@@ -50,17 +50,17 @@ class TestSubscribe:
     )
     def test_a_failed_server_command_is_logged_and_not_told_to_the_client(self, channel: str, why: str) -> None:
         conversation = connected()
-        effects = conversation.orders(SubscribeClient(channel, Grant()))
+        effects = conversation.server_command(SubscribeClient(channel, Grant()))
         assert "a backend's subscribe was refused" in logged(effects) and why in logged(effects)
         assert [type(effect).__name__ for effect in effects] == ["Flush", "LogRefusal"]
 
     def test_no_more_channels_than_a_client_may_have(self) -> None:
         conversation = connected(channel_limit=1)
         conversation.subscribed("news")
-        assert "client.channel_limit" in logged(conversation.orders(SubscribeClient("open:x", Grant())))
+        assert "client.channel_limit" in logged(conversation.server_command(SubscribeClient("open:x", Grant())))
 
     def test_a_grant_that_has_expired_is_refused(self) -> None:
-        effects = connected().orders(SubscribeClient("open:x", Grant(expires_at=int(START))))
+        effects = connected().server_command(SubscribeClient("open:x", Grant(expires_at=int(START))))
         assert "110" in logged(effects)
 
 
@@ -69,21 +69,21 @@ class TestUnsubscribe:
         conversation = connected()
         for channel in ("news", "open:x", "open:y"):
             conversation.subscribed(channel)
-        effects = conversation.orders(UnsubscribeClient("open:x", codes.UNSUBSCRIBED_BY_SERVER))
+        effects = conversation.server_command(UnsubscribeClient("open:x", codes.UNSUBSCRIBED_BY_SERVER))
         assert said(effects)["push"]["channel"] == "open:x"
-        conversation.orders(UnsubscribeClient("", codes.UNSUBSCRIBED_BY_SERVER))
+        conversation.server_command(UnsubscribeClient("", codes.UNSUBSCRIBED_BY_SERVER))
         assert conversation.state.channels == {}
 
     def test_from_where_it_never_was(self) -> None:
         conversation = connected()
-        assert conversation.orders(UnsubscribeClient("news", codes.UNSUBSCRIBED_BY_SERVER)) == [Flush(())]
+        assert conversation.server_command(UnsubscribeClient("news", codes.UNSUBSCRIBED_BY_SERVER)) == [Flush(())]
 
 
 class TestRefreshAndMessages:
     def test_the_client_is_told_of_its_new_end(self) -> None:
         conversation = connected(ping_interval=0)
         conversation.subscribed("seen:x")
-        effects = conversation.orders(RefreshClient(int(START) + 60, Raw(b'{"n":2}')))
+        effects = conversation.server_command(RefreshClient(int(START) + 60, Raw(b'{"n":2}')))
         assert said(effects) == {"push": {"refresh": {"expires": True, "ttl": 60}}}
         assert conversation.session.deadline == START + 85
         member = conversation.in_channel("seen:x").member
@@ -93,22 +93,22 @@ class TestRefreshAndMessages:
     def test_a_message_comes_behind_what_was_published_before(self) -> None:
         conversation = connected()
         conversation.subscribed("news")
-        effects = conversation.orders(SendToClient(Raw(b"1")))
+        effects = conversation.server_command(SendToClient(Raw(b"1")))
         assert effects[0] == Flush(("news",)) and said(effects) == {"push": {"message": {"data": 1}}}
 
 
 class TestWhoGetsThem:
     def test_nobody_who_has_not_connected(self) -> None:
-        assert Conversation().orders(SendToClient(Raw(b"1"))) == []
+        assert Conversation().server_command(SendToClient(Raw(b"1"))) == []
 
     def test_nobody_whose_connect_was_refused(self) -> None:
         conversation = Conversation()
         assert conversation.error(connect(exp=START - 1)) == 109
-        assert conversation.orders(SendToClient(Raw(b"1"))) == []
+        assert conversation.server_command(SendToClient(Raw(b"1"))) == []
 
     def test_a_client_that_is_busy_once_it_is_done(self) -> None:
         conversation = connected()
         call = conversation.does(CallBackend, {"id": 2, "rpc": {"method": "slow"}})
-        assert conversation.orders(SubscribeClient("open:x", Grant())) == []
+        assert conversation.server_command(SubscribeClient("open:x", Grant())) == []
         conversation.fails(call)
         assert isinstance(started(conversation.effects), AttachRequest)

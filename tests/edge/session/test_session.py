@@ -70,7 +70,7 @@ class TestInLine:
     def test_those_of_backends_stand_in_the_same_line(self) -> None:
         conversation = connected()
         first = conversation.does(CallBackend, rpc(2))
-        assert conversation.orders(SendToClient(Raw(b"1"))) == []
+        assert conversation.server_command(SendToClient(Raw(b"1"))) == []
         assert conversation.says({"id": 3, "unsubscribe": {"channel": "news"}}) == []
         assert replies(answer(conversation, first)) == [2, 0, 3]
 
@@ -133,8 +133,8 @@ class TestMuchWaits:
     def test_too_many_commands_of_backends_too(self) -> None:
         conversation, _ = self.busy()
         for _ in range(SERVER_COMMANDS_LIMIT):
-            assert conversation.orders(SendToClient(Raw(b"1"))) == []
-        assert closed_by(conversation.orders(SendToClient(Raw(b"1")))) == 3008
+            assert conversation.server_command(SendToClient(Raw(b"1"))) == []
+        assert closed_by(conversation.server_command(SendToClient(Raw(b"1")))) == 3008
 
 
 class TestBlocked:
@@ -168,7 +168,7 @@ class TestConnectThatFails:
     def failed(self, **more: Any) -> tuple[Conversation, list[Effect]]:
         conversation = Conversation(**more)
         action = conversation.does(Connect, connect(channels=["log:x"]))
-        assert conversation.orders(SendToClient(Raw(b"1"))) == []
+        assert conversation.server_command(SendToClient(Raw(b"1"))) == []
         return conversation, conversation.completes(action, Failed(codes.INTERNAL))
 
     def test_it_is_told_and_does_not_count_any_more(self) -> None:

@@ -59,7 +59,7 @@ class TestTheEnd:
         call = conversation.does(CallBackend, RPC)
         conversation.session.close(codes.FORCE_DISCONNECT, START)
         assert conversation.session.closed
-        assert conversation.says(RPC | {"id": 3}) == [] and conversation.orders(SendToClient(Raw(b"1"))) == []
+        assert conversation.says(RPC | {"id": 3}) == [] and conversation.server_command(SendToClient(Raw(b"1"))) == []
         assert answered(conversation, call) == [] and conversation.tick() == []
         assert conversation.session.close(codes.SHUTDOWN, START) == []
         assert conversation.session.ended(1006, "", START) == []

@@ -1,4 +1,4 @@
-"""Subscribing, from the command to the action: checks, tokens, wishes (reference 3.3, 3.4, 3.8-3.12)."""
+"""Subscribing, from the command to the action: checks, tokens, options (reference 3.3, 3.4, 3.8-3.12)."""
 
 from __future__ import annotations
 
@@ -109,29 +109,29 @@ class TestChecks:
 class TestWishes:
     """3.4 and 3.10: options that the namespace forces, and those that the client may ask for."""
 
-    WISHES: dict[str, Any] = {"positioned": True, "recoverable": True, "recover": True, "offset": 7, "epoch": "e"}  # noqa: RUF012
+    OPTIONS: dict[str, Any] = {"positioned": True, "recoverable": True, "recover": True, "offset": 7, "epoch": "e"}  # noqa: RUF012
 
     @pytest.mark.parametrize(
-        ("channel", "wishes", "positioned", "recoverable", "recover"),
+        ("channel", "options", "positioned", "recoverable", "recover"),
         [
-            ("news", WISHES, False, False, None),
+            ("news", OPTIONS, False, False, None),
             ("log:x", {}, True, True, None),
             ("log:x", {"recover": True}, True, True, StreamPosition(0, "")),
             ("log:x", {"recover": True, "offset": 7, "epoch": "e"}, True, True, StreamPosition(7, "e")),
             ("log:x", {"offset": 7, "epoch": "e"}, True, True, None),
             ("mayrec:x", {}, False, False, None),
-            ("mayrec:x", WISHES, True, True, StreamPosition(7, "e")),
+            ("mayrec:x", OPTIONS, True, True, StreamPosition(7, "e")),
             ("mayrec:x", {"recoverable": True}, True, True, None),
             ("mayrec:x", {"positioned": True}, True, False, None),
-            ("hist:x", WISHES, True, True, StreamPosition(7, "e")),
-            ("members:x", WISHES, False, False, None),
-            ("nohist:x", WISHES, False, False, None),
+            ("hist:x", OPTIONS, True, True, StreamPosition(7, "e")),
+            ("members:x", OPTIONS, False, False, None),
+            ("nohist:x", OPTIONS, False, False, None),
         ],
     )
     def test_position_and_recovery(
-        self, channel: str, wishes: dict[str, Any], positioned: bool, recoverable: bool, recover: StreamPosition | None
+        self, channel: str, options: dict[str, Any], positioned: bool, recoverable: bool, recover: StreamPosition | None
     ) -> None:
-        action = connected().subscribed(channel, **wishes)
+        action = connected().subscribed(channel, **options)
         subscription = action.subscription
         assert (subscription.positioned, subscription.recoverable, action.recover) == (positioned, recoverable, recover)
 
@@ -140,7 +140,7 @@ class TestWishes:
         assert connected().subscribed("log:x", flag=flag).reject_unrecovered is reject
 
     @pytest.mark.parametrize(
-        ("channel", "wish", "told"),
+        ("channel", "requested", "pushed"),
         [
             ("seen:x", True, True),
             ("seen:x", False, False),
@@ -150,9 +150,9 @@ class TestWishes:
             ("news", True, False),
         ],
     )
-    def test_who_is_told_of_joins_and_leaves(self, channel: str, wish: bool, told: bool) -> None:
+    def test_joins_and_leaves_for_those_who_may_have_them(self, channel: str, requested: bool, pushed: bool) -> None:
         """`inside` lets subscribers read presence, `counted` tells no one of joins, `forced` tells everyone."""
-        assert connected().subscribed(channel, join_leave=wish).subscription.pushes_join_leave is told
+        assert connected().subscribed(channel, join_leave=requested).subscription.pushes_join_leave is pushed
 
     def test_a_client_that_may_not_read_presence_is_refused(self) -> None:
         client = Conversation()

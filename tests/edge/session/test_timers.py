@@ -161,11 +161,11 @@ class TestExpiry:
 
     def test_when_a_backend_says_so(self) -> None:
         conversation = Conversation(ping_interval=0).connected()
-        conversation.orders(RefreshClient(int(START) + 60, Raw(b"")))
+        conversation.server_command(RefreshClient(int(START) + 60, Raw(b"")))
         assert conversation.session.deadline == START + 85
-        conversation.orders(RefreshClient(0, Raw(b"")))
+        conversation.server_command(RefreshClient(0, Raw(b"")))
         assert at(conversation, 85) == []
-        conversation.orders(RefreshClient(int(START) + 120, Raw(b"")))
+        conversation.server_command(RefreshClient(int(START) + 120, Raw(b"")))
         assert closed_by(at(conversation, 145)) == 3005
 
 
@@ -199,7 +199,7 @@ class TestSubscriptionExpiry:
 
     def test_one_of_the_servers_making(self) -> None:
         conversation = Conversation(ping_interval=0).connected()
-        action = started(conversation.orders(SubscribeClient("closed:x", Grant(expires_at=int(START) + 60))))
+        action = started(conversation.server_command(SubscribeClient("closed:x", Grant(expires_at=int(START) + 60))))
         assert isinstance(action, AttachRequest)
         conversation.entered(action)
         assert at(conversation, 84.9) == []

@@ -67,7 +67,7 @@ class TestKeysThatAreNotKnownYet:
         conversation, lookup = self.unknown(ping_interval=0)
         self.teach(conversation, self.KEY)
         conversation.completes(lookup, KeyLookedUp(True))
-        conversation.orders(RefreshClient(int(START) + 60, Raw(b"")))
+        conversation.server_command(RefreshClient(int(START) + 60, Raw(b"")))
         stranger = signer("ES256", "other").token(sub="42", exp=START + 100)
         command = {"id": 2, "refresh": {"token": stranger}}
         assert error_in(conversation.completes(conversation.does(LookUpKey, command), KeyLookedUp(False))) == 100
