@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 AT_THE_END_OF_THE_START = """
 import gc, json, sys, uvicorn
 
-def say(self):
+def say(self, sockets=None):
     loaded = [name for name, module in sys.modules.items() if module]
     print(json.dumps([loaded, gc.isenabled(), gc.get_freeze_count(), collections() - before]))
 
