@@ -50,10 +50,15 @@ def _collect_what_the_test_made() -> None:
 
 
 def _ports_of_this_worker() -> str:
-    """A share of the free ports for each test process, which the processes that it starts inherit."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    share = (ports.RANGE[1] - ports.RANGE[0]) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    first = ports.RANGE[0] + worker * share
+    """A share of the run's free ports for each test process, which the processes that it starts inherit.
+
+    The run's are those of FREE_PORTS, so that two runs can go on beside each other. The workers of xdist inherit them
+    by a variable of their own, since FREE_PORTS is narrowed in the process that starts them too.
+    """
+    of_the_run = os.environ.setdefault("FREE_PORTS_OF_THE_RUN", os.environ.get(ports.RANGE_VARIABLE, ""))
+    first, last = ports.parse_range(of_the_run)
+    share = (last - first) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first += int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) * share
     return f"{first}-{first + share}"
 
 

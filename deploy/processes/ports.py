@@ -23,7 +23,7 @@ _recent: collections.deque[int] = collections.deque(maxlen=1000)
 
 def free_port(span: int = 1) -> int:
     """The first of `span` ports in a row on which no process listens now. Raises OSError if none is found."""
-    first, last = _range()
+    first, last = parse_range(os.environ.get(RANGE_VARIABLE, ""))
     for _ in range(_ATTEMPTS):
         port = random.randint(first, last - span)
         ports = range(port, port + span)
@@ -46,8 +46,8 @@ def trouble(port: int) -> OSError | None:
     return None
 
 
-def _range() -> tuple[int, int]:
-    text = os.environ.get(RANGE_VARIABLE)
+def parse_range(text: str) -> tuple[int, int]:
+    """The range of FREE_PORTS, such as "20000-26000"; all of `RANGE` for ""."""
     if not text:
         return RANGE
     first, _, last = text.partition("-")
