@@ -50,6 +50,8 @@ QUEUE_LIMIT = 12
 
 OPTIONS = ClientSection(
     token_hmac_secret_key=SECRET,
+    token_jwks_public_endpoint="https://127.0.0.1/keys",
+    connect_hook=True,
     refresh_hook=True,
     queued_commands_limit=QUEUE_LIMIT,
     channel_limit=4,

@@ -7,7 +7,8 @@ out the effects: it knows what is attached to which channel and what was written
 from __future__ import annotations
 
 import json
-from typing import Any
+from base64 import urlsafe_b64encode
+from typing import Any, assert_never
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,17 +21,27 @@ from proto.codes import CloseCode
 from proto.commands import Command
 from proto.events import Closed, Opened, Subscribed, Unsubscribed
 from proto.messages import StreamPosition
-from proto.replies import PublishResult, SubscribeResult
+from proto.replies import PublishResult, RPCResult, SubscribeResult
 from services.edge.backend import hook_results
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant
-from services.edge.session.actions import Action, AskHook, Connect, LookUpKey, Publish
+from services.edge.session.actions import (
+    Action,
+    AskHook,
+    CallBackend,
+    Connect,
+    LookUpKey,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+)
 from services.edge.session.command_queue import QUEUED_BYTES_CEILING, QUEUED_BYTES_LIMIT, SERVER_COMMANDS_LIMIT
 from services.edge.session.outcomes import (
     Attached,
     AttachedAll,
     Failed,
     HookAnswered,
+    HookResult,
     KeyLookedUp,
     Outcome,
     Replied,
@@ -46,9 +57,16 @@ from services.edge.session.state import Phase
 from tests.edge.conversation import START, token
 from tests.edge.session.session_shell import CHANNELS, OPTIONS, QUEUE_LIMIT, Shell
 
+AT_CONNECT = ("open:a", "log:d", "closed:f")
+_UNKNOWN = (b'{"alg":"RS256","kid":"new"}', b'{"sub":"42"}', b"signed")
+KEY_IS_UNKNOWN = ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in _UNKNOWN)
+"""A token with a key that has to be looked up, and is not found."""
+
 channels = st.sampled_from(CHANNELS)
+subscribes = st.builds(lambda channel: {"subscribe": {"channel": channel}}, channels)
 requests = st.one_of(
-    st.builds(lambda channel: {"subscribe": {"channel": channel}}, channels),
+    *[subscribes] * 4,  # most of what can go wrong begins with one
+    st.builds(lambda channel: {"subscribe": {"channel": channel, "token": KEY_IS_UNKNOWN}}, channels),
     st.builds(lambda channel: {"unsubscribe": {"channel": channel}}, channels),
     st.builds(lambda channel: {"publish": {"channel": channel, "data": {}}}, channels),
     st.builds(lambda channel: {"presence": {"channel": channel}}, channels),
@@ -69,6 +87,11 @@ refresh_results: st.SearchStrategy[hook_results.RefreshHookResult] = st.sampled_
 )
 
 
+def is_alive(machine: SessionMachine) -> bool:
+    """Whether the session is not over. Afterwards only commands, outcomes and a socket that drains still come."""
+    return not machine.shell.ended
+
+
 class SessionMachine(RuleBasedStateMachine):
     """The events, and the invariants after each."""
 
@@ -79,13 +102,18 @@ class SessionMachine(RuleBasedStateMachine):
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    @initialize(subs=st.sets(st.sampled_from(("open:a", "log:d", "closed:f"))), at_once=st.booleans())
-    def connect(self, subs: set[str], at_once: bool) -> None:
+    @initialize(
+        subs=st.sets(st.sampled_from(AT_CONNECT)),
+        at_once=st.booleans(),
+        by=st.sampled_from(("token", "token", "token", "hook", "unknown key")),
+    )
+    def connect(self, subs: set[str], at_once: bool, by: str) -> None:
         self.shell.at_once = at_once
         claims = {"subs": {channel: {} for channel in subs}, "exp": int(START) + 30}
-        self._say({"id": 1, "connect": {"token": token(**claims)}})
+        connect = {"token": {"token": token(**claims)}, "hook": {}, "unknown key": {"token": KEY_IS_UNKNOWN}}[by]
+        self._say({"id": 1, "connect": connect})
 
-    @rule(asked=st.lists(requests, min_size=1, max_size=4), junk=st.sampled_from((0, 3000, 70_000, 200_000)))
+    @rule(asked=st.lists(requests, min_size=1, max_size=4), junk=st.sampled_from((0, 0, 0, 0, 3000, 70_000, 200_000)))
     def say(self, asked: list[dict[str, Any]], junk: int) -> None:
         commands = []
         for request in asked:
@@ -112,22 +140,27 @@ class SessionMachine(RuleBasedStateMachine):
         assert action is not None
         self.shell.complete(action, data.draw(outcomes(action)))
 
+    @precondition(lambda self: self.shell.pending is not None)
+    @rule(data=st.data())
+    def succeed(self, data: st.DataObject) -> None:
+        """Without it hardly a conversation would get beyond its connect."""
+        action = self.shell.pending
+        assert action is not None
+        self.shell.complete(action, data.draw(successes(action)))
+
     @precondition(lambda self: self.shell.beside)
-    @rule(
-        result=st.sampled_from(
-            (hook_results.Extended(int(START) + 500), hook_results.Expired(), hook_results.Refused(codes.INTERNAL))
-        )
-    )
+    @rule(result=refresh_results)
     def refresh_answered(self, result: hook_results.RefreshHookResult) -> None:
         self.shell.complete(self.shell.beside[0], HookAnswered(result))
 
-    @precondition(lambda self: not self.shell.slow)
+    @precondition(lambda self: is_alive(self) and not self.shell.slow)
     @rule()
     def stall(self) -> None:
         shell = self.shell
         shell.slow = True
         shell.event(lambda: shell.session.stalled(shell.now))
 
+    @precondition(is_alive)
     @rule(writes=st.integers(1, 4))
     def stall_in_a_write(self, writes: int) -> None:
         self.shell.fills_at = writes
@@ -147,12 +180,14 @@ class SessionMachine(RuleBasedStateMachine):
         shell.slow = False
         shell.event(lambda: shell.session.caught_up(shell.now))
 
-    @rule(seconds=st.sampled_from((0.1, 1.0, 5.0, 12.0)))
+    @precondition(is_alive)
+    @rule(seconds=st.sampled_from((0.1, 0.1, 1.0, 5.0, 12.0)))
     def wait(self, seconds: float) -> None:
         shell = self.shell
         shell.now += seconds
         shell.event(lambda: shell.session.tick(shell.now))
 
+    @precondition(is_alive)
     @rule()
     def pong(self) -> None:
         shell = self.shell
@@ -160,6 +195,7 @@ class SessionMachine(RuleBasedStateMachine):
             shell.pings = 0
             shell.event(lambda: shell.session.commands([Command()], 2, shell.now))
 
+    @precondition(is_alive)
     @rule(channel=channels)
     def lose_position(self, channel: str) -> None:
         shell = self.shell
@@ -167,7 +203,8 @@ class SessionMachine(RuleBasedStateMachine):
         if channel in shell.attached:  # the node tells its subscribers only
             shell.event(lambda: shell.session.end_subscription(channel, why, shell.now))
 
-    @rule(how=st.sampled_from(("close", "leave", "vanish")), surely=st.integers(0, 9))
+    @precondition(is_alive)
+    @rule(how=st.sampled_from(("close", "leave", "vanish")), surely=st.integers(0, 15))
     def end(self, how: str, surely: int) -> None:
         shell, going = self.shell, codes.GOING_AWAY
         if surely:
@@ -178,6 +215,19 @@ class SessionMachine(RuleBasedStateMachine):
             shell.event(lambda: shell.session.leave(going, shell.now))
         else:
             shell.event(lambda: shell.session.close(going, shell.now))
+
+    def teardown(self) -> None:
+        """However far a conversation has come: it is closed, and an attach in progress still has its outcome."""
+        shell = self.shell
+        shell.event(lambda: shell.session.close(codes.GOING_AWAY, shell.now))
+        match shell.pending:
+            case AttachRequest() as action:
+                shell.complete(action, Attached(SubscribeResult()))
+            case Connect(_, _, wanted) as action:
+                shell.complete(action, AttachedAll({each.channel: Attached(SubscribeResult()) for each in wanted}))
+            case _:
+                pass
+        assert not shell.attached and not shell.session.state.channels
 
     # --- invariants --------------------------------------------------------------------------------------------------
 
@@ -226,29 +276,45 @@ class SessionMachine(RuleBasedStateMachine):
 
 def outcomes(action: Action) -> st.SearchStrategy[Outcome]:
     """The possible outcomes of the action."""
-    failed = st.sampled_from((Failed(codes.INTERNAL), Failed(codes.LIMIT_EXCEEDED, "too large")))
-    position = StreamPosition(7, "e")
-    attached = st.sampled_from((Attached(SubscribeResult()), Attached(SubscribeResult(), position)))
+    failures = (Failed(codes.INTERNAL), Failed(codes.LIMIT_EXCEEDED, "too large"))
+    failed: st.SearchStrategy[Outcome] = st.sampled_from(failures)
+    if isinstance(action, AskHook):
+        gone = hook_results.Disconnected(CloseCode(4000, "gone"))
+        failed |= st.builds(HookAnswered, st.sampled_from((hook_results.Refused(codes.INTERNAL), gone)))
+    return st.one_of(successes(action), failed)
+
+
+def successes(action: Action) -> st.SearchStrategy[Outcome]:
+    """The outcomes of the action that are no failure."""
     match action:
         case AttachRequest():
-            return st.one_of(attached, failed)
+            return st.sampled_from((Attached(SubscribeResult()), Attached(SubscribeResult(), StreamPosition(7, "e"))))
         case Connect(_, _, wanted):
-            return st.one_of(
-                st.just(AttachedAll({each.channel: Attached(SubscribeResult()) for each in wanted})), failed
-            )
+            return st.just(AttachedAll({each.channel: Attached(SubscribeResult()) for each in wanted}))
         case LookUpKey():
-            return st.one_of(st.builds(KeyLookedUp, st.booleans()), failed)
+            return st.builds(KeyLookedUp, st.booleans())
         case AskHook(event):
-            allowed = Grant() if event == "subscribe" else hook_results.Accepted()
-            gone = hook_results.Disconnected(CloseCode(4000, "gone"))
-            return st.one_of(
-                st.builds(HookAnswered, st.sampled_from((allowed, hook_results.Refused(codes.INTERNAL), gone))), failed
-            )
+            return st.builds(HookAnswered, allowed_by(event))
         case Publish():
-            return st.one_of(st.just(Replied(PublishResult())), failed)
-        case _:
-            return failed
+            return st.just(Replied(PublishResult()))
+        case ReadHistory() | ReadPresence() | CallBackend():
+            return st.just(Replied(RPCResult()))  # any result: they differ in the reply alone
+        case unreachable:
+            assert_never(unreachable)
+
+
+def allowed_by(event: str) -> st.SearchStrategy[HookResult]:
+    """The answers of this hook that allow it, and of the connect hook that it does not know the client."""
+    if event == "subscribe":
+        return st.just(Grant())
+    if event == "publish":
+        return st.just(hook_results.Accepted())
+    admitted = st.builds(
+        lambda subs: hook_results.Admitted("42", int(START) + 30, subs={channel: Grant() for channel in subs}),
+        st.sets(st.sampled_from(AT_CONNECT)),
+    )
+    return st.one_of(admitted, st.just(hook_results.Unauthenticated()))
 
 
 TestSessionMachine = SessionMachine.TestCase
-TestSessionMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSessionMachine.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
