@@ -35,12 +35,7 @@ class ChannelSubscription:
         try:
             message = decode_live(headers, data)
         except BadPublication as error:
-            log.warning(
-                "ignoring a message on %s: %s",
-                subject.decode(errors="replace"),
-                error,
-                extra={"channel": self._channel},
-            )
+            self._ignore(subject, error)
             return
         self._events.live(self._channel, message)
 
@@ -49,11 +44,10 @@ class ChannelSubscription:
         try:
             publication = decode_publication(headers, data)
         except BadPublication as error:
-            log.warning(
-                "ignoring a message on %s: %s",
-                subject.decode(errors="replace"),
-                error,
-                extra={"channel": self._channel},
-            )
+            self._ignore(subject, error)
             return
         self._events.ephemeral(self._channel, publication)
+
+    def _ignore(self, subject: bytes, error: BadPublication) -> None:
+        on = subject.decode(errors="replace")
+        log.warning("ignoring a message on %s: %s", on, error, extra={"channel": self._channel})

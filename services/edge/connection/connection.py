@@ -269,7 +269,7 @@ class Connection:
             case Farewell(close):
                 outlet.write_farewell(close)
                 if not outlet.format.answers_close:
-                    self._outlet.transport.close()
+                    outlet.transport.close()
             case Ended(code, user):
                 self._end(code, user)
             case unreachable:
