@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from proto.telemetry import EdgeLoad, Heartbeat
+from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
 from services.chassis.process.heartbeat import VERSION
@@ -26,7 +27,7 @@ from services.edge.adapters_nats import NatsAdapters
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
-from services.edge.connection.admission import Admission, Origins
+from services.edge.connection.admission import Admission
 from services.edge.connection.context import Clock, EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.drain import Drain
@@ -34,6 +35,7 @@ from services.edge.connection.executor import Executor, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.instruments import EdgeCollector, make_registry
+from services.edge.origins import Origins
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
@@ -146,7 +148,7 @@ class Edge:
         routes = health_routes(self.context.admission.unready, make_registry(self._collector)) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
-        return Starlette(routes=routes, lifespan=lifespan)
+        return make_application(routes, lifespan=lifespan)
 
     async def _start(self) -> None:
         """Connects, makes missing streams, then accepts clients. Waits for NATS without a limit."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.chassis.process.settings import ConfigurationError, load
+from services.edge.origins import check_pattern
 from services.edge.settings import MEMORY, ClientSection, EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
 from services.sections import SECTIONS
@@ -18,6 +19,7 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
     settings = load(EdgeSettings, environ, SECTIONS)
     _check_keys(settings.client)
+    _check_origins(settings.client)
     _check_personal_channel(settings)
     if settings.edge.broker == MEMORY:
         _check_no_backend(settings)
@@ -48,6 +50,14 @@ def _check_personal_channel(settings: EdgeSettings) -> None:
             f'client.user_personal_channel_namespace: expected the name of a namespace, there is no "{namespace}": '
             "clients with a user id could not connect"
         )
+
+
+def _check_origins(client: ClientSection) -> None:
+    for number, pattern in enumerate(client.allowed_origins):
+        try:
+            check_pattern(pattern)
+        except ValueError as error:
+            raise ConfigurationError(f"client.allowed_origins[{number}]: {error}") from None
 
 
 def _check_keys(client: ClientSection) -> None:

@@ -116,7 +116,7 @@ class ClientSection(Section, frozen=True):
     allow_anonymous_connect_without_token: bool = False
     """Clients without a token may connect, as anonymous ones (with the user id "")."""
     allowed_origins: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
-    """Origins whose pages may connect, such as "https://*.example.com"; "*": all. Empty: no pages in browsers."""
+    """Origins whose pages may connect, such as "https://*.example.com" (only `*` is special); "*": all. Empty: none."""
     ping_interval: Duration = Duration(25)
     """How often a client is pinged. 0: never; otherwise at least 1 s."""
     pong_timeout: Duration = Duration(8)

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from proto import subjects
 from proto.telemetry import LOST_AFTER_S, decode_heartbeat
+from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
 from services.chassis.nats.link import NatsLink
@@ -61,7 +62,7 @@ class Metrics:
         registry.register(ProcessCollector(OwnProcess()))
         registry.register(self._collector)
         routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
-        return Starlette(routes=routes, lifespan=lifespan)
+        return make_application(routes, lifespan=lifespan)
 
     async def _listen(self) -> None:
         await self._link.open()

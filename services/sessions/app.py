@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from proto import subjects
 from proto.telemetry import LOST_AFTER_S, Heartbeat, SessionsLoad
+from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
 from services.chassis.nats.link import NatsLink
@@ -72,7 +73,7 @@ class Sessions:
                     await self._link.close()
 
         routes = health_routes(lambda: self._projector.problem, self._instruments.registry) + self._api.routes()
-        return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
+        return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
     async def _listen(self) -> None:
         await self._link.open()

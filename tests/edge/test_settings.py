@@ -213,6 +213,12 @@ def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
     assert said in answer
 
 
+def test_an_origin_that_no_page_has_is_named_with_what_to_write(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "[client]\nallowed_origins = ['*', 'https://example.com/']")
+    assert said.startswith('client.allowed_origins[1]: no browser sends an origin that matches "https://example.com/"')
+    assert said.endswith('expected "https://example.com"')
+
+
 def test_pings_can_be_switched_off(tmp_path: Path) -> None:
     assert read(tmp_path, "[client]\nping_interval = 0").client.ping_interval == Duration(0)
 

@@ -88,6 +88,7 @@ async def test_requests_that_are_none_get_an_http_status(shared_edge):
             assert (await http.post(url, content=body.encode("latin-1"))).status_code == 400
         assert (await http.post(url, content=b"x" * 800_000)).status_code == 413
         assert (await http.post(f"{shared_edge.url}/api/nothing", json={})).status_code == 404
+        assert (await http.post(f"{url}/", json={})).status_code == 404, "no redirect, which would resend the body"
 
 
 async def test_info_names_every_edge(shared_pair):

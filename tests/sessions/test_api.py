@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from proto.events import Closed, EventBatch, Opened, Subscribed
+from services.chassis.http.application import make_application
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.pool_postgres import Pool
 from services.sessions.reader_postgres import PostgresReader
@@ -44,7 +44,7 @@ async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
             ORIGIN, Position("e", 1), [EventBatch(edge="edge-1", instance="i1", number=1, events=events)]
         )
         routes = SessionsApi(API_KEY, PostgresReader(pool)).routes()
-        app = Starlette(routes=routes, exception_handlers={HTTPException: on_http_error})
+        app = make_application(routes, exception_handlers={HTTPException: on_http_error})
         transport = httpx.ASGITransport(app)
         async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
             yield http
@@ -110,6 +110,7 @@ async def test_one_session_with_its_parts(api: httpx.AsyncClient):
         ("/sessions/nobody", 404, "nobody"),
         ("/sessions/%00", 400, "id"),
         ("/nowhere", 404, "Not Found"),
+        ("/sessions/", 404, "Not Found"),
     ],
 )
 async def test_bad_input_is_answered_by_name(api: httpx.AsyncClient, path: str, status: int, says: str):

@@ -20,7 +20,7 @@ from services.edge.channels.subscribers import SKIPPED, Untaken
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
-from services.edge.connection.admission import Admission, Origins
+from services.edge.connection.admission import Admission
 from services.edge.connection.context import Clock, EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.executor import Executor, KeyLookup, NoKeyLookup
@@ -28,6 +28,7 @@ from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
+from services.edge.origins import Origins
 from services.edge.session.policy import Policy
 from services.edge.settings import ClientSection
 from services.edge.tally import Tally

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from fnmatch import translate
 
-
-class Origins:
-    """The pages that may connect, as patterns such as "https://*.example.com". Only browsers send an origin."""
-
-    def __init__(self, patterns: list[str]) -> None:
-        self._pattern = re.compile("|".join(translate(pattern.lower()) for pattern in patterns)) if patterns else None
-
-    def allow(self, origin: str | None) -> bool:
-        """Whether a handshake with this `Origin` header (None when it has none) is accepted."""
-        if origin is None:
-            return True
-        return self._pattern is not None and self._pattern.match(origin.lower()) is not None
+from services.edge.origins import Origins
 
 
 class Admission:
