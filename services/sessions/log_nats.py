@@ -16,7 +16,7 @@ from services.chassis.nats.streams import ensure_stream, read_stream, renew_epoc
 log = logging.getLogger(__name__)
 
 MAX_MESSAGES: Final = 256
-"""Stream messages in one read: about 25 MB if all batches are as large as an edge makes them."""
+"""Stream messages in one read, of which there are fewer if they are large (`READ_BYTES` of `streams`)."""
 
 
 class LogAway(Exception):

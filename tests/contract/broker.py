@@ -12,7 +12,7 @@ from msgspec import Raw
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.publications import LiveMessage, Version
 from services.chassis.process.settings import Duration
-from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress
+from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, ChannelAddress
 from services.edge.settings import ChannelOptions
 from tests.support.eventually import eventually
 
@@ -138,6 +138,19 @@ class BrokerContract:
         assert [bytes(e.publication.data) for e in (await b.read(NEWS, 0, 100)).entries if e.publication] == [
             str(i).encode() for i in range(7)
         ]
+
+    async def test_a_page_of_large_entries_is_shorter_and_says_that_there_is_more(self, pair):
+        a, b, _, _ = pair
+        offsets = [(await store(a, NEWS, "x" * (READ_BYTES // 3))).offset for _ in range(5)]
+        large = (await store(a, NEWS, "x" * (READ_BYTES + 1))).offset
+        last = (await store(a, NEWS, 1)).offset
+        first = await b.read(NEWS, 0, 256)
+        assert [entry.sequence for entry in first.entries] == offsets[: len(first.entries)] and first.more
+        assert sum(len(bytes(e.publication.data)) for e in first.entries if e.publication) < 2 * READ_BYTES
+        alone = await b.read(NEWS, large, 256)
+        assert [entry.sequence for entry in alone.entries] == [large] and alone.more, "one is read, whatever its size"
+        end = await b.read(NEWS, last, 256)
+        assert [entry.sequence for entry in end.entries] == [last] and not end.more
 
     async def test_the_log_keeps_history_size_publications_of_each_channel(self, pair):
         a, _, _, _ = pair

@@ -31,6 +31,9 @@ _NOT_FOUND = 404
 _API_TIMEOUT_S = 5.0
 MULTI_LAST_SUBJECTS = 1000
 """Subjects in one call of `read_last_of`: the server's limit is 1024."""
+READ_BYTES = 4 * 1024 * 1024
+"""Bytes of one read of a stream. Without a limit the server answers with all that was asked for at once, and drops a
+client that has more than its max_pending (64 MB by default) to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,13 +255,27 @@ async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
 
 
 async def read_stream(
-    link: NatsLink, stream: str, from_sequence: int, limit: int, subject: str = "", timeout_s: float = 5.0
+    link: NatsLink,
+    stream: str,
+    from_sequence: int,
+    limit: int,
+    subject: str = "",
+    max_bytes: int = READ_BYTES,
+    timeout_s: float = 5.0,
 ) -> tuple[list[StoredMessage], bool]:
     """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and whether more follow.
 
-    Raises `NatsAway`, also if the reply is incomplete: a partial read never looks like a complete one.
+    Once they are `max_bytes` in size, no further one is read: at least one is, and one may be past that size. Raises
+    `NatsAway`, also if the reply is incomplete: a partial read never looks like a complete one.
     """
-    query = msgspec.json.encode({"seq": max(1, from_sequence), "batch": limit, "next_by_subj": subject or ">"})
+    query = msgspec.json.encode(
+        {
+            "seq": max(1, from_sequence),
+            "batch": limit,
+            "max_bytes": max_bytes,
+            "next_by_subj": subject or ">",
+        }
+    )
     replies = await link.request_many(subjects.direct_get(stream), query, _is_end, timeout_s=timeout_s)
     end = replies.pop()[0]
     if status(end) == 404:

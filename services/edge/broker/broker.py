@@ -14,6 +14,9 @@ from proto.publications import LiveMessage, Version
 MAX_DUPLICATE_WINDOW_S: Final = 300.0
 """How long an idempotency key is remembered, unless the history itself is shorter."""
 
+READ_BYTES: Final = 256 * 1024
+"""Bytes of one read of a log, give or take an entry: a few milliseconds of work for the edge."""
+
 
 class BrokerAway(Exception):
     """The broker cannot be reached, or did not answer in time. The same call may succeed later."""
@@ -120,7 +123,10 @@ class Broker(Protocol):
         """
 
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
-        """Up to `limit` entries of the log of a channel, from `from_offset` (inclusive) on. Raises `BrokerAway`."""
+        """Up to `limit` entries of the log of a channel, from `from_offset` (inclusive) on. Raises `BrokerAway`.
+
+        They are fewer once they have `READ_BYTES`, but at least one if there is any.
+        """
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         """The newest retained entry of the log of a channel, None for none. Raises `BrokerAway`."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import itertools
 from collections import defaultdict
 from typing import Final
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version, size_of
 from services.edge.broker.broker import (
+    READ_BYTES,
     BrokerAway,
     BrokerEvents,
     BrokerRefused,
@@ -22,7 +24,7 @@ from services.edge.broker.broker import (
     LogPage,
     LogState,
 )
-from services.edge.broker.logs_memory import MemoryLogs
+from services.edge.broker.logs_memory import MemoryLogs, bytes_of
 
 MAX_PUBLICATION_BYTES: Final = 1024 * 1024
 """As NATS has it by default."""
@@ -91,7 +93,14 @@ class MemoryBroker:
         await self._travel()
         mine = self._logs.log(address.history_class).of(address.channel)
         start = bisect.bisect_left(mine, from_offset, key=lambda entry: entry.sequence)
-        return LogPage(mine[start : start + limit], more=start + limit < len(mine))
+        entries: list[LogEntry] = []
+        room = READ_BYTES
+        for entry in itertools.islice(mine, start, start + limit):
+            if room <= 0:
+                break
+            entries.append(entry)
+            room -= bytes_of(entry)
+        return LogPage(entries, more=start + len(entries) < len(mine))
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         await self._travel()

@@ -25,6 +25,7 @@ from services.chassis.nats.streams import (
     store,
 )
 from services.edge.broker.broker import (
+    READ_BYTES,
     BrokerAway,
     BrokerEvents,
     BrokerRefused,
@@ -45,6 +46,13 @@ T = TypeVar("T")
 
 _RETURN_RETRY_S: Final = 0.5
 
+READS_AT_ONCE: Final = 8
+"""Reads of logs in progress. With `READ_BYTES` each they are 2 MB that NATS has for the edge to take, and an entry more
+for each: far below the max_pending of NATS, 64 MB, at which it drops the edge, and little for a live message to wait
+behind."""
+LOOKS_AT_ONCE: Final = 16
+"""Reads of newest entries in progress. Each brings one entry, of whatever size."""
+
 
 class NatsBroker:
     """See `broker.Broker`. `classes` are the options by history class; `instance` makes message ids unique."""
@@ -61,6 +69,8 @@ class NatsBroker:
         self._started = False
         self._ready = False
         self._returning: asyncio.Task[None] | None = None
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -172,12 +182,16 @@ class NatsBroker:
 
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         where = self._where(address)
-        messages, more = await self._reach(read_stream(self._link, where.stream, from_offset, limit, where.stored))
+        async with self._reads:
+            messages, more = await self._reach(
+                read_stream(self._link, where.stream, from_offset, limit, where.stored, READ_BYTES)
+            )
         return LogPage([_entry(message) for message in messages], more)
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         where = self._where(address)
-        message = await self._reach(read_last(self._link, where.stream, where.stored))
+        async with self._looks:
+            message = await self._reach(read_last(self._link, where.stream, where.stored))
         return None if message is None else _entry(message)
 
     async def state(self, address: ChannelAddress) -> LogState:

@@ -88,7 +88,7 @@ class MemoryLog:
         mine.append(entry)
         self.last = entry.sequence
         self._stored[entry.sequence] = channel, now
-        self._bytes += _bytes_of(entry)
+        self._bytes += bytes_of(entry)
         self._drop(channel, len(mine) - self.options.history_size)
         while self._bytes > MAX_LOG_BYTES:
             self._drop_oldest()
@@ -113,13 +113,14 @@ class MemoryLog:
         for entry in mine[: max(count, 0)]:
             del self._stored[entry.sequence]
             self.versions.pop(entry.sequence, None)
-            self._bytes -= _bytes_of(entry)
+            self._bytes -= bytes_of(entry)
         del mine[: max(count, 0)]
         if not mine:
             del self._channels[channel]
 
 
-def _bytes_of(entry: LogEntry) -> int:
+def bytes_of(entry: LogEntry) -> int:
+    """The size of an entry."""
     return 0 if entry.publication is None else size_of(entry.publication)
 
 

@@ -8,7 +8,7 @@ from proto import codes
 from proto.messages import Publication, StreamPosition
 from services.edge.broker.broker import Broker
 from services.edge.channels.channel_registry import ChannelRegistry
-from services.edge.channels.log_pages import page_before, page_from
+from services.edge.channels.log_pages import ANY_SIZE, page_before, page_from
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.sync import ChannelSync
 from services.edge.rejection import Rejected
@@ -31,11 +31,18 @@ class ChannelHistory:
         self._sync = sync
 
     async def read(
-        self, name: str, rules: ChannelRules, limit: int, since: StreamPosition | None, reverse: bool
+        self,
+        name: str,
+        rules: ChannelRules,
+        limit: int,
+        since: StreamPosition | None,
+        reverse: bool,
+        room: int = ANY_SIZE,
     ) -> HistoryPage:
         """Up to `limit` publications strictly after `since` (before it, when `reverse`). Raises `BrokerAway`.
 
-        With `limit` 0 only the top. Raises `Rejected` (112) when `since` is of another epoch.
+        No more is read once they take `room` bytes. With `limit` 0 only the top. Raises `Rejected` (112) when `since`
+        is of another epoch.
         """
         with self._channels.using(name, rules) as channel:
             await self._sync.opened(channel)
@@ -51,8 +58,8 @@ class ChannelHistory:
                     return HistoryPage([], top)
                 top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
                 before = min(since.offset, top.offset + 1) if since else top.offset + 1
-                return HistoryPage(await page_before(self._broker, channel.address, before, limit), top)
-            page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit)
+                return HistoryPage(await page_before(self._broker, channel.address, before, limit, room), top)
+            page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit, room)
             if page and page[-1].offset > top.offset:  # stored while the page was read
                 top = StreamPosition(page[-1].offset, top.epoch)
             return HistoryPage(page, top)

@@ -7,13 +7,16 @@ far suggests, so that little more than the requested page is read, however long 
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 from proto.messages import Publication
+from proto.publications import size_of
 from services.edge.broker.broker import Broker, ChannelAddress
 
 READ_BATCH: Final = 256
-"""Entries that are read at once."""
+"""Entries that are read at once, of which there are fewer if they are large (`READ_BYTES` of `broker`)."""
+ANY_SIZE: Final = sys.maxsize
 _WINDOW: Final = 64
 """Minimum width of a window, in sequences of the log."""
 _WIDER: Final = 4
@@ -22,10 +25,15 @@ _MARGIN: Final = 2
 """How many times wider a window is than it needs to be if entries lie evenly."""
 
 
-async def page_from(broker: Broker, address: ChannelAddress, offset: int, limit: int) -> list[Publication]:
-    """The first `limit` publications from `offset` on, oldest first. Raises `BrokerAway`."""
+async def page_from(
+    broker: Broker, address: ChannelAddress, offset: int, limit: int, room: int = ANY_SIZE
+) -> list[Publication]:
+    """The first `limit` publications from `offset` on, oldest first. Raises `BrokerAway`.
+
+    No more is read once they take `room` bytes.
+    """
     found: list[Publication] = []
-    while len(found) < limit:
+    while len(found) < limit and sum(map(size_of, found)) < room:
         page = await broker.read(address, offset, min(limit - len(found), READ_BATCH))
         found.extend(entry.publication for entry in page.entries if entry.publication is not None)
         if not page.more or not page.entries:
@@ -34,20 +42,28 @@ async def page_from(broker: Broker, address: ChannelAddress, offset: int, limit:
     return found
 
 
-async def page_before(broker: Broker, address: ChannelAddress, offset: int, limit: int) -> list[Publication]:
-    """The last `limit` publications before `offset`, newest first. Raises `BrokerAway`."""
+async def page_before(
+    broker: Broker, address: ChannelAddress, offset: int, limit: int, room: int = ANY_SIZE
+) -> list[Publication]:
+    """The last `limit` publications before `offset`, newest first. Raises `BrokerAway`.
+
+    No more is read once they take `room` bytes, give or take a window.
+    """
     found: list[Publication] = []
-    end, oldest, width = offset, 1, max(_WINDOW, limit)
+    end, oldest = offset, 1
+    width = max(_WINDOW, limit) if room == ANY_SIZE else _WINDOW
     while offset > oldest:
         start = max(oldest, offset - width)
         found += reversed(await _between(broker, address, start, offset))
-        if len(found) >= limit or start == oldest:
+        size = sum(map(size_of, found))
+        if len(found) >= limit or size >= room or start == oldest:
             break
         if oldest == 1:
             oldest = await _oldest(broker, address, start)
         offset, width = start, width * _WIDER
         if found:
-            needed = (limit - len(found)) * (end - start) // len(found)
+            missing = min(limit - len(found), (room - size) * len(found) // size + 1)
+            needed = missing * (end - start) // len(found)
             width = min(width, max(_WINDOW, needed * _MARGIN))
     return found[:limit]
 

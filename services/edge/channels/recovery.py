@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
-from services.edge.broker.broker import Broker, BrokerAway, LogEntry
+from services.edge.broker.broker import Broker, BrokerAway, ChannelAddress, LogEntry, LogPage
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_pages import READ_BATCH
@@ -42,7 +42,7 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
     entries: list[LogEntry] = []
     anchor, anchored = offset, True
     while True:
-        page = await broker.read(channel.address, anchor, READ_BATCH)
+        page = await _from_anchor(broker, channel.address, anchor)
         if not (anchor and page.entries and page.entries[0].sequence == anchor):
             if entries:  # the last entry that was read is gone: the log is evicted faster than it is read
                 return Continuation(entries, whole=False, lost_upto=entries[-1].sequence)
@@ -63,6 +63,17 @@ async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) 
     whole = untouched and len(entries) < channel.rules.options.history_size
     lost_upto = entries[0].sequence - 1 if entries else state.last
     return Continuation(entries, whole, lost_upto, other_epoch=state.epoch != epoch)
+
+
+async def _from_anchor(broker: Broker, address: ChannelAddress, anchor: int) -> LogPage:
+    """What one read brings from `anchor` on; if that is only a large entry there, also what another one brings."""
+    page = await broker.read(address, anchor, READ_BATCH)
+    if not page.more or [entry.sequence for entry in page.entries] != [anchor]:
+        return page
+    following = await broker.read(address, anchor + 1, READ_BATCH)
+    again = await broker.read(address, anchor, 1)  # still there, it proves that nothing after it was evicted by then
+    held = [entry for entry in again.entries if entry.sequence == anchor]
+    return LogPage(held + following.entries, following.more)
 
 
 class Syncing(Protocol):

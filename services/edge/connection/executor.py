@@ -45,7 +45,7 @@ from services.edge.session.outcomes import (
     Outcome,
     Replied,
 )
-from services.edge.session.results import fitting
+from services.edge.session.results import REPLY_BYTES, fitting
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,9 @@ class Executor:
         return PublishResult(at.offset, at.epoch)
 
     async def _read_history(self, action: ReadHistory) -> HistoryResult:
-        found = await self._node.history.read(action.channel, action.rules, action.limit, action.since, action.reverse)
+        found = await self._node.history.read(
+            action.channel, action.rules, action.limit, action.since, action.reverse, REPLY_BYTES
+        )
         first, _ = fitting(found.publications)  # the next page continues after the last of these
         return HistoryResult(first, found.top.epoch, found.top.offset)
 

@@ -12,11 +12,11 @@ from nats.js.api import StreamConfig
 
 from proto import subjects
 from services.chassis.nats.link import NatsLink
-from services.chassis.nats.streams import read_last_of, stream_state
+from services.chassis.nats.streams import read_last, read_last_of, read_stream, stream_state
 from services.chassis.process.settings import Duration, NatsSettings
 from services.edge.broker import broker_nats, log_streams_nats
-from services.edge.broker.broker import Broker, BrokerAway, BrokerEvents, ChannelAddress
-from services.edge.broker.broker_nats import NatsBroker
+from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, BrokerEvents, ChannelAddress
+from services.edge.broker.broker_nats import LOOKS_AT_ONCE, READS_AT_ONCE, NatsBroker
 from services.edge.settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, BrokerContract, Listener, publication, store
 from tests.support.eventually import eventually
@@ -230,6 +230,38 @@ async def test_an_audit_asks_only_for_what_an_earlier_one_has_not_seen(nats_serv
         assert await a.behind(positions) == {quiet: missed.offset}
         assert await a.behind(positions) == {quiet: missed.offset}, "until it is caught up"
         assert await a.behind(positions | {quiet: missed.offset}) == {}
+
+
+async def test_what_nats_has_for_the_edge_to_take_is_bounded_however_many_read(nats_server, monkeypatch):
+    """NATS drops an edge with more than its `max_pending`, and live messages wait behind what was read."""
+    in_flight = most = 0
+
+    def counted(read):
+        async def reads(link, *arguments):
+            nonlocal in_flight, most
+            in_flight += 1
+            most = max(most, in_flight)
+            try:
+                return await read(link, *arguments)
+            finally:
+                in_flight -= 1
+
+        return reads
+
+    monkeypatch.setattr(broker_nats, "read_stream", counted(read_stream))
+    monkeypatch.setattr(broker_nats, "read_last", counted(read_last))
+    async with broker(nats_server.url, Listener(), partitions=1) as a:
+        size, count = 60_000, 40
+        for _ in range(count):
+            await store(a, NEWS, "x" * size)
+        pages = await asyncio.gather(*(a.read(NEWS, 1, 256) for _ in range(100)))
+        assert most <= READS_AT_ONCE
+        page_bytes = {sum(len(bytes(e.publication.data)) for e in p.entries if e.publication) for p in pages}
+        assert max(page_bytes) <= READ_BYTES + size, "and each one asks for so many bytes, not only entries"
+        assert all(page.more and len(page.entries) < count for page in pages)
+        most = 0
+        await asyncio.gather(*(a.newest(NEWS) for _ in range(100)))
+        assert most <= LOOKS_AT_ONCE
 
 
 async def _delete(url: str, address: ChannelAddress) -> StreamConfig:

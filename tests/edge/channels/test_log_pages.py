@@ -97,3 +97,14 @@ async def test_forwards_a_page_ends_with_the_limit_or_the_log(edge: TestEdge, br
     assert await page(1, 5000) == list(range(600))
     assert await page(11, 300) == list(range(10, 310))
     assert await page(601, 1) == await page(1, 0) == []
+
+
+async def test_no_more_is_read_than_a_reply_has_room_for(edge: TestEdge, broker: Counted) -> None:
+    for number in range(300):
+        await edge.publish("news:x", str(number) + "x" * 50_000)
+    page = await page_from(broker, NEWS, 1, 300, room=200_000)  # type: ignore[arg-type]  # as above
+    assert [publication.offset for publication in page] == list(range(1, len(page) + 1)) and 4 <= len(page) <= 8
+    assert broker.entries <= 8
+    page = await page_before(broker, NEWS, 301, 300, room=200_000)  # type: ignore[arg-type]  # as above
+    assert [publication.offset for publication in page] == list(range(300, 300 - len(page), -1))
+    assert len(page) >= 4 and broker.entries <= 8 + 64, "a window beyond what is needed, and no other"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proto.messages import Publication
-from services.edge.broker.broker import ChannelAddress, LogEntry, LogPage
+from services.edge.broker.broker import READ_BYTES, ChannelAddress, LogEntry, LogPage
 from services.edge.channels.log_pages import READ_BATCH
 from services.edge.channels.recovery import read_after
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -65,6 +65,29 @@ async def test_many_reads_are_one_gapless_piece(edge):
     await publish(edge, "news:x", 3 * READ_BATCH + 7)
     entries, whole = await after(edge, "news:x", 1)
     assert entries == list(range(2, 3 * READ_BATCH + 8)) and whole
+
+
+async def test_entries_that_fill_a_read_by_themselves_are_one_gapless_piece_too(edge):
+    for _ in range(4):
+        await edge.publish("news:x", "x" * READ_BYTES)
+    assert await after(edge, "news:x", 1) == ([2, 3, 4], True)
+
+
+async def test_a_large_entry_that_goes_while_it_is_read_proves_nothing(edge, monkeypatch):
+    for _ in range(4):
+        await edge.publish("news:x", "x" * READ_BYTES)
+    read = edge.broker.read
+
+    async def evicting(address, from_offset: int, limit: int) -> LogPage:
+        page: LogPage = await read(address, from_offset, limit)
+        if from_offset == 2:  # the entry at 1 was read: it and the next one go before the log is read on
+            later = [entry for entry in page.entries if entry.sequence > 2]
+            edge.shared.logs["news"].remove("news:x", 2)
+            return LogPage(later or (await read(address, 3, limit)).entries, page.more)
+        return page
+
+    monkeypatch.setattr(edge.broker, "read", evicting)
+    assert (await after(edge, "news:x", 1))[1] is False
 
 
 async def test_a_log_that_evicts_while_it_is_read_proves_nothing(edge, monkeypatch):
