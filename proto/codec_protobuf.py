@@ -17,11 +17,16 @@ from proto import messages as m
 from proto import replies as r
 from proto.codec import BadFrame
 from proto.commands import Command, EmulationRequest
-from proto.layouts_protobuf import Layout, Layouts
+from proto.layouts_protobuf import Allowance, Layout, Layouts
 from proto.replies import Push, Reply
 from proto.wire_protobuf import LENGTH_BITS, read_varint, varint
 
 S = TypeVar("S", bound=Struct)
+
+FIELDS_PER_FRAME: Final = 4096
+FIELDS_PER_COMMAND: Final = 16
+"""A frame of commands may have `FIELDS_PER_FRAME` fields, or this many for each command that it may have, if that is
+more. A subscribe has up to fifteen, each channel in a connect six."""
 
 _NUMBERS: Final[dict[type[Struct], str]] = {
     m.ClientInfo: "user=1 client=2 conn_info=3 chan_info=4",
@@ -82,7 +87,7 @@ class ProtobufCodec:
     ping = b""
 
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
-        return _messages(_COMMAND, frame, max_commands)
+        return _messages(_COMMAND, frame, max_commands, max(FIELDS_PER_FRAME, FIELDS_PER_COMMAND * max_commands))
 
     def encode_reply(self, reply: Reply) -> bytes:
         return _REPLY.encode(reply)
@@ -104,16 +109,17 @@ def encode_command(command: Command) -> bytes:
 
 def decode_replies(frame: bytes) -> list[Reply]:
     """The replies and pushes of a frame, as a client decodes them. Raises `BadFrame`."""
-    return _messages(_REPLY, frame, len(frame))
+    return _messages(_REPLY, frame, len(frame), len(frame))
 
 
 def decode_emulation(data: bytes) -> EmulationRequest:
     """The binary body of an emulation request. Raises `BadFrame`."""
-    return _message(_EMULATION, data, 0, len(data))
+    return _message(_EMULATION, data, 0, len(data), Allowance(FIELDS_PER_COMMAND))
 
 
-def _messages(layout: Layout[S], frame: bytes, most: int) -> list[S]:
+def _messages(layout: Layout[S], frame: bytes, most: int, most_fields: int) -> list[S]:
     messages: list[S] = []
+    allowance = Allowance(most_fields)
     pos = 0
     while pos < len(frame):
         if len(messages) == most:
@@ -125,15 +131,15 @@ def _messages(layout: Layout[S], frame: bytes, most: int) -> list[S]:
         pos = start + length
         if pos > len(frame):
             raise BadFrame(f"a message of {length} bytes is truncated")
-        messages.append(_message(layout, frame, start, pos))
+        messages.append(_message(layout, frame, start, pos, allowance))
     if not messages:
         raise BadFrame("an empty frame")
     return messages
 
 
-def _message(layout: Layout[S], data: bytes, start: int, end: int) -> S:
+def _message(layout: Layout[S], data: bytes, start: int, end: int, allowance: Allowance) -> S:
     try:
-        return layout.decode(data, start, end)
+        return layout.decode(data, start, end, allowance)
     except IndexError:
         raise BadFrame("a field is truncated") from None
     except UnicodeDecodeError as error:
