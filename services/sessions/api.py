@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, get_args
 
 import msgspec
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,13 +21,18 @@ from starlette.routing import Route
 
 from services.chassis.http.api_key import has_key, refusal
 from services.sessions.openapi import describe
+from services.sessions.projection import identity
 from services.sessions.reader_postgres import Place, PostgresReader
 from services.sessions.store import StoreAway
 from services.sessions.views import Failure, Problem, SessionsPage, SessionState
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
-_MAX_VALUE: Final = 2048  # characters of a parameter; the chassis limits the request head as a whole
+_MAX_VALUE: Final = 2048
+"""Characters of a parameter. A user id has no limit here: the chassis limits the request head as a whole."""
+
+_FIRST_DAY: Final = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_DAY: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -37,6 +43,21 @@ class BadParameter(Exception):
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
         self.parameter = parameter
+
+
+class _AnyText(Convertor[str]):
+    """A part of a path that may hold anything, line breaks included (Starlette's `path` stops at them)."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
 
 
 class _Cursor(msgspec.Struct, array_like=True):
@@ -60,7 +81,7 @@ class SessionsApi:
         return [
             Route("/sessions", self._guarded(self._sessions)),
             Route("/sessions/{id}", self._guarded(self._session)),
-            Route("/users/{user:path}/sessions", self._guarded(self._of_user)),
+            Route("/users/{user:text}/sessions", self._guarded(self._of_user)),
             Route("/openapi.json", self._openapi),
         ]
 
@@ -86,7 +107,7 @@ class SessionsApi:
 
     async def _of_user(self, request: Request) -> SessionsPage:
         values = _parameters(request, {"state", "edge", "limit", "cursor"})
-        return await self._page(values, _text("user", request.path_params["user"]))
+        return await self._page(values, _user(request.path_params["user"]))
 
     async def _page(self, values: dict[str, str], user: str | None) -> SessionsPage:
         limit, state = _limit(values), _state(values)
@@ -112,14 +133,25 @@ def _parameters(request: Request, known: set[str]) -> dict[str, str]:
             raise BadParameter(name[:64], f"unknown parameter, expected {expected}")
         if name in values:
             raise BadParameter(name, "expected once")
-        values[name] = _text(name, value)
+        values[name] = _user(value) if name == "user" else _text(name, value)
     return values
 
 
 def _text(name: str, value: str) -> str:
-    if len(value) > _MAX_VALUE or "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if len(value) > _MAX_VALUE or "\0" in value or not _is_unicode(value):
         raise BadParameter(name, f"expected valid text of at most {_MAX_VALUE} characters")
     return value
+
+
+def _user(value: str) -> str:
+    """The user id as the rows have it."""
+    if not _is_unicode(value):
+        raise BadParameter("user", "expected valid text")
+    return identity(value)
+
+
+def _is_unicode(value: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _limit(values: dict[str, str]) -> int:
@@ -149,7 +181,9 @@ def _place(cursor: str) -> Place:
         found = _decode_cursor(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
         if found.opened_at.tzinfo is None:
             raise ValueError("no time zone")
-        return Place(found.opened_at, _text("cursor", found.id))
+        # Within a day of the calendar's ends no place is meant, and PostgreSQL's driver cannot take all of them.
+        opened_at = min(max(found.opened_at, _FIRST_DAY), _LAST_DAY)
+        return Place(opened_at, _text("cursor", found.id))
     except (ValueError, binascii.Error):  # msgspec's and Unicode's errors are ValueErrors
         raise BadParameter("cursor", "expected the value of `next` in an earlier answer") from None
 

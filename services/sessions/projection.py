@@ -41,8 +41,19 @@ def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
     """The lineage of a session, as a digest of fixed size; None for an anonymous client without a session key."""
     if not user and not session_key:
         return None
-    parts = (text(user), text(session_key), text(client_name))
+    parts = (identity(user), identity(session_key), identity(client_name))
     return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def identity(value: str) -> str:
+    """`value` as `text` has it, but no two values alike: one that `text` would change ends with a digest of the whole.
+
+    What it returns is its own identity.
+    """
+    if len(value) <= MAX_TEXT and "\0" not in value:
+        return value
+    digest = blake2b(value.encode(), digest_size=16).hexdigest()
+    return text(f"{value[: MAX_TEXT - 1 - len(digest)]}~{digest}")
 
 
 def text(value: str, limit: int = MAX_TEXT) -> str:
@@ -102,7 +113,7 @@ def _opened(state: State, event: Opened, edge: str, instance: str) -> None:
     if session is None:
         session = Session(
             id=connection,
-            user=text(event.user),
+            user=identity(event.user),
             session_key=text(event.session_key),
             client_name=text(event.client_name),
             client_version=text(event.client_version),

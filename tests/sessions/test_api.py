@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jsonschema
@@ -28,26 +32,63 @@ USERS = ["ann", "bob", "ann/with a slash", "", "ümläut"]
 COUNT = 60
 
 
-@pytest.fixture
-async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
-    """The API over a database with 60 sessions: every third ended, every fifth away (for a day)."""
+ODD_USERS = [
+    "",
+    "x" * 513,
+    "x" * 514,
+    "x" * 512 + "y",
+    "y" * 3000,
+    "n\0l",
+    "n\ufffdl",
+    "line\nbreak",
+    "line\n",
+    "a/sessions",
+    "..",
+    "😀" * 600,
+    "%2F+ &=#?",
+]
+
+
+@asynccontextmanager
+async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a database with these facts."""
     await migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
         store = PostgresStore(pool, resume_window_ms=100 * 365 * 86_400_000)
-        events: list[Any] = []
-        for n in range(COUNT):  # three at a time in the same millisecond: the id decides
-            events.append(Opened(at=1_000 + n // 3, connection=f"c{n:02}", user=USERS[n % 5], session_key=f"k{n}"))
-        for n in range(0, COUNT, 3):
-            events.append(Closed(at=2_000, connection=f"c{n:02}", code=1001 if n % 5 == 0 else 1000, reason="bye"))
-        events.append(Subscribed(at=1_500, connection="c07", channel="news", recovered=False))
-        await store.commit(
-            ORIGIN, Position("e", 1), [EventBatch(edge="edge-1", instance="i1", number=1, events=events)]
-        )
+        batch = EventBatch(edge="edge-1", instance="i1", number=1, events=list(events))
+        await store.commit(ORIGIN, Position("e", 1), [batch])
         routes = SessionsApi(API_KEY, PostgresReader(pool)).routes()
         app = make_application(routes, exception_handlers={HTTPException: on_http_error})
         transport = httpx.ASGITransport(app)
         async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
             yield http
+
+
+@pytest.fixture
+async def odd_api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a session of each odd user, one of a user with a huge id, and one of the year 9999."""
+    events = [Opened(at=number, connection=f"c{number}", user=user) for number, user in enumerate(ODD_USERS)]
+    events.append(Opened(at=1, connection="huge", user="h" * 50_000))
+    events.append(Opened(at=2**60, connection="last", user="someone"))
+    async with reading(postgres, *events) as http:
+        yield http
+
+
+@pytest.fixture
+async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a database with 60 sessions: every third ended, every fifth away (for a day)."""
+    events: list[Any] = []
+    for n in range(COUNT):  # three at a time in the same millisecond: the id decides
+        events.append(Opened(at=1_000 + n // 3, connection=f"c{n:02}", user=USERS[n % 5], session_key=f"k{n}"))
+    for n in range(0, COUNT, 3):
+        events.append(Closed(at=2_000, connection=f"c{n:02}", code=1001 if n % 5 == 0 else 1000, reason="bye"))
+    events.append(Subscribed(at=1_500, connection="c07", channel="news", recovered=False))
+    async with reading(postgres, *events) as http:
+        yield http
+
+
+def cursor_of(time: str, id_: str = "c07") -> str:
+    return base64.urlsafe_b64encode(json.dumps([time, id_]).encode()).decode()
 
 
 async def all_ids(api: httpx.AsyncClient, path: str = "/sessions", **query: str | int) -> list[str]:
@@ -83,6 +124,30 @@ async def test_a_user_of_any_name_has_sessions(api: httpx.AsyncClient, path: str
     assert len(await all_ids(api, path, limit=5)) == COUNT // 5
 
 
+@pytest.mark.parametrize("number", range(len(ODD_USERS)))
+async def test_a_user_id_of_any_length_and_character_is_found_and_no_other_with_it(
+    odd_api: httpx.AsyncClient, number: int
+):
+    user = ODD_USERS[number]
+    assert await all_ids(odd_api, user=user) == [f"c{number}"]
+    (found,) = (await odd_api.get("/sessions", params={"user": user})).json()["sessions"]
+    assert await all_ids(odd_api, user=found["user"]) == [f"c{number}"], "as it is listed"
+    if user not in ("", ".."):  # clients take ".." out of a path
+        assert await all_ids(odd_api, f"/users/{quote(user, safe='')}/sessions") == [f"c{number}"]
+
+
+async def test_a_user_id_too_long_for_a_request_is_found_as_it_is_listed(odd_api: httpx.AsyncClient):
+    listed = (await odd_api.get("/sessions/huge")).json()["user"]
+    assert listed.startswith("h" * 400) and len(listed) == 512
+    assert await all_ids(odd_api, user=listed) == ["huge"]
+
+
+async def test_the_last_page_of_the_calendar_has_a_next_one(odd_api: httpx.AsyncClient):
+    """An edge whose clock is wrong writes any time."""
+    ids = await all_ids(odd_api, limit=1)
+    assert ids[0] == "last" and len(ids) == len(ODD_USERS) + 2
+
+
 async def test_one_session_with_its_parts(api: httpx.AsyncClient):
     found = (await api.get("/sessions/c07")).json()
     assert found["opened_at"] == "1970-01-01T00:00:01.002000Z"
@@ -90,6 +155,21 @@ async def test_one_session_with_its_parts(api: httpx.AsyncClient):
     assert [(one["channel"], one["recovered"], one["until"]) for one in found["subscriptions"]] == [
         ("news", False, None)
     ]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "9999-12-31T23:59:59.999999Z",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "4713-01-01T00:00:00+14:00",
+    ],
+)
+async def test_a_cursor_may_have_any_time(api: httpx.AsyncClient, time: str):
+    answer = await api.get("/sessions", params={"cursor": cursor_of(time)})
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize(
@@ -105,8 +185,11 @@ async def test_one_session_with_its_parts(api: httpx.AsyncClient):
         ("/sessions?cursor=WyIxOTcwLTAxLTAxVDAwOjAwOjAwIiwiYSJd", 400, "cursor"),
         ("/sessions?uesr=ann", 400, "uesr: unknown parameter"),
         ("/sessions?user=a&user=b", 400, "user: expected once"),
-        ("/sessions?user=%00", 400, "user: expected valid text"),
-        ("/users/x%00/sessions", 400, "user"),
+        ("/sessions?edge=%00", 400, "edge: expected valid text"),
+        *(
+            ("/sessions?cursor=" + cursor_of(time), 400, "cursor: expected the value of `next`")
+            for time in ("10000-01-01T00:00:00Z", "")
+        ),
         ("/sessions/nobody", 404, "nobody"),
         ("/sessions/%00", 400, "id"),
         ("/nowhere", 404, "Not Found"),

@@ -64,6 +64,9 @@ def test_nobody_continues_the_session_of_another_user_device_or_program_nor_an_a
         (ann("c1", 0, client_name="js"), ann("c2", 20, client_name="python")),
         (Opened(at=0, connection="c1"), Opened(at=20, connection="c2")),
         (ann("c1", 0, session_key="a", client_name="bc"), ann("c2", 20, session_key="ab", client_name="c")),
+        (Opened(at=0, connection="c1", user="x" * 513), Opened(at=20, connection="c2", user="x" * 512 + "y")),
+        (Opened(at=0, connection="c1", user="n\0l"), Opened(at=20, connection="c2", user="n\ufffdl")),
+        (ann("c1", 0, session_key="k" * 513), ann("c2", 20, session_key="k" * 514)),
     ):
         assert set(told(first, gone, second).sessions) == {"c1", "c2"}
 
