@@ -18,6 +18,7 @@ from starlette.routing import Route
 from proto.telemetry import EdgeLoad, Heartbeat
 from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
+from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.server import run
 from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.tasks import end, vital
@@ -41,7 +42,7 @@ from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
 from services.edge.session.policy import Policy
-from services.edge.settings import MEMORY, EdgeSettings
+from services.edge.settings import MEMORY, ClientSection, EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 AUDIT_INTERVAL_S: Final = 10.0
 """How long the loss of a channel's last live message can stay unnoticed."""
 STRONG_SECRET_BYTES: Final = 32
+_CONNECT_IN_ADDRESS: Final = ("sse", "uni_sse", "uni_websocket")
+"""Transports whose clients may have their connect, and so the positions in all their channels, in the address."""
 
 
 class Edge:
@@ -200,6 +203,12 @@ async def _expect_upgrade(request: Request) -> Response:
     return PlainTextResponse("a WebSocket upgrade is expected here\n", status_code=426, headers=headers)
 
 
+def max_head_bytes(client: ClientSection) -> int:
+    """The size of a request head: what fits a message also fits an address, where escapes make it longer by a half."""
+    in_address = any(transport in client.transports for transport in _CONNECT_IN_ADDRESS)
+    return MAX_HEAD_BYTES + (client.message_size_limit * 3 // 2 if in_address else 0)
+
+
 def serve(settings: EdgeSettings) -> None:
     """Runs an edge until a signal, then drains it."""
     if settings.client.insecure:
@@ -219,4 +228,5 @@ def serve(settings: EdgeSettings) -> None:
         ports=ports,
         ws=WebSocket,
         before_shutdown=edge.shut_down,
+        max_head_bytes=max_head_bytes(settings.client),
     )

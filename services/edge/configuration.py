@@ -7,7 +7,7 @@ from typing import Final
 
 from services.chassis.process.settings import ConfigurationError, load
 from services.edge.origins import check_pattern
-from services.edge.settings import MEMORY, ClientSection, EdgeSettings
+from services.edge.settings import MEMORY, SUBSCRIBE_BYTES, ClientSection, EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
 from services.sections import SECTIONS
 
@@ -20,6 +20,7 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     settings = load(EdgeSettings, environ, SECTIONS)
     _check_keys(settings.client)
     _check_origins(settings.client)
+    _check_room_for_subscriptions(settings.client)
     _check_personal_channel(settings)
     if settings.edge.broker == MEMORY:
         _check_no_backend(settings)
@@ -40,6 +41,23 @@ def _check_no_backend(settings: EdgeSettings) -> None:
             f'{setting}: expected false with edge.broker = "memory", which has no backends to answer; with '
             'edge.broker = "nats" it can be switched on'
         )
+
+
+def _check_room_for_subscriptions(client: ClientSection) -> None:
+    """Raises `ConfigurationError` if a client with `channel_limit` subscriptions could not reconnect."""
+    channels = client.channel_limit
+    least = {
+        "message_size_limit": SUBSCRIBE_BYTES * channels,
+        "commands_per_message": channels + 1,
+        "queued_commands_limit": channels + 1,
+    }
+    for name, expected in least.items():
+        if (given := getattr(client, name)) < expected:
+            raise ConfigurationError(
+                f"client.{name}: expected at least {expected} with client.channel_limit = {channels}, got {given}: a "
+                "client that reconnects sends connect and all its subscriptions in one message. Raise it, leave it "
+                "out, or lower client.channel_limit"
+            )
 
 
 def _check_personal_channel(settings: EdgeSettings) -> None:

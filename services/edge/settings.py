@@ -11,6 +11,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import force_setattr
 
 from services.chassis.process.settings import (
     Duration,
@@ -24,6 +25,10 @@ from services.chassis.process.settings import (
 Count = Annotated[int, Meta(ge=1)]
 MIN_JWKS_REFRESH_S = 1.0
 """Keys change every few weeks: a shorter interval would ask too much of the server that has them."""
+
+SUBSCRIBE_BYTES = 512
+"""Room for one subscription in a client's first message: its channel, token and position. SDKs that reconnect say
+`connect` and all subscriptions in one message."""
 
 DRAIN_LIMIT_S = 9.5
 """The longest drain that can be configured: the promise is "always in less than 10 s"."""
@@ -131,16 +136,19 @@ class ClientSection(Section, frozen=True):
     """Channels that one client may be subscribed to; a further subscribe gets error 106."""
     channel_max_length: Annotated[int, Meta(ge=1, le=320)] = 255
     """Characters of a channel's name. A character takes up to 12 bytes of a NATS subject, whose line may have 4,096."""
-    message_size_limit: Count = 65536
-    """Bytes of one WebSocket message from a client; a larger one closes the connection with 1009."""
+    message_size_limit: Annotated[int, Meta(ge=0)] = 0
+    """Bytes of one WebSocket message from a client; a larger one closes the connection with 1009. 0: 65,536, or 512 for
+    each channel of `channel_limit`, whichever is more."""
     compression: bool = False
     """WebSockets use permessage-deflate with clients that offer it: less traffic for more CPU."""
     compression_min_bytes: Annotated[int, Meta(ge=0)] = 256
     """Messages shorter than this are not compressed, as they hardly shrink."""
-    commands_per_message: Count = 256
-    """Commands in one message from a client; more close the connection with 3501."""
-    queued_commands_limit: Count = 1024
-    """Commands that may wait behind one in progress. At half of it the edge stops reading; beyond it, it closes."""
+    commands_per_message: Annotated[int, Meta(ge=0)] = 0
+    """Commands in one message from a client; more close the connection with 3501. 0: 256, or one more than
+    `channel_limit`, whichever is more."""
+    queued_commands_limit: Annotated[int, Meta(ge=0)] = 0
+    """Commands that may wait behind one in progress. At half of it the edge stops reading; beyond it, it closes. 0:
+    1,024, or twice `commands_per_message`, whichever is more."""
     history_max_publication_limit: Count = 300
     """Publications in one reply to a client's history command."""
     recovery_max_publication_limit: Annotated[int, Meta(ge=0)] = 0
@@ -183,6 +191,16 @@ class ClientSection(Section, frozen=True):
         _check_hook("client.", self.hook_timeout, self.hook_when_away)
         if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
             raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
+        self._derive()
+
+    def _derive(self) -> None:
+        """Gives limits that are 0 the room that `channel_limit` asks for."""
+        if not self.message_size_limit:
+            force_setattr(self, "message_size_limit", max(65536, SUBSCRIBE_BYTES * self.channel_limit))
+        if not self.commands_per_message:
+            force_setattr(self, "commands_per_message", max(256, self.channel_limit + 1))
+        if not self.queued_commands_limit:
+            force_setattr(self, "queued_commands_limit", max(1024, 2 * self.commands_per_message))
 
 
 def _check_hook(where: str, timeout: float, when_away: str) -> None:

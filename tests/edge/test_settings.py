@@ -37,6 +37,36 @@ def test_with_a_secret_the_defaults_are_usable(tmp_path: Path) -> None:
     assert settings.client.allowed_origins == []
 
 
+class TestRoomForSubscriptions:
+    """A client that reconnects sends connect and all its subscriptions in one message."""
+
+    def test_limits_that_are_not_set_follow_the_limit_of_channels(self, tmp_path: Path) -> None:
+        client = read(tmp_path, "[client]\nchannel_limit = 2000").client
+        assert client.commands_per_message == 2001
+        assert client.queued_commands_limit == 4002
+        assert client.message_size_limit == 2000 * 512
+
+    def test_few_channels_lower_none(self, tmp_path: Path) -> None:
+        client = read(tmp_path, "[client]\nchannel_limit = 1").client
+        assert (client.commands_per_message, client.queued_commands_limit) == (256, 1024)
+        assert client.message_size_limit == 65536
+
+    @pytest.mark.parametrize(
+        ("limits", "key", "least"),
+        [
+            ("channel_limit = 256\ncommands_per_message = 256", "commands_per_message", 257),
+            ("channel_limit = 1024\nqueued_commands_limit = 1024", "queued_commands_limit", 1025),
+            ("message_size_limit = 65535", "message_size_limit", 65536),
+        ],
+    )
+    def test_limits_with_which_a_client_could_not_reconnect_are_refused(
+        self, tmp_path: Path, limits: str, key: str, least: int
+    ) -> None:
+        said = refusal(tmp_path, f"[client]\n{limits}")
+        assert said.startswith(f"client.{key}: expected at least {least} with client.channel_limit = ")
+        assert "lower client.channel_limit" in said
+
+
 def test_without_a_secret_it_does_not_start(tmp_path: Path) -> None:
     said = refusal(tmp_path, environ={})
     assert "client.token_hmac_secret_key is missing" in said

@@ -1,6 +1,6 @@
 """Limits on requests and WebSocket upgrades that uvicorn's HTTP parser does not have.
 
-A request head beyond `MAX_HEAD_BYTES` or `MAX_HEAD_FIELDS` is answered with 431, one that is not complete after
+A request head beyond `max_head_bytes` or `MAX_HEAD_FIELDS` is answered with 431, one that is not complete after
 `HEAD_TIMEOUT_S` with 408; then the connection is closed. The connection is also closed if an unread request body, or
 the next request, takes longer than that. Without these limits a client could hold a socket for ever with half a
 request. Trailers are dropped. An upgrade must use HTTP/1.1, and nothing may follow it before its response; otherwise
@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any, ClassVar, Final
+from collections.abc import MutableMapping
+from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-MAX_HEAD_BYTES = 16 * 1024
-"""Room for cookies and a JWT. Most proxies have the same limit."""
+MAX_HEAD_BYTES: Final = 16 * 1024
+"""Room for cookies and a JWT. Most proxies have the same limit. A service whose addresses carry more sets its own."""
 
 MAX_HEAD_FIELDS: Final = 100
 """Browsers send about twenty, proxies add ten."""
+
+_LONGEST_PARSED_URL: Final = 65535
+"""The parser of addresses, of which uvicorn needs the path, takes no longer ones."""
 
 HEAD_TIMEOUT_S: Final = 10.0
 """A client on a poor mobile link needs a few seconds. The timeout may take a tenth longer."""
@@ -72,8 +76,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol with limits on requests, for uvicorn's option `http`."""
 
     head_timeout_s: ClassVar[float] = HEAD_TIMEOUT_S
+    max_head_bytes: ClassVar[int] = MAX_HEAD_BYTES
     _awaiting_head = False
     _head_bytes = 0
+    _head_end = b""
     _received = 0  # size of the data that the parser is reading
     _deadlines: _Deadlines
 
@@ -93,10 +99,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._awaiting_head and self._is_idle():
             self._await_head()  # for the parser a head begins later, after any number of empty lines
         if self._awaiting_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and b"\r\n\r\n" not in data[:MAX_HEAD_BYTES]:
+            room = max(0, self.max_head_bytes - self._head_bytes)
+            if len(data) > room and b"\r\n\r\n" not in self._head_end + data[:room]:
                 self.refuse(b"431 Request Header Fields Too Large")
                 return
+            self._head_bytes += len(data)
+            self._head_end = (self._head_end + data[-3:])[-3:]
         self._received = len(data)
         super().data_received(data)
 
@@ -115,7 +123,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEAD_FIELDS:
             self.refuse(b"431 Request Header Fields Too Large")
             raise _HeadRefused
+        if len(self.url) <= _LONGEST_PARSED_URL:
+            super().on_headers_complete()
+        else:
+            self._complete_long_head()
+
+    def _complete_long_head(self) -> None:
+        """Hands over the path alone, then the query: the application's task, which reads it, begins in a later turn."""
+        url = self.url
+        self.url, _, query = url.partition(b"?")
         super().on_headers_complete()
+        self.url = url  # of an upgrade, which has not begun
+        cast("MutableMapping[str, Any]", self.scope)["query_string"] = query
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -160,6 +179,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._awaiting_head = True
         self._head_bytes = 0
+        self._head_end = b""  # its last bytes, as the empty line may come in two reads
         before: RequestResponseCycle | None = self.cycle
         if (
             before is None or before.response_complete

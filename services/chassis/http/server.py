@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.sockets import SocketHttpProtocol
 from services.chassis.process.resources import raise_descriptor_limit
 from services.chassis.process.settings_errors import variable_name
@@ -113,6 +114,7 @@ def run(
     ports: Mapping[str, int],
     ws: Any = "none",
     before_shutdown: Shutdown = _nothing,
+    max_head_bytes: int = MAX_HEAD_BYTES,
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
@@ -120,12 +122,17 @@ def run(
     starts; if one cannot be, the process exits with 3 and the reason names its key. All serve the same application; a
     request has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
     """
+
+    class Protocol(SocketHttpProtocol):
+        pass
+
+    Protocol.max_head_bytes = max_head_bytes
     raise_descriptor_limit()
     sockets = _bind_all(host, ports)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=SocketHttpProtocol,
+        http=Protocol,
         ws=ws,
         log_config=None,
         access_log=False,

@@ -59,6 +59,11 @@ class CommandOrder(ABC):
         return self.state.policy.section.queued_commands_limit
 
     @property
+    def _bytes_ceiling(self) -> int:
+        """How many bytes of them may wait: always those of a message that the client may send."""
+        return max(QUEUED_BYTES_CEILING, 2 * self.state.policy.section.message_size_limit)
+
+    @property
     @abstractmethod
     def _takes_server_commands(self) -> bool:
         """Whether the client has connected."""
@@ -88,7 +93,7 @@ class CommandOrder(ABC):
             return effects
         queue = self._queue = self._queue or CommandQueue()
         queue.add(commands, size)
-        if queue.commands > self._limit or queue.queued_bytes > QUEUED_BYTES_CEILING:
+        if queue.commands > self._limit or queue.queued_bytes > self._bytes_ceiling:
             self._close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting", effects, now)
         return self._advance(effects, now)
 

@@ -12,8 +12,9 @@ QUEUED_BYTES_LIMIT: Final = 128 * 1024
 """Bytes of commands that wait. Above this the edge stops reading from the client."""
 
 QUEUED_BYTES_CEILING: Final = 512 * 1024
-"""Bytes of commands that wait. Above this the client is closed. A WebSocket that is not read from stays below; the
-commands of an HTTP stream are requests of their own, which the edge cannot hold up."""
+"""Bytes of commands that wait. Above this, and above two messages of the largest size, the client is closed. A
+WebSocket that is not read from stays below; the commands of an HTTP stream are requests of their own, which the edge
+cannot hold up."""
 
 SERVER_COMMANDS_LIMIT: Final = 1024
 """Commands of backends that wait for a client that does not read. Above this it is closed as slow."""

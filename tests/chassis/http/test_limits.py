@@ -21,7 +21,7 @@ from tests.support.plain_http import http_client
 
 
 async def echo(request: Request) -> Response:
-    return PlainTextResponse(await request.body() or request.url.path)
+    return PlainTextResponse(await request.body() or request.url.query or request.url.path)
 
 
 class Upgraded(asyncio.Protocol):
@@ -64,13 +64,16 @@ async def fields(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def serving(gate: asyncio.Event | None = None, head_timeout_s: float = HEAD_TIMEOUT_S) -> AsyncIterator[int]:
+async def serving(
+    gate: asyncio.Event | None = None, head_timeout_s: float = HEAD_TIMEOUT_S, max_head_bytes: int = MAX_HEAD_BYTES
+) -> AsyncIterator[int]:
     """The port of a server with our limits."""
 
     class Protocol(BoundedHttpProtocol):
         pass
 
     Protocol.head_timeout_s = head_timeout_s
+    Protocol.max_head_bytes = max_head_bytes
     routes = [Route("/held", held), Route("/gated", gated)]
     routes += [Route("/unread", unread, methods=["POST"]), Route("/fields", fields, methods=["POST"])]
     app = Starlette(routes=[*routes, Route("/{path:path}", echo, methods=["GET", "POST"])])
@@ -167,6 +170,25 @@ async def test_a_larger_one_is_refused() -> None:
         await caller.says(get("/", b"Cookie: " + b"c" * (MAX_HEAD_BYTES + 1)))
         assert (await caller.hears())[0] == 431
         await caller.hears_the_end()
+
+
+async def test_a_service_may_take_larger_heads_and_addresses_of_any_length() -> None:
+    query = b"q=" + b"x" * 100_000
+    async with serving(max_head_bytes=110_000) as port, calling(port) as caller:
+        await caller.says(b"GET /?" + query + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await caller.hears() == (200, query)
+        await caller.says(get("/", b"Cookie: " + b"c" * 110_000))
+        assert (await caller.hears())[0] == 431
+
+
+async def test_an_empty_line_in_two_reads_ends_the_head() -> None:
+    async with serving() as port, calling(port) as caller:
+        body = b"b" * MAX_HEAD_BYTES
+        await caller.says(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r" % len(body))
+        for _ in range(3):
+            await asyncio.sleep(0)  # a turn of the loop, in which the server reads
+        await caller.says(b"\n" + body)
+        assert await caller.hears() == (200, body)
 
 
 async def test_a_head_that_never_ends_is_refused() -> None:
