@@ -85,8 +85,9 @@ class Edge:
         )
         adapters.cluster.listen(self._node.member_tracker)
         keys = configured_keys(settings.client)
+        client = settings.client
         verifier = TokenVerifier(
-            keys, settings.client.token_audience, settings.client.token_issuer, settings.client.insecure
+            keys, client.token_audience, client.token_issuer, client.insecure, client.token_nbf_leeway
         )
         endpoint = settings.client.token_jwks_public_endpoint
         self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
@@ -213,7 +214,7 @@ def serve(settings: EdgeSettings) -> None:
     """Runs an edge until a signal, then drains it."""
     if settings.client.insecure:
         log.warning(
-            "client.insecure = true: ANYBODY may connect, subscribe, publish and read history, and tokens do not "
+            "client.insecure = true: ANYBODY may connect, subscribe, publish and read history; connections do not "
             "expire. This is for tests; never expose it to a network."
         )
     if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Final
 
 from msgspec import Raw, Struct
@@ -53,8 +54,8 @@ class Terms(Struct, frozen=True):
 
 
 def seconds_left(expires_at: int, now: float) -> int:
-    """The `ttl` for SDKs, in seconds: at least 1, or 0 for something that never expires."""
-    return max(1, min(MAX_TTL_S, int(expires_at - now))) if expires_at else 0
+    """The `ttl` for SDKs, in seconds, rounded up: at least 1, or 0 for something that never expires."""
+    return max(1, min(MAX_TTL_S, math.ceil(expires_at - now))) if expires_at else 0
 
 
 def grant_from(terms: Terms, expires_at: int = 0) -> Grant:

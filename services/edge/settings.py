@@ -116,8 +116,10 @@ class ClientSection(Section, frozen=True):
     """What `aud` of every token must be or contain; empty: not checked."""
     token_issuer: str = ""
     """What `iss` of every token must be; empty: not checked."""
+    token_nbf_leeway: Duration = Duration(5)
+    """How early a token may come before its `nbf`, as the clock of whoever signed it may be ahead of the edge's."""
     insecure: bool = False
-    """For tests only: anybody may connect, subscribe, publish and read history, and tokens do not expire."""
+    """For tests only: anybody may connect, subscribe, publish and read history; connections do not expire."""
     allow_anonymous_connect_without_token: bool = False
     """Clients without a token may connect, as anonymous ones (with the user id "")."""
     allowed_origins: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from services.edge.grants import Grant, Override, Switch, Terms, grant_from, json_field
+from services.edge.grants import Grant, Override, Switch, Terms, grant_from, json_field, seconds_left
 
 GRANT = Grant(Raw(b'{"a":1}'), Raw(b"[2]"), 7, Override(presence=Switch(value=True), join_leave=Switch(value=False)))
 
@@ -37,3 +37,11 @@ def test_the_field_that_is_not_json_is_named(encoded: str) -> None:
 @pytest.mark.parametrize("grant", [Grant(), GRANT])
 def test_a_grant_survives_the_way_to_another_edge(grant: Grant) -> None:
     assert msgspec.json.decode(msgspec.json.encode(grant), type=Grant) == grant
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "now", "ttl"), [(102, 100.0, 2), (102, 100.01, 2), (102, 101.2, 1), (102, 105.0, 1), (0, 100.0, 0)]
+)
+def test_a_ttl_is_rounded_up(expires_at: int, now: float, ttl: int) -> None:
+    """Rounded down, a token of 2 s would be refreshed each second."""
+    assert seconds_left(expires_at, now) == ttl

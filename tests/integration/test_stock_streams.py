@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from tests.support.edges import api, connected, in_seconds, start_pair, token
 from tests.support.eventually import eventually
+from tests.support.processes import ServiceProcess
 from tests.support.stock_clients import StockClients, data_of, events_of
 from tests.support.stock_js import JsClient
 
@@ -102,3 +106,55 @@ async def test_a_drained_edge_lets_it_come_back_at_once(services, nats_server, f
     await eventually(lambda: events_of(alice, "connecting")[-1]["code"] == 1001)
     a.start()
     await eventually(lambda: len(events_of(alice, "connected")) == 2)
+
+
+# --- behind a proxy --------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def joining(edge: ServiceProcess) -> AsyncIterator[str]:
+    """The address of a proxy that joins all of a response up to its first event in one chunk, as Traefik may."""
+
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", edge.port)
+        back.write(await reader.readuntil(b"\r\n\r\n"))
+        head, body = await there.readuntil(b"\r\n\r\n"), b""
+        while b"data:" not in body:
+            size = int(await there.readline(), 16)
+            body += await there.readexactly(size)
+            await there.readexactly(2)
+        writer.write(head + b"%x\r\n%b\r\n" % (len(body), body))
+        while some := await there.read(65536):
+            writer.write(some)
+        for socket in (back, writer):
+            socket.close()
+            await socket.wait_closed()
+        over.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await over.wait()
+    finally:
+        server.close()
+
+
+async def test_a_proxy_that_joins_the_beginning_of_a_stream_with_its_first_event_breaks_no_client(
+    shared_edge, stock: StockClients, monkeypatch: pytest.MonkeyPatch, x
+):
+    """The package eventsource 2.x, with which many applications run the SDK in Node and React Native."""
+    monkeypatch.setenv("NODE_OPTIONS", "--import=./eventsource.mjs")
+    async with joining(shared_edge) as url:
+        alice = stock.make_js(
+            [{"transport": "sse", "endpoint": f"{url}/connection/sse"}],
+            "json",
+            emulation_endpoint=f"{shared_edge.url}/emulation",
+            token=token(f"alice-{x}"),
+        )
+        await alice.connect()
+        await alice.subscribe(f"chat:{x}")
+        await api(shared_edge, "publish", {"channel": f"chat:{x}", "data": 1})
+        await eventually(functools.partial(_has, alice, f"chat:{x}", 1))
+        await api(shared_edge, "disconnect", {"user": f"alice-{x}"})

@@ -267,8 +267,7 @@ class Connection:
             case Dismiss(user):
                 context.registry.dismiss(user, self)
             case Farewell(close):
-                outlet.write_farewell(close)
-                if not outlet.format.answers_close:
+                if not outlet.write_farewell(close):
                     outlet.transport.close()
             case Ended(code, user):
                 self._end(code, user)

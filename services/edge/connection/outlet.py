@@ -130,10 +130,16 @@ class Outlet:
         else:
             self.write_framed(self.format.ping)
 
-    def write_farewell(self, close: CloseCode) -> None:
-        """Writes what was sent, then the close code and its reason."""
+    def write_farewell(self, close: CloseCode) -> bool:
+        """Writes what was sent, then the close code and its reason. Returns whether the peer will answer.
+
+        3000 is never written: it means that the peer is gone, as with Centrifugo.
+        """
         self.flush()
+        if close.code == codes.CONNECTION_CLOSED.code:
+            return False
         self.transport.write(self.format.farewell(close))
+        return self.format.answers_close
 
     # --- the client's pace -------------------------------------------------------------------------------------------
 

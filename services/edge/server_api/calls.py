@@ -136,7 +136,7 @@ class UnsubscribeCall(UserCall, frozen=True, kw_only=True):
 class CustomClose(Struct, frozen=True):
     """A custom close code. SDKs reconnect after 3000-3499 and 4000-4499, and not after the others."""
 
-    code: Annotated[int, Meta(description="3000 to 4999. 0 without a reason: 3503.")] = 0
+    code: Annotated[int, Meta(description="3000 to 4999; 3000 has no close frame. 0 without a reason: 3503.")] = 0
     reason: Annotated[str, Meta(description=f"1 to {MAX_REASON_BYTES} bytes, not JSON.")] = ""
 
 

@@ -89,15 +89,18 @@ _decode_text = msgspec.json.Decoder(str).decode
 class TokenVerifier:
     """Checks tokens against `keys`, and against `audience` and `issuer` unless they are "".
 
-    `insecure` ignores times and nothing else. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`; `now`
-    is Unix time in seconds.
+    `insecure`: what a valid token permits never ends. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`;
+    `now` is Unix time in seconds, which the clock of whoever signed a token may be ahead of by `nbf_leeway_s`.
     """
 
-    def __init__(self, keys: KeySet, audience: str = "", issuer: str = "", insecure: bool = False) -> None:
+    def __init__(
+        self, keys: KeySet, audience: str = "", issuer: str = "", insecure: bool = False, nbf_leeway_s: float = 0
+    ) -> None:
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
         self._insecure = insecure
+        self._nbf_leeway_s = nbf_leeway_s
 
     def connection(self, token: str, now: float) -> Identity:
         """The client that a connection token is for."""
@@ -163,12 +166,10 @@ class TokenVerifier:
 
     def _expires_at(self, claims: _Claims, now: float) -> int:
         """When the token's permission ends, 0 for never. Raises `ExpiredToken` if it, or the token, has expired."""
-        if self._insecure:
-            return 0
         end = claims.exp if claims.expire_at is UNSET else claims.expire_at
-        if 0 < claims.exp <= now or 0 < end <= now or claims.nbf > now:
+        if 0 < claims.exp <= now or 0 < end <= now or claims.nbf > now + self._nbf_leeway_s:
             raise ExpiredToken
-        return int(end)
+        return 0 if self._insecure else int(end)
 
 
 def _unpack(part: bytes) -> bytes:

@@ -41,7 +41,9 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",  # browsers do not buffer to guess a type
     "Connection": "close",
 }
-_EVENT_STREAM_BEGINS: Final = b"\r\n"  # some clients see the response only once its first bytes are there
+_EVENT_STREAM_BEGINS: Final = b":\n\n"
+"""Some clients see the response only once its first bytes are there. A comment, and no CR: a proxy may join it with the
+first event, and eventsource 2.x then drops that event if a line before it ended in CR LF."""
 
 
 def client_routes(context: EdgeContext, peers: Peers, max_streams: int) -> list[Route]:

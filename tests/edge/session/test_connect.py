@@ -138,8 +138,11 @@ class TestUnidirectional:
 class TestInsecure:
     """3.10: for tests, everything is allowed."""
 
-    def test_tokens_do_not_expire_but_are_not_forged_either(self) -> None:
-        assert "expires" not in Conversation(insecure=True).hears(connect(exp=1))["connect"]
+    def test_connections_do_not_expire_but_their_tokens_do(self) -> None:
+        assert "expires" not in Conversation(insecure=True).hears(connect(exp=START + 60))["connect"]
+        assert Conversation(insecure=True).error(connect(exp=START - 1)) == 109
+
+    def test_tokens_are_not_forged_either(self) -> None:
         assert Conversation(insecure=True).closed({"id": 1, "connect": {"token": token()[:-2]}}) == 3500
 
     def test_nobody_needs_a_token(self) -> None:

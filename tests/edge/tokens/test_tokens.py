@@ -67,31 +67,6 @@ def test_no_sub_is_anonymous() -> None:
     assert connection(sub="").user == ""
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [{"exp": NOW - 1}, {"exp": NOW}, {"exp": 1}, {"exp": 0.5}, {"nbf": NOW + 1}, {"expire_at": NOW}],
-    ids=str,
-)
-def test_expired_or_not_valid_yet(claims: dict[str, Any]) -> None:
-    with pytest.raises(ExpiredToken):
-        connection(sub="42", **claims)
-    with pytest.raises(ExpiredToken):
-        subscription(sub="42", **claims)
-
-
-def test_not_expired() -> None:
-    assert connection(exp=NOW + 1, nbf=NOW).expires_at == NOW + 1
-    assert connection(exp=NOW + 1.5).expires_at == NOW + 1
-    assert connection(exp=0).expires_at == 0
-
-
-def test_expire_at_overrides_the_connection_s_end_not_the_token_s() -> None:
-    assert connection(exp=NOW + 1, expire_at=NOW + 99).expires_at == NOW + 99
-    assert connection(exp=NOW + 1, expire_at=0).expires_at == 0
-    with pytest.raises(ExpiredToken):
-        connection(exp=NOW - 1, expire_at=NOW + 99)
-
-
 COMMON: list[dict[str, Any]] = [
     *({"sub": value} for value in (42, None, ["42"], "\ud800")),
     *({"exp": value} for value in ("tomorrow", True, -1, float("nan"), float("inf"), 2**60, 1e20)),
@@ -203,11 +178,6 @@ def test_subscription_claims() -> None:
             override=Override(join_leave=Switch(value=True)),
         ),
     )
-
-
-def test_expire_at_overrides_the_subscription_s_end() -> None:
-    assert subscription(exp=NOW + 1, expire_at=NOW + 99).grant.expires_at == NOW + 99
-    assert subscription(exp=NOW + 1, expire_at=0).grant.expires_at == 0
 
 
 @pytest.mark.parametrize(
@@ -386,11 +356,3 @@ def test_a_token_that_is_good_here_is_good_for_the_library(
 def test_without_a_key_no_token_is_good() -> None:
     with pytest.raises(InvalidToken, match=r"client\.token_hmac_secret_key"):
         TokenVerifier(KeySet()).connection(signed('{"alg":"HS256"}', "{}"), NOW)
-
-
-def test_insecure_ignores_time_and_nothing_else() -> None:
-    insecure = TokenVerifier(KEYS, insecure=True)
-    assert insecure.connection(token(sub="42", exp=1, expire_at=1, nbf=NOW + 9), NOW) == Identity(user="42")
-    assert insecure.subscription(token(channel="a", exp=1), NOW) == SubscriptionClaims(channel="a")
-    with pytest.raises(InvalidToken):
-        insecure.connection(token(sub="42") + "x", NOW)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proto import codes
+from proto.codes import CloseCode
 from services.edge.connection.connection import CLOSE_TIMEOUT_S
 from services.edge.session.command_queue import QUEUED_BYTES_CEILING
 from services.edge.settings import TRANSPORTS
@@ -61,11 +62,13 @@ async def test_first_words_are_answered_on_the_stream_which_stays_open(edge):
     assert not call.over
 
 
-async def test_events_begin_with_an_empty_line(edge):
+async def test_events_begin_with_a_comment_and_no_carriage_return(edge):
+    """The package eventsource 2.x loses the first event if a proxy joins it with a line that ends in CR LF."""
     call = Call(endpoint(edge, "sse"), "GET", query="cf_connect=" + quote(CONNECT))
     await eventually(lambda: len(call.transport.chunks) == 2)
     first, event = call.transport.chunks
-    assert first == b"\r\n" and event.startswith(b'data: {"id":1,"connect":{') and event.endswith(b"}\n\n")
+    assert first == b":\n\n" and b"\r" not in event
+    assert event.startswith(b'data: {"id":1,"connect":{') and event.endswith(b"}\n\n")
     assert call.headers["content-type"] == "text/event-stream"
 
 
@@ -93,6 +96,14 @@ async def test_a_close_is_said_and_then_the_response_ends(edge):
     call.transport.lose()
     assert not edge.context.registry and not edge.context.registry.streams
     assert edge.tally.closes == Counter({3501: 1})
+
+
+async def test_3000_ends_the_response_without_a_word(edge):
+    call = await opened(edge)
+    heard = len(lines(call))
+    connection_of(edge).close(CloseCode(3000, "moved"))
+    assert await call.answered() == 200
+    assert len(lines(call)) == heard
 
 
 async def test_a_socket_that_does_not_take_the_end_is_dropped(edge):

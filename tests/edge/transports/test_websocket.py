@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
+from proto.codes import CloseCode
 from proto.commands import Command, ConnectRequest
 from services.edge.framing.deflate import deflate, inflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame, frame, parse_close
@@ -313,6 +314,15 @@ class TestGoodbye:
         socket.send(close_frame(3501, "")[2:], CLOSE)
         assert len(socket.frames) == 2, "nothing is said to it"
         assert socket.transport.closing
+
+    @pytest.mark.parametrize("path", ["websocket", "uni_websocket"])
+    async def test_3000_has_no_close_frame_as_it_means_that_the_peer_is_gone(self, edge, path):
+        socket = await Socket(edge, f"/connection/{path}").connected()
+        (connection,) = edge.context.registry
+        heard = len(socket.frames)
+        connection.close(CloseCode(3000, "moved"))
+        assert len(socket.frames) == heard and socket.transport.closing
+        assert edge.tally.closes == {3000: 1}
 
     async def test_a_socket_that_breaks_is_the_end_without_words(self, edge):
         socket = await Socket(edge).connected()
