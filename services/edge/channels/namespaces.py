@@ -97,20 +97,30 @@ def check_name(channel: str, rules: ChannelRules) -> None:
 
 
 def personal_channel(user: str, namespace: str) -> str:
-    """The channel of one user, to which the server subscribes all of that user's connections."""
+    """The channel of one user, to which the server subscribes all of that user's connections.
+
+    With the user "" it is the beginning of all of them.
+    """
     prefix = f"{namespace}{NAMESPACE_BOUNDARY}" if namespace else ""
     return f"{prefix}{USER_BOUNDARY}{user}"
 
 
-def may_subscribe(channel: str, rules: ChannelRules, requester: Requester) -> bool:
-    """For a client without a subscription token: never a private channel; a user-limited one if it names the user."""
+def may_subscribe(channel: str, rules: ChannelRules, requester: Requester, personal: str = "") -> bool:
+    """For a client without a subscription token: never a private channel; a user-limited one if it names the user.
+
+    `personal` is the beginning of personal channels, "" without such. What follows it is one user id and no list, since
+    an id may hold what separates users in a list.
+    """
     options = rules.options
     if requester.insecure:
         return True
     if channel.startswith(PRIVATE_PREFIX):
         return False
     if USER_BOUNDARY in channel:
-        users = channel.rpartition(USER_BOUNDARY)[2].split(USER_SEPARATOR)
+        if personal and channel.startswith(personal):
+            users = [channel.removeprefix(personal)]
+        else:
+            users = channel.rpartition(USER_BOUNDARY)[2].split(USER_SEPARATOR)
         return options.allow_user_limited_channels and bool(requester.user) and requester.user in users
     return _may(requester, options.allow_subscribe_for_client, options.allow_subscribe_for_anonymous)
 

@@ -21,6 +21,7 @@ from services.edge.channels.namespaces import (
     may_read_history,
     may_read_presence,
     may_subscribe,
+    personal_channel,
 )
 from services.edge.channels.subscription import FOSSIL, AttachRequest, Subscription
 from services.edge.channels.tags_filter import BadFilter, TagsFilter, compile_filter
@@ -54,7 +55,7 @@ def subscribe(
         caller, when_away = state.caller, options.hook_when_away
         question = hook_questions.subscribe_question(caller, channel, bytes(request.data))
         return AskHook("subscribe", command, question, caller, options.hook_timeout, when_away == "allow")
-    if not may_subscribe(channel, rules, state.requester):
+    if not _may(state, channel, rules):
         raise Rejected(codes.PERMISSION_DENIED, _why_not(channel))
     return _prepare(state, command.id, channel, rules, request, Grant(), now)
 
@@ -90,7 +91,7 @@ def check_asked_at_connect(state: SessionState, channel: str, request: Subscribe
         raise Rejected(
             codes.PERMISSION_DENIED, f"the subscribe hook decides on {channel!r}, at connect the connect hook"
         )
-    if not may_subscribe(channel, rules, state.requester):
+    if not _may(state, channel, rules):
         raise Rejected(codes.PERMISSION_DENIED, _why_not(channel))
 
 
@@ -100,6 +101,13 @@ def unsubscribe(state: SessionState, command_id: int, request: UnsubscribeReques
         return Close(codes.BAD_REQUEST_CLOSE, "the unsubscribe has no channel")
     reply = reply_to(command_id, UnsubscribeResult())
     return Unsubscribe(request.channel, reply) if request.channel in state.channels else reply
+
+
+def _may(state: SessionState, channel: str, rules: ChannelRules) -> bool:
+    section = state.policy.section
+    personal = section.subscribe_to_user_personal_channel
+    prefix = personal_channel("", section.user_personal_channel_namespace) if personal else ""
+    return may_subscribe(channel, rules, state.requester, prefix)
 
 
 def _why_not(channel: str) -> str:

@@ -182,6 +182,20 @@ def test_a_personal_channel_is_limited_to_its_user(namespace: str, channel: str)
     assert not may_subscribe(channel, limited, Requester(user="4", insecure=False))
 
 
+@pytest.mark.parametrize(("namespace", "prefix"), [("", "#"), ("ns", "ns:#")])
+@pytest.mark.parametrize("user", ["7,8", "7#8", ",8", "#8", "8,", "7,,8", "#", ","])
+def test_a_personal_channel_lets_in_nobody_but_its_user_whatever_the_id(user: str, namespace: str, prefix: str) -> None:
+    limited = rules(allow_user_limited_channels=True)
+    channel = personal_channel(user, namespace)
+    assert may_subscribe(channel, limited, Requester(user, insecure=False), prefix)
+    for other in ("7", "8", "7,8,", "#7,8", "", user + ",", "," + user):
+        if other != user:
+            assert not may_subscribe(channel, limited, Requester(other, insecure=False), prefix)
+    assert may_subscribe("ns:talk#7,8", limited, Requester("8", insecure=False), prefix), "which is no personal one"
+    elsewhere = "ns:#7,8" if not namespace else "#7,8"
+    assert may_subscribe(elsewhere, limited, Requester("8", insecure=False), prefix)
+
+
 @pytest.mark.parametrize(
     ("may", "what"), [(may_publish, "publish"), (may_read_history, "history"), (may_read_presence, "presence")]
 )

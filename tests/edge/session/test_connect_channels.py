@@ -99,6 +99,17 @@ class TestPersonalChannel:
         action = conversation.does(Connect, connect(subs=subs))
         assert [(each.channel, bytes(each.data)) for each in action.requests] == [("#42", b"1"), ("open:x", b"")]
 
+    @pytest.mark.parametrize("user", ["7,42", "7#42"])
+    def test_of_a_user_whose_id_looks_like_a_list_it_lets_in_nobody_else(self, user: str) -> None:
+        section: dict[str, Any] = {
+            "subscribe_to_user_personal_channel": True,
+            "user_personal_channel_namespace": "limited",
+        }
+        (channel,) = requests(Conversation(**section), sub=user)
+        conversation = Conversation(**section).connected()
+        assert conversation.error({"id": 2, "subscribe": {"channel": channel}}) == 103
+        conversation.subscribed("limited:talk#7,42")
+
     def test_it_counts(self) -> None:
         conversation = Conversation(subscribe_to_user_personal_channel=True, channel_limit=1)
         assert conversation.closed({"id": 1, "connect": {"token": token(channels=["open:x"])}}) == 3505
