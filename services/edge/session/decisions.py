@@ -1,10 +1,13 @@
-"""Decisions: the session makes exactly one on each command. A check that fails raises `Rejected` instead. Pure."""
+"""Decisions: the session makes exactly one on each command of the client or a backend. Pure.
+
+A check that fails raises `Rejected` instead.
+"""
 
 from __future__ import annotations
 
 from msgspec import Raw, Struct
 
-from proto.codes import CloseCode
+from proto.codes import CloseCode, UnsubscribeCode
 from proto.replies import Reply
 from services.edge.session.actions import Action
 
@@ -23,6 +26,13 @@ class Unsubscribe(Struct, frozen=True, gc=False):
     reply: Reply
 
 
+class EndSubscriptions(Struct, frozen=True, gc=False):
+    """End the client's subscriptions to these channels, as the server wants it: an unsubscribe push tells why."""
+
+    channels: tuple[str, ...]
+    why: UnsubscribeCode
+
+
 class ForwardMessage(Struct, frozen=True, gc=False):
     """Forward a message to the backends, which do not answer it."""
 
@@ -35,4 +45,4 @@ class Nothing(Struct, frozen=True, gc=False):
 
 NOTHING = Nothing()
 
-Decision = Reply | Close | Unsubscribe | ForwardMessage | Nothing | Action
+Decision = Reply | Close | Unsubscribe | EndSubscriptions | ForwardMessage | Nothing | Action

@@ -6,6 +6,7 @@ They queue with the client's own commands, so none of them runs while one of tho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from msgspec import Raw
 
@@ -13,10 +14,11 @@ from proto import codes
 from proto.codes import UnsubscribeCode
 from proto.commands import SubscribeRequest
 from proto.messages import StreamPosition
-from proto.replies import Push, Refresh, Reply
+from proto.replies import AsyncMessage, Push, Refresh, Reply
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
+from services.edge.session.decisions import NOTHING, Decision, EndSubscriptions, Nothing
 from services.edge.session.state import SessionState
 from services.edge.session.subscribe import server_side
 
@@ -56,21 +58,31 @@ class SendToClient:
 ServerCommand = SubscribeClient | UnsubscribeClient | RefreshClient | SendToClient
 
 
-def subscribe_client(state: SessionState, command: SubscribeClient, now: float) -> AttachRequest | None:
-    """The subscription that a backend commands; None if the client has it already. Raises `Rejected`."""
+def decide(state: SessionState, command: ServerCommand, now: float) -> Decision:
+    """Decides on a command of a backend. Raises `Rejected`."""
+    match command:
+        case SubscribeClient():
+            return _subscribe(state, command, now)
+        case UnsubscribeClient(channel, why):
+            return EndSubscriptions((channel,) if channel else tuple(state.channels), why)
+        case RefreshClient(expires_at, info):
+            state.extend(expires_at, info)
+            ttl = seconds_left(expires_at, now)
+            return Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))
+        case SendToClient(data):
+            return Reply(push=Push(message=AsyncMessage(data)))
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _subscribe(state: SessionState, command: SubscribeClient, now: float) -> AttachRequest | Nothing:
+    """A client that is subscribed already stays as it is."""
     since = command.since
     if command.channel in state.channels:
-        return None
+        return NOTHING
     if len(state.channels) >= state.policy.section.channel_limit:
         raise Rejected(codes.LIMIT_EXCEEDED, "the client has reached client.channel_limit")
     request = SubscribeRequest()
     if since is not None:
         request = SubscribeRequest(recover=True, offset=since.offset, epoch=since.epoch)
     return server_side(state, command.channel, command.grant, request, now)
-
-
-def refresh_client(state: SessionState, command: RefreshClient, now: float) -> Reply:
-    """Sets the connection's expiry as a backend commands; returns the refresh push for the client."""
-    state.extend(command.expires_at, command.info)
-    ttl = seconds_left(command.expires_at, now)
-    return Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))

@@ -21,11 +21,11 @@ from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
 from proto.commands import Command, SendRequest, request_of
 from proto.events import Closed
 from proto.messages import Error
-from proto.replies import AsyncMessage, Push, Reply, reply_to
+from proto.replies import Reply, reply_to
 from services.edge.backend import hook_results
 from services.edge.channels.subscription import AttachRequest
 from services.edge.rejection import Rejected
-from services.edge.session import attachment
+from services.edge.session import attachment, server_commands
 from services.edge.session.actions import (
     Action,
     AskHook,
@@ -38,7 +38,15 @@ from services.edge.session.actions import (
 )
 from services.edge.session.command_order import CommandOrder
 from services.edge.session.connect import CLOSE_FOR_ERROR
-from services.edge.session.decisions import NOTHING, Close, Decision, ForwardMessage, Nothing, Unsubscribe
+from services.edge.session.decisions import (
+    NOTHING,
+    Close,
+    Decision,
+    EndSubscriptions,
+    ForwardMessage,
+    Nothing,
+    Unsubscribe,
+)
 from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key, describe
 from services.edge.session.effects import (
     Admit,
@@ -69,17 +77,9 @@ from services.edge.session.outcomes import (
     Replied,
 )
 from services.edge.session.refresh import refresh_by_hook
-from services.edge.session.server_commands import (
-    RefreshClient,
-    SendToClient,
-    ServerCommand,
-    SubscribeClient,
-    UnsubscribeClient,
-    refresh_client,
-    subscribe_client,
-)
+from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
-from services.edge.session.timers import EndSubscription, Timers
+from services.edge.session.timers import Timers
 from services.edge.settings import COMMAND_DEADLINE_S
 from services.edge.tokens.tokens import UnknownKey
 
@@ -153,13 +153,14 @@ class Session(CommandOrder):
             case Connect():
                 self._connect(decision, effects, now)
             case Reply():
-                effects.append(Send(decision))
-                if decision.refresh is not None or decision.sub_refresh is not None:
-                    effects.append(Reschedule())  # it may expire earlier than before
+                effects += (Send(decision), Reschedule())  # a refresh may let it expire earlier than before
             case ReadHistory() | ReadPresence() | CallBackend() | LookUpKey() | AskHook():
                 self._start(decision, effects, now)
             case Unsubscribe(channel, reply):
                 effects += attachment.unsubscribed(self.state, channel, reply, now)
+            case EndSubscriptions(channels, why):
+                for channel in channels:
+                    self._end_subscription(channel, why, effects, now)
             case ForwardMessage(data):
                 effects.append(Forward(self.state.caller, data))
             case Close(close, detail):
@@ -288,22 +289,10 @@ class Session(CommandOrder):
 
     def _handle_server_command(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
         effects.append(Flush(tuple(self.state.channels)))  # earlier publications come first
-        match command:
-            case SubscribeClient():
-                try:
-                    if (action := subscribe_client(self.state, command, now)) is not None:
-                        self._start(action, effects, now)
-                except Rejected as rejection:
-                    effects.append(LogRefusal("a backend's subscribe was refused", rejection.for_log))
-            case UnsubscribeClient(channel, why):
-                for name in (channel,) if channel else tuple(self.state.channels):
-                    self._end_subscription(name, why, effects, now)
-            case RefreshClient():
-                effects += (Send(refresh_client(self.state, command, now)), Reschedule())
-            case SendToClient(data):
-                effects.append(Send(Reply(push=Push(message=AsyncMessage(data)))))
-            case unreachable:
-                assert_never(unreachable)
+        try:
+            self._follow(server_commands.decide(self.state, command, now), effects, now)
+        except Rejected as rejection:
+            effects.append(LogRefusal("a backend's subscribe was refused", rejection.for_log))
 
     # --- the client's socket -----------------------------------------------------------------------------------------
 
@@ -335,19 +324,13 @@ class Session(CommandOrder):
             return effects
         if self.blocked or (self._in_progress is not None and self._queue is not None):
             self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong waits in the queue
-        match self._timers.due(self.state, self.phase, now):
-            case SendPing() as ping:
-                effects.append(ping)
-            case Close(close, detail):
-                self._close(close, detail, effects, now)
-            case EndSubscription(channel):
-                self._end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED, effects, now)
-            case AskHook() as action:  # no command waits for the refresh hook
-                effects.append(Start(action, now + COMMAND_DEADLINE_S))
-            case Nothing():
-                pass
-            case unreachable:
-                assert_never(unreachable)
+        due = self._timers.due(self.state, self.phase, now)
+        if isinstance(due, SendPing):
+            effects.append(due)
+        elif isinstance(due, AskHook):  # no command waits for the refresh hook
+            effects.append(Start(due, now + COMMAND_DEADLINE_S))
+        else:
+            self._follow(due, effects, now)
         return effects
 
     def native_pong(self, now: float) -> None:

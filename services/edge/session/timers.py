@@ -15,20 +15,14 @@ from proto import codes
 from proto.commands import Command
 from services.edge.backend import hook_questions
 from services.edge.session.actions import AskHook
-from services.edge.session.decisions import NOTHING, Close, Nothing
+from services.edge.session.decisions import NOTHING, Close, EndSubscriptions, Nothing
 from services.edge.session.effects import SendPing
 from services.edge.session.state import CONNECTED, CONNECTING, Phase, SessionState
 
 _ASK_REFRESH_AGAIN_S: Final = 5.0
 
 
-class EndSubscription(Struct, frozen=True):
-    """A subscription has expired."""
-
-    channel: str
-
-
-Due = Nothing | Close | SendPing | EndSubscription | AskHook
+Due = Nothing | Close | EndSubscriptions | SendPing | AskHook
 
 
 class Timers(Struct, gc=False):
@@ -81,7 +75,9 @@ class Timers(Struct, gc=False):
             return AskHook("refresh", Command(), question, caller, section.hook_timeout, when_away == "allow")
         for channel, subscription in state.channels.items():
             if subscription.expires_at and now >= subscription.expires_at + grace:
-                return Close(codes.SUBSCRIPTION_EXPIRED) if subscription.server_side else EndSubscription(channel)
+                if subscription.server_side:
+                    return Close(codes.SUBSCRIPTION_EXPIRED)
+                return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED)
         if now < self.next_at:
             return NOTHING
         if self.awaits_pong:
