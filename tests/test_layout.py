@@ -28,7 +28,6 @@ UNTESTED = {
     "services/chassis/process/settings_errors.py": "tests/chassis/process/test_settings.py, through load",
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
     "services/edge/__main__.py": "run by the processes of the integration tests",
-    "services/edge/server_api/calls_http.py": "tests/integration/test_api.py, over HTTP",
     "services/edge/adapters.py": "an interface",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",

@@ -6,6 +6,7 @@ while, even if others come and go. Every error is JSON that says what was wrong.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ from services.sessions.views import Failure, Problem, SessionsPage, SessionState
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
+ANSWER_DEADLINE_S: Final = 9.0
+"""Below the 9.5 s that Traefik waits, and the 10 s after which clients give up."""
 _MAX_VALUE: Final = 2048
 """Characters of a parameter. A user id has no limit here: the chassis limits the request head as a whole."""
 
@@ -90,7 +93,10 @@ class SessionsApi:
             if not has_key(request, self._key):
                 return failure(401, refusal(self._key))
             try:
-                found = await answer(request)
+                async with asyncio.timeout(ANSWER_DEADLINE_S):
+                    found = await answer(request)
+            except TimeoutError:
+                return failure(503, f"PostgreSQL did not answer within {ANSWER_DEADLINE_S:g} s; try again")
             except BadParameter as error:
                 return failure(400, f"{error.parameter}: {error}", error.parameter)
             except StoreAway as error:

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from services.edge.configuration import from_environ as edge_settings
+from services.edge.server_api.methods import CALL_DEADLINE_S
 from services.edge.settings import ChannelOptions, EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.metrics.settings import from_environ as metrics_settings
+from services.sessions.api import ANSWER_DEADLINE_S
 from services.sessions.settings import SessionsSettings
 from services.sessions.settings import from_environ as sessions_settings
 
@@ -84,6 +86,13 @@ def test_the_health_check_of_traefik_is_quicker_than_an_edge_leaves() -> None:
     assert len(intervals) == 8
     delay_ms = EdgeSettings().edge.drain_delay * 1000
     assert all(int(interval) < delay_ms for interval in intervals)
+
+
+def test_a_process_that_hangs_is_given_up_after_the_others_have_answered_and_before_clients_give_up() -> None:
+    static = (ROOT / "deploy/local/templates/traefik.yaml").read_text() + COMPOSE
+    limits = re.findall(r"response[hH]eader[tT]ime[oO]ut[:=] ?(\d+)ms", static)
+    assert len(limits) == 2
+    assert all(max(CALL_DEADLINE_S, ANSWER_DEADLINE_S) * 1000 < int(limit) < 10_000 for limit in limits)
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "deploy/requirements.lock", ".ci/compose.lock"])

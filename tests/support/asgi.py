@@ -68,6 +68,7 @@ class Call:
         headers: dict[str, str] | None = None,
         query: str = "",
         complete: bool = True,
+        path: str = "/tested",
     ) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -81,7 +82,7 @@ class Call:
         scope: Scope = {
             "type": "http",
             "method": method,
-            "path": "/tested",
+            "path": path,
             "query_string": query.encode(),
             "headers": lines,
         }

@@ -1,7 +1,7 @@
 """The server API over HTTP: `POST /api/<method>`, JSON in, `{"result": ...}` or `{"error": ...}` out.
 
 Its shapes are Centrifugo's. HTTP statuses are about the request itself: 401 without the key, 404 for a method that does
-not exist, 405, 400 for a body that is not a JSON object of the method's shape, 413. Everything else is 200 with a
+not exist, 405, 400 for a body that is not a JSON object of the method's shape, 408, 413. Everything else is 200 with a
 result or an error in the body. With `X-Centrifugo-Error-Mode: transport` an error is the whole body, with a status of
 its own.
 
@@ -9,6 +9,9 @@ its own.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +26,9 @@ from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownM
 from services.edge.server_api.calls import OldCall
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
+
+BODY_TIMEOUT_S: Final = 10.0
+"""How long a body may take: as long as one of a client (`http_endpoint`)."""
 
 _decode_old_call = msgspec.json.Decoder(OldCall).decode
 
@@ -76,10 +82,16 @@ class ServerApi:
         if not has_key(request, self._key):
             return _failure(401, refusal(self._key))
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                return _failure(413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        return _failure(413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+        except TimeoutError:
+            late = _failure(408, f"the body did not come within {BODY_TIMEOUT_S:g} s")
+            late.headers["connection"] = "close"
+            return late
         return bytes(body)
 
 
