@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,7 +196,7 @@ class TestEdge:
         await self.peers.start(self._answer)
         return self
 
-    def _answer(self, request: ControlRequest) -> ControlAnswer:
+    def _answer(self, request: ControlRequest) -> ControlAnswer | Awaitable[ControlAnswer]:
         self.asked.append(request)
         self.when_asked(request)
         return self.control_handler.answer(request)

@@ -31,6 +31,9 @@ MAX_VALUES: Final = 256
 MAX_TEXT_BYTES: Final = 16 * 1024
 """Keys and values of a tree together. They stay in memory as long as the subscription."""
 
+MAX_SOUGHT_CHARS: Final = 512
+"""Values of all `ct` of a tree together. Looking for one in a tag may take the product of their lengths."""
+
 MAX_NUMBER_CHARS: Final = 200
 """Longer text does not count as a number, since parsing one takes more than linear time."""
 
@@ -63,6 +66,7 @@ class _Room:
         self.nodes = MAX_NODES
         self.values = MAX_VALUES
         self.text_bytes = MAX_TEXT_BYTES
+        self.sought_chars = MAX_SOUGHT_CHARS
 
     def take(self, node: FilterNode) -> None:
         self.nodes -= 1
@@ -72,6 +76,10 @@ class _Room:
         self.text_bytes -= sum(len(text.encode(errors="replace")) for text in (node.key, node.val, *node.vals))
         if self.text_bytes < 0:
             raise BadFilter(f"more than {MAX_TEXT_BYTES} bytes of keys and values")
+        if node.cmp == "ct":
+            self.sought_chars -= len(node.val)
+            if self.sought_chars < 0:
+                raise BadFilter(f"more than {MAX_SOUGHT_CHARS} characters in the vals of ct")
 
 
 def compile_filter(node: FilterNode) -> TagsFilter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import assert_never
 
 from msgspec import DecodeError, json
@@ -44,13 +44,13 @@ _decode_grant = json.Decoder(Grant).decode
 
 
 class ControlHandler:
-    """Answers at once: a server command queues behind the other commands of its connection."""
+    """Answers at once, but for the one question that takes long: a server command queues in its connection."""
 
     def __init__(self, node: Node, registry: ConnectionRegistry) -> None:
         self._node = node
         self._registry = registry
 
-    def answer(self, request: ControlRequest) -> ControlAnswer:
+    def answer(self, request: ControlRequest) -> ControlAnswer | Awaitable[ControlAnswer]:
         """The answer of this edge to a request of another one, or of itself."""
         node = self._node
         match request:
@@ -62,7 +62,7 @@ class ControlHandler:
                 members = node.presence.members_here(channel)
                 return MembersCounted(len(members), sorted({str(member.user or "") for member in members.values()}))
             case ActiveChannels(pattern):
-                return ChannelsFound(node.presence.channels_here(pattern))
+                return self._active_channels(pattern)
             case SubscribeUser():
                 return self._subscribe(request)
             case UnsubscribeUser(to, channel, code, reason):
@@ -79,6 +79,9 @@ class ControlHandler:
                 return self._emulate(session, data)
             case unreachable:
                 assert_never(unreachable)
+
+    async def _active_channels(self, pattern: str) -> ControlAnswer:
+        return ChannelsFound(await self._node.presence.channels_here(pattern))
 
     def _subscribe(self, request: SubscribeUser) -> ControlAnswer:
         try:

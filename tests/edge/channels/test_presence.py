@@ -11,6 +11,7 @@ from proto.control import ActiveChannels, CountMembers, Members
 from proto.messages import ClientInfo
 from proto.replies import PresenceStatsResult
 from services.edge.broker.broker import BrokerAway
+from services.edge.channels.presence import NAMES_AT_ONCE
 from services.edge.grants import Grant, Override, Switch
 from tests.support.breakable import BreakablePeers
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -132,6 +133,25 @@ async def test_channels_with_subscribers_anywhere_are_active(three):
         ("ROOM:*", {}),
     ):
         assert await a.node.presence.active_channels(pattern) == found, pattern
+
+
+async def test_matching_the_names_of_many_channels_lets_others_have_their_turn(three):
+    """The most expensive pattern takes 0.06 ms a name of 255 characters, and an edge may have 100,000 channels."""
+    a, _, _ = three
+    for number in range(400):
+        await a.subscribe(f"room:{'a' * 200}{number}", client="c1")
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(others())
+    found = await a.node.presence.channels_here("*" + "a" * 120 + "?*")
+    ticking.cancel()
+    assert len(found) == 400 and turns >= 400 / NAMES_AT_ONCE
 
 
 async def test_only_counts_travel_where_only_counts_are_asked_for(three):

@@ -17,6 +17,7 @@ from services.edge.channels.tags_filter import (
     MAX_DEPTH,
     MAX_NODES,
     MAX_NUMBER_CHARS,
+    MAX_SOUGHT_CHARS,
     MAX_TEXT_BYTES,
     MAX_VALUES,
     BadFilter,
@@ -292,9 +293,19 @@ def with_text(size: int) -> FilterNode:
     return FilterNode(op="and", nodes=[leaf("ä", "eq", "x" * (size // 2 - 2)), leaf("b", "eq", "x" * (size // 2 - 1))])
 
 
+def with_searches(size: int) -> FilterNode:
+    return FilterNode(op="or", nodes=[leaf("a", "ct", "x" * (size // 2)), leaf("b", "ct", "x" * (size - size // 2))])
+
+
 @pytest.mark.parametrize(
     "tree, bound",
-    [(chain, MAX_DEPTH), (wide, MAX_NODES), (with_values, MAX_VALUES), (with_text, MAX_TEXT_BYTES)],
+    [
+        (chain, MAX_DEPTH),
+        (wide, MAX_NODES),
+        (with_values, MAX_VALUES),
+        (with_text, MAX_TEXT_BYTES),
+        (with_searches, MAX_SOUGHT_CHARS),
+    ],
 )
 def test_a_tree_may_be_as_large_as_its_bounds(tree: Any, bound: int) -> None:
     compile_filter(tree(bound))

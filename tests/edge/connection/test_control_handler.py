@@ -57,14 +57,16 @@ class TestWhoIsHere:
     async def test_of_a_channel_that_is_not_open(self, edge):
         assert edge.control_handler.answer(Members("room:x")) == MembersFound()
         assert edge.control_handler.answer(CountMembers("room:x")) == MembersCounted()
-        assert edge.control_handler.answer(ActiveChannels()) == ChannelsFound()
+        assert await edge.control_handler.answer(ActiveChannels()) == ChannelsFound()
 
     async def test_active_channels(self, edge):
         talk = await connected(edge)
         for channel in ("room:x", "room:y", "chat:x"):
             await talk.subscribe(channel)
-        assert edge.control_handler.answer(ActiveChannels("room:*")) == ChannelsFound({"room:x": 1, "room:y": 1})
-        assert edge.control_handler.answer(ActiveChannels()) == ChannelsFound({"room:x": 1, "room:y": 1, "chat:x": 1})
+        assert await edge.control_handler.answer(ActiveChannels("room:*")) == ChannelsFound({"room:x": 1, "room:y": 1})
+        assert await edge.control_handler.answer(ActiveChannels()) == ChannelsFound(
+            {"room:x": 1, "room:y": 1, "chat:x": 1}
+        )
 
     async def test_a_probe(self, edge):
         assert edge.control_handler.answer(Probe()) == Done()
