@@ -101,6 +101,23 @@ async def test_a_channel_by_the_api_is_recovered_where_the_backend_says_from(sha
     await receives(alice, channel, [1, 2])
 
 
+async def test_a_channel_by_the_api_lasts_as_long_as_the_connection_and_one_of_the_token_returns(
+    shared_pair, client, x
+):
+    a, b = shared_pair
+    alice = client(a, token=token(user := f"alice-{x}", channels=[f"chat:token-{x}"]))
+    await alice.connect()
+    await sees(alice, "subscribed", f"chat:token-{x}")
+    await order(b, "subscribe", user=user, channel=f"chat:api-{x}")
+    await sees(alice, "subscribed", f"chat:api-{x}")
+    await order(b, "disconnect", user=user, disconnect={"code": 4000, "reason": "come back"})
+    await sees(alice, "connected", count=2)
+    await sees(alice, "subscribed", f"chat:token-{x}", count=2)
+    await sees(alice, "unsubscribed", f"chat:api-{x}")
+    await order(b, "subscribe", user=user, channel=f"chat:api-{x}")
+    await sees(alice, "subscribed", f"chat:api-{x}", count=2)
+
+
 async def test_a_backend_ends_a_subscription_of_the_clients_own(shared_pair, client, x):
     a, b = shared_pair
     alice = client(a, user := f"alice-{x}")
