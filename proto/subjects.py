@@ -156,6 +156,17 @@ _DIRECT_GET = "$JS.API.DIRECT.GET."
 _STREAM_INFO = "$JS.API.STREAM.INFO."
 
 
+_ADVISORY = "$JS.EVENT.ADVISORY.STREAM."
+STREAM_ADVISORIES: Final = tuple(f"{_ADVISORY}{what}.*" for what in ("CREATED", "DELETED", "RESTORE_COMPLETE"))
+"""Where JetStream says that a stream was made, deleted or restored, by whomever."""
+
+
+def advised_stream(subject: str) -> tuple[str, bool]:
+    """The stream of an advisory, and whether it was deleted."""
+    what, _, stream = subject.removeprefix(_ADVISORY).partition(".")
+    return stream, what == "DELETED"
+
+
 def direct_get(stream: str) -> str:
     """The subject of JetStream's direct get, which replies with one stored message or a batch of them."""
     return _DIRECT_GET + stream

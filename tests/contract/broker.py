@@ -57,6 +57,9 @@ class Listener:
     def broker_disconnected(self) -> None:
         pass
 
+    def logs_checked(self) -> None:
+        pass
+
 
 class BrokerContract:
     """Two edges of one cluster, `a` and `b`, with the events of each."""

@@ -46,6 +46,7 @@ class BreakableBroker(MemoryBroker):
         self.lose_live: Callable[[LiveMessage], bool] = lambda message: False
         self.reads = 0
         self.reading = self.most_reading = 0
+        self.unheard = False  # the connection dropped, and no audit has followed
 
     def receive_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self.available and not self.lose_live(message):
@@ -60,7 +61,18 @@ class BreakableBroker(MemoryBroker):
         finally:
             self.reading -= 1
 
+    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
+        found = await super().behind(positions)
+        if self.unheard:
+            for address, offset in positions.items():
+                log = self._logs.log(address.history_class)
+                if address not in found and offset + 1 < log.first:
+                    found[address] = log.last
+        self.unheard = False
+        return found
+
     def go_away(self) -> None:
+        self.unheard = True
         self.available = False
         if self._events is not None:
             self._events.broker_disconnected()

@@ -122,9 +122,9 @@ def token(user: str, secret: str = SECRET, **claims: Any) -> str:
     return jwt.encode({"sub": user, **claims}, secret, algorithm="HS256")
 
 
-def start_edge(services: Services, nats: NatsServer, name: str, **variables: str) -> ServiceProcess:
-    """Starts an edge on `nats` with the namespaces of `TOML`; `variables` are further FAIRLEAD_* settings."""
-    return services.start("edge", {"FAIRLEAD_NATS_URL": nats.url, **_settings(name), **variables}, TOML, name)
+def start_edge(services: Services, nats: NatsServer, name: str, toml: str = TOML, **variables: str) -> ServiceProcess:
+    """Starts an edge on `nats` with the namespaces of `toml`; `variables` are further FAIRLEAD_* settings."""
+    return services.start("edge", {"FAIRLEAD_NATS_URL": nats.url, **_settings(name), **variables}, toml, name)
 
 
 def start_edge_in_memory(services: Services, name: str = "alone", **variables: str) -> ServiceProcess:

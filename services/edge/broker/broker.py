@@ -77,6 +77,9 @@ class BrokerEvents(Protocol):
     def broker_disconnected(self) -> None:
         """The connection dropped. Calls in progress have failed."""
 
+    def logs_checked(self) -> None:
+        """A log has another epoch; or it was in doubt whether it has, and live messages were dropped meanwhile."""
+
 
 class Broker(Protocol):
     """Stores publications, and delivers them to the edges.
@@ -141,5 +144,7 @@ class Broker(Protocol):
         """The open channels whose log goes further than the given offset, each with the newest offset.
 
         0 stands for a channel whose epoch has changed. This finds the loss of a channel's last live message, which no
-        later message reveals. Raises `BrokerAway`, `BrokerRefused`.
+        later message reveals. After a loss of the connection it also names, with the log's last sequence, the channels
+        of which publications may have come and been evicted while this edge could not hear them. How much it missed is
+        what the log's sequences say, however long it took. Raises `BrokerAway`, `BrokerRefused`.
         """

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from proto import subjects
 from proto.messages import Publication, StreamPosition
 from proto.publications import BadPublication, Version, decode_publication, encode_removal, removed_upto
 from proto.subjects import LogAddress
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.streams import (
     MULTI_LAST_SUBJECTS,
     StoredMessage,
@@ -50,6 +50,9 @@ READS_AT_ONCE: Final = 8
 """Reads of logs in progress. With `READ_BYTES` each they are 2 MB that NATS has for the edge to take, and an entry more
 for each: far below the max_pending of NATS, 64 MB, at which it drops the edge, and little for a live message to wait
 behind."""
+DELETED_S: Final = 1.0
+"""How long a deleted stream stays away while nobody uses it: whoever deleted it may be restoring a copy."""
+
 LOOKS_AT_ONCE: Final = 16
 """Reads of newest entries in progress. Each brings one entry, of whatever size."""
 
@@ -61,7 +64,7 @@ class NatsBroker:
         self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int, instance: str, max_in_flight: int
     ) -> None:
         self._link = link
-        self._streams = LogStreams(link, classes, partitions)
+        self._streams = LogStreams(link, classes, partitions, self._logs_checked)
         self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight)
         self.in_flight = self._publisher.in_flight
         self._open: dict[ChannelAddress, ChannelSubscription] = {}
@@ -78,6 +81,9 @@ class NatsBroker:
         """Makes or checks the streams; from then on `events` gets the events. Raises `BrokerAway`, `BrokerRefused`."""
         self._events = events
         await self._reach(self._streams.ensure_all())
+        if not self._started:
+            for advisories in subjects.STREAM_ADVISORIES:
+                self._link.subscribe(advisories, self._advised)
         self._ready = self._started = True
 
     @property
@@ -93,6 +99,8 @@ class NatsBroker:
     def on_disconnected(self) -> None:
         self._end_return()
         self._ready = False
+        for subscription in self._open.values():
+            subscription.disconnected()
         if self._started and self._events is not None:
             self._events.broker_disconnected()
 
@@ -118,12 +126,25 @@ class NatsBroker:
         self._ready = True
         self._events.broker_connected()
 
+    def _advised(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        """NATS says that a stream was made, deleted or restored, perhaps by this edge."""
+        stream, deleted = subjects.advised_stream(subject.decode(errors="replace"))
+        self._streams.check_soon(stream, DELETED_S if deleted else 0.0)
+
+    def _logs_checked(self, stream: str) -> None:
+        for subscription in self._open.values():
+            if subscription.where.stream == stream:
+                subscription.disconnected()  # live messages of the stream were dropped, or are of another log
+        if self._started and self._events is not None:
+            self._events.logs_checked()
+
     # --- channels ----------------------------------------------------------------------------------------------------
 
     async def open(self, address: ChannelAddress) -> None:
         assert self._events is not None, "open() before start()"
         if address.history_class:
-            subscription = ChannelSubscription(address.channel, self._events, self._streams.address(address))
+            where = self._streams.address(address)
+            subscription = ChannelSubscription(address.channel, self._events, where, self._streams.heard(where.stream))
             subscription.number = self._link.subscribe(subscription.where.live, subscription.live)
             self._open[address] = subscription
         else:
@@ -166,7 +187,7 @@ class NatsBroker:
             raise BrokerAway("NATS is unavailable")
         where = self._where(address)
         while True:
-            newest = await self._reach(read_last(self._link, where.stream, where.stored))
+            newest = await self._ask(where.stream, lambda: read_last(self._link, where.stream, where.stored))
             if newest is None:
                 return
             try:
@@ -183,15 +204,16 @@ class NatsBroker:
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         where = self._where(address)
         async with self._reads:
-            messages, more = await self._reach(
-                read_stream(self._link, where.stream, from_offset, limit, where.stored, READ_BYTES)
+            messages, more = await self._ask(
+                where.stream,
+                lambda: read_stream(self._link, where.stream, from_offset, limit, where.stored, READ_BYTES),
             )
         return LogPage([_entry(message) for message in messages], more)
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         where = self._where(address)
         async with self._looks:
-            message = await self._reach(read_last(self._link, where.stream, where.stored))
+            message = await self._ask(where.stream, lambda: read_last(self._link, where.stream, where.stored))
         return None if message is None else _entry(message)
 
     async def state(self, address: ChannelAddress) -> LogState:
@@ -227,19 +249,47 @@ class NatsBroker:
             upto = positions[address] if subscription is None else max(positions[address], subscription.audited)
             if upto < state.last:
                 known.append((upto, self._where(address).stored, address))
+            elif subscription is not None:
+                subscription.unheard = False  # nothing has come since
         known.sort(key=lambda each: each[0])  # channels whose position is old share requests
         found: dict[ChannelAddress, int] = {}
+        unheard: list[tuple[int, ChannelSubscription, ChannelAddress]] = []
         for start in range(0, len(known), MULTI_LAST_SUBJECTS):
             part = known[start : start + MULTI_LAST_SUBJECTS]
             last = await self._reach(read_last_of(self._link, stream, [stored for _, stored, _ in part], part[0][0]))
             audited = min(state.last, last.upto)  # a replica that answers may be behind the state
-            for _, stored, address in part:
-                newest = last.sequences.get(stored, 0)
+            for upto, stored, address in part:
+                newest, subscription = last.sequences.get(stored, 0), self._open.get(address)
                 if newest > positions[address]:
-                    found[address] = newest
-                elif (subscription := self._open.get(address)) is not None:
+                    found[address] = newest  # a sync finds out whether there were others before
+                    if subscription is not None:
+                        subscription.unheard = False
+                elif subscription is not None and subscription.unheard:
+                    unheard.append((upto, subscription, address))
+                elif subscription is not None:
                     subscription.audited = max(subscription.audited, audited)
+        if unheard:
+            # Read after the above: what had not been evicted by now would have been found there.
+            after = await self._reach(self._streams.fresh_state(stream))
+            for upto, subscription, address in unheard:
+                subscription.unheard = False
+                if after.epoch != state.epoch or after.first > upto + 1:
+                    found[address] = after.last
+                else:
+                    subscription.audited = max(subscription.audited, state.last)
         return found
+
+    async def _ask(self, stream: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Reads a stream. One that was deleted is made again first."""
+
+        async def ask() -> T:
+            try:
+                return await call()
+            except NobodyAnswers:
+                await self._streams.make_again(stream)
+                return await call()
+
+        return await self._reach(ask())
 
     async def _reach(self, call: Coroutine[Any, Any, T]) -> T:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from proto.publications import BadPublication, decode_live, decode_publication
@@ -15,20 +16,57 @@ NOWHERE: Final = LogAddress("", "")
 """The log of a channel without history."""
 
 
+class HeardStream:
+    """How far this edge has heard a stream, over one connection to NATS.
+
+    NATS brings the messages of a stream in their order, or drops the connection. So once the message `upto` has come,
+    all those before it have come as well, of every channel that was open here. A message that is not after it comes
+    from another log under the same name: the stream was deleted and made again, or restored. Then the stream is
+    `doubtful`: nothing of it is taken until it was checked.
+    """
+
+    __slots__ = ("_on_doubt", "doubtful", "upto")
+
+    def __init__(self, on_doubt: Callable[[], None] = lambda: None) -> None:
+        self._on_doubt = on_doubt
+        self.upto = 0
+        self.doubtful = False
+
+    def doubt(self) -> None:
+        """The stream may be another one than before: whoever made this has it checked."""
+        if not self.doubtful:
+            self.doubtful = True
+            self._on_doubt()
+
+    def suspend(self) -> None:
+        """The same, but for the check: somebody else asks for it."""
+        self.doubtful = True
+
+    def checked(self, last: int) -> None:
+        """The stream was checked, and its last sequence was `last`."""
+        self.upto = last
+        self.doubtful = False
+
+
 class ChannelSubscription:
-    """`number` is the link's for this subscription; an audit has found that nothing up to `audited` was missed.
+    """`number` is the link's for this subscription. Nothing of the channel up to `audited` was missed: an audit has
+    found that, or it came live. `unheard`: the connection has dropped since, so later messages may have been missed.
 
     An edge has thousands of these, so the handlers are methods and not functions that are made for each channel.
     """
 
-    __slots__ = ("_channel", "_events", "audited", "number", "where")
+    __slots__ = ("_channel", "_events", "_heard", "audited", "number", "unheard", "where")
 
-    def __init__(self, channel: str, events: BrokerEvents, where: LogAddress = NOWHERE) -> None:
+    def __init__(
+        self, channel: str, events: BrokerEvents, where: LogAddress = NOWHERE, heard: HeardStream | None = None
+    ) -> None:
         self._channel = channel
         self._events = events
+        self._heard = heard or HeardStream()
         self.where = where
         self.number = 0
         self.audited = 0
+        self.unheard = False
 
     def live(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         """A message of a channel with history."""
@@ -37,7 +75,19 @@ class ChannelSubscription:
         except BadPublication as error:
             self._ignore(subject, error)
             return
+        if message.sequence:
+            heard = self._heard
+            if message.sequence <= heard.upto or heard.doubtful:
+                heard.doubt()
+                return
+            heard.upto = message.sequence
         self._events.live(self._channel, message)
+
+    def disconnected(self) -> None:
+        """The connection dropped: from now on messages are missed."""
+        if not self.unheard:  # otherwise what came since may follow something that was missed
+            self.audited = max(self.audited, self._heard.upto)
+            self.unheard = True
 
     def ephemeral(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         """A message of a channel without history."""

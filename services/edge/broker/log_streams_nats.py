@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_config, stream_state
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
+from services.edge.broker.channel_subscription import HeardStream
 from services.edge.settings import ChannelOptions
 
 log = logging.getLogger(__name__)
@@ -28,16 +30,29 @@ MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
 """Idempotency keys of channels without history, about a million. The oldest go first."""
 
 
+_CHECK_RETRY_S: Final = 0.2
+
+
 class LogStreams:
     """All streams of one configuration: where channels are, in which epoch, and up to which sequence."""
 
-    def __init__(self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int) -> None:
+    def __init__(
+        self,
+        link: NatsLink,
+        classes: dict[str, ChannelOptions],
+        partitions: int,
+        on_checked: Callable[[str], None] = lambda stream: None,
+    ) -> None:
+        """`on_checked(stream)`: it has another epoch, or was in doubt and is the same as before."""
         self._link = link
+        self._on_checked = on_checked
         self._classes = classes
         self._wanted_partitions = partitions
         self._partitions: dict[str, int] = {}
+        self._names: dict[str, tuple[str, int]] = {}  # of the streams, each with its class and partition
         self._epochs: dict[str, str] = {}
         self._last_seen: dict[str, int] = {}
+        self._heard: dict[str, HeardStream] = {}
         self._reading: dict[str, asyncio.Lock] = {}
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
         self._reads = Tasks()
@@ -46,6 +61,9 @@ class LogStreams:
         """Makes streams that are missing, and changes limits that differ from the configuration."""
         for history_class, options in self._classes.items():
             await self._ensure_class(history_class, options)
+        await self._ensure_keys()
+
+    async def _ensure_keys(self) -> None:
         await ensure_stream(
             self._link,
             stream_config(
@@ -60,7 +78,7 @@ class LogStreams:
     async def _ensure_class(self, history_class: str, options: ChannelOptions) -> None:
         count = self._wanted_partitions
         first = await self._ensure_partition(history_class, options, 0, count)
-        kept = int(first.metadata.get(PARTITIONS_KEY, count))
+        kept = int(first.metadata.get(PARTITIONS_KEY, self._partitions.get(history_class, count)))
         if kept != count:
             log.warning(
                 "namespace %s keeps the %d partitions that its streams were made with; channel.history_partitions = %d "
@@ -70,6 +88,7 @@ class LogStreams:
                 count,
             )
         self._partitions[history_class] = kept
+        self._names.update({subjects.log_stream(history_class, p): (history_class, p) for p in range(kept)})
         await asyncio.gather(*(self._ensure_partition(history_class, options, p, kept) for p in range(1, kept)))
 
     async def _ensure_partition(
@@ -108,6 +127,51 @@ class LogStreams:
         """The stream has reached `sequence` at least."""
         self._last_seen[stream] = max(self._last_seen.get(stream, 0), sequence)
 
+    def last_seen(self, stream: str) -> int:
+        """The highest sequence that this edge knows the stream to have reached."""
+        return self._last_seen.get(stream, 0)
+
+    def heard(self, stream: str) -> HeardStream:
+        """How far this edge has heard the stream live."""
+        heard = self._heard.get(stream)
+        if heard is None:
+            heard = self._heard[stream] = HeardStream(lambda: self.check_soon(stream))
+        return heard
+
+    def in_doubt(self, stream: str) -> bool:
+        """Whether the stream may be another one than before, which is being found out."""
+        return stream in self._heard and self._heard[stream].doubtful
+
+    def check_soon(self, stream: str, wait_s: float = 0.0) -> None:
+        """Reads the state of a stream, because something says that it was deleted, restored, or made anew.
+
+        Until then nothing of it is taken.
+        """
+        if stream in self._names:
+            self.heard(stream).suspend()
+            self._reads.start(self._check(stream, wait_s))
+
+    async def _check(self, stream: str, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        while True:
+            try:
+                await self.fresh_state(stream)
+                break
+            except NatsAway:
+                await asyncio.sleep(_CHECK_RETRY_S)
+            except NatsRefused as error:
+                log.warning("stream %s cannot be checked: %s", stream, error)
+                await asyncio.sleep(_CHECK_RETRY_S)
+        if self.heard(stream).doubtful:
+            self._resume(stream)
+
+    async def make_again(self, stream: str) -> None:
+        """Makes a stream again that does not answer, if it is missing. Raises `NatsAway`, `NatsRefused`."""
+        if stream in self._names:
+            await self.fresh_state(stream)
+        else:
+            await self._ensure_keys()
+
     async def fresh_state(self, stream: str) -> LogState:
         """The state of a stream, read after the call. A stream that fell back or is gone gets a new epoch.
 
@@ -127,8 +191,11 @@ class LogStreams:
         # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.
         epoch, seen = self._epochs.get(stream), self._last_seen.get(stream, 0)
         state = await stream_state(self._link, stream)
-        if state is None:  # it was deleted: the new one is another log
-            await self._ensure_missing(stream)
+        if state is None or not state.epoch:  # it was deleted, or made again by somebody else: it is another log
+            log.error("stream %s is gone: a new one takes its place, and a new epoch begins", stream)
+            history_class, partition = self._names[stream]
+            count = self._partitions[history_class]
+            await self._ensure_partition(history_class, self._classes[history_class], partition, count)
             state = await stream_state(self._link, stream)
             if state is None:
                 raise NatsAway(f"stream {stream} cannot be made")
@@ -138,15 +205,17 @@ class LogStreams:
         self._note(stream, state)
         return LogState(state.epoch, state.first, state.last)
 
-    async def _ensure_missing(self, stream: str) -> None:
-        for history_class, options in self._classes.items():
-            for partition in range(self._partitions[history_class]):
-                if subjects.log_stream(history_class, partition) == stream:
-                    await self._ensure_partition(history_class, options, partition, self._partitions[history_class])
-
     def _note(self, stream: str, state: StreamState) -> None:
-        if self._epochs.get(stream) != state.epoch:
+        known = self._epochs.get(stream)
+        if known != state.epoch:
             self._epochs[stream] = state.epoch
             self._last_seen[stream] = state.last
+            if known is not None:
+                self._resume(stream)
         else:
             self._last_seen[stream] = max(self._last_seen.get(stream, 0), state.last)
+
+    def _resume(self, stream: str) -> None:
+        """Takes live messages of a stream again, or of what has taken its place."""
+        self._on_checked(stream)
+        self.heard(stream).checked(self._last_seen[stream])

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from typing import Final
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import MESSAGE_ID, Version, encode_headers, version_of
-from proto.subjects import LogAddress
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from proto.subjects import KEYS_STREAM, LogAddress
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.streams import Stored, WrongSequence, expect_last, read_last, store
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
+
+log = logging.getLogger(__name__)
 
 PUBLISH_DEADLINE_S: Final = 4.0
 """Below the 5 s after which SDKs give up on a command."""
@@ -50,14 +53,23 @@ class NatsPublisher:
         await self.in_flight.enter(deadline)
         try:
             if version is None:
-                stored, _ = await self._try_store(where.stored, data, headers, deadline)
-                sequence = stored.sequence
+                sequence = await self._store(where, data, headers, deadline)
             else:
                 sequence = await self._store_if_newer(where, data, headers, version, deadline)
         finally:
             self.in_flight.leave()
         self._streams.seen(where.stream, sequence)
         return StreamPosition(sequence, self._streams.epoch(where.stream))
+
+    async def _store(self, where: LogAddress, data: bytes, headers: bytes | None, deadline: float) -> int:
+        before = self._streams.last_seen(where.stream)
+        stored, _ = await self._try_store(where.stream, where.stored, data, headers, deadline)
+        if self._streams.in_doubt(where.stream) or (stored.sequence <= before and not stored.duplicate):
+            try:  # another log may have taken the place of the one before
+                await self._streams.fresh_state(where.stream)
+            except NatsAway as error:
+                raise BrokerAway(str(error)) from None
+        return stored.sequence
 
     async def _store_if_newer(
         self, where: LogAddress, data: bytes, headers: bytes | None, version: Version, deadline: float
@@ -66,16 +78,18 @@ class NatsPublisher:
             # It is stored only right after the one that it was compared with: after a lost race, compare again.
             try:
                 newest = await read_last(self._link, where.stream, where.stored, _left(deadline))
+            except NobodyAnswers:
+                await self._make_again(where.stream)
+                continue
             except NatsAway as error:
                 raise BrokerAway(str(error)) from None
             last = 0 if newest is None else newest.sequence
             if newest is not None and not version.is_newer_than(version_of(newest.headers)):
                 return last
             try:
-                stored, _ = await self._try_store(where.stored, data, expect_last(headers, last), deadline)
+                return await self._store(where, data, expect_last(headers, last), deadline)
             except WrongSequence:
                 continue
-            return stored.sequence
 
     async def send(self, subject: str, key_subject: str, publication: Publication, message_id: str) -> None:
         """Publishes without storing. A `message_id` is kept on `key_subject`, and is published once.
@@ -88,7 +102,8 @@ class NatsPublisher:
             deadline = _deadline()
             await self.in_flight.enter(deadline)
             try:
-                stored, attempts = await self._try_store(key_subject, b"", _id_headers(message_id), deadline)
+                headers = _id_headers(message_id)
+                stored, attempts = await self._try_store(KEYS_STREAM, key_subject, b"", headers, deadline)
             finally:
                 self.in_flight.leave()
             if stored.duplicate and attempts == 1:  # otherwise the duplicate may be our own first attempt
@@ -100,15 +115,20 @@ class NatsPublisher:
         except NatsRefused as error:
             raise BrokerRefused(str(error)) from None
 
-    async def _try_store(self, subject: str, data: bytes, headers: bytes | None, deadline: float) -> tuple[Stored, int]:
+    async def _try_store(
+        self, stream: str, subject: str, data: bytes, headers: bytes | None, deadline: float
+    ) -> tuple[Stored, int]:
         """Retries until acknowledged or past the deadline; returns the acknowledgement and the number of attempts.
 
-        The message id makes further attempts harmless. Raises `BrokerAway`, `BrokerRefused`; lets `WrongSequence`
-        through.
+        A stream that was deleted is made again. The message id makes further attempts harmless. Raises `BrokerAway`,
+        `BrokerRefused`; lets `WrongSequence` through.
         """
         for attempt in itertools.count(1):
             try:
                 return await store(self._link, subject, data, headers, _left(deadline)), attempt
+            except NobodyAnswers:
+                await self._make_again(stream)
+                await asyncio.sleep(_RETRY_WAIT_S)
             except NatsAway:
                 await asyncio.sleep(_RETRY_WAIT_S)
             except WrongSequence:
@@ -116,6 +136,14 @@ class NatsPublisher:
             except NatsRefused as error:
                 raise BrokerRefused(str(error)) from None
         raise AssertionError("counting has no end")
+
+    async def _make_again(self, stream: str) -> None:
+        try:
+            await self._streams.make_again(stream)
+        except NatsAway as error:
+            log.debug("stream %s cannot be made again yet: %s", stream, error)
+        except NatsRefused as error:
+            raise BrokerRefused(str(error)) from None
 
 
 def _deadline() -> float:

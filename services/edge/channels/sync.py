@@ -26,9 +26,6 @@ from services.edge.yielding import yielding_every
 
 log = logging.getLogger(__name__)
 
-UNNOTICED_S: Final = 10.0
-"""How long a broker that hangs can pass for a connected one: the link's pings find out after three of 3 s."""
-
 SYNCS_AT_ONCE: Final = 64
 """Reads of the log in progress for syncs. After a loss of the connection every channel may need one."""
 
@@ -46,7 +43,9 @@ class ChannelSync:
         self._channels = channels
         self._member_tracker = member_tracker
         self._tasks = Tasks()
-        self._lost_at: float | None = None
+        self._lost = False  # since the connection dropped, until the audit after it
+        self._held: list[Channel] = []  # those with live messages that wait for that audit
+        self._auditing = asyncio.Lock()
         self._syncs = asyncio.Semaphore(SYNCS_AT_ONCE)
 
     # --- opening -----------------------------------------------------------------------------------------------------
@@ -108,10 +107,11 @@ class ChannelSync:
                 found.fan_out(message.publication)
                 found.subscribers.forget_bases()
             return
-        if self._lost_at is not None and not found.log.syncing:
-            # The link is connected again and the streams are still being checked. Missed publications may have expired,
-            # which this message would not reveal: a sync asks for proof.
-            self._begin_sync(found, found.log)
+        if self._lost and not found.log.syncing:
+            # The link is connected again, and the audit has not come to this channel. Missed publications may have
+            # expired, which this message would not reveal.
+            found.log.begin_sync()
+            self._held.append(found)
         if found.log.accept(message):
             self._deliver(found, found.log, message.sequence, message.publication, message.removed_upto)
         elif found.log.needs_sync:
@@ -139,7 +139,7 @@ class ChannelSync:
     async def synced(self, channel: Channel) -> None:
         """Waits until the channel has come to the end of its log, as it is after the call."""
         assert channel.log is not None
-        if channel.sync_task is not None and not channel.sync_task.done():
+        if channel.sync_task is not None and _syncs(channel):
             await asyncio.wait([channel.sync_task])  # it may have read past the end before
         if not channel.closed:
             await asyncio.wait([self._begin_sync(channel, channel.log)])
@@ -196,44 +196,60 @@ class ChannelSync:
     def broker_disconnected(self) -> None:
         """Broker event. Clients stay; the publications they miss are fetched when the broker is back."""
         self._tally.broker_losses += 1
-        self._lost_at = self._lost_at or asyncio.get_running_loop().time()
+        self._lost = True
 
     def broker_connected(self) -> None:
-        """Broker event: live messages may have been missed, so an audit follows at once.
+        """Broker event: live messages may have been missed, so an audit follows at once. Until then they wait.
 
-        The audit compares with what the log still holds. It cannot find a publication that came and expired while the
-        broker was unavailable: where that is possible, a sync asks for proof that nothing was missed.
+        The audit also names the channels of which publications may have come and expired while this edge did not hear
+        them: their sync asks for proof that nothing was missed.
         """
-        unproven: list[Channel] = []
-        if self._lost_at is not None:
-            away_s = asyncio.get_running_loop().time() - self._lost_at + UNNOTICED_S
-            self._lost_at = None
-            for channel in self._channels:
-                could_expire = channel.rules.options.history_ttl <= away_s
-                if could_expire and channel.log is not None and not channel.log.syncing:
-                    channel.log.begin_sync()  # live messages are buffered from now on; the sync itself waits its turn
-                    unproven.append(channel)
         self._member_tracker.broker_connected()
-        self._tasks.start(self._catch_up(unproven))
+        self._tasks.start(self._catch_up())
 
-    async def _catch_up(self, unproven: list[Channel]) -> None:
-        async for channel in yielding_every(unproven):
-            if channel.log is not None and not channel.closed:
+    def logs_checked(self) -> None:
+        """Broker event: a log has another epoch, or live messages were dropped while it was being checked."""
+        self._lost = True
+        self._tasks.start(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        while self._broker.available:  # otherwise the next `broker_connected` goes on
+            losses = self._tally.broker_losses
+            try:
+                await self.audit()
+            except (BrokerAway, BrokerRefused) as error:
+                log.info("channel audit incomplete, it is repeated: %s", error)
+                await asyncio.sleep(_SYNC_RETRY_S)
+                continue
+            if self._tally.broker_losses == losses:
+                self._lost = False
+                self._release_held()
+            return
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, []
+        for channel in held:
+            if channel.closed or channel.log is None or _syncs(channel):  # a sync takes what waits
+                continue
+            self._drain(channel, channel.log)
+            if channel.log.gap:
                 self._begin_sync(channel, channel.log)
-        try:
-            await self.audit()
-        except (BrokerAway, BrokerRefused) as error:
-            log.info("channel audit incomplete, will retry at the next audit: %s", error)
+            else:
+                channel.log.end_sync()
 
     async def audit(self) -> None:
         """Finds open channels whose log has moved on unnoticed, and syncs them. Raises `BrokerAway`, `BrokerRefused`.
 
         That is how the loss of a channel's last live message is found, which no later message reveals.
         """
+        async with self._auditing:
+            await self._audit()
+
+    async def _audit(self) -> None:
         positions: dict[ChannelAddress, int] = {}
         async for channel in yielding_every(self._channels):
-            if channel.closed or channel.log is None or channel.log.syncing:  # a sync finds out by itself
-                continue
+            if channel.closed or channel.log is None or not channel.ready or _syncs(channel):
+                continue  # a sync finds out by itself
             if channel.log.epoch != self._broker.epoch(channel.address):
                 self._invalidate(channel)
             else:
@@ -241,7 +257,7 @@ class ChannelSync:
         behind = await self._broker.behind(positions) if positions else {}
         async for address, newest in yielding_every(behind.items()):
             found = self._channels.get(address.channel)
-            if found is None or found.log is None or found.log.syncing:
+            if found is None or found.log is None or not found.ready or _syncs(found):
                 continue
             if found.log.epoch != self._broker.epoch(address):
                 self._invalidate(found)
@@ -266,3 +282,8 @@ class ChannelSync:
     async def stop(self) -> None:
         """Cancels opens and syncs that are in progress."""
         await self._tasks.stop()
+
+
+def _syncs(channel: Channel) -> bool:
+    """Whether a sync of the channel is in progress."""
+    return channel.sync_task is not None and not channel.sync_task.done()
