@@ -149,8 +149,10 @@ class ClientSection(Section, frozen=True):
     """Commands in one message from a client; more close the connection with 3501. 0: 256, or one more than
     `channel_limit`, whichever is more."""
     queued_commands_limit: Annotated[int, Meta(ge=0)] = 0
-    """Commands that may wait behind one in progress. At half of it the edge stops reading; beyond it, it closes. 0:
-    1,024, or twice `commands_per_message`, whichever is more."""
+    """Commands of one client that may wait. At half of it the edge stops reading; beyond it, it closes. 0: 1,024, or
+    twice `commands_per_message`, whichever is more."""
+    concurrency: Count = 16
+    """RPCs of one client that run at once; further ones wait, and nothing else does. Other commands run one by one."""
     history_max_publication_limit: Count = 300
     """Publications in one reply to a client's history command."""
     recovery_max_publication_limit: Annotated[int, Meta(ge=0)] = 0

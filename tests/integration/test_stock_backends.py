@@ -5,6 +5,7 @@ A client tells the backend which answer it shall give: `answer` in its data, or 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from collections.abc import AsyncIterator
@@ -43,6 +44,7 @@ class Application:
     def __init__(self, connection: Client) -> None:
         self._connection = connection
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self._together: list[Msg] = []
 
     async def listen(self) -> None:
         for subject, function in (("rpc.>", self._call), ("hook.>", self._decide), ("send.>", None)):
@@ -66,6 +68,12 @@ class Application:
         elif method == "fail":
             error = {"Nats-Service-Error-Code": "423", "Nats-Service-Error": "locked \N{LOCK}"}
             await self._connection.publish(message.reply, headers=error)
+        elif method == "together":  # none is answered before all three have come
+            self._together.append(message)
+            if len(self._together) == 3:
+                held, self._together = self._together, []
+                for each in reversed(held):
+                    await each.respond(each.data)
         elif method == "bytes":
             await message.respond(b"\xff\x00")
 
@@ -108,6 +116,18 @@ async def test_a_backend_answers_rpcs_and_its_errors_reach_the_application(share
                 await alice.rpc("bytes", 1)
             assert failed.value.code == 100, "bytes that are no JSON cannot be told to it"
         assert not events_of(alice, "disconnected")
+
+
+async def test_slow_rpcs_of_one_client_run_beside_each_other_and_hold_up_no_subscribe(
+    shared_pair, client, application, x
+):
+    for edge in shared_pair:
+        alice = client(edge, f"alice-{x}")
+        await alice.connect()
+        calls = [asyncio.create_task(alice.rpc("together", n)) for n in range(3)]
+        await alice.subscribe(f"chat:{x}")
+        assert sorted(await asyncio.gather(*calls)) == [0, 1, 2]
+        assert not events_of(alice, "disconnected") and len(events_of(alice, "connected")) == 1
 
 
 async def test_an_rpc_that_nobody_answers_is_not_available(shared_pair, client):

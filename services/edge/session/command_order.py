@@ -1,4 +1,4 @@
-"""Queues one client's commands: one is in progress, the others wait in order and within bounds.
+"""Queues one client's commands: one is in progress, with RPCs beside it; the others wait in order and within bounds.
 
 The subclass, `Session`, decides on each command and on the end of the session.
 """
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from proto import codes
 from proto.codes import CloseCode
 from proto.commands import Command
-from services.edge.session.actions import Action
+from services.edge.session.actions import Action, CallBackend
 from services.edge.session.command_queue import (
     QUEUED_BYTES_CEILING,
     QUEUED_BYTES_LIMIT,
@@ -31,6 +31,7 @@ class CommandOrder(ABC):
     """
 
     __slots__ = (
+        "_calls",
         "_deadline",
         "_in_progress",
         "_leaving",
@@ -47,8 +48,9 @@ class CommandOrder(ABC):
         self.blocked = False
         self._queue: CommandQueue | None = None  # None while nothing waits
         self._in_progress: Action | None = None
+        self._calls = 0  # RPCs in progress, beside that action
         self._deadline = 0.0  # of the action in progress
-        self._leaving: CloseCode | None = None  # closes with this code once the action in progress is done
+        self._leaving: CloseCode | None = None  # closes with this code once nothing is in progress
         self.reading_paused = False
 
     # --- for the subclass --------------------------------------------------------------------------------------------
@@ -87,7 +89,8 @@ class CommandOrder(ABC):
         effects: list[Effect] = []
         if self.closed:
             return effects
-        if len(commands) == 1 and self._queue is None and self._in_progress is None and not self.blocked:
+        free = self._in_progress is None and not self.blocked and self._leaving is None
+        if free and self._queue is None and len(commands) == 1:
             self._handle(commands[0], effects, now)  # the usual case needs no queue
             self._pace_reading(effects)
             return effects
@@ -110,42 +113,62 @@ class CommandOrder(ABC):
         return self._advance(effects, now)
 
     def leave(self, close: CloseCode, now: float) -> list[Effect]:
-        """Closes once the command in progress is answered; at once if none is in progress."""
+        """Closes once the commands in progress are answered, and starts no others."""
         effects: list[Effect] = []
-        if self._in_progress is None:
-            self._close(close, "", effects, now)
-        else:
-            self._leaving = close
+        self._leaving = close
+        self._leave_if_done(effects, now)
         return effects
+
+    def _leave_if_done(self, effects: list[Effect], now: float) -> None:
+        if self._leaving is not None and self._in_progress is None and not self._calls:
+            self._close(self._leaving, "", effects, now)
 
     # --- the queue ---------------------------------------------------------------------------------------------------
 
     def _advance(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Handles what is queued, up to the first command that has to wait."""
-        while self._queue is not None and self._in_progress is None and not self.blocked and not self.closed:
-            item = self._queue.take()
-            if not self._queue:
+        """Handles what is queued: RPCs up to the limit, and the rest up to the first command that has to wait."""
+        while (queue := self._queue) is not None and not self.blocked and self._leaving is None and not self.closed:
+            item: Command | ServerCommand | None = None
+            if queue.calls and self._calls < self.state.policy.section.concurrency:
+                self._call(queue.take_call(), effects, now)
+            elif self._in_progress is not None or (item := queue.take()) is None:
+                break
+            if not queue:
                 self._queue = None
             if isinstance(item, Command):
                 self._handle(item, effects, now)
-            elif self._takes_server_commands:  # otherwise its connect failed meanwhile
+            elif item is not None and self._takes_server_commands:  # otherwise its connect failed meanwhile
                 self._handle_server_command(item, effects, now)
         self._pace_reading(effects)
         return effects
 
     def _start(self, action: Action, effects: list[Effect], now: float) -> None:
-        """Starts an action of the next command, or a further one of the command in progress, whose deadline stays."""
-        if self._in_progress is None:
-            self._deadline = now + COMMAND_DEADLINE_S
-        self._in_progress = action
-        effects.append(Start(action, self._deadline))
+        """Starts an action of the next command, or a further one of the command in progress, whose deadline stays.
+
+        An RPC runs beside it; those beyond the limit wait apart.
+        """
+        if type(action) is not CallBackend:
+            if self._in_progress is None:
+                self._deadline = now + COMMAND_DEADLINE_S
+            self._in_progress = action
+            effects.append(Start(action, self._deadline))
+        elif self._calls < self.state.policy.section.concurrency:
+            self._call(action, effects, now)
+        else:
+            self._queue = self._queue or CommandQueue()
+            self._queue.set_aside(action)
+
+    def _call(self, call: CallBackend, effects: list[Effect], now: float) -> None:
+        self._calls += 1
+        effects.append(Start(call, now + COMMAND_DEADLINE_S))
 
     def _finish(self, action: Action, effects: list[Effect], now: float) -> None:
         """The action is done, and if the command in progress started no further action, so is the command."""
         if self._in_progress is action:
             self._in_progress = None
-            if self._leaving is not None:
-                self._close(self._leaving, "", effects, now)
+        elif type(action) is CallBackend:
+            self._calls -= 1
+        self._leave_if_done(effects, now)
 
     def _clear(self) -> None:
         """Ends the session and discards the commands that wait."""

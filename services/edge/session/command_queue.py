@@ -1,4 +1,4 @@
-"""The commands that wait behind the one in progress, the client's own and those of backends, in order of arrival."""
+"""The commands that wait, the client's own and those of backends, in order of arrival; and the RPCs that wait apart."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 from proto.commands import Command
+from services.edge.session.actions import CallBackend
 from services.edge.session.server_commands import ServerCommand
 
 QUEUED_BYTES_LIMIT: Final = 128 * 1024
@@ -21,25 +22,32 @@ SERVER_COMMANDS_LIMIT: Final = 1024
 
 
 class CommandQueue:
-    """A queue whose caller checks the bounds. `commands` counts the client's own.
+    """A queue whose caller checks the bounds. `commands` counts the client's own, with the RPCs that were set aside.
 
-    The bytes of a message count until its last command has been taken.
+    The bytes of a message count until its last command has been taken, those of an RPC that was set aside until it is
+    called.
     """
 
-    __slots__ = ("_items", "commands", "queued_bytes")
+    __slots__ = ("_calls", "_items", "commands", "queued_bytes")
 
     def __init__(self) -> None:
         self._items: deque[tuple[Command, int] | ServerCommand] = deque()
+        self._calls: deque[CallBackend] = deque()
         self.commands = 0
         self.queued_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items) + len(self._calls)
+
+    @property
+    def calls(self) -> int:
+        """How many RPCs wait apart."""
+        return len(self._calls)
 
     @property
     def server_commands(self) -> int:
         """How many commands of backends wait."""
-        return len(self._items) - self.commands
+        return len(self) - self.commands
 
     def add(self, commands: list[Command], size: int) -> None:
         """Adds the commands of one message of `size` bytes."""
@@ -54,8 +62,10 @@ class CommandQueue:
         """Adds a command of a backend."""
         self._items.append(command)
 
-    def take(self) -> Command | ServerCommand:
-        """Removes and returns the next one."""
+    def take(self) -> Command | ServerCommand | None:
+        """Removes and returns the next one, None if only RPCs wait."""
+        if not self._items:
+            return None
         item = self._items.popleft()
         if isinstance(item, tuple):
             command, size = item
@@ -63,3 +73,16 @@ class CommandQueue:
             self.queued_bytes -= size
             return command
         return item
+
+    def set_aside(self, call: CallBackend) -> None:
+        """Lets an RPC wait apart, so that what came after it need not wait."""
+        self._calls.append(call)
+        self.commands += 1
+        self.queued_bytes += len(call.data)
+
+    def take_call(self) -> CallBackend:
+        """Removes and returns the RPC that has waited longest. Raises IndexError if there is none."""
+        call = self._calls.popleft()
+        self.commands -= 1
+        self.queued_bytes -= len(call.data)
+        return call

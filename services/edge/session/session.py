@@ -4,8 +4,9 @@
      '----------------'--refused with an error--> REFUSED --> CLOSED: the client should leave; its commands are ignored
 
 Commands are handled in order of arrival, the client's own and those of backends. If a command needs the cluster or a
-backend, the session starts an action (`Start`), and the commands behind it wait in the queue until `completed` gets the
-outcome. They also wait while the session is blocked: replies to a client that does not read would pile up.
+hook, the session starts an action (`Start`), and the commands behind it wait in the queue until `completed` gets the
+outcome. RPCs run beside, up to `client.concurrency` of them. All commands wait while the session is blocked: replies to
+a client that does not read would pile up.
 
 Each method returns the effects of one event. The connection carries them out before it hands in the next event; only
 `stalled` may come in between, from a write that fills the socket.
@@ -322,7 +323,7 @@ class Session(CommandOrder):
         effects: list[Effect] = []
         if self.closed:
             return effects
-        if self.blocked or (self._in_progress is not None and self._queue is not None):
+        if self.blocked or self._queue is not None:
             self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong waits in the queue
         due = self._timers.due(self.state, self.phase, now)
         if isinstance(due, SendPing):

@@ -10,7 +10,7 @@ from proto.replies import Reply, SubscribeResult
 from services.chassis.process.settings import Duration
 from services.edge.channels.subscription import AttachRequest
 from services.edge.framing.formats import WEBSOCKET_JSON
-from services.edge.session.actions import Action, AskHook, Connect
+from services.edge.session.actions import Action, AskHook, CallBackend, Connect
 from services.edge.session.effects import (
     Admit,
     Announce,
@@ -47,6 +47,7 @@ from tests.support.namespaces import NAMESPACES
 
 CHANNELS = ("open:a", "open:b", "seen:c", "log:d", "asked:e", "closed:f")
 QUEUE_LIMIT = 12
+CONCURRENCY = 2
 
 OPTIONS = ClientSection(
     token_hmac_secret_key=SECRET,
@@ -54,6 +55,7 @@ OPTIONS = ClientSection(
     connect_hook=True,
     refresh_hook=True,
     queued_commands_limit=QUEUE_LIMIT,
+    concurrency=CONCURRENCY,
     channel_limit=4,
     ping_interval=Duration(10),
     pong_timeout=Duration(4),
@@ -76,8 +78,11 @@ class Shell:
         self.attached: set[str] = set()
         self.known: set[str] = set()
         self.asked: dict[int, dict[str, Any]] = {}  # the commands that were sent and not answered, by id
-        self.answered: list[int] = []
+        self.answered: list[int] = []  # the commands that were answered, RPCs aside
         self.pending: Action | None = None  # the command in progress
+        self.calls: list[CallBackend] = []  # RPCs in progress, beside it
+        self.called = 0  # the newest of them that was started
+        self.leaving = False  # once nothing is in progress
         self.beside: list[Action] = []  # refresh hooks under way
         self.at_once = False  # whether subscribes have their outcome at once
         self.held = False
@@ -172,16 +177,34 @@ class Shell:
         if isinstance(action, AskHook) and action.event == "refresh":
             self.beside.append(action)
             return []
+        if isinstance(action, CallBackend):
+            self._called(action)
+            return []
         assert self.pending is None, "a command is in progress"
         if self.at_once and isinstance(action, AttachRequest) and not self.slow:
             return self._outcome(action, Attached(SubscribeResult()))
         self.pending = action
         return []
 
+    def _called(self, call: CallBackend) -> None:
+        assert len(self.calls) < CONCURRENCY and not self.leaving
+        assert not self.slow or self.filled, "its reply would pile up"
+        assert call.command_id > self.called, "RPCs start in their order"
+        before = [number for number in self.asked if number < call.command_id and not self.is_rpc(number)]
+        assert not before, "an RPC starts after the commands before it"
+        self.calls.append(call)
+        self.called = call.command_id
+
+    def is_rpc(self, number: int) -> bool:
+        """Whether this command, which is not answered, is an RPC."""
+        return "rpc" in self.asked[number]
+
     def complete(self, action: Action, outcome: Outcome) -> None:
         """The action has this outcome."""
         if action is self.pending:
             self.pending = None
+        elif isinstance(action, CallBackend):
+            self.calls.remove(action)
         else:
             self.beside.remove(action)
         self.event(lambda: self._outcome(action, outcome))
@@ -207,9 +230,10 @@ class Shell:
                 assert push.channel not in self.attached, "a publication could follow the unsubscribe"
                 self.known.remove(push.channel)
             return
-        command = self.asked.pop(reply.id)
-        assert not self.answered or reply.id > self.answered[-1], "replies come in the order of the commands"
-        self.answered.append(reply.id)
+        is_rpc, command = self.is_rpc(reply.id), self.asked.pop(reply.id)
+        if not is_rpc:
+            assert not self.answered or reply.id > self.answered[-1], "replies come in the order of the commands"
+            self.answered.append(reply.id)
         if reply.connect is not None:
             self.known |= set(reply.connect.subs)
         elif reply.subscribe is not None:

@@ -9,7 +9,7 @@ from proto import codes
 from proto.messages import StreamPosition
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant
-from services.edge.session.actions import CallBackend
+from services.edge.session.actions import Publish
 from services.edge.session.effects import Flush
 from services.edge.session.server_commands import RefreshClient, SendToClient, SubscribeClient, UnsubscribeClient
 from tests.edge.conversation import ATTACHED, START, Conversation, connect, connected, logged, said, started
@@ -108,7 +108,7 @@ class TestWhoGetsThem:
 
     def test_a_client_that_is_busy_once_it_is_done(self) -> None:
         conversation = connected()
-        call = conversation.does(CallBackend, {"id": 2, "rpc": {"method": "slow"}})
+        publish = conversation.does(Publish, {"id": 2, "publish": {"channel": "open:x", "data": 1}})
         assert conversation.server_command(SubscribeClient("open:x", Grant())) == []
-        conversation.fails(call)
+        conversation.fails(publish)
         assert isinstance(started(conversation.effects), AttachRequest)

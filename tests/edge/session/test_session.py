@@ -7,12 +7,12 @@ from typing import Any
 from msgspec import Raw
 
 from proto import codes
-from proto.commands import Command, RPCRequest
+from proto.commands import Command, PublishRequest
 from proto.messages import StreamPosition
-from proto.replies import RPCResult, SubscribeResult
+from proto.replies import PublishResult, SubscribeResult
 from services.edge.backend import hook_results
 from services.edge.framing import formats
-from services.edge.session.actions import Action, CallBackend, Connect
+from services.edge.session.actions import Action, Connect, Publish
 from services.edge.session.command_queue import QUEUED_BYTES_CEILING, QUEUED_BYTES_LIMIT, SERVER_COMMANDS_LIMIT
 from services.edge.session.effects import (
     CatchUp,
@@ -41,12 +41,12 @@ from tests.edge.conversation import (
 )
 
 
-def rpc(number: int, data: object = None) -> dict[str, Any]:
-    return {"id": number, "rpc": {"method": "echo", "data": data}}
+def pub(number: int) -> dict[str, Any]:
+    return {"id": number, "publish": {"channel": "open:x", "data": 1}}
 
 
-def answer(conversation: Conversation, call: Action) -> list[Effect]:
-    return conversation.completes(call, Replied(RPCResult(Raw(b"1"))))
+def stored(conversation: Conversation, publish: Action) -> list[Effect]:
+    return conversation.completes(publish, Replied(PublishResult()))
 
 
 def replies(effects: list[Effect]) -> list[int]:
@@ -59,20 +59,20 @@ class TestInLine:
 
     def test_commands_wait_for_the_one_in_progress(self) -> None:
         conversation = connected()
-        first = conversation.does(CallBackend, rpc(2))
-        assert conversation.says(rpc(3)) == []
+        first = conversation.does(Publish, pub(2))
+        assert conversation.says(pub(3)) == []
         assert conversation.says({"id": 4, "unsubscribe": {"channel": "news"}}) == []
-        effects = answer(conversation, first)
+        effects = stored(conversation, first)
         second = started(effects)
         assert replies(effects) == [2] and second.command_id == 3
-        assert replies(answer(conversation, second)) == [3, 4]
+        assert replies(stored(conversation, second)) == [3, 4]
 
     def test_those_of_backends_stand_in_the_same_line(self) -> None:
         conversation = connected()
-        first = conversation.does(CallBackend, rpc(2))
+        first = conversation.does(Publish, pub(2))
         assert conversation.server_command(SendToClient(Raw(b"1"))) == []
         assert conversation.says({"id": 3, "unsubscribe": {"channel": "news"}}) == []
-        assert replies(answer(conversation, first)) == [2, 0, 3]
+        assert replies(stored(conversation, first)) == [2, 0, 3]
 
     def test_actions_of_one_command_share_its_deadline(self) -> None:
         conversation = connected()
@@ -83,52 +83,52 @@ class TestInLine:
         publish = started(effects)
         assert Start(publish, START + COMMAND_DEADLINE_S) in effects
         conversation.fails(publish)
-        conversation.does(CallBackend, rpc(3))
+        conversation.does(Publish, pub(3))
         assert isinstance(conversation.effects[0], Start)
         assert conversation.effects[0].deadline == START + 1 + COMMAND_DEADLINE_S
 
     def test_a_command_that_failed_holds_up_no_other(self) -> None:
         conversation = connected()
-        first = conversation.does(CallBackend, rpc(2))
-        conversation.says(rpc(3))
-        effects = conversation.completes(first, Failed(codes.NOT_AVAILABLE, "no backend answers it"))
-        assert error_in(effects) == 108 and "no backend answers it" in logged(effects)
+        first = conversation.does(Publish, pub(2))
+        conversation.says(pub(3))
+        effects = conversation.completes(first, Failed(codes.LIMIT_EXCEEDED, "too large"))
+        assert error_in(effects) == 106 and "too large" in logged(effects)
         assert started(effects).command_id == 3
 
 
 class TestMuchWaits:
-    def busy(self, **section: Any) -> tuple[Conversation, CallBackend]:
+    def busy(self, **section: Any) -> tuple[Conversation, Publish]:
         conversation = connected(**section)
-        return conversation, conversation.does(CallBackend, rpc(2))
+        return conversation, conversation.does(Publish, pub(2))
 
     def test_too_many_commands_end_the_connection(self) -> None:
         conversation, _ = self.busy(queued_commands_limit=3)
         for number in range(3, 6):
-            conversation.says(rpc(number))
-        assert conversation.closed(rpc(6)) == 3013
+            conversation.says(pub(number))
+        assert conversation.closed(pub(6)) == 3013
 
     def test_a_client_with_many_waiting_is_not_read_from_until_they_are_fewer(self) -> None:
         conversation, call = self.busy(queued_commands_limit=4)
-        assert conversation.says(rpc(3)) == [] and conversation.says(rpc(4)) == []
-        assert conversation.says(rpc(5)) == [PaceReading(True)]
-        assert conversation.says(rpc(6)) == [], "once is enough"
+        assert conversation.says(pub(3)) == [] and conversation.says(pub(4)) == []
+        assert conversation.says(pub(5)) == [PaceReading(True)]
+        assert conversation.says(pub(6)) == [], "once is enough"
         paced: list[list[Effect]] = []
         action: Action = call
         for _ in range(2):
-            effects = answer(conversation, action)
+            effects = stored(conversation, action)
             paced.append([effect for effect in effects if isinstance(effect, PaceReading)])
             action = started(effects)
         assert paced == [[], [PaceReading(False)]]
 
     def test_so_it_is_with_many_bytes(self) -> None:
         conversation, call = self.busy()
-        assert conversation.takes(Command(id=3, rpc=RPCRequest(method="x")), QUEUED_BYTES_LIMIT) == []
-        assert conversation.takes(Command(id=4, rpc=RPCRequest(method="x")), 1) == [PaceReading(True)]
-        assert PaceReading(False) in answer(conversation, call)
+        assert conversation.takes(Command(id=3, publish=PublishRequest("open:x", Raw(b"1"))), QUEUED_BYTES_LIMIT) == []
+        assert conversation.takes(Command(id=4, publish=PublishRequest("open:x", Raw(b"1"))), 1) == [PaceReading(True)]
+        assert PaceReading(False) in stored(conversation, call)
 
     def test_too_many_bytes_end_the_connection(self) -> None:
         conversation, _ = self.busy()
-        assert closed_by(conversation.takes(Command(id=3, rpc=RPCRequest()), QUEUED_BYTES_CEILING + 1)) == 3013
+        assert closed_by(conversation.takes(Command(id=3, publish=PublishRequest()), QUEUED_BYTES_CEILING + 1)) == 3013
 
     def test_too_many_commands_of_backends_too(self) -> None:
         conversation, _ = self.busy()
@@ -143,7 +143,7 @@ class TestBlocked:
     def test_its_commands_wait_and_it_is_not_read_from(self) -> None:
         conversation = connected()
         assert PaceReading(True) in conversation.session.stalled(START)
-        assert conversation.says(rpc(2)) == []
+        assert conversation.says(pub(2)) == []
         effects = conversation.session.caught_up(START)
         assert started(effects).command_id == 2 and PaceReading(False) in effects
 
@@ -158,7 +158,7 @@ class TestBlocked:
         assert effects.index(CatchUp({"log:x": position})) > [isinstance(effect, Send) for effect in effects].index(
             True
         )
-        assert conversation.says(rpc(2)) == []
+        assert conversation.says(pub(2)) == []
         assert started(conversation.session.caught_up(START)).command_id == 2
 
 
@@ -175,7 +175,7 @@ class TestConnectThatFails:
         conversation, effects = self.failed()
         assert error_in(effects) == 100
         assert Dismiss("42") in effects and ReleasePushes() in effects
-        assert conversation.session.phase is Phase.REFUSED and conversation.says(rpc(2)) == []
+        assert conversation.session.phase is Phase.REFUSED and conversation.says(pub(2)) == []
 
     def test_a_unidirectional_client_is_closed(self) -> None:
         _, effects = self.failed(format=formats.UNI_SSE)

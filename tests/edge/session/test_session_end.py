@@ -8,9 +8,9 @@ from msgspec import Raw
 
 from proto import codes
 from proto.events import Closed
-from proto.replies import RPCResult
+from proto.replies import PublishResult
 from services.edge.channels.subscription import AttachRequest
-from services.edge.session.actions import CallBackend, Connect
+from services.edge.session.actions import Connect, Publish
 from services.edge.session.effects import (
     Detach,
     Effect,
@@ -33,11 +33,11 @@ from tests.edge.conversation import (
     started_or_none,
 )
 
-RPC: dict[str, Any] = {"id": 2, "rpc": {"method": "echo"}}
+PUBLISH: dict[str, Any] = {"id": 2, "publish": {"channel": "open:x", "data": 1}}
 
 
-def answered(conversation: Conversation, call: CallBackend) -> list[Effect]:
-    return conversation.completes(call, Replied(RPCResult(Raw(b"1"))))
+def stored(conversation: Conversation, publish: Publish) -> list[Effect]:
+    return conversation.completes(publish, Replied(PublishResult()))
 
 
 class TestTheEnd:
@@ -47,20 +47,22 @@ class TestTheEnd:
 
     def test_after_the_reply_to_the_command_in_progress(self) -> None:
         conversation = connected()
-        call = conversation.does(CallBackend, RPC)
-        conversation.says(RPC | {"id": 3})
+        publish = conversation.does(Publish, PUBLISH)
+        conversation.says(PUBLISH | {"id": 3})
         assert conversation.session.leave(codes.SHUTDOWN, START) == []
-        effects = answered(conversation, call)
+        effects = stored(conversation, publish)
         assert said(effects)["id"] == 2 and closed_by(effects) == codes.SHUTDOWN.code
         assert started_or_none(effects) is None
 
     def test_nothing_is_heard_or_said_afterwards(self) -> None:
         conversation = connected()
-        call = conversation.does(CallBackend, RPC)
+        publish = conversation.does(Publish, PUBLISH)
         conversation.session.close(codes.FORCE_DISCONNECT, START)
         assert conversation.session.closed
-        assert conversation.says(RPC | {"id": 3}) == [] and conversation.server_command(SendToClient(Raw(b"1"))) == []
-        assert answered(conversation, call) == [] and conversation.tick() == []
+        assert (
+            conversation.says(PUBLISH | {"id": 3}) == [] and conversation.server_command(SendToClient(Raw(b"1"))) == []
+        )
+        assert stored(conversation, publish) == [] and conversation.tick() == []
         assert conversation.session.close(codes.SHUTDOWN, START) == []
         assert conversation.session.ended(1006, "", START) == []
 

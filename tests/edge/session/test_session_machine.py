@@ -55,7 +55,7 @@ from services.edge.session.server_commands import (
 )
 from services.edge.session.state import Phase
 from tests.edge.conversation import START, token
-from tests.edge.session.session_shell import CHANNELS, OPTIONS, QUEUE_LIMIT, Shell
+from tests.edge.session.session_shell import CHANNELS, CONCURRENCY, OPTIONS, QUEUE_LIMIT, Shell
 
 AT_CONNECT = ("open:a", "log:d", "closed:f")
 _UNKNOWN = (b'{"alg":"RS256","kid":"new"}', b'{"sub":"42"}', b"signed")
@@ -70,7 +70,7 @@ requests = st.one_of(
     st.builds(lambda channel: {"unsubscribe": {"channel": channel}}, channels),
     st.builds(lambda channel: {"publish": {"channel": channel, "data": {}}}, channels),
     st.builds(lambda channel: {"presence": {"channel": channel}}, channels),
-    st.just({"rpc": {"method": "m", "data": {}}}),
+    *[st.just({"rpc": {"method": "m", "data": {}}})] * 3,
 )
 server_commands = st.one_of(
     st.builds(lambda channel: SubscribeClient(channel, Grant()), channels),
@@ -148,6 +148,12 @@ class SessionMachine(RuleBasedStateMachine):
         assert action is not None
         self.shell.complete(action, data.draw(successes(action)))
 
+    @precondition(lambda self: self.shell.calls)
+    @rule(data=st.data())
+    def answer_rpc(self, data: st.DataObject) -> None:
+        call = data.draw(st.sampled_from(self.shell.calls))
+        self.shell.complete(call, data.draw(outcomes(call)))
+
     @precondition(lambda self: self.shell.beside)
     @rule(result=refresh_results)
     def refresh_answered(self, result: hook_results.RefreshHookResult) -> None:
@@ -212,6 +218,7 @@ class SessionMachine(RuleBasedStateMachine):
         if how == "vanish":
             shell.event(lambda: shell.session.ended(1006, "", shell.now))
         elif how == "leave":
+            shell.leaving = True
             shell.event(lambda: shell.session.leave(going, shell.now))
         else:
             shell.event(lambda: shell.session.close(going, shell.now))
@@ -227,6 +234,8 @@ class SessionMachine(RuleBasedStateMachine):
                 shell.complete(action, AttachedAll({each.channel: Attached(SubscribeResult()) for each in wanted}))
             case _:
                 pass
+        for call in list(shell.calls):
+            shell.complete(call, Replied(RPCResult()))
         assert not shell.attached and not shell.session.state.channels
 
     # --- invariants --------------------------------------------------------------------------------------------------
@@ -243,8 +252,18 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def what_can_go_on_goes_on(self) -> None:
         shell = self.shell
-        if shell.pending is None and not shell.slow and not shell.ended:
-            assert not shell.asked or shell.session.phase is Phase.REFUSED, "a command waits for nothing"
+        if shell.slow or shell.ended or shell.session.phase is Phase.REFUSED:
+            return
+        if shell.leaving:
+            assert shell.pending is not None or shell.calls, "it waits for nothing before it leaves"
+            return
+        queue = shell.session._queue
+        apart = 0 if queue is None else queue.calls
+        if shell.pending is None:
+            waiting = set(shell.asked) - {call.command_id for call in shell.calls}
+            assert all(map(shell.is_rpc, waiting)), "a command waits for nothing"
+            assert len(waiting) == apart
+        assert not apart or len(shell.calls) == CONCURRENCY, "an RPC waits for nothing"
 
     @invariant()
     def a_client_that_takes_nothing_is_not_read_from(self) -> None:

@@ -11,7 +11,7 @@ from msgspec import Raw
 from services.edge.channels.subscription import AttachRequest
 from services.edge.framing import formats
 from services.edge.grants import Grant
-from services.edge.session.actions import CallBackend
+from services.edge.session.actions import Publish
 from services.edge.session.effects import Effect, SendPing
 from services.edge.session.server_commands import RefreshClient, SubscribeClient
 from tests.edge.conversation import START, Conversation, closed_by, said, started, token
@@ -93,10 +93,10 @@ class TestPing:
     def test_so_is_one_whose_pong_waits_behind_a_command_in_progress(self) -> None:
         conversation = Conversation(EARLY).connected()
         assert at(conversation, 13) == [SendPing()]
-        call = conversation.does(CallBackend, {"id": 2, "rpc": {"method": "slow"}})
+        publish = conversation.does(Publish, {"id": 2, "publish": {"channel": "open:x", "data": 1}})
         assert conversation.says({}) == []
         assert at(conversation, 21) == []
-        conversation.fails(call)
+        conversation.fails(publish)
         assert conversation.session.deadline == START + 21 + 25, "it was a pong"
 
     def test_an_excuse_puts_off_no_ping(self) -> None:
