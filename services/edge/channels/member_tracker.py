@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from proto.control import ActiveChannels, ChannelsFound, Members, MembersFound
@@ -19,7 +20,7 @@ from proto.replies import Join, Leave, Push
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel
-from services.edge.channels.remote_members import RemoteMembers
+from services.edge.channels.remote_members import MAX_MEMBERS, RemoteMembers
 from services.edge.channels.shared_task import shared
 from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
@@ -39,6 +40,10 @@ class Instances(Protocol):
         """Whether this edge is known to be alive."""
 
 
+Told = dict[str, ClientInfo | None]
+"""What subscribers were told of members, by client id: the newest join, or None for a leave."""
+
+
 class MemberTracker:
     """Keeps `Channel.remote_members`, and pushes joins and leaves. Events come from `JoinLeave` and from `Cluster`."""
 
@@ -48,6 +53,7 @@ class MemberTracker:
         self._cluster = cluster
         self._channels: dict[str, Channel] = {}
         self._suppresses_own_leaves = False
+        self._listening: dict[str, list[Told]] = {}
         self._tasks = Tasks()
 
     async def known(self, channel: Channel) -> None:
@@ -63,6 +69,19 @@ class MemberTracker:
             del self._channels[channel.name]
             self._join_leave.close(channel.name)
         channel.remote_members = None
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Told]:
+        """What subscribers here are told of the members of a channel while it lasts."""
+        told: Told = {}
+        self._listening.setdefault(channel, []).append(told)
+        try:
+            yield told
+        finally:
+            listening = self._listening[channel]
+            listening[:] = [each for each in listening if each is not told]
+            if not listening:
+                del self._listening[channel]
 
     def suppress_own_leaves(self) -> None:
         """From now on clients here get no leaves of clients of this edge; other edges' clients still do.
@@ -166,9 +185,16 @@ class MemberTracker:
 
     def _push(self, channel: Channel, joined: Iterable[ClientInfo] = (), left: Iterable[ClientInfo] = ()) -> None:
         for info in left:
+            self._note(channel.name, info, None)
             channel.subscribers.fan_out_member_event(Push(channel=channel.name, leave=Leave(info)))
         for info in joined:
+            self._note(channel.name, info, info)
             channel.subscribers.fan_out_member_event(Push(channel=channel.name, join=Join(info)))
+
+    def _note(self, channel: str, info: ClientInfo, joined: ClientInfo | None) -> None:
+        for told in self._listening.get(channel, ()):
+            if info.client in told or len(told) < MAX_MEMBERS:
+                told[str(info.client)] = joined
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Node:
         self.channels = ChannelRegistry(broker, self.member_tracker)
         self.sync = ChannelSync(broker, tally, self.channels, self.member_tracker)
         self.history = ChannelHistory(broker, self.channels, self.sync)
-        self.presence = Presence(peers, self.channels)
+        self.presence = Presence(peers, self.channels, self.member_tracker)
 
     @property
     def available(self) -> bool:

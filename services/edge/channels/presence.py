@@ -1,7 +1,8 @@
 """Who is in a channel, on this edge and on all edges.
 
 The edge that holds a connection owns the truth about it, so a question about all edges is asked of each of them. An
-answer is complete, or there is none.
+answer is complete, or there is none. It is never older than the joins and leaves that subscribers here were told before
+it: who asks once and follows them knows the members.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from proto.messages import ClientInfo
 from proto.replies import PresenceStatsResult
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel_registry import ChannelRegistry
+from services.edge.channels.member_tracker import MemberTracker
 from services.edge.cluster.peers import Peers, PeersAway
 from services.edge.yielding import yielding_every
 
@@ -26,16 +28,24 @@ NAMES_AT_ONCE: Final = 50
 class Presence:
     """Answers the questions of presence. Those about all edges raise `BrokerAway` when an edge does not answer."""
 
-    def __init__(self, peers: Peers, channels: ChannelRegistry) -> None:
+    def __init__(self, peers: Peers, channels: ChannelRegistry, member_tracker: MemberTracker) -> None:
         self._peers = peers
         self._channels = channels
+        self._member_tracker = member_tracker
 
     async def members(self, name: str) -> dict[str, ClientInfo]:
         """The members of a channel on all edges, by client id."""
         found: dict[str, ClientInfo] = {}
-        for answer in await self._ask_all(Members(name)):
-            if isinstance(answer, MembersFound):
-                found |= answer.members
+        with self._member_tracker.listening(name) as told:
+            for answer in await self._ask_all(Members(name)):
+                if isinstance(answer, MembersFound):
+                    found |= answer.members
+        # The edges answered at different moments, and some of what happened since was pushed while others were awaited.
+        for client, info in told.items():
+            if info is None:
+                found.pop(client, None)
+            else:
+                found[client] = info
         return found
 
     async def stats(self, name: str) -> PresenceStatsResult:

@@ -141,12 +141,17 @@ class Subscribers:
         return next((group[subscriber] for group in self._groups.values() if subscriber in group), None)
 
     def members(self) -> dict[str, ClientInfo]:
-        """The members of the channel on this edge, by client id."""
+        """The members of the channel on this edge, by client id.
+
+        One whose join is to be announced is none before that: if its connection ends first, no leave would follow.
+        """
         found: dict[str, ClientInfo] = {}
         for group in self._groups.values():
             for subscription in group.values():
                 member = subscription.member
-                if member is not None and isinstance(member.client, str):
+                if member is None or (subscription.emits_join_leave and not subscription.announced):
+                    continue
+                if isinstance(member.client, str):
                     found[member.client] = member
         return found
 

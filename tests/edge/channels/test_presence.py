@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Task
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from msgspec import Raw
@@ -14,7 +17,7 @@ from services.edge.broker.broker import BrokerAway
 from services.edge.channels.presence import NAMES_AT_ONCE
 from services.edge.grants import Grant, Override, Switch
 from tests.support.breakable import BreakablePeers
-from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, attach_request, settled
 from tests.support.eventually import eventually
 
 
@@ -92,6 +95,63 @@ async def test_a_silent_edge_makes_the_question_fail_rather_than_lie(three, clus
         with pytest.raises(BrokerAway):
             await question
     assert list(await b.node.presence.members("room:x")) == ["c2"], "the silent one is not the others"
+
+
+@asynccontextmanager
+async def asking(edge: TestEdge, slow: TestEdge, channel: str) -> AsyncIterator[Task[dict[str, ClientInfo]]]:
+    """A question of `edge` whose answer waits for `slow` to the end of the block; the others have answered it."""
+    slow.shared.peers.hang(slow.instance)
+    asked = asyncio.create_task(edge.node.presence.members(channel))
+    await settled()
+    yield asked
+    assert not asked.done()
+    slow.shared.peers.lose(slow.instance)
+    await asked
+
+
+async def test_an_answer_has_what_its_subscribers_were_told_while_it_was_awaited(three):
+    """A client that asks once and follows would otherwise show a ghost for good, or miss a member."""
+    a, b, c = three
+    witness, _ = await a.subscribe("room:x", client="w")
+    there = {name: (await b.subscribe("room:x", client=name))[0] for name in ("goes", "stays", "returns")}
+    here, _ = await a.subscribe("room:x", client="goes too")
+    await c.subscribe("room:x", client="on c")
+    await eventually(lambda: len(witness.members) == 6)
+    async with asking(a, c, "room:x") as asked:
+        b.node.unsubscribe(there["goes"], "room:x")
+        a.node.unsubscribe(here, "room:x")
+        b.node.unsubscribe(there["returns"], "room:x")
+        await b.subscribe("room:x", client="returns", user="7")
+        await b.subscribe("room:x", client="comes")
+        await a.subscribe("room:x", client="comes too")
+        await eventually(lambda: len(witness.members) == 12)
+    found = await asked
+    assert witness.members[-1] == ("leave", "on c"), "which was lost"
+    assert set(found) == {"w", "stays", "returns", "comes", "comes too"}
+    assert found["returns"].user == "7"
+    assert set(await a.node.presence.members("room:x")) == set(found)
+
+
+async def test_of_an_edge_that_is_lost_after_its_answer_nobody_is_in_it(three):
+    a, b, c = three
+    witness, _ = await a.subscribe("room:x", client="w")
+    await b.subscribe("room:x", client="on b")
+    await eventually(lambda: len(witness.members) == 2)
+    async with asking(a, c, "room:x") as asked:
+        b.kill()
+        await eventually(lambda: witness.members[2:] == [("leave", "on b")])
+    assert set(await asked) == {"w"}
+
+
+async def test_a_member_is_in_when_its_join_is_announced_and_not_before(three):
+    """One whose reply is never written has no join, and so no leave: who had been told of it would never lose it."""
+    a, b, _ = three
+    unborn = FakeSubscriber(node=b.node)
+    request = attach_request("room:x", client="c1")
+    await b.node.subscribe(unborn, request)
+    assert await a.node.presence.members("room:x") == {}
+    b.node.joined("room:x", request.subscription)
+    assert list(await a.node.presence.members("room:x")) == ["c1"]
 
 
 async def test_a_silent_edge_that_is_lost_while_it_is_asked_is_left_out(three, cluster):
