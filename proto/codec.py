@@ -37,6 +37,12 @@ class Codec(Protocol):
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
         """The commands of a frame, in order. Raises `BadFrame` for an undecodable one, for none, and for too many."""
 
+    def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
+        """The first command of a frame, as a frame of its own, and the rest of it, b"" if there is none.
+
+        Decodes neither. Raises `BadFrame`.
+        """
+
     def encode_reply(self, reply: Reply) -> bytes:
         """A reply or push as one message. Raises `NotEncodable`."""
 

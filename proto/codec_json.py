@@ -27,15 +27,19 @@ class JsonCodec:
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
         if frame.endswith(b"\n"):
             frame = frame[:-1]
-        lines = frame.split(b"\n")
+        lines = frame.split(b"\n", max_commands)
         if len(lines) > max_commands:
-            raise BadFrame(f"{len(lines)} commands in a frame, expected at most {max_commands}")
+            raise BadFrame(f"more than {max_commands} commands in a frame")
         try:
             if not frame.isascii():
                 frame.decode()  # binary frames were not checked before, and embedded values are passed on unread
             return [_decode_command(line) for line in lines]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadFrame(str(error)) from None
+
+    def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
+        first, _, rest = frame.partition(b"\n")
+        return first, rest
 
     def encode_reply(self, reply: Reply) -> bytes:
         return _encode(_embeddable(reply))

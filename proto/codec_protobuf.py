@@ -89,6 +89,10 @@ class ProtobufCodec:
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
         return _messages(_COMMAND, frame, max_commands, max(FIELDS_PER_FRAME, FIELDS_PER_COMMAND * max_commands))
 
+    def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
+        _, end = _bounds(frame, 0)
+        return frame[:end], frame[end:]
+
     def encode_reply(self, reply: Reply) -> bytes:
         return _REPLY.encode(reply)
 
@@ -124,17 +128,22 @@ def _messages(layout: Layout[S], frame: bytes, most: int, most_fields: int) -> l
     while pos < len(frame):
         if len(messages) == most:
             raise BadFrame(f"more than {most} messages in a frame")
-        try:
-            length, start = read_varint(frame, pos, LENGTH_BITS)
-        except IndexError:
-            raise BadFrame("a length is truncated") from None
-        pos = start + length
-        if pos > len(frame):
-            raise BadFrame(f"a message of {length} bytes is truncated")
+        start, pos = _bounds(frame, pos)
         messages.append(_message(layout, frame, start, pos, allowance))
     if not messages:
         raise BadFrame("an empty frame")
     return messages
+
+
+def _bounds(frame: bytes, pos: int) -> tuple[int, int]:
+    """Where the message whose length is at `pos` begins and ends."""
+    try:
+        length, start = read_varint(frame, pos, LENGTH_BITS)
+    except IndexError:
+        raise BadFrame("a length is truncated") from None
+    if start + length > len(frame):
+        raise BadFrame(f"a message of {length} bytes is truncated")
+    return start, start + length
 
 
 def _message(layout: Layout[S], data: bytes, start: int, end: int, allowance: Allowance) -> S:

@@ -22,6 +22,7 @@ from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.server import run
 from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.tasks import end, vital
+from services.chassis.process.turns import Turns
 from services.edge.adapters import Adapters
 from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
@@ -105,6 +106,7 @@ class Edge:
             refusals=refusals,
             session_log=adapters.session_log,
             timing_wheel=TimingWheel(clock.now()),
+            turns=Turns(),
             clock=clock,
             tally=tally,
         )

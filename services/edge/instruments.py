@@ -33,6 +33,7 @@ _COUNTERS = {
     "lagged": "Times that a client became a slow consumer",
     "caught_up": "Times that a slow consumer caught up",
     "dropped": "Publications without history that slow consumers lost",
+    "waits": "Times that a client had sent more than one turn of the event loop allows, and the rest waited",
     "api_calls": "Calls of the server API, over HTTP and NATS",
     "api_turned_away": "Calls of the server API that were refused because too many were in progress",
 }

@@ -24,6 +24,7 @@ class Tally:
     recovered_publications: int = 0  # publications in the replies to subscribes that recovered
     lagged: int = 0  # clients that became slow consumers, each time
     caught_up: int = 0  # slow consumers that caught up from ring or log, each time
+    waits: int = 0  # times that more of a client waited than one turn of the event loop allows
     dropped: int = 0  # publications without history that a slow consumer lost
     api_calls: int = 0  # calls of the server API
     api_turned_away: int = 0  # of those, refused because too many were in progress

@@ -15,6 +15,7 @@ from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
 from proto.replies import SubscribeResult
+from services.chassis.process.turns import Turns
 from services.edge.channels.node import Node
 from services.edge.channels.subscribers import SKIPPED, Untaken
 from services.edge.channels.subscription import AttachRequest, Subscription
@@ -177,6 +178,7 @@ class TestEdge:
             refusals=refusals,
             session_log=self.sessions,
             timing_wheel=TimingWheel(START),
+            turns=Turns(self.clock.now),
             clock=self.clock,
             tally=self.tally,
         )

@@ -23,6 +23,7 @@ from proto.messages import StreamPosition
 from services.edge.channels.subscribers import Untaken
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.context import EdgeContext
+from services.edge.connection.incoming import Incoming
 from services.edge.connection.outlet import Outlet, Transport
 from services.edge.connection.slow_consumer import CaughtUp, PositionLost, SlowConsumer
 from services.edge.framing.formats import Format
@@ -31,6 +32,7 @@ from services.edge.session.actions import Action
 from services.edge.session.effects import (
     Admit,
     Announce,
+    AwaitTurn,
     CatchUp,
     Detach,
     Dismiss,
@@ -53,7 +55,7 @@ from services.edge.session.effects import (
 from services.edge.session.outcomes import Attached
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
-from services.edge.session.state import SessionState
+from services.edge.session.state import CONNECTED, SessionState
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +63,14 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long the peer may take to answer our close frame before the edge aborts the transport."""
 
 
-class Connection:
+class Connection(Incoming):
     """The connection of one client. Made when the transport is open.
 
     `emulation_session` is the secret by which separate HTTP requests send commands of this client, "" on a WebSocket.
     `native_pings`: the client asked for WebSocket pings in place of the protocol's own.
     """
 
-    __slots__ = ("_context", "_outlet", "session", "wheel_tick")
+    __slots__ = ("wheel_tick",)
 
     def __init__(
         self,
@@ -78,12 +80,11 @@ class Connection:
         emulation_session: str = "",
         native_pings: bool = False,
     ) -> None:
-        self._context = context
-        self._outlet = Outlet(self, transport, format, context.tally)
-        self.wheel_tick = 0
         policy = context.policy
         state = SessionState(str(uuid.uuid4()), policy, format, emulation_session, native_pings)
-        self.session = Session(state, context.clock.now() + policy.section.stale_close_delay)
+        session = Session(state, context.clock.now() + policy.section.stale_close_delay)
+        super().__init__(context, Outlet(self, transport, format, context.tally), session)
+        self.wheel_tick = 0
         context.tally.accepted += 1
         context.registry.add(self)
         context.timing_wheel.add(self, self.session.deadline)
@@ -93,7 +94,7 @@ class Connection:
     def message_received(self, message: bytes) -> None:
         """Handles a frame of commands."""
         session, context = self.session, self._context
-        if session.closed:
+        if session.phase is not CONNECTED and not self._may_take(message):
             return
         state = session.state
         try:
@@ -144,6 +145,7 @@ class Connection:
 
     def lost(self) -> None:
         """The transport is gone."""
+        self._backlog = self._early = None
         self._apply(self.session.ended(ABNORMAL, codes.CONNECTION_CLOSED.reason, self._context.clock.now()))
         self._context.timing_wheel.remove(self)
         self._context.registry.remove(self)
@@ -247,6 +249,9 @@ class Connection:
             case PaceReading(paused):
                 if paused is self.session.reading_paused:  # otherwise a write of this step has filled the socket since
                     self._pace_reading(paused)
+            case AwaitTurn():
+                context.tally.waits += 1
+                context.turns.wait(self)
             case SendPing(native):
                 outlet.ping(native)
             case Forward(caller, data):
@@ -290,17 +295,11 @@ class Connection:
         # No await from here on: subscribed means live.
         try:
             self._apply(self.session.completed(action, outcome, self._context.clock.now()))
+            if self._early is not None:
+                self._take_early()
         except Exception:
             log.exception("failed to send the result of a command")
             self.close(codes.INTERNAL_CLOSE)  # the client reconnects, instead of waiting for a reply for ever
-
-    def _pace_reading(self, paused: bool) -> None:
-        if self._outlet.transport.is_closing():
-            return
-        if paused:
-            self._outlet.transport.pause_reading()
-        else:
-            self._outlet.transport.resume_reading()
 
     def _end(self, code: int, user: str) -> None:
         context = self._context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from services.chassis.process.turns import Turns
 from services.edge.backend.backend import Backend
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
@@ -41,5 +42,6 @@ class EdgeContext:
     refusals: RefusalLog
     session_log: SessionLog
     timing_wheel: TimingWheel
+    turns: Turns
     clock: Clock
     tally: Tally

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 try:
@@ -29,12 +29,19 @@ PONG: Final = 0xA
 COMPRESSED: Final = 0x40
 """RSV1, added to the opcode of a message's first frame (RFC 7692, 6)."""
 
+PART: Final = 0x0
+"""No opcode of a message: many fragments have come without an end of their message. The caller may end its turn."""
+
 _CONTINUATION: Final = 0x0
 _FIN: Final = 0x80
 _WHOLE: Final = (_FIN | TEXT, _FIN | BINARY)  # first bytes of a message in one frame
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
 MAX_REASON_BYTES: Final = 123
+_PART_FRAGMENTS: Final = 64
+_FRAGMENTS: Final = 64
+_FRAGMENT_BYTES: Final = 64
+"""A message may have `_FRAGMENTS` fragments, and one for every `_FRAGMENT_BYTES` bytes that it may have."""
 
 NO_STATUS: Final = 1005  # RFC 6455, 7.1.5: a close frame without a code
 ABNORMAL: Final = 1006  # the connection ended without a close frame
@@ -86,7 +93,7 @@ def parse_close(payload: bytes) -> tuple[int, str]:
 class _Incoming:
     """A message of which a part has arrived. Text is checked as it arrives, so that bad text is refused at once."""
 
-    __slots__ = ("_decoder", "_mask", "compressed", "data", "final", "missing", "opcode")
+    __slots__ = ("_decoder", "_mask", "compressed", "data", "final", "fragments", "missing", "opcode")
 
     def __init__(self, opcode: int, compressed: bool) -> None:
         self.opcode = opcode
@@ -94,12 +101,14 @@ class _Incoming:
         self.data = bytearray()
         self._decoder: codecs.IncrementalDecoder | None = None  # from the first byte that is not ASCII
         self.final = False  # whether the frame in progress is the last one
+        self.fragments = 0
         self.missing = 0  # bytes of the frame in progress
         self._mask = b""
 
     def begin_frame(self, final: bool, size: int, mask: bytes) -> None:
         """The next frame's header has arrived."""
         self.final, self.missing, self._mask = final, size, mask
+        self.fragments += 1
 
     def add(self, masked: bytes) -> None:
         """More of the frame in progress. Raises `UnicodeDecodeError`."""
@@ -134,11 +143,13 @@ class Wire:
         self._message: _Incoming | None = None
         self._closed = False
 
-    def feed(self, data: bytes) -> Iterable[tuple[int, bytes]]:
-        """What `data` completes, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload).
+    def feed(self, data: bytes) -> tuple[tuple[int, bytes]] | Iterator[tuple[int, bytes]]:
+        """What `data` completes, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload), (PART, b"").
 
-        Iterate to the end before the next call. Raises `WireError`, here or while iterating, after all that precedes
-        the error. Bytes after an error or a close frame are ignored (RFC 6455, 5.5.1 and 7.1.7).
+        A tuple if that is one message and nothing else. Otherwise nothing is parsed before the iterator is asked for
+        it, and it may be asked in several turns. Iterate to the end before the next call. Raises `WireError`, here or
+        while iterating, after all that precedes the error. Bytes after an error or a close frame are ignored (RFC 6455,
+        5.5.1 and 7.1.7).
         """
         # Fast path, twice as fast, for nearly all calls: one message of less than 64 KiB in one complete frame.
         if len(data) >= 6 and data[0] in _WHOLE and self._message is None and not self._buffer and not self._closed:
@@ -150,6 +161,11 @@ class Wire:
             if size == len(data) - start and size <= self.max_message and second < _MASKED | 127:
                 return ((opcode, self._checked(opcode, apply_mask(data[start:], data[start - 4 : start]))),)
         return self._frames(data)
+
+    @property
+    def max_fragments(self) -> int:
+        """How many fragments a message may have. A fragment may be empty, so that their bytes are no bound."""
+        return _FRAGMENTS + self.max_message // _FRAGMENT_BYTES
 
     def _frames(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         if self._closed:
@@ -185,12 +201,16 @@ class Wire:
                 if message is None:
                     message = self._message = _Incoming(opcode, bool(first & COMPRESSED))
                 message.begin_frame(first >= _FIN, size, data[start - 4 : start])
+                if message.fragments > self.max_fragments:
+                    raise self._broken(codes.WIRE_TOO_BIG, f"a message has more than {self.max_fragments} fragments")
                 position = start
                 if not size:
                     self._add(message, b"")
             if message.complete:
                 self._message = None
                 yield message.opcode, self._whole(message)
+            elif not message.missing and message.fragments % _PART_FRAGMENTS == 0:
+                yield PART, b""
 
     def _parse_head(self, data: bytes, position: int) -> tuple[int, int] | None:
         """Where a frame's payload begins, and its size; None while the header is incomplete."""

@@ -6,6 +6,7 @@ The subclass, `Session`, decides on each command and on the end of the session.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from proto import codes
 from proto.codes import CloseCode
@@ -17,10 +18,14 @@ from services.edge.session.command_queue import (
     SERVER_COMMANDS_LIMIT,
     CommandQueue,
 )
-from services.edge.session.effects import Effect, PaceReading, Start
+from services.edge.session.effects import AwaitTurn, Effect, PaceReading, Start
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import SessionState
 from services.edge.settings import COMMAND_DEADLINE_S
+
+COMMANDS_PER_TURN: Final = 16
+"""Commands that are handled in one turn of the event loop, unless each comes in a message of its own. A command takes
+10 to 100 us, one with a signature of an elliptic curve up to 1 ms."""
 
 
 class CommandOrder(ABC):
@@ -28,14 +33,17 @@ class CommandOrder(ABC):
 
     `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
     the session is over, and nothing is sent any more. `reading_paused`: the client is not to be read from now.
+    `awaits_turn`: commands wait for `turn`, so that those of other clients come in between.
     """
 
     __slots__ = (
+        "_allowance",
         "_calls",
         "_deadline",
         "_in_progress",
         "_leaving",
         "_queue",
+        "awaits_turn",
         "blocked",
         "closed",
         "reading_paused",
@@ -52,6 +60,8 @@ class CommandOrder(ABC):
         self._deadline = 0.0  # of the action in progress
         self._leaving: CloseCode | None = None  # closes with this code once nothing is in progress
         self.reading_paused = False
+        self.awaits_turn = False
+        self._allowance = COMMANDS_PER_TURN  # of queued commands, in this turn
 
     # --- for the subclass --------------------------------------------------------------------------------------------
 
@@ -94,7 +104,7 @@ class CommandOrder(ABC):
             self._handle(commands[0], effects, now)  # the usual case needs no queue
             self._pace_reading(effects)
             return effects
-        queue = self._queue = self._queue or CommandQueue()
+        queue = self._queue_for_more()
         queue.add(commands, size)
         if queue.commands > self._limit or queue.queued_bytes > self._bytes_ceiling:
             self._close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting", effects, now)
@@ -105,12 +115,18 @@ class CommandOrder(ABC):
         effects: list[Effect] = []
         if not self._takes_server_commands:
             return effects
-        queue = self._queue = self._queue or CommandQueue()
+        queue = self._queue_for_more()
         if queue.server_commands >= SERVER_COMMANDS_LIMIT:
             self._close(codes.SLOW, "too many commands of backends are waiting", effects, now)
             return effects
         queue.add_server_command(command)
         return self._advance(effects, now)
+
+    def turn(self, now: float) -> list[Effect]:
+        """Goes on with the commands that wait. Called in a later turn of the event loop than `AwaitTurn`."""
+        self.awaits_turn = False
+        self._allowance = COMMANDS_PER_TURN
+        return self._advance([], now)
 
     def leave(self, close: CloseCode, now: float) -> list[Effect]:
         """Closes once the commands in progress are answered, and starts no others."""
@@ -125,13 +141,29 @@ class CommandOrder(ABC):
 
     # --- the queue ---------------------------------------------------------------------------------------------------
 
+    def _queue_for_more(self) -> CommandQueue:
+        if self._queue is None:
+            self._queue, self._allowance = CommandQueue(), COMMANDS_PER_TURN
+        return self._queue
+
     def _advance(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Handles what is queued: RPCs up to the limit, and the rest up to the first command that has to wait."""
+        """Handles what is queued: RPCs up to the limit, and the rest up to the first command that has to wait; of all
+        no more than one turn allows.
+        """
         while (queue := self._queue) is not None and not self.blocked and self._leaving is None and not self.closed:
             item: Command | ServerCommand | None = None
-            if queue.calls and self._calls < self.state.policy.section.concurrency:
+            may_call = queue.calls and self._calls < self.state.policy.section.concurrency
+            if self._in_progress is not None and not may_call:
+                break
+            if not self._allowance:
+                if not self.awaits_turn:
+                    self.awaits_turn = True
+                    effects.append(AwaitTurn())
+                break
+            self._allowance -= 1
+            if may_call:
                 self._call(queue.take_call(), effects, now)
-            elif self._in_progress is not None or (item := queue.take()) is None:
+            elif (item := queue.take()) is None:
                 break
             if not queue:
                 self._queue = None
@@ -173,15 +205,19 @@ class CommandOrder(ABC):
     def _clear(self) -> None:
         """Ends the session and discards the commands that wait."""
         self.closed = True
+        self.awaits_turn = False
         self._queue = None
 
     def _pace_reading(self, effects: list[Effect]) -> None:
-        """Stops reading from a client that has many commands waiting or does not read itself; resumes afterwards."""
+        """Stops reading from a client that has many commands waiting or does not read itself, and until its next turn.
+
+        Resumes afterwards.
+        """
         queue = self._queue
         if queue is None and not self.blocked and not self.reading_paused:
             return
         much = queue is not None and (queue.commands > self._limit // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT)
-        paused = not self.closed and (self.blocked or much)
+        paused = not self.closed and (self.blocked or self.awaits_turn or much)
         if paused is not self.reading_paused:
             self.reading_paused = paused
             effects.append(PaceReading(paused))

@@ -109,6 +109,10 @@ class PaceReading(Struct, frozen=True, gc=False):
     paused: bool
 
 
+class AwaitTurn(Struct, frozen=True, gc=False):
+    """Call `Session.turn` in a later turn of the event loop: more commands wait than one turn may take."""
+
+
 class SendPing(Struct, frozen=True, gc=False):
     """Write a ping; `native`: one of the WebSocket protocol."""
 
@@ -140,6 +144,7 @@ RareEffect = (
     | Announce
     | LogRefusal
     | PaceReading
+    | AwaitTurn
     | SendPing
     | Forward
     | HoldPushes

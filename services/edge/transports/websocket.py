@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from proto import codes
@@ -15,6 +16,7 @@ from services.edge.connection.context import EdgeContext
 from services.edge.framing import deflate, formats, wire
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
+from services.edge.session.state import CONNECTED, NEW, REFUSED
 
 WEBSOCKET_PATH: Final = "/connection/websocket"
 UNI_WEBSOCKET_PATH: Final = "/connection/uni_websocket"
@@ -22,19 +24,32 @@ UNI_WEBSOCKET_PATH: Final = "/connection/uni_websocket"
 _JSON_SUBPROTOCOL: Final = "centrifuge-json"
 _PROTOBUF_SUBPROTOCOL: Final = "centrifuge-protobuf"
 
+FRAMES_PER_TURN: Final = 64
+BYTES_PER_TURN: Final = 64 * 1024
+"""Of messages, once they are decompressed. The last one of a turn may exceed it."""
+COMMANDS_PER_TURN: Final = 64
+SECONDS_PER_TURN: Final = 0.002
+"""What one client's socket may ask of the edge in one turn of the event loop. When the first of these is used up, the
+rest waits for the client's next turn. A read that holds nothing but one message is always handled at once."""
+
+FRAMES_BEFORE_CONNECT: Final = 64
+"""A client that sends more, pings and parts of messages included, and still has not connected, is closed."""
+
 _SHOWN_LENGTH: Final = 100  # of a path, in the log
 
 
 class WebSocket(asyncio.Protocol):
     """The constructor's arguments are uvicorn's; `app_state` (of the lifespan) holds the context."""
 
-    __slots__ = ("_connection", "_context", "_transport", "_wire")
+    __slots__ = ("_before_connect", "_connection", "_context", "_frames", "_transport", "_wire")
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         self._context: EdgeContext = app_state["context"]
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._wire: wire.Wire | None = None  # until the handshake
         self._connection: Connection | None = None
+        self._frames: Iterator[tuple[int, bytes]] | None = None  # received, and not handled yet
+        self._before_connect = 0  # frames
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -45,13 +60,77 @@ class WebSocket(asyncio.Protocol):
             return
         if self._connection.closed and self._transport.is_closing():
             return
+        if self._frames is not None:  # reading is paused, so hardly ever
+            self._frames = _joined(self._frames, self._wire, data)
+            return
         try:
-            for opcode, payload in self._wire.feed(data):
-                self._frame_received(self._connection, opcode, payload)
+            frames = self._wire.feed(data)
         except wire.WireError as error:
             self._fail(self._connection, error)
+            return
+        if isinstance(frames, tuple):
+            self._frame_received(self._connection, *frames[0])
+            return
+        self._frames = frames
+        if self.go_on():
+            self._connection.hold(self)
+
+    def go_on(self) -> bool:
+        """Handles the frames that one turn allows (see `incoming.Backlog`)."""
+        connection, frames = self._connection, self._frames
+        if connection is None or frames is None:
+            return False
+        try:
+            if self._handle(connection, frames):
+                return True
+        except wire.WireError as error:
+            self._fail(connection, error)
+        self._frames = None
+        return False
+
+    def _handle(self, connection: Connection, frames: Iterator[tuple[int, bytes]]) -> bool:
+        """Whether the turn ended before the frames did. Of several pings the newest is answered (RFC 6455, 5.5.3)."""
+        session, context = connection.session, self._context
+        ends = context.turns.now() + SECONDS_PER_TURN
+        most_commands = context.tally.messages_in + COMMANDS_PER_TURN
+        count = size = 0
+        ping: bytes | None = None
+        try:
+            for opcode, payload in frames:
+                if session.phase is not CONNECTED and self._is_too_much(connection):
+                    continue
+                if opcode == wire.PING:
+                    ping = payload
+                elif opcode != wire.PART:
+                    self._frame_received(connection, opcode, payload)
+                count += 1
+                size += len(payload)
+                if (
+                    count == FRAMES_PER_TURN
+                    or size >= BYTES_PER_TURN
+                    or opcode == wire.PART
+                    or session.reading_paused
+                    or context.tally.messages_in >= most_commands
+                    or context.turns.now() >= ends
+                ):
+                    return True
+            return False
+        finally:
+            if ping is not None and not connection.closed:
+                self._transport.write(wire.frame(wire.PONG, ping))
+
+    def _is_too_much(self, connection: Connection) -> bool:
+        """Counts a frame of a client that is not connected; closes it and returns true if it sends too many."""
+        if connection.session.phase is not NEW and connection.session.phase is not REFUSED:
+            return False
+        self._before_connect += 1
+        if self._before_connect <= FRAMES_BEFORE_CONNECT:
+            return False
+        connection.close(codes.TOO_MANY_REQUESTS_CLOSE, f"more than {FRAMES_BEFORE_CONNECT} frames before connect")
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._frames = None
         if self._connection is not None:
             self._connection.lost()
 
@@ -128,8 +207,6 @@ class WebSocket(asyncio.Protocol):
             self._closed_by_peer(connection, payload)
         elif connection.closed:
             return
-        elif opcode == wire.PING:
-            self._transport.write(wire.frame(wire.PONG, payload))
         elif opcode == wire.PONG:
             connection.session.native_pong(self._context.clock.now())
         elif connection.session.state.format.unidirectional:
@@ -157,6 +234,11 @@ class WebSocket(asyncio.Protocol):
             self._transport.write(wire.close_frame(echo, ""))
         connection.closed_by_peer(code, reason)
         self._transport.close()
+
+
+def _joined(frames: Iterator[tuple[int, bytes]], parser: wire.Wire, data: bytes) -> Iterator[tuple[int, bytes]]:
+    yield from frames
+    yield from parser.feed(data)
 
 
 def _shown(path: str) -> str:

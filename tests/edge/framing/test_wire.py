@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 
 import pytest
 
 from services.edge.framing import wire
 from services.edge.framing.deflate import deflate
-from services.edge.framing.wire import BINARY, CLOSE, PING, PONG, TEXT, Wire, WireError
+from services.edge.framing.wire import BINARY, CLOSE, PART, PING, PONG, TEXT, Wire, WireError
 from tests.edge.framing.wire_frames import CONTINUATION, FIN, LIMIT, client_frame, hear
 
 MESSAGE = b"again and again and again"
@@ -118,15 +117,29 @@ class TestFragmentation:
     def test_a_new_message_inside_of_one(self, opcode: int) -> None:
         assert hear(client_frame(TEXT, b"a", fin=False) + client_frame(opcode, b"b")) == ([], 1002)
 
-    def test_endless_empty_fragments_take_no_memory(self) -> None:
-        ear = Wire(LIMIT)
-        assert list(ear.feed(client_frame(TEXT, b"", fin=False))) == []
-        flood = client_frame(CONTINUATION, b"", fin=False) * 10_000
-        tracemalloc.start()
-        assert list(ear.feed(flood)) == []
-        held, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert held < 10_000  # a byte for each of them
+    def test_a_message_has_a_bounded_number_of_fragments(self) -> None:
+        """Empty ones count too: no sum of bytes bounds them."""
+        most = Wire(LIMIT).max_fragments
+        assert most == 64 + LIMIT // 64
+        for first, next in ((b"a", b"b"), (b"", b"")):
+            chunk = client_frame(TEXT, first, fin=False) + client_frame(CONTINUATION, next, fin=False) * (most - 2)
+            message = (TEXT, first + next * (most - 1))
+            heard, close = hear(chunk + client_frame(CONTINUATION, next))
+            assert ([each for each in heard if each != (PART, b"")], close) == ([message], None)
+            assert hear(chunk + client_frame(CONTINUATION, next, fin=False) * 2)[1] == 1009
+
+    def test_the_reader_may_end_its_turn_within_a_message(self) -> None:
+        ear = Wire(65536)
+        assert ear.max_fragments > 1000
+        heard = ear.feed(client_frame(TEXT, b"", fin=False) + client_frame(CONTINUATION, b"a", fin=False) * 640)
+        assert list(heard) == [(PART, b"")] * 10
+        assert list(ear.feed(client_frame(CONTINUATION, b"b"))) == [(TEXT, b"a" * 640 + b"b")]
+
+    def test_nothing_is_parsed_before_it_is_asked_for(self) -> None:
+        heard = Wire(LIMIT).feed(client_frame(TEXT, b"a") + client_frame(BINARY, mask=None))
+        assert not isinstance(heard, tuple) and next(heard) == (TEXT, b"a")
+        with pytest.raises(WireError):
+            next(heard)
 
 
 class TestLimit:

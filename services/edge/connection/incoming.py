@@ -1,0 +1,137 @@
+"""What one client sends, up to its session: when its socket is read, whose turn it is, and what waits for its connect.
+
+A socket delivers up to 256 KB at once, and that can be work for seconds. So a client has its turns like all others: a
+transport hands in what one turn allows, and holds the rest as a *backlog*; a session does the same with commands. While
+anything waits the socket is not read, so that what waits is bounded by one read, and TCP slows the client down.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Final, Protocol
+
+from proto import codes
+from proto.codec import BadFrame
+from proto.codes import CloseCode
+from services.edge.connection.context import EdgeContext
+from services.edge.connection.outlet import Outlet
+from services.edge.session.effects import Effect
+from services.edge.session.session import Session
+from services.edge.session.state import CONNECTED, CONNECTING, NEW
+
+EARLY_MESSAGES: Final = 64
+"""Messages of a client that wait, undecoded, while its connect is decided on. Their bytes are bounded by
+`client.message_size_limit`. SDKs send one message; it may hold the subscribes behind the connect."""
+
+
+class Backlog(Protocol):
+    """What a transport has received and not handed in yet."""
+
+    def go_on(self) -> bool:
+        """Hands in what one turn allows, or less if reading is paused meanwhile; whether anything is left."""
+
+
+class Incoming(ABC):
+    """The receiving half of a connection. The subclass, `Connection`, hands the session what arrives."""
+
+    __slots__ = ("_backlog", "_context", "_early", "_outlet", "session")
+
+    def __init__(self, context: EdgeContext, outlet: Outlet, session: Session) -> None:
+        self._context = context
+        self._outlet = outlet
+        self.session = session
+        self._backlog: Backlog | None = None
+        self._early: list[bytes] | None = None  # messages behind the connect, while that is decided on
+
+    # --- for the subclass --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def message_received(self, message: bytes) -> None:
+        """Handles a frame of commands."""
+
+    @abstractmethod
+    def close(self, close: CloseCode, detail: str = "") -> None:
+        """Ends the connection with this code."""
+
+    @abstractmethod
+    def _apply(self, effects: list[Effect]) -> None:
+        """Carries out effects."""
+
+    # --- turns -------------------------------------------------------------------------------------------------------
+
+    def hold(self, backlog: Backlog) -> None:
+        """The transport has received more than one turn allows: the rest waits, and nothing is read meanwhile."""
+        self._backlog = backlog
+        self._context.tally.waits += 1
+        if not self.session.reading_paused:  # otherwise `_pace_reading` goes on with it
+            if not self._outlet.transport.is_closing():
+                self._outlet.transport.pause_reading()
+            self._context.turns.wait(self)
+
+    def take_turn(self) -> None:
+        """Goes on with the commands that wait, then with the backlog (see `turns.TakesTurns`)."""
+        session, backlog = self.session, self._backlog
+        if session.awaits_turn:
+            self._apply(session.turn(self._context.clock.now()))
+        if backlog is None or session.reading_paused:
+            return
+        if backlog.go_on():
+            if not session.reading_paused:
+                self._context.turns.wait(self)
+        elif self._backlog is not None:
+            self._backlog = None
+            self._pace_reading(session.reading_paused)
+
+    def _pace_reading(self, paused: bool) -> None:
+        if self._outlet.transport.is_closing():
+            return
+        if paused:
+            self._outlet.transport.pause_reading()
+        elif self._backlog is None:
+            self._outlet.transport.resume_reading()
+        else:
+            self._context.turns.wait(self)
+
+    # --- before the client has connected -----------------------------------------------------------------------------
+
+    def _may_take(self, message: bytes) -> bool:
+        """Whether a message of a client that has not connected is to be handled now.
+
+        Of a stranger only the connect is decoded. What comes behind it waits as bytes, and is dropped if it is refused.
+        A lower limit for its size would lock clients out: SDKs send the connect with the positions of all channels, and
+        all subscribes in the same message.
+        """
+        session = self.session
+        if session.phase is not NEW:
+            return session.phase is CONNECTING
+        if not session.awaits_connect:
+            self._keep(message)
+            return False
+        try:
+            connect, rest = session.state.format.codec.split_first(message)
+        except BadFrame as error:
+            self.close(codes.BAD_REQUEST_CLOSE, str(error))
+            return False
+        if not rest:
+            return True
+        self._early = [rest]
+        self.message_received(connect)
+        self._take_early()
+        return False
+
+    def _keep(self, message: bytes) -> None:
+        early = self._early = self._early or []
+        early.append(message)
+        limit = self.session.state.policy.section.message_size_limit
+        if len(early) > EARLY_MESSAGES or sum(map(len, early)) > limit:
+            self.close(codes.TOO_MANY_REQUESTS_CLOSE, "too many commands are waiting for the connect")
+
+    def _take_early(self) -> None:
+        """Handles the messages that waited for the connect, if that has been decided on."""
+        phase, early = self.session.phase, self._early
+        if early is None or phase is NEW:
+            return
+        self._early = None
+        if phase is CONNECTED or phase is CONNECTING:
+            for message in early:
+                self.message_received(message)
