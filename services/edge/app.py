@@ -149,6 +149,7 @@ class Edge:
                 self._adapters.stop()
                 await self._node.member_tracker.stop()
                 await self._node.sync.stop()
+                self._node.parts.stop()
                 await self._adapters.close()
 
         routes = health_routes(self.context.admission.unready, make_registry(self._collector)) + self._api.routes()

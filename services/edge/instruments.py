@@ -25,6 +25,8 @@ _COUNTERS = {
     "publishes": "Publications acknowledged by the broker",
     "gaps": "Gaps in live messages that the edge found and filled from the log",
     "holes": "Gaps that the edge could not fill, as the log had evicted what was missing",
+    "log_reads": "Reads of a channel's log for clients that recover or catch up",
+    "log_parts_shared": "Parts of logs that such clients got without a read of their own",
     "syncs": "Reads of a channel's log, to fill a gap or to prove that there is none",
     "broker_losses": "Connections to NATS that dropped, for example because the edge reads too slowly",
     "recovered": "Subscriptions that recovered everything they had missed",
@@ -77,6 +79,7 @@ class EdgeCollector(Collector):
             "loop_lag_seconds": ("Lateness of the event loop's last timer", self._loop_lag_s()),
             "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),
             "publishes_waiting": ("Publishes that wait behind those in flight", self._in_flight.waiting),
+            "log_parts_bytes": ("Parts of logs kept for clients that catch up", context.node.parts.kept_bytes),
             "session_events_waiting": ("Session events not yet stored", self._session_log.waiting),
         }
         for name, (meaning, value) in gauges.items():

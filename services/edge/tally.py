@@ -17,6 +17,8 @@ class Tally:
     publishes: int = 0  # publications acknowledged
     gaps: int = 0  # live messages missed, then read from the log
     holes: int = 0  # gaps that the log could not fill, as it had evicted what was missing
+    log_reads: int = 0  # reads of a channel's log, for clients that recover or catch up
+    log_parts_shared: int = 0  # parts of a log that a client got and another one had read before
     syncs: int = 0  # reads of a channel's log, to fill a gap or to prove that there is none
     broker_losses: int = 0  # connections to the broker that dropped
     recovered: int = 0  # subscribes that recovered everything that the client had missed

@@ -78,7 +78,7 @@ class SessionLog:
     async def read(self, start: int) -> LogPage:
         """At most `MAX_MESSAGES` messages from sequence `start` on. Raises `LogNewer` if the first batch is newer."""
         try:
-            messages, more = await read_stream(self._link, subjects.SESSIONS_STREAM, start, MAX_MESSAGES)
+            messages, left = await read_stream(self._link, subjects.SESSIONS_STREAM, start, MAX_MESSAGES)
         except NatsAway as error:
             raise LogAway(f"NATS: {error}") from error
         batches: list[tuple[int, EventBatch]] = []
@@ -97,7 +97,7 @@ class SessionLog:
                     return self._before_newer(LogPage(batches, upto, rejected, False), message.sequence)
                 batches.append((message.sequence, batch))
             upto = message.sequence
-        return LogPage(batches, upto, rejected, more)
+        return LogPage(batches, upto, rejected, left > 0)
 
     @staticmethod
     def _before_newer(page: LogPage, sequence: int) -> LogPage:

@@ -220,7 +220,7 @@ class TestEdge:
         """See `attach_request`. Publishes the subscriber's join, as a connection does."""
         subscriber = FakeSubscriber(node=self.node, format=wishes.pop("format", WEBSOCKET_JSON))
         wanted = attach_request(channel, recover, reject, **wishes)
-        result = await self.node.subscribe(subscriber, wanted)
+        result, _ = await self.node.subscribe(subscriber, wanted)
         self.node.joined(channel, wanted.subscription)
         return subscriber, result
 

@@ -262,8 +262,8 @@ async def read_stream(
     subject: str = "",
     max_bytes: int = READ_BYTES,
     timeout_s: float = 5.0,
-) -> tuple[list[StoredMessage], bool]:
-    """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and whether more follow.
+) -> tuple[list[StoredMessage], int]:
+    """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and how many follow.
 
     Once they are `max_bytes` in size, no further one is read: at least one is, and one may be past that size. Raises
     `NatsAway`, also if the reply is incomplete: a partial read never looks like a complete one.
@@ -279,10 +279,10 @@ async def read_stream(
     replies = await link.request_many(subjects.direct_get(stream), query, _is_end, timeout_s=timeout_s)
     end = replies.pop()[0]
     if status(end) == 404:
-        return [], False
+        return [], 0
     if status(end) != 204:
         raise NatsAway(f"reading stream {stream}: {(end or b'')[9:80].decode(errors='replace').strip()}")
-    return [_stored(headers, data) for headers, data in replies], int(header(end, b"Nats-Num-Pending") or 0) > 0
+    return [_stored(headers, data) for headers, data in replies], int(header(end, b"Nats-Num-Pending") or 0)
 
 
 async def read_last(

@@ -47,10 +47,15 @@ class LogEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Successive entries of a channel's log, oldest first. `more`: the log continues after them."""
+    """Successive entries of a channel's log, oldest first. `left` is the number of entries that follow."""
 
     entries: list[LogEntry]
-    more: bool
+    left: int
+
+    @property
+    def more(self) -> bool:
+        """Whether the log continues after them."""
+        return self.left > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class MemoryBroker:
                 break
             entries.append(entry)
             room -= bytes_of(entry)
-        return LogPage(entries, more=start + len(entries) < len(mine))
+        return LogPage(entries, left=max(0, len(mine) - start - len(entries)))
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         await self._travel()

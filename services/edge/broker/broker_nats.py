@@ -204,11 +204,11 @@ class NatsBroker:
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         where = self._where(address)
         async with self._reads:
-            messages, more = await self._ask(
+            messages, left = await self._ask(
                 where.stream,
                 lambda: read_stream(self._link, where.stream, from_offset, limit, where.stored, READ_BYTES),
             )
-        return LogPage([_entry(message) for message in messages], more)
+        return LogPage([_entry(message) for message in messages], left)
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
         where = self._where(address)

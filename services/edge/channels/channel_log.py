@@ -32,16 +32,28 @@ class ChannelLog:
     """The position of a channel and the ring of its newest publications. Syncing, until `start` gives the position.
 
     `floor` is the offset after which the ring is complete, up to `last`; `before` is what `last` was before it reached
-    its present value.
+    its present value. `removed`: the history up to this sequence was removed.
     """
 
-    __slots__ = ("_buffer", "_overflow", "_ring", "_ring_bytes", "before", "epoch", "floor", "last", "syncing")
+    __slots__ = (
+        "_buffer",
+        "_overflow",
+        "_ring",
+        "_ring_bytes",
+        "before",
+        "epoch",
+        "floor",
+        "last",
+        "removed",
+        "syncing",
+    )
 
     def __init__(self) -> None:
         self.epoch = ""
         self.last = 0
         self.before = 0
         self.floor = 0
+        self.removed = 0
         self.syncing = True
         self._ring: list[Publication] = []  # short, and an empty deque takes 600 bytes in each channel
         self._ring_bytes = 0
@@ -52,6 +64,7 @@ class ChannelLog:
         """The log is at `last` in `epoch`; everything known of another epoch is forgotten. Still syncing."""
         self.epoch = epoch
         self.last = self.floor = last
+        self.removed = 0
         self._ring.clear()
         self._ring_bytes = 0
         self._buffer = [message for message in self._buffer if message.sequence > last]
@@ -96,6 +109,7 @@ class ChannelLog:
         while self._ring and self._ring[0].offset <= upto:
             self._ring_bytes -= size_of(self._ring.pop(0))
         self.floor = max(self.floor, min(upto, self.last))
+        self.removed = max(self.removed, upto)
 
     @property
     def newest(self) -> Publication | None:

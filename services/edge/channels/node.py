@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from proto import codes
 from proto.members import Joined, Left
@@ -15,10 +15,12 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
 from services.edge.channels.history import ChannelHistory
+from services.edge.channels.log_parts import LogParts, Part
 from services.edge.channels.member_tracker import Instances, MemberTracker
+from services.edge.channels.missed import MissedPublications, recover_from_ring
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.presence import Presence
-from services.edge.channels.recovery import Missed, recover, recover_from_ring, recover_newest
+from services.edge.channels.recovery import Missed, recover_newest
 from services.edge.channels.subscribers import Subscriber
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.channels.sync import ChannelSync
@@ -30,11 +32,18 @@ from services.edge.tally import Tally
 CACHE: Final = "cache"
 
 
+class Attachment(NamedTuple):
+    """A subscriber is attached. If it is `behind`, it has what its result holds, and has to catch up from there."""
+
+    result: SubscribeResult
+    behind: StreamPosition | None = None
+
+
 class Node:
     """The channels of one edge. `recovery_limit`: most missed publications that are recovered, 0 for no limit.
 
     Its parts: `channels` (the open ones), `sync` (brings them up to date; hears the broker), `member_tracker` (hears
-    joins, leaves and the cluster), `history`, `presence`.
+    joins, leaves and the cluster), `history`, `parts` (of logs, for clients that catch up), `presence`.
     """
 
     def __init__(
@@ -56,6 +65,8 @@ class Node:
         self.channels = ChannelRegistry(broker, self.member_tracker)
         self.sync = ChannelSync(broker, tally, self.channels, self.member_tracker)
         self.history = ChannelHistory(broker, self.channels, self.sync)
+        self.parts = LogParts(broker, tally)
+        self._missed = MissedPublications(broker, self.sync, self.parts)
         self.presence = Presence(peers, self.channels, self.member_tracker)
 
     @property
@@ -65,8 +76,8 @@ class Node:
 
     # --- subscribing -------------------------------------------------------------------------------------------------
 
-    async def subscribe(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult:
-        """Attaches a subscriber, caught up to the channel's log.
+    async def subscribe(self, subscriber: Subscriber, request: AttachRequest) -> Attachment:
+        """Attaches a subscriber, with the first of what it missed; usually that is all.
 
         When this returns a result the subscriber is attached (and counts as present), and nothing has been pushed to
         it: the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`,
@@ -79,20 +90,28 @@ class Node:
                 await self.member_tracker.known(channel)
             result = self._attach_now(channel, subscriber, request)
             if result is not None:
-                return result
+                return Attachment(result)
             assert channel.log is not None
-            if _reads_newest(request):
-                missed = await recover_newest(self._broker, self.sync, channel, request.recover)
-            else:
-                assert request.recover is not None
-                missed = await recover(self._broker, self.sync, channel, request.recover, self._recovery_limit)
-            # No await from here to the caller's reply: the subscriber is caught up exactly to log.last.
+            missed, behind = await self._recover(channel, request)
+            # No await from here to the caller's reply: the subscriber is caught up exactly to log.last, or to `behind`.
             if request.recover is not None:
                 self._count_recovery(missed)
                 if missed is None and request.reject_unrecovered:
                     raise Rejected(codes.UNRECOVERABLE_POSITION)
             self._attach(channel, subscriber, subscription)
-            return _recovery_result(request, channel.log, missed)
+            return Attachment(_recovery_result(request, channel.log, missed), behind)
+
+    async def _recover(self, channel: Channel, request: AttachRequest) -> tuple[Missed, StreamPosition | None]:
+        """What a subscriber missed, and from where it has to catch up if that is not all."""
+        log = channel.log
+        assert log is not None
+        if _reads_newest(request):
+            return await recover_newest(self._broker, self.sync, channel, request.recover), None
+        assert request.recover is not None
+        found = await self._missed.recover(channel, request.recover, self._recovery_limit)
+        if found is None:
+            return None, None
+        return found.publications, StreamPosition(found.upto, log.epoch) if found.upto < log.last else None
 
     def subscribe_now(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | None:
         """Does what `subscribe` does, if nothing has to be awaited for it; otherwise does nothing and returns None.
@@ -186,15 +205,15 @@ class Node:
             return None
         return StreamPosition(channel.delivered_offset, channel.log.epoch)
 
-    async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Missed] | None:
-        """What a subscriber that stalled at `since` has missed; None when the channel is not open any more.
+    async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Part | None] | None:
+        """The next part of what a subscriber missed that stalled at `since`; None when the channel is not open.
 
-        As with `subscribe`, it is exact only until the next await. Raises `BrokerAway`.
+        The part is None without proof that it is the next. Exact only until the next await. Raises `BrokerAway`.
         """
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
             return None
-        return channel, await recover(self._broker, self.sync, channel, since, limit=0)
+        return channel, await self._missed.next_part(channel, since)
 
     # --- publishing --------------------------------------------------------------------------------------------------
 

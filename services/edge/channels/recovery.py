@@ -15,9 +15,6 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_pages import READ_BATCH
 
-_MAX_ROUNDS: Final = 100
-"""Each round of a recovery reads to the end of the log; more than two happen only while a channel is flooded."""
-
 _NEWEST_ROUNDS: Final = 20
 """Reads of the newest publication. A further one is needed only when a publication comes in just then."""
 
@@ -26,54 +23,51 @@ Missed = list[Publication] | None
 
 
 class Continuation(NamedTuple):
-    """The log after a position, up to its end. `whole`: there is proof that nothing in between was evicted.
+    """The log after a position. `whole`: there is proof that nothing after it was evicted. `more`: it goes on.
 
     Without the proof, entries up to `lost_upto` may be missing, or (`other_epoch`) the log is another one.
     """
 
     entries: list[LogEntry]
     whole: bool
+    more: bool = False
     lost_upto: int = 0
     other_epoch: bool = False
 
 
-async def read_after(broker: Broker, channel: Channel, epoch: str, offset: int) -> Continuation:
-    """Everything after `offset`; at most `history_size` entries, as the log holds no more. Raises `BrokerAway`."""
-    entries: list[LogEntry] = []
-    anchor, anchored = offset, True
-    while True:
-        page = await _from_anchor(broker, channel.address, anchor)
-        if not (anchor and page.entries and page.entries[0].sequence == anchor):
-            if entries:  # the last entry that was read is gone: the log is evicted faster than it is read
-                return Continuation(entries, whole=False, lost_upto=entries[-1].sequence)
-            anchored = False
-        new = [entry for entry in page.entries if entry.sequence > anchor]
-        entries.extend(new)
-        for entry in new:
-            if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
-                return Continuation(entries, whole=False, lost_upto=entry.sequence)
-            anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
-        if not new or not page.more:
-            break
-        anchor = new[-1].sequence
+async def read_after(
+    broker: Broker, channel: Channel, epoch: str, offset: int, limit: int = READ_BATCH
+) -> Continuation:
+    """The next entries after `offset`, as many as one read of `limit` entries brings. Raises `BrokerAway`.
+
+    The proof is of everything after `offset`, also of what was not read: if `more` is to be read, go on from the last
+    entry, which then proves the rest.
+    """
+    page = await _from_anchor(broker, channel.address, offset, limit)
+    anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
+    entries = [entry for entry in page.entries if entry.sequence > offset]
+    for entry in entries:
+        if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
+            return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
+        anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
     if anchored:
-        return Continuation(entries, whole=True)
+        return Continuation(entries, whole=True, more=page.more)
     state = await broker.state(channel.address)
     untouched = state.epoch == epoch and state.first <= offset + 1
-    whole = untouched and len(entries) < channel.rules.options.history_size
+    whole = untouched and len(entries) + page.left < channel.rules.options.history_size
     lost_upto = entries[0].sequence - 1 if entries else state.last
-    return Continuation(entries, whole, lost_upto, other_epoch=state.epoch != epoch)
+    return Continuation(entries, whole, page.more, lost_upto, other_epoch=state.epoch != epoch)
 
 
-async def _from_anchor(broker: Broker, address: ChannelAddress, anchor: int) -> LogPage:
+async def _from_anchor(broker: Broker, address: ChannelAddress, anchor: int, limit: int) -> LogPage:
     """What one read brings from `anchor` on; if that is only a large entry there, also what another one brings."""
-    page = await broker.read(address, anchor, READ_BATCH)
+    page = await broker.read(address, anchor, limit)
     if not page.more or [entry.sequence for entry in page.entries] != [anchor]:
         return page
-    following = await broker.read(address, anchor + 1, READ_BATCH)
+    following = await broker.read(address, anchor + 1, limit)
     again = await broker.read(address, anchor, 1)  # still there, it proves that nothing after it was evicted by then
     held = [entry for entry in again.entries if entry.sequence == anchor]
-    return LogPage(held + following.entries, following.more)
+    return LogPage(held + following.entries, following.left)
 
 
 class Syncing(Protocol):
@@ -98,56 +92,6 @@ async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int)
         return False
     await syncing.synced(channel)  # begun after the state was read, so it has read everything up to there
     return True
-
-
-def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int) -> Missed:
-    """Like `recover`, but from the ring only. None means that the ring is not enough, not that recovery failed."""
-    if since.epoch and since.epoch != log.epoch:
-        return None
-    missed = log.after(since.offset)
-    return None if missed is None or (limit and len(missed) > limit) else missed
-
-
-async def recover(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition, limit: int) -> Missed:
-    """The publications after `since` up to exactly `channel.log.last` as it is on return; None without proof of that.
-
-    The ring answers if it reaches back that far, otherwise the log is read. None also for more than `limit`
-    publications; 0 for no limit. Raises `BrokerAway`.
-    """
-    log = channel.log
-    assert log is not None
-    epoch = log.epoch
-    if since.epoch and since.epoch != epoch:
-        return None
-    if since.offset > log.last:
-        if not await reach(broker, syncing, channel, since.offset) or log.epoch != epoch:
-            return None
-        if since.offset > log.last:  # the stream came so far with other channels: this one has nothing in between
-            return []
-    offset = since.offset
-    found: list[Publication] = []
-    for _ in range(_MAX_ROUNDS):
-        if log.epoch != epoch or (limit and len(found) > limit):
-            return None
-        tail = log.after(offset)
-        if tail is not None:
-            missed = found + tail
-            return None if limit and len(missed) > limit else missed
-        mark = log.last
-        read = await read_after(broker, channel, epoch, offset)
-        if not read.whole:
-            return None
-        found.extend(entry.publication for entry in read.entries if entry.publication is not None)
-        # Everything up to the mark was in the log when it was read, so the mark is reached even if there was no entry.
-        offset = max([offset, mark, *(entry.sequence for entry in read.entries[-1:])])
-        if offset > log.last:  # read further than the live messages have come
-            await syncing.synced(channel)
-            if offset > log.last:
-                return None
-    return None
-
-
-# --- channels that are caches ---------------------------------------------------------------------------------------
 
 
 async def recover_newest(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition | None) -> Missed:

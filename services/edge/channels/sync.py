@@ -170,8 +170,8 @@ class ChannelSync:
                 channel_log.skip_to(read.lost_upto)
             for entry in read.entries:
                 self._deliver(channel, channel_log, entry.sequence, entry.publication, entry.removed_upto)
-            if not read.whole:
-                continue  # behind the hole, until nothing is missing up to the log's end
+            if read.more or not read.whole:
+                continue  # behind the hole too, until nothing is missing up to the log's end
             stuck = 0 if read.entries else stuck + 1
             self._drain(channel, channel_log, regardless=stuck >= _STUCK_ROUNDS)
             if not channel_log.gap:

@@ -158,8 +158,8 @@ class Executor:
         return AttachedAll(attached)
 
     async def _attach_once(self, request: AttachRequest, subscriber: Subscriber) -> Attached:
-        result = await self._node.subscribe(subscriber, request)
-        return Attached(result, self._node.position(request.channel))
+        result, behind = await self._node.subscribe(subscriber, request)
+        return Attached(result, self._node.position(request.channel), behind)
 
     async def _publish(self, action: Publish) -> Result:
         publication = Publication(data=action.data, info=action.info, tags=action.tags)

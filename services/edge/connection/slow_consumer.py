@@ -12,13 +12,12 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from proto import codes
-from proto.codec import NotEncodable
 from proto.messages import StreamPosition
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.channel import Channel
-from services.edge.channels.encoding import as_delta, encode_pushes
+from services.edge.channels.encoding import encode_pushes
+from services.edge.channels.log_parts import Part
 from services.edge.channels.node import Node
-from services.edge.channels.recovery import Missed
 from services.edge.channels.subscribers import Untaken
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
@@ -204,37 +203,29 @@ class SlowConsumer:
             subscription = self._channels.get(name)
             if subscription is None:  # ended meanwhile
                 continue
-            channel, missed = found
-            if missed is None:
+            channel, part = found
+            if part is None:
                 return self._give_up_on(channel, subscription)
-            untaken = self._write(channel, subscription, missed)
+            untaken = self._write(channel, subscription, part)
             if untaken is not None:
                 return untaken
-            if self._flowing.is_set():
-                assert channel.log is not None
-                self._positions[name] = StreamPosition(channel.log.last, channel.log.epoch)
+            assert channel.log is not None
+            self._positions[name] = StreamPosition(part.upto, channel.log.epoch)
+            if part.upto == channel.log.last:
                 return None
         return None
 
-    def _write(self, channel: Channel, subscription: Subscription, missed: Missed) -> Untaken | None:
-        """Writes what was missed until the socket is full again."""
-        assert channel.log is not None and missed is not None
+    def _write(self, channel: Channel, subscription: Subscription, part: Part) -> Untaken | None:
+        """Writes a part of what was missed, in one frame, which is the same for all clients of a kind."""
         format = self._sink.format
-        for publication in missed:
-            if not subscription.wants(publication):
-                continue
-            try:
-                whole = as_delta(format, publication, None) if subscription.delta else publication
-            except NotEncodable as error:
-                return Untaken.not_encodable(str(error))
-            encoded = encode_pushes(format, channel.name, [whole])
-            if encoded.error:
-                return Untaken.not_encodable(encoded.error)
-            self._sink.write_framed(encoded.framed)
-            self._positions[channel.name] = StreamPosition(publication.offset, channel.log.epoch)
-            if not self._flowing.is_set():
-                return None
-        return None
+        if subscription.filter is not None:
+            wanted = [publication for publication in part.publications if subscription.wants(publication)]
+            encoded = encode_pushes(format, channel.name, wanted)
+        else:
+            encoded = part.pushes(format, channel.name, subscription.delta)
+        if encoded.taken:
+            self._sink.write_framed(encoded.framed, encoded.taken)
+        return Untaken.not_encodable(encoded.error) if encoded.error else None
 
     def _give_up_on(self, channel: Channel, subscription: Subscription) -> PositionLost | None:
         """The missed publications were evicted. Positioned subscribers are unsubscribed (2500) and recover explicitly;

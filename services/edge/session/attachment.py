@@ -50,8 +50,8 @@ def connected(state: SessionState, action: Connect, attached: dict[str, Attached
     }
     subs, positions = fit_into_reply(results)
     for channel, each in attached.items():
-        if each.position is not None:
-            positions.setdefault(channel, each.position)
+        if (position := each.behind or each.position) is not None:
+            positions.setdefault(channel, position)
     effects = opened(state, action.command_id, replace(action.result, subs=subs), now)
     effects.append(CatchUp(positions))
     for request in action.requests:
@@ -77,7 +77,9 @@ def subscribed(
         effects: list[Effect] = [Send(reply_to(request.command_id, result))]
     else:
         effects = [Send(push) for push in subscribe_pushes(channel, result)]
-    if blocked and attached.position is not None:
+    if attached.behind is not None:
+        positions.setdefault(channel, attached.behind)
+    elif blocked and attached.position is not None:
         positions.setdefault(channel, attached.position)
     if positions:
         effects.append(CatchUp(positions))

@@ -30,11 +30,13 @@ class Attached(Struct, frozen=True, gc=False):
     """The client is attached to the channel: publications are pushed to it from now on.
 
     `position` is the position of the channel's log at that moment. It is None without history, and if the client was
-    attached in the step of the reply, as no publication can then come between the two.
+    attached in the step of the reply, as no publication can then come between the two. If the result does not hold all
+    that the client missed, `behind` is where it has to catch up from.
     """
 
     result: SubscribeResult
     position: StreamPosition | None = None
+    behind: StreamPosition | None = None
 
 
 class AttachedAll(Struct, frozen=True, gc=False):

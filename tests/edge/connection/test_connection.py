@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from proto.messages import StreamPosition
+from services.edge.channels.log_parts import PART_BYTES
 from services.edge.session.command_queue import QUEUED_BYTES_LIMIT
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -116,7 +117,7 @@ async def test_a_socket_that_fills_up_again_and_again_gets_everything_once(edge)
     await talk.subscribe("chat:x")
     await stalled_by(edge, talk, "chat:x", [0])
     for i in range(1, 6):
-        await edge.publish("chat:x", [i])
+        await edge.publish("chat:x", [i, "x" * PART_BYTES])
     await eventually(lambda: edge.node.position("chat:x") == StreamPosition(6, "epoch1"))
     for count in range(2, 7):
         talk.transport.stall = True
