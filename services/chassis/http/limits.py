@@ -28,6 +28,11 @@ MAX_HEAD_FIELDS: Final = 100
 _LONGEST_PARSED_URL: Final = 65535
 """The parser of addresses, of which uvicorn needs the path, takes no longer ones."""
 
+MAX_PIPELINED: Final = 16
+"""Requests that wait behind one in progress. Neither browsers nor SDKs send any before they have the response."""
+
+NOTHING_FOLLOWS: Final = "nothing may follow an upgrade before its response (RFC 6455, 4.1)"
+
 HEAD_TIMEOUT_S: Final = 10.0
 """A client on a poor mobile link needs a few seconds. The timeout may take a tenth longer."""
 
@@ -109,6 +114,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.refuse(b"429 Too Many Requests", "wait for responses before you send more requests")
+            raise _HeadRefused
         super().on_message_begin()
         if not self._awaiting_head:  # a further request in the same read
             self._await_head()
@@ -216,5 +224,5 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return "an upgrade has to wait for the response before it"  # that would be written between the frames
         parsed = sys.exception()  # uvicorn upgrades while handling it; it has the place where the head ends
         if isinstance(parsed, httptools.HttpParserUpgrade) and parsed.args[0] < self._received:
-            return "nothing may follow an upgrade before its response (RFC 6455, 4.1)"  # uvicorn would lose it
+            return NOTHING_FOLLOWS  # uvicorn would lose it
         return ""

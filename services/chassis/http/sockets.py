@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, cast
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from services.chassis.http.limits import BoundedHttpProtocol
+from services.chassis.http.paced import PacedHttpProtocol
 
 _EXTENSION: Final = "fairlead.socket"  # of the ASGI scope
 
@@ -67,8 +67,8 @@ def with_socket(scope: MutableMapping[str, Any], socket: HttpSocket) -> None:
     scope.setdefault("extensions", {})[_EXTENSION] = socket
 
 
-class SocketHttpProtocol(BoundedHttpProtocol):
-    """uvicorn's protocol, bounded, with the socket in the scope of each request. For uvicorn's option `http`."""
+class SocketHttpProtocol(PacedHttpProtocol):
+    """uvicorn's protocol, bounded, paced, with the socket in the scope of each request. For uvicorn's option `http`."""
 
     _socket: HttpSocket
     _answering: RequestResponseCycle | None = None  # the request in progress; `cycle` is the newest one
@@ -80,6 +80,10 @@ class SocketHttpProtocol(BoundedHttpProtocol):
     def data_received(self, data: bytes) -> None:
         if self._socket.listener is None:
             super().data_received(data)
+
+    def parse(self, part: bytes) -> None:
+        if self._socket.listener is None:
+            super().parse(part)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
