@@ -9,4 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-SECTIONS: Final = frozenset({"nats", "log", "http_api", "edge", "client", "channel", "sessions", "postgres", "metrics"})
+SECTIONS: Final = frozenset(
+    {"nats", "log", "http_api", "edge", "client", "channel", "limits", "sessions", "postgres", "metrics"}
+)

@@ -72,6 +72,7 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
                     "FAIRLEAD_EDGE_NAME": f"edge-{number}",
                     "FAIRLEAD_EDGE_PORT": str(port),
                     "FAIRLEAD_EDGE_CLIENT_PORT": str(client_port),
+                    "FAIRLEAD_EDGE_PROXY_PROTOCOL": "true",
                 },
                 priority=60,
                 stopwait_s=EDGE_STOP_S,
@@ -95,6 +96,7 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
         "FAIRLEAD_NATS_URL": f"nats://{HOST}:{plan.ports.nats}",
         "FAIRLEAD_POSTGRES_URL": f"postgresql://{postgres.USER}:{password}@{database}",
         "FAIRLEAD_EDGE_HOST": HOST,
+        "FAIRLEAD_EDGE_TRUSTED_PROXIES": HOST,  # Traefik, on both ways
         "FAIRLEAD_SESSIONS_HOST": HOST,
         "FAIRLEAD_SESSIONS_PORT": str(plan.ports.sessions),
         "FAIRLEAD_METRICS_HOST": HOST,

@@ -17,10 +17,12 @@ from starlette.routing import Route
 
 from proto.telemetry import EdgeLoad, Heartbeat
 from services.chassis.http.application import make_application
+from services.chassis.http.client_address import Proxies
 from services.chassis.http.health import health_routes
 from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.server import run
 from services.chassis.process.heartbeat import VERSION
+from services.chassis.process.resources import descriptor_limit
 from services.chassis.process.tasks import end, vital
 from services.chassis.process.turns import Turns
 from services.edge.adapters import Adapters
@@ -32,6 +34,7 @@ from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
 from services.edge.connection.context import Clock, EdgeContext
 from services.edge.connection.control_handler import ControlHandler
+from services.edge.connection.door import Door
 from services.edge.connection.drain import Drain
 from services.edge.connection.executor import Executor, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
@@ -42,6 +45,7 @@ from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
+from services.edge.session.allowances import Allowances
 from services.edge.session.policy import Policy
 from services.edge.settings import MEMORY, ClientSection, EdgeSettings
 from services.edge.tally import Tally
@@ -97,11 +101,20 @@ class Edge:
         version = f"Fairlead {VERSION}"
         keys_found = self._fetcher or NoKeyLookup()
         self.context = EdgeContext(
-            policy=Policy(settings.client, namespaces, verifier, version, self.instance, registry.count_of_user),
+            policy=Policy(
+                settings.client,
+                namespaces,
+                verifier,
+                version,
+                self.instance,
+                registry.count_of_user,
+                Allowances(settings.limits, settings.client, settings.channel),
+            ),
             node=self._node,
             executor=Executor(self._node, backend, keys_found, refusals, clock.now, settings.client.rpc_timeout),
             backend=backend,
             registry=registry,
+            door=Door(settings.limits, descriptor_limit()),
             admission=Admission(Origins(settings.client.allowed_origins), lambda: self._node.available),
             refusals=refusals,
             session_log=adapters.session_log,
@@ -233,4 +246,6 @@ def serve(settings: EdgeSettings) -> None:
         ws=WebSocket,
         before_shutdown=edge.shut_down,
         max_head_bytes=max_head_bytes(settings.client),
+        proxies=Proxies(section.trusted_proxies),
+        proxy_protocol_port=section.client_port if section.proxy_protocol else 0,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from services.chassis.http.client_address import Proxies
 from services.chassis.process.settings import ConfigurationError, load
 from services.edge.origins import check_pattern
-from services.edge.settings import MEMORY, SUBSCRIBE_BYTES, ClientSection, EdgeSettings
+from services.edge.settings import MEMORY, SUBSCRIBE_BYTES, ClientSection, EdgeSection, EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
 from services.sections import SECTIONS
 
@@ -19,6 +20,7 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
     settings = load(EdgeSettings, environ, SECTIONS)
     _check_keys(settings.client)
+    _check_proxies(settings.edge)
     _check_origins(settings.client)
     _check_room_for_subscriptions(settings.client)
     _check_personal_channel(settings)
@@ -41,6 +43,13 @@ def _check_no_backend(settings: EdgeSettings) -> None:
             f'{setting}: expected false with edge.broker = "memory", which has no backends to answer; with '
             'edge.broker = "nats" it can be switched on'
         )
+
+
+def _check_proxies(edge: EdgeSection) -> None:
+    try:
+        Proxies(edge.trusted_proxies)
+    except ValueError as error:
+        raise ConfigurationError(f"edge.trusted_proxies: {error}") from None
 
 
 def _check_room_for_subscriptions(client: ClientSection) -> None:

@@ -103,6 +103,10 @@ class EdgeCollector(Collector):
         for code, count in tally.errors.items():
             errors.add_metric([str(code)], count)
         yield errors
+        limited = CounterMetricFamily("fairlead_edge_limited", "What limits refused, by limit", labels=["limit"])
+        for limit, count in (context.policy.allowances.refused | context.door.refused).items():
+            limited.add_metric([limit], count)
+        yield limited
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:

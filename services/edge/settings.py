@@ -19,8 +19,10 @@ from services.chassis.process.settings import (
     LogSettings,
     NatsSettings,
     Port,
+    Rate,
     Section,
 )
+from services.edge.limit_settings import LimitsSection
 
 Count = Annotated[int, Meta(ge=1)]
 MIN_JWKS_REFRESH_S = 1.0
@@ -54,6 +56,11 @@ class EdgeSection(Section, frozen=True):
     """The port for clients, the server API, health checks and metrics."""
     client_port: Port = 0
     """A second port for clients only, for a balancer that passes TCP through and cannot restrict paths. 0: none."""
+    trusted_proxies: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
+    """The proxies and balancers in front of the edge, as addresses and networks such as "10.0.0.0/8". They tell the
+    addresses of clients, by `X-Forwarded-For` or the PROXY protocol; nobody else is believed."""
+    proxy_protocol: bool = False
+    """Connections of `trusted_proxies` to `client_port` begin with a header of the PROXY protocol (version 1 or 2)."""
     name: str = ""
     """The edge's name in logs, metrics and sessions; "edge-<port>" when empty."""
     broker: str = "nats"
@@ -80,6 +87,8 @@ class EdgeSection(Section, frozen=True):
             raise ValueError("expected edge.drain_delay to be shorter than edge.drain_timeout")
         if self.client_port == self.port != 0:
             raise ValueError("expected edge.client_port to be another port than edge.port")
+        if self.proxy_protocol and not (self.client_port and self.trusted_proxies):
+            raise ValueError("expected edge.client_port and edge.trusted_proxies with edge.proxy_protocol")
 
 
 class TokenKey(Section, frozen=True):
@@ -287,6 +296,12 @@ class ChannelOptions(Section, frozen=True):
     """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow"."""
     channel_regex: str = ""
     """What the whole part of a name after "namespace:" must match; empty: printable ASCII."""
+    publish_rate_limit: Rate = Rate()
+    """Publishes of one user (anonymous: of one address) into all these channels, such as "5/s"; then error 111."""
+    publish_bytes_rate_limit: Rate = Rate()
+    """Bytes of the data that one user publishes into all these channels; then error 111."""
+    subscribe_rate_limit: Rate = Rate()
+    """Subscribes of one user to these channels; then error 111."""
     slow_client: str = "disconnect"
     """Without history, for a client that cannot take a publication: "disconnect" it, or "drop" the publication."""
 
@@ -355,6 +370,7 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     client: ClientSection = ClientSection()
     channel: ChannelSection = ChannelSection()
     http_api: HttpApiSettings = HttpApiSettings()
+    limits: LimitsSection = LimitsSection()
 
     @property
     def name(self) -> str:

@@ -80,6 +80,20 @@ def test_both_traefiks_pass_tcp_through_to_the_port_for_clients_and_ask_there() 
     assert re.findall(r"FAIRLEAD_EDGE_CLIENT_PORT: (.+)", COMPOSE) == [port]
 
 
+def test_both_stacks_tell_the_edges_the_addresses_of_clients() -> None:
+    """On the TCP way with the PROXY protocol, which Traefik sends and edges await."""
+    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
+    transports = (ROOT / "deploy/transports.yaml").read_text()
+    for text in (native, transports):
+        assert re.findall(r"proxyProtocol:\n\s+version: (\d)", text) == ["2"]
+    assert "serversTransport: to-edges" in native
+    assert "loadbalancer.serverstransport: to-edges@file" in COMPOSE
+    local = (ROOT / "deploy/local/configuration.py").read_text()
+    for text in (COMPOSE, local):
+        assert re.search(r'FAIRLEAD_EDGE_PROXY_PROTOCOL"?: "true"', text)
+        assert "FAIRLEAD_EDGE_TRUSTED_PROXIES" in text
+
+
 def test_the_health_check_of_traefik_is_quicker_than_an_edge_leaves() -> None:
     native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
     intervals = re.findall(r"(?:\bi|unhealthy[iI])nterval: (\d+)ms", native + COMPOSE)

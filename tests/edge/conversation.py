@@ -12,16 +12,19 @@ from proto import codes
 from proto.codec_json import JSON
 from proto.commands import Command
 from proto.replies import SubscribeResult
+from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
+from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.session.actions import Action, AskHook, Connect
+from services.edge.session.allowances import Allowances
 from services.edge.session.effects import Effect, Ended, Farewell, LogRefusal, Send, Start
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, HookResult, Outcome
 from services.edge.session.policy import Policy
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.settings import ClientSection
+from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.edge.signers import SECRET
@@ -45,6 +48,9 @@ class Conversation:
         client_id: str = "c1",
         format: Format = WEBSOCKET_JSON,
         native_pings: bool = False,
+        address: str = "",
+        limits: LimitsSection = NO_LIMITS,
+        channel: ChannelSection | None = None,
         **section: Any,
     ) -> None:
         options = ClientSection(**({"token_hmac_secret_key": SECRET} | section))
@@ -53,13 +59,14 @@ class Conversation:
         self.connections: dict[str, int] = {}
         policy = Policy(
             options,
-            NAMESPACES,
+            Namespaces(channel) if channel else NAMESPACES,
             verifier,
             VERSION,
             connections_of=lambda user: self.connections.get(user, 0),
+            allowances=Allowances(limits, options, channel or ChannelSection()),
         )
         self.now = START
-        state = SessionState(client_id, policy, format, native_pings=native_pings)
+        state = SessionState(client_id, policy, format, native_pings=native_pings, address=address)
         self.session = Session(state, START + options.stale_close_delay)
         self.effects: list[Effect] = []
 

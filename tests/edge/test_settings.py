@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.chassis.process.settings import ConfigurationError, Duration
+from services.chassis.process.settings import ConfigurationError, Duration, Rate
 from services.edge.configuration import from_environ
 from services.edge.settings import ChannelOptions, EdgeSettings
 from tests.edge.signers import signer
@@ -65,6 +65,36 @@ class TestRoomForSubscriptions:
         said = refusal(tmp_path, f"[client]\n{limits}")
         assert said.startswith(f"client.{key}: expected at least {least} with client.channel_limit = ")
         assert "lower client.channel_limit" in said
+
+
+def test_limits_of_the_edge_and_of_a_namespace(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        """
+        [limits]
+        commands = "100/s"
+        user_commands = 0
+        address_connections = 50
+        [[channel.namespaces]]
+        name = "chat"
+        publish_rate_limit = "5/s"
+        """,
+        SECRET | {"FAIRLEAD_LIMITS_PUBLISHES": "7/10s"},
+    )
+    assert settings.limits.commands == Rate(100, 1) and settings.limits.publishes == Rate(7, 10)
+    assert not settings.limits.user_commands and settings.limits.address_connections == 50
+    assert settings.channel.namespaces[0].publish_rate_limit == Rate(5, 1)
+
+
+def test_every_limit_is_set_unless_it_is_switched_off(tmp_path: Path) -> None:
+    """But the number of connections, which file descriptors bound."""
+    limits = msgspec.structs.asdict(read(tmp_path).limits)
+    assert [name for name, value in limits.items() if not value] == ["connections"]
+
+
+def test_a_rate_of_a_namespace_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    said = refusal(tmp_path, '[[channel.namespaces]]\nname = "chat"\npublish_rate_limit = "often"')
+    assert said.startswith('fairlead.toml: channel.namespaces[0] ("chat").publish_rate_limit: expected a rate')
 
 
 def test_without_a_secret_it_does_not_start(tmp_path: Path) -> None:
@@ -286,3 +316,16 @@ class TestAnEdgeByItself:
         read(tmp_path, text)
         said = refusal(tmp_path, f'{text}[edge]\nbroker = "memory"\n')
         assert said.startswith(f'{setting}: expected false with edge.broker = "memory"')
+
+
+class TestProxies:
+    def test_what_is_no_network_is_refused(self, tmp_path: Path) -> None:
+        said = refusal(tmp_path, "[edge]\ntrusted_proxies = ['traefik']")
+        assert said == "edge.trusted_proxies: expected an address or a network such as 10.0.0.0/8, got 'traefik'"
+
+    @pytest.mark.parametrize("missing", ["client_port = 8151", "trusted_proxies = ['10.0.0.1']"])
+    def test_the_proxy_protocol_is_of_the_port_for_clients_and_of_trusted_proxies(
+        self, tmp_path: Path, missing: str
+    ) -> None:
+        said = refusal(tmp_path, f"[edge]\nproxy_protocol = true\n{missing}")
+        assert "expected edge.client_port and edge.trusted_proxies with edge.proxy_protocol" in said

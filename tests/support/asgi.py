@@ -69,6 +69,7 @@ class Call:
         query: str = "",
         complete: bool = True,
         path: str = "/tested",
+        client: str = "",
     ) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -85,6 +86,7 @@ class Call:
             "path": path,
             "query_string": query.encode(),
             "headers": lines,
+            "client": (client, 0) if client else None,
         }
         with_socket(scope, self.transport.socket)
         self.task = asyncio.get_running_loop().create_task(cast("Any", app(scope, self._receive, self._send)))

@@ -24,14 +24,17 @@ from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.connection.admission import Admission
 from services.edge.connection.context import Clock, EdgeContext
 from services.edge.connection.control_handler import ControlHandler
+from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor, KeyLookup, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
+from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.origins import Origins
+from services.edge.session.allowances import Allowances
 from services.edge.session.policy import Policy
-from services.edge.settings import ClientSection
+from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
@@ -150,6 +153,7 @@ class TestEdge:
         keys: KeyLookup | None = None,
         recovery_limit: int = 0,
         admits: bool = True,
+        limits: LimitsSection = NO_LIMITS,
         **section: Any,
     ) -> None:
         self.shared = cluster
@@ -169,11 +173,20 @@ class TestEdge:
         registry, now = ConnectionRegistry(), self.clock.now
         refusals = RefusalLog(now)
         self.context = EdgeContext(
-            policy=Policy(options, NAMESPACES, verifier, "Fairlead test", self.instance, registry.count_of_user),
+            policy=Policy(
+                options,
+                NAMESPACES,
+                verifier,
+                "Fairlead test",
+                self.instance,
+                registry.count_of_user,
+                Allowances(limits, options, ChannelSection()),
+            ),
             node=self.node,
             executor=Executor(self.node, self.backend, keys or NoKeyLookup(), refusals, now, options.rpc_timeout),
             backend=self.backend,
             registry=registry,
+            door=Door(limits, descriptors=2**20),
             admission=Admission(Origins(options.allowed_origins), lambda: self.node.available),
             refusals=refusals,
             session_log=self.sessions,

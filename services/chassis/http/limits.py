@@ -12,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from services.chassis.http import proxy_protocol
+from services.chassis.http.client_address import Proxies
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Room for cookies and a JWT. Most proxies have the same limit. A service whose addresses carry more sets its own."""
@@ -82,9 +86,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     head_timeout_s: ClassVar[float] = HEAD_TIMEOUT_S
     max_head_bytes: ClassVar[int] = MAX_HEAD_BYTES
+    proxies: ClassVar[Proxies | None] = None
+    """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`."""
+    proxy_protocol_port: ClassVar[int] = 0
+    """The port on which connections of `proxies` begin with a PROXY header. 0: none."""
     _awaiting_head = False
     _head_bytes = 0
     _head_end = b""
+    _client_address = ""
+    _preamble: bytes | None = None  # the part of a PROXY header that has arrived, None where none is awaited
     _received = 0  # size of the data that the parser is reading
     _deadlines: _Deadlines
 
@@ -95,12 +105,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             deadlines = _deadlines_of[self.server_state] = _Deadlines(self.loop, self.head_timeout_s)
         self._deadlines = deadlines
         self._await_head()
+        if self.proxies is not None and self.server is not None and self.server[1] == self.proxy_protocol_port:
+            self._preamble = b"" if self.proxies.trust((self.client or ("", 0))[0]) else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadlines.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._preamble is not None:
+            rest = self._read_preamble(self._preamble + data)
+            if not rest:
+                return
+            data = rest
         if not self._awaiting_head and self._is_idle():
             self._await_head()  # for the parser a head begins later, after any number of empty lines
         if self._awaiting_head:
@@ -131,10 +148,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEAD_FIELDS:
             self.refuse(b"431 Request Header Fields Too Large")
             raise _HeadRefused
+        if self.proxies is not None:
+            self._find_client(self.proxies)
         if len(self.url) <= _LONGEST_PARSED_URL:
             super().on_headers_complete()
         else:
             self._complete_long_head()
+
+    def _read_preamble(self, data: bytes) -> bytes:
+        """What follows the PROXY header. A connection without one is the proxy's own, such as a health check."""
+        try:
+            found = proxy_protocol.read(data)
+        except ValueError as error:
+            self.refuse(b"400 Bad Request", str(error))
+            return b""
+        self._preamble = data if found is None else None
+        if found is None:
+            return b""
+        if found.address:
+            self.client = (found.address, 0)
+        return data[found.size :]
+
+    def _find_client(self, proxies: Proxies) -> None:
+        peer, port = self.client or ("", 0)
+        forwarded = ",".join([value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"])
+        self._client_address = proxies.client(peer, forwarded)
+        cast("MutableMapping[str, Any]", self.scope)["client"] = (self._client_address, port)
 
     def _complete_long_head(self) -> None:
         """Hands over the path alone, then the query: the application's task, which reads it, begins in a later turn."""
@@ -213,6 +252,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if why:
             self.refuse(b"400 Bad Request", why)
             return
+        if self.proxies is not None:
+            made: Any = self.ws_protocol_class
+            self.ws_protocol_class = cast("Any", partial(made, client=self._client_address))
         super().handle_websocket_upgrade()
         del self.parser  # it refers to this object, and the two would otherwise wait for the garbage collector
 

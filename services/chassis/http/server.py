@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from services.chassis.http.client_address import Proxies
 from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.sockets import SocketHttpProtocol
 from services.chassis.process.resources import raise_descriptor_limit
@@ -115,6 +116,8 @@ def run(
     ws: Any = "none",
     before_shutdown: Shutdown = _nothing,
     max_head_bytes: int = MAX_HEAD_BYTES,
+    proxies: Proxies | None = None,
+    proxy_protocol_port: int = 0,
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
@@ -127,6 +130,7 @@ def run(
         pass
 
     Protocol.max_head_bytes = max_head_bytes
+    Protocol.proxies, Protocol.proxy_protocol_port = proxies, proxy_protocol_port
     raise_descriptor_limit()
     sockets = _bind_all(host, ports)
     config = uvicorn.Config(
@@ -139,6 +143,7 @@ def run(
         lifespan="on",
         backlog=4096,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe X-Forwarded-For of 127.0.0.1, and on WebSockets of nobody
         timeout_graceful_shutdown=1,
     )
     # All objects made so far live as long as the process. Collections skip them, and stop the loop for 25 ms less.

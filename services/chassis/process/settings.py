@@ -90,10 +90,63 @@ class Duration(float):
         raise ValueError(f'expected a duration such as 300, "300s" or "5m", got {value!r}')
 
 
+class Rate:
+    """`amount` at once, and as many in each `seconds` in the long run; written "600/10s" or "5/s". No limit: 0, or "".
+
+    `parse` reads it. A rate is false if it sets no limit.
+    """
+
+    __slots__ = ("amount", "seconds")
+
+    def __init__(self, amount: int = 0, seconds: float = 1.0) -> None:
+        self.amount = amount
+        self.seconds = seconds
+
+    @classmethod
+    def parse(cls, value: object) -> Rate:
+        """The rate that `value` stands for. Raises ValueError if there is none."""
+        if value in ("", "0") or (type(value) is int and value == 0):
+            return cls()
+        written = re.fullmatch(r"(\d(?:_?\d){0,14})/(.+)", str(value), re.ASCII)
+        if written is not None:
+            amount, seconds = written.groups()
+            try:
+                rate = cls(int(amount), Duration.parse(seconds if seconds[0].isdigit() else f"1{seconds}"))
+            except ValueError:
+                rate = cls()
+            if rate and rate.seconds:
+                return rate
+        raise ValueError(f'expected a rate such as "600/10s" (600 at once, and 60 a second), or 0, got {value!r}')
+
+    def at_least(self, amount: int) -> Rate:
+        """As many in the long run, and at least `amount` at once."""
+        if not self or self.amount >= amount:
+            return self
+        return Rate(amount, self.seconds * amount / self.amount)
+
+    def __bool__(self) -> bool:
+        return self.amount > 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rate) and (self.amount, self.seconds) == (other.amount, other.seconds)
+
+    def __hash__(self) -> int:
+        return hash((self.amount, self.seconds))
+
+    def __str__(self) -> str:
+        return f"{self.amount}/{float(self.seconds):g}s" if self else "0"
+
+    __repr__ = __str__
+
+
 def _decode_custom(kind: type, value: object) -> object:
-    if kind is Duration:
-        return Duration.parse(value)
+    if kind is Duration or kind is Rate:
+        return kind.parse(value)
     raise NotImplementedError(kind)
+
+
+def _encode_custom(value: object) -> object:
+    return float(value) if isinstance(value, Duration) else str(value)
 
 
 def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
@@ -170,6 +223,7 @@ def _read_variable(variable: str, text: str, kind: Any) -> object:
     if getattr(kind, "__origin__", None) is list:
         value = [item.strip() for item in text.split(",") if item.strip()]
     try:
-        return msgspec.to_builtins(msgspec.convert(value, kind, strict=False, dec_hook=_decode_custom), enc_hook=float)
+        read = msgspec.convert(value, kind, strict=False, dec_hook=_decode_custom)
+        return msgspec.to_builtins(read, enc_hook=_encode_custom)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"environment: {variable}: {plain(str(error))}") from None

@@ -67,7 +67,8 @@ class Connection(Incoming):
     """The connection of one client. Made when the transport is open.
 
     `emulation_session` is the secret by which separate HTTP requests send commands of this client, "" on a WebSocket.
-    `native_pings`: the client asked for WebSocket pings in place of the protocol's own.
+    `native_pings`: the client asked for WebSocket pings in place of the protocol's own. `address` is what its address
+    counts as (`door.counted_as`).
     """
 
     __slots__ = ("wheel_tick",)
@@ -79,14 +80,16 @@ class Connection(Incoming):
         format: Format,
         emulation_session: str = "",
         native_pings: bool = False,
+        address: str = "",
     ) -> None:
         policy = context.policy
-        state = SessionState(str(uuid.uuid4()), policy, format, emulation_session, native_pings)
+        state = SessionState(str(uuid.uuid4()), policy, format, emulation_session, native_pings, address)
         session = Session(state, context.clock.now() + policy.section.stale_close_delay)
         super().__init__(context, Outlet(self, transport, format, context.tally), session)
         self.wheel_tick = 0
         context.tally.accepted += 1
         context.registry.add(self)
+        context.door.enter(address)
         context.timing_wheel.add(self, self.session.deadline)
 
     # --- events of the transport -------------------------------------------------------------------------------------
@@ -149,6 +152,7 @@ class Connection(Incoming):
         self._apply(self.session.ended(ABNORMAL, codes.CONNECTION_CLOSED.reason, self._context.clock.now()))
         self._context.timing_wheel.remove(self)
         self._context.registry.remove(self)
+        self._context.door.leave(self.session.state.address)
 
     # --- events of the edge ------------------------------------------------------------------------------------------
 

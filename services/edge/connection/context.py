@@ -9,6 +9,7 @@ from services.chassis.process.turns import Turns
 from services.edge.backend.backend import Backend
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
+from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
@@ -39,6 +40,7 @@ class EdgeContext:
     backend: Backend
     registry: ConnectionRegistry
     admission: Admission
+    door: Door
     refusals: RefusalLog
     session_log: SessionLog
     timing_wheel: TimingWheel

@@ -13,6 +13,7 @@ from proto.commands import (
     PresenceStatsRequest,
     PublishRequest,
     RefreshRequest,
+    Request,
     RPCRequest,
     SendRequest,
     SubRefreshRequest,
@@ -43,13 +44,16 @@ def decide_first(state: SessionState, command: Command, now: float) -> Decision:
 
 def decide(state: SessionState, command: Command, now: float) -> Decision:
     """Decides on a command of a connected client. Raises `Rejected`, `UnknownKey`."""
-    match request := request_of(command):
+    request = request_of(command)
+    if limit := state.policy.allowances.command(state.id, state.account, now):
+        return _turn_away(request, limit)
+    match request:
         case SubscribeRequest():
             return subscribe.subscribe(state, command, request, now)
         case UnsubscribeRequest():
             return subscribe.unsubscribe(state, command.id, request)
         case PublishRequest():
-            return publish.publish(state, command, request)
+            return publish.publish(state, command, request, now)
         case HistoryRequest():
             return read.history(state, command.id, request)
         case PresenceRequest():
@@ -57,7 +61,7 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
         case PresenceStatsRequest():
             return read.presence(state, command.id, request.channel, count_only=True)
         case RPCRequest(method=publish.PUBLISH_RPC):
-            return publish.publish_by_rpc(state, command, request)
+            return publish.publish_by_rpc(state, command, request, now)
         case RPCRequest():
             return CallBackend(command.id, request.method, request.data, state.caller)
         case SubRefreshRequest():
@@ -74,6 +78,13 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
             return Close(codes.BAD_REQUEST_CLOSE, "a command has no request")
         case unreachable:
             assert_never(unreachable)
+
+
+def _turn_away(request: Request | None, limit: str) -> Close:
+    """Raises `Rejected` (111). Where the client would hear nothing of it, or give up its connection, it is closed."""
+    if isinstance(request, SendRequest | UnsubscribeRequest):
+        return Close(codes.TOO_MANY_REQUESTS_CLOSE, f"the client has reached {limit}")
+    raise Rejected(codes.TOO_MANY_REQUESTS, f"the client has reached {limit}")
 
 
 def decide_without_key(command: Command, connecting: bool, keys_are_fresh: bool) -> Close:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.edge.channels.namespaces import Namespaces
-from services.edge.settings import ClientSection
+from services.edge.limit_settings import NO_LIMITS
+from services.edge.session.allowances import Allowances
+from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tokens.tokens import TokenVerifier
 
 
@@ -13,7 +15,7 @@ class Policy:
     """The part of an edge's state and settings by which sessions decide.
 
     `version` and `instance` name the edge in connect replies. `connections_of` returns the number of connections that a
-    user has on this edge.
+    user has on this edge. `allowances` limit what clients ask for; without them nothing is limited.
     """
 
     def __init__(
@@ -24,6 +26,7 @@ class Policy:
         version: str,
         instance: str = "",
         connections_of: Callable[[str], int] = lambda user: 0,
+        allowances: Allowances | None = None,
     ) -> None:
         self.section = section
         self.namespaces = namespaces
@@ -31,4 +34,5 @@ class Policy:
         self.version = version
         self.instance = instance
         self.connections_of = connections_of
+        self.allowances = allowances or Allowances(NO_LIMITS, section, ChannelSection())
         self.anonymous_may_connect = section.insecure or section.allow_anonymous_connect_without_token

@@ -37,7 +37,7 @@ class _PublishParameters(Struct, frozen=True):
 _decode_parameters = msgspec.json.Decoder(_PublishParameters).decode
 
 
-def publish(state: SessionState, command: Command, request: PublishRequest) -> Publish | AskHook | Close:
+def publish(state: SessionState, command: Command, request: PublishRequest, now: float) -> Publish | AskHook | Close:
     """Decides by hook or the namespace's permissions. Raises `Rejected`."""
     channel = request.channel
     if not channel:
@@ -45,6 +45,9 @@ def publish(state: SessionState, command: Command, request: PublishRequest) -> P
     rules = state.rules(channel)
     if request.type:
         raise Rejected(codes.NOT_AVAILABLE, "map channels are not offered")
+    size = memoryview(request.data).nbytes
+    if limit := state.policy.allowances.publish(state.id, state.account, rules, size, now):
+        raise Rejected(codes.TOO_MANY_REQUESTS, f"the client has reached {limit}")
     options = rules.options
     if options.publish_hook:
         caller, when_away = state.caller, options.hook_when_away
@@ -103,7 +106,7 @@ def _has_format(data: bytes, data_format: str) -> bool:
     return data_format == "json" or data.lstrip().startswith(b"{")
 
 
-def publish_by_rpc(state: SessionState, command: Command, request: RPCRequest) -> Publish | AskHook | Close:
+def publish_by_rpc(state: SessionState, command: Command, request: RPCRequest, now: float) -> Publish | AskHook | Close:
     """Decides on a publish with an idempotency key, sent as the RPC that every stock SDK has. Raises `Rejected`."""
     try:
         given = _decode_parameters(bytes(request.data))
@@ -115,4 +118,4 @@ def publish_by_rpc(state: SessionState, command: Command, request: RPCRequest) -
     if not given.channel or not given.idempotency_key:
         raise Rejected(codes.BAD_REQUEST, "expected channel, idempotency_key and data, none of them empty")
     publishing = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
-    return publish(state, Command(id=command.id, publish=publishing, rpc=request), publishing)
+    return publish(state, Command(id=command.id, publish=publishing, rpc=request), publishing, now)

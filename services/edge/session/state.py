@@ -47,10 +47,11 @@ class SessionState:
 
     `id` is the client id that others see. `emulation_session` is the secret by which separate HTTP requests send
     commands of this client, "" on a WebSocket. `native_pings`: the client asked for WebSocket pings in place of the
-    protocol's own.
+    protocol's own. `address` is where it connects from, "" if that is not known.
     """
 
     __slots__ = (
+        "address",
         "channels",
         "emulation_session",
         "format",
@@ -69,12 +70,14 @@ class SessionState:
         format: Format,
         emulation_session: str = "",
         native_pings: bool = False,
+        address: str = "",
     ) -> None:
         self.id = client_id
         self.policy = policy
         self.format = format
         self.emulation_session = emulation_session
         self.native_pings = native_pings
+        self.address = address
         self.identity = ANONYMOUS
         self.name = ""
         self.version = ""
@@ -89,6 +92,11 @@ class SessionState:
     def requester(self) -> Requester:
         """The client, as the checks of permissions see it."""
         return Requester(user=self.identity.user, insecure=self.policy.section.insecure)
+
+    @property
+    def account(self) -> str:
+        """For whom its commands count besides its own connection: its user, or all anonymous ones of its address."""
+        return self.identity.user or (self.address and f"\0{self.address}")
 
     @property
     def caller(self) -> Caller:

@@ -48,6 +48,8 @@ def subscribe(
     if request.delta not in _DELTAS:
         return Close(codes.BAD_REQUEST_CLOSE, "the subscribe has an unknown delta type")
     rules = _check(state, channel, request)
+    if limit := state.policy.allowances.subscribe(state.id, state.account, rules, now):
+        raise Rejected(codes.TOO_MANY_REQUESTS, f"the client has reached {limit}")
     if request.token:
         return _by_token(state, command.id, rules, request, now)
     options = rules.options

@@ -39,6 +39,7 @@ class HttpRequest:
         self.scope = scope
         self.cors = cors
         self.method: str = scope["method"]
+        self.client: str = (scope.get("client") or ("", 0))[0]  # None when its socket is closed already
         self.is_binary = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream"
         self._receive = receive
 

@@ -20,6 +20,7 @@ from services.chassis.http.sockets import HttpSocket, socket_of
 from services.edge.cluster.peers import Peers
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
+from services.edge.connection.door import TurnedAway, counted_as
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
 from services.edge.transports.emulation import EMULATION_PATH, Emulation
@@ -75,13 +76,13 @@ class StreamTransport:
 
     __slots__ = ("_connection", "_context", "_format", "_over", "_session", "_socket")
 
-    def __init__(self, socket: HttpSocket, context: EdgeContext, format: Format, session: str) -> None:
+    def __init__(self, socket: HttpSocket, context: EdgeContext, format: Format, session: str, address: str) -> None:
         self._socket = socket
         self._context = context
         self._format = format
         self._session = session
         self._over = asyncio.Event()
-        self._connection = Connection(context, self, format, session)
+        self._connection = Connection(context, self, format, session, address=address)
         context.registry.add_stream(session, self._connection)
         socket.hold(self)
 
@@ -157,7 +158,9 @@ class StreamEndpoint(Endpoint):
         self._max_streams = max_streams
 
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
+        address = counted_as(request.client)
         self._check_room()
+        self._check_door(self.context.door.knock(address, self.context.clock.now()))
         format = self._format_of(request)
         message = await self._first_message(request)
         if message is None:
@@ -165,12 +168,13 @@ class StreamEndpoint(Endpoint):
         if not message and not format.unidirectional:
             raise Refusal(400, "expected a connect command, in the body or, with GET, in the parameter cf_connect")
         self._check_room()  # others may have come while the body arrived
+        self._check_door(self.context.door.full(address))
         headers = {"Content-Type": _TYPES[format], **_HEADERS, **request.cors}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         socket = socket_of(request.scope)
         if not socket.transport.is_closing():
-            stream = StreamTransport(socket, self.context, format, secrets.token_urlsafe(SESSION_BYTES))
+            stream = StreamTransport(socket, self.context, format, secrets.token_urlsafe(SESSION_BYTES), address)
             stream.begin(message)
             await stream.over()
         await send({"type": "http.response.body"})
@@ -191,6 +195,11 @@ class StreamEndpoint(Endpoint):
             why = "this edge has reached its limit of HTTP streams (edge.max_http_streams)"
         if why is not None:
             raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})
+
+    def _check_door(self, turned_away: TurnedAway | None) -> None:
+        if turned_away is not None:
+            status, why, retry_after = turned_away
+            raise Refusal(status, f"{why}, try again", {"Retry-After": str(retry_after)})
 
 
 class _Hello(Endpoint):

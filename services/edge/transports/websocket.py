@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from proto import codes
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
+from services.edge.connection.door import HTTP_STATUS, counted_as
 from services.edge.framing import deflate, formats, wire
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
@@ -39,12 +40,17 @@ _SHOWN_LENGTH: Final = 100  # of a path, in the log
 
 
 class WebSocket(asyncio.Protocol):
-    """The constructor's arguments are uvicorn's; `app_state` (of the lifespan) holds the context."""
+    """The constructor's arguments are uvicorn's, and the client's address; `app_state` (of the lifespan) holds the
+    context.
+    """
 
-    __slots__ = ("_before_connect", "_connection", "_context", "_frames", "_transport", "_wire")
+    __slots__ = ("_address", "_before_connect", "_connection", "_context", "_frames", "_transport", "_wire")
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+    def __init__(
+        self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None, client: str = ""
+    ) -> None:
         self._context: EdgeContext = app_state["context"]
+        self._address = counted_as(client)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._wire: wire.Wire | None = None  # until the handshake
         self._connection: Connection | None = None
@@ -172,7 +178,9 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
         native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
-        self._connection = connection = Connection(self._context, self._transport, format, session, native_pings)
+        self._connection = connection = Connection(
+            self._context, self._transport, format, session, native_pings, self._address
+        )
         if format.unidirectional and (commands := upgrade.query.get("cf_connect")):
             connection.connect_received(commands.encode())
 
@@ -190,6 +198,10 @@ class WebSocket(asyncio.Protocol):
             raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
         if not self._context.admission.origins.allow(upgrade.headers.get("origin")):
             raise HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
+        turned_away = self._context.door.knock(self._address, self._context.clock.now())
+        if turned_away is not None:
+            status, why, retry_after = turned_away
+            raise HandshakeRefused(HTTP_STATUS[status], f"{why}, try again", f"Retry-After: {retry_after}\r\n")
         if unidirectional:
             return formats.UNI_WEBSOCKET, None
         offered = upgrade.subprotocols

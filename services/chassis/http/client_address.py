@@ -1,0 +1,76 @@
+"""Whose address a connection has, where proxies stand in between. Pure.
+
+A proxy tells the address of its client in `X-Forwarded-For` or in the PROXY protocol. Anybody can write there, so only
+what a trusted proxy wrote counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+_LONGEST: Final = 64
+"""Characters of an address with its port and zone."""
+_MAX_HOPS: Final = 32
+
+
+def parse(text: str) -> IPv4Address | IPv6Address | None:
+    """The address in `text`, which may have a port; None for anything else. IPv4 inside of IPv6 is IPv4."""
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return None
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+class Proxies:
+    """The proxies that are trusted, as addresses and networks such as "10.0.0.0/8"."""
+
+    def __init__(self, trusted: Iterable[str] = ()) -> None:
+        """Raises ValueError, with what was expected."""
+        self._networks: list[IPv4Network | IPv6Network] = []
+        for text in trusted:
+            try:
+                self._networks.append(ip_network(text, strict=False))
+            except ValueError:
+                raise ValueError(f"expected an address or a network such as 10.0.0.0/8, got {text!r}") from None
+        self._known: dict[str, bool] = {}  # peers are few where there are proxies
+
+    def trust(self, peer: str) -> bool:
+        """Whether the socket's other end is a trusted proxy."""
+        if not self._networks:
+            return False
+        known = self._known.get(peer)
+        if known is None:
+            if len(self._known) >= 1024:
+                self._known.clear()
+            address = parse(peer)
+            known = self._known[peer] = address is not None and self._trusts(address)
+        return known
+
+    def client(self, peer: str, forwarded: str) -> str:
+        """The client's address: the last one in `X-Forwarded-For` that is no trusted proxy's, as the proxy of `peer`
+        and those before it have written it.
+        """
+        if not forwarded or not self.trust(peer):
+            return peer
+        client = peer
+        for text in reversed(forwarded.split(",")[-_MAX_HOPS:]):
+            address = parse(text)
+            if address is None:
+                break
+            client = str(address)
+            if not self._trusts(address):
+                break
+        return client
+
+    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._networks)

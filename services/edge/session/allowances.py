@@ -1,0 +1,93 @@
+"""What clients may ask for: token buckets for each connection, each user, and each user in a namespace. Pure.
+
+All clients of an edge share them. A connection is named by the client's id, and its user by `account`: the user's id,
+or the address of an anonymous client. Where neither is known ("") only the connection is limited.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from services.edge.channels.namespaces import WITHOUT_NAMESPACE, ChannelRules
+from services.edge.limit_settings import LimitsSection
+from services.edge.settings import ChannelOptions, ChannelSection, ClientSection
+from services.edge.token_buckets import TokenBuckets
+
+WITHIN: Final = ""
+"""Returned in place of the name of the limit that refuses."""
+
+
+class _NamespaceLimits:
+    def __init__(self, options: ChannelOptions, largest: int, most_channels: int) -> None:
+        self.publishes = TokenBuckets(options.publish_rate_limit)
+        self.published_bytes = TokenBuckets(options.publish_bytes_rate_limit.at_least(largest))
+        self.subscribes = TokenBuckets(options.subscribe_rate_limit.at_least(most_channels))
+
+
+class Allowances:
+    """The limits on commands. Each method takes what a command costs, and returns the name of a limit that refuses it.
+
+    `refused` counts the refused commands by the name of the limit.
+    """
+
+    def __init__(self, limits: LimitsSection, client: ClientSection, channel: ChannelSection) -> None:
+        self.refused: Counter[str] = Counter()
+        # A client that reconnects says connect and all its subscriptions at once, and a message is never too large.
+        commands, channels, largest = client.channel_limit + 1, client.channel_limit, client.message_size_limit
+        self._commands = TokenBuckets(limits.commands.at_least(commands))
+        self._user_commands = TokenBuckets(limits.user_commands.at_least(commands))
+        self._publishes = TokenBuckets(limits.publishes)
+        self._user_publishes = TokenBuckets(limits.user_publishes)
+        self._bytes = TokenBuckets(limits.published_bytes.at_least(largest))
+        self._user_bytes = TokenBuckets(limits.user_published_bytes.at_least(largest))
+        self._subscribes = TokenBuckets(limits.subscribes.at_least(channels))
+        self._user_subscribes = TokenBuckets(limits.user_subscribes.at_least(channels))
+        every = {WITHOUT_NAMESPACE: channel.without_namespace, **{each.name: each for each in channel.namespaces}}
+        self._namespaces = {
+            name: _NamespaceLimits(options, largest, channels)
+            for name, options in every.items()
+            if options.publish_rate_limit or options.publish_bytes_rate_limit or options.subscribe_rate_limit
+        }
+
+    def command(self, client: str, account: str, now: float) -> str:
+        """A command of any kind."""
+        if self._commands.take(client, now):
+            return self._refuse("limits.commands")
+        if account and self._user_commands.take(account, now):
+            return self._refuse("limits.user_commands")
+        return WITHIN
+
+    def publish(self, client: str, account: str, rules: ChannelRules, size: int, now: float) -> str:
+        """A publish of `size` bytes of data."""
+        if self._publishes.take(client, now):
+            return self._refuse("limits.publishes")
+        if self._bytes.take(client, now, size):
+            return self._refuse("limits.published_bytes")
+        if account:
+            if self._user_publishes.take(account, now):
+                return self._refuse("limits.user_publishes")
+            if self._user_bytes.take(account, now, size):
+                return self._refuse("limits.user_published_bytes")
+        if (namespace := self._namespaces.get(rules.history_class)) is not None:
+            who = account or client
+            if namespace.publishes.take(who, now):
+                return self._refuse("publish_rate_limit")
+            if namespace.published_bytes.take(who, now, size):
+                return self._refuse("publish_bytes_rate_limit")
+        return WITHIN
+
+    def subscribe(self, client: str, account: str, rules: ChannelRules, now: float) -> str:
+        """A subscribe."""
+        if self._subscribes.take(client, now):
+            return self._refuse("limits.subscribes")
+        if account and self._user_subscribes.take(account, now):
+            return self._refuse("limits.user_subscribes")
+        namespace = self._namespaces.get(rules.history_class)
+        if namespace is not None and namespace.subscribes.take(account or client, now):
+            return self._refuse("subscribe_rate_limit")
+        return WITHIN
+
+    def _refuse(self, limit: str) -> str:
+        self.refused[limit] += 1
+        return limit
