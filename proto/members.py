@@ -1,4 +1,5 @@
-"""Joins and leaves of a channel, which edges publish to each other on `mem.<channel>`. JSON, internal to one cluster.
+"""Joins, leaves and changes of members of a channel, which edges publish to each other on `mem.<channel>`. JSON,
+internal to one cluster.
 
 They are delivered at most once. A reader that must not miss any also asks the edges for their members, see
 `proto.control.Members`.
@@ -25,7 +26,14 @@ class Left(Struct, frozen=True, tag_field="event", tag="left"):
     info: ClientInfo
 
 
-MemberEvent = Joined | Left
+class Changed(Struct, frozen=True, tag_field="event", tag="changed"):
+    """What others see of a member on the edge with the instance `edge` has changed. No client is told."""
+
+    edge: str
+    info: ClientInfo
+
+
+MemberEvent = Joined | Left | Changed
 
 encode_member_event = json.Encoder().encode
 _decoder: json.Decoder[MemberEvent] = json.Decoder(MemberEvent)

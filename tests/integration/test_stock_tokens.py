@@ -191,3 +191,35 @@ async def test_connections_and_subscriptions_not_refreshed_in_time_end_and_retur
         await sees(bob, "subscribed", count=2)
         assert [e["code"] for e in events_of(bob, "subscribing")] == [0, 2501]
         assert not events_of(alice, "disconnected") and not events_of(bob, "unsubscribed")
+
+
+async def test_a_client_refreshes_also_after_a_backend_made_its_connection_last_for_ever(shared_pair, stock, x):
+    await stock.ready()
+    clients = []
+    for number, kind in enumerate(KINDS):
+        user = f"alice-{x}-{kind}"
+        issuer = Issuer(token(user, exp=in_seconds(2)), token(user, exp=in_seconds(600)))
+        alice = stock.of(kind)(shared_pair[number % 2], get_token=issuer)
+        await alice.connect()
+        assert (await api(shared_pair[0], "refresh", {"user": user, "expire_at": 0})).json() == {"result": {}}
+        clients.append((alice, issuer))
+    await eventually(lambda: all(issuer.asked == 2 for _, issuer in clients))
+    for alice, _ in clients:
+        await alice.subscribe(f"chat:{x}")
+        assert len(events_of(alice, "connected")) == 1 and not events_of(alice, "error")
+
+
+async def test_a_channel_that_is_refreshed_with_an_expired_token_comes_back_with_the_next_one(shared_pair, stock, x):
+    await stock.ready()
+    channel, clients = f"closed:{x}", []
+    for number, kind in enumerate(KINDS):
+        first, expired, next_one = in_seconds(2), in_seconds(-1), in_seconds(600)
+        issuer = Issuer(*(channel_token(channel, exp=end) for end in (first, expired, next_one)))
+        alice = stock.of(kind)(shared_pair[number % 2], "alice")
+        await alice.connect()
+        await alice.subscribe(channel, get_token=issuer)
+        clients.append(alice)
+    for alice in clients:
+        await sees(alice, "subscribed", count=2)
+        assert [e["code"] for e in events_of(alice, "subscribing")] == [0, 2501]
+        assert not events_of(alice, "unsubscribed") and not events_of(alice, "disconnected")

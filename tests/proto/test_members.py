@@ -8,19 +8,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from proto.members import Joined, Left, decode_member_event, encode_member_event
+from proto.members import Changed, Joined, Left, MemberEvent, decode_member_event, encode_member_event
 from proto.messages import ClientInfo
 from tests.proto.strategies import structs
 
 
 @settings(max_examples=100, deadline=None)
-@given(structs(Joined) | structs(Left))
-def test_any_event_comes_back(event: Joined | Left) -> None:
+@given(structs(Joined) | structs(Left) | structs(Changed))
+def test_any_event_comes_back(event: MemberEvent) -> None:
     assert decode_member_event(encode_member_event(event)) == event
 
 
-@pytest.mark.parametrize(("kind", "event"), [(Joined, "joined"), (Left, "left")])
-def test_the_wire(kind: type[Joined] | type[Left], event: str) -> None:
+@pytest.mark.parametrize(("kind", "event"), [(Joined, "joined"), (Left, "left"), (Changed, "changed")])
+def test_the_wire(kind: type[Joined] | type[Left] | type[Changed], event: str) -> None:
     info = ClientInfo(user="7", client="c", conn_info=Raw(b'{"name":"x"}'))
     wire = b'{"event":"%s","edge":"i1","info":{"user":"7","client":"c","conn_info":{"name":"x"}}}' % event.encode()
     assert encode_member_event(kind("i1", info)) == wire

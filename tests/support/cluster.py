@@ -234,7 +234,7 @@ class TestEdge:
         subscriber = FakeSubscriber(node=self.node, format=wishes.pop("format", WEBSOCKET_JSON))
         wanted = attach_request(channel, recover, reject, **wishes)
         result, _ = await self.node.subscribe(subscriber, wanted)
-        self.node.joined(channel, wanted.subscription)
+        self.node.announce(channel, wanted.subscription)
         return subscriber, result
 
 

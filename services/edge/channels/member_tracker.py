@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from proto.control import ActiveChannels, ChannelsFound, Members, MembersFound
-from proto.members import Joined, MemberEvent
+from proto.members import Changed, Joined, MemberEvent
 from proto.messages import ClientInfo
 from proto.replies import Join, Leave, Push
 from services.chassis.process.tasks import Tasks
@@ -129,7 +129,7 @@ class MemberTracker:
     # --- what is heard -----------------------------------------------------------------------------------------------
 
     def member_event(self, channel: str, event: MemberEvent) -> None:
-        """A client joined or left (`JoinLeaveEvents`)."""
+        """A client joined, changed or left (`JoinLeaveEvents`)."""
         found = self._channels.get(channel)
         if found is None or found.remote_members is None:
             return
@@ -139,7 +139,10 @@ class MemberTracker:
         # reason.
         if not own and not self._cluster.knows(event.edge):
             return
-        if isinstance(event, Joined):
+        if isinstance(event, Changed):
+            if not own and found.remote_members.joined(event.edge, event.info):
+                self._push(found, joined=[event.info])  # its join was missed
+        elif isinstance(event, Joined):
             if own or found.remote_members.joined(event.edge, event.info):
                 self._push(found, joined=[event.info])
         elif own and self._suppresses_own_leaves:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from proto import codes
-from proto.members import Joined, Left
+from proto.members import Changed, Joined, Left
 from proto.messages import Publication, StreamPosition
 from proto.publications import Version
 from proto.replies import SubscribeResult
@@ -80,7 +80,7 @@ class Node:
         """Attaches a subscriber, with the first of what it missed; usually that is all.
 
         When this returns a result the subscriber is attached (and counts as present), and nothing has been pushed to
-        it: the caller must send the reply, then call `joined`, before it awaits anything. Raises `BrokerAway`,
+        it: the caller must send the reply, then call `announce`, before it awaits anything. Raises `BrokerAway`,
         `Rejected`.
         """
         subscription = request.subscription
@@ -158,11 +158,13 @@ class Node:
         self.channels.hold(channel)
         self.subscriptions += 1
 
-    def joined(self, name: str, subscription: Subscription) -> None:
-        """The subscriber has its reply: publishes its join."""
-        if subscription.emits_join_leave and subscription.member is not None:
-            subscription.announced = True
-            self._join_leave.publish(name, Joined(self._instance, subscription.member))
+    def announce(self, name: str, subscription: Subscription) -> None:
+        """The subscriber has its reply: publishes its join, or what has changed since."""
+        member = subscription.member
+        if subscription.emits_join_leave and member is not None and member is not subscription.announced:
+            event = Joined if subscription.announced is None else Changed
+            subscription.announced = member
+            self._join_leave.publish(name, event(self._instance, member))
 
     def unsubscribe(self, subscriber: Subscriber, name: str) -> None:
         """Detaches a subscriber, to which nothing of this channel is pushed from now on, and publishes its leave.
@@ -174,7 +176,7 @@ class Node:
         if channel is None or subscription is None:
             return
         self.subscriptions -= 1
-        if subscription.announced and subscription.member is not None:
+        if subscription.announced is not None and subscription.member is not None:
             self._join_leave.publish(name, Left(self._instance, subscription.member))
         self.channels.release(channel)
 

@@ -20,8 +20,8 @@ class Subscription:
 
     `positioned`: the client relies on its offset, so that it must learn of any loss. `member`: the client as others see
     it, None when the channel has neither presence nor joins and leaves. `chan_info`: the info that its publications
-    here carry. `announced`: its join was published. `has_base`: the client holds the channel's previous publication, so
-    that the next one may be sent as a difference.
+    here carry. `announced`: the member as other edges know it, None before its join. `has_base`: the client holds the
+    channel's previous publication, so that the next one may be sent as a difference.
     """
 
     __slots__ = (
@@ -72,19 +72,30 @@ class Subscription:
         is_seen = self.emits_join_leave or _switched(override.presence, options.presence)
         self.member = info if is_seen else None
         self.chan_info: Raw = grant.info
-        self.announced = False
+        self.announced: ClientInfo | None = None
         self.filter = filter
         self.delta = delta and filter is None
         self.has_base = False
 
-    def extend(self, expires_at: int) -> None:
-        """It expires at this time from now on (Unix seconds, 0: never)."""
+    def extend(self, expires_at: int, chan_info: Raw) -> None:
+        """It expires at this time from now on (Unix seconds, 0: never). `chan_info` stays as it is if that is empty."""
         self.expires_at = expires_at
+        if bytes(chan_info):
+            self.chan_info = chan_info
+            if self.member is not None and bytes(self.member.chan_info) != bytes(chan_info):
+                self.member = replace(self.member, chan_info=chan_info)
 
     def show(self, conn_info: Raw) -> None:
         """Others see this info of the client from now on."""
-        if self.member is not None:
-            self.member = replace(self.member, conn_info=conn_info)
+        member = self.member
+        if member is None or member.conn_info is conn_info or bytes(member.conn_info) == bytes(conn_info):
+            return
+        self.member = replace(member, conn_info=conn_info)
+
+    @property
+    def news(self) -> bool:
+        """Whether the member has changed since its join, and other edges do not know."""
+        return self.announced is not None and self.announced is not self.member
 
     def delivered(self, has_base: bool) -> None:
         """Whether the client holds the channel's newest publication now."""

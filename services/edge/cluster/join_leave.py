@@ -15,7 +15,7 @@ class JoinLeaveEvents(Protocol):
     """Takes joins and leaves. Called in the event loop; must not block."""
 
     def member_event(self, channel: str, event: MemberEvent) -> None:
-        """A client joined or left, on this edge or another."""
+        """A client joined, changed or left, on this edge or another."""
 
 
 class JoinLeave(Protocol):

@@ -246,7 +246,7 @@ class Connection(Incoming):
                     context.node.unsubscribe(outlet, channel)
             case Announce(channel, subscription):
                 outlet.flush()  # its own join must not precede its reply
-                context.node.joined(channel, subscription)
+                context.node.announce(channel, subscription)
             case LogRefusal(what, why):
                 state = self.session.state
                 context.refusals.write(what, why, user=state.identity.user, client=state.id)

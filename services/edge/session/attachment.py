@@ -87,6 +87,11 @@ def subscribed(
     return effects, bool(positions)
 
 
+def changes(state: SessionState) -> list[Effect]:
+    """Announces what a refresh has changed of what others see of the client."""
+    return [Announce(channel, each) for channel, each in state.channels.items() if each.news]
+
+
 def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) -> list[Effect]:
     """Unsubscribes the client from a channel at its own request."""
     fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel)
@@ -102,6 +107,7 @@ def unsubscribed_by_server(state: SessionState, channel: str, why: UnsubscribeCo
 
 def _entered(state: SessionState, request: AttachRequest, result: SubscribeResult, now: float) -> list[Effect]:
     subscription, channel = request.subscription, request.channel
+    subscription.show(state.identity.info)  # a refresh may have changed it meanwhile
     recovered = result.recovered if result.was_recovering else None
     at = milliseconds(now)
     fact = Subscribed(at=at, connection=state.id, channel=channel, recovered=recovered, offset=result.offset)

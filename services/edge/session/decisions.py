@@ -27,10 +27,14 @@ class Unsubscribe(Struct, frozen=True, gc=False):
 
 
 class EndSubscriptions(Struct, frozen=True, gc=False):
-    """End the client's subscriptions to these channels, as the server wants it: an unsubscribe push tells why."""
+    """End the client's subscriptions to these channels, as the server wants it: an unsubscribe push tells why.
+
+    Then send the reply, if a command waits for one.
+    """
 
     channels: tuple[str, ...]
     why: UnsubscribeCode
+    reply: Reply | None = None
 
 
 class ForwardMessage(Struct, frozen=True, gc=False):

@@ -6,11 +6,13 @@ from typing import assert_never
 
 from proto import codes
 from proto.commands import RefreshRequest, SubRefreshRequest
+from proto.messages import Error
 from proto.replies import RefreshResult, Reply, SubRefreshResult, reply_to
 from services.edge.backend import hook_results
+from services.edge.channels.subscription import Subscription
 from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
-from services.edge.session.decisions import NOTHING, Close, Nothing
+from services.edge.session.decisions import NOTHING, Close, EndSubscriptions, Nothing
 from services.edge.session.outcomes import HookResult
 from services.edge.session.state import SessionState
 from services.edge.tokens.tokens import ExpiredToken, InvalidToken
@@ -18,8 +20,8 @@ from services.edge.tokens.tokens import ExpiredToken, InvalidToken
 
 def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: float) -> Reply | Close:
     """Extends the connection by a new token of the same user. Raises `UnknownKey`."""
-    if not request.token or not state.identity.expires_at or state.policy.section.refresh_hook:
-        return Close(codes.BAD_REQUEST_CLOSE, "the refresh was not asked for, or has no token")
+    if not request.token or state.policy.section.refresh_hook:
+        return Close(codes.BAD_REQUEST_CLOSE, "the refresh has no token, or the refresh hook decides instead")
     try:
         identity = state.policy.verifier.connection(request.token, now)
     except InvalidToken as error:
@@ -30,13 +32,19 @@ def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: 
         return Close(codes.INVALID_TOKEN, "the refresh has a token of another user")
     if identity.grants.keys() != state.identity.grants.keys():
         return Close(codes.INSUFFICIENT_STATE, "the new token has other channels: the client reconnects with those")
-    state.admit(identity)
+    state.renew(identity)
     ttl = seconds_left(identity.expires_at, now)
     return reply_to(command_id, RefreshResult(client=state.id, expires=ttl > 0, ttl=ttl))
 
 
-def sub_refresh(state: SessionState, command_id: int, request: SubRefreshRequest, now: float) -> Reply | Close:
-    """Extends a subscription by a new token of the same channel. Raises `Rejected`, `UnknownKey`."""
+def sub_refresh(
+    state: SessionState, command_id: int, request: SubRefreshRequest, now: float
+) -> Reply | EndSubscriptions | Close:
+    """Extends a subscription by a new token of the same channel. Raises `Rejected`, `UnknownKey`.
+
+    An expired token ends the subscription, so that the client subscribes again with the next token: after an error
+    alone, SDKs would leave it off for good.
+    """
     channel = request.channel
     if not channel:
         return Close(codes.BAD_REQUEST_CLOSE, "the sub_refresh has no channel")
@@ -52,17 +60,23 @@ def sub_refresh(state: SessionState, command_id: int, request: SubRefreshRequest
     except InvalidToken as error:
         return Close(codes.INVALID_TOKEN, str(error))
     except ExpiredToken:
-        raise Rejected(codes.EXPIRED) from None
+        return _expired(subscription, channel, command_id)
     if not state.matches(claims, channel):
         return Close(
             codes.INVALID_TOKEN, "the sub_refresh has a subscription token of another channel, user or connection"
         )
     expires_at = claims.grant.expires_at
     if expires_at and expires_at <= now:
-        raise Rejected(codes.EXPIRED)
-    subscription.extend(expires_at)
+        return _expired(subscription, channel, command_id)
+    subscription.extend(expires_at, claims.grant.info)
     ttl = seconds_left(expires_at, now)
     return reply_to(command_id, SubRefreshResult(expires=ttl > 0, ttl=ttl))
+
+
+def _expired(subscription: Subscription, channel: str, command_id: int) -> EndSubscriptions | Close:
+    if subscription.server_side:
+        return Close(codes.SUBSCRIPTION_EXPIRED, "the sub_refresh has an expired token")
+    return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED, reply_to(command_id, Error(*codes.EXPIRED)))
 
 
 def refresh_by_hook(state: SessionState, result: HookResult, now: float) -> Close | Nothing:

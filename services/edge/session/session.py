@@ -154,14 +154,16 @@ class Session(CommandOrder):
             case Connect():
                 self._connect(decision, effects, now)
             case Reply():
-                effects += (Send(decision), Reschedule())  # a refresh may let it expire earlier than before
+                effects += (Send(decision), *attachment.changes(self.state), Reschedule())  # it may have been a refresh
             case ReadHistory() | ReadPresence() | CallBackend() | LookUpKey() | AskHook():
                 self._start(decision, effects, now)
             case Unsubscribe(channel, reply):
                 effects += attachment.unsubscribed(self.state, channel, reply, now)
-            case EndSubscriptions(channels, why):
+            case EndSubscriptions(channels, why, reply):
                 for channel in channels:
                     self._end_subscription(channel, why, effects, now)
+                if reply is not None:
+                    effects.append(Send(reply))
             case ForwardMessage(data):
                 effects.append(Forward(self.state.caller, data))
             case Close(close, detail):
@@ -230,6 +232,7 @@ class Session(CommandOrder):
             if isinstance(result, hook_results.Extended):
                 self._timers.refreshed()
             self._follow(refresh_by_hook(self.state, result, now), effects, now)
+            effects += attachment.changes(self.state)
         elif isinstance(result, hook_results.Refused):
             self._refuse(action.command.id, result.error, effects, now)
         else:

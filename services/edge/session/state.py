@@ -130,13 +130,17 @@ class SessionState:
         """Sets the name and version of the client's software, as the client gave them, truncated."""
         self.name, self.version = name[:_NAME_LENGTH], version[:_VERSION_LENGTH]
 
+    def renew(self, identity: Identity) -> None:
+        """Replaces the identity by a newer one of the same user; `info` and `meta` stay as they are if it has none."""
+        kept: dict[str, Raw] = {}
+        if not bytes(identity.info):
+            kept["info"] = self.identity.info
+        if not bytes(identity.meta):
+            kept["meta"] = self.identity.meta
+        self.identity = replace(identity, **kept)
+        for subscription in self.channels.values():
+            subscription.show(self.identity.info)
+
     def extend(self, expires_at: int, info: Raw | None = None, meta: Raw | None = None) -> None:
         """Sets the connection's expiry (Unix seconds, 0: never), and replaces `info` and `meta` if they are given."""
-        changes: dict[str, Raw] = {}
-        if info is not None and bytes(info):
-            changes["info"] = info
-            for subscription in self.channels.values():
-                subscription.show(info)
-        if meta is not None and bytes(meta):
-            changes["meta"] = meta
-        self.identity = replace(self.identity, expires_at=expires_at, **changes)
+        self.renew(replace(self.identity, expires_at=expires_at, info=info or NO_DATA, meta=meta or NO_DATA))

@@ -150,7 +150,7 @@ async def test_a_member_is_in_when_its_join_is_announced_and_not_before(three):
     request = attach_request("room:x", client="c1")
     await b.node.subscribe(unborn, request)
     assert await a.node.presence.members("room:x") == {}
-    b.node.joined("room:x", request.subscription)
+    b.node.announce("room:x", request.subscription)
     assert list(await a.node.presence.members("room:x")) == ["c1"]
 
 

@@ -109,10 +109,10 @@ def test_with_a_filter_there_are_no_deltas() -> None:
 def test_it_is_granted_until_a_time_that_may_be_put_off() -> None:
     expiring = Subscription(rules(), Grant(expires_at=60, info=Raw(b"1")), INFO)
     assert (expiring.expires_at, bytes(expiring.chan_info)) == (60, b"1")
-    expiring.extend(120)
-    assert expiring.expires_at == 120
-    expiring.extend(0)
-    assert expiring.expires_at == 0
+    expiring.extend(120, Raw())
+    assert (expiring.expires_at, bytes(expiring.chan_info)) == (120, b"1")
+    expiring.extend(0, Raw(b"2"))
+    assert (expiring.expires_at, bytes(expiring.chan_info)) == (0, b"2")
 
 
 def test_others_see_a_client_s_new_info_where_they_see_the_client() -> None:

@@ -133,8 +133,9 @@ class Shell:
                 self.attached -= set(names)
                 if self.ended or self.session.closed:
                     self.known -= set(names)
-            case Announce(channel, _):
+            case Announce(channel, subscription):
                 assert channel in self.known, "a join goes before its reply"
+                subscription.announced = subscription.member
                 self._write()
             case HoldPushes():
                 assert not self.held

@@ -72,18 +72,20 @@ requests = st.one_of(
     st.builds(lambda channel: {"presence": {"channel": channel}}, channels),
     *[st.just({"rpc": {"method": "m", "data": {}}})] * 3,
 )
+infos = st.sampled_from((Raw(), Raw(b"1"), Raw(b"2")))
 server_commands = st.one_of(
     st.builds(lambda channel: SubscribeClient(channel, Grant()), channels),
     st.builds(
         lambda channel: UnsubscribeClient(channel, codes.UNSUBSCRIBED_BY_SERVER), st.one_of(channels, st.just(""))
     ),
     st.just(SendToClient(Raw(b"{}"))),
-    st.builds(lambda ahead: RefreshClient(int(START) + ahead, Raw()), st.integers(1, 100)),
+    st.builds(RefreshClient, st.sampled_from((0, int(START) + 40, int(START) + 100)), infos),
 )
 
 
-refresh_results: st.SearchStrategy[hook_results.RefreshHookResult] = st.sampled_from(
-    (hook_results.Extended(int(START) + 500), hook_results.Expired(), hook_results.Refused(codes.INTERNAL))
+refresh_results: st.SearchStrategy[hook_results.RefreshHookResult] = st.one_of(
+    st.builds(hook_results.Extended, st.just(int(START) + 500), infos),
+    st.sampled_from((hook_results.Expired(), hook_results.Refused(codes.INTERNAL))),
 )
 
 
@@ -276,6 +278,14 @@ class SessionMachine(RuleBasedStateMachine):
     def _much_waits(self) -> bool:
         queue = self.shell.session._queue
         return queue is not None and (queue.commands > QUEUE_LIMIT // 2 or queue.queued_bytes > QUEUED_BYTES_LIMIT)
+
+    @invariant()
+    def there_is_one_truth_about_the_client(self) -> None:
+        state = self.shell.session.state
+        for subscription in state.channels.values():
+            if subscription.member is not None:
+                assert bytes(subscription.member.conn_info) == bytes(state.identity.info)
+                assert not subscription.emits_join_leave or not subscription.news
 
     @invariant()
     def the_facts_are_a_story(self) -> None:
