@@ -8,6 +8,8 @@ and never returns an empty string.
 |-------------------------------|----------------------------|---------------------------------------------------|
 | `ch.<class>.<p>.<channel>`    | stream `CH_<class>_<p>`    | publications of channels with history             |
 | `live.<class>.<p>.<channel>`  | RePublish of the above     | the same, live: edges subscribe to this           |
+| `ch.<class>.<p>.+<day>`       | the same stream            | one message a day, see `edge.broker.log_index_nats` |
+| `idx.<class>.<p>.<epoch>`     | stream `IDX_<class>_<p>_<epoch>` | the log's index: its messages without bodies |
 | `eph.<channel>`               | core NATS                  | publications of channels without history          |
 | `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
 | `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
@@ -53,6 +55,27 @@ class LogAddress(NamedTuple):
     def live(self) -> str:
         """The subject on which the stream republishes stored messages."""
         return "live" + self.stored.removeprefix("ch")
+
+
+class IndexAddress(NamedTuple):
+    """Where the index of one partition's log is: a stream of its own, for each epoch of the log."""
+
+    stream: str  # the JetStream stream
+    prefix: str  # of the names of the partition's indexes, in whichever epoch
+    delivery: str  # the subject on which the log's stream brings its messages to the index
+    daily: str  # the subjects of the daily messages, without the day
+
+
+def index_address(log_stream: str, stored: str, epoch: str) -> IndexAddress:
+    """The index of a log stream whose subjects are `stored` (`ch.<class>.<p>.>`), in an epoch of the log."""
+    name = "IDX" + log_stream.removeprefix("CH")
+    middle = stored.removeprefix("ch.").removesuffix(".>")
+    return IndexAddress(f"{name}_{epoch}", f"{name}_", f"idx.{middle}.{_token(epoch)}", f"ch.{middle}.+")
+
+
+def index_of(log_stream: str, epoch: str) -> str:
+    """The stream that holds the index of a log stream, in an epoch of the log."""
+    return f"IDX{log_stream.removeprefix('CH')}_{epoch}"
 
 
 def partition_of(channel: str, partitions: int) -> int:
@@ -154,6 +177,34 @@ def api_method(subject: str) -> str:
 
 _DIRECT_GET = "$JS.API.DIRECT.GET."
 _STREAM_INFO = "$JS.API.STREAM.INFO."
+JETSTREAM_API: Final = "$JS.API."
+STREAM_NAMES: Final = "$JS.API.STREAM.NAMES"
+"""Where JetStream lists the names of the streams."""
+
+
+def stream_create(stream: str) -> str:
+    """The subject on which JetStream creates a stream. nats-py's type of its configuration lacks durable sources."""
+    return f"$JS.API.STREAM.CREATE.{stream}"
+
+
+def stream_update(stream: str) -> str:
+    """The subject on which JetStream changes the limits of a stream."""
+    return f"$JS.API.STREAM.UPDATE.{stream}"
+
+
+def stream_delete(stream: str) -> str:
+    """The subject on which JetStream deletes a stream."""
+    return f"$JS.API.STREAM.DELETE.{stream}"
+
+
+def consumer_create(stream: str, consumer: str) -> str:
+    """The subject on which JetStream creates a consumer of a stream."""
+    return f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}"
+
+
+def consumer_delete(stream: str, consumer: str) -> str:
+    """The subject on which JetStream deletes a consumer of a stream."""
+    return f"$JS.API.CONSUMER.DELETE.{stream}.{consumer}"
 
 
 _ADVISORY = "$JS.EVENT.ADVISORY.STREAM."

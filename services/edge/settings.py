@@ -238,6 +238,8 @@ class ChannelOptions(Section, frozen=True):
     """Publications kept for each channel. 0: no history, delivery at most once with the lowest latency."""
     history_ttl: Duration = Duration(0)
     """How long a publication is kept. At least 1 s; set together with `history_size`."""
+    history_meta_ttl: Duration = Duration(30 * 86_400)
+    """How long it is known which publications a channel had, so that a client that missed none of them is told so."""
     force_positioning: bool = False
     """Every subscription is positioned: its client learns when it may have missed something. Needs history."""
     allow_positioning: bool = False
@@ -310,6 +312,8 @@ class ChannelOptions(Section, frozen=True):
             raise ValueError("expected history_size and history_ttl to be both set or both 0")
         if 0 < self.history_ttl < 1:
             raise ValueError("expected history_ttl of at least 1 s")
+        if self.history_meta_ttl < self.history_ttl:
+            raise ValueError("expected history_meta_ttl to be at least history_ttl")
         needing_history = (self.force_positioning, self.allow_positioning, self.force_recovery, self.allow_recovery)
         if any(needing_history) and not self.has_history:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
@@ -11,8 +12,9 @@ from msgspec import Raw
 
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.publications import LiveMessage, Version
+from proto.subjects import partition_of
 from services.chassis.process.settings import Duration
-from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, ChannelAddress
+from services.edge.broker.broker import INDEXED_ENTRIES, READ_BYTES, Broker, BrokerAway, ChannelAddress
 from services.edge.settings import ChannelOptions
 from tests.support.eventually import eventually
 
@@ -23,6 +25,28 @@ CLASSES = {
 CHAT = ChannelAddress("chat:room", "chat")
 NEWS = ChannelAddress("news:all", "news")
 PLAIN = ChannelAddress("live:x")
+
+
+def same_partition(name: str) -> ChannelAddress:
+    """A channel of `CHAT`'s partition, however many there are."""
+    wanted = partition_of(CHAT.channel, 48)  # the same for every divisor of 48
+    names = (f"chat:{name}{i}" for i in itertools.count())
+    return ChannelAddress(next(name for name in names if partition_of(name, 48) == wanted), CHAT.history_class)
+
+
+Pair = tuple[Broker, Broker, "Listener", "Listener"]
+
+
+async def with_index(pair: Pair) -> Pair:
+    """The pair, once the logs are indexed: what is removed before the index has read it is missing there."""
+    for address in (CHAT, NEWS):
+        await pair[0].index.after(address, pair[0].epoch(address), 0, 0)
+    return pair
+
+
+def of(sequences: list[int]) -> tuple[int, int]:
+    """What an index says of these entries."""
+    return (sequences[0] if sequences else 0), len(sequences)
 
 
 def publication(value: object) -> Publication:
@@ -161,14 +185,49 @@ class BrokerContract:
         kept = await a.read(CHAT, 0, 100)
         assert [entry.sequence for entry in kept.entries] == offsets[-5:]
         state = await a.state(CHAT)
-        assert state.last == offsets[-1] and state.first == offsets[-5]
+        assert state.last >= offsets[-1] and state.first <= offsets[-5]
+
+    async def test_the_index_names_what_the_log_no_longer_holds(self, pair):
+        a, b, _, _ = await with_index(pair)
+        offsets = [(await store(a, CHAT, i)).offset for i in range(9)]
+        epoch = b.epoch(CHAT)
+        for back in range(9):
+            indexed = await b.index.after(CHAT, epoch, offsets[back], offsets[-1])
+            assert indexed is not None and indexed[:2] == of(offsets[back + 1 :]) and indexed.upto >= offsets[-1]
+
+    async def test_the_index_names_nothing_of_a_channel_that_is_quiet_or_was_never_used(self, pair):
+        a, b, _, _ = await with_index(pair)
+        quiet = (await store(a, same_partition("quiet"), 0)).offset
+        for i in range(2 * INDEXED_ENTRIES):
+            last = (await store(a, CHAT, i)).offset
+        for name, offset in (("quiet", quiet), ("quiet", quiet + 9), ("unused", 0), ("unused", quiet)):
+            indexed = await b.index.after(same_partition(name), b.epoch(CHAT), offset, last)
+            assert indexed is not None and indexed[:2] == of([]), (name, offset)
+
+    async def test_the_index_does_not_guess(self, pair):
+        a, b, _, _ = await with_index(pair)
+        offsets = [(await store(a, NEWS, i)).offset for i in range(INDEXED_ENTRIES + 2)]
+        epoch, last = a.epoch(NEWS), offsets[-1]
+        indexed = await b.index.after(NEWS, epoch, offsets[0] - 1, last)
+        assert indexed is not None and not indexed.complete, "it keeps fewer entries than that"
+        indexed = await b.index.after(NEWS, epoch, offsets[2], last)
+        assert indexed is not None and indexed[:2] == of(offsets[3:])
+        assert await b.index.after(NEWS, "another", offsets[-1], last) is None
+
+    async def test_a_removed_history_is_indexed(self, pair):
+        a, b, _, _ = await with_index(pair)
+        offsets = [(await store(a, CHAT, i)).offset for i in range(3)]
+        await a.remove_history(CHAT)
+        last = (await store(a, CHAT, 3)).offset
+        indexed = await b.index.after(CHAT, a.epoch(CHAT), offsets[0], last)
+        assert indexed is not None and indexed.first == offsets[1] and indexed.total >= 3
 
     async def test_a_channel_without_publications_has_no_newest(self, pair):
         a, _, _, _ = pair
         assert await a.newest(CHAT) is None
         assert (await a.read(CHAT, 0, 10)).entries == []
         state = await a.state(CHAT)
-        assert state.last == 0 and state.first <= 1 and state.epoch
+        assert state.first <= state.last + 1 and state.epoch
 
     async def test_a_message_id_is_stored_once_for_all_edges(self, pair):
         a, b, heard_a, _ = pair
@@ -238,7 +297,7 @@ class BrokerContract:
             assert channel == "chat:room" and message == LiveMessage(0, 0, sent)
         newest = await b.newest(CHAT)
         assert newest is not None and newest.sequence == before.offset
-        assert (await b.state(CHAT)).last == before.offset
+        assert [entry.sequence for entry in (await b.read(CHAT, 0, 9)).entries] == [before.offset]
 
     async def test_past_the_log_a_message_id_is_published_once_too(self, pair):
         a, b, heard_a, _ = pair
@@ -302,7 +361,7 @@ class BrokerContract:
         a, _, _, _ = pair
         await a.remove_history(CHAT)
         assert await a.newest(CHAT) is None
-        assert (await a.state(CHAT)).last == 0
+        assert (await a.read(CHAT, 0, 9)).entries == [], "nothing is marked either"
 
     async def test_the_audit_names_the_channels_that_are_behind(self, pair):
         a, b, _, _ = pair

@@ -151,7 +151,7 @@ def test_keys_are_read_anew_every_ten_minutes(tmp_path: Path) -> None:
 
 def test_nothing_is_allowed_by_default() -> None:
     defaults = msgspec.structs.asdict(ChannelOptions())
-    neither = {"slow_client", "force_recovery_mode", "hook_timeout", "hook_when_away"}
+    neither = {"slow_client", "force_recovery_mode", "hook_timeout", "hook_when_away", "history_meta_ttl"}
     assert [name for name, value in defaults.items() if value and name not in neither] == []
     client = EdgeSettings().client
     assert client.transports == ["websocket"]

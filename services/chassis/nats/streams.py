@@ -24,6 +24,7 @@ from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header, status
 
 EPOCH_KEY = "fairlead-epoch"
+RAISED_KEY = "fairlead-raised-at"
 _EPOCH_LETTERS = 8
 _STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another configuration
 _WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
@@ -38,12 +39,22 @@ client that has more than its max_pending (64 MB by default) to take."""
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A stream at one moment. Both sequences are 0 if it never had a message; `first` is `last` + 1 if it is empty."""
+    """A stream at one moment. Both sequences are 0 if it never had a message; `first` is `last` + 1 if it is empty.
+
+    `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
+    """
 
     epoch: str
     first: int
     last: int
     metadata: dict[str, str]
+    limit: int = -1
+
+    @property
+    def raised_at(self) -> int:
+        """The last sequence when the limit was raised, 0 if it never was."""
+        at = self.metadata.get(RAISED_KEY, "")
+        return int(at) if at.isdigit() else 0
 
 
 class StoredMessage(msgspec.Struct, frozen=True, gc=False):
@@ -61,12 +72,13 @@ def new_epoch() -> str:
 
 
 def _state(info: StreamInfo) -> StreamState:
-    metadata = info.config.metadata or {}
-    return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata)
+    metadata, limit = info.config.metadata or {}, info.config.max_msgs_per_subject or -1
+    return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata, limit)
 
 
 class _Config(msgspec.Struct, frozen=True):
     metadata: dict[str, str] | None = None
+    max_msgs_per_subject: int = -1
 
 
 class _Sequences(msgspec.Struct, frozen=True):
@@ -104,8 +116,8 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         if info.error.code == _NOT_FOUND:
             return None
         raise NatsAway(f"the state of stream {name}: {info.error.description}")
-    metadata = info.config.metadata or {}
-    return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata)
+    metadata, limit = info.config.metadata or {}, info.config.max_msgs_per_subject or -1
+    return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata, limit)
 
 
 def stream_config(
@@ -160,7 +172,7 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
                 info = await manager.stream_info(config.name)  # created meanwhile, with other limits
         changes = _differences(info.config, config) if update else {}
         if changes:
-            info = await manager.update_stream(replace(info.config, **changes))
+            info = await manager.update_stream(replace(info.config, **changes, metadata=_noting(info, changes)))
         if EPOCH_KEY not in (info.config.metadata or {}):
             info = await _write_epoch(manager, info)
         return _state(info)
@@ -185,6 +197,15 @@ def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
         for name in limits
         if (value := getattr(wanted, name)) is not None and value != getattr(actual, name)
     }
+
+
+def _noting(info: StreamInfo, changes: dict[str, Any]) -> dict[str, str] | None:
+    """The stream's metadata; with its last sequence, if its limit for a subject is being raised."""
+    metadata = info.config.metadata
+    before, after = info.config.max_msgs_per_subject or -1, changes.get("max_msgs_per_subject", 0)
+    if 0 < before < after or (before > 0 and after < 0):
+        return {**(metadata or {}), RAISED_KEY: str(info.state.last_seq)}
+    return metadata
 
 
 async def renew_epoch(link: NatsLink, name: str) -> StreamState:

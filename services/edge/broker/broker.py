@@ -16,6 +16,8 @@ MAX_DUPLICATE_WINDOW_S: Final = 300.0
 
 READ_BYTES: Final = 256 * 1024
 """Bytes of one read of a log, give or take an entry: a few milliseconds of work for the edge."""
+INDEXED_ENTRIES: Final = 128
+"""Entries of each channel in the index, about 200 bytes each. Recovery of more needs the entry at the position."""
 
 
 class BrokerAway(Exception):
@@ -60,11 +62,46 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The stream that holds the log of a channel, and those of others. Sequences below `first` may be evicted."""
+    """The stream that holds the log of a channel, and those of others. Sequences below `first` may be evicted.
+
+    It keeps `limit` entries of a channel, and no less since the sequence `raised_at`.
+    """
 
     epoch: str
     first: int
     last: int
+    limit: int
+    raised_at: int = 0
+
+
+class Indexed(NamedTuple):
+    """What the index of a log says of one channel: its entries after a position, whether or not they are retained.
+
+    `first` is the sequence of the first one, 0 if there is none; `total` is their number. `upto`: the index has read
+    the log up to here, so of later entries it knows nothing. `complete`: there were no others; false if they may be
+    more than the index keeps.
+    """
+
+    first: int
+    total: int
+    upto: int
+    complete: bool = True
+
+
+class LogIndex(Protocol):
+    """Which entries the channels had, for much longer than they are retained."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is an index, or will be: false if the messaging system cannot keep one."""
+
+    async def after(self, address: ChannelAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
+        """The channel's entries after `offset`, also those that are no longer retained.
+
+        The index has read the log up to `upto` at least. Marks of what was removed before are left out. None if the
+        index cannot tell: it
+        does not reach back that far, or there is none for this epoch of the log. Raises `BrokerAway`.
+        """
 
 
 class BrokerEvents(Protocol):
@@ -96,6 +133,10 @@ class Broker(Protocol):
     @property
     def available(self) -> bool:
         """Whether calls can succeed now."""
+
+    @property
+    def index(self) -> LogIndex:
+        """The index of the logs."""
 
     async def open(self, address: ChannelAddress) -> None:
         """Starts the channel's live messages, which are on when it returns. Raises `BrokerAway`.

@@ -10,6 +10,7 @@ import asyncio
 import bisect
 import itertools
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from proto.messages import Publication, StreamPosition
@@ -20,6 +21,7 @@ from services.edge.broker.broker import (
     BrokerEvents,
     BrokerRefused,
     ChannelAddress,
+    Indexed,
     LogEntry,
     LogPage,
     LogState,
@@ -35,6 +37,7 @@ class MemoryBroker:
 
     def __init__(self, logs: MemoryLogs) -> None:
         self._logs = logs
+        self.index = MemoryLogIndex(logs, self._travel)
         self._open: set[ChannelAddress] = set()
         self._epochs: dict[str, str] = {name: log.epoch for name, log in logs.logs.items()}
         self._events: BrokerEvents | None = None
@@ -113,7 +116,7 @@ class MemoryBroker:
         await self._travel()
         log = self._logs.log(address.history_class)
         self._epochs[address.history_class] = log.epoch
-        return LogState(log.epoch, log.first, log.last)
+        return LogState(log.epoch, log.first, log.last, log.options.history_size)
 
     def epoch(self, address: ChannelAddress) -> str:
         return self._epochs[address.history_class]
@@ -143,6 +146,21 @@ class MemoryBroker:
     def _check_available(self) -> None:
         if not self.available:
             raise BrokerAway("the broker is away")
+
+
+class MemoryLogIndex:
+    """The index of the logs, see `broker.LogIndex`. `travel` is called before each access."""
+
+    kept = True
+
+    def __init__(self, logs: MemoryLogs, travel: Callable[[], Awaitable[None]]) -> None:
+        self._logs = logs
+        self._travel = travel
+
+    async def after(self, address: ChannelAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
+        await self._travel()
+        log = self._logs.log(address.history_class)
+        return log.index.after(address.channel, offset, log.last) if log.epoch == epoch else None
 
 
 def _check_size(publication: Publication) -> None:

@@ -30,6 +30,7 @@ from services.edge.broker.broker import (
     BrokerEvents,
     BrokerRefused,
     ChannelAddress,
+    Indexed,
     LogEntry,
     LogPage,
     LogState,
@@ -65,6 +66,7 @@ class NatsBroker:
     ) -> None:
         self._link = link
         self._streams = LogStreams(link, classes, partitions, self._logs_checked)
+        self.index = NatsLogIndex(self._streams)
         self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight)
         self.in_flight = self._publisher.in_flight
         self._open: dict[ChannelAddress, ChannelSubscription] = {}
@@ -80,7 +82,7 @@ class NatsBroker:
     async def start(self, events: BrokerEvents) -> None:
         """Makes or checks the streams; from then on `events` gets the events. Raises `BrokerAway`, `BrokerRefused`."""
         self._events = events
-        await self._reach(self._streams.ensure_all())
+        await _reach(self._streams.ensure_all())
         if not self._started:
             for advisories in subjects.STREAM_ADVISORIES:
                 self._link.subscribe(advisories, self._advised)
@@ -118,7 +120,7 @@ class NatsBroker:
         assert self._events is not None
         while True:
             try:
-                await self._reach(self._streams.ensure_all())
+                await _reach(self._streams.ensure_all())
                 break
             except (BrokerAway, BrokerRefused) as error:
                 log.warning("streams not ready after reconnect, retrying: %s", error)
@@ -153,7 +155,7 @@ class NatsBroker:
             self._open[address] = subscription
             # With history, the read that follows ensures that the server knows of the subscription. Without, nothing
             # would, and a client with its subscribe reply must not miss what is published a moment later.
-            await self._reach(self._link.flush())
+            await _reach(self._link.flush())
 
     def close(self, address: ChannelAddress) -> None:
         subscription = self._open.pop(address, None)
@@ -193,11 +195,11 @@ class NatsBroker:
             try:
                 # The mark comes first: it shows what is missing, whether or not that is purged already.
                 headers = expect_last(encode_removal(newest.sequence), newest.sequence)
-                mark = await self._reach(store(self._link, where.stored, b"", headers))
+                mark = await _reach(store(self._link, where.stored, b"", headers))
                 break
             except WrongSequence:
                 continue
-        await self._reach(purge(self._link, where.stream, where.stored, before=mark.sequence))
+        await _reach(purge(self._link, where.stream, where.stored, before=mark.sequence))
 
     # --- the log -----------------------------------------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ class NatsBroker:
         return None if message is None else _entry(message)
 
     async def state(self, address: ChannelAddress) -> LogState:
-        return await self._reach(self._streams.fresh_state(self._where(address).stream))
+        return await _reach(self._streams.fresh_state(self._where(address).stream))
 
     def epoch(self, address: ChannelAddress) -> str:
         return self._streams.epoch(self._where(address).stream)
@@ -229,7 +231,7 @@ class NatsBroker:
         found: dict[ChannelAddress, int] = {}
         for stream, addresses in by_stream.items():
             before = self._streams.epoch(stream)
-            state = await self._reach(self._streams.fresh_state(stream))
+            state = await _reach(self._streams.fresh_state(stream))
             if state.epoch != before:
                 found.update(dict.fromkeys(addresses, 0))
             else:
@@ -256,7 +258,7 @@ class NatsBroker:
         unheard: list[tuple[int, ChannelSubscription, ChannelAddress]] = []
         for start in range(0, len(known), MULTI_LAST_SUBJECTS):
             part = known[start : start + MULTI_LAST_SUBJECTS]
-            last = await self._reach(read_last_of(self._link, stream, [stored for _, stored, _ in part], part[0][0]))
+            last = await _reach(read_last_of(self._link, stream, [stored for _, stored, _ in part], part[0][0]))
             audited = min(state.last, last.upto)  # a replica that answers may be behind the state
             for upto, stored, address in part:
                 newest, subscription = last.sequences.get(stored, 0), self._open.get(address)
@@ -270,7 +272,7 @@ class NatsBroker:
                     subscription.audited = max(subscription.audited, audited)
         if unheard:
             # Read after the above: what had not been evicted by now would have been found there.
-            after = await self._reach(self._streams.fresh_state(stream))
+            after = await _reach(self._streams.fresh_state(stream))
             for upto, subscription, address in unheard:
                 subscription.unheard = False
                 if after.epoch != state.epoch or after.first > upto + 1:
@@ -289,17 +291,32 @@ class NatsBroker:
                 await self._streams.make_again(stream)
                 return await call()
 
-        return await self._reach(ask())
+        return await _reach(ask())
 
-    async def _reach(self, call: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await call
-        except NatsAway as error:
-            raise BrokerAway(str(error)) from None
-        except WrongSequence:
-            raise
-        except NatsRefused as error:
-            raise BrokerRefused(str(error)) from None
+
+class NatsLogIndex:
+    """The index of the logs, see `broker.LogIndex`."""
+
+    def __init__(self, streams: LogStreams) -> None:
+        self._streams = streams
+
+    @property
+    def kept(self) -> bool:
+        return not self._streams.indexes.refused
+
+    async def after(self, address: ChannelAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
+        return await _reach(self._streams.indexes.after(self._streams.address(address), epoch, offset, upto))
+
+
+async def _reach(call: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await call
+    except NatsAway as error:
+        raise BrokerAway(str(error)) from None
+    except WrongSequence:
+        raise
+    except NatsRefused as error:
+        raise BrokerRefused(str(error)) from None
 
 
 def _entry(message: StoredMessage) -> LogEntry:

@@ -21,6 +21,7 @@ from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoc
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.channel_subscription import HeardStream
+from services.edge.broker.log_index_nats import LogIndexes
 from services.edge.settings import ChannelOptions
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class LogStreams:
         self._reading: dict[str, asyncio.Lock] = {}
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
         self._reads = Tasks()
+        self.indexes = LogIndexes(link)
 
     async def ensure_all(self) -> None:
         """Makes streams that are missing, and changes limits that differ from the configuration."""
@@ -109,11 +111,13 @@ class LogStreams:
             ),
         )
         self._note(name, state)
+        self.indexes.follow(name, stored, state.epoch, float(options.history_meta_ttl))
         return state
 
     def stop(self) -> None:
         """Cancels reads that are in progress."""
         self._reads.cancel()
+        self.indexes.stop()
 
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
         """The stream and the subjects of a channel's log."""
@@ -203,12 +207,13 @@ class LogStreams:
             log.error("stream %s fell back from %d to %d: a new epoch begins", stream, seen, state.last)
             state = await renew_epoch(self._link, stream)
         self._note(stream, state)
-        return LogState(state.epoch, state.first, state.last)
+        return LogState(state.epoch, state.first, state.last, state.limit, state.raised_at)
 
     def _note(self, stream: str, state: StreamState) -> None:
         known = self._epochs.get(stream)
         if known != state.epoch:
             self._epochs[stream] = state.epoch
+            self.indexes.renew(stream, state.epoch)
             self._last_seen[stream] = state.last
             if known is not None:
                 self._resume(stream)

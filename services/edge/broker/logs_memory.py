@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import secrets
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -16,11 +16,13 @@ from msgspec.structs import replace
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version, size_of
-from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogEntry
+from services.edge.broker.broker import INDEXED_ENTRIES, MAX_DUPLICATE_WINDOW_S, ChannelAddress, Indexed, LogEntry
 from services.edge.settings import ChannelOptions
 
 MAX_LOG_BYTES: Final = 128 * 1024 * 1024
 """Publications of all channels of one namespace."""
+INDEXED_CHANNELS: Final = 20_000
+"""Channels of one namespace whose sequences are known for longer than their publications are kept."""
 MAX_KEYS: Final = 100_000
 """Idempotency keys of one namespace with history, and of all channels without."""
 
@@ -55,6 +57,39 @@ class _Keys:
             self._known.popitem(last=False)
 
 
+class MemoryIndex:
+    """The sequences of the newest `INDEXED_ENTRIES` of each channel, also of those that were evicted.
+
+    The channels that were used last are known, `INDEXED_CHANNELS` of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, deque[int]] = OrderedDict()
+        self._complete_from = 0  # for channels that are not known: nothing is missing after this sequence
+
+    def add(self, channel: str, entry: LogEntry) -> None:
+        """The channel has a further entry. Removal marks are left out."""
+        if entry.removed_upto:
+            return
+        self._known.setdefault(channel, deque(maxlen=INDEXED_ENTRIES)).append(entry.sequence)
+        self._known.move_to_end(channel)
+        if len(self._known) > INDEXED_CHANNELS:
+            _, forgotten = self._known.popitem(last=False)
+            self._complete_from = max(self._complete_from, forgotten[-1])
+
+    def after(self, channel: str, offset: int, upto: int) -> Indexed | None:
+        """See `LogIndex.after`; the index has read the log up to `upto`."""
+        known = self._known.get(channel, ())
+        after = [sequence for sequence in known if sequence > offset]
+        if not known and not offset:  # it was never used, as far as the index reaches
+            return Indexed(0, 0, upto)
+        if len(after) == INDEXED_ENTRIES:
+            return Indexed(0, len(after), upto, complete=False)
+        if len(after) == len(known) and offset < self._complete_from:
+            return None
+        return Indexed(after[0] if after else 0, len(after), upto)
+
+
 class MemoryLog:
     """The log of one history class: what JetStream calls a stream. Each access evicts first."""
 
@@ -64,6 +99,7 @@ class MemoryLog:
         self.last = 0
         self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
         self.versions: dict[int, Version] = {}
+        self.index = MemoryIndex()
         self._bytes = 0
         self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
         self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
@@ -86,6 +122,7 @@ class MemoryLog:
         """Stores the channel's next entry, and evicts what its limits do not leave room for."""
         mine = self._channels[channel]
         mine.append(entry)
+        self.index.add(channel, entry)
         self.last = entry.sequence
         self._stored[entry.sequence] = channel, now
         self._bytes += bytes_of(entry)

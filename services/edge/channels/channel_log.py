@@ -15,6 +15,7 @@ and passes every entry to `admit`, then drains the buffer, with no await between
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from proto.messages import Publication
@@ -40,6 +41,7 @@ class ChannelLog:
         "_overflow",
         "_ring",
         "_ring_bytes",
+        "_since",
         "before",
         "epoch",
         "floor",
@@ -56,6 +58,7 @@ class ChannelLog:
         self.removed = 0
         self.syncing = True
         self._ring: list[Publication] = []  # short, and an empty deque takes 600 bytes in each channel
+        self._since: list[float] = []  # for each publication in the ring, a time at which it was not older than new
         self._ring_bytes = 0
         self._buffer: list[LiveMessage] = []
         self._overflow = False
@@ -65,8 +68,7 @@ class ChannelLog:
         self.epoch = epoch
         self.last = self.floor = last
         self.removed = 0
-        self._ring.clear()
-        self._ring_bytes = 0
+        self._clear_ring()
         self._buffer = [message for message in self._buffer if message.sequence > last]
         self.syncing = True
 
@@ -87,19 +89,22 @@ class ChannelLog:
         """Whether something is missing and no sync has begun."""
         return not self.syncing and (bool(self._buffer) or self._overflow)
 
-    def admit(self, sequence: int, publication: Publication | None) -> bool:
+    def admit(self, sequence: int, publication: Publication | None, at: float | None = None) -> bool:
         """Moves on to the next entry of the log; False when it is known already.
 
-        `publication` is None for an entry that is not a publication.
+        `publication` is None for an entry that is not a publication. `at` is the time at which it came live, in seconds
+        of any clock; None for one that was read, which may have been stored at any time since the one before it came.
         """
         if sequence <= self.last:
             return False
         self.before, self.last = self.last, sequence
         if publication is not None:
             self._ring.append(publication)
+            self._since.append(at if at is not None else self._since[-1] if self._since else -math.inf)
             self._ring_bytes += size_of(publication)
             while len(self._ring) > RING_PUBLICATIONS or self._ring_bytes > RING_BYTES:
                 evicted = self._ring.pop(0)
+                del self._since[0]
                 self._ring_bytes -= size_of(evicted)
                 self.floor = evicted.offset
         return True
@@ -108,6 +113,7 @@ class ChannelLog:
         """The history up to the sequence `upto` was removed: drops it from the ring too."""
         while self._ring and self._ring[0].offset <= upto:
             self._ring_bytes -= size_of(self._ring.pop(0))
+            del self._since[0]
         self.floor = max(self.floor, min(upto, self.last))
         self.removed = max(self.removed, upto)
 
@@ -119,7 +125,11 @@ class ChannelLog:
     def skip_to(self, sequence: int) -> None:
         """Moves on past a hole: the ring must not be read across it."""
         self.last = self.floor = max(self.last, sequence)
+        self._clear_ring()
+
+    def _clear_ring(self) -> None:
         self._ring.clear()
+        self._since.clear()
         self._ring_bytes = 0
 
     def begin_sync(self) -> None:
@@ -151,8 +161,15 @@ class ChannelLog:
         """From now on live messages are delivered again."""
         self.syncing = False
 
-    def after(self, offset: int) -> list[Publication] | None:
-        """The publications after `offset` up to `last`; None when the ring does not reach back that far."""
+    def after(self, offset: int, size: int = 0, since: float = -math.inf) -> list[Publication] | None:
+        """The publications after `offset` up to `last`; None when the ring does not reach back that far.
+
+        With the history's `size`, and `since`, the time before which it has expired, also None where the history no
+        longer holds all of them: the ring answers nothing that the log would not.
+        """
         if not self.floor <= offset <= self.last:
             return None
-        return [publication for publication in self._ring if publication.offset > offset]
+        missed = [publication for publication in self._ring if publication.offset > offset]
+        if missed and ((size and len(missed) > size) or self._since[-len(missed)] < since):
+            return None
+        return missed

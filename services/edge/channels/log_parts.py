@@ -42,8 +42,8 @@ KEPT_S: Final = 15.0
 _OVERHEAD_BYTES: Final = 1024
 """What a part takes besides, about."""
 
-_PROOF_ENTRIES: Final = 2
-"""Entries that are read for a proof: the one at the position, and the next one."""
+_PROOF_ENTRIES: Final = 3
+"""Entries that are read for a proof: the one at the position, a mark that it was removed, and the next one."""
 
 
 class Part:
@@ -138,7 +138,7 @@ class LogParts:
 
         async def read() -> Continuation:
             self._tally.log_reads += 1
-            return await read_after(self._broker, channel, epoch, offset, _PROOF_ENTRIES)
+            return await read_after(self._broker, channel, epoch, offset, _PROOF_ENTRIES, thorough=True)
 
         return (await self._proofs.do(((channel.name, epoch), offset), read)).whole
 

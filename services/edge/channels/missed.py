@@ -6,6 +6,7 @@ each part with the others.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_parts import LogParts, Part
 from services.edge.channels.recovery import Missed, Syncing, reach
+from services.edge.settings import ChannelOptions
 from services.edge.turn_queue import TurnQueue
 
 FIRST_BYTES: Final = 64 * 1024
@@ -33,11 +35,16 @@ class Recovered(NamedTuple):
     upto: int
 
 
-def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int) -> Missed:
-    """All that was missed, from the ring only. None means that the ring is not enough, not that recovery failed."""
+def recover_from_ring(
+    log: ChannelLog, since: StreamPosition, limit: int, options: ChannelOptions, now: float
+) -> Missed:
+    """All that was missed, from the ring only. None means that the ring is not enough, not that recovery failed.
+
+    `now` is a time of the clock of the event loop, with which the ring was filled.
+    """
     if since.epoch and since.epoch != log.epoch:
         return None
-    missed = log.after(since.offset)
+    missed = log.after(since.offset, options.history_size, now - options.history_ttl)
     return None if missed is None or (limit and len(missed) > limit) else missed
 
 
@@ -62,13 +69,15 @@ class MissedPublications:
         epoch = log.epoch
         if since.epoch and since.epoch != epoch:
             return None
-        if since.offset > log.last:
-            if not await reach(self._broker, self._syncing, channel, since.offset) or log.epoch != epoch:
-                return None
-            if since.offset > log.last:  # the stream came so far with other channels: nothing of this one in between
-                return Recovered([], log.last)
-        if log.after(since.offset) is None and not await self._parts.proven(channel, epoch, since.offset):
+        reached = await reach(self._broker, self._syncing, channel, since.offset)
+        if not reached or log.epoch != epoch:
             return None
+        now = asyncio.get_running_loop().time()
+        from_ring = recover_from_ring(log, since, 0, channel.rules.options, now)
+        if from_ring is None and not await self._parts.proven(channel, epoch, since.offset):
+            return None
+        if since.offset > log.last:  # the stream came so far with other channels: nothing of this one in between
+            return Recovered([], log.last)
         found = _Found(limit, since.offset)
         while True:
             part = await self._next(self._subscribes, channel, epoch, since.offset, found.read_upto)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -137,7 +138,8 @@ class Node:
         if since is None:
             self._attach(channel, subscriber, request.subscription)
             return _result(request, log)
-        missed = recover_from_ring(log, since, self._recovery_limit)
+        now = asyncio.get_running_loop().time()
+        missed = recover_from_ring(log, since, self._recovery_limit, channel.rules.options, now)
         if missed is None:
             return None
         self._count_recovery(missed)

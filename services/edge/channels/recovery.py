@@ -1,8 +1,10 @@
 """Reads a channel's log after a position, with proof that nothing was evicted in between: what a client missed.
 
-The log gives one of two proofs. Either the entry at that very position is still there: evictions take the oldest first,
-so everything after it is there too. Or nothing of the whole stream was evicted from position + 1 on, and the channel's
-own limit was not reached. Without a proof a client gets `recovered: false`, so that it never has to guess.
+The index of the log knows which entry of the channel came first after the position, and how many came in all. The log
+must hold that one, and as many: evictions take the oldest first. Where there were more entries than the index keeps,
+the entry at that very position proves it: everything after it is there too. So does a stream of which nothing was
+evicted from position + 1 on by age, while the limit for the channel was not reached. Without a proof a client gets
+`recovered: false`, so that it never has to guess.
 """
 
 from __future__ import annotations
@@ -36,13 +38,17 @@ class Continuation(NamedTuple):
 
 
 async def read_after(
-    broker: Broker, channel: Channel, epoch: str, offset: int, limit: int = READ_BATCH
+    broker: Broker, channel: Channel, epoch: str, offset: int, limit: int = READ_BATCH, *, thorough: bool = False
 ) -> Continuation:
     """The next entries after `offset`, as many as one read of `limit` entries brings. Raises `BrokerAway`.
 
     The proof is of everything after `offset`, also of what was not read: if `more` is to be read, go on from the last
-    entry, which then proves the rest.
+    entry, which then proves the rest. `thorough`: the index is asked in any case.
     """
+    log = channel.log
+    assert log is not None
+    # The index is asked first: what it names and the log does not hold when it is read later was removed.
+    indexed = await broker.index.after(channel.address, epoch, offset, log.last) if thorough else None
     page = await _from_anchor(broker, channel.address, offset, limit)
     anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
     entries = [entry for entry in page.entries if entry.sequence > offset]
@@ -50,13 +56,25 @@ async def read_after(
         if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
             return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
         anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
-    if anchored:
+    if not thorough:
+        if anchored:
+            return Continuation(entries, whole=True, more=page.more)
+        return await read_after(broker, channel, epoch, offset, limit, thorough=True)
+    first = next((entry.sequence for entry in entries if not entry.removed_upto), 0)
+    if indexed is not None and first > indexed.upto:
+        indexed = await broker.index.after(channel.address, epoch, offset, first)
+    if indexed is None and anchored:
         return Continuation(entries, whole=True, more=page.more)
     state = await broker.state(channel.address)
-    untouched = state.epoch == epoch and state.first <= offset + 1
-    whole = untouched and len(entries) + page.left < channel.rules.options.history_size
+    held = sum(not entry.removed_upto for entry in entries) + page.left
+    if indexed is not None and indexed.complete:
+        whole = indexed.first in (0, first) and held >= indexed.total
+    else:
+        whole = anchored or (state.first <= offset + 1 and held < state.limit and state.raised_at <= offset)
+        whole = whole and (not broker.index.kept if indexed is None else held >= indexed.total)
+    other_epoch = state.epoch != epoch
     lost_upto = entries[0].sequence - 1 if entries else state.last
-    return Continuation(entries, whole, page.more, lost_upto, other_epoch=state.epoch != epoch)
+    return Continuation(entries, whole and not other_epoch, page.more, lost_upto, other_epoch)
 
 
 async def _from_anchor(broker: Broker, address: ChannelAddress, anchor: int, limit: int) -> LogPage:

@@ -113,7 +113,8 @@ class ChannelSync:
             found.log.begin_sync()
             self._held.append(found)
         if found.log.accept(message):
-            self._deliver(found, found.log, message.sequence, message.publication, message.removed_upto)
+            now = asyncio.get_running_loop().time()
+            self._deliver(found, found.log, message.sequence, message.publication, message.removed_upto, now)
         elif found.log.needs_sync:
             self._tally.gaps += 1
             self._begin_sync(found, found.log)
@@ -125,11 +126,17 @@ class ChannelSync:
             found.fan_out(publication)
 
     def _deliver(
-        self, channel: Channel, channel_log: ChannelLog, seq: int, publication: Publication | None, removed_upto: int
+        self,
+        channel: Channel,
+        channel_log: ChannelLog,
+        seq: int,
+        publication: Publication | None,
+        removed_upto: int,
+        at: float | None = None,
     ) -> None:
         previous = channel_log.newest
         # The log moves on before the fan-out: a client that stalls in it is behind by what comes after this one.
-        if channel_log.admit(seq, publication) and publication is not None:
+        if channel_log.admit(seq, publication, at) and publication is not None:
             channel.fan_out(publication, previous)
         if removed_upto:
             channel_log.remove(removed_upto)

@@ -131,6 +131,7 @@ async def test_a_claimed_position_costs_other_subscribers_nothing(cluster, a, b,
         return answer
 
     async def publish_after_the_sync(*args):
+        monkeypatch.setattr(a.node.sync, "synced", synced)
         await synced(*args)
         await b.publish("chat:x", "later")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proto.messages import Publication
-from services.edge.broker.broker import READ_BYTES, ChannelAddress, LogEntry, LogPage
+from services.edge.broker.broker import INDEXED_ENTRIES, READ_BYTES, ChannelAddress, LogEntry, LogPage
 from services.edge.channels.log_pages import READ_BATCH
 from services.edge.channels.recovery import read_after
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -41,10 +41,11 @@ async def test_the_entry_at_the_position_proves_everything_behind_it(edge):
     assert await after(edge, "chat:x", 5) == ([], True)
 
 
-async def test_the_last_retained_entry_still_proves_and_one_before_it_does_not(edge):
+async def test_the_position_need_not_be_retained_but_everything_after_it(edge):
     await publish(edge, "chat:x", 15)  # ten are kept: 6 to 15
     assert await after(edge, "chat:x", 6) == (list(range(7, 16)), True)
-    assert await after(edge, "chat:x", 5) == (list(range(6, 16)), False)
+    assert await after(edge, "chat:x", 5) == (list(range(6, 16)), True)
+    assert await after(edge, "chat:x", 4) == (list(range(6, 16)), False)
 
 
 async def test_without_that_entry_an_untouched_stream_proves_it(edge):
@@ -53,17 +54,19 @@ async def test_without_that_entry_an_untouched_stream_proves_it(edge):
     assert await after(edge, "chat:x", 3) == ([4, 5], True), "3 is of another channel, and nothing was evicted"
 
 
-async def test_a_stream_that_lost_something_after_the_position_proves_nothing(edge):
+async def test_what_the_stream_lost_of_other_channels_does_not_matter(edge):
     await publish(edge, "chat:other", 15)  # 1 to 5 are evicted
     await publish(edge, "chat:x", 1)
-    assert await after(edge, "chat:x", 3) == ([16], False)
-    assert await after(edge, "chat:x", 5) == ([16], True)
+    for offset in (0, 3, 5):
+        assert await after(edge, "chat:x", offset) == ([16], True)
 
 
-async def test_a_channel_at_its_limit_proves_nothing_without_the_entry(edge):
-    await publish(edge, "chat:keeps-the-stream-whole", 1)
-    await publish(edge, "chat:x", 10)
-    assert (await after(edge, "chat:x", 1))[1] is False, "a tenth could have pushed out another"
+async def test_beyond_the_index_the_entry_at_the_position_proves_everything_behind_it(edge):
+    await publish(edge, "news:x", INDEXED_ENTRIES + 2)
+    await publish(edge, "news:y", 1)
+    assert await after(edge, "news:x", 1) == (list(range(2, INDEXED_ENTRIES + 3)), True)
+    await publish(edge, "chat:x", 2 * INDEXED_ENTRIES)
+    assert (await after(edge, "chat:x", INDEXED_ENTRIES + 3))[1] is False
 
 
 async def test_many_reads_are_one_gapless_piece(edge):

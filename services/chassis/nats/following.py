@@ -1,0 +1,159 @@
+"""A stream that follows another: it has the headers of all its messages, without their bodies.
+
+The server itself keeps it up to date, across restarts, whoever publishes ("durable sourcing", since nats-server 2.14):
+a consumer that leaves out bodies delivers the source's messages to the following stream. Each message names the
+sequence that it has in the source. Between two messages for which `sequence - number` is the same, nothing of the
+source was skipped.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from proto import subjects
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
+from services.chassis.nats.streams import StoredMessage, read_last, read_stream
+
+_MAX_ACK_PENDING: Final = 1000
+_HEARTBEAT_NS: Final = 1_000_000_000  # the only one that the server accepts for such a consumer
+_SOURCE: Final = b"Nats-Stream-Source"
+_STREAM_EXISTS: Final = 10058  # JetStream's code: the name is in use with another configuration
+_STREAM_NOT_FOUND: Final = 10059
+_CONSUMER_NOT_FOUND: Final = 10014
+_TIMEOUT_S: Final = 5.0
+_SHORTEST_WINDOW_NS: Final = 100_000_000
+"""A message that the source took is not a duplicate, so the window is as short as the server allows."""
+
+
+class Followed(NamedTuple):
+    """A message of the following stream: its number there, and the sequence of the original in the source."""
+
+    number: int
+    sequence: int
+    headers: bytes
+
+    @property
+    def skipped(self) -> int:
+        """How many sequences of the source before this one the following stream has skipped, plus a constant."""
+        return self.sequence - self.number
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = "refused"
+
+
+class _Answer(msgspec.Struct):
+    error: _Error | None = None
+    streams: list[str] | None = None
+    total: int = 0
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+async def _call(link: NatsLink, subject: str, body: dict[str, Any], accept: int = 0) -> _Answer:
+    _, reply = await link.request(subject, msgspec.json.encode(body), timeout_s=_TIMEOUT_S)
+    try:
+        answer = _decode(reply)
+    except msgspec.DecodeError:
+        raise NatsAway(f"the reply on {subject} is not JetStream's") from None
+    if answer.error is not None and answer.error.err_code != accept:
+        raise NatsRefused(f"{subject.removeprefix(subjects.JETSTREAM_API)}: {answer.error.description}")
+    return answer
+
+
+async def follow(
+    link: NatsLink,
+    stream: str,
+    source: str,
+    delivery: str,
+    *,
+    max_msgs_per_subject: int,
+    max_age_s: float,
+    max_bytes: int,
+) -> None:
+    """Makes `stream` follow `source`, from what is retained there on. If it does already, only its limits are changed.
+
+    `delivery` is a subject of its own, on which the messages travel. Raises `NatsAway`, and `NatsRefused` also if the
+    server is older than 2.14.
+    """
+    consumer = {
+        "name": stream,
+        "durable_name": stream,
+        "deliver_subject": delivery,
+        "deliver_policy": "all",
+        "ack_policy": "flow_control",
+        "replay_policy": "instant",
+        "flow_control": True,
+        "idle_heartbeat": _HEARTBEAT_NS,
+        "max_ack_pending": _MAX_ACK_PENDING,
+        "headers_only": True,
+    }
+    await _call(link, subjects.consumer_create(source, stream), {"stream_name": source, "config": consumer})
+    config = {
+        "name": stream,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": 1,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_msg_size": -1,
+        "max_msgs_per_subject": max_msgs_per_subject,
+        "max_age": int(max_age_s * 1e9),
+        "max_bytes": max_bytes,
+        "duplicate_window": _SHORTEST_WINDOW_NS,
+        "allow_direct": True,
+        "sources": [{"name": source, "consumer": {"name": stream, "deliver_subject": delivery}}],
+    }
+    made = await _call(link, subjects.stream_create(stream), config, accept=_STREAM_EXISTS)
+    if made.error is not None:
+        await _call(link, subjects.stream_update(stream), config)
+
+
+async def unfollow(link: NatsLink, stream: str, source: str) -> None:
+    """Deletes a following stream, and the consumer that feeds it, if they exist. Raises `NatsAway`, `NatsRefused`."""
+    await _call(link, subjects.stream_delete(stream), {}, accept=_STREAM_NOT_FOUND)
+    try:
+        await _call(link, subjects.consumer_delete(source, stream), {}, accept=_CONSUMER_NOT_FOUND)
+    except NatsRefused:
+        return  # the source was deleted, and its consumers with it
+
+
+async def stream_names(link: NatsLink, prefix: str) -> list[str]:
+    """The names of all streams that begin with `prefix`. Raises `NatsAway`, `NatsRefused`."""
+    found: list[str] = []
+    offset = 0
+    while True:
+        answer = await _call(link, subjects.STREAM_NAMES, {"offset": offset})
+        names = answer.streams or []
+        found += [name for name in names if name.startswith(prefix)]
+        offset += len(names)
+        if not names or offset >= answer.total:
+            return found
+
+
+async def last_followed(link: NatsLink, stream: str, subject: str = ">") -> Followed | None:
+    """The newest message of a following stream, None if it has none. Raises `NatsAway`."""
+    message = await read_last(link, stream, subject)
+    return None if message is None else _followed(message)
+
+
+async def read_followed(
+    link: NatsLink, stream: str, limit: int, subject: str = "", from_number: int = 1
+) -> tuple[list[Followed], int]:
+    """Up to `limit` messages of a following stream, from a number on, of one subject or of all; and how many follow.
+
+    Raises `NatsAway`.
+    """
+    messages, left = await read_stream(link, stream, from_number, limit, subject)
+    return [_followed(message) for message in messages], left
+
+
+def _followed(message: StoredMessage) -> Followed:
+    parts = (header(message.headers, _SOURCE) or b"").split(b" ")
+    return Followed(message.sequence, int(parts[1]) if len(parts) > 1 else 0, message.headers)

@@ -1,0 +1,60 @@
+"""The index of a log: how it is made, kept and made anew. What it answers is in the brokers' contract."""
+
+from __future__ import annotations
+
+from services.chassis.nats.following import last_followed, read_followed, stream_names
+from services.chassis.nats.link import NatsAway
+from services.chassis.nats.streams import renew_epoch
+from services.edge.broker.broker import ChannelAddress
+from services.edge.broker.broker_nats import NatsBroker
+from tests.contract.broker import CHAT, NEWS, Listener, store
+from tests.edge.broker.test_broker_nats import broker, pytestmark
+from tests.support.eventually import eventually
+from tests.support.links import linked
+
+__all__ = ["pytestmark"]
+
+
+async def test_each_epoch_of_a_log_has_an_index_of_its_own(nats_server):
+    async with broker(nats_server.url, Listener(), partitions=1) as a, linked(nats_server.url) as link:
+        before = a.epoch(CHAT)
+        position = await store(a, CHAT, 1)
+        assert await a.index.after(CHAT, before, 0, position.offset) is not None
+        await renew_epoch(link, "CH_chat_0")
+        epoch = (await a.state(CHAT)).epoch
+        await eventually(lambda: _only(link, f"IDX_chat_0_{epoch}"))
+        assert await a.index.after(CHAT, before, 0, position.offset) is None
+        indexed = await a.index.after(CHAT, epoch, 0, position.offset)
+        assert indexed is not None and indexed.first == position.offset
+
+
+async def _only(link, name: str) -> bool:
+    return await stream_names(link, "IDX_chat_0_") == [name]
+
+
+async def test_an_index_that_was_deleted_is_made_again(nats_server):
+    async with broker(nats_server.url, Listener(), partitions=1) as a, linked(nats_server.url) as link:
+        position = await store(a, NEWS, 1)
+        assert await _after(a, NEWS, position.offset) == position.offset
+        await link.stream_manager().delete_stream(f"IDX_news_0_{a.epoch(NEWS)}")
+        await eventually(lambda: _after(a, NEWS, position.offset))
+        assert await _after(a, NEWS, position.offset) == position.offset
+
+
+async def _after(a: NatsBroker, address: ChannelAddress, upto: int) -> int:
+    try:
+        indexed = await a.index.after(address, a.epoch(address), 0, upto)
+    except Exception as error:
+        assert isinstance(error.__context__, NatsAway)
+        return 0
+    return 0 if indexed is None else indexed.first
+
+
+async def test_every_day_has_a_message_that_tells_how_far_the_index_reaches(nats_server):
+    """Also when edges start again and again."""
+    for _ in range(2):
+        async with broker(nats_server.url, Listener(), partitions=1) as a, linked(nats_server.url) as link:
+            await a.index.after(CHAT, a.epoch(CHAT), 0, 0)
+            name = f"IDX_chat_0_{a.epoch(CHAT)}"
+            assert await last_followed(link, name) is not None
+            assert len((await read_followed(link, name, 10))[0]) == 1

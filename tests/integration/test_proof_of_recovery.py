@@ -1,0 +1,235 @@
+"""`recovered: true` exactly when nothing of the channel was removed after the client's position, on every edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from nats.js import JetStreamManager
+
+from proto import subjects
+from tests.support.edges import FAST_GOODBYE, SECRET, api, connected
+from tests.support.eventually import eventually
+from tests.support.links import linked
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import NatsServer
+
+pytestmark = pytest.mark.integration
+
+KEY = "an-api-key-of-the-tests"
+TOML = """
+[channel]
+history_partitions = 1
+[[channel.namespaces]]
+name = "chat"
+history_size = {size}
+history_ttl = "{ttl}"
+force_recovery = true
+allow_subscribe_for_client = true
+"""
+
+
+async def edge_of(services: Services, nats: NatsServer, name: str, size: int = 10, ttl: str = "1h") -> ServiceProcess:
+    settings = {
+        "FAIRLEAD_NATS_URL": nats.url,
+        "FAIRLEAD_EDGE_NAME": name,
+        "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": SECRET,
+        "FAIRLEAD_HTTP_API_KEY": KEY,
+        **FAST_GOODBYE,
+    }
+    edge = await services.start("edge", settings, TOML.format(size=size, ttl=ttl), name).ready()
+    async with linked(nats.url) as link:
+        await eventually(lambda: _indexes(link.stream_manager()))
+    return edge
+
+
+async def _indexes(manager: JetStreamManager) -> bool:
+    """Whether the log has an index that has begun: it begins within a second of the first start of an edge."""
+    streams = await manager.streams_info()
+    return any(str(each.config.name).startswith("IDX_") and each.state.messages for each in streams)
+
+
+async def publish(edge: ServiceProcess, channel: str, *values: Any) -> int:
+    """Publishes one after the other; the offset of the last one."""
+    for value in values:
+        reply = await api(edge, "publish", {"channel": channel, "data": value}, KEY)
+    offset: int = reply.json()["result"]["offset"]
+    return offset
+
+
+async def position(edge: ServiceProcess, channel: str) -> dict[str, Any]:
+    """Where a client that subscribes to the channel stands."""
+    async with connected(edge) as client:
+        result = await client.subscribe(channel)
+        return {"epoch": result["epoch"], "offset": result.get("offset", 0)}
+
+
+async def recovered(edge: ServiceProcess, channel: str, since: dict[str, Any]) -> list[Any] | None:
+    """The data of what a client gets that comes back to the channel; None if it is told that something is missing."""
+    async with connected(edge) as client:
+        result = await client.subscribe(channel, recover=True, **since)
+        return [pub["data"] for pub in result.get("publications", [])] if result.get("recovered") else None
+
+
+async def expired(edge: ServiceProcess, channel: str) -> None:
+    """Waits until nothing of the channel is retained."""
+
+    async def retained() -> bool:
+        reply = await api(edge, "history", {"channel": channel, "limit": -1}, KEY)
+        return bool(reply.json()["result"]["publications"])
+
+    while await retained():
+        pass
+
+
+async def test_quiet_channels_are_recovered_on_an_edge_that_never_saw_them(services, nats_server):
+    """A busy channel has moved the stream on, and what the quiet ones had has expired."""
+    a = await edge_of(services, nats_server, "edge-a", ttl="1s")
+    quiet = [f"chat:quiet-{i}" for i in range(20)]
+    for channel in quiet[10:]:  # the first ten were never published to
+        await publish(a, channel, "seen")
+    positions = {channel: await position(a, channel) for channel in quiet}
+    await publish(a, "chat:busy", *range(50))
+    for channel in ("chat:quiet-19", "chat:busy"):
+        await expired(a, channel)
+    await publish(a, "chat:busy", "later")
+    b = await edge_of(services, nats_server, "edge-b", ttl="1s")
+    for edge in (b, a):
+        for channel, since in positions.items():
+            assert await recovered(edge, channel, since) == [], channel
+
+
+async def test_what_came_and_expired_meanwhile_is_missing_on_every_edge(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a", ttl="1s")
+    since = await position(a, "chat:x")
+    offset = await publish(a, "chat:x", 1, 2)
+    await expired(a, "chat:x")
+    b = await edge_of(services, nats_server, "edge-b", ttl="1s")
+    for edge in (a, b):
+        assert await recovered(edge, "chat:x", since) is None
+        assert await recovered(edge, "chat:x", {**since, "offset": offset - 1}) is None
+        assert await recovered(edge, "chat:x", {**since, "offset": offset}) == []
+
+
+async def test_a_position_that_expired_stands_while_everything_after_it_is_retained(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a", ttl="1s")
+    await publish(a, "chat:x", "seen")
+    since = await position(a, "chat:x")
+    await expired(a, "chat:x")
+    await publish(a, "chat:x", "missed")
+    b = await edge_of(services, nats_server, "edge-b", ttl="1s")
+    # Either it is still retained, or everybody says that it is not.
+    assert await recovered(b, "chat:x", since) in (["missed"], None)
+    c = await edge_of(services, nats_server, "edge-c", ttl="1h")
+    offset = await publish(c, "chat:x", "seen too")
+    await publish(c, "chat:x", "missed")
+    assert await recovered(b, "chat:x", {**since, "offset": offset}) == ["missed"]
+
+
+async def test_a_channel_that_was_never_used_is_recovered_from_its_beginning(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a")
+    epoch = (await position(a, "chat:other"))["epoch"]
+    await publish(a, "chat:other", *range(50))
+    for since in ({"epoch": epoch, "offset": 0}, {"epoch": "", "offset": 0}):
+        assert await recovered(a, "chat:never", since) == []
+
+
+async def test_the_limit_of_the_stream_counts_while_a_lower_one_is_rolled_out(services, nats_server):
+    old = await edge_of(services, nats_server, "edge-a", size=20)
+    since = await position(old, "chat:x")
+    offset = await publish(old, "chat:x", *range(10))
+    new = await edge_of(services, nats_server, "edge-b", size=3)
+    assert await recovered(new, "chat:x", since) is None
+    assert await recovered(old, "chat:x", since) in (None, list(range(10))), (
+        "it has seen them all itself, and not a part"
+    )
+    for edge in (new, old):
+        assert await recovered(edge, "chat:x", {**since, "offset": offset - 3}) == [7, 8, 9]
+
+
+async def test_a_limit_that_was_raised_brings_nothing_back(services, nats_server):
+    old = await edge_of(services, nats_server, "edge-a", size=5)
+    since = await position(old, "chat:x")
+    offset = await publish(old, "chat:x", *range(20))
+    assert await old.stop() == 0
+    new = await edge_of(services, nats_server, "edge-b", size=100)
+    assert await recovered(new, "chat:x", since) is None
+    assert await recovered(new, "chat:x", {**since, "offset": offset - 6}) is None
+    assert await recovered(new, "chat:x", {**since, "offset": offset - 5}) == [15, 16, 17, 18, 19]
+
+
+@pytest.mark.parametrize("how", ["all of the channel", "all but the newest", "one in the middle"])
+async def test_an_edge_notices_what_somebody_else_removed(services, nats_server, how):
+    a = await edge_of(services, nats_server, "edge-a")
+    since = await position(a, "chat:x")
+    offset = await publish(a, "chat:x", *range(5))
+    where = subjects.log_address("chat", 1, "chat:x")
+    async with linked(nats_server.url) as link:
+        manager: JetStreamManager = link.stream_manager()
+        if how == "all of the channel":
+            await manager.purge_stream(where.stream, subject=where.stored)
+        elif how == "all but the newest":
+            await manager.purge_stream(where.stream, subject=where.stored, keep=1)
+        else:
+            await manager.delete_msg(where.stream, offset - 2)
+    b = await edge_of(services, nats_server, "edge-b")
+    assert await recovered(b, "chat:x", since) is None
+    assert await recovered(b, "chat:x", {**since, "offset": offset}) == []
+
+
+async def test_the_index_is_made_again_when_it_was_deleted(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a")
+    since = await position(a, "chat:x")
+    offset = await publish(a, "chat:x", *range(5))
+    index = subjects.index_of("CH_chat_0", since["epoch"])
+    async with linked(nats_server.url) as link:
+        manager = link.stream_manager()
+        await manager.delete_stream(index)
+        b = await edge_of(services, nats_server, "edge-b")
+        assert await recovered(b, "chat:x", {**since, "offset": offset - 2}) == [3, 4], "the entry itself is retained"
+        await eventually(lambda: _exists(manager, index))
+
+
+async def _exists(manager: JetStreamManager, stream: str) -> bool:
+    return stream in {each.config.name for each in await manager.streams_info()}
+
+
+async def test_the_index_goes_on_where_it_was_when_nats_was_killed(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a", ttl="2s")
+    await publish(a, "chat:x", *range(5))
+    since = await position(a, "chat:x")
+    nats_server.kill9()
+    nats_server.start()
+    await eventually(lambda: _publishes(a))
+    await expired(a, "chat:x")
+    b = await edge_of(services, nats_server, "edge-b", ttl="2s")
+    assert await recovered(b, "chat:x", since) == []
+    assert await recovered(b, "chat:x", {**since, "offset": since["offset"] - 1}) is None
+
+
+async def _publishes(edge: ServiceProcess) -> bool:
+    return "result" in (await api(edge, "publish", {"channel": "chat:other", "data": 1}, KEY)).json()
+
+
+@pytest.mark.parametrize("missed", [3, 2])
+async def test_an_edge_that_watched_gives_the_answer_of_the_log(services, nats_server, missed):
+    """Its ring holds more than the history does."""
+    a = await edge_of(services, nats_server, "edge-a", size=2)
+    async with connected(a, "follower") as follower:
+        await follower.subscribe("chat:x")
+        since = await position(a, "chat:x")
+        await publish(a, "chat:x", *range(missed))
+        assert await follower.publications("chat:x", missed) == list(range(missed))
+        assert await recovered(a, "chat:x", since) == (None if missed > 2 else [0, 1])
+
+
+async def test_an_edge_that_watched_gives_nothing_that_has_expired(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a", ttl="1s")
+    async with connected(a, "follower") as follower:
+        await follower.subscribe("chat:x")
+        since = await position(a, "chat:x")
+        await publish(a, "chat:x", 1)
+        assert await follower.publications("chat:x", 1) == [1]
+        assert await recovered(a, "chat:x", since) == [1]
+        await expired(a, "chat:x")
+        assert await recovered(a, "chat:x", since) is None
