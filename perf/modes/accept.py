@@ -102,16 +102,16 @@ def _median_ratio(ours: list[float], theirs: list[float]) -> float:
 async def _by_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar, channel: str) -> float:
     async with stack.edge() as edge:
         plan = options.own_plan(arguments, stack, [edge], channel)
-        return await _cpu_s_for_each(edge, plan, arguments.processes, shown)
+        return await cpu_s_for_each(edge, plan, arguments.processes, shown)
 
 
 async def _by_starlette(arguments: argparse.Namespace, shown: Bar) -> float:
     async with reference.starlette() as server:
         plan = options.plan(arguments, Target("127.0.0.1", server.port, ""), server.dialect)
-        return await _cpu_s_for_each(server, plan, arguments.processes, shown)
+        return await cpu_s_for_each(server, plan, arguments.processes, shown)
 
 
-async def _cpu_s_for_each(server: Server, plan: Plan, processes: int, shown: Bar) -> float:
+async def cpu_s_for_each(server: Server, plan: Plan, processes: int, shown: Bar) -> float:
     warm_up = replace(plan, schedule=Schedule(min(WARM_UP, plan.schedule.count), plan.schedule.rate))
     async with delivery.held(warm_up, processes, shown) as fleet:
         await fleet.finish()

@@ -79,7 +79,8 @@ async def _measure(arguments: argparse.Namespace, stack: OwnStack, edges: list[O
     plan = replace(plan, client_publishing=ClientPublishing(schedule, arguments.size))
     async with delivery.held(plan, arguments.processes, shown) as fleet:
         shown.phase("chatting")
-        chatted = await _chat(fleet, schedule.count, arguments, edges)
+        members = arguments.connections // arguments.rooms
+        chatted = await chat(fleet, schedule.count, members, arguments.seconds, edges)
         shown.phase("leaving")
         tally = await fleet.finish()
     chatted.published.lateness_s = tally.publish_lateness_s
@@ -93,12 +94,13 @@ async def _measure(arguments: argparse.Namespace, stack: OwnStack, edges: list[O
     )
 
 
-async def _chat(fleet: Fleet, count: int, arguments: argparse.Namespace, edges: list[OwnEdge]) -> Delivery:
+async def chat(fleet: Fleet, count: int, members: int, seconds: float, edges: list[OwnEdge]) -> Delivery:
+    """The clients publish `count` times, each into a room with so many members, for about so many seconds."""
     await fleet.take()
     before = delivery.usage(edges)
     began_at = fleet.begin_publishing()
-    await fleet.until(lambda: fleet.progress.published >= count, arguments.seconds + 20)
-    expected = fleet.progress.published * arguments.connections // arguments.rooms
+    await fleet.until(lambda: fleet.progress.published >= count, seconds + 20)
+    expected = fleet.progress.published * members
     await fleet.until(lambda: fleet.progress.messages >= expected, LAST_DELIVERY_S)
     after = delivery.usage(edges)
     published = Published(due=count, accepted=fleet.progress.published)

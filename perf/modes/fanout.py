@@ -121,16 +121,16 @@ async def _on_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar
     async with stack.edge() as edge:
         past_the_api = arguments.live and arguments.publish_rate
         target: PublishTarget = stack.past_the_api() if past_the_api else stack.api(edge)
-        return await _deliver(edge, options.own_plan(arguments, stack, [edge], channel), target, arguments, shown)
+        return await fan_out(edge, options.own_plan(arguments, stack, [edge], channel), target, arguments, shown)
 
 
 async def _on_a_reference(name: str, arguments: argparse.Namespace, shown: Bar) -> Delivery:
     async with reference.ALL[name]() as server:
         plan = options.plan(arguments, Target("127.0.0.1", server.port, ""), server.dialect)
-        return await _deliver(server, plan, server.publish_target, arguments, shown)
+        return await fan_out(server, plan, server.publish_target, arguments, shown)
 
 
-async def _deliver(
+async def fan_out(
     server: Server, plan: Plan, target: PublishTarget, arguments: argparse.Namespace, shown: Bar
 ) -> Delivery:
     rate, seconds = arguments.publish_rate, arguments.seconds

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from perf import runner
 from perf.load import frames
@@ -26,18 +27,23 @@ from proto.codec_protobuf import PROTOBUF
 from proto.messages import ClientInfo, Publication
 from proto.publications import LiveMessage
 from proto.replies import Push, Reply
+from services.chassis.process.settings import Rate
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
+from services.edge.connection.door import Door
 from services.edge.framing import handshake, wire
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, Format
 from services.edge.grants import Grant
-from services.edge.settings import ChannelSection
+from services.edge.limit_settings import LimitsSection
+from services.edge.session.allowances import Allowances
+from services.edge.settings import ChannelSection, ClientSection
 
 Step = Callable[[int], object]
 """Does its step the given number of times."""
 
+START = 1_767_225_600.0
 MIN_REPEAT_S = 0.02
 SUBSCRIBERS = 1000
 PAYLOAD = payload(128, 1, 1)
@@ -98,6 +104,8 @@ def steps() -> dict[str, Step]:
         "wire: feed a masked frame": _feed,
         "wire: parse an upgrade": _upgrade,
         "log: accept and admit a live message": _rule,
+        "limits: let a client in": _door,
+        "limits: a client's publish": _allowances,
         f"fan-out to {SUBSCRIBERS} in JSON, for each": _fan_out(WEBSOCKET_JSON),
         f"fan-out to {SUBSCRIBERS} in Protobuf, for each": _fan_out(WEBSOCKET_PROTOBUF),
     }
@@ -144,6 +152,30 @@ def _rule(times: int) -> None:
     for number in range(1, times + 1):
         if log.accept(LiveMessage(number, number - 1, PUBLICATION)):
             log.admit(number, PUBLICATION)
+
+
+WIDE = Rate(10**12, 10)
+"""So many that none is refused."""
+
+
+def _door(times: int) -> None:
+    door = Door(replace(LimitsSection(), connects=WIDE, address_connects=WIDE), 2**20)
+    for number in range(times):
+        door.knock("192.0.2.1", START + number * 0.001)
+        door.enter("192.0.2.1")
+        door.leave("192.0.2.1")
+
+
+def _allowances(times: int) -> None:
+    """By connection and by user: commands, publishes and bytes."""
+    wide = {field: WIDE for field in LimitsSection.__struct_fields__ if "connect" not in field}
+    channel = ChannelSection()
+    allowances = Allowances(replace(LimitsSection(), **wide), ClientSection(), channel)
+    rules = Namespaces(channel).rules("micro")
+    for number in range(times):
+        now = START + number * 0.001
+        allowances.command("client", "user", now)
+        allowances.publish("client", "user", rules, 128, now)
 
 
 class _Null:

@@ -50,6 +50,12 @@ async def test_accept(tmp_path: Path) -> None:
         assert len(accepted[name]) == 1
 
 
+async def test_limits(tmp_path: Path) -> None:
+    limited = await report(tmp_path, "limits", *FEW, *SHORT, "--rounds", "1")
+    assert limited["ratio"].keys() == {"accept", "publish", "fanout"}
+    assert limited["lost"] == 0 and all(ratio > 0 for ratio in limited["ratio"].values())
+
+
 async def test_latency(tmp_path: Path) -> None:
     options = ["--channels", "4", "--rounds", "2", "--bare-nats"]
     delivered = await report(tmp_path, "latency", *FEW, *SHORT, *options)
