@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from proto.codec import BadFrame, NotEncodable, payload
 from proto.commands import Command, ConnectRequest
+from proto.json_decoder import JsonDecoder, without_nulls
 from proto.messages import Publication
 from proto.replies import Push, Reply, SubscribeResult
 
-_decode_command = msgspec.json.Decoder(Command).decode
-_decode_connect = msgspec.json.Decoder(ConnectRequest).decode
+_commands: JsonDecoder[Command] = JsonDecoder(Command, replaces_halves=True)
+_connects: JsonDecoder[ConnectRequest] = JsonDecoder(ConnectRequest, replaces_halves=True)
+_decode_strictly = _commands.strictly
 _encode = msgspec.json.Encoder().encode
 
 
@@ -33,9 +35,10 @@ class JsonCodec:
         try:
             if not frame.isascii():
                 frame.decode()  # binary frames were not checked before, and embedded values are passed on unread
-            return [_decode_command(line) for line in lines]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadFrame(str(error)) from None
+            commands = [_decode_strictly(line) for line in lines]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _decode_leniently(lines)
+        return [without_nulls(command) for command in commands] if b"null" in frame else commands
 
     def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
         first, _, rest = frame.partition(b"\n")
@@ -47,6 +50,19 @@ class JsonCodec:
     def encode_push(self, push: Push) -> bytes:
         return _encode(_embeddable_push(push))
 
+    def without_uncarried(self, reply: Reply) -> tuple[Reply | None, int]:
+        if reply.push is not None and reply.push.pub is not None:
+            return None, 1
+        left_out = 0
+
+        def carried(publications: list[Publication]) -> list[Publication]:
+            nonlocal left_out
+            kept = list(filter(_is_json, publications))
+            left_out += len(publications) - len(kept)
+            return kept
+
+        return _with_lists(reply, carried), left_out
+
     def join(self, messages: Iterable[bytes]) -> bytes:
         return b"\n".join(messages)
 
@@ -57,43 +73,60 @@ JSON = JsonCodec()
 def decode_connect(message: bytes) -> ConnectRequest:
     """The only message of a client on a unidirectional transport; it may be empty. Raises `BadFrame`."""
     try:
-        if not message.isascii():
-            message.decode()
-        return _decode_connect(message or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _connects.decode(message or b"{}")
+    except msgspec.DecodeError as error:
+        raise BadFrame(str(error)) from None
+
+
+def _decode_leniently(lines: list[bytes]) -> list[Command]:
+    try:
+        return [_commands.decode(line) for line in lines]
+    except msgspec.DecodeError as error:
         raise BadFrame(str(error)) from None
 
 
 # A publication may come from a Protobuf client or from NATS, so its payload is checked here, before it is embedded. All
 # other payloads (`info`, a subscription's `data`, an RPC's answer) are checked where they arrive.
 
+_Check = Callable[[list[Publication]], list[Publication]]
+
 
 def _embeddable(reply: Reply) -> Reply:
     """The reply, in which every publication's payload is checked to be JSON. Raises `NotEncodable`."""
     if reply.push is not None:
         return replace(reply, push=_embeddable_push(reply.push))
-    if reply.history is not None and reply.history.publications:
-        history = replace(reply.history, publications=_checked(reply.history.publications))
-        return replace(reply, history=history)
-    if reply.subscribe is not None and reply.subscribe.publications:
-        return replace(reply, subscribe=_checked_result(reply.subscribe))
-    if reply.connect is not None and reply.connect.subs:
-        subs = {channel: _checked_result(result) for channel, result in reply.connect.subs.items()}
-        return replace(reply, connect=replace(reply.connect, subs=subs))
-    return reply
+    return _with_lists(reply, _checked)
 
 
 def _embeddable_push(push: Push) -> Push:
     if push.pub is not None:
         return replace(push, pub=replace(push.pub, data=_checked_data(push.pub.data)))
+    return _push_with_lists(push, _checked)
+
+
+def _with_lists(reply: Reply, check: _Check) -> Reply:
+    """The reply with the lists of publications that `check` returns for its own."""
+    if reply.push is not None:
+        return replace(reply, push=_push_with_lists(reply.push, check))
+    if reply.history is not None and reply.history.publications:
+        return replace(reply, history=replace(reply.history, publications=check(reply.history.publications)))
+    if reply.subscribe is not None and reply.subscribe.publications:
+        return replace(reply, subscribe=_result_with_list(reply.subscribe, check))
+    if reply.connect is not None and reply.connect.subs:
+        subs = {channel: _result_with_list(result, check) for channel, result in reply.connect.subs.items()}
+        return replace(reply, connect=replace(reply.connect, subs=subs))
+    return reply
+
+
+def _push_with_lists(push: Push, check: _Check) -> Push:
     if push.connect is not None and push.connect.subs:
-        subs = {channel: _checked_result(result) for channel, result in push.connect.subs.items()}
+        subs = {channel: _result_with_list(result, check) for channel, result in push.connect.subs.items()}
         return replace(push, connect=replace(push.connect, subs=subs))
     return push
 
 
-def _checked_result(result: SubscribeResult) -> SubscribeResult:
-    return replace(result, publications=_checked(result.publications)) if result.publications else result
+def _result_with_list(result: SubscribeResult, check: _Check) -> SubscribeResult:
+    return replace(result, publications=check(result.publications)) if result.publications else result
 
 
 def _checked(publications: list[Publication]) -> list[Publication]:
@@ -105,3 +138,11 @@ def _checked_data(data: Raw) -> Raw:
         return payload(bytes(data))
     except ValueError as error:
         raise NotEncodable(str(error)) from None
+
+
+def _is_json(publication: Publication) -> bool:
+    try:
+        payload(bytes(publication.data))
+    except ValueError:
+        return False
+    return True

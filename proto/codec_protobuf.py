@@ -99,6 +99,9 @@ class ProtobufCodec:
     def encode_push(self, push: Push) -> bytes:
         return _PUSH.encode(push)
 
+    def without_uncarried(self, reply: Reply) -> tuple[Reply | None, int]:
+        return reply, 0
+
     def join(self, messages: Iterable[bytes]) -> bytes:
         return b"".join([part for message in messages for part in (varint(len(message)), message)])
 

@@ -7,8 +7,9 @@ edge that holds a connection knows about it, so a question about a channel or us
 
 from __future__ import annotations
 
-from msgspec import DecodeError, Raw, Struct, json
+from msgspec import Raw, Struct, json
 
+from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA, ClientInfo
 
 
@@ -152,21 +153,15 @@ ControlAnswer = Done | Unknown | MembersFound | MembersCounted | ChannelsFound
 
 encode_request = json.Encoder().encode
 encode_answer = json.Encoder().encode
-_request_decoder: json.Decoder[ControlRequest] = json.Decoder(ControlRequest)
-_answer_decoder: json.Decoder[ControlAnswer] = json.Decoder(ControlAnswer)
+_requests: JsonDecoder[ControlRequest] = JsonDecoder(ControlRequest)
+_answers: JsonDecoder[ControlAnswer] = JsonDecoder(ControlAnswer)
 
 
 def decode_request(data: bytes) -> ControlRequest:
     """The request in a message. Raises msgspec.DecodeError for anything else."""
-    try:
-        return _request_decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(str(error)) from None
+    return _requests.decode(data)
 
 
 def decode_answer(data: bytes) -> ControlAnswer:
     """The answer in a message. Raises msgspec.DecodeError for anything else."""
-    try:
-        return _answer_decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(str(error)) from None
+    return _answers.decode(data)

@@ -7,8 +7,9 @@ They are delivered at most once. A reader that must not miss any also asks the e
 
 from __future__ import annotations
 
-from msgspec import DecodeError, Struct, json
+from msgspec import Struct, json
 
+from proto.json_decoder import JsonDecoder
 from proto.messages import ClientInfo
 
 
@@ -36,12 +37,9 @@ class Changed(Struct, frozen=True, tag_field="event", tag="changed"):
 MemberEvent = Joined | Left | Changed
 
 encode_member_event = json.Encoder().encode
-_decoder: json.Decoder[MemberEvent] = json.Decoder(MemberEvent)
+_decoder: JsonDecoder[MemberEvent] = JsonDecoder(MemberEvent)
 
 
 def decode_member_event(data: bytes) -> MemberEvent:
     """The event in a message. Raises msgspec.DecodeError for anything else."""
-    try:
-        return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(str(error)) from None
+    return _decoder.decode(data)

@@ -23,8 +23,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from proto.messages import ClientInfo, Publication
+from proto.codec import optional_payload
+from proto.json_decoder import JsonDecoder
+from proto.messages import NO_DATA, ClientInfo, Publication
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 INFO: Final = "Fairlead-Info"
@@ -43,8 +46,8 @@ _VERSION_EPOCH = f"\r\n{VERSION_EPOCH}:".encode()
 _REMOVED = f"\r\n{REMOVED}:".encode()
 
 _encode = msgspec.json.Encoder().encode
-_decode_info = msgspec.json.Decoder(ClientInfo).decode
-_decode_tags = msgspec.json.Decoder(dict[str, str]).decode
+_infos: JsonDecoder[ClientInfo] = JsonDecoder(ClientInfo, replaces_halves=True)
+_decode_tags = JsonDecoder[dict[str, str]](dict[str, str], replaces_halves=True).decode
 
 
 class BadPublication(ValueError):
@@ -128,12 +131,20 @@ def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> P
         tags = _value(headers, _TAGS)
         return Publication(
             Raw(data),
-            _decode_info(info) if info else None,
+            _info(info) if info else None,
             offset,
             _decode_tags(tags) if tags else None,
         )
-    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+    except ValueError as error:
         raise BadPublication(str(error)) from None
+
+
+def _info(text: bytes) -> ClientInfo:
+    """The publisher. What it has of payloads is checked, as anybody on NATS may have written it. Raises ValueError."""
+    info = _infos.decode(text)
+    if info.conn_info is NO_DATA and info.chan_info is NO_DATA:
+        return info
+    return replace(info, conn_info=optional_payload(info.conn_info), chan_info=optional_payload(info.chan_info))
 
 
 def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from proto.codec import payload
 from proto.messages import NO_DATA
+from proto.nesting import TooDeep
 
 MAX_TTL_S: Final = 365 * 24 * 3600  # longer ones are clamped to this, a limit of the timers in SDKs
 
@@ -71,12 +72,14 @@ def grant_from(terms: Terms, expires_at: int = 0) -> Grant:
 def json_field(name: str, plain: Raw, encoded: str = "") -> Raw:
     """A payload that is written as a JSON value, or as JSON in base64; empty for null.
 
-    The result does not keep the rest of its message alive. Raises ValueError, which names the field.
+    The result does not keep the rest of its message alive. Raises ValueError or `TooDeep`, which name the field.
     """
     try:
         if encoded:
             return payload(base64.b64decode(encoded, validate=True))
         data = bytes(plain)
         return NO_DATA if data in (b"", b"null") else payload(data)
+    except TooDeep:
+        raise TooDeep(f"b64{name}" if encoded else name) from None
     except ValueError:
         raise ValueError(f"b64{name} is not JSON in base64" if encoded else f"{name} is not JSON") from None

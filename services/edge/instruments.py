@@ -36,6 +36,7 @@ _COUNTERS = {
     "caught_up": "Times that a slow consumer caught up",
     "dropped": "Publications without history that slow consumers lost",
     "waits": "Times that a client had sent more than one turn of the event loop allows, and the rest waited",
+    "left_out": "Publications left out for JSON clients because they are not JSON, or nest too deep; for each client",
     "api_calls": "Calls of the server API, over HTTP and NATS",
     "api_turned_away": "Calls of the server API that were refused because too many were in progress",
 }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec import Raw
+
+from proto import codes
+from proto.codec import is_too_deep
 from proto.codes import ErrorCode
+from proto.nesting import TooDeep
 
 
 class Rejected(Exception):
@@ -21,3 +26,9 @@ class Rejected(Exception):
     def for_log(self) -> str:
         """The code, the message, and what is wrong."""
         return f"{self.error.code} {self.error.message}{f': {self.why}' if self.why else ''}"
+
+
+def check_nesting(data: Raw) -> None:
+    """Raises `Rejected` for a payload that nests deeper than every reader can follow."""
+    if is_too_deep(bytes(data)):
+        raise Rejected(codes.BAD_REQUEST, str(TooDeep()))

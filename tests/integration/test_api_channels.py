@@ -71,7 +71,8 @@ async def test_bytes_in_base64_reach_a_protobuf_client_as_they_are_and_win_over_
         await result(a, "publish", channel=channel, b64data=encoded(b'{"json": true}'))
         assert (await reader.push(channel))["pub"]["data"] == {"json": True}
         await result(a, "publish", channel=channel, b64data=encoded(data))
-        assert (await reader.closed())[0] == 3506
+        await result(a, "publish", channel=channel, data="next")
+        assert await reader.publications(channel, 1) == ["next"]
 
 
 async def test_a_version_that_is_not_newer_is_left_out(shared_pair, x):
@@ -158,7 +159,10 @@ async def test_history_in_pages_forwards_and_backwards(shared_pair, x):
     assert await page(limit=2, since={"offset": at[1], "epoch": ""}) == [2, 3]
     assert await page(limit=2, reverse=True) == [4, 3]
     assert await page(limit=10, reverse=True, since={"offset": at[2], "epoch": epoch}) == [1, 0]
-    assert await page(limit=10, since={"offset": 2**62, "epoch": epoch}) == []
+    for beyond in (2**62, 2**63 - 1, 2**63, 2**64 - 1):
+        assert await page(limit=10, since={"offset": beyond, "epoch": epoch}) == []
+        everything = await page(limit=10, reverse=True, since={"offset": beyond, "epoch": epoch})
+        assert everything == await page(limit=10, reverse=True)
     assert await error(b, "history", channel=channel, limit=1, since={"offset": at[1], "epoch": "another"}) == 112
     assert await error(b, "history", channel=channel, limit=1, reverse=True, since={"offset": 0, "epoch": epoch}) == 107
 
@@ -310,7 +314,7 @@ async def test_data_that_is_not_utf8_is_refused_as_a_whole(shared_edge):
         for body in (
             b'{"channel":"chat:x","data":"\xff"}',
             b'{"commands":[{"publish":{"channel":"chat:x","data":"\xff"}}]}',
-            b'{"channel":"chat:x","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            b'{"channel":"chat:x","data":' + b"[" * 100_000 + b"}",
             b'{"channel":"chat:x","data":1}}',
             b"",
         ):

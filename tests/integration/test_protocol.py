@@ -182,6 +182,14 @@ async def test_history(shared_edge, x):
         since = {"offset": page["publications"][1]["offset"], "epoch": page["epoch"]}
         rest = (await client.ask(history={"channel": f"chat:{x}", "limit": -1, "since": since}))["history"]
         assert [p["data"] for p in rest["publications"]] == [2, 3, 4]
+        for beyond in (2**63 - 1, 2**63, 2**64 - 1):
+            since = {"offset": beyond, "epoch": page["epoch"]}
+            end = (await client.ask(history={"channel": f"chat:{x}", "limit": 5, "since": since}))["history"]
+            assert end == {"publications": [], "epoch": page["epoch"], "offset": page["offset"]}
+            newest = (await client.ask(history={"channel": f"chat:{x}", "limit": 1, "since": since, "reverse": True}))[
+                "history"
+            ]
+            assert [p["data"] for p in newest["publications"]] == [4]
         newest = (await client.ask(history={"channel": f"chat:{x}", "limit": 2, "reverse": True}))["history"]
         assert [p["data"] for p in newest["publications"]] == [4, 3]
         top = (await client.ask(history={"channel": f"chat:{x}"}))["history"]

@@ -15,7 +15,7 @@ from proto.messages import NO_DATA
 
 S = TypeVar("S", bound=Struct)
 
-JSON_PAYLOADS = [Raw(b"null"), Raw(b"1"), Raw(b'{"a":[1,"\\n"]}'), Raw('"grüße"'.encode())]
+JSON_PAYLOADS = [Raw(b"[null]"), Raw(b"1"), Raw(b'{"a":[1,"\\n"]}'), Raw('"grüße"'.encode())]
 ANY_PAYLOADS = [*JSON_PAYLOADS, NO_DATA, Raw(b"\xff\x00\n"), Raw(b"x" * 200)]
 
 _ENVELOPES = (commands.Command, replies.Push, replies.Reply)

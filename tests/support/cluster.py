@@ -82,7 +82,8 @@ class SessionRecord:
 
 @dataclass(eq=False)
 class FakeSubscriber:
-    """Keeps its pushes, decoded, and the ends of its subscriptions. `takes` False: it is slow."""
+    """Keeps its pushes, decoded, and the ends of its subscriptions. `takes` False: it is slow. `missed` counts what its
+    encoding cannot carry."""
 
     pushes: list[dict[str, Any]] = field(default_factory=list)
     ended: list[tuple[str, UnsubscribeCode]] = field(default_factory=list)
@@ -91,6 +92,7 @@ class FakeSubscriber:
     takes: bool = True
     closed: bool = False
     closes: list[tuple[CloseCode, str]] = field(default_factory=list)
+    missed: int = 0
 
     @property
     def owner(self) -> FakeSubscriber:
@@ -105,6 +107,9 @@ class FakeSubscriber:
     def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
         self.pushes += pushes_in(self.format, framed)
         return None
+
+    def left_out(self, count: int) -> None:
+        self.missed += count
 
     def close(self, close: CloseCode, detail: str = "") -> None:
         self.closes.append((close, detail))

@@ -11,9 +11,10 @@ from typing import Final, Protocol
 from msgspec import Raw, Struct
 
 from proto import codes
-from proto.codec import payload
+from proto.codec import is_too_deep, payload
 from proto.codes import ErrorCode
 from proto.messages import NO_DATA
+from proto.nesting import TooDeep
 from proto.replies import RPCResult
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
@@ -56,7 +57,18 @@ class BackendError(Exception):
 
 
 class BadAnswer(Exception):
-    """The backend's answer is unusable. The text says why, for the log; the client gets error 100."""
+    """The backend's answer is unusable. The text says why, for the log; the client gets `error`."""
+
+    def __init__(self, text: str, error: ErrorCode = codes.INTERNAL) -> None:
+        super().__init__(text)
+        self.error = error
+
+
+class DeepAnswer(BadAnswer):
+    """A payload in the backend's answer nests too deep; the client gets error 107."""
+
+    def __init__(self, error: TooDeep) -> None:
+        super().__init__(f"the answer: {error}", codes.BAD_REQUEST)
 
 
 class Caller(Struct, frozen=True):
@@ -113,6 +125,8 @@ def checked_size(answer: bytes) -> bytes:
 
 def rpc_result(answer: bytes, encoding: str) -> RPCResult:
     """The answer to an RPC for a connection of this encoding. Raises `BadAnswer`."""
+    if is_too_deep(answer):
+        raise DeepAnswer(TooDeep())
     if not answer or encoding != "json":
         return RPCResult(Raw(answer) if answer else NO_DATA)
     try:

@@ -11,11 +11,13 @@ import base64
 from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import DecodeError, Meta, Raw, Struct
-from msgspec.json import Decoder
 
+from proto.codec import is_too_deep
 from proto.codes import CloseCode, check_close_reason
+from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA
-from services.edge.backend.backend import BadAnswer, checked_error
+from proto.nesting import TooDeep
+from services.edge.backend.backend import BadAnswer, DeepAnswer, checked_error
 from services.edge.backend.hook_results import (
     Accepted,
     Admitted,
@@ -97,10 +99,10 @@ class _RefreshResult(Struct, frozen=True):
     meta: Raw = NO_DATA
 
 
-_connect = Decoder(_Answer[_ConnectResult])
-_subscribe = Decoder(_Answer[_SubscribeResult])
-_publish = Decoder(_Answer[_PublishResult])
-_refresh = Decoder(_Answer[_RefreshResult])
+_connect: JsonDecoder[_Answer[_ConnectResult]] = JsonDecoder(_Answer[_ConnectResult])
+_subscribe: JsonDecoder[_Answer[_SubscribeResult]] = JsonDecoder(_Answer[_SubscribeResult])
+_publish: JsonDecoder[_Answer[_PublishResult]] = JsonDecoder(_Answer[_PublishResult])
+_refresh: JsonDecoder[_Answer[_RefreshResult]] = JsonDecoder(_Answer[_RefreshResult])
 
 
 def connect_answer(data: bytes) -> ConnectHookResult:
@@ -143,6 +145,8 @@ def publish_answer(data: bytes) -> PublishHookResult:
         other = base64.b64decode(result.b64data or "", validate=True)
     except ValueError:
         raise BadAnswer("the answer's b64data is not base64") from None
+    if is_too_deep(other):
+        raise DeepAnswer(TooDeep("b64data"))
     return Accepted(other or bytes(_json("data", result.data)) or None, bool(result.skip_history), result.tags or {})
 
 
@@ -157,10 +161,10 @@ def refresh_answer(data: bytes) -> RefreshHookResult:
     return Extended(_time(result.expire_at), _json("info", result.info, result.b64info), _json("meta", result.meta))
 
 
-def _read(decoder: Decoder[_Answer[T]], data: bytes) -> _Answer[T]:
+def _read(decoder: JsonDecoder[_Answer[T]], data: bytes) -> _Answer[T]:
     try:
         return decoder.decode(data)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DecodeError as error:
         raise BadAnswer(str(error)) from None
 
 
@@ -194,6 +198,8 @@ def _grant(result: _SubscribeResult) -> Grant:
     terms = Terms(result.info, result.b64info or "", result.data, result.b64data or "", result.override)
     try:
         return grant_from(terms, _time(result.expire_at))
+    except TooDeep as error:
+        raise DeepAnswer(error) from None
     except ValueError as error:
         raise BadAnswer(f"the answer's {error}") from None
 
@@ -209,5 +215,7 @@ def _time(value: int | float | None) -> int:
 def _json(name: str, value: Raw, in_base64: str | None = None) -> Raw:
     try:
         return json_field(name, value, in_base64 or "")
+    except TooDeep as error:
+        raise DeepAnswer(error) from None
     except ValueError as error:
         raise BadAnswer(f"the answer's {error}") from None

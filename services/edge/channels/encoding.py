@@ -20,39 +20,36 @@ _encode_text = msgspec.json.Encoder().encode
 
 
 class EncodedPushes(NamedTuple):
-    """The pushes of the first `taken` publications of a list, in one frame.
-
-    `error` says why the next one cannot be encoded in this format; it is "" if all are encoded.
-    """
+    """The pushes of publications in one frame: how many it holds, and how many this format could not carry."""
 
     framed: bytes
-    taken: int
-    error: str = ""
+    pushes: int
+    left_out: int = 0
 
 
 def encode_pushes(format: Format, channel: str, publications: Iterable[Publication]) -> EncodedPushes:
-    """Encodes the pushes of publications, up to the first one that cannot be encoded in this format."""
+    """Encodes the pushes of publications, without those that this format cannot carry."""
     messages: list[bytes] = []
-    error = ""
-    try:
-        for publication in publications:
+    left_out = 0
+    for publication in publications:
+        try:
             messages.append(format.encode(Reply(push=Push(channel=channel, pub=publication))))
-    except NotEncodable as reason:
-        error = str(reason)
-    return EncodedPushes(format.frame(messages) if messages else b"", len(messages), error)
+        except NotEncodable:
+            left_out += 1
+    return EncodedPushes(format.frame(messages) if messages else b"", len(messages), left_out)
 
 
-def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication:
+def as_delta(format: Format, publication: Publication, previous: Publication | None) -> Publication | None:
     """A publication for subscribers with deltas: its difference to `previous` if that is smaller, otherwise whole.
 
-    In JSON both are strings: the text of the difference, or of the whole payload. Raises `NotEncodable`.
+    In JSON both are strings: the text of the difference, or of the whole payload. None if the format cannot carry it.
     """
     data = bytes(publication.data)
     if format.codec is JSON:
         try:
             payload(data)  # the text itself is passed on, line breaks included: the next difference refers to it
-        except ValueError as error:
-            raise NotEncodable(str(error)) from None
+        except ValueError:
+            return None
         patch = None if previous is None else create_text_delta(bytes(previous.data), data)
         text = data if patch is None or len(patch) >= len(data) else patch
         return replace(publication, data=Raw(_encode_text(text.decode())), delta=text is not data)
@@ -62,10 +59,22 @@ def as_delta(format: Format, publication: Publication, previous: Publication | N
     return replace(publication, data=Raw(patch), delta=True)
 
 
-def as_deltas(format: Format, publications: list[Publication]) -> list[Publication]:
+def as_wholes(format: Format, publications: list[Publication]) -> list[Publication]:
+    """Publications for a subscriber with deltas, all of them whole."""
+    wholes = [(as_delta(format, publication, None), publication) for publication in publications]
+    return [publication if whole is None else whole for whole, publication in wholes]
+
+
+def as_deltas(format: Format, publications: list[Publication]) -> tuple[list[Publication], bool]:
     """Publications for a subscriber with deltas: the first whole, each other against its predecessor.
 
-    Raises `NotEncodable`.
+    One that the format cannot carry stays as it is, for the encoder to leave it out, and the next one is whole. Also
+    returns whether the subscriber holds the last one then.
     """
-    before: list[Publication | None] = [None, *publications]
-    return [as_delta(format, each, previous) for each, previous in zip(publications, before, strict=False)]
+    made: list[Publication] = []
+    previous: Publication | None = None
+    for publication in publications:
+        change = as_delta(format, publication, previous)
+        made.append(publication if change is None else change)
+        previous = None if change is None else publication
+    return made, previous is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from proto import codes
 from proto.messages import Publication, StreamPosition
@@ -12,6 +13,9 @@ from services.edge.channels.log_pages import ANY_SIZE, page_before, page_from
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.sync import ChannelSync
 from services.edge.rejection import Rejected
+
+_END_OF_LOGS: Final = 2**63 - 1
+"""No log comes so far. NATS cannot be asked for what comes after the largest offset that a client can send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class ChannelHistory:
                 top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
                 before = min(since.offset, top.offset + 1) if since else top.offset + 1
                 return HistoryPage(await page_before(self._broker, channel.address, before, limit, room), top)
+            if since is not None and since.offset >= _END_OF_LOGS:
+                return HistoryPage([], top)
             page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit, room)
             if page and page[-1].offset > top.offset:  # stored while the page was read
                 top = StreamPosition(page[-1].offset, top.epoch)

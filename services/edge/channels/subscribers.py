@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
-from proto import codes
 from proto.codes import CloseCode, UnsubscribeCode
 from proto.messages import ClientInfo, Publication
 from proto.publications import size_of
@@ -32,11 +31,6 @@ class Untaken(NamedTuple):
 
     close: CloseCode | None = None
     why: str = ""
-
-    @staticmethod
-    def not_encodable(error: str) -> Untaken:
-        """The client's encoding cannot carry it."""
-        return Untaken(codes.INAPPROPRIATE_PROTOCOL, f"a payload for a JSON connection: {error}")
 
 
 SKIPPED: Final = Untaken()
@@ -70,6 +64,9 @@ class Subscriber(Protocol):
 
     def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
         """Writes one framed join or leave. No log stores it, so it waits for a client that cannot take it now."""
+
+    def left_out(self, count: int) -> None:
+        """Counts pushes that its encoding cannot carry, and that it therefore does not get."""
 
 
 class _Kind(NamedTuple):
@@ -199,15 +196,15 @@ class Subscribers:
         self._close_refused()
 
     def _send_whole(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        framed, count, error = encode_pushes(format, self.channel, [each.publication for each in published])
+        framed, count, left_out = encode_pushes(format, self.channel, [each.publication for each in published])
         if count:
             for subscriber, subscription in group.items():  # the hottest loop of an edge
                 untaken = subscriber.push(framed, subscription, count)
                 if untaken is not None and untaken.close is not None:
                     self._refuse(subscriber, untaken)
-        if error:
+        if left_out:
             for subscriber in group:
-                self._refuse(subscriber, Untaken.not_encodable(error))
+                subscriber.left_out(left_out)
 
     def _send_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
         encoded: dict[tuple[bool, ...], EncodedPushes] = {}
@@ -232,14 +229,14 @@ class Subscribers:
             subscription.delivered(self._send(subscriber, subscription, encoded[has_base]))
 
     def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
-        """Whether the subscriber took all of it."""
-        framed, count, error = encoded
+        """Whether the subscriber has all of it."""
+        framed, count, left_out = encoded
         untaken = subscriber.push(framed, subscription, count) if count else None
-        if error:
-            untaken = Untaken.not_encodable(error)
+        if left_out:
+            subscriber.left_out(left_out)
         if untaken is not None and untaken.close is not None:
             self._refuse(subscriber, untaken)
-        return untaken is None
+        return untaken is None and not left_out
 
     def _refuse(self, subscriber: Subscriber, untaken: Untaken) -> None:
         """Notes a close, which changes the groups and flushes other channels, for after this fan-out."""
@@ -280,10 +277,10 @@ def _close_all(refused: list[tuple[Owner, Untaken]]) -> None:
 
 
 def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:
-    """Each publication as its difference to the one before it; the first one whole unless its base is held.
-
-    Raises `NotEncodable`.
+    """Each publication as its difference to the one before it, or whole where that one is not held: it is the first and
+    `has_base` is False, or this format cannot carry it.
     """
     for publication, previous in published:
-        yield as_delta(format, publication, previous if has_base else None)
-        has_base = True
+        change = as_delta(format, publication, previous if has_base else None)
+        has_base = change is not None
+        yield publication if change is None else change

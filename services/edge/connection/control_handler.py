@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterator
 from typing import assert_never
 
-from msgspec import DecodeError, json
+from msgspec import DecodeError
 
 from proto.codes import CloseCode, UnsubscribeCode
 from proto.control import (
@@ -28,6 +28,7 @@ from proto.control import (
     Unknown,
     UnsubscribeUser,
 )
+from proto.json_decoder import JsonDecoder
 from proto.messages import StreamPosition
 from services.edge.channels.node import Node
 from services.edge.connection.registry import ConnectionRegistry, RegisteredConnection
@@ -40,7 +41,7 @@ from services.edge.session.server_commands import (
     UnsubscribeClient,
 )
 
-_decode_grant = json.Decoder(Grant).decode
+_decode_grant = JsonDecoder[Grant](Grant).decode
 
 
 class ControlHandler:

@@ -197,6 +197,7 @@ class Executor:
             return Failed(error.error)
         except BadAnswer as error:
             self._refusals.write("a backend's answer to an RPC is unusable", str(error))
+            return Failed(error.error)
         except BackendAway as error:
             if error.no_responders:
                 return Failed(codes.NOT_AVAILABLE, f"RPC {action.method[:80]!r}: no backend answers it")

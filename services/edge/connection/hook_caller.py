@@ -40,7 +40,7 @@ class HookCaller:
             return hook_results.Refused(error.error)
         except BadAnswer as error:
             self._refusals.write(f"a backend's answer to the {action.event} hook is unusable", str(error))
-            return hook_results.Refused(codes.INTERNAL)
+            return hook_results.Refused(error.error)
         except BackendAway as error:
             self._refusals.write(f"no backend answers the {action.event} hook", str(error))
             return _allowed(action.event, now) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)

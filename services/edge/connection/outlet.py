@@ -89,6 +89,16 @@ class Outlet:
             return None
         return Untaken(codes.SLOW, "the client does not take joins and leaves")
 
+    def left_out(self, count: int) -> None:
+        """Counts pushes that its encoding cannot carry. Those of a slow client are counted when it catches up."""
+        if self.slow is None:
+            self.count_left_out(count)
+
+    def count_left_out(self, count: int) -> None:
+        """Counts publications that its encoding cannot carry."""
+        if not self.closed:
+            self._tally.left_out += count
+
     # --- replies and pushes for this client alone --------------------------------------------------------------------
 
     def send(self, reply: Reply) -> Untaken | None:
@@ -99,15 +109,28 @@ class Outlet:
             self._tally.errors[reply.error.code] += 1
         try:
             message = self.format.encode(reply)
-        except NotEncodable as error:
-            return Untaken.not_encodable(str(error))
+        except NotEncodable:
+            return self._send_what_it_carries(reply)
+        self._send(message)
+        return None
+
+    def _send_what_it_carries(self, reply: Reply) -> Untaken | None:
+        rest, left_out = self.format.codec.without_uncarried(reply)
+        self.count_left_out(left_out)
+        if rest is not None:
+            try:
+                self._send(self.format.encode(rest))
+            except NotEncodable as error:  # a number that does not fit its field: no publication's fault
+                return Untaken(codes.INAPPROPRIATE_PROTOCOL, str(error))
+        return None
+
+    def _send(self, message: bytes) -> None:
         if self._pending_bytes + len(message) > JOINED_BYTES:
             self.flush()
         if self._pending is None:
             self._pending = []
         self._pending.append(message)
         self._pending_bytes += len(message)
-        return None
 
     def flush(self) -> None:
         """Writes the replies and pushes that were sent."""

@@ -44,6 +44,9 @@ class Sink(Protocol):
     def write_framed(self, framed: bytes, messages: int = 1) -> None:
         """Writes framed messages."""
 
+    def count_left_out(self, count: int) -> None:
+        """Counts publications that its encoding cannot carry."""
+
 
 class CaughtUp(NamedTuple):
     """The client has taken everything. `held` are the joins and leaves that waited, each with its channel."""
@@ -186,7 +189,7 @@ class SlowConsumer:
         position = self._node.position(name)
         return position is None or position == self._positions[name]
 
-    async def _catch_up_with(self, name: str) -> PositionLost | Untaken | None:
+    async def _catch_up_with(self, name: str) -> PositionLost | None:
         while name in self._positions:
             await self._flowing.wait()
             if name not in self._channels:
@@ -206,16 +209,14 @@ class SlowConsumer:
             channel, part = found
             if part is None:
                 return self._give_up_on(channel, subscription)
-            untaken = self._write(channel, subscription, part)
-            if untaken is not None:
-                return untaken
+            self._write(channel, subscription, part)
             assert channel.log is not None
             self._positions[name] = StreamPosition(part.upto, channel.log.epoch)
             if part.upto == channel.log.last:
                 return None
         return None
 
-    def _write(self, channel: Channel, subscription: Subscription, part: Part) -> Untaken | None:
+    def _write(self, channel: Channel, subscription: Subscription, part: Part) -> None:
         """Writes a part of what was missed, in one frame, which is the same for all clients of a kind."""
         format = self._sink.format
         if subscription.filter is not None:
@@ -223,9 +224,11 @@ class SlowConsumer:
             encoded = encode_pushes(format, channel.name, wanted)
         else:
             encoded = part.pushes(format, channel.name, subscription.delta)
-        if encoded.taken:
-            self._sink.write_framed(encoded.framed, encoded.taken)
-        return Untaken.not_encodable(encoded.error) if encoded.error else None
+        if encoded.pushes:
+            self._sink.write_framed(encoded.framed, encoded.pushes)
+        if encoded.left_out:
+            self._sink.count_left_out(encoded.left_out)
+            subscription.delivered(False)
 
     def _give_up_on(self, channel: Channel, subscription: Subscription) -> PositionLost | None:
         """The missed publications were evicted. Positioned subscribers are unsubscribed (2500) and recover explicitly;

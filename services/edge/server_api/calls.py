@@ -23,6 +23,8 @@ MAX_KEY_LENGTH: Final = 256
 MAX_PATTERN_LENGTH: Final = 255
 FIRST_CLOSE_CODE: Final = 3000
 LAST_CLOSE_CODE: Final = 4999
+MAX_OFFSET: Final = 2**64 - 1
+"""As in the protocol of clients. Nothing comes after an offset that is larger than those of a log."""
 _MAX_INT64: Final = 2**63 - 1
 
 
@@ -44,7 +46,7 @@ Session = Annotated[str, Meta(description="Only the HTTP stream with this sessio
 Json = Annotated[Raw, Meta(description="Any JSON.")]
 JsonInBase64 = Annotated[str, Meta(description="The same as JSON in base64. Wins over the plain field.")]
 UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Unix time in seconds; 0 for never.")]
-Offset = Annotated[int, Meta(ge=0, le=_MAX_INT64 - 1)]
+Offset = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_OFFSET})]
 
 
 class Publishing(Struct, frozen=True, kw_only=True):

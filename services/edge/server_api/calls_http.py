@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proto import codes
+from proto.json_decoder import JsonDecoder
 from services.chassis.http.api_key import has_key, refusal
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
@@ -30,7 +31,7 @@ from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STA
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take: as long as one of a client (`http_endpoint`)."""
 
-_decode_old_call = msgspec.json.Decoder(OldCall).decode
+_decode_old_call = JsonDecoder[OldCall](OldCall).decode
 
 
 class ServerApi:
@@ -69,7 +70,7 @@ class ServerApi:
         try:
             call = _decode_old_call(body)
             answer: Struct | Rejected = await self._methods.call(call.method, bytes(call.params))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             answer = BadCall(codes.BAD_REQUEST, str(error))
         except UnknownMethod as rejection:  # the address is right
             answer = Rejected(rejection.error)

@@ -14,11 +14,12 @@ from msgspec import UNSET, Raw
 from proto import codes
 from proto.codec import payload
 from proto.messages import ClientInfo, Publication, StreamPosition
+from proto.nesting import TooDeep
 from proto.publications import Version
 from services.edge.broker.broker import BrokerRefused
 from services.edge.channels.namespaces import ChannelRules, Namespaces, check_length, check_name
 from services.edge.channels.node import Node
-from services.edge.rejection import Rejected
+from services.edge.rejection import Rejected, check_nesting
 from services.edge.server_api.answers import (
     ChannelAnswer,
     ChannelsAnswer,
@@ -32,10 +33,12 @@ from services.edge.server_api.answers import (
 )
 from services.edge.server_api.calls import (
     MAX_KEY_LENGTH,
+    MAX_OFFSET,
     MAX_PATTERN_LENGTH,
     ChannelCall,
     ChannelsCall,
     HistoryCall,
+    HistoryPosition,
     Publishing,
 )
 
@@ -121,7 +124,7 @@ class ChannelMethods:
     async def history(self, call: HistoryCall) -> HistoryAnswer:
         """A page of a channel's history."""
         rules = self._rules_with_history(call.channel)
-        since = None if call.since is None else StreamPosition(call.since.offset, call.since.epoch)
+        since = position_of(call.since)
         if call.reverse and since is not None and not since.offset:
             raise Rejected(codes.BAD_REQUEST, "expected since with an offset above 0, as nothing comes before it")
         size = rules.options.history_size
@@ -149,6 +152,15 @@ class ChannelMethods:
         return rules
 
 
+def position_of(given: HistoryPosition | None) -> StreamPosition | None:
+    """The position that a call names. Raises `Rejected`."""
+    if given is None:
+        return None
+    if given.offset > MAX_OFFSET:
+        raise Rejected(codes.BAD_REQUEST, f"expected an offset of at most {MAX_OFFSET}")
+    return StreamPosition(given.offset, given.epoch)
+
+
 def prepare(call: Publishing) -> Prepared:
     """Checks what is to be published, to whichever channel. Raises `Rejected`."""
     if len(call.idempotency_key) > MAX_KEY_LENGTH:
@@ -174,11 +186,14 @@ def _data_of(call: Publishing) -> Raw:
         except (binascii.Error, ValueError):
             raise Rejected(codes.BAD_REQUEST, "b64data is not base64") from None
         if data:
+            check_nesting(Raw(data))
             return Raw(data)
     if not bytes(call.data):
         raise Rejected(codes.BAD_REQUEST, "expected data")
     try:
         return payload(bytes(call.data))
+    except TooDeep as error:
+        raise Rejected(codes.BAD_REQUEST, str(error)) from None
     except ValueError as error:
         raise Rejected(codes.BAD_REQUEST, f"data is {error}") from None
 

@@ -16,11 +16,13 @@ from msgspec import Raw, Struct
 
 from proto import codes
 from proto.codec import payload
+from proto.json_decoder import JsonDecoder
+from proto.nesting import TooDeep
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.peers import PeersAway
-from services.edge.rejection import Rejected
+from services.edge.rejection import Rejected, check_nesting
 from services.edge.server_api.answers import (
     METHODS,
     NOT_OFFERED,
@@ -90,7 +92,9 @@ class ApiMethods:
         self._rpc_timeout_s = rpc_timeout_s
         self._log_failure = log_failure
         self._tally = tally
-        self._decoders = {name: msgspec.json.Decoder(method.call) for name, method in METHODS.items()}
+        self._decoders: dict[str, JsonDecoder[Struct]] = {
+            name: JsonDecoder(method.call) for name, method in METHODS.items()
+        }
         self._handlers: dict[str, Handler] = {
             "publish": self._publish,
             "subscribe": users.subscribe,
@@ -135,10 +139,8 @@ class ApiMethods:
 
     def _decode(self, method: str, body: bytes) -> Any:
         try:
-            if not body.isascii():
-                body.decode()  # payloads are passed on unread
             return self._decoders[method].decode(body or b"{}")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise BadCall(codes.BAD_REQUEST, str(error)) from None
 
     async def _finish(self, work: Awaitable[T], deadline: float) -> T:
@@ -175,7 +177,7 @@ class ApiMethods:
             raise Rejected(codes.BAD_REQUEST, f"expected at most {MAX_COMMANDS} commands")
 
         async def perform(command: dict[str, Raw]) -> dict[str, Any]:
-            given = [name for name, body in command.items() if bytes(body) != b"null"]
+            given = [name for name, body in command.items() if len(body)]
             try:
                 if len(given) != 1:
                     raise Rejected(codes.BAD_REQUEST, "expected one method in each command")
@@ -215,6 +217,7 @@ class ApiMethods:
         )
 
     async def _rpc(self, call: RpcCall) -> RpcAnswer:
+        check_nesting(call.params)
         try:
             answer = await self._backend.call(call.method, bytes(call.params), _CALLER, self._rpc_timeout_s)
             return RpcAnswer(payload(answer) if answer else _NULL)
@@ -222,7 +225,8 @@ class ApiMethods:
             raise Rejected(error.error) from None
         except (BadAnswer, ValueError) as error:
             self._log_failure("a backend sent an unusable answer to an RPC of the server API", str(error))
-            raise Rejected(codes.INTERNAL) from None
+            deep = isinstance(error, TooDeep)
+            raise Rejected(codes.BAD_REQUEST if deep else codes.INTERNAL, str(error) if deep else "") from None
         except BackendAway as error:
             if error.no_responders:
                 raise Rejected(codes.NOT_AVAILABLE, "no backend answers this method") from None

@@ -42,6 +42,9 @@ def describe() -> dict[str, Any]:
     types = [each for method in METHODS.values() for each in (method.call, method.answer)]
     refs, schemas = msgspec.json.schema_components([*types, OldCall, Failure, Problem], ref_template=SCHEMA_REF)
     old, failure, problem = refs[len(types) :]
+    calls = [*(method.call for method in METHODS.values()), OldCall]
+    for name in msgspec.json.schema_components(calls, ref_template=SCHEMA_REF)[1]:
+        _allow_null(schemas[name])
     paths: dict[str, Any] = {}
     for place, (name, method) in enumerate(METHODS.items()):
         call, answer = refs[2 * place], refs[2 * place + 1]
@@ -69,6 +72,17 @@ def describe() -> dict[str, Any]:
             "parameters": {"ErrorMode": error_mode},
         },
     )
+
+
+def _allow_null(schema: dict[str, Any]) -> None:
+    """Null is the same as a field that is left out, where one may be."""
+    for name, field in schema["properties"].items():
+        if name in schema["required"]:
+            continue
+        if "type" in field:
+            field["type"] = [field["type"], "null"]
+        elif "anyOf" in field:
+            field["anyOf"] = [*(each for each in field["anyOf"] if each != {"type": "null"}), {"type": "null"}]
 
 
 def _wrapped(answer: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from services.edge.server_api.calls import (
     UnsubscribeCall,
     UserCall,
 )
-from services.edge.server_api.channel_methods import ChannelMethods
+from services.edge.server_api.channel_methods import ChannelMethods, position_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,7 +56,7 @@ class UserMethods:
         self._channels.rules(call.channel)
         if call.expire_at and call.expire_at <= self._now():
             raise Rejected(codes.BAD_REQUEST, "expire_at has passed")
-        since = call.recover_since
+        since = position_of(call.recover_since)
         return await self._command(
             SubscribeUser(
                 _selector(call),

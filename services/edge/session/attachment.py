@@ -41,8 +41,8 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
 
 
 def connected(state: SessionState, action: Connect, attached: dict[str, Attached], now: float) -> list[Effect]:
-    """Opens the session with the channels that the reply to connect contains. Raises `NotEncodable`."""
-    for request in action.requests:  # all of them first: if one result cannot be encoded, all are detached
+    """Opens the session with the channels that the reply to connect contains."""
+    for request in action.requests:
         state.channels[request.channel] = request.subscription
     results = {
         request.channel: tailored(state.format, request.subscription, attached[request.channel].result)
@@ -64,7 +64,7 @@ def subscribed(
 ) -> tuple[list[Effect], bool]:
     """Subscribes the client to a channel. A client that is `blocked` continues from its position in the log.
 
-    Also returns whether the client has to catch up before anything else is written. Raises `NotEncodable`.
+    Also returns whether the client has to catch up before anything else is written.
     """
     channel, subscription = request.channel, request.subscription
     state.channels[channel] = subscription

@@ -23,7 +23,7 @@ from proto.commands import (
 )
 from services.edge.backend import hook_results
 from services.edge.grants import Grant
-from services.edge.rejection import Rejected
+from services.edge.rejection import Rejected, check_nesting
 from services.edge.session import publish, read, refresh, subscribe
 from services.edge.session.actions import CallBackend
 from services.edge.session.connect import connect, connect_decided
@@ -38,6 +38,7 @@ def decide_first(state: SessionState, command: Command, now: float) -> Decision:
     """Decides on a command of a client that has not connected. Raises `Rejected`, `UnknownKey`."""
     request = request_of(command)
     if isinstance(request, ConnectRequest) and command.id:
+        check_nesting(request.data)
         return connect(state, command, request, now)
     return Close(codes.BAD_REQUEST_CLOSE, "a command came before connect")
 
@@ -49,10 +50,12 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
         return _turn_away(request, limit)
     match request:
         case SubscribeRequest():
+            check_nesting(request.data)
             return subscribe.subscribe(state, command, request, now)
         case UnsubscribeRequest():
             return subscribe.unsubscribe(state, command.id, request)
         case PublishRequest():
+            check_nesting(request.data)
             return publish.publish(state, command, request, now)
         case HistoryRequest():
             return read.history(state, command.id, request)
@@ -63,6 +66,7 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
         case RPCRequest(method=publish.PUBLISH_RPC):
             return publish.publish_by_rpc(state, command, request, now)
         case RPCRequest():
+            check_nesting(request.data)
             return CallBackend(command.id, request.method, request.data, state.caller)
         case SubRefreshRequest():
             return refresh.sub_refresh(state, command.id, request, now)
@@ -70,6 +74,7 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
             return refresh.refresh(state, command.id, request, now)
         case SendRequest():
             if state.policy.section.allow_send:
+                check_nesting(request.data)
                 return ForwardMessage(request.data)
             return Close(codes.NOT_AVAILABLE_CLOSE, "send commands are not accepted (client.allow_send)")
         case ConnectRequest():

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Final
 
-import msgspec
 from msgspec import Raw, Struct
 
 from proto import codes
-from proto.codec import payload
+from proto.codec import optional_payload, payload
 from proto.commands import Command, PublishRequest, RPCRequest
+from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA
 from services.edge.backend import hook_questions
 from services.edge.backend.hook_results import Accepted
 from services.edge.channels.namespaces import ChannelRules, may_publish
-from services.edge.rejection import Rejected
+from services.edge.rejection import Rejected, check_nesting
 from services.edge.session.actions import AskHook, Publish
 from services.edge.session.decisions import Close
 from services.edge.session.state import SessionState
@@ -34,7 +33,7 @@ class _PublishParameters(Struct, frozen=True):
     b64data: str = ""
 
 
-_decode_parameters = msgspec.json.Decoder(_PublishParameters).decode
+_parameters: JsonDecoder[_PublishParameters] = JsonDecoder(_PublishParameters)
 
 
 def publish(state: SessionState, command: Command, request: PublishRequest, now: float) -> Publish | AskHook | Close:
@@ -109,13 +108,14 @@ def _has_format(data: bytes, data_format: str) -> bool:
 def publish_by_rpc(state: SessionState, command: Command, request: RPCRequest, now: float) -> Publish | AskHook | Close:
     """Decides on a publish with an idempotency key, sent as the RPC that every stock SDK has. Raises `Rejected`."""
     try:
-        given = _decode_parameters(bytes(request.data))
-        data = payload(bytes(given.data)) if bytes(given.data) else NO_DATA
+        given = _parameters.decode(bytes(request.data))
+        data = optional_payload(given.data)
         if given.b64data:
             data = Raw(base64.b64decode(given.b64data, validate=True))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, binascii.Error) as error:
+    except ValueError as error:
         raise Rejected(codes.BAD_REQUEST, str(error)) from None
     if not given.channel or not given.idempotency_key:
         raise Rejected(codes.BAD_REQUEST, "expected channel, idempotency_key and data, none of them empty")
+    check_nesting(data)
     publishing = PublishRequest(given.channel, data, idempotency_key=given.idempotency_key)
     return publish(state, Command(id=command.id, publish=publishing, rpc=request), publishing, now)

@@ -60,13 +60,13 @@ def _can_start_with_pushes(result: SubscribeResult) -> bool:
 
 
 def tailored(format: Format, subscription: Subscription, result: SubscribeResult) -> SubscribeResult:
-    """The result with the publications that this subscriber wants, as deltas if it has them. Raises `NotEncodable`."""
+    """The result with the publications that this subscriber wants, as deltas if it has them."""
     if not result.publications:
         return result
     publications = [publication for publication in result.publications if subscription.wants(publication)]
     if subscription.delta:
-        publications = as_deltas(format, publications)
-        subscription.delivered(bool(publications))
+        publications, has_base = as_deltas(format, publications)
+        subscription.delivered(has_base)
     return replace(result, publications=publications)
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import assert_never
 
 from proto import codes
-from proto.codec import NotEncodable
 from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
 from proto.commands import Command, SendRequest, request_of
 from proto.events import Closed
@@ -143,7 +142,7 @@ class Session(CommandOrder):
     def _refuse(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
         if self.phase is NEW:
             self._refuse_connect(command_id, error, effects, now)
-        else:
+        elif command_id:  # a `send` has none, and no reply
             effects.append(Send(reply_to(command_id, Error(*error))))
 
     def _follow(self, decision: Decision, effects: list[Effect], now: float) -> None:
@@ -184,10 +183,7 @@ class Session(CommandOrder):
             elif isinstance(outcome, AttachedAll):
                 effects.append(Detach(tuple(outcome.channels)))
             return effects
-        try:
-            self._conclude(action, outcome, effects, now)
-        except NotEncodable as error:
-            self._close(codes.INAPPROPRIATE_PROTOCOL, f"a payload for a JSON connection: {error}", effects, now)
+        self._conclude(action, outcome, effects, now)
         self._finish(action, effects, now)
         return self._advance(effects, now)
 

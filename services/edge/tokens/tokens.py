@@ -13,8 +13,12 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from proto import codes
+from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA
+from proto.nesting import TooDeep
 from services.edge.grants import Grant, Terms, grant_from, json_field
+from services.edge.rejection import Rejected
 from services.edge.tokens.token_keys import InvalidToken as InvalidToken
 from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys import UnknownKey as UnknownKey
@@ -81,16 +85,17 @@ class _Claims(Terms, frozen=True):
     channels: list[Name] | None = None
 
 
-_decode_header = msgspec.json.Decoder(_Header).decode
-_decode_claims = msgspec.json.Decoder(_Claims).decode
-_decode_text = msgspec.json.Decoder(str).decode
+_headers: JsonDecoder[_Header] = JsonDecoder(_Header)
+_claims: JsonDecoder[_Claims] = JsonDecoder(_Claims)
+_decode_text = JsonDecoder[str](str).decode
 
 
 class TokenVerifier:
     """Checks tokens against `keys`, and against `audience` and `issuer` unless they are "".
 
-    `insecure`: what a valid token permits never ends. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`;
-    `now` is Unix time in seconds, which the clock of whoever signed a token may be ahead of by `nbf_leeway_s`.
+    `insecure`: what a valid token permits never ends. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`,
+    and `Rejected` for a payload that nests too deep; `now` is Unix time in seconds, which the clock of whoever signed a
+    token may be ahead of by `nbf_leeway_s`.
     """
 
     def __init__(
@@ -123,6 +128,8 @@ class TokenVerifier:
                 meta=json_field("meta", claims.meta),
                 grants=grants,
             )
+        except TooDeep as error:
+            raise Rejected(codes.BAD_REQUEST, f"the token's {error}") from None
         except ValueError as error:
             raise InvalidToken(f"its {error}") from None
 
@@ -134,6 +141,8 @@ class TokenVerifier:
         expires_at = self._expires_at(claims, now)
         try:
             grant = grant_from(claims, expires_at)
+        except TooDeep as error:
+            raise Rejected(codes.BAD_REQUEST, f"the token's {error}") from None
         except ValueError as error:
             raise InvalidToken(f"its {error}") from None
         return SubscriptionClaims(channel=claims.channel, user=claims.sub, client=claims.client, grant=grant)
@@ -143,18 +152,16 @@ class TokenVerifier:
         try:
             message, _, signature = token.encode("ascii").rpartition(b".")
             head, _, body = message.partition(b".")
-            header = _header(head) if len(head) <= _SHORT_HEADER else _decode_header(_unpack(head))
+            header = _header(head) if len(head) <= _SHORT_HEADER else _headers.decode(_unpack(head))
             signed = _unpack(signature)
-        except (ValueError, RecursionError):
+        except ValueError:
             raise InvalidToken("it is not a JWT") from None
         if header.crit is not UNSET or not header.b64:
             raise InvalidToken("it uses an extension of JWT")
         self._keys.check(header.alg, header.kid, message, signed)
         try:
-            payload = _unpack(body)
-            payload.decode()  # otherwise skipped and raw parts would not be checked to be UTF-8
-            claims = _decode_claims(payload)
-        except (ValueError, RecursionError) as error:
+            claims = _claims.decode(_unpack(body))
+        except ValueError as error:
             # The library's text names the claim and the types, not the value.
             kind = error if isinstance(error, msgspec.ValidationError) else "they are not JSON"
             raise InvalidToken(f"its claims have another shape: {kind}") from None
@@ -184,12 +191,12 @@ def _unpack(part: bytes) -> bytes:
 @lru_cache(maxsize=64)
 def _header(head: bytes) -> _Header:
     """The header of a token. The tokens of one signer share it, so it is remembered. Raises ValueError."""
-    return _decode_header(_unpack(head))
+    return _headers.decode(_unpack(head))
 
 
 def _text(value: Raw) -> str:
     """A string, or "" for any other type: identity providers use `sid` for their own purposes."""
     try:
-        return _decode_text(value) if bytes(value) else ""
+        return _decode_text(bytes(value)) if bytes(value) else ""
     except msgspec.DecodeError:
         return ""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import DecodeError, Raw, Struct, json
+from msgspec import DecodeError, Raw, Struct
 from starlette.responses import Response
 from starlette.types import Send
 
 from proto.codec_protobuf import decode_emulation
 from proto.commands import EmulationRequest
 from proto.control import Emulate, Unknown
+from proto.json_decoder import JsonDecoder
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 from services.edge.connection.context import EdgeContext
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
@@ -34,7 +35,7 @@ class _JsonRequest(Struct, frozen=True):
     data: str = ""
 
 
-_decode_json = json.Decoder(_JsonRequest).decode
+_decode_json = JsonDecoder[_JsonRequest](_JsonRequest).decode
 
 
 def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
@@ -44,7 +45,7 @@ def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
     else:
         try:
             given = _decode_json(body)
-        except (DecodeError, RecursionError) as error:
+        except DecodeError as error:
             raise ValueError(str(error)) from None
         request = EmulationRequest(given.node, given.session, Raw(given.data.encode()))
     if not bytes(request.data):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from msgspec import Raw
 
 from proto.codec_json import JSON
-from proto.events import Closed, Opened
 from proto.messages import ClientInfo, Publication
 from proto.replies import HistoryResult, Reply
 from services.edge.framing import formats
@@ -14,7 +15,7 @@ from services.edge.session.results import fitting
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
-from tests.support.cluster import EdgeCluster, TestEdge, settled
+from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
 from tests.support.namespaces import rules_of
 
@@ -30,69 +31,51 @@ async def edge(cluster: EdgeCluster) -> TestEdge:
 
 
 class TestPayloads:
-    async def test_a_json_client_cannot_take_what_is_not_json_and_a_protobuf_client_can(self, edge):
+    async def test_what_is_not_json_is_left_out_for_a_json_client_and_a_protobuf_client_gets_it(self, edge):
         text, binary = await connected(edge), await connected(edge, formats.WEBSOCKET_PROTOBUF)
         for talk in (text, binary):
             await talk.subscribe("chat:x")
         await edge.node.publish("chat:x", rules_of("chat:x"), Publication(Raw(b"\xff")))
-        await eventually(lambda: text.closed == 3506)
-        assert binary.closed == 0
-        assert edge.node.subscriptions == 1 and set(edge.context.registry) == {text.connection, binary.connection}
+        await edge.publish("chat:x", 1)
+        await eventually(lambda: text.values("chat:x") == [1] and binary.values("chat:x") == [{"hex": "ff"}, 1])
+        assert text.closed == binary.closed == 0 and edge.tally.left_out == 1
 
     @pytest.mark.parametrize("channel", ["chat:x", "diff:x", "room:x"])
-    async def test_a_client_that_would_recover_it_cannot_take_it_either_and_no_join_is_told(self, edge, channel):
-        witness = await connected(edge, formats.WEBSOCKET_PROTOBUF)
-        await witness.subscribe("room:x")
+    @pytest.mark.parametrize("delta", ["", "fossil"])
+    async def test_a_recovery_leaves_it_out_and_the_client_stays(self, edge, channel, delta):
         first = await edge.publish(channel, 0)
         await edge.node.publish(channel, rules_of(channel), Publication(Raw(b"\xff")))
+        await edge.publish(channel, 2)
         talk = await connected(edge)
-        request = {"channel": channel, "recover": True, "offset": first.offset, "epoch": first.epoch, "delta": "fossil"}
-        talk.say({"id": 2, "subscribe": request})
-        await eventually(lambda: talk.closed == 3506)
-        assert [message["id"] for message in talk.heard] == [1]
-        await settled()
-        assert witness.members == [("join", "room:x", witness.id)], "it was never there"
-        assert list(await edge.node.presence.members("room:x")) == [witness.id]
-        assert [type(event).__name__ for event in edge.sessions.events if event.connection == talk.id] == [
-            "Opened",
-            "Closed",
-        ]
+        at = {"recover": True, "offset": first.offset, "epoch": first.epoch, "delta": delta}
+        result = await talk.subscribe(channel, **at)
+        assert result["recovered"] and [each["offset"] for each in result["publications"]] == [first.offset + 2]
+        await edge.publish(channel, 3)
+        await eventually(lambda: len(talk.publications(channel)) == 2)
+        assert talk.closed == 0 and edge.tally.left_out == 1
 
-    async def test_history_that_it_cannot_take_ends_it_too(self, edge):
+    async def test_so_does_a_history(self, edge):
         await edge.node.publish("chat:x", rules_of("chat:x"), Publication(Raw(b"\xff")))
+        await edge.publish("chat:x", 1)
         talk = await connected(edge)
-        talk.say({"id": 2, "history": {"channel": "chat:x", "limit": 5}})
-        await eventually(lambda: talk.closed == 3506)
-
-    @pytest.mark.parametrize(
-        "behind",
-        [
-            {"id": 4, "unsubscribe": {"channel": "room:x"}},
-            {"id": 4, "subscribe": {"channel": "room:y"}},
-            {"id": 4, "connect": {}},
-        ],
-    )
-    async def test_nothing_behind_an_unencodable_reply_stays(self, edge, behind):
-        await edge.node.publish("chat:x", rules_of("chat:x"), Publication(Raw(b"\xff")))
-        talk = await connected(edge)
-        await talk.subscribe("room:x")
-        talk.say({"id": 2, "history": {"channel": "chat:x", "limit": 5}}, behind)
-        await eventually(lambda: talk.closed in (3501, 3506))
-        await settled()
-        assert edge.node.subscriptions == 0 and edge.context.registry.users == 0
-        assert [message["id"] for message in talk.heard if "id" in message] == [1, 2]
-        assert type(edge.sessions.events[-1]) is Closed
+        found = (await talk.ask(history={"channel": "chat:x", "limit": 5}))["history"]
+        assert [each["data"] for each in found["publications"]] == [1] and edge.tally.left_out == 1
 
     @pytest.mark.parametrize("delta", ["", "fossil"])
-    async def test_an_unencodable_publication_recovered_by_connect_ends_it_too(self, edge, delta):
+    @pytest.mark.parametrize("format", [formats.WEBSOCKET_JSON, formats.UNI_SSE], ids=["websocket", "uni_sse"])
+    async def test_so_does_a_recovery_by_connect(self, edge, format, delta):
         first = await edge.publish("diff:x", 0)
         await edge.node.publish("diff:x", rules_of("diff:x"), Publication(Raw(b"\xff")))
-        talk = Talk(edge)
+        await edge.publish("diff:x", 2)
+        talk = Talk(edge, format)
         at = {"recover": True, "offset": first.offset, "epoch": first.epoch, "delta": delta}
-        talk.say({"id": 1, "connect": {"token": token(channels=["diff:x", "room:x"]), "subs": {"diff:x": at}}})
-        await eventually(lambda: talk.closed == 3506)
-        assert talk.heard == [] and edge.node.subscriptions == 0 and edge.context.registry.users == 0
-        assert [type(event) for event in edge.sessions.events] in ([], [Opened, Closed])
+        request = {"token": token(channels=["diff:x", "room:x"]), "subs": {"diff:x": at}}
+        if format.unidirectional:
+            talk.connection.connect_received(json.dumps(request).encode())
+        else:
+            talk.say({"id": 1, "connect": request})
+        await eventually(lambda: edge.tally.left_out == 1 and talk.transport.frames)
+        assert not talk.connection.closed and edge.node.subscriptions == 2
 
     async def test_a_large_recovery_is_cut_for_server_side_subscriptions_too(self, edge):
         first = await edge.publish("chat:x", [0])

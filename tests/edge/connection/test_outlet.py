@@ -85,12 +85,14 @@ class TestReplies:
         client.outlet.send(done(2))
         assert client.tally.errors == {106: 1}
 
-    def test_a_message_that_is_not_json_is_not_sent_and_ends_the_connection(self, client: Client) -> None:
+    def test_publications_that_are_not_json_are_left_out_of_a_reply_and_counted(self, client: Client) -> None:
         client.outlet.send(done(1))
-        untaken = client.outlet.send(NOT_JSON)
-        assert untaken is not None and untaken.close == codes.INAPPROPRIATE_PROTOCOL and untaken.why
+        assert client.outlet.send(NOT_JSON) is None
+        assert client.outlet.send(Reply(push=Push(channel="a", pub=Publication(Raw(b"{"))))) is None
         client.outlet.flush()
-        assert [each["id"] for each in client.heard] == [1], "those before it are"
+        assert [each["id"] for each in client.heard] == [1, 5]
+        assert client.heard[1]["history"] == {"publications": [], "epoch": "epoch", "offset": 1}
+        assert client.tally.left_out == 2
 
     def test_a_slow_client_gets_what_was_in_progress(self, client: Client) -> None:
         client.slow().stall(START)

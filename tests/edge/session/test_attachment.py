@@ -22,7 +22,7 @@ from services.edge.session.effects import (
 )
 from services.edge.session.outcomes import Attached, AttachedAll
 from services.edge.session.results import REPLY_BYTES
-from tests.edge.conversation import ATTACHED, START, Conversation, closed_by, connect, connected, said, token
+from tests.edge.conversation import ATTACHED, START, Conversation, connect, connected, said, token
 
 AT = int(START * 1000)
 
@@ -115,16 +115,6 @@ class TestConnected:
         assert caught_up_from(effects) == {"log:x": StreamPosition(7, "e")}, "pushes were held back"
         assert kinds(effects)[:4] == [Record, Send, Reschedule, CatchUp]
         assert [effect.channel for effect in effects if isinstance(effect, Announce)] == ["seen:y"]
-
-    def test_where_one_of_them_cannot_be_told_the_client_leaves_all_and_there_was_no_session(self) -> None:
-        conversation = Conversation()
-        subs = {"diff:x": {"delta": "fossil"}}
-        command = {"id": 1, "connect": {"token": token(channels=["diff:x", "diff:y"]), "subs": subs}}
-        action = conversation.does(Connect, command)
-        bytes_for_json = Attached(SubscribeResult(publications=[Publication(Raw(b"\xff"))]))
-        effects = conversation.completes(action, AttachedAll({"diff:x": bytes_for_json, "diff:y": ATTACHED}))
-        assert closed_by(effects) == 3506 and Detach(("diff:x", "diff:y")) in effects
-        assert facts(effects) == []
 
 
 class TestUnsubscribed:

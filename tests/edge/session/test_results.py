@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
-from proto.codec import NotEncodable
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.publications import size_of
 from proto.replies import ConnectResult, Reply, SubscribeResult
@@ -88,11 +87,16 @@ class TestTailored:
         tailored(formats.WEBSOCKET_JSON, subscription, SubscribeResult())
         assert not subscription.has_base
 
-    def test_bytes_cannot_be_told_to_a_json_client_as_deltas(self) -> None:
-        subscription = self.subscription("diff:x", delta=True)
-        result = SubscribeResult(publications=[Publication(Raw(b"\xff"))])
-        with pytest.raises(NotEncodable):
-            tailored(formats.WEBSOCKET_JSON, subscription, result)
+    def test_bytes_that_a_json_client_with_deltas_cannot_take_are_left_to_the_encoder_and_no_base(self) -> None:
+        long = "x" * 200
+        data = [b'[1,"%s"]' % long.encode(), b"\xff", b'[2,"%s"]' % long.encode(), b'[3,"%s"]' % long.encode()]
+        result = SubscribeResult(publications=[Publication(Raw(each)) for each in data])
+        for count, has_base in ((2, False), (4, True)):
+            subscription = self.subscription("diff:x", delta=True)
+            missed = replace(result, publications=result.publications[:count])
+            made = tailored(formats.WEBSOCKET_JSON, subscription, missed).publications
+            assert [each.delta for each in made] == [False, False, False, True][:count]
+            assert bytes(made[1].data) == b"\xff" and subscription.has_base is has_base
 
 
 class TestReplies:

@@ -68,11 +68,11 @@ def test_no_sub_is_anonymous() -> None:
 
 
 COMMON: list[dict[str, Any]] = [
-    *({"sub": value} for value in (42, None, ["42"], "\ud800")),
+    *({"sub": value} for value in (42, ["42"], "\ud800")),
     *({"exp": value} for value in ("tomorrow", True, -1, float("nan"), float("inf"), 2**60, 1e20)),
     {"nbf": "x"},
-    *({"expire_at": value} for value in ("x", None)),
-    *({"info": value} for value in (float("nan"), "\ud800")),
+    {"expire_at": "x"},
+    {"info": float("nan")},
     *({"b64info": value} for value in (7, "not base64", "é", "!MQ==", b64(b"no json") + "=")),
     {"aud": 7},
     {"iss": 7},
@@ -85,7 +85,6 @@ COMMON: list[dict[str, Any]] = [
         *COMMON,
         {"channel": "news"},
         {"channel": ""},
-        {"channel": None},
         {"meta": float("nan")},
         {"channels": "news"},
         {"channels": [7]},
@@ -258,14 +257,13 @@ def test_issuer() -> None:
         signed("x", '{"sub":"42"}'),
         signed("[" * 100_000, '{"sub":"42"}'),
         signed('{"alg":"HS256","crit":["x"]}', '{"sub":"42"}'),
-        signed('{"alg":"HS256","crit":null}', '{"sub":"42"}'),
         signed('{"alg":"HS256","b64":false}', '{"sub":"42"}'),
         signed('{"alg":"HS256"}', "[]"),
         signed('{"alg":"HS256"}', "x"),
         signed('{"alg":"HS256"}', "[" * 100_000),
         signed('{"alg":"HS256"}', '{"exp":' + "9" * 5000 + "}"),
     ],
-    ids=range(27),
+    ids=range(26),
 )
 def test_forged_and_malformed_tokens(forged: str) -> None:
     for verify in (VERIFIER.connection, VERIFIER.subscription):

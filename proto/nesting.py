@@ -1,0 +1,79 @@
+"""How deep JSON may nest: one limit of ours, so that what is stored can be read by every edge on every Python.
+
+Python's own limit depends on its version and on what is left of the stack: a payload of 980 levels may be accepted by
+one reader and refused by the next.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Final
+
+MAX_NESTING: Final = 128
+"""Levels of arrays and objects in a payload. Applications nest a few; Python 3.11 reads about 900, and a client's JSON
+library may have a limit of its own (.NET 64, PHP 512)."""
+
+SHALLOW_BYTES: Final = 2 * MAX_NESTING
+"""A text of so many bytes is not deeper: a level takes two."""
+
+CUT_BELOW: Final = MAX_NESTING + 16
+"""Levels of a message that `cut` leaves: enough for a payload that is too deep still, and for what is around it."""
+
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string, also one without its end: each byte is looked at once, whatever the text."""
+_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
+_BETWEEN_QUOTES: Final = re.compile(rb'"[^"]*+"?')
+
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NEITHER_BRACKETS_NOR_QUOTES: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_STEPS: Final = bytes({0x5B: 1, 0x7B: 1, 0x5D: 0xFF, 0x7D: 0xFF}.get(byte, 0) for byte in range(256))
+"""By how much each byte of a text changes the level, as a signed byte."""
+
+_FEW_LEVELS: Final = 8
+"""So many levels are counted by taking away the innermost brackets, which is fast for payloads with many values."""
+
+
+class TooDeep(ValueError):
+    """A payload nests deeper than `MAX_NESTING`. `what` names it in the text."""
+
+    def __init__(self, what: str = "the data") -> None:
+        super().__init__(f"{what} is nested deeper than {MAX_NESTING} levels")
+
+
+def may_be_too_deep(data: bytes) -> bool:
+    """Whether `data` has so many brackets that its levels have to be counted. Nearly no payload has."""
+    return len(data) > SHALLOW_BYTES and data.count(b"[") + data.count(b"{") > MAX_NESTING
+
+
+def nesting(text: bytes) -> int:
+    """The levels of arrays and objects in a JSON text, 0 for a number or a string."""
+    if b"\\" in text:
+        text = _ESCAPE.sub(b"", text)
+    brackets = text.translate(_SQUARE, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
+    if b'"' in brackets:  # only strings with brackets in them are left; those beside each other have become one
+        brackets = _BETWEEN_QUOTES.sub(b"", brackets)
+    levels = 0
+    while brackets and levels < _FEW_LEVELS:
+        brackets = brackets.replace(b"[]", b"")
+        levels += 1
+    return levels + max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b"), initial=0))
+
+
+def cut(text: bytes) -> bytes:
+    """The text in which a 0 stands for each value that lies deeper than `CUT_BELOW`, so that every Python can read it.
+
+    What is in such a value is not looked at, as no payload may be so deep.
+    """
+    if not may_be_too_deep(text):
+        return text
+    blank = _STRING.sub(lambda string: bytes(len(string[0])), text)
+    levels = accumulate(memoryview(blank.translate(_STEPS)).cast("b"))
+    is_deep = bytes(map(CUT_BELOW.__lt__, levels))
+    parts: list[bytes] = []
+    done = 0
+    while (start := is_deep.find(1, done)) >= 0:
+        end = is_deep.find(0, start)  # the bracket that closes it
+        parts += (text[done:start], b"0")
+        done = end + 1 if end >= 0 else len(text)
+    return b"".join((*parts, text[done:]))
