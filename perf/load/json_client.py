@@ -36,6 +36,12 @@ class JsonClient:
         await self._socket.send(msgspec.json.encode({"id": self._last_id, **request}).decode())
         return await asyncio.wait_for(future, ANSWER_S)
 
+    async def ping_s(self) -> float:
+        """Seconds until the WebSocket answers a ping. Raises `websockets.ConnectionClosed`."""
+        began = time.monotonic()
+        await (await self._socket.ping())
+        return time.monotonic() - began
+
     async def _read(self) -> None:
         with contextlib.suppress(websockets.ConnectionClosed):
             async for frame in self._socket:

@@ -7,5 +7,5 @@ figures are a struct below `perf.report.figures.Figures`.
 
 NAMES = (
     *("connect", "accept", "hold", "memory", "fanout", "latency", "chat", "storm", "slow", "start", "drain", "ghosts"),
-    *("micro", "limits", "budget", "fold", "compare", "scale"),
+    *("micro", "limits", "budget", "fold", "compare", "scale", "attacks"),
 )

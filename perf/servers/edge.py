@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -54,6 +55,10 @@ class OwnEdge:
             cpu = self._stats.cpu_times()
             return self._stats.memory_info().rss, cpu.user + cpu.system
 
+    def descriptors(self) -> int:
+        """How many descriptors it has open."""
+        return self._stats.num_fds()
+
     def heap_bytes(self) -> int:
         """PSS of its anonymous memory: what it has allocated itself, without the pages of programs, which it shares."""
         return memory_bytes(self._stats.pid, "Pss_Anon")
@@ -80,6 +85,10 @@ class OwnEdge:
 
     def log_tail(self) -> str:
         return "\n".join(tail(self._process.log, TAIL_LINES))
+
+    def times_lost(self, name: str) -> int:
+        """How often it took the edge of this name for lost, by its log."""
+        return len(re.findall(rf"edge {re.escape(name)} \(\w+\) is gone", self._process.log_text()))
 
     def tracebacks(self) -> int:
         """The number of tracebacks in its log, of which there should never be one."""

@@ -111,6 +111,15 @@ async def test_drain_without_a_stack(tmp_path: Path) -> None:
     assert "20/20 connected, 0 failed, 20 closed" in outcome.output, "of the progress"
 
 
+async def test_attacks(tmp_path: Path) -> None:
+    options = ["--seconds", "0.5", "--only", "256 commands", "--bound", "30"]
+    attacked = await report(tmp_path, "attacks", *options)
+    [outcome] = attacked["outcomes"]
+    assert outcome["sent_bytes"] > 0 and outcome["attacking_connections"] == 1
+    assert outcome["ping_s"]["max"] > 0 and outcome["connects"] >= 4
+    assert outcome["broken_promises"] == []
+
+
 async def test_micro(tmp_path: Path) -> None:
     steps = (await report(tmp_path, "micro", "--repeats", "1"))["nanoseconds"]
     assert all(value > 0 for value in steps.values())
@@ -133,6 +142,7 @@ async def test_budget(tmp_path: Path) -> None:
         (["slow", "--deaf", "0"], "--deaf"),
         (["start", "--starts", "0"], "--starts"),
         (["hold", "--hold", "0"], "--hold"),
+        (["attacks", "--only", "tickling"], "--only"),
         (["hold", "--broadcast", "1", "--own-channels"], "--own-channels"),
     ],
 )

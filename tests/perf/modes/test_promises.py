@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perf.modes import slow, start, storm
+from perf.modes import attacks, slow, start, storm
 
 STORM: dict[str, Any] = {
     "connections": 9,
@@ -66,3 +66,29 @@ def test_a_slow_client_s_cost_is_judged(change: dict[str, Any], lost_before: int
 def test_a_median_above_the_bound_is_too_slow() -> None:
     assert start.too_slow(figures({"ready_s": figures({"p50": 0.7}), "bound_s": 0.6}))
     assert not start.too_slow(figures({"ready_s": figures({"p50": 0.5, "max": 9.0}), "bound_s": 0.6}))
+
+
+ATTACKED: dict[str, Any] = {
+    "ping_s": SimpleNamespace(max=0.04),
+    "bystander_lost": False,
+    "refused": {},
+    "taken_for_lost": 0,
+    "descriptors": (15, 15),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, []),
+        ({"ping_s": SimpleNamespace(max=0.06)}, ["a ping took 60.0 ms"]),
+        ({"ping_s": SimpleNamespace(max=None), "bystander_lost": True}, ["a ping took - ms", "the bystander"]),
+        ({"refused": {"TimeoutError": 3}}, ["connects failed: 3 x TimeoutError"]),
+        ({"taken_for_lost": 1}, ["the other edge took it for lost"]),
+        ({"descriptors": (15, 17)}, ["2 descriptors stayed open"]),
+    ],
+)
+def test_what_an_attack_costs_a_bystander_is_judged(change: dict[str, Any], words: list[str]) -> None:
+    broken = attacks.broken_promises(figures({**ATTACKED, **change}), bound_s=0.05)
+    assert len(broken) == len(words)
+    assert all(said.startswith(word) for said, word in zip(broken, words, strict=True))
