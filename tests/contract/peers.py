@@ -39,10 +39,15 @@ class Heard:
     def __init__(self) -> None:
         self.there: set[str] = set()
         self.lost: list[str] = []
+        self.returned: list[str] = []
 
     def edge_found(self, instance: str) -> None:
         assert instance not in self.there
         self.there.add(instance)
+
+    def edge_returned(self, instance: str) -> None:
+        assert instance in self.there
+        self.returned.append(instance)
 
     def edge_lost(self, instance: str) -> None:
         self.there.remove(instance)

@@ -152,6 +152,9 @@ class BreakablePeers(MemoryPeers):
     def edge_found(self, instance: str) -> None:
         self._lost[instance] = asyncio.Event()
 
+    def edge_returned(self, instance: str) -> None:
+        pass
+
     def edge_lost(self, instance: str) -> None:
         self._lost.pop(instance).set()
 

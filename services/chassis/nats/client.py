@@ -115,11 +115,13 @@ class ListeningClient(Client):
         """The handler is not called again. For a subscription that has ended at the server."""
         self._listeners.pop(b"%d" % number, None)
 
-    def drop_pending_subscriptions(self) -> None:
-        """Drops queued subscribe and unsubscribe commands: after a reconnect all subscriptions are made again anyway,
-        and one that has ended meanwhile must not be."""
-        self._pending = [wire for wire in self._pending if not wire.startswith((b"SUB ", b"UNSUB "))]
-        self._pending_data_size = sum(map(len, self._pending))
+    def drop_pending(self) -> None:
+        """Drops what waits for the socket, which nats-py would send after the reconnect, however late that is.
+
+        Who sent it has an error, or was promised nothing: its own repetition, or what others have sent since, must not
+        be followed by this. All subscriptions are made again anyway, and one that has ended meanwhile must not be.
+        """
+        self._pending, self._pending_data_size = [], 0
 
     async def _process_connect_init(self) -> None:
         """nats-py's handshake, at the start and after each disconnect, and then all our subscriptions in one write.
@@ -134,7 +136,7 @@ class ListeningClient(Client):
     async def close(self) -> None:
         """Ends the connection for good, within `_CLOSE_TIMEOUT_S`, and any reconnect in progress."""
         if not self.is_connected:  # nats-py would write pending messages to the dead socket
-            self._pending, self._pending_data_size = [], 0
+            self.drop_pending()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await super().close()

@@ -124,7 +124,7 @@ class NatsLink:
             return
         log.warning("lost the connection to NATS, reconnecting")
         self._inbox.fail_all(NatsAway("the connection dropped"))
-        self._client.drop_pending_subscriptions()
+        self._client.drop_pending()
         self._on_disconnected()
 
     async def _reconnected(self) -> None:

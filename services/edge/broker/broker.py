@@ -148,21 +148,30 @@ class Broker(Protocol):
         """Ends the channel's live messages."""
 
     async def publish(
-        self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
+        self,
+        address: ChannelAddress,
+        publication: Publication,
+        message_id: str = "",
+        version: Version | None = None,
+        confirm: bool = False,
     ) -> StreamPosition | None:
         """Publishes, and with history returns the position once the publication is stored for good.
 
         A `message_id` that was published within the duplicate window is not published again; with history its first
         position is returned. With history, a publication whose `version` is not newer than that of the channel's newest
-        one is skipped, and the newest position is returned. The live message may arrive before this returns. Raises
-        `BrokerAway` (then it is unknown whether it was stored: retry with the same id), `BrokerRefused`.
+        one is skipped, and the newest position is returned. `confirm`: without history, it returns once the broker has
+        the publication, so that no later publish of any edge overtakes it (unless another server of a cluster takes
+        that one). The live message may arrive before this returns. Raises `BrokerAway` (then it is unknown whether it
+        was published: retry with the same id), `BrokerRefused`.
         """
 
-    async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
+    async def publish_past_log(
+        self, address: ChannelAddress, publication: Publication, message_id: str = "", confirm: bool = False
+    ) -> None:
         """Publishes to a channel with history without storing it: a live message of sequence 0, at most once.
 
-        A `message_id` that was published in this way within 5 minutes is not published again. Raises `BrokerAway`,
-        `BrokerRefused`.
+        A `message_id` that was published in this way within 5 minutes is not published again; `confirm` as above.
+        Raises `BrokerAway`, `BrokerRefused`.
         """
 
     async def remove_history(self, address: ChannelAddress) -> None:

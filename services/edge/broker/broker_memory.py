@@ -74,7 +74,12 @@ class MemoryBroker:
             self._events.ephemeral(address.channel, publication)
 
     async def publish(
-        self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
+        self,
+        address: ChannelAddress,
+        publication: Publication,
+        message_id: str = "",
+        version: Version | None = None,
+        confirm: bool = False,
     ) -> StreamPosition | None:
         self._check_available()
         _check_size(publication)
@@ -83,7 +88,9 @@ class MemoryBroker:
         self._logs.send(address, publication, message_id)
         return None
 
-    async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
+    async def publish_past_log(
+        self, address: ChannelAddress, publication: Publication, message_id: str = "", confirm: bool = False
+    ) -> None:
         self._check_available()
         _check_size(publication)
         self._logs.send(address, publication, message_id)

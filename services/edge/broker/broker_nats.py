@@ -110,6 +110,7 @@ class NatsBroker:
         """Cancels reads of streams that are in progress."""
         self._end_return()
         self._streams.stop()
+        self._publisher.stop()
 
     def _end_return(self) -> None:
         if self._returning is not None:
@@ -167,22 +168,33 @@ class NatsBroker:
         return self._streams.address(address) if subscription is None else subscription.where
 
     async def publish(
-        self, address: ChannelAddress, publication: Publication, message_id: str = "", version: Version | None = None
+        self,
+        address: ChannelAddress,
+        publication: Publication,
+        message_id: str = "",
+        version: Version | None = None,
+        confirm: bool = False,
     ) -> StreamPosition | None:
         if not self.available:
             raise BrokerAway("NATS is unavailable")
         if address.history_class:
             return await self._publisher.store(self._where(address), publication, message_id, version)
-        await self._send(subjects.ephemeral(address.channel), address, publication, message_id)
+        await self._send(subjects.ephemeral(address.channel), address, publication, message_id, confirm)
         return None
 
-    async def publish_past_log(self, address: ChannelAddress, publication: Publication, message_id: str = "") -> None:
+    async def publish_past_log(
+        self, address: ChannelAddress, publication: Publication, message_id: str = "", confirm: bool = False
+    ) -> None:
         if not self.available:
             raise BrokerAway("NATS is unavailable")
-        await self._send(self._where(address).live, address, publication, message_id)
+        await self._send(self._where(address).live, address, publication, message_id, confirm)
 
-    async def _send(self, subject: str, address: ChannelAddress, publication: Publication, message_id: str) -> None:
+    async def _send(
+        self, subject: str, address: ChannelAddress, publication: Publication, message_id: str, confirm: bool
+    ) -> None:
         await self._publisher.send(subject, subjects.idempotency_key(address.channel), publication, message_id)
+        if confirm:
+            await self._publisher.sent()
 
     async def remove_history(self, address: ChannelAddress) -> None:
         if not self.available:

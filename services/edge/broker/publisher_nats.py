@@ -15,6 +15,7 @@ from proto.publications import MESSAGE_ID, Version, encode_headers, version_of
 from proto.subjects import KEYS_STREAM, LogAddress
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.streams import Stored, WrongSequence, expect_last, read_last, store
+from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
@@ -39,6 +40,8 @@ class NatsPublisher:
         self._instance = instance
         self._ids = itertools.count(1)
         self.in_flight = InFlight(max_in_flight, max_in_flight * WAITING_PER_PLACE)
+        self._tasks = Tasks()
+        self._flush: asyncio.Task[str] | None = None
 
     async def store(
         self, where: LogAddress, publication: Publication, message_id: str, version: Version | None
@@ -114,6 +117,29 @@ class NatsPublisher:
             raise BrokerAway(str(error)) from None
         except NatsRefused as error:
             raise BrokerRefused(str(error)) from None
+
+    async def sent(self) -> None:
+        """Returns when NATS has processed all that was sent until now. Raises `BrokerAway`."""
+        flush = self._flush
+        if flush is None:
+            flush = self._flush = self._tasks.start(self._flush_soon())
+        await asyncio.wait([flush])
+        if why := "the edge stops" if flush.cancelled() else flush.result():
+            raise BrokerAway(why)
+
+    async def _flush_soon(self) -> str:
+        """Returns why it failed, "" when it did not. All who publish in one turn of the loop share a round trip."""
+        await asyncio.sleep(0)
+        self._flush = None
+        try:
+            await self._link.flush(PUBLISH_DEADLINE_S)
+        except NatsAway as error:
+            return str(error)
+        return ""
+
+    def stop(self) -> None:
+        """Waits for NATS no more."""
+        self._tasks.cancel()
 
     async def _try_store(
         self, stream: str, subject: str, data: bytes, headers: bytes | None, deadline: float

@@ -54,6 +54,7 @@ class MemberTracker:
         self._channels: dict[str, Channel] = {}
         self._suppresses_own_leaves = False
         self._listening: dict[str, list[Told]] = {}
+        self._asking: set[str] = set()  # edges that are to be compared, and have not answered yet
         self._tasks = Tasks()
 
     async def known(self, channel: Channel) -> None:
@@ -161,6 +162,11 @@ class MemberTracker:
         if self._channels:
             self._tasks.start(self._compare(instance))
 
+    def edge_returned(self, instance: str) -> None:
+        """An edge was cut off for a moment (`ClusterEvents`): joins and leaves on it were heard by nobody."""
+        if self._channels and instance not in self._asking:
+            self._tasks.start(self._compare(instance))
+
     def broker_connected(self) -> None:
         """Joins and leaves may have been missed while the broker was unavailable: asks every edge."""
         if self._channels:
@@ -171,7 +177,11 @@ class MemberTracker:
         """Asks an edge for its members in every channel with `remote_members`, and pushes what has changed."""
         while self._cluster.knows(instance):
             try:
-                active = await self._peers.ask(instance, ActiveChannels())
+                self._asking.add(instance)
+                try:
+                    active = await self._peers.ask(instance, ActiveChannels())
+                finally:
+                    self._asking.discard(instance)
                 known = active.channels if isinstance(active, ChannelsFound) else {}
                 for channel in tuple(self._channels.values()):
                     remote_members = channel.remote_members

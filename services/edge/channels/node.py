@@ -229,14 +229,18 @@ class Node:
         message_id: str = "",
         version: Version | None = None,
         skip_history: bool = False,
+        confirm: bool = False,
     ) -> StreamPosition | None:
-        """Publishes; with history, returns the position once it is stored. Raises `BrokerAway`, `BrokerRefused`."""
+        """Publishes; with history, returns the position once it is stored. Raises `BrokerAway`, `BrokerRefused`.
+
+        `confirm`: what is not stored has reached the broker when this returns (see `Broker.publish`).
+        """
         address = rules.address(name)
         if rules.has_history and skip_history:
-            await self._broker.publish_past_log(address, publication, message_id)
+            await self._broker.publish_past_log(address, publication, message_id, confirm)
             self._tally.publishes += 1
             return None
-        position = await self._broker.publish(address, publication, message_id, version)
+        position = await self._broker.publish(address, publication, message_id, version, confirm)
         self._tally.publishes += 1
         return position
 

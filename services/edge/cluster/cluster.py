@@ -31,6 +31,9 @@ class ClusterEvents(Protocol):
     def edge_found(self, instance: str) -> None:
         """An edge is alive that was not known, or that was lost."""
 
+    def edge_returned(self, instance: str) -> None:
+        """An edge that counted as alive all the time was cut off, and is connected again: its messages were lost."""
+
     def edge_lost(self, instance: str) -> None:
         """An edge is gone, and every connection that it held."""
 
@@ -92,6 +95,12 @@ class Cluster:
         if (edge := self._edges.get(instance)) is not None:
             edge.heard = self._now()
             edge.suspected = False
+
+    def returned(self, instance: str) -> None:
+        """It is connected again. Ignores an edge that is not known: its heartbeat follows."""
+        if instance != self.own and instance in self._edges:
+            for events in self._listeners:
+                events.edge_returned(instance)
 
     def suspect(self, instance: str) -> None:
         """A request found no responder: the edge is suspect until its next sign of life."""

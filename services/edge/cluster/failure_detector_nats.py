@@ -6,6 +6,9 @@ that hangs keeps its connection and stays silent; it is lost when nothing was he
 An edge that starts later becomes known by its first heartbeat, which it sends before it lets clients in. Edges that run
 already become known by their answers to the roll call. One hole is left: an edge so busy that it does not answer the
 roll call within `_ASSEMBLE_S` is not known, and not asked, before its next heartbeat: for a second at most.
+
+A roll call names the edge that calls. One that is known already has lost its connection and has it again: what it sent
+meanwhile nobody heard.
 """
 
 from __future__ import annotations
@@ -103,7 +106,7 @@ class FailureDetector:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                self._link.publish(subjects.ROLL_CALL, b"")
+                self._link.publish(subjects.ROLL_CALL, self.cluster.own.encode())
                 await self._link.flush()
                 break
             except NatsAway:
@@ -119,6 +122,7 @@ class FailureDetector:
     def _hear_roll_call(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         if self._pause is None:
             self._pause = asyncio.get_running_loop().call_later(_ROLL_CALL_PAUSE_S, self._answer_roll_call)
+        self.cluster.returned(data.decode(errors="replace"))
 
     def _answer_roll_call(self) -> None:
         self._pause = None
@@ -127,6 +131,9 @@ class FailureDetector:
     def edge_found(self, instance: str) -> None:
         """A roll call waits a little longer, for further edges (`ClusterEvents`)."""
         self._found_at = asyncio.get_running_loop().time()
+
+    def edge_returned(self, instance: str) -> None:
+        """Means nothing to a roll call (`ClusterEvents`)."""
 
     def edge_lost(self, instance: str) -> None:
         """Means nothing to a roll call (`ClusterEvents`)."""

@@ -149,6 +149,9 @@ class NatsPeers:
     def edge_found(self, instance: str) -> None:
         pass
 
+    def edge_returned(self, instance: str) -> None:
+        pass
+
     def edge_lost(self, instance: str) -> None:
         for task in self._asking.get(instance, ()):
             task.cancel()

@@ -77,7 +77,10 @@ class ChannelMethods:
     # --- publish -----------------------------------------------------------------------------------------------------
 
     async def publish(self, channel: str, what: Prepared) -> PublishAnswer:
-        """Publishes; with history it returns once stored."""
+        """Publishes; returns once it is stored, or NATS has it.
+
+        The next call of the same backend may come by another edge, and must not overtake this one.
+        """
         rules = self.rules(channel)
         if what.version is not None and not rules.has_history:
             raise Rejected(codes.NOT_AVAILABLE, "versions need a channel with history")
@@ -87,7 +90,7 @@ class ChannelMethods:
             message_id = ".".join(("api", base64.b64encode(f"{channel}\n{what.key}".encode()).decode()))
         try:
             position = await self._node.publish(
-                channel, rules, what.publication, message_id, what.version, what.skip_history
+                channel, rules, what.publication, message_id, what.version, what.skip_history, confirm=True
             )
         except BrokerRefused as error:
             log.warning("a publish by the server API was refused: %s", error, extra={"channel": channel})

@@ -56,6 +56,21 @@ async def test_subscriptions_stand_again_when_nats_was_away_and_ended_ones_do_no
         here.unsubscribe(stays)
 
 
+async def test_what_waited_for_the_socket_when_nats_went_away_is_not_sent_late(nats_server):
+    """Its sender has an error, and may have sent it anew on another way."""
+    async with linked(nats_server.url) as here:
+        nats_server.pause()
+        for _ in range(14):
+            here.publish("filler", bytes(512 * 1024))  # more than the sockets' buffers hold
+        asked = asyncio.create_task(here.request("late", b""))
+        await asyncio.sleep(0)
+        here.publish("late", b"")
+        nats_server.kill9()
+        with pytest.raises(NatsAway, match="dropped"):
+            await asked
+        assert not here.is_connected and here._client.pending_data_size == 0
+
+
 async def test_questions_open_when_nats_goes_away_fail_at_once(nats_server):
     async with linked(nats_server.url) as here, linked(nats_server.url) as there:
         there.subscribe("silent", lambda subject, reply, headers, data: None)

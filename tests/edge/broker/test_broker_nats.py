@@ -69,6 +69,37 @@ async def test_a_channel_is_not_called_open_before_the_server_knows_of_it(nats_s
         await opening
 
 
+async def test_without_history_what_was_confirmed_is_not_overtaken_by_another_edge(nats_server):
+    live = ChannelAddress("live:x")
+    async with broker(nats_server.url, heard := Listener()) as a, broker(nats_server.url, Listener()) as b:
+        await a.open(live)
+        for number in range(100):
+            await (a, b)[number % 2].publish(live, publication(number), confirm=True)
+        await eventually(lambda: len(heard.ephemerals) == 100)
+        assert [int(bytes(each.data)) for _, each in heard.ephemerals] == list(range(100))
+
+
+async def test_what_nats_has_not_read_yet_is_not_called_sent(nats_server):
+    async with broker(nats_server.url, Listener()) as a:
+        nats_server.pause()
+        live = ChannelAddress("live:x")
+        both = [
+            asyncio.create_task(a.publish(live, publication(1), confirm=True)),
+            asyncio.create_task(a.publish_past_log(CHAT, publication(1), confirm=True)),
+        ]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not any(each.done() for each in both), "a publish on another edge would overtake it"
+        nats_server.resume()
+        await asyncio.gather(*both)
+        nats_server.pause()
+        with pytest.raises(BrokerAway):
+            lost = asyncio.create_task(a.publish(live, publication(1), confirm=True))
+            await asyncio.sleep(0)
+            nats_server.kill9()
+            await lost
+
+
 async def test_a_changed_limit_updates_the_streams_in_place(nats_server):
     async with broker(nats_server.url, Listener()) as a:
         offsets = [(await store(a, CHAT, i)).offset for i in range(5)]

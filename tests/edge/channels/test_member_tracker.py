@@ -221,6 +221,21 @@ class TestWhenTheBrokerIsBack:
         b.node.unsubscribe(three, "room:x")
         await eventually(lambda: witness.members[5:] == [("leave", "c3")])
 
+    async def test_what_another_edge_missed_to_say_while_it_alone_was_cut_off_is_told(self, a, b):
+        witness, _ = await a.subscribe("room:x", client="c1")
+        two, _ = await b.subscribe("room:x", client="c2")
+        await eventually(lambda: len(witness.members) == 2)
+        b.join_leave.away = True
+        b.broker.go_away()
+        b.node.unsubscribe(two, "room:x")
+        b.join_leave.away = False
+        b.broker.come_back()
+        await b.subscribe("room:x", client="c3")
+        await eventually(lambda: ("join", "c3") in witness.members)
+        assert ("leave", "c2") not in witness.members, "nobody heard it"
+        a.cluster.returned(b.instance)
+        await eventually(lambda: witness.members[2:] == [("join", "c3"), ("leave", "c2")])
+
     async def test_an_edge_s_own_members_come_and_go_meanwhile(self, a):
         witness, _ = await a.subscribe("room:x", client="c1")
         a.join_leave.away = True

@@ -33,6 +33,9 @@ class Heard:
         assert self.cluster.knows(instance)
         self.told.append(("found", instance))
 
+    def edge_returned(self, instance: str) -> None:
+        self.told.append(("returned", instance))
+
     def edge_lost(self, instance: str) -> None:
         assert not self.cluster.knows(instance)
         self.told.append(("lost", instance))
@@ -108,6 +111,9 @@ class _Notes:
     def edge_found(self, instance: str) -> None:
         self.told.append(("found", instance))
 
+    def edge_returned(self, instance: str) -> None:
+        self.told.append(("returned", instance))
+
     def edge_lost(self, instance: str) -> None:
         self.told.append(("lost", instance))
 
@@ -120,6 +126,18 @@ def test_an_edge_that_leaves_is_lost_with_its_last_heartbeat() -> None:
     heard.beat("i2", leaving=True)
     assert heard.told == [("found", "i1"), ("lost", "i1")]
     assert heard.listed() == []
+
+
+def test_an_edge_that_is_connected_again_is_told_if_it_was_known_all_the_time() -> None:
+    heard = Heard(own="me")
+    heard.cluster.returned("i1")
+    heard.beat("i1")
+    heard.beat("me")
+    for instance in ("i1", "i2", "me", ""):
+        heard.cluster.returned(instance)
+    heard.cluster.declare_lost("i1")
+    heard.cluster.returned("i1")
+    assert heard.told == [("found", "i1"), ("returned", "i1"), ("lost", "i1")]
 
 
 def test_a_late_heartbeat_makes_suspect() -> None:

@@ -58,6 +58,14 @@ async def test_a_killed_edge_is_found_by_itself(nats_server):
         await eventually(lambda: a.heard.lost == ["b"])
 
 
+async def test_an_edge_that_was_cut_off_for_a_moment_is_told_to_the_others(nats_server):
+    """What it sent meanwhile, its members' leaves for example, they have not heard."""
+    async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
+        b.transport.abort()
+        await eventually(lambda: a.heard.returned == ["b"])
+        assert a.heard.lost == b.heard.lost == [] and a.heard.there == {"b"}
+
+
 async def test_an_answer_is_a_sign_of_life(nats_server):
     async with running(nats_server.url, "a") as a, running(nats_server.url, "b") as b:
         a.tasks[0].cancel()

@@ -57,6 +57,9 @@ async def test_nobody_hears_of_an_edge_before_it_answers(nats_server):
             def edge_found(self, instance: str) -> None:
                 asked.append(asyncio.create_task(a.peers.ask(instance, Members("x"))))
 
+            def edge_returned(self, instance: str) -> None:
+                pass
+
             def edge_lost(self, instance: str) -> None:
                 pass
 

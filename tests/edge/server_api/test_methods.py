@@ -29,7 +29,7 @@ from services.edge.server_api.calls import MAX_CHANNELS, MAX_COMMANDS
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
-from tests.support.cluster import START, EdgeCluster, TestEdge
+from tests.support.cluster import START, EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
 from tests.support.function_backend import FunctionBackend
 from tests.support.namespaces import NAMESPACES
@@ -91,6 +91,28 @@ async def test_a_body_of_another_shape_is_told_from_a_call_that_cannot_be_done(a
         await api.methods.call("shout", b"{}")
     assert unknown.value.error == codes.METHOD_NOT_FOUND and all(name in str(unknown.value) for name in METHODS)
     assert await api.error("map_publish") == 108 == await api.error("shared_poll_publish")
+
+
+@pytest.mark.parametrize("call", [{"channel": "live:x"}, {"channel": "chat:x", "skip_history": True}])
+async def test_a_publish_without_history_is_answered_when_the_broker_has_it(api, edge, call, monkeypatch):
+    """The backend's next publish may come by another edge."""
+    arrived = asyncio.Event()
+
+    async def sent_later(*what: object) -> None:
+        if what[-1]:  # confirm
+            await arrived.wait()
+
+    monkeypatch.setattr(edge.broker, "publish_past_log", sent_later)
+    monkeypatch.setattr(edge.broker, "publish", sent_later)
+    asked = [
+        asyncio.create_task(api.answer("publish", data=1, **call)),
+        asyncio.create_task(api.answer("broadcast", data=1, channels=["live:x"])),
+    ]
+    await settled()
+    assert not asked[0].done() and not asked[1].done()
+    arrived.set()
+    assert await asked[0] == {"result": {}}
+    assert await asked[1] == {"result": {"responses": [{"result": {}}]}}
 
 
 async def test_numbers_beyond_those_of_streams_are_none(api):
