@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from types import TracebackType
 
@@ -25,22 +27,36 @@ def load(**changes: int | None) -> EdgeLoad:
 
 
 class EdgeDouble:
-    """An edge process by the name of `instance`. An async context manager."""
+    """An edge process by the name of `instance`. An async context manager.
 
-    def __init__(self, nats_url: str, instance: str, edge: str = "edge-1") -> None:
+    It sends a heartbeat every second, as edges do; with `silent`, only those that the test sends by `beat`.
+    """
+
+    def __init__(self, nats_url: str, instance: str, edge: str = "edge-1", *, silent: bool = False) -> None:
         self._url = nats_url
+        self._silent = silent
         self.instance = instance
         self.edge = edge
         self.number = 0
 
     async def __aenter__(self) -> EdgeDouble:
         self._link = await nats.connect(self._url, reconnect_time_wait=0.05, max_reconnect_attempts=-1)
+        self._pulse = asyncio.create_task(self._beat_on())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._pulse.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pulse
         await self._link.close()
+
+    async def _beat_on(self) -> None:
+        while not self._silent:
+            if self._link.is_connected:
+                await self.beat()
+            await asyncio.sleep(1)
 
     def batch(self, *events: SessionEvent) -> EventBatch:
         self.number += 1

@@ -221,9 +221,9 @@ async def test_an_edge_that_falls_silent_is_lost_and_found_again(
 ):
     service = await start(services, nats_server, postgres).ready()
     async with (
-        EdgeDouble(nats_server.url, "silent") as silent,
-        EdgeDouble(nats_server.url, "loud", "edge-2") as loud,
-        EdgeDouble(nats_server.url, "drained", "edge-3") as drained,
+        EdgeDouble(nats_server.url, "silent", silent=True) as silent,
+        EdgeDouble(nats_server.url, "loud", "edge-2", silent=True) as loud,
+        EdgeDouble(nats_server.url, "drained", "edge-3", silent=True) as drained,
     ):
         await silent.beat()
         await silent.write(ann("c1"))
