@@ -11,7 +11,7 @@ from perf.load.child_process import ChildDied, ChildGroup
 from perf.load.delivery_counter import Deliveries
 from perf.load.plan import Plan
 from perf.load.tally import Progress, Tally
-from perf.load.worker_messages import Begin, BeginPublishing, Finish, StopReading, Take
+from perf.load.worker_messages import Begin, BeginPublishing, ComeBack, Finish, StopReading, Take
 
 ANSWER_WITHIN_S = 30.0
 CLOSES_PER_S = 2_000
@@ -68,6 +68,10 @@ class Fleet(ChildGroup[Plan]):
     def stop_reading(self, below: int) -> None:
         """Clients with smaller numbers read nothing any more."""
         self.send(StopReading(below))
+
+    def come_back(self) -> None:
+        """Clients that were lost reconnect all together, if the plan has them wait for that."""
+        self.send(ComeBack())
 
     async def take(self) -> Deliveries:
         """What all clients received since the last take. Raises `ChildDied`."""

@@ -45,6 +45,7 @@ class Generator:
         self._publisher: ClientPublisher | None = None
         self._start = 0.0
         self._finishing = False
+        self._away: list[WireClient] = []  # clients that were lost, and wait until they are told to reconnect
 
     @property
     def progress(self) -> Progress:
@@ -68,6 +69,12 @@ class Generator:
         for client in self._connections.open:
             if client.index < below:
                 client.stop_reading()
+
+    def come_back(self) -> None:
+        """All clients that were lost reconnect now."""
+        away, self._away = self._away, []
+        for client in away:
+            self._reconnect(client)
 
     def begin_publishing(self, start: float) -> None:
         """The connected clients publish what the plan has for them; its schedule counts from `start`."""
@@ -156,7 +163,9 @@ class Generator:
         self.tally.progress.lost += 1
         self.tally.lost_at.append(time.monotonic())
         failures.count(self.tally.losses, cause)
-        if self._plan.reconnect_port:
+        if self._plan.reconnect_when_told:
+            self._away.append(client)
+        elif self._plan.reconnect_port:
             self._reconnect(client)
 
     def closed(self, client: WireClient) -> None:

@@ -37,6 +37,7 @@ class Plan:
     ordered: bool = False  # follow the numbers of each client's channel
     client_publishing: ClientPublishing | None = None
     reconnect_port: int = 0  # where lost clients reconnect at once, with their positions; 0: they do not
+    reconnect_when_told: bool = False  # not at once, but all together, by `Fleet.come_back`
     more_ports: tuple[int, ...] = ()  # clients are spread over `port` and these
 
     @property

@@ -96,3 +96,14 @@ class FairleadOnNats(NatsPublish):
 
     def subject(self, channel: str) -> str:
         return subjects.ephemeral(channel)
+
+
+@dataclass(frozen=True, slots=True)
+class FairleadLogOnNats(NatsPublish):
+    """Into channels with history, past the server API, without waiting for JetStream's acknowledgements."""
+
+    history_class: str = ""
+    partitions: int = 1
+
+    def subject(self, channel: str) -> str:
+        return subjects.log_address(self.history_class, self.partitions, channel).stored

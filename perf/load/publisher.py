@@ -24,7 +24,7 @@ MAX_SAMPLES = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """`channels` take turns; each counts its publications from 0.
+    """`channels` take turns; each counts its publications from `first`.
 
     With `schedule`: open loop. Without: as many as fit into `seconds`, with `window` of them unanswered at any time,
     which is a system at its limit, whose ages mean nothing.
@@ -37,6 +37,7 @@ class Publishing:
     window: int = 1
     connections: int = 4  # with a schedule; publications that find all of them busy wait their turn
     size: int = 128
+    first: int = 0  # the number of the first publication of each channel
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST:
@@ -164,7 +165,7 @@ class Publisher:
     def _send(self, due: float) -> None:
         plan, done = self._plan, self.done
         channel = plan.channels[self._number % len(plan.channels)]
-        data = payload(plan.size, self._number // len(plan.channels), int(due * 1e9))
+        data = payload(plan.size, plan.first + self._number // len(plan.channels), int(due * 1e9))
         self._number += 1
         done.due += 1
         if len(done.lateness_s) < MAX_SAMPLES:

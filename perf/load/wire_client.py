@@ -233,7 +233,7 @@ class WireClient(asyncio.Protocol):
         self._counter.count(self, message)
         if self.stage is Stage.OPENING and self._dialect.accepts(self._step, message):
             self._step += 1
-            if self._counter.ordered:
+            if self._counter.ordered and self._step == len(self._opening):  # a failed reconnect keeps the one before
                 self.reply = message
             self._begin_step()
 

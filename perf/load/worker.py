@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from perf.load import child_process
 from perf.load.generator import Generator
 from perf.load.plan import Plan
-from perf.load.worker_messages import Begin, BeginPublishing, Finish, Ready, StopReading, Take
+from perf.load.worker_messages import Begin, BeginPublishing, ComeBack, Finish, Ready, StopReading, Take
 
 PROGRESS_INTERVAL_S = 0.2
 
@@ -51,6 +51,8 @@ def _carry_out(message: object, generator: Generator, pipe: Connection[object, o
             child_process.send(pipe, deliveries)
         case StopReading(below):
             generator.stop_reading(below)
+        case ComeBack():
+            generator.come_back()
         case BeginPublishing(start):
             generator.begin_publishing(start)
         case _:

@@ -26,6 +26,11 @@ class StopReading:
 
 
 @dataclass(frozen=True, slots=True)
+class ComeBack:
+    """All clients that were lost reconnect now."""
+
+
+@dataclass(frozen=True, slots=True)
 class BeginPublishing:
     start: float  # time.monotonic() at which the clients' first publication is due
 

@@ -7,5 +7,6 @@ figures are a struct below `perf.report.figures.Figures`.
 
 NAMES = (
     *("connect", "accept", "hold", "memory", "fanout", "latency", "chat", "storm", "slow", "start", "drain", "ghosts"),
+    *("comeback", "unread"),
     *("micro", "limits", "budget", "fold", "compare", "scale", "attacks"),
 )

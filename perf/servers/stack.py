@@ -23,6 +23,8 @@ from perf.servers.edge import OwnEdge, running_edge
 
 STOP_WITHIN_S = 5.0
 CHANNELS = Path(__file__).with_name("channels.toml")
+PARTITIONS = 4
+"""`history_partitions` of that file."""
 
 
 class OwnStack:

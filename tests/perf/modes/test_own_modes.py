@@ -76,6 +76,22 @@ async def test_storm(tmp_path: Path) -> None:
     assert storm["broken_promises"] == []
 
 
+async def test_comeback(tmp_path: Path) -> None:
+    options = ["--channels", "2", "--behind", "200", "--bystanders", "2", "--cost-bound", "100", "--wait-bound", "10"]
+    back = await report(tmp_path, "comeback", *FEW, *options)
+    assert (back["back"], back["recovered"], back["delivered"]) == (20, 20, 20 * 200)
+    assert (back["gaps"], back["repeats"], back["nats_dropped_the_edge"]) == (0, 0, 0)
+    assert back["fan_out"]["seconds"] > 0 and back["bystander_age_s"]["p99"] > 0
+    assert 0 < back["log_reads"] <= 20
+
+
+async def test_unread(tmp_path: Path) -> None:
+    options = ["--connections", "2", "--history", "100", "--seconds", "1", "--wait-bound", "10"]
+    unread = await report(tmp_path, "unread", *options)
+    assert (unread["missed"], unread["missed_before"], unread["nats_dropped_the_edge"]) == (0, 0, 0)
+    assert unread["received"] > 0 and 0 < unread["log_reads"] <= 30
+
+
 async def test_slow(tmp_path: Path) -> None:
     options = ["--deaf", "2", "--size", "60000", "--publish-rate", "200", "--seconds", "1.5"]
     options += ["--memory-bound", "2000000"]  # what an edge grows by itself falls on two clients here
@@ -139,6 +155,8 @@ async def test_budget(tmp_path: Path) -> None:
         (["fanout", "--size", "10"], "--size"),
         (["chat", "--connections", "10", "--rooms", "3"], "multiple"),
         (["storm", "--publish-rate", "0"], "--publish-rate"),
+        (["comeback", "--behind", "0"], "--behind"),
+        (["unread", "--attackers", "0"], "--attackers"),
         (["slow", "--deaf", "0"], "--deaf"),
         (["start", "--starts", "0"], "--starts"),
         (["hold", "--hold", "0"], "--hold"),

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from perf.modes import attacks, slow, start, storm
+from perf.modes import attacks, comeback_figures, slow, start, storm, unread
+from perf.modes.comeback_figures import Cost
+from perf.report.distribution import distribution
 
 STORM: dict[str, Any] = {
     "connections": 9,
@@ -17,6 +19,21 @@ STORM: dict[str, Any] = {
     "delivered": 90,
     "gaps": 0,
     "repeats": 0,
+}
+COMEBACK: dict[str, Any] = {
+    **STORM,
+    "cost_ratio": 1.5,
+    "bystander_age_s": distribution([0.2]),
+    "bystander_missed": 0,
+    "nats_dropped_the_edge": 0,
+    "grown_bytes": 100,
+}
+UNREAD: dict[str, Any] = {
+    "missed": 0,
+    "missed_before": 0,
+    "age_s": distribution([0.2]),
+    "nats_dropped_the_edge": 0,
+    "grown_bytes": 100,
 }
 SLOW: dict[str, Any] = {"lagged": 3, "edge_rss_bytes_for_each_deaf": 10}
 
@@ -41,6 +58,47 @@ def test_a_storm_without_loss_keeps_every_promise() -> None:
 )
 def test_each_broken_promise_of_a_storm_is_named(change: dict[str, Any], words: str) -> None:
     assert [words in broken for broken in storm.broken_promises(figures({**STORM, **change}))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"back": 8, "recovered": 8}, "8 of 9 clients came back"),
+        ({"recovered": 8}, "8 of 9 were recovered"),
+        ({"delivered": 89}, "89 of 90 deliveries"),
+        ({"gaps": 1}, "1 gaps"),
+        ({"cost_ratio": 2.5}, "2.5 times what the fan-out took"),
+        ({"bystander_age_s": distribution([0.3])}, "waited 0.30 s"),
+        ({"bystander_age_s": distribution([])}, "for ever"),
+        ({"bystander_missed": 3}, "bystanders missed 3"),
+        ({"nats_dropped_the_edge": 1}, "NATS dropped the edge 1 times"),
+        ({"grown_bytes": 3_000_000}, "grew by 3 MB"),
+    ],
+)
+def test_each_broken_promise_of_a_comeback_is_named(change: dict[str, Any], words: str) -> None:
+    broken = comeback_figures.broken_promises(figures({**COMEBACK, **change}), 2.0, 0.25, 1_000_000)
+    assert [words in each for each in broken] == ([True] if words else [])
+
+
+def test_the_cost_of_a_comeback_is_until_the_last_has_everything() -> None:
+    assert Cost.of(10.0, 12.5, 0.25) == Cost(2.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"missed": 5}, "missed 5"),
+        ({"age_s": distribution([0.3])}, "waited 0.30 s"),
+        ({"age_s": distribution([])}, "for ever"),
+        ({"nats_dropped_the_edge": 2}, "NATS dropped the edge 2 times"),
+        ({"grown_bytes": 3_000_000}, "grew by 3 MB"),
+    ],
+)
+def test_what_an_attack_did_to_the_innocent_is_named(change: dict[str, Any], words: str) -> None:
+    broken = unread.broken_promises(figures({**UNREAD, **change}), 0.25, 1_000_000)
+    assert [words in each for each in broken] == ([True] if words else [])
 
 
 def test_reconnects_are_placed_in_time() -> None:
