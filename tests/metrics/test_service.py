@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import nats
 import pytest
 
@@ -18,7 +20,8 @@ pytestmark = pytest.mark.integration
 
 async def test_heartbeats_become_figures_and_silence_takes_them_away(services: Services, nats_server: NatsServer):
     service = await services.start("metrics", {"FAIRLEAD_NATS_URL": nats_server.url}).ready()
-    async with EdgeDouble(nats_server.url, "i1") as one, EdgeDouble(nats_server.url, "i2", "edge-2") as two:
+    double = partial(EdgeDouble, nats_server.url, silent=True)
+    async with double("i1") as one, double("i2", "edge-2") as two:
 
         async def edges(expected: int) -> None:
             assert await metric(service, "fairlead_cluster_edges") == expected
