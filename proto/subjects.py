@@ -12,6 +12,7 @@ and never returns an empty string.
 | `idx.<class>.<p>.<epoch>`     | stream `IDX_<class>_<p>_<epoch>` | the log's index: its messages without bodies |
 | `eph.<channel>`               | core NATS                  | publications of channels without history          |
 | `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
+| `mark.<stream>`               | stream `MARKS`             | how far a log has come, outside of it           |
 | `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
@@ -136,6 +137,20 @@ def members(channel: str) -> str:
 
 KEYS_STREAM: Final = "KEYS"
 KEYS_ALL: Final = "key.>"
+
+
+MARKS_STREAM: Final = "MARKS"
+MARKS_ALL: Final = "mark.*"
+
+
+def stream_mark(stream: str) -> str:
+    """The subject on which edges say how far they have seen a stream."""
+    return f"mark.{stream}"
+
+
+def marked_stream(subject: str) -> str:
+    """The stream of a `mark.` subject."""
+    return subject.removeprefix("mark.")
 
 
 def idempotency_key(channel: str) -> str:

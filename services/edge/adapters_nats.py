@@ -93,10 +93,10 @@ class NatsAdapters(Adapters):
         return NatsApi(self._link, methods)
 
     def _on_connected(self) -> None:
-        self._broker.on_connected()
+        self._broker.on_link(connected=True)
         self._failure_detector.on_connected()
         self.pulse.beat()  # at once, so that the others need not wait for the next one
 
     def _on_disconnected(self) -> None:
-        self._broker.on_disconnected()
+        self._broker.on_link(connected=False)
         self._failure_detector.on_disconnected()

@@ -32,7 +32,7 @@ AT_ONCE = 100
 async def node_on(url: str, name: str) -> AsyncIterator[tuple[Node, NatsBroker, Tally]]:
     """The channels of an edge on a real NATS, all else in memory."""
     tally = Tally()
-    link = NatsLink(NatsSettings(url=url), name, lambda: broker.on_connected(), lambda: broker.on_disconnected())
+    link = NatsLink(NatsSettings(url=url), name, lambda: broker.on_link(True), lambda: broker.on_link(False))
     broker = NatsBroker(link, NAMESPACES.history_classes(), 4, name, AT_ONCE)
     cluster = Cluster(lambda: 0.0, name)
     node = Node(broker, MemoryJoinLeave([]), MemoryPeers({}, cluster), cluster, tally)

@@ -162,7 +162,7 @@ async def test_an_edge_that_stood_still_until_nats_dropped_it_misses_nothing_in_
     story.edge.pause()
     story.link.drop()
     await story.meanwhile()
-    story.link.mend()
+    await story.link.mend()
     story.edge.resume()
     assert await story.after() == EXPECTED
 
@@ -173,7 +173,7 @@ async def test_an_edge_behind_a_nats_that_stood_still_misses_nothing_in_silence(
     story.link.drop()
     story.nats.resume()
     await story.meanwhile()
-    story.link.mend()
+    await story.link.mend()
     assert await story.after() == EXPECTED
 
 
@@ -182,7 +182,7 @@ async def test_an_edge_whose_cable_was_pulled_misses_nothing_in_silence(story):
     await story.meanwhile()
     await eventually(lambda: "lost the connection to NATS" in story.edge.log(), within_s=20)
     story.link.drop()
-    story.link.mend()
+    await story.link.mend()
     assert await story.after() == EXPECTED
 
 

@@ -22,7 +22,6 @@ class CuttableLink:
         self._passes = asyncio.Event()
         self._passes.set()
         self._open: set[asyncio.StreamWriter] = set()
-        self._refuses = False
         self._server: asyncio.Server | None = None
         self._accepted: set[asyncio.Task[None]] = set()
 
@@ -30,9 +29,7 @@ class CuttableLink:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def close(self) -> None:
-        assert self._server is not None
         self.drop()
-        self._server.close()
         await asyncio.gather(*self._accepted)
 
     def freeze(self) -> None:
@@ -41,19 +38,17 @@ class CuttableLink:
 
     def drop(self) -> None:
         """Ends the connections, and accepts no others."""
-        self._refuses = True
+        assert self._server is not None
+        self._server.close()
         for writer in self._open:
             writer.transport.abort()
         self._passes.set()
 
-    def mend(self) -> None:
+    async def mend(self) -> None:
         """Accepts connections again."""
-        self._refuses = False
+        await self.start()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refuses:
-            writer.transport.abort()
-            return
         task = asyncio.current_task()
         assert task is not None
         self._accepted.add(task)

@@ -45,6 +45,12 @@ class NatsServer(Protocol):
         """Makes it hang: connections stay, nothing is answered."""
 
     def resume(self) -> None: ...
+    def back_up(self) -> None:
+        """Keeps a copy of its store; it must be stopped."""
+
+    def restore(self) -> None:
+        """Puts the copy in the place of its store; it must be stopped."""
+
     def close(self) -> None:
         """Ends it for good."""
 

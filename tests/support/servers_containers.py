@@ -66,6 +66,10 @@ class _Container:
 class ContainerNats(_Container):
     def __init__(self) -> None:
         super().__init__(NATS_IMAGE, 4222, "-js -sd /data", {})
+        name = f"fairlead-nats-{os.urandom(6).hex()}"
+        self._volumes = {f"{name}-data": "/data", f"{name}-backup": "/backup"}
+        data = next(iter(self._volumes))
+        self._recipe.with_volume_mapping(data, "/data", "rw")
         self.url = f"nats://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -84,11 +88,29 @@ class ContainerNats(_Container):
     def resume(self) -> None:
         self._made.unpause()
 
+    def back_up(self) -> None:
+        self._copy("/data", "/backup")
+
+    def restore(self) -> None:
+        self._copy("/backup", "/data")
+
+    def _copy(self, source: str, target: str) -> None:
+        """By a container of the same image, which has busybox."""
+        script = f"busybox rm -rf {target}/* && busybox cp -a {source}/. {target}/"
+        mounts = {name: {"bind": where, "mode": "rw"} for name, where in self._volumes.items()}
+        engine = self._recipe.get_docker_client().client
+        engine.containers.run(NATS_IMAGE, ["-c", script], entrypoint="/bin/sh", volumes=mounts, remove=True)
+
     def close(self) -> None:
         if self._made is not None:
             self._made.reload()
             if self._made.status == "paused":
                 self._made.unpause()
+            engine = self._recipe.get_docker_client().client
+            self._recipe.stop()
+            self._made = None
+            for volume in engine.volumes.list(filters={"name": list(self._volumes)}):
+                volume.remove(force=True)
         super().close()
 
 

@@ -46,7 +46,8 @@ class NativeNats:
         folder.mkdir(parents=True, exist_ok=True)
         self._port = free_port()
         self.url = f"nats://127.0.0.1:{self._port}"
-        command = nats.command(self._port, folder / "jetstream")
+        self._store, self._copy = folder / "jetstream", folder / "backup"
+        command = nats.command(self._port, self._store)
         program = Program("nats-server", command, stop_signal=signal.SIGINT)
         self._process = Process(program, folder / "nats-server.log")
 
@@ -68,6 +69,13 @@ class NativeNats:
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def back_up(self) -> None:
+        shutil.copytree(self._store, self._copy)
+
+    def restore(self) -> None:
+        shutil.rmtree(self._store)
+        shutil.copytree(self._copy, self._store)
 
     def close(self) -> None:
         self.resume()

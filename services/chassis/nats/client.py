@@ -66,6 +66,11 @@ class ListeningClient(Client):
         self._listeners: dict[bytes, Listener] = {}
         self._ps = _LinkParser(self, self._listeners)
 
+    @property
+    def server_id(self) -> str:
+        """The id of the server that this is, or was last, connected to: another one for each start of a server."""
+        return str(self._server_info.get("server_id", ""))
+
     def send_message(self, subject: str, data: bytes, headers: bytes | None = None, reply: str = "") -> None:
         """Queues a message for the socket. Raises `NatsAway` and `NatsRefused`, as `NatsLink.publish` says."""
         if self._status != Client.CONNECTED:

@@ -87,6 +87,11 @@ class NatsLink:
         """The server's limit for the headers and data of one message, in bytes."""
         return self._client.max_payload
 
+    @property
+    def server_id(self) -> str:
+        """The id of the server at the other end. A server that starts again has another one."""
+        return self._client.server_id
+
     # --- the connection ----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:

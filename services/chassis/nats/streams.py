@@ -42,6 +42,8 @@ class StreamState:
     """A stream at one moment. Both sequences are 0 if it never had a message; `first` is `last` + 1 if it is empty.
 
     `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
+    `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
+    a cluster, and since when; "" outside of one.
     """
 
     epoch: str
@@ -49,6 +51,8 @@ class StreamState:
     last: int
     metadata: dict[str, str]
     limit: int = -1
+    last_at: str = ""
+    leader: str = ""
 
     @property
     def raised_at(self) -> int:
@@ -71,7 +75,8 @@ def new_epoch() -> str:
     return "".join(secrets.choice(string.ascii_letters) for _ in range(_EPOCH_LETTERS))
 
 
-def _state(info: StreamInfo) -> StreamState:
+def state_of(info: StreamInfo) -> StreamState:
+    """The state in JetStream's answer, as nats-py has it."""
     metadata, limit = info.config.metadata or {}, info.config.max_msgs_per_subject or -1
     return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata, limit)
 
@@ -84,6 +89,12 @@ class _Config(msgspec.Struct, frozen=True):
 class _Sequences(msgspec.Struct, frozen=True):
     first_seq: int = 0
     last_seq: int = 0
+    last_ts: str = ""
+
+
+class _Cluster(msgspec.Struct, frozen=True):
+    leader: str = ""
+    leader_since: str = ""
 
 
 class _Error(msgspec.Struct):
@@ -99,6 +110,7 @@ class _Info(msgspec.Struct):
 
     config: _Config = _Config()
     state: _Sequences = _Sequences()
+    cluster: _Cluster | None = None
     error: _Error | None = None
 
 
@@ -116,8 +128,16 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         if info.error.code == _NOT_FOUND:
             return None
         raise NatsAway(f"the state of stream {name}: {info.error.description}")
-    metadata, limit = info.config.metadata or {}, info.config.max_msgs_per_subject or -1
-    return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata, limit)
+    metadata, state, cluster = info.config.metadata or {}, info.state, info.cluster
+    return StreamState(
+        metadata.get(EPOCH_KEY, ""),
+        state.first_seq,
+        state.last_seq,
+        metadata,
+        info.config.max_msgs_per_subject or -1,
+        state.last_ts,
+        f"{cluster.leader}@{cluster.leader_since}" if cluster else "",
+    )
 
 
 def stream_config(
@@ -165,7 +185,7 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
             info = await manager.stream_info(config.name)
         except NotFoundError:
             try:
-                return _state(await manager.add_stream(wanted))
+                return state_of(await manager.add_stream(wanted))
             except APIError as error:
                 if error.err_code != _STREAM_EXISTS:
                     raise
@@ -175,7 +195,7 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
             info = await manager.update_stream(replace(info.config, **changes, metadata=_noting(info, changes)))
         if EPOCH_KEY not in (info.config.metadata or {}):
             info = await _write_epoch(manager, info)
-        return _state(info)
+        return state_of(info)
     except APIError as error:
         raise NatsRefused(f"stream {config.name}: {error.description}") from None
     except (NatsError, TimeoutError) as error:
@@ -212,7 +232,7 @@ async def renew_epoch(link: NatsLink, name: str) -> StreamState:
     """Gives the stream a new epoch, after its last sequence fell: old positions are void. Raises `NatsAway`."""
     manager = link.stream_manager(_API_TIMEOUT_S)
     try:
-        return _state(await _write_epoch(manager, await manager.stream_info(name)))
+        return state_of(await _write_epoch(manager, await manager.stream_info(name)))
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"a new epoch for stream {name}: {error}") from None
 

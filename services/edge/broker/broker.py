@@ -195,6 +195,9 @@ class Broker(Protocol):
     def epoch(self, address: ChannelAddress) -> str:
         """The epoch of the channel's log as last seen."""
 
+    def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
+        """A position of an earlier epoch in the present one, if the log goes on from there in it; or as it is."""
+
     async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
         """The open channels whose log goes further than the given offset, each with the newest offset.
 

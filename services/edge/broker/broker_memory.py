@@ -128,6 +128,9 @@ class MemoryBroker:
     def epoch(self, address: ChannelAddress) -> str:
         return self._epochs[address.history_class]
 
+    def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
+        return position
+
     async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
         await self._travel()
         by_class: defaultdict[str, list[ChannelAddress]] = defaultdict(list)

@@ -86,20 +86,22 @@ class NatsBroker:
         if not self._started:
             for advisories in subjects.STREAM_ADVISORIES:
                 self._link.subscribe(advisories, self._advised)
+            self._streams.keep_marking()
         self._ready = self._started = True
 
     @property
     def available(self) -> bool:
         return self._ready and self._link.is_connected
 
-    def on_connected(self) -> None:
-        """The link is connected (again). NATS may have restarted without its store."""
-        if self._started:
-            self._end_return()
+    def on_link(self, connected: bool) -> None:
+        """The link is connected (again), where NATS may have restarted without its store; or it has dropped."""
+        self._end_return()
+        if not connected:
+            self._disconnected()
+        elif self._started:
             self._returning = asyncio.get_running_loop().create_task(self._return())
 
-    def on_disconnected(self) -> None:
-        self._end_return()
+    def _disconnected(self) -> None:
         self._ready = False
         for subscription in self._open.values():
             subscription.disconnected()
@@ -235,6 +237,9 @@ class NatsBroker:
 
     def epoch(self, address: ChannelAddress) -> str:
         return self._streams.epoch(self._where(address).stream)
+
+    def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
+        return self._streams.continued(self._where(address).stream, position)
 
     async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
         by_stream: defaultdict[str, list[ChannelAddress]] = defaultdict(list)

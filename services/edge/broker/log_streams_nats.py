@@ -16,12 +16,16 @@ from collections.abc import Callable
 from typing import Final
 
 from proto import subjects
+from proto.messages import StreamPosition
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
-from services.chassis.nats.streams import StreamState, ensure_stream, renew_epoch, stream_config, stream_state
+from services.chassis.nats.streams import StreamState, ensure_stream, stream_config, stream_state
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.channel_subscription import HeardStream
 from services.edge.broker.log_index_nats import LogIndexes
+from services.edge.broker.log_lineage import LEADERS_KEY, Lineage
+from services.edge.broker.rollback_nats import Known, RollbackGuard
+from services.edge.broker.stream_marks_nats import Mark, StreamMarks
 from services.edge.settings import ChannelOptions
 
 log = logging.getLogger(__name__)
@@ -30,6 +34,9 @@ PARTITIONS_KEY: Final = "fairlead-partitions"
 MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
 """Idempotency keys of channels without history, about a million. The oldest go first."""
 
+
+MARK_INTERVAL_S: Final = 1.0
+"""How far behind the others' knowledge of a stream an edge may be."""
 
 _CHECK_RETRY_S: Final = 0.2
 
@@ -58,9 +65,13 @@ class LogStreams:
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
         self._reads = Tasks()
         self.indexes = LogIndexes(link)
+        self._read: dict[str, StreamState] = {}  # as last read
+        self._marks = StreamMarks(link, self._marked)
+        self._guard = RollbackGuard(link, self._marks)
 
     async def ensure_all(self) -> None:
         """Makes streams that are missing, and changes limits that differ from the configuration."""
+        await self._marks.start()
         for history_class, options in self._classes.items():
             await self._ensure_class(history_class, options)
         await self._ensure_keys()
@@ -97,8 +108,9 @@ class LogStreams:
         self, history_class: str, options: ChannelOptions, partition: int, count: int
     ) -> StreamState:
         name = subjects.log_stream(history_class, partition)
+        known = self._known(name)
         stored, live = subjects.log_subjects(history_class, partition)
-        state = await ensure_stream(
+        made = await ensure_stream(
             self._link,
             stream_config(
                 name,
@@ -107,17 +119,59 @@ class LogStreams:
                 min(MAX_DUPLICATE_WINDOW_S, float(options.history_ttl)),
                 max_msgs_per_subject=options.history_size,
                 republish_to=live,
-                metadata={PARTITIONS_KEY: str(count)},
+                metadata={PARTITIONS_KEY: str(count), LEADERS_KEY: self._link.server_id},
             ),
         )
+        state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
         self._note(name, state)
         self.indexes.follow(name, stored, state.epoch, float(options.history_meta_ttl))
         return state
 
     def stop(self) -> None:
-        """Cancels reads that are in progress."""
+        """Cancels reads that are in progress, and leaves marks."""
         self._reads.cancel()
         self.indexes.stop()
+        for stream in self._unmarked():
+            self._marks.set(stream, self._epochs[stream], self._seen(stream))
+
+    def keep_marking(self) -> None:
+        """From now on, marks what has moved on every second."""
+        self._reads.start(self._mark_on())
+
+    async def _mark_on(self) -> None:
+        while True:
+            await asyncio.sleep(MARK_INTERVAL_S)
+            for stream in self._unmarked():
+                try:
+                    await self.fresh_state(stream)
+                except (NatsAway, NatsRefused) as error:
+                    log.debug("stream %s cannot be marked: %s", stream, error)
+                    continue
+                state = self._read[stream]
+                self._marks.set(stream, state.epoch, state.last, state.last_at)
+
+    def _unmarked(self) -> list[str]:
+        """The streams of which this edge has seen more than is marked."""
+        return [
+            stream for stream, epoch in self._epochs.items() if self._seen(stream) > self._marked_upto(stream, epoch)
+        ]
+
+    def _marked_upto(self, stream: str, epoch: str) -> int:
+        mark = self._marks.get(stream)
+        return 0 if mark is None or mark.epoch != epoch else mark.sequence
+
+    def _marked(self, stream: str, mark: Mark) -> None:
+        """Another edge has marked a stream."""
+        if self._epochs.get(stream) == mark.epoch:
+            self.seen(stream, mark.sequence)
+        else:
+            self.check_soon(stream)
+
+    def _seen(self, stream: str) -> int:
+        return max(self._last_seen.get(stream, 0), self.heard(stream).upto)
+
+    def _known(self, stream: str) -> Known:
+        return Known(self._epochs.get(stream, ""), self._seen(stream), self._marks.get(stream), self.in_doubt(stream))
 
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
         """The stream and the subjects of a channel's log."""
@@ -126,6 +180,13 @@ class LogStreams:
     def epoch(self, stream: str) -> str:
         """The epoch of a stream as last seen."""
         return self._epochs[stream]
+
+    def continued(self, stream: str, position: StreamPosition) -> StreamPosition:
+        """The position in the present epoch, if the log of its epoch goes on in it; otherwise as it is."""
+        state = self._read[stream]
+        if position.epoch and Lineage.of(state.metadata).continues(position.epoch, position.offset):
+            return StreamPosition(position.offset, state.epoch)
+        return position
 
     def seen(self, stream: str, sequence: int) -> None:
         """The stream has reached `sequence` at least."""
@@ -193,24 +254,21 @@ class LogStreams:
 
     async def _read_state(self, stream: str) -> LogState:
         # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.
-        epoch, seen = self._epochs.get(stream), self._last_seen.get(stream, 0)
+        known = self._known(stream)
         state = await stream_state(self._link, stream)
         if state is None or not state.epoch:  # it was deleted, or made again by somebody else: it is another log
             log.error("stream %s is gone: a new one takes its place, and a new epoch begins", stream)
             history_class, partition = self._names[stream]
             count = self._partitions[history_class]
-            await self._ensure_partition(history_class, self._classes[history_class], partition, count)
-            state = await stream_state(self._link, stream)
-            if state is None:
-                raise NatsAway(f"stream {stream} cannot be made")
-        if state.epoch == epoch and state.last < seen:
-            log.error("stream %s fell back from %d to %d: a new epoch begins", stream, seen, state.last)
-            state = await renew_epoch(self._link, stream)
+            state = await self._ensure_partition(history_class, self._classes[history_class], partition, count)
+        else:
+            state = await self._guard.judge(stream, state, known)
         self._note(stream, state)
         return LogState(state.epoch, state.first, state.last, state.limit, state.raised_at)
 
     def _note(self, stream: str, state: StreamState) -> None:
         known = self._epochs.get(stream)
+        self._read[stream] = state
         if known != state.epoch:
             self._epochs[stream] = state.epoch
             self.indexes.renew(stream, state.epoch)

@@ -53,6 +53,8 @@ class ChannelHistory:
             assert channel.log is not None
             top = StreamPosition(channel.log.last, channel.log.epoch)
             if since is not None and since.epoch and since.epoch != top.epoch:
+                since = self._broker.continued(channel.address, since)
+            if since is not None and since.epoch and since.epoch != top.epoch:
                 raise Rejected(codes.UNRECOVERABLE_POSITION)
             if not limit:
                 return HistoryPage([], top)

@@ -68,7 +68,9 @@ class MissedPublications:
         assert log is not None
         epoch = log.epoch
         if since.epoch and since.epoch != epoch:
-            return None
+            since = self._broker.continued(channel.address, since)
+            if since.epoch != epoch:
+                return None
         reached = await reach(self._broker, self._syncing, channel, since.offset)
         if not reached or log.epoch != epoch:
             return None

@@ -119,6 +119,8 @@ async def recover_newest(broker: Broker, syncing: Syncing, channel: Channel, sin
     """
     log = channel.log
     assert log is not None
+    if since is not None:
+        since = broker.continued(channel.address, since)
     offset = since.offset if since is not None and since.epoch == log.epoch else 0
     if not await reach(broker, syncing, channel, offset):
         return None

@@ -17,6 +17,7 @@ from nats.protocol.parser import Parser
         (Client(), "_ps"),
         (Client(), "_sid"),
         (Client(), "_pending"),
+        (Client(), "_server_info"),
         (Client(), "_pending_data_size"),
         (Client(), "_flush_queue"),
         (Client(), "_transport"),

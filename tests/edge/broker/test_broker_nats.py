@@ -35,13 +35,14 @@ async def broker(
     classes: dict[str, ChannelOptions] = CLASSES,
     partitions: int = PARTITIONS,
 ) -> AsyncIterator[NatsBroker]:
-    link = NatsLink(NatsSettings(url=url), "test", lambda: made.on_connected(), lambda: made.on_disconnected())
+    link = NatsLink(NatsSettings(url=url), "test", lambda: made.on_link(True), lambda: made.on_link(False))
     made = NatsBroker(link, classes, partitions, uuid.uuid4().hex, 64)
     await link.open()
     await made.start(events)
     try:
         yield made
     finally:
+        made.stop()
         await link.close()
 
 

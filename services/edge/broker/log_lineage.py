@@ -1,0 +1,68 @@
+"""What the metadata of a log's stream says of its past: its earlier epochs, and who has led it. Pure.
+
+An epoch ends when NATS was started since, and nobody was there who could say that its data is not an older copy. Up to
+its end the log is as it was; whatever came later may have been lost. So an earlier epoch stays valid up to the sequence
+at which it ended, and a position beyond belongs to what was lost. An epoch that was found to be rolled back is valid
+nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from services.chassis.nats.streams import EPOCH_KEY, new_epoch
+
+EARLIER_KEY: Final = "fairlead-earlier-epochs"
+LEADERS_KEY: Final = "fairlead-leaders"
+_REMEMBERED: Final = 32
+_LETTERS: Final = string.ascii_letters
+_EPOCH_LETTERS: Final = 8
+
+
+class Lineage(NamedTuple):
+    """`earlier`: the epochs before `epoch`, the newest first, each with the sequence up to which it is valid.
+
+    `leaders`: the servers, or leaders of the stream in a cluster, under which this epoch is known to have gone on.
+    """
+
+    epoch: str
+    earlier: tuple[tuple[str, int], ...] = ()
+    leaders: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(metadata: Mapping[str, str]) -> Lineage:
+        """What the metadata of a stream says."""
+        pairs = [each.partition(":") for each in metadata.get(EARLIER_KEY, "").split()]
+        earlier = tuple((epoch, int(upto)) for epoch, _, upto in pairs if upto.isdecimal())
+        return Lineage(metadata.get(EPOCH_KEY, ""), earlier, tuple(metadata.get(LEADERS_KEY, "").split()))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What to write into the metadata of a stream."""
+        return {
+            EPOCH_KEY: self.epoch,
+            EARLIER_KEY: " ".join(f"{epoch}:{upto}" for epoch, upto in self.earlier),
+            LEADERS_KEY: " ".join(self.leaders),
+        }
+
+    def led_by(self, leader: str) -> Lineage:
+        """The epoch goes on under another leader."""
+        return self._replace(leaders=(leader, *self.leaders)[:_REMEMBERED])
+
+    def ended(self, last: int, leader: str) -> Lineage:
+        """A new epoch begins after the sequence `last`. Edges that find the same at once agree on its name."""
+        digest = hashlib.sha256(f"{self.epoch} {leader}".encode()).digest()
+        name = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:_EPOCH_LETTERS])
+        earlier = [(epoch, min(upto, last)) for epoch, upto in self.earlier]
+        return Lineage(name, ((self.epoch, last), *earlier)[:_REMEMBERED], (leader,))
+
+    def void(self, leader: str) -> Lineage:
+        """The log was rolled back, nobody knows how far: no position of this or an earlier epoch is valid."""
+        return Lineage(new_epoch(), (), (leader,))
+
+    def continues(self, epoch: str, offset: int) -> bool:
+        """Whether a position of an earlier epoch is one of this log too."""
+        return any(each == epoch and offset <= upto for each, upto in self.earlier)

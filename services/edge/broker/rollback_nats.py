@@ -1,0 +1,114 @@
+"""Finds out whether a log's stream is still the log that it was, or an older copy of it: its past may come back.
+
+An operator restores a backup, or NATS loses its last seconds with the machine. Then sequences are used again for other
+messages, and a position of before may name a message that its client never received. Nothing in the log tells, as soon
+as it has grown past that position. Three things are compared:
+
+- what this edge has seen, and the marks of all edges (`stream_marks_nats`): a stream that is behind, or has another
+  message there, was rolled back, and its epoch is void;
+- who leads it: data can be exchanged only while NATS does not run. After a start of NATS an edge that ran all the time
+  vouches for the stream if it finds all that it knows of. An edge that knows nothing ends the epoch where the stream
+  is: positions up to there stay valid (`log_lineage`);
+- which epochs it has had: one that had ended is an older copy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from services.chassis.nats.link import NatsLink
+from services.chassis.nats.stream_identity import change_metadata, stored_at
+from services.chassis.nats.streams import StreamState
+from services.edge.broker.log_lineage import Lineage
+from services.edge.broker.stream_marks_nats import Mark, StreamMarks
+
+log = logging.getLogger(__name__)
+
+
+class Known(NamedTuple):
+    """What was known of a stream before its state was asked for.
+
+    `seen`: the sequence that this edge knows the stream to have reached in `epoch`; "" for an edge that has just begun.
+    `doubted`: something says that the stream may be another one.
+    """
+
+    epoch: str
+    seen: int
+    mark: Mark | None
+    doubted: bool = False
+
+
+class RollbackGuard:
+    """Judges the states of streams. Raises `NatsAway`, `NatsRefused`."""
+
+    def __init__(self, link: NatsLink, marks: StreamMarks) -> None:
+        self._link = link
+        self._marks = marks
+
+    async def judge(self, stream: str, state: StreamState, known: Known) -> StreamState:
+        """The state of a stream, in another epoch if it is, or may be, not the log that it was."""
+        leader = state.leader or self._link.server_id
+        lineage = Lineage.of(state.metadata)
+        mark = known.mark
+        watched = known.epoch == state.epoch
+        reached = max(
+            known.seen if watched else 0, mark.sequence if mark is not None and mark.epoch == state.epoch else 0
+        )
+        if state.last < reached:
+            return await self._void(stream, state, leader, f"fell back from {reached} to {state.last}")
+        if mark is not None and state.epoch in mark.past:
+            return await self._void(stream, state, leader, "is a copy from an earlier epoch")
+        led = leader in lineage.leaders
+        if led and watched and not known.doubted:
+            return state
+        same = await self._is_same(stream, state, mark)
+        if same is False:
+            return await self._void(stream, state, leader, "has another message where it was marked")
+        if same is None and (known.doubted or (watched and not led)):
+            return await self._void(stream, state, leader, "has lost the message that was marked, and may be another")
+        if led:
+            return state
+        if watched or not _comparable(lineage, leader):
+            return await self._change(stream, state, lambda now, _: now.led_by(leader), leader)
+        log.warning(
+            "NATS was started since stream %s was seen last, maybe with an older copy of it: an epoch ends at %d, and "
+            "positions up to there stay valid",
+            stream,
+            state.last,
+        )
+        return await self._change(stream, state, lambda now, last: now.ended(last, leader), leader)
+
+    async def _is_same(self, stream: str, state: StreamState, mark: Mark | None) -> bool | None:
+        """Whether the marked message is still there; None if there is none at all in its place."""
+        if mark is None or mark.epoch != state.epoch or not mark.at:
+            return True
+        if mark.timed < state.last:
+            at = await stored_at(self._link, stream, mark.timed)
+            return None if at is None else at == mark.at
+        return state.first > state.last or state.last_at == mark.at
+
+    async def _void(self, stream: str, state: StreamState, leader: str, why: str) -> StreamState:
+        log.error("stream %s %s: a new epoch begins, and no position of before is valid", stream, why)
+        return await self._change(stream, state, lambda now, _: now.void(leader))
+
+    async def _change(
+        self, stream: str, state: StreamState, change: Callable[[Lineage, int], Lineage], unless_led_by: str = ""
+    ) -> StreamState:
+        def decide(found: StreamState) -> dict[str, str] | None:
+            now = Lineage.of(found.metadata)
+            if now.epoch != state.epoch or unless_led_by in now.leaders:
+                return None  # another edge was faster
+            return change(now, found.last).metadata
+
+        changed = await change_metadata(self._link, stream, decide)
+        if changed.epoch != state.epoch:
+            self._marks.set(stream, changed.epoch, changed.last)  # so that all edges look at once
+        return changed
+
+
+def _comparable(lineage: Lineage, leader: str) -> bool:
+    """Whether the leader is one of those that are recorded, or another: not for a stream from before they were, nor for
+    one that has become part of a cluster."""
+    return any(("@" in each) == ("@" in leader) for each in lineage.leaders)
