@@ -158,8 +158,8 @@ class _StreamSocket:
                 assert not self._rest, "the stream ends within a message"
                 raise websockets.ConnectionClosedError(self._close, None)
             if self._begins:
-                assert part.startswith(b"\r\n")
-                part, self._begins = part[2:], False
+                assert part.startswith(b":\n\n")
+                part, self._begins = part[3:], False
             assert self._close is None or not part, "nothing follows the disconnect push"
             self._rest += part
             if frame := self._complete():
