@@ -31,7 +31,6 @@ UNTESTED = {
     "services/edge/adapters.py": "an interface",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
-    "services/edge/app.py": "composition root",
     "services/edge/instruments.py": "read as /metrics by tests/integration",
     "services/edge/session/decisions.py": "data; the tests of every command see it as effects",
     "services/edge/session_log.py": "an interface",

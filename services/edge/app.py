@@ -32,7 +32,8 @@ from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
-from services.edge.connection.context import Clock, EdgeContext
+from services.edge.connection.clock import Clock
+from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.door import Door
 from services.edge.connection.drain import Drain
@@ -109,9 +110,10 @@ class Edge:
                 self.instance,
                 registry.count_of_user,
                 Allowances(settings.limits, settings.client, settings.channel),
+                clock.ahead,
             ),
             node=self._node,
-            executor=Executor(self._node, backend, keys_found, refusals, clock.now, settings.client.rpc_timeout),
+            executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout),
             backend=backend,
             registry=registry,
             door=Door(settings.limits, descriptor_limit()),
@@ -129,7 +131,7 @@ class Edge:
             self.context, self.drain, adapters.session_log, adapters.in_flight, lambda: adapters.pulse.loop_lag_s
         )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
-        users = UserMethods(adapters.peers, channels, clock.now)
+        users = UserMethods(adapters.peers, channels, clock.unix)
         methods = ApiMethods(
             channels,
             users,

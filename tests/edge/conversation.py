@@ -41,7 +41,10 @@ def token(**claims: Any) -> str:
 
 
 class Conversation:
-    """One session, and `now`, which the test moves. `effects` are those of the last event."""
+    """One session, and `now`, which the test moves. `effects` are those of the last event.
+
+    The wall clock is `ahead` of `now`.
+    """
 
     def __init__(
         self,
@@ -64,8 +67,10 @@ class Conversation:
             VERSION,
             connections_of=lambda user: self.connections.get(user, 0),
             allowances=Allowances(limits, options, channel or ChannelSection()),
+            clock_ahead=lambda: self.ahead,
         )
         self.now = START
+        self.ahead = 0.0
         state = SessionState(client_id, policy, format, native_pings=native_pings, address=address)
         self.session = Session(state, START + options.stale_close_delay)
         self.effects: list[Effect] = []

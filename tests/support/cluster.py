@@ -22,7 +22,8 @@ from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.connection.admission import Admission
-from services.edge.connection.context import Clock, EdgeContext
+from services.edge.connection.clock import Clock
+from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor, KeyLookup, NoKeyLookup
@@ -57,13 +58,17 @@ class EdgeCluster(BreakableLogs):
 
 
 class FakeClock(Clock):
-    """A clock that the test moves."""
+    """Clocks that the test moves: the edge's own `time`, and the wall clock, which is `ahead_s` of that."""
 
     def __init__(self) -> None:
         self.time = START
+        self.ahead_s = 0.0
 
     def now(self) -> float:
         return self.time
+
+    def unix(self) -> float:
+        return self.time + self.ahead_s
 
 
 @dataclass
@@ -175,8 +180,8 @@ class TestEdge:
         self.clock = FakeClock()
         self.sessions = SessionRecord()
         self.backend = backend or FunctionBackend()
-        registry, now = ConnectionRegistry(), self.clock.now
-        refusals = RefusalLog(now)
+        registry, clock = ConnectionRegistry(), self.clock
+        refusals = RefusalLog(clock.now)
         self.context = EdgeContext(
             policy=Policy(
                 options,
@@ -186,9 +191,10 @@ class TestEdge:
                 self.instance,
                 registry.count_of_user,
                 Allowances(limits, options, ChannelSection()),
+                clock.ahead,
             ),
             node=self.node,
-            executor=Executor(self.node, self.backend, keys or NoKeyLookup(), refusals, now, options.rpc_timeout),
+            executor=Executor(self.node, self.backend, keys or NoKeyLookup(), refusals, clock, options.rpc_timeout),
             backend=self.backend,
             registry=registry,
             door=Door(limits, descriptors=2**20),

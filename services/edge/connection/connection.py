@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import uuid
 from collections.abc import Iterator
 from typing import Final, assert_never
@@ -61,6 +62,9 @@ log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long the peer may take to answer our close frame before the edge aborts the transport."""
+
+LOOK_AGAIN_S: Final = 30.0
+"""How late a connection may expire whose end a jump of the wall clock has brought nearer. Longer than between pings."""
 
 
 class Connection(Incoming):
@@ -192,11 +196,13 @@ class Connection(Incoming):
             self.close(codes.SLOW, "the client has taken nothing for too long")
         else:
             self._apply(self.session.tick(now))
-        return now + CLOSE_TIMEOUT_S if self.closed else self._next_time()
+        return now + CLOSE_TIMEOUT_S if self.closed else self._next_time(now)
 
-    def _next_time(self) -> float:
-        slow = self._outlet.slow
-        return self.session.deadline if slow is None else min(self.session.deadline, slow.give_up_at)
+    def _next_time(self, now: float) -> float:
+        at, slow = self.session.deadline, self._outlet.slow
+        if slow is not None:
+            at = min(at, slow.give_up_at)
+        return at if at == math.inf else min(at, now + LOOK_AGAIN_S)
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
@@ -228,7 +234,7 @@ class Connection(Incoming):
             elif type(effect) is Record:
                 context.session_log.record(effect.event)
             elif type(effect) is Reschedule:
-                context.timing_wheel.add(self, self._next_time())
+                context.timing_wheel.add(self, self._next_time(context.clock.now()))
             elif type(effect) is Admit:
                 context.registry.admit(effect.user, self)
             else:

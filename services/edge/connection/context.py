@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from services.chassis.process.turns import Turns
 from services.edge.backend.backend import Backend
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
+from services.edge.connection.clock import Clock
 from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor
 from services.edge.connection.refusal_log import RefusalLog
@@ -17,17 +17,6 @@ from services.edge.session.policy import Policy
 from services.edge.session_log import SessionLog
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
-
-
-class Clock:
-    """Unix time that never jumps or goes back during the life of the process."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.monotonic() + self._offset
 
 
 @dataclass(frozen=True, slots=True)

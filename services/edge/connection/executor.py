@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable
 from typing import Final, Protocol, assert_never
 
 import msgspec
@@ -23,6 +22,7 @@ from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.node import Node
 from services.edge.channels.subscribers import Subscriber
 from services.edge.channels.subscription import AttachRequest
+from services.edge.connection.clock import Clock
 from services.edge.connection.hook_caller import HookCaller
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.rejection import Rejected
@@ -76,7 +76,7 @@ class _PublishAnswer(Struct, frozen=True):
 
 
 class Executor:
-    """Carries out actions. `now` returns Unix seconds, `rpc_timeout_s` is how long a backend may take for an RPC."""
+    """Carries out actions. `rpc_timeout_s` is how long a backend may take for an RPC."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Executor:
         backend: Backend,
         keys: KeyLookup,
         refusals: RefusalLog,
-        now: Callable[[], float],
+        clock: Clock,
         rpc_timeout_s: float,
     ) -> None:
         self._node = node
@@ -92,13 +92,13 @@ class Executor:
         self._hooks = HookCaller(backend, refusals)
         self._keys = keys
         self._refusals = refusals
-        self._now = now
+        self._clock = clock
         self._rpc_timeout_s = rpc_timeout_s
 
     async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
-        """Carries out `action` until `deadline` (Unix seconds) and returns its outcome. Raises only CancelledError."""
+        """Carries out `action` until `deadline` and returns its outcome. Raises nothing but CancelledError."""
         try:
-            async with asyncio.timeout(max(0.0, deadline - self._now())):
+            async with asyncio.timeout(max(0.0, deadline - self._clock.now())):
                 return await self._execute(action, subscriber)
         except Rejected as rejection:
             return Failed(rejection.error, rejection.why)
@@ -127,7 +127,7 @@ class Executor:
             case CallBackend():
                 return await self._call_backend(action)
             case AskHook():
-                return HookAnswered(await self._hooks.ask(action, self._now()))
+                return HookAnswered(await self._hooks.ask(action, self._clock.unix()))
             case LookUpKey(_, kid):
                 return KeyLookedUp(await self._keys.wanted(kid))
             case unreachable:

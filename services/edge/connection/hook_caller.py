@@ -31,7 +31,7 @@ class HookCaller:
         self._backend = backend
         self._refusals = refusals
 
-    async def ask(self, action: AskHook, now: float) -> HookResult:
+    async def ask(self, action: AskHook, unix: float) -> HookResult:
         """The backend's answer, or the settings' answer without one. Raises nothing but CancelledError."""
         try:
             answer = await self._backend.ask(action.event, action.question, action.caller, action.timeout_s)
@@ -43,10 +43,10 @@ class HookCaller:
             return hook_results.Refused(error.error)
         except BackendAway as error:
             self._refusals.write(f"no backend answers the {action.event} hook", str(error))
-            return _allowed(action.event, now) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)
+            return _allowed(action.event, unix) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)
 
 
-def _allowed(event: str, now: float) -> HookResult:
+def _allowed(event: str, unix: float) -> HookResult:
     match event:
         case "connect":
             return hook_results.Admitted()
@@ -55,4 +55,4 @@ def _allowed(event: str, now: float) -> HookResult:
         case "publish":
             return hook_results.Accepted()
         case _:
-            return hook_results.Extended(expires_at=int(now) + EXTENDED_WHEN_AWAY_S)
+            return hook_results.Extended(expires_at=int(unix) + EXTENDED_WHEN_AWAY_S)

@@ -15,7 +15,7 @@ MAX_KINDS: Final = 256
 
 
 class RefusalLog:
-    """Logs refusals at a bounded rate for each kind. `now` returns Unix seconds."""
+    """Logs refusals at a bounded rate for each kind. `now` is any clock, in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

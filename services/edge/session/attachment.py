@@ -20,16 +20,16 @@ from services.edge.session.results import connect_reply, fit_into_reply, subscri
 from services.edge.session.state import SessionState
 
 
-def milliseconds(now: float) -> int:
-    """`now` as facts contain it: Unix milliseconds."""
-    return int(now * 1000)
+def milliseconds(state: SessionState, now: float) -> int:
+    """`now` as facts contain it: Unix milliseconds, by the wall clock of this moment."""
+    return int(state.unix(now) * 1000)
 
 
 def opened(state: SessionState, command_id: int, result: ConnectResult, now: float) -> list[Effect]:
     """Opens the session: records the fact, and sends the reply to connect."""
     identity = state.identity
     fact = Opened(
-        at=milliseconds(now),
+        at=milliseconds(state, now),
         connection=state.id,
         user=identity.user,
         session_key=identity.session_key,
@@ -94,13 +94,13 @@ def changes(state: SessionState) -> list[Effect]:
 
 def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) -> list[Effect]:
     """Unsubscribes the client from a channel at its own request."""
-    fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel)
+    fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel)
     return [*_leave(state, channel), Record(fact), Send(reply)]
 
 
 def unsubscribed_by_server(state: SessionState, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
     """Unsubscribes the client from a channel, and pushes the reason to it."""
-    fact = Unsubscribed(at=milliseconds(now), connection=state.id, channel=channel, code=why.code)
+    fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel, code=why.code)
     push = Push(channel=channel, unsubscribe=UnsubscribePush(*why))
     return [*_leave(state, channel), Record(fact), Send(Reply(push=push))]
 
@@ -109,7 +109,7 @@ def _entered(state: SessionState, request: AttachRequest, result: SubscribeResul
     subscription, channel = request.subscription, request.channel
     subscription.show(state.identity.info)  # a refresh may have changed it meanwhile
     recovered = result.recovered if result.was_recovering else None
-    at = milliseconds(now)
+    at = milliseconds(state, now)
     fact = Subscribed(at=at, connection=state.id, channel=channel, recovered=recovered, offset=result.offset)
     effects: list[Effect] = [Record(fact)]
     if subscription.emits_join_leave and subscription.member is not None:

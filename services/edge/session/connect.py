@@ -37,7 +37,7 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
     state.name_software(request.name, request.version)
     if request.token:
         try:
-            identity = state.policy.verifier.connection(request.token, now)
+            identity = state.policy.verifier.connection(request.token, state.unix(now))
         except InvalidToken as error:
             return Close(codes.INVALID_TOKEN, str(error))
         except ExpiredToken:
@@ -68,7 +68,7 @@ def connect_decided(
                 codes.BAD_REQUEST_CLOSE, "the connect has no token, and the connect hook does not know the user"
             )
         return _admit(state, command_id, request, Identity(), NO_DATA, now)
-    if result.expires_at and result.expires_at <= now:
+    if result.expires_at and result.expires_at <= state.unix(now):
         raise Rejected(codes.EXPIRED)
     identity = Identity(
         user=result.user,
@@ -106,7 +106,7 @@ def _admit(
         client=state.id,
         version=policy.version,
         expires=refreshes,
-        ttl=seconds_left(identity.expires_at, now) if refreshes else 0,
+        ttl=seconds_left(identity.expires_at, state.unix(now)) if refreshes else 0,
         data=data,
         ping=0 if state.native_pings else int(section.ping_interval),
         pong=state.answers_pings,

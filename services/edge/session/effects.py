@@ -27,7 +27,7 @@ class Send(Struct, frozen=True, gc=False):
 
 @final
 class Start(Struct, frozen=True, gc=False):
-    """Start an action. Its outcome goes to `Session.completed`; after `deadline` (Unix seconds) it fails."""
+    """Start an action. Its outcome goes to `Session.completed`; after `deadline` it fails."""
 
     action: Action
     deadline: float

@@ -15,7 +15,8 @@ class Policy:
     """The part of an edge's state and settings by which sessions decide.
 
     `version` and `instance` name the edge in connect replies. `connections_of` returns the number of connections that a
-    user has on this edge. `allowances` limit what clients ask for; without them nothing is limited.
+    user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
+    how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Policy:
         instance: str = "",
         connections_of: Callable[[str], int] = lambda user: 0,
         allowances: Allowances | None = None,
+        clock_ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.section = section
         self.namespaces = namespaces
@@ -34,5 +36,6 @@ class Policy:
         self.version = version
         self.instance = instance
         self.connections_of = connections_of
+        self.clock_ahead = clock_ahead
         self.allowances = allowances or Allowances(NO_LIMITS, section, ChannelSection())
         self.anonymous_may_connect = section.insecure or section.allow_anonymous_connect_without_token

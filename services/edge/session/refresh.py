@@ -22,8 +22,9 @@ def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: 
     """Extends the connection by a new token of the same user. Raises `UnknownKey`."""
     if not request.token or state.policy.section.refresh_hook:
         return Close(codes.BAD_REQUEST_CLOSE, "the refresh has no token, or the refresh hook decides instead")
+    unix = state.unix(now)
     try:
-        identity = state.policy.verifier.connection(request.token, now)
+        identity = state.policy.verifier.connection(request.token, unix)
     except InvalidToken as error:
         return Close(codes.INVALID_TOKEN, str(error))
     except ExpiredToken:
@@ -33,7 +34,7 @@ def refresh(state: SessionState, command_id: int, request: RefreshRequest, now: 
     if identity.grants.keys() != state.identity.grants.keys():
         return Close(codes.INSUFFICIENT_STATE, "the new token has other channels: the client reconnects with those")
     state.renew(identity)
-    ttl = seconds_left(identity.expires_at, now)
+    ttl = seconds_left(identity.expires_at, unix)
     return reply_to(command_id, RefreshResult(client=state.id, expires=ttl > 0, ttl=ttl))
 
 
@@ -55,8 +56,9 @@ def sub_refresh(
         raise Rejected(codes.NOT_AVAILABLE, "shared-poll subscriptions are not offered")
     if not request.token:
         raise Rejected(codes.BAD_REQUEST, "the sub_refresh has no token")
+    unix = state.unix(now)
     try:
-        claims = state.policy.verifier.subscription(request.token, now)
+        claims = state.policy.verifier.subscription(request.token, unix)
     except InvalidToken as error:
         return Close(codes.INVALID_TOKEN, str(error))
     except ExpiredToken:
@@ -66,10 +68,10 @@ def sub_refresh(
             codes.INVALID_TOKEN, "the sub_refresh has a subscription token of another channel, user or connection"
         )
     expires_at = claims.grant.expires_at
-    if expires_at and expires_at <= now:
+    if expires_at and expires_at <= unix:
         return _expired(subscription, channel, command_id)
     subscription.extend(expires_at, claims.grant.info)
-    ttl = seconds_left(expires_at, now)
+    ttl = seconds_left(expires_at, unix)
     return reply_to(command_id, SubRefreshResult(expires=ttl > 0, ttl=ttl))
 
 
@@ -89,7 +91,7 @@ def refresh_by_hook(state: SessionState, result: HookResult, now: float) -> Clos
         case hook_results.Expired():
             return Close(codes.CONNECTION_EXPIRED, "the refresh hook let the connection expire")
         case hook_results.Extended(expires_at, info, meta):
-            if 0 < expires_at <= now:
+            if 0 < expires_at <= state.unix(now):
                 return Close(codes.CONNECTION_EXPIRED, "the refresh hook extended the connection to a time in the past")
             state.extend(expires_at, info, meta)
             return NOTHING

@@ -67,7 +67,7 @@ def decide(state: SessionState, command: ServerCommand, now: float) -> Decision:
             return EndSubscriptions((channel,) if channel else tuple(state.channels), why)
         case RefreshClient(expires_at, info):
             state.extend(expires_at, info)
-            ttl = seconds_left(expires_at, now)
+            ttl = seconds_left(expires_at, state.unix(now))
             return Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))
         case SendToClient(data):
             return Reply(push=Push(message=AsyncMessage(data)))

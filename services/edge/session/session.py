@@ -1,4 +1,4 @@
-"""One client's conversation: events in, effects out. Does no I/O and reads no clock; times are Unix seconds.
+"""One client's conversation: events in, effects out. Does no I/O and reads no clock.
 
     NEW --connect--> CONNECTING (to its channels) --> CONNECTED --> CLOSED
      '----------------'--refused with an error--> REFUSED --> CLOSED: the client should leave; its commands are ignored
@@ -375,7 +375,7 @@ class Session(CommandOrder):
         effects.append(Ended(code, state.identity.user))
         if opened:
             effects.append(
-                Record(Closed(at=attachment.milliseconds(now), connection=state.id, code=code, reason=reason))
+                Record(Closed(at=attachment.milliseconds(state, now), connection=state.id, code=code, reason=reason))
             )
 
 

@@ -104,6 +104,10 @@ class SessionState:
         identity, format = self.identity, self.format
         return Caller(identity.user, self.id, identity.info, identity.meta, format.transport, format.codec.name)
 
+    def unix(self, now: float) -> float:
+        """Unix time by the wall clock of this moment, which is `now` in the edge's own time."""
+        return now + self.policy.clock_ahead()
+
     def rules(self, channel: str) -> ChannelRules:
         """The rules of a channel that the client may name. Raises `Rejected`."""
         namespaces = self.policy.namespaces

@@ -141,14 +141,14 @@ def _by_token(
 ) -> AttachRequest | Close:
     """A valid token is enough, whatever the namespace's permissions."""
     try:
-        claims = state.policy.verifier.subscription(request.token, now)
+        claims = state.policy.verifier.subscription(request.token, state.unix(now))
     except InvalidToken as error:
         raise Rejected(codes.PERMISSION_DENIED, f"the token: {error}") from None
     except ExpiredToken:
         raise Rejected(codes.TOKEN_EXPIRED) from None
     if not state.matches(claims, request.channel):
         return Close(codes.INVALID_TOKEN, "the subscription token is of another channel, user or connection")
-    if 0 < claims.grant.expires_at <= now:  # it is in the last fraction of its last second
+    if 0 < claims.grant.expires_at <= state.unix(now):  # it is in the last fraction of its last second
         raise Rejected(codes.TOKEN_EXPIRED)
     return _prepare(state, command_id, request.channel, rules, request, claims.grant, now)
 
@@ -165,7 +165,7 @@ def _prepare(
     server_side: bool = False,
 ) -> AttachRequest:
     """Makes the subscription from namespace, grant and request. Raises `Rejected`."""
-    if grant.expires_at and grant.expires_at <= now:
+    if grant.expires_at and grant.expires_at <= state.unix(now):
         raise Rejected(codes.EXPIRED)
     options, requester = rules.options, state.requester
     reads_history = rules.has_history and may_read_history(rules, requester, channel in state.channels)
@@ -188,7 +188,7 @@ def _prepare(
         data=grant.data,
         recover=recover,
         reject_unrecovered=bool(request.flag & REJECT_UNRECOVERED) and not server_side,
-        ttl=seconds_left(grant.expires_at, now),
+        ttl=seconds_left(grant.expires_at, state.unix(now)) if grant.expires_at else 0,
     )
 
 

@@ -1,6 +1,7 @@
 """The time limits of a client: for connecting, pongs, expiry and refreshes. Pure.
 
-One number, `deadline`, replaces a timer for each. Times are Unix seconds.
+One number, `deadline`, replaces a timer for each. Times are the edge's own, in seconds, but those at which something
+expires: these are Unix seconds, and hold by the wall clock of the moment.
 """
 
 from __future__ import annotations
@@ -47,15 +48,16 @@ class Timers(Struct, gc=False):
         at = self.next_at
         if phase is not CONNECTED:
             return at
-        section, expires_at = state.policy.section, state.identity.expires_at
-        grace = section.expired_close_delay
+        policy, expires_at = state.policy, state.identity.expires_at
+        section, grace = policy.section, policy.section.expired_close_delay
         if expires_at:
-            at = min(at, expires_at + grace)
+            ends_at = expires_at - policy.clock_ahead()
+            at = min(at, ends_at + grace)
             if section.refresh_hook:
-                at = min(at, max(expires_at, self.ask_refresh_at))
+                at = min(at, max(ends_at, self.ask_refresh_at))
         for subscription in state.channels.values():
             if subscription.expires_at:
-                at = min(at, subscription.expires_at + grace)
+                at = min(at, subscription.expires_at - policy.clock_ahead() + grace)
         return at
 
     def due(self, state: SessionState, phase: Phase, now: float) -> Due:
@@ -64,17 +66,17 @@ class Timers(Struct, gc=False):
             return NOTHING
         if phase is not CONNECTED:
             return Close(codes.STALE) if now >= self.next_at else NOTHING
-        section, expires_at = state.policy.section, state.identity.expires_at
+        section, expires_at, unix = state.policy.section, state.identity.expires_at, state.unix(now)
         grace = section.expired_close_delay
-        if expires_at and now >= expires_at + grace:
+        if expires_at and unix >= expires_at + grace:
             return Close(codes.CONNECTION_EXPIRED)
-        if expires_at and section.refresh_hook and now >= max(expires_at, self.ask_refresh_at):
+        if expires_at and section.refresh_hook and unix >= expires_at and now >= self.ask_refresh_at:
             self.ask_refresh_at = now + _ASK_REFRESH_AGAIN_S
             caller, when_away = state.caller, section.hook_when_away
             question = hook_questions.refresh_question(caller)
             return AskHook("refresh", Command(), question, caller, section.hook_timeout, when_away == "allow")
         for channel, subscription in state.channels.items():
-            if subscription.expires_at and now >= subscription.expires_at + grace:
+            if subscription.expires_at and unix >= subscription.expires_at + grace:
                 if subscription.server_side:
                     return Close(codes.SUBSCRIPTION_EXPIRED)
                 return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED)

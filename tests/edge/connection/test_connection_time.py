@@ -127,6 +127,28 @@ class TestConnections:
         assert talk.transport.aborted
 
 
+class TestTheWallClock:
+    """It is set, or goes on alone while the machine is suspended."""
+
+    async def test_ends_a_connection_also_where_nothing_else_looks_after_it(self):
+        edge = await strict()
+        expiring, lasting = await connected(edge, sub="42", exp=START + 36_000), await connected(edge, sub="42")
+        edge.clock.ahead_s = 36_000 + 26
+        at(edge, 30.25)
+        assert expiring.closed == 3005 and lasting.open
+
+    async def test_moves_no_timer(self):
+        edge = await strict(ping_interval=25)
+        talk = await connected(edge, sub="42")
+        at(edge, 25.25)
+        pings = len(talk.transport.frames)
+        for edge.clock.ahead_s in (36_000, -36_000):
+            at(edge, 26)
+            assert talk.open and len(talk.transport.frames) == pings
+        at(edge, 33.5)
+        assert talk.closed == 3012
+
+
 class TestPings:
     async def test_pings_in_each_encoding(self):
         edge = await strict(ping_interval=25)

@@ -1,4 +1,4 @@
-"""A clock that does not jump, and the policy that the clients of an edge share."""
+"""The policy that the clients of an edge share, and the clocks that it is given."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ import time
 
 import pytest
 
+from services.edge.app import Edge
 from services.edge.connection.connection import Connection
-from services.edge.connection.context import Clock
 from services.edge.framing.formats import WEBSOCKET_JSON
+from services.edge.settings import ClientSection, EdgeSection, EdgeSettings
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.transport import FakeTransport
-
-
-def test_the_clock_neither_jumps_nor_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    wall, ticks = 1_767_225_600.0, 50.0
-    monkeypatch.setattr(time, "time", lambda: wall)
-    monkeypatch.setattr(time, "monotonic", lambda: ticks)
-    clock = Clock()
-    assert clock.now() == wall
-    monkeypatch.setattr(time, "time", lambda: wall - 3600)  # an operator sets the wall clock
-    monkeypatch.setattr(time, "monotonic", lambda: ticks + 2)
-    assert clock.now() == wall + 2
 
 
 async def test_the_policy_of_its_clients_counts_its_users() -> None:
@@ -29,3 +19,17 @@ async def test_the_policy_of_its_clients_counts_its_users() -> None:
     assert edge.context.policy.connections_of("42") == 0
     edge.context.registry.admit("42", Connection(edge.context, FakeTransport(), WEBSOCKET_JSON))
     assert edge.context.policy.connections_of("42") == 1
+
+
+def test_an_edge_that_started_with_a_wrong_clock_or_was_suspended_goes_by_the_right_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wall, steady = 1_767_225_600.0, 50.0
+    monkeypatch.setattr(time, "time", lambda: wall)
+    monkeypatch.setattr(time, "monotonic", lambda: steady)
+    context = Edge(EdgeSettings(edge=EdgeSection(broker="memory"), client=ClientSection(insecure=True))).context
+    began = context.clock.now()
+    for moment in (wall - 3600, wall + 3600):  # it is put right, or goes on alone
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        assert context.clock.now() == began, "timers see nothing of it"
+        assert context.clock.now() + context.policy.clock_ahead() == context.clock.unix() == moment

@@ -40,7 +40,7 @@ class Api:
 
     def __init__(self, edge: TestEdge, rpc_timeout_s: float = 0.05) -> None:
         channels = ChannelMethods(edge.node, NAMESPACES, max_length=100)
-        users = UserMethods(edge.peers, channels, edge.clock.now)
+        users = UserMethods(edge.peers, channels, edge.clock.unix)
         self.told: list[tuple[str, str]] = []
         self.methods = ApiMethods(
             channels,
