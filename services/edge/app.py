@@ -35,7 +35,7 @@ from services.edge.connection.admission import Admission
 from services.edge.connection.clock import Clock
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
-from services.edge.connection.door import Door
+from services.edge.connection.door import RESERVED_DESCRIPTORS, Door
 from services.edge.connection.drain import Drain
 from services.edge.connection.executor import Executor, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
@@ -180,6 +180,11 @@ class Edge:
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await self._adapters.run()
 
+    def room(self) -> int:
+        """How many HTTP connections there may be, so that descriptors are left for everything else."""
+        websockets = len(self.context.registry) - self.context.registry.streams
+        return descriptor_limit() - RESERVED_DESCRIPTORS // 2 - websockets
+
     async def shut_down(self) -> None:
         """Drains. Takes no calls of the server API over NATS from the start; returns with all clients closed."""
         await asyncio.gather(self._api_calls.leave(self.settings.edge.drain_timeout), self.drain.run())
@@ -250,4 +255,5 @@ def serve(settings: EdgeSettings) -> None:
         max_head_bytes=max_head_bytes(settings.client),
         proxies=Proxies(section.trusted_proxies),
         proxy_protocol_port=section.client_port if section.proxy_protocol else 0,
+        room=edge.room,
     )

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
@@ -132,6 +133,21 @@ async def test_an_edge_takes_no_more_clients_than_it_may(services: Services) -> 
         assert await status_of(edge.ws_url) == 503
         await alice.connect()
     await eventually(lambda: _is_in(edge))
+
+
+async def test_silent_sockets_take_no_descriptor_that_the_edge_needs(services: Services) -> None:
+    edge = await start_edge_in_memory(services).ready()
+    psutil.Process(edge.pid).rlimit(psutil.RLIMIT_NOFILE, (400, 400))
+    silent: list[asyncio.StreamWriter] = []
+    try:
+        for _ in range(500):
+            silent.append((await asyncio.open_connection("127.0.0.1", edge.port))[1])
+        async with wire_client(edge) as alice:
+            await alice.connect()
+        assert await metric(edge, "connections") <= 1, "the edge answers operators too"
+    finally:
+        for each in silent:
+            each.close()
 
 
 async def _is_in(edge: ServiceProcess) -> bool:

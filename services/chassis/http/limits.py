@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
@@ -64,6 +64,13 @@ class _Deadlines:
     def discard(self, protocol: BoundedHttpProtocol) -> None:
         self._deadlines.pop(protocol, None)
 
+    def take_oldest(self) -> BoundedHttpProtocol | None:
+        """Removes the connection that has waited longest, and returns it."""
+        oldest = next(iter(self._deadlines), None)
+        if oldest is not None:
+            del self._deadlines[oldest]
+        return oldest
+
     def _sweep(self) -> None:
         now = self._loop.time()
         late = []
@@ -90,6 +97,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`."""
     proxy_protocol_port: ClassVar[int] = 0
     """The port on which connections of `proxies` begin with a PROXY header. 0: none."""
+    room: ClassVar[Callable[[], int] | None] = None
+    """Returns how many connections there may be at the moment, upgraded ones aside. None: any number."""
     _awaiting_head = False
     _head_bytes = 0
     _head_end = b""
@@ -107,6 +116,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._await_head()
         if self.proxies is not None and self.server is not None and self.server[1] == self.proxy_protocol_port:
             self._preamble = b"" if self.proxies.trust((self.client or ("", 0))[0]) else None
+        room = type(self).room
+        if room is not None and len(self.connections) > room():
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Closes the connection that has waited longest for a request: clients send theirs at once."""
+        oldest = self._deadlines.take_oldest()
+        if oldest is None or oldest is self:
+            self.refuse(b"503 Service Unavailable", "too many connections, try again")
+        else:
+            oldest.overdue()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadlines.discard(self)
@@ -185,7 +205,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_answered() and (self._awaiting_head or self.cycle.more_body):
+        if self._is_answered():  # an idle one too, of which uvicorn's own deadline comes first: it can make room
             self._deadlines.add(self)
 
     def on_message_complete(self) -> None:

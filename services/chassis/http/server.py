@@ -118,6 +118,7 @@ def run(
     max_head_bytes: int = MAX_HEAD_BYTES,
     proxies: Proxies | None = None,
     proxy_protocol_port: int = 0,
+    room: Callable[[], int] | None = None,
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
@@ -131,6 +132,8 @@ def run(
 
     Protocol.max_head_bytes = max_head_bytes
     Protocol.proxies, Protocol.proxy_protocol_port = proxies, proxy_protocol_port
+    if room is not None:
+        Protocol.room = staticmethod(room)
     raise_descriptor_limit()
     sockets = _bind_all(host, ports)
     config = uvicorn.Config(
