@@ -163,6 +163,11 @@ class Wire:
         return self._frames(data)
 
     @property
+    def held_bytes(self) -> int:
+        """How much of a message has arrived, without its end."""
+        return 0 if self._message is None else len(self._message.data)
+
+    @property
     def max_fragments(self) -> int:
         """How many fragments a message may have. A fragment may be empty, so that their bytes are no bound."""
         return _FRAGMENTS + self.max_message // _FRAGMENT_BYTES

@@ -31,7 +31,11 @@ BYTES_PER_TURN: Final = 64 * 1024
 COMMANDS_PER_TURN: Final = 64
 SECONDS_PER_TURN: Final = 0.002
 """What one client's socket may ask of the edge in one turn of the event loop. When the first of these is used up, the
-rest waits for the client's next turn. A read that holds nothing but one message is always handled at once."""
+rest waits for the client's next turn."""
+
+AT_ONCE_BYTES: Final = 16 * 1024
+"""What a read may bring, with the part of a message that was there before it, to be handled at once. More waits for a
+turn from the start, so that many clients with large messages take turns too."""
 
 FRAMES_BEFORE_CONNECT: Final = 64
 """A client that sends more, pings and parts of messages included, and still has not connected, is closed."""
@@ -75,10 +79,12 @@ class WebSocket(asyncio.Protocol):
             self._fail(self._connection, error)
             return
         if isinstance(frames, tuple):
-            self._frame_received(self._connection, *frames[0])
-            return
+            if len(data) < AT_ONCE_BYTES:
+                self._frame_received(self._connection, *frames[0])
+                return
+            frames = iter(frames)
         self._frames = frames
-        if self.go_on():
+        if len(data) + self._wire.held_bytes >= AT_ONCE_BYTES or self.go_on():
             self._connection.hold(self)
 
     def go_on(self) -> bool:

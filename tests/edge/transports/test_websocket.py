@@ -16,7 +16,7 @@ from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TE
 from services.edge.transports.websocket import WebSocket
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
-from tests.support.cluster import START, EdgeCluster, TestEdge
+from tests.support.cluster import START, EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
 from tests.support.transport import FakeTransport, frames_in
 
@@ -190,6 +190,7 @@ class TestFrames:
         ):
             socket = Socket(edge)
             socket.protocol.data_received(data)
+            await settled()
             assert socket.close_frame[0] == code and socket.close_frame[1]
             assert socket.transport.ended is (code < 3000), "a broken wire says no more"
             assert socket.still_open, "but what is on its way is read: else the goodbye could get lost"
