@@ -64,6 +64,7 @@ class Codec(Protocol):
 
 
 _syntax: JsonDecoder[Raw] = JsonDecoder(Raw)
+_check_syntax = _syntax.strictly
 
 
 def is_too_deep(data: bytes) -> bool:
@@ -87,9 +88,14 @@ def payload(data: bytes) -> Raw:
     if len(data) > SHALLOW_BYTES and is_too_deep(data):
         raise TooDeep
     try:
-        _syntax.decode(data)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
+        if not data.isascii():
+            data.decode()
+        _check_syntax(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        try:
+            _syntax.decode(data)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
     if b"\n" in data or b"\r" in data:  # legal only between tokens: inside a string they are escaped
         data = data.replace(b"\n", b"").replace(b"\r", b"")
     return Raw(data)
