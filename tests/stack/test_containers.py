@@ -15,11 +15,10 @@ import pytest
 from deploy.processes.ports import free_port
 from tests.stack.checkout import ROOT
 from tests.stack.fairlead import Fairlead
+from tests.stack.image import IMAGE
 from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-IMAGE = "fairlead:test"
 
 
 class Compose:
@@ -40,15 +39,6 @@ class Compose:
 
     def exit_code(self, service: str) -> int:
         return int(json.loads(self("ps", "--all", "--format", "json", service).splitlines()[0])["ExitCode"])
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    arguments = [f"--build-arg={name}" for name in ("PIP_INDEX_URL", "PIP_TRUSTED_HOST") if os.environ.get(name)]
-    build = ["docker", "build", "--quiet", "--file", "deploy/Dockerfile", "--tag", IMAGE, *arguments, "."]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return IMAGE
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ class ServiceProcess:
     """
 
     def __init__(
-        self, service: str, folder: Path, variables: Mapping[str, str], toml: str = "", name: str = ""
+        self, service: str, folder: Path, variables: Mapping[str, str], toml: str = "", name: str = "", python: str = ""
     ) -> None:
         self.service = service
         self.name = name or service
@@ -38,7 +38,7 @@ class ServiceProcess:
         config.write_text(toml)
         environ = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
         environ |= {"PYTHONPATH": str(_ROOT), "FAIRLEAD_CONFIG": str(config), port_variable: str(self.port)}
-        program = Program(self.name, [sys.executable, "-m", f"services.{service}"], variables, folder=folder)
+        program = Program(self.name, [python or sys.executable, "-m", f"services.{service}"], variables, folder=folder)
         self._process = Process(program, folder / f"{self.name}-{self.port}.log", environ=environ)
 
     @property
@@ -99,9 +99,11 @@ class Services:
         self._started: list[ServiceProcess] = []
         self.allow_tracebacks = False
 
-    def start(self, service: str, variables: Mapping[str, str], toml: str = "", name: str = "") -> ServiceProcess:
-        """Starts a service without waiting; `await start(...).ready()` waits."""
-        process = ServiceProcess(service, self._folder, variables, toml, name)
+    def start(
+        self, service: str, variables: Mapping[str, str], toml: str = "", name: str = "", python: str = ""
+    ) -> ServiceProcess:
+        """Starts a service without waiting; `await start(...).ready()` waits. `python` runs it, by default our own."""
+        process = ServiceProcess(service, self._folder, variables, toml, name, python)
         self._started.append(process)
         process.start()
         return process
