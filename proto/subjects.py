@@ -14,6 +14,7 @@ and never returns an empty string.
 | `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
 | `mark.<stream>`               | stream `MARKS`             | how far a log has come, outside of it           |
 | `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
+| `key.h.<hash>`                | the same stream            | one of a channel with history, and its position   |
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
 | `ctl.edge.<instance>`         | core NATS, request/reply   | requests between edges, see `proto.control`       |
@@ -27,6 +28,7 @@ and never returns an empty string.
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 from zlib import crc32
@@ -156,6 +158,11 @@ def marked_stream(subject: str) -> str:
 def idempotency_key(channel: str) -> str:
     """The subject for the idempotency keys of a channel without history: one of 256, since the keys are never read."""
     return f"key.{crc32(channel.encode()) % 256}"
+
+
+def stored_key(stream: str, message_id: str) -> str:
+    """The subject of one idempotency key of a channel with history, whose log is in `stream`."""
+    return f"key.h.{blake2b(f'{stream} {message_id}'.encode(), digest_size=12).hexdigest()}"
 
 
 ROLL_CALL: Final = "ctl.roll_call"

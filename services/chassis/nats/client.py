@@ -71,6 +71,11 @@ class ListeningClient(Client):
         """The id of the server that this is, or was last, connected to: another one for each start of a server."""
         return str(self._server_info.get("server_id", ""))
 
+    @property
+    def in_cluster(self) -> bool:
+        """Whether that server is one of several."""
+        return bool(self._server_info.get("cluster"))
+
     def send_message(self, subject: str, data: bytes, headers: bytes | None = None, reply: str = "") -> None:
         """Queues a message for the socket. Raises `NatsAway` and `NatsRefused`, as `NatsLink.publish` says."""
         if self._status != Client.CONNECTED:

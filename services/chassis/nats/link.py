@@ -92,6 +92,11 @@ class NatsLink:
         """The id of the server at the other end. A server that starts again has another one."""
         return self._client.server_id
 
+    @property
+    def in_cluster(self) -> bool:
+        """Whether the server at the other end is one of several."""
+        return self._client.in_cluster
+
     # --- the connection ----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:

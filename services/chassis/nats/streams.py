@@ -150,11 +150,13 @@ def stream_config(
     max_msgs_per_subject: int = -1,
     republish_to: str = "",
     metadata: dict[str, str] | None = None,
+    allow_msg_ttl: bool | None = None,
 ) -> StreamConfig:
     """The configuration of a stream. All have in common: on disk, limited by age, readable from any replica.
 
     Times are in seconds. `max_bytes` limits the whole stream (None: no limit), `max_msgs_per_subject` each subject (-1:
     no limit). NATS republishes each stored message to `republish_to`, a subject with the same wildcards as `subject`.
+    With `allow_msg_ttl` a message may have a shorter life than the others, by its header `Nats-TTL`.
     """
     return StreamConfig(
         name=name,
@@ -168,6 +170,7 @@ def stream_config(
         republish=RePublish(src=subject, dest=republish_to) if republish_to else None,
         allow_direct=True,
         metadata=metadata,
+        allow_msg_ttl=allow_msg_ttl,
     )
 
 
@@ -211,6 +214,7 @@ def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
         "duplicate_window",
         "republish",
         "allow_direct",
+        "allow_msg_ttl",
     )
     return {
         name: value

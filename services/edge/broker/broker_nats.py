@@ -98,7 +98,9 @@ class NatsBroker:
         self._end_return()
         if not connected:
             self._disconnected()
-        elif self._started:
+            return
+        self._publisher.keys.connected()
+        if self._started:
             self._returning = asyncio.get_running_loop().create_task(self._return())
 
     def _disconnected(self) -> None:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 PARTITIONS_KEY: Final = "fairlead-partitions"
 MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
-"""Idempotency keys of channels without history, about a million. The oldest go first."""
+"""Idempotency keys, about a million. The oldest go first."""
 
 
 MARK_INTERVAL_S: Final = 1.0
@@ -85,6 +85,7 @@ class LogStreams:
                 MAX_DUPLICATE_WINDOW_S,
                 MAX_DUPLICATE_WINDOW_S,
                 max_bytes=MAX_KEYS_BYTES,
+                allow_msg_ttl=True,
             ),
         )
 
@@ -116,7 +117,7 @@ class LogStreams:
                 name,
                 stored,
                 float(options.history_ttl),
-                min(MAX_DUPLICATE_WINDOW_S, float(options.history_ttl)),
+                _window_s(options),
                 max_msgs_per_subject=options.history_size,
                 republish_to=live,
                 metadata={PARTITIONS_KEY: str(count), LEADERS_KEY: self._link.server_id},
@@ -176,6 +177,10 @@ class LogStreams:
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
         """The stream and the subjects of a channel's log."""
         return subjects.log_address(address.history_class, self._partitions[address.history_class], address.channel)
+
+    def window_s(self, stream: str) -> float:
+        """How long an idempotency key of this stream is remembered."""
+        return _window_s(self._classes[self._names[stream][0]])
 
     def epoch(self, stream: str) -> str:
         """The epoch of a stream as last seen."""
@@ -282,3 +287,7 @@ class LogStreams:
         """Takes live messages of a stream again, or of what has taken its place."""
         self._on_checked(stream)
         self.heard(stream).checked(self._last_seen[stream])
+
+
+def _window_s(options: ChannelOptions) -> float:
+    return min(MAX_DUPLICATE_WINDOW_S, float(options.history_ttl))

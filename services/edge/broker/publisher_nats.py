@@ -19,6 +19,7 @@ from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
+from services.edge.broker.stored_keys_nats import StoredKeys
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class NatsPublisher:
         self._instance = instance
         self._ids = itertools.count(1)
         self.in_flight = InFlight(max_in_flight, max_in_flight * WAITING_PER_PLACE)
+        self.keys = StoredKeys(link)
         self._tasks = Tasks()
         self._flush: asyncio.Task[str] | None = None
 
@@ -55,14 +57,37 @@ class NatsPublisher:
         headers = encode_headers(publication, message_id or f"{self._instance}.{next(self._ids)}", version)
         await self.in_flight.enter(deadline)
         try:
+            if message_id and (stored := await self._stored_before(where, message_id, deadline)) is not None:
+                return stored
             if version is None:
                 sequence = await self._store(where, data, headers, deadline)
             else:
                 sequence = await self._store_if_newer(where, data, headers, version, deadline)
+            self._streams.seen(where.stream, sequence)
+            at = StreamPosition(sequence, self._streams.epoch(where.stream))
+            if message_id:
+                record = self.keys.record(where.stream, message_id, at, self._streams.window_s(where.stream))
+                await self._try_store(KEYS_STREAM, *record, deadline)
+            return at
         finally:
             self.in_flight.leave()
-        self._streams.seen(where.stream, sequence)
-        return StreamPosition(sequence, self._streams.epoch(where.stream))
+
+    async def _stored_before(self, where: LogAddress, message_id: str, deadline: float) -> StreamPosition | None:
+        """Where a publication with this key is stored, if JetStream may have forgotten the key itself."""
+        if not self.keys.may_be_forgotten(self._streams.window_s(where.stream)):
+            return None
+        while True:
+            try:
+                found = await self.keys.find(where.stream, message_id, _left(deadline))
+                break
+            except NobodyAnswers:
+                await self._make_again(KEYS_STREAM)
+            except NatsAway:
+                await asyncio.sleep(_RETRY_WAIT_S)
+        if found is None:
+            return None
+        found = self._streams.continued(where.stream, found)
+        return found if found.epoch == self._streams.epoch(where.stream) else None  # otherwise it was lost
 
     async def _store(self, where: LogAddress, data: bytes, headers: bytes | None, deadline: float) -> int:
         before = self._streams.last_seen(where.stream)
