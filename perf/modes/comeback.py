@@ -2,6 +2,7 @@
 
 Edges and NATS are perf's own. First the publications are fanned out to all clients, which tells what the bytes cost.
 Then their edge is killed, as many are published again, and all clients reconnect to the other edge at once and recover.
+The crowd has half of the cores, the servers and the bystanders have the others (--share-cores lets all run anywhere).
 Meanwhile bystanders of that edge receive a steady stream in a channel without history. Exit code 1 if anything was lost
 or came twice, if it took more than --cost-bound times what the fan-out did, if NATS dropped the edge, if a bystander
 waited or missed something, or if the edge grew by more than --memory-bound.
@@ -10,9 +11,12 @@ waited or missed something, or if the edge grew by more than --memory-bound.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import time
 from dataclasses import dataclass, replace
 
+from deploy.processes.process_tree import running_on
 from perf import options, runner
 from perf.errors import Refusal, RunFailed
 from perf.load import delivery
@@ -46,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--behind", type=int, default=600, help="publications missed in each channel (%(default)s)")
     parser.add_argument("--size", type=int, default=1024, help="bytes of a publication's data (%(default)s)")
     parser.add_argument("--bystanders", type=int, default=20, help="clients of a live channel (%(default)s)")
+    parser.add_argument("--share-cores", action="store_true", help="the servers have no cores to themselves")
     parser.add_argument("--within", type=float, default=60.0, help="seconds for all to be back (%(default)s)")
     parser.add_argument("--cost-bound", type=float, default=2.0, help="times what the fan-out takes (%(default)s)")
     parser.add_argument("--wait-bound", type=float, default=0.25, help="a bystander's p99, seconds (%(default)s)")
@@ -65,8 +70,24 @@ def expected_s(arguments: argparse.Namespace) -> float:
 
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> ComebackFigures:
-    async with running_stack() as stack, stack.edge() as refuge, stack.edge() as victim:
-        return await _Comeback(arguments, stack, refuge, victim, shown).measure()
+    servers, crowd = _cores(arguments.share_cores)
+    with running_on(servers):
+        async with (
+            running_stack() as stack,
+            stack.edge(client_ping_interval=0) as refuge,  # the crowd would answer pings as slowly as it reads
+            stack.edge(client_ping_interval=0) as victim,
+        ):
+            return await _Comeback(arguments, stack, refuge, victim, shown, crowd).measure()
+
+
+def _cores(shared: bool) -> tuple[set[int], set[int]]:
+    """Those of the servers, the bystanders and this process, and those of the crowd."""
+    cores = sorted(os.sched_getaffinity(0))
+    if shared:
+        return set(cores), set(cores)
+    if len(cores) < 2:
+        raise Refusal("there is one core only: use --share-cores")
+    return set(cores[: len(cores) // 2]), set(cores[len(cores) // 2 :])
 
 
 @dataclass
@@ -76,6 +97,7 @@ class _Comeback:
     refuge: OwnEdge
     victim: OwnEdge
     shown: Bar
+    crowd: set[int]  # the cores of the clients that come back
 
     async def measure(self) -> ComebackFigures:
         arguments = self.arguments
@@ -85,15 +107,17 @@ class _Comeback:
         stream = steady_stream(self.stack, expected_s(arguments))
         async with (
             delivery.held(watching, 1, self.shown) as bystanders,
-            delivery.held(plan, arguments.processes, self.shown) as fleet,
             PublisherProcess(stream) as publisher,
+            contextlib.AsyncExitStack() as fleets,
         ):
-            fan_out = await self._fan_out(fleet, plan)
-            await self._miss(fleet, plan)
+            with running_on(self.crowd):
+                crowd = await fleets.enter_async_context(delivery.held(plan, arguments.processes, self.shown))
+            fan_out = await self._fan_out(crowd, plan)
+            await self._miss(crowd, plan)
             publisher.begin()
-            await fleet.until(lambda: False, QUIET_S)
+            await crowd.until(lambda: False, QUIET_S)
             before = await bystanders.take()
-            return await self._come_back(fleet, bystanders, before, fan_out)
+            return await self._come_back(crowd, bystanders, before, fan_out)
 
     @property
     def _expected(self) -> int:

@@ -56,7 +56,8 @@ from services.edge.tokens.token_keys_http import JwksFetcher
 from services.edge.tokens.tokens import TokenVerifier
 from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
-from services.edge.transports.websocket import UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
+from services.edge.transports.websocket import OPENINGS_PER_TURN, UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
+from services.edge.turn_queue import TurnQueue
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class Edge:
             session_log=adapters.session_log,
             timing_wheel=TimingWheel(clock.now()),
             turns=Turns(),
+            openings=TurnQueue(OPENINGS_PER_TURN),
             clock=clock,
             tally=tally,
         )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+log = logging.getLogger(__name__)
 
 
 class TurnQueue:
@@ -12,29 +17,44 @@ class TurnQueue:
     def __init__(self, each: int) -> None:
         self._each = each
         self._left = each  # in this turn
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self._next_is_due = False
 
-    async def turn(self) -> None:
-        """Returns when it is the caller's turn: at once, unless others had theirs in this turn of the loop."""
+    def take(self) -> bool:
+        """Takes a place in this turn of the loop, if there is one and nobody waits for it."""
         if not self._next_is_due:
             self._next_is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
-        if self._left and not self._waiting:
-            self._left -= 1
-            return
-        mine = asyncio.get_running_loop().create_future()
-        self._waiting.append(mine)
-        await mine
+        if not self._left or self._waiting:
+            return False
+        self._left -= 1
+        return True
+
+    def wait(self, work: Callable[[], object]) -> None:
+        """Calls `work` in a later turn, behind all others that wait. For whoever got no place."""
+        self._waiting.append(work)
+
+    async def turn(self) -> None:
+        """Returns when it is the caller's turn: at once, unless others had theirs in this turn of the loop."""
+        if not self.take():
+            mine = asyncio.get_running_loop().create_future()
+            self.wait(partial(_grant, mine))
+            await mine
 
     def _begin(self) -> None:
         """A turn of the loop begins."""
         self._left = self._each
         while self._waiting and self._left:
-            first = self._waiting.popleft()
-            if not first.done():  # otherwise its caller has given up
-                first.set_result(None)
-                self._left -= 1
+            self._left -= 1
+            try:
+                self._waiting.popleft()()
+            except Exception:  # the others still get their turns
+                log.exception("a turn failed")
         self._next_is_due = self._left < self._each
         if self._next_is_due:
             asyncio.get_running_loop().call_soon(self._begin)
+
+
+def _grant(turn: asyncio.Future[None]) -> None:
+    if not turn.done():  # otherwise its caller has given up
+        turn.set_result(None)

@@ -40,6 +40,7 @@ from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
+from services.edge.turn_queue import TurnQueue
 from tests.support.breakable import BreakableBroker, BreakableJoinLeave, BreakableLogs, BreakablePeers, PeersCluster
 from tests.support.function_backend import FunctionBackend
 from tests.support.namespaces import NAMESPACES, rules_of
@@ -203,6 +204,7 @@ class TestEdge:
             session_log=self.sessions,
             timing_wheel=TimingWheel(START),
             turns=Turns(self.clock.now),
+            openings=TurnQueue(1000),
             clock=self.clock,
             tally=self.tally,
         )

@@ -17,11 +17,15 @@ from services.edge.session.policy import Policy
 from services.edge.session_log import SessionLog
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
+from services.edge.turn_queue import TurnQueue
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeContext:
-    """The parts of an edge that a connection uses. Made once, in `app`."""
+    """The parts of an edge that a connection uses. Made once, in `app`.
+
+    In `turns`, clients go on with what they have sent; in `openings`, new ones come in.
+    """
 
     policy: Policy
     node: Node
@@ -34,5 +38,6 @@ class EdgeContext:
     session_log: SessionLog
     timing_wheel: TimingWheel
     turns: Turns
+    openings: TurnQueue
     clock: Clock
     tally: Tally

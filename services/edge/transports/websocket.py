@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, cast
 
 from proto import codes
@@ -36,6 +37,10 @@ rest waits for the client's next turn."""
 AT_ONCE_BYTES: Final = 16 * 1024
 """What a read may bring, with the part of a message that was there before it, to be handled at once. More waits for a
 turn from the start, so that many clients with large messages take turns too."""
+
+OPENINGS_PER_TURN: Final = 16
+"""Upgrades, and first messages of new clients, in one turn of the event loop. The others wait, in order, so that those
+who are in already are served in between."""
 
 FRAMES_BEFORE_CONNECT: Final = 64
 """A client that sends more, pings and parts of messages included, and still has not connected, is closed."""
@@ -66,7 +71,11 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._connection is None or self._wire is None:
-            self._open(data)
+            if self._context.openings.take():
+                self._open(data)
+            else:
+                self._transport.pause_reading()
+                self._context.openings.wait(partial(self._open_now, data))
             return
         if self._connection.closed and self._transport.is_closing():
             return
@@ -79,10 +88,13 @@ class WebSocket(asyncio.Protocol):
             self._fail(self._connection, error)
             return
         if isinstance(frames, tuple):
-            if len(data) < AT_ONCE_BYTES:
+            is_new = self._connection.session.phase is NEW
+            if len(data) < AT_ONCE_BYTES and (not is_new or self._context.openings.take()):
                 self._frame_received(self._connection, *frames[0])
-                return
-            frames = iter(frames)
+            else:
+                self._frames = iter(frames)
+                self._connection.hold(self)
+            return
         self._frames = frames
         if len(data) + self._wire.held_bytes >= AT_ONCE_BYTES or self.go_on():
             self._connection.hold(self)
@@ -162,6 +174,12 @@ class WebSocket(asyncio.Protocol):
             self._transport.close()
 
     # --- opening -----------------------------------------------------------------------------------------------------
+
+    def _open_now(self, head: bytes) -> None:
+        """Its turn has come."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._open(head)
 
     def _open(self, head: bytes) -> None:
         if self._transport.is_closing():

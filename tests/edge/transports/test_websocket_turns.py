@@ -6,6 +6,8 @@ Nothing here is timed: the edge's clock stands still, and what is counted is wor
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -17,7 +19,14 @@ from services.edge.connection.connection import Connection
 from services.edge.framing.deflate import deflate
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, close_frame
 from services.edge.session.command_order import COMMANDS_PER_TURN
-from services.edge.transports.websocket import AT_ONCE_BYTES, BYTES_PER_TURN, FRAMES_BEFORE_CONNECT, FRAMES_PER_TURN
+from services.edge.transports.websocket import (
+    AT_ONCE_BYTES,
+    BYTES_PER_TURN,
+    FRAMES_BEFORE_CONNECT,
+    FRAMES_PER_TURN,
+    OPENINGS_PER_TURN,
+)
+from services.edge.turn_queue import TurnQueue
 from tests.edge.transports.test_websocket import HELLO, Socket, masked
 from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
@@ -327,3 +336,28 @@ class TestBeforeConnect:
         decided.set()
         await eventually(lambda: len(socket.messages) == 3)
         assert [message["id"] for message in socket.messages] == [1, 2, 3]
+
+
+class TestNewClients:
+    async def test_many_that_come_at_once_come_in_in_order_and_few_in_each_turn(self, edge):
+        edge.context = replace(edge.context, openings=TurnQueue(OPENINGS_PER_TURN))
+        sockets = [Socket(edge) for _ in range(5 * OPENINGS_PER_TURN)]
+        counts = [0]
+        while counts[-1] < len(sockets):
+            answered = [bool(socket.transport.frames) for socket in sockets]
+            assert answered == sorted(answered, reverse=True), "who came first is answered first"
+            assert all(socket.transport.reading is done for socket, done in zip(sockets, answered, strict=True))
+            counts.append(sum(answered))
+            await asyncio.sleep(0)
+        assert max(after - before for before, after in pairwise(counts)) <= OPENINGS_PER_TURN
+        assert {socket.status for socket in sockets} == {101}
+        sockets[-1].protocol.data_received(masked(TEXT, HELLO))
+        assert "connect" in sockets[-1].messages[0]
+
+    async def test_one_that_has_gone_meanwhile_is_not_let_in(self, edge):
+        edge.context = replace(edge.context, openings=TurnQueue(1))
+        first, gone, last = Socket(edge), Socket(edge), Socket(edge)
+        gone.transport.close()
+        gone.protocol.connection_lost(None)
+        await eventually(lambda: last.transport.frames)
+        assert first.status == last.status == 101 and gone.transport.frames == [] and len(edge.context.registry) == 2
