@@ -18,7 +18,7 @@ and never returns an empty string.
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
 | `ctl.edge.<instance>`         | core NATS, request/reply   | requests between edges, see `proto.control`       |
-| `ctl.roll_call`               | core NATS                  | a new edge asks all edges for a heartbeat         |
+| `ctl.roll_call`               | core NATS                  | an edge is connected (again): all beat at once    |
 | `rpc.<method>`                | core NATS, request/reply   | a client's RPC, answered by any backend           |
 | `send.<user>`                 | core NATS                  | a client's message that needs no answer           |
 | `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, refresh |
