@@ -12,6 +12,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from proto import subjects
 from tests.support.edges import api, connected
 from tests.support.eventually import eventually
 
@@ -142,3 +143,25 @@ async def test_no_request_is_lost_while_an_edge_leaves(pair, nats_server):
         assert all("result" in answer for answer in answers) and len(answers) > 50
         offsets = [answer["result"]["offset"] for answer in answers]
         assert len(set(offsets)) == len(offsets)
+
+
+async def test_what_is_published_on_nats_itself_ends_nobody_and_is_the_same_on_both_edges(caller, shared_pair, x):
+    """Too deep, or no JSON: left out for JSON clients, live and later. Half of an emoji is passed on."""
+    channel = f"chat:{x}"
+    a, b = shared_pair
+    deep = [b"[" * levels + b"]" * levels for levels in (129, 976, 5000)]
+    stored = subjects.log_address("chat", 2, channel).stored
+    async with connected(a, f"alice-{x}") as one, connected(b, f"alice-{x}") as other:
+        readers = [one, other]
+        starts = [await reader.subscribe(channel) for reader in readers]
+        for data in (*deep, rb'"\ud83d"', b"\xff", b'"the end"'):
+            await caller.connection.jetstream().publish(stored, data)
+        for reader in readers:
+            assert await reader.publications(channel, 2) == ["\ud83d", "the end"]
+    for edge in shared_pair:
+        async with connected(edge, f"alice-{x}") as late:
+            at = {"offset": starts[0]["offset"], "epoch": starts[0]["epoch"]}
+            back = await late.subscribe(channel, recover=True, **at)
+            assert back["recovered"] and [each["data"] for each in back["publications"]] == ["\ud83d", "the end"]
+            page = (await late.ask(history={"channel": channel, "limit": 10}))["history"]["publications"]
+            assert [each["data"] for each in page] == ["\ud83d", "the end"]

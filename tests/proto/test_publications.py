@@ -133,3 +133,29 @@ def test_a_version_that_is_no_number_is_none(number: str) -> None:
 )
 def test_a_version_counts_within_its_epoch(version: Version, newest: Version | None, is_newer: bool) -> None:
     assert version.is_newer_than(newest) is is_newer
+
+
+# --- what others than edges publish on NATS -----------------------------------------------------------------------
+
+
+def headers_with(name: str, value: bytes) -> bytes:
+    return b"NATS/1.0\r\n%s: %s\r\n\r\n" % (name.encode(), value)
+
+
+@pytest.mark.parametrize("part", ["conn_info", "chan_info"])
+@pytest.mark.parametrize("value", [b"[" * 129 + b"]" * 129, b"[" * 2000 + b"]" * 2000, b'"\xff"', b"[1"])
+def test_info_that_a_json_client_could_not_take_makes_no_publication(part: str, value: bytes) -> None:
+    info = b'{"user":"7","%s":%s}' % (part.encode(), value)
+    with pytest.raises(BadPublication):
+        decode_publication(headers_with("Fairlead-Info", info), b"1")
+
+
+def test_a_line_break_in_info_does_not_break_a_line_of_a_client() -> None:
+    info = decode_publication(headers_with("Fairlead-Info", b'{"user":"7",\n"conn_info":{"a":\n1}}'), b"1").info
+    assert info is not None and bytes(info.conn_info) == b'{"a":1}'
+
+
+def test_half_of_an_emoji_is_kept_in_info_and_replaced_in_tags_and_names() -> None:
+    info = headers_with("Fairlead-Info", rb'{"user":"7\ud83d","conn_info":"\ud83d"}')
+    assert decode_publication(info, b"1").info == ClientInfo(user="7\ufffd", conn_info=Raw(rb'"\ud83d"'))
+    assert decode_publication(headers_with("Fairlead-Tags", rb'{"t":"\ud83d"}'), b"1").tags == {"t": "\ufffd"}
