@@ -56,6 +56,14 @@ async def test_limits(tmp_path: Path) -> None:
     assert limited["lost"] == 0 and all(ratio > 0 for ratio in limited["ratio"].values())
 
 
+async def test_proofs(tmp_path: Path) -> None:
+    options = ("--publications", "1000", "--channels", "100", "--repeats", "1")
+    figures = await report(tmp_path, "proofs", *options)
+    kept = {each["way"]: each["bytes_a_channel"] for each in figures["ways"]}
+    assert kept["none"] == 0 < kept["written"] < kept["republished"] < kept["index"]
+    assert all(each["resume_ms"] > 0 for each in figures["ways"])
+
+
 async def test_latency(tmp_path: Path) -> None:
     options = ["--channels", "4", "--rounds", "2", "--bare-nats"]
     delivered = await report(tmp_path, "latency", *FEW, *SHORT, *options)
