@@ -92,6 +92,15 @@ async def test_a_forged_token_is_refused_and_an_expired_one_may_be_renewed(share
         await client.socket.close()
 
 
+async def test_a_token_may_come_a_few_seconds_early(shared_edge):
+    """The clock of the application that signed it may be ahead."""
+    async with wire_client(shared_edge) as client:
+        await client.connect("alice", nbf=in_seconds(3))
+    async with wire_client(shared_edge) as client:
+        early = await client.ask(connect={"token": token("alice", nbf=in_seconds(60))})
+        assert early["error"]["code"] == 109
+
+
 async def test_an_expiring_connection_is_told_when_to_refresh_and_can(shared_edge):
     async with wire_client(shared_edge) as client:
         result = await client.connect("alice", exp=in_seconds(100))

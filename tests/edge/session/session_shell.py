@@ -14,6 +14,7 @@ from services.edge.session.actions import Action, AskHook, CallBackend, Connect
 from services.edge.session.effects import (
     Admit,
     Announce,
+    AwaitTurn,
     CatchUp,
     Detach,
     Dismiss,
@@ -83,6 +84,7 @@ class Shell:
         self.calls: list[CallBackend] = []  # RPCs in progress, beside it
         self.called = 0  # the newest of them that was started
         self.leaving = False  # once nothing is in progress
+        self.awaits_turn = False
         self.beside: list[Action] = []  # refresh hooks under way
         self.at_once = False  # whether subscribes have their outcome at once
         self.held = False
@@ -151,6 +153,9 @@ class Shell:
             case Dismiss():
                 assert self.admitted
                 self.admitted = False
+            case AwaitTurn():
+                assert not self.awaits_turn
+                self.awaits_turn = True
             case SendPing():
                 self.pings += 1
                 assert self.pings == 1, "a ping is not answered yet"

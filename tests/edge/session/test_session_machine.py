@@ -188,6 +188,13 @@ class SessionMachine(RuleBasedStateMachine):
         shell.slow = False
         shell.event(lambda: shell.session.caught_up(shell.now))
 
+    @precondition(lambda self: is_alive(self) and self.shell.awaits_turn)
+    @rule()
+    def take_turn(self) -> None:
+        shell = self.shell
+        shell.awaits_turn = False
+        shell.event(lambda: shell.session.turn(shell.now))
+
     @precondition(is_alive)
     @rule(seconds=st.sampled_from((0.1, 0.1, 1.0, 5.0, 12.0)))
     def wait(self, seconds: float) -> None:
@@ -254,7 +261,7 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def what_can_go_on_goes_on(self) -> None:
         shell = self.shell
-        if shell.slow or shell.ended or shell.session.phase is Phase.REFUSED:
+        if shell.slow or shell.ended or shell.awaits_turn or shell.session.phase is Phase.REFUSED:
             return
         if shell.leaving:
             assert shell.pending is not None or shell.calls, "it waits for nothing before it leaves"
@@ -271,7 +278,7 @@ class SessionMachine(RuleBasedStateMachine):
     def a_client_that_takes_nothing_is_not_read_from(self) -> None:
         shell = self.shell
         if not shell.ended:
-            assert shell.reading_paused is (shell.slow or self._much_waits())
+            assert shell.reading_paused is (shell.slow or shell.awaits_turn or self._much_waits())
         elif shell.farewell:
             assert not shell.reading_paused, "its close frame is read"
 
