@@ -7,10 +7,22 @@ from typing import Final
 
 from services.chassis.http.client_address import Proxies
 from services.chassis.process.settings import ConfigurationError, load
+from services.edge.channels.namespaces import history_share
 from services.edge.origins import check_pattern
-from services.edge.settings import MEMORY, SUBSCRIBE_BYTES, ClientSection, EdgeSection, EdgeSettings
+from services.edge.settings import (
+    MEMORY,
+    SUBSCRIBE_BYTES,
+    ChannelOptions,
+    ChannelSection,
+    ClientSection,
+    EdgeSection,
+    EdgeSettings,
+)
 from services.edge.tokens.configured_keys import configured_keys
 from services.sections import SECTIONS
+
+MIN_STREAM_BYTES: Final = 1024 * 1024
+"""Of one stream: as much as NATS accepts in one message by default."""
 
 MIN_SECRET_LENGTH: Final = 16
 """Characters. Shorter keys for HMAC-SHA256 can be guessed."""
@@ -24,6 +36,7 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     _check_origins(settings.client)
     _check_room_for_subscriptions(settings.client)
     _check_personal_channel(settings)
+    _check_room_for_history(settings.channel)
     if settings.edge.broker == MEMORY:
         _check_no_backend(settings)
     return settings
@@ -67,6 +80,27 @@ def _check_room_for_subscriptions(client: ClientSection) -> None:
                 "client that reconnects sends connect and all its subscriptions in one message. Raise it, leave it "
                 "out, or lower client.channel_limit"
             )
+
+
+def _check_room_for_history(channel: ChannelSection) -> None:
+    """Raises `ConfigurationError` if the bytes of all namespaces do not fit into those that all may take together."""
+    least, share = channel.history_partitions * MIN_STREAM_BYTES, history_share(channel)
+    tables: list[tuple[str, ChannelOptions]] = [("channel.without_namespace", channel.without_namespace)]
+    tables += [(f'channel.namespaces, "{namespace.name}"', namespace) for namespace in channel.namespaces]
+    given = {where: options.history_max_bytes for where, options in tables if options.has_history}
+    for where, size in given.items():
+        if 0 < size < least:
+            raise ConfigurationError(
+                f"{where}: history_max_bytes: expected at least {least}, 1 MiB for each of the "
+                f"{channel.history_partitions} channel.history_partitions, got {size}"
+            )
+    if share < 0 or (share < least and 0 in given.values()):
+        needed = sum(size or least for size in given.values())
+        raise ConfigurationError(
+            f"channel.history_max_bytes: expected at least {needed} for the namespaces with history, got "
+            f"{channel.history_max_bytes}: raise it, or lower channel.history_partitions or the namespaces' "
+            "history_max_bytes"
+        )
 
 
 def _check_personal_channel(settings: EdgeSettings) -> None:

@@ -43,6 +43,7 @@ DELTA_TYPES = ("fossil",)
 DATA_FORMATS = ("", "json", "json_object")
 WHEN_AWAY = ("refuse", "allow")
 RECOVERY_MODES = ("stream", "cache")
+WHEN_FULL = ("evict", "refuse")
 COMMAND_DEADLINE_S = 4.5
 """A command that is not answered by then gets error 100, just before SDKs give up on it (5 s)."""
 
@@ -240,6 +241,10 @@ class ChannelOptions(Section, frozen=True):
     """How long a publication is kept. At least 1 s; set together with `history_size`."""
     history_meta_ttl: Duration = Duration(30 * 86_400)
     """How long it is known which publications a channel had, so that a client that missed none of them is told so."""
+    history_max_bytes: Annotated[int, Meta(ge=0)] = 0
+    """Bytes that all channels of the namespace may take. 0: an equal share of `channel.history_max_bytes`."""
+    history_when_full: str = "evict"
+    """When they are taken: "evict" the oldest publications of the namespace, or "refuse" new ones (error 106)."""
     force_positioning: bool = False
     """Every subscription is positioned: its client learns when it may have missed something. Needs history."""
     allow_positioning: bool = False
@@ -319,6 +324,8 @@ class ChannelOptions(Section, frozen=True):
             raise ValueError(
                 "expected history_size and history_ttl, without which nothing can be positioned or recovered"
             )
+        if self.history_when_full not in WHEN_FULL:
+            raise ValueError('expected history_when_full "evict" or "refuse"')
         if self.slow_client not in SLOW_CLIENT_POLICIES:
             raise ValueError('expected slow_client "disconnect" or "drop"')
         if self.publication_data_format not in DATA_FORMATS:
@@ -357,6 +364,8 @@ class ChannelSection(Section, frozen=True):
     """The namespaces. A channel of any other one is refused with error 102."""
     history_partitions: Annotated[int, Meta(ge=1, le=256)] = 16
     """Streams over which the channels of a namespace are spread. The number is fixed once the streams exist."""
+    history_max_bytes: Annotated[int, Meta(ge=1)] = 4 * 1024**3
+    """Bytes that the histories of all namespaces may take on NATS's disk. What is above it is free for the sessions."""
 
     def __post_init__(self) -> None:
         names = [namespace.name for namespace in self.namespaces]

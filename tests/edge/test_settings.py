@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from services.chassis.process.settings import ConfigurationError, Duration, Rate
+from services.edge.channels.namespaces import Namespaces
 from services.edge.configuration import from_environ
 from services.edge.settings import ChannelOptions, EdgeSettings
 from tests.edge.signers import signer
@@ -65,6 +66,63 @@ class TestRoomForSubscriptions:
         said = refusal(tmp_path, f"[client]\n{limits}")
         assert said.startswith(f"client.{key}: expected at least {least} with client.channel_limit = ")
         assert "lower client.channel_limit" in said
+
+
+HISTORY = 'history_size = 1\nhistory_ttl = "1h"'
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (
+            f"history_max_bytes = 20_000_000\n[channel.without_namespace]\n{HISTORY}\n[[channel.namespaces]]\n"
+            f'name = "chat"\n{HISTORY}',
+            "channel.history_max_bytes: expected at least 33554432 for the namespaces with history, got 20000000",
+        ),
+        (
+            f"history_max_bytes = 40_000_000\n[channel.without_namespace]\n{HISTORY}\nhistory_max_bytes = 50_000_000",
+            "channel.history_max_bytes: expected at least 50000000 for the namespaces with history, got 40000000",
+        ),
+        (
+            f"[channel.without_namespace]\n{HISTORY}\nhistory_max_bytes = 1_000_000",
+            "channel.without_namespace: history_max_bytes: expected at least 16777216, 1 MiB for each of the 16",
+        ),
+        (
+            f'[channel.without_namespace]\n{HISTORY}\nhistory_when_full = "drop"',
+            'channel.without_namespace: expected history_when_full "evict" or "refuse"',
+        ),
+    ],
+)
+def test_bytes_that_do_not_fit_the_histories_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refusal(tmp_path, f"[channel]\n{text}")
+
+
+def test_namespaces_with_history_share_the_bytes_that_no_other_has(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        f"""
+        [channel]
+        history_max_bytes = 100_000_000
+        [channel.without_namespace]
+        {HISTORY}
+        [[channel.namespaces]]
+        name = "chat"
+        {HISTORY}
+        history_max_bytes = 40_000_000
+        [[channel.namespaces]]
+        name = "live"
+        [[channel.namespaces]]
+        name = "news"
+        {HISTORY}
+        """,
+        SECRET,
+    )
+    classes = Namespaces(settings.channel).history_classes()
+    assert {name: options.history_max_bytes for name, options in classes.items()} == {
+        "_": 30_000_000,
+        "chat": 40_000_000,
+        "news": 30_000_000,
+    }
 
 
 def test_limits_of_the_edge_and_of_a_namespace(tmp_path: Path) -> None:
@@ -152,6 +210,7 @@ def test_keys_are_read_anew_every_ten_minutes(tmp_path: Path) -> None:
 def test_nothing_is_allowed_by_default() -> None:
     defaults = msgspec.structs.asdict(ChannelOptions())
     neither = {"slow_client", "force_recovery_mode", "hook_timeout", "hook_when_away", "history_meta_ttl"}
+    neither |= {"history_when_full"}
     assert [name for name, value in defaults.items() if value and name not in neither] == []
     client = EdgeSettings().client
     assert client.transports == ["websocket"]

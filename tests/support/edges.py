@@ -140,6 +140,7 @@ def _settings(name: str) -> dict[str, str]:
         "FAIRLEAD_HTTP_API_KEY": API_KEY,
         "FAIRLEAD_CLIENT_TRANSPORTS": ",".join(TRANSPORTS),
         "FAIRLEAD_LOG_LEVEL": "debug",
+        "FAIRLEAD_CHANNEL_HISTORY_MAX_BYTES": str(512 * 1024 * 1024),  # NATS sets them aside, on whatever disk there is
         **FAST_GOODBYE,
     }
 

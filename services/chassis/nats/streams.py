@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamManager
-from nats.js.api import RePublish, RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from proto import subjects
@@ -28,6 +28,7 @@ RAISED_KEY = "fairlead-raised-at"
 _EPOCH_LETTERS = 8
 _STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another configuration
 _WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
+_NO_ROOM = 10047  # JetStream error code: max_file_store is less than the max_bytes of all streams
 _NOT_FOUND = 404
 _API_TIMEOUT_S = 5.0
 MULTI_LAST_SUBJECTS = 1000
@@ -151,12 +152,14 @@ def stream_config(
     republish_to: str = "",
     metadata: dict[str, str] | None = None,
     allow_msg_ttl: bool | None = None,
+    refuse_when_full: bool = False,
 ) -> StreamConfig:
     """The configuration of a stream. All have in common: on disk, limited by age, readable from any replica.
 
     Times are in seconds. `max_bytes` limits the whole stream (None: no limit), `max_msgs_per_subject` each subject (-1:
     no limit). NATS republishes each stored message to `republish_to`, a subject with the same wildcards as `subject`.
-    With `allow_msg_ttl` a message may have a shorter life than the others, by its header `Nats-TTL`.
+    When `max_bytes` are taken the oldest messages go, or (`refuse_when_full`) new ones are refused, except that a
+    subject at its own limit goes on. With `allow_msg_ttl` a message may have a shorter life, by its header `Nats-TTL`.
     """
     return StreamConfig(
         name=name,
@@ -171,6 +174,7 @@ def stream_config(
         allow_direct=True,
         metadata=metadata,
         allow_msg_ttl=allow_msg_ttl,
+        discard=DiscardPolicy.NEW if refuse_when_full else DiscardPolicy.OLD,
     )
 
 
@@ -200,7 +204,8 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
             info = await _write_epoch(manager, info)
         return state_of(info)
     except APIError as error:
-        raise NatsRefused(f"stream {config.name}: {error.description}") from None
+        room = f" for its {config.max_bytes} bytes" if error.err_code == _NO_ROOM else ""
+        raise NatsRefused(f"stream {config.name}: {error.description}{room}") from None
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"stream {config.name}: {error}") from None
 
@@ -215,6 +220,7 @@ def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
         "republish",
         "allow_direct",
         "allow_msg_ttl",
+        "discard",
     )
     return {
         name: value

@@ -130,7 +130,11 @@ class LogIndexes:
             f"{index.address.daily}{int(time.time()) // _DAY_S}"  # another edge's clock may differ: one message more
         )
         if await last_followed(self._link, name, daily) is None:
-            today = await store(self._link, daily, b"", None)
+            try:
+                today = await store(self._link, daily, b"", None)
+            except NatsRefused as error:  # the log is full, and refuses what is new
+                log.debug("%s has no message of the day: %s", index.source, error)
+                return
             await self._caught_up(name, today.sequence)
 
     async def after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:

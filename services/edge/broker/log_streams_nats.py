@@ -103,7 +103,8 @@ class LogStreams:
             )
         self._partitions[history_class] = kept
         self._names.update({subjects.log_stream(history_class, p): (history_class, p) for p in range(kept)})
-        await asyncio.gather(*(self._ensure_partition(history_class, options, p, kept) for p in range(1, kept)))
+        rest = range(1 if kept == count else 0, kept)  # each partition has its share of the bytes
+        await asyncio.gather(*(self._ensure_partition(history_class, options, p, kept) for p in rest))
 
     async def _ensure_partition(
         self, history_class: str, options: ChannelOptions, partition: int, count: int
@@ -118,6 +119,8 @@ class LogStreams:
                 stored,
                 float(options.history_ttl),
                 _window_s(options),
+                max_bytes=(options.history_max_bytes // count) or None,
+                refuse_when_full=options.history_when_full == "refuse",
                 max_msgs_per_subject=options.history_size,
                 republish_to=live,
                 metadata={PARTITIONS_KEY: str(count), LEADERS_KEY: self._link.server_id},

@@ -1,7 +1,7 @@
 """The logs of all channels in the memory of one process, for `broker_memory`.
 
 Bounded: each channel by its namespace's `history_size` and `history_ttl`, and all channels of a namespace together by
-`MAX_LOG_BYTES`. The oldest entries go first.
+`history_max_bytes` and `MAX_LOG_BYTES`. The oldest entries go first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from msgspec.structs import replace
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version, size_of
-from services.edge.broker.broker import INDEXED_ENTRIES, MAX_DUPLICATE_WINDOW_S, ChannelAddress, Indexed, LogEntry
+from services.edge.broker.broker import (
+    INDEXED_ENTRIES,
+    MAX_DUPLICATE_WINDOW_S,
+    BrokerRefused,
+    ChannelAddress,
+    Indexed,
+    LogEntry,
+)
 from services.edge.settings import ChannelOptions
 
 MAX_LOG_BYTES: Final = 128 * 1024 * 1024
@@ -100,6 +107,7 @@ class MemoryLog:
         self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
         self.versions: dict[int, Version] = {}
         self.index = MemoryIndex()
+        self.max_bytes = min(options.history_max_bytes or MAX_LOG_BYTES, MAX_LOG_BYTES)
         self._bytes = 0
         self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
         self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
@@ -118,6 +126,12 @@ class MemoryLog:
         """The sequence of the oldest entry of all channels, or of the next one if there is none."""
         return next(iter(self._stored), self.last + 1)
 
+    def refuses(self, channel: str, size: int) -> bool:
+        """Whether there is no room for `size` bytes, and nothing goes for it but what the channel itself replaces."""
+        mine = self.of(channel)
+        freed = bytes_of(mine[0]) if len(mine) >= self.options.history_size else 0
+        return self.options.history_when_full == "refuse" and self._bytes + size - freed > self.max_bytes
+
     def append(self, channel: str, entry: LogEntry, now: float) -> None:
         """Stores the channel's next entry, and evicts what its limits do not leave room for."""
         mine = self._channels[channel]
@@ -127,7 +141,7 @@ class MemoryLog:
         self._stored[entry.sequence] = channel, now
         self._bytes += bytes_of(entry)
         self._drop(channel, len(mine) - self.options.history_size)
-        while self._bytes > MAX_LOG_BYTES:
+        while self._bytes > self.max_bytes:
             self._drop_oldest()
 
     def evict(self, now: float) -> None:
@@ -193,6 +207,8 @@ class MemoryLogs:
         mine = log.of(address.channel)
         if version is not None and mine and not version.is_newer_than(log.versions.get(mine[-1].sequence)):
             return StreamPosition(mine[-1].sequence, log.epoch)
+        if log.refuses(address.channel, size_of(publication)):
+            raise BrokerRefused("the namespace's history_max_bytes are taken")
         number = log.last + 1
         if message_id:
             log.keys.add(message_id, number, now)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proto import codes
 from services.edge.broker.broker import ChannelAddress
@@ -58,6 +59,7 @@ class Namespaces:
     """All namespaces of the configuration."""
 
     def __init__(self, section: ChannelSection) -> None:
+        self._share = history_share(section)
         self._default = _rules(section.without_namespace, WITHOUT_NAMESPACE)
         self._by_name = {namespace.name: _rules(namespace, namespace.name) for namespace in section.namespaces}
 
@@ -72,9 +74,22 @@ class Namespaces:
         return rules
 
     def history_classes(self) -> dict[str, ChannelOptions]:
-        """The options of each namespace that keeps history, by history class."""
+        """The options of each namespace that keeps history, by history class. Each has its `history_max_bytes`."""
         everything = [self._default, *self._by_name.values()]
-        return {rules.history_class: rules.options for rules in everything if rules.has_history}
+        return {
+            rules.history_class: replace(
+                rules.options, history_max_bytes=rules.options.history_max_bytes or self._share
+            )
+            for rules in everything
+            if rules.has_history
+        }
+
+
+def history_share(section: ChannelSection) -> int:
+    """The bytes of each namespace with history that has no `history_max_bytes` of its own; negative for too few."""
+    everything = [each for each in (section.without_namespace, *section.namespaces) if each.has_history]
+    sharing = sum(not each.history_max_bytes for each in everything)
+    return (section.history_max_bytes - sum(each.history_max_bytes for each in everything)) // max(1, sharing)
 
 
 def _rules(options: ChannelOptions, history_class: str) -> ChannelRules:

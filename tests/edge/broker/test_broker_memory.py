@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from services.chassis.process.settings import Duration
 from services.edge.broker import logs_memory
 from services.edge.broker.broker import Broker, BrokerRefused, ChannelAddress
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.logs_memory import MemoryLogs
+from services.edge.settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, PLAIN, BrokerContract, Listener, publication, store
 from tests.support.breakable import BreakableBroker, BreakableLogs
 
@@ -54,6 +56,20 @@ class TestBounds:
         assert (state.first, state.last) == (5, 8)
         assert await broker.newest(ChannelAddress("news:0", "news")) is None
         assert await broker.newest(ChannelAddress("news:7", "news")) is not None
+
+    async def test_a_full_namespace_that_refuses_keeps_what_it_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = ChannelOptions(
+            history_size=2, history_ttl=Duration(60), history_max_bytes=10_000, history_when_full="refuse"
+        )
+        monkeypatch.setitem(CLASSES, "news", options)
+        broker = await self.made()
+        for number in range(4):
+            await store(broker, ChannelAddress(f"news:{number % 2}", "news"), "x" * 1900)
+        with pytest.raises(BrokerRefused, match="history_max_bytes"):
+            await store(broker, ChannelAddress("news:2", "news"), "x" * 1900)
+        await store(broker, ChannelAddress("news:0", "news"), "y" * 1900)  # in the place of its oldest
+        assert (await broker.state(NEWS)).last == 5
+        await store(broker, CHAT, "z" * 1900)
 
     async def test_idempotency_keys_are_forgotten_by_age_and_by_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(logs_memory, "MAX_KEYS", 3)
