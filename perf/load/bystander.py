@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import websockets
 
 from perf.load.json_client import connected
+from perf.report.core_wait import core_wait_s
 
 PING_EVERY_S = 0.01
 CONNECT_EVERY_S = 0.1
@@ -17,12 +19,18 @@ CONNECT_WITHIN_S = 1.0
 
 
 class Bystander:
-    """`ping_s` are round trips, `connect_s` times of connects; `refused` are connects that failed, by cause."""
+    """`ping_s` are round trips, `connect_s` times of connects; `refused` are connects that failed, by cause.
 
-    def __init__(self, url: str, token: str) -> None:
+    `pids` are the processes that a ping passes. `own_ping_s` are the round trips without the time that these had to
+    wait for a core, which other processes of the machine had.
+    """
+
+    def __init__(self, url: str, token: str, pids: Sequence[int] = ()) -> None:
         self._url = url
         self._token = token
+        self._pids = pids
         self.ping_s: list[float] = []
+        self.own_ping_s: list[float] = []
         self.connect_s: list[float] = []
         self.refused: Counter[str] = Counter()
         self.lost = False
@@ -35,11 +43,17 @@ class Bystander:
             connects = asyncio.create_task(self._connects(end))
             try:
                 while loop.time() < end:
-                    self.ping_s.append(await client.ping_s())
+                    waited_s = self._waited_s()
+                    took_s = await client.ping_s()
+                    self.ping_s.append(took_s)
+                    self.own_ping_s.append(max(0.0, took_s - (self._waited_s() - waited_s)))
                     await asyncio.sleep(PING_EVERY_S)
             except websockets.ConnectionClosed:
                 self.lost = True
             await connects
+
+    def _waited_s(self) -> float:
+        return sum(map(core_wait_s, self._pids))
 
     async def _connects(self, end: float) -> None:
         loop = asyncio.get_running_loop()

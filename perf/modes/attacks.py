@@ -2,14 +2,16 @@
 
 Each attack runs for --seconds against an edge of its own, with a second edge on the same NATS that watches whether the
 first one is alive. The attacks are in perf/load/attacks.py; each is one client, or --sockets of them, that sends as
-fast as the edge reads. The first line of the table is no attack. Exit code 1 if a ping took longer than --bound, a
-connect was not answered within 1 s, the other edge took the attacked one for lost, or descriptors stayed open.
+fast as the edge reads. The first line of the table is no attack. Exit code 1 if a ping took longer than --bound
+(without the time in which edge and bystander waited for a core, which a busy machine adds), a connect was not answered
+within 1 s, the other edge took the attacked one for lost, or descriptors stayed open.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 
 import msgspec
@@ -39,12 +41,14 @@ _POLL_S = 0.1
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """One attack. `connects` are those that were tried, `refused` those that failed, by cause."""
+    """One attack. `connects` are those that were tried, `refused` those that failed, by cause. `own_ping_s` leaves out
+    the time in which edge or bystander had to wait for a core."""
 
     attack: str
     sent_bytes: int
     attacking_connections: int
     ping_s: Distribution
+    own_ping_s: Distribution
     connects: int
     connect_s: Distribution
     refused: dict[str, int]
@@ -62,6 +66,7 @@ class Outcome(msgspec.Struct, kw_only=True):
             self.attack,
             _ms(self.ping_s.p50),
             _ms(self.ping_s.max),
+            _ms(self.own_ping_s.max),
             f"{refused} of {self.connects}",
             _ms(self.connect_s.max),
             self.taken_for_lost,
@@ -84,7 +89,7 @@ class AttackFigures(Figures):
     outcomes: list[Outcome]
 
     def table(self) -> str:
-        head = ["attack", "ping p50, ms", "worst ping, ms", "connects refused", "worst connect, ms"]
+        head = ["attack", "ping p50, ms", "worst ping, ms", "on a free core", "connects refused", "worst connect, ms"]
         head += ["taken for lost", "RSS, MB", "descriptors", "sent, MB"]
         broken = [f"{one.attack}: {'; '.join(one.broken_promises)}" for one in self.outcomes if one.broken_promises]
         return f"{tables.markdown(head, [one.row() for one in self.outcomes])}\n\n{tables.verdict(broken)}"
@@ -131,7 +136,7 @@ async def _attacked(stack: OwnStack, onlooker: OwnEdge, name: str, arguments: ar
         await Bystander(url, token).watch(WARM_UP_S)
         rss_before, cpu_before = edge.usage()
         descriptors_before = edge.descriptors()  # its clients have left: the bystander closes its connections in order
-        bystander = Bystander(url, token)
+        bystander = Bystander(url, token, [edge.pid, os.getpid()])
         async with AttackProcess(Attackers(name, HOST, edge.port, arguments.sockets, hello)) as attack:
             attack.begin()
             await bystander.watch(arguments.seconds)
@@ -144,6 +149,7 @@ async def _attacked(stack: OwnStack, onlooker: OwnEdge, name: str, arguments: ar
             sent_bytes=damage.sent_bytes,
             attacking_connections=damage.connections,
             ping_s=distribution(bystander.ping_s),
+            own_ping_s=distribution(bystander.own_ping_s),
             connects=len(bystander.connect_s) + sum(bystander.refused.values()),
             connect_s=distribution(bystander.connect_s),
             refused=dict(bystander.refused),
@@ -168,8 +174,8 @@ async def _calm(edge: OwnEdge, descriptors: int) -> None:
 def broken_promises(outcome: Outcome, bound_s: float) -> list[str]:
     """In words; empty if all were kept."""
     broken = []
-    if outcome.ping_s.max is None or outcome.ping_s.max > bound_s:
-        broken.append(f"a ping took {_ms(outcome.ping_s.max)} ms")
+    if outcome.own_ping_s.max is None or outcome.own_ping_s.max > bound_s:
+        broken.append(f"a ping took {_ms(outcome.own_ping_s.max)} ms")
     if outcome.bystander_lost:
         broken.append("the bystander was disconnected")
     if outcome.refused:

@@ -55,6 +55,10 @@ class OwnEdge:
             cpu = self._stats.cpu_times()
             return self._stats.memory_info().rss, cpu.user + cpu.system
 
+    @property
+    def pid(self) -> int:
+        return self._stats.pid
+
     def descriptors(self) -> int:
         """How many descriptors it has open."""
         return self._stats.num_fds()

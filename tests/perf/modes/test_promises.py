@@ -127,7 +127,7 @@ def test_a_median_above_the_bound_is_too_slow() -> None:
 
 
 ATTACKED: dict[str, Any] = {
-    "ping_s": SimpleNamespace(max=0.04),
+    "own_ping_s": SimpleNamespace(max=0.04),
     "bystander_lost": False,
     "refused": {},
     "taken_for_lost": 0,
@@ -139,8 +139,8 @@ ATTACKED: dict[str, Any] = {
     ("change", "words"),
     [
         ({}, []),
-        ({"ping_s": SimpleNamespace(max=0.06)}, ["a ping took 60.0 ms"]),
-        ({"ping_s": SimpleNamespace(max=None), "bystander_lost": True}, ["a ping took - ms", "the bystander"]),
+        ({"own_ping_s": SimpleNamespace(max=0.06)}, ["a ping took 60.0 ms"]),
+        ({"own_ping_s": SimpleNamespace(max=None), "bystander_lost": True}, ["a ping took - ms", "the bystander"]),
         ({"refused": {"TimeoutError": 3}}, ["connects failed: 3 x TimeoutError"]),
         ({"taken_for_lost": 1}, ["the other edge took it for lost"]),
         ({"descriptors": (15, 17)}, ["2 descriptors stayed open"]),
