@@ -20,7 +20,6 @@ from deploy.processes.process_tree import running_on
 from perf import options, runner
 from perf.errors import Refusal, RunFailed
 from perf.load import delivery
-from perf.load.delivery_counter import Deliveries
 from perf.load.fleet import Fleet
 from perf.load.pacing import Schedule
 from perf.load.plan import Plan
@@ -29,7 +28,7 @@ from perf.load.publisher import Publishing
 from perf.load.publisher_process import PublisherProcess
 from perf.modes.comeback_figures import ComebackFigures, Cost, broken_promises
 from perf.report import tables
-from perf.report.distribution import distribution
+from perf.report.distribution import Distribution, distribution
 from perf.report.progress_bar import Bar
 from perf.servers.bystanders import bystanders_of, steady_stream
 from perf.servers.edge import OwnEdge
@@ -112,12 +111,15 @@ class _Comeback:
         ):
             with running_on(self.crowd):
                 crowd = await fleets.enter_async_context(delivery.held(plan, arguments.processes, self.shown))
-            fan_out = await self._fan_out(crowd, plan)
-            await self._miss(crowd, plan)
             publisher.begin()
+            fan_out = await self._fan_out(crowd, plan)
+            beside_fan_out = await bystanders.take()
+            await self._miss(crowd, plan)
+            await bystanders.take()
             await crowd.until(lambda: False, QUIET_S)
-            before = await bystanders.take()
-            return await self._come_back(crowd, bystanders, before, fan_out)
+            quiet = await bystanders.take()
+            ages = distribution(quiet.ages_s), distribution(beside_fan_out.ages_s)
+            return await self._come_back(crowd, bystanders, fan_out, *ages)
 
     @property
     def _expected(self) -> int:
@@ -159,7 +161,9 @@ class _Comeback:
         if published.failures:
             raise RunFailed(f"not everything was published: {dict(published.failures)}")
 
-    async def _come_back(self, fleet: Fleet, bystanders: Fleet, before: Deliveries, fan_out: Cost) -> ComebackFigures:
+    async def _come_back(
+        self, fleet: Fleet, bystanders: Fleet, fan_out: Cost, quiet: Distribution, beside_fan_out: Distribution
+    ) -> ComebackFigures:
         arguments, refuge = self.arguments, self.refuge
         losses, reads = await refuge.metric(LOSSES), await refuge.metric(READS)
         rss_before, cpu_before = refuge.usage()
@@ -190,8 +194,9 @@ class _Comeback:
             delivered=back.messages,
             gaps=missed_before + back.gaps,
             repeats=back.repeats,
-            bystander_age_before_s=distribution(before.ages_s),
             bystander_age_s=distribution(seen.ages_s),
+            bystander_age_quiet_s=quiet,
+            bystander_age_fan_out_s=beside_fan_out,
             bystander_missed=seen.gaps,
             nats_dropped_the_edge=round(await refuge.metric(LOSSES) - losses),
             log_reads=round(await refuge.metric(READS) - reads),

@@ -23,7 +23,9 @@ class Cost(msgspec.Struct):
 class ComebackFigures(Figures):
     """`back` clients reconnected; of these `recovered` were promised that nothing is missing.
 
-    `fan_out` is the cost of the same bytes while all listen. `log_reads` is 0 for an edge that does not count them.
+    `fan_out` is the cost of the same bytes while all listen. Bystanders are of the edge that the others come back to:
+    what they see during the fan-out is the machine's doing, not that edge's. `log_reads` is 0 for an edge that does not
+    count them.
     """
 
     connections: int
@@ -40,8 +42,9 @@ class ComebackFigures(Figures):
     delivered: int
     gaps: int
     repeats: int
-    bystander_age_before_s: Distribution
     bystander_age_s: Distribution
+    bystander_age_quiet_s: Distribution
+    bystander_age_fan_out_s: Distribution
     bystander_missed: int
     nats_dropped_the_edge: int
     log_reads: int
@@ -70,7 +73,8 @@ class ComebackFigures(Figures):
                 ("all have everything", f"after {self.comeback.seconds} s, {self.comeback.edge_cpu_s} s of CPU"),
                 ("as a fan-out", f"{self.fan_out.seconds} s, {self.fan_out.edge_cpu_s} s of CPU"),
                 ("reads of the log", self.log_reads),
-                ("bystanders before", self.bystander_age_before_s.in_ms() + " ms"),
+                ("bystanders before", self.bystander_age_quiet_s.in_ms() + " ms"),
+                ("beside the fan-out", self.bystander_age_fan_out_s.in_ms() + " ms"),
                 ("bystanders meanwhile", f"{self.bystander_age_s.in_ms()} ms, {self.bystander_missed} missed"),
                 ("NATS dropped the edge", f"{self.nats_dropped_the_edge} times"),
                 ("edge memory", f"{before} MB, {peak} MB at most, {after} MB afterwards"),
