@@ -38,7 +38,7 @@ AT_ONCE_BYTES: Final = 16 * 1024
 """What a read may bring, with the part of a message that was there before it, to be handled at once. More waits for a
 turn from the start, so that many clients with large messages take turns too."""
 
-OPENINGS_PER_TURN: Final = 16
+OPENINGS_PER_TURN: Final = 64
 """Upgrades, and first messages of new clients, in one turn of the event loop. The others wait, in order, so that those
 who are in already are served in between."""
 
