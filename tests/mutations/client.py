@@ -50,7 +50,7 @@ class Client:
         self._socket = socket
         self._is_protobuf = is_protobuf
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._last_id = 1
+        self._last_id = 1_000_000  # the ids of mutated commands are small
         self._arrived = asyncio.Event()
         self.publications: dict[str, list[Seen]] = defaultdict(list)
         self.closed = 0
