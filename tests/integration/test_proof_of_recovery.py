@@ -99,6 +99,22 @@ async def test_quiet_channels_are_recovered_on_an_edge_that_never_saw_them(servi
             assert await recovered(edge, channel, since) == [], channel
 
 
+async def test_quiet_channels_are_recovered_after_a_restart_of_everything(services, nats_server):
+    """Its epoch has ended then; its index goes on."""
+    a = await edge_of(services, nats_server, "edge-a", ttl="1s")
+    await publish(a, "chat:quiet", "seen")
+    since = await position(a, "chat:quiet")
+    await expired(a, "chat:quiet")
+    await publish(a, "chat:busy", *range(5))
+    assert await a.stop() == 0
+    nats_server.stop()
+    nats_server.start()
+    for name in ("edge-b", "edge-c"):
+        edge = await edge_of(services, nats_server, name, ttl="1s")
+        assert await recovered(edge, "chat:quiet", since) == []
+    assert await recovered(edge, "chat:quiet", {**since, "offset": since["offset"] - 1}) is None
+
+
 async def test_what_came_and_expired_meanwhile_is_missing_on_every_edge(services, nats_server):
     a = await edge_of(services, nats_server, "edge-a", ttl="1s")
     since = await position(a, "chat:x")

@@ -22,9 +22,10 @@ from proto import subjects
 from proto.publications import removed_upto
 from services.chassis.nats.following import Followed, follow, last_followed, read_followed, stream_names, unfollow
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.nats.streams import store
+from services.chassis.nats.streams import StreamState, store
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import INDEXED_ENTRIES, Indexed
+from services.edge.broker.log_lineage import Lineage
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,18 @@ _DAY_S: Final = 86_400
 
 @dataclass(slots=True)
 class _Index:
-    """One partition's index in one epoch. `usable` is done when it exists, or NATS has refused to make it."""
+    """One partition's index in one epoch. `usable` is done when it exists, or NATS has refused to make it.
+
+    It may be that of an epoch that ended (`log_lineage`): the log goes on, so its index goes on too. `taken_over` are
+    the addresses that it may have, the newest first, while the log has come to `last`.
+    """
 
     source: str
     stored: str
+    epoch: str
     address: subjects.IndexAddress
+    taken_over: tuple[subjects.IndexAddress, ...]
+    last: int
     max_age_s: float
     usable: asyncio.Future[bool]
     tending: asyncio.Task[None] | None = None
@@ -64,22 +72,33 @@ class LogIndexes:
         self._tasks = Tasks()
         self.refused = False
 
-    def follow(self, stream: str, stored: str, epoch: str, max_age_s: float) -> None:
+    def follow(self, stream: str, stored: str, state: StreamState, max_age_s: float) -> None:
         """From now on the log `stream`, whose subjects are `stored`, is indexed in this epoch. Returns at once."""
-        address = subjects.index_address(stream, stored, epoch)
         known = self._indexes.get(stream)
         if known is not None:
-            if known.address == address:
+            if known.epoch == state.epoch:
                 return
             if known.tending is not None:
                 known.tending.cancel()
-        self._begin(_Index(stream, stored, address, max_age_s, asyncio.get_running_loop().create_future()))
+        earlier = [epoch for epoch, _ in Lineage.of(state.metadata).earlier]
+        self._begin(
+            _Index(
+                stream,
+                stored,
+                state.epoch,
+                subjects.index_address(stream, stored, state.epoch),
+                tuple(subjects.index_address(stream, stored, epoch) for epoch in earlier),
+                state.last,
+                max_age_s,
+                asyncio.get_running_loop().create_future(),
+            )
+        )
 
-    def renew(self, stream: str, epoch: str) -> None:
-        """The log `stream` is in this epoch now, so that it gets another index. Nothing for one that is not indexed."""
+    def renew(self, stream: str, state: StreamState) -> None:
+        """The log `stream` is in another epoch now. Nothing for one that is not indexed."""
         index = self._indexes.get(stream)
         if index is not None:
-            self.follow(stream, index.stored, epoch, index.max_age_s)
+            self.follow(stream, index.stored, state, index.max_age_s)
 
     def _begin(self, index: _Index) -> None:
         self._indexes[index.source] = index
@@ -113,9 +132,14 @@ class LogIndexes:
             await asyncio.sleep(wait_s)
 
     async def _make(self, index: _Index) -> None:
+        there = await stream_names(self._link, index.address.prefix)
+        for address in (index.address, *index.taken_over):
+            if address.stream in there and await self._continues(index, address):
+                index.address = address
+                break
         name = index.address.stream
-        for other in await stream_names(self._link, index.address.prefix):
-            if other != name:  # of an earlier epoch
+        for other in there:
+            if other != name:  # of an epoch that is void
                 await unfollow(self._link, other, index.source)
         await follow(
             self._link,
@@ -137,6 +161,13 @@ class LogIndexes:
                 return
             await self._caught_up(name, today.sequence)
 
+    async def _continues(self, index: _Index, address: subjects.IndexAddress) -> bool:
+        """Whether an index is that of the log as it is. One that is ahead has read what the log has lost since."""
+        if address == index.address:
+            return True
+        newest = await last_followed(self._link, address.stream)
+        return newest is not None and newest.sequence <= index.last
+
     async def after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
         """See `LogIndex.after`. Raises `NatsAway`."""
         try:
@@ -150,10 +181,10 @@ class LogIndexes:
             raise
 
     async def _after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
-        name = subjects.index_of(where.stream, epoch)
         index = self._indexes.get(where.stream)
-        if index is None or index.address.stream != name or not await self._is_usable(index):
+        if index is None or index.epoch != epoch or not await self._is_usable(index):
             return None
+        name = index.address.stream
         newest = await self._caught_up(name, upto)
         if newest is None:
             return None

@@ -128,7 +128,7 @@ class LogStreams:
         )
         state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
         self._note(name, state)
-        self.indexes.follow(name, stored, state.epoch, float(options.history_meta_ttl))
+        self.indexes.follow(name, stored, state, float(options.history_meta_ttl))
         return state
 
     def stop(self) -> None:
@@ -279,7 +279,7 @@ class LogStreams:
         self._read[stream] = state
         if known != state.epoch:
             self._epochs[stream] = state.epoch
-            self.indexes.renew(stream, state.epoch)
+            self.indexes.renew(stream, state)
             self._last_seen[stream] = state.last
             if known is not None:
                 self._resume(stream)
