@@ -25,6 +25,9 @@ MESSAGE_SIZE_LIMIT = 16 * 1024 * 1024  # of the largest case
 class Echo(WebSocket):
     """Everything but messages is the edge's: the handshake, fragments, control frames, goodbyes, compression."""
 
+    def _is_too_much(self, connection: Connection) -> bool:
+        return False  # its clients never connect, as those of an edge do
+
     def _frame_received(self, connection: Connection, opcode: int, payload: bytes) -> None:
         if opcode in (wire.TEXT, wire.BINARY) and not connection.closed:
             framed = bytearray(connection.session.state.format.frame([payload]))

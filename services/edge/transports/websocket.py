@@ -42,6 +42,10 @@ OPENINGS_PER_TURN: Final = 64
 """Upgrades, and first messages of new clients, in one turn of the event loop. The others wait, in order, so that those
 who are in already are served in between."""
 
+PONGS_PER_TURN: Final = 10
+"""Pings that come one behind the other are all answered, in one write; of more than this the newest one (RFC 6455,
+5.5.3)."""
+
 FRAMES_BEFORE_CONNECT: Final = 64
 """A client that sends more, pings and parts of messages included, and still has not connected, is closed."""
 
@@ -113,19 +117,20 @@ class WebSocket(asyncio.Protocol):
         return False
 
     def _handle(self, connection: Connection, frames: Iterator[tuple[int, bytes]]) -> bool:
-        """Whether the turn ended before the frames did. Of several pings the newest is answered (RFC 6455, 5.5.3)."""
+        """Whether the turn ended before the frames did."""
         session, context = connection.session, self._context
         ends = context.turns.now() + SECONDS_PER_TURN
         most_commands = context.tally.messages_in + COMMANDS_PER_TURN
         count = size = 0
-        ping: bytes | None = None
+        pings: list[bytes] = []
         try:
             for opcode, payload in frames:
                 if session.phase is not CONNECTED and self._is_too_much(connection):
                     continue
                 if opcode == wire.PING:
-                    ping = payload
+                    pings.append(payload)
                 elif opcode != wire.PART:
+                    self._answer(connection, pings)
                     self._frame_received(connection, opcode, payload)
                 count += 1
                 size += len(payload)
@@ -140,8 +145,14 @@ class WebSocket(asyncio.Protocol):
                     return True
             return False
         finally:
-            if ping is not None and not connection.closed:
-                self._transport.write(wire.frame(wire.PONG, ping))
+            self._answer(connection, pings)
+
+    def _answer(self, connection: Connection, pings: list[bytes]) -> None:
+        """Answers pings that came together, before what came behind them."""
+        if pings and not connection.closed:
+            answered = pings if len(pings) <= PONGS_PER_TURN else pings[-1:]
+            self._transport.write(b"".join([wire.frame(wire.PONG, payload) for payload in answered]))
+        pings.clear()
 
     def _is_too_much(self, connection: Connection) -> bool:
         """Counts a frame of a client that is not connected; closes it and returns true if it sends too many."""

@@ -25,12 +25,14 @@ from services.edge.transports.websocket import (
     FRAMES_BEFORE_CONNECT,
     FRAMES_PER_TURN,
     OPENINGS_PER_TURN,
+    PONGS_PER_TURN,
 )
 from services.edge.turn_queue import TurnQueue
 from tests.edge.transports.test_websocket import HELLO, Socket, masked
 from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
 from tests.support.function_backend import FunctionBackend
+from tests.support.transport import frames_in
 
 READ = 256_000
 """Bytes that uvloop reads at once."""
@@ -99,6 +101,14 @@ class TestPings:
             await asyncio.sleep(0)
         await turns_until_read(socket)
         assert turn.frames() == []
+
+    async def test_a_few_that_come_together_are_all_answered_in_one_write(self, edge):
+        """The Autobahn suite looks for that, though no RFC asks for it (2.10)."""
+        socket = await Socket(edge).connected()
+        turn = Turn(socket)
+        socket.protocol.data_received(b"".join(masked(PING, b"%d" % number) for number in range(PONGS_PER_TURN)))
+        [written] = turn.frames()
+        assert frames_in(written) == [(PONG, b"%d" % number) for number in range(PONGS_PER_TURN)]
 
     async def test_their_sender_is_not_read_from_meanwhile(self, edge):
         socket = await Socket(edge).connected()
