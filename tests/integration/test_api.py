@@ -192,7 +192,7 @@ VERSION = "Sec-WebSocket-Version: 13\r\n"
         (f"GET /elsewhere HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 404),
         (f"GET /connection/websocket?cf_protocol=protobuf HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}\r\n", 101),
         (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}Origin: https://evil.example\r\n\r\n", 403),
-        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}X: {'x' * 40000}\r\n\r\n", 431),
+        (f"GET /connection/websocket HTTP/1.1\r\n{UPGRADE}{KEY}{VERSION}X: {'x' * 200_000}\r\n\r\n", 431),
         ("GET /connection/websocket HTTP/1.1\r\nHost: x\r\n\r\n", 426),
         ("complete nonsense\r\n\r\n", 400),
     ],
