@@ -94,6 +94,14 @@ def test_both_stacks_tell_the_edges_the_addresses_of_clients() -> None:
         assert "FAIRLEAD_EDGE_TRUSTED_PROXIES" in text
 
 
+def test_containers_believe_traefik_and_what_is_in_front_of_it_and_nobody_else() -> None:
+    (trusted,) = re.findall(r"FAIRLEAD_EDGE_TRUSTED_PROXIES: (.+)", COMPOSE)
+    (subnet,) = re.findall(r'subnet: "(.+?)"', COMPOSE)
+    (in_front,) = set(re.findall(r"trustedips=(.+)", COMPOSE))
+    assert trusted == f"{subnet},{in_front}"
+    assert int(subnet.rstrip("}").rpartition("/")[2]) >= 24
+
+
 def test_the_health_check_of_traefik_is_quicker_than_an_edge_leaves() -> None:
     native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
     intervals = re.findall(r"(?:\bi|unhealthy[iI])nterval: (\d+)ms", native + COMPOSE)

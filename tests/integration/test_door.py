@@ -102,6 +102,11 @@ async def test_the_proxy_protocol_tells_the_address(
     assert await status_of(url, preamble=preamble) == 101
     assert await status_of(url, preamble=preamble) == 429
     assert await status_of(url, forwarded=LIAR, preamble=preamble) == 429, "the client itself is no proxy"
+    beside_the_proxy = b"PROXY TCP4 127.0.0.1 127.0.0.1 4711 8151\r\n"
+    assert await status_of(url, preamble=beside_the_proxy) == 101
+    for forwarded in (LIAR, f"{LIAR}, 127.0.0.1"):
+        assert await status_of(url, forwarded, beside_the_proxy) == 429, "nor one with an address that is trusted"
+    assert await status_of(url, LIAR) == 429, "nor where there is no header"
     other = b"PROXY TCP4 192.0.2.2 127.0.0.1 4711 8151\r\n"
     assert await status_of(url, preamble=other) == 101
     async with http_client() as http:

@@ -45,7 +45,8 @@ class Compose:
 def keys() -> dict[str, str]:
     names = ("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", "FAIRLEAD_HTTP_API_KEY", "POSTGRES_PASSWORD")
     ports = {name: str(free_port()) for name in ("PORT", "SOCKETS_PORT")}
-    return {name: secrets.token_hex(24) for name in names} | ports | {"FAIRLEAD_IMAGE": IMAGE}
+    own = {"FAIRLEAD_IMAGE": IMAGE, "SUBNET": "10.213.102.0/24"}
+    return {name: secrets.token_hex(24) for name in names} | ports | own
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     proxies: ClassVar[Proxies | None] = None
     """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`."""
     proxy_protocol_port: ClassVar[int] = 0
-    """The port on which connections of `proxies` begin with a PROXY header. 0: none."""
+    """The port on which connections of `proxies` begin with a PROXY header. 0: none. `X-Forwarded-For` does not count
+    there: the proxy passes it through as the client has written it."""
     room: ClassVar[Callable[[], int] | None] = None
     """Returns how many connections there may be at the moment, upgraded ones aside. None: any number."""
     _awaiting_head = False
     _head_bytes = 0
     _head_end = b""
     _client_address = ""
+    _passed_through = False  # the proxy has added nothing to requests
     _preamble: bytes | None = None  # the part of a PROXY header that has arrived, None where none is awaited
     _received = 0  # size of the data that the parser is reading
     _deadlines: _Deadlines
@@ -115,6 +117,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadlines = deadlines
         self._await_head()
         if self.proxies is not None and self.server is not None and self.server[1] == self.proxy_protocol_port:
+            self._passed_through = True
             self._preamble = b"" if self.proxies.trust((self.client or ("", 0))[0]) else None
         room = type(self).room
         if room is not None and len(self.connections) > room():
@@ -191,8 +194,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _find_client(self, proxies: Proxies) -> None:
         peer, port = self.client or ("", 0)
-        forwarded = ",".join([value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"])
-        self._client_address = proxies.client(peer, forwarded)
+        if self._passed_through:
+            self._client_address = peer
+        else:
+            forwarded = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
+            self._client_address = proxies.client(peer, ",".join(forwarded))
         cast("MutableMapping[str, Any]", self.scope)["client"] = (self._client_address, port)
 
     def _complete_long_head(self) -> None:

@@ -50,7 +50,7 @@ def _version_1(data: bytes) -> Preamble | None:
     if found is None:
         raise ValueError("a PROXY line without addresses")
     source = found[1].decode()
-    return Preamble(str(IPv6Address(source) if line.startswith(b"PROXY TCP6") else IPv4Address(source)), size)
+    return Preamble(_ipv6(IPv6Address(source)) if line.startswith(b"PROXY TCP6") else str(IPv4Address(source)), size)
 
 
 def _version_2(data: bytes) -> Preamble | None:
@@ -67,6 +67,10 @@ def _version_2(data: bytes) -> Preamble | None:
     if family == 0x11 and length >= 12:
         return Preamble(str(IPv4Address(data[16:20])), size)
     if family == 0x21 and length >= 36:
-        address = IPv6Address(data[16:32])
-        return Preamble(str(address.ipv4_mapped or address), size)
+        return Preamble(_ipv6(IPv6Address(data[16:32])), size)
     return Preamble("", size)  # a client of another kind than TCP
+
+
+def _ipv6(address: IPv6Address) -> str:
+    """IPv4 inside of IPv6 is IPv4."""
+    return str(address.ipv4_mapped or address)

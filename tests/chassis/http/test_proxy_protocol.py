@@ -27,6 +27,8 @@ HEADERS = [
     (b"PROXY TCP6 2001:db8::7 fd00::1 4711 8151\r\n", "2001:db8::7"),
     (b"PROXY UNKNOWN\r\n", ""),
     (b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", ""),
+    (b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:10.0.0.1 4711 8151\r\n", "192.0.2.7"),
+    (b"PROXY TCP6 ::ffff:c000:207 ::ffff:10.0.0.1 4711 8151\r\n", "192.0.2.7"),
     (version_2(), "192.0.2.7"),
     (version_2("2001:db8::7"), "2001:db8::7"),
     (version_2("::ffff:192.0.2.7"), "192.0.2.7"),
