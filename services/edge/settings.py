@@ -242,7 +242,8 @@ class ChannelOptions(Section, frozen=True):
     history_meta_ttl: Duration = Duration(30 * 86_400)
     """How long it is known which publications a channel had, so that a client that missed none of them is told so."""
     history_max_bytes: Annotated[int, Meta(ge=0)] = 0
-    """Bytes that all channels of the namespace may take. 0: an equal share of `channel.history_max_bytes`."""
+    """Bytes that all channels of the namespace may take, a fifth of them for the index. 0: an equal share of
+    `channel.history_max_bytes`."""
     history_when_full: str = "evict"
     """When they are taken: "evict" the oldest publications of the namespace, or "refuse" new ones (error 106)."""
     force_positioning: bool = False
@@ -365,7 +366,7 @@ class ChannelSection(Section, frozen=True):
     history_partitions: Annotated[int, Meta(ge=1, le=256)] = 16
     """Streams over which the channels of a namespace are spread. The number is fixed once the streams exist."""
     history_max_bytes: Annotated[int, Meta(ge=1)] = 4 * 1024**3
-    """Bytes that the histories of all namespaces may take on NATS's disk. What is above it is free for the sessions."""
+    """Bytes that the histories of all namespaces may take on NATS's disk, a fifth of them for their indexes."""
 
     def __post_init__(self) -> None:
         names = [namespace.name for namespace in self.namespaces]

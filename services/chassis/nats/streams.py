@@ -9,6 +9,7 @@ created, and changed when its last sequence is found lower than before.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import string
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header, status
+
+log = logging.getLogger(__name__)
 
 EPOCH_KEY = "fairlead-epoch"
 RAISED_KEY = "fairlead-raised-at"
@@ -199,6 +202,7 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
                 info = await manager.stream_info(config.name)  # created meanwhile, with other limits
         changes = _differences(info.config, config) if update else {}
         if changes:
+            _warn_of_loss(info, changes)
             info = await manager.update_stream(replace(info.config, **changes, metadata=_noting(info, changes)))
         if EPOCH_KEY not in (info.config.metadata or {}):
             info = await _write_epoch(manager, info)
@@ -227,6 +231,17 @@ def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
         for name in limits
         if (value := getattr(wanted, name)) is not None and value != getattr(actual, name)
     }
+
+
+def _warn_of_loss(info: StreamInfo, changes: dict[str, Any]) -> None:
+    limit, held = changes.get("max_bytes") or -1, info.state.bytes
+    if 0 < limit < held:
+        log.warning(
+            "stream %s holds %d bytes and may hold %d from now on: its oldest messages go",
+            info.config.name,
+            held,
+            limit,
+        )
 
 
 def _noting(info: StreamInfo, changes: dict[str, Any]) -> dict[str, str] | None:

@@ -29,9 +29,6 @@ from services.edge.broker.log_lineage import Lineage
 
 log = logging.getLogger(__name__)
 
-MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
-"""Of each partition's index. The oldest messages go first, and the index then reaches back less far."""
-
 _READ: Final = 4
 """Entries that are read: the one at the position, a mark that it was removed, and the next ones."""
 _CATCHING_UP_S: Final = 1.0
@@ -59,6 +56,7 @@ class _Index:
     taken_over: tuple[subjects.IndexAddress, ...]
     last: int
     max_age_s: float
+    max_bytes: int
     usable: asyncio.Future[bool]
     tending: asyncio.Task[None] | None = None
 
@@ -72,8 +70,11 @@ class LogIndexes:
         self._tasks = Tasks()
         self.refused = False
 
-    def follow(self, stream: str, stored: str, state: StreamState, max_age_s: float) -> None:
-        """From now on the log `stream`, whose subjects are `stored`, is indexed in this epoch. Returns at once."""
+    def follow(self, stream: str, stored: str, state: StreamState, max_age_s: float, max_bytes: int) -> None:
+        """From now on the log `stream`, whose subjects are `stored`, is indexed in this epoch. Returns at once.
+
+        The index keeps `max_bytes` (-1: no limit). The oldest messages go first, and it then reaches back less far.
+        """
         known = self._indexes.get(stream)
         if known is not None:
             if known.epoch == state.epoch:
@@ -90,6 +91,7 @@ class LogIndexes:
                 tuple(subjects.index_address(stream, stored, epoch) for epoch in earlier),
                 state.last,
                 max_age_s,
+                max_bytes,
                 asyncio.get_running_loop().create_future(),
             )
         )
@@ -98,7 +100,7 @@ class LogIndexes:
         """The log `stream` is in another epoch now. Nothing for one that is not indexed."""
         index = self._indexes.get(stream)
         if index is not None:
-            self.follow(stream, index.stored, state, index.max_age_s)
+            self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes)
 
     def _begin(self, index: _Index) -> None:
         self._indexes[index.source] = index
@@ -117,8 +119,9 @@ class LogIndexes:
             except NatsRefused as error:
                 if not self.refused:
                     log.warning(
-                        "recovery of quiet channels cannot be proven after their history has expired, as NATS keeps no "
-                        "index of it (nats-server 2.14 or newer does): %s",
+                        "NATS does not keep the index of %s, so that clients of quiet channels are told of losses that "
+                        "they did not have. It needs nats-server 2.14 or newer, and a fifth of history_max_bytes: %s",
+                        index.source,
                         error,
                     )
                 self.refused = True
@@ -148,7 +151,7 @@ class LogIndexes:
             index.address.delivery,
             max_msgs_per_subject=INDEXED_ENTRIES,
             max_age_s=index.max_age_s,
-            max_bytes=MAX_INDEX_BYTES,
+            max_bytes=index.max_bytes,
         )
         daily = (
             f"{index.address.daily}{int(time.time()) // _DAY_S}"  # another edge's clock may differ: one message more

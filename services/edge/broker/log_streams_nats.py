@@ -39,6 +39,8 @@ MARK_INTERVAL_S: Final = 1.0
 """How far behind the others' knowledge of a stream an edge may be."""
 
 _CHECK_RETRY_S: Final = 0.2
+_INDEX_PART: Final = 5
+"""The index of a log has one of so many parts of the history's bytes."""
 
 
 class LogStreams:
@@ -112,6 +114,8 @@ class LogStreams:
         name = subjects.log_stream(history_class, partition)
         known = self._known(name)
         stored, live = subjects.log_subjects(history_class, partition)
+        share = options.history_max_bytes // count
+        log_bytes, index_bytes = share - share // _INDEX_PART, share // _INDEX_PART
         made = await ensure_stream(
             self._link,
             stream_config(
@@ -119,7 +123,7 @@ class LogStreams:
                 stored,
                 float(options.history_ttl),
                 _window_s(options),
-                max_bytes=(options.history_max_bytes // count) or None,
+                max_bytes=log_bytes or None,
                 refuse_when_full=options.history_when_full == "refuse",
                 max_msgs_per_subject=options.history_size,
                 republish_to=live,
@@ -128,7 +132,7 @@ class LogStreams:
         )
         state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
         self._note(name, state)
-        self.indexes.follow(name, stored, state, float(options.history_meta_ttl))
+        self.indexes.follow(name, stored, state, float(options.history_meta_ttl), index_bytes or -1)
         return state
 
     def stop(self) -> None:
