@@ -206,13 +206,13 @@ class BrokerContract:
 
     async def test_the_index_does_not_guess(self, pair):
         a, b, _, _ = await with_index(pair)
-        offsets = [(await store(a, NEWS, i)).offset for i in range(INDEXED_ENTRIES + 2)]
-        epoch, last = a.epoch(NEWS), offsets[-1]
-        indexed = await b.index.after(NEWS, epoch, offsets[0] - 1, last)
-        assert indexed is not None and not indexed.complete, "it keeps fewer entries than that"
-        indexed = await b.index.after(NEWS, epoch, offsets[2], last)
+        offsets = [(await store(a, CHAT, i)).offset for i in range(INDEXED_ENTRIES + 2)]
+        epoch, last = a.epoch(CHAT), offsets[-1]
+        indexed = await b.index.after(CHAT, epoch, offsets[0] - 1, last)
+        assert indexed is not None and not indexed.whole, "it keeps fewer entries than that"
+        indexed = await b.index.after(CHAT, epoch, offsets[2], last)
         assert indexed is not None and indexed[:2] == of(offsets[3:])
-        assert await b.index.after(NEWS, "another", offsets[-1], last) is None
+        assert await b.index.after(CHAT, "another", offsets[-1], last) is None
 
     async def test_a_removed_history_is_indexed(self, pair):
         a, b, _, _ = await with_index(pair)

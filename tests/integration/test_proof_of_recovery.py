@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -29,7 +30,9 @@ allow_subscribe_for_client = true
 """
 
 
-async def edge_of(services: Services, nats: NatsServer, name: str, size: int = 10, ttl: str = "1h") -> ServiceProcess:
+async def edge_of(
+    services: Services, nats: NatsServer, name: str, size: int = 10, ttl: str = "1h", toml: str = ""
+) -> ServiceProcess:
     settings = {
         "FAIRLEAD_NATS_URL": nats.url,
         "FAIRLEAD_EDGE_NAME": name,
@@ -37,7 +40,7 @@ async def edge_of(services: Services, nats: NatsServer, name: str, size: int = 1
         "FAIRLEAD_HTTP_API_KEY": KEY,
         **FAST_GOODBYE,
     }
-    edge = await services.start("edge", settings, TOML.format(size=size, ttl=ttl), name).ready()
+    edge = await services.start("edge", settings, toml or TOML.format(size=size, ttl=ttl), name).ready()
     async with linked(nats.url) as link:
         await eventually(lambda: _indexes(link.stream_manager()))
     return edge
@@ -172,6 +175,84 @@ async def test_a_limit_that_was_raised_brings_nothing_back(services, nats_server
     assert await recovered(new, "chat:x", since) is None
     assert await recovered(new, "chat:x", {**since, "offset": offset - 6}) is None
     assert await recovered(new, "chat:x", {**since, "offset": offset - 5}) == [15, 16, 17, 18, 19]
+
+
+async def test_quiet_channels_are_recovered_beside_one_that_is_flooded(services, nats_server):
+    """Of a burst most is evicted before the index could read it."""
+    a = await edge_of(services, nats_server, "edge-a", size=2, ttl="1s")
+    await publish(a, "chat:quiet", "seen")
+    before = {channel: await position(a, channel) for channel in ("chat:quiet", "chat:empty")}
+    for _ in range(3):
+        await asyncio.gather(*(publish(a, "chat:flooded", i) for i in range(60)))
+    after = {channel: await position(a, channel) for channel in ("chat:quiet", "chat:new")}
+    await expired(a, "chat:quiet")
+    b = await edge_of(services, nats_server, "edge-b", size=2, ttl="1s")
+    for positions in (before, after):
+        for channel, since in positions.items():
+            assert await recovered(b, channel, since) == [], (channel, since)
+    since = await position(a, "chat:flooded")
+    await asyncio.gather(*(publish(a, "chat:flooded", i) for i in range(60)))
+    assert await recovered(b, "chat:flooded", since) is None
+
+
+async def test_the_beginning_of_a_channel_is_not_guessed_when_the_index_was_made_anew(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a", size=3)
+    epoch = (await position(a, "chat:other"))["epoch"]
+    await publish(a, "chat:x", *range(10))
+    async with linked(nats_server.url) as link:
+        manager = link.stream_manager()
+        await manager.delete_stream(subjects.index_of("CH_chat_0", epoch))
+        b = await edge_of(services, nats_server, "edge-b", size=3)
+        await eventually(lambda: _exists(manager, subjects.index_of("CH_chat_0", epoch)))
+    for since in ({"epoch": epoch, "offset": 0}, {"epoch": "", "offset": 0}):
+        assert await recovered(b, "chat:x", since) is None
+
+
+async def test_more_than_the_index_names_are_recovered_and_missed_ones_are_noticed(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a", size=400)
+    await publish(a, "chat:other", "first")
+    since = await position(a, "chat:x")  # not of an entry of this channel
+    await asyncio.gather(*(publish(a, "chat:x", i) for i in range(300)))
+    b = await edge_of(services, nats_server, "edge-b", size=400)
+    assert len(await recovered_in_parts(b, "chat:x", since, 300)) == 300
+    where = subjects.log_address("chat", 1, "chat:x")
+    async with linked(nats_server.url) as link:
+        await link.stream_manager().purge_stream(where.stream, subject=where.stored, keep=200)
+    c = await edge_of(services, nats_server, "edge-c", size=400)
+    assert await recovered(c, "chat:x", since) is None
+
+
+async def recovered_in_parts(edge: ServiceProcess, channel: str, since: dict[str, Any], count: int) -> list[Any]:
+    """The data of all that a client gets that comes back; the first come with the reply."""
+    async with connected(edge) as client:
+        result = await client.subscribe(channel, recover=True, **since)
+        assert result.get("recovered")
+        found = [pub["data"] for pub in result.get("publications", [])]
+        return found + await client.publications(channel, count - len(found))
+
+
+async def test_of_two_namespaces_with_like_names_each_keeps_its_index(services, nats_server):
+    two = TOML.format(size=10, ttl="1s") + TOML.partition("[channel]\nhistory_partitions = 1")[2].format(
+        size=10, ttl="1s"
+    ).replace('"chat"', '"chat_0"')
+    a = await edge_of(services, nats_server, "edge-a", toml=two)
+    await publish(a, "chat_0:quiet", "seen")
+    since = await position(a, "chat_0:quiet")
+    await expired(a, "chat_0:quiet")
+    await edge_of(services, nats_server, "edge-b", toml=two)
+    c = await edge_of(services, nats_server, "edge-c", toml=two)
+    assert await recovered(c, "chat_0:quiet", since) == []
+
+
+async def test_a_history_that_is_removed_twice_is_removed_once(services, nats_server):
+    a = await edge_of(services, nats_server, "edge-a")
+    offset = await publish(a, "chat:x", 1, 2)
+    since = {**await position(a, "chat:x"), "offset": offset}
+    for _ in range(2):
+        await api(a, "history_remove", {"channel": "chat:x"}, KEY)
+    b = await edge_of(services, nats_server, "edge-b")
+    for edge in (b, a):
+        assert await recovered(edge, "chat:x", since) == []
 
 
 @pytest.mark.parametrize("how", ["all of the channel", "all but the newest", "one in the middle"])

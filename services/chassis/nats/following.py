@@ -14,12 +14,14 @@ import msgspec
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
-from services.chassis.nats.streams import StoredMessage, read_last, read_stream
+from services.chassis.nats.streams import StoredMessage, read_last, read_stream, stream_state
 
 _MAX_ACK_PENDING: Final = 1000
+LOWEST_KEY: Final = "fairlead-lowest-limit"
 _HEARTBEAT_NS: Final = 1_000_000_000  # the only one that the server accepts for such a consumer
 _SOURCE: Final = b"Nats-Stream-Source"
 _STREAM_EXISTS: Final = 10058  # JetStream's code: the name is in use with another configuration
+_BAD_REQUEST: Final = 10025  # JetStream's code: the request has a value that this version does not know
 _STREAM_NOT_FOUND: Final = 10059
 _CONSUMER_NOT_FOUND: Final = 10014
 _TIMEOUT_S: Final = 5.0
@@ -33,11 +35,16 @@ class Followed(NamedTuple):
     number: int
     sequence: int
     headers: bytes
+    at: str
 
     @property
     def skipped(self) -> int:
         """How many sequences of the source before this one the following stream has skipped, plus a constant."""
         return self.sequence - self.number
+
+
+class Unsupported(NatsRefused):
+    """The server is too old to let one stream follow another without bodies."""
 
 
 class _Error(msgspec.Struct):
@@ -75,11 +82,11 @@ async def follow(
     max_msgs_per_subject: int,
     max_age_s: float,
     max_bytes: int,
-) -> None:
+) -> int:
     """Makes `stream` follow `source`, from what is retained there on. If it does already, only its limits are changed.
 
-    `delivery` is a subject of its own, on which the messages travel. Raises `NatsAway`, and `NatsRefused` also if the
-    server is older than 2.14.
+    `max_msgs_per_subject` is never lowered. Returns the lowest that it ever was. `delivery` is a subject of its own, on
+    which the messages travel. Raises `NatsAway`, `NatsRefused`, and of these `Unsupported` if the server is too old.
     """
     consumer = {
         "name": stream,
@@ -93,7 +100,14 @@ async def follow(
         "max_ack_pending": _MAX_ACK_PENDING,
         "headers_only": True,
     }
-    await _call(link, subjects.consumer_create(source, stream), {"stream_name": source, "config": consumer})
+    made = await _call(
+        link, subjects.consumer_create(source, stream), {"stream_name": source, "config": consumer}, accept=_BAD_REQUEST
+    )
+    if made.error is not None:
+        raise Unsupported(f"{made.error.description} (nats-server 2.14 or newer is needed)")
+    known = await stream_state(link, stream)
+    limit = max(max_msgs_per_subject, 0 if known is None else known.limit)
+    lowest = str(limit) if known is None else known.metadata.get(LOWEST_KEY, str(known.limit))
     config = {
         "name": stream,
         "retention": "limits",
@@ -103,25 +117,36 @@ async def follow(
         "max_consumers": -1,
         "max_msgs": -1,
         "max_msg_size": -1,
-        "max_msgs_per_subject": max_msgs_per_subject,
+        "max_msgs_per_subject": limit,
         "max_age": int(max_age_s * 1e9),
         "max_bytes": max_bytes,
         "duplicate_window": _SHORTEST_WINDOW_NS,
         "allow_direct": True,
+        "metadata": {LOWEST_KEY: lowest},
         "sources": [{"name": source, "consumer": {"name": stream, "deliver_subject": delivery}}],
     }
-    made = await _call(link, subjects.stream_create(stream), config, accept=_STREAM_EXISTS)
-    if made.error is not None:
-        await _call(link, subjects.stream_update(stream), config)
+    change = subjects.stream_create(stream) if known is None else subjects.stream_update(stream)
+    found = await _call(link, change, config, accept=_STREAM_EXISTS)
+    if found.error is not None:  # made meanwhile, with other limits
+        raise NatsAway(f"stream {stream} is being made by others")
+    return int(lowest)
+
+
+async def forget_source(link: NatsLink, stream: str, source: str) -> None:
+    """Deletes the consumer that feeds a following stream which is gone, so that the next one reads from the beginning.
+
+    Raises `NatsAway`.
+    """
+    try:
+        await _call(link, subjects.consumer_delete(source, stream), {}, accept=_CONSUMER_NOT_FOUND)
+    except NatsRefused:
+        return  # the source was deleted, and its consumers with it
 
 
 async def unfollow(link: NatsLink, stream: str, source: str) -> None:
     """Deletes a following stream, and the consumer that feeds it, if they exist. Raises `NatsAway`, `NatsRefused`."""
     await _call(link, subjects.stream_delete(stream), {}, accept=_STREAM_NOT_FOUND)
-    try:
-        await _call(link, subjects.consumer_delete(source, stream), {}, accept=_CONSUMER_NOT_FOUND)
-    except NatsRefused:
-        return  # the source was deleted, and its consumers with it
+    await forget_source(link, stream, source)
 
 
 async def stream_names(link: NatsLink, prefix: str) -> list[str]:
@@ -156,4 +181,5 @@ async def read_followed(
 
 def _followed(message: StoredMessage) -> Followed:
     parts = (header(message.headers, _SOURCE) or b"").split(b" ")
-    return Followed(message.sequence, int(parts[1]) if len(parts) > 1 else 0, message.headers)
+    at = (header(message.headers, b"Nats-Time-Stamp") or b"").decode()
+    return Followed(message.sequence, int(parts[1]) if len(parts) > 1 else 0, message.headers, at)

@@ -17,7 +17,8 @@ MAX_DUPLICATE_WINDOW_S: Final = 300.0
 READ_BYTES: Final = 256 * 1024
 """Bytes of one read of a log, give or take an entry: a few milliseconds of work for the edge."""
 INDEXED_ENTRIES: Final = 128
-"""Entries of each channel in the index, about 200 bytes each. Recovery of more needs the entry at the position."""
+"""Entries of each channel in the index at least, about 200 bytes each. One more than `history_size`, if that is more:
+as many after a position mean that something after it was removed."""
 
 
 class BrokerAway(Exception):
@@ -78,14 +79,21 @@ class Indexed(NamedTuple):
     """What the index of a log says of one channel: its entries after a position, whether or not they are retained.
 
     `first` is the sequence of the first one, 0 if there is none; `total` is their number. `upto`: the index has read
-    the log up to here, so of later entries it knows nothing. `complete`: there were no others; false if they may be
-    more than the index keeps.
+    the log up to here, so of later entries it knows nothing. `whole`: it knows all of them. Otherwise it has lost the
+    first ones, or the log had evicted some before the index read them: not so if they are fewer than the log keeps.
     """
 
     first: int
     total: int
     upto: int
-    complete: bool = True
+    whole: bool = True
+
+    def contradicts(self, first: int, held: int) -> bool:
+        """Whether the log holds more than the index knows, which has lost entries then.
+
+        `first` is the sequence of the first entry that the log holds (0: not known), `held` their number.
+        """
+        return held > self.total or (0 < first < self.first)
 
 
 class LogIndex(Protocol):

@@ -206,7 +206,7 @@ class NatsBroker:
         where = self._where(address)
         while True:
             newest = await self._ask(where.stream, lambda: read_last(self._link, where.stream, where.stored))
-            if newest is None:
+            if newest is None or removed_upto(newest.headers):
                 return
             try:
                 # The mark comes first: it shows what is missing, whether or not that is purged already.
@@ -292,9 +292,14 @@ class NatsBroker:
         if unheard:
             # Read after the above: what had not been evicted by now would have been found there.
             after = await _reach(self._streams.fresh_state(stream))
+            came: set[str] = set()
+            for start in range(0, len(unheard), MULTI_LAST_SUBJECTS):
+                asked = [(self._where(each).stored, upto) for upto, _, each in unheard[start:][:MULTI_LAST_SUBJECTS]]
+                came |= await _reach(self._streams.indexes.newer(stream, state.epoch, asked, after.last))
             for upto, subscription, address in unheard:
                 subscription.unheard = False
-                if after.epoch != state.epoch or after.first > upto + 1:
+                evicted = after.first > upto + 1 or self._where(address).stored in came
+                if after.epoch != state.epoch or evicted:
                     found[address] = after.last
                 else:
                     subscription.audited = max(subscription.audited, state.last)

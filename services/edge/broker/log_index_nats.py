@@ -1,8 +1,9 @@
 """The indexes of the logs: which entries a channel had, for much longer than the entries themselves are kept.
 
 An index is a JetStream stream that follows a log's stream without the bodies (`chassis.nats.following`). It keeps the
-newest `INDEXED_ENTRIES` of each channel for `history_meta_ttl`. So an edge that has never seen a channel can tell
-whether anything of it was removed after a client's position: by age, by count, by a lowered limit, or by a purge.
+newest entries of each channel, more than the log does, for `history_meta_ttl`. So an edge that has never seen a channel
+can tell whether anything of it was removed after a client's position: by age, by count, by a lowered limit, or by a
+purge.
 
 The index is complete from its oldest message on. As busy channels push out their own messages only, the oldest one is
 that of a quiet channel, or one of the messages that an edge stores every day for this purpose (`daily`).
@@ -13,16 +14,27 @@ that of a quiet channel, or one of the messages that an edge stores every day fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from proto import subjects
 from proto.publications import removed_upto
-from services.chassis.nats.following import Followed, follow, last_followed, read_followed, stream_names, unfollow
+from services.chassis.nats.following import (
+    Followed,
+    Unsupported,
+    follow,
+    forget_source,
+    last_followed,
+    read_followed,
+    stream_names,
+    unfollow,
+)
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.nats.streams import StreamState, store
+from services.chassis.nats.streams import StreamState, read_last_of, store
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import INDEXED_ENTRIES, Indexed
 from services.edge.broker.log_lineage import Lineage
@@ -38,27 +50,34 @@ _MAKING_S: Final = 2.0
 """How long a recovery waits for an index that is being made, just after the start of an edge."""
 _TENDING_S: Final = 6 * 3600.0
 _RETRY_S: Final = 0.5
+_REFUSED_S: Final = 30.0
 _DAY_S: Final = 86_400
 
 
 @dataclass(slots=True)
 class _Index:
-    """One partition's index in one epoch. `usable` is done when it exists, or NATS has refused to make it.
+    """One partition's index in one epoch. `tried` is set when it exists, or NATS has refused to make it for now.
 
-    It may be that of an epoch that ended (`log_lineage`): the log goes on, so its index goes on too. `taken_over` are
-    the addresses that it may have, the newest first, while the log has come to `last`.
+    It may be that of an epoch that has ended (`log_lineage`): the log goes on, so its index goes on too. It has kept
+    at least `kept` entries of each channel at any time.
     """
 
     source: str
     stored: str
     epoch: str
     address: subjects.IndexAddress
-    taken_over: tuple[subjects.IndexAddress, ...]
-    last: int
     max_age_s: float
     max_bytes: int
-    usable: asyncio.Future[bool]
+    size: int
+    tried: asyncio.Event
+    kept: int = 0
+    usable: bool = False
     tending: asyncio.Task[None] | None = None
+
+    @property
+    def wanted(self) -> tuple[object, ...]:
+        """What it was asked to be."""
+        return self.epoch, self.address, self.max_age_s, self.max_bytes, self.size
 
 
 class LogIndexes:
@@ -68,39 +87,32 @@ class LogIndexes:
         self._link = link
         self._indexes: dict[str, _Index] = {}  # by the log's stream
         self._tasks = Tasks()
-        self.refused = False
+        self.refused: set[str] = set()  # logs of which the server can keep no index
 
-    def follow(self, stream: str, stored: str, state: StreamState, max_age_s: float, max_bytes: int) -> None:
+    def follow(
+        self, stream: str, stored: str, state: StreamState, max_age_s: float, max_bytes: int, history_size: int
+    ) -> None:
         """From now on the log `stream`, whose subjects are `stored`, is indexed in this epoch. Returns at once.
 
         The index keeps `max_bytes` (-1: no limit). The oldest messages go first, and it then reaches back less far.
         """
+        size = max(INDEXED_ENTRIES, history_size + 1)
+        begun_in = Lineage.of(state.metadata).indexed_since
+        address = subjects.index_address(stream, stored, begun_in)
+        index = _Index(stream, stored, state.epoch, address, max_age_s, max_bytes, size, asyncio.Event())
         known = self._indexes.get(stream)
         if known is not None:
-            if known.epoch == state.epoch:
+            if known.wanted == index.wanted:
                 return
             if known.tending is not None:
                 known.tending.cancel()
-        earlier = [epoch for epoch, _ in Lineage.of(state.metadata).earlier]
-        self._begin(
-            _Index(
-                stream,
-                stored,
-                state.epoch,
-                subjects.index_address(stream, stored, state.epoch),
-                tuple(subjects.index_address(stream, stored, epoch) for epoch in earlier),
-                state.last,
-                max_age_s,
-                max_bytes,
-                asyncio.get_running_loop().create_future(),
-            )
-        )
+        self._begin(index)
 
     def renew(self, stream: str, state: StreamState) -> None:
         """The log `stream` is in another epoch now. Nothing for one that is not indexed."""
         index = self._indexes.get(stream)
         if index is not None:
-            self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes)
+            self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes, index.size - 1)
 
     def _begin(self, index: _Index) -> None:
         self._indexes[index.source] = index
@@ -113,43 +125,45 @@ class LogIndexes:
     async def _tend(self, index: _Index) -> None:
         """Makes the index, and now and then ensures that it is still there and that the day has its message."""
         while True:
+            wait_s = _TENDING_S
             try:
                 await self._make(index)
-                usable, wait_s = True, _TENDING_S
+                index.usable = True
+                self.refused.discard(index.source)
             except NatsRefused as error:
-                if not self.refused:
+                index.usable, wait_s = False, _REFUSED_S
+                if isinstance(error, Unsupported):
+                    self.refused.add(index.source)
+                if not index.tried.is_set():
                     log.warning(
                         "NATS does not keep the index of %s, so that clients of quiet channels are told of losses that "
-                        "they did not have. It needs nats-server 2.14 or newer, and a fifth of history_max_bytes: %s",
+                        "they did not have: %s",
                         index.source,
                         error,
                     )
-                self.refused = True
-                usable, wait_s = False, _TENDING_S
             except NatsAway as error:
                 log.debug("the index of %s waits: %s", index.source, error)
-                await asyncio.sleep(_RETRY_S)
-                continue
-            if not index.usable.done():
-                index.usable.set_result(usable)
+                wait_s = _RETRY_S
+            if wait_s != _RETRY_S:
+                index.tried.set()
             await asyncio.sleep(wait_s)
 
     async def _make(self, index: _Index) -> None:
-        there = await stream_names(self._link, index.address.prefix)
-        for address in (index.address, *index.taken_over):
-            if address.stream in there and await self._continues(index, address):
-                index.address = address
-                break
+        prefix = index.address.prefix
+        # Of another namespace, whose name goes on with "_", there would be a "_" in the rest too.
+        there = [name for name in await stream_names(self._link, prefix) if "_" not in name.removeprefix(prefix)]
         name = index.address.stream
         for other in there:
             if other != name:  # of an epoch that is void
                 await unfollow(self._link, other, index.source)
-        await follow(
+        if name not in there:
+            await forget_source(self._link, name, index.source)
+        index.kept = await follow(
             self._link,
             name,
             index.source,
             index.address.delivery,
-            max_msgs_per_subject=INDEXED_ENTRIES,
+            max_msgs_per_subject=index.size,
             max_age_s=index.max_age_s,
             max_bytes=index.max_bytes,
         )
@@ -162,33 +176,47 @@ class LogIndexes:
             except NatsRefused as error:  # the log is full, and refuses what is new
                 log.debug("%s has no message of the day: %s", index.source, error)
                 return
-            await self._caught_up(name, today.sequence)
-
-    async def _continues(self, index: _Index, address: subjects.IndexAddress) -> bool:
-        """Whether an index is that of the log as it is. One that is ahead has read what the log has lost since."""
-        if address == index.address:
-            return True
-        newest = await last_followed(self._link, address.stream)
-        return newest is not None and newest.sequence <= index.last
+            await self._caught_up(index, today.sequence)
 
     async def after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
         """See `LogIndex.after`. Raises `NatsAway`."""
-        try:
-            return await self._after(where, epoch, offset, upto)
-        except NobodyAnswers:  # the index was deleted: it is made again, from what the log still holds
-            index = self._indexes.get(where.stream)
-            if index is not None and index.usable.done():
-                if index.tending is not None:
-                    index.tending.cancel()
-                self._begin(replace(index, usable=asyncio.get_running_loop().create_future()))
-            raise
-
-    async def _after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
         index = self._indexes.get(where.stream)
         if index is None or index.epoch != epoch or not await self._is_usable(index):
             return None
+        try:
+            return await self._after(index, where, offset, upto)
+        except NobodyAnswers:  # the index was deleted: it is made again, from what the log still holds
+            self._make_again(index)
+            raise
+        except NatsAway as error:  # the log may answer all the same: it is on another server of a cluster, maybe
+            log.debug("the index of %s does not answer: %s", where.stream, error)
+            return None
+
+    def _make_again(self, index: _Index) -> None:
+        if self._indexes.get(index.source) is index and index.tried.is_set():
+            if index.tending is not None:
+                index.tending.cancel()
+            self._begin(replace(index, tried=asyncio.Event(), usable=False))
+
+    async def newer(self, stream: str, epoch: str, positions: list[tuple[str, int]], upto: int) -> set[str]:
+        """Of some subjects of a log, those that may have had an entry after the given position.
+
+        At most `MULTI_LAST_SUBJECTS` of them, each with its position. Raises `NatsAway`.
+        """
+        index = self._indexes.get(stream)
+        if index is None or index.epoch != epoch or not await self._is_usable(index):
+            return set()
         name = index.address.stream
-        newest = await self._caught_up(name, upto)
+        newest = await self._caught_up(index, upto)
+        if newest is None:
+            return set()
+        places = {subject: max(0, offset - newest.skipped) for subject, offset in positions}
+        last = await read_last_of(self._link, name, list(places), min(places.values()))
+        return {subject for subject, number in last.sequences.items() if number > places[subject]}
+
+    async def _after(self, index: _Index, where: subjects.LogAddress, offset: int, upto: int) -> Indexed | None:
+        name = index.address.stream
+        newest = await self._caught_up(index, upto)
         if newest is None:
             return None
         # If nothing was skipped since, this is the place of the position in the index; otherwise it is further on.
@@ -201,38 +229,53 @@ class LogIndexes:
             if after or not left:
                 break
             place = entries[-1].number + 1
-        count = len(after) + left
-        if before is not None:
-            complete_from = before
-        elif not count and not offset:  # it was never used, as far as the index reaches
-            return Indexed(0, 0, newest.sequence)
-        elif count >= INDEXED_ENTRIES:
-            return Indexed(0, count, newest.sequence, complete=False)
-        else:
+        total = len(after) + left
+        if before is None:
             oldest, _ = await read_followed(self._link, name, 1)
-            if not oldest or oldest[0].sequence > offset + 1:
+            if not oldest or not self._reaches(index, oldest[0], newest, offset):
                 return None
-            complete_from = oldest[0]
-        if complete_from.skipped != newest.skipped:  # the log has lost entries before the index read them
-            return None
+            before = oldest[0]
         marks = [entry for entry in after if 0 < removed_upto(entry.headers) <= offset]
         named = [entry for entry in after if entry not in marks]
-        return Indexed(named[0].sequence if named else 0, count - len(marks), newest.sequence)
+        return Indexed(
+            named[0].sequence if named else 0,
+            total - len(marks),
+            newest.sequence,
+            whole=before.skipped == newest.skipped and total < index.kept,
+        )
+
+    @staticmethod
+    def _reaches(index: _Index, oldest: Followed, newest: Followed, offset: int) -> bool:
+        """Whether the index reaches back to a position: to its sequence, or for the beginning as long as it may."""
+        if oldest.sequence <= offset + 1:
+            return True
+        return not offset and span_s(oldest.at, newest.at) >= index.max_age_s - 2 * _DAY_S
 
     @staticmethod
     async def _is_usable(index: _Index) -> bool:
-        if not index.usable.done():
-            await asyncio.wait([index.usable], timeout=_MAKING_S)
-        return index.usable.done() and index.usable.result()
+        if not index.tried.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(index.tried.wait(), _MAKING_S)
+        return index.usable
 
-    async def _caught_up(self, name: str, upto: int) -> Followed | None:
+    async def _caught_up(self, index: _Index, upto: int) -> Followed | None:
         """The newest message of an index that has read the log up to `upto`; None if it does not come so far."""
         wait_s = _FIRST_WAIT_S
         while True:
-            newest = await last_followed(self._link, name)
+            newest = await last_followed(self._link, index.address.stream)
             if newest is not None and newest.sequence >= upto:
                 return newest
             if wait_s > _CATCHING_UP_S:
+                log.warning("the index of %s has not read its log up to %d", index.source, upto)
+                self._make_again(index)  # in case that it was cut off
                 return None
             await asyncio.sleep(wait_s)
             wait_s *= 2
+
+
+def span_s(first: str, last: str) -> float:
+    """The seconds between two of NATS's timestamps; 0 if one is malformed."""
+    try:
+        return (datetime.fromisoformat(last[:19]) - datetime.fromisoformat(first[:19])).total_seconds()
+    except ValueError:
+        return 0.0

@@ -17,6 +17,7 @@ from services.chassis.nats.streams import EPOCH_KEY, new_epoch
 
 EARLIER_KEY: Final = "fairlead-earlier-epochs"
 LEADERS_KEY: Final = "fairlead-leaders"
+INDEX_KEY: Final = "fairlead-index"
 _REMEMBERED: Final = 32
 _LETTERS: Final = string.ascii_letters
 _EPOCH_LETTERS: Final = 8
@@ -26,18 +27,21 @@ class Lineage(NamedTuple):
     """`earlier`: the epochs before `epoch`, the newest first, each with the sequence up to which it is valid.
 
     `leaders`: the servers, or leaders of the stream in a cluster, under which this epoch is known to have gone on.
+    `index_epoch`: the epoch in which the log's index was begun, "" for this one.
     """
 
     epoch: str
     earlier: tuple[tuple[str, int], ...] = ()
     leaders: tuple[str, ...] = ()
+    index_epoch: str = ""
 
     @staticmethod
     def of(metadata: Mapping[str, str]) -> Lineage:
         """What the metadata of a stream says."""
         pairs = [each.partition(":") for each in metadata.get(EARLIER_KEY, "").split()]
         earlier = tuple((epoch, int(upto)) for epoch, _, upto in pairs if upto.isdecimal())
-        return Lineage(metadata.get(EPOCH_KEY, ""), earlier, tuple(metadata.get(LEADERS_KEY, "").split()))
+        leaders = tuple(metadata.get(LEADERS_KEY, "").split())
+        return Lineage(metadata.get(EPOCH_KEY, ""), earlier, leaders, metadata.get(INDEX_KEY, ""))
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -46,18 +50,28 @@ class Lineage(NamedTuple):
             EPOCH_KEY: self.epoch,
             EARLIER_KEY: " ".join(f"{epoch}:{upto}" for epoch, upto in self.earlier),
             LEADERS_KEY: " ".join(self.leaders),
+            INDEX_KEY: self.index_epoch,
         }
+
+    @property
+    def indexed_since(self) -> str:
+        """The epoch in which the log's index was begun."""
+        return self.index_epoch or self.epoch
 
     def led_by(self, leader: str) -> Lineage:
         """The epoch goes on under another leader."""
         return self._replace(leaders=(leader, *self.leaders)[:_REMEMBERED])
 
-    def ended(self, last: int, leader: str) -> Lineage:
-        """A new epoch begins after the sequence `last`. Edges that find the same at once agree on its name."""
+    def ended(self, last: int, leader: str, *, with_index: bool = False) -> Lineage:
+        """A new epoch begins after the sequence `last`. Edges that find the same at once agree on its name.
+
+        `with_index`: the index of the log goes on.
+        """
         digest = hashlib.sha256(f"{self.epoch} {leader}".encode()).digest()
         name = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:_EPOCH_LETTERS])
         earlier = [(epoch, min(upto, last)) for epoch, upto in self.earlier]
-        return Lineage(name, ((self.epoch, last), *earlier)[:_REMEMBERED], (leader,))
+        index = self.indexed_since if with_index else ""
+        return Lineage(name, ((self.epoch, last), *earlier)[:_REMEMBERED], (leader,), index)
 
     def void(self, leader: str) -> Lineage:
         """The log was rolled back, nobody knows how far: no position of this or an earlier epoch is valid."""

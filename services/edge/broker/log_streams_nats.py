@@ -132,7 +132,9 @@ class LogStreams:
         )
         state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
         self._note(name, state)
-        self.indexes.follow(name, stored, state, float(options.history_meta_ttl), index_bytes or -1)
+        self.indexes.follow(
+            name, stored, state, float(options.history_meta_ttl), index_bytes or -1, options.history_size
+        )
         return state
 
     def stop(self) -> None:

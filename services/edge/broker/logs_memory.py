@@ -65,12 +65,13 @@ class _Keys:
 
 
 class MemoryIndex:
-    """The sequences of the newest `INDEXED_ENTRIES` of each channel, also of those that were evicted.
+    """The sequences of the newest entries of each channel, also of those that were evicted.
 
-    The channels that were used last are known, `INDEXED_CHANNELS` of them.
+    The channels that were used last are known, `INDEXED_CHANNELS` of them, with `size` entries each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = max(INDEXED_ENTRIES, size + 1)
         self._known: OrderedDict[str, deque[int]] = OrderedDict()
         self._complete_from = 0  # for channels that are not known: nothing is missing after this sequence
 
@@ -78,7 +79,7 @@ class MemoryIndex:
         """The channel has a further entry. Removal marks are left out."""
         if entry.removed_upto:
             return
-        self._known.setdefault(channel, deque(maxlen=INDEXED_ENTRIES)).append(entry.sequence)
+        self._known.setdefault(channel, deque(maxlen=self._size)).append(entry.sequence)
         self._known.move_to_end(channel)
         if len(self._known) > INDEXED_CHANNELS:
             _, forgotten = self._known.popitem(last=False)
@@ -88,13 +89,9 @@ class MemoryIndex:
         """See `LogIndex.after`; the index has read the log up to `upto`."""
         known = self._known.get(channel, ())
         after = [sequence for sequence in known if sequence > offset]
-        if not known and not offset:  # it was never used, as far as the index reaches
-            return Indexed(0, 0, upto)
-        if len(after) == INDEXED_ENTRIES:
-            return Indexed(0, len(after), upto, complete=False)
         if len(after) == len(known) and offset < self._complete_from:
             return None
-        return Indexed(after[0] if after else 0, len(after), upto)
+        return Indexed(after[0] if after else 0, len(after), upto, whole=len(after) < self._size)
 
 
 class MemoryLog:
@@ -106,7 +103,7 @@ class MemoryLog:
         self.last = 0
         self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
         self.versions: dict[int, Version] = {}
-        self.index = MemoryIndex()
+        self.index = MemoryIndex(options.history_size)
         self.max_bytes = min(options.history_max_bytes or MAX_LOG_BYTES, MAX_LOG_BYTES)
         self._bytes = 0
         self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
@@ -220,7 +217,9 @@ class MemoryLogs:
     def remove(self, address: ChannelAddress) -> None:
         """Removes what is kept of a channel, and leaves the mark."""
         log = self.log(address.history_class)
-        if upto := log.newest(address.channel):
+        mine = log.of(address.channel)
+        if mine and not mine[-1].removed_upto:
+            upto = mine[-1].sequence
             self._append(log, address, LogEntry(log.last + 1, None, upto))
             log.remove(address.channel, upto)
 

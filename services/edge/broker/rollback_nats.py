@@ -18,9 +18,11 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from services.chassis.nats.link import NatsLink
+from proto import subjects
+from services.chassis.nats.following import last_followed
+from services.chassis.nats.link import NatsLink, NobodyAnswers
 from services.chassis.nats.stream_identity import change_metadata, stored_at
-from services.chassis.nats.streams import StreamState
+from services.chassis.nats.streams import StreamState, stream_state
 from services.edge.broker.log_lineage import Lineage
 from services.edge.broker.stream_marks_nats import Mark, StreamMarks
 
@@ -78,7 +80,19 @@ class RollbackGuard:
             stream,
             state.last,
         )
-        return await self._change(stream, state, lambda now, last: now.ended(last, leader), leader)
+        with_index = await self._index_goes_on(stream, lineage)
+        return await self._change(
+            stream, state, lambda now, last: now.ended(last, leader, with_index=with_index), leader
+        )
+
+    async def _index_goes_on(self, stream: str, lineage: Lineage) -> bool:
+        """Whether the index is that of the log as it is. One that is ahead has read what the log has lost since."""
+        try:
+            newest = await last_followed(self._link, subjects.index_of(stream, lineage.indexed_since))
+        except NobodyAnswers:
+            return False
+        state = await stream_state(self._link, stream)  # after the index, which a backend's publish may move on
+        return newest is not None and state is not None and newest.sequence <= state.last
 
     async def _is_same(self, stream: str, state: StreamState, mark: Mark | None) -> bool | None:
         """Whether the marked message is still there; None if there is none at all in its place."""

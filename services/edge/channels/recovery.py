@@ -45,33 +45,32 @@ async def read_after(
     The proof is of everything after `offset`, also of what was not read: if `more` is to be read, go on from the last
     entry, which then proves the rest. `thorough`: the index is asked in any case.
     """
-    log = channel.log
-    assert log is not None
-    # The index is asked first: what it names and the log does not hold when it is read later was removed.
-    indexed = await broker.index.after(channel.address, epoch, offset, log.last) if thorough else None
-    page = await _from_anchor(broker, channel.address, offset, limit)
-    anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
-    entries = [entry for entry in page.entries if entry.sequence > offset]
-    for entry in entries:
-        if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
-            return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
-        anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
-    if not thorough:
-        if anchored:
+    address, before = channel.address, 0
+    for last_round in (False, False, True):
+        page = await _from_anchor(broker, address, offset, limit)
+        anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
+        entries = [entry for entry in page.entries if entry.sequence > offset]
+        for entry in entries:
+            if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
+                return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
+            anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
+        if anchored and not thorough:
             return Continuation(entries, whole=True, more=page.more)
-        return await read_after(broker, channel, epoch, offset, limit, thorough=True)
-    first = next((entry.sequence for entry in entries if not entry.removed_upto), 0)
-    if indexed is not None and first > indexed.upto:
-        indexed = await broker.index.after(channel.address, epoch, offset, first)
-    if indexed is None and anchored:
-        return Continuation(entries, whole=True, more=page.more)
-    state = await broker.state(channel.address)
-    held = sum(not entry.removed_upto for entry in entries) + page.left
-    if indexed is not None and indexed.complete:
-        whole = indexed.first in (0, first) and held >= indexed.total
-    else:
-        whole = anchored or (state.first <= offset + 1 and held < state.limit and state.raised_at <= offset)
-        whole = whole and (not broker.index.kept if indexed is None else held >= indexed.total)
+        state = await broker.state(address)
+        indexed = await broker.index.after(address, epoch, offset, state.last)
+        first = next((entry.sequence for entry in entries if not entry.removed_upto), 0)
+        held = sum(not entry.removed_upto for entry in entries) + page.left
+        fewer = held < state.limit and state.raised_at <= offset  # than the log keeps of a channel
+        if indexed is None or indexed.contradicts(first, held):
+            # Where NATS keeps no index: nothing of the stream was evicted by age, and the limit was not reached.
+            whole = anchored or (not broker.index.kept and state.first <= offset + 1 and fewer)
+            break
+        if held < indexed.total and indexed.total > before and not last_round:
+            before = indexed.total  # some were removed, or came since the page was read: the next page tells
+            continue
+        agrees = held == indexed.total or before <= held < indexed.total
+        whole = agrees and (not first or first == indexed.first) and (indexed.whole or anchored or fewer)
+        break
     other_epoch = state.epoch != epoch
     lost_upto = entries[0].sequence - 1 if entries else state.last
     return Continuation(entries, whole and not other_epoch, page.more, lost_upto, other_epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proto import subjects
 from services.chassis.nats.following import last_followed, read_followed, stream_names
 from services.chassis.nats.link import NatsAway
 from services.chassis.nats.streams import renew_epoch
@@ -9,6 +10,7 @@ from services.edge.broker.broker import ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
 from tests.contract.broker import CHAT, NEWS, Listener, store
 from tests.edge.broker.test_broker_nats import broker, pytestmark
+from tests.support.cuttable_link import cuttable
 from tests.support.eventually import eventually
 from tests.support.links import linked
 
@@ -58,3 +60,22 @@ async def test_every_day_has_a_message_that_tells_how_far_the_index_reaches(nats
             name = f"IDX_chat_0_{a.epoch(CHAT)}"
             assert await last_followed(link, name) is not None
             assert len((await read_followed(link, name, 10))[0]) == 1
+
+
+async def test_what_came_and_was_purged_while_an_edge_could_not_hear_is_found(nats_server):
+    where = subjects.log_address("chat", 1, CHAT.channel)
+    async with cuttable(nats_server.url) as cut, broker(cut.url, Listener(), partitions=1) as a:
+        await a.open(CHAT)
+        at = (await store(a, CHAT, 1)).offset
+        await a.index.after(CHAT, a.epoch(CHAT), 0, at)
+        assert await a.behind({CHAT: at}) == {}
+        cut.drop()
+        await eventually(lambda: not a.available)
+        async with linked(nats_server.url) as link:
+            for _ in range(3):
+                await link.request(where.stored, b"2")
+            await link.stream_manager().purge_stream(where.stream, subject=where.stored)
+        await cut.mend()
+        await eventually(lambda: a.available)
+        assert CHAT in await a.behind({CHAT: at})
+        assert await a.behind({CHAT: at}) == {}, "it is said once"

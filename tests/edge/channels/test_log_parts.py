@@ -132,7 +132,8 @@ async def test_a_proof_is_as_fresh_as_its_question(edge):
         later = [asyncio.create_task(parts.proven(channel, CHAT, 1)) for _ in range(100)]
         assert not any(await asyncio.gather(*later)), "those who ask after the removal must not get an earlier answer"
         await asyncio.gather(*first)
-        assert edge.broker.reads - before <= 3, "and one read answers all who ask meanwhile"
+        # A proof that fails reads twice: a publication that comes in between looks like one that is missing.
+        assert edge.broker.reads - before <= 4, "and one proof answers all who ask meanwhile"
 
 
 async def test_a_failed_read_fails_for_those_who_wait_and_is_tried_again(edge, monkeypatch):
