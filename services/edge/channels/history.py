@@ -68,8 +68,10 @@ class ChannelHistory:
             if since is not None and since.offset >= _END_OF_LOGS:
                 return HistoryPage([], top)
             page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit, room)
-            if page and page[-1].offset > top.offset:  # stored while the page was read
-                top = StreamPosition(page[-1].offset, top.epoch)
+            if page and page[-1].offset >= top.offset:  # what was stored just now has not come live yet
+                newest = await self._broker.newest(channel.address)
+                at_least = page[-1].offset if newest is None else max(page[-1].offset, newest.sequence)
+                top = StreamPosition(at_least, top.epoch)
             return HistoryPage(page, top)
 
     async def remove(self, name: str, rules: ChannelRules) -> None:

@@ -303,3 +303,12 @@ class TestCacheAcrossEdges:
         for edge in (a, b):
             _, result = await edge.subscribe("state:x", StreamPosition(0, at.epoch))
             assert not result.recovered and result.publications == []
+
+
+async def test_the_top_of_a_page_is_not_behind_what_was_acknowledged_on_another_edge(a, b):
+    await a.subscribe("chat:x")
+    a.broker.lose_live = lambda message: True
+    offsets = [(await b.publish("chat:x", i)).offset for i in range(6)]
+    found = await a.node.history.read("chat:x", rules_of("chat:x"), 2, None, False)
+    assert [publication.offset for publication in found.publications] == offsets[:2]
+    assert found.top.offset == offsets[-1]
