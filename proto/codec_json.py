@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from proto.codec import BadFrame, NotEncodable, payload
 from proto.commands import Command, ConnectRequest
-from proto.json_decoder import JsonDecoder, without_nulls
+from proto.json_decoder import JsonDecoder
+from proto.json_structure import UNCHECKED_BYTES, TooMuchStructure, check_structure
 from proto.messages import Publication
 from proto.replies import Push, Reply, SubscribeResult
 
@@ -35,10 +36,16 @@ class JsonCodec:
         try:
             if not frame.isascii():
                 frame.decode()  # binary frames were not checked before, and embedded values are passed on unread
+            if len(frame) > UNCHECKED_BYTES:
+                check_structure(frame, lines, max_commands)
             commands = [_decode_strictly(line) for line in lines]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _decode_leniently(lines)
-        return [without_nulls(command) for command in commands] if b"null" in frame else commands
+            if b"null" not in frame or not any(map(_commands.has_null, commands)):
+                return commands
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        except (UnicodeDecodeError, TooMuchStructure) as error:
+            raise BadFrame(str(error)) from None
+        return _decode_leniently(frame, lines, max_commands)
 
     def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
         first, _, rest = frame.partition(b"\n")
@@ -70,18 +77,21 @@ class JsonCodec:
 JSON = JsonCodec()
 
 
-def decode_connect(message: bytes) -> ConnectRequest:
-    """The only message of a client on a unidirectional transport; it may be empty. Raises `BadFrame`."""
+def decode_connect(message: bytes, max_commands: int) -> ConnectRequest:
+    """The only message of a client on a unidirectional transport; it may be empty. `max_commands` is the number of
+    commands that a message of another client may have. Raises `BadFrame`."""
     try:
+        check_structure(message, [message], max_commands)
         return _connects.decode(message or b"{}")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, TooMuchStructure) as error:
         raise BadFrame(str(error)) from None
 
 
-def _decode_leniently(lines: list[bytes]) -> list[Command]:
+def _decode_leniently(frame: bytes, lines: list[bytes], max_commands: int) -> list[Command]:
     try:
+        check_structure(frame, lines, max_commands)
         return [_commands.decode(line) for line in lines]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, TooMuchStructure) as error:
         raise BadFrame(str(error)) from None
 
 

@@ -25,8 +25,10 @@ S = TypeVar("S", bound=Struct)
 
 FIELDS_PER_FRAME: Final = 4096
 FIELDS_PER_COMMAND: Final = 16
-"""A frame of commands may have `FIELDS_PER_FRAME` fields, or this many for each command that it may have, if that is
-more. A subscribe has up to fifteen, each channel in a connect six."""
+MOST_FIELDS: Final = 65_536
+"""A frame of commands may have `FIELDS_PER_FRAME` fields, or `FIELDS_PER_COMMAND` for each command that it may have, if
+that is more; and never more than `MOST_FIELDS`, which take 35 ms. A subscribe has up to fifteen, and few have more than
+eight; each channel in a connect has six."""
 
 _NUMBERS: Final[dict[type[Struct], str]] = {
     m.ClientInfo: "user=1 client=2 conn_info=3 chan_info=4",
@@ -87,7 +89,8 @@ class ProtobufCodec:
     ping = b""
 
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
-        return _messages(_COMMAND, frame, max_commands, max(FIELDS_PER_FRAME, FIELDS_PER_COMMAND * max_commands))
+        most_fields = min(max(FIELDS_PER_FRAME, FIELDS_PER_COMMAND * max_commands), MOST_FIELDS)
+        return _messages(_COMMAND, frame, max_commands, most_fields)
 
     def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
         _, end = _bounds(frame, 0)

@@ -7,21 +7,21 @@
 - A text may nest as deep as it likes: whatever lies below the limit of payloads is cut off before it is decoded (see
   `nesting`), so that neither the text nor Python's version decides about the rest of the message.
 
-All of it costs only texts that have one of these: others are decoded once.
+All of it costs only texts that have one of these: others are decoded once. Those cost a few times as much, in time that
+is linear in the text: every step of them is done in C (see `json_nullable`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cached_property
-from hashlib import blake2s
+from random import getrandbits
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, DecodeError, Raw, Struct, ValidationError, inspect
-from msgspec.structs import fields, replace
+from msgspec import DecodeError, Raw, ValidationError
 
+from proto.json_nullable import PayloadFields, nullable
 from proto.messages import NO_DATA
 from proto.nesting import cut
 
@@ -29,13 +29,15 @@ T = TypeVar("T")
 
 _NULL: Final = b"null"
 
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-"""An escape in a string: a pair of surrogates, half of a pair (group 1), or any other."""
+_UP_TO_HALF: Final = re.compile(
+    rb"(?:[^\\]++|\\(?:[^u]|u(?![dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+(\\u)[dD][89a-fA-F]",
+    re.DOTALL,
+).match
+"""Half of a pair of surrogates, and all before it: other characters, other escapes, and pairs."""
 
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
-_items = msgspec.json.Decoder(list[Raw]).decode
+_REPLACEMENT: Final = "\ufffd".encode()
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,12 +48,17 @@ class JsonDecoder(Generic[T]):
         self._kind = kind
         self._replaces_halves = replaces_halves
         self.strictly = msgspec.json.Decoder(kind).decode
-        """What msgspec alone makes of a text that is UTF-8. Where it raises DecodeError or RecursionError, and for a
-        text with `null`, `decode` has the answer."""
+        """What msgspec alone makes of a text that is UTF-8. Where it raises DecodeError or RecursionError, and where it
+        leaves a payload that is `null`, `decode` has the answer."""
 
     @cached_property
-    def _type(self) -> inspect.Type:
-        return inspect.type_info(self._kind)
+    def _payloads(self) -> PayloadFields:
+        return PayloadFields(self._kind)
+
+    @cached_property
+    def _twin(self) -> tuple[msgspec.json.Decoder[Any], PayloadFields]:
+        twin = nullable(self._kind)
+        return msgspec.json.Decoder(twin), PayloadFields(twin)
 
     def decode(self, text: bytes) -> T:
         """The value. Raises DecodeError, and nothing else, for what is not JSON in UTF-8, or not of this kind."""
@@ -61,115 +68,70 @@ class JsonDecoder(Generic[T]):
             value: T = self.strictly(text)
         except UnicodeDecodeError as error:
             raise DecodeError(str(error)) from None
-        except (DecodeError, RecursionError):
-            return self._leniently(text)
-        return without_nulls(value) if _NULL in text else value
+        except (DecodeError, RecursionError) as error:
+            return self._leniently(text, error)
+        return self._again(text, b"") if _NULL in text and self.has_null(value) else value
 
-    def _leniently(self, text: bytes) -> T:
-        text = cut(text)
-        mark = b""
-        if b"\\u" in text:
-            text, mark = _marked(text)
+    def has_null(self, value: T) -> bool:
+        """Whether a payload in what `strictly` made of a text with `null` in it is `null`."""
+        return self._payloads.has_null(value)
+
+    def _leniently(self, text: bytes, error: Exception) -> T:
+        marked, mark = _marked(text)
+        is_deep = isinstance(error, RecursionError)
+        if not is_deep and not mark and not (_NULL in text and isinstance(error, ValidationError)):
+            raise error
         try:
-            try:
-                value: T = self.strictly(text)
-            except ValidationError:
-                if _NULL not in text:
-                    raise
-                value = self.strictly(_without_null_fields(self._type, text))
-        except RecursionError as error:
-            raise DecodeError(str(error)) from None
+            if not is_deep:
+                try:
+                    return self._again(marked, mark)
+                except RecursionError:  # behind what was the error before
+                    pass
+            return self._again(*_marked(cut(text)))
+        except RecursionError as too_deep:
+            raise DecodeError(str(too_deep)) from None
+
+    def _again(self, text: bytes, mark: bytes) -> T:
+        """The value of a text without fields that are `null`, and with halves of pairs in place of their marks."""
+        decoder, payloads = self._twin
+        mark_of_payloads = mark.upper()  # `strictly` cannot read halves yet, and other text gets something else
+
+        def given(raw: Raw) -> Raw | None:
+            data = bytes(raw)
+            if data == _NULL:
+                return None
+            return Raw(data.replace(mark, mark_of_payloads)) if mark and mark in data else raw
+
+        twin = payloads.change(decoder.decode(text), given)
+        if twin is None:
+            return NO_DATA  # type: ignore[return-value] # T is Raw
+        text = _encode(twin)
+        if mark and mark in text:
+            if not self._replaces_halves:
+                raise DecodeError("half of a surrogate pair in text that is not a payload")
+            text = re.sub(re.escape(mark) + b".{4}", _REPLACEMENT, text)
+        value: T = self.strictly(text)
         if mark:
-            value = _unmarked(value, mark, self._replaces_halves)
-        return without_nulls(value) if _NULL in text else value
-
-
-# --- half of an emoji -----------------------------------------------------------------------------------------------
+            value = self._payloads.change(value, lambda raw: Raw(bytes(raw).replace(mark_of_payloads, b"\\u")))
+        return value
 
 
 def _marked(text: bytes) -> tuple[bytes, bytes]:
-    """The text with a mark in place of each backslash and u before half of a pair; and that mark, b"" without any.
+    """The text with a mark in place of each backslash and u before half of a pair; and that mark. Without any, the same
+    text and b"".
 
-    The mark is a hash of the text, so that no text contains its own. Outside of strings it is not JSON either.
+    The text contains the mark neither in small nor in capital letters. Outside of strings it is not JSON either.
     """
-    mark = b"~%s~" % blake2s(text, digest_size=16).hexdigest().encode()
-    marked = _ESCAPE.sub(lambda escape: mark + escape[1] if escape[1] else escape[0], text)
-    return marked, mark if len(marked) > len(text) else b""
-
-
-def _unmarked(value: Any, mark: bytes, replaces_halves: bool) -> Any:
-    """The value of a marked text: payloads as they were, and U+FFFD in other strings. Raises DecodeError."""
-    halves = re.compile(re.escape(mark.decode()) + ".{4}")
-
-    def text(string: str) -> str:
-        replaced, count = halves.subn("\ufffd", string)
-        if count and not replaces_halves:
-            raise DecodeError("half of a surrogate pair in text that is not a payload")
-        return replaced if count else string
-
-    return _changed(value, lambda raw: Raw(bytes(raw).replace(mark, b"\\u")), text)
-
-
-# --- null -----------------------------------------------------------------------------------------------------------
-
-
-def without_nulls(value: T) -> T:
-    """The value in which no payload is `null`."""
-    changed: T = _changed(value, lambda raw: NO_DATA if bytes(raw) == _NULL else raw, str)
-    return changed
-
-
-def _without_null_fields(kind: inspect.Type, text: bytes) -> bytes:
-    """The text of a value of this kind without fields that are `null`. Payloads are not read, and stay as they are."""
-    if isinstance(kind, inspect.UnionType):
-        shapes = (inspect.ListType,) if text.startswith(b"[") else (inspect.StructType, inspect.DictType)
-        kind = next((each for each in kind.types if isinstance(each, shapes)), kind)
-    if isinstance(kind, inspect.ListType):
-        return b"[%s]" % b",".join([_without_null_fields(kind.item_type, bytes(item)) for item in _items(text)])
-    if isinstance(kind, inspect.StructType | inspect.DictType):
-        return b"{%s}" % b",".join(_given(kind, _members(text)))
-    return text
-
-
-def _given(kind: inspect.StructType | inspect.DictType, members: dict[str, Raw]) -> Iterator[bytes]:
-    kinds = {field.encode_name: field.type for field in kind.fields} if isinstance(kind, inspect.StructType) else {}
-    for name, member in members.items():
-        value = bytes(member)
-        if value != _NULL or isinstance(kind, inspect.DictType):
-            of = kind.value_type if isinstance(kind, inspect.DictType) else kinds.get(name)
-            yield _encode(name) + b":" + (value if of is None else _without_null_fields(of, value))
-
-
-# --- both -----------------------------------------------------------------------------------------------------------
-
-
-def _changed(value: Any, raw: Any, text: Any) -> Any:
-    """The value with its payloads and its strings changed by `raw` and `text`."""
-    if isinstance(value, Raw):
-        return raw(value)
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, list):
-        return [_changed(item, raw, text) for item in value]
-    if isinstance(value, dict):
-        return {text(name): _changed(item, raw, text) for name, item in value.items()}
-    if isinstance(value, Struct):
-        return _changed_struct(value, raw, text)
-    return value
-
-
-def _changed_struct(value: Struct, raw: Any, text: Any) -> Struct:
-    new: dict[str, Any] = {}
-    for name in value.__struct_fields__:
-        before = getattr(value, name)
-        if before is not None and before is not NO_DATA:
-            after = _changed(before, raw, text)
-            if after is not before:
-                new[name] = after
-    if not new:
-        return value
-    if any(after is NO_DATA for after in new.values()):
-        new.update(
-            (field.name, UNSET) for field in fields(value) if field.default is UNSET and new.get(field.name) is NO_DATA
-        )
-    return replace(value, **new)
+    if b"\\u" not in text:
+        return text, b""
+    while True:  # hardly ever twice: nobody can foresee the number
+        mark = b"~x%07x~" % getrandbits(28)
+        if mark not in text and mark.upper() not in text:
+            break
+    parts: list[bytes] = []
+    done = 0
+    while half := _UP_TO_HALF(text, done):
+        start, end = half.span(1)
+        parts.append(text[done:start])
+        done = end
+    return (mark.join((*parts, text[done:])), mark) if parts else (text, b"")

@@ -73,6 +73,12 @@ def _many_fields() -> bytes:
     return frames.frame(frames.BINARY, _field(0, connect)[1:])
 
 
+def _many_nodes() -> bytes:
+    """A command of 63 KB: a tags filter of 20,900 nodes, one with a field that is null."""
+    nodes = b",".join([b'{"op":null}', *[b"{}"] * 20_900])
+    return frames.frame(frames.TEXT, b'{"id":1,"subscribe":{"channel":"a","tf":{"nodes":[%b]}}}' % nodes)
+
+
 def _compressed() -> bytes:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     text = b'{"id":2,"unsubscribe":{"channel":"%b"}}' % (b"x" * _MESSAGE_BYTES)
@@ -99,6 +105,7 @@ def attacks(host: str, port: int) -> Iterator[Attack]:
     yield Attack("256 commands a message", upgrade, _repeated(_commands()), has_token=True)
     yield Attack("256 refused subscribes a message", upgrade, _repeated(_subscribes()), has_token=True)
     yield Attack("64 KB of Protobuf fields before connect", protobuf, _many_fields(), once=True)
+    yield Attack("63 KB of JSON objects before connect", upgrade, _many_nodes(), once=True)
     yield Attack("compressible messages", squeezing, _repeated(_compressed()), has_token=True)
     post = _HTTP_HEAD.format(path="/emulation", host=authority).encode()
     yield Attack("HTTP: one-byte chunks", "", _repeated(b"1\r\nx\r\n"), first=post)

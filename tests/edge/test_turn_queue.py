@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 
-from services.edge.turn_queue import TurnQueue
+from services.edge.turn_queue import SECONDS, TurnQueue
 
 
 async def test_only_so_many_have_their_turn_in_one_turn_of_the_loop_and_in_order() -> None:
@@ -22,6 +23,26 @@ async def test_only_so_many_have_their_turn_in_one_turn_of_the_loop_and_in_order
         counts.append(len(done))
     assert max(after - before for before, after in pairwise(counts)) <= 3
     assert done == list(range(20)) and all(task.done() for task in tasks)
+
+
+async def test_places_that_take_long_are_fewer_and_each_turn_has_one() -> None:
+    clock, turns_of_the_loop = [0.0], [0]
+    turns, done = TurnQueue(64, lambda: clock[0]), []
+
+    def long_one(number: int) -> None:
+        clock[0] += SECONDS
+        done.append((turns_of_the_loop[0], number))
+
+    assert turns.take() and turns.has_time()
+    clock[0] += SECONDS
+    assert not turns.has_time() and not turns.take()
+    for number in range(5):
+        turns.wait(partial(long_one, number))
+    while len(done) < 5:
+        turns_of_the_loop[0] += 1
+        await asyncio.sleep(0)
+    assert [number for _, number in done] == list(range(5))
+    assert len({turn for turn, _ in done}) == 5
 
 
 async def test_who_comes_alone_does_not_wait() -> None:

@@ -17,6 +17,7 @@ from proto import replies as r
 from proto.codec import BadFrame, NotEncodable
 from proto.codec_json import JSON
 from proto.codec_protobuf import (
+    MOST_FIELDS,
     PROTOBUF,
     decode_emulation,
     decode_replies,
@@ -343,6 +344,14 @@ def test_the_fields_of_all_commands_of_a_frame_count() -> None:
     with pytest.raises(BadFrame, match="too many fields"):
         PROTOBUF.decode_commands(PROTOBUF.join([unknown_fields] * 3), 8)
     assert len(PROTOBUF.decode_commands(PROTOBUF.join([unknown_fields] * 3), 512)) == 3, "more commands, more fields"
+
+
+def test_no_setting_allows_more_fields_than_an_edge_can_read_in_time() -> None:
+    with pytest.raises(BadFrame, match="too many fields"):
+        PROTOBUF.decode_commands(PROTOBUF.join([b"\xb8\x3e\x01" * (MOST_FIELDS + 2)]), 10_001)
+    back = c.SubscribeRequest(recover=True, epoch="abcd", offset=7, flag=1)
+    connect = Command(id=1, connect=c.ConnectRequest(subs={f"room-{i}": back for i in range(8_000)}))
+    assert PROTOBUF.decode_commands(frame_of(connect), 10_001) == [connect]
 
 
 def check(frame: bytes) -> None:

@@ -50,7 +50,7 @@ VERIFIER = TokenVerifier(KeySet([SecretKey(b"a secret of the tests" * 3)]))
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "json commands": lambda data: JSON.decode_commands(data, 64),
-    "json connect": decode_connect,
+    "json connect": lambda data: decode_connect(data, 64),
     "protobuf commands": lambda data: PROTOBUF.decode_commands(data, 64),
     "protobuf emulation": decode_emulation,
     "publication": lambda data: decode_publication(HEAD + data, data),

@@ -204,7 +204,7 @@ class TestEdge:
             session_log=self.sessions,
             timing_wheel=TimingWheel(START),
             turns=Turns(self.clock.now),
-            openings=TurnQueue(1000),
+            openings=TurnQueue(1000, self.clock.now),
             clock=self.clock,
             tally=self.tally,
         )

@@ -118,12 +118,12 @@ class Connection(Incoming):
         if not session.awaits_connect:
             return
         try:
-            command = Command(id=1, connect=decode_connect(message))
+            connect = decode_connect(message, session.state.policy.section.commands_per_message)
         except BadFrame as error:
             self.close(codes.BAD_REQUEST_CLOSE, str(error))
             return
         context.tally.messages_in += 1
-        self._apply(session.commands([command], len(message), context.clock.now()))
+        self._apply(session.commands([Command(id=1, connect=connect)], len(message), context.clock.now()))
 
     def pause_writing(self) -> None:
         """The transport is full. Called inside of a write: from here on fan-out skips this client.

@@ -177,7 +177,7 @@ class ApiMethods:
             raise Rejected(codes.BAD_REQUEST, f"expected at most {MAX_COMMANDS} commands")
 
         async def perform(command: dict[str, Raw]) -> dict[str, Any]:
-            given = [name for name, body in command.items() if len(body)]
+            given = [name for name, body in command.items() if bytes(body) != b"null"]
             try:
                 if len(given) != 1:
                     raise Rejected(codes.BAD_REQUEST, "expected one method in each command")

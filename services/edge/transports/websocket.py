@@ -38,6 +38,9 @@ AT_ONCE_BYTES: Final = 16 * 1024
 """What a read may bring, with the part of a message that was there before it, to be handled at once. More waits for a
 turn from the start, so that many clients with large messages take turns too."""
 
+SMALL_BYTES: Final = 2 * 1024
+"""A message that is larger waits too, if clients have had much to do in this turn of the event loop already."""
+
 OPENINGS_PER_TURN: Final = 64
 """Upgrades, and first messages of new clients, in one turn of the event loop. The others wait, in order, so that those
 who are in already are served in between."""
@@ -92,8 +95,7 @@ class WebSocket(asyncio.Protocol):
             self._fail(self._connection, error)
             return
         if isinstance(frames, tuple):
-            is_new = self._connection.session.phase is NEW
-            if len(data) < AT_ONCE_BYTES and (not is_new or self._context.openings.take()):
+            if self._is_for_now(self._connection, max(len(data), len(frames[0][1]))):
                 self._frame_received(self._connection, *frames[0])
             else:
                 self._frames = iter(frames)
@@ -102,6 +104,14 @@ class WebSocket(asyncio.Protocol):
         self._frames = frames
         if len(data) + self._wire.held_bytes >= AT_ONCE_BYTES or self.go_on():
             self._connection.hold(self)
+
+    def _is_for_now(self, connection: Connection, size: int) -> bool:
+        """Whether a message that came alone is to be handled at once."""
+        if size >= AT_ONCE_BYTES:
+            return False
+        if connection.session.phase is NEW:
+            return self._context.openings.take()
+        return size < SMALL_BYTES or self._context.openings.has_time()
 
     def go_on(self) -> bool:
         """Handles the frames that one turn allows (see `incoming.Backlog`)."""

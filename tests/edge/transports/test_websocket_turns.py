@@ -350,7 +350,7 @@ class TestBeforeConnect:
 
 class TestNewClients:
     async def test_many_that_come_at_once_come_in_in_order_and_few_in_each_turn(self, edge):
-        edge.context = replace(edge.context, openings=TurnQueue(OPENINGS_PER_TURN))
+        edge.context = replace(edge.context, openings=TurnQueue(OPENINGS_PER_TURN, edge.clock.now))
         sockets = [Socket(edge) for _ in range(5 * OPENINGS_PER_TURN)]
         counts = [0]
         while counts[-1] < len(sockets):

@@ -52,6 +52,11 @@ def test_a_message_of_protobuf_fields() -> None:
     assert 64_000 < len(message) <= 65536 and message.count(b"\x1a\x00") == 32_000
 
 
+def test_a_message_of_json_objects() -> None:
+    [(opcode, message)] = read(ALL["63 KB of JSON objects before connect"])
+    assert opcode == TEXT and 62_000 < len(message) <= 65536 and message.count(b"{}") == 20_900
+
+
 def test_http_is_spoken_without_an_upgrade() -> None:
     for name in ("HTTP: one-byte chunks", "HTTP: requests without waiting"):
         attack = ALL[name]
