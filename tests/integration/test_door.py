@@ -155,6 +155,24 @@ async def test_silent_sockets_take_no_descriptor_that_the_edge_needs(services: S
             each.close()
 
 
+async def test_half_bodies_take_no_descriptor_that_the_edge_needs(services: Services) -> None:
+    edge = await start_edge_in_memory(services).ready()
+    psutil.Process(edge.pid).rlimit(psutil.RLIMIT_NOFILE, (400, 400))
+    half: list[asyncio.StreamWriter] = []
+    try:
+        for _ in range(350):
+            half.append((await asyncio.open_connection("127.0.0.1", edge.port))[1])
+            half[-1].write(b"POST /emulation HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
+        async with http_client(base_url=edge.url) as http:
+            assert (await http.get("/readyz")).status_code == 200
+        async with wire_client(edge) as alice:
+            await alice.connect()
+        assert await metric(edge, "connections") <= 1, "the edge answers operators too"
+    finally:
+        for each in half:
+            each.close()
+
+
 async def _is_in(edge: ServiceProcess) -> bool:
     return await status_of(edge.ws_url) == 101
 

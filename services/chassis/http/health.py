@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
+METRICS_PATH: Final = "/metrics"
 
 Unready = Callable[[], str | None]
 """Returns why the process is not ready for work, in a few words for the operator; None if it is ready."""
@@ -35,4 +37,4 @@ def health_routes(unready: Unready, registry: CollectorRegistry) -> list[Route]:
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return [Route("/livez", livez), Route(READY_PATH, readyz), Route("/metrics", metrics)]
+    return [Route(LIVE_PATH, livez), Route(READY_PATH, readyz), Route(METRICS_PATH, metrics)]

@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from services.chassis.http import proxy_protocol
 from services.chassis.http.client_address import Proxies
+from services.chassis.http.health import LIVE_PATH, METRICS_PATH, READY_PATH
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Room for cookies and a JWT. Most proxies have the same limit. A service whose addresses carry more sets its own."""
@@ -31,6 +32,11 @@ MAX_HEAD_FIELDS: Final = 100
 
 _LONGEST_PARSED_URL: Final = 65535
 """The parser of addresses, of which uvicorn needs the path, takes no longer ones."""
+
+SPARE: Final = 16
+"""Connections that are let in beyond `room` where nobody makes any. They may ask how the service is, nothing else."""
+
+_HEALTH_PATHS: Final = frozenset(path.encode() for path in (LIVE_PATH, READY_PATH, METRICS_PATH))
 
 MAX_PIPELINED: Final = 16
 """Requests that wait behind one in progress. Neither browsers nor SDKs send any before they have the response."""
@@ -46,13 +52,24 @@ class _HeadRefused(Exception):
 
 
 class _Deadlines:
-    """Closes connections that take too long, with one timer for all connections of a server."""
+    """Closes connections that take too long, with one timer for all connections of a server.
+
+    A body that is incomplete has a deadline of whoever reads it; it is here to make room.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self._loop = loop
         self._timeout_s = timeout_s
         self._deadlines: dict[BoundedHttpProtocol, float] = {}  # ordered by time, since all timeouts are equal
+        self._bodies: dict[BoundedHttpProtocol, float] = {}  # since when a connection waits for the rest of one
         self._ticking = False
+
+    def await_body(self, protocol: BoundedHttpProtocol) -> None:
+        if protocol not in self._bodies:
+            self._bodies[protocol] = self._loop.time()
+
+    def complete_body(self, protocol: BoundedHttpProtocol) -> None:
+        self._bodies.pop(protocol, None)
 
     def add(self, protocol: BoundedHttpProtocol) -> None:
         self._deadlines.pop(protocol, None)
@@ -64,11 +81,17 @@ class _Deadlines:
     def discard(self, protocol: BoundedHttpProtocol) -> None:
         self._deadlines.pop(protocol, None)
 
+    def forget(self, protocol: BoundedHttpProtocol) -> None:
+        self._deadlines.pop(protocol, None)
+        self._bodies.pop(protocol, None)
+
     def take_oldest(self) -> BoundedHttpProtocol | None:
-        """Removes the connection that has waited longest, and returns it."""
-        oldest = next(iter(self._deadlines), None)
+        """Removes the connection that has waited longest for the client, and returns it."""
+        oldest, body = next(iter(self._deadlines), None), next(iter(self._bodies), None)
+        if body is not None and (oldest is None or self._bodies[body] < self._deadlines[oldest] - self._timeout_s):
+            oldest = body
         if oldest is not None:
-            del self._deadlines[oldest]
+            self.forget(oldest)
         return oldest
 
     def _sweep(self) -> None:
@@ -100,6 +123,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     there: the proxy passes it through as the client has written it."""
     room: ClassVar[Callable[[], int] | None] = None
     """Returns how many connections there may be at the moment, upgraded ones aside. None: any number."""
+    _is_spare = False  # there was no room for it
     _awaiting_head = False
     _head_bytes = 0
     _head_end = b""
@@ -124,15 +148,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._make_room()
 
     def _make_room(self) -> None:
-        """Closes the connection that has waited longest for a request: clients send theirs at once."""
+        """Closes the connection that has waited longest for its client: clients send their requests at once."""
         oldest = self._deadlines.take_oldest()
-        if oldest is None or oldest is self:
-            self.refuse(b"503 Service Unavailable", "too many connections, try again")
-        else:
+        if oldest is not None and oldest is not self:
             oldest.overdue()
+            return
+        self._deadlines.add(self)
+        self._is_spare = True
+        if len(self.connections) > cast("Callable[[], int]", type(self).room)() + SPARE:
+            self._refuse_room()
+
+    def _refuse_room(self) -> None:
+        self.refuse(b"503 Service Unavailable", "too many connections, try again")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadlines.discard(self)
+        self._deadlines.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -152,6 +182,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_end = (self._head_end + data[-3:])[-3:]
         self._received = len(data)
         super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            if cycle.more_body:
+                self._deadlines.await_body(self)
+            else:
+                self._deadlines.complete_body(self)
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -170,6 +206,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadlines.discard(self)
         if len(self.headers) > MAX_HEAD_FIELDS:
             self.refuse(b"431 Request Header Fields Too Large")
+            raise _HeadRefused
+        if self._is_spare and self.url.partition(b"?")[0] not in _HEALTH_PATHS:
+            self._refuse_room()
             raise _HeadRefused
         if self.proxies is not None:
             self._find_client(self.proxies)
@@ -228,8 +267,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._is_answered() and not self.cycle.more_body
 
     def overdue(self) -> None:
-        """The deadline has passed."""
-        if self._awaiting_head:
+        """The deadline has passed, or another connection needs room."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_read = cycle is not None and cycle.more_body and not (cycle.response_started or self.pipeline)
+        if self._awaiting_head or is_read:
             self.refuse(b"408 Request Timeout")
         else:
             self.transport.close()  # the client has its answer
@@ -239,7 +280,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def refuse(self, status: bytes, why: str = "") -> None:
         """Answers with this status and closes the connection, unless it is closing already."""
-        self._deadlines.discard(self)
+        self._deadlines.forget(self)
         transport: Any = self.transport
         if not transport.is_closing():
             body = f"{why}\n".encode() if why else b""

@@ -13,10 +13,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.chassis.http.limits import BoundedHttpProtocol
+from services.chassis.http.limits import SPARE, BoundedHttpProtocol
 from tests.support.eventually import eventually
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+HALF_BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1"
+IN_PROGRESS = b"GET /gated HTTP/1.1\r\nHost: x\r\n\r\n"
+READY = b"GET /readyz?really HTTP/1.1\r\nHost: x\r\n\r\n"
 Caller = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -25,12 +28,23 @@ async def answer(request: Request) -> Response:
     return PlainTextResponse("here")
 
 
+async def gated(request: Request) -> Response:
+    """An answer that waits for the test."""
+    request.app.state.waiting += 1
+    await request.app.state.gate.wait()
+    return PlainTextResponse("at last")
+
+
 class Server:
     """Has room for so many sockets."""
 
     def __init__(self) -> None:
         self.room = 3
         self.port = 0
+        self.app = Starlette(
+            routes=[Route("/", answer, methods=["GET", "POST"]), Route("/gated", gated), Route("/readyz", answer)]
+        )
+        self.app.state.gate, self.app.state.waiting = asyncio.Event(), 0
         self._sockets = AsyncExitStack()
 
     async def call(self, said: bytes = b"") -> Caller:
@@ -50,8 +64,7 @@ async def server() -> AsyncIterator[Server]:
     class Protocol(BoundedHttpProtocol):
         room = staticmethod(lambda: made.room)
 
-    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Protocol, lifespan="off", log_config=None)
+    config = uvicorn.Config(made.app, host="127.0.0.1", port=0, http=Protocol, lifespan="off", log_config=None)
     running = uvicorn.Server(config)
     serving = asyncio.create_task(running._serve())  # serve() would take over the signals
     await eventually(lambda: running.started)
@@ -59,6 +72,7 @@ async def server() -> AsyncIterator[Server]:
     try:
         yield made
     finally:
+        made.app.state.gate.set()
         await made.close()
         running.should_exit = True
         await serving
@@ -85,9 +99,44 @@ async def test_a_flood_of_silent_sockets_keeps_nobody_out(server: Server) -> Non
 
 
 async def test_where_all_have_a_request_in_progress_a_new_one_is_refused(server: Server) -> None:
-    busy = [await server.call(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1") for _ in range(3)]
+    busy = [await server.call(IN_PROGRESS) for _ in range(3)]
+    await eventually(lambda: server.app.state.waiting == 3)
     for _ in range(2):
         assert await status(await server.call(HEAD)) == 503
+    server.app.state.gate.set()
     for each in busy:
-        each[1].write(b"2")
         assert await status(each) == 200
+
+
+async def test_who_asks_whether_the_server_is_ready_is_answered_then_too(server: Server) -> None:
+    busy = [await server.call(IN_PROGRESS) for _ in range(3)]
+    await eventually(lambda: server.app.state.waiting == 3)
+    for _ in range(2 * SPARE):
+        assert await status(await server.call(READY)) == 200, "and its connection makes room for the next one"
+    server.app.state.gate.set()
+    for each in busy:
+        assert await status(each) == 200
+
+
+async def test_the_oldest_of_those_with_half_a_body_makes_room(server: Server) -> None:
+    half = [await server.call(HALF_BODY) for _ in range(3)]
+    assert await status(await server.call(HEAD)) == 200
+    assert await status(half[0]) == 408
+    half[2][1].write(b"2")
+    assert await status(half[2]) == 200, "the others stay"
+
+
+async def test_a_flood_of_half_bodies_keeps_nobody_out(server: Server) -> None:
+    for _ in range(50):
+        await server.call(HALF_BODY)
+        assert await status(await server.call(HEAD)) == 200
+
+
+async def test_half_bodies_make_room_before_who_came_later_and_has_said_nothing_yet(server: Server) -> None:
+    half = [await server.call(HALF_BODY) for _ in range(3)]
+    late = await server.call()
+    assert await status(half[0]) == 408
+    assert await status(await server.call(HEAD)) == 200
+    assert await status(half[1]) == 408
+    late[1].write(HEAD)
+    assert await status(late) == 200
