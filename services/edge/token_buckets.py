@@ -12,8 +12,8 @@ from typing import Final
 from services.chassis.process.settings import Rate
 
 MAX_KEYS: Final = 200_000
-"""Keys with a bucket of their own in one generation; those beyond it share one bucket."""
-_OTHERS: Final = ""
+"""Keys in one generation. A flood of more begins the next one early, which forgets those used longest ago: it refuses
+nobody for what others did."""
 
 
 class TokenBuckets:
@@ -44,17 +44,34 @@ class TokenBuckets:
             self._turn(now)
         recent = self._recent
         full_at = recent.get(key) or self._older.get(key) or now
-        rounding_s = each_s / 2  # Unix seconds are floats with seven digits for their fractions
+        rounding_s = each_s / 2  # sums of floats; who keeps to the rate is never refused
         if not now <= full_at <= now + self._seconds + rounding_s:  # it is full, or the clock was set back
             full_at = now
         full_at += amount * each_s
         late = full_at - now - self._seconds
         if late > rounding_s:
-            return late
-        if len(recent) >= MAX_KEYS and key not in recent and key != _OTHERS:
-            return self.take(_OTHERS, now, amount)
+            if key in recent:
+                return late
+            full_at -= amount * each_s  # it is not forgotten for being refused
+        else:
+            late = 0.0
+        if len(recent) >= MAX_KEYS and key not in recent:
+            self._older, self._recent = recent, {}
+            recent = self._recent
         recent[key] = full_at
-        return 0.0
+        return late
+
+    def give_back(self, key: str, now: float, amount: int = 1) -> None:
+        """Undoes a `take` of this moment that has succeeded."""
+        each_s = self._each_s
+        if not each_s:
+            return
+        full_at = self._recent[key] - amount * each_s
+        if full_at > now:
+            self._recent[key] = full_at
+        else:  # it is full
+            del self._recent[key]
+            self._older.pop(key, None)
 
     def _turn(self, now: float) -> None:
         """Every bucket that was used before the last turn is full by now."""

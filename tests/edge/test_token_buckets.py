@@ -49,12 +49,44 @@ def test_buckets_that_are_full_again_are_forgotten() -> None:
     assert len(buckets) <= 2
 
 
-def test_a_flood_of_keys_takes_bounded_memory_and_is_limited_together(monkeypatch) -> None:
+def test_a_flood_of_keys_takes_bounded_memory_and_refuses_no_other(monkeypatch) -> None:
     monkeypatch.setattr(token_buckets, "MAX_KEYS", 10)
-    buckets = TokenBuckets(Rate(5, 1))
-    taken = [not buckets.take(str(number), START) for number in range(1000)]
-    assert taken.count(True) == 10 + 5 and len(buckets) == 11
-    assert buckets.take("0", START) == 0.0, "those that were known keep their own"
+    buckets = TokenBuckets(Rate(2, 1))
+    for number in range(1000):
+        assert buckets.take(str(number), START) == 0.0
+        assert len(buckets) <= 20
+    assert buckets.take("999", START) == 0.0 < buckets.take("999", START), "the newest are still known"
+
+
+def test_who_comes_again_all_the_time_is_not_forgotten_in_a_flood_of_keys(monkeypatch) -> None:
+    monkeypatch.setattr(token_buckets, "MAX_KEYS", 10)
+    buckets, taken = TokenBuckets(Rate(3, 1000)), 0
+    for number in range(200):
+        buckets.take(str(number), START)
+        taken += not buckets.take("again", START)
+    assert taken == 3
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 5), st.booleans()), max_size=40))
+def test_what_is_given_back_was_never_taken(takes: list[tuple[float, int, bool]]) -> None:
+    buckets, others, now = TokenBuckets(Rate(5, 10)), TokenBuckets(Rate(5, 10)), START
+    for pause, amount, is_kept in takes:
+        now += pause
+        wait = buckets.take("a", now, amount)
+        if wait:
+            assert abs(wait - others.take("a", now, amount)) < 0.001
+        elif is_kept:
+            assert others.take("a", now, amount) == 0.0
+        else:
+            buckets.give_back("a", now, amount)
+
+
+def test_a_bucket_that_is_full_again_by_that_is_not_kept() -> None:
+    buckets = TokenBuckets(Rate(5, 10))
+    buckets.take("a", START, 5)
+    buckets.give_back("a", START, 5)
+    assert len(buckets) == 0
+    TokenBuckets(Rate()).give_back("a", START)
 
 
 def test_a_clock_that_is_set_back_locks_nobody_out() -> None:

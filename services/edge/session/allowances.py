@@ -26,7 +26,8 @@ class _NamespaceLimits:
 
 
 class Allowances:
-    """The limits on commands. Each method takes what a command costs, and returns the name of a limit that refuses it.
+    """The limits on commands. Each method takes what a command costs, and returns the name of a limit that refuses it;
+    then it has taken nothing.
 
     `refused` counts the refused commands by the name of the limit.
     """
@@ -55,6 +56,7 @@ class Allowances:
         if self._commands.take(client, now):
             return self._refuse("limits.commands")
         if account and self._user_commands.take(account, now):
+            self._commands.give_back(client, now)
             return self._refuse("limits.user_commands")
         return WITHIN
 
@@ -63,17 +65,24 @@ class Allowances:
         if self._publishes.take(client, now):
             return self._refuse("limits.publishes")
         if self._bytes.take(client, now, size):
+            self._publishes.give_back(client, now)
             return self._refuse("limits.published_bytes")
         if account:
             if self._user_publishes.take(account, now):
+                self._give_back_publish(client, "", size, now)
                 return self._refuse("limits.user_publishes")
             if self._user_bytes.take(account, now, size):
+                self._user_publishes.give_back(account, now)
+                self._give_back_publish(client, "", size, now)
                 return self._refuse("limits.user_published_bytes")
         if (namespace := self._namespaces.get(rules.history_class)) is not None:
             who = account or client
             if namespace.publishes.take(who, now):
+                self._give_back_publish(client, account, size, now)
                 return self._refuse("publish_rate_limit")
             if namespace.published_bytes.take(who, now, size):
+                namespace.publishes.give_back(who, now)
+                self._give_back_publish(client, account, size, now)
                 return self._refuse("publish_bytes_rate_limit")
         return WITHIN
 
@@ -82,11 +91,23 @@ class Allowances:
         if self._subscribes.take(client, now):
             return self._refuse("limits.subscribes")
         if account and self._user_subscribes.take(account, now):
+            self._subscribes.give_back(client, now)
             return self._refuse("limits.user_subscribes")
         namespace = self._namespaces.get(rules.history_class)
         if namespace is not None and namespace.subscribes.take(account or client, now):
+            self._subscribes.give_back(client, now)
+            if account:
+                self._user_subscribes.give_back(account, now)
             return self._refuse("subscribe_rate_limit")
         return WITHIN
+
+    def _give_back_publish(self, client: str, account: str, size: int, now: float) -> None:
+        """What a publish has taken of the connection's, and of the user's if one is named."""
+        self._publishes.give_back(client, now)
+        self._bytes.give_back(client, now, size)
+        if account:
+            self._user_publishes.give_back(account, now)
+            self._user_bytes.give_back(account, now, size)
 
     def _refuse(self, limit: str) -> str:
         self.refused[limit] += 1

@@ -194,6 +194,54 @@ class TestNamespaces:
         assert shared.publish("c2", "alice", chat, 60_000, START) == "publish_bytes_rate_limit"
 
 
+class TestRefusals:
+    """What is refused costs nothing, whichever limit refuses it."""
+
+    NAMESPACE = ChannelSection(
+        without_namespace=ChannelOptions(
+            allow_publish_for_client=True,
+            publish_rate_limit=Rate(1, 1000),
+            publish_bytes_rate_limit=Rate(65536, 1000),
+            subscribe_rate_limit=Rate(1, 1000),
+        )
+    )
+
+    @pytest.mark.parametrize("narrow", ["bytes", "user_publishes", "user_bytes", "publish_rate_limit", "bytes_rate"])
+    def test_a_publish_that_a_later_limit_refuses(self, narrow: str) -> None:
+        wide, much = Rate(10, 1000), Rate(655360, 1000)
+        shared = Allowances(
+            limits(
+                publishes=wide,
+                user_publishes=Rate(1, 1000) if narrow == "user_publishes" else wide,
+                published_bytes=Rate(65536, 1000) if narrow == "bytes" else much,
+                user_published_bytes=Rate(65536, 1000) if narrow == "user_bytes" else much,
+            ),
+            ClientSection(channel_limit=1),
+            self.NAMESPACE if narrow in ("publish_rate_limit", "bytes_rate") else ChannelSection(),
+        )
+        rules = (
+            rules_of("open:x")
+            if narrow not in ("publish_rate_limit", "bytes_rate")
+            else (Namespaces(self.NAMESPACE).rules("x"))
+        )
+        assert shared.publish("c1", "alice", rules, 65536, START) == WITHIN
+        refused = {shared.publish("c1", "alice", rules, 65536, START) for _ in range(100)}
+        assert len(refused) == 1 and WITHIN not in refused, "it is always the same limit that refuses"
+
+    def test_a_command_and_a_subscribe_that_a_later_limit_refuses(self) -> None:
+        shared = Allowances(
+            limits(commands=Rate(10, 1000), user_commands=FEW, subscribes=Rate(10, 1000), user_subscribes=FEW),
+            ClientSection(channel_limit=1),
+            ChannelSection(),
+        )
+        rules = rules_of("open:x")
+        assert {shared.command("c1", "alice", START) for _ in range(100)} == {WITHIN, "limits.user_commands"}
+        assert {shared.subscribe("c1", "alice", rules, START) for _ in range(100)} == {WITHIN, "limits.user_subscribes"}
+        narrow = Allowances(limits(subscribes=Rate(10, 1000)), ClientSection(channel_limit=1), self.NAMESPACE)
+        rules = Namespaces(self.NAMESPACE).rules("x")
+        assert {narrow.subscribe("c1", "alice", rules, START) for _ in range(100)} == {WITHIN, "subscribe_rate_limit"}
+
+
 class TestReconnects:
     @pytest.mark.parametrize("channels", [128, 5000])
     def test_a_client_with_all_its_subscriptions_always_comes_back(self, channels: int) -> None:
