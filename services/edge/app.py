@@ -35,7 +35,7 @@ from services.edge.connection.admission import Admission
 from services.edge.connection.clock import Clock
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
-from services.edge.connection.door import RESERVED_DESCRIPTORS, Door
+from services.edge.connection.door import CROWD, RESERVED_DESCRIPTORS, Door
 from services.edge.connection.drain import Drain
 from services.edge.connection.executor import Executor, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
@@ -117,7 +117,7 @@ class Edge:
             executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout),
             backend=backend,
             registry=registry,
-            door=Door(settings.limits, descriptor_limit()),
+            door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
             admission=Admission(Origins(settings.client.allowed_origins), lambda: self._node.available),
             refusals=refusals,
             session_log=adapters.session_log,
@@ -186,6 +186,16 @@ class Edge:
         """How many HTTP connections there may be, so that descriptors are left for everything else."""
         websockets = len(self.context.registry) - self.context.registry.streams
         return descriptor_limit() - RESERVED_DESCRIPTORS // 2 - websockets
+
+    def _tell_of_crowd(self, address: str) -> None:
+        if not Proxies(self.settings.edge.trusted_proxies).trust(address):
+            log.warning(
+                "%d clients come from the private address %s. If it is that of a proxy, name it in "
+                "edge.trusted_proxies: until then all its clients share the limits of one address, and those without a "
+                "user the limits of one user",
+                CROWD,
+                address,
+            )
 
     async def shut_down(self) -> None:
         """Drains. Takes no calls of the server API over NATS from the start; returns with all clients closed."""

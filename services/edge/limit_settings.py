@@ -21,9 +21,12 @@ class LimitsSection(Section, frozen=True):
     connects: Rate = Rate(20_000, 10)
     """Connects of one edge; further ones get 503."""
     address_connections: Annotated[int, Meta(ge=0)] = 10_000
-    """Clients of one address (IPv6: one /64) on one edge; further ones get 429. 0: any number."""
+    """Clients of one address (IPv6: one /64) on one edge; further ones get 429. At most half of the edge's own limit.
+    0: any number."""
     address_connects: Rate = Rate(5_000, 10)
     """Connects of one address on one edge; further ones get 429."""
+    address_emulations: Rate = Rate(10_000, 10)
+    """`POST /emulation` of one address on one edge, which ask the edge that has the stream; further ones get 429."""
     commands: Rate = Rate(5_000, 10)
     """Commands of one connection, of any kind; further ones get error 111. At once always `client.channel_limit`."""
     user_commands: Rate = Rate(10_000, 10)

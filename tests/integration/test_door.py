@@ -80,6 +80,16 @@ async def test_streams_too(behind_a_proxy: ServiceProcess) -> None:
         assert int(response.headers["retry-after"]) >= 1
 
 
+async def test_commands_of_streams_have_a_limit_before_another_edge_is_asked(services: Services) -> None:
+    edge = await start_edge_in_memory(services, FAIRLEAD_LIMITS_ADDRESS_EMULATIONS="1/1h").ready()
+    async with http_client(base_url=edge.url) as http:
+        body = b'{"node":"nobody","session":"none","data":"{}"}'
+        for status in (404, 429):
+            response = await http.post("/emulation", content=body)
+            assert response.status_code == status
+    assert int(response.headers["retry-after"]) >= 1
+
+
 async def test_a_proxy_that_is_not_trusted_is_not_believed(services: Services) -> None:
     edge = await start_edge_in_memory(services, **ONE_EACH).ready()
     assert await status_of(edge.ws_url, HERE) == 101
@@ -135,9 +145,20 @@ async def test_the_proxy_protocol_is_of_one_port_and_of_trusted_proxies(
 async def test_an_edge_takes_no_more_clients_than_it_may(services: Services) -> None:
     edge = await start_edge_in_memory(services, FAIRLEAD_LIMITS_CONNECTIONS="1").ready()
     async with wire_client(edge) as alice:
-        assert await status_of(edge.ws_url) == 503
         await alice.connect()
+        assert await status_of(edge.ws_url) == 503
     await eventually(lambda: _is_in(edge))
+
+
+async def test_websockets_that_never_connect_keep_nobody_out(services: Services) -> None:
+    edge = await start_edge_in_memory(services, FAIRLEAD_LIMITS_CONNECTIONS="3").ready()
+    async with wire_client(edge) as alice, wire_client(edge), wire_client(edge) as bob:
+        await alice.connect()
+        async with wire_client(edge) as carol:
+            await carol.connect()
+            await bob.connect()
+            assert await status_of(edge.ws_url) == 503, "nobody is closed who is connected"
+            assert await metric(edge, "connections") == 3
 
 
 async def test_silent_sockets_take_no_descriptor_that_the_edge_needs(services: Services) -> None:

@@ -198,7 +198,7 @@ class TestEdge:
             executor=Executor(self.node, self.backend, keys or NoKeyLookup(), refusals, clock, options.rpc_timeout),
             backend=self.backend,
             registry=registry,
-            door=Door(limits, descriptors=2**20),
+            door=Door(limits, 2**20, registry.make_room),
             admission=Admission(Origins(options.allowed_origins), lambda: self.node.available),
             refusals=refusals,
             session_log=self.sessions,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from ipaddress import IPv6Address
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_network
 from typing import Final, NamedTuple
 
 from services.edge.limit_settings import LimitsSection
@@ -18,6 +19,10 @@ RESERVED_DESCRIPTORS: Final = 256
 """Of the process, for everything but clients: NATS, logs, health checks, calls, and clients that are refused."""
 RETRY_FULL_S: Final = 5
 """After how many seconds a client may try again where there are too many already."""
+ALWAYS_OF_ADDRESS: Final = 16
+"""Clients that one address may have on the smallest edge. On others it is at most half of the edge's own limit."""
+CROWD: Final = 100
+"""Clients of one private address of which the operator is told: it may be a proxy that is not known as one."""
 _EDGE: Final = "edge"
 
 HTTP_STATUS: Final = {429: "429 Too Many Requests", 503: "503 Service Unavailable"}
@@ -46,12 +51,23 @@ class Door:
     """Lets clients in or turns them away. `refused` counts those by the name of the limit.
 
     `descriptors` is how many the process may open. Addresses are given as `counted_as` makes them; "" is unknown, and
-    only the edge's limits are for it.
+    only the edge's limits are for it. Where the edge is full, `make_room` closes a client and returns whether it has.
+    `crowd` is told the first private address that has many clients.
     """
 
-    def __init__(self, limits: LimitsSection, descriptors: int) -> None:
-        self._limits = limits
+    def __init__(
+        self,
+        limits: LimitsSection,
+        descriptors: int,
+        make_room: Callable[[], bool] = lambda: False,
+        crowd: Callable[[str], None] = lambda address: None,
+    ) -> None:
+        self._make_room = make_room
+        self._crowd = crowd
+        self._crowd_told = False
         self._most = limits.connections or max(1, descriptors - RESERVED_DESCRIPTORS)
+        self._most_of_address = min(limits.address_connections, max(self._most // 2, ALWAYS_OF_ADDRESS))
+        self._emulations = TokenBuckets(limits.address_emulations)
         self._connects = TokenBuckets(limits.connects)
         self._address_connects = TokenBuckets(limits.address_connects)
         self._inside = 0
@@ -60,28 +76,43 @@ class Door:
 
     def knock(self, address: str, now: float) -> TurnedAway | None:
         """A client wants to connect. None: it may."""
-        if turned_away := self.full(address):
-            return turned_away
+        if self._is_crowded(address):
+            return self._turn_away(429, "address_connections", address, RETRY_FULL_S)
         if address and (wait_s := self._address_connects.take(address, now)):
             return self._turn_away(429, "address_connects", address, wait_s)
         if wait_s := self._connects.take(_EDGE, now):
-            return self._turn_away(503, "connects", address, wait_s)
-        return None
+            turned_away = self._turn_away(503, "connects", address, wait_s)
+        elif self._is_full():
+            self._connects.give_back(_EDGE, now)
+            turned_away = self._turn_away(503, "connections", address, RETRY_FULL_S)
+        else:
+            return None
+        if address:
+            self._address_connects.give_back(address, now)
+        return turned_away
 
     def full(self, address: str) -> TurnedAway | None:
         """Whether there are too many clients for one more of this address. None: there are not."""
-        most = self._limits.address_connections
-        if address and most and self._inside_by_address.get(address, 0) >= most:
+        if self._is_crowded(address):
             return self._turn_away(429, "address_connections", address, RETRY_FULL_S)
-        if self._inside >= self._most:
+        if self._is_full():
             return self._turn_away(503, "connections", address, RETRY_FULL_S)
+        return None
+
+    def pass_on(self, address: str, now: float) -> TurnedAway | None:
+        """A request brings commands for a client of some edge. None: that edge may be asked."""
+        if address and (wait_s := self._emulations.take(address, now)):
+            return self._turn_away(429, "address_emulations", address, wait_s)
         return None
 
     def enter(self, address: str) -> None:
         """A client is connected."""
         self._inside += 1
         if address:
-            self._inside_by_address[address] = self._inside_by_address.get(address, 0) + 1
+            count = self._inside_by_address[address] = self._inside_by_address.get(address, 0) + 1
+            if count == CROWD and not self._crowd_told and _is_private(address):
+                self._crowd_told = True
+                self._crowd(address)
 
     def leave(self, address: str) -> None:
         """A client that has entered is gone."""
@@ -93,7 +124,21 @@ class Door:
             else:
                 del self._inside_by_address[address]
 
+    def _is_crowded(self, address: str) -> bool:
+        most = self._most_of_address
+        return bool(address and most) and self._inside_by_address.get(address, 0) >= most
+
+    def _is_full(self) -> bool:
+        return self._inside >= self._most and not self._make_room()
+
     def _turn_away(self, status: int, limit: str, address: str, wait_s: float) -> TurnedAway:
         self.refused[f"limits.{limit}"] += 1
         whose = f"the address {address} has" if limit.startswith("address") else "this edge has"
         return TurnedAway(status, f"{whose} reached limits.{limit}", math.ceil(wait_s))
+
+
+def _is_private(address: str) -> bool:
+    try:
+        return ip_network(address).is_private
+    except ValueError:
+        return False

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from proto.codes import CloseCode
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
+from services.edge.session.state import REFUSED
+
+_LOOKED_AT: Final = 64
+"""Of those that are not admitted, for one that can make room. A connect of the others is being decided on."""
 
 
 class RegisteredConnection(Protocol):
@@ -39,6 +45,8 @@ class ConnectionRegistry:
 
     def __init__(self) -> None:
         self._all: set[RegisteredConnection] = set()
+        # In order; a plain dict takes long to find its first one after many were removed.
+        self._unconnected: OrderedDict[RegisteredConnection, None] = OrderedDict()
         self._by_user: dict[str, RegisteredConnection | set[RegisteredConnection]] = {}
         self._streams: dict[str, RegisteredConnection] = {}
 
@@ -52,10 +60,21 @@ class ConnectionRegistry:
     def add(self, connection: RegisteredConnection) -> None:
         """Adds a connection whose user is not known yet."""
         self._all.add(connection)
+        self._unconnected[connection] = None
 
     def remove(self, connection: RegisteredConnection) -> None:
         """Removes a connection, if it was added."""
         self._all.discard(connection)
+        self._unconnected.pop(connection, None)
+
+    def make_room(self) -> bool:
+        """Cuts the oldest connection whose client has not asked to connect; whether there was one."""
+        for connection in islice(self._unconnected, _LOOKED_AT):
+            if connection.session.awaits_connect or connection.session.phase is REFUSED:
+                del self._unconnected[connection]
+                connection.cut()
+                return True
+        return False
 
     # --- users -------------------------------------------------------------------------------------------------------
 
@@ -66,6 +85,7 @@ class ConnectionRegistry:
 
     def admit(self, user: str, connection: RegisteredConnection) -> None:
         """Adds the connection to this user's."""
+        self._unconnected.pop(connection, None)
         known = self._by_user.get(user)
         if known is None:
             self._by_user[user] = connection

@@ -18,6 +18,7 @@ from proto.control import Emulate, Unknown
 from proto.json_decoder import JsonDecoder
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 from services.edge.connection.context import EdgeContext
+from services.edge.connection.door import counted_as
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
 
 EMULATION_PATH: Final = "/emulation"
@@ -63,6 +64,7 @@ class Emulation(Endpoint):
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
         if not self.context.admission.started:
             raise Refusal(503, "this edge is starting", {"Retry-After": "1"})
+        self.check_door(self.context.door.pass_on(counted_as(request.client), self.context.clock.now()))
         body = await request.body(self.context.policy.section.message_size_limit)
         if body is None:
             return None

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from services.edge.connection.context import EdgeContext
+from services.edge.connection.door import TurnedAway
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
@@ -96,6 +97,12 @@ class Endpoint(ABC):
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)
+
+    def check_door(self, turned_away: TurnedAway | None) -> None:
+        """Raises `Refusal` for a client that the door turns away."""
+        if turned_away is not None:
+            status, why, retry_after = turned_away
+            raise Refusal(status, f"{why}, try again", {"Retry-After": str(retry_after)})
 
     @abstractmethod
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:

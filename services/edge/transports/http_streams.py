@@ -20,7 +20,7 @@ from services.chassis.http.sockets import HttpSocket, socket_of
 from services.edge.cluster.peers import Peers
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
-from services.edge.connection.door import TurnedAway, counted_as
+from services.edge.connection.door import counted_as
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
 from services.edge.transports.emulation import EMULATION_PATH, Emulation
@@ -160,7 +160,7 @@ class StreamEndpoint(Endpoint):
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
         address = counted_as(request.client)
         self._check_room()
-        self._check_door(self.context.door.knock(address, self.context.clock.now()))
+        self.check_door(self.context.door.knock(address, self.context.clock.now()))
         format = self._format_of(request)
         message = await self._first_message(request)
         if message is None:
@@ -168,7 +168,7 @@ class StreamEndpoint(Endpoint):
         if not message and not format.unidirectional:
             raise Refusal(400, "expected a connect command, in the body or, with GET, in the parameter cf_connect")
         self._check_room()  # others may have come while the body arrived
-        self._check_door(self.context.door.full(address))
+        self.check_door(self.context.door.full(address))
         headers = {"Content-Type": _TYPES[format], **_HEADERS, **request.cors}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
@@ -195,11 +195,6 @@ class StreamEndpoint(Endpoint):
             why = "this edge has reached its limit of HTTP streams (edge.max_http_streams)"
         if why is not None:
             raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})
-
-    def _check_door(self, turned_away: TurnedAway | None) -> None:
-        if turned_away is not None:
-            status, why, retry_after = turned_away
-            raise Refusal(status, f"{why}, try again", {"Retry-After": str(retry_after)})
 
 
 class _Hello(Endpoint):

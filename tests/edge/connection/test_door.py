@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.chassis.process.settings import Rate
-from services.edge.connection.door import RESERVED_DESCRIPTORS, Door, counted_as
+from services.edge.connection.door import CROWD, RESERVED_DESCRIPTORS, Door, counted_as
 from services.edge.limit_settings import NO_LIMITS, LimitsSection
 
 START = 1_767_225_600.0
@@ -71,6 +71,81 @@ def test_so_many_in_all_at_once(limit: int, descriptors: int, most: int) -> None
     assert turned_away is not None and turned_away.status == 503
     it.leave("0")
     assert it.knock(HERE, START) is None
+
+
+def test_one_address_does_not_take_all_places() -> None:
+    it = door(RESERVED_DESCRIPTORS + 100, address_connections=10_000)
+    while it.knock(HERE, START) is None:
+        it.enter(HERE)
+    turned_away = it.knock(HERE, START)
+    assert turned_away is not None and turned_away.status == 429
+    assert [it.knock(THERE, START) for _ in range(10)] == [None] * 10
+
+
+def test_where_no_limit_of_an_address_is_wanted_it_may_take_all() -> None:
+    it = door(RESERVED_DESCRIPTORS + 100)
+    for _ in range(100):
+        assert it.knock(HERE, START) is None
+        it.enter(HERE)
+
+
+def test_before_a_full_edge_turns_somebody_away_it_makes_room() -> None:
+    room = [True, True, False]
+    it = Door(replace(NO_LIMITS, connections=1), 2**20, make_room=lambda: room.pop(0))
+    it.enter(HERE)
+    assert [it.knock(THERE, START) is None for _ in range(3)] == [True, True, False]
+    assert it.refused == {"limits.connections": 1}
+
+
+def test_who_is_beyond_a_limit_of_his_own_is_made_no_room() -> None:
+    def make_room() -> bool:
+        raise AssertionError
+
+    it = Door(replace(NO_LIMITS, connections=1, address_connects=Rate(1, 1)), 2**20, make_room=make_room)
+    assert it.knock(HERE, START) is None
+    it.enter(HERE)
+    assert it.knock(HERE, START) is not None
+
+
+def test_who_is_turned_away_for_others_is_not_charged_for_it() -> None:
+    it = door(address_connects=Rate(2, 1000), connects=Rate(1, 1))
+    assert it.knock(HERE, START) is None
+    for _ in range(10):
+        turned_away = it.knock(THERE, START)
+        assert turned_away is not None and turned_away.status == 503
+    assert it.knock(THERE, START + 1) is None
+    assert it.knock(THERE, START + 2) is None
+    assert len(it._address_connects) == 2
+
+
+def test_who_finds_the_edge_full_is_not_charged_for_it() -> None:
+    it = door(address_connects=Rate(1, 1000), connects=Rate(1, 1000), connections=1)
+    it.enter(HERE)
+    for _ in range(10):
+        turned_away = it.knock(THERE, START)
+        assert turned_away is not None and "limits.connections" in turned_away.why
+    it.leave(HERE)
+    assert it.knock(THERE, START) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("10.0.0.1", True), ("127.0.0.1", True), ("fd00::/64", True), ("8.8.8.8", False)]
+)
+def test_many_clients_of_one_private_address_are_told_once(address: str, told: bool) -> None:
+    crowds: list[str] = []
+    it = Door(LimitsSection(), 2**20, crowd=crowds.append)
+    for _ in range(3 * CROWD):
+        it.enter(address)
+    assert crowds == ([address] if told else [])
+
+
+def test_so_many_requests_with_commands_of_an_address() -> None:
+    it = door(address_emulations=Rate(2, 10))
+    assert [it.pass_on(HERE, START) for _ in range(2)] == [None] * 2
+    turned_away = it.pass_on(HERE, START)
+    assert turned_away is not None and turned_away.status == 429 and "limits.address_emulations" in turned_away.why
+    assert it.pass_on(THERE, START) is None
+    assert all(it.pass_on("", START) is None for _ in range(5))
 
 
 def test_where_the_address_is_unknown_the_edge_s_limits_hold() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from proto.codes import CloseCode
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
+from services.edge.session.state import NEW, REFUSED, Phase
 
 
 class Connection:
@@ -31,6 +35,17 @@ class Connection:
 
     def cut(self) -> None:
         raise AssertionError
+
+
+class Waiting(Connection):
+    """One that may be cut."""
+
+    def __init__(self, phase: Phase, awaits_connect: bool = True) -> None:
+        self.is_cut = False
+        self.session = cast("Session", SimpleNamespace(phase=phase, awaits_connect=awaits_connect and phase is NEW))
+
+    def cut(self) -> None:
+        self.is_cut = True
 
 
 def test_a_user_has_none_one_or_several() -> None:
@@ -96,6 +111,20 @@ def test_a_connection_is_known_from_the_beginning_to_the_end() -> None:
         registry.remove(known)
         registry.remove(known)
     assert len(registry) == 0 and list(registry) == []
+
+
+@pytest.mark.parametrize("phase", [NEW, REFUSED])
+def test_room_is_made_by_the_oldest_whose_client_does_not_connect(phase: Phase) -> None:
+    registry = ConnectionRegistry()
+    decided, oldest, younger, admitted = everybody = [Waiting(NEW, False), *(Waiting(phase) for _ in range(3))]
+    for each in everybody:
+        registry.add(each)
+    registry.admit("42", admitted)
+    assert [registry.make_room() for _ in range(3)] == [True, True, False]
+    assert [each.is_cut for each in everybody] == [False, True, True, False]
+    assert oldest.is_cut and younger.is_cut and not decided.is_cut
+    registry.remove(decided)
+    assert not registry.make_room()
 
 
 def test_a_stream_is_found_by_its_secret_alone() -> None:

@@ -39,6 +39,11 @@ def upgraded(edge: TestEdge, client: str) -> tuple[WebSocket, str]:
     return socket, transport.frames[0].decode()
 
 
+def connect_all(edge: TestEdge) -> None:
+    for each in edge.context.registry:
+        edge.context.registry.admit("alice", each)
+
+
 async def test_a_websocket_beyond_the_connects_of_its_address() -> None:
     edge = await edge_with(address_connects=Rate(1, 30))
     assert upgraded(edge, HERE)[1].startswith("HTTP/1.1 101 ")
@@ -51,10 +56,23 @@ async def test_a_websocket_beyond_the_connects_of_its_address() -> None:
 async def test_a_websocket_beyond_the_connections_of_the_edge() -> None:
     edge = await edge_with(connections=1)
     first, _ = upgraded(edge, HERE)
+    connect_all(edge)
     _, response = upgraded(edge, THERE)
     assert response.startswith("HTTP/1.1 503 Service Unavailable\r\n") and "\r\nRetry-After: " in response
     first.connection_lost(None)
     assert upgraded(edge, THERE)[1].startswith("HTTP/1.1 101 ")
+
+
+async def test_the_oldest_that_has_not_connected_makes_room_on_a_full_edge() -> None:
+    edge = await edge_with(connections=3)
+    upgraded(edge, HERE)
+    connect_all(edge)
+    (alice,) = edge.context.registry
+    (oldest, _), (bob, _) = upgraded(edge, HERE), upgraded(edge, HERE)
+    assert upgraded(edge, THERE)[1].startswith("HTTP/1.1 101 ")
+    left = [each for each in edge.context.registry if each.session.closed]
+    assert [oldest._connection] == left, "and neither who is connected nor who came later"
+    assert not alice.session.closed and bob._connection is not None and not bob._connection.closed
 
 
 async def test_an_address_that_has_as_many_as_it_may() -> None:
@@ -78,6 +96,7 @@ async def test_an_address_that_has_as_many_as_it_may() -> None:
 async def test_a_stream_beyond_each_limit_is_refused_before_its_body(limits, status) -> None:
     edge = await edge_with(**limits)
     upgraded(edge, HERE)
+    connect_all(edge)
     (route,) = [each for each in client_routes(edge.context, edge.peers, 10) if each.path == "/connection/http_stream"]
     call = Call(route.endpoint, "POST", body=[], client=HERE)
     assert await call.answered() == status
