@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from deploy.processes.ports import free_port
 from services.chassis.process.launch import settings_of
 from services.chassis.process.settings import ConfigurationError
 from services.edge.settings import EdgeSettings
@@ -63,7 +64,12 @@ class Started(NamedTuple):
 def started(service: str) -> Started:
     process = subprocess.run(
         [sys.executable, "-c", AT_THE_END_OF_THE_START.replace("SERVICE", service)],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **VARIABLES},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            f"FAIRLEAD_{service.upper()}_PORT": str(free_port()),  # a stack may have the default one
+            **VARIABLES,
+        },
         capture_output=True,
         text=True,
         timeout=30,
