@@ -13,6 +13,19 @@ log = logging.getLogger(__name__)
 MAX_KINDS: Final = 256
 """Kinds of refusals with a rate of their own. There are about fifty, and backends may add codes of their own."""
 
+_SHOWN_LENGTH: Final = 100
+
+
+def shown(text: str) -> str:
+    """A text that a stranger sent, for the log: in quotes, printable ASCII in one line, cut off if it is long."""
+    quoted = ascii(text[: _SHOWN_LENGTH + 1])
+    return quoted if len(quoted) <= _SHOWN_LENGTH else f"{quoted[:_SHOWN_LENGTH]}..."
+
+
+def shown_origin(origin: str | None) -> str:
+    """The end of a refusal's line, with the page's origin. Nothing for a client that is no browser."""
+    return f"; the page's origin is {shown(origin)}" if origin is not None else ""
+
 
 class RefusalLog:
     """Logs refusals at a bounded rate for each kind. `now` is any clock, in seconds."""

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import TurnedAway
+from services.edge.connection.refusal_log import shown_origin
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
@@ -93,7 +94,8 @@ class Endpoint(ABC):
                 self._check_method(scope["method"])
                 response = await self.answer(HttpRequest(scope, receive, headers, cors), send)
         except Refusal as refusal:
-            self.context.refusals.write(f"a request for {scope['path']} was answered {refusal.status}", str(refusal))
+            why = f"{refusal}{shown_origin(headers.get('origin'))}"
+            self.context.refusals.write(f"a request for {scope['path']} was answered {refusal.status}", why)
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)

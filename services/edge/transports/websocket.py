@@ -15,6 +15,7 @@ from proto import codes
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import HTTP_STATUS, counted_as
+from services.edge.connection.refusal_log import shown, shown_origin
 from services.edge.framing import deflate, formats, wire
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
@@ -51,8 +52,6 @@ PONGS_PER_TURN: Final = 10
 
 FRAMES_BEFORE_CONNECT: Final = 64
 """A client that sends more, pings and parts of messages included, and still has not connected, is closed."""
-
-_SHOWN_LENGTH: Final = 100  # of a path, in the log
 
 
 class WebSocket(asyncio.Protocol):
@@ -210,7 +209,9 @@ class WebSocket(asyncio.Protocol):
             upgrade = parse_upgrade(head)
             format, subprotocol = self._choose(upgrade)
         except HandshakeRefused as refused:
-            asked = f"; asked for {_shown(upgrade.path)}" if upgrade is not None else ""
+            asked = ""
+            if upgrade is not None:
+                asked = f"; asked for {shown(upgrade.path)}{shown_origin(upgrade.headers.get('origin'))}"
             self._context.refusals.write("an upgrade was refused", f"{refused}{asked}")
             self._transport.write(refused.response)
             self._transport.close()
@@ -296,9 +297,3 @@ class WebSocket(asyncio.Protocol):
 def _joined(frames: Iterator[tuple[int, bytes]], parser: wire.Wire, data: bytes) -> Iterator[tuple[int, bytes]]:
     yield from frames
     yield from parser.feed(data)
-
-
-def _shown(path: str) -> str:
-    """A path that a stranger sent, for the log: printable ASCII in one line, cut off if it is long."""
-    shown = ascii(path[: _SHOWN_LENGTH + 1])
-    return shown if len(shown) <= _SHOWN_LENGTH else f"{shown[:_SHOWN_LENGTH]}..."

@@ -63,6 +63,17 @@ async def test_only_pages_of_allowed_origins_are_answered_and_may_read_it(echo, 
         assert ("access-control-allow-credentials" in call.headers) == allowed
 
 
+async def test_the_refused_origin_is_logged_and_cannot_forge_log_lines(echo, caplog):
+    caplog.set_level("INFO")
+    for origin in ("https://evil.example", "https://\x1b[2J\xff", "https://" + "x" * 5000):
+        call = Call(echo, headers={"Origin": origin})
+        assert await call.answered() == 403 and call.body == b"this origin may not connect (client.allowed_origins)\n"
+    plain, strange, long = caplog.messages
+    assert plain.endswith("the page's origin is 'https://evil.example'")
+    assert strange.isascii() and strange.isprintable() and r"'https://\x1b[2J\xff'" in strange
+    assert "https://xxx" in long and len(long) < 350
+
+
 async def test_a_page_may_read_why_it_was_refused(echo):
     call = Call(echo, query="refuse=no+tea", headers={"Origin": "https://a.example.com"})
     assert await call.answered() == 418 and call.body == b"no tea\n"

@@ -157,6 +157,16 @@ class TestUpgrade:
         assert Socket(edge, origin="https://chat.example.com").status == 101
         assert Socket(edge).status == 101
 
+    async def test_the_refused_origin_is_logged_and_cannot_forge_log_lines(self, edge, caplog):
+        caplog.set_level("INFO")
+        for origin in ("https://evil.example", "https://\x1b[2J\xff", "https://" + "x" * 5000):
+            answer = Socket(edge, origin=origin).response
+            assert answer.endswith("\r\n\r\nthis origin may not connect (client.allowed_origins)\n")
+        plain, strange, long = caplog.messages
+        assert plain.endswith("the page's origin is 'https://evil.example'")
+        assert strange.isascii() and strange.isprintable() and r"'https://\x1b[2J" in strange
+        assert "https://xxx" in long and len(long) < 350
+
     async def test_a_request_that_is_no_upgrade(self, edge):
         socket = Socket(edge, sec_websocket_version="8")
         assert socket.status == 426
