@@ -24,6 +24,8 @@ from services.sections import SECTIONS
 MIN_STREAM_BYTES: Final = 1024 * 1024
 """Of one stream: as much as NATS accepts in one message by default."""
 
+_OF_HISTORY: Final = ("history_max_bytes", "history_meta_ttl", "history_when_full")
+
 MIN_SECRET_LENGTH: Final = 16
 """Characters. Shorter keys for HMAC-SHA256 can be guessed."""
 
@@ -36,6 +38,7 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     _check_origins(settings.client)
     _check_room_for_subscriptions(settings.client)
     _check_personal_channel(settings)
+    _check_without_history(settings.channel)
     _check_room_for_history(settings.channel)
     if settings.edge.broker == MEMORY:
         _check_no_backend(settings)
@@ -44,12 +47,9 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
 
 def _check_no_backend(settings: EdgeSettings) -> None:
     """Raises `ConfigurationError` for a setting that makes the edge ask a backend."""
-    client, channel = settings.client, settings.channel
+    client = settings.client
     asking = {f"client.{name}": getattr(client, name) for name in ("connect_hook", "refresh_hook", "allow_send")}
-    for where, options in (
-        ("channel.without_namespace", channel.without_namespace),
-        *((f'channel.namespaces, "{namespace.name}"', namespace) for namespace in channel.namespaces),
-    ):
+    for where, options in _tables(settings.channel):
         asking |= {f"{where}: subscribe_hook": options.subscribe_hook, f"{where}: publish_hook": options.publish_hook}
     if setting := next((name for name, switched_on in asking.items() if switched_on), ""):
         raise ConfigurationError(
@@ -82,12 +82,29 @@ def _check_room_for_subscriptions(client: ClientSection) -> None:
             )
 
 
+def _tables(channel: ChannelSection) -> list[tuple[str, ChannelOptions]]:
+    """The options of each namespace, with the place where they stand."""
+    tables: list[tuple[str, ChannelOptions]] = [("channel.without_namespace", channel.without_namespace)]
+    tables += [(f'channel.namespaces, "{namespace.name}"', namespace) for namespace in channel.namespaces]
+    return tables
+
+
+def _check_without_history(channel: ChannelSection) -> None:
+    """Raises `ConfigurationError` for an option of the history where there is none: somebody relies on it."""
+    default = ChannelOptions()
+    for where, options in _tables(channel):
+        for name in () if options.has_history else _OF_HISTORY:
+            if getattr(options, name) != getattr(default, name):
+                raise ConfigurationError(
+                    f"{where}: {name}: expected history_size and history_ttl with it, without which there is no "
+                    "history; set both, or leave it out"
+                )
+
+
 def _check_room_for_history(channel: ChannelSection) -> None:
     """Raises `ConfigurationError` if the bytes of all namespaces do not fit into those that all may take together."""
     least, share = channel.history_partitions * MIN_STREAM_BYTES, history_share(channel)
-    tables: list[tuple[str, ChannelOptions]] = [("channel.without_namespace", channel.without_namespace)]
-    tables += [(f'channel.namespaces, "{namespace.name}"', namespace) for namespace in channel.namespaces]
-    given = {where: options.history_max_bytes for where, options in tables if options.has_history}
+    given = {where: options.history_max_bytes for where, options in _tables(channel) if options.has_history}
     for where, size in given.items():
         if 0 < size < least:
             raise ConfigurationError(

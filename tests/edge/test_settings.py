@@ -97,6 +97,16 @@ def test_bytes_that_do_not_fit_the_histories_are_refused(tmp_path: Path, text: s
     assert said in refusal(tmp_path, f"[channel]\n{text}")
 
 
+@pytest.mark.parametrize("where", ["[channel.without_namespace]", '[[channel.namespaces]]\nname = "live"'])
+@pytest.mark.parametrize(
+    "option", ["history_max_bytes = 100_000_000", 'history_meta_ttl = "1h"', 'history_when_full = "refuse"']
+)
+def test_an_option_of_the_history_where_there_is_none_is_refused(tmp_path: Path, where: str, option: str) -> None:
+    said = refusal(tmp_path, f"{where}\n{option}")
+    assert f"{option.split()[0]}: expected history_size and history_ttl" in said
+    assert ("live" in said) == ("live" in where)
+
+
 def test_namespaces_with_history_share_the_bytes_that_no_other_has(tmp_path: Path) -> None:
     settings = read(
         tmp_path,
