@@ -29,6 +29,10 @@ PUBLISH_DEADLINE_S: Final = 4.0
 WAITING_PER_PLACE: Final = 16
 """Publishes that may wait for their turn, for each one that may be in flight: far less than a second's worth."""
 
+_FULL: Final = "maximum bytes exceeded"
+"""The end of what NATS says when a stream with `refuse_when_full` has no room. Its code for it is that of any failure
+to store."""
+
 _RETRY_WAIT_S: Final = 0.05
 
 
@@ -185,7 +189,7 @@ class NatsPublisher:
             except WrongSequence:
                 raise
             except NatsRefused as error:
-                raise BrokerRefused(str(error)) from None
+                raise BrokerRefused(_explained(stream, str(error))) from None
         raise AssertionError("counting has no end")
 
     async def _make_again(self, stream: str) -> None:
@@ -206,6 +210,13 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise BrokerAway("not acknowledged in time")
     return left
+
+
+def _explained(stream: str, error: str) -> str:
+    """Why a publication was not stored, in terms of the settings."""
+    if stream == KEYS_STREAM or not error.endswith(_FULL):
+        return error
+    return f"the namespace's history_max_bytes are taken (stream {stream}: {error})"
 
 
 def _id_headers(message_id: str) -> bytes:

@@ -24,7 +24,7 @@ from services.edge.channels.subscribers import Subscriber
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.clock import Clock
 from services.edge.connection.hook_caller import HookCaller
-from services.edge.connection.refusal_log import RefusalLog
+from services.edge.connection.refusal_log import RefusalLog, shown
 from services.edge.rejection import Rejected
 from services.edge.session.actions import (
     Action,
@@ -103,7 +103,7 @@ class Executor:
         except Rejected as rejection:
             return Failed(rejection.error, rejection.why)
         except BrokerRefused as error:  # a publication that is too large, for example: a retry would be refused too
-            self._refusals.write("the broker refused a client's publication", str(error))
+            self._log_refused(action, error)
             return Failed(codes.LIMIT_EXCEEDED)
         except (BrokerAway, TimeoutError) as error:
             log.debug("a command failed with error 100: %s", error)
@@ -132,6 +132,13 @@ class Executor:
                 return KeyLookedUp(await self._keys.wanted(kid))
             case unreachable:
                 assert_never(unreachable)
+
+    def _log_refused(self, action: Action, error: BrokerRefused) -> None:
+        if type(action) is Publish:
+            what, why = "the broker refused a client's publication", f"{error}; into {shown(action.channel)}"
+            self._refusals.write(what, why, channel=action.channel, user=action.user)
+        else:
+            self._refusals.write("the broker refused a client's command", str(error))
 
     # --- channels ----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import pytest
 
 from proto.messages import StreamPosition
 from services.edge.backend.backend import BackendError
+from services.edge.broker.broker import BrokerRefused
 from services.edge.connection.executor import NoKeyLookup
 from services.edge.framing import formats
 from tests.edge.signers import SECRET
@@ -145,6 +146,21 @@ class TestFailures:
         edge.broker.come_back()
         await talk.subscribe("chat:x")
         assert talk.channels == ["chat:x"]
+
+    async def test_a_publication_that_the_broker_refuses_is_in_the_log_with_its_channel(
+        self, edge, monkeypatch, caplog
+    ):
+        caplog.set_level("INFO")
+
+        async def refuses(*args, **more):
+            raise BrokerRefused("the namespace's history_max_bytes are taken")
+
+        monkeypatch.setattr(edge.broker, "publish", refuses)
+        talk = await connected(edge)
+        assert await talk.error(publish={"channel": "chat:x", "data": 1}) == 106
+        (record,) = [each for each in caplog.records if "refused a client's publication" in each.getMessage()]
+        assert record.getMessage().endswith("the namespace's history_max_bytes are taken; into 'chat:x'")
+        assert vars(record)["channel"] == "chat:x"
 
     async def test_a_failure_that_nobody_thought_of_is_error_100_and_in_the_log(self, edge, monkeypatch, caplog):
         async def fails(*args, **more):

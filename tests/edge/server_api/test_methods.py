@@ -139,12 +139,13 @@ async def test_while_the_broker_is_away_it_is_an_internal_error(api, edge):
     assert "result" in await api.answer("publish", channel="chat:x", data=1)
 
 
-async def test_a_publication_that_the_broker_refuses_is_beyond_a_limit(api, edge, monkeypatch):
+async def test_a_publication_that_the_broker_refuses_is_beyond_a_limit(api, edge, monkeypatch, caplog):
     async def refuse(*_: Any) -> None:
-        raise BrokerRefused("too large")
+        raise BrokerRefused("the namespace's history_max_bytes are taken")
 
     monkeypatch.setattr(edge.broker, "publish", refuse)
     assert await api.error("publish", channel="chat:x", data=1) == 106
+    assert "into 'chat:x' was refused: the namespace's history_max_bytes are taken" in caplog.text
 
 
 async def test_a_failure_nobody_thought_of_is_an_internal_error_and_is_logged(api, edge, monkeypatch, caplog):
