@@ -85,9 +85,7 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
     stack = Stack(folders, _print)
     running = stack.running()
     if running is not None:
-        _print(
-            "Fairlead is already running here." + ("" if running == plan else " For other settings: make down first.")
-        )
+        _print("Fairlead is already running here. For other settings: make down first.")
         _print(_welcome(running))
         return 0 if running == plan else 1
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the stack as Ctrl-C does

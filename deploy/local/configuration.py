@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 
 from deploy.local import secrets_file
-from deploy.local.settings import Folders, LocalStackError, Plan
+from deploy.local.settings import CONFIGURATION, ROOT, Folders, LocalStackError, Plan
 from deploy.processes import nats, postgres
 from deploy.processes.ports import HOST
 from deploy.processes.process import Program
@@ -92,7 +92,7 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
     database = f"{HOST}:{plan.ports.postgres}/{postgres.DATABASE}"
     ours = {
         MARK: str(folders.state),
-        "FAIRLEAD_CONFIG": str(folders.root / "deploy" / "local" / "fairlead.toml"),
+        "FAIRLEAD_CONFIG": str(folders.root / CONFIGURATION.relative_to(ROOT)),
         "FAIRLEAD_NATS_URL": f"nats://{HOST}:{plan.ports.nats}",
         "FAIRLEAD_POSTGRES_URL": f"postgresql://{postgres.USER}:{password}@{database}",
         "FAIRLEAD_EDGE_HOST": HOST,

@@ -47,6 +47,13 @@ PORT_VARIABLES = {
 }
 """Field of `Ports` -> the variable that changes it."""
 
+CONFIGURATION = ROOT / "deploy" / "local" / "fairlead.toml"
+_PORTS_OF_SERVICES = {
+    f"FAIRLEAD_{PORT_VARIABLES[field]}": PORT_VARIABLES[field]
+    for field in ("edge", "edge_clients", "sessions", "metrics")
+}
+"""The variable by which a service knows its port, which this stack sets -> the one to use with `make up`."""
+
 _OF_MAKE = ("PYTHON", "VENV", "BIN", "UV")
 """Variables of the Makefile itself."""
 
@@ -120,6 +127,7 @@ def require_known(names: Iterable[str]) -> None:
 
 def plan_from(environ: Mapping[str, str]) -> Plan:
     """The stack that the variables ask for. Raises `LocalStackError` naming the variable that is out of bounds."""
+    _refuse_overridden(environ)
     defaults = asdict(Ports())
     ports = {field: _number(environ, variable, defaults[field], 1, 65535) for field, variable in PORT_VARIABLES.items()}
     edges = _number(environ, "EDGES", 2, 1, MAX_EDGES)
@@ -134,6 +142,24 @@ def plan_from(environ: Mapping[str, str]) -> Plan:
             raise LocalStackError(f"{process} and {taken[port]} would both listen on port {port}; change {variable}")
         taken[port] = process
     return plan
+
+
+def _refuse_overridden(environ: Mapping[str, str]) -> None:
+    """Raises `LocalStackError` for a variable of a service that would change nothing, as this stack sets it itself.
+
+    Addresses of NATS and PostgreSQL are not refused: a shell may have those of another system.
+    """
+    config = environ.get("FAIRLEAD_CONFIG", "")
+    if config and Path(config).resolve() != CONFIGURATION:
+        raise LocalStackError(
+            f"FAIRLEAD_CONFIG={config}: make up reads {CONFIGURATION.relative_to(ROOT)}. Edit that file, and unset "
+            "FAIRLEAD_CONFIG"
+        )
+    for theirs, ours in _PORTS_OF_SERVICES.items():
+        if port := environ.get(theirs, ""):
+            raise LocalStackError(
+                f"{theirs}={port}: make up sets the ports of its processes. Write {ours}={port}, and unset {theirs}"
+            )
 
 
 def wants_detached(environ: Mapping[str, str]) -> bool:
