@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from services.chassis.process.settings_errors import PREFIX, explain, hint, plain, variable_name
+from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
 CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -226,4 +226,4 @@ def _read_variable(variable: str, text: str, kind: Any) -> object:
         read = msgspec.convert(value, kind, strict=False, dec_hook=_decode_custom)
         return msgspec.to_builtins(read, enc_hook=_encode_custom)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"environment: {variable}: {plain(str(error))}") from None
+        raise ConfigurationError(f"environment: {variable}: {of_variable(str(error), text)}") from None

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 PREFIX: Final = "FAIRLEAD_"
+_SHOWN_LENGTH: Final = 100
 
 
 def variable_name(path: str) -> str:
@@ -34,6 +35,15 @@ def plain(message: str) -> str:
     """msgspec's `message` without the place and the quotes: "expected int, got str"."""
     message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
     return message[0].lower() + message[1:]
+
+
+_MEANT: Final = {"bool": "true or false", "int": "a whole number"}
+
+
+def of_variable(message: str, text: str) -> str:
+    """What msgspec's `message` says about the `text` of a variable. Secrets are texts: no other kind is shown."""
+    said = re.fullmatch(r"expected (bool|int)\b(.*?)(?:, got str)?", plain(message))
+    return f"expected {_MEANT[said[1]]}{said[2]}, got {text[:_SHOWN_LENGTH]!a}" if said else plain(message)
 
 
 def explain(

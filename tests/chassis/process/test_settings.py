@@ -186,10 +186,14 @@ class TestMistakesInVariables:
             ("FAIRLEAD_PORT", "1", "environment: unknown variable FAIRLEAD_PORT"),
             ("FAIRLEAD_EDGE_ROOMS", "x", "environment: unknown variable FAIRLEAD_EDGE_ROOMS"),
             ("FAIRLEAD_EDGE_LOBBY", "x", "environment: unknown variable FAIRLEAD_EDGE_LOBBY"),
-            ("FAIRLEAD_EDGE_PORT", "x", "environment: FAIRLEAD_EDGE_PORT: expected int, got str"),
-            ("FAIRLEAD_EDGE_PORT", "", "environment: FAIRLEAD_EDGE_PORT: expected int, got str"),
-            ("FAIRLEAD_EDGE_PORT", "70000", "environment: FAIRLEAD_EDGE_PORT: expected int <= 65535"),
-            ("FAIRLEAD_EDGE_LOUD", "maybe", "environment: FAIRLEAD_EDGE_LOUD: expected bool, got str"),
+            ("FAIRLEAD_EDGE_PORT", "x", "environment: FAIRLEAD_EDGE_PORT: expected a whole number, got 'x'"),
+            ("FAIRLEAD_EDGE_PORT", "", "environment: FAIRLEAD_EDGE_PORT: expected a whole number, got ''"),
+            (
+                "FAIRLEAD_EDGE_PORT",
+                "70000",
+                "environment: FAIRLEAD_EDGE_PORT: expected a whole number <= 65535, got '70000'",
+            ),
+            ("FAIRLEAD_EDGE_LOUD", "yes", "environment: FAIRLEAD_EDGE_LOUD: expected true or false, got 'yes'"),
             ("FAIRLEAD_EDGE_DELAY", "soon", "environment: FAIRLEAD_EDGE_DELAY: expected a duration such as"),
         ],
     )
