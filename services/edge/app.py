@@ -29,6 +29,7 @@ from services.edge.adapters import Adapters
 from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
 from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
@@ -63,7 +64,6 @@ log = logging.getLogger(__name__)
 
 AUDIT_INTERVAL_S: Final = 10.0
 """How long the loss of a channel's last live message can stay unnoticed."""
-STRONG_SECRET_BYTES: Final = 32
 _CONNECT_IN_ADDRESS: Final = ("sse", "uni_sse", "uni_websocket")
 """Transports whose clients may have their connect, and so the positions in all their channels, in the address."""
 
@@ -247,13 +247,8 @@ def max_head_bytes(client: ClientSection) -> int:
 
 def serve(settings: EdgeSettings) -> None:
     """Runs an edge until a signal, then drains it."""
-    if settings.client.insecure:
-        log.warning(
-            "client.insecure = true: ANYBODY may connect, subscribe, publish and read history; connections do not "
-            "expire. This is for tests; never expose it to a network."
-        )
-    if 0 < len(settings.client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
-        log.warning("client.token_hmac_secret_key is shorter than %d bytes (RFC 7518, 3.2)", STRONG_SECRET_BYTES)
+    for caution in cautions(settings):
+        log.warning("%s", caution)
     edge, section = Edge(settings), settings.edge
     ports = {"edge.port": section.port}
     if section.client_port:

@@ -74,6 +74,30 @@ def check_pattern(pattern: str) -> None:
         raise ValueError(f'no browser sends an origin that matches "{pattern}"; expected {advice}')
 
 
+def too_open(pattern: str) -> str:
+    """Why a pattern lets in pages of strangers, with what to write; "" for one that does not, and for "*"."""
+    text = pattern.lower()
+    if text == "null":
+        return "pages of any site send it, from a sandboxed frame"
+    if not text.strip(ANY):
+        return ""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return f'it names no scheme; write one, as in "https://{text}"'
+    head, tail = rest.rstrip(ANY), rest.lstrip(ANY)
+    if head not in ("", rest) and ":" not in head:
+        stranger = f"{_instance(scheme)}://{_instance(head).rstrip('.')}.of.strangers.example"
+        return f'it matches "{stranger}" too; end it with the host, or with the host and ":*" for any port'
+    if tail != rest and tail[:1] not in ("", ".", ":", "-") and tail.count(".") == 1:
+        return f'it matches "{_instance(scheme)}://strangers{_instance(tail)}" too; write "{scheme}://*.{tail}"'
+    return ""
+
+
+def _instance(part: str) -> str:
+    """What a part of a pattern matches."""
+    return part.replace(ANY, "x")
+
+
 def _can_match(pattern: str) -> bool:
     text = pattern.lower()
     if any(_matches(text.split(ANY), origin) for origin in _WITHOUT_HOST):

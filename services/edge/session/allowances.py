@@ -7,7 +7,7 @@ or the address of an anonymous client. Where neither is known ("") only the conn
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.edge.channels.namespaces import WITHOUT_NAMESPACE, ChannelRules
 from services.edge.limit_settings import LimitsSection
@@ -18,11 +18,25 @@ WITHIN: Final = ""
 """Returned in place of the name of the limit that refuses."""
 
 
+class Floors(NamedTuple):
+    """What is allowed at once whatever the rates: a client that reconnects says connect and all its subscriptions at
+    once, and a message is never too large."""
+
+    commands: int
+    subscribes: int
+    bytes: int
+
+
+def floors(client: ClientSection) -> Floors:
+    """The floors under the limits of these clients."""
+    return Floors(client.channel_limit + 1, client.channel_limit, client.message_size_limit)
+
+
 class _NamespaceLimits:
-    def __init__(self, options: ChannelOptions, largest: int, most_channels: int) -> None:
+    def __init__(self, options: ChannelOptions, floor: Floors) -> None:
         self.publishes = TokenBuckets(options.publish_rate_limit)
-        self.published_bytes = TokenBuckets(options.publish_bytes_rate_limit.at_least(largest))
-        self.subscribes = TokenBuckets(options.subscribe_rate_limit.at_least(most_channels))
+        self.published_bytes = TokenBuckets(options.publish_bytes_rate_limit.at_least(floor.bytes))
+        self.subscribes = TokenBuckets(options.subscribe_rate_limit.at_least(floor.subscribes))
 
 
 class Allowances:
@@ -34,19 +48,18 @@ class Allowances:
 
     def __init__(self, limits: LimitsSection, client: ClientSection, channel: ChannelSection) -> None:
         self.refused: Counter[str] = Counter()
-        # A client that reconnects says connect and all its subscriptions at once, and a message is never too large.
-        commands, channels, largest = client.channel_limit + 1, client.channel_limit, client.message_size_limit
-        self._commands = TokenBuckets(limits.commands.at_least(commands))
-        self._user_commands = TokenBuckets(limits.user_commands.at_least(commands))
+        floor = floors(client)
+        self._commands = TokenBuckets(limits.commands.at_least(floor.commands))
+        self._user_commands = TokenBuckets(limits.user_commands.at_least(floor.commands))
         self._publishes = TokenBuckets(limits.publishes)
         self._user_publishes = TokenBuckets(limits.user_publishes)
-        self._bytes = TokenBuckets(limits.published_bytes.at_least(largest))
-        self._user_bytes = TokenBuckets(limits.user_published_bytes.at_least(largest))
-        self._subscribes = TokenBuckets(limits.subscribes.at_least(channels))
-        self._user_subscribes = TokenBuckets(limits.user_subscribes.at_least(channels))
+        self._bytes = TokenBuckets(limits.published_bytes.at_least(floor.bytes))
+        self._user_bytes = TokenBuckets(limits.user_published_bytes.at_least(floor.bytes))
+        self._subscribes = TokenBuckets(limits.subscribes.at_least(floor.subscribes))
+        self._user_subscribes = TokenBuckets(limits.user_subscribes.at_least(floor.subscribes))
         every = {WITHOUT_NAMESPACE: channel.without_namespace, **{each.name: each for each in channel.namespaces}}
         self._namespaces = {
-            name: _NamespaceLimits(options, largest, channels)
+            name: _NamespaceLimits(options, floor)
             for name, options in every.items()
             if options.publish_rate_limit or options.publish_bytes_rate_limit or options.subscribe_rate_limit
         }

@@ -1,0 +1,57 @@
+"""What an operator is warned of at the start: settings that are allowed, and rarely meant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from services.edge.origins import too_open
+from services.edge.session.allowances import floors
+from services.edge.settings import ClientSection, EdgeSettings
+
+STRONG_SECRET_BYTES: Final = 32
+
+
+def cautions(settings: EdgeSettings) -> Iterator[str]:
+    """The warnings, one line each. Each names the setting."""
+    client = settings.client
+    if client.insecure:
+        yield (
+            "client.insecure = true: ANYBODY may connect, subscribe, publish and read history; connections do not "
+            "expire. This is for tests; never expose it to a network."
+        )
+    if 0 < len(client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
+        yield f"client.token_hmac_secret_key is shorter than {STRONG_SECRET_BYTES} bytes (RFC 7518, 3.2)"
+    yield from _of_origins(client)
+    yield from _of_rates(settings)
+
+
+def _of_origins(client: ClientSection) -> Iterator[str]:
+    for pattern in client.allowed_origins:
+        if why := too_open(pattern):
+            yield f'client.allowed_origins: "{pattern}" lets in more pages than may be meant: {why}'
+
+
+def _of_rates(settings: EdgeSettings) -> Iterator[str]:
+    """Rates that allow more at once than is written, as a client could not reconnect otherwise."""
+    floor = floors(settings.client)
+    limits, channel = settings.limits, settings.channel
+    rates = {
+        "limits.commands": (limits.commands, floor.commands),
+        "limits.user_commands": (limits.user_commands, floor.commands),
+        "limits.published_bytes": (limits.published_bytes, floor.bytes),
+        "limits.user_published_bytes": (limits.user_published_bytes, floor.bytes),
+        "limits.subscribes": (limits.subscribes, floor.subscribes),
+        "limits.user_subscribes": (limits.user_subscribes, floor.subscribes),
+    }
+    tables = {"channel.without_namespace": channel.without_namespace}
+    tables |= {f'channel.namespaces, "{each.name}"': each for each in channel.namespaces}
+    for where, options in tables.items():
+        rates[f"{where}: publish_bytes_rate_limit"] = (options.publish_bytes_rate_limit, floor.bytes)
+        rates[f"{where}: subscribe_rate_limit"] = (options.subscribe_rate_limit, floor.subscribes)
+    for name, (rate, least) in rates.items():
+        if 0 < rate.amount < least:
+            yield (
+                f"{name}: {rate} is taken as {rate.at_least(least)}, which is as much in the long run: {least} at once "
+                "are always allowed, so that a client can reconnect with all its channels, and send its largest message"
+            )
