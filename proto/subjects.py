@@ -224,6 +224,11 @@ def consumer_create(stream: str, consumer: str) -> str:
     return f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}"
 
 
+def consumer_info(stream: str, consumer: str) -> str:
+    """The subject on which JetStream replies with the state of a consumer."""
+    return f"$JS.API.CONSUMER.INFO.{stream}.{consumer}"
+
+
 def consumer_delete(stream: str, consumer: str) -> str:
     """The subject on which JetStream deletes a consumer of a stream."""
     return f"$JS.API.CONSUMER.DELETE.{stream}.{consumer}"

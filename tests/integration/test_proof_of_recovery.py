@@ -49,7 +49,7 @@ async def edge_of(
 async def _indexes(manager: JetStreamManager) -> bool:
     """Whether the log has an index that has begun: it begins within a second of the first start of an edge."""
     streams = await manager.streams_info()
-    return any(str(each.config.name).startswith("IDX_") and each.state.messages for each in streams)
+    return any(str(each.config.name).startswith("IDX_") and each.state.messages > 1 for each in streams)
 
 
 async def publish(edge: ServiceProcess, channel: str, *values: Any) -> int:

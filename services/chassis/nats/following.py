@@ -14,7 +14,7 @@ import msgspec
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
-from services.chassis.nats.streams import StoredMessage, read_last, read_stream, stream_state
+from services.chassis.nats.streams import StoredMessage, read_last, read_stream
 
 _MAX_ACK_PENDING: Final = 1000
 LOWEST_KEY: Final = "fairlead-lowest-limit"
@@ -56,6 +56,7 @@ class _Error(msgspec.Struct):
 class _Answer(msgspec.Struct):
     error: _Error | None = None
     streams: list[str] | None = None
+    config: dict[str, Any] | None = None
     total: int = 0
 
 
@@ -82,11 +83,12 @@ async def follow(
     max_msgs_per_subject: int,
     max_age_s: float,
     max_bytes: int,
-) -> int:
+) -> tuple[bool, int]:
     """Makes `stream` follow `source`, from what is retained there on. If it does already, only its limits are changed.
 
-    `max_msgs_per_subject` is never lowered. Returns the lowest that it ever was. `delivery` is a subject of its own, on
-    which the messages travel. Raises `NatsAway`, `NatsRefused`, and of these `Unsupported` if the server is too old.
+    `max_msgs_per_subject` is never lowered. Returns whether it begins to follow now, or again, and the lowest limit
+    that it ever had. `delivery` is a subject of its own, on which the messages travel. Raises `NatsAway`,
+    `NatsRefused`, and of these `Unsupported` if the server is too old.
     """
     consumer = {
         "name": stream,
@@ -100,36 +102,40 @@ async def follow(
         "max_ack_pending": _MAX_ACK_PENDING,
         "headers_only": True,
     }
+    known = await _call(link, subjects.consumer_info(source, stream), {}, accept=_CONSUMER_NOT_FOUND)
     made = await _call(
         link, subjects.consumer_create(source, stream), {"stream_name": source, "config": consumer}, accept=_BAD_REQUEST
     )
     if made.error is not None:
         raise Unsupported(f"{made.error.description} (nats-server 2.14 or newer is needed)")
-    known = await stream_state(link, stream)
-    limit = max(max_msgs_per_subject, 0 if known is None else known.limit)
-    lowest = str(limit) if known is None else known.metadata.get(LOWEST_KEY, str(known.limit))
-    config = {
-        "name": stream,
-        "retention": "limits",
-        "storage": "file",
-        "discard": "old",
-        "num_replicas": 1,
-        "max_consumers": -1,
-        "max_msgs": -1,
-        "max_msg_size": -1,
+    begun = known.error is not None
+    found = (await _call(link, subjects.stream_info(stream), {}, accept=_STREAM_NOT_FOUND)).config or {}
+    metadata = found.get("metadata") or {}
+    limit = max(max_msgs_per_subject, found.get("max_msgs_per_subject", 0))
+    lowest = metadata.get(LOWEST_KEY, str(found.get("max_msgs_per_subject", limit)))
+    limits = {
         "max_msgs_per_subject": limit,
         "max_age": int(max_age_s * 1e9),
         "max_bytes": max_bytes,
-        "duplicate_window": _SHORTEST_WINDOW_NS,
-        "allow_direct": True,
-        "metadata": {LOWEST_KEY: lowest},
-        "sources": [{"name": source, "consumer": {"name": stream, "deliver_subject": delivery}}],
+        "metadata": {**metadata, LOWEST_KEY: lowest},
     }
-    change = subjects.stream_create(stream) if known is None else subjects.stream_update(stream)
-    found = await _call(link, change, config, accept=_STREAM_EXISTS)
-    if found.error is not None:  # made meanwhile, with other limits
-        raise NatsAway(f"stream {stream} is being made by others")
-    return int(lowest)
+    if not found:
+        config = {
+            "name": stream,
+            "retention": "limits",
+            "storage": "file",
+            "discard": "old",
+            "duplicate_window": _SHORTEST_WINDOW_NS,
+            "allow_direct": True,
+            "sources": [{"name": source, "consumer": {"name": stream, "deliver_subject": delivery}}],
+            **limits,
+        }
+        created = await _call(link, subjects.stream_create(stream), config, accept=_STREAM_EXISTS)
+        if created.error is not None:
+            raise NatsAway(f"stream {stream} is being made with other limits")
+    elif any(found.get(name) != value for name, value in limits.items()):
+        await _call(link, subjects.stream_update(stream), {**found, **limits})
+    return begun or not found, int(lowest)
 
 
 async def forget_source(link: NatsLink, stream: str, source: str) -> None:

@@ -57,6 +57,7 @@ class StreamState:
     limit: int = -1
     last_at: str = ""
     leader: str = ""
+    max_bytes: int = -1
 
     @property
     def raised_at(self) -> int:
@@ -82,12 +83,20 @@ def new_epoch() -> str:
 def state_of(info: StreamInfo) -> StreamState:
     """The state in JetStream's answer, as nats-py has it."""
     metadata, limit = info.config.metadata or {}, info.config.max_msgs_per_subject or -1
-    return StreamState(metadata.get(EPOCH_KEY, ""), info.state.first_seq, info.state.last_seq, metadata, limit)
+    return StreamState(
+        metadata.get(EPOCH_KEY, ""),
+        info.state.first_seq,
+        info.state.last_seq,
+        metadata,
+        limit,
+        max_bytes=info.config.max_bytes or -1,
+    )
 
 
 class _Config(msgspec.Struct, frozen=True):
     metadata: dict[str, str] | None = None
     max_msgs_per_subject: int = -1
+    max_bytes: int = -1
 
 
 class _Sequences(msgspec.Struct, frozen=True):
@@ -141,6 +150,7 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         info.config.max_msgs_per_subject or -1,
         state.last_ts,
         f"{cluster.leader}@{cluster.leader_since}" if cluster else "",
+        info.config.max_bytes or -1,
     )
 
 

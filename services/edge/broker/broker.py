@@ -65,7 +65,7 @@ class LogPage:
 class LogState:
     """The stream that holds the log of a channel, and those of others. Sequences below `first` may be evicted.
 
-    It keeps `limit` entries of a channel, and no less since the sequence `raised_at`.
+    It keeps `limit` entries of a channel, and no less since the sequence `raised_at`, and `max_bytes` of all (-1: any).
     """
 
     epoch: str
@@ -73,6 +73,7 @@ class LogState:
     last: int
     limit: int
     raised_at: int = 0
+    max_bytes: int = -1
 
 
 class Indexed(NamedTuple):
@@ -80,13 +81,15 @@ class Indexed(NamedTuple):
 
     `first` is the sequence of the first one, 0 if there is none; `total` is their number. `upto`: the index has read
     the log up to here, so of later entries it knows nothing. `whole`: it knows all of them. Otherwise it has lost the
-    first ones, or the log had evicted some before the index read them: not so if they are fewer than the log keeps.
+    first ones, or the log had evicted some before the index read them. That was by count, and so not if they are fewer
+    than the log keeps, for positions not before `unbroken_since`: since then the index has been read without a break.
     """
 
     first: int
     total: int
     upto: int
     whole: bool = True
+    unbroken_since: int = 0
 
     def contradicts(self, first: int, held: int) -> bool:
         """Whether the log holds more than the index knows, which has lost entries then.

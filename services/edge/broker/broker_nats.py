@@ -206,16 +206,19 @@ class NatsBroker:
         where = self._where(address)
         while True:
             newest = await self._ask(where.stream, lambda: read_last(self._link, where.stream, where.stored))
-            if newest is None or removed_upto(newest.headers):
+            if newest is None:
                 return
+            if removed_upto(newest.headers):  # it is marked, but an earlier call may have failed to purge
+                mark = newest.sequence
+                break
             try:
                 # The mark comes first: it shows what is missing, whether or not that is purged already.
                 headers = expect_last(encode_removal(newest.sequence), newest.sequence)
-                mark = await _reach(store(self._link, where.stored, b"", headers))
+                mark = (await _reach(store(self._link, where.stored, b"", headers))).sequence
                 break
             except WrongSequence:
                 continue
-        await _reach(purge(self._link, where.stream, where.stored, before=mark.sequence))
+        await _reach(purge(self._link, where.stream, where.stored, before=mark))
 
     # --- the log -----------------------------------------------------------------------------------------------------
 

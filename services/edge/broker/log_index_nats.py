@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,7 +34,7 @@ from services.chassis.nats.following import (
     stream_names,
     unfollow,
 )
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
 from services.chassis.nats.streams import StreamState, read_last_of, store
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import INDEXED_ENTRIES, Indexed
@@ -45,6 +46,7 @@ _READ: Final = 4
 """Entries that are read: the one at the position, a mark that it was removed, and the next ones."""
 _CATCHING_UP_S: Final = 1.0
 """How long a recovery waits for the index to have read what is in the log. Usually a millisecond."""
+_LEADER: Final = b"Fairlead-Leader"
 _FIRST_WAIT_S: Final = 0.001
 _MAKING_S: Final = 2.0
 """How long a recovery waits for an index that is being made, just after the start of an edge."""
@@ -69,15 +71,22 @@ class _Index:
     max_age_s: float
     max_bytes: int
     size: int
+    leader: str  # who leads the log: with another one it may have lost entries that the index has not read
     tried: asyncio.Event
     kept: int = 0
+    behind: int = 0  # how often it was found not to go on
     usable: bool = False
     tending: asyncio.Task[None] | None = None
 
     @property
+    def break_subject(self) -> str:
+        """The subject of the messages after which the index has been read without a break."""
+        return f"{self.address.daily}break"
+
+    @property
     def wanted(self) -> tuple[object, ...]:
         """What it was asked to be."""
-        return self.epoch, self.address, self.max_age_s, self.max_bytes, self.size
+        return self.epoch, self.address, self.max_age_s, self.max_bytes, self.size, self.leader
 
 
 class LogIndexes:
@@ -99,7 +108,8 @@ class LogIndexes:
         size = max(INDEXED_ENTRIES, history_size + 1)
         begun_in = Lineage.of(state.metadata).indexed_since
         address = subjects.index_address(stream, stored, begun_in)
-        index = _Index(stream, stored, state.epoch, address, max_age_s, max_bytes, size, asyncio.Event())
+        leader = (state.leader or self._link.server_id).removesuffix("@")  # outside of a cluster there is no time
+        index = _Index(stream, stored, state.epoch, address, max_age_s, max_bytes, size, leader, asyncio.Event())
         known = self._indexes.get(stream)
         if known is not None:
             if known.wanted == index.wanted:
@@ -156,9 +166,12 @@ class LogIndexes:
         for other in there:
             if other != name:  # of an epoch that is void
                 await unfollow(self._link, other, index.source)
+        if index.behind > 1 and name in there:  # it was set up again, and is still behind
+            await unfollow(self._link, name, index.source)
+            there.remove(name)
         if name not in there:
             await forget_source(self._link, name, index.source)
-        index.kept = await follow(
+        begun, index.kept = await follow(
             self._link,
             name,
             index.source,
@@ -167,16 +180,21 @@ class LogIndexes:
             max_age_s=index.max_age_s,
             max_bytes=index.max_bytes,
         )
-        daily = (
-            f"{index.address.daily}{int(time.time()) // _DAY_S}"  # another edge's clock may differ: one message more
-        )
+        last_break = await last_followed(self._link, name, index.break_subject)
+        if begun or last_break is None or header(last_break.headers, _LEADER) != index.leader.encode():
+            await self._note(index, index.break_subject)
+        daily = f"{index.address.daily}{int(time.time()) // _DAY_S}"  # of clocks that differ there is one more
         if await last_followed(self._link, name, daily) is None:
-            try:
-                today = await store(self._link, daily, b"", None)
-            except NatsRefused as error:  # the log is full, and refuses what is new
-                log.debug("%s has no message of the day: %s", index.source, error)
-                return
-            await self._caught_up(index, today.sequence)
+            await self._note(index, daily)
+
+    async def _note(self, index: _Index, subject: str) -> None:
+        """Stores a message in the log, and waits until the index has read it, and so everything before it."""
+        try:
+            noted = await store(self._link, subject, b"", header_block(Fairlead_Leader=index.leader))
+        except NatsRefused as error:  # the log is full, and refuses what is new
+            log.debug("%s takes no message of its index: %s", index.source, error)
+            return
+        await self._caught_up(index, noted.sequence)
 
     async def after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
         """See `LogIndex.after`. Raises `NatsAway`."""
@@ -201,17 +219,24 @@ class LogIndexes:
     async def newer(self, stream: str, epoch: str, positions: list[tuple[str, int]], upto: int) -> set[str]:
         """Of some subjects of a log, those that may have had an entry after the given position.
 
-        At most `MULTI_LAST_SUBJECTS` of them, each with its position. Raises `NatsAway`.
+        At most `MULTI_LAST_SUBJECTS` of them, each with its position. All of them, if the index cannot tell.
         """
-        index = self._indexes.get(stream)
+        index, asked = self._indexes.get(stream), {subject for subject, _ in positions}
         if index is None or index.epoch != epoch or not await self._is_usable(index):
-            return set()
-        name = index.address.stream
+            return set() if stream in self.refused else asked
+        try:
+            return await self._newer(index, positions, upto)
+        except NatsAway as error:
+            log.debug("the index of %s does not answer: %s", stream, error)
+            self._make_again(index)
+            return asked
+
+    async def _newer(self, index: _Index, positions: list[tuple[str, int]], upto: int) -> set[str]:
         newest = await self._caught_up(index, upto)
         if newest is None:
-            return set()
+            return {subject for subject, _ in positions}
         places = {subject: max(0, offset - newest.skipped) for subject, offset in positions}
-        last = await read_last_of(self._link, name, list(places), min(places.values()))
+        last = await read_last_of(self._link, index.address.stream, list(places), min(places.values()))
         return {subject for subject, number in last.sequences.items() if number > places[subject]}
 
     async def _after(self, index: _Index, where: subjects.LogAddress, offset: int, upto: int) -> Indexed | None:
@@ -242,14 +267,20 @@ class LogIndexes:
             total - len(marks),
             newest.sequence,
             whole=before.skipped == newest.skipped and total < index.kept,
+            unbroken_since=await self._unbroken_since(index) if before.skipped != newest.skipped else 0,
         )
+
+    async def _unbroken_since(self, index: _Index) -> int:
+        last_break = await last_followed(self._link, index.address.stream, index.break_subject)
+        return sys.maxsize if last_break is None else last_break.sequence
 
     @staticmethod
     def _reaches(index: _Index, oldest: Followed, newest: Followed, offset: int) -> bool:
         """Whether the index reaches back to a position: to its sequence, or for the beginning as long as it may."""
         if oldest.sequence <= offset + 1:
             return True
-        return not offset and span_s(oldest.at, newest.at) >= index.max_age_s - 2 * _DAY_S
+        days_off = 2 * _DAY_S  # a message a day
+        return not offset and 0 < index.max_age_s - days_off <= span_s(oldest.at, newest.at)
 
     @staticmethod
     async def _is_usable(index: _Index) -> bool:
@@ -264,10 +295,12 @@ class LogIndexes:
         while True:
             newest = await last_followed(self._link, index.address.stream)
             if newest is not None and newest.sequence >= upto:
+                index.behind = 0
                 return newest
             if wait_s > _CATCHING_UP_S:
                 log.warning("the index of %s has not read its log up to %d", index.source, upto)
-                self._make_again(index)  # in case that it was cut off
+                index.behind += 1
+                self._make_again(index)
                 return None
             await asyncio.sleep(wait_s)
             wait_s *= 2

@@ -278,7 +278,7 @@ class LogStreams:
         else:
             state = await self._guard.judge(stream, state, known)
         self._note(stream, state)
-        return LogState(state.epoch, state.first, state.last, state.limit, state.raised_at)
+        return LogState(state.epoch, state.first, state.last, state.limit, state.raised_at, state.max_bytes)
 
     def _note(self, stream: str, state: StreamState) -> None:
         known = self._epochs.get(stream)

@@ -17,6 +17,12 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_pages import READ_BATCH
 
+_PROOF_ROUNDS: Final = 6
+"""Reads of a log for one proof. A further one is needed only when a publication comes in just then."""
+
+_MUCH: Final = 16 * 1024 * 1024
+"""Bytes of a log. The index has read what comes long before so much more has come."""
+
 _NEWEST_ROUNDS: Final = 20
 """Reads of the newest publication. A further one is needed only when a publication comes in just then."""
 
@@ -46,7 +52,7 @@ async def read_after(
     entry, which then proves the rest. `thorough`: the index is asked in any case.
     """
     address, before = channel.address, 0
-    for last_round in (False, False, True):
+    for left in reversed(range(_PROOF_ROUNDS)):
         page = await _from_anchor(broker, address, offset, limit)
         anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
         entries = [entry for entry in page.entries if entry.sequence > offset]
@@ -65,10 +71,12 @@ async def read_after(
             # Where NATS keeps no index: nothing of the stream was evicted by age, and the limit was not reached.
             whole = anchored or (not broker.index.kept and state.first <= offset + 1 and fewer)
             break
-        if held < indexed.total and indexed.total > before and not last_round:
+        if held < indexed.total and indexed.total > before and left:
             before = indexed.total  # some were removed, or came since the page was read: the next page tells
             continue
         agrees = held == indexed.total or before <= held < indexed.total
+        unread = state.first > offset + 1 and 0 <= state.max_bytes < _MUCH  # bytes may have evicted before it read
+        fewer = fewer and offset >= indexed.unbroken_since and not unread
         whole = agrees and (not first or first == indexed.first) and (indexed.whole or anchored or fewer)
         break
     other_epoch = state.epoch != epoch

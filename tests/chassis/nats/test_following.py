@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.chassis.nats.following import follow, last_followed, read_followed, stream_names, unfollow
@@ -13,8 +15,10 @@ from tests.support.links import linked
 pytestmark = pytest.mark.integration
 
 
-async def follow_source(link: NatsLink, max_age_s: float = 60) -> None:
-    await follow(link, "INDEX", "SOURCE", "delivery", max_msgs_per_subject=3, max_age_s=max_age_s, max_bytes=1 << 20)
+async def follow_source(link: NatsLink, max_age_s: float = 60) -> tuple[bool, int]:
+    return await follow(
+        link, "INDEX", "SOURCE", "delivery", max_msgs_per_subject=3, max_age_s=max_age_s, max_bytes=1 << 20
+    )
 
 
 async def source(link) -> None:
@@ -85,10 +89,23 @@ async def test_its_limits_are_changed_in_place(nats_server):
         await follow_source(link)
         await store(link, "from.a", b"1", None)
         await eventually(lambda: _has(link, 1))
-        await follow_source(link, max_age_s=120)
+        manager = link.stream_manager()
+        config = (await manager.stream_info("INDEX")).config
+        await manager.update_stream(replace(config, description="of an operator"))
+        assert await follow_source(link) == (False, 3)
+        assert await follow_source(link, max_age_s=120) == (False, 3)
         assert await followed(link) == [(1, 1)]
         info = await link.stream_manager().stream_info("INDEX")
-        assert info.config.max_age == 120
+        assert info.config.max_age == 120 and info.config.description == "of an operator"
+
+
+async def test_it_says_when_it_begins_to_follow_or_begins_again(nats_server):
+    async with linked(nats_server.url) as link:
+        await source(link)
+        assert await follow_source(link) == (True, 3)
+        assert await follow_source(link) == (False, 3)
+        await link.stream_manager().delete_consumer("SOURCE", "INDEX")
+        assert await follow_source(link) == (True, 3)
 
 
 async def test_its_end_leaves_nothing_behind(nats_server):

@@ -59,7 +59,7 @@ async def test_every_day_has_a_message_that_tells_how_far_the_index_reaches(nats
             await a.index.after(CHAT, a.epoch(CHAT), 0, 0)
             name = f"IDX_chat_0_{a.epoch(CHAT)}"
             assert await last_followed(link, name) is not None
-            assert len((await read_followed(link, name, 10))[0]) == 1
+            assert len((await read_followed(link, name, 10))[0]) == 2, "and one that it is read without a break since"
 
 
 async def test_what_came_and_was_purged_while_an_edge_could_not_hear_is_found(nats_server):
