@@ -11,7 +11,8 @@ import msgspec
 from proto import subjects
 from proto.events import EVENTS_VERSION, LOG_DUPLICATE_WINDOW_S, EventBatch, decode_batch, encode_batch
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.nats.streams import ensure_stream, read_stream, renew_epoch, store, stream_config
+from services.chassis.nats.stream_reads import read_stream
+from services.chassis.nats.streams import ensure_stream, renew_epoch, store, stream_config
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pytest
 
 from proto import events, subjects
 from services.chassis.nats.link import NatsAway, NatsLink
-from services.chassis.nats.streams import read_stream
+from services.chassis.nats.stream_reads import read_stream
 from services.chassis.process.settings import NatsSettings
 from services.edge import session_log_nats
 from services.edge.session_log_nats import NatsSessionLog

@@ -14,7 +14,7 @@ import msgspec
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
-from services.chassis.nats.streams import StoredMessage, read_last, read_stream
+from services.chassis.nats.stream_reads import StoredMessage, read_last, read_stream
 
 _MAX_ACK_PENDING: Final = 1000
 LOWEST_KEY: Final = "fairlead-lowest-limit"

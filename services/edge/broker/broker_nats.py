@@ -13,17 +13,8 @@ from proto.messages import Publication, StreamPosition
 from proto.publications import BadPublication, Version, decode_publication, encode_removal, removed_upto
 from proto.subjects import LogAddress
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.nats.streams import (
-    MULTI_LAST_SUBJECTS,
-    StoredMessage,
-    WrongSequence,
-    expect_last,
-    purge,
-    read_last,
-    read_last_of,
-    read_stream,
-    store,
-)
+from services.chassis.nats.stream_reads import MULTI_LAST_SUBJECTS, StoredMessage, read_last, read_last_of, read_stream
+from services.chassis.nats.streams import WrongSequence, expect_last, purge, store
 from services.edge.broker.broker import (
     READ_BYTES,
     BrokerAway,

@@ -35,7 +35,8 @@ from services.chassis.nats.following import (
     unfollow,
 )
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
-from services.chassis.nats.streams import StreamState, read_last_of, store
+from services.chassis.nats.stream_reads import read_last_of
+from services.chassis.nats.streams import StreamState, store
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import INDEXED_ENTRIES, Indexed
 from services.edge.broker.log_lineage import Lineage

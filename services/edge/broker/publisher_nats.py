@@ -14,7 +14,8 @@ from proto.messages import Publication, StreamPosition
 from proto.publications import MESSAGE_ID, Version, encode_headers, version_of
 from proto.subjects import KEYS_STREAM, LogAddress
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.nats.streams import Stored, WrongSequence, expect_last, read_last, store
+from services.chassis.nats.stream_reads import read_last
+from services.chassis.nats.streams import Stored, WrongSequence, expect_last, store
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.in_flight import InFlight

@@ -14,7 +14,7 @@ import math
 from proto import subjects
 from proto.messages import StreamPosition
 from services.chassis.nats.link import NatsLink, header_block
-from services.chassis.nats.streams import read_last
+from services.chassis.nats.stream_reads import read_last
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S
 
 

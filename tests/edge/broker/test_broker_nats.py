@@ -12,7 +12,8 @@ from nats.js.api import StreamConfig
 
 from proto import subjects
 from services.chassis.nats.link import NatsLink
-from services.chassis.nats.streams import read_last, read_last_of, read_stream, stream_state
+from services.chassis.nats.stream_reads import read_last, read_last_of, read_stream
+from services.chassis.nats.streams import stream_state
 from services.chassis.process.settings import Duration, NatsSettings
 from services.edge.broker import broker_nats, log_streams_nats
 from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, BrokerEvents, ChannelAddress
@@ -226,8 +227,9 @@ async def test_a_stream_whose_last_sequence_fell_gets_another_epoch(nats_server)
         # As restored from an older copy: the same metadata, fewer messages.
         config = await _delete(nats_server.url, NEWS)
         await _make(nats_server.url, replace(config, first_seq=None))
-        assert NEWS in await a.behind({NEWS: stored.offset})
+        behind = await a.behind({NEWS: stored.offset})
         assert a.epoch(NEWS) != before
+        assert behind == {} or NEWS in behind, "nothing, if it was noticed before that"
 
 
 async def test_a_message_without_a_body_is_a_place_in_the_log_without_a_publication(nats_server):

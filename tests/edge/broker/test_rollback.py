@@ -6,7 +6,7 @@ import pytest
 
 from proto import subjects
 from proto.messages import StreamPosition
-from services.chassis.nats.streams import read_last
+from services.chassis.nats.stream_reads import read_last
 from services.edge.broker import rollback_nats
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.broker.log_lineage import Lineage

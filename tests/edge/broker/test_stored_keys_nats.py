@@ -6,7 +6,8 @@ import pytest
 
 from proto import subjects
 from proto.messages import StreamPosition
-from services.chassis.nats.streams import read_last, stream_state
+from services.chassis.nats.stream_reads import read_last
+from services.chassis.nats.streams import stream_state
 from services.chassis.process.settings import Duration
 from services.edge.broker import stored_keys_nats
 from services.edge.broker.broker_nats import NatsBroker
