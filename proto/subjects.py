@@ -27,6 +27,7 @@ and never returns an empty string.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -38,6 +39,8 @@ _EMPTY = "%"  # no other name is encoded as a lone percent sign
 
 SESSIONS_STREAM: Final = "SESSIONS"
 SESSION_EVENTS_ALL: Final = "ev.session.>"  # the stream's subjects, with room for further tokens
+
+_OF_LOGS: Final = re.compile(r"CH_(.+)_\d+|IDX_(.+)_\d+_[^_]+")
 
 
 def _token(name: str) -> str:
@@ -90,6 +93,12 @@ def partition_of(channel: str, partitions: int) -> int:
 def log_stream(history_class: str, partition: int) -> str:
     """The stream name of one partition. Stream names allow fewer characters than subjects, so "%" becomes "="."""
     return f"CH_{_token(history_class).replace('%', '=')}_{partition}"
+
+
+def class_of_stream(stream: str) -> str:
+    """The history class whose log, or its index, a stream of this name holds; "" for any other stream."""
+    found = _OF_LOGS.fullmatch(stream)
+    return _name((found[1] or found[2]).replace("=", "%")) if found else ""
 
 
 def log_subjects(history_class: str, partition: int) -> tuple[str, str]:

@@ -49,6 +49,17 @@ def test_two_partitions_never_share_a_stream(one: tuple[str, int], other: tuple[
 
 
 @FEW
+@given(classes, st.integers(0, 300), st.text("0123456789abcdef", min_size=1))
+@example("a_1", 0, "1")
+def test_the_name_of_a_stream_tells_whose_it_is(history_class: str, partition: int, epoch: str) -> None:
+    name = subjects.log_stream(history_class, partition)
+    assert subjects.class_of_stream(name) == history_class
+    assert subjects.class_of_stream(subjects.index_of(name, epoch)) == history_class
+    for other in (subjects.SESSIONS_STREAM, subjects.KEYS_STREAM, subjects.MARKS_STREAM, "CH_x", f"X{name}"):
+        assert subjects.class_of_stream(other) == ""
+
+
+@FEW
 @given(names, classes, st.integers(1, 64))
 def test_a_stream_holds_its_channels_and_republishes_them(channel: str, history_class: str, partitions: int) -> None:
     address = subjects.log_address(history_class, partitions, channel)

@@ -22,6 +22,7 @@ from services.chassis.nats.streams import StreamState, ensure_stream, stream_con
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.channel_subscription import HeardStream
+from services.edge.broker.left_streams_nats import warn_of_left_streams
 from services.edge.broker.log_index_nats import LogIndexes
 from services.edge.broker.log_lineage import LEADERS_KEY, Lineage
 from services.edge.broker.rollback_nats import Known, RollbackGuard
@@ -69,11 +70,15 @@ class LogStreams:
         self.indexes = LogIndexes(link)
         self._read: dict[str, StreamState] = {}  # as last read
         self._marks = StreamMarks(link, self._marked)
+        self._looked_for_others = False
         self._guard = RollbackGuard(link, self._marks)
 
     async def ensure_all(self) -> None:
         """Makes streams that are missing, and changes limits that differ from the configuration."""
         await self._marks.start()
+        if not self._looked_for_others:  # before any stream is made, for which these may leave no room
+            self._looked_for_others = True
+            await warn_of_left_streams(self._link, self._classes)
         for history_class, options in self._classes.items():
             await self._ensure_class(history_class, options)
         await self._ensure_keys()
