@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,6 +54,21 @@ async def test_the_python_app_prints_what_it_publishes_and_what_a_backend_does(s
         await process.wait()
 
 
+async def test_the_python_app_prints_why_it_was_turned_away(stack, tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(block("python", stack.address))
+    environ = {**os.environ, "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "another secret than that of the edges"}
+    process = await asyncio.create_subprocess_exec(sys.executable, app, env=environ, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(ANSWER_S):
+            assert await process.stdout.readline() == b"disconnected: 3500 invalid token\n"
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
 @pytest.mark.browser
 async def test_the_page_shows_what_its_user_writes(stack: Stack, tmp_path: Path, browser: Browser):
     (tmp_path / "index.html").write_text(block("html", stack.address))
@@ -69,11 +84,21 @@ async def test_the_page_shows_what_its_user_writes(stack: Stack, tmp_path: Path,
         await page.get_by_placeholder("Say something").fill("hello from the page")
         await page.get_by_role("button", name="Send").click()
         await eventually(partial(shows, page, "bob: hello from the page"))
+        await stack.fairlead.call("publish", channel="chat:lobby", data={"number": 7})
+        await eventually(partial(shows, page, 'a backend: {"number":7}'))
+        await page.evaluate("lobby.unsubscribe()")
+        await page.get_by_placeholder("Say something").fill("nobody takes this")
+        await page.get_by_role("button", name="Send").click()
+        await eventually(partial(shows_beginning, page, "not sent: "))
     assert complaints == []
 
 
 async def shows(page: Page, text: str) -> bool:
     return text in await page.locator("li").all_text_contents()
+
+
+async def shows_beginning(page: Page, text: str) -> bool:
+    return any(line.startswith(text) for line in await page.locator("li").all_text_contents())
 
 
 @contextmanager
