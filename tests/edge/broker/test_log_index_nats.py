@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from proto import subjects
+from proto.publications import encode_removal
 from services.chassis.nats.following import last_followed, read_followed, stream_names
 from services.chassis.nats.link import NatsAway
 from services.chassis.nats.streams import renew_epoch
+from services.chassis.process.settings import Duration
 from services.edge.broker.broker import ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
+from services.edge.settings import ChannelOptions
 from tests.contract.broker import CHAT, NEWS, Listener, store
 from tests.edge.broker.test_broker_nats import broker, pytestmark
 from tests.support.cuttable_link import cuttable
@@ -79,3 +82,50 @@ async def test_what_came_and_was_purged_while_an_edge_could_not_hear_is_found(na
         await eventually(lambda: a.available)
         assert CHAT in await a.behind({CHAT: at})
         assert await a.behind({CHAT: at}) == {}, "it is said once"
+
+
+async def test_an_index_that_was_deleted_while_an_edge_could_not_hear_hides_nothing(nats_server):
+    where = subjects.log_address("chat", 1, CHAT.channel)
+    async with cuttable(nats_server.url) as cut, broker(cut.url, Listener(), partitions=1) as a:
+        await a.open(CHAT)
+        at = (await store(a, CHAT, 1)).offset
+        await a.index.after(CHAT, a.epoch(CHAT), 0, at)
+        cut.drop()
+        await eventually(lambda: not a.available)
+        async with linked(nats_server.url) as link:
+            await link.stream_manager().delete_stream(f"IDX_chat_0_{a.epoch(CHAT)}")
+            await link.request(where.stored, b"2")
+            await link.stream_manager().purge_stream(where.stream, subject=where.stored)
+        await cut.mend()
+        await eventually(lambda: a.available)
+        assert CHAT in await a.behind({CHAT: at}), "what the index cannot tell may have come"
+
+
+async def test_what_expired_while_nobody_read_it_for_the_index_is_not_proven(nats_server):
+    brief = {"chat": ChannelOptions(history_size=5, history_ttl=Duration(1))}
+    where = subjects.log_address("chat", 1, CHAT.channel)
+    async with broker(nats_server.url, Listener(), brief, partitions=1) as a, linked(nats_server.url) as link:
+        at = (await store(a, CHAT, 1)).offset
+        epoch = a.epoch(CHAT)
+        assert await a.index.after(CHAT, epoch, 0, at) is not None
+        await link.stream_manager().delete_consumer(where.stream, f"IDX_chat_0_{epoch}")
+        for _ in range(3):
+            last = (await store(a, CHAT, 2)).offset
+        await eventually(lambda: _is_empty(a))
+        async with broker(nats_server.url, Listener(), brief, partitions=1) as b:
+            indexed = await b.index.after(CHAT, epoch, at, last)
+            assert indexed is None or (not indexed.whole and indexed.unbroken_since > at)
+
+
+async def _is_empty(a: NatsBroker) -> bool:
+    return await a.newest(CHAT) is None
+
+
+async def test_a_removal_that_was_marked_and_not_purged_is_finished_by_the_next(nats_server):
+    async with broker(nats_server.url, Listener(), partitions=1) as a, linked(nats_server.url) as link:
+        at = (await store(a, CHAT, 1)).offset
+        where = subjects.log_address("chat", 1, CHAT.channel)
+        await link.request(where.stored, b"", encode_removal(at))
+        await a.remove_history(CHAT)
+        (mark,) = (await a.read(CHAT, 0, 10)).entries
+        assert mark.removed_upto == at
