@@ -159,6 +159,11 @@ def stream_mark(stream: str) -> str:
     return f"mark.{stream}"
 
 
+def metadata_lock(stream: str) -> str:
+    """The subject, in `MARKS_STREAM`, on which edges agree who changes the metadata of a stream."""
+    return f"mark.+{stream}"
+
+
 def marked_stream(subject: str) -> str:
     """The stream of a `mark.` subject."""
     return subject.removeprefix("mark.")

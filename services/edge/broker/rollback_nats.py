@@ -21,7 +21,7 @@ from typing import NamedTuple
 from proto import subjects
 from services.chassis.nats.following import last_followed
 from services.chassis.nats.link import NatsLink, NobodyAnswers
-from services.chassis.nats.stream_identity import change_metadata, stored_at
+from services.chassis.nats.stream_identity import Lock, change_metadata, stored_at
 from services.chassis.nats.streams import StreamState, stream_state
 from services.edge.broker.log_lineage import Lineage
 from services.edge.broker.stream_marks_nats import Mark, StreamMarks
@@ -116,7 +116,8 @@ class RollbackGuard:
                 return None  # another edge was faster
             return change(now, found.last).metadata
 
-        changed = await change_metadata(self._link, stream, decide)
+        lock = Lock(subjects.MARKS_STREAM, subjects.metadata_lock(stream))
+        changed = await change_metadata(self._link, stream, decide, lock)
         if changed.epoch != state.epoch:
             self._marks.set(stream, changed.epoch, changed.last)  # so that all edges look at once
         return changed
