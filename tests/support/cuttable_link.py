@@ -58,6 +58,10 @@ class CuttableLink:
         except OSError:
             writer.transport.abort()
             return
+        if self._server is None or not self._server.is_serving():  # it was dropped meanwhile
+            writer.transport.abort()
+            server_writer.transport.abort()
+            return
         self._open |= {writer, server_writer}
         try:
             async with asyncio.TaskGroup() as both:
