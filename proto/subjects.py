@@ -74,9 +74,10 @@ class IndexAddress(NamedTuple):
 
 def index_address(log_stream: str, stored: str, epoch: str) -> IndexAddress:
     """The index of a log stream whose subjects are `stored` (`ch.<class>.<p>.>`), in an epoch of the log."""
-    name = "IDX" + log_stream.removeprefix("CH")
     middle = stored.removeprefix("ch.").removesuffix(".>")
-    return IndexAddress(f"{name}_{epoch}", f"{name}_", f"idx.{middle}.{_token(epoch)}", f"ch.{middle}.+")
+    return IndexAddress(
+        index_of(log_stream, epoch), index_of(log_stream, ""), f"idx.{middle}.{_token(epoch)}", f"ch.{middle}.+"
+    )
 
 
 def index_of(log_stream: str, epoch: str) -> str:

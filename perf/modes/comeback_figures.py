@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from perf.report import tables
+from perf.report import recovery, tables
 from perf.report.distribution import Distribution
 from perf.report.figures import Figures
 
@@ -87,15 +87,7 @@ def broken_promises(
     figures: ComebackFigures, cost_bound: float, wait_bound_s: float, memory_bound_bytes: int
 ) -> list[str]:
     """In words; empty if all were kept."""
-    broken = []
-    if figures.back != figures.connections:
-        broken.append(f"{figures.back} of {figures.connections} clients came back")
-    if figures.recovered != figures.back:
-        broken.append(f"{figures.recovered} of {figures.back} were recovered")
-    if figures.delivered != figures.expected:
-        broken.append(f"{figures.delivered} of {figures.expected} deliveries")
-    if figures.gaps or figures.repeats:
-        broken.append(f"{figures.gaps} gaps, {figures.repeats} repeats")
+    broken = recovery.broken_promises(figures)
     if figures.cost_ratio > cost_bound:
         broken.append(f"{figures.cost_ratio:.1f} times what the fan-out took")
     waited_s = figures.bystander_age_s.p99

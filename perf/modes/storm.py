@@ -21,7 +21,7 @@ from perf.load.pacing import Schedule
 from perf.load.plan import Plan
 from perf.load.publisher import Published, Publishing
 from perf.load.publisher_process import PublisherProcess
-from perf.report import tables
+from perf.report import recovery, tables
 from perf.report.distribution import Distribution, distribution
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
@@ -125,7 +125,7 @@ async def _measure(
         generator_loop_lag_s=distribution(tally.loop_lag_s),
         broken_promises=[],
     )
-    figures.broken_promises = broken_promises(figures)
+    figures.broken_promises = recovery.broken_promises(figures)
     return figures
 
 
@@ -156,17 +156,3 @@ async def _storm(
 def _bins(seconds: list[float]) -> dict[str, int]:
     counted = Counter(int(one / BIN_S) for one in seconds)
     return {f"{number * BIN_S:.2f}": counted[number] for number in sorted(counted)}
-
-
-def broken_promises(figures: StormFigures) -> list[str]:
-    """In words; empty if all were kept."""
-    broken = []
-    if figures.back != figures.connections:
-        broken.append(f"{figures.back} of {figures.connections} clients came back")
-    if figures.recovered != figures.back:
-        broken.append(f"{figures.recovered} of {figures.back} were recovered")
-    if figures.delivered != figures.expected:
-        broken.append(f"{figures.delivered} of {figures.expected} deliveries")
-    if figures.gaps or figures.repeats:
-        broken.append(f"{figures.gaps} gaps, {figures.repeats} repeats")
-    return broken

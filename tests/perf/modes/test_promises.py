@@ -9,6 +9,7 @@ import pytest
 
 from perf.modes import attacks, comeback_figures, slow, start, storm, unread
 from perf.modes.comeback_figures import Cost
+from perf.report import recovery
 from perf.report.distribution import distribution
 
 STORM: dict[str, Any] = {
@@ -43,7 +44,7 @@ def figures(fields: dict[str, Any]) -> Any:
 
 
 def test_a_storm_without_loss_keeps_every_promise() -> None:
-    assert storm.broken_promises(figures(STORM)) == []
+    assert recovery.broken_promises(figures(STORM)) == []
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_storm_without_loss_keeps_every_promise() -> None:
     ],
 )
 def test_each_broken_promise_of_a_storm_is_named(change: dict[str, Any], words: str) -> None:
-    assert [words in broken for broken in storm.broken_promises(figures({**STORM, **change}))] == [True]
+    assert [words in broken for broken in recovery.broken_promises(figures({**STORM, **change}))] == [True]
 
 
 @pytest.mark.parametrize(
