@@ -115,10 +115,11 @@ class Process:
                 try:
                     poll = select.poll()
                     poll.register(handle, select.POLLIN)
-                    poll.poll(within_s * 1000)
+                    ended = bool(poll.poll(within_s * 1000))
                 finally:
                     os.close(handle)
-            within_s = 0.0 if self._popen.poll() is None else 1.0
+                # subprocess knows of no end while another thread is just asking for it, so that takes a moment more.
+                within_s = 1.0 if ended else 0.0
         try:
             return self._popen.wait(within_s)
         except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -76,6 +77,18 @@ def test_the_end_is_seen_when_it_comes(tmp_path: Path) -> None:
     began = time.monotonic()
     assert process.wait(60) == -signal.SIGKILL
     assert time.monotonic() - began < 30
+
+
+def test_two_threads_may_wait_for_the_same_end(tmp_path: Path) -> None:
+    process = python(tmp_path, WAITS)
+    with ThreadPoolExecutor(16) as threads:
+        for _ in range(20):
+            process.start()
+            has_written(process, "waits")
+            process.log.unlink()
+            ends = [threads.submit(process.wait, 20) for _ in range(16)]
+            process.send_signal(signal.SIGTERM)
+            assert {end.result() for end in ends} == {-signal.SIGTERM}
 
 
 def test_with_a_group_of_its_own_its_children_are_killed_too(tmp_path: Path) -> None:
