@@ -192,8 +192,9 @@ class BrokerContract:
         offsets = [(await store(a, CHAT, i)).offset for i in range(9)]
         epoch = b.epoch(CHAT)
         for back in range(9):
-            indexed = await b.index.after(CHAT, epoch, offsets[back], offsets[-1])
+            indexed = await b.index.after(CHAT, epoch, offsets[back], offsets[-1], offsets[-2])
             assert indexed is not None and indexed[:2] == of(offsets[back + 1 :]) and indexed.upto >= offsets[-1]
+            assert indexed.named == frozenset(offsets[back + 1 : -1])
 
     async def test_the_index_names_nothing_of_a_channel_that_is_quiet_or_was_never_used(self, pair):
         a, b, _, _ = await with_index(pair)

@@ -328,3 +328,29 @@ async def test_an_edge_that_watched_gives_nothing_that_has_expired(services, nat
         assert await recovered(a, "chat:x", since) == [1]
         await expired(a, "chat:x")
         assert await recovered(a, "chat:x", since) is None
+
+
+async def test_an_entry_that_was_deleted_in_the_middle_is_noticed_while_others_publish(services, nats_server):
+    """And nobody is told of a loss that comes back to an entry after it, however busy the channel is."""
+    a = await edge_of(services, nats_server, "edge-a", size=100_000)
+    await publish(a, "chat:x", "seen")
+    since = await position(a, "chat:x")
+    offset = await publish(a, "chat:x", *range(20))
+    where = subjects.log_address("chat", 1, "chat:x")
+    async with linked(nats_server.url) as link:
+        await link.stream_manager().delete_msg(where.stream, offset - 10)
+        b = await edge_of(services, nats_server, "edge-b", size=100_000)
+
+        async def publish_on() -> None:
+            for _ in range(90_000):
+                await link.request(where.stored, b"1")
+
+        publishing = asyncio.create_task(publish_on())
+        try:
+            for _ in range(5):
+                assert not publishing.done()
+                assert await recovered(b, "chat:x", since) is None
+                later = await recovered(b, "chat:x", {**since, "offset": offset - 10})
+                assert later is not None and later[:10] == list(range(10, 20))
+        finally:
+            publishing.cancel()

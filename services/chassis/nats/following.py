@@ -14,7 +14,7 @@ import msgspec
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
-from services.chassis.nats.stream_reads import StoredMessage, read_last, read_stream
+from services.chassis.nats.stream_reads import READ_BYTES, StoredMessage, read_last, read_stream
 
 _MAX_ACK_PENDING: Final = 1000
 LOWEST_KEY: Final = "fairlead-lowest-limit"
@@ -175,13 +175,13 @@ async def last_followed(link: NatsLink, stream: str, subject: str = ">") -> Foll
 
 
 async def read_followed(
-    link: NatsLink, stream: str, limit: int, subject: str = "", from_number: int = 1
+    link: NatsLink, stream: str, limit: int, subject: str = "", from_number: int = 1, max_bytes: int = READ_BYTES
 ) -> tuple[list[Followed], int]:
     """Up to `limit` messages of a following stream, from a number on, of one subject or of all; and how many follow.
 
-    Raises `NatsAway`.
+    They are fewer once they have `max_bytes`. Raises `NatsAway`.
     """
-    messages, left = await read_stream(link, stream, from_number, limit, subject)
+    messages, left = await read_stream(link, stream, from_number, limit, subject, max_bytes)
     return [_followed(message) for message in messages], left
 
 

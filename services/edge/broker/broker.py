@@ -83,6 +83,7 @@ class Indexed(NamedTuple):
     the log up to here, so of later entries it knows nothing. `whole`: it knows all of them. Otherwise it has lost the
     first ones, or the log had evicted some before the index read them. That was by count, and so not if they are fewer
     than the log keeps, for positions not before `unbroken_since`: since then the index has been read without a break.
+    `named`: the sequences of all that it knows, as far as they were asked for.
     """
 
     first: int
@@ -90,6 +91,7 @@ class Indexed(NamedTuple):
     upto: int
     whole: bool = True
     unbroken_since: int = 0
+    named: frozenset[int] = frozenset()
 
     def contradicts(self, first: int, held: int) -> bool:
         """Whether the log holds more than the index knows, which has lost entries then.
@@ -106,12 +108,14 @@ class LogIndex(Protocol):
     def kept(self) -> bool:
         """Whether there is an index, or will be: false if the messaging system cannot keep one."""
 
-    async def after(self, address: ChannelAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
-        """The channel's entries after `offset`, also those that are no longer retained.
+    async def after(
+        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+    ) -> Indexed | None:
+        """The channel's entries after `offset`, also those that are no longer retained; by name up to `named_upto`.
 
         The index has read the log up to `upto` at least. Marks of what was removed before are left out. None if the
-        index cannot tell: it
-        does not reach back that far, or there is none for this epoch of the log. Raises `BrokerAway`.
+        index cannot tell: it does not reach back that far, or there is none for this epoch of the log. Raises
+        `BrokerAway`.
         """
 
 

@@ -167,10 +167,12 @@ class MemoryLogIndex:
         self._logs = logs
         self._travel = travel
 
-    async def after(self, address: ChannelAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
+    async def after(
+        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+    ) -> Indexed | None:
         await self._travel()
         log = self._logs.log(address.history_class)
-        return log.index.after(address.channel, offset, log.last) if log.epoch == epoch else None
+        return log.index.after(address.channel, offset, log.last, named_upto) if log.epoch == epoch else None
 
 
 def _check_size(publication: Publication) -> None:

@@ -322,8 +322,11 @@ class NatsLogIndex:
     def kept(self) -> bool:
         return not self._streams.indexes.refused
 
-    async def after(self, address: ChannelAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
-        return await _reach(self._streams.indexes.after(self._streams.address(address), epoch, offset, upto))
+    async def after(
+        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+    ) -> Indexed | None:
+        where = self._streams.address(address)
+        return await _reach(self._streams.indexes.after(where, epoch, offset, upto, named_upto))
 
 
 async def _reach(call: Coroutine[Any, Any, T]) -> T:

@@ -38,13 +38,17 @@ from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAn
 from services.chassis.nats.stream_reads import read_last_of
 from services.chassis.nats.streams import StreamState, store
 from services.chassis.process.tasks import Tasks
-from services.edge.broker.broker import INDEXED_ENTRIES, Indexed
+from services.edge.broker.broker import INDEXED_ENTRIES, READ_BYTES, Indexed
 from services.edge.broker.log_lineage import Lineage
 
 log = logging.getLogger(__name__)
 
 _READ: Final = 4
 """Entries that are read: the one at the position, a mark that it was removed, and the next ones."""
+_NAMED: Final = 256
+"""Entries that are read at once where more of them are asked for by name: as many as one read of a log brings."""
+_NAMING_AT_ONCE: Final = 8
+"""Such reads in progress, each of `READ_BYTES`: for NATS they are as little to send as the reads of logs."""
 _CATCHING_UP_S: Final = 1.0
 """How long a recovery waits for the index to have read what is in the log. Usually a millisecond."""
 _LEADER: Final = b"Fairlead-Leader"
@@ -97,6 +101,7 @@ class LogIndexes:
         self._link = link
         self._indexes: dict[str, _Index] = {}  # by the log's stream
         self._tasks = Tasks()
+        self._naming = asyncio.Semaphore(_NAMING_AT_ONCE)
         self.refused: set[str] = set()  # logs of which the server can keep no index
 
     def follow(
@@ -197,13 +202,15 @@ class LogIndexes:
             return
         await self._caught_up(index, noted.sequence)
 
-    async def after(self, where: subjects.LogAddress, epoch: str, offset: int, upto: int) -> Indexed | None:
+    async def after(
+        self, where: subjects.LogAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+    ) -> Indexed | None:
         """See `LogIndex.after`. Raises `NatsAway`."""
         index = self._indexes.get(where.stream)
         if index is None or index.epoch != epoch or not await self._is_usable(index):
             return None
         try:
-            return await self._after(index, where, offset, upto)
+            return await self._after(index, where, offset, upto, named_upto)
         except NobodyAnswers:  # the index was deleted: it is made again, from what the log still holds
             self._make_again(index)
             raise
@@ -240,7 +247,9 @@ class LogIndexes:
         last = await read_last_of(self._link, index.address.stream, list(places), min(places.values()))
         return {subject for subject, number in last.sequences.items() if number > places[subject]}
 
-    async def _after(self, index: _Index, where: subjects.LogAddress, offset: int, upto: int) -> Indexed | None:
+    async def _after(
+        self, index: _Index, where: subjects.LogAddress, offset: int, upto: int, named_upto: int
+    ) -> Indexed | None:
         name = index.address.stream
         newest = await self._caught_up(index, upto)
         if newest is None:
@@ -248,11 +257,13 @@ class LogIndexes:
         # If nothing was skipped since, this is the place of the position in the index; otherwise it is further on.
         place = max(1, offset - newest.skipped)
         before: Followed | None = None
+        after: list[Followed] = []
         while True:
-            entries, left = await read_followed(self._link, name, _READ, where.stored, place)
-            after = [entry for entry in entries if entry.sequence > offset]
-            before = entries[-len(after) - 1] if len(after) < len(entries) else before
-            if after or not left:
+            entries, left = await self._page(name, where.stored, place, _NAMED if named_upto > offset else _READ)
+            later = [entry for entry in entries if entry.sequence > offset]
+            before = entries[-len(later) - 1] if len(later) < len(entries) else before
+            after += later
+            if not left or (after and after[-1].sequence >= named_upto):
                 break
             place = entries[-1].number + 1
         total = len(after) + left
@@ -269,7 +280,14 @@ class LogIndexes:
             newest.sequence,
             whole=before.skipped == newest.skipped and total < index.kept,
             unbroken_since=await self._unbroken_since(index) if before.skipped != newest.skipped else 0,
+            named=frozenset(entry.sequence for entry in named if entry.sequence <= named_upto),
         )
+
+    async def _page(self, name: str, subject: str, place: int, limit: int) -> tuple[list[Followed], int]:
+        if limit == _READ:
+            return await read_followed(self._link, name, limit, subject, place)
+        async with self._naming:
+            return await read_followed(self._link, name, limit, subject, place, READ_BYTES)
 
     async def _unbroken_since(self, index: _Index) -> int:
         last_break = await last_followed(self._link, index.address.stream, index.break_subject)

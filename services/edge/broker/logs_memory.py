@@ -85,13 +85,14 @@ class MemoryIndex:
             _, forgotten = self._known.popitem(last=False)
             self._complete_from = max(self._complete_from, forgotten[-1])
 
-    def after(self, channel: str, offset: int, upto: int) -> Indexed | None:
+    def after(self, channel: str, offset: int, upto: int, named_upto: int) -> Indexed | None:
         """See `LogIndex.after`; the index has read the log up to `upto`."""
         known = self._known.get(channel, ())
         after = [sequence for sequence in known if sequence > offset]
         if len(after) == len(known) and offset < self._complete_from:
             return None
-        return Indexed(after[0] if after else 0, len(after), upto, whole=len(after) < self._size)
+        named = frozenset(sequence for sequence in after if sequence <= named_upto)
+        return Indexed(after[0] if after else 0, len(after), upto, whole=len(after) < self._size, named=named)
 
 
 class MemoryLog:

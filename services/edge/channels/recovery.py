@@ -1,8 +1,9 @@
 """Reads a channel's log after a position, with proof that nothing was evicted in between: what a client missed.
 
-The index of the log knows which entry of the channel came first after the position, and how many came in all. The log
-must hold that one, and as many: evictions take the oldest first. Where there were more entries than the index keeps,
-the entry at that very position proves it: everything after it is there too. So does a stream of which nothing was
+The index of the log names the entries that the channel had after the position, as far as a read has come. The log must
+hold each of them: evictions take the oldest first, and somebody may have deleted one in the middle. Both are known by
+their sequences, so that what comes meanwhile changes nothing. Where there were more entries than the index keeps, the
+entry at that very position proves it: no limit has evicted anything after it. So does a stream of which nothing was
 evicted from position + 1 on by age, while the limit for the channel was not reached. Without a proof a client gets
 `recovered: false`, so that it never has to guess.
 """
@@ -18,7 +19,8 @@ from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_pages import READ_BATCH
 
 _PROOF_ROUNDS: Final = 6
-"""Reads of a log for one proof. A further one is needed only when a publication comes in just then."""
+"""Reads of a log for one proof. A further one is needed only when a publication comes in just then, or if the replica
+that answers is behind."""
 
 _MUCH: Final = 16 * 1024 * 1024
 """Bytes of a log. The index has read what comes long before so much more has come."""
@@ -48,11 +50,13 @@ async def read_after(
 ) -> Continuation:
     """The next entries after `offset`, as many as one read of `limit` entries brings. Raises `BrokerAway`.
 
-    The proof is of everything after `offset`, also of what was not read: if `more` is to be read, go on from the last
-    entry, which then proves the rest. `thorough`: the index is asked in any case.
+    The proof is of what was read, which comes to the last entry, or if there is no `more` to where the channel was
+    before the call at least. No limit has evicted anything after that either; what was deleted there shows when it is
+    read. `thorough`: it shows now, unless others publish meanwhile.
     """
     address, before = channel.address, 0
     for left in reversed(range(_PROOF_ROUNDS)):
+        reached = 0 if channel.log is None or channel.log.epoch != epoch else channel.log.last
         page = await _from_anchor(broker, address, offset, limit)
         anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
         entries = [entry for entry in page.entries if entry.sequence > offset]
@@ -60,10 +64,16 @@ async def read_after(
             if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
                 return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
             anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
-        if anchored and not thorough:
-            return Continuation(entries, whole=True, more=page.more)
+        upto = entries[-1].sequence if entries else offset
         state = await broker.state(address)
-        indexed = await broker.index.after(address, epoch, offset, state.last)
+        named_upto = upto if page.more else max(upto, reached)
+        indexed = await broker.index.after(address, epoch, offset, state.last, named_upto)
+        missing = [] if indexed is None else sorted(indexed.named.difference(entry.sequence for entry in entries))
+        if missing and missing[0] > upto and left:
+            continue  # it was in the log before: the replica that answers may be behind
+        if missing:
+            whole = False
+            break
         first = next((entry.sequence for entry in entries if not entry.removed_upto), 0)
         held = sum(not entry.removed_upto for entry in entries) + page.left
         fewer = held < state.limit and state.raised_at <= offset  # than the log keeps of a channel
@@ -71,16 +81,17 @@ async def read_after(
             # Where NATS keeps no index: nothing of the stream was evicted by age, and the limit was not reached.
             whole = anchored or (not broker.index.kept and state.first <= offset + 1 and fewer)
             break
-        if held < indexed.total and indexed.total > before and left:
+        counts = thorough or not page.more
+        if counts and held < indexed.total and held < (before or indexed.total) and indexed.total > before and left:
             before = indexed.total  # some were removed, or came since the page was read: the next page tells
             continue
-        agrees = held == indexed.total or before <= held < indexed.total
         unread = state.first > offset + 1 and 0 <= state.max_bytes < _MUCH  # bytes may have evicted before it read
         fewer = fewer and offset >= indexed.unbroken_since and not unread
+        agrees = not counts or held == indexed.total or 0 < before <= held
         whole = agrees and (not first or first == indexed.first) and (indexed.whole or anchored or fewer)
         break
     other_epoch = state.epoch != epoch
-    lost_upto = entries[0].sequence - 1 if entries else state.last
+    lost_upto = missing[-1] if missing else entries[0].sequence - 1 if entries else state.last
     return Continuation(entries, whole and not other_epoch, page.more, lost_upto, other_epoch)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from proto.messages import StreamPosition
+from services.edge.broker.broker import ChannelAddress, LogPage
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
@@ -154,3 +155,50 @@ async def test_a_position_in_between_and_one_past_the_end(edge):
     ahead = StreamPosition(410, "epoch2")
     _, result = await edge.subscribe("news:x", ahead)
     assert result.recovered and result.publications == []
+
+
+def delete(edge: TestEdge, monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
+    """Somebody has deleted this entry of news:x; and somebody publishes to the channel before and after each read."""
+    read = edge.broker.read
+
+    async def without(address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
+        await edge.publish("news:x", [0, KB])
+        page: LogPage = await read(address, from_offset, limit)
+        await edge.publish("news:x", [0, KB])
+        left = page.left - (not page.entries or page.entries[-1].sequence < offset)
+        return LogPage([entry for entry in page.entries if entry.sequence != offset], left)
+
+    monkeypatch.setattr(edge.broker, "read", without)
+
+
+async def test_an_entry_that_was_deleted_in_the_middle_is_noticed_while_others_publish(edge, monkeypatch):
+    await publish(edge, "news:x", 300)
+    delete(edge, monkeypatch, 40)
+    for offset, recovered in ((1, False), (39, False), (40, True), (250, True)):
+        talk = await recovering(edge, "news:x", offset)
+        assert (await talk.reply(9))["subscribe"].get("recovered", False) is recovered, offset
+
+
+async def test_a_slow_client_gets_nothing_of_a_part_from_which_an_entry_was_deleted(edge, monkeypatch):
+    await publish(edge, "news:x", 900)
+    delete(edge, monkeypatch, 700)
+    talk = await recovering(edge, "news:x", 1)
+    assert (await talk.reply(9))["subscribe"]["recovered"]
+    await eventually(lambda: talk.pushes[-1].get("unsubscribe", {}).get("code") == 2500)
+    found = numbers(talk, "news:x")
+    assert found == list(range(1, found[-1] + 1)) and found[-1] < 699
+
+
+async def test_a_channel_that_is_published_to_all_the_time_loses_nothing(edge, monkeypatch):
+    await publish(edge, "news:x", 900)
+    delete(edge, monkeypatch, 0)
+    offsets = (1, 500, 899)
+    talks = [await recovering(edge, "news:x", offset) for offset in offsets]
+    for talk in talks:
+        assert (await talk.reply(9))["subscribe"]["recovered"]
+    await eventually(
+        lambda: all(
+            numbers(talk, "news:x")[: 900 - first] == [*range(first, 900)]
+            for talk, first in zip(talks, offsets, strict=True)
+        )
+    )
