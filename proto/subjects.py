@@ -249,7 +249,23 @@ def consumer_delete(stream: str, consumer: str) -> str:
     return f"$JS.API.CONSUMER.DELETE.{stream}.{consumer}"
 
 
+AUDIT: Final = "$JS.EVENT.ADVISORY.API"
+"""Where JetStream says which requests its API was sent, by whomever; only while somebody listens."""
+_REMOVAL: Final = re.compile(rb'"subject":"\$JS\.(?:[^".]+\.)?API\.STREAM\.(?:PURGE|MSG\.DELETE)\.([^".]+)"')
+"""With an API prefix if the server is in a JetStream domain."""
+
+
+def audited_removal(advisory: bytes) -> str:
+    """The stream from which an audited request removed messages; "" for any other request, of which there are many."""
+    if b"API.STREAM.PURGE." not in advisory and b"API.STREAM.MSG.DELETE." not in advisory:
+        return ""
+    found = _REMOVAL.search(advisory)
+    return "" if found is None else found[1].decode(errors="replace")
+
+
 _ADVISORY = "$JS.EVENT.ADVISORY.STREAM."
+STREAM_CHANGES: Final = f"{_ADVISORY}UPDATED.*"
+"""Where JetStream says that a stream got other limits."""
 STREAM_ADVISORIES: Final = tuple(f"{_ADVISORY}{what}.*" for what in ("CREATED", "DELETED", "RESTORE_COMPLETE"))
 """Where JetStream says that a stream was made, deleted or restored, by whomever."""
 

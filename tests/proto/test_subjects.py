@@ -131,3 +131,20 @@ def test_methods_of_the_server_api() -> None:
     for case in load("subjects.json", "api"):
         assert subjects.api_method(case["subject"]) == case["method"]
     assert subjects.API_ALL == "api.*"
+
+
+@pytest.mark.parametrize(
+    ("request_subject", "stream"),
+    [
+        ("$JS.API.STREAM.PURGE.CH_chat_0", "CH_chat_0"),
+        ("$JS.API.STREAM.MSG.DELETE.CH_chat_0", "CH_chat_0"),
+        ("$JS.hub.API.STREAM.PURGE.CH_chat_0", "CH_chat_0"),
+        ("$JS.API.STREAM.INFO.CH_chat_0", ""),
+        ("$JS.API.STREAM.DELETE.CH_chat_0", ""),
+    ],
+)
+def test_of_all_audited_requests_those_that_remove_messages_name_a_stream(request_subject: str, stream: str) -> None:
+    said = f'{{"type":"io.nats.jetstream.advisory.v1.api_audit","subject":"{request_subject}","request":"{{}}"}}'
+    assert subjects.audited_removal(said.encode()) == stream
+    quoted = said.replace('"{}"', '"\\"subject\\":\\"$JS.API.STREAM.PURGE.CH_other_0\\""')
+    assert subjects.audited_removal(quoted.encode()) == stream, "what a request says is not its subject"

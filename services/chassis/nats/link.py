@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 RECONNECT_WAIT_S: Final = 0.1
 PING_INTERVAL_S: Final = 3
 _COMPLAIN_S: Final = 10.0
+_FORBIDDEN_NAMED: Final = 20
+"""Warnings of what NATS does not permit, each said once."""
 """Seconds between log lines about NATS being unreachable; the link tries to connect ten times a second."""
 
 
@@ -76,6 +78,7 @@ class NatsLink:
         self._ending = False
         self._address = _without_credentials(settings.url)
         self._complain_at = 0.0
+        self._forbidden: set[str] = set()
 
     @property
     def is_connected(self) -> bool:
@@ -143,6 +146,11 @@ class NatsLink:
 
     async def _log_error(self, error: Exception) -> None:
         now = asyncio.get_running_loop().time()
+        if "permissions violation" in str(error).lower() and str(error) not in self._forbidden:
+            if len(self._forbidden) < _FORBIDDEN_NAMED:
+                self._forbidden.add(str(error))
+                log.warning("%s: allow it to this user in the configuration of NATS (docs/operations.md)", error)
+            return
         if self.is_connected or now < self._complain_at:
             log.debug("NATS: %s: %s", type(error).__name__, error)
             return

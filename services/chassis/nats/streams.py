@@ -40,7 +40,7 @@ class StreamState:
 
     `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
     `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
-    a cluster, and since when; "" outside of one.
+    a cluster, and since when; "" outside of one. `max_age_s` is for how long it keeps a message (0: for ever).
     """
 
     epoch: str
@@ -51,6 +51,7 @@ class StreamState:
     last_at: str = ""
     leader: str = ""
     max_bytes: int = -1
+    max_age_s: float = 0.0
 
     @property
     def raised_at(self) -> int:
@@ -74,6 +75,7 @@ def state_of(info: StreamInfo) -> StreamState:
         metadata,
         limit,
         max_bytes=info.config.max_bytes or -1,
+        max_age_s=info.config.max_age or 0.0,
     )
 
 
@@ -81,6 +83,7 @@ class _Config(msgspec.Struct, frozen=True):
     metadata: dict[str, str] | None = None
     max_msgs_per_subject: int = -1
     max_bytes: int = -1
+    max_age: int = 0
 
 
 class _Sequences(msgspec.Struct, frozen=True):
@@ -135,6 +138,7 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         state.last_ts,
         f"{cluster.leader}@{cluster.leader_since}" if cluster else "",
         info.config.max_bytes or -1,
+        info.config.max_age / 1e9,
     )
 
 
@@ -302,6 +306,25 @@ def expect_last(headers: bytes | None, sequence: int) -> bytes:
     """`headers` for a message that is stored only if `sequence` is the newest of its subject (0: there is none)."""
     line = f"Nats-Expected-Last-Subject-Sequence: {sequence}\r\n".encode()
     return (headers or b"NATS/1.0\r\n\r\n")[:-2] + line + b"\r\n"
+
+
+class _Audited(msgspec.Struct):
+    request: str = ""
+
+
+class _Purge(msgspec.Struct):
+    seq: int = 0
+    filter: str = ""
+
+
+def audited_purge(advisory: bytes) -> tuple[str, int]:
+    """Of which subject a purge removed messages, and before which sequence: `purge` names both, others need not."""
+    try:
+        audited = msgspec.json.decode(advisory, type=_Audited)
+        request = msgspec.json.decode(audited.request or "{}", type=_Purge)
+    except msgspec.DecodeError:
+        return "", 0
+    return request.filter, request.seq
 
 
 async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:

@@ -101,12 +101,28 @@ class Indexed(NamedTuple):
         return held > self.total or (0 < first < self.first)
 
 
+class Retained(NamedTuple):
+    """What the log of a channel keeps, as last seen: `size` entries of it (0: any number), each for `ttl_s` seconds.
+
+    Of what came after the sequence `since` nothing was removed but by these limits, or with a mark. `doubts` counts how
+    often something else was, or may have been.
+    """
+
+    size: int
+    ttl_s: float
+    since: int = 0
+    doubts: int = 0
+
+
 class LogIndex(Protocol):
     """Which entries the channels had, for much longer than they are retained."""
 
     @property
     def kept(self) -> bool:
         """Whether there is an index, or will be: false if the messaging system cannot keep one."""
+
+    def retained(self, address: ChannelAddress) -> Retained:
+        """What the log itself keeps, whatever this edge is configured to."""
 
     async def after(
         self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0

@@ -25,6 +25,7 @@ from services.edge.broker.broker import (
     LogEntry,
     LogPage,
     LogState,
+    Retained,
 )
 from services.edge.broker.logs_memory import MemoryLogs, bytes_of
 
@@ -166,6 +167,10 @@ class MemoryLogIndex:
     def __init__(self, logs: MemoryLogs, travel: Callable[[], Awaitable[None]]) -> None:
         self._logs = logs
         self._travel = travel
+
+    def retained(self, address: ChannelAddress) -> Retained:
+        options = self._logs.logs[address.history_class].options
+        return Retained(options.history_size, options.history_ttl)
 
     async def after(
         self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0

@@ -14,7 +14,7 @@ from proto.publications import BadPublication, Version, decode_publication, enco
 from proto.subjects import LogAddress
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.stream_reads import MULTI_LAST_SUBJECTS, StoredMessage, read_last, read_last_of, read_stream
-from services.chassis.nats.streams import WrongSequence, expect_last, purge, store
+from services.chassis.nats.streams import WrongSequence, audited_purge, expect_last, purge, store
 from services.edge.broker.broker import (
     READ_BYTES,
     BrokerAway,
@@ -25,6 +25,7 @@ from services.edge.broker.broker import (
     LogEntry,
     LogPage,
     LogState,
+    Retained,
 )
 from services.edge.broker.channel_subscription import ChannelSubscription
 from services.edge.broker.log_streams_nats import LogStreams
@@ -77,6 +78,8 @@ class NatsBroker:
         if not self._started:
             for advisories in subjects.STREAM_ADVISORIES:
                 self._link.subscribe(advisories, self._advised)
+            self._link.subscribe(subjects.AUDIT, self._audited)
+            self._link.subscribe(subjects.STREAM_CHANGES, self._changed)
             self._streams.keep_marking()
         self._ready = self._started = True
 
@@ -96,6 +99,7 @@ class NatsBroker:
 
     def _disconnected(self) -> None:
         self._ready = False
+        self._streams.limits.doubt_all()
         for subscription in self._open.values():
             subscription.disconnected()
         if self._started and self._events is not None:
@@ -128,6 +132,23 @@ class NatsBroker:
         """NATS says that a stream was made, deleted or restored, perhaps by this edge."""
         stream, deleted = subjects.advised_stream(subject.decode(errors="replace"))
         self._streams.check_soon(stream, DELETED_S if deleted else 0.0)
+
+    def _audited(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        """Somebody has sent a request to JetStream's API, perhaps this edge: called very often."""
+        stream = subjects.audited_removal(data)
+        if not stream:
+            return
+        purged, before = audited_purge(data)
+        if purged and before:
+            address = ChannelAddress(subjects.channel_of(purged), subjects.class_of_stream(stream))
+            subscription = self._open.get(address)
+            if subscription is not None and subscription.mark == before:
+                return  # an edge removed the history: the mark has told the channel
+        self._streams.read_limits_soon(stream)
+
+    def _changed(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        """A stream got other limits, or metadata."""
+        self._streams.read_limits_soon(subjects.advised_stream(subject.decode(errors="replace"))[0])
 
     def _logs_checked(self, stream: str) -> None:
         for subscription in self._open.values():
@@ -321,6 +342,9 @@ class NatsLogIndex:
     @property
     def kept(self) -> bool:
         return not self._streams.indexes.refused
+
+    def retained(self, address: ChannelAddress) -> Retained:
+        return self._streams.limits.of(self._streams.address(address).stream)
 
     async def after(
         self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0

@@ -51,11 +51,12 @@ class HeardStream:
 class ChannelSubscription:
     """`number` is the link's for this subscription. Nothing of the channel up to `audited` was missed: an audit has
     found that, or it came live. `unheard`: the connection has dropped since, so later messages may have been missed.
+    `mark` is the sequence of the newest message that marked a removed history.
 
     An edge has thousands of these, so the handlers are methods and not functions that are made for each channel.
     """
 
-    __slots__ = ("_channel", "_events", "_heard", "audited", "number", "unheard", "where")
+    __slots__ = ("_channel", "_events", "_heard", "audited", "mark", "number", "unheard", "where")
 
     def __init__(
         self, channel: str, events: BrokerEvents, where: LogAddress = NOWHERE, heard: HeardStream | None = None
@@ -66,6 +67,7 @@ class ChannelSubscription:
         self.where = where
         self.number = 0
         self.audited = 0
+        self.mark = 0
         self.unheard = False
 
     def live(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
@@ -81,6 +83,8 @@ class ChannelSubscription:
                 heard.doubt()
                 return
             heard.upto = message.sequence
+            if message.removed_upto:
+                self.mark = message.sequence
         self._events.live(self._channel, message)
 
     def disconnected(self) -> None:

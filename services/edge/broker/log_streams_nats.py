@@ -24,6 +24,7 @@ from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, 
 from services.edge.broker.channel_subscription import HeardStream
 from services.edge.broker.left_streams_nats import warn_of_left_streams
 from services.edge.broker.log_index_nats import LogIndexes
+from services.edge.broker.log_limits_nats import LogLimits
 from services.edge.broker.log_lineage import LEADERS_KEY, Lineage
 from services.edge.broker.rollback_nats import Known, RollbackGuard
 from services.edge.broker.stream_marks_nats import Mark, StreamMarks
@@ -68,6 +69,7 @@ class LogStreams:
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
         self._reads = Tasks()
         self.indexes = LogIndexes(link)
+        self.limits = LogLimits()
         self._read: dict[str, StreamState] = {}  # as last read
         self._marks = StreamMarks(link, self._marked)
         self._looked_for_others = False
@@ -121,6 +123,7 @@ class LogStreams:
         stored, live = subjects.log_subjects(history_class, partition)
         share = options.history_max_bytes // count
         log_bytes, index_bytes = share - share // _INDEX_PART, share // _INDEX_PART
+        doubts = self.limits.of(name).doubts
         made = await ensure_stream(
             self._link,
             stream_config(
@@ -136,7 +139,7 @@ class LogStreams:
             ),
         )
         state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
-        self._note(name, state)
+        self._note(name, state, doubts)
         self.indexes.follow(
             name, stored, state, float(options.history_meta_ttl), index_bytes or -1, options.history_size
         )
@@ -249,6 +252,19 @@ class LogStreams:
         if self.heard(stream).doubtful:
             self._resume(stream)
 
+    def read_limits_soon(self, stream: str) -> None:
+        """Others removed something from a stream, or changed its limits: reads its state. Live messages go on."""
+        if stream in self._names:
+            self.limits.doubt(stream)
+            if not self.in_doubt(stream):  # otherwise it is being read, until that succeeds
+                self._reads.start(self._read_limits(stream))
+
+    async def _read_limits(self, stream: str) -> None:
+        try:
+            await self.fresh_state(stream)
+        except (NatsAway, NatsRefused) as error:  # after a reconnect, or to mark it, it is read again
+            log.debug("stream %s cannot be read: %s", stream, error)
+
     async def make_again(self, stream: str) -> None:
         """Makes a stream again that does not answer, if it is missing. Raises `NatsAway`, `NatsRefused`."""
         if stream in self._names:
@@ -273,7 +289,7 @@ class LogStreams:
 
     async def _read_state(self, stream: str) -> LogState:
         # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.
-        known = self._known(stream)
+        known, doubts = self._known(stream), self.limits.of(stream).doubts
         state = await stream_state(self._link, stream)
         if state is None or not state.epoch:  # it was deleted, or made again by somebody else: it is another log
             log.error("stream %s is gone: a new one takes its place, and a new epoch begins", stream)
@@ -282,12 +298,13 @@ class LogStreams:
             state = await self._ensure_partition(history_class, self._classes[history_class], partition, count)
         else:
             state = await self._guard.judge(stream, state, known)
-        self._note(stream, state)
+        self._note(stream, state, doubts)
         return LogState(state.epoch, state.first, state.last, state.limit, state.raised_at, state.max_bytes)
 
-    def _note(self, stream: str, state: StreamState) -> None:
+    def _note(self, stream: str, state: StreamState, doubts: int) -> None:
         known = self._epochs.get(stream)
         self._read[stream] = state
+        self.limits.note(stream, state, doubts)
         if known != state.epoch:
             self._epochs[stream] = state.epoch
             self.indexes.renew(stream, state)

@@ -106,7 +106,7 @@ class _Log:
         return self.parts[place].start if place < len(self.parts) else None
 
 
-_Key = tuple[str, str]  # a channel and the epoch of its log
+_Key = tuple[str, str, int]  # a channel, the epoch of its log, and how often others removed something of its stream
 
 
 class LogParts:
@@ -138,12 +138,20 @@ class LogParts:
             self._tally.log_reads += 1
             return await read_after(self._broker, channel, epoch, offset, _PROOF_ENTRIES, thorough=True)
 
-        return (await self._proofs.do(((channel.name, epoch), offset), read)).whole
+        return (await self._proofs.do((self._key(channel, epoch), offset), read)).whole
+
+    def _key(self, channel: Channel, epoch: str) -> _Key:
+        return channel.name, epoch, self._broker.index.retained(channel.address).doubts
+
+    def ring_after(self, channel: Channel, offset: int) -> list[Publication] | None:
+        """What the ring holds after `offset`; None if it does not reach back, or others may have removed some of it."""
+        assert channel.log is not None
+        since = self._broker.index.retained(channel.address).since
+        return channel.log.after(offset) if offset >= min(since, channel.log.last) else None
 
     def known(self, channel: Channel, epoch: str, offset: int) -> Part | None:
         """The part that holds what follows `offset`, if it is kept."""
-        key = (channel.name, epoch)
-        log = self._logs.get(key)
+        log = self._logs.get(self._key(channel, epoch))
         part = None if log is None else log.find(offset)
         if part is None:
             return None
@@ -157,7 +165,7 @@ class LogParts:
 
         One read of a channel is in progress at a time. It may bring what others wait for: look again when it returns.
         """
-        key = (channel.name, epoch)
+        key = self._key(channel, epoch)
         log = self._logs.setdefault(key, _Log())
         reading = log.reading
         if reading is None:
@@ -171,7 +179,7 @@ class LogParts:
         return reading.result() or not mine
 
     async def _read(self, channel: Channel, key: _Key, log: _Log, offset: int) -> bool:
-        channel_log, (_, epoch) = channel.log, key
+        channel_log, (_, epoch, _) = channel.log, key
         assert channel_log is not None
         mark = channel_log.last
         self._tally.log_reads += 1
@@ -184,7 +192,7 @@ class LogParts:
         if not read.whole or channel_log.epoch != epoch:
             return False
         upto = read.entries[-1].sequence if read.entries else offset
-        if not read.more and channel_log.after(upto) is None:
+        if not read.more and self.ring_after(channel, upto) is None:
             # Everything up to the mark was in the log when it was read, so the mark is reached even without an entry.
             upto = max(upto, mark)
         if upto > offset:  # otherwise the ring has it by now

@@ -12,12 +12,11 @@ from typing import Final, NamedTuple
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import size_of
-from services.edge.broker.broker import Broker
+from services.edge.broker.broker import Broker, Retained
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_parts import LogParts, Part
 from services.edge.channels.recovery import Missed, Syncing, reach
-from services.edge.settings import ChannelOptions
 from services.edge.turn_queue import TurnQueue
 
 FIRST_BYTES: Final = 64 * 1024
@@ -35,16 +34,14 @@ class Recovered(NamedTuple):
     upto: int
 
 
-def recover_from_ring(
-    log: ChannelLog, since: StreamPosition, limit: int, options: ChannelOptions, now: float
-) -> Missed:
+def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int, retained: Retained, now: float) -> Missed:
     """All that was missed, from the ring only. None means that the ring is not enough, not that recovery failed.
 
     `now` is a time of the clock of the event loop, with which the ring was filled.
     """
-    if since.epoch and since.epoch != log.epoch:
+    if (since.epoch and since.epoch != log.epoch) or since.offset < min(retained.since, log.last):
         return None
-    missed = log.after(since.offset, options.history_size, now - options.history_ttl)
+    missed = log.after(since.offset, retained.size, now - retained.ttl_s)
     return None if missed is None or (limit and len(missed) > limit) else missed
 
 
@@ -75,7 +72,7 @@ class MissedPublications:
         if not reached or log.epoch != epoch:
             return None
         now = asyncio.get_running_loop().time()
-        from_ring = recover_from_ring(log, since, 0, channel.rules.options, now)
+        from_ring = recover_from_ring(log, since, 0, self._broker.index.retained(channel.address), now)
         if from_ring is None and not await self._parts.proven(channel, epoch, since.offset):
             return None
         if since.offset > log.last:  # the stream came so far with other channels: nothing of this one in between
@@ -112,7 +109,7 @@ class MissedPublications:
             await turns.turn()
             if log.epoch != epoch or since < log.removed:
                 return None
-            tail = log.after(offset)
+            tail = self._parts.ring_after(channel, offset)
             if tail is not None:
                 return Part(offset, log.last, tail)
             part = self._parts.known(channel, epoch, offset)

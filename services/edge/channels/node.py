@@ -139,7 +139,8 @@ class Node:
             self._attach(channel, subscriber, request.subscription)
             return _result(request, log)
         now = asyncio.get_running_loop().time()
-        missed = recover_from_ring(log, since, self._recovery_limit, channel.rules.options, now)
+        retained = self._broker.index.retained(channel.address)
+        missed = recover_from_ring(log, since, self._recovery_limit, retained, now)
         if missed is None:
             return None
         self._count_recovery(missed)
