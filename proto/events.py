@@ -20,6 +20,10 @@ LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
 """How long the stream keeps facts by default: how long PostgreSQL may be unavailable, and how far back a read model can
 be rebuilt. The sessions service may be configured otherwise; an edge that creates the stream uses this."""
 
+LOG_MAX_BYTES: Final = 1024**3
+"""What NATS sets aside for the stream by default, 7 million facts. Then the oldest go, which are folded long since
+unless PostgreSQL was unavailable all the time: to refuse new facts would lose them while those that are folded stay."""
+
 LOG_DUPLICATE_WINDOW_S: Final = 120.0
 """For how long JetStream drops repeated batches. The sessions service drops later repetitions, by their number."""
 

@@ -13,7 +13,7 @@ from collections import deque
 from typing import Final
 
 from proto import subjects
-from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, SessionEvent, encode_batch
+from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, LOG_MAX_BYTES, EventBatch, SessionEvent, encode_batch
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.nats.streams import ensure_stream, store, stream_config
 
@@ -59,9 +59,13 @@ class NatsSessionLog:
         Raises `NatsAway`, `NatsRefused`.
         """
         config = stream_config(
-            subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, LOG_MAX_AGE_S, LOG_DUPLICATE_WINDOW_S
+            subjects.SESSIONS_STREAM,
+            subjects.SESSION_EVENTS_ALL,
+            LOG_MAX_AGE_S,
+            LOG_DUPLICATE_WINDOW_S,
+            max_bytes=LOG_MAX_BYTES,
         )
-        await ensure_stream(self._link, config, update=False)
+        await ensure_stream(self._link, config, update=False, room_setting="sessions.log_max_bytes")
 
     def record(self, event: SessionEvent) -> None:
         if len(self._waiting) >= MAX_WAITING:

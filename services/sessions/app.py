@@ -47,7 +47,7 @@ class Sessions:
         self.instance = uuid.uuid4().hex
         self._instruments = Instruments()
         self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
-        self._log = SessionLog(self._link, settings.sessions.log_max_age)
+        self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
         self._pool = Pool(settings.postgres.url, POOL_SIZE)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
         self._projector = Projector(self._log, store, self._prepare, self._instruments)

@@ -46,12 +46,19 @@ class LogPage(NamedTuple):
 
 
 class SessionLog:
-    """The log, whose messages the stream keeps for `max_age_s` seconds. Every method raises `LogAway`."""
+    """The log, whose messages the stream keeps for `max_age_s` seconds and within `max_bytes`.
 
-    def __init__(self, link: NatsLink, max_age_s: float) -> None:
+    Every method raises `LogAway`.
+    """
+
+    def __init__(self, link: NatsLink, max_age_s: float, max_bytes: int) -> None:
         self._link = link
         self._config = stream_config(
-            subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, max_age_s, LOG_DUPLICATE_WINDOW_S
+            subjects.SESSIONS_STREAM,
+            subjects.SESSION_EVENTS_ALL,
+            max_age_s,
+            LOG_DUPLICATE_WINDOW_S,
+            max_bytes=max_bytes,
         )
 
     def on_written(self, notify: Callable[[], None]) -> None:
@@ -63,7 +70,7 @@ class SessionLog:
         if not self._link.is_connected:  # otherwise the request would wait for its timeout
             raise LogAway("NATS: not connected")
         try:
-            found = await ensure_stream(self._link, self._config)
+            found = await ensure_stream(self._link, self._config, room_setting="sessions.log_max_bytes")
         except (NatsAway, NatsRefused) as error:
             raise LogAway(f"NATS: {error}") from error
         return LogState(found.epoch, found.first, found.last)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from proto.events import LOG_MAX_AGE_S
+from proto.events import LOG_MAX_AGE_S, LOG_MAX_BYTES
 from services.chassis.process.settings import (
     Duration,
     HttpApiSettings,
@@ -34,6 +35,9 @@ class SessionsSection(Section, frozen=True):
     """For how long after a lost connection a client can continue its session. At most a day."""
     log_max_age: Duration = Duration(LOG_MAX_AGE_S)
     """For how long JetStream keeps the session log, and so for how long PostgreSQL may be unavailable."""
+    log_max_bytes: Annotated[int, Meta(ge=64 * 1024**2)] = LOG_MAX_BYTES
+    """What NATS sets aside for the session log. When it is full the oldest facts go, so this too limits for how long
+    PostgreSQL may be unavailable."""
     keep: Duration = Duration(30 * 24 * 3600)
     """For how long PostgreSQL keeps an ended session; 0 for ever."""
     migrate: bool = True

@@ -179,10 +179,13 @@ def stream_config(
     )
 
 
-async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = True) -> StreamState:
+async def ensure_stream(
+    link: NatsLink, config: StreamConfig, *, update: bool = True, room_setting: str = ""
+) -> StreamState:
     """Creates the stream if it is missing. If its limits differ and `update` is set, changes them in place.
 
-    Settings that `config` does not mention stay as they are. Raises `NatsAway`, and `NatsRefused` if NATS refuses the
+    Settings that `config` does not mention stay as they are. `room_setting` is the one that decides on `max_bytes`: an
+    error for lack of room names it. Raises `NatsAway`, and `NatsRefused` if NATS refuses the
     stream or the change.
     """
     assert config.name is not None
@@ -207,6 +210,8 @@ async def ensure_stream(link: NatsLink, config: StreamConfig, *, update: bool = 
         return state_of(info)
     except APIError as error:
         room = f" for its {config.max_bytes} bytes" if error.err_code == _NO_ROOM else ""
+        if room and room_setting:
+            room += f": lower {room_setting}, or raise max_file_store of NATS"
         raise NatsRefused(f"stream {config.name}: {error.description}{room}") from None
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"stream {config.name}: {error}") from None
