@@ -4,27 +4,37 @@ Edge and NATS are perf's own. Reports deliveries for each second of the edge's C
 busy the machine is), deliveries a second by the clock, and whether any is missing. --publish-rate 0 saturates: --window
 publications are unanswered at any time, and ages mean nothing. --live takes a channel without history; with a rate its
 publications come on NATS, past the server API. --against does the same to other servers, in turn with the edge:
-starlette, a plain broadcast; send-loop, a C program that does nothing but send(). Exit code 1 if a delivery of the edge
+starlette, a plain broadcast; send-loop, a C program that does nothing but send(). --bystander has one more client,
+in no channel, ping the edge meanwhile, and others connect. Exit code 1 if a delivery of the edge
 is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import statistics
+import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from deploy.processes.ports import HOST
 from perf import options, runner
 from perf.load import delivery
+from perf.load.bystander import Bystander
 from perf.load.delivery import Delivery, DeliveryFigures, Server
+from perf.load.dialects.centrifuge import PATH, connection_token
 from perf.load.pacing import Schedule
 from perf.load.plan import Plan
 from perf.load.publish_targets import PublishTarget
 from perf.load.publisher import Publishing
 from perf.load.target import Target
 from perf.report import reliability, tables
+from perf.report.distribution import Distribution, distribution
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
+from perf.servers.edge import OwnEdge
 from perf.servers.stack import OwnStack, running_stack
 from perf.settings import PerfSettings
 from perf.systems import reference
@@ -32,6 +42,7 @@ from perf.systems import reference
 EDGE = "edge"
 LOGGED, LIVE = "log:fanout", "live:fanout"
 SAMPLES_WANTED = 100_000
+MOST_S = 600.0
 ASSUMED_RATE = 500
 """Publications a second that a saturating run is assumed to reach, where that must be known before."""
 
@@ -48,6 +59,7 @@ class FanoutFigures(Figures):
     each: dict[str, list[DeliveryFigures]]
     deliveries_per_cpu_s: dict[str, int]
     ratio_to: dict[str, float]
+    bystander_ping_s: Distribution | None = None
 
     def table(self) -> str:
         last, per_cpu_s = self.last, self.deliveries_per_cpu_s
@@ -55,6 +67,7 @@ class FanoutFigures(Figures):
             (name, f"{per_cpu_s[name]} for each CPU second: the edge does {ratio} times that")
             for name, ratio in self.ratio_to.items()
         ]
+        bystander = [("a bystander's pings", self.bystander_ping_s.in_ms() + " ms")] if self.bystander_ping_s else []
         return tables.text(
             [
                 ("published", f"{last.published} to {self.connections} subscribers"),
@@ -64,6 +77,7 @@ class FanoutFigures(Figures):
                 ("age at delivery", last.age_s.in_ms() + " ms"),
                 ("publisher's lateness", last.publisher_lateness_s.in_ms() + " ms"),
                 *others,
+                *bystander,
                 *reliability.busy_clients(last.generator_busy),
             ]
         )
@@ -80,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", nargs="+", choices=list(reference.ALL), default=[], help="other servers, in turn (default: none)"
     )
+    parser.add_argument("--bystander", action="store_true", help="also measure pings of a client that is in no channel")
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
@@ -91,10 +106,11 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> FanoutFigures:
+    pings: list[float] = []
     rounds: dict[str, list[Delivery]] = {name: [] for name in (EDGE, *arguments.against)}
     async with running_stack() as stack:
         for _ in range(arguments.rounds):
-            rounds[EDGE].append(await _on_an_edge(stack, arguments, shown))
+            rounds[EDGE].append(await _on_an_edge(stack, arguments, shown, pings))
             for name in arguments.against:
                 rounds[name].append(await _on_a_reference(name, arguments, shown))
     edge = rounds[EDGE]
@@ -108,6 +124,7 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> FanoutFigures:
             name: round(statistics.median(one.per_cpu_s for one in several)) for name, several in rounds.items()
         },
         ratio_to={name: _median_ratio(edge, rounds[name]) for name in arguments.against},
+        bystander_ping_s=distribution(pings) if pings else None,
     )
 
 
@@ -116,12 +133,27 @@ def _median_ratio(ours: list[Delivery], theirs: list[Delivery]) -> float:
     return round(statistics.median(each), 3)
 
 
-async def _on_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar) -> Delivery:
+async def _on_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar, pings: list[float]) -> Delivery:
     channel = LIVE if arguments.live else LOGGED
     async with stack.edge() as edge:
         past_the_api = arguments.live and arguments.publish_rate
         target: PublishTarget = stack.past_the_api() if past_the_api else stack.api(edge)
-        return await fan_out(edge, options.own_plan(arguments, stack, [edge], channel), target, arguments, shown)
+        plan = options.own_plan(arguments, stack, [edge], channel)
+        async with _bystander(stack, edge, pings) if arguments.bystander else contextlib.nullcontext():
+            return await fan_out(edge, plan, target, arguments, shown)
+
+
+@contextlib.asynccontextmanager
+async def _bystander(stack: OwnStack, edge: OwnEdge, pings: list[float]) -> AsyncIterator[None]:
+    token = connection_token("perf-bystander", stack.token_secret, int(time.time()) + 3600)
+    bystander = Bystander(f"ws://{HOST}:{edge.port}{PATH}", token)
+    watching = asyncio.create_task(bystander.watch(MOST_S))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        pings += bystander.ping_s
 
 
 async def _on_a_reference(name: str, arguments: argparse.Namespace, shown: Bar) -> Delivery:

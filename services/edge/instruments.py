@@ -35,6 +35,7 @@ _COUNTERS = {
     "lagged": "Times that a client became a slow consumer",
     "caught_up": "Times that a slow consumer caught up",
     "dropped": "Publications without history that slow consumers lost",
+    "fan_out_dropped": "Publications without history that came faster than the edge could write them to subscribers",
     "waits": "Times that a client had sent more than one turn of the event loop allows, and the rest waited",
     "left_out": "Publications left out for JSON clients because they are not JSON, or nest too deep; for each client",
     "api_calls": "Calls of the server API, over HTTP and NATS",
@@ -81,6 +82,7 @@ class EdgeCollector(Collector):
             "publishes_in_flight": ("Publishes that wait for JetStream's acknowledgement", self._in_flight.count),
             "publishes_waiting": ("Publishes that wait behind those in flight", self._in_flight.waiting),
             "log_parts_bytes": ("Parts of logs kept for clients that catch up", context.node.parts.kept_bytes),
+            "fan_out_waiting_bytes": ("Batches that wait to be written", context.node.channels.pace.waiting_bytes),
             "session_events_waiting": ("Session events not yet stored", self._session_log.waiting),
         }
         for name, (meaning, value) in gauges.items():

@@ -28,6 +28,7 @@ class Tally:
     caught_up: int = 0  # slow consumers that caught up from ring or log, each time
     waits: int = 0  # times that more of a client waited than one turn of the event loop allows
     dropped: int = 0  # publications without history that a slow consumer lost
+    fan_out_dropped: int = 0  # publications without history that an edge had no room for, each once
     left_out: int = 0  # publications that a client did not get because its encoding cannot carry them, for each client
     api_calls: int = 0  # calls of the server API
     api_turned_away: int = 0  # of those, refused because too many were in progress

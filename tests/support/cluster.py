@@ -17,7 +17,7 @@ from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
 from proto.replies import SubscribeResult
 from services.chassis.process.turns import Turns
 from services.edge.channels.node import Node
-from services.edge.channels.subscribers import SKIPPED, Untaken
+from services.edge.channels.subscriber import SKIPPED, Untaken
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
@@ -110,7 +110,7 @@ class FakeSubscriber:
         self.pushes += pushes_in(self.format, framed)
         return None
 
-    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
+    def push_member_events(self, channel: str, framed: bytes, count: int) -> Untaken | None:
         self.pushes += pushes_in(self.format, framed)
         return None
 

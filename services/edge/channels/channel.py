@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from proto.messages import Publication
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import ChannelRules
+from services.edge.channels.pace import Pace
 from services.edge.channels.remote_members import RemoteMembers
 from services.edge.channels.subscribers import Subscribers
+from services.edge.channels.subscription import Subscription
 
 
 class Channel:
@@ -17,7 +18,7 @@ class Channel:
 
     `users` counts subscribers and operations in progress; at 0 the channel may be closed. `ready`: its live messages
     are on and the position of its log is known. `remote_members` exists while a subscriber here gets joins and leaves,
-    and is complete once `remote_members_known`.
+    and is complete once `remote_members_known`. `pace` is that of the fan-outs of all channels.
     """
 
     __slots__ = (
@@ -36,11 +37,11 @@ class Channel:
         "users",
     )
 
-    def __init__(self, name: str, rules: ChannelRules) -> None:
+    def __init__(self, name: str, rules: ChannelRules, pace: Pace) -> None:
         self.rules = rules
         self.address = rules.address(name)
         self.log = ChannelLog() if rules.has_history else None
-        self.subscribers = Subscribers(name, _at_end_of_turn)
+        self.subscribers = Subscribers(name, pace)
         self.closed = False  # a channel that was closed is not used again: the next user gets a new one
         self.users = 0
         self.idle_since = 0.0
@@ -61,11 +62,11 @@ class Channel:
         """Whether it can be subscribed to without waiting for the broker."""
         return self.ready and not self.closed
 
-    @property
-    def delivered_offset(self) -> int:
-        """The offset up to which its subscribers have everything: behind the log's while publications are pending."""
+    def delivered_offset(self, subscription: Subscription) -> int:
+        """The offset up to which a subscriber was sent everything: behind the log's while publications wait."""
         assert self.log is not None
-        return self.subscribers.delivered_offset if self.subscribers.has_pending else self.log.last
+        offset = self.subscribers.delivered_offset(subscription)
+        return self.log.last if offset is None else offset
 
     def fan_out(self, publication: Publication, previous: Publication | None = None) -> None:
         """Hands a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
@@ -73,7 +74,3 @@ class Channel:
             log = self.log
             delivered_offset = 0 if log is None else log.before if publication.offset else log.last
             self.subscribers.fan_out(publication, previous, delivered_offset)
-
-
-def _at_end_of_turn(flush: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_soon(flush)

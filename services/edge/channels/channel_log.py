@@ -26,6 +26,7 @@ RING_BYTES: Final = 64 * 1024
 """For the answers to a reconnect storm: a few seconds of a busy channel. Older publications are read from the log."""
 
 BUFFER_MESSAGES: Final = 4096
+BUFFER_BYTES: Final = 1024 * 1024
 """Live messages that are held while syncing. Further ones are dropped: the sync reads them from the log anyway."""
 
 
@@ -38,6 +39,7 @@ class ChannelLog:
 
     __slots__ = (
         "_buffer",
+        "_buffer_bytes",
         "_overflow",
         "_ring",
         "_ring_bytes",
@@ -61,6 +63,7 @@ class ChannelLog:
         self._since: list[float] = []  # for each publication in the ring, a time at which it was not older than new
         self._ring_bytes = 0
         self._buffer: list[LiveMessage] = []
+        self._buffer_bytes = 0
         self._overflow = False
 
     def start(self, epoch: str, last: int) -> None:
@@ -70,6 +73,7 @@ class ChannelLog:
         self.removed = 0
         self._clear_ring()
         self._buffer = [message for message in self._buffer if message.sequence > last]
+        self._buffer_bytes = sum(map(_size, self._buffer))
         self.syncing = True
 
     def accept(self, message: LiveMessage) -> bool:
@@ -78,8 +82,10 @@ class ChannelLog:
             return False
         if not self.syncing and message.previous <= self.last:
             return True
-        if len(self._buffer) < BUFFER_MESSAGES:
+        size = _size(message)
+        if len(self._buffer) < BUFFER_MESSAGES and self._buffer_bytes + size <= BUFFER_BYTES:
             self._buffer.append(message)
+            self._buffer_bytes += size
         else:
             self._overflow = True
         return False
@@ -148,6 +154,7 @@ class ChannelLog:
             if message.sequence > self.last and message.previous > self.last and not regardless:
                 return None
             del self._buffer[0]
+            self._buffer_bytes -= _size(message)
             if message.sequence > self.last:
                 return message
         return None
@@ -173,3 +180,7 @@ class ChannelLog:
         if missed and ((size and len(missed) > size) or self._since[-len(missed)] < since):
             return None
         return missed
+
+
+def _size(message: LiveMessage) -> int:
+    return 0 if message.publication is None else size_of(message.publication)

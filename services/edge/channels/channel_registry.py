@@ -11,18 +11,20 @@ from services.edge.broker.broker import Broker
 from services.edge.channels.channel import Channel
 from services.edge.channels.member_tracker import MemberTracker
 from services.edge.channels.namespaces import ChannelRules
+from services.edge.channels.turns_pace import TurnsPace
 
 LINGER_S: Final = 15.0
 """Seconds for which a channel without users stays open: clients that reconnect meanwhile recover from its ring."""
 
 
 class ChannelRegistry:
-    """All open channels. `len` is their number, iteration goes over a copy."""
+    """All open channels. `len` is their number, iteration goes over a copy. `pace` is that of their fan-outs."""
 
     def __init__(self, broker: Broker, member_tracker: MemberTracker) -> None:
         self._broker = broker
         self._member_tracker = member_tracker
         self._by_name: dict[str, Channel] = {}
+        self.pace = TurnsPace()
         self.get: Callable[[str], Channel | None] = self._by_name.get
         """The open channel of this name. The dict's own method, as every live message and subscribe calls it."""
 
@@ -37,7 +39,7 @@ class ChannelRegistry:
         """The channel, which is kept for the length of the block. It may not be ready yet: see `ChannelSync.opened`."""
         channel = self._by_name.get(name)
         if channel is None:
-            channel = self._by_name[name] = Channel(name, rules)
+            channel = self._by_name[name] = Channel(name, rules, self.pace)
         self.hold(channel)
         try:
             yield channel

@@ -20,20 +20,25 @@ _encode_text = msgspec.json.Encoder().encode
 
 
 class EncodedPushes(NamedTuple):
-    """The pushes of publications in one frame: how many it holds, and how many this format could not carry."""
+    """Pushes in one frame: how many it holds, and how many this format could not carry."""
 
     framed: bytes
     pushes: int
     left_out: int = 0
 
 
-def encode_pushes(format: Format, channel: str, publications: Iterable[Publication]) -> EncodedPushes:
+def encode_publications(format: Format, channel: str, publications: Iterable[Publication]) -> EncodedPushes:
     """Encodes the pushes of publications, without those that this format cannot carry."""
+    return encode_pushes(format, (Push(channel=channel, pub=publication) for publication in publications))
+
+
+def encode_pushes(format: Format, pushes: Iterable[Push]) -> EncodedPushes:
+    """Encodes pushes, without those that this format cannot carry."""
     messages: list[bytes] = []
     left_out = 0
-    for publication in publications:
+    for push in pushes:
         try:
-            messages.append(format.encode(Reply(push=Push(channel=channel, pub=publication))))
+            messages.append(format.encode(Reply(push=push)))
         except NotEncodable:
             left_out += 1
     return EncodedPushes(format.frame(messages) if messages else b"", len(messages), left_out)

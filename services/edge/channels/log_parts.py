@@ -23,7 +23,7 @@ from proto.publications import size_of
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import Broker, BrokerAway, LogEntry
 from services.edge.channels.channel import Channel
-from services.edge.channels.encoding import EncodedPushes, as_wholes, encode_pushes
+from services.edge.channels.encoding import EncodedPushes, as_wholes, encode_publications
 from services.edge.channels.recovery import Continuation, read_after
 from services.edge.channels.shared_task import NextRuns, retrieved
 from services.edge.framing.formats import Format
@@ -78,7 +78,7 @@ class Part:
         found = self._frames.get(kind)
         if found is None:
             publications = as_wholes(format, self.publications) if delta else self.publications
-            found = self._frames[kind] = encode_pushes(format, channel, publications)
+            found = self._frames[kind] = encode_publications(format, channel, publications)
             self.size += len(found.framed)
         return found
 

@@ -22,7 +22,7 @@ from services.edge.channels.missed import MissedPublications, recover_from_ring
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.presence import Presence
 from services.edge.channels.recovery import Missed, recover_newest
-from services.edge.channels.subscribers import Subscriber
+from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.channels.sync import ChannelSync
 from services.edge.cluster.join_leave import JoinLeave
@@ -183,32 +183,39 @@ class Node:
             self._join_leave.publish(name, Left(self._instance, subscription.member))
         self.channels.release(channel)
 
-    def flush(self, names: Iterable[str]) -> None:
-        """Sends the subscribers of these channels now what was published in this turn of the loop."""
+    def flush(self, subscriber: Subscriber, names: Iterable[str]) -> None:
+        """Sends a subscriber of these channels now what was published there and still waits to be written to it."""
         for name in names:
             channel = self.channels.get(name)
             if channel is not None:
-                channel.subscribers.flush()
+                channel.subscribers.flush(subscriber)
 
     # --- where channels stand ----------------------------------------------------------------------------------------
 
     def position(self, name: str) -> StreamPosition | None:
-        """The position of an open channel, after flushing it; None for a channel without history."""
+        """The position of an open channel; None for a channel without history."""
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
             return None
-        channel.subscribers.flush()
         return StreamPosition(channel.log.last, channel.log.epoch)
 
-    def delivered_position(self, name: str) -> StreamPosition | None:
-        """The position up to which the subscribers of an open channel have everything; None without history.
+    def delivered_position(self, name: str, subscription: Subscription) -> StreamPosition | None:
+        """The position up to which a subscriber of an open channel was sent everything; None without history.
 
-        Behind `position` in the middle of a fan-out, when publications of the channel may be pending.
+        Behind `position` while publications of the channel wait to be written to it.
         """
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
             return None
-        return StreamPosition(channel.delivered_offset, channel.log.epoch)
+        return StreamPosition(channel.delivered_offset(subscription), channel.log.epoch)
+
+    def continues(self, name: str, subscription: Subscription) -> StreamPosition | None:
+        """The position of an open channel, from where the subscriber gets what is published; None without history."""
+        channel = self.channels.get(name)
+        if channel is None or channel.log is None:
+            return None
+        channel.subscribers.skip(subscription)
+        return StreamPosition(channel.log.last, channel.log.epoch)
 
     async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Part | None] | None:
         """The next part of what a subscriber missed that stalled at `since`; None when the channel is not open.

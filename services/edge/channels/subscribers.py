@@ -1,133 +1,95 @@
 """The subscribers of one channel on this edge, in groups that receive the same bytes, and the fan-out to them.
 
-The publications of one turn of the event loop are encoded once and framed as one for each group, then written to all of
-its members in one synchronous loop. A write costs the kernel several times what the rest of a delivery costs, so under
-load the number of writes decides. The members of a group have the same format, and all or none of them get Fossil
-deltas, and only publications that match a tags filter.
+The publications of one turn of the event loop are encoded once and framed as one for each group. A write costs the
+kernel several times what the rest of a delivery costs, so under load the number of writes decides. The members of a
+group have the same format, and all or none of them get Fossil deltas, and only publications that match a tags filter.
+
+A few subscribers get everything at the end of the turn. What many subscribers get takes as many turns as it needs: the
+loop serves everybody else in between, and what is published meanwhile queues up behind it. Each subscription knows how
+far it has come (`Subscription.seen`), so that one of them can be served ahead of the others.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
-from proto.codes import CloseCode, UnsubscribeCode
+from proto import codes
+from proto.codes import UnsubscribeCode
 from proto.messages import ClientInfo, Publication
-from proto.publications import size_of
-from proto.replies import Push, Reply
-from services.edge.channels.encoding import EncodedPushes, as_delta, encode_pushes
+from proto.replies import Push
+from services.edge.channels.batch import NEVER, Batch, Kind, MemberEventBatch, PublicationBatch, skip_to
+from services.edge.channels.pace import WAITING_BYTES, AtOnce, Pace
+from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import Subscription
-from services.edge.framing.formats import Format
 
-PENDING_BYTES: Final = 64 * 1024
-PENDING_PUBLICATIONS: Final = 64
-"""With this much pending, the flush does not wait for the end of the turn: a frame stays far below what SDKs take
-(1 MiB)."""
+CHANNEL_WAITING_BYTES: Final = 4 * 1024 * 1024
+"""Batches of one channel that wait until they are written."""
 
+FEW: Final = 8
+"""So many subscribers are written to without a look at the clock."""
 
-class Untaken(NamedTuple):
-    """A push that was not written: the client catches up later, or misses it. `close`: its connection has to end."""
+_WRITES_AT_ONCE: Final = 32
+_BYTES_AT_ONCE: Final = 256 * 1024
+"""Between two looks at the clock: below a millisecond."""
 
-    close: CloseCode | None = None
-    why: str = ""
-
-
-SKIPPED: Final = Untaken()
+_BATCH_BYTES: Final = 1024
+"""What a batch takes besides its publications, about."""
 
 
-class Owner(Protocol):
-    """The connection that a subscriber writes to. These methods act at once, so a fan-out never calls them."""
+class _Queue:
+    """Batches that are not written yet. `writing` writes the first one, step by step.
 
-    def close(self, close: CloseCode, detail: str = "") -> None:
-        """Ends the connection; `detail` is for the log."""
+    `waits`: for its next turn; otherwise the end of this one is awaited.
+    """
 
-    def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
-        """Ends one subscription, and sends the client an unsubscribe push."""
-
-
-class Subscriber(Protocol):
-    """A client as a channel writes to it. A write never blocks, raises, or closes: it returns a close that is due."""
-
-    format: Format
-
-    @property
-    def owner(self) -> Owner:
-        """The connection that it writes to."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing is written any more."""
-
-    def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
-        """Writes a frame of `count` pushes; None when it was written."""
-
-    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
-        """Writes one framed join or leave. No log stores it, so it waits for a client that cannot take it now."""
-
-    def left_out(self, count: int) -> None:
-        """Counts pushes that its encoding cannot carry, and that it therefore does not get."""
-
-
-class _Kind(NamedTuple):
-    format: Format
-    delta: bool
-    filtered: bool
-
-
-_Group = dict[Subscriber, Subscription]
-
-
-class _Published(NamedTuple):
-    """A publication and the channel's previous one, None when that is not known."""
-
-    publication: Publication
-    previous: Publication | None
-
-
-def _at_once(flush: Callable[[], None]) -> None:
-    flush()
+    def __init__(self) -> None:
+        self.batches: deque[Batch] = deque()
+        self.bytes = 0
+        self.writing: Iterator[None] | None = None
+        self.waits = False
+        self.when_drained: list[Callable[[], object]] = []
 
 
 class Subscribers:
-    """The subscribers of `channel`, which is the name in pushes. `later` runs a callback at the end of the turn.
+    """The subscribers of `channel`, which is the name in pushes.
 
-    Pending publications are flushed before a subscriber is added or sent anything else; on removal the connection
-    flushes (`Node.flush`). No write changes the groups: a connection that has to end is closed after the fan-out.
-
-    `delivered_offset`, while publications are pending: the offset up to which subscribers received everything.
+    A subscriber gets what is published after it was added, and nothing once it is removed: before that, the connection
+    flushes it. No write changes the groups: a connection that has to end is closed after the fan-out.
     """
 
-    __slots__ = ("_groups", "_later", "_pending", "_pending_bytes", "_refused", "channel", "delivered_offset")
+    __slots__ = ("_due", "_groups", "_last", "_open", "_pace", "_queue", "_whole_next", "channel")
 
-    def __init__(self, channel: str, later: Callable[[Callable[[], None]], object] = _at_once) -> None:
+    def __init__(self, channel: str, pace: Pace | None = None) -> None:
         self.channel = channel
-        self._later = later
-        self._groups: dict[_Kind, _Group] = {}
-        self._pending: list[_Published] | None = None
-        self._pending_bytes = 0
-        self.delivered_offset = 0
-        self._refused: list[tuple[Owner, Untaken]] | None = None  # of the fan-out under way
+        self._pace: Pace = pace or AtOnce()
+        self._groups: dict[Kind, dict[Subscriber, Subscription]] = {}
+        self._last = 0  # the number of the last batch
+        self._open: PublicationBatch | MemberEventBatch | None = None  # what came in this turn of the loop
+        self._due = False  # at the end of this turn
+        self._queue: _Queue | None = None
+        self._whole_next = False  # nobody holds the base of the next publication
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
     def __iter__(self) -> Iterator[tuple[Subscriber, Subscription]]:
-        """Flushes, then iterates over a copy, as subscribers may leave meanwhile."""
-        self.flush()
+        """Iterates over a copy, as subscribers may leave meanwhile."""
         return iter([item for group in self._groups.values() for item in group.items()])
 
     def add(self, subscriber: Subscriber, subscription: Subscription) -> None:
         """Adds a subscriber, which gets what is published from now on."""
-        self.flush()
-        kind = _Kind(subscriber.format, subscription.delta, subscription.filter is not None)
-        self._groups.setdefault(kind, {})[subscriber] = subscription
+        self.skip(subscription)
+        self._groups.setdefault(_kind(subscriber, subscription), {})[subscriber] = subscription
 
     def remove(self, subscriber: Subscriber) -> Subscription | None:
         """Removes a subscriber and returns its subscription, None if it had none. Does not flush."""
         for kind, group in self._groups.items():
             subscription = group.pop(subscriber, None)
             if subscription is not None:
+                skip_to(subscription, NEVER)
                 if not group:
                     del self._groups[kind]
                 return subscription
@@ -152,135 +114,177 @@ class Subscribers:
                     found[member.client] = member
         return found
 
-    # --- publications ------------------------------------------------------------------------------------------------
-
-    @property
-    def has_pending(self) -> bool:
-        """Whether publications are pending."""
-        return self._pending is not None
+    # --- what they get -----------------------------------------------------------------------------------------------
 
     def fan_out(self, publication: Publication, previous: Publication | None, delivered_offset: int = 0) -> None:
-        """Queues a publication for all subscribers until this turn of the loop ends.
+        """Sends a publication to all subscribers, at the end of this turn of the loop or later.
 
         `previous` is the channel's publication before it, if that is known. `delivered_offset` is the offset of the
-        log before this publication: subscribers have received everything up to it while this one is pending.
+        log before this publication.
         """
-        size = size_of(publication)
-        pending = self._pending
-        if pending is not None and len(pending) < PENDING_PUBLICATIONS and self._pending_bytes + size <= PENDING_BYTES:
-            pending.append(_Published(publication, previous))
-            self._pending_bytes += size
+        if self._whole_next:
+            previous, self._whole_next = None, False
+        batch = self._open
+        if type(batch) is PublicationBatch and batch.add(publication, previous):
             return
-        self._pending, self._pending_bytes = [_Published(publication, previous)], size
-        # Before anything is written, as a client that stalls in the flush reads it.
-        self.delivered_offset = delivered_offset
-        if pending is None:
-            self._later(self.flush)
-        else:
-            self._send_all(pending)
+        batch = PublicationBatch(self.channel, self._last + 1, delivered_offset)
+        batch.add(publication, previous)
+        self._begin(batch)
 
-    def flush(self) -> None:
-        """Writes what is pending, in one frame to each subscriber: one that stalls in it has received all of it."""
-        published, self._pending = self._pending, None
-        if published is not None:
-            self._send_all(published)
+    def fan_out_member_event(self, event: Push) -> None:
+        """Sends a join or a leave to the subscribers that get them.
 
-    def _send_all(self, published: list[_Published]) -> None:
-        for kind, group in self._groups.items():  # no write changes the groups
-            if kind.delta:
-                self._send_deltas(kind.format, group, published)
-            elif kind.filtered:
-                self._send_filtered(kind.format, group, published)
-            else:
-                self._send_whole(kind.format, group, published)
-        self._close_refused()
-
-    def _send_whole(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        framed, count, left_out = encode_pushes(format, self.channel, [each.publication for each in published])
-        if count:
-            for subscriber, subscription in group.items():  # the hottest loop of an edge
-                untaken = subscriber.push(framed, subscription, count)
-                if untaken is not None and untaken.close is not None:
-                    self._refuse(subscriber, untaken)
-        if left_out:
-            for subscriber in group:
-                subscriber.left_out(left_out)
-
-    def _send_filtered(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        encoded: dict[tuple[bool, ...], EncodedPushes] = {}
-        for subscriber, subscription in group.items():
-            wanted = tuple([subscription.wants(each.publication) for each in published])
-            if not any(wanted):
-                continue
-            if wanted not in encoded:
-                chosen = [each.publication for each, wants in zip(published, wanted, strict=True) if wants]
-                encoded[wanted] = encode_pushes(format, self.channel, chosen)
-            self._send(subscriber, subscription, encoded[wanted])
-
-    def _send_deltas(self, format: Format, group: _Group, published: list[_Published]) -> None:
-        """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
-        encoded: dict[bool, EncodedPushes] = {}
-        for subscriber, subscription in group.items():
-            has_base = subscription.has_base
-            if has_base not in encoded:
-                changes = _changes(format, published, has_base)
-                encoded[has_base] = encode_pushes(format, self.channel, changes)
-            # A client that does not take it catches up with whole publications, and starts again from those.
-            subscription.delivered(self._send(subscriber, subscription, encoded[has_base]))
-
-    def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
-        """Whether the subscriber has all of it."""
-        framed, count, left_out = encoded
-        untaken = subscriber.push(framed, subscription, count) if count else None
-        if left_out:
-            subscriber.left_out(left_out)
-        if untaken is not None and untaken.close is not None:
-            self._refuse(subscriber, untaken)
-        return untaken is None and not left_out
-
-    def _refuse(self, subscriber: Subscriber, untaken: Untaken) -> None:
-        """Notes a close, which changes the groups and flushes other channels, for after this fan-out."""
-        if self._refused is None:
-            self._refused = []
-        self._refused.append((subscriber.owner, untaken))
-
-    def _close_refused(self) -> None:
-        refused, self._refused = self._refused, None
-        if refused is not None:
-            self._later(partial(_close_all, refused))
-
-    # --- everything else ---------------------------------------------------------------------------------------------
-
-    def fan_out_member_event(self, push: Push) -> None:
-        """Sends a join or a leave to the subscribers that get them."""
-        framed: dict[Format, bytes] = {}
-        for subscriber, subscription in self:
-            if subscription.pushes_join_leave:
-                format = subscriber.format
-                if format not in framed:
-                    framed[format] = format.frame([format.encode(Reply(push=push))])
-                untaken = subscriber.push_member_event(self.channel, framed[format])
-                if untaken is not None and untaken.close is not None:
-                    self._refuse(subscriber, untaken)
-        self._close_refused()
+        Where too much waits, they subscribe again: one who missed any would show wrong members for good.
+        """
+        if self.congested:
+            self.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.pushes_join_leave)
+            return
+        batch = self._open
+        if type(batch) is MemberEventBatch and batch.add(event):
+            return
+        batch = MemberEventBatch(self.channel, self._last + 1)
+        batch.add(event)
+        self._begin(batch)
 
     def forget_bases(self) -> None:
-        """Forgets which subscribers hold the previous publication."""
-        for _, subscription in self:
-            subscription.has_base = False
+        """No subscriber holds the publication before the next one: a difference to it would be lost on them."""
+        self._whole_next = True
+
+    def end(self, why: UnsubscribeCode, chosen: Callable[[Subscription], bool]) -> None:
+        """Ends the chosen subscriptions: they get nothing from now on, and each client hears of it in its turn."""
+        for subscriber, subscription in self:
+            if chosen(subscription) and subscription.seen < NEVER:
+                skip_to(subscription, NEVER)
+                self._pace.wait(partial(self._end, subscriber, subscription, why))
+
+    def _end(self, subscriber: Subscriber, subscription: Subscription, why: UnsubscribeCode) -> None:
+        if self.get(subscriber) is subscription:
+            subscriber.owner.end_subscription(self.channel, why)
+
+    # --- how far they have come --------------------------------------------------------------------------------------
+
+    def flush(self, subscriber: Subscriber) -> None:
+        """Writes to this subscriber now whatever it has not been sent yet."""
+        subscription = self.get(subscriber)
+        if subscription is not None:
+            self._seal()
+            for batch in self._queue.batches if self._queue is not None else ():
+                batch.send(_kind(subscriber, subscription), ((subscriber, subscription),))
+
+    def skip(self, subscription: Subscription) -> None:
+        """It gets nothing of what waits: the client has it already, or asks for it."""
+        self._seal()
+        skip_to(subscription, self._last)
+
+    def delivered_offset(self, subscription: Subscription) -> int | None:
+        """The offset up to which the client was sent everything; None if that is where the log is.
+
+        True also inside of a write to that client.
+        """
+        waiting = [*self._queue.batches] if self._queue is not None else []
+        if self._open is not None:
+            waiting.append(self._open)
+        for batch in waiting:
+            if batch.number > subscription.seen and isinstance(batch, PublicationBatch):
+                return batch.delivered_offset
+        return None
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits that no more should be handed to the fan-out."""
+        queue = self._queue
+        return queue is not None and (queue.bytes > CHANNEL_WAITING_BYTES or self._pace.waiting_bytes > WAITING_BYTES)
+
+    def when_drained(self, work: Callable[[], object]) -> None:
+        """Calls `work` once everything is written: at once, if nothing waits."""
+        if self._queue is None:
+            work()
+        else:
+            self._queue.when_drained.append(work)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, batch: PublicationBatch | MemberEventBatch) -> None:
+        self._seal()
+        self._last = batch.number
+        self._open = batch
+        if not self._due:
+            self._due = True
+            self._pace.at_end_of_turn(self._end_of_turn)
+
+    def _seal(self) -> None:
+        """Nothing is added to the open batch any more."""
+        batch, self._open = self._open, None
+        if batch is not None:
+            self._append(batch)
+
+    def _append(self, batch: Batch) -> _Queue:
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = _Queue()
+        queue.batches.append(batch)
+        queue.bytes += batch.size + _BATCH_BYTES
+        self._pace.waiting_bytes += batch.size + _BATCH_BYTES
+        return queue
+
+    def _end_of_turn(self) -> None:
+        self._due = False
+        batch = self._open
+        if batch is not None and self._queue is None:  # nearly always
+            self._open = None
+            writing = self._writing(batch)
+            if self._written(writing):
+                self._close_refused(batch)
+                return
+            self._append(batch).writing = writing
+        else:
+            self._seal()
+        queue = self._queue
+        if queue is not None and not queue.waits:
+            self._go_on(queue)
+
+    def _go_on(self, queue: _Queue) -> None:
+        queue.waits = False
+        while queue.batches:
+            batch = queue.batches[0]
+            if queue.writing is None:
+                queue.writing = self._writing(batch)
+            if not self._written(queue.writing):
+                queue.waits = True
+                self._pace.wait(partial(self._go_on, queue))
+                return
+            queue.writing = None
+            queue.batches.popleft()
+            queue.bytes -= batch.size + _BATCH_BYTES
+            self._pace.waiting_bytes -= batch.size + _BATCH_BYTES
+            self._close_refused(batch)
+        self._queue = None
+        for work in queue.when_drained:
+            work()
+
+    def _written(self, writing: Iterator[None]) -> bool:
+        """Goes on with a batch while there is time; whether everybody has it."""
+        few = len(self) <= FEW
+        while few or self._pace.has_time():
+            try:
+                next(writing)
+            except StopIteration:
+                return True
+        return False
+
+    def _writing(self, batch: Batch) -> Iterator[None]:
+        """Writes a batch, some subscribers with each step. They may come and leave between two steps."""
+        at_once = max(1, min(_WRITES_AT_ONCE, _BYTES_AT_ONCE // (batch.size or 1)))
+        for kind in tuple(self._groups):
+            recipients = tuple(self._groups.get(kind, {}).items())
+            for first in range(0, len(recipients), at_once):
+                batch.send(kind, recipients[first : first + at_once])
+                yield
+
+    def _close_refused(self, batch: Batch) -> None:
+        for owner, close, why in batch.refused:
+            self._pace.wait(partial(owner.close, close, why))
 
 
-def _close_all(refused: list[tuple[Owner, Untaken]]) -> None:
-    for owner, untaken in refused:
-        if untaken.close is not None:
-            owner.close(untaken.close, untaken.why)
-
-
-def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:
-    """Each publication as its difference to the one before it, or whole where that one is not held: it is the first and
-    `has_base` is False, or this format cannot carry it.
-    """
-    for publication, previous in published:
-        change = as_delta(format, publication, previous if has_base else None)
-        has_base = change is not None
-        yield publication if change is None else change
+def _kind(subscriber: Subscriber, subscription: Subscription) -> Kind:
+    return Kind(subscriber.format, subscription.delta, subscription.filter is not None)

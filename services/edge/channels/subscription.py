@@ -21,7 +21,8 @@ class Subscription:
     `positioned`: the client relies on its offset, so that it must learn of any loss. `member`: the client as others see
     it, None when the channel has neither presence nor joins and leaves. `chan_info`: the info that its publications
     here carry. `announced`: the member as other edges know it, None before its join. `has_base`: the client holds the
-    channel's previous publication, so that the next one may be sent as a difference.
+    channel's previous publication, so that the next one may be sent as a difference. `seen` is the number of the last
+    batch of the channel that the client was sent, or does not get.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Subscription:
         "pushes_join_leave",
         "recoverable",
         "rules",
+        "seen",
         "server_side",
     )
 
@@ -76,6 +78,7 @@ class Subscription:
         self.filter = filter
         self.delta = delta and filter is None
         self.has_base = False
+        self.seen = 0
 
     def extend(self, expires_at: int, chan_info: Raw) -> None:
         """It expires at this time from now on (Unix seconds, 0: never). `chan_info` stays as it is if that is empty."""

@@ -13,6 +13,7 @@ from typing import Final
 from proto import codes
 from proto.messages import Publication
 from proto.publications import LiveMessage
+from services.chassis.process.log import Throttle
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.channels.channel import Channel
@@ -47,6 +48,7 @@ class ChannelSync:
         self._held: list[Channel] = []  # those with live messages that wait for that audit
         self._auditing = asyncio.Lock()
         self._syncs = asyncio.Semaphore(SYNCS_AT_ONCE)
+        self._drops = Throttle()
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -104,9 +106,13 @@ class ChannelSync:
             return
         if not message.sequence:
             if message.publication is not None:  # it skips the history, and has no place in it
-                found.fan_out(message.publication)
+                self.ephemeral(channel, message.publication)
                 found.subscribers.forget_bases()
             return
+        if found.subscribers.congested and not found.log.syncing:
+            # Publications come faster than they are written to the subscribers here. The log keeps them: it is read on
+            # once there is room.
+            self._begin_sync(found, found.log)
         if self._lost and not found.log.syncing:
             # The link is connected again, and the audit has not come to this channel. Missed publications may have
             # expired, which this message would not reveal.
@@ -122,8 +128,22 @@ class ChannelSync:
     def ephemeral(self, channel: str, publication: Publication) -> None:
         """A publication of a channel without history (broker event)."""
         found = self._channels.get(channel)
-        if found is not None:
+        if found is None:
+            return
+        if not found.subscribers.congested:
             found.fan_out(publication)
+            return
+        self._tally.fan_out_dropped += 1
+        held = self._drops.allows(asyncio.get_running_loop().time())
+        if held is not None:
+            log.warning(
+                "channel %.80r gets more publications than this edge can write to its %d subscribers here; "
+                "dropped one (%d more like this before)",
+                channel,
+                len(found.subscribers),
+                held,
+                extra={"channel": channel},
+            )
 
     def _deliver(
         self,
@@ -162,6 +182,10 @@ class ChannelSync:
         stuck = 0
         self._tally.syncs += 1
         while True:
+            if channel.subscribers.congested:
+                room = asyncio.Event()
+                channel.subscribers.when_drained(room.set)
+                await room.wait()
             try:
                 async with self._syncs:
                     read = await read_after(self._broker, channel, channel_log.epoch, channel_log.last)
@@ -194,9 +218,7 @@ class ChannelSync:
         """Publications were evicted before this edge read them: positioned subscribers are sent to recover."""
         self._tally.holes += 1
         channel.subscribers.forget_bases()
-        for subscriber, subscription in channel.subscribers:
-            if subscription.positioned:
-                subscriber.owner.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        channel.subscribers.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.positioned)
 
     # --- the broker's connection -------------------------------------------------------------------------------------
 

@@ -21,12 +21,12 @@ from proto.codes import CloseCode, UnsubscribeCode
 from proto.commands import Command
 from proto.events import Closed
 from proto.messages import StreamPosition
-from services.edge.channels.subscribers import Untaken
+from services.edge.channels.subscriber import Untaken
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.incoming import Incoming
 from services.edge.connection.outlet import Outlet, Transport
-from services.edge.connection.slow_consumer import CaughtUp, PositionLost, SlowConsumer
+from services.edge.connection.slow_consumer import CaughtUp, Held, PositionLost, SlowConsumer
 from services.edge.framing.formats import Format
 from services.edge.framing.wire import ABNORMAL
 from services.edge.session.actions import Action
@@ -246,7 +246,7 @@ class Connection(Incoming):
         match effect:
             case Flush(channels):
                 outlet.flush()
-                context.node.flush(channels)
+                context.node.flush(outlet, channels)
             case Detach(channels):
                 for channel in channels:
                     context.node.unsubscribe(outlet, channel)
@@ -362,12 +362,13 @@ class Connection(Incoming):
             log.exception("failed to go on with a client that has caught up")
             self.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it reconnects
 
-    def _caught_up(self, held: list[tuple[str, bytes]]) -> None:
+    def _caught_up(self, held: list[Held]) -> None:
         outlet = self._outlet
         outlet.release()
-        for channel, framed in held:
+        for channel, framed, events in held:
             if channel in self.session.state.channels:
-                untaken = outlet.push_member_event(channel, framed)  # may stall the client again; the rest is then held
+                # This may stall the client again; the rest is then held.
+                untaken = outlet.push_member_events(channel, framed, events)
                 if untaken is not None and untaken.close is not None:
                     self.close(untaken.close, untaken.why)
                     return

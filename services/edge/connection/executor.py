@@ -20,7 +20,7 @@ from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, Pu
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.node import Node
-from services.edge.channels.subscribers import Subscriber
+from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.clock import Clock
 from services.edge.connection.hook_caller import HookCaller

@@ -11,7 +11,7 @@ from proto import codes
 from proto.codec import NotEncodable
 from proto.codes import CloseCode
 from proto.replies import Reply
-from services.edge.channels.subscribers import SKIPPED, Owner, Untaken
+from services.edge.channels.subscriber import SKIPPED, Owner, Untaken
 from services.edge.channels.subscription import Subscription
 from services.edge.connection.slow_consumer import SlowConsumer
 from services.edge.framing.formats import Format
@@ -34,7 +34,7 @@ class Transport(Protocol):
 
 
 class Outlet:
-    """A connection as channels see it (see `subscribers.Subscriber`). `owner` is that connection.
+    """A connection as channels see it (see `subscriber.Subscriber`). `owner` is that connection.
 
     `slow` is set while the client does not take what is written, or has to catch up first. `closed`: nothing is written
     any more.
@@ -55,7 +55,7 @@ class Outlet:
     # --- pushes of channels ------------------------------------------------------------------------------------------
 
     def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
-        """Writes a frame of `count` pushes (see `subscribers.Subscriber`)."""
+        """Writes a frame of `count` pushes (see `subscriber.Subscriber`)."""
         if self.closed or (self.slow is not None and not self._takes(self.slow, subscription)):
             return self._untaken(subscription, count)
         self.transport.write(framed)
@@ -78,14 +78,14 @@ class Outlet:
             return SKIPPED
         return Untaken(codes.SLOW, "the client does not take the publications of its channels")
 
-    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
-        """Writes one framed join or leave, or holds it for a slow client."""
+    def push_member_events(self, channel: str, framed: bytes, count: int) -> Untaken | None:
+        """Writes a frame of `count` joins and leaves, or holds it for a slow client."""
         if self.closed:
             return SKIPPED
         if self.slow is None:
-            self.write_framed(framed)
+            self.write_framed(framed, count)
             return None
-        if self.slow.hold(channel, framed):
+        if self.slow.hold(channel, framed, count):
             return None
         return Untaken(codes.SLOW, "the client does not take joins and leaves")
 

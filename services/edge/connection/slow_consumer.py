@@ -15,10 +15,10 @@ from proto import codes
 from proto.messages import StreamPosition
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.channel import Channel
-from services.edge.channels.encoding import encode_pushes
+from services.edge.channels.encoding import encode_publications
 from services.edge.channels.log_parts import Part
 from services.edge.channels.node import Node
-from services.edge.channels.subscribers import Untaken
+from services.edge.channels.subscriber import Untaken
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
 from services.edge.tally import Tally
@@ -48,10 +48,18 @@ class Sink(Protocol):
         """Counts publications that its encoding cannot carry."""
 
 
-class CaughtUp(NamedTuple):
-    """The client has taken everything. `held` are the joins and leaves that waited, each with its channel."""
+class Held(NamedTuple):
+    """A frame of joins and leaves of a channel that waits for a slow client, and how many they are."""
 
-    held: list[tuple[str, bytes]]
+    channel: str
+    framed: bytes
+    events: int
+
+
+class CaughtUp(NamedTuple):
+    """The client has taken everything. `held` are the joins and leaves that waited."""
+
+    held: list[Held]
 
 
 class PositionLost(NamedTuple):
@@ -83,11 +91,11 @@ class SlowConsumer:
         self._close_delay_s = close_delay_s
         self._connecting = connecting
         self._positions: dict[str, StreamPosition] = {}
-        for name in channels:
-            position = node.delivered_position(name)
+        for name, subscription in channels.items():
+            position = node.delivered_position(name, subscription)
             if position is not None:
                 self._positions[name] = position
-        self._held: list[tuple[str, bytes]] = []
+        self._held: list[Held] = []
         self._held_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._stalled = False  # whether its socket was full, so that it counts as slow
@@ -131,9 +139,9 @@ class SlowConsumer:
         self._connecting = False
         self._positions.update(positions)
 
-    def hold(self, channel: str, framed: bytes) -> bool:
-        """Keeps a join or leave for later; False if there is no room for it."""
-        self._held.append((channel, framed))
+    def hold(self, channel: str, framed: bytes, count: int) -> bool:
+        """Keeps a frame of joins and leaves for later; False if there is no room for it."""
+        self._held.append(Held(channel, framed, count))
         self._held_bytes += len(framed)
         return self._held_bytes <= HELD_BYTES
 
@@ -186,7 +194,8 @@ class SlowConsumer:
             await self._flowing.wait()
 
     def _is_level(self, name: str) -> bool:
-        position = self._node.position(name)
+        subscription = self._channels.get(name)
+        position = None if subscription is None else self._node.continues(name, subscription)
         return position is None or position == self._positions[name]
 
     async def _catch_up_with(self, name: str) -> PositionLost | None:
@@ -221,7 +230,7 @@ class SlowConsumer:
         format = self._sink.format
         if subscription.filter is not None:
             wanted = [publication for publication in part.publications if subscription.wants(publication)]
-            encoded = encode_pushes(format, channel.name, wanted)
+            encoded = encode_publications(format, channel.name, wanted)
         else:
             encoded = part.pushes(format, channel.name, subscription.delta)
         if encoded.pushes:

@@ -16,10 +16,11 @@ from proto.codes import CloseCode, UnsubscribeCode
 from proto.fossil import apply_delta
 from proto.messages import ClientInfo, FilterNode, Publication
 from proto.replies import Join, Push
+from services.edge.channels import batch as batch_module
 from services.edge.channels import encoding
-from services.edge.channels import subscribers as subscribers_module
 from services.edge.channels.encoding import EncodedPushes, as_delta, as_deltas
-from services.edge.channels.subscribers import SKIPPED, Subscribers, Untaken
+from services.edge.channels.subscriber import SKIPPED, Untaken
+from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.framing import formats
@@ -79,7 +80,7 @@ class Reader:
         self.deltas.append(delta)
         self.data.append(apply_delta(self.data[-1], data) if delta else data)
 
-    def push_member_event(self, channel: str, framed: bytes) -> Untaken | None:
+    def push_member_events(self, channel: str, framed: bytes, count: int) -> Untaken | None:
         raise AssertionError("nobody comes or goes")
 
     def left_out(self, count: int) -> None:
@@ -105,13 +106,13 @@ class TestGroups:
 
     def test_a_group_is_encoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made: list[Format] = []
-        encode_pushes = encoding.encode_pushes
+        encode_publications = encoding.encode_publications
 
         def counted(format: Format, channel: str, publications: list[Publication]) -> EncodedPushes:
             made.append(format)
-            return encode_pushes(format, channel, publications)
+            return encode_publications(format, channel, publications)
 
-        monkeypatch.setattr(subscribers_module, "encode_pushes", counted)
+        monkeypatch.setattr(batch_module, "encode_publications", counted)
         subscribers = Subscribers("news")
         for _ in range(10):
             subscribers.add(FakeSubscriber(), subscription())
@@ -175,7 +176,7 @@ class TestFilters:
     def test_a_publication_without_takers_is_not_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         subscribers = Subscribers("news")
         subscribers.add(FakeSubscriber(), subscription(filter=RED))
-        monkeypatch.setattr(subscribers_module, "encode_pushes", None)
+        monkeypatch.setattr(batch_module, "encode_publications", None)
         subscribers.fan_out(publication(1), None)
 
 

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from proto import codes
 from proto.messages import Publication
-from services.edge.channels.subscribers import PENDING_BYTES
+from services.edge.channels.batch import BATCH_BYTES
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
 from services.edge.session import results
 from services.edge.session.server_commands import SendToClient
@@ -106,4 +106,4 @@ async def test_a_frame_holds_no_more_than_what_may_wait(edge):
     await asyncio.gather(*(edge.publish("chat:x", n, tags={"t": "x" * size}) for n, size in enumerate(sizes)))
     await eventually(lambda: talk.values("chat:x") == list(range(len(sizes))))
     lengths = [len(frame) for frame in talk.transport.frames[before:]]
-    assert all(length < PENDING_BYTES or 200_000 < length < 201_000 for length in lengths)
+    assert all(length < BATCH_BYTES or 200_000 < length < 201_000 for length in lengths)

@@ -116,7 +116,7 @@ class TestOrder:
             await two.subscribe(channel)
         two.connection.lost()
         leaves = [("leave", "room:x", two.id), ("leave", "room:y", two.id)]
-        await eventually(lambda: [each for each in one.members if each[0] == "leave"] == leaves)
+        await eventually(lambda: sorted(each for each in one.members if each[0] == "leave") == leaves)
         assert edge.node.subscriptions == 2 and set(edge.context.registry) == {one.connection}
 
 

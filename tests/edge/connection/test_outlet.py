@@ -11,7 +11,7 @@ from msgspec import Raw
 from proto import codes
 from proto.messages import ClientInfo, Error, Publication
 from proto.replies import AsyncMessage, HistoryResult, Push, Reply, UnsubscribeResult, reply_to
-from services.edge.channels.subscribers import SKIPPED
+from services.edge.channels.subscriber import SKIPPED
 from services.edge.channels.subscription import Subscription
 from services.edge.connection import slow_consumer
 from services.edge.connection.outlet import JOINED_BYTES, Outlet
@@ -155,12 +155,12 @@ class TestPushes:
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(slow_consumer, "HELD_BYTES", 2 * len(self.FRAMED))
-        assert client.outlet.push_member_event("room:x", self.FRAMED) is None
+        assert client.outlet.push_member_events("room:x", self.FRAMED, 1) is None
         assert client.transport.frames == [self.FRAMED]
         client.slow().stall(START)
-        assert client.outlet.push_member_event("room:x", self.FRAMED) is None
-        assert client.outlet.push_member_event("room:x", self.FRAMED) is None
-        untaken = client.outlet.push_member_event("room:x", self.FRAMED)
+        assert client.outlet.push_member_events("room:x", self.FRAMED, 1) is None
+        assert client.outlet.push_member_events("room:x", self.FRAMED, 1) is None
+        untaken = client.outlet.push_member_events("room:x", self.FRAMED, 1)
         assert untaken is not None and untaken.close == codes.SLOW
         assert len(client.transport.frames) == 1
 
@@ -181,5 +181,5 @@ def test_a_closed_one_writes_nothing(client: Client) -> None:
     outlet.ping(native=False)
     outlet.write_framed(TestPushes.FRAMED)
     assert outlet.push(TestPushes.FRAMED, subscribed("live:x"), 1) is SKIPPED
-    assert outlet.push_member_event("room:x", TestPushes.FRAMED) is SKIPPED
+    assert outlet.push_member_events("room:x", TestPushes.FRAMED, 1) is SKIPPED
     assert client.transport.frames == [] and client.tally.messages_out == 0 and outlet.closed

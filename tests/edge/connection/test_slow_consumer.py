@@ -235,7 +235,7 @@ class TestMembers:
         others = [await connected(edge) for _ in range(4)]
         for other in others:
             await other.subscribe("room:x")
-        await settled()
+            await settled()  # so that each join has a frame of its own
         for count in range(1, 5):
             talk.transport.stall = True
             talk.connection.resume_writing()

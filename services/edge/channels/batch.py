@@ -1,0 +1,218 @@
+"""What the subscribers of a channel get in one frame: publications, or joins and leaves.
+
+A batch is encoded once for each group of subscribers that receive the same bytes, however many turns of the event loop
+it takes to write it to all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from proto.codes import CloseCode
+from proto.messages import Publication
+from proto.publications import size_of
+from proto.replies import Push
+from services.edge.channels.encoding import EncodedPushes, as_delta, encode_publications, encode_pushes
+from services.edge.channels.subscriber import Owner, Subscriber, Untaken
+from services.edge.channels.subscription import Subscription
+from services.edge.framing.formats import Format
+
+BATCH_BYTES: Final = 64 * 1024
+BATCH_PUSHES: Final = 64
+"""A frame stays far below what SDKs take (1 MiB)."""
+
+_MEMBER_EVENT_BYTES: Final = 256
+"""What a join or leave counts as, about: mostly the info that tokens carry."""
+
+_FRAMES: Final = 64
+"""Frames that a batch keeps. Tags filters may choose as many combinations of its publications as there are."""
+
+
+NEVER: Final = sys.maxsize
+"""The number of a batch that never comes."""
+
+
+def skip_to(subscription: Subscription, number: int) -> None:
+    """The client gets no batch up to the one of this number; `NEVER`: none at all."""
+    subscription.seen = max(subscription.seen, number)
+
+
+class Kind(NamedTuple):
+    """What the members of a group have in common: format, deltas, and whether tags filters choose for them."""
+
+    format: Format
+    delta: bool
+    filtered: bool
+
+
+Recipients = Iterable[tuple[Subscriber, Subscription]]
+
+
+class Batch(ABC):
+    """Pushes on their way to the subscribers of `channel`.
+
+    `number` counts the channel's batches: a subscription whose `seen` has reached it has this one, or does not get it.
+    `size` is in bytes. `refused` collects the connections that have to close, which `send` itself does not do: that
+    changes the groups.
+    """
+
+    __slots__ = ("_encoded", "channel", "number", "refused", "size")
+
+    def __init__(self, channel: str, number: int) -> None:
+        self.channel = channel
+        self.number = number
+        self.size = 0
+        self.refused: list[tuple[Owner, CloseCode, str]] = []
+        self._encoded: dict[object, EncodedPushes] = {}  # by what its recipients have in common
+
+    @abstractmethod
+    def send(self, kind: Kind, recipients: Recipients) -> None:
+        """Writes it to those of `recipients` that do not have it. All of them are of `kind`."""
+
+    def _keep(self, key: object, encoded: EncodedPushes) -> EncodedPushes:
+        if len(self._encoded) >= _FRAMES:
+            self._encoded.clear()
+        self._encoded[key] = encoded
+        return encoded
+
+    def _refuse(self, subscriber: Subscriber, untaken: Untaken | None) -> None:
+        if untaken is not None and untaken.close is not None:
+            self.refused.append((subscriber.owner, untaken.close, untaken.why))
+
+
+class _Published(NamedTuple):
+    """A publication and the channel's previous one, None when that is not known."""
+
+    publication: Publication
+    previous: Publication | None
+
+
+class PublicationBatch(Batch):
+    """Publications. `delivered_offset` is the offset of the log before the first of them."""
+
+    __slots__ = ("_published", "delivered_offset")
+
+    def __init__(self, channel: str, number: int, delivered_offset: int) -> None:
+        super().__init__(channel, number)
+        self.delivered_offset = delivered_offset
+        self._published: list[_Published] = []
+
+    def add(self, publication: Publication, previous: Publication | None) -> bool:
+        """False when it is full."""
+        size = size_of(publication)
+        if self._published and (len(self._published) >= BATCH_PUSHES or self.size + size > BATCH_BYTES):
+            return False
+        self._published.append(_Published(publication, previous))
+        self.size += size
+        return True
+
+    def send(self, kind: Kind, recipients: Recipients) -> None:
+        """Writes it to those of `recipients` that do not have it. All of them are of `kind`."""
+        if kind.delta:
+            self._send_deltas(kind.format, recipients)
+        elif kind.filtered:
+            self._send_filtered(kind.format, recipients)
+        else:
+            self._send_whole(kind.format, recipients)
+
+    def _send_whole(self, format: Format, recipients: Recipients) -> None:
+        encoded = self._encoded.get(format)
+        if encoded is None:
+            publications = [each.publication for each in self._published]
+            encoded = self._keep(format, encode_publications(format, self.channel, publications))
+        framed, count, left_out = encoded
+        if left_out or not count:
+            for subscriber, subscription in recipients:
+                if subscription.seen < self.number:
+                    self._send(subscriber, subscription, encoded)
+            return
+        number = self.number
+        for subscriber, subscription in recipients:  # the hottest loop of an edge
+            if subscription.seen < number:
+                subscription.seen = number
+                untaken = subscriber.push(framed, subscription, count)
+                if untaken is not None and untaken.close is not None:
+                    self._refuse(subscriber, untaken)
+
+    def _send_filtered(self, format: Format, recipients: Recipients) -> None:
+        for subscriber, subscription in recipients:
+            if subscription.seen >= self.number:
+                continue
+            wanted = tuple([subscription.wants(each.publication) for each in self._published])
+            if not any(wanted):
+                subscription.seen = self.number
+                continue
+            encoded = self._encoded.get((format, wanted))
+            if encoded is None:
+                chosen = [each.publication for each, wants in zip(self._published, wanted, strict=True) if wants]
+                encoded = self._keep((format, wanted), encode_publications(format, self.channel, chosen))
+            self._send(subscriber, subscription, encoded)
+
+    def _send_deltas(self, format: Format, recipients: Recipients) -> None:
+        """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
+        for subscriber, subscription in recipients:
+            if subscription.seen >= self.number:
+                continue
+            key = format, subscription.has_base
+            encoded = self._encoded.get(key)
+            if encoded is None:
+                changes = _changes(format, self._published, subscription.has_base)
+                encoded = self._keep(key, encode_publications(format, self.channel, changes))
+            # A client that does not take it catches up with whole publications, and starts again from those.
+            subscription.delivered(self._send(subscriber, subscription, encoded))
+
+    def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
+        """Whether the subscriber has all of it."""
+        subscription.seen = self.number  # before the write, as a client that stalls in it asks what it has
+        framed, count, left_out = encoded
+        untaken = subscriber.push(framed, subscription, count) if count else None
+        if left_out:
+            subscriber.left_out(left_out)
+        self._refuse(subscriber, untaken)
+        return untaken is None and not left_out
+
+
+def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:
+    """Each publication as its difference to the one before it, or whole where that one is not held: it is the first and
+    `has_base` is False, or this format cannot carry it.
+    """
+    for publication, previous in published:
+        change = as_delta(format, publication, previous if has_base else None)
+        has_base = change is not None
+        yield publication if change is None else change
+
+
+class MemberEventBatch(Batch):
+    """Joins and leaves, for the subscribers that get them."""
+
+    __slots__ = ("_events",)
+
+    def __init__(self, channel: str, number: int) -> None:
+        super().__init__(channel, number)
+        self._events: list[Push] = []
+
+    def add(self, event: Push) -> bool:
+        """False when it is full."""
+        if len(self._events) >= BATCH_PUSHES:
+            return False
+        self._events.append(event)
+        self.size += _MEMBER_EVENT_BYTES
+        return True
+
+    def send(self, kind: Kind, recipients: Recipients) -> None:
+        """Writes it to those of `recipients` that do not have it. All of them are of `kind`."""
+        for subscriber, subscription in recipients:
+            if subscription.seen < self.number:
+                subscription.seen = self.number
+                if subscription.pushes_join_leave:
+                    encoded = self._encoded.get(kind.format)
+                    if encoded is None:
+                        encoded = self._keep(kind.format, encode_pushes(kind.format, self._events))
+                    framed, count, left_out = encoded
+                    if count:
+                        self._refuse(subscriber, subscriber.push_member_events(self.channel, framed, count))
+                    if left_out:
+                        subscriber.left_out(left_out)

@@ -1,0 +1,52 @@
+"""A client as the channels that it subscribes to write to it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from proto.codes import CloseCode, UnsubscribeCode
+from services.edge.channels.subscription import Subscription
+from services.edge.framing.formats import Format
+
+
+class Untaken(NamedTuple):
+    """A push that was not written: the client catches up later, or misses it. `close`: its connection has to end."""
+
+    close: CloseCode | None = None
+    why: str = ""
+
+
+SKIPPED: Final = Untaken()
+
+
+class Owner(Protocol):
+    """The connection that a subscriber writes to. These methods act at once, so a fan-out never calls them."""
+
+    def close(self, close: CloseCode, detail: str = "") -> None:
+        """Ends the connection; `detail` is for the log."""
+
+    def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
+        """Ends one subscription, and sends the client an unsubscribe push."""
+
+
+class Subscriber(Protocol):
+    """A client as a channel writes to it. A write never blocks, raises, or closes: it returns a close that is due."""
+
+    format: Format
+
+    @property
+    def owner(self) -> Owner:
+        """The connection that it writes to."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is written any more."""
+
+    def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
+        """Writes a frame of `count` pushes; None when it was written."""
+
+    def push_member_events(self, channel: str, framed: bytes, count: int) -> Untaken | None:
+        """Writes a frame of `count` joins and leaves. No log stores them, so they wait for a client that is slow."""
+
+    def left_out(self, count: int) -> None:
+        """Counts pushes that its encoding cannot carry, and that it therefore does not get."""
