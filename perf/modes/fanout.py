@@ -4,9 +4,9 @@ Edge and NATS are perf's own. Reports deliveries for each second of the edge's C
 busy the machine is), deliveries a second by the clock, and whether any is missing. --publish-rate 0 saturates: --window
 publications are unanswered at any time, and ages mean nothing. --live takes a channel without history; with a rate its
 publications come on NATS, past the server API. --against does the same to other servers, in turn with the edge:
-starlette, a plain broadcast; send-loop, a C program that does nothing but send(). --bystander has one more client,
-in no channel, ping the edge meanwhile, and others connect. Exit code 1 if a delivery of the edge
-is missing.
+starlette, a plain broadcast; send-loop, a C program that does nothing but send(). --bystander: one more client, which
+is in no channel, pings the edge meanwhile, and others connect; reported are its pings without the time in which it or
+the edge waited for a core. Exit code 1 if a delivery of the edge is missing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -59,7 +60,7 @@ class FanoutFigures(Figures):
     each: dict[str, list[DeliveryFigures]]
     deliveries_per_cpu_s: dict[str, int]
     ratio_to: dict[str, float]
-    bystander_ping_s: Distribution | None = None
+    bystander_ping_s: Distribution | None = None  # without the time in which edge or bystander waited for a core
 
     def table(self) -> str:
         last, per_cpu_s = self.last, self.deliveries_per_cpu_s
@@ -139,21 +140,21 @@ async def _on_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar
         past_the_api = arguments.live and arguments.publish_rate
         target: PublishTarget = stack.past_the_api() if past_the_api else stack.api(edge)
         plan = options.own_plan(arguments, stack, [edge], channel)
-        async with _bystander(stack, edge, pings) if arguments.bystander else contextlib.nullcontext():
-            return await fan_out(edge, plan, target, arguments, shown)
+        beside = _bystander(stack, edge, pings) if arguments.bystander else None
+        return await fan_out(edge, plan, target, arguments, shown, beside)
 
 
 @contextlib.asynccontextmanager
 async def _bystander(stack: OwnStack, edge: OwnEdge, pings: list[float]) -> AsyncIterator[None]:
     token = connection_token("perf-bystander", stack.token_secret, int(time.time()) + 3600)
-    bystander = Bystander(f"ws://{HOST}:{edge.port}{PATH}", token)
+    bystander = Bystander(f"ws://{HOST}:{edge.port}{PATH}", token, [edge.pid, os.getpid()])
     watching = asyncio.create_task(bystander.watch(MOST_S))
     try:
         yield
     finally:
         watching.cancel()
         await asyncio.wait([watching])
-        pings += bystander.ping_s
+        pings += bystander.own_ping_s
 
 
 async def _on_a_reference(name: str, arguments: argparse.Namespace, shown: Bar) -> Delivery:
@@ -163,8 +164,14 @@ async def _on_a_reference(name: str, arguments: argparse.Namespace, shown: Bar) 
 
 
 async def fan_out(
-    server: Server, plan: Plan, target: PublishTarget, arguments: argparse.Namespace, shown: Bar
+    server: Server,
+    plan: Plan,
+    target: PublishTarget,
+    arguments: argparse.Namespace,
+    shown: Bar,
+    beside: contextlib.AbstractAsyncContextManager[None] | None = None,
 ) -> Delivery:
+    """Publishes to subscribers that are there, and `beside` has something else happen meanwhile."""
     rate, seconds = arguments.publish_rate, arguments.seconds
     every = arguments.connections * (rate or ASSUMED_RATE) * seconds / SAMPLES_WANTED
     plan = replace(plan, sample_every=max(1, round(every)))
@@ -174,7 +181,8 @@ async def fan_out(
     )
     async with delivery.held(plan, arguments.processes, shown) as fleet:
         shown.phase("publishing")
-        delivered = await delivery.deliver(fleet, publishing, arguments.connections, [server], seconds + 30)
+        async with beside or contextlib.nullcontext():
+            delivered = await delivery.deliver(fleet, publishing, arguments.connections, [server], seconds + 30)
         shown.phase("leaving")
         await fleet.finish()
     return delivered

@@ -208,7 +208,7 @@ class Subscribers:
         self._seal()
         self._last = batch.number
         self._open = batch
-        if not self._due:
+        if not self._due and not (self._queue is not None and self._queue.waits):
             self._due = True
             self._pace.at_end_of_turn(self._end_of_turn)
 
@@ -237,15 +237,17 @@ class Subscribers:
                 self._close_refused(batch)
                 return
             self._append(batch).writing = writing
-        else:
-            self._seal()
         queue = self._queue
         if queue is not None and not queue.waits:
             self._go_on(queue)
 
     def _go_on(self, queue: _Queue) -> None:
         queue.waits = False
-        while queue.batches:
+        while True:
+            if not queue.batches:
+                self._seal()  # not before it has its turn: as much as possible shares a write
+            if not queue.batches:
+                break
             batch = queue.batches[0]
             if queue.writing is None:
                 queue.writing = self._writing(batch)
