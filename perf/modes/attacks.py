@@ -2,9 +2,10 @@
 
 Each attack runs for --seconds against an edge of its own, with a second edge on the same NATS that watches whether the
 first one is alive. The attacks are in perf/load/attacks.py; each is one client, or --sockets of them, that sends as
-fast as the edge reads. The first line of the table is no attack. Exit code 1 if a ping took longer than --bound
-(without the time in which edge and bystander waited for a core, which a busy machine adds), a connect was not answered
-within 1 s, the other edge took the attacked one for lost, or descriptors stayed open.
+fast as the edge reads. The first line of the table is no attack. --url attacks the running stack instead, of which
+only what clients see is reported. Exit code 1 if a ping took longer than --bound (without the time in which edge and
+bystander waited for a core, which a busy machine adds), a connect was not answered within 1 s, the other edge took the
+attacked one for lost, or descriptors stayed open.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import msgspec
 from deploy.processes.ports import HOST
 from perf import runner
 from perf.errors import Refusal
-from perf.load import frames
-from perf.load.attacks import Attackers, AttackProcess, attacks
+from perf.load import frames, target
+from perf.load.attacks import Attackers, AttackProcess, Damage, attacks
 from perf.load.bystander import Bystander
 from perf.load.dialects.centrifuge import PATH, connection_token
+from perf.load.target import Target
 from perf.report import tables
 from perf.report.distribution import Distribution, distribution
 from perf.report.figures import Figures
@@ -54,14 +56,14 @@ class Outcome(msgspec.Struct, kw_only=True):
     refused: dict[str, int]
     bystander_lost: bool
     taken_for_lost: int
-    edge_cpu_s: float
-    rss_bytes: tuple[int, int]
-    descriptors: tuple[int, int]
+    edge_cpu_s: float | None
+    rss_bytes: tuple[int, int] | None
+    descriptors: tuple[int, int] | None
     broken_promises: list[str]
 
     def row(self) -> list[object]:
         refused = sum(self.refused.values())
-        before, after = (f"{size / 1e6:.0f}" for size in self.rss_bytes)
+        rss = None if self.rss_bytes is None else (round(self.rss_bytes[0] / 1e6), round(self.rss_bytes[1] / 1e6))
         return [
             self.attack,
             _ms(self.ping_s.p50),
@@ -70,10 +72,14 @@ class Outcome(msgspec.Struct, kw_only=True):
             f"{refused} of {self.connects}",
             _ms(self.connect_s.max),
             self.taken_for_lost,
-            f"{before} to {after}",
-            f"{self.descriptors[0]} to {self.descriptors[1]}",
+            _change(rss),
+            _change(self.descriptors),
             f"{self.sent_bytes / 1e6:.1f}",
         ]
+
+
+def _change(figures: tuple[int, int] | None) -> str:
+    return "-" if figures is None else f"{figures[0]} to {figures[1]}"
 
 
 def _ms(seconds: float | None) -> str:
@@ -99,6 +105,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each attack lasts (%(default)s)")
     parser.add_argument("--sockets", type=int, default=1, help="attacking connections at once (%(default)s)")
     parser.add_argument("--bound", type=float, default=0.05, help="seconds that a ping may take (%(default)s)")
+    parser.add_argument(
+        "--url", help="attack what runs there, such as the running stack behind Traefik (default: an edge of its own)"
+    )
     parser.add_argument("--only", default="", help="attacks whose names contain this")
     runner.add_arguments(parser)
 
@@ -109,7 +118,19 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     if not _chosen(arguments.only):
         raise Refusal(f"--only {arguments.only}: there is no attack of that name")
     expected_s = len(_chosen(arguments.only)) * (2 * arguments.seconds + CALM_WITHIN_S + 30) + 60
-    figures = await runner.measured(arguments, expected_s, measure, 0)
+    if arguments.url:
+        at, secret = target.parse(arguments.url), settings.token_secret
+
+        async def measure_running(arguments: argparse.Namespace, shown: Bar) -> AttackFigures:
+            outcomes = []
+            for name in _chosen(arguments.only):
+                shown.phase(name)
+                outcomes.append(await _attacked_there(at, secret, name, arguments))
+            return _figures(arguments, outcomes)
+
+        figures = await runner.measured(arguments, expected_s, measure_running, 0)
+    else:
+        figures = await runner.measured(arguments, expected_s, measure, 0)
     return int(figures is None or any(one.broken_promises for one in figures.outcomes))
 
 
@@ -123,14 +144,55 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> AttackFigures:
         for name in _chosen(arguments.only):
             shown.phase(name)
             outcomes.append(await _attacked(stack, onlooker, name, arguments))
+    return _figures(arguments, outcomes)
+
+
+def _figures(arguments: argparse.Namespace, outcomes: list[Outcome]) -> AttackFigures:
     return AttackFigures(
         seconds=arguments.seconds, sockets=arguments.sockets, bound_s=arguments.bound, outcomes=outcomes
     )
 
 
+async def _attacked_there(at: Target, secret: str, name: str, arguments: argparse.Namespace) -> Outcome:
+    """Attacks what it has not started, so that only what clients see is known."""
+    token, hello = _greeting(secret)
+    bystander = Bystander(f"ws://{target.authority(at.host, at.port)}{at.path}", token)
+    async with AttackProcess(Attackers(name, at.host, at.port, arguments.sockets, hello)) as attack:
+        attack.begin()
+        await bystander.watch(arguments.seconds)
+        damage = await attack.end(10.0)
+    outcome = _outcome(name, bystander, damage)
+    outcome.broken_promises = broken_promises(outcome, arguments.bound)
+    return outcome
+
+
+def _greeting(secret: str) -> tuple[str, bytes]:
+    """A token, and a connect command with it as a frame."""
+    token = connection_token("perf-bystander", secret, int(time.time()) + 3600)
+    return token, frames.frame(frames.TEXT, msgspec.json.encode({"id": 1, "connect": {"token": token}}))
+
+
+def _outcome(name: str, bystander: Bystander, damage: Damage) -> Outcome:
+    return Outcome(
+        attack=name,
+        sent_bytes=damage.sent_bytes,
+        attacking_connections=damage.connections,
+        ping_s=distribution(bystander.ping_s),
+        own_ping_s=distribution(bystander.own_ping_s),
+        connects=len(bystander.connect_s) + sum(bystander.refused.values()),
+        connect_s=distribution(bystander.connect_s),
+        refused=dict(bystander.refused),
+        bystander_lost=bystander.lost,
+        taken_for_lost=0,
+        edge_cpu_s=None,
+        rss_bytes=None,
+        descriptors=None,
+        broken_promises=[],
+    )
+
+
 async def _attacked(stack: OwnStack, onlooker: OwnEdge, name: str, arguments: argparse.Namespace) -> Outcome:
-    token = connection_token("perf-bystander", stack.token_secret, int(time.time()) + 3600)
-    hello = frames.frame(frames.TEXT, msgspec.json.encode({"id": 1, "connect": {"token": token}}))
+    token, hello = _greeting(stack.token_secret)
     async with stack.edge(**_SETTINGS) as edge:
         url = f"ws://{HOST}:{edge.port}{PATH}"
         await Bystander(url, token).watch(WARM_UP_S)
@@ -144,22 +206,11 @@ async def _attacked(stack: OwnStack, onlooker: OwnEdge, name: str, arguments: ar
             damage = await attack.end(10.0)
         await _calm(edge, descriptors_before)
         rss_after, _ = edge.usage()
-        outcome = Outcome(
-            attack=name,
-            sent_bytes=damage.sent_bytes,
-            attacking_connections=damage.connections,
-            ping_s=distribution(bystander.ping_s),
-            own_ping_s=distribution(bystander.own_ping_s),
-            connects=len(bystander.connect_s) + sum(bystander.refused.values()),
-            connect_s=distribution(bystander.connect_s),
-            refused=dict(bystander.refused),
-            bystander_lost=bystander.lost,
-            taken_for_lost=onlooker.times_lost(edge.name),
-            edge_cpu_s=round(cpu_after - cpu_before, 3),
-            rss_bytes=(rss_before, rss_after),
-            descriptors=(descriptors_before, edge.descriptors()),
-            broken_promises=[],
-        )
+        outcome = _outcome(name, bystander, damage)
+        outcome.taken_for_lost = onlooker.times_lost(edge.name)
+        outcome.edge_cpu_s = round(cpu_after - cpu_before, 3)
+        outcome.rss_bytes = (rss_before, rss_after)
+        outcome.descriptors = (descriptors_before, edge.descriptors())
     outcome.broken_promises = broken_promises(outcome, arguments.bound)
     return outcome
 
@@ -182,6 +233,6 @@ def broken_promises(outcome: Outcome, bound_s: float) -> list[str]:
         broken.append(f"connects failed: {tables.causes(outcome.refused)}")
     if outcome.taken_for_lost:
         broken.append("the other edge took it for lost")
-    if outcome.descriptors[1] > outcome.descriptors[0]:
+    if outcome.descriptors is not None and outcome.descriptors[1] > outcome.descriptors[0]:
         broken.append(f"{outcome.descriptors[1] - outcome.descriptors[0]} descriptors stayed open")
     return broken
