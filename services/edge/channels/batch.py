@@ -27,12 +27,20 @@ BATCH_PUSHES: Final = 64
 _MEMBER_EVENT_BYTES: Final = 256
 """What a join or leave counts as, about: mostly the info that tokens carry."""
 
+_FILTER_COST: Final = 4096
+"""Of a tags filter of 64 nodes for one publication, as `Batch.cost` counts."""
+
 _FRAMES: Final = 64
 """Frames that a batch keeps. Tags filters may choose as many combinations of its publications as there are."""
 
 
 NEVER: Final = sys.maxsize
 """The number of a batch that never comes."""
+
+
+def is_ended(subscription: Subscription) -> bool:
+    """Whether it gets no further batch."""
+    return subscription.seen >= NEVER
 
 
 def skip_to(subscription: Subscription, number: int) -> None:
@@ -69,8 +77,15 @@ class Batch(ABC):
         self._encoded: dict[object, EncodedPushes] = {}  # by what its recipients have in common
 
     @abstractmethod
-    def send(self, kind: Kind, recipients: Recipients) -> None:
-        """Writes it to those of `recipients` that do not have it. All of them are of `kind`."""
+    def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
+        """Writes it to those of `recipients` that do not have it. All of them are of `kind`.
+
+        `keep`: frames that only some of a kind get are kept for the others.
+        """
+
+    def cost(self, kind: Kind) -> int:
+        """What a write to one recipient costs, in bytes, of which some 256 KiB take a millisecond."""
+        return self.size + 1
 
     def _keep(self, key: object, encoded: EncodedPushes) -> EncodedPushes:
         if len(self._encoded) >= _FRAMES:
@@ -109,12 +124,16 @@ class PublicationBatch(Batch):
         self.size += size
         return True
 
-    def send(self, kind: Kind, recipients: Recipients) -> None:
-        """Writes it to those of `recipients` that do not have it. All of them are of `kind`."""
+    def cost(self, kind: Kind) -> int:
+        """What a write to one recipient costs (see `Batch.cost`). A tags filter looks at each publication."""
+        return self.size + 1 + (_FILTER_COST * len(self._published) if kind.filtered else 0)
+
+    def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
+        """Writes it to those of `recipients` that do not have it (see `Batch.send`)."""
         if kind.delta:
-            self._send_deltas(kind.format, recipients)
+            self._send_deltas(kind.format, recipients, keep)
         elif kind.filtered:
-            self._send_filtered(kind.format, recipients)
+            self._send_filtered(kind.format, recipients, keep)
         else:
             self._send_whole(kind.format, recipients)
 
@@ -137,7 +156,7 @@ class PublicationBatch(Batch):
                 if untaken is not None and untaken.close is not None:
                     self._refuse(subscriber, untaken)
 
-    def _send_filtered(self, format: Format, recipients: Recipients) -> None:
+    def _send_filtered(self, format: Format, recipients: Recipients, keep: bool) -> None:
         for subscriber, subscription in recipients:
             if subscription.seen >= self.number:
                 continue
@@ -148,10 +167,12 @@ class PublicationBatch(Batch):
             encoded = self._encoded.get((format, wanted))
             if encoded is None:
                 chosen = [each.publication for each, wants in zip(self._published, wanted, strict=True) if wants]
-                encoded = self._keep((format, wanted), encode_publications(format, self.channel, chosen))
+                encoded = encode_publications(format, self.channel, chosen)
+                if keep:
+                    self._keep((format, wanted), encoded)
             self._send(subscriber, subscription, encoded)
 
-    def _send_deltas(self, format: Format, recipients: Recipients) -> None:
+    def _send_deltas(self, format: Format, recipients: Recipients, keep: bool) -> None:
         """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
         for subscriber, subscription in recipients:
             if subscription.seen >= self.number:
@@ -160,7 +181,9 @@ class PublicationBatch(Batch):
             encoded = self._encoded.get(key)
             if encoded is None:
                 changes = _changes(format, self._published, subscription.has_base)
-                encoded = self._keep(key, encode_publications(format, self.channel, changes))
+                encoded = encode_publications(format, self.channel, changes)
+                if keep:
+                    self._keep(key, encoded)
             # A client that does not take it catches up with whole publications, and starts again from those.
             subscription.delivered(self._send(subscriber, subscription, encoded))
 
@@ -202,8 +225,8 @@ class MemberEventBatch(Batch):
         self.size += _MEMBER_EVENT_BYTES
         return True
 
-    def send(self, kind: Kind, recipients: Recipients) -> None:
-        """Writes it to those of `recipients` that do not have it. All of them are of `kind`."""
+    def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
+        """Writes it to those of `recipients` that do not have it (see `Batch.send`)."""
         for subscriber, subscription in recipients:
             if subscription.seen < self.number:
                 subscription.seen = self.number

@@ -12,6 +12,7 @@ from proto.messages import Publication, StreamPosition
 from proto.publications import Version
 from proto.replies import SubscribeResult
 from services.edge.broker.broker import Broker, BrokerAway
+from services.edge.channels.batch import is_ended
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
@@ -172,7 +173,7 @@ class Node:
     def unsubscribe(self, subscriber: Subscriber, name: str) -> None:
         """Detaches a subscriber, to which nothing of this channel is pushed from now on, and publishes its leave.
 
-        Does nothing for one that is not subscribed. Does not flush, since a fan-out may call it: see `flush`.
+        Does nothing for one that is not subscribed. Writes nothing: see `flush`.
         """
         channel = self.channels.get(name)
         subscription = None if channel is None else channel.subscribers.remove(subscriber)
@@ -200,22 +201,21 @@ class Node:
         return StreamPosition(channel.log.last, channel.log.epoch)
 
     def delivered_position(self, name: str, subscription: Subscription) -> StreamPosition | None:
-        """The position up to which a subscriber of an open channel was sent everything; None without history.
+        """The position up to which a subscriber of an open channel was sent everything.
 
-        Behind `position` while publications of the channel wait to be written to it.
+        Behind `position` while publications of the channel wait to be written to it. None without history, and for a
+        subscription that is about to end: its client recovers from where it is.
         """
         channel = self.channels.get(name)
-        if channel is None or channel.log is None:
+        if channel is None or channel.log is None or is_ended(subscription):
             return None
         return StreamPosition(channel.delivered_offset(subscription), channel.log.epoch)
 
-    def continues(self, name: str, subscription: Subscription) -> StreamPosition | None:
-        """The position of an open channel, from where the subscriber gets what is published; None without history."""
+    def resume(self, name: str, subscriber: Subscriber, subscription: Subscription) -> None:
+        """A subscriber has caught up with an open channel's log: from now on it gets what is published."""
         channel = self.channels.get(name)
-        if channel is None or channel.log is None:
-            return None
-        channel.subscribers.skip(subscription)
-        return StreamPosition(channel.log.last, channel.log.epoch)
+        if channel is not None:
+            channel.subscribers.resume(subscriber, subscription)
 
     async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Part | None] | None:
         """The next part of what a subscriber missed that stalled at `since`; None when the channel is not open.

@@ -11,7 +11,7 @@ far it has come (`Subscription.seen`), so that one of them can be served ahead o
 
 from __future__ import annotations
 
-from collections import deque
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -20,57 +20,49 @@ from proto import codes
 from proto.codes import UnsubscribeCode
 from proto.messages import ClientInfo, Publication
 from proto.replies import Push
-from services.edge.channels.batch import NEVER, Batch, Kind, MemberEventBatch, PublicationBatch, skip_to
-from services.edge.channels.pace import WAITING_BYTES, AtOnce, Pace
+from services.edge.channels.batch import (
+    BATCH_BYTES,
+    NEVER,
+    Batch,
+    Kind,
+    MemberEventBatch,
+    PublicationBatch,
+    skip_to,
+)
+from services.edge.channels.batch_queue import BatchQueue
+from services.edge.channels.pace import AtOnce, Pace
 from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import Subscription
 
-CHANNEL_WAITING_BYTES: Final = 4 * 1024 * 1024
-"""Batches of one channel that wait until they are written."""
+log = logging.getLogger(__name__)
 
 FEW: Final = 8
-"""So many subscribers are written to without a look at the clock."""
+"""So many subscribers get a batch without a look at the clock."""
 
 _WRITES_AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 256 * 1024
 """Between two looks at the clock: below a millisecond."""
 
-_BATCH_BYTES: Final = 1024
-"""What a batch takes besides its publications, about."""
-
-
-class _Queue:
-    """Batches that are not written yet. `writing` writes the first one, step by step.
-
-    `waits`: for its next turn; otherwise the end of this one is awaited.
-    """
-
-    def __init__(self) -> None:
-        self.batches: deque[Batch] = deque()
-        self.bytes = 0
-        self.writing: Iterator[None] | None = None
-        self.waits = False
-        self.when_drained: list[Callable[[], object]] = []
-
 
 class Subscribers:
     """The subscribers of `channel`, which is the name in pushes.
 
-    A subscriber gets what is published after it was added, and nothing once it is removed: before that, the connection
-    flushes it. No write changes the groups: a connection that has to end is closed after the fan-out.
+    A subscriber gets what is published after it was added, and nothing once it is removed; its connection calls `flush`
+    before that. No write changes the groups: a connection that has to end is closed after the fan-out.
     """
 
-    __slots__ = ("_due", "_groups", "_last", "_open", "_pace", "_queue", "_whole_next", "channel")
+    __slots__ = ("_due", "_groups", "_last", "_members_ended", "_open", "_pace", "_queue", "_whole_next", "channel")
 
     def __init__(self, channel: str, pace: Pace | None = None) -> None:
         self.channel = channel
         self._pace: Pace = pace or AtOnce()
         self._groups: dict[Kind, dict[Subscriber, Subscription]] = {}
         self._last = 0  # the number of the last batch
-        self._open: PublicationBatch | MemberEventBatch | None = None  # what came in this turn of the loop
+        self._open: PublicationBatch | MemberEventBatch | None = None  # takes what comes until it is written
         self._due = False  # at the end of this turn
-        self._queue: _Queue | None = None
+        self._queue: BatchQueue | None = None
         self._whole_next = False  # nobody holds the base of the next publication
+        self._members_ended = False  # nobody is left who gets joins and leaves
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -81,11 +73,14 @@ class Subscribers:
 
     def add(self, subscriber: Subscriber, subscription: Subscription) -> None:
         """Adds a subscriber, which gets what is published from now on."""
-        self.skip(subscription)
+        self._seal()
+        skip_to(subscription, self._last)
         self._groups.setdefault(_kind(subscriber, subscription), {})[subscriber] = subscription
+        if subscription.pushes_join_leave:
+            self._members_ended = False
 
     def remove(self, subscriber: Subscriber) -> Subscription | None:
-        """Removes a subscriber and returns its subscription, None if it had none. Does not flush."""
+        """Removes a subscriber and returns its subscription, None if it had none. Writes nothing."""
         for kind, group in self._groups.items():
             subscription = group.pop(subscriber, None)
             if subscription is not None:
@@ -137,7 +132,9 @@ class Subscribers:
         Where too much waits, they subscribe again: one who missed any would show wrong members for good.
         """
         if self.congested:
-            self.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.pushes_join_leave)
+            if not self._members_ended:
+                self._members_ended = True
+                self.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.pushes_join_leave)
             return
         batch = self._open
         if type(batch) is MemberEventBatch and batch.add(event):
@@ -147,7 +144,7 @@ class Subscribers:
         self._begin(batch)
 
     def forget_bases(self) -> None:
-        """No subscriber holds the publication before the next one: a difference to it would be lost on them."""
+        """No subscriber holds the publication before the next one, which therefore is sent whole."""
         self._whole_next = True
 
     def end(self, why: UnsubscribeCode, chosen: Callable[[Subscription], bool]) -> None:
@@ -161,46 +158,64 @@ class Subscribers:
         if self.get(subscriber) is subscription:
             subscriber.owner.end_subscription(self.channel, why)
 
+    def silence(self) -> None:
+        """Nobody gets anything from now on."""
+        for _, subscription in self:
+            skip_to(subscription, NEVER)
+
     # --- how far they have come --------------------------------------------------------------------------------------
 
     def flush(self, subscriber: Subscriber) -> None:
-        """Writes to this subscriber now whatever it has not been sent yet."""
-        subscription = self.get(subscriber)
-        if subscription is not None:
-            self._seal()
-            for batch in self._queue.batches if self._queue is not None else ():
-                batch.send(_kind(subscriber, subscription), ((subscriber, subscription),))
+        """Writes to this subscriber now what waits for it: at most one large batch, or a few small ones.
 
-    def skip(self, subscription: Subscription) -> None:
-        """It gets nothing of what waits: the client has it already, or asks for it."""
-        self._seal()
+        What waits beyond that comes in its turn; a client that leaves before recovers it, if there is a history.
+        """
+        subscription = self.get(subscriber)
+        if subscription is None:
+            return
+        written = 0
+        for batch in self._unwritten(subscription):
+            if written and written + batch.size > BATCH_BYTES:
+                break
+            written += batch.size
+            batch.send(_kind(subscriber, subscription), ((subscriber, subscription),), keep=False)
+
+    def resume(self, subscriber: Subscriber, subscription: Subscription) -> None:
+        """The client has caught up with the log: of what waits it gets joins and leaves, which no log has."""
+        for batch in self._unwritten(subscription):
+            if isinstance(batch, MemberEventBatch):
+                batch.send(_kind(subscriber, subscription), ((subscriber, subscription),))
+            else:
+                subscription.delivered(False)  # maybe not the base of the next publication
         skip_to(subscription, self._last)
 
     def delivered_offset(self, subscription: Subscription) -> int | None:
-        """The offset up to which the client was sent everything; None if that is where the log is.
+        """The offset up to which the client was sent everything; None if nothing waits for it.
 
-        True also inside of a write to that client.
+        Holds inside of a write to that client, too.
         """
-        waiting = [*self._queue.batches] if self._queue is not None else []
-        if self._open is not None:
-            waiting.append(self._open)
-        for batch in waiting:
-            if batch.number > subscription.seen and isinstance(batch, PublicationBatch):
+        for batch in self._unwritten(subscription):
+            if isinstance(batch, PublicationBatch):
                 return batch.delivered_offset
         return None
+
+    def _unwritten(self, subscription: Subscription) -> list[Batch]:
+        """What waits for a client."""
+        self._seal()
+        batches = () if self._queue is None else self._queue.batches
+        return [batch for batch in batches if batch.number > subscription.seen]
 
     @property
     def congested(self) -> bool:
         """Whether so much waits that no more should be handed to the fan-out."""
-        queue = self._queue
-        return queue is not None and (queue.bytes > CHANNEL_WAITING_BYTES or self._pace.waiting_bytes > WAITING_BYTES)
+        return self._queue is not None and self._queue.congested
 
-    def when_drained(self, work: Callable[[], object]) -> None:
-        """Calls `work` once everything is written: at once, if nothing waits."""
+    def when_room(self, work: Callable[[], object]) -> None:
+        """Calls `work` once there is room for more: at once, if nothing waits."""
         if self._queue is None:
             work()
         else:
-            self._queue.when_drained.append(work)
+            self._queue.when_room(work)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -216,57 +231,43 @@ class Subscribers:
         """Nothing is added to the open batch any more."""
         batch, self._open = self._open, None
         if batch is not None:
-            self._append(batch)
-
-    def _append(self, batch: Batch) -> _Queue:
-        queue = self._queue
-        if queue is None:
-            queue = self._queue = _Queue()
-        queue.batches.append(batch)
-        queue.bytes += batch.size + _BATCH_BYTES
-        self._pace.waiting_bytes += batch.size + _BATCH_BYTES
-        return queue
+            if self._queue is None:
+                self._queue = BatchQueue(self._pace)
+            self._queue.append(batch)
 
     def _end_of_turn(self) -> None:
         self._due = False
         batch = self._open
         if batch is not None and self._queue is None:  # nearly always
-            self._open = None
             writing = self._writing(batch)
-            if self._written(writing):
+            self._open = None
+            if self._written(writing, few=len(self) <= FEW):
                 self._close_refused(batch)
                 return
-            self._append(batch).writing = writing
-        queue = self._queue
-        if queue is not None and not queue.waits:
-            self._go_on(queue)
+            queue = self._queue = BatchQueue(self._pace)
+            queue.append(batch)
+            queue.writing = writing
+        if self._queue is not None and not self._queue.waits:
+            self._go_on(self._queue)
 
-    def _go_on(self, queue: _Queue) -> None:
+    def _go_on(self, queue: BatchQueue) -> None:
         queue.waits = False
         while True:
             if not queue.batches:
-                self._seal()  # not before it has its turn: as much as possible shares a write
+                self._seal()  # only now, so that as many publications as possible share a write
             if not queue.batches:
-                break
-            batch = queue.batches[0]
+                self._queue = None
+                return
             if queue.writing is None:
-                queue.writing = self._writing(batch)
+                queue.writing = self._writing(queue.batches[0])
             if not self._written(queue.writing):
                 queue.waits = True
                 self._pace.wait(partial(self._go_on, queue))
                 return
-            queue.writing = None
-            queue.batches.popleft()
-            queue.bytes -= batch.size + _BATCH_BYTES
-            self._pace.waiting_bytes -= batch.size + _BATCH_BYTES
-            self._close_refused(batch)
-        self._queue = None
-        for work in queue.when_drained:
-            work()
+            self._close_refused(queue.finish())
 
-    def _written(self, writing: Iterator[None]) -> bool:
+    def _written(self, writing: Iterator[None], few: bool = False) -> bool:
         """Goes on with a batch while there is time; whether everybody has it."""
-        few = len(self) <= FEW
         while few or self._pace.has_time():
             try:
                 next(writing)
@@ -276,11 +277,18 @@ class Subscribers:
 
     def _writing(self, batch: Batch) -> Iterator[None]:
         """Writes a batch, some subscribers with each step. They may come and leave between two steps."""
-        at_once = max(1, min(_WRITES_AT_ONCE, _BYTES_AT_ONCE // (batch.size or 1)))
         for kind in tuple(self._groups):
             recipients = tuple(self._groups.get(kind, {}).items())
+            at_once = max(1, min(_WRITES_AT_ONCE, _BYTES_AT_ONCE // batch.cost(kind)))
             for first in range(0, len(recipients), at_once):
-                batch.send(kind, recipients[first : first + at_once])
+                some = recipients[first : first + at_once]
+                try:
+                    batch.send(kind, some)
+                except Exception:
+                    log.exception("failed to write to subscribers", extra={"channel": self.channel})
+                    for subscriber, subscription in some:  # they come back, and recover what they lack
+                        skip_to(subscription, NEVER)
+                        batch.refused.append((subscriber.owner, codes.INTERNAL_CLOSE, "a write failed"))
                 yield
 
     def _close_refused(self, batch: Batch) -> None:

@@ -111,7 +111,7 @@ class ChannelSync:
             return
         if found.subscribers.congested and not found.log.syncing:
             # Publications come faster than they are written to the subscribers here. The log keeps them: it is read on
-            # once there is room.
+            # once there is room again.
             self._begin_sync(found, found.log)
         if self._lost and not found.log.syncing:
             # The link is connected again, and the audit has not come to this channel. Missed publications may have
@@ -184,7 +184,7 @@ class ChannelSync:
         while True:
             if channel.subscribers.congested:
                 room = asyncio.Event()
-                channel.subscribers.when_drained(room.set)
+                channel.subscribers.when_room(room.set)
                 await room.wait()
             try:
                 async with self._syncs:
@@ -302,6 +302,7 @@ class ChannelSync:
             len(channel.subscribers),
             extra={"channel": channel.name},
         )
+        channel.subscribers.silence()
         for subscriber, _ in channel.subscribers:
             subscriber.owner.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         self._channels.close(channel)

@@ -24,5 +24,5 @@ class TurnsPace:
 
     def wait(self, work: Callable[[], object]) -> None:
         """Calls `work` in a later turn, behind all others that wait."""
-        self._turns.has_time()  # lets a next turn come, if nobody has in this one
+        self._turns.has_time()  # schedules the next turn, if nobody has yet
         self._turns.wait(work)

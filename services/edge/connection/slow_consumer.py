@@ -18,9 +18,8 @@ from services.edge.channels.channel import Channel
 from services.edge.channels.encoding import encode_publications
 from services.edge.channels.log_parts import Part
 from services.edge.channels.node import Node
-from services.edge.channels.subscriber import Untaken
+from services.edge.channels.subscriber import Subscriber, Untaken
 from services.edge.channels.subscription import Subscription
-from services.edge.framing.formats import Format
 from services.edge.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -32,10 +31,8 @@ HELD_BYTES: Final = 256 * 1024
 good."""
 
 
-class Sink(Protocol):
-    """The part of an outlet to which a slow consumer writes."""
-
-    format: Format
+class Sink(Subscriber, Protocol):
+    """The outlet of a slow consumer."""
 
     @property
     def buffered(self) -> int:
@@ -189,13 +186,15 @@ class SlowConsumer:
             # A channel may have received publications while another one caught up: done only if none has, which is
             # checked without an await.
             if self._flowing.is_set() and all(self._is_level(name) for name in self._positions):
+                for name in self._positions:
+                    if name in self._channels:
+                        self._node.resume(name, self._sink, self._channels[name])
                 self._tally.caught_up += self._stalled
                 return CaughtUp(self._held)
             await self._flowing.wait()
 
     def _is_level(self, name: str) -> bool:
-        subscription = self._channels.get(name)
-        position = None if subscription is None else self._node.continues(name, subscription)
+        position = self._node.position(name)
         return position is None or position == self._positions[name]
 
     async def _catch_up_with(self, name: str) -> PositionLost | None:

@@ -48,8 +48,10 @@ def publication(value: object, offset: int = 0, **more: Any) -> Publication:
 class Reader:
     """A client with deltas as SDKs are: it holds the last payload, and makes the next one of it."""
 
-    def __init__(self, format: Format) -> None:
+    def __init__(self, format: Format, plain: bool = False) -> None:
+        """`plain`: it did not ask for deltas, so that JSON payloads are no strings."""
         self.format = format
+        self.plain = plain
         self.takes = True
         self.data: list[bytes] = []
         self.deltas: list[bool] = []
@@ -72,7 +74,8 @@ class Reader:
         else:
             for line in body.splitlines():
                 pub = json.loads(line)["push"]["pub"]
-                self.read(pub["data"].encode(), pub.get("delta", False))
+                data = json.dumps(pub["data"]) if self.plain else pub["data"]
+                self.read(data.encode(), pub.get("delta", False))
         assert len(self.data) == before + count
         return None
 

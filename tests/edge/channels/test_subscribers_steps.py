@@ -6,28 +6,31 @@ import asyncio
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proto import codes
-from proto.messages import ClientInfo
+from proto.messages import ClientInfo, FilterNode, Publication
 from proto.replies import Join, Push
-from services.edge.channels import subscribers as subscribers_module
+from services.edge.channels.batch import BATCH_BYTES, BATCH_PUSHES
+from services.edge.channels.batch_queue import CHANNEL_WAITING_BYTES, OWN_WAITING_BYTES
 from services.edge.channels.pace import WAITING_BYTES
 from services.edge.channels.subscriber import Untaken
 from services.edge.channels.subscribers import FEW, Subscribers
 from services.edge.channels.subscription import Subscription
+from services.edge.channels.tags_filter import compile_filter
 from services.edge.channels.turns_pace import TurnsPace
 from services.edge.framing.formats import SSE, WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
 from services.edge.turn_queue import SECONDS
-from tests.edge.channels.test_subscribers import RED, publication, subscription
+from tests.edge.channels.test_subscribers import RED, Reader, publication, subscription
 from tests.support.cluster import FakeSubscriber
 from tests.support.eventually import eventually
 from tests.support.manual_pace import ManualPace
 
 MANY = 100
 Everybody = list[tuple[FakeSubscriber, Subscription]]
-LARGE = "x" * subscribers_module.CHANNEL_WAITING_BYTES
+LARGE = "x" * CHANNEL_WAITING_BYTES
 
 
 def room(
@@ -173,26 +176,48 @@ class TestSteps:
 class TestTooMuch:
     def test_it_says_so_and_when_there_is_room_again(self) -> None:
         subscribers, pace, _ = room()
-        drained: list[int] = []
-        subscribers.when_drained(lambda: drained.append(0))
-        assert drained == [0]
+        told: list[int] = []
+        subscribers.when_room(lambda: told.append(0))
+        assert told == [0]
         subscribers.fan_out(publication(LARGE), None)
         pace.end_turn()
-        subscribers.when_drained(lambda: drained.append(1))
-        assert (subscribers.congested, drained) == (True, [0])
+        subscribers.when_room(lambda: told.append(1))
+        assert (subscribers.congested, told) == (True, [0])
         run(pace)
-        assert (subscribers.congested, drained) == (False, [0, 1])
+        assert (subscribers.congested, told) == (False, [0, 1])
 
-    def test_all_channels_share_a_bound(self) -> None:
+    def test_there_is_room_again_before_everything_is_written(self) -> None:
+        """Otherwise what others publish past the log could hold up those who wait for room for ever."""
+        subscribers, pace, everybody = room(steps=8)
+        for _ in range(CHANNEL_WAITING_BYTES // 60_000 + 2):
+            subscribers.fan_out(publication("x" * 60_000), None)
+        assert subscribers.congested
+        told: list[int] = []
+        subscribers.when_room(lambda: told.append(len(everybody[-1][0].values)))
+        while subscribers.congested:
+            pace.end_turn()
+        assert told == [pytest.approx(CHANNEL_WAITING_BYTES / 60_000 / 2, abs=4)]
+
+    def test_while_somebody_waits_for_room_no_more_is_taken(self) -> None:
+        subscribers, pace, _ = room()
+        subscribers.fan_out(publication(1), None)
+        pace.end_turn()
+        before = subscribers.congested
+        subscribers.when_room(lambda: None)
+        assert (before, subscribers.congested) == (False, True)
+
+    def test_all_channels_share_a_bound_but_each_may_have_a_little_waiting(self) -> None:
         _, pace, _ = room()
         other = Subscribers("other", pace)
         for _ in range(MANY):
             other.add(FakeSubscriber(), subscription())
-        other.fan_out(publication(1), None)
-        other.flush(next(iter(other))[0])
-        before = other.congested
         pace.waiting_bytes += WAITING_BYTES
-        assert (before, other.congested) == (False, True)
+        other.fan_out(publication(1), None)
+        pace.end_turn()
+        little = other.congested
+        for _ in range(OWN_WAITING_BYTES // 60_000 + 2):
+            other.fan_out(publication("x" * 60_000), None)
+        assert (little, other.congested) == (False, True)
 
     def test_who_cannot_be_told_all_joins_and_leaves_subscribes_again(self) -> None:
         subscribers, pace, everybody = room()
@@ -204,6 +229,119 @@ class TestTooMuch:
         run(pace)
         assert everybody[0][0].ended == [("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)]
         assert 2 not in everybody[0][0].values and all(each.values == [LARGE, 2] for each, _ in everybody[1:])
+
+    def test_after_that_a_further_one_costs_nothing_until_somebody_comes_who_gets_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        subscribers, pace, _ = room()
+        ends: list[object] = []
+        end = subscribers.end
+        monkeypatch.setattr(Subscribers, "end", lambda self, why, chosen: (ends.append(why), end(why, chosen)))
+        subscribers.fan_out(publication(LARGE), None)
+        pace.end_turn()
+        for number in range(3):
+            info = ClientInfo(user=str(number), client="c")
+            subscribers.fan_out_member_event(Push(channel="news", join=Join(info)))
+        assert len(ends) == 1
+        comes = FakeSubscriber()
+        subscribers.add(comes, subscription(pushes_join_leave=True))
+        subscribers.fan_out_member_event(Push(channel="news", join=Join(ClientInfo(user="9", client="c"))))
+        run(pace)
+        assert comes.ended == [("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)] and not comes.pushes
+
+    def test_frames_for_one_client_are_not_kept(self) -> None:
+        subscribers, _, _ = room(0)
+        filters = [compile_filter(FilterNode(key="n", cmp="lt", val=str(n))) for n in range(FEW + 1)]
+        everybody = [(FakeSubscriber(), subscription(filter=each)) for each in filters]
+        for subscriber, theirs in everybody:
+            subscribers.add(subscriber, theirs)
+        for value in range(FEW + 1):
+            subscribers.fan_out(publication(value, tags={"n": str(value)}), None)
+        subscribers.delivered_offset(everybody[0][1])  # nothing is added to the batch any more
+        for subscriber, _ in everybody[1:]:
+            subscribers.flush(subscriber)
+        (batch,) = subscribers._queue.batches  # type: ignore[union-attr]  # what it holds shows nowhere else
+        assert batch._encoded == {}
+        assert [len(each.values) for each, _ in everybody[1:]] == list(range(1, FEW + 1))
+
+
+class TestOneClient:
+    """What is done for one of them ahead of the others."""
+
+    def test_a_flush_writes_a_bounded_part(self) -> None:
+        subscribers, pace, everybody = room()
+        for value in range(10):
+            subscribers.fan_out(publication("x" * 40_000 + str(value)), None)
+        first = everybody[0][0]
+        subscribers.flush(first)
+        assert len(first.values) == 1 and BATCH_BYTES < 2 * 40_000
+        run(pace)
+        assert all(len(each.values) == 10 for each, _ in everybody)
+
+    def test_one_that_has_caught_up_still_hears_of_joins_that_wait(self) -> None:
+        subscribers, pace, everybody = room()
+        one, theirs = everybody[0]
+        theirs.pushes_join_leave = True
+        subscribers.fan_out(publication(1), None)
+        subscribers.fan_out_member_event(Push(channel="news", join=Join(ClientInfo(user="1", client="c"))))
+        subscribers.fan_out(publication(2), None)
+        subscribers.resume(one, theirs)
+        subscribers.fan_out(publication(3), None)
+        run(pace)
+        assert [push.get("join", push.get("pub", {}).get("data")) for push in one.pushes] == [
+            {"info": {"user": "1", "client": "c"}},
+            3,
+        ]
+
+    def test_the_next_difference_is_not_to_what_it_was_not_sent(self) -> None:
+        subscribers, pace, _ = room(0)
+        reader = Reader(WEBSOCKET_JSON)
+        theirs = subscription(delta=True)
+        subscribers.add(reader, theirs)
+        one, two, three = (publication({"n": n, "text": "x" * 200}) for n in range(3))
+        subscribers.fan_out(one, None)
+        run(pace)
+        subscribers.fan_out(two, one)
+        subscribers.resume(reader, theirs)
+        subscribers.fan_out(three, two)
+        run(pace)
+        assert reader.deltas == [False, False]
+
+    def test_those_with_filters_are_few_in_each_step(self) -> None:
+        subscribers, pace, _ = room(0)
+        asked = [0]
+
+        def counted(tags: dict[str, str]) -> bool:
+            asked[0] += 1
+            return True
+
+        for _ in range(MANY):
+            subscribers.add(FakeSubscriber(), subscription(filter=counted))
+        for value in range(BATCH_PUSHES):
+            subscribers.fan_out(publication(value), None)
+        pace.end_turn()
+        assert 0 < asked[0] <= 2 * BATCH_PUSHES
+
+
+class TestAFaultInAWrite:
+    async def test_those_it_concerns_come_back_and_the_others_get_everything(self) -> None:
+        subscribers, pace, everybody = room()
+
+        class Raises(FakeSubscriber):
+            def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
+                raise MemoryError
+
+        bad = Raises()
+        subscribers.add(bad, subscription())
+        for value in range(3):
+            subscribers.fan_out(publication(value), None)
+            pace.end_turn()
+        run(pace)
+        assert bad.closed_by == [codes.INTERNAL_CLOSE.code]
+        concerned = [each for each, _ in everybody if each.closes]
+        assert len(concerned) < 32 and all(each.closed_by == [codes.INTERNAL_CLOSE.code] for each in concerned)
+        assert all(each.values == [0, 1, 2] for each, _ in everybody if not each.closes)
+        assert pace.waiting_bytes == 0
 
 
 class TestEnd:
@@ -248,13 +386,13 @@ async def test_in_between_the_loop_serves_others() -> None:
 class Client:
     """A subscriber, and what it has to get."""
 
-    subscriber: FakeSubscriber
+    reader: Reader
     subscription: Subscription
-    owed: list[int] = field(default_factory=list)
+    owed: list[bytes] = field(default_factory=list)
 
 
 class FanOut(RuleBasedStateMachine):
-    """Publications, turns, and clients that come, leave and are flushed, in any order."""
+    """Publications, turns, and clients that come, leave, are flushed, and catch up from the log, in any order."""
 
     @initialize(steps=st.integers(1, 3), count=st.integers(0, 30))
     def begin(self, steps: int, count: int) -> None:
@@ -262,58 +400,64 @@ class FanOut(RuleBasedStateMachine):
         self.subscribers = Subscribers("news", self.pace)
         self.clients: list[Client] = []
         self.gone: list[Client] = []
-        self.published = 0
+        self.published: list[Publication] = []
         for number in range(count):
-            self.come(number)
+            self.come(number % 4)
 
     @rule(kind=st.integers(0, 3))
     def come(self, kind: int) -> None:
-        attributes = {"filter": RED} if kind % 4 == 2 else {"delta": True} if kind % 4 == 3 else {}
-        format = WEBSOCKET_PROTOBUF if kind % 2 else WEBSOCKET_JSON
-        client = Client(FakeSubscriber(format=format), subscription(**attributes))
-        self.subscribers.add(client.subscriber, client.subscription)
+        attributes = {"filter": RED} if kind > 1 else {"delta": True}
+        reader = Reader((WEBSOCKET_JSON, WEBSOCKET_PROTOBUF)[kind % 2], plain=kind > 1)
+        client = Client(reader, subscription(**attributes))
+        self.subscribers.add(client.reader, client.subscription)
         self.clients.append(client)
 
-    @rule(size=st.sampled_from([1, 1, 1, 70_000]))
+    @rule(size=st.sampled_from([100, 100, 100, 70_000]))
     def publish(self, size: int) -> None:
-        self.published += 1
-        tags = {"team": ("red", "blue")[self.published % 2], "t": "x" * size}
-        self.subscribers.fan_out(publication(self.published, tags=tags), None)
+        number = len(self.published)
+        made = publication({"n": number, "text": "x" * size}, tags={"team": ("red", "blue")[number % 2]})
+        self.subscribers.fan_out(made, self.published[-1] if self.published else None)
+        self.published.append(made)
         for client in self.clients:
-            if client.subscription.wants(publication(0, tags=tags)):
-                client.owed.append(self.published)
+            if client.subscription.wants(made):
+                client.owed.append(bytes(made.data))
 
     @rule()
     def end_turn(self) -> None:
         self.pace.end_turn()
 
     @precondition(lambda self: self.clients)
-    @rule(which=st.integers(0))
-    def leave(self, which: int) -> None:
+    @rule(which=st.integers(0), at_once=st.booleans())
+    def leave(self, which: int, at_once: bool) -> None:
         client = self.clients.pop(which % len(self.clients))
-        self.subscribers.flush(client.subscriber)
-        assert client.subscriber.values == client.owed
-        self.subscribers.remove(client.subscriber)
+        if not at_once:
+            self.subscribers.flush(client.reader)
+        self.subscribers.remove(client.reader)
+        client.owed = list(client.reader.data)
         self.gone.append(client)
 
     @precondition(lambda self: self.clients)
     @rule(which=st.integers(0))
-    def skip(self, which: int) -> None:
+    def resume(self, which: int) -> None:
         """It has caught up from the log."""
         client = self.clients[which % len(self.clients)]
-        self.subscribers.skip(client.subscription)
-        client.owed = list(client.subscriber.values)
+        client.reader.data += client.owed[len(client.reader.data) :]
+        self.subscribers.resume(client.reader, client.subscription)
+
+    @rule()
+    def forget(self) -> None:
+        self.subscribers.forget_bases()
 
     @invariant()
     def in_order_and_once(self) -> None:
         for client in [*self.clients, *self.gone]:
-            assert client.subscriber.values == client.owed[: len(client.subscriber.values)]
+            assert client.reader.data == client.owed[: len(client.reader.data)]
 
     def teardown(self) -> None:
         if not hasattr(self, "pace"):
             return
         run(self.pace)
-        assert all(client.subscriber.values == client.owed for client in [*self.clients, *self.gone])
+        assert all(client.reader.data == client.owed for client in [*self.clients, *self.gone])
         assert self.pace.waiting_bytes == 0
 
 

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 import pytest
 
 from proto import codes
-from services.edge.channels import subscribers as subscribers_module
+from services.edge.channels import batch_queue
 from services.edge.channels.subscribers import FEW
+from tests.edge.talks import connected
 from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, settled
 from tests.support.eventually import eventually
 
 
 @pytest.fixture
 async def edge(monkeypatch: pytest.MonkeyPatch) -> TestEdge:
-    monkeypatch.setattr(subscribers_module, "CHANNEL_WAITING_BYTES", 0)
+    monkeypatch.setattr(batch_queue, "CHANNEL_WAITING_BYTES", 0)
     return await TestEdge(EdgeCluster()).start()
 
 
@@ -74,3 +75,28 @@ async def test_without_a_log_they_are_dropped_and_counted(edge):
     assert edge.tally.fan_out_dropped == 50 - len(have) > 0
     await edge.publish("live:x", 50)
     await eventually(lambda: all(each.values == [*have, 50] for each in everybody))
+
+
+async def test_one_that_stalls_before_it_hears_of_a_hole_gets_nothing_from_behind_it(edge, monkeypatch):
+    monkeypatch.undo()  # there is room, so that what is behind the hole comes as usual
+    talk = await connected(edge)
+    await talk.subscribe("chat:x", positioned=True)
+    await talk.subscribe("news:x")
+    await many(edge, "chat:x")
+    await edge.publish("chat:x", 0)
+    await eventually(lambda: talk.values("chat:x") == [0])
+    channel = edge.node.channels.get("chat:x")
+    with no_time(edge):
+        await edge.publish("chat:x", "waits")
+        await settled()
+        channel.subscribers.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.positioned)
+        talk.transport.stall = True
+        await edge.publish("news:x", "fills the socket")
+        await settled()
+        assert talk.slow
+        await edge.publish("chat:x", "behind")
+        await settled()
+        talk.connection.resume_writing()
+        await settled()
+    await eventually(lambda: not talk.slow and any("unsubscribe" in push for push in talk.pushes))
+    assert talk.values("chat:x") == [0]

@@ -13,7 +13,8 @@ from msgspec import Raw
 from proto import codes
 from proto.codec_protobuf import decode_replies
 from proto.fossil import apply_delta
-from proto.messages import Publication
+from proto.messages import ClientInfo, Publication
+from proto.replies import Join, Push
 from services.edge.connection import slow_consumer
 from services.edge.framing import formats
 from services.edge.framing.formats import Format
@@ -244,6 +245,16 @@ class TestMembers:
         talk.connection.resume_writing()
         await eventually(lambda: not talk.slow)
         assert len(talk.members) == 5
+
+    async def test_one_that_is_heard_of_while_the_client_catches_up_is_told(self, edge):
+        talk = await connected(edge)
+        await talk.subscribe("room:x")
+        await eventually(lambda: len(talk.members) == 1)
+        await stalled(edge, talk, "room:x")
+        talk.connection.resume_writing()  # it catches up before the turn of the loop ends in which the join comes
+        join = Push(channel="room:x", join=Join(ClientInfo(user="9", client="newcomer")))
+        edge.node.channels.get("room:x").subscribers.fan_out_member_event(join)
+        await eventually(lambda: [client for _, _, client in talk.members[1:]] == ["newcomer"] and not talk.slow)
 
     async def test_of_a_channel_that_was_ended_meanwhile_nothing_is_told(self, edge):
         talk = await connected(edge)
