@@ -40,7 +40,6 @@ class BatchQueue:
 
     def finish(self) -> Batch:
         """Takes the first batch out, as everybody has it."""
-        self.writing = None
         batch = self.batches.popleft()
         self._count(-batch.size - _BATCH_BYTES)
         if self._when_room and self._has_room:

@@ -264,6 +264,7 @@ class Subscribers:
                 queue.waits = True
                 self._pace.wait(partial(self._go_on, queue))
                 return
+            queue.writing = None
             self._close_refused(queue.finish())
 
     def _written(self, writing: Iterator[None], few: bool = False) -> bool:
