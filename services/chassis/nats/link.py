@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 RECONNECT_WAIT_S: Final = 0.1
 PING_INTERVAL_S: Final = 3
 _COMPLAIN_S: Final = 10.0
-_FORBIDDEN_NAMED: Final = 20
-"""Warnings of what NATS does not permit, each said once."""
 """Seconds between log lines about NATS being unreachable; the link tries to connect ten times a second."""
+
+_FORBIDDEN_NAMED: Final = 20
+"""Warnings about what NATS does not permit, each logged once."""
 
 
 def _without_credentials(urls: str) -> str:

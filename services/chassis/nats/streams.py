@@ -185,8 +185,7 @@ async def ensure_stream(
     """Creates the stream if it is missing. If its limits differ and `update` is set, changes them in place.
 
     Settings that `config` does not mention stay as they are. `room_setting` is the one that decides on `max_bytes`: an
-    error for lack of room names it. Raises `NatsAway`, and `NatsRefused` if NATS refuses the
-    stream or the change.
+    error for lack of room names it. Raises `NatsAway`, and `NatsRefused` if NATS refuses the stream or the change.
     """
     assert config.name is not None
     wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
