@@ -125,9 +125,11 @@ class LogIndex(Protocol):
         """What the log itself keeps, whatever this edge is configured to."""
 
     async def after(
-        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0, first: int = 0
     ) -> Indexed | None:
         """The channel's entries after `offset`, also those that are no longer retained; by name up to `named_upto`.
+
+        `first` is the first of them that the log holds, 0 for none. If there was an earlier one, no others are named.
 
         The index has read the log up to `upto` at least. Marks of what was removed before are left out. None if the
         index cannot tell: it does not reach back that far, or there is none for this epoch of the log. Raises

@@ -173,7 +173,7 @@ class MemoryLogIndex:
         return Retained(options.history_size, options.history_ttl)
 
     async def after(
-        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0, first: int = 0
     ) -> Indexed | None:
         await self._travel()
         log = self._logs.log(address.history_class)

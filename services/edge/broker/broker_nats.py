@@ -142,8 +142,8 @@ class NatsBroker:
         if purged and before:
             address = ChannelAddress(subjects.channel_of(purged), subjects.class_of_stream(stream))
             subscription = self._open.get(address)
-            if subscription is not None and subscription.mark == before:
-                return  # an edge removed the history: the mark has told the channel
+            if subscription is None or subscription.mark == before:
+                return  # an edge removed a history: no ring holds it, or the mark has told the channel
         self._streams.read_limits_soon(stream)
 
     def _changed(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
@@ -347,10 +347,10 @@ class NatsLogIndex:
         return self._streams.limits.of(self._streams.address(address).stream)
 
     async def after(
-        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+        self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0, first: int = 0
     ) -> Indexed | None:
         where = self._streams.address(address)
-        return await _reach(self._streams.indexes.after(where, epoch, offset, upto, named_upto))
+        return await _reach(self._streams.indexes.after(where, epoch, offset, upto, named_upto, first))
 
 
 async def _reach(call: Coroutine[Any, Any, T]) -> T:

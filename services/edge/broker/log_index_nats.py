@@ -20,6 +20,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from proto import subjects
@@ -203,14 +204,14 @@ class LogIndexes:
         await self._caught_up(index, noted.sequence)
 
     async def after(
-        self, where: subjects.LogAddress, epoch: str, offset: int, upto: int, named_upto: int = 0
+        self, where: subjects.LogAddress, epoch: str, offset: int, upto: int, named_upto: int = 0, first: int = 0
     ) -> Indexed | None:
         """See `LogIndex.after`. Raises `NatsAway`."""
         index = self._indexes.get(where.stream)
         if index is None or index.epoch != epoch or not await self._is_usable(index):
             return None
         try:
-            return await self._after(index, where, offset, upto, named_upto)
+            return await self._after(index, where, offset, upto, named_upto, first)
         except NobodyAnswers:  # the index was deleted: it is made again, from what the log still holds
             self._make_again(index)
             raise
@@ -248,7 +249,7 @@ class LogIndexes:
         return {subject for subject, number in last.sequences.items() if number > places[subject]}
 
     async def _after(
-        self, index: _Index, where: subjects.LogAddress, offset: int, upto: int, named_upto: int
+        self, index: _Index, where: subjects.LogAddress, offset: int, upto: int, named_upto: int, first: int
     ) -> Indexed | None:
         name = index.address.stream
         newest = await self._caught_up(index, upto)
@@ -265,6 +266,9 @@ class LogIndexes:
             after += later
             if not left or (after and after[-1].sequence >= named_upto):
                 break
+            true_ones = (entry for entry in after if not 0 < removed_upto(entry.headers) <= offset)
+            if any(not first or entry.sequence < first for entry in islice(true_ones, 1)):
+                break  # the log lacks it: no other name is needed
             place = entries[-1].number + 1
         total = len(after) + left
         if before is None:

@@ -44,7 +44,7 @@ class LogLimits:
         if known is _UNKNOWN:
             self._retained[stream] = Retained(size, ttl_s, 0, 0)
         elif known.doubts != doubts:
-            self._retained[stream] = known._replace(size=size, ttl_s=ttl_s)
+            return  # something has happened since it was asked for: a later state follows
         elif (size, ttl_s) != known[:2]:  # nobody knows what was evicted before
             self._retained[stream] = Retained(size, ttl_s, state.last, doubts + 1)
         elif known.since == sys.maxsize:

@@ -10,6 +10,7 @@ evicted from position + 1 on by age, while the limit for the channel was not rea
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
@@ -21,6 +22,9 @@ from services.edge.channels.log_pages import READ_BATCH
 _PROOF_ROUNDS: Final = 6
 """Reads of a log for one proof. A further one is needed only when a publication comes in just then, or if the replica
 that answers is behind."""
+
+_REPLICA_S: Final = 0.02
+"""How long a replica gets to catch up before it is asked again."""
 
 _MUCH: Final = 16 * 1024 * 1024
 """Bytes of a log. The index has read what comes long before so much more has come."""
@@ -65,16 +69,18 @@ async def read_after(
                 return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
             anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
         upto = entries[-1].sequence if entries else offset
-        state = await broker.state(address)
         named_upto = upto if page.more else max(upto, reached)
-        indexed = await broker.index.after(address, epoch, offset, state.last, named_upto)
-        missing = [] if indexed is None else sorted(indexed.named.difference(entry.sequence for entry in entries))
-        if missing and missing[0] > upto and left:
-            continue  # it was in the log before: the replica that answers may be behind
-        if missing:
-            whole = False
-            break
         first = next((entry.sequence for entry in entries if not entry.removed_upto), 0)
+        proven = anchored and not thorough  # by the entry at the position, if none is missing in between
+        state = None if proven else await broker.state(address)
+        read_upto = named_upto if state is None else state.last
+        indexed = await broker.index.after(address, epoch, offset, read_upto, named_upto, first)
+        missing = [] if indexed is None else sorted(indexed.named.difference(entry.sequence for entry in entries))
+        if missing and missing[0] > upto and left and (state is None or state.first <= missing[0]):
+            await asyncio.sleep(_REPLICA_S)  # it was in the log before: the replica that answers may be behind
+            continue
+        if missing or state is None:
+            return Continuation(entries, not missing, page.more, missing[-1] if missing else 0)
         held = sum(not entry.removed_upto for entry in entries) + page.left
         fewer = held < state.limit and state.raised_at <= offset  # than the log keeps of a channel
         if indexed is None or indexed.contradicts(first, held):
@@ -90,8 +96,9 @@ async def read_after(
         agrees = not counts or held == indexed.total or 0 < before <= held
         whole = agrees and (not first or first == indexed.first) and (indexed.whole or anchored or fewer)
         break
+    assert state is not None  # the last round has come to a proof, or to its lack
     other_epoch = state.epoch != epoch
-    lost_upto = missing[-1] if missing else entries[0].sequence - 1 if entries else state.last
+    lost_upto = entries[0].sequence - 1 if entries else state.last
     return Continuation(entries, whole and not other_epoch, page.more, lost_upto, other_epoch)
 
 

@@ -8,6 +8,7 @@ from services.chassis.nats.following import last_followed, read_followed, stream
 from services.chassis.nats.link import NatsAway
 from services.chassis.nats.streams import renew_epoch
 from services.chassis.process.settings import Duration
+from services.edge.broker import log_index_nats
 from services.edge.broker.broker import ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.settings import ChannelOptions
@@ -129,3 +130,26 @@ async def test_a_removal_that_was_marked_and_not_purged_is_finished_by_the_next(
         await a.remove_history(CHAT)
         (mark,) = (await a.read(CHAT, 0, 10)).entries
         assert mark.removed_upto == at
+
+
+async def test_of_a_log_that_lacks_the_first_one_no_further_names_are_read(nats_server, monkeypatch):
+    """Whoever comes back after a history is gone must not have all of its names read, over and over."""
+    large = {"chat": ChannelOptions(history_size=2000, history_ttl=Duration(60))}
+    pages = [0]
+
+    async def counted(*arguments, **more):
+        pages[0] += 1
+        return await read_followed(*arguments, **more)
+
+    async with broker(nats_server.url, Listener(), large, partitions=1) as a:
+        offsets = [(await store(a, CHAT, number)).offset for number in range(700)]
+        epoch, last = a.epoch(CHAT), offsets[-1]
+        assert await a.index.after(CHAT, epoch, offsets[0], last) is not None
+        monkeypatch.setattr(log_index_nats, "read_followed", counted)
+        for first in (0, offsets[300]):
+            pages[0] = 0
+            gone = await a.index.after(CHAT, epoch, offsets[0], last, last, first)
+            assert gone is not None and offsets[1] in gone.named and (gone.first, gone.total) == (offsets[1], 699)
+            assert pages[0] == 1
+        whole = await a.index.after(CHAT, epoch, offsets[0], last, last, offsets[1])
+        assert whole is not None and whole.named == frozenset(offsets[1:])

@@ -188,3 +188,18 @@ async def test_a_mark_counts_before_what_it_marks_is_gone(edge, monkeypatch):
     monkeypatch.setattr(edge.broker, "read", with_the_removed)
     assert await after(edge, "chat:x", 1) == ([2, 3, 4], False)
     assert await after(edge, "chat:x", 3) == ([4], True)
+
+
+async def test_that_a_history_is_gone_is_known_after_one_read_of_it():
+    now = 0.0
+    cluster = EdgeCluster(lambda: now)
+    edge = await TestEdge(cluster).start()
+    await publish(edge, "chat:x", 8)
+    now = 1e6
+    with edge.node.channels.using("chat:x", rules_of("chat:x")) as used:
+        await edge.node.sync.opened(used)
+        assert used.log is not None
+        used.log.start(used.log.epoch, 8)
+        edge.broker.reads = 0
+        read = await read_after(edge.broker, used, used.log.epoch, 3, 3, thorough=True)
+    assert (read.entries, read.whole, edge.broker.reads) == ([], False, 1)
