@@ -65,7 +65,12 @@ class NatsSessionLog:
             LOG_DUPLICATE_WINDOW_S,
             max_bytes=LOG_MAX_BYTES,
         )
-        await ensure_stream(self._link, config, update=False, room_setting="sessions.log_max_bytes (of the sessions service, which then must start first)")
+        await ensure_stream(
+            self._link,
+            config,
+            update=False,
+            room_setting="sessions.log_max_bytes (of the sessions service, which then must start first)",
+        )
 
     def record(self, event: SessionEvent) -> None:
         if len(self._waiting) >= MAX_WAITING:

@@ -62,7 +62,7 @@ Recipients = Iterable[tuple[Subscriber, Subscription]]
 class Batch(ABC):
     """Pushes on their way to the subscribers of `channel`.
 
-    `number` counts the channel's batches: a subscription whose `seen` has reached it has this one, or does not get it.
+    `number` counts the channel's batches; see `Subscription.seen`.
     `size` is in bytes. `refused` collects the connections that have to close, which `send` itself does not do: that
     changes the groups.
     """
@@ -80,11 +80,11 @@ class Batch(ABC):
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
         """Writes it to those of `recipients` that do not have it. All of them are of `kind`.
 
-        `keep`: frames that only some of a kind get are kept for the others.
+        `keep`: frames for those with tags filters are kept for others that want the same.
         """
 
     def cost(self, kind: Kind) -> int:
-        """What a write to one recipient costs, in bytes, of which some 256 KiB take a millisecond."""
+        """What a write to one recipient costs, in bytes: about 256 KiB take a millisecond."""
         return self.size + 1
 
     def _keep(self, key: object, encoded: EncodedPushes) -> EncodedPushes:
@@ -131,7 +131,7 @@ class PublicationBatch(Batch):
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
         """Writes it to those of `recipients` that do not have it (see `Batch.send`)."""
         if kind.delta:
-            self._send_deltas(kind.format, recipients, keep)
+            self._send_deltas(kind.format, recipients)
         elif kind.filtered:
             self._send_filtered(kind.format, recipients, keep)
         else:
@@ -172,7 +172,7 @@ class PublicationBatch(Batch):
                     self._keep((format, wanted), encoded)
             self._send(subscriber, subscription, encoded)
 
-    def _send_deltas(self, format: Format, recipients: Recipients, keep: bool) -> None:
+    def _send_deltas(self, format: Format, recipients: Recipients) -> None:
         """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
         for subscriber, subscription in recipients:
             if subscription.seen >= self.number:
@@ -181,9 +181,7 @@ class PublicationBatch(Batch):
             encoded = self._encoded.get(key)
             if encoded is None:
                 changes = _changes(format, self._published, subscription.has_base)
-                encoded = encode_publications(format, self.channel, changes)
-                if keep:
-                    self._keep(key, encoded)
+                encoded = self._keep(key, encode_publications(format, self.channel, changes))
             # A client that does not take it catches up with whole publications, and starts again from those.
             subscription.delivered(self._send(subscriber, subscription, encoded))
 

@@ -13,14 +13,14 @@ CHANNEL_WAITING_BYTES: Final = 4 * 1024 * 1024
 """Batches of one channel that wait until they are written."""
 
 OWN_WAITING_BYTES: Final = 128 * 1024
-"""What a channel may have waiting however much others have: about two batches."""
+"""What each channel may still have waiting when the limit of the edge is reached: about two batches."""
 
-_BATCH_BYTES: Final = 1024
-"""What a batch takes besides its publications, about."""
+BATCH_OVERHEAD: Final = 1024
+"""Bytes that a batch takes besides its publications, about."""
 
 
 class BatchQueue:
-    """First come, first written. `waits`: it goes on in a later turn of the event loop.
+    """First come, first written. `waits`: its continuation is scheduled, for a later turn of the event loop.
 
     `writing` writes the first batch, step by step; None before the first step.
     """
@@ -36,12 +36,12 @@ class BatchQueue:
     def append(self, batch: Batch) -> None:
         """Adds a batch behind the others."""
         self.batches.append(batch)
-        self._count(batch.size + _BATCH_BYTES)
+        self._count(batch.size + BATCH_OVERHEAD)
 
     def finish(self) -> Batch:
         """Takes the first batch out, as everybody has it."""
         batch = self.batches.popleft()
-        self._count(-batch.size - _BATCH_BYTES)
+        self._count(-batch.size - BATCH_OVERHEAD)
         if self._when_room and self._has_room:
             waiting, self._when_room = self._when_room, []
             for work in waiting:
@@ -56,6 +56,11 @@ class BatchQueue:
     def congested(self) -> bool:
         """Whether so much waits that no more should be added."""
         return bool(self._when_room) or self._bytes > self._bound
+
+    @property
+    def overflows(self) -> bool:
+        """Whether not even joins and leaves should be added, which no log has."""
+        return self._bytes > 2 * CHANNEL_WAITING_BYTES
 
     @property
     def _has_room(self) -> bool:

@@ -29,7 +29,7 @@ from services.edge.channels.batch import (
     PublicationBatch,
     skip_to,
 )
-from services.edge.channels.batch_queue import BatchQueue
+from services.edge.channels.batch_queue import BATCH_OVERHEAD, BatchQueue
 from services.edge.channels.pace import AtOnce, Pace
 from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import Subscription
@@ -59,9 +59,9 @@ class Subscribers:
         self._groups: dict[Kind, dict[Subscriber, Subscription]] = {}
         self._last = 0  # the number of the last batch
         self._open: PublicationBatch | MemberEventBatch | None = None  # takes what comes until it is written
-        self._due = False  # at the end of this turn
+        self._due = False  # `_end_of_turn` is scheduled
         self._queue: BatchQueue | None = None
-        self._whole_next = False  # nobody holds the base of the next publication
+        self._whole_next = False  # the next publication is sent in full to those with deltas, too
         self._members_ended = False  # nobody is left who gets joins and leaves
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class Subscribers:
 
         Where too much waits, they subscribe again: one who missed any would show wrong members for good.
         """
-        if self.congested:
+        if self._queue is not None and self._queue.overflows:
             if not self._members_ended:
                 self._members_ended = True
                 self.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.pushes_join_leave)
@@ -144,7 +144,7 @@ class Subscribers:
         self._begin(batch)
 
     def forget_bases(self) -> None:
-        """No subscriber holds the publication before the next one, which therefore is sent whole."""
+        """No subscriber holds the base of the next delta: the next publication is sent in full."""
         self._whole_next = True
 
     def end(self, why: UnsubscribeCode, chosen: Callable[[Subscription], bool]) -> None:
@@ -177,14 +177,16 @@ class Subscribers:
         for batch in self._unwritten(subscription):
             if written and written + batch.size > BATCH_BYTES:
                 break
-            written += batch.size
+            written += batch.size + BATCH_OVERHEAD
             batch.send(_kind(subscriber, subscription), ((subscriber, subscription),), keep=False)
 
     def resume(self, subscriber: Subscriber, subscription: Subscription) -> None:
-        """The client has caught up with the log: of what waits it gets joins and leaves, which no log has."""
+        """The client has caught up with the log: of what waits it gets joins and leaves, which are in no log."""
         for batch in self._unwritten(subscription):
             if isinstance(batch, MemberEventBatch):
+                refused = len(batch.refused)
                 batch.send(_kind(subscriber, subscription), ((subscriber, subscription),))
+                del batch.refused[refused:]  # it is released now, and gets all that is held for it
             else:
                 subscription.delivered(False)  # maybe not the base of the next publication
         skip_to(subscription, self._last)

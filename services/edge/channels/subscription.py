@@ -22,7 +22,7 @@ class Subscription:
     it, None when the channel has neither presence nor joins and leaves. `chan_info`: the info that its publications
     here carry. `announced`: the member as other edges know it, None before its join. `has_base`: the client holds the
     channel's previous publication, so that the next one may be sent as a difference. `seen` is the number of the last
-    batch of the channel that the client was sent, or does not get.
+    batch of the channel that is done for this client: sent, or skipped.
     """
 
     __slots__ = (

@@ -27,7 +27,7 @@ from tests.support.manual_pace import ManualPace
 
 MANY = 100
 Everybody = list[tuple[FakeSubscriber, Subscription]]
-LARGE = "x" * CHANNEL_WAITING_BYTES
+LARGE = "x" * (2 * CHANNEL_WAITING_BYTES)
 
 
 def room(
@@ -241,6 +241,16 @@ class TestTooMuch:
         subscribers.add(FakeSubscriber(), subscription(pushes_join_leave=True))
         subscribers.fan_out_member_event(Push(channel="news", join=Join(ClientInfo(user="9", client="c"))))
         assert len(ends) == 2
+
+    def test_publications_alone_end_nobody_who_gets_joins(self) -> None:
+        subscribers, pace, everybody = room()
+        everybody[0][1].pushes_join_leave = True
+        for _ in range(CHANNEL_WAITING_BYTES // 60_000 + 2):
+            subscribers.fan_out(publication("x" * 60_000), None)
+        congested = subscribers.congested
+        subscribers.fan_out_member_event(Push(channel="news", join=Join(ClientInfo(user="1", client="c"))))
+        run(pace)
+        assert congested and not everybody[0][0].ended and "join" in everybody[0][0].pushes[-1]
 
     def test_frames_for_one_client_are_not_kept(self) -> None:
         subscribers, _, _ = room(0)

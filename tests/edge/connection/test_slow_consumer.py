@@ -256,6 +256,20 @@ class TestMembers:
         edge.node.channels.get("room:x").subscribers.fan_out_member_event(join)
         await eventually(lambda: [client for _, _, client in talk.members[1:]] == ["newcomer"] and not talk.slow)
 
+    async def test_however_many_are_heard_of_then_it_is_not_closed_for_them(self, edge):
+        talk = await connected(edge)
+        await talk.subscribe("room:x")
+        await eventually(lambda: len(talk.members) == 1)
+        await stalled(edge, talk, "room:x")
+        talk.connection.resume_writing()
+        subscribers, count = edge.node.channels.get("room:x").subscribers, slow_consumer.HELD_BYTES // 64
+        for number in range(count):
+            info = ClientInfo(user="9", client=str(number))
+            subscribers.fan_out_member_event(Push(channel="room:x", join=Join(info)))
+        await eventually(lambda: len(talk.members) == 1 + count and not talk.slow)
+        await settled()
+        assert not talk.connection.closed
+
     async def test_of_a_channel_that_was_ended_meanwhile_nothing_is_told(self, edge):
         talk = await connected(edge)
         await talk.subscribe("room:x")
