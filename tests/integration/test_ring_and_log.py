@@ -6,7 +6,7 @@ import pytest
 from nats.js import JetStreamManager
 
 from proto import subjects
-from tests.integration.test_proof_of_recovery import KEY, edge_of, position, publish, recovered
+from tests.integration.test_proof_of_recovery import KEY, TOML, edge_of, position, publish, recovered
 from tests.support.edges import api, connected
 from tests.support.eventually import eventually
 from tests.support.links import linked
@@ -95,3 +95,15 @@ async def test_a_history_that_an_edge_removes_disturbs_no_ring_of_another_channe
             assert await recovered(a, "chat:x", since) == [0, 1, 2, 3, 4]
             await publish(a, "chat:y", 1)
         assert await metric(a, "log_reads_total") == before
+
+
+async def test_an_edge_that_watched_hands_out_nothing_that_other_channels_have_displaced(services, nats_server):
+    small = TOML.format(size=1000, ttl="1h") + "history_max_bytes = 1048576\n"
+    a = await edge_of(services, nats_server, "edge-a", toml=small)
+    async with connected(a, "follower") as follower:
+        await follower.subscribe("chat:x")
+        since = await position(a, "chat:x")
+        await publish(a, "chat:x", *range(5))
+        assert await recovered(a, "chat:x", since) == [0, 1, 2, 3, 4]
+        await publish(a, "chat:y", *["x" * 30_000] * 60)
+        await tells(a, since, None)

@@ -105,13 +105,15 @@ class Retained(NamedTuple):
     """What the log of a channel keeps, as last seen: `size` entries of it (0: any number), each for `ttl_s` seconds.
 
     Of what came after the sequence `since` nothing was removed but by these limits, or with a mark. `doubts` counts how
-    often something else was, or may have been.
+    often something else was, or may have been. Nothing from before the sequence `first` is left: all channels of a
+    partition share its bytes.
     """
 
     size: int
     ttl_s: float
     since: int = 0
     doubts: int = 0
+    first: int = 0
 
 
 class LogIndex(Protocol):

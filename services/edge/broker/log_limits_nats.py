@@ -42,10 +42,11 @@ class LogLimits:
         known, size = self.of(stream), max(0, state.limit)
         ttl_s = state.max_age_s or math.inf
         if known is _UNKNOWN:
-            self._retained[stream] = Retained(size, ttl_s, 0, 0)
+            self._retained[stream] = Retained(size, ttl_s, 0, 0, state.first)
         elif known.doubts != doubts:
             return  # something has happened since it was asked for: a later state follows
         elif (size, ttl_s) != known[:2]:  # nobody knows what was evicted before
-            self._retained[stream] = Retained(size, ttl_s, state.last, doubts + 1)
-        elif known.since == sys.maxsize:
-            self._retained[stream] = known._replace(since=state.last)
+            self._retained[stream] = Retained(size, ttl_s, state.last, doubts + 1, state.first)
+        else:
+            since = state.last if known.since == sys.maxsize else known.since
+            self._retained[stream] = known._replace(since=since, first=state.first)

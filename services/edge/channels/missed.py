@@ -42,7 +42,9 @@ def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int, retain
     if (since.epoch and since.epoch != log.epoch) or since.offset < min(retained.since, log.last):
         return None
     missed = log.after(since.offset, retained.size, now - retained.ttl_s)
-    return None if missed is None or (limit and len(missed) > limit) else missed
+    if missed is None or (missed and missed[0].offset < retained.first) or (limit and len(missed) > limit):
+        return None
+    return missed
 
 
 class MissedPublications:
