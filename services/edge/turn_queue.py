@@ -49,6 +49,7 @@ class TurnQueue:
 
     def wait(self, work: Callable[[], object]) -> None:
         """Calls `work` in a later turn, behind all others that wait. For whoever got no place."""
+        self.has_time()  # schedules the next turn, if nobody has yet
         self._waiting.append(work)
 
     async def turn(self) -> None:

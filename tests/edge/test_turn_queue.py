@@ -71,3 +71,11 @@ async def test_a_place_of_one_who_gave_up_goes_to_the_next() -> None:
     tasks[2].cancel()
     await asyncio.wait(tasks)
     assert done == [0, 1, 3]
+
+
+async def test_who_waits_in_a_turn_in_which_nobody_had_a_place_has_its_turn() -> None:
+    turns, done = TurnQueue(1), list[int]()
+    turns.wait(partial(done.append, 1))
+    assert done == []
+    await asyncio.sleep(0)
+    assert done == [1]

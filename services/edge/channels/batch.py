@@ -126,7 +126,7 @@ class PublicationBatch(Batch):
 
     def cost(self, kind: Kind) -> int:
         """What a write to one recipient costs (see `Batch.cost`). A tags filter looks at each publication."""
-        return self.size + 1 + (_FILTER_COST * len(self._published) if kind.filtered else 0)
+        return super().cost(kind) + (_FILTER_COST * len(self._published) if kind.filtered else 0)
 
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
         """Writes it to those of `recipients` that do not have it (see `Batch.send`)."""

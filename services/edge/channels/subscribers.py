@@ -27,6 +27,7 @@ from services.edge.channels.batch import (
     Kind,
     MemberEventBatch,
     PublicationBatch,
+    is_ended,
     skip_to,
 )
 from services.edge.channels.batch_queue import BATCH_OVERHEAD, BatchQueue
@@ -150,7 +151,7 @@ class Subscribers:
     def end(self, why: UnsubscribeCode, chosen: Callable[[Subscription], bool]) -> None:
         """Ends the chosen subscriptions: they get nothing from now on, and each client hears of it in its turn."""
         for subscriber, subscription in self:
-            if chosen(subscription) and subscription.seen < NEVER:
+            if chosen(subscription) and not is_ended(subscription):
                 skip_to(subscription, NEVER)
                 self._pace.wait(partial(self._end, subscriber, subscription, why))
 
@@ -196,8 +197,9 @@ class Subscribers:
 
         Holds inside of a write to that client, too.
         """
-        for batch in self._unwritten(subscription):
-            if isinstance(batch, PublicationBatch):
+        waiting = () if self._queue is None else self._queue.batches
+        for batch in (*waiting, self._open):  # the open one stays open
+            if isinstance(batch, PublicationBatch) and batch.number > subscription.seen:
                 return batch.delivered_offset
         return None
 

@@ -15,14 +15,10 @@ class TurnsPace:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.waiting_bytes = 0
-        self._turns = TurnQueue(sys.maxsize, now)
-        self.has_time = self._turns.has_time
+        turns = TurnQueue(sys.maxsize, now)
+        self.has_time = turns.has_time
+        self.wait = turns.wait
 
     def at_end_of_turn(self, work: Callable[[], object]) -> None:
         """Calls `work` at the end of this turn of the event loop."""
         asyncio.get_running_loop().call_soon(work)
-
-    def wait(self, work: Callable[[], object]) -> None:
-        """Calls `work` in a later turn, behind all others that wait."""
-        self._turns.has_time()  # schedules the next turn, if nobody has yet
-        self._turns.wait(work)
