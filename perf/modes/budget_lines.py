@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from perf.modes import accept, drain, fanout, fold, latency, memory, start
 from perf.modes.accept import AcceptFigures
@@ -20,6 +20,7 @@ from perf.modes.fold import FoldFigures
 from perf.modes.latency import LatencyFigures
 from perf.modes.memory import MemoryFigures
 from perf.modes.start import StartFigures
+from perf.report.drift import Ratio
 from perf.report.figures import Figures
 from perf.runner import Measure
 from perf.settings import PerfSettings
@@ -29,16 +30,27 @@ F = TypeVar("F", bound=Figures)
 MEMORY_BYTES = 6_000
 START_S = 0.6
 
+ACCEPT = Ratio("accept", "CPU to accept a client, to that of a bare Starlette accept")
+MEMORY = Ratio("memory", "bytes of an idle connection, subscribed to a channel of its own")
+FANOUT = Ratio("fanout", "fan-out for each CPU second, to Starlette's send_text", more_is_better=True)
+FOLLOWED: Final = (ACCEPT, MEMORY, FANOUT)
+"""What the history follows: ratios of two servers in one run, and bytes, which a busy machine does not change. Seconds
+by the clock are not among them."""
+
 
 @dataclass(frozen=True)
 class Bound(Generic[F]):
-    """`used` is the share of the bound that was taken: up to 1.0 it is kept. One that does not count is only shown."""
+    """`used` is the share of the bound that was taken: up to 1.0 it is kept. One that does not count is only shown.
+
+    `followed` is the figure that the history has of it, and what it is.
+    """
 
     what: str
     bound: str
     measured: Callable[[F], str]
     used: Callable[[F], float]
     counts: bool = True
+    followed: tuple[Ratio, Callable[[F], float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ def _accept(options: str, most: float) -> Line[AcceptFigures]:
         f"{most:g} x a bare Starlette accept",
         lambda figures: f"{figures.ratio} x",
         lambda figures: figures.ratio / most,
+        followed=(ACCEPT, lambda figures: figures.ratio),
     )
     return Line("accept", accept.add_arguments, accept.measure, options, (bound,))
 
@@ -73,6 +86,7 @@ def _memory(options: str, stages: Sequence[str], most: float) -> Line[MemoryFigu
             f"{most:g} bytes",
             lambda figures: f"{figures.bytes_per_connection[stage]:g} bytes",
             lambda figures: figures.bytes_per_connection[stage] / most,
+            followed=(MEMORY, lambda figures: figures.bytes_per_connection[stage]) if stage == "own" else None,
         )
 
     return Line("memory", memory.add_arguments, memory.measure, options, tuple(map(bound, stages)))
@@ -89,6 +103,7 @@ def _fanout(options: str, least: dict[str, float], how: str = "", counts: bool =
             lambda figures: f"{figures.ratio_to[other]} x, {figures.lost} missing",
             lambda figures: float("inf") if figures.lost else ratio / max(figures.ratio_to[other], 1e-9),
             counts,
+            (FANOUT, lambda figures: figures.ratio_to[other]) if other == "starlette" else None,
         )
 
     return Line("fanout", fanout.add_arguments, fanout.measure, options, [bound(*one) for one in least.items()])

@@ -59,7 +59,7 @@ class Busy:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "commit": _commit()}
+    found = {"python": platform.python_version(), "commit": commit(dirty=True)}
     for name, package in {**{package: package for package in PACKAGES}, **SERVERS}.items():
         try:
             found[name] = version(package) if name == package else f"{version(package)} ({package})"
@@ -127,10 +127,11 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
-def _commit() -> str:
+def commit(dirty: bool = False) -> str:
+    """As git names it, "unknown" without git. With `dirty` the name of a changed working copy ends in "-dirty"."""
     try:
         answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "describe", "--always", "--abbrev=12", *(["--dirty"] if dirty else [])],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
