@@ -21,7 +21,7 @@ class Process(Struct, frozen=True, kw_only=True):
     rss_bytes: int
     open_fds: int
     max_fds: int
-    loop_lag_s: float  # how late the heartbeat timer fired
+    loop_lag_s: float  # the most that the event loop was late since the heartbeat before
     uptime_s: float
 
 

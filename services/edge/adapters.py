@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from services.chassis.metrics.process import NatsFigures
 from services.chassis.process.heartbeat import Pulse
 from services.edge.backend.backend import Backend
 from services.edge.broker.broker import Broker
@@ -34,6 +35,7 @@ class Adapters(ABC):
     """Call `start`, `run`, `stop` and `close` once each, in this order. `watch` runs as a task from the beginning.
 
     `in_flight` counts publishes that wait for the broker; `pulse` sends the edge's heartbeats.
+    `nats` is the connection to NATS, as metrics report it.
     """
 
     broker: Broker
@@ -44,6 +46,7 @@ class Adapters(ABC):
     session_log: SessionLog
     in_flight: InFlight
     pulse: Pulse
+    nats: NatsFigures | None
 
     @abstractmethod
     async def start(self, node: Node, responder: Responder) -> None:

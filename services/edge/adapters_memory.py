@@ -62,6 +62,7 @@ class MemoryAdapters(Adapters):
         now: Callable[[], float],
         add_load: AddFigures,
     ) -> None:
+        self.nats = None
         self.broker = self._broker = MemoryBroker(MemoryLogs(classes, now))
         self.in_flight = InFlight(settings.edge.max_publishes_in_flight, 0)  # always 0: a publish does not wait
         self.session_log = NoSessionLog()

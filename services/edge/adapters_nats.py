@@ -50,6 +50,7 @@ class NatsAdapters(Adapters):
             instance,
             settings.edge.max_publishes_in_flight,
         )
+        self.nats = self._link
         self.in_flight = self._broker.in_flight
         self.session_log = self._session_log = NatsSessionLog(self._link, settings.name, instance)
         self.backend = NatsBackend(self._link)

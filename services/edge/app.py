@@ -21,6 +21,8 @@ from services.chassis.http.client_address import Proxies
 from services.chassis.http.health import health_routes
 from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.server import run
+from services.chassis.metrics.page import PageCollector
+from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.resources import descriptor_limit
 from services.chassis.process.tasks import end, vital
@@ -41,7 +43,8 @@ from services.edge.connection.drain import Drain
 from services.edge.connection.executor import Executor, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
-from services.edge.instruments import EdgeCollector, make_registry
+from services.edge.instruments.catalog import EDGE_SERIES
+from services.edge.instruments.exposition import EdgeMetrics
 from services.edge.origins import Origins
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
@@ -129,9 +132,7 @@ class Edge:
         )
         self._control_handler = ControlHandler(self._node, registry)
         self.drain = Drain(self.context, settings.edge)
-        self._collector = EdgeCollector(
-            self.context, self.drain, adapters.session_log, adapters.in_flight, lambda: adapters.pulse.loop_lag_s
-        )
+        self._metrics = EdgeMetrics(self.context, self.drain, adapters.session_log, adapters.in_flight)
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(adapters.peers, channels, clock.unix)
         methods = ApiMethods(
@@ -169,7 +170,10 @@ class Edge:
                 self._node.parts.stop()
                 await self._adapters.close()
 
-        routes = health_routes(self.context.admission.unready, make_registry(self._collector)) + self._api.routes()
+        adapters = self._adapters
+        own = ProcessMetrics("edge", self.settings.name, VERSION, adapters.pulse.loop_lag, adapters.nats)
+        registry = own.registry(PageCollector(EDGE_SERIES, self._metrics.fill))
+        routes = health_routes(self.context.admission.unready, registry) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return make_application(routes, lifespan=lifespan)

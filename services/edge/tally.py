@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -34,3 +35,7 @@ class Tally:
     api_turned_away: int = 0  # of those, refused because too many were in progress
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
+
+
+COUNTERS: Final = tuple(one.name for one in fields(Tally) if one.type == "int")
+"""The plain counters. Each is the series `fairlead_edge_<name>`."""

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,12 +20,14 @@ from proto.telemetry import LOST_AFTER_S, decode_heartbeat
 from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
+from services.chassis.metrics.page import PageCollector
+from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.nats.link import NatsLink
-from services.chassis.process.heartbeat import Pulse
-from services.chassis.process.resources import OwnProcess, ProcessCollector
+from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.tasks import end, vital
 from services.metrics.aggregator import Aggregator
-from services.metrics.exposition import ClusterCollector
+from services.metrics.catalog import CLUSTER_SERIES
+from services.metrics.exposition import ClusterMetrics
 from services.metrics.overview import overview
 from services.metrics.settings import MetricsSettings
 
@@ -42,7 +43,7 @@ class Metrics:
     def __init__(self, settings: MetricsSettings) -> None:
         self.settings = settings
         self._aggregator = Aggregator(LOST_AFTER_S, time.monotonic())
-        self._collector = ClusterCollector(self._aggregator, time.monotonic)
+        self._figures = ClusterMetrics(self._aggregator, time.monotonic)
         self._link = NatsLink(settings.nats, settings.name)
         self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
 
@@ -58,9 +59,8 @@ class Metrics:
                 await end(tasks)
                 await self._link.close()
 
-        registry = CollectorRegistry()
-        registry.register(ProcessCollector(OwnProcess()))
-        registry.register(self._collector)
+        own = ProcessMetrics("metrics", self.settings.name, VERSION, self._pulse.loop_lag, self._link)
+        registry = own.registry(PageCollector(CLUSTER_SERIES, self._figures.fill))
         routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
         return make_application(routes, lifespan=lifespan)
 
@@ -79,10 +79,10 @@ class Metrics:
         try:
             beat = decode_heartbeat(data)
         except (msgspec.DecodeError, RecursionError) as error:
-            self._collector.rejected += 1
+            self._figures.rejected += 1
             log.debug("a message is not a heartbeat: %s", error)
             return
-        self._collector.heartbeats += 1
+        self._figures.heartbeats += 1
         self._aggregator.heard(beat, time.monotonic())
 
     def _unready(self) -> str | None:

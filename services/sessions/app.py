@@ -17,8 +17,9 @@ from proto.telemetry import LOST_AFTER_S, Heartbeat, SessionsLoad
 from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
+from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.nats.link import NatsLink
-from services.chassis.process.heartbeat import Pulse
+from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.tasks import end, vital
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.edge_silence import EdgeSilence
@@ -72,7 +73,9 @@ class Sessions:
                     await end(tasks)
                     await self._link.close()
 
-        routes = health_routes(lambda: self._projector.problem, self._instruments.registry) + self._api.routes()
+        own = ProcessMetrics("sessions", self.settings.name, VERSION, self._pulse.loop_lag, self._link)
+        registry = own.registry(self._instruments.registry)
+        routes = health_routes(lambda: self._projector.problem, registry) + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
     async def _listen(self) -> None:

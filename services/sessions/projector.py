@@ -96,7 +96,7 @@ class Projector:
         checked = time.monotonic()
         while True:
             reading = await reader.read(self._position.sequence + 1)
-            self._instruments.rejected.inc(reading.rejected)
+            self._instruments.dead_letters.inc(reading.rejected)
             for portion in reading.portions:
                 await self._commit(portion)
             if not reading.more:

@@ -265,7 +265,7 @@ async def test_rubbish_in_the_log_is_left_out_and_a_newer_log_is_waited_for(
             await edge.store(rubbish, f"rubbish-{number}")
         await edge.write(ann("c1"))
         await expect_sessions(service, 1)
-        assert await metric(service, "fairlead_sessions_rejected_messages_total") == 5
+        assert await metric(service, "fairlead_sessions_dead_letters_total") == 5
         await edge.store(b'{"version":2,"edge":"e","instance":"x","number":1,"events":[{"type":"teleported"}]}', "new")
         await edge.write(ann("c2"))
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -35,6 +36,7 @@ def health_routes(unready: Unready, registry: CollectorRegistry) -> list[Route]:
         return PlainTextResponse(f"not ready: {reason}\n", status_code=503)
 
     async def metrics(request: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))  # exemplars need OpenMetrics
+        return Response(encode(registry), media_type=content_type)
 
     return [Route(LIVE_PATH, livez), Route(READY_PATH, readyz), Route(METRICS_PATH, metrics)]

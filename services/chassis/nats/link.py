@@ -60,7 +60,8 @@ class NatsLink:
     """The connection of a process to the NATS servers of `settings`, under which it is known there as `name`.
 
     `on_connected` runs after every (re)connection, once all subscriptions are made again; `on_disconnected` when the
-    connection drops, but not when `close` ends it. Both are plain functions and must not block.
+    connection drops, but not when `close` ends it. Both are plain functions and must not block. `disconnects` and
+    `permission_violations` count since the start.
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class NatsLink:
         self._address = _without_credentials(settings.url)
         self._complain_at = 0.0
         self._forbidden: set[str] = set()
+        self.disconnects = 0
+        self.permission_violations = 0
 
     @property
     def is_connected(self) -> bool:
@@ -136,6 +139,7 @@ class NatsLink:
     async def _disconnected(self) -> None:
         if self._ending:
             return
+        self.disconnects += 1
         log.warning("lost the connection to NATS, reconnecting")
         self._inbox.fail_all(NatsAway("the connection dropped"))
         self._client.drop_pending()
@@ -147,8 +151,9 @@ class NatsLink:
 
     async def _log_error(self, error: Exception) -> None:
         now = asyncio.get_running_loop().time()
-        if "permissions violation" in str(error).lower() and str(error) not in self._forbidden:
-            if len(self._forbidden) < _FORBIDDEN_NAMED:
+        if "permissions violation" in str(error).lower():
+            self.permission_violations += 1
+            if str(error) not in self._forbidden and len(self._forbidden) < _FORBIDDEN_NAMED:
                 self._forbidden.add(str(error))
                 log.warning("%s: allow it to this user in the configuration of NATS (docs/operations.md)", error)
             return

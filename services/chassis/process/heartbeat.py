@@ -11,6 +11,7 @@ from typing import Protocol
 
 from proto import subjects
 from proto.telemetry import HEARTBEAT_INTERVAL_S, Heartbeat, Process, encode_heartbeat
+from services.chassis.metrics.loop_lag import LoopLag
 from services.chassis.nats.link import NatsAway
 from services.chassis.process.resources import OwnProcess
 
@@ -46,18 +47,21 @@ class Pulse:
         self._subject = subjects.telemetry(service, instance)
         self._started = time.monotonic()
         self._leaving = False
-        self.loop_lag_s = 0.0
+        self.loop_lag = LoopLag()
 
     async def run(self) -> None:
         """Sends heartbeats until cancelled. One that cannot be sent is skipped, since the next one replaces it."""
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while True:
-            self.beat()
-            due += HEARTBEAT_INTERVAL_S
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            self.loop_lag_s = max(0.0, loop.time() - due)
-            due = max(due, loop.time() - HEARTBEAT_INTERVAL_S)  # no burst after a long stall
+        self.loop_lag.start()
+        try:
+            while True:
+                self.beat()
+                due += HEARTBEAT_INTERVAL_S
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                due = max(due, loop.time() - HEARTBEAT_INTERVAL_S)  # no burst after a long stall
+        finally:
+            self.loop_lag.stop()
 
     def beat(self) -> None:
         """Sends one heartbeat now."""
@@ -88,6 +92,6 @@ class Pulse:
             rss_bytes=usage.rss_bytes,
             open_fds=usage.open_fds,
             max_fds=usage.max_fds,
-            loop_lag_s=round(self.loop_lag_s, 6),
+            loop_lag_s=round(self.loop_lag.peak("heartbeat"), 6),
             uptime_s=round(time.monotonic() - self._started, 3),
         )

@@ -9,13 +9,10 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
@@ -73,28 +70,3 @@ class OwnProcess:
         except OSError:  # another system than Linux
             count = 0
         return count or self._process.num_fds()
-
-
-class ProcessCollector(Collector):
-    """The metrics of prometheus-client's class of this name, which would list all descriptors at each scrape."""
-
-    def __init__(self, process: OwnProcess) -> None:
-        self._process = process
-
-    def collect(self) -> Iterator[Metric]:
-        usage = self._process.usage()
-        gauges = {
-            "virtual_memory_bytes": ("Virtual memory size in bytes.", usage.virtual_bytes),
-            "resident_memory_bytes": ("Resident memory size in bytes.", usage.rss_bytes),
-            "start_time_seconds": (
-                "Start time of the process since unix epoch in seconds.",
-                self._process.started_at,
-            ),
-            "open_fds": ("Number of open file descriptors.", usage.open_fds),
-            "max_fds": ("Maximum number of open file descriptors.", usage.max_fds),
-        }
-        for name, (meaning, value) in gauges.items():
-            yield GaugeMetricFamily(f"process_{name}", meaning, value=value)
-        yield CounterMetricFamily(
-            "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", value=usage.cpu_s
-        )

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.process_collector import ProcessCollector as Original
 
 from services.chassis.process import resources
-from services.chassis.process.resources import OwnProcess, ProcessCollector
+from services.chassis.process.resources import OwnProcess
 
 MORE = 50
 
@@ -52,23 +50,6 @@ def test_figures_are_those_of_this_process() -> None:
     assert usage.virtual_bytes >= usage.rss_bytes
     assert usage.max_fds == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert 0 < time.time() - process.started_at < 24 * 3600
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="prometheus-client has them on Linux only")
-def test_metrics_are_those_that_dashboards_know() -> None:
-    def described(collector: Original | ProcessCollector) -> dict[str, tuple[str, str]]:
-        return {metric.name: (metric.type, metric.documentation) for metric in collector.collect()}
-
-    assert described(ProcessCollector(OwnProcess())) == described(Original(registry=None))
-
-
-def test_metrics_carry_the_figures() -> None:
-    registry, process = CollectorRegistry(), OwnProcess()
-    registry.register(ProcessCollector(process))
-    with more_descriptors():
-        assert registry.get_sample_value("process_open_fds") == process.usage().open_fds
-    assert registry.get_sample_value("process_start_time_seconds") == process.started_at
-    assert (registry.get_sample_value("process_cpu_seconds_total") or 0) > 0
 
 
 def test_a_service_takes_the_descriptors_that_the_hard_limit_allows() -> None:

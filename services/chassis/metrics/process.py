@@ -1,0 +1,92 @@
+"""The series that every process has: what it uses, how late its event loop is, how its connection to NATS fares."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
+from prometheus_client.registry import Collector
+
+from services.chassis.metrics.loop_lag import LoopLag
+from services.chassis.metrics.page import Page, PageCollector
+from services.chassis.metrics.series import FAST_S, catalog, counter, gauge, histogram
+from services.chassis.process.resources import OwnProcess
+
+PROCESS_SERIES: Final = catalog(
+    gauge("process_virtual_memory_bytes", "bytes", "Virtual memory size in bytes."),
+    gauge("process_resident_memory_bytes", "bytes", "Resident memory size in bytes."),
+    gauge("process_start_time_seconds", "seconds", "Start time of the process since unix epoch in seconds."),
+    gauge("process_open_fds", "descriptors", "Number of open file descriptors."),
+    gauge("process_max_fds", "descriptors", "Maximum number of open file descriptors."),
+    counter("process_cpu_seconds", "seconds", "Total user and system CPU time spent in seconds."),
+    gauge(
+        "fairlead_process_info",
+        "1",
+        "Always 1: which service this is, the operator's name for it, its version.",
+        "service",
+        "name",
+        "version",
+    ),
+    histogram(
+        "fairlead_process_loop_lag_seconds",
+        "seconds",
+        FAST_S,
+        "Lateness of a timer of 50 ms: how long the event loop was busy with something else.",
+    ),
+    gauge("fairlead_process_loop_lag_max_seconds", "seconds", "The largest lateness since the last scrape."),
+    gauge("fairlead_process_nats_connected", "bool", "1 while there is a connection to NATS, otherwise 0."),
+    counter("fairlead_process_nats_disconnects", "disconnects", "Connections to NATS that dropped."),
+    counter(
+        "fairlead_process_nats_permission_violations",
+        "violations",
+        "Publishes and subscriptions that NATS does not permit to this process.",
+    ),
+)
+
+
+class NatsFigures(Protocol):
+    """What a connection to NATS reports of itself."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    @property
+    def disconnects(self) -> int: ...
+    @property
+    def permission_violations(self) -> int: ...
+
+
+class ProcessMetrics:
+    """This process, which is `name` of `service`. `nats` is None for a process without NATS."""
+
+    def __init__(self, service: str, name: str, version: str, loop_lag: LoopLag, nats: NatsFigures | None) -> None:
+        self._identity = (service, name, version)
+        self._loop_lag = loop_lag
+        self._nats = nats
+        self._process = OwnProcess()
+
+    def fill(self, page: Page) -> None:
+        """Puts the values of `PROCESS_SERIES`."""
+        usage = self._process.usage()
+        page.put("process_virtual_memory_bytes", usage.virtual_bytes)
+        page.put("process_resident_memory_bytes", usage.rss_bytes)
+        page.put("process_start_time_seconds", self._process.started_at)
+        page.put("process_open_fds", usage.open_fds)
+        page.put("process_max_fds", usage.max_fds)
+        page.put("process_cpu_seconds", usage.cpu_s)
+        page.put("fairlead_process_info", 1, *self._identity)
+        page.put_histogram("fairlead_process_loop_lag_seconds", self._loop_lag.histogram)
+        page.put("fairlead_process_loop_lag_max_seconds", self._loop_lag.peak("scrape"))
+        if self._nats is not None:
+            page.put("fairlead_process_nats_connected", self._nats.is_connected)
+            page.put("fairlead_process_nats_disconnects", self._nats.disconnects)
+            page.put("fairlead_process_nats_permission_violations", self._nats.permission_violations)
+
+    def registry(self, *collectors: Collector) -> CollectorRegistry:
+        """A registry with these series, those of `collectors`, and prometheus-client's own of Python and its garbage
+        collection."""
+        registry = CollectorRegistry()
+        for each in (PlatformCollector, GCCollector):
+            each(registry=registry)
+        for one in (PageCollector(PROCESS_SERIES, self.fill), *collectors):
+            registry.register(one)
+        return registry

@@ -1,0 +1,107 @@
+"""Every series that an edge exposes about itself, beside those of every process (`chassis.metrics.process`).
+
+Labels come from bounded sets: no channel, no user, no client. The namespaces are those of the configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.chassis.metrics.series import catalog, counter, gauge
+
+EDGE_SERIES: Final = catalog(
+    gauge("fairlead_edge_connections", "connections", "Open connections."),
+    gauge("fairlead_edge_http_streams", "connections", "Open connections that are HTTP streams or SSE."),
+    gauge("fairlead_edge_users", "users", "Users with a connection here."),
+    gauge("fairlead_edge_channels", "channels", "Channels open here."),
+    gauge("fairlead_edge_subscriptions", "subscriptions", "Subscriptions of all connections."),
+    gauge("fairlead_edge_ready", "bool", "1 while the edge is ready for clients."),
+    gauge("fairlead_edge_draining", "bool", "1 while the edge drains."),
+    gauge("fairlead_edge_drain_left", "connections", "Connections that a drain still has to close."),
+    gauge("fairlead_edge_publishes_in_flight", "publishes", "Publishes that wait for JetStream's acknowledgement."),
+    gauge("fairlead_edge_publishes_waiting", "publishes", "Publishes that wait behind those in flight."),
+    gauge("fairlead_edge_log_parts_bytes", "bytes", "Parts of logs kept for clients that catch up, at most 32 MiB."),
+    gauge(
+        "fairlead_edge_fan_out_waiting_bytes",
+        "bytes",
+        "Publications, joins and leaves that wait to be written to the subscribers here, at most 64 MiB. If "
+        "they wait for long, use more edges.",
+    ),
+    gauge("fairlead_edge_session_events_waiting", "events", "Session events not yet stored."),
+    counter("fairlead_edge_accepted", "connections", "Connections upgraded to a WebSocket."),
+    counter("fairlead_edge_messages_in", "messages", "Commands received from clients."),
+    counter("fairlead_edge_messages_out", "messages", "Replies and pushes written to clients."),
+    counter("fairlead_edge_bytes_out", "bytes", "Bytes of frames written to clients."),
+    counter("fairlead_edge_publishes", "publications", "Publications acknowledged by the broker."),
+    counter("fairlead_edge_gaps", "gaps", "Gaps in live messages that the edge found and filled from the log."),
+    counter(
+        "fairlead_edge_holes",
+        "gaps",
+        "Gaps that the edge could not fill, as the log had evicted what was missing: subscribers are "
+        "unsubscribed with 2500.",
+    ),
+    counter("fairlead_edge_log_reads", "reads", "Reads of a channel's log for clients that recover or catch up."),
+    counter(
+        "fairlead_edge_log_parts_shared",
+        "parts",
+        "Parts of logs that such clients got without a read of their own.",
+    ),
+    counter("fairlead_edge_syncs", "reads", "Reads of a channel's log, to fill a gap or to prove that there is none."),
+    counter(
+        "fairlead_edge_broker_losses",
+        "disconnects",
+        "Connections to NATS that dropped. While NATS is well, they mean that the edge reads too slowly.",
+    ),
+    counter("fairlead_edge_recovered", "subscriptions", "Subscriptions that recovered everything they had missed."),
+    counter(
+        "fairlead_edge_unrecovered",
+        "subscriptions",
+        "Subscriptions that could not recover everything they had missed.",
+    ),
+    counter("fairlead_edge_recovered_publications", "publications", "Publications sent by recoveries."),
+    counter("fairlead_edge_lagged", "clients", "Times that a client became a slow consumer."),
+    counter("fairlead_edge_caught_up", "clients", "Times that a slow consumer caught up."),
+    counter("fairlead_edge_dropped", "publications", "Publications without history that slow consumers lost."),
+    counter(
+        "fairlead_edge_fan_out_dropped",
+        "publications",
+        "Publications without history that came faster than the edge could write them to subscribers.",
+    ),
+    counter(
+        "fairlead_edge_waits",
+        "turns",
+        "Times that a client had sent more than one turn of the event loop handles, and the rest waited. "
+        "Large messages and reconnects count a few; a client that floods counts thousands a second.",
+    ),
+    counter(
+        "fairlead_edge_left_out",
+        "publications",
+        "Publications left out for JSON clients because they are not JSON, or nest too deep; for each client.",
+    ),
+    counter("fairlead_edge_api_calls", "calls", "Calls of the server API, over HTTP and NATS."),
+    counter(
+        "fairlead_edge_api_turned_away",
+        "calls",
+        "Calls of the server API that got error 111, as too many were in progress.",
+    ),
+    counter(
+        "fairlead_edge_publishes_refused",
+        "publishes",
+        "Publishes answered with error 100 because too many others were in flight: JetStream is too slow, or "
+        "clients publish more than it can store.",
+    ),
+    counter("fairlead_edge_session_events", "events", "Session events acknowledged by JetStream."),
+    counter(
+        "fairlead_edge_session_events_dropped",
+        "events",
+        "Session events dropped because NATS was unavailable for too long.",
+    ),
+    counter("fairlead_edge_closes", "connections", "Connections ended, by WebSocket close code.", "code"),
+    counter("fairlead_edge_errors", "replies", "Error replies, by code.", "code"),
+    counter(
+        "fairlead_edge_limited",
+        "refusals",
+        "Connects and commands that a limit refused, by the name of the limit.",
+        "limit",
+    ),
+)

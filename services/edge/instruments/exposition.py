@@ -1,0 +1,75 @@
+"""Puts the edge's state and counters on the page that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from proto import codes
+from services.chassis.metrics.page import Page
+from services.edge.broker.in_flight import InFlight
+from services.edge.connection.context import EdgeContext
+from services.edge.connection.drain import Drain
+from services.edge.framing.wire import ABNORMAL, NO_STATUS
+from services.edge.session_log import SessionLog
+from services.edge.tally import COUNTERS
+
+_KNOWN_CLOSES: Final = frozenset(
+    [code.code for code in vars(codes).values() if isinstance(code, codes.CloseCode)] + [NO_STATUS, ABNORMAL, 1011]
+)
+
+
+class EdgeMetrics:
+    """Reads the parts of an edge at each scrape; the cost does not grow with its connections."""
+
+    def __init__(self, context: EdgeContext, drain: Drain, session_log: SessionLog, in_flight: InFlight) -> None:
+        self._context = context
+        self._drain = drain
+        self._session_log = session_log
+        self._in_flight = in_flight
+
+    def fill(self, page: Page) -> None:
+        """Puts the values of `catalog.EDGE_SERIES`."""
+        self._put_state(page)
+        self._put_counters(page)
+        self._put_by_label(page)
+
+    def _put_state(self, page: Page) -> None:
+        context, in_flight = self._context, self._in_flight
+        gauges: dict[str, float] = {
+            "connections": len(context.registry),
+            "http_streams": context.registry.streams,
+            "users": context.registry.users,
+            "channels": len(context.node.channels),
+            "subscriptions": context.node.subscriptions,
+            "ready": context.admission.unready() is None,
+            "draining": context.admission.draining,
+            "drain_left": self._drain.left or 0,
+            "publishes_in_flight": in_flight.count,
+            "publishes_waiting": in_flight.waiting,
+            "log_parts_bytes": context.node.parts.kept_bytes,
+            "fan_out_waiting_bytes": context.node.channels.pace.waiting_bytes,
+            "session_events_waiting": self._session_log.waiting,
+        }
+        for name, value in gauges.items():
+            page.put(f"fairlead_edge_{name}", value)
+
+    def _put_counters(self, page: Page) -> None:
+        tally = self._context.tally
+        for name in COUNTERS:
+            page.put(f"fairlead_edge_{name}", getattr(tally, name))
+        page.put("fairlead_edge_publishes_refused", self._in_flight.refused)
+        page.put("fairlead_edge_session_events", self._session_log.stored)
+        page.put("fairlead_edge_session_events_dropped", self._session_log.dropped)
+
+    def _put_by_label(self, page: Page) -> None:
+        context = self._context
+        by_code: Counter[str] = Counter()
+        for code, count in context.tally.closes.items():  # a peer may send any code of 3000-4999
+            by_code[str(code) if code in _KNOWN_CLOSES else "other"] += count
+        for label, count in by_code.items():
+            page.put("fairlead_edge_closes", count, label)
+        for code, count in context.tally.errors.items():
+            page.put("fairlead_edge_errors", count, str(code))
+        for limit, count in (context.policy.allowances.refused | context.door.refused).items():
+            page.put("fairlead_edge_limited", count, limit)

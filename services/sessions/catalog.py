@@ -1,0 +1,25 @@
+"""Every series that the sessions service exposes about its own work. No label has a user, a session or a channel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.chassis.metrics.series import FAST_S, catalog, counter, gauge, histogram
+
+SESSIONS_SERIES: Final = catalog(
+    counter("fairlead_sessions_events_applied", "facts", "Facts folded into PostgreSQL."),
+    counter("fairlead_sessions_duplicate_batches", "batches", "Batches skipped because they were applied before."),
+    counter("fairlead_sessions_unknown_facts", "facts", "Facts about connections without a known opening."),
+    counter(
+        "fairlead_sessions_dead_letters",
+        "messages",
+        "Messages of the session log that are not batches of facts, and were skipped.",
+    ),
+    counter("fairlead_sessions_resumed", "sessions", "Sessions continued on a new connection."),
+    counter("fairlead_sessions_edge_lost", "edges", "Edges lost without a drain."),
+    counter("fairlead_sessions_log_recreated", "logs", "How often the session log was found recreated."),
+    histogram("fairlead_sessions_batch_seconds", "seconds", FAST_S, "Time to fold and commit one part of the log."),
+    gauge("fairlead_sessions_lag_batches", "batches", "Batches in the log that are not in PostgreSQL yet."),
+    gauge("fairlead_sessions_lag_seconds", "seconds", "Age of the newest fact in PostgreSQL, 0 if no batch waits."),
+    counter("fairlead_sessions_pruned", "sessions", "Ended sessions removed because of their age."),
+)
