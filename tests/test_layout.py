@@ -27,6 +27,7 @@ UNTESTED = {
     "services/chassis/process/heartbeat.py": "seen from the outside: what the metrics service hears from edges",
     "services/chassis/process/settings_errors.py": "tests/chassis/process/test_settings.py, through load",
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
+    "services/chassis/postgres/schema.py": "tests/sessions/test_schema.py, through the schema of the sessions service",
     "services/edge/__main__.py": "run by the processes of the integration tests",
     "services/edge/adapters.py": "an interface",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
@@ -127,11 +128,11 @@ def test_only_settings_and_mains_read_the_environment() -> None:
 def test_only_adapters_bear_an_adapter_s_name() -> None:
     """A module named for NATS or PostgreSQL is one; import-linter holds the other direction.
 
-    The modules of `services/chassis/nats` bear the name in their folder's.
+    The modules of `services/chassis/nats` and `services/chassis/postgres` bear the name in their folder's.
     """
     reaches = {
         "nats": r"(services\.chassis\.)?nats(\.|$)",
-        "postgres": r"(asyncpg|sqlalchemy)(\.|$)|services\.\w+\.pool_postgres",
+        "postgres": r"(asyncpg|sqlalchemy)(\.|$)|services\.chassis\.postgres\.",
     }
     for path in MODULES:
         if path.stem.endswith(("_nats", "_postgres")):

@@ -26,11 +26,11 @@ def main() -> None:
 
 
 def _migrate(settings: SessionsSettings) -> None:
-    from services.sessions.schema_postgres import SchemaRefused, migrate
-    from services.sessions.store import StoreAway
+    from services.chassis.postgres.errors import SchemaRefused, StoreAway
+    from services.sessions.schema_postgres import SCHEMA
 
     try:
-        asyncio.run(migrate(settings.postgres.url))
+        asyncio.run(SCHEMA.migrate(settings.postgres.url))
     except (StoreAway, SchemaRefused) as error:
         sys.exit(f"fairlead-sessions: {error}")
 

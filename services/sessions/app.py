@@ -19,6 +19,7 @@ from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
 from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.nats.link import NatsLink
+from services.chassis.postgres.pool import Pool
 from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.tasks import end, vital
 from services.sessions.api import SessionsApi, on_http_error
@@ -26,11 +27,10 @@ from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
-from services.sessions.pool_postgres import Pool
 from services.sessions.projector import Projector
 from services.sessions.reader_postgres import PostgresReader
 from services.sessions.retention_postgres import Retention
-from services.sessions.schema_postgres import check_migrated, migrate
+from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings
 from services.sessions.store_postgres import PostgresStore
 
@@ -88,7 +88,7 @@ class Sessions:
 
     async def _prepare(self) -> None:
         url = self.settings.postgres.url
-        await (migrate(url) if self.settings.sessions.migrate else check_migrated(url))
+        await (SCHEMA.migrate(url) if self.settings.sessions.migrate else SCHEMA.check(url))
 
     def _on_connected(self) -> None:
         self._silence.on_connected(asyncio.get_running_loop().time())

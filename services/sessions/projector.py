@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from services.chassis.postgres.errors import SchemaRefused
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
 from services.sessions.read_ahead import Portion, ReadAhead
-from services.sessions.schema_postgres import SchemaRefused
 from services.sessions.store import ORIGIN, Position, PositionConflict, Store, StoreAway
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from services.sessions.pool_postgres import Pool
+from services.chassis.postgres.pool import Pool
 from services.sessions.views import ConnectionView, SessionDetail, SessionState, SessionView, SubscriptionView
 
 MAX_PARTS: Final = 1000

@@ -7,8 +7,8 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from services.chassis.postgres.pool import Pool
 from services.sessions.instruments import Instruments
-from services.sessions.pool_postgres import Pool
 from services.sessions.store import StoreAway
 
 log = logging.getLogger(__name__)

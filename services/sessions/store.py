@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from proto.events import EventBatch
+from services.chassis.postgres.errors import StoreAway as StoreAway
 from services.sessions.projection import name_of
 from services.sessions.read_set import ReadSet
 
@@ -18,10 +19,6 @@ class Position(NamedTuple):
 
 
 ORIGIN = Position("", 0)
-
-
-class StoreAway(Exception):
-    """The store is unreachable or did not answer in time. Trying again may succeed: there are no partial changes."""
 
 
 class PositionConflict(Exception):

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import asyncpg
 
 from proto.events import EventBatch
+from services.chassis.postgres.pool import Database, Pool
 from services.sessions import statements as sql
-from services.sessions.pool_postgres import Database, Pool
 from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows import Connection, Session, State, Subscription

@@ -16,10 +16,10 @@ from starlette.exceptions import HTTPException
 
 from proto.events import Closed, EventBatch, Opened, Subscribed
 from services.chassis.http.application import make_application
+from services.chassis.postgres.pool import Pool
 from services.sessions.api import SessionsApi, on_http_error
-from services.sessions.pool_postgres import Pool
 from services.sessions.reader_postgres import PostgresReader
-from services.sessions.schema_postgres import migrate
+from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.running import API_KEY
@@ -52,7 +52,7 @@ ODD_USERS = [
 @asynccontextmanager
 async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The API over a database with these facts."""
-    await migrate(postgres.url)
+    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
         store = PostgresStore(pool, resume_window_ms=100 * 365 * 86_400_000)
         batch = EventBatch(edge="edge-1", instance="i1", number=1, events=list(events))

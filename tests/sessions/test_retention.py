@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
+from services.chassis.postgres.pool import Pool
 from services.sessions.instruments import Instruments
-from services.sessions.pool_postgres import Pool
 from services.sessions.retention_postgres import Retention
-from services.sessions.schema_postgres import migrate
+from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.database import read_rows
@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 
 
 async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
-    await migrate(postgres.url)
+    await SCHEMA.migrate(postgres.url)
     events: list[SessionEvent] = [
         Opened(at=0, connection="old", user="ann"),
         Subscribed(at=0, connection="old", channel="news"),

@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from services.sessions import schema_postgres, tables
-from services.sessions.schema_postgres import HEAD, SchemaRefused, check_migrated, migrate, revision_of
-from services.sessions.store import StoreAway
+from services.chassis.postgres.errors import SchemaRefused, StoreAway
+from services.sessions import tables
+from services.sessions.schema_postgres import SCHEMA
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.integration
 
 async def test_migrations_make_exactly_the_described_tables(postgres: Postgres):
     assert tables.SessionRow.__tablename__ in SQLModel.metadata.tables
-    await asyncio.gather(*(migrate(postgres.url) for _ in range(3)))
-    assert await revision_of(postgres.url) == HEAD
+    await asyncio.gather(*(SCHEMA.migrate(postgres.url) for _ in range(3)))
+    assert await SCHEMA.revision(postgres.url) == SCHEMA.head
 
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -39,25 +39,25 @@ async def test_migrations_make_exactly_the_described_tables(postgres: Postgres):
 
 def test_the_newest_revision_is_the_one_that_the_service_wants():
     config = Config()
-    config.set_main_option("script_location", str(schema_postgres._FOLDER))
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    config.set_main_option("script_location", str(SCHEMA.migrations))
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA.head]
 
 
 async def test_an_unknown_or_missing_revision_is_refused_with_what_to_do(postgres: Postgres):
     with pytest.raises(SchemaRefused, match=r"services\.sessions migrate"):
-        await check_migrated(postgres.url)
-    await migrate(postgres.url)
-    await check_migrated(postgres.url)
+        await SCHEMA.check(postgres.url)
+    await SCHEMA.migrate(postgres.url)
+    await SCHEMA.check(postgres.url)
     database = await asyncpg.connect(postgres.url)
     await database.execute("UPDATE alembic_version SET version_num = '9999'")
     await database.close()
     with pytest.raises(SchemaRefused, match="run the newer version"):
-        await migrate(postgres.url)
+        await SCHEMA.migrate(postgres.url)
 
 
 async def test_wrong_credentials_and_an_absent_server_are_told_apart_from_mistakes(postgres: Postgres):
     with pytest.raises(StoreAway, match="does not exist"):
-        await migrate(postgres.url + "_absent")
+        await SCHEMA.migrate(postgres.url + "_absent")
     postgres.stop()
     with pytest.raises(StoreAway):
-        await migrate(postgres.url)
+        await SCHEMA.migrate(postgres.url)

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from proto.events import Closed, Opened, SessionEvent, Subscribed
-from services.sessions.pool_postgres import Pool
+from services.chassis.postgres.pool import Pool
 from services.sessions.projection import fold
 from services.sessions.rows import State
-from services.sessions.schema_postgres import migrate
+from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_store import StoreContract, batch
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 @asynccontextmanager
 async def store_on(postgres: Postgres) -> AsyncIterator[PostgresStore]:
-    await migrate(postgres.url)
+    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
         yield PostgresStore(pool, WINDOW_MS)
 

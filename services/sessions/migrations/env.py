@@ -10,6 +10,7 @@ assert tables.SessionRow.metadata is SQLModel.metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=SQLModel.metadata,
+    version_table=context.config.attributes["version_table"],
     compare_type=True,
     compare_server_default=True,
 )

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
-from services.sessions.store import StoreAway
+from services.chassis.postgres.errors import StoreAway
 
 Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 

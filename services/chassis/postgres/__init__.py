@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, errors, migrations. What each service keeps there is its own."""

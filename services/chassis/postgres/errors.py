@@ -1,0 +1,11 @@
+"""What goes wrong with PostgreSQL, for those who use it without knowing its driver."""
+
+from __future__ import annotations
+
+
+class StoreAway(Exception):
+    """The store is unreachable or did not answer in time. Trying again may succeed: there are no partial changes."""
+
+
+class SchemaRefused(Exception):
+    """This version cannot use the database's schema. The text says what to do."""

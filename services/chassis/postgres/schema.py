@@ -1,0 +1,94 @@
+"""Migrates a database to the schema that this version of a service needs, or says why it cannot.
+
+Alembic and SQLAlchemy take two seconds to import, so a service whose database is up to date never loads them. Several
+instances may start at once: an advisory lock lets one of them migrate while the others wait. Services may share a
+database: each has revisions and a version table of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from services.chassis.postgres.errors import SchemaRefused
+from services.chassis.postgres.pool import store_errors
+
+log = logging.getLogger(__name__)
+
+_LOCK = 0x6661_6972_6C65_6164  # "fairlead": an arbitrary number that no other program is likely to use
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables of one service. `head` is the newest revision in the folder `migrations`, which this version needs;
+    `version_table` is where Alembic notes the revision; `how` tells an operator how to migrate."""
+
+    head: str
+    migrations: Path
+    version_table: str
+    how: str
+
+    async def revision(self, url: str) -> str | None:
+        """The revision of the database at `url`, None if it has none of these tables. Raises `StoreAway`."""
+        with store_errors():
+            database = await asyncpg.connect(url, timeout=10)
+            try:
+                if await database.fetchval("SELECT to_regclass($1)", self.version_table) is None:
+                    return None
+                found: str | None = await database.fetchval(f"SELECT version_num FROM {self.version_table}")
+                return found
+            finally:
+                await database.close(timeout=5)
+
+    async def migrate(self, url: str) -> None:
+        """Migrates the database at `url` to `head`. Raises `StoreAway`, and `SchemaRefused` if it is newer."""
+        found = await self.revision(url)
+        if found == self.head:
+            return
+        if found is not None and found > self.head:
+            raise SchemaRefused(
+                f"the database is at revision {found}, and this version supports {self.head} at most: run the newer "
+                "version, or give this one a database of its own"
+            )
+        started = time.monotonic()
+        log.info("migrating the database from revision %s to %s", found or "none", self.head)
+        with store_errors():
+            await self._upgrade(url)
+        log.info("migrated the database in %.1f s", time.monotonic() - started)
+
+    async def check(self, url: str) -> None:
+        """Raises `SchemaRefused` unless the database is at `head`, and `StoreAway`."""
+        found = await self.revision(url)
+        if found != self.head:
+            raise SchemaRefused(
+                f"the database is at revision {found or 'none'} and this version needs {self.head}: {self.how}"
+            )
+
+    async def _upgrade(self, url: str) -> None:
+        from alembic import command
+        from alembic.config import Config
+        from sqlalchemy import Connection, text
+        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        def run(connection: Connection) -> None:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            config = Config()
+            config.set_main_option("script_location", str(self.migrations))
+            config.attributes["connection"] = connection
+            config.attributes["version_table"] = self.version_table
+            command.upgrade(config, self.head)  # a no-op for an instance that has waited for the lock
+
+        engine = create_async_engine(url.replace(url.partition("://")[0], "postgresql+asyncpg", 1), poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(run)
+        except DBAPIError as error:
+            raise (error.orig.__cause__ if error.orig and error.orig.__cause__ else error) from error
+        finally:
+            await engine.dispose()
