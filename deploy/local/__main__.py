@@ -118,6 +118,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _welcome(plan: Plan) -> str:
     base = f"{HOST}:{plan.ports.traefik}"
     edges = ", ".join(str(port) for port in plan.edge_ports)
+    observers = ""
+    if plan.prometheus:
+        observers += f"  Prometheus  http://{HOST}:{plan.ports.prometheus}   /targets, /alerts, /graph\n"
+    if plan.alertmanager:
+        observers += f"  alerts      http://{HOST}:{plan.ports.alertmanager}   Alertmanager\n"
     return f"""
   clients     ws://{base}/connection/websocket
   the same    ws://{HOST}:{plan.ports.traefik_sockets}/connection/websocket   for very many clients: TCP passed through
@@ -126,7 +131,7 @@ def _welcome(plan: Plan) -> str:
   sessions    http://{base}/sessions   and /users/<user>/sessions
   metrics     http://{HOST}:{plan.ports.metrics}/metrics
   edges       {HOST}, ports {edges}   each with /readyz and /metrics
-
+{observers}
   A token for a client     make token USER=alice
   The API key (X-API-Key)  FAIRLEAD_HTTP_API_KEY in .fairlead/secrets.env
   To see the log           make logs

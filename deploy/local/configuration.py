@@ -9,16 +9,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from string import Template
 
-from deploy.local import secrets_file
+from deploy.local import observation, secrets_file
 from deploy.local.settings import CONFIGURATION, ROOT, Folders, LocalStackError, Plan
+from deploy.local.supervised import SupervisedProgram
 from deploy.processes import nats, postgres
 from deploy.processes.ports import HOST
-from deploy.processes.process import Program
 from services.chassis.process.settings import ConfigurationError
 from services.edge import configuration as edge_configuration
 from services.metrics import settings as metrics_settings
@@ -35,19 +34,12 @@ _SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes, and supervisord appends t
 _OPEN_FILES = 65536
 
 
-@dataclass(frozen=True, kw_only=True)
-class SupervisedProgram(Program):
-    """One process under supervisord. The highest priority starts last and stops first."""
-
-    priority: int
-    stopwait_s: int = 10
-
-
 def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> list[SupervisedProgram]:
     """The processes, in the order in which they start. Raises `ProcessError` for one that is not installed."""
     ports, scripts = plan.ports, Path(sys.executable).parent
     python = [sys.executable, "-m"]
     return [
+        *observation.programs(plan, folders),
         SupervisedProgram(
             name="postgres",
             command=postgres.command(privilege, folders.postgres, ports.postgres),
@@ -136,6 +128,7 @@ def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:
     }
     for name in ("nats.conf", "traefik.yaml", "routes.yaml"):
         (folders.run / name).write_text(_fill(name, values))
+    observation.write(plan, folders)
     path = folders.run / "supervisord.conf"
     path.write_text(_supervisord(programs(plan, folders, privilege), folders))
     return path

@@ -22,7 +22,7 @@ from deploy.local.settings import Folders
 SUPERVISORD = "supervisord"
 FATAL = "FATAL"
 
-_STOP_ORDER = ("edge-", "traefik", "metrics", "sessions", "nats", "postgres")
+_STOP_ORDER = ("edge-", "traefik", "metrics", "sessions", "nats", "postgres", "prometheus", "alertmanager")
 _POLL_S = 0.1
 
 

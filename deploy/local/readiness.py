@@ -18,6 +18,14 @@ _NO_ROUTE = (404, 502, 503, 504)
 def checks(plan: Plan) -> dict[str, Check]:
     """By process name. Traefik is ready when it passes requests on."""
     ports = plan.ports
+    observers = {
+        name: partial(_answers, port, "/-/ready")
+        for name, program, port in (
+            ("prometheus", plan.prometheus, ports.prometheus),
+            ("alertmanager", plan.alertmanager, ports.alertmanager),
+        )
+        if program
+    }
     edges = {f"edge-{number}": partial(_is_ready, port) for number, port in enumerate(plan.edge_ports, 1)}
     return {
         "postgres": _accepts_sessions(postgres.programs(), ports.postgres),
@@ -26,11 +34,16 @@ def checks(plan: Plan) -> dict[str, Check]:
         "metrics": partial(_is_ready, ports.metrics),
         **edges,
         "traefik": lambda: _passes_on(ports.traefik) and _is_ready(ports.traefik_sockets),
+        **observers,
     }
 
 
 def _is_ready(port: int) -> bool:
-    return readiness.http_status(port, "GET", READY_PATH) == 200
+    return _answers(port, READY_PATH)
+
+
+def _answers(port: int, path: str) -> bool:
+    return readiness.http_status(port, "GET", path) == 200
 
 
 def _passes_on(port: int) -> bool:

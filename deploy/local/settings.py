@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Ports:
     nats: int = 4222
     postgres: int = 5433
     traefik_admin: int = 8001
+    prometheus: int = 9090
+    alertmanager: int = 9093
 
 
 PORT_VARIABLES = {
@@ -44,6 +47,8 @@ PORT_VARIABLES = {
     "nats": "NATS_PORT",
     "postgres": "POSTGRES_PORT",
     "traefik_admin": "TRAEFIK_PORT",
+    "prometheus": "PROMETHEUS_PORT",
+    "alertmanager": "ALERTMANAGER_PORT",
 }
 """Field of `Ports` -> the variable that changes it."""
 
@@ -60,10 +65,12 @@ _OF_MAKE = ("PYTHON", "VENV", "BIN", "UV")
 
 @dataclass(frozen=True)
 class Plan:
-    """A stack as it is to run, or as it runs."""
+    """A stack as it is to run, or as it runs. `prometheus` and `alertmanager` are programs, "" for none."""
 
     ports: Ports = Ports()
     edges: int = 2
+    prometheus: str = ""
+    alertmanager: str = ""
 
     @property
     def edge_ports(self) -> list[int]:
@@ -77,7 +84,10 @@ class Plan:
         """(port, process, variable that changes the port) of everything that listens."""
         found = []
         of_edges = {"edge": self.edge_ports, "edge_clients": self.edge_client_ports}
+        absent = {name for name in ("prometheus", "alertmanager") if not getattr(self, name)}
         for field, port in asdict(self.ports).items():
+            if field in absent:
+                continue
             if field in of_edges:
                 found += [(p, f"edge-{n}", PORT_VARIABLES[field]) for n, p in enumerate(of_edges[field], 1)]
             else:
@@ -118,7 +128,7 @@ class Folders:
 
 def require_known(names: Iterable[str]) -> None:
     """Raises `LocalStackError` for a name that is not a variable of `make up`: a misspelt one would change nothing."""
-    known = ("EDGES", "DETACH", *PORT_VARIABLES.values())
+    known = ("EDGES", "OBSERVE", "DETACH", *PORT_VARIABLES.values())
     for name in names:
         if name not in (*known, *_OF_MAKE) and not name.startswith("FAIRLEAD_"):
             meant = hint(name, known) or "."
@@ -131,7 +141,7 @@ def plan_from(environ: Mapping[str, str]) -> Plan:
     defaults = asdict(Ports())
     ports = {field: _number(environ, variable, defaults[field], 1, 65535) for field, variable in PORT_VARIABLES.items()}
     edges = _number(environ, "EDGES", 2, 1, MAX_EDGES)
-    plan = Plan(Ports(**ports), edges)
+    plan = Plan(Ports(**ports), edges, *_observers(environ))
     taken: dict[int, str] = {}
     for port, process, variable in plan.listeners():
         if port > 65535:
@@ -162,9 +172,31 @@ def _refuse_overridden(environ: Mapping[str, str]) -> None:
             )
 
 
+def _observers(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Prometheus and Alertmanager, if OBSERVE asks for them. Raises `LocalStackError` if there is no Prometheus."""
+    if not _is_on(environ, "OBSERVE"):
+        return "", ""
+    path = environ.get("PATH")
+    prometheus = shutil.which("prometheus", path=path)
+    # Debian's name for it, and the release's.
+    alertmanager = shutil.which("prometheus-alertmanager", path=path) or shutil.which("alertmanager", path=path)
+    if prometheus is None:
+        raise LocalStackError(
+            "OBSERVE=1 starts Prometheus, and PATH has no program of that name. Debian and Ubuntu have it: apt-get "
+            "install prometheus prometheus-alertmanager, then systemctl disable --now prometheus "
+            "prometheus-alertmanager, as their own services take its ports. Or unpack the packages or a release "
+            "anywhere, and put that folder on PATH: docs/observability.md"
+        )
+    return prometheus, alertmanager or ""
+
+
 def wants_detached(environ: Mapping[str, str]) -> bool:
     """True if DETACH asks `up` to return as soon as the stack is ready, also on a terminal."""
-    return environ.get("DETACH", "") not in ("", "0", "no", "false")
+    return _is_on(environ, "DETACH")
+
+
+def _is_on(environ: Mapping[str, str], variable: str) -> bool:
+    return environ.get(variable, "") not in ("", "0", "no", "false")
 
 
 def _number(environ: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:

@@ -41,7 +41,7 @@ class Stack:
             return None
         try:
             record = json.loads(self._record.read_text())
-            return Plan(Ports(**record["ports"]), record["edges"])
+            return Plan(Ports(**record.pop("ports")), **record)
         except (OSError, ValueError, KeyError, TypeError):
             return Plan()
 
@@ -67,7 +67,7 @@ class Stack:
                 self._report("making a PostgreSQL database in .fairlead/postgres (once)")
             postgres.ensure_database(privilege, self._folders.postgres, secrets[secrets_file.POSTGRES_PASSWORD])
             config = configuration.write(plan, self._folders, privilege)
-            self._record.write_text(json.dumps({"ports": asdict(plan.ports), "edges": plan.edges}) + "\n")
+            self._record.write_text(json.dumps(asdict(plan)) + "\n")
             since = logs.sizes(self._folders)
             try:
                 daemon = self._launch(config, configuration.environment(plan, self._folders, secrets, caller))

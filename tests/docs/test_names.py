@@ -32,7 +32,20 @@ OF_OTHERS = {
     "sync_interval",
     "synchronous_commit",
 }
-SOURCES = (".py", ".js", ".toml", ".yaml", ".conf", ".json", ".html", ".example", "Makefile", "Dockerfile", ".proto")
+SOURCES = (
+    ".py",
+    ".js",
+    ".toml",
+    ".yaml",
+    ".yml",
+    ".conf",
+    ".json",
+    ".html",
+    ".example",
+    "Makefile",
+    "Dockerfile",
+    ".proto",
+)
 SPAN = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 

@@ -1,0 +1,87 @@
+"""Prometheus and Alertmanager beside the local stack: `make up OBSERVE=1`.
+
+They read the files of `deploy/observe`, copied to `.fairlead/run/observe`. The addresses of the processes stand beside
+them, in `targets/`: Prometheus reads these again whenever they change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deploy.local.settings import ROOT, Folders, Plan
+from deploy.local.supervised import SupervisedProgram
+from deploy.processes.ports import HOST
+
+_SOURCE = ROOT / "deploy" / "observe"
+_KEEP = ("--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=2GB")
+
+
+def programs(plan: Plan, folders: Folders) -> list[SupervisedProgram]:
+    """Prometheus, and Alertmanager if it is installed; none if nobody asked for them.
+
+    They start first and stop last, so that they see the others come and go.
+    """
+    found = []
+    folder = _folder(folders)
+    if plan.alertmanager:
+        command = [
+            plan.alertmanager,
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folders.state / 'alertmanager'}",
+            f"--web.listen-address={HOST}:{plan.ports.alertmanager}",
+            "--cluster.listen-address=",  # it is the only one: no port for others
+            "--log.level=warn",
+        ]
+        found.append(SupervisedProgram(name="alertmanager", command=command, priority=3))
+    if plan.prometheus:
+        command = [
+            plan.prometheus,
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folders.state / 'prometheus'}",
+            *_KEEP,
+            f"--web.listen-address={HOST}:{plan.ports.prometheus}",
+            "--enable-feature=exemplar-storage",
+            "--log.level=warn",
+        ]
+        found.append(SupervisedProgram(name="prometheus", command=command, priority=5))
+    return found
+
+
+def write(plan: Plan, folders: Folders) -> None:
+    """Copies the configuration and writes the addresses of all processes; does nothing if nobody asked for it."""
+    if not plan.prometheus:
+        return
+    folder = _folder(folders)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "targets").mkdir(parents=True)
+    for name in ("prometheus.yml", "alertmanager.yml"):
+        shutil.copy(_SOURCE / name, folder)
+    shutil.copytree(_SOURCE / "rules", folder / "rules")
+    write_edges(folders, plan.edge_ports)
+    _write(folders, "sessions", {"sessions": plan.ports.sessions})
+    _write(folders, "metrics", {"metrics": plan.ports.metrics})
+    _write(folders, "traefik", {"traefik": plan.ports.traefik_admin})
+    _write(folders, "alertmanager", {"alertmanager": plan.ports.alertmanager} if plan.alertmanager else {})
+
+
+def write_edges(folders: Folders, ports: Sequence[int]) -> None:
+    """Writes the addresses of the edges that are to be scraped; `edge-1` is at the first of these ports. Whoever
+    starts or stops an edge of the running stack calls this."""
+    _write(folders, "edge", {f"edge-{number}": port for number, port in enumerate(ports, 1)})
+
+
+def _write(folders: Folders, job: str, processes: Mapping[str, int]) -> None:
+    """Replaces the file at once: Prometheus may read it at any moment."""
+    targets = [{"targets": [f"{HOST}:{port}"], "labels": {"instance": name}} for name, port in processes.items()]
+    path = _folder(folders) / "targets" / f"{job}.json"
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(targets, indent=2) + "\n")
+    os.replace(new, path)
+
+
+def _folder(folders: Folders) -> Path:
+    return folders.run / "observe"

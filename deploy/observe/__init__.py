@@ -1,0 +1,1 @@
+"""What shows the cluster to an operator: Prometheus with its rules, Alertmanager, dashboards."""
