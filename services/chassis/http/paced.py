@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
@@ -28,12 +28,13 @@ class _Flow(FlowControl):
 
     def __init__(self, transport: asyncio.Transport, protocol: PacedHttpProtocol) -> None:
         super().__init__(transport)
-        self._protocol = protocol
+        self._protocol = ref(protocol)  # which refers to it: the two would otherwise wait for the garbage collector
 
     def resume_reading(self) -> None:
-        if self._protocol.parts_wait:
+        protocol = self._protocol()
+        if protocol is not None and protocol.parts_wait:
             self.read_paused = False
-            self._protocol.wait_for_turn()
+            protocol.wait_for_turn()
         else:
             super().resume_reading()
 

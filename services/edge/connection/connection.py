@@ -157,6 +157,7 @@ class Connection(Incoming):
         self._context.timing_wheel.remove(self)
         self._context.registry.remove(self)
         self._context.door.leave(self.session.state.address)
+        self._outlet.part()
 
     # --- events of the edge ------------------------------------------------------------------------------------------
 

@@ -183,3 +183,12 @@ class Outlet:
         """Stops all writing, and discards what was sent and not flushed."""
         self.closed = True
         self._pending = None
+
+    def part(self) -> None:
+        """The connection is gone, and asks for nothing any more.
+
+        The two refer to each other. Without this they would stay in memory until the garbage collector looks at
+        everything that the process has.
+        """
+        self.slow = None
+        del self.owner

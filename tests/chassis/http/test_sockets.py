@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from services.chassis.http.sockets import HttpSocket, SocketHttpProtocol, socket_of
 from tests.support.eventually import eventually
@@ -128,3 +131,40 @@ async def test_later_data_on_the_socket_is_ignored() -> None:
             await writer.drain()
         response.socket.write_chunk(b"still here")
         assert await reader.readexactly(15) == b"a\r\nstill here\r\n"
+
+
+class Upgraded(asyncio.Protocol):
+    """A protocol of WebSockets that the HTTP protocol hands the socket to."""
+
+    def __init__(self, config: object, server_state: object, app_state: object, client: str = "") -> None:
+        pass
+
+
+class Wire(asyncio.Transport):
+    """A transport that forgets everything."""
+
+    protocol: asyncio.BaseProtocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def write(self, data: object) -> None:
+        pass
+
+
+async def test_what_spoke_http_is_gone_when_the_client_has_upgraded() -> None:
+    """Without a garbage collection, which such objects would make more frequent: one of these for each client."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, ws=Upgraded, interface="asgi3")
+    config.load()
+    transport = Wire()
+    protocol = SocketHttpProtocol(config, ServerState(), {})
+    gone = weakref.ref(protocol)
+    gc.disable()
+    try:
+        protocol.connection_made(transport)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert isinstance(transport.protocol, Upgraded)
+        del protocol
+        assert gone() is None
+    finally:
+        gc.enable()
