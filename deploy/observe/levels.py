@@ -1,0 +1,100 @@
+"""The service levels, and the rules made of them: `python -m deploy.observe.levels` writes rules/levels.yml.
+
+docs/slo.md has them for people. Each is the share of events that were bad, over seven windows; two alerts compare it
+with what the objective allows (the Site Reliability Workbook's multi-window, multi-burn-rate alerts).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+RULES: Final = Path(__file__).with_name("rules") / "levels.yml"
+
+WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+
+QUIET_RATE: Final = 0.1
+"""Events per second that a level counts with if there are fewer: one failure in a quiet night is no alert."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One service level. `bad` and `all` are rates of events, in PromQL, with $window for the window."""
+
+    name: str
+    objective: float  # the share of events that must be good, over 30 days
+    bad: str
+    all: str
+
+    def ratio(self, window: str) -> str:
+        """The share of events that were bad within the window. A series that is not there yet counts as 0."""
+        bad, every = (one.replace("$window", window) for one in (self.bad, self.all))
+        return f"({bad} or vector(0)) / clamp_min({every}, {QUIET_RATE})"
+
+    @property
+    def budget(self) -> float:
+        """The share of events that may be bad."""
+        return round(1 - self.objective, 6)
+
+
+LEVELS: Final = (
+    Level(
+        name="resume",
+        objective=0.99,
+        bad="sum(rate(fairlead_edge_unrecovered_total[$window]))",
+        all="sum(rate(fairlead_edge_recovered_total[$window]) + rate(fairlead_edge_unrecovered_total[$window]))",
+    ),
+)
+
+_HEAD: Final = """\
+# Service levels (docs/slo.md): written by `python -m deploy.observe.levels`, which has them in short.
+groups:
+  - name: fairlead-levels
+    interval: 30s # the long windows are read anew each time
+    rules:
+"""
+
+_ALERTS: Final = """\
+      - alert: ErrorBudgetBurnsFast
+        expr: |-
+          (
+            fairlead:bad:ratio1h > 14.4 * fairlead:budget:ratio and fairlead:bad:ratio5m > 14.4 * fairlead:budget:ratio
+          ) or (
+            fairlead:bad:ratio6h > 6 * fairlead:budget:ratio and fairlead:bad:ratio30m > 6 * fairlead:budget:ratio
+          )
+        labels: {severity: critical}
+        annotations:
+          summary: The service level "{{ $labels.level }}" fails, and soon misses its objective for the month
+          description: "{{ $value | humanizePercentage }} of all events of the last hours were bad."
+          runbook_url: docs/operations.md#errorbudgetburnsfast
+      - alert: ErrorBudgetBurns
+        expr: |-
+          (
+            fairlead:bad:ratio1d > 3 * fairlead:budget:ratio and fairlead:bad:ratio2h > 3 * fairlead:budget:ratio
+          ) or (
+            fairlead:bad:ratio3d > fairlead:budget:ratio and fairlead:bad:ratio6h > fairlead:budget:ratio
+          )
+        labels: {severity: warning}
+        annotations:
+          summary: The service level "{{ $labels.level }}" misses its objective for the month if this goes on
+          description: "{{ $value | humanizePercentage }} of all events of the last days were bad."
+          runbook_url: docs/operations.md#errorbudgetburns
+"""
+
+
+def render() -> str:
+    """The file of rules."""
+    parts = [_HEAD]
+    for level in LEVELS:
+        labels = f"labels: {{level: {level.name}}}"
+        parts.append(f"      - {{record: 'fairlead:budget:ratio', expr: vector({level.budget:g}), {labels}}}\n")
+        for window in WINDOWS:
+            record = f"      - record: fairlead:bad:ratio{window}\n        expr: {level.ratio(window)}\n"
+            parts.append(f"{record}        {labels}\n")
+    return "".join([*parts, _ALERTS])
+
+
+if __name__ == "__main__":
+    RULES.write_text(render())
+    print(f"wrote {RULES.name}")
