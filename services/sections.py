@@ -10,5 +10,5 @@ from __future__ import annotations
 from typing import Final
 
 SECTIONS: Final = frozenset(
-    {"nats", "log", "http_api", "edge", "client", "channel", "limits", "sessions", "postgres", "metrics"}
+    {"nats", "log", "http_api", "edge", "client", "channel", "limits", "sessions", "postgres", "metrics", "history"}
 )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -28,7 +28,12 @@ from services.chassis.process.tasks import end, vital
 from services.metrics.aggregator import Aggregator
 from services.metrics.catalog import CLUSTER_SERIES
 from services.metrics.exposition import ClusterMetrics
+from services.metrics.history import History
+from services.metrics.minutes import Minute, MinuteBook
 from services.metrics.overview import overview
+from services.metrics.plan_catalog import PLAN_SERIES
+from services.metrics.plan_exposition import PlanMetrics
+from services.metrics.recorder import Recorder
 from services.metrics.settings import MetricsSettings
 
 log = logging.getLogger(__name__)
@@ -37,22 +42,32 @@ FORGET_AFTER_S = 900.0
 """For how long the counters of a name stay after it was last heard: longer than any restart takes."""
 
 
-class Metrics:
-    """One process of the metrics service. It stores nothing: its figures are complete a second after its start."""
+_POOL_SIZE = 2
+"""Connections to PostgreSQL: one writes, the other one reads."""
 
-    def __init__(self, settings: MetricsSettings) -> None:
+
+class Metrics:
+    """One process of the metrics service. Its figures of now are complete a second after its start; what it knows of
+    the past is in PostgreSQL, if it is given one."""
+
+    def __init__(self, settings: MetricsSettings, now: Callable[[], float] = time.time) -> None:
+        """`now` is Unix time in seconds, by which minutes and hours begin."""
         self.settings = settings
+        self._now = now
         self._aggregator = Aggregator(LOST_AFTER_S, time.monotonic())
         self._figures = ClusterMetrics(self._aggregator, time.monotonic)
         self._link = NatsLink(settings.nats, settings.name)
         self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
+        self._book = MinuteBook()
+        self._recorder = Recorder(now) if settings.postgres.url else None
+        self._plan_figures = PlanMetrics(self._recorder)
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
-            tasks = [vital(self._listen()), vital(self._forget())]
+            tasks = [vital(self._listen()), vital(self._forget()), vital(self._record())]
             try:
                 yield
             finally:
@@ -60,9 +75,30 @@ class Metrics:
                 await self._link.close()
 
         own = ProcessMetrics("metrics", self.settings.name, VERSION, self._pulse.loop_lag, self._link)
-        registry = own.registry(PageCollector(CLUSTER_SERIES, self._figures.fill))
+        cluster = PageCollector(CLUSTER_SERIES, self._figures.fill)
+        registry = own.registry(cluster, PageCollector(PLAN_SERIES, self._plan_figures.fill))
         routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
         return make_application(routes, lifespan=lifespan)
+
+    async def _record(self) -> None:
+        if self._recorder is None:
+            log.info("no history: postgres.url is not set")
+            return
+        from services.chassis.postgres.pool import Pool  # the driver is loaded only where there is a database
+        from services.metrics.history_postgres import PostgresHistory
+        from services.metrics.schema_postgres import SCHEMA
+
+        url, settings = self.settings.postgres.url, self.settings.history
+
+        async def prepare() -> None:
+            await (SCHEMA.migrate(url) if settings.migrate else SCHEMA.check(url))
+
+        async with Pool(url, _POOL_SIZE) as pool:
+            history = PostgresHistory(pool, settings.keep_minutes, settings.keep_hours)
+            await self._recorder.run(history, prepare, self._learn)
+
+    async def _learn(self, history: History) -> None:
+        """Once, when the history can be read."""
 
     async def _listen(self) -> None:
         await self._link.open()
@@ -84,6 +120,13 @@ class Metrics:
             return
         self._figures.heartbeats += 1
         self._aggregator.heard(beat, time.monotonic())
+        minutes = self._book.heard(beat, self._now())
+        if minutes:
+            self._minute_ended(minutes)
+
+    def _minute_ended(self, minutes: list[Minute]) -> None:
+        if self._recorder is not None:
+            self._recorder.add(minutes)
 
     def _unready(self) -> str | None:
         return None if self._link.is_connected else "NATS: not connected"

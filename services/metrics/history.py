@@ -1,0 +1,39 @@
+"""What the history keeps, and the interface to where it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from services.metrics.minutes import Minute
+
+HOUR_S = 3600
+
+
+class Hour(NamedTuple):
+    """One hour of an edge, or of the whole. `mean` has the means of its minutes, `high` besides the 95th percentile of
+    what makes load: connections, rates, CPU. `minutes` is how many minutes there were, at most 60."""
+
+    hour: int  # Unix time at its beginning, in seconds
+    minutes: int
+    mean: Minute
+    high: Minute
+
+
+class History(Protocol):
+    """Minutes and hours of all edges. Every method raises `StoreAway`; all of them may be repeated without harm, also
+    by several instances at once."""
+
+    async def write(self, minutes: Sequence[Minute]) -> None:
+        """Keeps minutes. Of two versions of one the fuller one stays: that which was heard for more seconds."""
+        ...
+
+    async def tidy(self, now: float) -> int:
+        """Makes hours of the minutes, and drops what is too old. `now` is Unix time. Returns how many partitions it
+        dropped."""
+        ...
+
+    async def hours(self, since: float, *, whole: bool, limit: int) -> list[Hour]:
+        """The newest `limit` hours that began at `since` (Unix time) or later, oldest first: of the whole, or of the
+        single edges."""
+        ...

@@ -1,0 +1,1 @@
+"""Alembic's revisions of the tables in `services.metrics.tables`. Run by `services.chassis.postgres.schema`."""

@@ -1,0 +1,15 @@
+"""The schema of the history in PostgreSQL: which revision this version needs, and how the database gets there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from services.chassis.postgres.schema import Schema
+
+SCHEMA: Final = Schema(
+    head="0001",
+    migrations=Path(__file__).parent / "migrations",
+    version_table="metrics_alembic_version",
+    how="run `python -m services.metrics migrate`, or set history.migrate = true",
+)
