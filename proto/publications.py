@@ -11,14 +11,17 @@ speak Protobuf), and an edge relays payload bytes without decoding them. The hea
 | `Fairlead-Version`       | the version of the published data, see `Version`                            |
 | `Fairlead-Version-Epoch` | the epoch within which versions are compared                                |
 | `Fairlead-Removed`       | not a publication: the channel's history up to this sequence was removed    |
+| `Fairlead-At`            | when an edge accepted it, by the clock of NATS: Unix time in microseconds   |
 
 JetStream adds `Nats-Sequence` (our offset) and, when it republishes, `Nats-Last-Sequence`: the sequence of the
 channel's previous message that was still retained then, 0 if there was none. A message on a `live.` subject without
-these two is a publication that skips the history.
+these two is a publication that skips the history. `Nats-Time-Stamp`, when it was stored, stands in for `Fairlead-At` of
+a publication that came straight from NATS.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -35,6 +38,7 @@ TAGS: Final = "Fairlead-Tags"
 VERSION: Final = "Fairlead-Version"
 VERSION_EPOCH: Final = "Fairlead-Version-Epoch"
 REMOVED: Final = "Fairlead-Removed"
+AT: Final = "Fairlead-At"
 
 _OURS = b"\r\nFairlead-"
 _SEQUENCE = b"\r\nNats-Sequence:"
@@ -44,6 +48,9 @@ _TAGS = f"\r\n{TAGS}:".encode()
 _VERSION = f"\r\n{VERSION}:".encode()
 _VERSION_EPOCH = f"\r\n{VERSION_EPOCH}:".encode()
 _REMOVED = f"\r\n{REMOVED}:".encode()
+_AT = f"\r\n{AT}:".encode()
+_AT_NAME = AT.encode()
+_STORED_AT = b"\r\nNats-Time-Stamp:"
 
 _encode = msgspec.json.Encoder().encode
 _infos: JsonDecoder[ClientInfo] = JsonDecoder(ClientInfo, replaces_halves=True)
@@ -74,12 +81,14 @@ class LiveMessage(Struct, frozen=True, gc=False):
 
     `publication` is None if the message is not a publication; it takes a place in the log all the same. A publication
     that skips the history has the sequence 0. If `removed_upto` is set, the history up to that sequence was removed.
+    `published_at` is Unix time in seconds by the clock of the broker, 0 if it is not known.
     """
 
     sequence: int
     previous: int
     publication: Publication | None
     removed_upto: int = 0
+    published_at: float = 0.0
 
 
 _ENVELOPE_BYTES: Final = 150
@@ -96,12 +105,17 @@ def size_of(publication: Publication) -> int:
     return size
 
 
-def encode_headers(publication: Publication, message_id: str = "", version: Version | None = None) -> bytes | None:
+def encode_headers(
+    publication: Publication, message_id: str = "", version: Version | None = None, at: float = 0.0
+) -> bytes | None:
     """The raw header block to publish with, None if no header is needed.
 
-    `message_id` and the version's epoch must not contain line breaks.
+    `message_id` and the version's epoch must not contain line breaks. `at` is when the publication was accepted, in
+    seconds (see `LiveMessage.published_at`).
     """
     lines: list[bytes] = []
+    if at:
+        lines.append(b"%s: %d" % (_AT_NAME, at * 1e6))
     if message_id:
         lines.append(f"{MESSAGE_ID}: {message_id}".encode())
     if publication.info is not None:
@@ -154,12 +168,28 @@ def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
     except ValueError:
         raise BadPublication("not republished by JetStream") from None
     if offset is None or before is None:
-        return LiveMessage(0, 0, decode_publication(headers, data))
+        return LiveMessage(0, 0, decode_publication(headers, data), 0, published_at(headers))
     try:
         publication = decode_publication(headers, data, offset)
     except BadPublication:
         return LiveMessage(offset, before, None, removed_upto(headers))
-    return LiveMessage(offset, before, publication)
+    return LiveMessage(offset, before, publication, 0, published_at(headers))
+
+
+def published_at(headers: bytes | None) -> float:
+    """When a publication was accepted, or else stored: Unix time in seconds, 0 if it is not known."""
+    if headers is None:
+        return 0.0
+    try:
+        if at := _counted(headers, _AT):
+            return at / 1e6 if 0 < at < _LATEST else 0.0
+        stored = _value(headers, _STORED_AT)
+        return datetime.fromisoformat(stored.decode()).timestamp() if stored else 0.0
+    except (ValueError, OverflowError):  # not written by us, nor by NATS
+        return 0.0
+
+
+_LATEST: Final = 2**53  # microseconds: the year 2255
 
 
 def removed_upto(headers: bytes | None) -> int:

@@ -34,6 +34,7 @@ UNTESTED = {
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
     "services/sessions/catalog.py": "tests/docs/test_metrics_page.py",
     "services/edge/session/decisions.py": "data; the tests of every command see it as effects",
+    "services/edge/timings.py": "tests/edge/instruments/test_exposition.py",
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/sessions/__main__.py": "run by the processes of the integration tests",
     "services/sessions/app.py": "composition root",

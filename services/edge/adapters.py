@@ -9,6 +9,7 @@ from services.chassis.metrics.process import NatsFigures
 from services.chassis.process.heartbeat import Pulse
 from services.edge.backend.backend import Backend
 from services.edge.broker.broker import Broker
+from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
@@ -35,7 +36,7 @@ class Adapters(ABC):
     """Call `start`, `run`, `stop` and `close` once each, in this order. `watch` runs as a task from the beginning.
 
     `in_flight` counts publishes that wait for the broker; `pulse` sends the edge's heartbeats.
-    `nats` is the connection to NATS, as metrics report it.
+    `nats` is the connection to NATS and `broker_clock` its clock, as metrics report them; None for an edge without.
     """
 
     broker: Broker
@@ -47,6 +48,7 @@ class Adapters(ABC):
     in_flight: InFlight
     pulse: Pulse
     nats: NatsFigures | None
+    broker_clock: BrokerClock | None
 
     @abstractmethod
     async def start(self, node: Node, responder: Responder) -> None:

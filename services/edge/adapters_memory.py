@@ -63,6 +63,7 @@ class MemoryAdapters(Adapters):
         add_load: AddFigures,
     ) -> None:
         self.nats = None
+        self.broker_clock = None
         self.broker = self._broker = MemoryBroker(MemoryLogs(classes, now))
         self.in_flight = InFlight(settings.edge.max_publishes_in_flight, 0)  # always 0: a publish does not wait
         self.session_log = NoSessionLog()

@@ -52,6 +52,7 @@ class NatsAdapters(Adapters):
         )
         self.nats = self._link
         self.in_flight = self._broker.in_flight
+        self.broker_clock = self._broker.clock.clock
         self.session_log = self._session_log = NatsSessionLog(self._link, settings.name, instance)
         self.backend = NatsBackend(self._link)
         self.cluster = Cluster(now, instance)
@@ -80,7 +81,7 @@ class NatsAdapters(Adapters):
         await self._failure_detector.watch()
 
     async def run(self) -> None:
-        await asyncio.gather(self._session_log.run(), self.pulse.run())
+        await asyncio.gather(self._session_log.run(), self.pulse.run(), self._broker.clock.run())
 
     def stop(self) -> None:
         self._peers.stop()

@@ -132,7 +132,9 @@ class Edge:
         )
         self._control_handler = ControlHandler(self._node, registry)
         self.drain = Drain(self.context, settings.edge)
-        self._metrics = EdgeMetrics(self.context, self.drain, adapters.session_log, adapters.in_flight)
+        self._metrics = EdgeMetrics(
+            self.context, self.drain, adapters.session_log, adapters.in_flight, adapters.broker_clock
+        )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(adapters.peers, channels, clock.unix)
         methods = ApiMethods(
@@ -182,6 +184,7 @@ class Edge:
         """Connects, makes missing streams, then accepts clients. Waits for NATS without a limit."""
         await self._adapters.start(self._node, self._control_handler.answer)
         self.context.admission.open()
+        self._metrics.ready()
         self._api_calls.start()
         log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
         await self._adapters.run()

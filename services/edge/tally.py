@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from services.edge.timings import Timings
+
 
 @dataclass(slots=True)
 class Tally:
@@ -35,6 +37,9 @@ class Tally:
     api_turned_away: int = 0  # of those, refused because too many were in progress
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
+    connects: Counter[tuple[str, str]] = field(default_factory=Counter)  # by transport and client library
+    recoveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by namespace and result
+    timings: Timings = field(default_factory=Timings)
 
 
 COUNTERS: Final = tuple(one.name for one in fields(Tally) if one.type == "int")

@@ -16,6 +16,7 @@ from proto.subjects import partition_of
 from services.chassis.process.settings import Duration
 from services.edge.broker.broker import INDEXED_ENTRIES, READ_BYTES, Broker, BrokerAway, ChannelAddress
 from services.edge.settings import ChannelOptions
+from tests.contract.listener import Listener as Listener
 from tests.support.eventually import eventually
 
 CLASSES = {
@@ -34,7 +35,7 @@ def same_partition(name: str) -> ChannelAddress:
     return ChannelAddress(next(name for name in names if partition_of(name, 48) == wanted), CHAT.history_class)
 
 
-Pair = tuple[Broker, Broker, "Listener", "Listener"]
+Pair = tuple[Broker, Broker, Listener, Listener]
 
 
 async def with_index(pair: Pair) -> Pair:
@@ -60,29 +61,6 @@ async def store(
     position = await broker.publish(address, publication(value), message_id, version)
     assert position is not None
     return position
-
-
-class Listener:
-    """Keeps the broker's events."""
-
-    def __init__(self) -> None:
-        self.lives: list[tuple[str, LiveMessage]] = []
-        self.ephemerals: list[tuple[str, Publication]] = []
-
-    def live(self, channel: str, message: LiveMessage) -> None:
-        self.lives.append((channel, message))
-
-    def ephemeral(self, channel: str, publication: Publication) -> None:
-        self.ephemerals.append((channel, publication))
-
-    def broker_connected(self) -> None:
-        pass
-
-    def broker_disconnected(self) -> None:
-        pass
-
-    def logs_checked(self) -> None:
-        pass
 
 
 class BrokerContract:
@@ -113,6 +91,23 @@ class BrokerContract:
             assert bytes(message.publication.data) == b'{"t":1}'
             assert message.publication.info == sent.info and message.publication.tags == {"k": "v"}
             assert message.publication.offset == position.offset
+
+    async def test_publications_say_when_they_were_published_by_a_clock_that_all_edges_share(self, pair):
+        a, b, _, heard_b = pair
+        for address in (CHAT, PLAIN):
+            await b.open(address)
+        await b.newest(CHAT)
+        began = a.now()
+        await a.publish(CHAT, publication(1))
+        await a.publish(PLAIN, publication(2), confirm=True)
+        await a.publish_past_log(CHAT, publication(3), confirm=True)
+        ended = a.now()
+        await eventually(lambda: len(heard_b.lives) == 2 and heard_b.ephemerals)
+        (read,) = (await b.read(CHAT, 0, 10)).entries
+        times = [message.published_at for _, message in heard_b.lives] + heard_b.ephemeral_times
+        slack = 0.5  # the clocks of two edges agree to within their errors, which are milliseconds here
+        assert all(began - slack <= at <= ended + slack for at in (*times, read.published_at))
+        assert abs(b.now() - a.now()) < slack
 
     async def test_all_edges_see_one_order_and_each_message_names_its_predecessor(self, pair):
         a, b, heard_a, heard_b = pair
@@ -295,7 +290,7 @@ class BrokerContract:
         for heard in (heard_a, heard_b):
             await eventually(lambda: len(heard_a.lives) == len(heard_b.lives) == 2)
             channel, message = heard.lives[1]
-            assert channel == "chat:room" and message == LiveMessage(0, 0, sent)
+            assert channel == "chat:room" and message == LiveMessage(0, 0, sent, published_at=message.published_at)
         newest = await b.newest(CHAT)
         assert newest is not None and newest.sequence == before.offset
         assert [entry.sequence for entry in (await b.read(CHAT, 0, 9)).entries] == [before.offset]

@@ -19,6 +19,7 @@ from proto.publications import (
     decode_publication,
     encode_headers,
     encode_removal,
+    published_at,
     removed_upto,
     version_of,
 )
@@ -73,6 +74,34 @@ def test_any_message_is_taken_or_refused(headers: bytes, data: bytes) -> None:
             continue
         assert live.sequence == live.previous
         assert version_of(block) is None
+
+
+@FEW
+@given(publications, ids, st.floats(1e9, 4e9))
+def test_the_time_of_a_publication_comes_back(publication: Publication, message_id: str, at: float) -> None:
+    headers = encode_headers(publication, message_id, at=at)
+    assert decode_publication(headers, bytes(publication.data)).info == publication.info
+    assert abs(published_at(headers) - at) < 2e-6
+
+
+STORED_AT = (
+    b"NATS/1.0\r\nNats-Sequence: 9\r\nNats-Time-Stamp: 2026-01-01T00:00:00.123456789Z\r\nNats-Last-Sequence: 4\r\n\r\n"
+)
+
+
+def test_a_publication_straight_from_nats_counts_from_when_it_was_stored() -> None:
+    assert decode_live(STORED_AT, b"1").published_at == 1767225600.123456
+    ours = STORED_AT.replace(b"NATS/1.0", b"NATS/1.0\r\nFairlead-At: 1767225599000000")
+    assert decode_live(ours, b"1").published_at == 1767225599.0
+
+
+@pytest.mark.parametrize("time", [b"", b"x", b"-5", b"0", b"9" * 40, b"1e9", b"2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_is_unknown(time: bytes) -> None:
+    for name in (b"Fairlead-At", b"Nats-Time-Stamp"):
+        block = b"NATS/1.0\r\n" + name + b": " + time + b"\r\n\r\n"
+        assert published_at(block) == 0.0
+        assert decode_live(block, b"1").publication == Publication(Raw(b"1"))
+    assert published_at(None) == 0.0
 
 
 def test_info_without_user_and_client_stays_without_them() -> None:

@@ -25,7 +25,7 @@ _NO_FIGURES = Process(cpu_s=0, rss_bytes=0, open_fds=0, max_fds=0, loop_lag_s=0,
 class BreakableLogs(MemoryLogs):
     """Epochs are "epoch1", "epoch2", ... in the order in which the logs are made."""
 
-    def __init__(self, classes: dict[str, ChannelOptions], now: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, classes: dict[str, ChannelOptions], now: Callable[[], float] = lambda: 1000.0) -> None:
         numbers = itertools.count(1)
         self._new_epoch = lambda: f"epoch{next(numbers)}"
         super().__init__(classes, now, self._new_epoch)

@@ -52,7 +52,7 @@ START = 1_767_225_600.0
 class EdgeCluster(BreakableLogs):
     """The shared part of the edges of one cluster: the logs of channels, joins and leaves, and each other."""
 
-    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, now: Callable[[], float] = lambda: 1000.0) -> None:
         super().__init__(NAMESPACES.history_classes(), now)
         self.peers = PeersCluster()
         self.all_edges: list[MemoryJoinLeave] = []

@@ -41,6 +41,7 @@ class StreamState:
     `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
     `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
     a cluster, and since when; "" outside of one. `max_age_s` is for how long it keeps a message (0: for ever).
+    `answered_at` is NATS's time of this answer, "" if that was not asked for.
     """
 
     epoch: str
@@ -52,6 +53,7 @@ class StreamState:
     leader: str = ""
     max_bytes: int = -1
     max_age_s: float = 0.0
+    answered_at: str = ""
 
     @property
     def raised_at(self) -> int:
@@ -111,6 +113,7 @@ class _Info(msgspec.Struct):
     config: _Config = _Config()
     state: _Sequences = _Sequences()
     cluster: _Cluster | None = None
+    ts: str = ""
     error: _Error | None = None
 
 
@@ -139,6 +142,7 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         f"{cluster.leader}@{cluster.leader_since}" if cluster else "",
         info.config.max_bytes or -1,
         info.config.max_age / 1e9,
+        info.ts,
     )
 
 

@@ -41,11 +41,13 @@ class LogEntry(NamedTuple):
     """One entry of a channel's log. `publication` is None for an entry that is not a publication.
 
     `removed_upto`: the entry marks that the history up to this sequence was removed; 0 for any other entry.
+    `published_at`: see `LiveMessage`.
     """
 
     sequence: int
     publication: Publication | None
     removed_upto: int = 0
+    published_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,8 @@ class BrokerEvents(Protocol):
     def live(self, channel: str, message: LiveMessage) -> None:
         """A message of an open channel with history."""
 
-    def ephemeral(self, channel: str, publication: Publication) -> None:
-        """A publication of an open channel without history."""
+    def ephemeral(self, channel: str, publication: Publication, published_at: float = 0.0) -> None:
+        """A publication of an open channel without history. `published_at`: see `LiveMessage`."""
 
     def broker_connected(self) -> None:
         """The broker is available (again). Live messages may have been missed since `broker_disconnected`."""
@@ -172,6 +174,9 @@ class Broker(Protocol):
     @property
     def index(self) -> LogIndex:
         """The index of the logs."""
+
+    def now(self) -> float:
+        """The time by the broker's clock, in seconds: what `LiveMessage.published_at` is compared with."""
 
     async def open(self, address: ChannelAddress) -> None:
         """Starts the channel's live messages, which are on when it returns. Raises `BrokerAway`.

@@ -50,6 +50,9 @@ class MemoryBroker:
         self._events = events
         self.available = True
 
+    def now(self) -> float:
+        return self._logs.now()
+
     async def open(self, address: ChannelAddress) -> None:
         self._check_available()
         self._open.add(address)
@@ -62,17 +65,17 @@ class MemoryBroker:
         if self.available and address in self._open:
             asyncio.get_running_loop().call_soon(self._deliver_live, address, message)
 
-    def receive_ephemeral(self, address: ChannelAddress, publication: Publication) -> None:
+    def receive_ephemeral(self, address: ChannelAddress, publication: Publication, published_at: float) -> None:
         """The same for a publication of a channel without history."""
-        asyncio.get_running_loop().call_soon(self._deliver_ephemeral, address, publication)
+        asyncio.get_running_loop().call_soon(self._deliver_ephemeral, address, publication, published_at)
 
     def _deliver_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self._events is not None and address in self._open:
             self._events.live(address.channel, message)
 
-    def _deliver_ephemeral(self, address: ChannelAddress, publication: Publication) -> None:
+    def _deliver_ephemeral(self, address: ChannelAddress, publication: Publication, published_at: float) -> None:
         if self._events is not None and address in self._open and self.available:
-            self._events.ephemeral(address.channel, publication)
+            self._events.ephemeral(address.channel, publication, published_at)
 
     async def publish(
         self,

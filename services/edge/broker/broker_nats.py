@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from proto import subjects
 from proto.messages import Publication, StreamPosition
-from proto.publications import BadPublication, Version, decode_publication, encode_removal, removed_upto
+from proto.publications import BadPublication, Version, decode_publication, encode_removal, published_at, removed_upto
 from proto.subjects import LogAddress
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.stream_reads import MULTI_LAST_SUBJECTS, StoredMessage, read_last, read_last_of, read_stream
@@ -27,6 +27,7 @@ from services.edge.broker.broker import (
     LogState,
     Retained,
 )
+from services.edge.broker.broker_clock_nats import NatsClock
 from services.edge.broker.channel_subscription import ChannelSubscription
 from services.edge.broker.log_streams_nats import LogStreams
 from services.edge.broker.publisher_nats import NatsPublisher
@@ -59,7 +60,9 @@ class NatsBroker:
         self._link = link
         self._streams = LogStreams(link, classes, partitions, self._logs_checked)
         self.index = NatsLogIndex(self._streams)
-        self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight)
+        self.clock = NatsClock(link)
+        self.now = self.clock.clock.now
+        self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight, self.now)
         self.in_flight = self._publisher.in_flight
         self._open: dict[ChannelAddress, ChannelSubscription] = {}
         self._events: BrokerEvents | None = None
@@ -366,6 +369,7 @@ async def _reach(call: Coroutine[Any, Any, T]) -> T:
 
 def _entry(message: StoredMessage) -> LogEntry:
     try:
-        return LogEntry(message.sequence, decode_publication(message.headers, message.data, message.sequence))
+        publication = decode_publication(message.headers, message.data, message.sequence)
     except BadPublication:
         return LogEntry(message.sequence, None, removed_upto(message.headers))
+    return LogEntry(message.sequence, publication, 0, published_at(message.headers))

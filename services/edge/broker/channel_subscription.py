@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from proto.publications import BadPublication, decode_live, decode_publication
+from proto.publications import BadPublication, decode_live, decode_publication, published_at
 from proto.subjects import LogAddress
 from services.edge.broker.broker import BrokerEvents
 
@@ -100,7 +100,7 @@ class ChannelSubscription:
         except BadPublication as error:
             self._ignore(subject, error)
             return
-        self._events.ephemeral(self._channel, publication)
+        self._events.ephemeral(self._channel, publication, published_at(headers))
 
     def _ignore(self, subject: bytes, error: BadPublication) -> None:
         on = subject.decode(errors="replace")

@@ -40,7 +40,7 @@ class Receiver(Protocol):
     def receive_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         """A message of a channel with history."""
 
-    def receive_ephemeral(self, address: ChannelAddress, publication: Publication) -> None:
+    def receive_ephemeral(self, address: ChannelAddress, publication: Publication, published_at: float) -> None:
         """A publication of a channel without history."""
 
 
@@ -184,7 +184,7 @@ class MemoryLogs:
     def __init__(
         self, classes: dict[str, ChannelOptions], now: Callable[[], float], epochs: Callable[[], str] = new_epoch
     ) -> None:
-        self._now = now
+        self.now = now
         self.receivers: list[Receiver] = []
         self.logs = {history_class: MemoryLog(options, epochs()) for history_class, options in classes.items()}
         self._keys = _Keys(MAX_DUPLICATE_WINDOW_S)
@@ -192,14 +192,14 @@ class MemoryLogs:
     def log(self, history_class: str) -> MemoryLog:
         """The log of a class, without what is too old."""
         log = self.logs[history_class]
-        log.evict(self._now())
+        log.evict(self.now())
         return log
 
     def store(
         self, address: ChannelAddress, publication: Publication, message_id: str, version: Version | None
     ) -> StreamPosition:
         """Stores a publication, and sends it to the brokers; the position, or that of what made it superfluous."""
-        log, now = self.log(address.history_class), self._now()
+        log, now = self.log(address.history_class), self.now()
         if message_id and (known := log.keys.get(message_id, now)) is not None:
             return StreamPosition(known, log.epoch)
         mine = log.of(address.channel)
@@ -212,7 +212,7 @@ class MemoryLogs:
             log.keys.add(message_id, number, now)
         if version is not None:
             log.versions[number] = version
-        self._append(log, address, LogEntry(number, replace(publication, offset=number)))
+        self._append(log, address, LogEntry(number, replace(publication, offset=number), 0, now))
         return StreamPosition(number, log.epoch)
 
     def remove(self, address: ChannelAddress) -> None:
@@ -226,19 +226,20 @@ class MemoryLogs:
 
     def _append(self, log: MemoryLog, address: ChannelAddress, entry: LogEntry) -> None:
         previous = log.newest(address.channel)
-        log.append(address.channel, entry, self._now())
+        log.append(address.channel, entry, self.now())
         for receiver in self.receivers:
-            receiver.receive_live(address, LiveMessage(entry.sequence, previous, entry.publication, entry.removed_upto))
+            message = LiveMessage(entry.sequence, previous, entry.publication, entry.removed_upto, entry.published_at)
+            receiver.receive_live(address, message)
 
     def send(self, address: ChannelAddress, publication: Publication, message_id: str) -> None:
         """Sends a publication to the brokers without storing it, once for each id."""
-        now = self._now()
+        now = self.now()
         if message_id:
             if self._keys.get(message_id, now) is not None:
                 return
             self._keys.add(message_id, 0, now)
         for receiver in self.receivers:
             if address.history_class:
-                receiver.receive_live(address, LiveMessage(0, 0, publication))
+                receiver.receive_live(address, LiveMessage(0, 0, publication, 0, now))
             else:
-                receiver.receive_ephemeral(address, publication)
+                receiver.receive_ephemeral(address, publication, now)

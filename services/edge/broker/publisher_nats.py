@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from proto.messages import Publication, StreamPosition
@@ -38,12 +39,15 @@ _RETRY_WAIT_S: Final = 0.05
 
 
 class NatsPublisher:
-    """Publishes for the broker. `instance` makes the message ids of this process unique."""
+    """Publishes for the broker, whose clock `now` is. `instance` makes the message ids of this process unique."""
 
-    def __init__(self, link: NatsLink, streams: LogStreams, instance: str, max_in_flight: int) -> None:
+    def __init__(
+        self, link: NatsLink, streams: LogStreams, instance: str, max_in_flight: int, now: Callable[[], float]
+    ) -> None:
         self._link = link
         self._streams = streams
         self._instance = instance
+        self._now = now
         self._ids = itertools.count(1)
         self.in_flight = InFlight(max_in_flight, max_in_flight * WAITING_PER_PLACE)
         self.keys = StoredKeys(link)
@@ -59,7 +63,7 @@ class NatsPublisher:
         """
         deadline = _deadline()
         data = bytes(publication.data)
-        headers = encode_headers(publication, message_id or f"{self._instance}.{next(self._ids)}", version)
+        headers = encode_headers(publication, message_id or f"{self._instance}.{next(self._ids)}", version, self._now())
         await self.in_flight.enter(deadline)
         try:
             if message_id and (stored := await self._stored_before(where, message_id, deadline)) is not None:
@@ -129,20 +133,21 @@ class NatsPublisher:
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
+        headers = encode_headers(publication, at=self._now())
         if message_id:
             # The key is stored before the publication goes out: after a failure in between, the publication is lost and
             # never doubled, as a channel without history promises.
             deadline = _deadline()
             await self.in_flight.enter(deadline)
             try:
-                headers = _id_headers(message_id)
-                stored, attempts = await self._try_store(KEYS_STREAM, key_subject, b"", headers, deadline)
+                key = _id_headers(message_id)
+                stored, attempts = await self._try_store(KEYS_STREAM, key_subject, b"", key, deadline)
             finally:
                 self.in_flight.leave()
             if stored.duplicate and attempts == 1:  # otherwise the duplicate may be our own first attempt
                 return
         try:
-            self._link.publish(subject, bytes(publication.data), encode_headers(publication))
+            self._link.publish(subject, bytes(publication.data), headers)
         except NatsAway as error:
             raise BrokerAway(str(error)) from None
         except NatsRefused as error:

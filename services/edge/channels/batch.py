@@ -108,19 +108,21 @@ class _Published(NamedTuple):
 class PublicationBatch(Batch):
     """Publications. `delivered_offset` is the offset of the log before the first of them."""
 
-    __slots__ = ("_published", "delivered_offset")
+    __slots__ = ("_published", "delivered_offset", "published_at")
 
     def __init__(self, channel: str, number: int, delivered_offset: int) -> None:
         super().__init__(channel, number)
         self.delivered_offset = delivered_offset
+        self.published_at: list[float] = []  # of each
         self._published: list[_Published] = []
 
-    def add(self, publication: Publication, previous: Publication | None) -> bool:
+    def add(self, publication: Publication, previous: Publication | None, published_at: float = 0.0) -> bool:
         """False when it is full."""
         size = size_of(publication)
         if self._published and (len(self._published) >= BATCH_PUSHES or self.size + size > BATCH_BYTES):
             return False
         self._published.append(_Published(publication, previous))
+        self.published_at.append(published_at)
         self.size += size
         return True
 

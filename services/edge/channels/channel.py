@@ -6,6 +6,7 @@ import asyncio
 
 from proto.messages import Publication
 from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.delivery_times import NOT_MEASURED, Deliveries
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.pace import Pace
 from services.edge.channels.remote_members import RemoteMembers
@@ -18,7 +19,8 @@ class Channel:
 
     `users` counts subscribers and operations in progress; at 0 the channel may be closed. `ready`: its live messages
     are on and the position of its log is known. `remote_members` exists while a subscriber here gets joins and leaves,
-    and is complete once `remote_members_known`. `pace` is that of the fan-outs of all channels.
+    and is complete once `remote_members_known`. `pace` is that of the fan-outs of all channels, `deliveries` hears of
+    what they have written.
     """
 
     __slots__ = (
@@ -37,11 +39,11 @@ class Channel:
         "users",
     )
 
-    def __init__(self, name: str, rules: ChannelRules, pace: Pace) -> None:
+    def __init__(self, name: str, rules: ChannelRules, pace: Pace, deliveries: Deliveries = NOT_MEASURED) -> None:
         self.rules = rules
         self.address = rules.address(name)
         self.log = ChannelLog() if rules.has_history else None
-        self.subscribers = Subscribers(name, pace)
+        self.subscribers = Subscribers(name, pace, deliveries)
         self.closed = False  # a channel that was closed is not used again: the next user gets a new one
         self.users = 0
         self.idle_since = 0.0
@@ -68,9 +70,9 @@ class Channel:
         offset = self.subscribers.delivered_offset(subscription)
         return self.log.last if offset is None else offset
 
-    def fan_out(self, publication: Publication, previous: Publication | None = None) -> None:
+    def fan_out(self, publication: Publication, previous: Publication | None = None, published_at: float = 0.0) -> None:
         """Hands a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
         if self.subscribers:
             log = self.log
             delivered_offset = 0 if log is None else log.before if publication.offset else log.last
-            self.subscribers.fan_out(publication, previous, delivered_offset)
+            self.subscribers.fan_out(publication, previous, delivered_offset, published_at)

@@ -9,6 +9,7 @@ from typing import Final
 
 from services.edge.broker.broker import Broker
 from services.edge.channels.channel import Channel
+from services.edge.channels.delivery_times import DeliveryTimes
 from services.edge.channels.member_tracker import MemberTracker
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.turns_pace import TurnsPace
@@ -25,6 +26,7 @@ class ChannelRegistry:
         self._member_tracker = member_tracker
         self._by_name: dict[str, Channel] = {}
         self.pace = TurnsPace()
+        self.delivery_times = DeliveryTimes(broker.now)
         self.get: Callable[[str], Channel | None] = self._by_name.get
         """The open channel of this name. The dict's own method, as every live message and subscribe calls it."""
 
@@ -39,7 +41,8 @@ class ChannelRegistry:
         """The channel, which is kept for the length of the block. It may not be ready yet: see `ChannelSync.opened`."""
         channel = self._by_name.get(name)
         if channel is None:
-            channel = self._by_name[name] = Channel(name, rules, self.pace)
+            deliveries = self.delivery_times.of(rules.namespace)
+            channel = self._by_name[name] = Channel(name, rules, self.pace, deliveries)
         self.hold(channel)
         try:
             yield channel

@@ -39,6 +39,11 @@ class ChannelRules:
     name_pattern: re.Pattern[str]
 
     @property
+    def namespace(self) -> str:
+        """The name of its namespace, `WITHOUT_NAMESPACE` for none."""
+        return self.history_class
+
+    @property
     def has_history(self) -> bool:
         """Whether the channel keeps publications."""
         return self.options.has_history

@@ -94,10 +94,11 @@ class Node:
             if result is not None:
                 return Attachment(result)
             assert channel.log is not None
+            began = asyncio.get_running_loop().time()
             missed, behind = await self._recover(channel, request)
             # No await from here to the caller's reply: the subscriber is caught up exactly to log.last, or to `behind`.
             if request.recover is not None:
-                self._count_recovery(missed)
+                self._count_recovery(request, missed, asyncio.get_running_loop().time() - began)
                 if missed is None and request.reject_unrecovered:
                     raise Rejected(codes.UNRECOVERABLE_POSITION)
             self._attach(channel, subscriber, subscription)
@@ -144,16 +145,21 @@ class Node:
         missed = recover_from_ring(log, since, self._recovery_limit, retained, now)
         if missed is None:
             return None
-        self._count_recovery(missed)
+        self._count_recovery(request, missed, 0.0)
         self._attach(channel, subscriber, request.subscription)
         return _recovery_result(request, log, missed)
 
-    def _count_recovery(self, missed: Missed) -> None:
+    def _count_recovery(self, request: AttachRequest, missed: Missed, took_s: float) -> None:
+        tally, namespace = self._tally, request.subscription.rules.namespace
+        tally.timings.recovery_seconds.observe(took_s)
         if missed is None:
-            self._tally.unrecovered += 1
+            tally.unrecovered += 1
+            tally.recoveries[namespace, "unrecovered"] += 1
         else:
-            self._tally.recovered += 1
-            self._tally.recovered_publications += len(missed)
+            tally.recovered += 1
+            tally.recoveries[namespace, "recovered"] += 1
+            tally.recovered_publications += len(missed)
+            tally.timings.recovery_publications.observe(len(missed))
 
     def _attach(self, channel: Channel, subscriber: Subscriber, subscription: Subscription) -> None:
         if channel.closed:  # it got a new epoch meanwhile: the client asks again, and then reads of it

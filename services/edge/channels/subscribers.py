@@ -31,6 +31,7 @@ from services.edge.channels.batch import (
     skip_to,
 )
 from services.edge.channels.batch_queue import BATCH_OVERHEAD, BatchQueue
+from services.edge.channels.delivery_times import NOT_MEASURED, Deliveries
 from services.edge.channels.pace import AtOnce, Pace
 from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import Subscription
@@ -52,11 +53,23 @@ class Subscribers:
     before that. No write changes the groups: a connection that has to end is closed after the fan-out.
     """
 
-    __slots__ = ("_due", "_groups", "_last", "_members_ended", "_open", "_pace", "_queue", "_whole_next", "channel")
+    __slots__ = (
+        "_deliveries",
+        "_due",
+        "_groups",
+        "_last",
+        "_members_ended",
+        "_open",
+        "_pace",
+        "_queue",
+        "_whole_next",
+        "channel",
+    )
 
-    def __init__(self, channel: str, pace: Pace | None = None) -> None:
+    def __init__(self, channel: str, pace: Pace | None = None, deliveries: Deliveries = NOT_MEASURED) -> None:
         self.channel = channel
         self._pace: Pace = pace or AtOnce()
+        self._deliveries = deliveries
         self._groups: dict[Kind, dict[Subscriber, Subscription]] = {}
         self._last = 0  # the number of the last batch
         self._open: PublicationBatch | MemberEventBatch | None = None  # takes what comes until it is written
@@ -112,19 +125,25 @@ class Subscribers:
 
     # --- what they get -----------------------------------------------------------------------------------------------
 
-    def fan_out(self, publication: Publication, previous: Publication | None, delivered_offset: int = 0) -> None:
+    def fan_out(
+        self,
+        publication: Publication,
+        previous: Publication | None,
+        delivered_offset: int = 0,
+        published_at: float = 0.0,
+    ) -> None:
         """Sends a publication to all subscribers, at the end of this turn of the loop or later.
 
         `previous` is the channel's publication before it, if that is known. `delivered_offset` is the offset of the
-        log before this publication.
+        log before this publication. `published_at`: see `LiveMessage`.
         """
         if self._whole_next:
             previous, self._whole_next = None, False
         batch = self._open
-        if type(batch) is PublicationBatch and batch.add(publication, previous):
+        if type(batch) is PublicationBatch and batch.add(publication, previous, published_at):
             return
         batch = PublicationBatch(self.channel, self._last + 1, delivered_offset)
-        batch.add(publication, previous)
+        batch.add(publication, previous, published_at)
         self._begin(batch)
 
     def fan_out_member_event(self, event: Push) -> None:
@@ -246,7 +265,7 @@ class Subscribers:
             writing = self._writing(batch)
             self._open = None
             if self._written(writing, few=len(self) <= FEW):
-                self._close_refused(batch)
+                self._finish(batch)
                 return
             queue = self._queue = BatchQueue(self._pace)
             queue.append(batch)
@@ -269,7 +288,7 @@ class Subscribers:
                 self._pace.wait(partial(self._go_on, queue))
                 return
             queue.writing = None
-            self._close_refused(queue.finish())
+            self._finish(queue.finish())
 
     def _written(self, writing: Iterator[None], few: bool = False) -> bool:
         """Goes on with a batch while there is time; whether everybody has it."""
@@ -296,7 +315,10 @@ class Subscribers:
                         batch.refused.append((subscriber.owner, codes.INTERNAL_CLOSE, "a write failed"))
                 yield
 
-    def _close_refused(self, batch: Batch) -> None:
+    def _finish(self, batch: Batch) -> None:
+        """The batch is written: those whose transport refused it have to close."""
+        if type(batch) is PublicationBatch:
+            self._deliveries.written(batch.published_at)
         for owner, close, why in batch.refused:
             self._pace.wait(partial(owner.close, close, why))
 

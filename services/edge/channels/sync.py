@@ -15,7 +15,7 @@ from proto.messages import Publication
 from proto.publications import LiveMessage
 from services.chassis.process.log import Throttle
 from services.chassis.process.tasks import Tasks
-from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress
+from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress, LogEntry
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
@@ -106,7 +106,7 @@ class ChannelSync:
             return
         if not message.sequence:
             if message.publication is not None:  # it skips the history, and has no place in it
-                self.ephemeral(channel, message.publication)
+                self.ephemeral(channel, message.publication, message.published_at)
                 found.subscribers.forget_bases()
             return
         if found.subscribers.congested and not found.log.syncing:
@@ -120,18 +120,18 @@ class ChannelSync:
             self._held.append(found)
         if found.log.accept(message):
             now = asyncio.get_running_loop().time()
-            self._deliver(found, found.log, message.sequence, message.publication, message.removed_upto, now)
+            self._deliver(found, found.log, message, now)
         elif found.log.needs_sync:
             self._tally.gaps += 1
             self._begin_sync(found, found.log)
 
-    def ephemeral(self, channel: str, publication: Publication) -> None:
+    def ephemeral(self, channel: str, publication: Publication, published_at: float = 0.0) -> None:
         """A publication of a channel without history (broker event)."""
         found = self._channels.get(channel)
         if found is None:
             return
         if not found.subscribers.congested:
-            found.fan_out(publication)
+            found.fan_out(publication, published_at=published_at)
             return
         self._tally.fan_out_dropped += 1
         held = self._drops.allows(asyncio.get_running_loop().time())
@@ -146,20 +146,15 @@ class ChannelSync:
             )
 
     def _deliver(
-        self,
-        channel: Channel,
-        channel_log: ChannelLog,
-        seq: int,
-        publication: Publication | None,
-        removed_upto: int,
-        at: float | None = None,
+        self, channel: Channel, channel_log: ChannelLog, entry: LiveMessage | LogEntry, at: float | None = None
     ) -> None:
-        previous = channel_log.newest
+        """Moves the log on by an entry that came live at `at`, or was read, and hands it to the fan-out."""
+        publication, previous = entry.publication, channel_log.newest
         # The log moves on before the fan-out: a client that stalls in it is behind by what comes after this one.
-        if channel_log.admit(seq, publication, at) and publication is not None:
-            channel.fan_out(publication, previous)
-        if removed_upto:
-            channel_log.remove(removed_upto)
+        if channel_log.admit(entry.sequence, publication, at) and publication is not None:
+            channel.fan_out(publication, previous, entry.published_at)
+        if entry.removed_upto:
+            channel_log.remove(entry.removed_upto)
 
     # --- sync --------------------------------------------------------------------------------------------------------
 
@@ -200,7 +195,7 @@ class ChannelSync:
                 self._report_hole(channel)
                 channel_log.skip_to(read.lost_upto)
             for entry in read.entries:
-                self._deliver(channel, channel_log, entry.sequence, entry.publication, entry.removed_upto)
+                self._deliver(channel, channel_log, entry)
             if read.more or not read.whole:
                 continue  # behind the hole too, until nothing is missing up to the log's end
             stuck = 0 if read.entries else stuck + 1
@@ -212,7 +207,7 @@ class ChannelSync:
 
     def _drain(self, channel: Channel, channel_log: ChannelLog, regardless: bool = False) -> None:
         while (message := channel_log.next_buffered(regardless)) is not None:
-            self._deliver(channel, channel_log, message.sequence, message.publication, message.removed_upto)
+            self._deliver(channel, channel_log, message)
 
     def _report_hole(self, channel: Channel) -> None:
         """Publications were evicted before this edge read them: positioned subscribers are sent to recover."""

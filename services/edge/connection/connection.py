@@ -19,7 +19,7 @@ from proto.codec import BadFrame
 from proto.codec_json import decode_connect
 from proto.codes import CloseCode, UnsubscribeCode
 from proto.commands import Command
-from proto.events import Closed
+from proto.events import Closed, Opened
 from proto.messages import StreamPosition
 from services.edge.channels.subscriber import Untaken
 from services.edge.channels.subscription import AttachRequest
@@ -75,7 +75,7 @@ class Connection(Incoming):
     counts as (`door.counted_as`).
     """
 
-    __slots__ = ("wheel_tick",)
+    __slots__ = ("_accepted_at", "wheel_tick")
 
     def __init__(
         self,
@@ -88,7 +88,8 @@ class Connection(Incoming):
     ) -> None:
         policy = context.policy
         state = SessionState(str(uuid.uuid4()), policy, format, emulation_session, native_pings, address)
-        session = Session(state, context.clock.now() + policy.section.stale_close_delay)
+        self._accepted_at = context.clock.now()
+        session = Session(state, self._accepted_at + policy.section.stale_close_delay)
         super().__init__(context, Outlet(self, transport, format, context.tally), session)
         self.wheel_tick = 0
         context.tally.accepted += 1
@@ -123,6 +124,7 @@ class Connection(Incoming):
             self.close(codes.BAD_REQUEST_CLOSE, str(error))
             return
         context.tally.messages_in += 1
+        self._connect_came_at = context.clock.now()
         self._apply(session.commands([Command(id=1, connect=connect)], len(message), context.clock.now()))
 
     def pause_writing(self) -> None:
@@ -233,6 +235,8 @@ class Connection(Incoming):
             elif type(effect) is Start:
                 following += self._start(effect.action, effect.deadline)
             elif type(effect) is Record:
+                if type(effect.event) is Opened:
+                    self._count_connect()
                 context.session_log.record(effect.event)
             elif type(effect) is Reschedule:
                 context.timing_wheel.add(self, self._next_time(context.clock.now()))
@@ -296,16 +300,21 @@ class Connection(Incoming):
         if isinstance(action, AttachRequest) and self._outlet.slow is None:
             result = self._context.node.subscribe_now(self._outlet, action)
             if result is not None:
+                self._context.tally.timings.subscribe_seconds.observe(0.0)  # in this step
                 return self.session.completed(action, Attached(result), self._context.clock.now())
         # The loop keeps the task alive: until it is done, a timer for its deadline refers to it.
         asyncio.get_running_loop().create_task(self._execute(action, deadline))
         return []
 
     async def _execute(self, action: Action, deadline: float) -> None:
+        began = self._context.clock.now()
         outcome = await self._context.executor.execute(action, self._outlet, deadline)
         # No await from here on: subscribed means live.
+        now = self._context.clock.now()
+        if type(outcome) is Attached:
+            self._context.tally.timings.subscribe_seconds.observe(now - began)
         try:
-            self._apply(self.session.completed(action, outcome, self._context.clock.now()))
+            self._apply(self.session.completed(action, outcome, now))
             if self._early is not None:
                 self._take_early()
         except Exception:
@@ -317,9 +326,11 @@ class Connection(Incoming):
         self._outlet.close()
         if self._outlet.slow is not None:
             self._outlet.slow.stop()
+        now = context.clock.now()
         context.tally.closes[code] += 1
+        context.tally.timings.connection_duration_seconds.observe(now - self._accepted_at)
         context.registry.dismiss(user, self)
-        context.timing_wheel.add(self, context.clock.now() + CLOSE_TIMEOUT_S)
+        context.timing_wheel.add(self, now + CLOSE_TIMEOUT_S)
 
     # --- a slow client -----------------------------------------------------------------------------------------------
 

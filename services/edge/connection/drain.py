@@ -36,18 +36,22 @@ def closes_due(count: int, rate: float, seconds: float, elapsed: float) -> int:
 
 
 class Drain:
-    """One drain of one edge. `left` counts the connections that are still open, None before it begins."""
+    """One drain of one edge. `left` counts the connections that are still open, None before it begins.
+
+    `began_at` is the time of the event loop at which it began.
+    """
 
     def __init__(self, context: EdgeContext, section: EdgeSection) -> None:
         self._context = context
         self._section = section
         self.left: int | None = None
+        self.began_at: float | None = None
 
     async def run(self) -> None:
         """Drains. Returns within `drain_timeout` (plus the last step), with every connection gone."""
         loop = asyncio.get_running_loop()
         context, section = self._context, self._section
-        began = loop.time()
+        self.began_at = began = loop.time()
         deadline = began + section.drain_timeout
         context.admission.begin_drain()
         self.left = len(context.registry)

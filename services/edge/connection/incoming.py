@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from proto import codes
 from proto.codec import BadFrame
 from proto.codes import CloseCode
+from services.edge.connection.client_labels import library_of
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.outlet import Outlet
 from services.edge.session.effects import Effect
@@ -34,7 +35,7 @@ class Backlog(Protocol):
 class Incoming(ABC):
     """The receiving half of a connection. The subclass, `Connection`, hands the session what arrives."""
 
-    __slots__ = ("_backlog", "_context", "_early", "_outlet", "session")
+    __slots__ = ("_backlog", "_connect_came_at", "_context", "_early", "_outlet", "session")
 
     def __init__(self, context: EdgeContext, outlet: Outlet, session: Session) -> None:
         self._context = context
@@ -42,6 +43,7 @@ class Incoming(ABC):
         self.session = session
         self._backlog: Backlog | None = None
         self._early: list[bytes] | None = None  # messages behind the connect, while that is decided on
+        self._connect_came_at = 0.0
 
     # --- for the subclass --------------------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class Incoming(ABC):
         if not session.awaits_connect:
             self._keep(message)
             return False
+        self._connect_came_at = self._context.clock.now()
         try:
             connect, rest = session.state.format.codec.split_first(message)
         except BadFrame as error:
@@ -135,3 +138,8 @@ class Incoming(ABC):
         if phase is CONNECTED or phase is CONNECTING:
             for message in early:
                 self.message_received(message)
+
+    def _count_connect(self) -> None:
+        tally, state = self._context.tally, self.session.state
+        tally.connects[state.format.transport, library_of(state.name)] += 1
+        tally.timings.connect_seconds.observe(self._context.clock.now() - self._connect_came_at)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.chassis.metrics.series import catalog, counter, gauge
+from services.chassis.metrics.series import FAST_S, LONG_S, SIZES, catalog, counter, gauge, histogram
 
 EDGE_SERIES: Final = catalog(
     gauge("fairlead_edge_connections", "connections", "Open connections."),
@@ -104,4 +104,55 @@ EDGE_SERIES: Final = catalog(
         "Connects and commands that a limit refused, by the name of the limit.",
         "limit",
     ),
+    # --- how long things take
+    histogram(
+        "fairlead_edge_delivery_seconds",
+        "seconds",
+        FAST_S,
+        "Time from an edge's acceptance of a publication (NATS's, if a backend published straight on NATS) until this "
+        "edge has written it to all of its subscribers here, by the clock of NATS. One observation for each "
+        "publication and edge, also of those that were missed live and read from the log.",
+        "namespace",
+    ),
+    gauge(
+        "fairlead_edge_clock_offset_seconds",
+        "seconds",
+        "How much the clock of NATS is ahead of this machine's. Deliveries are measured by the former.",
+    ),
+    gauge("fairlead_edge_clock_error_seconds", "seconds", "The most by which this edge mistakes the clock of NATS."),
+    histogram(
+        "fairlead_edge_connect_seconds",
+        "seconds",
+        FAST_S,
+        "Time from a client's connect command to its reply: token, hook, limits, server-side subscriptions.",
+    ),
+    counter("fairlead_edge_connects", "clients", "Clients that connected.", "transport", "library"),
+    histogram(
+        "fairlead_edge_subscribe_seconds",
+        "seconds",
+        FAST_S,
+        "Time to subscribe a client, with all that it recovers in the reply; after its hook, if there is one.",
+    ),
+    histogram(
+        "fairlead_edge_recovery_seconds",
+        "seconds",
+        FAST_S,
+        "Time to find what a subscriber missed: 0 from memory, or reads of the log.",
+    ),
+    histogram("fairlead_edge_recovery_publications", "publications", SIZES, "Publications of one recovery."),
+    counter(
+        "fairlead_edge_recoveries",
+        "subscriptions",
+        "Subscriptions that asked for recovery: recovered or unrecovered.",
+        "namespace",
+        "result",
+    ),
+    gauge("fairlead_edge_drain_seconds", "seconds", "How long the drain has taken so far; 0 if there is none."),
+    # --- under the names of the service that Fairlead replaced
+    gauge("websocket_active_connections", "connections", "Open connections; the same as fairlead_edge_connections."),
+    histogram(
+        "websocket_connection_duration_seconds", "seconds", LONG_S, "How long connections that ended had lasted."
+    ),
+    gauge("websocket_start_seconds", "seconds", "Time from the start of the process until it was ready for clients."),
+    gauge("websocket_stop_seconds", "seconds", "Time since the process was told to stop; 0 if it was not."),
 )

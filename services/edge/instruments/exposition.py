@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from typing import Final
 
 from proto import codes
 from services.chassis.metrics.page import Page
+from services.chassis.process.resources import OwnProcess
+from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.drain import Drain
@@ -20,19 +24,36 @@ _KNOWN_CLOSES: Final = frozenset(
 
 
 class EdgeMetrics:
-    """Reads the parts of an edge at each scrape; the cost does not grow with its connections."""
+    """Reads the parts of an edge at each scrape; the cost does not grow with its connections.
 
-    def __init__(self, context: EdgeContext, drain: Drain, session_log: SessionLog, in_flight: InFlight) -> None:
+    `broker_clock` is None without NATS.
+    """
+
+    def __init__(
+        self,
+        context: EdgeContext,
+        drain: Drain,
+        session_log: SessionLog,
+        in_flight: InFlight,
+        broker_clock: BrokerClock | None = None,
+    ) -> None:
         self._context = context
+        self._broker_clock = broker_clock
+        self._started_after_s = 0.0
         self._drain = drain
         self._session_log = session_log
         self._in_flight = in_flight
+
+    def ready(self) -> None:
+        """The edge is ready for clients for the first time."""
+        self._started_after_s = time.time() - OwnProcess().started_at
 
     def fill(self, page: Page) -> None:
         """Puts the values of `catalog.EDGE_SERIES`."""
         self._put_state(page)
         self._put_counters(page)
         self._put_by_label(page)
+        self._put_times(page)
 
     def _put_state(self, page: Page) -> None:
         context, in_flight = self._context, self._in_flight
@@ -73,3 +94,26 @@ class EdgeMetrics:
             page.put("fairlead_edge_errors", count, str(code))
         for limit, count in (context.policy.allowances.refused | context.door.refused).items():
             page.put("fairlead_edge_limited", count, limit)
+        for labels, count in context.tally.connects.items():
+            page.put("fairlead_edge_connects", count, *labels)
+        for labels, count in context.tally.recoveries.items():
+            page.put("fairlead_edge_recoveries", count, *labels)
+
+    def _put_times(self, page: Page) -> None:
+        context, clock = self._context, self._broker_clock
+        timings = context.tally.timings
+        page.put_histogram("fairlead_edge_connect_seconds", timings.connect_seconds)
+        page.put_histogram("fairlead_edge_subscribe_seconds", timings.subscribe_seconds)
+        page.put_histogram("fairlead_edge_recovery_seconds", timings.recovery_seconds)
+        page.put_histogram("fairlead_edge_recovery_publications", timings.recovery_publications)
+        page.put_histograms("fairlead_edge_delivery_seconds", context.node.channels.delivery_times.histograms)
+        if clock is not None and clock.offset_s is not None and clock.error_s is not None:
+            page.put("fairlead_edge_clock_offset_seconds", clock.offset_s)
+            page.put("fairlead_edge_clock_error_seconds", clock.error_s)
+        began_at = self._drain.began_at
+        stopping = 0.0 if began_at is None else asyncio.get_running_loop().time() - began_at
+        page.put("fairlead_edge_drain_seconds", stopping)
+        page.put("websocket_active_connections", len(context.registry))
+        page.put_histogram("websocket_connection_duration_seconds", timings.connection_duration_seconds)
+        page.put("websocket_start_seconds", self._started_after_s)
+        page.put("websocket_stop_seconds", stopping)

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.chassis.metrics.page import Page, PageCollector
+from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.drain import Drain
 from services.edge.instruments.catalog import EDGE_SERIES
@@ -14,11 +15,14 @@ from services.edge.session_log import NoSessionLog
 from services.edge.settings import EdgeSection
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import TestEdge
+from tests.support.eventually import eventually
 
 
 @pytest.fixture
 def metrics(a: TestEdge) -> EdgeMetrics:
-    return EdgeMetrics(a.context, Drain(a.context, EdgeSection()), NoSessionLog(), InFlight(10, 0))
+    clock = BrokerClock(lambda: 0.0, lambda: 1000.0)
+    clock.answered(0.0, 0.002, 1000.5)
+    return EdgeMetrics(a.context, Drain(a.context, EdgeSection()), NoSessionLog(), InFlight(10, 0), clock)
 
 
 def value(metrics: EdgeMetrics, name: str, **labels: str) -> float | None:
@@ -44,3 +48,47 @@ async def test_connections_and_their_ends_are_counted(a: TestEdge, metrics: Edge
     assert value(metrics, "fairlead_edge_connections") == 1
     assert value(metrics, "fairlead_edge_closes_total", code="1000") == 1
     assert value(metrics, "fairlead_edge_closes_total", code="other") == 1, "a client may send any code"
+
+
+async def test_a_connect_is_timed_and_counted_by_library(a: TestEdge, metrics: EdgeMetrics) -> None:
+    for name in ("js", "js", "my own client \u2603", ""):
+        await Talk(a).connect(name=name)
+    assert value(metrics, "fairlead_edge_connects_total", transport="websocket", library="js") == 2
+    assert value(metrics, "fairlead_edge_connects_total", transport="websocket", library="other") == 2
+    assert value(metrics, "fairlead_edge_connect_seconds_count") == 4
+
+
+async def test_subscribes_and_recoveries_are_timed(a: TestEdge, metrics: EdgeMetrics) -> None:
+    position = await a.publish("chat:x", 1)
+    await a.publish("chat:x", 2)
+    talk = await connected(a)
+    await talk.subscribe("chat:x", recover=True, epoch=position.epoch, offset=position.offset)
+    await talk.subscribe("chat:y")
+    await talk.subscribe("chat:z", recover=True, epoch="gone", offset=1)
+    assert value(metrics, "fairlead_edge_subscribe_seconds_count") == 3
+    assert value(metrics, "fairlead_edge_recoveries_total", namespace="chat", result="recovered") == 1
+    assert value(metrics, "fairlead_edge_recoveries_total", namespace="chat", result="unrecovered") == 1
+    assert value(metrics, "fairlead_edge_recovery_publications_sum") == 1
+    assert value(metrics, "fairlead_edge_recovery_seconds_count") == 2
+
+
+async def test_how_long_a_connection_lasted(a: TestEdge, metrics: EdgeMetrics) -> None:
+    talk = await connected(a)
+    a.clock.time += 100
+    talk.connection.closed_by_peer(1000, "")
+    assert value(metrics, "websocket_connection_duration_seconds_sum") == 100
+    assert value(metrics, "websocket_connection_duration_seconds_bucket", le="300.0") == 1
+    assert value(metrics, "websocket_connection_duration_seconds_bucket", le="60.0") == 0
+
+
+async def test_deliveries_are_exposed_by_namespace(a: TestEdge, metrics: EdgeMetrics) -> None:
+    talk = await connected(a)
+    await talk.subscribe("chat:x")
+    await a.publish("chat:x", 1)
+    await eventually(lambda: value(metrics, "fairlead_edge_delivery_seconds_count", namespace="chat") == 1)
+
+
+async def test_the_clock_of_nats_is_exposed_with_its_error(metrics: EdgeMetrics) -> None:
+    offset, error = (value(metrics, f"fairlead_edge_clock_{what}_seconds") for what in ("offset", "error"))
+    assert offset == pytest.approx(0.499)
+    assert error == pytest.approx(0.001, rel=0.01)

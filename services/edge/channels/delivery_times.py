@@ -1,0 +1,65 @@
+"""How long publications take from their publisher to the sockets of this edge. Pure: the clock is the broker's.
+
+One observation for each publication and edge, once it is written to its last subscriber here: nothing is done for each
+recipient. A publication that had to be read from the log, because its live message was missed, counts with all the time
+that this took. What clients recover, or catch up with, does not count: they were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from services.chassis.metrics.histogram import Histogram, LabelledHistogram
+from services.chassis.metrics.series import FAST_S
+
+
+class Deliveries(Protocol):
+    """Hears of the publications of one namespace that are written to all subscribers here."""
+
+    def written(self, published_at: Sequence[float]) -> None:
+        """Each was accepted at one of these times (see `LiveMessage.published_at`)."""
+
+
+class NotMeasured:
+    """Nobody wants to know."""
+
+    def written(self, published_at: Sequence[float]) -> None:
+        """Does nothing."""
+
+
+NOT_MEASURED = NotMeasured()
+
+
+class NamespaceDeliveries:
+    """Observes the deliveries of one namespace, in seconds. `now` is the broker's clock."""
+
+    __slots__ = ("_histogram", "_now")
+
+    def __init__(self, histogram: Histogram, now: Callable[[], float]) -> None:
+        self._histogram = histogram
+        self._now = now
+
+    def written(self, published_at: Sequence[float]) -> None:
+        """Observes the time since each of these. Two clocks agree only to within an error: below 0 is 0."""
+        now = self._now()
+        for at in published_at:
+            if at:
+                self._histogram.observe(max(0.0, now - at))
+
+
+class DeliveryTimes:
+    """The histograms of all namespaces."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._by_namespace: dict[str, NamespaceDeliveries] = {}
+        self.histograms = LabelledHistogram(FAST_S)
+
+    def of(self, namespace: str) -> NamespaceDeliveries:
+        """The one of a namespace, made when it is first asked for."""
+        found = self._by_namespace.get(namespace)
+        if found is None:
+            found = NamespaceDeliveries(self.histograms.of(namespace), self._now)
+            self._by_namespace[namespace] = found
+        return found

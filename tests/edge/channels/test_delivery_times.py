@@ -1,0 +1,57 @@
+"""How long deliveries take: once for each publication and edge, from when it was accepted until it is written."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from proto.messages import Publication
+from services.edge.channels.delivery_times import DeliveryTimes
+from services.edge.channels.subscribers import Subscribers
+from tests.edge.talks import connected
+from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.eventually import eventually
+from tests.support.manual_pace import ManualPace
+
+
+def delivered(edge: TestEdge, namespace: str) -> int:
+    return edge.node.channels.delivery_times.histograms.of(namespace).count
+
+
+async def test_a_publication_counts_once_on_each_edge_that_has_subscribers(a: TestEdge, b: TestEdge):
+    for edge in (a, a, b):
+        await (await connected(edge)).subscribe("chat:x")
+    await a.publish("chat:x", 1)
+    await eventually(lambda: (delivered(a, "chat"), delivered(b, "chat")) == (1, 1))
+    await a.publish("live:nobody", 1)
+    assert delivered(a, "live") == delivered(b, "live") == 0
+
+
+async def test_a_publication_that_was_missed_live_counts_with_its_delay(a: TestEdge, cluster: EdgeCluster):
+    talk = await connected(a)
+    await talk.subscribe("chat:x")
+    a.broker.lose_live = lambda message: True
+    await a.publish("chat:x", 1)
+    a.broker.lose_live = lambda message: False
+    await a.publish("chat:x", 2)
+    await eventually(lambda: talk.values("chat:x") == [1, 2])
+    assert delivered(a, "chat") == 2
+
+
+def test_the_time_is_that_of_the_last_write():
+    now = 100.0
+    times, pace = DeliveryTimes(lambda: now), ManualPace()
+    subscribers = Subscribers("news", pace, times.of("news"))
+    subscribers.fan_out(Publication(Raw(b"1")), None, 0, 99.5)
+    assert times.histograms.of("news").count == 0, "it is not written yet"
+    now = 101.0
+    pace.end_turn()
+    assert (times.histograms.of("news").count, times.histograms.of("news").sum) == (1, 1.5)
+
+
+@pytest.mark.parametrize(("published_at", "seconds"), [(100.002, [0.0]), (0.0, [])])
+def test_clocks_that_disagree_and_times_that_are_unknown(published_at: float, seconds: list[float]):
+    times = DeliveryTimes(lambda: 100.0)
+    times.of("news").written([published_at])
+    histogram = times.histograms.of("news")
+    assert (histogram.count, histogram.sum) == (len(seconds), sum(seconds))
