@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
+import centrifuge
 import pytest
 
+from deploy.observe.dashboards import BOARDS
+from tests.deploy.observe.promql import selectors
+from tests.deploy.observe.rules import rules
 from tests.stack.checkout import Checkout
+from tests.stack.fairlead import Fairlead
 from tests.stack.prometheus import Prometheus
-from tests.support.eventually import wait_until
+from tests.support.eventually import eventually, wait_until
 
 pytestmark = [pytest.mark.observe, pytest.mark.stack, pytest.mark.timeout(240)]
 
@@ -41,6 +47,62 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
         lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "all were evaluated", within_s=30
     )
     assert {rule["name"]: rule.get("lastError") for rule in prometheus.rules() if rule["health"] != "ok"} == {}
+
+
+QUIET = {
+    "traefik_tls_certs_not_after",  # no certificate is served here
+    "fairlead_edge_limited_total",  # a limit is there once it has refused something
+}
+"""Series that are there only after something that this load does not do."""
+
+
+@pytest.fixture
+async def load(checkout: Checkout) -> AsyncIterator[None]:
+    """Clients on both edges that publish, come and go, and make a mistake."""
+    fairlead = checkout.fairlead()
+    task = asyncio.create_task(_talk(fairlead))
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _talk(fairlead: Fairlead) -> None:
+    async with fairlead.client("alice") as alice, fairlead.client("bob") as bob:
+        await alice.join("chat:lobby")
+        await bob.join("news")
+        with pytest.raises(centrifuge.ReplyError):
+            await bob.publish("only backends may")
+        while True:
+            async with fairlead.client("carol") as carol:
+                await carol.join("chat:lobby")
+                await alice.publish("hello")
+                await fairlead.call("publish", channel="chat:lobby", data="hello")
+            await asyncio.sleep(0.2)
+
+
+async def test_every_picture_of_the_dashboards_has_data_under_load(load: None, prometheus: Prometheus) -> None:
+    def all_have_data() -> None:
+        queries = {
+            (board.name, panel.title, legend): query.replace("$w", "1m").replace("$edge", ".*")
+            for board in BOARDS
+            for panel in board.panels
+            for legend, query in panel.queries.items()
+        }
+        loud = {name: query for name, query in queries.items() if not QUIET & {one for one, _ in selectors(query)}}
+        assert [name for name, query in loud.items() if not prometheus.query(query)] == []
+        for query in queries.values():
+            prometheus.query(query)
+
+    await eventually(lambda: asyncio.to_thread(all_have_data), within_s=90)
+
+
+async def test_every_rule_reads_series_that_are_there_and_no_level_fails(load: None, prometheus: Prometheus) -> None:
+    def all_are_there() -> None:
+        names = {name for rule in rules() for name, _ in selectors(rule.expr)} - QUIET
+        assert [name for name in sorted(names) if not prometheus.query(f'count({{__name__="{name}"}})')] == []
+
+    await eventually(lambda: asyncio.to_thread(all_are_there), within_s=90)
+    assert prometheus.query("fairlead:bad:ratio5m > fairlead:budget:ratio") == []
 
 
 def test_an_edge_that_hangs_is_an_alert_at_alertmanager_until_it_goes_on(

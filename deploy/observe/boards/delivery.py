@@ -1,0 +1,92 @@
+"""From a publication to the sockets: what is taken, what waits, what comes late, what is missed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.observe.boards.board import Board, Panel
+
+DELIVERY: Final = Board(
+    "delivery",
+    "Fairlead: delivery",
+    [
+        Panel(
+            "Publications and deliveries",
+            "ops",
+            {
+                "publications": "sum(rate(fairlead_edge_publishes_total[$w]))",
+                "messages to clients": "sum(rate(fairlead_edge_messages_out_total[$w]))",
+            },
+            "What was taken, and what was written to sockets, replies included.",
+        ),
+        Panel(
+            "Publishes that wait for NATS",
+            "short",
+            {
+                "in flight": "sum(fairlead_edge_publishes_in_flight)",
+                "behind them": "sum(fairlead_edge_publishes_waiting)",
+            },
+            "Behind them: JetStream is slower than the publishers.",
+        ),
+        Panel(
+            "Publishes refused",
+            "ops",
+            {"{{instance}}": "rate(fairlead_edge_publishes_refused_total[$w])"},
+            "Answered with error 100, as too many waited.",
+        ),
+        Panel(
+            "Gaps in live messages",
+            "ops",
+            {
+                "gaps, filled": "sum(rate(fairlead_edge_gaps_total[$w]))",
+                "holes, told": "sum(rate(fairlead_edge_holes_total[$w]))",
+                "syncs": "sum(rate(fairlead_edge_syncs_total[$w]))",
+            },
+            "A hole is a gap that the history no longer had: its subscribers are told.",
+        ),
+        Panel(
+            "Recoveries",
+            "ops",
+            {
+                "recovered": "sum(rate(fairlead_edge_recovered_total[$w]))",
+                "could not": "sum(rate(fairlead_edge_unrecovered_total[$w]))",
+            },
+            "Clients that came back: with all that they had missed, or told that they could not.",
+        ),
+        Panel(
+            "Catching up",
+            "ops",
+            {
+                "publications sent": "sum(rate(fairlead_edge_recovered_publications_total[$w]))",
+                "reads of logs": "sum(rate(fairlead_edge_log_reads_total[$w]))",
+                "parts without a read": "sum(rate(fairlead_edge_log_parts_shared_total[$w]))",
+            },
+            "Many clients that come back together share what was read.",
+        ),
+        Panel(
+            "Slow clients",
+            "ops",
+            {
+                "became slow": "sum(rate(fairlead_edge_lagged_total[$w]))",
+                "caught up": "sum(rate(fairlead_edge_caught_up_total[$w]))",
+                "publications they lost": "sum(rate(fairlead_edge_dropped_total[$w]))",
+            },
+            "Only publications without history are lost.",
+        ),
+        Panel(
+            "Fan-out that waits",
+            "bytes",
+            {"{{instance}}": "fairlead_edge_fan_out_waiting_bytes"},
+            "Batches not yet written to the subscribers. If they wait for long, use more edges.",
+        ),
+        Panel(
+            "Fan-out dropped",
+            "ops",
+            {
+                "faster than could be written": "sum(rate(fairlead_edge_fan_out_dropped_total[$w]))",
+                "not JSON, for JSON clients": "sum(rate(fairlead_edge_left_out_total[$w]))",
+            },
+            "Publications without history.",
+        ),
+    ],
+)

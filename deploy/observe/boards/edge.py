@@ -1,0 +1,86 @@
+"""What each edge uses, and how late it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.observe.boards.board import Board, Panel, quantiles
+
+_EDGE: Final = 'instance=~"$edge"'
+
+EDGE: Final = Board(
+    "edge",
+    "Fairlead: edges",
+    [
+        Panel("Clients", "short", {"{{instance}}": f"fairlead_edge_connections{{{_EDGE}}}"}, "Open connections."),
+        Panel(
+            "CPU",
+            "percentunit",
+            {"{{instance}}": f"rate(process_cpu_seconds_total{{{_EDGE}}}[$w])"},
+            "An edge uses one core: at 1 it is full.",
+        ),
+        Panel("Memory", "bytes", {"{{instance}}": f"process_resident_memory_bytes{{{_EDGE}}}"}, "Resident memory."),
+        Panel(
+            "Event loop: lateness",
+            "s",
+            quantiles(f"fairlead_process_loop_lag_seconds{{{_EDGE}}}", "instance"),
+            "How late a timer of 50 ms fires: what every client waits in addition.",
+        ),
+        Panel(
+            "Event loop: worst",
+            "s",
+            {"{{instance}}": f"fairlead_process_loop_lag_max_seconds{{{_EDGE}}}"},
+            "The largest lateness between two scrapes: a freeze of the process shows its length.",
+        ),
+        Panel(
+            "Descriptors",
+            "percentunit",
+            {"{{instance}}": f"process_open_fds{{{_EDGE}}} / process_max_fds{{{_EDGE}}}"},
+            "At 1 no client is accepted.",
+        ),
+        Panel(
+            "Ready, draining",
+            "short",
+            {
+                "{{instance}} ready": f"fairlead_edge_ready{{{_EDGE}}}",
+                "{{instance}} draining": f"fairlead_edge_draining{{{_EDGE}}}",
+            },
+            "An edge that is neither is cut off from NATS.",
+        ),
+        Panel(
+            "Drain: clients left",
+            "short",
+            {"{{instance}}": f"fairlead_edge_drain_left{{{_EDGE}}}"},
+            "A drain always ends in less than 10 s.",
+        ),
+        Panel(
+            "Users, channels, subscriptions",
+            "short",
+            {
+                "users": f"sum(fairlead_edge_users{{{_EDGE}}})",
+                "channels": f"sum(fairlead_edge_channels{{{_EDGE}}})",
+                "subscriptions": f"sum(fairlead_edge_subscriptions{{{_EDGE}}})",
+            },
+            "A user or a channel on two edges counts twice.",
+        ),
+        Panel(
+            "HTTP streams",
+            "short",
+            {"{{instance}}": f"fairlead_edge_http_streams{{{_EDGE}}}"},
+            "Clients that cannot use WebSockets; each takes six times the memory.",
+        ),
+        Panel(
+            "Clients that wait for their turn",
+            "ops",
+            {"{{instance}}": f"rate(fairlead_edge_waits_total{{{_EDGE}}}[$w])"},
+            "Thousands a second are a client that floods.",
+        ),
+        Panel(
+            "Garbage collections",
+            "ops",
+            {"generation {{generation}}": f"sum by (generation) (rate(python_gc_collections_total{{{_EDGE}}}[$w]))"},
+            "Generation 2 stops the process for the longest.",
+        ),
+    ],
+    by_edge=True,
+)

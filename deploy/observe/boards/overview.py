@@ -1,0 +1,78 @@
+"""The first look: is it well, and what does it carry?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.observe.boards.board import Board, Panel
+
+OVERVIEW: Final = Board(
+    "overview",
+    "Fairlead: overview",
+    [
+        Panel("Edges ready", "short", {"": "sum(fairlead_edge_ready)"}, "Edges that take clients.", stat=True),
+        Panel("Clients", "short", {"": "sum(fairlead_edge_connections)"}, "Open connections.", stat=True),
+        Panel(
+            "Alerts",
+            "short",
+            {"": 'count(ALERTS{alertstate="firing"}) or vector(0)'},
+            "Alerts that fire now. operations.md has a section for each.",
+            stat=True,
+        ),
+        Panel(
+            "Error budgets",
+            "short",
+            {"{{level}}": "fairlead:bad:ratio1h / on (level) fairlead:budget:ratio"},
+            "Bad events of the last hour, in units of what the objective allows: above 1 for a month misses it.",
+            stat=True,
+        ),
+        Panel(
+            "Clients by edge",
+            "short",
+            {"{{instance}}": "fairlead_edge_connections"},
+            "A step down is an edge that went; its clients appear on the others.",
+        ),
+        Panel(
+            "Clients that come and go",
+            "ops",
+            {
+                "accepted": "sum(rate(fairlead_edge_accepted_total[$w]))",
+                "closed with {{code}}": "sum by (code) (rate(fairlead_edge_closes_total[$w]))",
+            },
+            "1001 is a drain, 1006 a cut network, 3012 a client that answers no ping.",
+        ),
+        Panel(
+            "Messages",
+            "ops",
+            {
+                "commands in": "sum(rate(fairlead_edge_messages_in_total[$w]))",
+                "messages out": "sum(rate(fairlead_edge_messages_out_total[$w]))",
+                "publications": "sum(rate(fairlead_edge_publishes_total[$w]))",
+            },
+            "Out divided by publications is the fan-out.",
+        ),
+        Panel("Bytes out", "Bps", {"": "sum(rate(fairlead_edge_bytes_out_total[$w]))"}, "Frames written to clients."),
+        Panel(
+            "Error replies",
+            "ops",
+            {"{{code}}": "sum by (code) (rate(fairlead_edge_errors_total[$w]))"},
+            "100 is ours, and temporary; most others are the client's.",
+        ),
+        Panel(
+            "Refused by limits",
+            "ops",
+            {"{{limit}}": "sum by (limit) (rate(fairlead_edge_limited_total[$w]))"},
+            "One address behind a proxy that is not in edge.trusted_proxies shows here.",
+        ),
+        Panel(
+            "Server API",
+            "ops",
+            {
+                "calls": "sum(rate(fairlead_edge_api_calls_total[$w]))",
+                "turned away": "sum(rate(fairlead_edge_api_turned_away_total[$w]))",
+            },
+            "Turned away: too many were in progress.",
+        ),
+        Panel("Processes", "short", {"{{instance}}": "up"}, "1 while the process answers Prometheus."),
+    ],
+)

@@ -1,0 +1,70 @@
+"""From the edges' reports to PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.observe.boards.board import Board, Panel, quantiles
+
+SESSIONS: Final = Board(
+    "sessions",
+    "Fairlead: sessions",
+    [
+        Panel(
+            "Events",
+            "ops",
+            {
+                "stored by edges": "sum(rate(fairlead_edge_session_events_total[$w]))",
+                "folded into PostgreSQL": "sum(rate(fairlead_sessions_events_applied_total[$w]))",
+            },
+            "The second follows the first.",
+        ),
+        Panel(
+            "Behind the log",
+            "short",
+            {"batches": "max(fairlead_sessions_lag_batches)"},
+            "Batches in the log that are not in PostgreSQL yet.",
+        ),
+        Panel("Age of what is shown", "s", {"": "max(fairlead_sessions_lag_seconds)"}, "0 if nothing waits."),
+        Panel(
+            "One part of the log",
+            "s",
+            quantiles("fairlead_sessions_batch_seconds"),
+            "Time to fold it and to commit it: PostgreSQL's speed.",
+        ),
+        Panel(
+            "Events that wait at edges",
+            "short",
+            {"{{instance}}": "fairlead_edge_session_events_waiting"},
+            "They grow while NATS is away.",
+        ),
+        Panel(
+            "Lost or unreadable",
+            "ops",
+            {
+                "dropped by edges": "sum(rate(fairlead_edge_session_events_dropped_total[$w]))",
+                "unreadable": "sum(rate(fairlead_sessions_dead_letters_total[$w]))",
+                "of unknown connections": "sum(rate(fairlead_sessions_unknown_facts_total[$w]))",
+            },
+            "None of these should ever move.",
+        ),
+        Panel(
+            "Sessions resumed",
+            "ops",
+            {"": "sum(rate(fairlead_sessions_resumed_total[$w]))"},
+            "Sessions that went on over a new connection.",
+        ),
+        Panel(
+            "Edges lost",
+            "short",
+            {"": "sum(fairlead_sessions_edge_lost_total)"},
+            "Edges that ended without a drain, since the sessions service started.",
+        ),
+        Panel(
+            "Old sessions removed",
+            "ops",
+            {"": "sum(rate(fairlead_sessions_pruned_total[$w]))"},
+            "Ended for longer than sessions.keep.",
+        ),
+    ],
+)

@@ -1,0 +1,45 @@
+"""What there is to read: the series of our processes and, of other programs, those that rules and dashboards need."""
+
+from __future__ import annotations
+
+from deploy.series_page import CATALOGS
+from tests.deploy.observe.promql import grouping_labels, selectors
+from tests.deploy.observe.rules import rules
+
+OF_OTHERS = {
+    "up": {"job", "instance"},  # Prometheus: 1 if the target answered
+    "ALERTS": {"alertname", "alertstate"},  # Prometheus: 1 for each alert that is pending or fires
+    "python_gc_collections_total": {"generation", "job", "instance"},  # prometheus-client
+    "traefik_tls_certs_not_after": {"cn", "sans", "serial"},
+}
+OF_TARGETS = {"job", "instance"}
+
+RECORDED = {rule.name: set(rule.labels) for rule in rules() if not rule.is_alert}
+
+
+def shown() -> dict[str, set[str]]:
+    """Name of each series as Prometheus stores it -> its labels."""
+    found: dict[str, set[str]] = {}
+    for catalog in CATALOGS.values():
+        for series in catalog.values():
+            labels = {*series.labels, *OF_TARGETS}
+            match series.kind:
+                case "counter":
+                    found[series.name + "_total"] = labels
+                case "histogram":
+                    found |= {series.name + "_bucket": labels | {"le"}}
+                    found |= {series.name + part: labels for part in ("_count", "_sum")}
+                case "gauge":
+                    found[series.name] = labels
+    return found
+
+
+KNOWN = shown() | OF_OTHERS | RECORDED
+
+
+def check(expr: str) -> None:
+    """Fails for a series that no process has, or a label that no series of the expression has."""
+    read = dict(selectors(expr))
+    assert sorted(set(read) - set(KNOWN)) == []
+    assert {name: labels - KNOWN[name] for name, labels in read.items() if labels - KNOWN[name]} == {}
+    assert grouping_labels(expr) <= set().union(*(KNOWN[name] for name in read))
