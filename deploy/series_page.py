@@ -10,6 +10,7 @@ from services.chassis.metrics.series import Catalog, Series
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.metrics.catalog import CLUSTER_SERIES
 from services.metrics.plan_catalog import PLAN_SERIES
+from services.metrics.store import STORE_SERIES
 from services.sessions.catalog import SESSIONS_SERIES
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
@@ -19,6 +20,7 @@ CATALOGS: Final[dict[str, Catalog]] = {
     "Edge": EDGE_SERIES,
     "Sessions service": SESSIONS_SERIES,
     "Metrics service: the whole cluster": CLUSTER_SERIES,
+    "Metrics service: JetStream": STORE_SERIES,
     "Metrics service: history, capacity, forecast": PLAN_SERIES,
 }
 """All series, by the heading under which docs/metrics.md has them."""

@@ -216,6 +216,8 @@ _DIRECT_GET = "$JS.API.DIRECT.GET."
 _STREAM_INFO = "$JS.API.STREAM.INFO."
 JETSTREAM_API: Final = "$JS.API."
 STREAM_NAMES: Final = "$JS.API.STREAM.NAMES"
+STREAM_LIST: Final = "$JS.API.STREAM.LIST"
+ACCOUNT_INFO: Final = "$JS.API.INFO"
 """Where JetStream lists the names of the streams."""
 
 

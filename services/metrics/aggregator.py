@@ -46,6 +46,8 @@ class Aggregator:
         self._started = started
         self._members: dict[str, Member] = {}  # by instance, the one heard longest ago first
         self._counted: dict[str, dict[str, float]] = {}  # by instance: its counters when last heard
+        self._lost: set[str] = set()  # instances that were counted
+        self.edges_lost = 0
         self.whole = Counts()
         self.by_name: dict[tuple[str, str], Counts] = {}  # (service, name), the one heard longest ago first
 
@@ -53,6 +55,7 @@ class Aggregator:
         """Adds a heartbeat that arrived at `now`."""
         known = self._counted.pop(beat.instance, None)
         self._members.pop(beat.instance, None)
+        self._lost.discard(beat.instance)
         if len(self._counted) >= MAX_INSTANCES:
             forgotten = next(iter(self._counted))
             del self._counted[forgotten]
@@ -76,6 +79,15 @@ class Aggregator:
         """The last heartbeats of the processes that are alive, by service, name and instance."""
         beats = [one.beat for one in self._members.values() if now - one.heard < self._lost_after_s]
         return sorted(beats, key=lambda beat: (beat.service, beat.name, beat.instance))
+
+    def count_lost(self, now: float) -> None:
+        """Adds the edges to `edges_lost` that have fallen silent without a last heartbeat. Call it every second."""
+        for instance, one in self._members.items():
+            silent = now - one.heard >= self._lost_after_s
+            if silent and one.beat.edge is not None and not one.beat.leaving and instance not in self._lost:
+                self._lost.add(instance)
+                self.edges_lost += 1
+        self._lost &= self._members.keys()
 
     def forget(self, now: float, after_s: float) -> None:
         """Drops the counters of names that have not been heard for `after_s`: edges come and go under new names."""

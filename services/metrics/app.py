@@ -35,6 +35,8 @@ from services.metrics.plan_catalog import PLAN_SERIES
 from services.metrics.plan_exposition import PlanMetrics
 from services.metrics.recorder import Recorder
 from services.metrics.settings import MetricsSettings
+from services.metrics.store import STORE_SERIES, StoreMetrics
+from services.metrics.store_nats import StoreWatch
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class Metrics:
         self._book = MinuteBook()
         self._recorder = Recorder(now) if settings.postgres.url else None
         self._plan_figures = PlanMetrics(self._recorder)
+        self._store_figures = StoreMetrics()
+        self._store_watch = StoreWatch(self._link, self._store_figures)
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
@@ -76,7 +80,8 @@ class Metrics:
 
         own = ProcessMetrics("metrics", self.settings.name, VERSION, self._pulse.loop_lag, self._link)
         cluster = PageCollector(CLUSTER_SERIES, self._figures.fill)
-        registry = own.registry(cluster, PageCollector(PLAN_SERIES, self._plan_figures.fill))
+        plan = PageCollector(PLAN_SERIES, self._plan_figures.fill)
+        registry = own.registry(cluster, plan, PageCollector(STORE_SERIES, self._store_figures.fill))
         routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
         return make_application(routes, lifespan=lifespan)
 
@@ -104,7 +109,12 @@ class Metrics:
         await self._link.open()
         self._link.subscribe(subjects.telemetry_of("*"), lambda subject, reply, headers, data: self._heard(data))
         log.info("ready: http://%s:%d/metrics and /cluster", self.settings.metrics.host, self.settings.metrics.port)
-        await self._pulse.run()
+        await asyncio.gather(self._pulse.run(), self._store_watch.run(), self._count_lost())
+
+    async def _count_lost(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._aggregator.count_lost(time.monotonic())
 
     async def _forget(self) -> None:
         while True:

@@ -13,6 +13,11 @@ from services.chassis.metrics.series import catalog, counter, gauge
 CLUSTER_SERIES: Final = catalog(
     gauge("fairlead_cluster_edges", "processes", "Edges that are alive."),
     gauge("fairlead_cluster_edges_draining", "processes", "Edges that are draining."),
+    counter(
+        "fairlead_cluster_edges_lost",
+        "edges",
+        "Edges that fell silent for 5 s without a last heartbeat: killed, hung or cut off.",
+    ),
     gauge("fairlead_cluster_connections", "connections", "Client connections of all edges."),
     gauge("fairlead_cluster_subscriptions", "subscriptions", "Subscriptions of all edges."),
     gauge("fairlead_cluster_drain_left", "connections", "Connections that draining edges still have to close."),

@@ -32,6 +32,7 @@ class ClusterMetrics:
         edges = edge_loads(beats)
         page.put("fairlead_cluster_edges", len(edges))
         page.put("fairlead_cluster_edges_draining", sum(load.drain_left is not None for _, load in edges))
+        page.put("fairlead_cluster_edges_lost", self._aggregator.edges_lost)
         page.put("fairlead_cluster_connections", sum(load.connections for _, load in edges))
         page.put("fairlead_cluster_subscriptions", sum(load.subscriptions for _, load in edges))
         page.put("fairlead_cluster_drain_left", sum(load.drain_left or 0 for _, load in edges))

@@ -27,6 +27,7 @@ from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
+from services.sessions.projection_watch import ProjectionWatch
 from services.sessions.projector import Projector
 from services.sessions.reader_postgres import PostgresReader
 from services.sessions.retention_postgres import Retention
@@ -52,6 +53,7 @@ class Sessions:
         self._pool = Pool(settings.postgres.url, POOL_SIZE)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
         self._projector = Projector(self._log, store, self._prepare, self._instruments)
+        self._watch = ProjectionWatch(self._log, self._projector, self._instruments)
         self._silence = EdgeSilence(LOST_AFTER_S)
         self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
@@ -84,7 +86,7 @@ class Sessions:
         self._link.subscribe(
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )
-        await self._pulse.run()
+        await asyncio.gather(self._pulse.run(), self._watch.run())
 
     async def _prepare(self) -> None:
         url = self.settings.postgres.url
@@ -102,7 +104,7 @@ class Sessions:
         load = SessionsLoad(
             events_applied=projector.events_applied,
             stream_sequence=projector.sequence,
-            lag_batches=projector.lag_batches,
+            lag_batches=self._watch.lag_batches,
         )
         return replace(heartbeat, sessions=load)
 

@@ -20,6 +20,11 @@ SESSIONS_SERIES: Final = catalog(
     counter("fairlead_sessions_log_recreated", "logs", "How often the session log was found recreated."),
     histogram("fairlead_sessions_batch_seconds", "seconds", FAST_S, "Time to fold and commit one part of the log."),
     gauge("fairlead_sessions_lag_batches", "batches", "Batches in the log that are not in PostgreSQL yet."),
-    gauge("fairlead_sessions_lag_seconds", "seconds", "Age of the newest fact in PostgreSQL, 0 if no batch waits."),
+    gauge(
+        "fairlead_sessions_projection_age_seconds",
+        "seconds",
+        "Age of the oldest batch in the log that is not in PostgreSQL, 0 if none waits; since the start of the "
+        "process, while PostgreSQL has not been reached at all.",
+    ),
     counter("fairlead_sessions_pruned", "sessions", "Ended sessions removed because of their age."),
 )

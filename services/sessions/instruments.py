@@ -21,7 +21,7 @@ class Instruments:
         self.recreated = self._counter("fairlead_sessions_log_recreated")
         self.batch_seconds = self._histogram("fairlead_sessions_batch_seconds")
         self.lag_batches = self._gauge("fairlead_sessions_lag_batches")
-        self.lag_seconds = self._gauge("fairlead_sessions_lag_seconds")
+        self.projection_age = self._gauge("fairlead_sessions_projection_age_seconds")
         self.pruned = self._counter("fairlead_sessions_pruned")
 
     def _counter(self, name: str) -> Counter:

@@ -11,8 +11,8 @@ import msgspec
 from proto import subjects
 from proto.events import EVENTS_VERSION, LOG_DUPLICATE_WINDOW_S, EventBatch, decode_batch, encode_batch
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.nats.stream_reads import read_stream
-from services.chassis.nats.streams import ensure_stream, renew_epoch, store, stream_config
+from services.chassis.nats.stream_reads import read_stream, stored_at
+from services.chassis.nats.streams import ensure_stream, renew_epoch, seconds_of, store, stream_config, stream_state
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,13 @@ class LogPage(NamedTuple):
     more: bool
 
 
+class Waiting(NamedTuple):
+    """Batches of the log that are not in the store, and the age of the oldest by NATS's clock, 0 without any."""
+
+    batches: int
+    oldest_age_s: float
+
+
 class SessionLog:
     """The log, whose messages the stream keeps for `max_age_s` seconds and within `max_bytes`.
 
@@ -74,6 +81,20 @@ class SessionLog:
         except (NatsAway, NatsRefused) as error:
             raise LogAway(f"NATS: {error}") from error
         return LogState(found.epoch, found.first, found.last)
+
+    async def waiting_after(self, sequence: int) -> Waiting:
+        """What comes after the message `sequence`. Changes nothing, and makes no stream."""
+        try:
+            found = await stream_state(self._link, subjects.SESSIONS_STREAM)
+            if found is None or found.last <= sequence or found.last < found.first:
+                return Waiting(0, 0.0)
+            (oldest, *_), _ = await read_stream(self._link, subjects.SESSIONS_STREAM, sequence + 1, 1)
+        except NatsAway as error:
+            raise LogAway(f"NATS: {error}") from error
+        except ValueError:  # the newest went meanwhile, because of its age
+            return Waiting(0, 0.0)
+        age = seconds_of(found.answered_at) - stored_at(oldest)
+        return Waiting(found.last - max(sequence, found.first - 1), max(0.0, age))
 
     async def renew(self) -> LogState:
         """Gives the log a new epoch, after it was rolled back: its sequences are reused."""

@@ -33,8 +33,8 @@ _GATHER_ABOVE: Final = 10
 class Projector:
     """Follows the log. `prepare` makes the store usable; it is called before the first read and after each failure.
 
-    `problem` is the reason why the log is not followed now, None if it is. `caught_up`: the store has everything that
-    was in the log about a second ago.
+    `problem` is the reason why the log is not followed now, None if it is. `located`: the store has said up to where it
+    has the log. `caught_up`: it has everything that was in the log about a second ago.
     """
 
     def __init__(
@@ -46,11 +46,10 @@ class Projector:
         self._instruments = instruments
         self._position = ORIGIN
         self._written = asyncio.Event()
-        self._newest_fact_ms = 0
         self.problem: str | None = "starting"
+        self.located = False
         self._last_seen: Position | None = None  # the log's end, at the check before
         self.events_applied = 0
-        self.lag_batches = 0
         self.caught_up = False
 
     @property
@@ -82,6 +81,7 @@ class Projector:
     async def _work(self) -> None:
         await self._prepare()
         self._position = await self._store.position()
+        self.located = True
         await self._check()
         if self.problem is not None:
             log.info("following the session log from message %d", self._position.sequence + 1)
@@ -127,10 +127,9 @@ class Projector:
         instruments.resumed.inc(outcome.resumed)
         instruments.edges_lost.inc(outcome.edges_lost)
         self.events_applied += outcome.events
-        self._newest_fact_ms = max((event.at for batch in portion.batches for event in batch.events), default=0)
 
     async def _check(self) -> None:
-        """Checks that the position is in this log, and measures how much of the log is not in the store yet.
+        """Checks that the position is in this log, and whether the store has caught up with it.
 
         Starts over if the log was recreated. Raises `PositionConflict` if another instance has moved the position.
         """
@@ -145,18 +144,15 @@ class Projector:
             state = await self._log.renew()
         if state.epoch != self._position.epoch:
             await self._start_over(state)
-        self.lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
+        lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
         # While facts arrive, the newest are never in the store yet. It is enough that those of a second ago are: edges
         # are declared lost only after several seconds of silence.
-        self.caught_up = self.lag_batches == 0 or (
+        self.caught_up = lag_batches == 0 or (
             self._last_seen is not None
             and self._last_seen.epoch == state.epoch
             and self._last_seen.sequence <= self._position.sequence
         )
         self._last_seen = Position(state.epoch, state.last)
-        self._instruments.lag_batches.set(self.lag_batches)
-        behind = time.time() - self._newest_fact_ms / 1000 if self.lag_batches and self._newest_fact_ms else 0
-        self._instruments.lag_seconds.set(max(0, behind))
 
     async def _start_over(self, state: LogState) -> None:
         """Follows another log from its beginning. The rows stay: they are still true."""

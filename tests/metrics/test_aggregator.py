@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.metrics import aggregator as module
 from services.metrics.aggregator import Aggregator, imbalance, sessions_load
@@ -74,3 +75,19 @@ def test_memory_of_processes_is_bounded(monkeypatch):
     assert len(whole.alive(1)) == 10
     assert len(whole.by_name) == 5
     assert whole.whole["edge_accepted"] == 100
+
+
+def test_an_edge_that_falls_silent_is_lost_once_and_one_that_leaves_is_not():
+    whole = Aggregator(lost_after_s=5, started=0)
+    whole.heard(edge("killed", "edge-1"), now=1)
+    whole.heard(replace(edge("left", "edge-2"), leaving=True), now=1)
+    whole.heard(sessions("s", 8, lag=0), now=1)
+    whole.count_lost(5.5)
+    assert whole.edges_lost == 0
+    for now in (6, 7, 1000):
+        whole.count_lost(now)
+        assert whole.edges_lost == 1
+    whole.heard(edge("killed", "edge-1"), now=1001)  # it was only frozen
+    whole.count_lost(1002)
+    whole.count_lost(1010)
+    assert whole.edges_lost == 2

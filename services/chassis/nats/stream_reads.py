@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +25,12 @@ class StoredMessage(msgspec.Struct, frozen=True, gc=False):
     subject: bytes
     headers: bytes
     data: bytes
+
+
+def stored_at(message: StoredMessage) -> float:
+    """When NATS stored it: Unix time in seconds, 0 if it does not say."""
+    at = header(message.headers, b"Nats-Time-Stamp")
+    return datetime.fromisoformat(at.decode()).timestamp() if at else 0.0
 
 
 async def read_stream(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import datetime
 from typing import Final
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink
-from services.chassis.nats.streams import stream_state
+from services.chassis.nats.streams import seconds_of, stream_state
 from services.edge.broker.broker_clock import BrokerClock
 
 log = logging.getLogger(__name__)
@@ -43,5 +42,4 @@ class NatsClock:
             log.debug("NATS did not say what time it is: %s", error)
             return
         if state is not None and state.answered_at:
-            theirs = datetime.fromisoformat(state.answered_at).timestamp()
-            self.clock.answered(asked, time.monotonic(), theirs)
+            self.clock.answered(asked, time.monotonic(), seconds_of(state.answered_at))
