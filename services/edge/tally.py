@@ -35,6 +35,7 @@ class Tally:
     left_out: int = 0  # publications that a client did not get because its encoding cannot carry them, for each client
     api_calls: int = 0  # calls of the server API
     api_turned_away: int = 0  # of those, refused because too many were in progress
+    publishes_failed: Counter[str] = field(default_factory=Counter)  # by `broker.FailureCause`
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
     connects: Counter[tuple[str, str]] = field(default_factory=Counter)  # by transport and client library

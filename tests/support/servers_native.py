@@ -42,12 +42,16 @@ class Native:
 
 
 class NativeNats:
+    """See `servers.NatsServer`. `configure` and `break_disk` are for tests that make a native server of their own."""
+
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._port = free_port()
         self.url = f"nats://127.0.0.1:{self._port}"
         self._store, self._copy = folder / "jetstream", folder / "backup"
-        command = nats.command(self._port, self._store)
+        self._configuration = folder / "nats.conf"
+        self._configuration.touch()
+        command = [*nats.command(self._port, self._store), "-c", str(self._configuration)]
         program = Program("nats-server", command, stop_signal=signal.SIGINT)
         self._process = Process(program, folder / "nats-server.log")
 
@@ -69,6 +73,15 @@ class NativeNats:
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def configure(self, text: str) -> None:
+        """What its configuration file has from the next start on, in addition to the port and the store."""
+        self._configuration.write_text(text)
+
+    def break_disk(self) -> None:
+        """Its writes fail from now on, as on a full disk; only the error's text is another one ("file too large")."""
+        process = psutil.Process(self._process.pid)
+        process.rlimit(psutil.RLIMIT_FSIZE, (1, process.rlimit(psutil.RLIMIT_FSIZE)[1]))
 
     def back_up(self) -> None:
         shutil.copytree(self._store, self._copy)

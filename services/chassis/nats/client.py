@@ -81,11 +81,12 @@ class ListeningClient(Client):
         if self._status != Client.CONNECTED:
             raise NatsAway("not connected")
         if self._pending_data_size > MAX_PENDING_BYTES // 2:
-            raise NatsAway("NATS does not keep up")
+            raise NatsAway("NATS does not keep up", "busy")
         if len(subject) > MAX_SUBJECT_BYTES:
-            raise NatsRefused(f"a subject of {len(subject)} bytes is too long for NATS")
+            raise NatsRefused(f"a subject of {len(subject)} bytes is too long for NATS", "too_large")
         if len(data) + len(headers or b"") > self._max_payload:
-            raise NatsRefused(f"a message of {len(data)} bytes is too large for NATS (at most {self._max_payload})")
+            why = f"a message of {len(data)} bytes is too large for NATS (at most {self._max_payload})"
+            raise NatsRefused(why, "too_large")
         if headers is None:
             self._send(command.pub_cmd(subject, reply, data))
         else:

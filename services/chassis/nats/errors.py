@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Cause = Literal["away", "timeout", "busy", "full", "storage", "too_large", "refused"]
+"""Why a call failed, as metrics count it. Of `NatsAway`: "away" (no connection, nobody answers), "timeout" (no answer
+in time), "busy" (too much waits already). Of `NatsRefused`: "full" (the stream is at its own limit), "storage" (the
+server's disk, or its limits for all streams), "too_large", or else "refused"."""
+
 
 class NatsAway(Exception):
     """NATS is unreachable, did not answer in time, or does not keep up. Trying again later may succeed."""
+
+    def __init__(self, text: str, cause: Cause = "away") -> None:
+        super().__init__(text)
+        self.cause: Cause = cause
 
 
 class NobodyAnswers(NatsAway):
@@ -13,3 +24,7 @@ class NobodyAnswers(NatsAway):
 
 class NatsRefused(Exception):
     """NATS refuses the call. Repeating it unchanged will not succeed."""
+
+    def __init__(self, text: str, cause: Cause = "refused") -> None:
+        super().__init__(text)
+        self.cause: Cause = cause

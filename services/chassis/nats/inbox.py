@@ -79,7 +79,7 @@ class Inbox:
 
     def _register(self, timeout_s: float, is_last: IsLast | None = None) -> _Request:
         if len(self._waiting) >= MAX_WAITING:
-            raise NatsAway("too many requests wait for a reply")
+            raise NatsAway("too many requests wait for a reply", "busy")
         loop = asyncio.get_running_loop()
         request = _Request(next(self._tokens), loop.create_future(), loop.time() + timeout_s, is_last)
         self._waiting[request.token] = request
@@ -118,5 +118,5 @@ class Inbox:
         now = loop.time()
         for request in self._waiting.values():
             if request.deadline <= now:
-                request.fail(NatsAway("no answer in time"))
+                request.fail(NatsAway("no answer in time", "timeout"))
         self._sweep_timer = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None

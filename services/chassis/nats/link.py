@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from nats.js import JetStreamManager
 
 from services.chassis.nats.client import MAX_PENDING_BYTES, ListeningClient, end_task
+from services.chassis.nats.errors import Cause as Cause
 from services.chassis.nats.errors import NatsAway as NatsAway
 from services.chassis.nats.errors import NatsRefused as NatsRefused
 from services.chassis.nats.errors import NobodyAnswers as NobodyAnswers

@@ -21,7 +21,7 @@ from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, 
 from nats.js.errors import APIError, NotFoundError
 
 from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import Cause, NatsAway, NatsLink, NatsRefused
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,17 @@ _STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another 
 _WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
 _NO_ROOM = 10047  # JetStream error code: max_file_store is less than the max_bytes of all streams
 _NOT_FOUND = 404
+_STORE_FAILED = 10077  # JetStream error code for any failure to store; the description says which
+_OWN_LIMIT = "maximum bytes exceeded"  # the end of the description, of a stream with `refuse_when_full`
+_CAUSES: dict[int, Cause] = {
+    10002: "storage",  # resource limits exceeded for account
+    10023: "storage",  # insufficient resources: what is stored exceeds max_file_store
+    10047: "storage",  # insufficient storage resources available
+    _STORE_FAILED: "storage",
+    10054: "too_large",  # message size exceeds maximum allowed
+    10097: "too_large",  # header size exceeds maximum allowed
+}
+"""By the code of JetStream's error. A full disk has none: nats-server 2.15 logs it, and does not answer."""
 _API_TIMEOUT_S = 5.0
 
 
@@ -312,8 +323,14 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
         raise NatsRefused(f"the reply to a message on {subject} is not JetStream's") from None
     if ack.error is not None:
         kind = WrongSequence if ack.error.err_code == _WRONG_LAST_SEQUENCE else NatsRefused
-        raise kind(f"JetStream: {ack.error.description}")
+        raise kind(f"JetStream: {ack.error.description}", _cause(ack.error))
     return Stored(ack.seq, ack.duplicate)
+
+
+def _cause(error: _Error) -> Cause:
+    if error.err_code == _STORE_FAILED and error.description.endswith(_OWN_LIMIT):
+        return "full"
+    return _CAUSES.get(error.err_code, "refused")
 
 
 def expect_last(headers: bytes | None, sequence: int) -> bytes:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version
@@ -21,12 +21,26 @@ INDEXED_ENTRIES: Final = 128
 as many after a position mean that something after it was removed."""
 
 
+FailureCause = Literal["away", "timeout", "busy", "full", "storage", "too_large", "refused"]
+"""Why a call failed, as metrics count it. "away": there is no connection, or nobody answers; "timeout": no answer in
+time; "busy": too many calls wait already; "full": the history is at its own limit of bytes; "storage": the broker does
+not store, for lack of space or because its disk fails; "too_large"; "refused": for any other reason."""
+
+
 class BrokerAway(Exception):
     """The broker cannot be reached, or did not answer in time. The same call may succeed later."""
+
+    def __init__(self, text: str, cause: FailureCause = "away") -> None:
+        super().__init__(text)
+        self.cause: FailureCause = cause
 
 
 class BrokerRefused(Exception):
     """The broker does not accept this (too large, for example). The same call will not succeed later."""
+
+    def __init__(self, text: str, cause: FailureCause = "refused") -> None:
+        super().__init__(text)
+        self.cause: FailureCause = cause
 
 
 @dataclass(frozen=True, slots=True)

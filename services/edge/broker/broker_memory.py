@@ -185,4 +185,4 @@ class MemoryLogIndex:
 
 def _check_size(publication: Publication) -> None:
     if size_of(publication) > MAX_PUBLICATION_BYTES:
-        raise BrokerRefused(f"a publication of more than {MAX_PUBLICATION_BYTES} bytes")
+        raise BrokerRefused(f"a publication of more than {MAX_PUBLICATION_BYTES} bytes", "too_large")

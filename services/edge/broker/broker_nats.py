@@ -360,11 +360,11 @@ async def _reach(call: Coroutine[Any, Any, T]) -> T:
     try:
         return await call
     except NatsAway as error:
-        raise BrokerAway(str(error)) from None
+        raise BrokerAway(str(error), error.cause) from None
     except WrongSequence:
         raise
     except NatsRefused as error:
-        raise BrokerRefused(str(error)) from None
+        raise BrokerRefused(str(error), error.cause) from None
 
 
 def _entry(message: StoredMessage) -> LogEntry:

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 
+from services.chassis.metrics.histogram import Histogram
+from services.chassis.metrics.series import FAST_S
 from services.edge.broker.broker import BrokerAway
 
 
@@ -13,7 +15,8 @@ class InFlight:
     """A limit of `limit` publishes in flight, and a first-in, first-out queue of at most `waiting_limit` behind them.
 
     `count` is the number in flight now. `refused` counts, since the start, the publishes that found the queue full, or
-    whose turn did not come in time.
+    whose turn did not come in time. `ack_seconds` is how long acknowledgements took, from when the broker was sent
+    what it is to store.
     """
 
     def __init__(self, limit: int, waiting_limit: int) -> None:
@@ -22,6 +25,7 @@ class InFlight:
         self._turns: deque[asyncio.Future[None]] = deque()
         self.count = 0
         self.refused = 0
+        self.ack_seconds = Histogram(FAST_S)
 
     @property
     def waiting(self) -> int:
@@ -38,7 +42,7 @@ class InFlight:
             return
         if len(self._turns) >= self._waiting_limit:
             self.refused += 1
-            raise BrokerAway("too many publishes wait for an acknowledgement")
+            raise BrokerAway("too many publishes wait for an acknowledgement", "busy")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.append(turn)
         try:
@@ -51,7 +55,7 @@ class InFlight:
                 self._turns.remove(turn)
             if isinstance(error, TimeoutError):
                 self.refused += 1
-                raise BrokerAway("not published in time: too many others wait") from None
+                raise BrokerAway("not published in time: too many others wait", "busy") from None
             raise
 
     def leave(self) -> None:

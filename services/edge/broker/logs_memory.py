@@ -206,7 +206,7 @@ class MemoryLogs:
         if version is not None and mine and not version.is_newer_than(log.versions.get(mine[-1].sequence)):
             return StreamPosition(mine[-1].sequence, log.epoch)
         if log.refuses(address.channel, size_of(publication)):
-            raise BrokerRefused("the namespace's history_max_bytes are taken")
+            raise BrokerRefused("the namespace's history_max_bytes are taken", "full")
         number = log.last + 1
         if message_id:
             log.keys.add(message_id, number, now)

@@ -18,9 +18,10 @@ from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAn
 from services.chassis.nats.stream_reads import read_last
 from services.chassis.nats.streams import Stored, WrongSequence, expect_last, store
 from services.chassis.process.tasks import Tasks
-from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.broker.broker import BrokerAway, BrokerRefused, FailureCause
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
+from services.edge.broker.silent_streams_nats import SilentStreams
 from services.edge.broker.stored_keys_nats import StoredKeys
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,6 @@ PUBLISH_DEADLINE_S: Final = 4.0
 
 WAITING_PER_PLACE: Final = 16
 """Publishes that may wait for their turn, for each one that may be in flight: far less than a second's worth."""
-
-_FULL: Final = "maximum bytes exceeded"
-"""The end of what NATS says when a stream with `refuse_when_full` has no room. Its code for it is that of any failure
-to store."""
 
 _RETRY_WAIT_S: Final = 0.05
 
@@ -52,7 +49,8 @@ class NatsPublisher:
         self.in_flight = InFlight(max_in_flight, max_in_flight * WAITING_PER_PLACE)
         self.keys = StoredKeys(link)
         self._tasks = Tasks()
-        self._flush: asyncio.Task[str] | None = None
+        self._silent = SilentStreams(link)
+        self._flush: asyncio.Task[NatsAway | None] | None = None
 
     async def store(
         self, where: LogAddress, publication: Publication, message_id: str, version: Version | None
@@ -105,7 +103,7 @@ class NatsPublisher:
             try:  # another log may have taken the place of the one before
                 await self._streams.fresh_state(where.stream)
             except NatsAway as error:
-                raise BrokerAway(str(error)) from None
+                raise BrokerAway(str(error), error.cause) from None
         return stored.sequence
 
     async def _store_if_newer(
@@ -119,7 +117,7 @@ class NatsPublisher:
                 await self._make_again(where.stream)
                 continue
             except NatsAway as error:
-                raise BrokerAway(str(error)) from None
+                raise BrokerAway(str(error), error.cause) from None
             last = 0 if newest is None else newest.sequence
             if newest is not None and not version.is_newer_than(version_of(newest.headers)):
                 return last
@@ -149,9 +147,9 @@ class NatsPublisher:
         try:
             self._link.publish(subject, bytes(publication.data), headers)
         except NatsAway as error:
-            raise BrokerAway(str(error)) from None
+            raise BrokerAway(str(error), error.cause) from None
         except NatsRefused as error:
-            raise BrokerRefused(str(error)) from None
+            raise BrokerRefused(str(error), error.cause) from None
 
     async def sent(self) -> None:
         """Returns when NATS has processed all that was sent until now. Raises `BrokerAway`."""
@@ -159,22 +157,25 @@ class NatsPublisher:
         if flush is None:
             flush = self._flush = self._tasks.start(self._flush_soon())
         await asyncio.wait([flush])
-        if why := "the edge stops" if flush.cancelled() else flush.result():
-            raise BrokerAway(why)
+        if flush.cancelled():
+            raise BrokerAway("the edge stops")
+        if (error := flush.result()) is not None:
+            raise BrokerAway(str(error), error.cause)
 
-    async def _flush_soon(self) -> str:
-        """Returns why it failed, "" when it did not. All who publish in one turn of the loop share a round trip."""
+    async def _flush_soon(self) -> NatsAway | None:
+        """Returns why it failed, None when it did not. All who publish in one turn of the loop share a round trip."""
         await asyncio.sleep(0)
         self._flush = None
         try:
             await self._link.flush(PUBLISH_DEADLINE_S)
         except NatsAway as error:
-            return str(error)
-        return ""
+            return error
+        return None
 
     def stop(self) -> None:
         """Waits for NATS no more."""
         self._tasks.cancel()
+        self._silent.stop()
 
     async def _try_store(
         self, stream: str, subject: str, data: bytes, headers: bytes | None, deadline: float
@@ -184,18 +185,25 @@ class NatsPublisher:
         A stream that was deleted is made again. The message id makes further attempts harmless. Raises `BrokerAway`,
         `BrokerRefused`; lets `WrongSequence` through.
         """
+        cause: FailureCause = "timeout"
         for attempt in itertools.count(1):
+            left = _left(deadline, cause)
             try:
-                return await store(self._link, subject, data, headers, _left(deadline)), attempt
-            except NobodyAnswers:
+                stored = await store(self._link, subject, data, headers, left)
+                self.in_flight.ack_seconds.observe(left - (deadline - asyncio.get_running_loop().time()))
+                self._silent.stored(stream)
+                return stored, attempt
+            except NobodyAnswers as error:
+                cause = error.cause
                 await self._make_again(stream)
                 await asyncio.sleep(_RETRY_WAIT_S)
-            except NatsAway:
+            except NatsAway as error:
+                cause = self._silent.why(stream) if error.cause == "timeout" else error.cause
                 await asyncio.sleep(_RETRY_WAIT_S)
             except WrongSequence:
                 raise
             except NatsRefused as error:
-                raise BrokerRefused(_explained(stream, str(error))) from None
+                raise BrokerRefused(_explained(stream, error), error.cause) from None
         raise AssertionError("counting has no end")
 
     async def _make_again(self, stream: str) -> None:
@@ -204,24 +212,25 @@ class NatsPublisher:
         except NatsAway as error:
             log.debug("stream %s cannot be made again yet: %s", stream, error)
         except NatsRefused as error:
-            raise BrokerRefused(str(error)) from None
+            raise BrokerRefused(str(error), error.cause) from None
 
 
 def _deadline() -> float:
     return asyncio.get_running_loop().time() + PUBLISH_DEADLINE_S
 
 
-def _left(deadline: float) -> float:
+def _left(deadline: float, cause: FailureCause = "timeout") -> float:
+    """The seconds until the deadline. After it, raises `BrokerAway` for `cause`, that of the last attempt."""
     left = deadline - asyncio.get_running_loop().time()
     if left <= 0:
-        raise BrokerAway("not acknowledged in time")
+        raise BrokerAway("not acknowledged in time", cause)
     return left
 
 
-def _explained(stream: str, error: str) -> str:
+def _explained(stream: str, error: NatsRefused) -> str:
     """Why a publication was not stored, in terms of the settings."""
-    if stream == KEYS_STREAM or not error.endswith(_FULL):
-        return error
+    if stream == KEYS_STREAM or error.cause != "full":
+        return str(error)
     return f"the namespace's history_max_bytes are taken (stream {stream}: {error})"
 
 

@@ -11,7 +11,7 @@ from proto.members import Changed, Joined, Left
 from proto.messages import Publication, StreamPosition
 from proto.publications import Version
 from proto.replies import SubscribeResult
-from services.edge.broker.broker import Broker, BrokerAway
+from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused
 from services.edge.channels.batch import is_ended
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
@@ -247,14 +247,22 @@ class Node:
     ) -> StreamPosition | None:
         """Publishes; with history, returns the position once it is stored. Raises `BrokerAway`, `BrokerRefused`.
 
-        `confirm`: what is not stored has reached the broker when this returns (see `Broker.publish`).
+        `confirm`: what is not stored has reached the broker when this returns (see `Broker.publish`). Publishes of
+        clients and of backends all come here, so this is where those that fail are counted.
         """
         address = rules.address(name)
-        if rules.has_history and skip_history:
-            await self._broker.publish_past_log(address, publication, message_id, confirm)
-            self._tally.publishes += 1
-            return None
-        position = await self._broker.publish(address, publication, message_id, version, confirm)
+        position = None
+        try:
+            if rules.has_history and skip_history:
+                await self._broker.publish_past_log(address, publication, message_id, confirm)
+            else:
+                position = await self._broker.publish(address, publication, message_id, version, confirm)
+        except (BrokerAway, BrokerRefused) as error:
+            self._tally.publishes_failed[error.cause] += 1
+            raise
+        except asyncio.CancelledError:  # the deadline of its command or call came first
+            self._tally.publishes_failed["timeout"] += 1
+            raise
         self._tally.publishes += 1
         return position
 

@@ -90,6 +90,21 @@ EDGE_SERIES: Final = catalog(
         "Publishes answered with error 100 because too many others were in flight: JetStream is too slow, or "
         "clients publish more than it can store.",
     ),
+    counter(
+        "fairlead_edge_publishes_failed",
+        "publishes",
+        "Publishes of clients and of the server API that failed, by cause. `away`: NATS is not connected, or has no "
+        "such stream; `timeout`: no answer within 4 s; `busy`: too many others are in flight; `full`: the namespace is "
+        "at `history_max_bytes` and refuses; `storage`: JetStream answers but does not store, as its disk or "
+        "`max_file_store` is full; `too_large`; `refused`: anything else.",
+        "cause",
+    ),
+    histogram(
+        "fairlead_edge_publish_ack_seconds",
+        "seconds",
+        FAST_S,
+        "Time from sending a publish until JetStream acknowledged that it is stored. Those that fail are not in it.",
+    ),
     counter("fairlead_edge_session_events", "events", "Session events acknowledged by JetStream."),
     counter(
         "fairlead_edge_session_events_dropped",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from proto import codes
 from proto.messages import StreamPosition
 from proto.replies import SubscribeResult
-from services.edge.broker.broker import BrokerAway
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.broker.broker_memory import MAX_PUBLICATION_BYTES
 from services.edge.rejection import Rejected
 from tests.edge.talks import connected
 from tests.support.cluster import FakeSubscriber, attach_request
@@ -200,6 +203,22 @@ async def test_while_the_broker_is_away_subscribing_and_publishing_fail_and_work
     subscriber, _ = await a.subscribe("chat:x")
     await a.publish("chat:x", 2)
     await eventually(lambda: subscriber.values == [2])
+    assert a.tally.publishes_failed == {"away": 2}
+
+
+async def test_publishes_that_fail_are_counted_by_cause(a, monkeypatch):
+    for channel in ("chat:x", "live:x"):
+        with pytest.raises(BrokerRefused):
+            await a.publish(channel, "x" * MAX_PUBLICATION_BYTES)
+
+    async def hang(*args: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(a.broker, "publish", hang)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await a.publish("chat:x", 1)
+    assert a.tally.publishes_failed == {"too_large": 2, "timeout": 1} and a.tally.publishes == 0
 
 
 async def test_history_is_read_in_both_directions(a):
