@@ -311,6 +311,8 @@ class Subscribers:
                 except Exception:
                     log.exception("failed to write to subscribers", extra={"channel": self.channel})
                     for subscriber, subscription in some:  # they come back, and recover what they lack
+                        if is_ended(subscription):  # it has left since this batch began
+                            continue
                         skip_to(subscription, NEVER)
                         batch.refused.append((subscriber.owner, codes.INTERNAL_CLOSE, "a write failed"))
                 yield
