@@ -85,7 +85,7 @@ def _legend(pattern: str, labels: dict[str, str]) -> str:
 def _shown(value: float, unit: Unit) -> str:
     match unit:
         case "percentunit":
-            return f"{value:.0%}"
+            return f"{value * 100:g} %"
         case "s":
             return f"{value * 1000:g} ms" if value < 1 else f"{value:g} s"
         case "bytes" | "Bps":

@@ -40,6 +40,13 @@ class Level:
 
 LEVELS: Final = (
     Level(
+        name="delivery",
+        objective=0.99,
+        bad="sum(rate(fairlead_edge_delivery_seconds_count[$window])) - "
+        'sum(rate(fairlead_edge_delivery_seconds_bucket{le="0.25"}[$window]))',
+        all="sum(rate(fairlead_edge_delivery_seconds_count[$window]))",
+    ),
+    Level(
         name="resume",
         objective=0.99,
         bad="sum(rate(fairlead_edge_unrecovered_total[$window]))",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.observe.boards.board import Board, Panel
+from deploy.observe.boards.board import Board, Panel, quantiles
 
 DELIVERY: Final = Board(
     "delivery",
@@ -18,6 +18,18 @@ DELIVERY: Final = Board(
                 "messages to clients": "sum(rate(fairlead_edge_messages_out_total[$w]))",
             },
             "What was taken, and what was written to sockets, replies included.",
+        ),
+        Panel(
+            "Delivery",
+            "s",
+            quantiles("fairlead_edge_delivery_seconds", "namespace"),
+            "From an edge's acceptance of a publication to the sockets of an edge, by namespace.",
+        ),
+        Panel(
+            "Error of the clocks",
+            "s",
+            {"{{instance}}": "fairlead_edge_clock_error_seconds"},
+            "By how much deliveries may be mistaken.",
         ),
         Panel(
             "Publishes that wait for NATS",
@@ -52,6 +64,12 @@ DELIVERY: Final = Board(
                 "could not": "sum(rate(fairlead_edge_unrecovered_total[$w]))",
             },
             "Clients that came back: with all that they had missed, or told that they could not.",
+        ),
+        Panel(
+            "Time to recover",
+            "s",
+            quantiles("fairlead_edge_recovery_seconds"),
+            "To find what a subscriber missed: in memory, or in the log.",
         ),
         Panel(
             "Catching up",

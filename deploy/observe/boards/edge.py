@@ -6,7 +6,7 @@ from typing import Final
 
 from deploy.observe.boards.board import Board, Panel, quantiles
 
-_EDGE: Final = 'instance=~"$edge"'
+_EDGE: Final = 'job="fairlead-edge", instance=~"$edge"'
 
 EDGE: Final = Board(
     "edge",
@@ -46,6 +46,27 @@ EDGE: Final = Board(
                 "{{instance}} draining": f"fairlead_edge_draining{{{_EDGE}}}",
             },
             "An edge that is neither is cut off from NATS.",
+        ),
+        Panel(
+            "Time to connect a client",
+            "s",
+            quantiles(f"fairlead_edge_connect_seconds{{{_EDGE}}}"),
+            "Token, hook, limits, server-side subscriptions.",
+        ),
+        Panel(
+            "Time to subscribe a client",
+            "s",
+            quantiles(f"fairlead_edge_subscribe_seconds{{{_EDGE}}}"),
+            "With what it recovers.",
+        ),
+        Panel(
+            "How clients connect",
+            "ops",
+            {
+                "{{transport}} {{library}}": "sum by (transport, library) "
+                f"(rate(fairlead_edge_connects_total{{{_EDGE}}}[$w]))"
+            },
+            "By transport and by the SDK that the client names.",
         ),
         Panel(
             "Drain: clients left",

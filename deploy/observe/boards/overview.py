@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.observe.boards.board import Board, Panel
+from deploy.observe.boards.board import Board, Panel, quantiles
 
 OVERVIEW: Final = Board(
     "overview",
@@ -50,6 +50,12 @@ OVERVIEW: Final = Board(
                 "publications": "sum(rate(fairlead_edge_publishes_total[$w]))",
             },
             "Out divided by publications is the fan-out.",
+        ),
+        Panel(
+            "Delivery",
+            "s",
+            quantiles("fairlead_edge_delivery_seconds"),
+            "From an edge's acceptance of a publication to the sockets of an edge.",
         ),
         Panel("Bytes out", "Bps", {"": "sum(rate(fairlead_edge_bytes_out_total[$w]))"}, "Frames written to clients."),
         Panel(
