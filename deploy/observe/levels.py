@@ -47,6 +47,13 @@ LEVELS: Final = (
         all="sum(rate(fairlead_edge_delivery_seconds_count[$window]))",
     ),
     Level(
+        name="publish",
+        objective=0.999,
+        bad='sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage"}[$window]))',
+        all="sum(rate(fairlead_edge_publishes_total[$window])) + "
+        'sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage"}[$window]))',
+    ),
+    Level(
         name="resume",
         objective=0.99,
         bad="sum(rate(fairlead_edge_unrecovered_total[$window]))",

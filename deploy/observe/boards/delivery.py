@@ -41,10 +41,10 @@ DELIVERY: Final = Board(
             "Behind them: JetStream is slower than the publishers.",
         ),
         Panel(
-            "Publishes refused",
+            "Publishes that failed",
             "ops",
-            {"{{instance}}": "rate(fairlead_edge_publishes_refused_total[$w])"},
-            "Answered with error 100, as too many waited.",
+            {"{{cause}}": "sum by (cause) (rate(fairlead_edge_publishes_failed_total[$w]))"},
+            "storage, timeout and away are NATS's; busy: too many waited; full: a namespace that refuses.",
         ),
         Panel(
             "Gaps in live messages",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.observe.boards.board import Board, Panel
+from deploy.observe.boards.board import Board, Panel, quantiles
 
 NATS: Final = Board(
     "nats",
@@ -37,6 +37,45 @@ NATS: Final = Board(
                 "{{instance}} behind them": "fairlead_edge_publishes_waiting",
             },
             "At most edge.max_publishes_in_flight, and 16 times as many.",
+        ),
+        Panel(
+            "Time to store",
+            "s",
+            quantiles("fairlead_edge_publish_ack_seconds"),
+            "From sending a publish to JetStream's acknowledgement: the disk of the NATS server.",
+        ),
+        Panel(
+            "Room of all streams",
+            "percentunit",
+            {"used": "fairlead_cluster_store_used_bytes / fairlead_cluster_store_limit_bytes"},
+            "Of the limit of the account or, without one, of what all streams may take.",
+        ),
+        Panel(
+            "Room of the fullest streams",
+            "percentunit",
+            {"{{stream}}": "topk(8, fairlead_cluster_stream_bytes / fairlead_cluster_stream_limit_bytes)"},
+            "At 1 the oldest messages go, or new ones are refused.",
+        ),
+        Panel(
+            "Stored",
+            "bytes",
+            {"all streams": "fairlead_cluster_store_used_bytes"},
+            "It falls when histories expire.",
+        ),
+        Panel(
+            "JetStream answers",
+            "short",
+            {
+                "answers": "fairlead_cluster_store_answers",
+                "streams that do not": "fairlead_cluster_streams_unanswered",
+            },
+            "Streams that do not answer have no leader.",
+        ),
+        Panel(
+            "Copies that are up to date",
+            "short",
+            {"fewest": "min(fairlead_cluster_stream_replicas_current / fairlead_cluster_stream_replicas)"},
+            "Of the stream that has the fewest; 1 is all of them.",
         ),
         Panel(
             "Heartbeats",

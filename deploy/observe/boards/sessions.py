@@ -25,7 +25,12 @@ SESSIONS: Final = Board(
             {"batches": "max(fairlead_sessions_lag_batches)"},
             "Batches in the log that are not in PostgreSQL yet.",
         ),
-        Panel("Age of what is shown", "s", {"": "max(fairlead_sessions_lag_seconds)"}, "0 if nothing waits."),
+        Panel(
+            "Behind the log: time",
+            "s",
+            {"oldest batch": "max(fairlead_sessions_projection_age_seconds)"},
+            "Age of the oldest batch that is not in PostgreSQL yet.",
+        ),
         Panel(
             "One part of the log",
             "s",
