@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import uuid
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from services.chassis.http.server import run
 from services.chassis.metrics.page import PageCollector
 from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.process.heartbeat import VERSION
+from services.chassis.process.memory import available_bytes, give_back, resident_bytes
 from services.chassis.process.resources import descriptor_limit
 from services.chassis.process.tasks import end, vital
 from services.chassis.process.turns import Turns
@@ -41,6 +43,8 @@ from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.door import CROWD, RESERVED_DESCRIPTORS, Door
 from services.edge.connection.drain import Drain
 from services.edge.connection.executor import Executor, NoKeyLookup
+from services.edge.connection.memory_guard import limits as memory_limits
+from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.instruments.catalog import EDGE_SERIES
@@ -132,8 +136,10 @@ class Edge:
         )
         self._control_handler = ControlHandler(self._node, registry)
         self.drain = Drain(self.context, settings.edge)
+        limits = memory_limits(settings.edge.memory_soft_limit, settings.edge.memory_hard_limit, available_bytes())
+        self._memory = MemoryWatch(self.context, limits, resident_bytes, give_back, gc.collect)
         self._metrics = EdgeMetrics(
-            self.context, self.drain, adapters.session_log, adapters.in_flight, adapters.broker_clock
+            self.context, self._memory, self.drain, adapters.session_log, adapters.in_flight, adapters.broker_clock
         )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(adapters.peers, channels, clock.unix)
@@ -154,7 +160,7 @@ class Edge:
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-            work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch()]
+            work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch(), self._memory.run()]
             if self._fetcher is not None:
                 work.append(self._fetcher.run())
             tasks = [vital(each) for each in work]

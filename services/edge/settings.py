@@ -78,6 +78,10 @@ class EdgeSection(Section, frozen=True):
     further ones get error 100 at once."""
     max_http_streams: Count = 10_000
     """Clients on SSE and HTTP streams at once (each takes the memory of six WebSockets); further ones get 503."""
+    memory_soft_limit: Annotated[int, Meta(ge=0)] | None = None
+    """Bytes above which the edge is not ready for new clients. Left out: 70 % of what it may use. 0: no limit."""
+    memory_hard_limit: Annotated[int, Meta(ge=0)] | None = None
+    """Bytes above which it refuses clients, and closes the slowest. Left out: 85 % of what it may use. 0: no limit."""
 
     def __post_init__(self) -> None:
         if self.broker not in BROKERS:
@@ -86,6 +90,8 @@ class EdgeSection(Section, frozen=True):
             raise ValueError(f"expected edge.drain_timeout of at most {DRAIN_LIMIT_S} s")
         if self.drain_delay >= self.drain_timeout:
             raise ValueError("expected edge.drain_delay to be shorter than edge.drain_timeout")
+        if 0 < (self.memory_hard_limit or 0) < (self.memory_soft_limit or 0):
+            raise ValueError("expected edge.memory_hard_limit to be at least edge.memory_soft_limit")
         if self.client_port == self.port != 0:
             raise ValueError("expected edge.client_port to be another port than edge.port")
         if self.proxy_protocol and not (self.client_port and self.trusted_proxies):

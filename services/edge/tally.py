@@ -28,6 +28,7 @@ class Tally:
     unrecovered: int = 0  # subscribes that got `recovered: false`
     recovered_publications: int = 0  # publications in the replies to subscribes that recovered
     lagged: int = 0  # clients that became slow consumers, each time
+    shed: int = 0  # clients closed because memory was short
     caught_up: int = 0  # slow consumers that caught up from ring or log, each time
     waits: int = 0  # times that more of a client waited than one turn of the event loop allows
     dropped: int = 0  # publications without history that a slow consumer lost

@@ -81,6 +81,7 @@ class FakeTransport:
         self.reading = True
         self.stall = False
         self.stall_after = 0
+        self.waiting = 0  # bytes that the client has not taken
         self.closing = False
         self.aborted = False
         self.ended = False  # no more is written, but still read
@@ -105,7 +106,7 @@ class FakeTransport:
         self.reading = True
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.waiting
 
     def is_closing(self) -> bool:
         return self.closing

@@ -60,6 +60,11 @@ class Channel:
         return self.address.channel
 
     @property
+    def ring_bytes(self) -> int:
+        """Bytes of the publications in its ring."""
+        return 0 if self.log is None else self.log.ring_bytes
+
+    @property
     def is_open(self) -> bool:
         """Whether it can be subscribed to without waiting for the broker."""
         return self.ready and not self.closed

@@ -124,6 +124,11 @@ class ChannelLog:
         self.removed = max(self.removed, upto)
 
     @property
+    def ring_bytes(self) -> int:
+        """Bytes of the publications in the ring."""
+        return self._ring_bytes
+
+    @property
     def newest(self) -> Publication | None:
         """The newest publication, None when it is not in the ring."""
         return self._ring[-1] if self._ring else None

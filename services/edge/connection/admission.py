@@ -10,6 +10,7 @@ from services.edge.origins import Origins
 class Admission:
     """Refuses clients while the edge starts; unready from the beginning of a drain; refuses clients during the drain.
 
+    Where memory is short it is unready above the soft limit, and refuses clients above the hard one.
     `broker_available` returns whether the edge reaches the broker.
     """
 
@@ -19,6 +20,8 @@ class Admission:
         self._started = False
         self._draining = False
         self._closed = False
+        self._above_soft = False
+        self._above_hard = False
 
     @property
     def started(self) -> bool:
@@ -42,16 +45,26 @@ class Admission:
         """Refuses new clients from now on."""
         self._closed = True
 
+    def limit_memory(self, above_soft: bool, above_hard: bool) -> None:
+        """How memory stands to its limits from now on."""
+        self._above_soft, self._above_hard = above_soft, above_hard
+
     def unready(self) -> str | None:
         """Why load balancers should not send new clients here, None if they may."""
         if self._draining:
             return "draining"
         if not self._started:
             return "starting: waiting for NATS and its streams"
-        return None if self._broker_available() else "NATS is unavailable"
+        if not self._broker_available():
+            return "NATS is unavailable"
+        if self._above_hard:
+            return "memory is above edge.memory_hard_limit"
+        return "memory is above edge.memory_soft_limit" if self._above_soft else None
 
     def refusal(self) -> str | None:
         """Why new clients are refused, None if they are accepted."""
         if self._closed:
             return "this edge is going away"
+        if self._above_hard:
+            return "this edge is short of memory"
         return None if self._started else "this edge is starting"

@@ -137,10 +137,12 @@ class Connection(Incoming):
         now = self._context.clock.now()
         slow = self._outlet.slow or self._hold_back()
         slow.stall(now)
+        self._context.registry.stall(self)
         self._apply(self.session.stalled(now))
 
     def resume_writing(self) -> None:
         """The transport has room again."""
+        self._context.registry.flow(self)
         slow = self._outlet.slow
         if slow is not None:
             slow.resume()

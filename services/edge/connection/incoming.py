@@ -16,6 +16,7 @@ from proto.codes import CloseCode
 from services.edge.connection.client_labels import library_of
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.outlet import Outlet
+from services.edge.connection.registry import Lag
 from services.edge.session.effects import Effect
 from services.edge.session.session import Session
 from services.edge.session.state import CONNECTED, CONNECTING, NEW
@@ -58,6 +59,11 @@ class Incoming(ABC):
     @abstractmethod
     def _apply(self, effects: list[Effect]) -> None:
         """Carries out effects."""
+
+    @property
+    def lag(self) -> Lag:
+        """How far the client is behind with what is written to it."""
+        return self._outlet.lag
 
     # --- turns -------------------------------------------------------------------------------------------------------
 

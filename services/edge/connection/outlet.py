@@ -13,6 +13,7 @@ from proto.codes import CloseCode
 from proto.replies import Reply
 from services.edge.channels.subscriber import SKIPPED, Owner, Untaken
 from services.edge.channels.subscription import Subscription
+from services.edge.connection.registry import Lag
 from services.edge.connection.slow_consumer import SlowConsumer
 from services.edge.framing.formats import Format
 from services.edge.tally import Tally
@@ -170,6 +171,14 @@ class Outlet:
     def buffered(self) -> int:
         """Bytes that wait for the socket."""
         return self.transport.get_write_buffer_size()
+
+    @property
+    def lag(self) -> Lag:
+        """How far the client is behind."""
+        slow = self.slow
+        if slow is None or slow.connecting:
+            return Lag(False, self.buffered)
+        return Lag(True, self.buffered + slow.held_bytes)
 
     def hold_back(self, slow: SlowConsumer) -> None:
         """Marks the client as slow: it does not take what is written, or has to catch up first."""

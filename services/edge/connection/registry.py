@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proto.codes import CloseCode
 from services.edge.session.server_commands import ServerCommand
@@ -16,10 +16,25 @@ _LOOKED_AT: Final = 64
 """Of those that are not admitted, for one that can make room. A connect of the others is being decided on."""
 
 
+class Lag(NamedTuple):
+    """Whether a client is slow, and how many bytes wait for it here."""
+
+    slow: bool
+    size: int
+
+
 class RegisteredConnection(Protocol):
     """A connection as the other parts of the edge use it."""
 
     session: Session
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+
+    @property
+    def lag(self) -> Lag:
+        """How far the client is behind."""
 
     def message_received(self, message: bytes) -> None:
         """Handles a frame of commands."""
@@ -41,6 +56,7 @@ class ConnectionRegistry:
     """Connections add themselves when they are made, and remove themselves when their transport is gone.
 
     A set costs 200 bytes, so a user's only connection is stored without one. Anonymous connections have the user "".
+    `stalled` are those whose socket is full.
     """
 
     def __init__(self) -> None:
@@ -49,6 +65,7 @@ class ConnectionRegistry:
         self._unconnected: OrderedDict[RegisteredConnection, None] = OrderedDict()
         self._by_user: dict[str, RegisteredConnection | set[RegisteredConnection]] = {}
         self._streams: dict[str, RegisteredConnection] = {}
+        self.stalled: set[RegisteredConnection] = set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -65,6 +82,7 @@ class ConnectionRegistry:
     def remove(self, connection: RegisteredConnection) -> None:
         """Removes a connection, if it was added."""
         self._all.discard(connection)
+        self.stalled.discard(connection)
         self._unconnected.pop(connection, None)
 
     def make_room(self) -> bool:
@@ -75,6 +93,14 @@ class ConnectionRegistry:
                 connection.cut()
                 return True
         return False
+
+    def stall(self, connection: RegisteredConnection) -> None:
+        """Its socket is full."""
+        self.stalled.add(connection)
+
+    def flow(self, connection: RegisteredConnection) -> None:
+        """Its socket has room again."""
+        self.stalled.discard(connection)
 
     # --- users -------------------------------------------------------------------------------------------------------
 

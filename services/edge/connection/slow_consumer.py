@@ -108,6 +108,11 @@ class SlowConsumer:
         return self._task is not None and self._flowing.is_set()
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes of joins and leaves that wait."""
+        return self._held_bytes
+
+    @property
     def connecting(self) -> bool:
         """Whether the client waits for its connect reply, and its socket has never been full."""
         return self._connecting and not self._stalled

@@ -28,6 +28,24 @@ EDGE_SERIES: Final = catalog(
         "they wait for long, use more edges.",
     ),
     gauge("fairlead_edge_session_events_waiting", "events", "Session events not yet stored."),
+    gauge("fairlead_edge_slow_clients", "clients", "Clients whose sockets are full: they do not take what is written."),
+    gauge(
+        "fairlead_edge_memory_used_bytes",
+        "bytes",
+        "What counts against the limits: memory of the process, and of the kernel for its connections.",
+    ),
+    gauge("fairlead_edge_memory_soft_limit_bytes", "bytes", "Above it the edge is not ready for new clients. 0: off."),
+    gauge("fairlead_edge_memory_hard_limit_bytes", "bytes", "Above it the edge closes slow clients. 0: off."),
+    gauge(
+        "fairlead_edge_memory_part_bytes",
+        "bytes",
+        "Memory by what it is for: `client_backlog` (what waits for slow clients; frames that they share count for "
+        "each), "
+        "`rings`, `log_parts`, `fan_out` as they are; `kernel`, `connections`, `subscriptions`, `channels`, "
+        "`session_events` by their number and what one takes.",
+        "part",
+    ),
+    counter("fairlead_edge_shed", "clients", "Clients closed with 3011 because memory was above its hard limit."),
     counter("fairlead_edge_accepted", "connections", "Connections upgraded to a WebSocket."),
     counter("fairlead_edge_messages_in", "messages", "Commands received from clients."),
     counter("fairlead_edge_messages_out", "messages", "Replies and pushes written to clients."),

@@ -15,7 +15,9 @@ from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.drain import Drain
+from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
+from services.edge.instruments.memory_parts import put_memory
 from services.edge.session_log import SessionLog
 from services.edge.tally import COUNTERS
 
@@ -33,12 +35,14 @@ class EdgeMetrics:
     def __init__(
         self,
         context: EdgeContext,
+        memory: MemoryWatch,
         drain: Drain,
         session_log: SessionLog,
         in_flight: InFlight,
         broker_clock: BrokerClock | None = None,
     ) -> None:
         self._context = context
+        self._memory = memory
         self._broker_clock = broker_clock
         self._started_after_s = 0.0
         self._drain = drain
@@ -52,6 +56,7 @@ class EdgeMetrics:
     def fill(self, page: Page) -> None:
         """Puts the values of `catalog.EDGE_SERIES`."""
         self._put_state(page)
+        put_memory(page, self._context, self._memory)
         self._put_counters(page)
         self._put_by_label(page)
         self._put_times(page)
@@ -72,6 +77,7 @@ class EdgeMetrics:
             "log_parts_bytes": context.node.parts.kept_bytes,
             "fan_out_waiting_bytes": context.node.channels.pace.waiting_bytes,
             "session_events_waiting": self._session_log.waiting,
+            "slow_clients": len(context.registry.stalled),
         }
         for name, value in gauges.items():
             page.put(f"fairlead_edge_{name}", value)

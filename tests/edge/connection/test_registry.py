@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proto.codes import CloseCode
-from services.edge.connection.registry import ConnectionRegistry
+from services.edge.connection.registry import ConnectionRegistry, Lag
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import NEW, REFUSED, Phase
@@ -20,6 +20,8 @@ class Connection:
     """One that is kept, and never told anything."""
 
     session: Session
+    closed = False
+    lag = Lag(False, 0)
 
     def message_received(self, message: bytes) -> None:
         raise AssertionError

@@ -9,6 +9,8 @@ from services.chassis.metrics.page import Page, PageCollector
 from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.drain import Drain
+from services.edge.connection.memory_guard import MemoryLimits
+from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.exposition import EdgeMetrics
 from services.edge.session_log import NoSessionLog
@@ -22,7 +24,8 @@ from tests.support.eventually import eventually
 def metrics(a: TestEdge) -> EdgeMetrics:
     clock = BrokerClock(lambda: 0.0, lambda: 1000.0)
     clock.answered(0.0, 0.002, 1000.5)
-    return EdgeMetrics(a.context, Drain(a.context, EdgeSection()), NoSessionLog(), InFlight(10, 0), clock)
+    memory = MemoryWatch(a.context, MemoryLimits(1000, 2000), lambda: 500, lambda: None, lambda: None)
+    return EdgeMetrics(a.context, memory, Drain(a.context, EdgeSection()), NoSessionLog(), InFlight(10, 0), clock)
 
 
 def value(metrics: EdgeMetrics, name: str, **labels: str) -> float | None:

@@ -1,0 +1,68 @@
+"""The memory of a process: how much it may take, how much it takes, and how it gives back what it no longer uses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+_PAGE: Final = os.sysconf("SC_PAGESIZE")
+_STATM: Final = Path("/proc/self/statm")
+
+
+def resident_bytes() -> int:
+    """What this process has in memory (RSS). Takes 15 us."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE
+    except OSError:  # another system than Linux
+        return int(psutil.Process().memory_info().rss)
+
+
+def available_bytes(root: Path = Path("/")) -> int:
+    """The least of the limits on this process: those of its control groups (version 1 or 2), and physical memory.
+
+    `root` is where `/proc` and `/sys` are.
+    """
+    limits = [psutil.virtual_memory().total]
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                limits += _limits(root / "sys/fs/cgroup", path, "memory.max")
+            elif "memory" in controllers.split(","):
+                limits += _limits(root / "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+    return min(limits)
+
+
+def _limits(mount: Path, path: str, name: str) -> list[int]:
+    """Those of a control group and of all above it. In a container the path may be the host's and the mount its own."""
+    found = []
+    group = mount if ".." in path else mount / path.lstrip("/")
+    for folder in (group, *group.parents):
+        if folder == mount or mount in folder.parents:
+            with contextlib.suppress(OSError, ValueError):  # not there; or "max": no limit
+                found.append(int((folder / name).read_text()))
+    return found
+
+
+def give_back() -> None:
+    """Gives memory that the process has freed back to the system, where the C library can (glibc).
+
+    It keeps it otherwise: after 4,000 clients have left, two thirds of what they took.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    import ctypes  # takes a while, and is needed where memory is short
+
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim

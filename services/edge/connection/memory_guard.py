@@ -1,0 +1,161 @@
+"""How much memory an edge may use, and whom it lets go when it uses more. Pure: a sample in, a verdict out.
+
+Above the soft limit the edge is not ready for new clients, those that it has stay. Above the hard limit it also refuses
+new ones, and closes clients until it is below: the slowest first.
+
+What a closed client frees shows later: its socket may take two seconds to close, and a channel that only it had stays
+open for a while. So what was let go counts as free for `SETTLE_S`. If little of it is free then, what waits for clients
+is mostly shared (the subscribers of a channel share its frames), and counts for less. If that does not help either, no
+more are closed unless memory grows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, Generic, NamedTuple, TypeVar
+
+SOFT_SHARE: Final = 0.70
+HARD_SHARE: Final = 0.85
+"""Of what the process may use; the rest is for what nobody counts, such as data in the kernel's buffers."""
+
+HYSTERESIS: Final = 0.05
+"""So far below a limit memory has to fall until the limit no longer applies."""
+
+SHED_PER_S: Final = 500
+"""Clients that are closed in a second, so that other edges are not flooded: half of what a drain closes."""
+
+SETTLE_S: Final = 20.0
+"""Longer than a channel stays open without users."""
+
+GROWTH: Final = 0.01
+"""Memory that is larger by this share than it was has grown."""
+HELPS: Final = 0.25
+"""Closing clients helps if memory falls by at least this share of what they took."""
+LEAST_OWN: Final = 1 / 64
+
+
+class MemoryLimits(NamedTuple):
+    """In bytes; 0: no limit."""
+
+    soft: int
+    hard: int
+
+
+def limits(soft: int | None, hard: int | None, available: int) -> MemoryLimits:
+    """The limits as they are configured; None: a share of `available`, which is what the process may use.
+
+    The soft one is never above the hard one.
+    """
+    if hard is None:
+        hard = max(int(available * HARD_SHARE), soft or 0)
+    if soft is None:
+        soft = int(available * SOFT_SHARE)
+        soft = min(soft, int(hard * SOFT_SHARE / HARD_SHARE)) if hard else soft
+    return MemoryLimits(soft, hard)
+
+
+class Verdict(NamedTuple):
+    """Whether the edge is above its soft limit, and its hard one, and how many bytes it should let go now."""
+
+    above_soft: bool
+    above_hard: bool
+    excess: int = 0
+
+
+class _LetGo(NamedTuple):
+    at: float
+    size: int
+    used: int  # before
+
+
+class MemoryGuard:
+    """Judges one sample after another. `own_share`: how much of what waits for a client is free when it is closed."""
+
+    def __init__(self, limits: MemoryLimits) -> None:
+        self.limits = limits
+        self.own_share = 1.0
+        self.above_soft = False
+        self.above_hard = False
+        self._let_go: deque[_LetGo] = deque()
+        self._stuck_at = 0
+        self._peak = 0  # since clients were let go whose memory may not be free yet
+
+    @property
+    def stuck(self) -> bool:
+        """Whether memory is above the hard limit, and does not fall when clients are closed."""
+        return self._stuck_at > 0
+
+    def judge(self, used: int, now: float) -> Verdict:
+        """What to do at `now`, in seconds of any clock, with `used` bytes in use."""
+        self.above_soft = _is_above(used, self.limits.soft, self.above_soft)
+        self.above_hard = _is_above(used, self.limits.hard, self.above_hard)
+        if not self.above_hard:
+            self._let_go.clear()
+            self._stuck_at = 0
+            self.own_share = 1.0
+            return Verdict(self.above_soft, False)
+        while self._let_go and now >= self._let_go[0].at + SETTLE_S:
+            self._settle(self._let_go.popleft(), used)
+        if self._stuck_at and used <= self._stuck_at * (1 + GROWTH):
+            return Verdict(self.above_soft, True)
+        self._stuck_at = 0
+        self._peak = max(self._peak, used) if self._let_go else used
+        expected = min(used, self._peak - sum(each.size for each in self._let_go))
+        return Verdict(self.above_soft, True, max(0, expected - self.limits.hard))
+
+    def is_short(self, used: int) -> bool:
+        """Whether so many bytes are above a limit."""
+        return 0 < self.limits.soft < used or 0 < self.limits.hard < used
+
+    def settles(self, now: float) -> bool:
+        """Whether what was let go is to show by now, at the next sample."""
+        return bool(self._let_go) and now >= self._let_go[0].at + SETTLE_S
+
+    def let_go(self, size: int, used: int, now: float) -> None:
+        """Clients who take `size` bytes are being closed, while `used` are in use."""
+        self._let_go.append(_LetGo(now, size, used))
+
+    def _settle(self, earlier: _LetGo, used: int) -> None:
+        fallen = earlier.used - used
+        if fallen >= HELPS * earlier.size:
+            return
+        if self.own_share > LEAST_OWN:
+            self.own_share = max(LEAST_OWN, self.own_share / 4)
+        elif fallen >= -GROWTH * earlier.used:
+            self._stuck_at = used
+
+
+def _is_above(used: int, limit: int, before: bool) -> bool:
+    return limit > 0 and used > (limit * (1 - HYSTERESIS) if before else limit)
+
+
+T = TypeVar("T")
+
+
+class Weighed(NamedTuple, Generic[T]):
+    """A client, whether it is slow, and how many bytes closing it frees, about."""
+
+    client: T
+    slow: bool
+    size: int
+
+
+def order(weighed: Weighed[T]) -> tuple[bool, int]:
+    """The larger, the sooner it is closed."""
+    return weighed.slow, weighed.size
+
+
+def whom_to_close(heaviest: Iterable[Weighed[T]], of_all: int, excess: int) -> list[Weighed[T]]:
+    """As few as free `excess` bytes, and at most `SHED_PER_S`: slow ones first, and of each kind the largest.
+
+    Where not even closing everybody would suffice (all clients together take `of_all`), it is not they who take the
+    memory: then only slow ones are closed.
+    """
+    chosen: list[Weighed[T]] = []
+    for weighed in sorted(heaviest, key=order, reverse=True):
+        if excess <= 0 or len(chosen) == SHED_PER_S or (of_all < excess and not weighed.slow):
+            break
+        chosen.append(weighed)
+        excess, of_all = excess - weighed.size, of_all - weighed.size
+    return chosen

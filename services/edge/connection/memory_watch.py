@@ -1,0 +1,176 @@
+"""Keeps an edge within its memory: samples it once a second, and carries out what the guard decides.
+
+What counts is what closing clients can lower: the memory of this process, and what the kernel has for its connections.
+(A control group's own figure also has files that are cached, and other processes.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from proto import codes
+from services.chassis.process.log import Throttle
+from services.edge.connection.context import EdgeContext
+from services.edge.connection.memory_guard import SHED_PER_S, MemoryGuard, MemoryLimits, Weighed, order, whom_to_close
+from services.edge.connection.registry import RegisteredConnection
+
+log = logging.getLogger(__name__)
+
+SAMPLE_S: Final = 1.0
+GIVE_BACK_S: Final = 10.0
+"""So often, while memory is short, what is free is given back to the system. It takes 35 ms in a heap of 1 GB, and
+0.4 ms for each MB."""
+COLLECT_S: Final = 60.0
+"""So often, above the hard limit, garbage is looked for before clients are closed. It takes 1 us for each object."""
+
+KERNEL_BYTES: Final = 5_300
+CONNECTION_BYTES: Final = 3_200 + KERNEL_BYTES
+SUBSCRIPTION_BYTES: Final = 400
+CHANNEL_BYTES: Final = 1_800
+"""Of an idle client, and of an open channel without its ring, as `perf memory` and `perf scale` measure it
+(docs/scaling.md)."""
+
+_SLICE: Final = 500
+"""Clients that are weighed without a pause: about 0.5 ms."""
+_CLOSED_AT_ONCE: Final = 100
+
+Weight = Weighed[RegisteredConnection]
+
+
+class MemoryWatch:
+    """The memory of one edge. `resident` returns the bytes of the process, `give_back` gives back what it has freed,
+    `collect` looks for garbage.
+    """
+
+    def __init__(
+        self,
+        context: EdgeContext,
+        limits: MemoryLimits,
+        resident: Callable[[], int],
+        give_back: Callable[[], None],
+        collect: Callable[[], object],
+    ) -> None:
+        self._context = context
+        self._guard = MemoryGuard(limits)
+        self._resident = resident
+        self._give_back = give_back
+        self._collect = collect
+        self._gave_back_at = self._collected_at = -COLLECT_S
+        self._throttle = Throttle()
+        self._helpless = False
+
+    @property
+    def limits(self) -> MemoryLimits:
+        """The limits that apply."""
+        return self._guard.limits
+
+    @property
+    def used(self) -> int:
+        """Bytes of the process, and of the kernel for its connections, now."""
+        return self._resident() + KERNEL_BYTES * len(self._context.registry)
+
+    async def run(self) -> None:
+        """Watches until cancelled; not while the edge drains, which lets everybody go."""
+        while any(self.limits):
+            await asyncio.sleep(SAMPLE_S)
+            if not self._context.admission.draining:
+                await self.sample()
+
+    async def sample(self) -> None:
+        """Looks once, and does what has to be done."""
+        now, used = self._context.clock.now(), self.used
+        if self._guard.is_short(used):
+            self._tidy(now, used > self.limits.hard > 0)
+            used = self.used
+        before = self._guard.above_soft or self._guard.above_hard
+        verdict = self._guard.judge(used, now)
+        self._context.admission.limit_memory(verdict.above_soft, verdict.above_hard)
+        self._tell(before, verdict.above_soft or verdict.above_hard, used)
+        closed = await self._shed(verdict.excess, used, now) if verdict.excess else 0
+        helpless = self._guard.stuck or (verdict.excess > 0 and not closed)
+        if helpless and not self._helpless:
+            log.error(
+                "the edge uses %d MB, more than edge.memory_hard_limit, and it is not clients who take it: no more are "
+                "closed, new ones are refused",
+                used // 1_000_000,
+            )
+        self._helpless = verdict.above_hard and (self._helpless or helpless)
+
+    def _tidy(self, now: float, above_hard: bool) -> None:
+        """Frees what it can without closing clients, and what those left who were closed; not all the time."""
+        collects = above_hard and now >= self._collected_at + COLLECT_S
+        if collects:
+            self._collected_at = now
+            self._collect()
+        if collects or now >= self._gave_back_at + GIVE_BACK_S or self._guard.settles(now):
+            self._gave_back_at = now
+            self._give_back()
+
+    def _tell(self, before: bool, above: bool, used: int) -> None:
+        megabytes = used // 1_000_000
+        if above and not before:
+            log.warning("not ready for new clients: the edge uses %d MB, %s", megabytes, self._shown_limits())
+        elif before and not above:
+            log.info("ready for new clients again: the edge uses %d MB, %s", megabytes, self._shown_limits())
+
+    def _shown_limits(self) -> str:
+        soft, hard = (f"{limit // 1_000_000} MB" if limit else "off" for limit in self.limits)
+        return f"edge.memory_soft_limit is {soft}, edge.memory_hard_limit {hard}"
+
+    async def _shed(self, excess: int, used: int, now: float) -> int:
+        """Closes clients; how many."""
+        heaviest, of_all = await self._weigh()
+        chosen = whom_to_close(heaviest, of_all, excess)
+        if not chosen:
+            return 0
+        self._guard.let_go(sum(each.size for each in chosen), used, now)
+        closed = 0
+        for number, weighed in enumerate(chosen):
+            closed += self._close(weighed)
+            if number % _CLOSED_AT_ONCE == _CLOSED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        self._context.tally.shed += closed
+        held = self._throttle.allows(now)
+        if held is not None:
+            slow = sum(each.slow for each in chosen)
+            text = "the edge uses %d MB, %s: %d clients were told to reconnect elsewhere, %d of them slow"
+            log.warning(text, used // 1_000_000, self._shown_limits(), closed, slow)
+        return closed
+
+    async def _weigh(self) -> tuple[list[Weight], int]:
+        """The clients that are the first to go, at least as many as may be closed in a second; and the size of all."""
+        weights: list[Weight] = []
+        of_all = 0
+        of_subscription = self._bytes_of_subscription()
+        for number, connection in enumerate(self._context.registry):
+            if not connection.closed:
+                slow, waiting = connection.lag
+                size = CONNECTION_BYTES + of_subscription * len(connection.session.state.channels)
+                weighed = Weighed(connection, slow, int(size + waiting * self._guard.own_share))
+                of_all += weighed.size
+                weights.append(weighed)
+            if number % _SLICE == _SLICE - 1:
+                weights = heapq.nlargest(SHED_PER_S, weights, key=order)
+                await asyncio.sleep(0)
+        return weights, of_all
+
+    def _bytes_of_subscription(self) -> float:
+        """With its share of the channels, which close when nobody is subscribed to them."""
+        node = self._context.node
+        channels = sum(CHANNEL_BYTES + channel.ring_bytes for channel in node.channels)
+        return SUBSCRIPTION_BYTES + channels / max(1, node.subscriptions)
+
+    def _close(self, weighed: Weight) -> bool:
+        """Whether it was still open."""
+        connection = weighed.client
+        if connection.closed:
+            return False
+        state = connection.session.state
+        why = f"it takes about {weighed.size} bytes, and memory is above edge.memory_hard_limit"
+        self._context.refusals.write("a client was closed", why, user=state.identity.user, client=state.id)
+        connection.leave(codes.FORCE_RECONNECT)
+        return True
