@@ -23,6 +23,7 @@ and never returns an empty string.
 | `send.<user>`                 | core NATS                  | a client's message that needs no answer           |
 | `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, refresh |
 | `api.<method>`                | core NATS, request/reply   | the server API, answered by any edge              |
+| `plan.<what>`                 | core NATS, request/reply   | capacity and forecast, answered by any metrics service |
 """
 
 from __future__ import annotations
@@ -210,6 +211,11 @@ API_QUEUE: Final = "edges"
 def api_method(subject: str) -> str:
     """The method that a request on an `api.` subject calls."""
     return _name(subject.removeprefix("api."))
+
+
+PLAN_CAPACITY: Final = "plan.capacity"
+PLAN_FORECAST: Final = "plan.forecast"
+PLAN_QUEUE: Final = "metrics"
 
 
 _DIRECT_GET = "$JS.API.DIRECT.GET."

@@ -10,5 +10,19 @@ from __future__ import annotations
 from typing import Final
 
 SECTIONS: Final = frozenset(
-    {"nats", "log", "http_api", "edge", "client", "channel", "limits", "sessions", "postgres", "metrics", "history"}
+    {
+        "nats",
+        "log",
+        "http_api",
+        "edge",
+        "client",
+        "channel",
+        "limits",
+        "sessions",
+        "postgres",
+        "metrics",
+        "history",
+        "capacity",
+        "forecast",
+    }
 )

@@ -35,6 +35,8 @@ UNTESTED = {
     "services/sessions/catalog.py": "tests/docs/test_metrics_page.py",
     "services/edge/session/decisions.py": "data; the tests of every command see it as effects",
     "services/edge/timings.py": "tests/edge/instruments/test_exposition.py",
+    "services/metrics/plan_api.py": "tests/metrics/test_service_history.py, over HTTP and NATS",
+    "services/metrics/plan_nats.py": "tests/metrics/test_service_history.py, over NATS",
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/sessions/__main__.py": "run by the processes of the integration tests",
     "services/sessions/app.py": "composition root",
@@ -91,7 +93,7 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [name_of(path) for path in (*MODULES, *TESTS) if {path.stem, *path.relative_to(ROOT).parts} & empty] == []
 
 
-SUBJECT = re.compile(r"(ch|live|eph|mem|key|ev|tel|ctl|rpc|hook|send|api)\.([\w*>{%-]|$)|\$JS\.")
+SUBJECT = re.compile(r"(ch|live|eph|mem|key|ev|tel|ctl|rpc|hook|send|api|plan)\.([\w*>{%-]|$)|\$JS\.")
 
 
 @pytest.mark.parametrize("text", ["ch.", "live.a.1.x", "eph.*", "ev.session.>", "tel.", "$JS.API.INFO"])

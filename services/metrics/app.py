@@ -26,13 +26,21 @@ from services.chassis.nats.link import NatsLink
 from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.tasks import end, vital
 from services.metrics.aggregator import Aggregator
+from services.metrics.capacity.levels import FORGET_S
 from services.metrics.catalog import CLUSTER_SERIES
+from services.metrics.edge_count import CountSettings
 from services.metrics.exposition import ClusterMetrics
+from services.metrics.forecast_loop import ForecastLoop
+from services.metrics.forecasting.forecaster import forecast, missing_extra
+from services.metrics.forecasting.prediction import HOUR_S
 from services.metrics.history import History
 from services.metrics.minutes import Minute, MinuteBook
 from services.metrics.overview import overview
+from services.metrics.plan_api import PlanApi
 from services.metrics.plan_catalog import PLAN_SERIES
 from services.metrics.plan_exposition import PlanMetrics
+from services.metrics.plan_nats import PlanResponder
+from services.metrics.planner import EdgeLimits, Planner
 from services.metrics.recorder import Recorder
 from services.metrics.settings import MetricsSettings
 from services.metrics.store import STORE_SERIES, StoreMetrics
@@ -43,6 +51,9 @@ log = logging.getLogger(__name__)
 FORGET_AFTER_S = 900.0
 """For how long the counters of a name stay after it was last heard: longer than any restart takes."""
 
+
+_LEARNED_HOURS = 5_000
+"""Hours of single edges that the laws are fitted to at the start."""
 
 _POOL_SIZE = 2
 """Connections to PostgreSQL: one writes, the other one reads."""
@@ -62,16 +73,28 @@ class Metrics:
         self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
         self._book = MinuteBook()
         self._recorder = Recorder(now) if settings.postgres.url else None
-        self._plan_figures = PlanMetrics(self._recorder)
         self._store_figures = StoreMetrics()
         self._store_watch = StoreWatch(self._link, self._store_figures)
+        self._planner = _planner_of(settings)
+        self._plan_figures = PlanMetrics(self._planner, self._recorder, now)
+        self._plan_api = PlanApi(self._planner, now)
+        self._forecasts = ForecastLoop(
+            self._planner,
+            forecast,
+            settings.forecast.interval,
+            int(settings.forecast.horizon // HOUR_S),
+            now,
+            self._plan_figures.count_failure,
+        )
+        self._history: History | None = None
+        self._history_known = asyncio.Event()
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
-            tasks = [vital(self._listen()), vital(self._forget()), vital(self._record())]
+            tasks = [vital(self._listen()), vital(self._forget()), vital(self._record()), vital(self._foresee())]
             try:
                 yield
             finally:
@@ -82,12 +105,13 @@ class Metrics:
         cluster = PageCollector(CLUSTER_SERIES, self._figures.fill)
         plan = PageCollector(PLAN_SERIES, self._plan_figures.fill)
         registry = own.registry(cluster, plan, PageCollector(STORE_SERIES, self._store_figures.fill))
-        routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster)]
+        routes = [*health_routes(self._unready, registry), Route("/cluster", self._cluster), *self._plan_api.routes()]
         return make_application(routes, lifespan=lifespan)
 
     async def _record(self) -> None:
         if self._recorder is None:
-            log.info("no history: postgres.url is not set")
+            log.info("no history and no forecast: postgres.url is not set")
+            self._planner.forecasted(None, "postgres.url is not set: there is no history to forecast from")
             return
         from services.chassis.postgres.pool import Pool  # the driver is loaded only where there is a database
         from services.metrics.history_postgres import PostgresHistory
@@ -103,11 +127,23 @@ class Metrics:
             await self._recorder.run(history, prepare, self._learn)
 
     async def _learn(self, history: History) -> None:
-        """Once, when the history can be read."""
+        self._planner.learn(await history.hours(self._now() - FORGET_S, whole=False, limit=_LEARNED_HOURS))
+        self._history = history
+        self._history_known.set()
+
+    async def _foresee(self) -> None:
+        if (problem := missing_extra()) is not None:
+            log.info("no forecast: %s", problem)
+            self._planner.forecasted(None, problem)
+            return
+        await self._history_known.wait()
+        assert self._history is not None
+        await self._forecasts.run(self._history)
 
     async def _listen(self) -> None:
         await self._link.open()
         self._link.subscribe(subjects.telemetry_of("*"), lambda subject, reply, headers, data: self._heard(data))
+        PlanResponder(self._link, self._plan_api).listen()
         log.info("ready: http://%s:%d/metrics and /cluster", self.settings.metrics.host, self.settings.metrics.port)
         await asyncio.gather(self._pulse.run(), self._store_watch.run(), self._count_lost())
 
@@ -135,6 +171,7 @@ class Metrics:
             self._minute_ended(minutes)
 
     def _minute_ended(self, minutes: list[Minute]) -> None:
+        self._planner.minute_ended(minutes)
         if self._recorder is not None:
             self._recorder.add(minutes)
 
@@ -144,6 +181,15 @@ class Metrics:
     async def _cluster(self, request: Request) -> Response:
         body = msgspec.json.encode(overview(self._aggregator.alive(time.monotonic())))
         return Response(body, media_type="application/json")
+
+
+def _planner_of(settings: MetricsSettings) -> Planner:
+    own = settings.capacity
+    return Planner(
+        EdgeLimits(own.utilization, own.cpu, own.memory, own.bandwidth, float(own.loop_lag)),
+        CountSettings(own.min_edges, own.max_edges, own.spare_edges, float(own.lead_time), float(own.scale_in_after)),
+        settings.forecast.certainty,
+    )
 
 
 def serve(settings: MetricsSettings) -> None:

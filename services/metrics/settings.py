@@ -50,6 +50,60 @@ class HistorySection(Section, frozen=True):
             raise ValueError("expected history.keep_hours of at least 35d")
 
 
+class CapacitySection(Section, frozen=True):
+    """The section `capacity`: what one edge has, and how many edges there may be."""
+
+    utilization: float = 0.7
+    """The share of its CPU, memory, descriptors and bandwidth that an edge shall use at most; from 0.1 to 1."""
+    cpu: float = 1.0
+    """The cores that one edge can use. An edge is one thread: 1, or less where its CPU is limited to less."""
+    memory: int = 0
+    """The memory that one edge may use, in bytes; 0: memory never binds."""
+    bandwidth: int = 0
+    """The bytes per second that one edge may send; 0: bandwidth never binds."""
+    loop_lag: Duration = Duration(0.1)
+    """How late an edge's event loop may be on average; 0: it never binds."""
+    min_edges: int = 1
+    """The fewest edges to recommend."""
+    max_edges: int = 100
+    """The most edges to recommend."""
+    spare_edges: int = 1
+    """Edges beyond what the load needs: as many may be lost without harm."""
+    lead_time: Duration = Duration(600)
+    """How long before a foreseen load its edges are recommended."""
+    scale_in_after: Duration = Duration(1800)
+    """For how long fewer edges must have sufficed before one less is recommended."""
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.utilization <= 1:
+            raise ValueError("expected capacity.utilization from 0.1 to 1")
+        if not 0 < self.cpu <= 1:
+            raise ValueError("expected capacity.cpu above 0, and at most 1: an edge is one thread")
+        if self.memory < 0 or self.bandwidth < 0 or self.spare_edges < 0:
+            raise ValueError("expected capacity.memory, capacity.bandwidth and capacity.spare_edges of at least 0")
+        if not 1 <= self.min_edges <= self.max_edges:
+            raise ValueError("expected capacity.min_edges of at least 1, and capacity.max_edges of at least that")
+
+
+class ForecastSection(Section, frozen=True):
+    """The section `forecast`."""
+
+    interval: Duration = Duration(3600)
+    """How often a forecast is made; it takes some seconds of CPU, in a process of its own. At least 5 minutes."""
+    horizon: Duration = Duration(7 * 86400)
+    """How far ahead; from an hour to four weeks."""
+    certainty: float = 0.9
+    """The probability with which the edges that are recommended for a coming hour suffice; from 0.5 to 0.975."""
+
+    def __post_init__(self) -> None:
+        if self.interval < 300:
+            raise ValueError("expected forecast.interval of at least 5m")
+        if not 3600 <= self.horizon <= 28 * 86400:
+            raise ValueError("expected forecast.horizon from 1h to 28d")
+        if not 0.5 <= self.certainty <= 0.975:
+            raise ValueError("expected forecast.certainty from 0.5 to 0.975")
+
+
 class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """All sections that the metrics service reads."""
 
@@ -58,6 +112,8 @@ class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSection = MetricsSection()
     postgres: PostgresSection = PostgresSection()
     history: HistorySection = HistorySection()
+    capacity: CapacitySection = CapacitySection()
+    forecast: ForecastSection = ForecastSection()
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,8 +10,10 @@ from typing import Any
 
 import asyncpg
 import httpx
+import nats
 import pytest
 
+from proto import subjects
 from services.chassis.process.settings import NatsSettings
 from services.metrics.app import Metrics
 from services.metrics.settings import MetricsSection, MetricsSettings, PostgresSection
@@ -104,3 +107,32 @@ async def test_what_it_heard_while_postgresql_was_away_comes_later(nats_server: 
             assert await value(app, "fairlead_cluster_history_available") == 1
 
         await eventually(written, within_s=20)
+
+
+async def test_capacity_and_forecast_are_answered_over_http_and_nats(nats_server: NatsServer, postgres: Postgres):
+    async with EdgeDouble(nats_server.url, "i1"), running(nats_server, postgres.url) as app:
+
+        async def of_a_minute() -> None:
+            assert (await get(app, "/capacity"))["problem"] is None
+
+        await eventually(of_a_minute, within_s=20)
+        link = await nats.connect(nats_server.url)
+        try:
+            said = json.loads((await link.request(subjects.PLAN_CAPACITY, b"", timeout=5)).data)
+            foreseen = json.loads((await link.request(subjects.PLAN_FORECAST, b"", timeout=5)).data)
+        finally:
+            await link.close()
+        assert [one["edge"] for one in said["edges"]] == ["edge-1"]
+        assert said["recommended_edges"] == 2  # one for the load, one spare
+        assert said["headroom"] > 0
+        assert (foreseen["hours"], foreseen["recommended_edges"]) == ([], 2)
+        assert foreseen["problem"]  # there is no full hour yet, or no forecast yet
+        assert await value(app, "fairlead_cluster_recommended_edges") == 2
+        assert await value(app, "fairlead_cluster_forecast_available") == 0
+
+
+async def get(app: Any, path: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://metrics") as http:
+        answer = await http.get(path)
+    assert answer.status_code == 200
+    return dict(answer.json())

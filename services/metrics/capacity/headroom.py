@@ -38,6 +38,7 @@ class EdgeHeadroom(NamedTuple):
     them. `used` has the share of each limit that it uses now; above 1 it is exceeded."""
 
     edge: str
+    draining: bool
     connections: float | None
     binding: Resource | None
     used: dict[Resource, float]
@@ -139,4 +140,4 @@ def _edge(laws: Laws, limits: Limits, edge: Minute, mix: Minute) -> EdgeHeadroom
     known = {resource: room for resource, room in rooms.items() if room is not None}
     binding = _least(known)
     used = {resource: USAGE[resource](edge) / limits[resource] for resource in RESOURCES if resource in limits}
-    return EdgeHeadroom(edge.edge, known[binding] if binding is not None else None, binding, used)
+    return EdgeHeadroom(edge.edge, edge.draining, known[binding] if binding is not None else None, binding, used)

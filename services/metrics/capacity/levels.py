@@ -80,6 +80,7 @@ class Levels:
             }
             level = Level(minute.minute, known.minutes + 1, known.mean._replace(minute=minute.minute, **moved))
         self._levels[key] = level
-        self._levels = {key: one for key, one in self._levels.items() if minute.minute - one.seen <= FORGET_S}
-        if len(self._levels) > MAX_LEVELS:
-            del self._levels[next(iter(self._levels))]
+        oldest = next(iter(self._levels))
+        while len(self._levels) > MAX_LEVELS or minute.minute - self._levels[oldest].seen > FORGET_S:
+            del self._levels[oldest]
+            oldest = next(iter(self._levels))

@@ -1,0 +1,87 @@
+"""What a prediction answers: when the edges that there are run out, how likely that is, how many are needed when. Pure.
+
+Running out means: the demand, in edges, is above the number of edges that take clients now. The chance to run out
+within some time is the largest of its hours' chances: errors of neighbouring hours go together, so it is not more by
+much, and it is never less.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from services.metrics.forecasting.demand import CONNECTIONS, EDGES
+from services.metrics.forecasting.prediction import HOUR_S, Answer, Prediction
+
+STALE_S: Final = 12 * HOUR_S
+"""A prediction whose first hour is longer ago is not used any more."""
+
+WITHIN_H: Final = (1, 6, 24, 168)
+"""The hours within which the chance to run out is told."""
+
+CHANCES: Final = (0.1, 0.5)
+"""The chances of which is told when they are reached."""
+
+_LOW: Final = 0.1
+
+
+class Range(Struct, frozen=True):
+    """Below `low` with a probability of 10 %; `expected` is the median; below `high` with the set certainty."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class OutlookHour(Struct, frozen=True, kw_only=True):
+    """One coming hour. `at` is Unix time, in seconds; `edges` the demand, not rounded, without spare edges."""
+
+    at: int
+    edges: Range
+    connections: Range | None
+    chance_out: float
+
+
+class Outlook(Struct, frozen=True, kw_only=True):
+    """The coming hours, the first one is that of now. `chance_out` by hours, and `out_at` by chance (percent): when it
+    is first reached (Unix time), None if not within the horizon."""
+
+    hours: list[OutlookHour]
+    chance_out: dict[str, float]
+    out_at: dict[str, int | None]
+
+    def needed(self, until: float) -> float:
+        """The highest demand of the hours that begin before `until`, with the set certainty."""
+        return max((one.edges.high for one in self.hours if one.at < until), default=0.0)
+
+
+def outlook(answer: Answer, now: float, edges: float, certainty: float) -> Outlook | None:
+    """The outlook at `now` (Unix time) with `edges` edges that take clients; None without a usable prediction."""
+    demand = answer.predictions.get(EDGES)
+    if demand is None or not 0 <= now - demand.start < STALE_S:
+        return None
+    connections = answer.predictions.get(CONNECTIONS)
+    first = int(now - demand.start) // HOUR_S
+    hours = [
+        OutlookHour(
+            at=demand.start + HOUR_S * hour,
+            edges=_range(demand, hour, certainty),
+            connections=_range(connections, hour, certainty) if connections is not None else None,
+            chance_out=round(demand.chance_above(hour, edges), 4),
+        )
+        for hour in range(first, len(demand.quantiles))
+    ]
+    return Outlook(
+        hours=hours,
+        chance_out={f"{within}h": max((one.chance_out for one in hours[:within]), default=0.0) for within in WITHIN_H},
+        out_at={f"{chance:.0%}": _first(hours, chance) for chance in CHANCES},
+    )
+
+
+def _range(prediction: Prediction, hour: int, certainty: float) -> Range:
+    return Range(prediction.at(hour, _LOW), prediction.at(hour, 0.5), prediction.at(hour, certainty))
+
+
+def _first(hours: list[OutlookHour], chance: float) -> int | None:
+    return next((one.at for one in hours if one.chance_out >= chance), None)
