@@ -9,6 +9,7 @@ import centrifuge
 import pytest
 
 from deploy.observe.dashboards import BOARDS
+from services.metrics.plan_catalog import PLAN_SERIES
 from tests.deploy.observe.promql import selectors
 from tests.deploy.observe.rules import rules
 from tests.stack.checkout import Checkout
@@ -52,6 +53,9 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
 QUIET = {
     "traefik_tls_certs_not_after",  # no certificate is served here
     "fairlead_edge_limited_total",  # a limit is there once it has refused something
+    # once there was load enough for a model, and history enough for a forecast
+    *(name for name in PLAN_SERIES if name.startswith(("fairlead_cluster_capacity_", "fairlead_cluster_forecast_"))),
+    "fairlead_cluster_recommended_edges",
 }
 """Series that are there only after something that this load does not do."""
 

@@ -1,4 +1,4 @@
-"""What it uses for what it carries."""
+"""What it uses for what it carries, how much more it can take, and what the coming hours need."""
 
 from __future__ import annotations
 
@@ -67,6 +67,54 @@ CAPACITY: Final = Board(
             "short",
             {"alive": "fairlead_cluster_edges", "draining": "fairlead_cluster_edges_draining"},
             "By their heartbeats.",
+        ),
+        Panel(
+            "Headroom",
+            "short",
+            {
+                "what binds": "fairlead_cluster_capacity_headroom_connections",
+                "{{resource}} alone": "fairlead_cluster_capacity_resource_headroom_connections",
+            },
+            "Connections that the edges can take beyond those that they have.",
+        ),
+        Panel(
+            "What edges use of their limits",
+            "percentunit",
+            {"{{resource}}": "max by (resource) (fairlead_cluster_capacity_edge_used_ratio)"},
+            "Of the edge that uses the most.",
+        ),
+        Panel(
+            "Edges: recommended, needed, there",
+            "short",
+            {
+                "recommended": "fairlead_cluster_recommended_edges",
+                "needed by the present load": "fairlead_cluster_capacity_needed_edges",
+                "there": "fairlead_cluster_edges - fairlead_cluster_edges_draining",
+            },
+            "Recommended looks ahead; there without those that drain.",
+        ),
+        Panel(
+            "Forecast: edges",
+            "short",
+            {
+                "within {{within}}, {{bound}}": "fairlead_cluster_forecast_edges",
+            },
+            "The highest demand within so many hours: expected, and with the set certainty.",
+        ),
+        Panel(
+            "Forecast: too few edges",
+            "percentunit",
+            {"within {{within}}": "fairlead_cluster_forecast_exhaustion_ratio"},
+            "The probability that the load needs more edges than take clients now.",
+        ),
+        Panel(
+            "How good model and forecast are",
+            "percentunit",
+            {
+                "model, {{resource}} (R²)": "fairlead_cluster_capacity_fit_quality_ratio",
+                "error of the {{method}}": "fairlead_cluster_forecast_error_ratio",
+            },
+            "R² near 1 and an error below that of the naive method are good.",
         ),
     ],
 )
