@@ -22,7 +22,7 @@ from services.chassis.http.client_address import Proxies
 from services.chassis.http.health import health_routes
 from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.server import run
-from services.chassis.metrics.page import PageCollector
+from services.chassis.metrics.page import Page, PageCollector
 from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.memory import available_bytes, give_back, resident_bytes
@@ -32,6 +32,7 @@ from services.chassis.process.turns import Turns
 from services.edge.adapters import Adapters
 from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
+from services.edge.backend.measured_backend import MeasuredBackend
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
@@ -49,6 +50,7 @@ from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.exposition import EdgeMetrics
+from services.edge.instruments.failures import FailureMetrics
 from services.edge.origins import Origins
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
@@ -105,7 +107,7 @@ class Edge:
         )
         endpoint = settings.client.token_jwks_public_endpoint
         self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
-        backend = adapters.backend
+        backend = MeasuredBackend(adapters.backend, tally)
         registry, refusals = ConnectionRegistry(), RefusalLog(clock.now)
         version = f"Fairlead {VERSION}"
         keys_found = self._fetcher or NoKeyLookup()
@@ -121,7 +123,7 @@ class Edge:
                 clock.ahead,
             ),
             node=self._node,
-            executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout),
+            executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout, tally),
             backend=backend,
             registry=registry,
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
@@ -141,6 +143,9 @@ class Edge:
         self._metrics = EdgeMetrics(
             self.context, self._memory, self.drain, adapters.session_log, adapters.in_flight, adapters.broker_clock
         )
+        self._failures = FailureMetrics(
+            self.context, adapters.broker, adapters.in_flight, adapters.session_log, self._fetcher
+        )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(adapters.peers, channels, clock.unix)
         methods = ApiMethods(
@@ -152,7 +157,7 @@ class Edge:
             refusals.write,
             tally,
         )
-        self._api = ServerApi(settings.http_api.key, methods)
+        self._api = ServerApi(settings.http_api.key, methods, methods.counts)
         self._api_calls = adapters.api_calls(methods)
 
     def application(self) -> Starlette:
@@ -180,11 +185,15 @@ class Edge:
 
         adapters = self._adapters
         own = ProcessMetrics("edge", self.settings.name, VERSION, adapters.pulse.loop_lag, adapters.nats)
-        registry = own.registry(PageCollector(EDGE_SERIES, self._metrics.fill))
+        registry = own.registry(PageCollector(EDGE_SERIES, self._fill))
         routes = health_routes(self.context.admission.unready, registry) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return make_application(routes, lifespan=lifespan)
+
+    def _fill(self, page: Page) -> None:
+        self._metrics.fill(page)
+        self._failures.fill(page)
 
     async def _start(self) -> None:
         """Connects, makes missing streams, then accepts clients. Waits for NATS without a limit."""
@@ -276,4 +285,5 @@ def serve(settings: EdgeSettings) -> None:
         proxies=Proxies(section.trusted_proxies),
         proxy_protocol_port=section.client_port if section.proxy_protocol else 0,
         room=edge.room,
+        turned_away=edge.context.tally.refused_upgrade,
     )

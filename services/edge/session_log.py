@@ -15,6 +15,10 @@ class SessionLog(Protocol):
         """Facts that are recorded and not stored yet."""
 
     @property
+    def oldest_at(self) -> int | None:
+        """When the oldest fact that is not stored yet became true, in Unix milliseconds; None if all are stored."""
+
+    @property
     def stored(self) -> int:
         """Facts stored since the start."""
 
@@ -33,6 +37,7 @@ class NoSessionLog:
     """Discards everything: for an edge without sessions (`edge.broker = "memory"`)."""
 
     waiting = stored = dropped = 0
+    oldest_at: int | None = None
 
     def record(self, event: SessionEvent) -> None:
         return None

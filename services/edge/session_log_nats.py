@@ -40,6 +40,7 @@ class NatsSessionLog:
         self._instance = instance
         self._subject = subjects.session_events(instance)
         self._waiting: deque[SessionEvent] = deque()
+        self._sending: list[SessionEvent] = []  # the batch that JetStream has not acknowledged yet
         self._number = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -51,7 +52,14 @@ class NatsSessionLog:
     @property
     def waiting(self) -> int:
         """Facts that are recorded and not stored yet."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._sending)
+
+    @property
+    def oldest_at(self) -> int | None:
+        """When the oldest of them became true, in Unix milliseconds; None if there is none."""
+        if self._sending:
+            return self._sending[0].at
+        return self._waiting[0].at if self._waiting else None
 
     async def start(self) -> None:
         """Makes the stream if it does not exist; its limits are set by the sessions service.
@@ -115,11 +123,13 @@ class NatsSessionLog:
             half = len(events) // 2
             self._waiting.extendleft(reversed(events[half:]))
             del events[half:]
+        self._sending = events
         headers = header_block(Nats_Msg_Id=batch.message_id)
         while True:
             try:
                 await store(self._link, self._subject, data, headers, _ACK_TIMEOUT_S)
                 self.stored += len(events)
+                self._sending = []
                 return
             except NatsAway:
                 pass

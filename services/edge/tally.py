@@ -34,14 +34,24 @@ class Tally:
     dropped: int = 0  # publications without history that a slow consumer lost
     fan_out_dropped: int = 0  # publications without history that an edge had no room for, each once
     left_out: int = 0  # publications that a client did not get because its encoding cannot carry them, for each client
-    api_calls: int = 0  # calls of the server API
-    api_turned_away: int = 0  # of those, refused because too many were in progress
+    api_turned_away: int = 0  # calls of the server API that were refused because too many were in progress
     publishes_failed: Counter[str] = field(default_factory=Counter)  # by `broker.FailureCause`
+    api_calls: Counter[tuple[str, int]] = field(default_factory=Counter)  # of the server API, by method and code
+    backend_failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by call and `backend.FailureCause`
+    upgrades_refused: Counter[str] = field(default_factory=Counter)  # clients refused before they were one, by cause
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
     connects: Counter[tuple[str, str]] = field(default_factory=Counter)  # by transport and client library
     recoveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by namespace and result
     timings: Timings = field(default_factory=Timings)
+
+    def backend_failed(self, call: str, cause: str) -> None:
+        """Counts a question to a backend without a usable answer."""
+        self.backend_failures[call, cause] += 1
+
+    def refused_upgrade(self, cause: str) -> None:
+        """Counts a client that was refused before it was one."""
+        self.upgrades_refused[cause] += 1
 
 
 COUNTERS: Final = tuple(one.name for one in fields(Tally) if one.type == "int")

@@ -60,9 +60,11 @@ async def test_facts_recorded_while_nats_is_away_follow_later_once_each_in_order
         assert await log.flush(10)
         nats_server.kill9()
         await eventually(lambda: not link.is_connected)
+        assert (log.oldest_at, log.waiting) == (None, 0)
         for i in range(1, 700):
             log.record(opened(i))
         assert not await log.flush(0.05)
+        assert (log.oldest_at, log.waiting) == (1, 699), "with the batch that is being sent"
         nats_server.start()
         assert await log.flush(20)
         assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(700))

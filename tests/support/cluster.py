@@ -78,6 +78,7 @@ class SessionRecord:
 
     events: list[SessionEvent] = field(default_factory=list)
     waiting = stored = dropped = 0
+    oldest_at = None
 
     def record(self, event: SessionEvent) -> None:
         self.events.append(event)
@@ -195,7 +196,9 @@ class TestEdge:
                 clock.ahead,
             ),
             node=self.node,
-            executor=Executor(self.node, self.backend, keys or NoKeyLookup(), refusals, clock, options.rpc_timeout),
+            executor=Executor(
+                self.node, self.backend, keys or NoKeyLookup(), refusals, clock, options.rpc_timeout, self.tally
+            ),
             backend=self.backend,
             registry=registry,
             door=Door(limits, 2**20, registry.make_room),

@@ -42,12 +42,12 @@ class FunctionBackend:
         if self.away:
             raise BackendAway("cut off")
         if function is None:
-            raise BackendAway("no backend answers", no_responders=True)
+            raise BackendAway("no backend answers", "no_responders")
         try:
             async with asyncio.timeout(timeout_s):
                 answer = function(data, caller)
                 return checked_size(answer if isinstance(answer, bytes) else await answer)
         except TimeoutError:
-            raise BackendAway("no answer in time") from None
+            raise BackendAway("no answer in time", "timeout") from None
         except BackendError as error:
             raise BackendError(*checked_error(*error.error)) from None

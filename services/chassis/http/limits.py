@@ -123,6 +123,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     there: the proxy passes it through as the client has written it."""
     room: ClassVar[Callable[[], int] | None] = None
     """Returns how many connections there may be at the moment, upgraded ones aside. None: any number."""
+    turned_away: ClassVar[Callable[[str], None] | None] = None
+    """Told of each connection for which there was no room ("no_room"), and each bad upgrade ("bad_request")."""
     _is_spare = False  # there was no room for it
     _awaiting_head = False
     _head_bytes = 0
@@ -159,7 +161,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse_room()
 
     def _refuse_room(self) -> None:
+        self._tell("no_room")
         self.refuse(b"503 Service Unavailable", "too many connections, try again")
+
+    def _tell(self, cause: str) -> None:
+        turned_away = type(self).turned_away
+        if turned_away is not None:
+            turned_away(cause)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadlines.forget(self)
@@ -317,6 +325,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         why = self._why_no_upgrade()
         if why:
+            self._tell("bad_request")
             self.refuse(b"400 Bad Request", why)
             return
         if self.proxies is not None:

@@ -119,6 +119,7 @@ def run(
     proxies: Proxies | None = None,
     proxy_protocol_port: int = 0,
     room: Callable[[], int] | None = None,
+    turned_away: Callable[[str], None] | None = None,
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
@@ -134,6 +135,8 @@ def run(
     Protocol.proxies, Protocol.proxy_protocol_port = proxies, proxy_protocol_port
     if room is not None:
         Protocol.room = staticmethod(room)
+    if turned_away is not None:
+        Protocol.turned_away = staticmethod(turned_away)
     raise_descriptor_limit()
     sockets = _bind_all(host, ports)
     config = uvicorn.Config(

@@ -6,7 +6,7 @@ may connect, subscribe and publish. `tests/contract/backend.py` holds every impl
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Raw, Struct
 
@@ -33,12 +33,23 @@ FIRST_ERROR_CODE: Final = 100  # SDKs use smaller codes themselves
 LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a connection
 
 
-class BackendAway(Exception):
-    """No answer; a later question may get one. `no_responders`: there is no backend for it at all."""
+FailureCause = Literal["no_responders", "timeout", "away", "busy", "error", "bad_answer"]
+"""How a question may fail, as metrics count it. Of `BackendAway`: "no_responders" (there is no backend for it at all),
+"timeout" (no answer in time), "away" (the way to it is down), "busy" (too many questions wait already). "error" is a
+`BackendError`, "bad_answer" a `BadAnswer`."""
 
-    def __init__(self, text: str, no_responders: bool = False) -> None:
+
+class BackendAway(Exception):
+    """No answer; a later question may get one."""
+
+    def __init__(self, text: str, cause: FailureCause = "away") -> None:
         super().__init__(text)
-        self.no_responders = no_responders
+        self.cause: FailureCause = cause
+
+    @property
+    def no_responders(self) -> bool:
+        """Whether there is no backend for it at all."""
+        return self.cause == "no_responders"
 
 
 class BackendError(Exception):

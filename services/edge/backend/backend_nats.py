@@ -23,6 +23,7 @@ from services.edge.backend.backend import (
     BackendError,
     BadAnswer,
     Caller,
+    FailureCause,
     checked_error,
     checked_method,
     checked_size,
@@ -66,14 +67,15 @@ class NatsBackend:
 
     async def _ask(self, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
         if self._in_flight >= self._max_in_flight:
-            raise BackendAway(f"{self._in_flight} questions already wait for an answer")
+            raise BackendAway(f"{self._in_flight} questions already wait for an answer", "busy")
         self._in_flight += 1
         try:
             reply_headers, answer = await self._link.request(subject, data, headers, timeout_s)
         except NobodyAnswers:
-            raise BackendAway(f"no backend answers on {subject}", no_responders=True) from None
+            raise BackendAway(f"no backend answers on {subject}", "no_responders") from None
         except NatsAway as error:
-            raise BackendAway(str(error)) from None
+            cause: FailureCause = error.cause if error.cause in ("timeout", "busy") else "away"
+            raise BackendAway(str(error), cause) from None
         except NatsRefused:  # more bytes than NATS takes
             raise BackendError(*codes.LIMIT_EXCEEDED) from None
         finally:

@@ -10,10 +10,10 @@ class NoBackend:
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         checked_method(method)
-        raise BackendAway('edge.broker = "memory" has no backends', no_responders=True)
+        raise BackendAway('edge.broker = "memory" has no backends', "no_responders")
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
-        raise BackendAway('edge.broker = "memory" has no backends', no_responders=True)
+        raise BackendAway('edge.broker = "memory" has no backends', "no_responders")
 
     def send(self, data: bytes, caller: Caller) -> None:
         return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -184,6 +185,10 @@ class Broker(Protocol):
     @property
     def available(self) -> bool:
         """Whether calls can succeed now."""
+
+    @property
+    def unanswered(self) -> Collection[str]:
+        """The streams holding logs that did not tell their state when they were asked last."""
 
     @property
     def index(self) -> LogIndex:

@@ -36,6 +36,8 @@ MAX_PUBLICATION_BYTES: Final = 1024 * 1024
 class MemoryBroker:
     """One edge's broker (see `broker.Broker`)."""
 
+    unanswered: frozenset[str] = frozenset()
+
     def __init__(self, logs: MemoryLogs) -> None:
         self._logs = logs
         self.index = MemoryLogIndex(logs, self._travel)

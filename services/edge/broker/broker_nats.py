@@ -62,6 +62,7 @@ class NatsBroker:
         self.index = NatsLogIndex(self._streams)
         self.clock = NatsClock(link)
         self.now = self.clock.clock.now
+        self.unanswered = self._streams.unanswered
         self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight, self.now)
         self.in_flight = self._publisher.in_flight
         self._open: dict[ChannelAddress, ChannelSubscription] = {}

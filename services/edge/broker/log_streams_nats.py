@@ -68,6 +68,7 @@ class LogStreams:
         self._reading: dict[str, asyncio.Lock] = {}
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
         self._reads = Tasks()
+        self.unanswered: set[str] = set()  # those that did not tell their state when they were asked last
         self.indexes = LogIndexes(link)
         self.limits = LogLimits()
         self._read: dict[str, StreamState] = {}  # as last read
@@ -285,7 +286,14 @@ class LogStreams:
     async def _read_next(self, stream: str) -> LogState:
         async with self._reading.setdefault(stream, asyncio.Lock()):
             del self._next_reads[stream]  # calls from now on need a later one
-            return await self._read_state(stream)
+            try:
+                state = await self._read_state(stream)
+            except NatsAway:
+                if self._link.is_connected:  # otherwise nobody was asked
+                    self.unanswered.add(stream)
+                raise
+            self.unanswered.discard(stream)
+            return state
 
     async def _read_state(self, stream: str) -> LogState:
         # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.

@@ -61,6 +61,13 @@ class Admission:
             return "memory is above edge.memory_hard_limit"
         return "memory is above edge.memory_soft_limit" if self._above_soft else None
 
+    @property
+    def cause(self) -> str:
+        """Why new clients are refused, if they are, as metrics count it."""
+        if self._closed:
+            return "draining"
+        return "memory" if self._above_hard else "unready"
+
     def refusal(self) -> str | None:
         """Why new clients are refused, None if they are accepted."""
         if self._closed:

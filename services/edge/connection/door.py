@@ -29,11 +29,12 @@ HTTP_STATUS: Final = {429: "429 Too Many Requests", 503: "503 Service Unavailabl
 
 
 class TurnedAway(NamedTuple):
-    """An HTTP status, the reason, and the seconds after which to try again."""
+    """An HTTP status, the reason, the seconds after which to try again, and the name of the limit."""
 
     status: int
     why: str
     retry_after: int
+    limit: str
 
 
 def counted_as(address: str) -> str:
@@ -132,9 +133,10 @@ class Door:
         return self._inside >= self._most and not self._make_room()
 
     def _turn_away(self, status: int, limit: str, address: str, wait_s: float) -> TurnedAway:
-        self.refused[f"limits.{limit}"] += 1
+        name = f"limits.{limit}"
+        self.refused[name] += 1
         whose = f"the address {address} has" if limit.startswith("address") else "this edge has"
-        return TurnedAway(status, f"{whose} reached limits.{limit}", math.ceil(wait_s))
+        return TurnedAway(status, f"{whose} reached {name}", math.ceil(wait_s), name)
 
 
 def _is_private(address: str) -> bool:

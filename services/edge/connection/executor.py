@@ -46,6 +46,7 @@ from services.edge.session.outcomes import (
     Replied,
 )
 from services.edge.session.results import REPLY_BYTES, fitting
+from services.edge.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +87,16 @@ class Executor:
         refusals: RefusalLog,
         clock: Clock,
         rpc_timeout_s: float,
+        tally: Tally,
     ) -> None:
         self._node = node
         self._backend = backend
-        self._hooks = HookCaller(backend, refusals)
+        self._hooks = HookCaller(backend, refusals, tally)
         self._keys = keys
         self._refusals = refusals
         self._clock = clock
         self._rpc_timeout_s = rpc_timeout_s
+        self._tally = tally
 
     async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
         """Carries out `action` until `deadline` and returns its outcome. Raises nothing but CancelledError."""
@@ -199,7 +202,7 @@ class Executor:
         caller = action.caller
         try:
             answer = await self._backend.call(action.method, bytes(action.data), caller, self._rpc_timeout_s)
-            return Replied(rpc_result(answer, caller.encoding))
+            return Replied(self._rpc_result(answer, caller.encoding))
         except BackendError as error:
             return Failed(error.error)
         except BadAnswer as error:
@@ -210,6 +213,13 @@ class Executor:
                 return Failed(codes.NOT_AVAILABLE, f"RPC {action.method[:80]!r}: no backend answers it")
             self._refusals.write("an RPC is not answered", str(error))
         return Failed(codes.INTERNAL)
+
+    def _rpc_result(self, answer: bytes, encoding: str) -> RPCResult:
+        try:
+            return rpc_result(answer, encoding)
+        except BadAnswer:
+            self._tally.backend_failed("rpc", "bad_answer")
+            raise
 
 
 def _message_id(action: Publish) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proto import codes
+from proto import codes, subjects
 from services.edge.backend import hook_answers, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.grants import Grant
 from services.edge.session.actions import AskHook
 from services.edge.session.outcomes import HookResult
+from services.edge.tally import Tally
 
 EXTENDED_WHEN_AWAY_S: Final = 60
 """How long a connection is extended if the refresh hook does not answer and `hook_when_away` is "allow"."""
@@ -27,15 +28,16 @@ _DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
 class HookCaller:
     """Asks hooks. Failures go to the refusal log, as any client can cause them."""
 
-    def __init__(self, backend: Backend, refusals: RefusalLog) -> None:
+    def __init__(self, backend: Backend, refusals: RefusalLog, tally: Tally) -> None:
         self._backend = backend
         self._refusals = refusals
+        self._tally = tally
 
     async def ask(self, action: AskHook, unix: float) -> HookResult:
         """The backend's answer, or the settings' answer without one. Raises nothing but CancelledError."""
         try:
             answer = await self._backend.ask(action.event, action.question, action.caller, action.timeout_s)
-            return _DECODE[action.event](answer)
+            return self._decoded(action.event, answer)
         except BackendError as error:
             return hook_results.Refused(error.error)
         except BadAnswer as error:
@@ -44,6 +46,13 @@ class HookCaller:
         except BackendAway as error:
             self._refusals.write(f"no backend answers the {action.event} hook", str(error))
             return _allowed(action.event, unix) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)
+
+    def _decoded(self, event: str, answer: bytes) -> HookResult:
+        try:
+            return _DECODE[event](answer)
+        except BadAnswer:
+            self._tally.backend_failed(subjects.hook(event), "bad_answer")
+            raise
 
 
 def _allowed(event: str, unix: float) -> HookResult:

@@ -14,10 +14,11 @@ MAX_QUERY_PARAMETERS: Final = 64
 
 
 class HandshakeRefused(Exception):
-    """The upgrade is refused. `response` is the HTTP response to send, with this status."""
+    """The upgrade is refused. `response` is the HTTP response to send, with this status; `cause` is for metrics."""
 
-    def __init__(self, status: str, detail: str, headers: str = "") -> None:
+    def __init__(self, status: str, detail: str, headers: str = "", cause: str = "bad_request") -> None:
         super().__init__(detail)
+        self.cause = cause
         body = f"{detail}\n"
         self.response = (
             f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body.encode())}\r\n"
@@ -62,7 +63,8 @@ def parse_upgrade(head: bytes) -> Upgrade:
     if "upgrade" not in _listed(headers.get("connection", "").lower()):
         raise _bad("expected Connection: Upgrade")
     if headers.get("sec-websocket-version") != "13":
-        raise HandshakeRefused("426 Upgrade Required", "expected WebSocket version 13", "Sec-WebSocket-Version: 13\r\n")
+        version = "Sec-WebSocket-Version: 13\r\n"
+        raise HandshakeRefused("426 Upgrade Required", "expected WebSocket version 13", version, "unsupported_version")
     if not _is_key(headers.get("sec-websocket-key", "")):
         raise _bad("expected a Sec-WebSocket-Key of 16 bytes in base64")
     path, _, query = _without_origin(target).partition("?")

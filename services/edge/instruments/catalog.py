@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from services.chassis.metrics.series import FAST_S, LONG_S, SIZES, catalog, counter, gauge, histogram
+from services.edge.instruments.failure_catalog import FAILURE_SERIES
 
 EDGE_SERIES: Final = catalog(
     gauge("fairlead_edge_connections", "connections", "Open connections."),
@@ -96,7 +97,6 @@ EDGE_SERIES: Final = catalog(
         "publications",
         "Publications left out for JSON clients because they are not JSON, or nest too deep; for each client.",
     ),
-    counter("fairlead_edge_api_calls", "calls", "Calls of the server API, over HTTP and NATS."),
     counter(
         "fairlead_edge_api_turned_away",
         "calls",
@@ -107,21 +107,6 @@ EDGE_SERIES: Final = catalog(
         "publishes",
         "Publishes answered with error 100 because too many others were in flight: JetStream is too slow, or "
         "clients publish more than it can store.",
-    ),
-    counter(
-        "fairlead_edge_publishes_failed",
-        "publishes",
-        "Publishes of clients and of the server API that failed, by cause. `away`: NATS is not connected, or has no "
-        "such stream; `timeout`: no answer within 4 s; `busy`: too many others are in flight; `full`: the namespace is "
-        "at `history_max_bytes` and refuses; `storage`: JetStream answers but does not store, as its disk or "
-        "`max_file_store` is full; `too_large`; `refused`: anything else.",
-        "cause",
-    ),
-    histogram(
-        "fairlead_edge_publish_ack_seconds",
-        "seconds",
-        FAST_S,
-        "Time from sending a publish until JetStream acknowledged that it is stored. Those that fail are not in it.",
     ),
     counter("fairlead_edge_session_events", "events", "Session events acknowledged by JetStream."),
     counter(
@@ -188,4 +173,5 @@ EDGE_SERIES: Final = catalog(
     ),
     gauge("websocket_start_seconds", "seconds", "Time from the start of the process until it was ready for clients."),
     gauge("websocket_stop_seconds", "seconds", "Time since the process was told to stop; 0 if it was not."),
+    *FAILURE_SERIES,
 )

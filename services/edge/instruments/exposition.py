@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from typing import Final, get_args
+from typing import Final
 
 from proto import codes
 from services.chassis.metrics.page import Page
 from services.chassis.process.resources import OwnProcess
-from services.edge.broker.broker import FailureCause
 from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.context import EdgeContext
@@ -87,7 +86,6 @@ class EdgeMetrics:
         for name in COUNTERS:
             page.put(f"fairlead_edge_{name}", getattr(tally, name))
         page.put("fairlead_edge_publishes_refused", self._in_flight.refused)
-        page.put_histogram("fairlead_edge_publish_ack_seconds", self._in_flight.ack_seconds)
         page.put("fairlead_edge_session_events", self._session_log.stored)
         page.put("fairlead_edge_session_events_dropped", self._session_log.dropped)
 
@@ -100,8 +98,6 @@ class EdgeMetrics:
             page.put("fairlead_edge_closes", count, label)
         for code, count in context.tally.errors.items():
             page.put("fairlead_edge_errors", count, str(code))
-        for cause in get_args(FailureCause):  # from the start, so that the first failure is an increase
-            page.put("fairlead_edge_publishes_failed", context.tally.publishes_failed[cause], cause)
         for limit, count in (context.policy.allowances.refused | context.door.refused).items():
             page.put("fairlead_edge_limited", count, limit)
         for labels, count in context.tally.connects.items():

@@ -24,6 +24,7 @@ from proto.json_decoder import JsonDecoder
 from services.chassis.http.api_key import has_key, refusal
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
+from services.edge.server_api.call_counts import UNKNOWN, CallCounts
 from services.edge.server_api.calls import OldCall
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
@@ -35,11 +36,15 @@ _decode_old_call = JsonDecoder[OldCall](OldCall).decode
 
 
 class ServerApi:
-    """The HTTP routes of the server API. With an empty `key` every call is answered 401."""
+    """The HTTP routes of the server API. With an empty `key` every call is answered 401.
 
-    def __init__(self, key: str, methods: ApiMethods) -> None:
+    `counts` counts the calls that do not come to a method.
+    """
+
+    def __init__(self, key: str, methods: ApiMethods, counts: CallCounts) -> None:
         self._key = key.encode()
         self._methods = methods
+        self._counts = counts
         self._description = msgspec.json.encode(describe())
 
     def routes(self) -> list[Route]:
@@ -72,6 +77,7 @@ class ServerApi:
             answer: Struct | Rejected = await self._methods.call(call.method, bytes(call.params))
         except msgspec.DecodeError as error:
             answer = BadCall(codes.BAD_REQUEST, str(error))
+            self._counts.refused(UNKNOWN, codes.BAD_REQUEST.code)
         except UnknownMethod as rejection:  # the address is right
             answer = Rejected(rejection.error)
         except Rejected as rejection:
@@ -81,19 +87,23 @@ class ServerApi:
     async def _admit(self, request: Request) -> bytes | Response:
         """The body of a request that has the key; otherwise the response to it."""
         if not has_key(request, self._key):
-            return _failure(401, refusal(self._key))
+            return self._refuse(request, 401, refusal(self._key))
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > MAX_BODY_BYTES:
-                        return _failure(413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+                        return self._refuse(request, 413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
         except TimeoutError:
-            late = _failure(408, f"the body did not come within {BODY_TIMEOUT_S:g} s")
+            late = self._refuse(request, 408, f"the body did not come within {BODY_TIMEOUT_S:g} s")
             late.headers["connection"] = "close"
             return late
         return bytes(body)
+
+    def _refuse(self, request: Request, status: int, why: str) -> Response:
+        self._counts.refused(request.path_params.get("method", UNKNOWN), status)
+        return _failure(status, why)
 
 
 def _respond(request: Request, answer: Struct | Rejected) -> Response:

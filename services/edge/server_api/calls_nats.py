@@ -59,6 +59,7 @@ class NatsApi:
         answer: Struct | Rejected
         try:
             if len(body) > MAX_BODY_BYTES:
+                self._methods.counts.refused(method, codes.BAD_REQUEST.code)
                 raise Rejected(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
             answer = await self._methods.call(method, body)
         except Rejected as rejection:

@@ -37,6 +37,7 @@ from services.edge.server_api.answers import (
     UnknownMethod,
     problem,
 )
+from services.edge.server_api.call_counts import CallCounts
 from services.edge.server_api.calls import (
     MAX_CHANNELS,
     MAX_COMMANDS,
@@ -92,6 +93,7 @@ class ApiMethods:
         self._rpc_timeout_s = rpc_timeout_s
         self._log_failure = log_failure
         self._tally = tally
+        self.counts = CallCounts(tally)
         self._decoders: dict[str, JsonDecoder[Struct]] = {
             name: JsonDecoder(method.call) for name, method in METHODS.items()
         }
@@ -114,7 +116,10 @@ class ApiMethods:
 
     async def call(self, method: str, body: bytes) -> Struct:
         """The answer of a method (see `answers.METHODS`) to this body. Raises `Rejected`."""
-        self._tally.api_calls += 1
+        with self.counts.call(method):
+            return await self._call(method, body)
+
+    async def _call(self, method: str, body: bytes) -> Struct:
         if self.in_progress >= MAX_CALLS:
             self._tally.api_turned_away += 1
             raise Rejected(codes.TOO_MANY_REQUESTS)
@@ -182,11 +187,11 @@ class ApiMethods:
                 if len(given) != 1:
                     raise Rejected(codes.BAD_REQUEST, "expected one method in each command")
                 (method,) = given
-                if method == "broadcast":
-                    answer: Struct = await self._broadcast(self._decode(method, bytes(command[method])), deadline)
-                else:
-                    answer = await self._perform(method, bytes(command[method]), deadline)
-                return {method: answer}
+                body = bytes(command[method])
+                with self.counts.call(method):
+                    if method == "broadcast":
+                        return {method: await self._broadcast(self._decode(method, body), deadline)}
+                    return {method: await self._perform(method, body, deadline)}
             except Rejected as rejection:
                 return {"error": problem(rejection)}
 
@@ -224,6 +229,8 @@ class ApiMethods:
         except BackendError as error:
             raise Rejected(error.error) from None
         except (BadAnswer, ValueError) as error:
+            if not isinstance(error, BadAnswer):  # those are counted already
+                self._tally.backend_failed("rpc", "bad_answer")
             self._log_failure("a backend sent an unusable answer to an RPC of the server API", str(error))
             deep = isinstance(error, TooDeep)
             raise Rejected(codes.BAD_REQUEST if deep else codes.INTERNAL, str(error) if deep else "") from None

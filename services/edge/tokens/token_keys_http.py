@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -35,7 +36,8 @@ class Endpoint(Protocol):
 class JwksFetcher:
     """Fills `keys` from `url`. `clock` is any clock in seconds that does not go back.
 
-    `run` keeps the keys fresh, as a task; `wanted` asks for an unknown one; `close` ends it all.
+    `run` keeps the keys fresh, as a task; `wanted` asks for an unknown one; `close` ends it all. `fetches` counts the
+    reads that gave keys ("good") and those that did not ("failed").
     """
 
     def __init__(self, url: str, keys: KeySet, refresh_s: float, clock: Callable[[], float]) -> None:
@@ -48,6 +50,13 @@ class JwksFetcher:
         self._endpoint: Endpoint | None = None
         self._closed = False
         self._unusable: list[str] = []
+        self._fresh_at = clock()
+        self.fetches: Counter[str] = Counter()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the endpoint gave keys, or since the start if it has not yet."""
+        return self._clock() - self._fresh_at
 
     async def run(self) -> None:
         """Reads the endpoint at once and then every `refresh_s`, after a failure sooner. Does not return."""
@@ -91,7 +100,11 @@ class JwksFetcher:
         try:
             if self._endpoint is None:  # half a second of imports, which the event loop must not wait for
                 self._endpoint = await asyncio.to_thread(_open_endpoint, self._url)
-            return await self._read(self._endpoint)
+            good = await self._read(self._endpoint)
+            self.fetches["good" if good else "failed"] += 1
+            if good:
+                self._fresh_at = self._clock()
+            return good
         finally:
             self._fetching = None
 

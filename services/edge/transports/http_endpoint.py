@@ -26,11 +26,14 @@ _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9_\-, ]{1,1024}")
 
 
 class Refusal(Exception):
-    """The response is this status, with the text for debugging the client."""
+    """The response is this status, with the text for debugging the client; `cause` is for metrics."""
 
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, text: str, headers: dict[str, str] | None = None, cause: str = "bad_request"
+    ) -> None:
         super().__init__(text)
         self.status = status
+        self.cause = cause
         self.headers = headers or {}
 
 
@@ -55,7 +58,7 @@ class HttpRequest:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 return await self._read(limit)
         except TimeoutError:
-            raise Refusal(408, "the body did not come in time", {"Connection": "close"}) from None
+            raise Refusal(408, "the body did not come in time", {"Connection": "close"}, "timeout") from None
 
     async def _read(self, limit: int) -> bytes | None:
         kept, size, more = bytearray(), 0, True
@@ -69,7 +72,7 @@ class HttpRequest:
                 kept += part
             more = message.get("more_body", False)
         if size > limit:
-            raise Refusal(413, f"expected a body of at most {limit} bytes", {"Connection": "close"})
+            raise Refusal(413, f"expected a body of at most {limit} bytes", {"Connection": "close"}, "too_large")
         return bytes(kept)
 
 
@@ -94,17 +97,21 @@ class Endpoint(ABC):
                 self._check_method(scope["method"])
                 response = await self.answer(HttpRequest(scope, receive, headers, cors), send)
         except Refusal as refusal:
+            self.refused(refusal)
             why = f"{refusal}{shown_origin(headers.get('origin'))}"
             self.context.refusals.write(f"a request for {scope['path']} was answered {refusal.status}", why)
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)
 
+    def refused(self, refusal: Refusal) -> None:  # noqa: B027 - nothing by default
+        """Counts a refusal, where the request was to make a client."""
+
     def check_door(self, turned_away: TurnedAway | None) -> None:
         """Raises `Refusal` for a client that the door turns away."""
         if turned_away is not None:
-            status, why, retry_after = turned_away
-            raise Refusal(status, f"{why}, try again", {"Retry-After": str(retry_after)})
+            status, why, retry_after, limit = turned_away
+            raise Refusal(status, f"{why}, try again", {"Retry-After": str(retry_after)}, limit)
 
     @abstractmethod
     async def answer(self, request: HttpRequest, send: Send) -> Response | None:
@@ -113,7 +120,8 @@ class Endpoint(ABC):
     def _check_offered(self) -> None:
         offered = self.context.policy.section.transports
         if self._transports and not any(name in offered for name in self._transports):
-            raise Refusal(404, f"{' and '.join(self._transports)} are not offered here (client.transports)")
+            why = f"{' and '.join(self._transports)} are not offered here (client.transports)"
+            raise Refusal(404, why, cause="not_offered")
 
     def _check_method(self, method: str) -> None:
         if method not in self._methods:
@@ -125,7 +133,7 @@ class Endpoint(ABC):
         if origin is None:
             return {}
         if not (origin.isascii() and origin.isprintable() and self.context.admission.origins.allow(origin)):
-            raise Refusal(403, "this origin may not connect (client.allowed_origins)")
+            raise Refusal(403, "this origin may not connect (client.allowed_origins)", cause="origin")
         return {
             "Access-Control-Allow-Origin": origin,
             "Access-Control-Allow-Credentials": "true",

@@ -180,21 +180,24 @@ class StreamEndpoint(Endpoint):
         await send({"type": "http.response.body"})
         return None
 
+    def refused(self, refusal: Refusal) -> None:
+        self.context.tally.refused_upgrade(refusal.cause)
+
     async def _first_message(self, request: HttpRequest) -> bytes | None:
         limit = self.context.policy.section.message_size_limit
         if request.method != "GET":
             return await request.body(limit)
         message = request.query("cf_connect").encode()
         if len(message) > limit:
-            raise Refusal(413, f"expected a cf_connect of at most {limit} bytes")
+            raise Refusal(413, f"expected a cf_connect of at most {limit} bytes", cause="too_large")
         return message
 
     def _check_room(self) -> None:
-        why = self.context.admission.refusal()
+        why, cause = self.context.admission.refusal(), self.context.admission.cause
         if why is None and self.context.registry.streams >= self._max_streams:
-            why = "this edge has reached its limit of HTTP streams (edge.max_http_streams)"
+            why, cause = "this edge has reached its limit of HTTP streams (edge.max_http_streams)", "no_room"
         if why is not None:
-            raise Refusal(503, f"{why}, try again", {"Retry-After": "1"})
+            raise Refusal(503, f"{why}, try again", {"Retry-After": "1"}, cause)
 
 
 class _Hello(Endpoint):

@@ -209,6 +209,7 @@ class WebSocket(asyncio.Protocol):
             upgrade = parse_upgrade(head)
             format, subprotocol = self._choose(upgrade)
         except HandshakeRefused as refused:
+            self._context.tally.refused_upgrade(refused.cause)
             asked = ""
             if upgrade is not None:
                 asked = f"; asked for {shown(upgrade.path)}{shown_origin(upgrade.headers.get('origin'))}"
@@ -238,16 +239,21 @@ class WebSocket(asyncio.Protocol):
             upgrade.path not in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)
             or ("uni_websocket" if unidirectional else "websocket") not in transports
         ):
-            raise HandshakeRefused("404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)")
+            raise HandshakeRefused(
+                "404 Not Found", f"WebSockets are at {WEBSOCKET_PATH} (client.transports)", cause="not_offered"
+            )
         why = self._context.admission.refusal()
         if why is not None:
-            raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n")
+            cause = self._context.admission.cause
+            raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n", cause)
         if not self._context.admission.origins.allow(upgrade.headers.get("origin")):
-            raise HandshakeRefused("403 Forbidden", "this origin may not connect (client.allowed_origins)")
+            raise HandshakeRefused(
+                "403 Forbidden", "this origin may not connect (client.allowed_origins)", cause="origin"
+            )
         turned_away = self._context.door.knock(self._address, self._context.clock.now())
         if turned_away is not None:
-            status, why, retry_after = turned_away
-            raise HandshakeRefused(HTTP_STATUS[status], f"{why}, try again", f"Retry-After: {retry_after}\r\n")
+            status, why, retry_after, limit = turned_away
+            raise HandshakeRefused(HTTP_STATUS[status], f"{why}, try again", f"Retry-After: {retry_after}\r\n", limit)
         if unidirectional:
             return formats.UNI_WEBSOCKET, None
         offered = upgrade.subprotocols

@@ -40,6 +40,7 @@ class Server:
 
     def __init__(self) -> None:
         self.room = 3
+        self.turned_away: list[str] = []
         self.port = 0
         self.app = Starlette(
             routes=[Route("/", answer, methods=["GET", "POST"]), Route("/gated", gated), Route("/readyz", answer)]
@@ -64,6 +65,7 @@ async def server() -> AsyncIterator[Server]:
     class Protocol(BoundedHttpProtocol):
         room = staticmethod(lambda: made.room)
 
+    Protocol.turned_away = staticmethod(made.turned_away.append)
     config = uvicorn.Config(made.app, host="127.0.0.1", port=0, http=Protocol, lifespan="off", log_config=None)
     running = uvicorn.Server(config)
     serving = asyncio.create_task(running._serve())  # serve() would take over the signals
@@ -103,6 +105,7 @@ async def test_where_all_have_a_request_in_progress_a_new_one_is_refused(server:
     await eventually(lambda: server.app.state.waiting == 3)
     for _ in range(2):
         assert await status(await server.call(HEAD)) == 503
+    assert server.turned_away == ["no_room"] * 2
     server.app.state.gate.set()
     for each in busy:
         assert await status(each) == 200

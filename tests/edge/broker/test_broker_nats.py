@@ -11,6 +11,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from proto import subjects
+from services.chassis.nats import streams
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.stream_reads import read_last, read_last_of, read_stream
 from services.chassis.nats.streams import stream_state
@@ -311,3 +312,17 @@ async def _delete(url: str, address: ChannelAddress) -> StreamConfig:
 async def _make(url: str, config: StreamConfig) -> None:
     async with linked(url) as link:
         await link.stream_manager().add_stream(config)
+
+
+async def test_streams_that_do_not_answer_are_counted_until_they_do(nats_server, monkeypatch):
+    async with broker(nats_server.url, Listener()) as a:
+        await a.state(CHAT)
+        assert not a.unanswered
+        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
+        nats_server.pause()
+        with pytest.raises(BrokerAway):
+            await a.state(CHAT)
+        assert len(a.unanswered) == 1
+        nats_server.resume()
+        await a.state(CHAT)
+        assert not a.unanswered

@@ -18,6 +18,7 @@ from services.edge.connection.refusal_log import RefusalLog
 from services.edge.grants import Grant
 from services.edge.session.actions import AskHook
 from services.edge.session.outcomes import HookResult
+from services.edge.tally import Tally
 from tests.support.function_backend import FunctionBackend
 
 NOW = 1_767_225_600.5
@@ -37,7 +38,12 @@ class Log(RefusalLog):
 
 
 async def answer_to(
-    event: str, answer: object, allow: bool = False, away: bool = False, log: Log | None = None
+    event: str,
+    answer: object,
+    allow: bool = False,
+    away: bool = False,
+    log: Log | None = None,
+    tally: Tally | None = None,
 ) -> HookResult:
     def function(question: bytes, caller: Caller | None) -> bytes:
         assert (question, caller) == (b'{"q":1}', CALLER)
@@ -48,7 +54,7 @@ async def answer_to(
     backend = FunctionBackend(hooks={event: function} if answer is not None else {})
     backend.away = away
     asked = AskHook(event, Command(id=1), b'{"q":1}', CALLER, 1.0, allow)
-    return await HookCaller(backend, log or Log()).ask(asked, NOW)
+    return await HookCaller(backend, log or Log(), tally or Tally()).ask(asked, NOW)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +93,9 @@ class TestEveryEvent:
 
     @pytest.mark.parametrize("answer", [b"", b"{", b"\xff", b"[]", b"7", b'{"result":7}', b'{"error":{"code":1}}'])
     async def test_an_unusable_answer_is_no_yes(self, event: str, allow: bool, answer: bytes) -> None:
-        log = Log()
-        assert await answer_to(event, answer, allow, log=log) == Refused(codes.INTERNAL)
+        log, tally = Log(), Tally()
+        assert await answer_to(event, answer, allow, log=log, tally=tally) == Refused(codes.INTERNAL)
+        assert tally.backend_failures == {(f"hook.{event}", "bad_answer"): 1}
         ((what, why),) = log.lines
         assert event in what and "unusable" in what and why
 

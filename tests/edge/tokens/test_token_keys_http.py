@@ -91,6 +91,17 @@ async def test_keys_are_read(edge: Edge, endpoint: Endpoint) -> None:
     assert endpoint.requests[0].startswith(b"GET /keys?secret=hunter2 HTTP/1.1\r\n")
 
 
+async def test_reads_and_the_age_of_the_keys_are_reported(edge: Edge, endpoint: Endpoint) -> None:
+    edge.now += 5
+    assert edge.fetcher.age_s == 5, "since the start"
+    assert await edge.fetcher.refresh()
+    assert edge.fetcher.age_s == 0
+    endpoint.status = "500 Internal Server Error"
+    edge.now += 60
+    assert not await edge.fetcher.refresh()
+    assert edge.fetcher.fetches == {"good": 1, "failed": 1} and edge.fetcher.age_s == 60
+
+
 async def test_a_new_key_is_read_when_a_token_needs_it_and_the_old_one_ends(edge: Edge, endpoint: Endpoint) -> None:
     await edge.fetcher.refresh()
     assert edge.knows(OLD)

@@ -162,6 +162,7 @@ async def test_no_more_streams_than_allowed(edge):
     await eventually(lambda: edge.context.registry.streams == 2)
     refused = Call(app, body=CONNECT)
     assert await refused.answered() == 503 and refused.headers["retry-after"] == "1"
+    assert edge.tally.upgrades_refused == {"no_room": 1}
     calls[0].transport.lose()
     await opened(edge)
 
@@ -178,6 +179,7 @@ async def test_an_edge_that_starts_or_goes_away_opens_none(edge):
     starting = TestEdge(EdgeCluster(), transports=list(TRANSPORTS), admits=False)
     for each in (edge, starting):
         assert await Call(endpoint(each), body=CONNECT).answered() == 503
+    assert edge.tally.upgrades_refused == {"draining": 1} and starting.tally.upgrades_refused == {"unready": 1}
 
 
 @pytest.mark.parametrize("transport", ["http_stream", "sse"])
@@ -192,6 +194,7 @@ async def test_first_words_have_a_limit_wherever_they_stand():
     assert await Call(endpoint(edge, "sse"), body=b"x" * 101).answered() == 413
     assert await Call(endpoint(edge, "sse"), "GET", query="cf_connect=" + "x" * 101).answered() == 413
     await opened(edge, "sse", first=b"x" * 100)
+    assert edge.tally.upgrades_refused == {"too_large": 2}
 
 
 async def test_a_page_may_try_whether_it_gets_through(edge):

@@ -30,12 +30,12 @@ async def edge_with(**limits: Rate | int) -> TestEdge:
     return await edge.start()
 
 
-def upgraded(edge: TestEdge, client: str) -> tuple[WebSocket, str]:
+def upgraded(edge: TestEdge, client: str, head: bytes = HEAD) -> tuple[WebSocket, str]:
     """A socket from this address, and the response to its upgrade."""
     transport = FakeTransport()
     socket = WebSocket(None, None, {"context": edge.context}, client=client)
     socket.connection_made(cast("asyncio.Transport", transport))
-    socket.data_received(HEAD)
+    socket.data_received(head)
     return socket, transport.frames[0].decode()
 
 
@@ -51,6 +51,31 @@ async def test_a_websocket_beyond_the_connects_of_its_address() -> None:
     assert response.startswith("HTTP/1.1 429 Too Many Requests\r\n") and "\r\nRetry-After: 30\r\n" in response
     assert upgraded(edge, THERE)[1].startswith("HTTP/1.1 101 ")
     assert edge.context.door.refused == {"limits.address_connects": 1}
+    assert edge.tally.upgrades_refused == {"limits.address_connects": 1}
+
+
+async def test_what_else_refuses_an_upgrade_is_counted_by_cause() -> None:
+    edge = await edge_with()
+    for head in (
+        HEAD.replace(b"\r\n\r\n", b"\r\nOrigin: https://other.example\r\n\r\n"),
+        HEAD.replace(b"Version: 13", b"Version: 8"),
+        HEAD.replace(b"/connection/websocket", b"/connection/uni_websocket"),
+        HEAD.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""),
+    ):
+        upgraded(edge, HERE, head)
+    edge.context.admission.begin_drain()
+    edge.context.admission.close()
+    upgraded(edge, HERE)
+    assert edge.tally.upgrades_refused == {
+        "origin": 1,
+        "unsupported_version": 1,
+        "not_offered": 1,
+        "bad_request": 1,
+        "draining": 1,
+    }
+    starting = TestEdge(EdgeCluster(), admits=False)
+    upgraded(starting, HERE)
+    assert starting.tally.upgrades_refused == {"unready": 1}
 
 
 async def test_a_websocket_beyond_the_connections_of_the_edge() -> None:
@@ -101,6 +126,8 @@ async def test_a_stream_beyond_each_limit_is_refused_before_its_body(limits, sta
     call = Call(route.endpoint, "POST", body=[], client=HERE)
     assert await call.answered() == status
     assert int(call.headers["retry-after"]) >= 1
+    (limit,) = limits
+    assert edge.tally.upgrades_refused == {f"limits.{limit}": 1}
 
 
 async def test_the_address_of_a_client_is_known_to_its_session() -> None:

@@ -1,0 +1,55 @@
+"""Measures another backend: how long its answers take, and how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from proto import subjects
+from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller, checked_method
+from services.edge.tally import Tally
+
+
+class MeasuredBackend:
+    """See `backend.Backend`. Writes into the tally, by the call: "rpc", "hook.connect" and so on.
+
+    An answer that turns out to be unusable when it is decoded is counted by who decodes it.
+    """
+
+    def __init__(self, backend: Backend, tally: Tally) -> None:
+        self._backend = backend
+        self._tally = tally
+
+    async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
+        checked_method(method)  # a client's mistake is no failure of a backend
+        return await self._measured("rpc", self._backend.call(method, data, caller, timeout_s))
+
+    async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
+        return await self._measured(subjects.hook(event), self._backend.ask(event, question, caller, timeout_s))
+
+    def send(self, data: bytes, caller: Caller) -> None:
+        self._backend.send(data, caller)
+
+    async def _measured(self, call: str, answer: Coroutine[Any, Any, bytes]) -> bytes:
+        now = asyncio.get_running_loop().time
+        began, tally = now(), self._tally
+        waited = True  # for an answer
+        try:
+            return await answer
+        except BackendError:
+            tally.backend_failed(call, "error")
+            raise
+        except BadAnswer:
+            tally.backend_failed(call, "bad_answer")
+            raise
+        except BackendAway as error:
+            tally.backend_failed(call, error.cause)
+            waited = error.cause == "timeout"
+            raise
+        except asyncio.CancelledError:  # the deadline of the command or call came first
+            tally.backend_failed(call, "timeout")
+            raise
+        finally:
+            if waited:
+                tally.timings.backend_seconds.of(call).observe(now() - began)

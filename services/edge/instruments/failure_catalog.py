@@ -1,0 +1,82 @@
+"""The series that tell what fails on an edge, why, and how long what others do for it takes. Part of `catalog`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.chassis.metrics.series import FAST_S, Series, counter, gauge, histogram
+
+FAILURE_SERIES: Final[tuple[Series, ...]] = (
+    counter(
+        "fairlead_edge_publishes_failed",
+        "publishes",
+        "Publishes of clients and of the server API that failed, by cause. `away`: NATS is not connected, or has no "
+        "such stream; `timeout`: no answer within 4 s; `busy`: too many others are in flight; `full`: the namespace is "
+        "at `history_max_bytes` and refuses; `storage`: JetStream answers but does not store, as its disk or "
+        "`max_file_store` is full; `too_large`; `refused`: anything else.",
+        "cause",
+    ),
+    histogram(
+        "fairlead_edge_publish_ack_seconds",
+        "seconds",
+        FAST_S,
+        "Time from sending a publish until JetStream acknowledged that it is stored. Those that fail are not in it.",
+    ),
+    gauge(
+        "fairlead_edge_streams_unanswered",
+        "streams",
+        "Streams of namespaces that did not tell their state when this edge asked last, while NATS was connected: a "
+        "stream without a leader, or JetStream as a whole. An edge asks for streams of open channels every 10 s.",
+    ),
+    gauge(
+        "fairlead_edge_session_events_oldest_seconds",
+        "seconds",
+        "Age of the oldest session event that JetStream has not acknowledged; 0 if none waits.",
+    ),
+    counter(
+        "fairlead_edge_api_calls",
+        "calls",
+        "Calls of the server API over HTTP and NATS, by method and code: 0 for success, else that of the error; 401, "
+        "408 and 413 are HTTP's. The commands of a batch count as well, by their own methods. `unknown` stands for "
+        "methods that do not exist, `other` for codes of backends.",
+        "method",
+        "code",
+    ),
+    histogram("fairlead_edge_api_call_seconds", "seconds", FAST_S, "Time that such a call took.", "method"),
+    counter(
+        "fairlead_edge_upgrades_refused",
+        "clients",
+        "Clients refused before they were connected, WebSockets and HTTP streams, by cause: `origin`, a limit by its "
+        "name (`limits.connects`, ...), `unready`, `draining`, `memory`, `no_room` (descriptors, "
+        "`edge.max_http_streams`), `bad_request`, `unsupported_version`, `not_offered`, `too_large`, `timeout`.",
+        "cause",
+    ),
+    histogram(
+        "fairlead_edge_backend_seconds",
+        "seconds",
+        FAST_S,
+        "Time until a backend answered a hook or an RPC, or the edge gave up. `call` is `rpc`, `hook.connect`, ...",
+        "backend",
+        "call",
+    ),
+    counter(
+        "fairlead_edge_backend_failures",
+        "questions",
+        "Hooks and RPCs without a usable answer, by cause: `no_responders`, `timeout`, `away` (no NATS), `busy` (too "
+        "many wait), `error` (the backend's own error), `bad_answer`.",
+        "backend",
+        "call",
+        "cause",
+    ),
+    counter(
+        "fairlead_edge_jwks_fetches",
+        "reads",
+        "Reads of `client.token_jwks_public_endpoint`: `good`, or `failed`, after which the keys from before stay.",
+        "result",
+    ),
+    gauge(
+        "fairlead_edge_jwks_age_seconds",
+        "seconds",
+        "Time since that endpoint gave keys, or since the start if it never has; 0 without an endpoint.",
+    ),
+)

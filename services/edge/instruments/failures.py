@@ -1,0 +1,83 @@
+"""Puts what fails on an edge, and why, on the page that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, get_args
+
+from proto import codes
+from services.chassis.metrics.page import Page
+from services.edge.broker.broker import Broker, FailureCause
+from services.edge.broker.in_flight import InFlight
+from services.edge.connection.context import EdgeContext
+from services.edge.session_log import SessionLog
+from services.edge.tokens.token_keys_http import JwksFetcher
+
+BACKEND: Final = "nats"
+"""The only kind of backend so far."""
+_KNOWN_CODES: Final = frozenset(
+    [code.code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)] + [0, 401, 408, 413]
+)
+
+
+class FailureMetrics:
+    """Reads the parts of an edge at each scrape. `fetcher` is None without an endpoint for keys."""
+
+    def __init__(
+        self,
+        context: EdgeContext,
+        broker: Broker,
+        in_flight: InFlight,
+        session_log: SessionLog,
+        fetcher: JwksFetcher | None,
+    ) -> None:
+        self._context = context
+        self._broker = broker
+        self._in_flight = in_flight
+        self._session_log = session_log
+        self._fetcher = fetcher
+
+    def fill(self, page: Page) -> None:
+        """Puts the values of `failure_catalog.FAILURE_SERIES`. Known causes have one from the start, which is 0: so
+        the first failure is an increase.
+        """
+        self._put_nats(page)
+        self._put_calls(page)
+        self._put_keys(page)
+
+    def _put_nats(self, page: Page) -> None:
+        failed = self._context.tally.publishes_failed
+        for cause in get_args(FailureCause):
+            page.put("fairlead_edge_publishes_failed", failed[cause], cause)
+        page.put_histogram("fairlead_edge_publish_ack_seconds", self._in_flight.ack_seconds)
+        page.put("fairlead_edge_streams_unanswered", len(self._broker.unanswered))
+        oldest_at = self._session_log.oldest_at
+        age_s = 0.0 if oldest_at is None else max(0.0, self._context.clock.unix() - oldest_at / 1000)
+        page.put("fairlead_edge_session_events_oldest_seconds", age_s)
+
+    def _put_calls(self, page: Page) -> None:
+        tally = self._context.tally
+        calls: Counter[tuple[str, str]] = Counter()
+        for (method, code), count in tally.api_calls.items():  # backends may answer an RPC with any code
+            calls[method, shown(code)] += count
+        for labels, count in calls.items():
+            page.put("fairlead_edge_api_calls", count, *labels)
+        page.put_histograms("fairlead_edge_api_call_seconds", tally.timings.api_call_seconds)
+        for cause, count in tally.upgrades_refused.items():
+            page.put("fairlead_edge_upgrades_refused", count, cause)
+        for call, histogram in tally.timings.backend_seconds.by_label.items():
+            page.put_histogram("fairlead_edge_backend_seconds", histogram, BACKEND, call)
+        for labels, count in tally.backend_failures.items():
+            page.put("fairlead_edge_backend_failures", count, BACKEND, *labels)
+
+    def _put_keys(self, page: Page) -> None:
+        fetcher = self._fetcher
+        if fetcher is not None:
+            for result in ("good", "failed"):
+                page.put("fairlead_edge_jwks_fetches", fetcher.fetches[result], result)
+        page.put("fairlead_edge_jwks_age_seconds", 0.0 if fetcher is None else fetcher.age_s)
+
+
+def shown(code: int) -> str:
+    """The label of a code: "other" for one that is not the edge's own."""
+    return str(code) if code in _KNOWN_CODES else "other"

@@ -1,0 +1,69 @@
+"""What an edge exposes of its failures; each part's own tests make the failures."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from proto.events import Opened
+from services.chassis.metrics.page import Page, PageCollector
+from services.edge.broker.in_flight import InFlight
+from services.edge.instruments.catalog import EDGE_SERIES
+from services.edge.instruments.failure_catalog import FAILURE_SERIES
+from services.edge.instruments.failures import FailureMetrics
+from services.edge.session_log import NoSessionLog
+from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.token_keys_http import JwksFetcher
+from tests.support.cluster import START, TestEdge
+
+
+class OneWaits(NoSessionLog):
+    """A session log whose only fact is not stored."""
+
+    oldest_at = Opened(at=int(START * 1000) - 2500, connection="c", user="u").at
+
+
+def metrics(edge: TestEdge, fetcher: JwksFetcher | None = None) -> FailureMetrics:
+    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher)
+
+
+def value(of: FailureMetrics, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(PageCollector(EDGE_SERIES, of.fill))
+    return registry.get_sample_value(f"fairlead_edge_{name}", labels)
+
+
+async def test_every_series_without_labels_has_a_value_and_known_causes_are_0_from_the_start(a: TestEdge) -> None:
+    page = Page(EDGE_SERIES)
+    metrics(a).fill(page)
+    said = {one.name for one in page.families() if one.samples}
+    assert {one.name for one in FAILURE_SERIES if not one.labels} <= said
+    assert value(metrics(a), "publishes_failed_total", cause="storage") == 0
+    fetcher = JwksFetcher("http://127.0.0.1:1/", KeySet(), 600, lambda: 7.0)
+    assert value(metrics(a, fetcher), "jwks_fetches_total", result="failed") == 0
+
+
+async def test_the_age_of_the_oldest_session_event(a: TestEdge) -> None:
+    assert value(metrics(a), "session_events_oldest_seconds") == 2.5
+    a.clock.ahead_s = -10
+    assert value(metrics(a), "session_events_oldest_seconds") == 0, "the wall clock was set back"
+
+
+async def test_codes_that_backends_choose_share_a_label(a: TestEdge) -> None:
+    for code in (0, 107, 401, 1234, 1235):
+        a.tally.api_calls["rpc", code] += 1
+    of = metrics(a)
+    assert [value(of, "api_calls_total", method="rpc", code=code) for code in ("0", "107", "401", "1234")] == [
+        1,
+        1,
+        1,
+        None,
+    ]
+    assert value(of, "api_calls_total", method="rpc", code="other") == 2
+
+
+async def test_backends_have_a_histogram_by_call(a: TestEdge) -> None:
+    a.tally.timings.backend_seconds.of("hook.connect").observe(0.3)
+    a.tally.backend_failed("hook.connect", "bad_answer")
+    of, labels = metrics(a), {"backend": "nats", "call": "hook.connect"}
+    assert value(of, "backend_seconds_sum", **labels) == 0.3
+    assert value(of, "backend_failures_total", cause="bad_answer", **labels) == 1
