@@ -38,7 +38,7 @@ tests/js/node_modules/.installed: tests/js/package.json $(VENV)/.installed
 	@cd tests/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --silent --no-package-lock --no-audit --no-fund
 	@touch $@
 
-up: install ## Start everything on 127.0.0.1: EDGES=4, PORT=9000, OBSERVE=1, DETACH=1 and more in docs/operations.md
+up: install ## Start everything on 127.0.0.1: EDGES=4 or auto, PORT=9000, OBSERVE=1, DETACH=1 and more in docs/operations.md
 	@$(BIN)/python -m deploy.local up $(given)
 
 down: ## Drain and stop everything; the data stays in .fairlead/

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from deploy.local import configuration, logs, members, secrets_file, tokens
+from deploy.local import configuration, logs, members, record, secrets_file, supervisor, tokens
 from deploy.local.settings import Folders, LocalStackError, Plan, plan_from, require_known, wants_detached
 from deploy.local.stack import Stack
 from deploy.processes.ports import HOST
@@ -90,7 +90,8 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
         return 0 if running == plan else 1
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the stack as Ctrl-C does
         signal.signal(number, _interrupt)
-    _print(f"starting Fairlead with {plan.edges} edge{'s' if plan.edges > 1 else ''}")
+    edges = f"{plan.edges_min} to {plan.edges}" if plan.autoscaled else str(plan.edges)
+    _print(f"starting Fairlead with {edges} edge{'s' if plan.edges > 1 else ''}")
     stack.up(plan, environ)
     since = logs.sizes(folders)  # the output of the start is in the files; here begins what happens from now on
     _print(_welcome(plan))
@@ -118,6 +119,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _welcome(plan: Plan) -> str:
     base = f"{HOST}:{plan.ports.traefik}"
     edges = ", ".join(str(port) for port in plan.edge_ports)
+    if plan.autoscaled:
+        first, last = plan.edge_ports[0], plan.edge_ports[-1]
+        edges = f"{first} to {last}, {plan.edges_min} to {plan.edges} of them as the load asks,"
     observers = ""
     if plan.prometheus:
         observers += f"  Prometheus  http://{HOST}:{plan.ports.prometheus}   /targets, /alerts, /graph\n"
@@ -152,10 +156,31 @@ def _status(folders: Folders) -> int:
         left = sorted({member.name for member in members.members(folders)})
         _print(f"supervisord is gone and has left {', '.join(left)}; run make down" if left else _NOTHING_RUNS)
         return 3
-    for state in members.states(configuration.socket_path(folders)) or []:
-        _print(f"  {state.name:<10} {state.state.lower():<9} pid {state.pid} {state.trouble}".rstrip())
+    for state in _states(folders):
+        pid = f"pid {state.pid} " if state.pid else ""
+        _print(f"  {state.name:<10} {state.state.lower():<9} {pid}{state.trouble}".rstrip())
+    if plan.autoscaled:
+        _print(f"\n{_scaling(plan, record.read_scaling(folders))}")
     _print(_welcome(plan))
     return 0
+
+
+def _states(folders: Folders) -> list[supervisor.State]:
+    try:
+        return supervisor.states(configuration.socket_path(folders))
+    except supervisor.SupervisorAway:
+        return []
+
+
+def _scaling(plan: Plan, report: record.ScalingReport | None) -> str:
+    """What the autoscaler has seen and done last."""
+    bounds = f"{plan.edges_min} to {plan.edges} edges"
+    if report is None:
+        return f"  autoscaler: {bounds}; it has not looked yet"
+    ready = sum(state == "ready" for state in report.edges.values())
+    asked = report.problem if report.recommended is None else f"the metrics service recommends {report.recommended}"
+    last = f"\n  its last change: {report.last}" if report.last else ""
+    return f"  autoscaler: {bounds}, {ready} ready; {asked}{last}"
 
 
 def _logs(folders: Folders, coloured: bool) -> int:

@@ -8,12 +8,12 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from string import Template
 
-from deploy.local import observation, secrets_file
+from deploy.local import observation, routes, secrets_file, supervisor
 from deploy.local.settings import CONFIGURATION, ROOT, Folders, LocalStackError, Plan
 from deploy.local.supervised import SupervisedProgram
 from deploy.processes import nats, postgres
@@ -32,6 +32,7 @@ EDGE_STOP_S = 15
 _TEMPLATES = Path(__file__).with_name("templates")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes, and supervisord appends to it while it starts
 _OPEN_FILES = 65536
+_AUTOSCALER = "deploy.local.autoscaler"  # it imports this module
 
 
 def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> list[SupervisedProgram]:
@@ -68,9 +69,12 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
                 },
                 priority=60,
                 stopwait_s=EDGE_STOP_S,
+                autostart=number <= plan.first_edges,
             )
             for number, (port, client_port) in enumerate(zip(plan.edge_ports, plan.edge_client_ports, strict=True), 1)
         ),
+        # It stops first: nobody may start an edge while the others drain.
+        *([SupervisedProgram(name="autoscaler", command=[*python, _AUTOSCALER], priority=70)] * plan.autoscaled),
     ]
 
 
@@ -96,6 +100,11 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
         secrets_file.TOKEN_KEY: secrets[secrets_file.TOKEN_KEY],
         secrets_file.API_KEY: secrets[secrets_file.API_KEY],
     }
+    if plan.autoscaled:
+        ours |= {
+            "FAIRLEAD_CAPACITY_MIN_EDGES": str(plan.edges_min),
+            "FAIRLEAD_CAPACITY_MAX_EDGES": str(plan.edges),
+        }
     foreign = ("SUPERVISOR_", "PG", "TRAEFIK_", "FAIRLEAD_NATS_", "MAKE", "MFLAGS")
     return {name: value for name, value in caller.items() if not name.startswith(foreign)} | ours
 
@@ -121,21 +130,16 @@ def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:
         "traefik_port": str(plan.ports.traefik),
         "traefik_sockets_port": str(plan.ports.traefik_sockets),
         "traefik_admin_port": str(plan.ports.traefik_admin),
-        "sessions_port": str(plan.ports.sessions),
-        "routes_file": str(folders.run / "routes.yaml"),
-        "edge_servers": _lines(f'          - url: "http://{HOST}:{port}"' for port in plan.edge_ports),
-        "edge_sockets": _lines(f'          - address: "{HOST}:{port}"' for port in plan.edge_client_ports),
+        "routes_file": str(routes.path_of(folders)),
+        "watch_routes": str(plan.autoscaled).lower(),
     }
-    for name in ("nats.conf", "traefik.yaml", "routes.yaml"):
+    for name in ("nats.conf", "traefik.yaml"):
         (folders.run / name).write_text(_fill(name, values))
+    routes.write(plan, folders, range(1, plan.first_edges + 1))
     observation.write(plan, folders)
     path = folders.run / "supervisord.conf"
     path.write_text(_supervisord(programs(plan, folders, privilege), folders))
     return path
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
 
 
 def _supervisord(wanted: list[SupervisedProgram], folders: Folders) -> str:
@@ -156,12 +160,13 @@ def _supervisord(wanted: list[SupervisedProgram], folders: Folders) -> str:
             "priority": str(program.priority),
             "stopsignal": program.stop_signal.name.removeprefix("SIG"),
             "stopwaitsecs": str(program.stopwait_s),
+            "autostart": str(program.autostart).lower(),
             "logs": str(folders.logs),
         }
         parts.append(_fill("program.conf", {name: _escape(value) for name, value in values.items()}))
     # One group, because supervisord stops only the members of a group together: the edges drain side by side.
     edges = ",".join(program.name for program in wanted if program.name.startswith("edge-"))
-    parts.append(f"\n[group:edges]\nprograms = {edges}\npriority = 60\n")
+    parts.append(f"\n[group:{supervisor.EDGES_GROUP}]\nprograms = {edges}\npriority = 60\n")
     return "".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Which processes belong to the stack of this checkout, and what supervisord reports about them.
+"""Which processes belong to the stack of this checkout.
 
 A process belongs to the stack if its environment carries our mark: this holds after supervisord was killed and after
 one of them was restarted, and never for the stack of another checkout.
@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import signal
 import time
-import xmlrpc.client
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.local.configuration import EDGE_STOP_S, MARK
 from deploy.local.settings import Folders
 
 SUPERVISORD = "supervisord"
-FATAL = "FATAL"
 
-_STOP_ORDER = ("edge-", "traefik", "metrics", "sessions", "nats", "postgres", "prometheus", "alertmanager")
+_STOP_ORDER = (
+    "autoscaler",
+    "edge-",
+    "traefik",
+    "metrics",
+    "sessions",
+    "nats",
+    "postgres",
+    "prometheus",
+    "alertmanager",
+)
 _POLL_S = 0.1
 
 
@@ -79,32 +85,6 @@ def _marked(folders: Folders, processes: Iterable[psutil.Process]) -> list[Membe
         except (psutil.Error, OSError):
             continue  # gone, or another user's
     return found
-
-
-@dataclass(frozen=True)
-class State:
-    name: str
-    state: str  # supervisord's: STARTING, RUNNING, BACKOFF, FATAL, ...
-    pid: int
-    since: int  # Unix time
-    trouble: str
-
-
-def states(socket: Path) -> list[State] | None:
-    """What supervisord reports about its processes; None while it does not answer."""
-    transport = SupervisorTransport(None, None, f"unix://{socket}")
-    proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-    try:
-        answer = proxy.supervisor.getAllProcessInfo()
-    except (OSError, xmlrpc.client.Error, ValueError):
-        return None
-    finally:
-        transport.close()
-    assert isinstance(answer, list)
-    return [
-        State(str(one["name"]), str(one["statename"]), int(one["pid"]), int(one["start"]), str(one["spawnerr"]))
-        for one in answer
-    ]
 
 
 def stop_orphans(folders: Folders, report: Callable[[str], None]) -> None:

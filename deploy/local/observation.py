@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deploy.local.settings import ROOT, Folders, Plan
@@ -61,17 +61,18 @@ def write(plan: Plan, folders: Folders) -> None:
     for name in ("prometheus.yml", "alertmanager.yml"):
         shutil.copy(_SOURCE / name, folder)
     shutil.copytree(_SOURCE / "rules", folder / "rules")
-    write_edges(folders, plan.edge_ports)
+    write_edges(plan, folders, range(1, plan.first_edges + 1))
     _write(folders, "sessions", {"sessions": plan.ports.sessions})
     _write(folders, "metrics", {"metrics": plan.ports.metrics})
     _write(folders, "traefik", {"traefik": plan.ports.traefik_admin})
     _write(folders, "alertmanager", {"alertmanager": plan.ports.alertmanager} if plan.alertmanager else {})
 
 
-def write_edges(folders: Folders, ports: Sequence[int]) -> None:
-    """Writes the addresses of the edges that are to be scraped; `edge-1` is at the first of these ports. Whoever
-    starts or stops an edge of the running stack calls this."""
-    _write(folders, "edge", {f"edge-{number}": port for number, port in enumerate(ports, 1)})
+def write_edges(plan: Plan, folders: Folders, edges: Iterable[int]) -> None:
+    """Writes the addresses of the edges that are to be scraped, by number, from 1; does nothing if nobody asked for
+    Prometheus. Whoever starts or stops an edge of the running stack calls this."""
+    if plan.prometheus:
+        _write(folders, "edge", {f"edge-{number}": plan.edge_ports[number - 1] for number in edges})
 
 
 def _write(folders: Folders, job: str, processes: Mapping[str, int]) -> None:

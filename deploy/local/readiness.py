@@ -6,7 +6,8 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from deploy.local.settings import Plan
+from deploy.local import record
+from deploy.local.settings import Folders, Plan
 from deploy.processes import postgres, readiness
 from deploy.processes.ports import HOST
 from deploy.processes.readiness import TIMEOUT_S, Check
@@ -15,8 +16,8 @@ from services.chassis.http.health import READY_PATH
 _NO_ROUTE = (404, 502, 503, 504)
 
 
-def checks(plan: Plan) -> dict[str, Check]:
-    """By process name. Traefik is ready when it passes requests on."""
+def checks(plan: Plan, folders: Folders) -> dict[str, Check]:
+    """By process name, of those that start with the stack. Traefik is ready when it passes requests on."""
     ports = plan.ports
     observers = {
         name: partial(_answers, port, "/-/ready")
@@ -26,16 +27,23 @@ def checks(plan: Plan) -> dict[str, Check]:
         )
         if program
     }
-    edges = {f"edge-{number}": partial(_is_ready, port) for number, port in enumerate(plan.edge_ports, 1)}
+    autoscaler = {"autoscaler": lambda: record.read_scaling(folders) is not None} if plan.autoscaled else {}
+    edges = list(edge_checks(plan).items())[: plan.first_edges]
     return {
         "postgres": _accepts_sessions(postgres.programs(), ports.postgres),
         "nats": partial(readiness.nats_greets, ports.nats),
         "sessions": partial(_is_ready, ports.sessions),
         "metrics": partial(_is_ready, ports.metrics),
-        **edges,
+        **dict(edges),
         "traefik": lambda: _passes_on(ports.traefik) and _is_ready(ports.traefik_sockets),
+        **autoscaler,
         **observers,
     }
+
+
+def edge_checks(plan: Plan) -> dict[str, Check]:
+    """By name, of every edge that may run, the first one first."""
+    return {f"edge-{number}": partial(_is_ready, port) for number, port in enumerate(plan.edge_ports, 1)}
 
 
 def _is_ready(port: int) -> bool:

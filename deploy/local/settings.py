@@ -59,18 +59,36 @@ _PORTS_OF_SERVICES = {
 }
 """The variable by which a service knows its port, which this stack sets -> the one to use with `make up`."""
 
+_AUTO = "auto"
+_BOUNDS = ("EDGES_MIN", "EDGES_MAX")
+_BOUNDS_OF_SERVICES = {"FAIRLEAD_CAPACITY_MIN_EDGES": "EDGES_MIN", "FAIRLEAD_CAPACITY_MAX_EDGES": "EDGES_MAX"}
+"""The bounds of what the metrics service recommends, which this stack sets -> the variable to use with `make up`."""
+
 _OF_MAKE = ("PYTHON", "VENV", "BIN", "UV")
 """Variables of the Makefile itself."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A stack as it is to run, or as it runs. `prometheus` and `alertmanager` are programs, "" for none."""
+    """A stack as it is to run, or as it runs. `prometheus` and `alertmanager` are programs, "" for none.
+
+    `edges` may run. `edges_min` of them start, and the autoscaler starts and stops the others; 0: all of them start.
+    """
 
     ports: Ports = Ports()
     edges: int = 2
     prometheus: str = ""
     alertmanager: str = ""
+    edges_min: int = 0
+
+    @property
+    def autoscaled(self) -> bool:
+        return self.edges_min > 0
+
+    @property
+    def first_edges(self) -> int:
+        """How many edges start with the stack: those with the lowest numbers."""
+        return self.edges_min or self.edges
 
     @property
     def edge_ports(self) -> list[int]:
@@ -128,7 +146,7 @@ class Folders:
 
 def require_known(names: Iterable[str]) -> None:
     """Raises `LocalStackError` for a name that is not a variable of `make up`: a misspelt one would change nothing."""
-    known = ("EDGES", "OBSERVE", "DETACH", *PORT_VARIABLES.values())
+    known = ("EDGES", *_BOUNDS, "OBSERVE", "DETACH", *PORT_VARIABLES.values())
     for name in names:
         if name not in (*known, *_OF_MAKE) and not name.startswith("FAIRLEAD_"):
             meant = hint(name, known) or "."
@@ -140,8 +158,8 @@ def plan_from(environ: Mapping[str, str]) -> Plan:
     _refuse_overridden(environ)
     defaults = asdict(Ports())
     ports = {field: _number(environ, variable, defaults[field], 1, 65535) for field, variable in PORT_VARIABLES.items()}
-    edges = _number(environ, "EDGES", 2, 1, MAX_EDGES)
-    plan = Plan(Ports(**ports), edges, *_observers(environ))
+    edges, edges_min = _edges(environ)
+    plan = Plan(Ports(**ports), edges, *_observers(environ), edges_min)
     taken: dict[int, str] = {}
     for port, process, variable in plan.listeners():
         if port > 65535:
@@ -172,6 +190,28 @@ def _refuse_overridden(environ: Mapping[str, str]) -> None:
             )
 
 
+def _edges(environ: Mapping[str, str]) -> tuple[int, int]:
+    """How many edges there may be at most, and at least; the second is 0 unless EDGES is "auto"."""
+    if environ.get("EDGES", "").strip() != _AUTO:
+        for variable in _BOUNDS:
+            if text := environ.get(variable, "").strip():
+                raise LocalStackError(
+                    f"{variable}={text} is a bound for the autoscaler, which EDGES=auto starts: write EDGES=auto "
+                    f"{variable}={text}, or leave {variable} out"
+                )
+        return _number(environ, "EDGES", 2, 1, MAX_EDGES, f", or {_AUTO}"), 0
+    least = _number(environ, "EDGES_MIN", 2, 1, MAX_EDGES)
+    most = _number(environ, "EDGES_MAX", 6, 1, MAX_EDGES)
+    if least > most:
+        raise LocalStackError(f"EDGES_MIN={least} is above EDGES_MAX={most}: lower the one or raise the other")
+    for theirs, ours in _BOUNDS_OF_SERVICES.items():
+        if text := environ.get(theirs, ""):
+            raise LocalStackError(
+                f"{theirs}={text}: with EDGES=auto make up sets it. Write {ours}={text}, and unset {theirs}"
+            )
+    return most, least
+
+
 def _observers(environ: Mapping[str, str]) -> tuple[str, str]:
     """Prometheus and Alertmanager, if OBSERVE asks for them. Raises `LocalStackError` if there is no Prometheus."""
     if not _is_on(environ, "OBSERVE"):
@@ -199,10 +239,10 @@ def _is_on(environ: Mapping[str, str], variable: str) -> bool:
     return environ.get(variable, "") not in ("", "0", "no", "false")
 
 
-def _number(environ: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:
+def _number(environ: Mapping[str, str], variable: str, default: int, low: int, high: int, others: str = "") -> int:
     text = environ.get(variable, "").strip()
     if not text:
         return default
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-        raise LocalStackError(f"{variable}={text}: expected a number from {low} to {high}")
+        raise LocalStackError(f"{variable}={text}: expected a number from {low} to {high}{others}")
     return int(text)

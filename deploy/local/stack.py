@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
-from deploy.local import configuration, logs, members, ports, readiness, secrets_file
+from deploy.local import configuration, logs, members, ports, readiness, record, secrets_file, supervisor
 from deploy.local.members import Member
-from deploy.local.settings import Folders, LocalStackError, Plan, Ports
+from deploy.local.settings import Folders, LocalStackError, Plan
 from deploy.processes import postgres
 from deploy.processes.process import TAIL_LINES, Process, Program, tail
 
 READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 75.0
-"""Six stages of at most 10 s, the edges' of 15 s."""
+STOP_TIMEOUT_S = 85.0
+"""Seven stages of at most 10 s, the edges' of 15 s."""
 
 _POLL_S = 0.1
 
@@ -39,11 +37,7 @@ class Stack:
         """The stack that runs now; None if no supervisord of this checkout does."""
         if members.supervisord(self._folders) is None:
             return None
-        try:
-            record = json.loads(self._record.read_text())
-            return Plan(Ports(**record.pop("ports")), **record)
-        except (OSError, ValueError, KeyError, TypeError):
-            return Plan()
+        return record.read_plan(self._folders) or Plan()
 
     def alive(self) -> Callable[[], bool]:
         """A cheap check whether the stack that runs now still does."""
@@ -67,7 +61,7 @@ class Stack:
                 self._report("making a PostgreSQL database in .fairlead/postgres (once)")
             postgres.ensure_database(privilege, self._folders.postgres, secrets[secrets_file.POSTGRES_PASSWORD])
             config = configuration.write(plan, self._folders, privilege)
-            self._record.write_text(json.dumps(asdict(plan)) + "\n")
+            record.write_plan(self._folders, plan)
             since = logs.sizes(self._folders)
             try:
                 daemon = self._launch(config, configuration.environment(plan, self._folders, secrets, caller))
@@ -91,7 +85,7 @@ class Stack:
         return daemon
 
     def _wait_until_ready(self, plan: Plan, daemon: Process, since: Mapping[Path, int]) -> None:
-        waiting = readiness.checks(plan)
+        waiting = readiness.checks(plan, self._folders)
         socket = configuration.socket_path(self._folders)
         while waiting:
             for name in [name for name, is_ready in waiting.items() if is_ready()]:
@@ -99,7 +93,7 @@ class Stack:
                 self._report(f"  {name:<10} ready    {time.monotonic() - daemon.started_at:4.1f} s")
             if not daemon.is_running:
                 raise daemon.early_end()
-            broken = [s for s in members.states(socket) or [] if s.state == members.FATAL and s.name in waiting]
+            broken = [s for s in _states(socket) if s.state == supervisor.FATAL and s.name in waiting]
             if broken:
                 raise LocalStackError(
                     "\n\n".join(self._last_words(s.name, "does not start", s.trouble, since) for s in broken)
@@ -146,7 +140,7 @@ class Stack:
         if left_over := members.scan(self._folders):
             pids = ", ".join(f"{member.name} ({member.process.pid})" for member in left_over)
             raise LocalStackError(f"still running, and this user may not kill it: {pids}")
-        self._record.unlink(missing_ok=True)
+        record.remove(self._folders)
         configuration.socket_path(self._folders).unlink(missing_ok=True)
 
     def _report_ends(self, found: list[Member]) -> None:
@@ -162,10 +156,6 @@ class Stack:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    @property
-    def _record(self) -> Path:
-        return self._folders.run / "stack.json"
-
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Lets one `up` or `down` of this checkout work at a time."""
@@ -176,3 +166,11 @@ class Stack:
             except BlockingIOError:
                 raise LocalStackError("another make up or make down of this checkout is running") from None
             yield
+
+
+def _states(socket: Path) -> list[supervisor.State]:
+    """What supervisord reports; nothing while it does not answer yet."""
+    try:
+        return supervisor.states(socket)
+    except supervisor.SupervisorAway:
+        return []

@@ -51,7 +51,7 @@ def _launch(folder: Path, edges: int, wanted: tuple[str, ...], way_in: str = "ed
         raise Unavailable(str(error)) from None
     shared = configuration.environment(plan, folders, secrets, _without_ours(os.environ))
     shared["FAIRLEAD_CONFIG"] = str(_CONFIGURATION)
-    checks = [check for name, check in readiness.checks(plan).items() if not wanted or name in wanted]
+    checks = [check for name, check in readiness.checks(plan, folders).items() if not wanted or name in wanted]
     return Launch(
         programs=[
             replace(one, environment={**shared, **one.environment}, folder=installation.ROOT) for one in programs

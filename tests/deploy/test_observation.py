@@ -52,10 +52,10 @@ def test_prometheus_knows_every_process_by_its_name(installed: Path, folders: Fo
 
 
 def test_edges_that_come_and_go_are_scraped_while_they_are_there(installed: Path, folders: Folders) -> None:
-    observation.write(plan_from({"OBSERVE": "1", "PATH": str(installed)}), folders)
-    observation.write_edges(folders, [8101, 8102, 8103])
+    plan = plan_from({"OBSERVE": "1", "PATH": str(installed), "EDGES": "3"})
+    observation.write(plan, folders)
     assert list(targets(folders)["edge"]) == ["edge-1", "edge-2", "edge-3"]
-    observation.write_edges(folders, [8101])
+    observation.write_edges(plan, folders, [1])
     assert targets(folders)["edge"] == {"edge-1": "127.0.0.1:8101"}
 
 

@@ -1,0 +1,70 @@
+"""What the running stack writes down for `make status`, `perf` and whoever else asks: its plan, and the autoscaler's
+last look.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from deploy.local.settings import Folders, Plan, Ports
+
+
+def write_plan(folders: Folders, plan: Plan) -> None:
+    """Writes down how the stack is to run."""
+    _plan(folders).write_text(json.dumps(asdict(plan)) + "\n")
+    _scaling(folders).unlink(missing_ok=True)
+
+
+def read_plan(folders: Folders) -> Plan | None:
+    """How the stack runs, or ran; None if that is not known."""
+    try:
+        record = json.loads(_plan(folders).read_text())
+        return Plan(Ports(**record.pop("ports")), **record)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove(folders: Folders) -> None:
+    """Forgets both."""
+    _plan(folders).unlink(missing_ok=True)
+    _scaling(folders).unlink(missing_ok=True)
+
+
+class ScalingReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the autoscaler saw at `at`, Unix time in seconds. `edges` has the state of each by its name. `recommended`
+    is None while that is unknown; then `problem` says why. `last` is its last change, "" for none."""
+
+    at: float
+    recommended: int | None
+    problem: str
+    edges: dict[str, str]
+    last: str
+
+
+def write_scaling(folders: Folders, report: ScalingReport) -> None:
+    """Replaces the last report at once: somebody may be reading it."""
+    path = _scaling(folders)
+    new = path.with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(report) + b"\n")
+    os.replace(new, path)
+
+
+def read_scaling(folders: Folders) -> ScalingReport | None:
+    """The last report; None before the first one."""
+    try:
+        return msgspec.json.decode(_scaling(folders).read_bytes(), type=ScalingReport)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _plan(folders: Folders) -> Path:
+    return folders.run / "stack.json"
+
+
+def _scaling(folders: Folders) -> Path:
+    return folders.run / "autoscaler.json"
