@@ -40,6 +40,7 @@ class Tally:
     backend_failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by call and `backend.FailureCause`
     upgrades_refused: Counter[str] = field(default_factory=Counter)  # clients refused before they were one, by cause
     closes: Counter[int] = field(default_factory=Counter)  # by close code
+    commands: Counter[str] = field(default_factory=Counter)  # answered with a result, by `command_kinds`
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
     connects: Counter[tuple[str, str]] = field(default_factory=Counter)  # by transport and client library
     recoveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by namespace and result

@@ -16,6 +16,7 @@ from services.edge.channels.subscription import Subscription
 from services.edge.connection.registry import Lag
 from services.edge.connection.slow_consumer import SlowConsumer
 from services.edge.framing.formats import Format
+from services.edge.session.command_kinds import answered_by
 from services.edge.tally import Tally
 
 JOINED_BYTES: Final = 64 * 1024
@@ -108,6 +109,8 @@ class Outlet:
             return SKIPPED
         if reply.error is not None:
             self._tally.errors[reply.error.code] += 1
+        elif reply.push is None or reply.push.connect is not None:
+            self._tally.commands[answered_by(reply)] += 1
         try:
             message = self.format.encode(reply)
         except NotEncodable:

@@ -34,6 +34,15 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "Age of the oldest session event that JetStream has not acknowledged; 0 if none waits.",
     ),
     counter(
+        "fairlead_edge_commands",
+        "commands",
+        "Commands of clients, by type and code: 0 for success, else that of the error reply, or the close code where "
+        "the answer was to end the connection. `other` stands for codes of backends, `unknown` for commands without a "
+        "request.",
+        "type",
+        "code",
+    ),
+    counter(
         "fairlead_edge_api_calls",
         "calls",
         "Calls of the server API over HTTP and NATS, by method and code: 0 for success, else that of the error; 401, "

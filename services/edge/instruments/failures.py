@@ -16,7 +16,8 @@ from services.edge.tokens.token_keys_http import JwksFetcher
 BACKEND: Final = "nats"
 """The only kind of backend so far."""
 _KNOWN_CODES: Final = frozenset(
-    [code.code for code in vars(codes).values() if isinstance(code, codes.ErrorCode)] + [0, 401, 408, 413]
+    [code.code for code in vars(codes).values() if isinstance(code, codes.ErrorCode | codes.CloseCode)]
+    + [0, 401, 408, 413]
 )
 
 
@@ -57,6 +58,11 @@ class FailureMetrics:
 
     def _put_calls(self, page: Page) -> None:
         tally = self._context.tally
+        commands = Counter({(kind, "0"): count for kind, count in tally.commands.items()})
+        for (kind, code), count in self._context.policy.commands.items():
+            commands[kind, shown(code)] += count
+        for labels, count in commands.items():
+            page.put("fairlead_edge_commands", count, *labels)
         calls: Counter[tuple[str, str]] = Counter()
         for (method, code), count in tally.api_calls.items():  # backends may answer an RPC with any code
             calls[method, shown(code)] += count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from services.edge.channels.namespaces import Namespaces
@@ -17,6 +18,7 @@ class Policy:
     `version` and `instance` name the edge in connect replies. `connections_of` returns the number of connections that a
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
+    `commands` counts, by kind and code, commands that failed, and those that have no reply.
     """
 
     def __init__(
@@ -37,5 +39,10 @@ class Policy:
         self.instance = instance
         self.connections_of = connections_of
         self.clock_ahead = clock_ahead
+        self.commands: Counter[tuple[str, int]] = Counter()
         self.allowances = allowances or Allowances(NO_LIMITS, section, ChannelSection())
         self.anonymous_may_connect = section.insecure or section.allow_anonymous_connect_without_token
+
+    def count(self, kind: str, code: int) -> None:
+        """Counts a command that failed with this code, or (0) was done without a reply."""
+        self.commands[kind, code] += 1

@@ -36,6 +36,7 @@ from services.edge.session.actions import (
     ReadHistory,
     ReadPresence,
 )
+from services.edge.session.command_kinds import count_close, kind_behind, kind_of
 from services.edge.session.command_order import CommandOrder
 from services.edge.session.connect import CLOSE_FOR_ERROR
 from services.edge.session.decisions import (
@@ -114,6 +115,7 @@ class Session(CommandOrder):
         except Rejected as rejection:
             self._reject(command, rejection, effects, now)
         else:
+            count_close(self.state.policy, command, decision)
             self._follow(decision, effects, now)
 
     def _decide(self, command: Command, now: float, keys_are_fresh: bool | None) -> Decision:
@@ -137,12 +139,14 @@ class Session(CommandOrder):
         error = rejection.error
         if self.phase is not NEW or rejection.why:
             effects.append(_refusal(error, f"{describe(command)}{f': {rejection.why}' if rejection.why else ''}"))
-        self._refuse(command.id, error, effects, now)
+        self._refuse(command.id, kind_of(command), error, effects, now)
 
-    def _refuse(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
+    def _refuse(self, command_id: int, kind: str, error: ErrorCode, effects: list[Effect], now: float) -> None:
         if self.phase is NEW:
             self._refuse_connect(command_id, error, effects, now)
-        elif command_id:  # a `send` has none, and no reply
+            return
+        self.state.policy.count(kind, error.code)
+        if command_id:  # a `send` has none, and no reply
             effects.append(Send(reply_to(command_id, Error(*error))))
 
     def _follow(self, decision: Decision, effects: list[Effect], now: float) -> None:
@@ -164,6 +168,7 @@ class Session(CommandOrder):
                 if reply is not None:
                     effects.append(Send(reply))
             case ForwardMessage(data):
+                self.state.policy.count("send", 0)
                 effects.append(Forward(self.state.caller, data))
             case Close(close, detail):
                 self._close(close, detail, effects, now)
@@ -221,7 +226,7 @@ class Session(CommandOrder):
         if isinstance(action, Connect):
             self._refuse_connect(action.command_id, error, effects, now)
         else:
-            self._refuse(action.command_id, error, effects, now)
+            self._refuse(action.command_id, kind_behind(action), error, effects, now)
 
     def _hook_answered(self, action: AskHook, result: HookResult, effects: list[Effect], now: float) -> None:
         if action.event == "refresh":
@@ -230,13 +235,14 @@ class Session(CommandOrder):
             self._follow(refresh_by_hook(self.state, result, now), effects, now)
             effects += attachment.changes(self.state)
         elif isinstance(result, hook_results.Refused):
-            self._refuse(action.command.id, result.error, effects, now)
+            self._refuse(action.command.id, kind_of(action.command), result.error, effects, now)
         else:
             try:
                 decision = decide_by_hook(self.state, action.command, result, now)
             except Rejected as rejection:
                 self._reject(action.command, rejection, effects, now)
             else:
+                count_close(self.state.policy, action.command, decision)
                 self._follow(decision, effects, now)
 
     # --- connect -----------------------------------------------------------------------------------------------------
@@ -256,6 +262,7 @@ class Session(CommandOrder):
         self._timers.connected(self.state, now)
 
     def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
+        self.state.policy.count("connect", error.code)
         if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
         if self.state.format.unidirectional:

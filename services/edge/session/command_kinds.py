@@ -1,0 +1,93 @@
+"""The kinds of commands, as metrics name them. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from proto.commands import (
+    Command,
+    ConnectRequest,
+    HistoryRequest,
+    PresenceRequest,
+    PresenceStatsRequest,
+    PublishRequest,
+    RefreshRequest,
+    RPCRequest,
+    SendRequest,
+    SubRefreshRequest,
+    SubscribeRequest,
+    UnsubscribeRequest,
+    request_of,
+)
+from proto.replies import Reply
+from services.edge.channels.subscription import AttachRequest
+from services.edge.session.actions import (
+    Action,
+    AskHook,
+    CallBackend,
+    Connect,
+    LookUpKey,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+)
+from services.edge.session.decisions import Close, Decision
+from services.edge.session.policy import Policy
+
+UNKNOWN: Final = "unknown"
+"""A command without a request."""
+
+_OF_REQUEST: Final = {
+    PublishRequest: "publish",
+    SubscribeRequest: "subscribe",
+    RPCRequest: "rpc",
+    ConnectRequest: "connect",
+    UnsubscribeRequest: "unsubscribe",
+    HistoryRequest: "history",
+    PresenceRequest: "presence",
+    PresenceStatsRequest: "presence_stats",
+    RefreshRequest: "refresh",
+    SubRefreshRequest: "sub_refresh",
+    SendRequest: "send",
+}
+_WITH_REPLY: Final = tuple(kind for kind in _OF_REQUEST.values() if kind != "send")
+
+
+def kind_of(command: Command) -> str:
+    """The kind of a command; one of a few words."""
+    return _OF_REQUEST.get(type(request_of(command)), UNKNOWN)  # type: ignore[arg-type]  # None is not in it
+
+
+def kind_behind(action: Action) -> str:
+    """The kind of the command that asked for an action."""
+    match action:
+        case AttachRequest():
+            return "subscribe"
+        case Publish():
+            return "rpc" if action.as_rpc else "publish"
+        case CallBackend():
+            return "rpc"
+        case Connect():
+            return "connect"
+        case ReadHistory():
+            return "history"
+        case ReadPresence():
+            return "presence_stats" if action.count_only else "presence"
+        case LookUpKey() | AskHook():
+            return kind_of(action.command)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def answered_by(reply: Reply) -> str:
+    """The kind of the command that a reply with a result answers. On one-way transports the connect is a push."""
+    for kind in _WITH_REPLY:  # the most frequent ones first
+        if getattr(reply, kind) is not None:
+            return kind
+    return "connect"
+
+
+def count_close(policy: Policy, command: Command, decision: Decision) -> None:
+    """Counts a command that the decision answers by ending the connection."""
+    if type(decision) is Close:
+        policy.count(kind_of(command), decision.close.code)
