@@ -117,7 +117,10 @@ def test_a_process_that_hangs_is_given_up_after_the_others_have_answered_and_bef
     assert all(max(CALL_DEADLINE_S, ANSWER_DEADLINE_S) * 1000 < int(limit) < 10_000 for limit in limits)
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "deploy/requirements.lock", ".ci/compose.lock"])
+LOCKS = ("requirements.lock", "deploy/requirements.lock", "deploy/requirements-forecast.lock", ".ci/compose.lock")
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_locks_pin_by_hash_and_name_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "://" not in text
@@ -126,11 +129,10 @@ def test_locks_pin_by_hash_and_name_no_address(name: str) -> None:
     assert text.count("--hash=sha256:") >= len(packages)
 
 
-def test_the_image_runs_what_was_tested() -> None:
+@pytest.mark.parametrize("name", ["deploy/requirements.lock", "deploy/requirements-forecast.lock"])
+def test_the_image_runs_what_was_tested(name: str) -> None:
     def pins(name: str) -> dict[str, str]:
         return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
 
     tested = pins("requirements.lock")
-    assert {
-        name: version for name, version in pins("deploy/requirements.lock").items() if tested[name] != version
-    } == {}
+    assert {package: version for package, version in pins(name).items() if tested[package] != version} == {}

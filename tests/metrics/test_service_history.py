@@ -18,7 +18,9 @@ from services.chassis.process.settings import NatsSettings
 from services.metrics.app import Metrics
 from services.metrics.settings import MetricsSection, MetricsSettings, PostgresSection
 from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.running import metric
 from tests.support.eventually import eventually
+from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
 
 pytestmark = pytest.mark.integration
@@ -136,3 +138,17 @@ async def get(app: Any, path: str) -> dict[str, Any]:
         answer = await http.get(path)
     assert answer.status_code == 200
     return dict(answer.json())
+
+
+async def test_the_process_finds_its_tables_made_and_stops_in_order(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    """As `make up` and compose start it, beside a sessions service that has tables of its own in the database."""
+    variables = {"FAIRLEAD_NATS_URL": nats_server.url, "FAIRLEAD_POSTGRES_URL": postgres.url}
+    service = await services.start("metrics", variables).ready()
+
+    async def available() -> None:
+        assert await metric(service, "fairlead_cluster_history_available") == 1
+
+    await eventually(available, within_s=20)
+    assert await service.stop() == 0

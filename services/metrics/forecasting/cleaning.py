@@ -7,13 +7,16 @@ median over two days gives the level, so what lasts for a day or less is a distu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Final
 
 DAY: Final = 24
 WEEK: Final = 168
 _AROUND: Final = 24  # hours to each side of the running median
 _FAR: Final = 6.0  # median absolute deviations
+_BESIDE: Final = 12
+_LONG: Final = 3  # hours
+_STEP: Final = 0.15  # of the logarithm: smaller changes of level are left to the smoothing
 _LEAST: Final = 0.08  # of the logarithm: deviations below 8 % are never disturbances
 
 
@@ -58,9 +61,68 @@ def cleaned(values: Sequence[float]) -> list[float]:
     around them suggest. Less than two weeks cannot tell, and stay as they are."""
     if len(values) < 2 * WEEK:
         return list(values)
+    rest = _disturbances(values)
+    return [value - off for value, off in zip(values, rest, strict=True)]
+
+
+def ordinary(values: Sequence[float]) -> list[float]:
+    """`values`, which are logarithms, as they would have been without what is known not to be usual: disturbances of
+    some hours are taken out (a single hour is a burst, which is usual), and what was before a step is brought to the
+    level after it. Less than two weeks stay as they are."""
+    if len(values) < 2 * WEEK:
+        return list(values)
+    made = [value - off for value, off in zip(values, _long(_disturbances(values)), strict=True)]
+    for at, size in steps(_plain(made)):
+        made[:at] = [value + size for value in made[:at]]
+    return made
+
+
+def steps(plain: Sequence[float]) -> list[tuple[int, float]]:
+    """Where the level changes for good, and by how much: the two days after (a day at least) against the two before.
+    `plain` has no pattern."""
+    found: list[tuple[int, float]] = []
+    change = [0.0] * len(plain)
+    for at in range(_AROUND, len(plain) - _AROUND + 1):
+        after, before = plain[at : at + 2 * _AROUND], plain[max(0, at - 2 * _AROUND) : at]
+        change[at] = median(after) - median(before)
+    least = max(_STEP, _FAR * median(abs(one) for one in change))
+    while True:
+        at = max(range(len(change)), key=lambda index: abs(change[index]))
+        if abs(change[at]) < least:
+            return found
+        found.append((_edge_of(plain, at), change[at]))
+        begin, end = max(0, at - 2 * _AROUND), min(len(change), at + 2 * _AROUND)
+        change[begin:end] = [0.0] * (end - begin)
+
+
+def _edge_of(plain: Sequence[float], near: int) -> int:
+    """The hour of a step whose medians differ around `near`: where the means of the half days beside it differ most."""
+
+    def contrast(at: int) -> float:
+        return abs(fmean(plain[at : at + _BESIDE]) - fmean(plain[max(0, at - _BESIDE) : at]))
+
+    return max(range(max(1, near - _AROUND), min(len(plain) - 1, near + _AROUND) + 1), key=contrast)
+
+
+def _plain(values: Sequence[float]) -> list[float]:
     usual, first = pattern(values), len(values) % WEEK
-    plain = [value - usual[(index - first) % WEEK] for index, value in enumerate(values)]
-    level = running_median(plain)
-    rest = [value - base for value, base in zip(plain, level, strict=True)]
+    return [value - usual[(index - first) % WEEK] for index, value in enumerate(values)]
+
+
+def _disturbances(values: Sequence[float]) -> list[float]:
+    """By how much each hour is off, 0 for those that are not disturbed."""
+    plain = _plain(values)
+    rest = [value - base for value, base in zip(plain, running_median(plain), strict=True)]
     spread = max(_LEAST, _FAR * median(abs(one) for one in rest))
-    return [value if abs(one) <= spread else value - one for value, one in zip(values, rest, strict=True)]
+    return [one if abs(one) > spread else 0.0 for one in rest]
+
+
+def _long(rest: Sequence[float]) -> list[float]:
+    """Only what lasts for `_LONG` hours and more."""
+    made, begin = list(rest), 0
+    for index in range(len(rest) + 1):
+        if index == len(rest) or not rest[index]:
+            if index - begin < _LONG:
+                made[begin:index] = [0.0] * (index - begin)
+            begin = index + 1
+    return made

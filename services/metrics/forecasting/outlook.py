@@ -1,12 +1,11 @@
 """What a prediction answers: when the edges that there are run out, how likely that is, how many are needed when. Pure.
 
-Running out means: the demand, in edges, is above the number of edges that take clients now. The chance to run out
-within some time is the largest of its hours' chances: errors of neighbouring hours go together, so it is not more by
-much, and it is never less.
+Running out means: the demand, in edges, is above the number of edges that take clients now.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -24,6 +23,7 @@ CHANCES: Final = (0.1, 0.5)
 """The chances of which is told when they are reached."""
 
 _LOW: Final = 0.1
+_DAY_H: Final = 24
 
 
 class Range(Struct, frozen=True):
@@ -72,16 +72,32 @@ def outlook(answer: Answer, now: float, edges: float, certainty: float) -> Outlo
         )
         for hour in range(first, len(demand.quantiles))
     ]
+    chances = list(chances_until([one.chance_out for one in hours]))
     return Outlook(
         hours=hours,
-        chance_out={f"{within}h": max((one.chance_out for one in hours[:within]), default=0.0) for within in WITHIN_H},
-        out_at={f"{chance:.0%}": _first(hours, chance) for chance in CHANCES},
+        chance_out={f"{within}h": _last(chances[:within]) for within in WITHIN_H},
+        out_at={f"{chance:.0%}": _first(hours, chances, chance) for chance in CHANCES},
     )
+
+
+def chances_until(hours: Sequence[float]) -> Iterator[float]:
+    """From the chance of each hour: the chance that it has happened by the end of each hour. Errors of the hours of a
+    day go together, so the largest counts for the day; those of different days are taken to be independent."""
+    before, day = 1.0, 0.0  # the chance that it has not happened before this day, and the largest one of this day
+    for number, chance in enumerate(hours):
+        if number % _DAY_H == 0:
+            before, day = before * (1 - day), 0.0
+        day = max(day, chance)
+        yield round(1 - before * (1 - day), 4)
 
 
 def _range(prediction: Prediction, hour: int, certainty: float) -> Range:
     return Range(prediction.at(hour, _LOW), prediction.at(hour, 0.5), prediction.at(hour, certainty))
 
 
-def _first(hours: list[OutlookHour], chance: float) -> int | None:
-    return next((one.at for one in hours if one.chance_out >= chance), None)
+def _last(chances: list[float]) -> float:
+    return chances[-1] if chances else 0.0
+
+
+def _first(hours: list[OutlookHour], chances: list[float], chance: float) -> int | None:
+    return next((one.at for one, until in zip(hours, chances, strict=True) if until >= chance), None)

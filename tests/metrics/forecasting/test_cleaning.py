@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from services.metrics.forecasting.cleaning import DAY, WEEK, cleaned, filled
+from services.metrics.forecasting.cleaning import DAY, WEEK, cleaned, filled, ordinary
 
 
 def weeks(count: int) -> list[float]:
@@ -42,3 +42,25 @@ def test_a_step_that_stays_is_no_disturbance():
 
 def test_two_weeks_are_needed_to_tell():
     assert cleaned([1.0, 50.0] * 20) == [1.0, 50.0] * 20
+
+
+def test_with_hindsight_the_past_is_brought_to_the_level_after_a_step():
+    values, begin = weeks(5), 4 * WEEK + DAY
+    values[begin:] = [one + 0.4 for one in values[begin:]]
+    assert ordinary(values) == pytest.approx([one + 0.4 for one in weeks(5)], abs=0.05)
+
+
+def test_a_day_after_a_step_it_is_seen_and_a_holiday_is_none():
+    values = weeks(5)
+    values[-DAY:] = [one + 0.4 for one in values[-DAY:]]
+    assert ordinary(values) == pytest.approx([one + 0.4 for one in weeks(5)], abs=0.05)
+    values = weeks(5)
+    values[-4 * DAY : -3 * DAY] = [one - 1 for one in values[-4 * DAY : -3 * DAY]]
+    assert ordinary(values) == pytest.approx(weeks(5), abs=0.05)
+
+
+def test_a_burst_of_an_hour_is_usual_and_stays():
+    values = weeks(5)
+    values[-50] += 0.5
+    assert ordinary(values) == pytest.approx(values)
+    assert cleaned(values)[-50] == pytest.approx(weeks(5)[-50], abs=0.05)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.metrics.forecasting.outlook import STALE_S, outlook
+from services.metrics.forecasting.outlook import STALE_S, chances_until, outlook
 from services.metrics.forecasting.prediction import Answer
 from tests.metrics.forecasting.predictions import answer
 
@@ -21,6 +21,12 @@ def test_it_says_when_capacity_runs_out_and_how_likely():
     assert seen.chance_out["168h"] > 0.95
     assert seen.hours[20].chance_out == pytest.approx(0.5)
     assert seen.hours[0].edges.expected == pytest.approx(1.0)
+
+
+def test_chances_of_days_add_up_and_those_of_hours_do_not():
+    found = list(chances_until([0.1, 0.2, 0.1, *[0.2] * 21, 0.5, 0.1]))
+    assert found[:3] == [0.1, 0.2, 0.2]
+    assert found[23:] == [0.2, 0.6, 0.6]
 
 
 def test_more_edges_run_out_later():
