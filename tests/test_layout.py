@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,15 @@ def test_every_module_says_what_it_is() -> None:
         if path.read_text(encoding="utf-8").strip() and ast.get_docstring(tree_of(path)) is None
     ]
     assert silent == []
+
+
+def test_ci_is_a_script_that_runs() -> None:
+    checked = subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_no_conflict_was_committed() -> None:
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    mark = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    paths = [ROOT / name for name in files.split("\0") if name]
+    assert [path.name for path in paths if path.is_file() and mark.search(path.read_bytes())] == []
