@@ -13,6 +13,7 @@ SECTIONS: Final = frozenset(
     {
         "nats",
         "log",
+        "process",
         "http_api",
         "edge",
         "client",

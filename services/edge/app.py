@@ -286,4 +286,5 @@ def serve(settings: EdgeSettings) -> None:
         proxy_protocol_port=section.client_port if section.proxy_protocol else 0,
         room=edge.room,
         turned_away=edge.context.tally.refused_upgrade,
+        gc_thresholds=settings.process.gc_thresholds,
     )

@@ -19,6 +19,7 @@ from services.chassis.process.settings import (
     LogSettings,
     NatsSettings,
     Port,
+    ProcessSettings,
     Rate,
     Section,
 )
@@ -386,6 +387,7 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
+    process: ProcessSettings = ProcessSettings()
     edge: EdgeSection = EdgeSection()
     client: ClientSection = ClientSection()
     channel: ChannelSection = ChannelSection()

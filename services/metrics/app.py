@@ -194,4 +194,9 @@ def _planner_of(settings: MetricsSettings) -> Planner:
 
 def serve(settings: MetricsSettings) -> None:
     """Runs the service until a signal."""
-    run(Metrics(settings).application(), host=settings.metrics.host, ports={"metrics.port": settings.metrics.port})
+    run(
+        Metrics(settings).application(),
+        host=settings.metrics.host,
+        ports={"metrics.port": settings.metrics.port},
+        gc_thresholds=settings.process.gc_thresholds,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from services.chassis.process.settings import Duration, LogSettings, NatsSettings, Port, Section, load
+from services.chassis.process.settings import Duration, LogSettings, NatsSettings, Port, ProcessSettings, Section, load
 from services.sections import SECTIONS
 
 
@@ -109,6 +109,7 @@ class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
+    process: ProcessSettings = ProcessSettings()
     metrics: MetricsSection = MetricsSection()
     postgres: PostgresSection = PostgresSection()
     history: HistorySection = HistorySection()

@@ -114,4 +114,9 @@ def serve(settings: SessionsSettings) -> None:
     if not settings.http_api.key:
         log.warning("http_api.key is not set: every call of the read API will be answered with 401")
     app = Sessions(settings)
-    run(app.application(), host=settings.sessions.host, ports={"sessions.port": settings.sessions.port})
+    run(
+        app.application(),
+        host=settings.sessions.host,
+        ports={"sessions.port": settings.sessions.port},
+        gc_thresholds=settings.process.gc_thresholds,
+    )

@@ -14,6 +14,7 @@ from services.chassis.process.settings import (
     LogSettings,
     NatsSettings,
     Port,
+    ProcessSettings,
     Section,
     load,
 )
@@ -69,6 +70,7 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     postgres: PostgresSection
     nats: NatsSettings = NatsSettings()
     log: LogSettings = LogSettings()
+    process: ProcessSettings = ProcessSettings()
     sessions: SessionsSection = SessionsSection()
     http_api: HttpApiSettings = HttpApiSettings()
 

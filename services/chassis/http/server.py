@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -120,12 +120,14 @@ def run(
     proxy_protocol_port: int = 0,
     room: Callable[[], int] | None = None,
     turned_away: Callable[[str], None] | None = None,
+    gc_thresholds: Sequence[int] = (),
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
     `ports` has a port for each configuration key, such as `{"edge.port": 8101}`. All of them are bound before `app`
     starts; if one cannot be, the process exits with 3 and the reason names its key. All serve the same application; a
     request has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
+    `gc_thresholds` are those of `gc.set_threshold`, none for Python's own.
     """
 
     class Protocol(SocketHttpProtocol):
@@ -154,5 +156,7 @@ def run(
     )
     # All objects made so far live as long as the process. Collections skip them, and stop the loop for 25 ms less.
     gc.freeze()
+    if gc_thresholds:
+        gc.set_threshold(*gc_thresholds)
     gc.enable()
     _Server(config, before_shutdown).run(sockets)

@@ -57,6 +57,18 @@ class LogSettings(Section, frozen=True):
             raise ValueError('expected log.format "text" or "json"')
 
 
+class ProcessSettings(Section, frozen=True):
+    """The section `process`, for the process of any service."""
+
+    gc_thresholds: list[int] = msgspec.field(default_factory=lambda: [700, 10, 1000])
+    """When garbage is looked for: after so many new objects; the second generation after so many times; everything
+    after so many times of that. [] leaves Python's own, which are 700, 10, 10."""
+
+    def __post_init__(self) -> None:
+        if len(self.gc_thresholds) not in (0, 3) or min(self.gc_thresholds, default=1) < 1:
+            raise ValueError("expected process.gc_thresholds to be three numbers from 1 on, such as [700, 10, 1000]")
+
+
 class HttpApiSettings(Section, frozen=True):
     """The section `http_api`, for the server API of edges and the read API of the sessions service."""
 

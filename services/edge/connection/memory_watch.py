@@ -25,7 +25,8 @@ GIVE_BACK_S: Final = 10.0
 """So often, while memory is short, what is free is given back to the system. It takes 35 ms in a heap of 1 GB, and
 0.4 ms for each MB."""
 COLLECT_S: Final = 60.0
-"""So often, above the hard limit, garbage is looked for before clients are closed. It takes 1 us for each object."""
+"""So often, when memory becomes short and before clients are closed, garbage is looked for. It takes 0.3 us for each
+object: 40 ms with 9,000 clients."""
 
 KERNEL_BYTES: Final = 5_300
 CONNECTION_BYTES: Final = 3_200 + KERNEL_BYTES
@@ -84,7 +85,7 @@ class MemoryWatch:
         """Looks once, and does what has to be done."""
         now, used = self._context.clock.now(), self.used
         if self._guard.is_short(used):
-            self._tidy(now, used > self.limits.hard > 0)
+            self._tidy(now, used > self.limits.hard > 0 or not self._guard.above_soft)
             used = self.used
         before = self._guard.above_soft or self._guard.above_hard
         verdict = self._guard.judge(used, now)
@@ -100,9 +101,9 @@ class MemoryWatch:
             )
         self._helpless = verdict.above_hard and (self._helpless or helpless)
 
-    def _tidy(self, now: float, above_hard: bool) -> None:
+    def _tidy(self, now: float, collects: bool) -> None:
         """Frees what it can without closing clients, and what those left who were closed; not all the time."""
-        collects = above_hard and now >= self._collected_at + COLLECT_S
+        collects = collects and now >= self._collected_at + COLLECT_S
         if collects:
             self._collected_at = now
             self._collect()

@@ -35,6 +35,34 @@ class Transport(Protocol):
     def abort(self) -> None: ...
 
 
+class _Gone:
+    """The transport of a connection that is gone."""
+
+    def write(self, data: bytes, /) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+_GONE: Final = _Gone()
+
+
 class Outlet:
     """A connection as channels see it (see `subscriber.Subscriber`). `owner` is that connection.
 
@@ -199,8 +227,9 @@ class Outlet:
     def part(self) -> None:
         """The connection is gone, and asks for nothing any more.
 
-        The two refer to each other. Without this they would stay in memory until the garbage collector looks at
-        everything that the process has.
+        They refer to each other, and some transports to the connection. Without this all would stay in memory until the
+        garbage collector looks at everything that the process has.
         """
         self.slow = None
+        self.transport = _GONE
         del self.owner

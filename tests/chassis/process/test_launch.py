@@ -23,7 +23,7 @@ import gc, json, sys, uvicorn
 
 def say(self, sockets=None):
     loaded = [name for name, module in sys.modules.items() if module]
-    print(json.dumps([loaded, gc.isenabled(), gc.get_freeze_count(), collections() - before]))
+    print(json.dumps([loaded, gc.isenabled(), gc.get_freeze_count(), collections() - before, gc.get_threshold()]))
 
 def collections():
     return sum(generation["collections"] for generation in gc.get_stats())
@@ -59,9 +59,10 @@ class Started(NamedTuple):
     collects: bool
     frozen: int
     collections: int
+    thresholds: list[int]
 
 
-def started(service: str) -> Started:
+def started(service: str, **variables: str) -> Started:
     process = subprocess.run(
         [sys.executable, "-c", AT_THE_END_OF_THE_START.replace("SERVICE", service)],
         env={
@@ -69,6 +70,7 @@ def started(service: str) -> Started:
             "PYTHONPATH": str(ROOT),
             f"FAIRLEAD_{service.upper()}_PORT": str(free_port()),  # a stack may have the default one
             **VARIABLES,
+            **variables,
         },
         capture_output=True,
         text=True,
@@ -76,8 +78,8 @@ def started(service: str) -> Started:
         cwd="/",
     )
     assert process.returncode == 0, process.stderr
-    loaded, collects, frozen, collections = json.loads(process.stdout)
-    return Started(set(loaded), collects, frozen, collections)
+    loaded, *rest = json.loads(process.stdout)
+    return Started(set(loaded), *rest)
 
 
 @pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
@@ -93,6 +95,13 @@ def test_garbage_is_looked_for_when_it_serves_and_not_among_what_it_started_with
     assert process.collects
     assert process.collections < 20  # for the settings, before any part is loaded
     assert process.frozen > 20_000
+
+
+@pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
+def test_everything_is_hardly_ever_searched_unless_it_is_set_otherwise(service: str) -> None:
+    assert started(service).thresholds == [700, 10, 1000]
+    assert started(service, FAIRLEAD_PROCESS_GC_THRESHOLDS="5000,20,30").thresholds == [5000, 20, 30]
+    assert started(service, FAIRLEAD_PROCESS_GC_THRESHOLDS="").thresholds == [700, 10, 10], "Python's own"
 
 
 def unusable(environ: Mapping[str, str]) -> EdgeSettings:

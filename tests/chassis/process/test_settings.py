@@ -17,6 +17,7 @@ from services.chassis.process.settings import (
     LogSettings,
     NatsSettings,
     Port,
+    ProcessSettings,
     Section,
     load,
 )
@@ -244,3 +245,10 @@ def test_anything_is_a_finite_duration_or_a_value_error(written: object) -> None
     except ValueError:
         return
     assert 0 <= seconds < 1e10
+
+
+@pytest.mark.parametrize("thresholds", [[700], [700, 10, 0], [1, 2, 3, 4], [-1, 1, 1]])
+def test_thresholds_of_garbage_collection_are_three_or_none(thresholds: list[int]) -> None:
+    with pytest.raises(ValueError, match="three numbers from 1 on"):
+        ProcessSettings(gc_thresholds=thresholds)
+    assert ProcessSettings(gc_thresholds=[]).gc_thresholds == []
