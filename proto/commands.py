@@ -53,7 +53,7 @@ class ConnectRequest(Message, frozen=True):
     version: str = ""
     """Its version."""
     headers: dict[str, str] = {}  # noqa: RUF012 - msgspec copies mutable defaults
-    """HTTP headers that a browser cannot set. Accepted and ignored."""
+    """HTTP headers that a browser cannot set: for the connect hook, and `traceparent` for the client's own trace."""
 
 
 class UnsubscribeRequest(Message, frozen=True):

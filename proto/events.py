@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import DecodeError, Struct, json
+from msgspec import UNSET, DecodeError, Struct, UnsetType, json
 
 from proto.codes import client_reconnects
 from proto.messages import Uint32, Uint64
+from proto.trace_context import TraceContext, decode_context, encode_parent
 
 EVENTS_VERSION = 1
 
@@ -87,19 +88,39 @@ class EdgeFound(Event, frozen=True, tag="edge_found", gc=False):
 SessionEvent = Opened | Subscribed | Unsubscribed | Closed | EdgeLost | EdgeFound
 
 
+MAX_TRACES: Final = 16
+"""Spans that one batch names. Further ones of the same 20 ms do not learn when their facts were folded."""
+
+
 class EventBatch(Struct, frozen=True):
-    """The content of one stream message. `instance` is the process that wrote it; its batches are numbered from 1."""
+    """The content of one stream message. `instance` is the process that wrote it; its batches are numbered from 1.
+
+    `traces` has the span of each traced command that caused some of the facts, as a `traceparent`.
+    """
 
     edge: str
     instance: str
     number: int
     events: list[SessionEvent]
     version: int = EVENTS_VERSION
+    traces: list[str] | UnsetType = UNSET
 
     @property
     def message_id(self) -> str:
         """The value of `Nats-Msg-Id`, the same for every attempt to store this batch."""
         return f"{self.instance}-{self.number}"
+
+    @property
+    def contexts(self) -> list[TraceContext]:
+        """The spans of `traces`, without what is none."""
+        if self.traces is UNSET:
+            return []
+        return [found for text in self.traces[:MAX_TRACES] if (found := decode_context(text)) is not None]
+
+
+def traces_field(contexts: list[TraceContext]) -> list[str] | UnsetType:
+    """The value of `EventBatch.traces` for these spans: the first `MAX_TRACES` of them."""
+    return [encode_parent(context) for context in contexts[:MAX_TRACES]] or UNSET
 
 
 encode_batch = json.Encoder().encode

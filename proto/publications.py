@@ -12,6 +12,7 @@ speak Protobuf), and an edge relays payload bytes without decoding them. The hea
 | `Fairlead-Version-Epoch` | the epoch within which versions are compared                                |
 | `Fairlead-Removed`       | not a publication: the channel's history up to this sequence was removed    |
 | `Fairlead-At`            | when an edge accepted it, by the clock of NATS: Unix time in microseconds   |
+| `traceparent`            | the span that published it, if it is traced (W3C); beside it, `tracestate`  |
 
 JetStream adds `Nats-Sequence` (our offset) and, when it republishes, `Nats-Last-Sequence`: the sequence of the
 channel's previous message that was still retained then, 0 if there was none. A message on a `live.` subject without
@@ -31,6 +32,7 @@ from msgspec.structs import replace
 from proto.codec import optional_payload
 from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA, ClientInfo, Publication
+from proto.trace_context import MARK, TraceContext, sampled_in, with_context
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 INFO: Final = "Fairlead-Info"
@@ -82,6 +84,7 @@ class LiveMessage(Struct, frozen=True, gc=False):
     `publication` is None if the message is not a publication; it takes a place in the log all the same. A publication
     that skips the history has the sequence 0. If `removed_upto` is set, the history up to that sequence was removed.
     `published_at` is Unix time in seconds by the clock of the broker, 0 if it is not known.
+    `trace` is the span that published it, if it is traced.
     """
 
     sequence: int
@@ -89,6 +92,7 @@ class LiveMessage(Struct, frozen=True, gc=False):
     publication: Publication | None
     removed_upto: int = 0
     published_at: float = 0.0
+    trace: TraceContext | None = None
 
 
 _ENVELOPE_BYTES: Final = 150
@@ -106,12 +110,16 @@ def size_of(publication: Publication) -> int:
 
 
 def encode_headers(
-    publication: Publication, message_id: str = "", version: Version | None = None, at: float = 0.0
+    publication: Publication,
+    message_id: str = "",
+    version: Version | None = None,
+    at: float = 0.0,
+    trace: TraceContext | None = None,
 ) -> bytes | None:
     """The raw header block to publish with, None if no header is needed.
 
     `message_id` and the version's epoch must not contain line breaks. `at` is when the publication was accepted, in
-    seconds (see `LiveMessage.published_at`).
+    seconds (see `LiveMessage.published_at`). `trace` is the span that publishes, if any does.
     """
     lines: list[bytes] = []
     if at:
@@ -126,7 +134,8 @@ def encode_headers(
         lines.append(f"{VERSION}: {version.number}".encode())
         if version.epoch:
             lines.append(f"{VERSION_EPOCH}: {version.epoch}".encode())
-    return b"\r\n".join((b"NATS/1.0", *lines, b"", b"")) if lines else None
+    block = b"\r\n".join((b"NATS/1.0", *lines, b"", b"")) if lines else None
+    return block if trace is None else with_context(block, trace)
 
 
 def encode_removal(upto: int) -> bytes:
@@ -167,13 +176,14 @@ def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
         offset, before = _counted(headers, _SEQUENCE), _counted(headers, _LAST_SEQUENCE)
     except ValueError:
         raise BadPublication("not republished by JetStream") from None
-    if offset is None or before is None:
-        return LiveMessage(0, 0, decode_publication(headers, data), 0, published_at(headers))
+    if headers is None or offset is None or before is None:
+        return LiveMessage(0, 0, decode_publication(headers, data), 0, published_at(headers), sampled_in(headers))
     try:
         publication = decode_publication(headers, data, offset)
     except BadPublication:
         return LiveMessage(offset, before, None, removed_upto(headers))
-    return LiveMessage(offset, before, publication, 0, published_at(headers))
+    trace = sampled_in(headers) if MARK in headers else None
+    return LiveMessage(offset, before, publication, 0, published_at(headers), trace)
 
 
 def published_at(headers: bytes | None) -> float:

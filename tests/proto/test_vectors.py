@@ -15,6 +15,7 @@ from proto import codes, commands, events, messages, publications, replies, subj
 from proto.codec import BadFrame
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_emulation, decode_replies, encode_command
+from proto.trace_context import TraceContext
 from tests.proto.vectors import as_protobuf_tells, build, load, name_of, wire_bytes
 
 COMMANDS = load("commands.json", "valid")
@@ -152,13 +153,17 @@ def _headers(case: dict[str, Any]) -> bytes | None:
     return None if case["headers"] is None else wire_bytes(case, "headers")
 
 
+def _trace(case: dict[str, Any]) -> TraceContext | None:
+    return TraceContext(**case["trace"]) if "trace" in case else None
+
+
 @pytest.mark.parametrize("case", PUBLICATIONS, ids=name_of)
 def test_publications(case: dict[str, Any]) -> None:
     decoded = publications.decode_publication(_headers(case), wire_bytes(case, "body"))
     publication = build(messages.Publication, case["publication"])
     if case.get("canonical", True):
         assert decoded == publication
-        assert publications.encode_headers(publication, case["message_id"]) == _headers(case)
+        assert publications.encode_headers(publication, case["message_id"], trace=_trace(case)) == _headers(case)
     else:
         assert bytes(decoded.data).decode() == case.get("data", case["body"])
         assert json.loads(msgspec.json.encode(decoded)) == case["publication"]
@@ -176,6 +181,7 @@ def test_live_messages(case: dict[str, Any]) -> None:
     assert (live.sequence, live.previous) == (case["sequence"], case["previous"])
     wanted = case["publication"]
     assert live.publication == (wanted and build(messages.Publication, wanted))
+    assert live.trace == _trace(case)
 
 
 @pytest.mark.parametrize("case", load("publications.json", "not_live"), ids=name_of)
