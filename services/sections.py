@@ -25,5 +25,6 @@ SECTIONS: Final = frozenset(
         "history",
         "capacity",
         "forecast",
+        "tracing",
     }
 )

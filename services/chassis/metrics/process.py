@@ -41,6 +41,10 @@ PROCESS_SERIES: Final = catalog(
         "violations",
         "Publishes and subscriptions that NATS does not permit to this process.",
     ),
+    gauge("fairlead_process_spans_waiting", "spans", "Spans of traces that wait to be sent; 0 without tracing."),
+    counter("fairlead_process_spans_sent", "spans", "Spans that the receiver (`tracing.endpoint`) took."),
+    counter("fairlead_process_spans_dropped", "spans", "Spans for which `tracing.queue_size` left no room."),
+    counter("fairlead_process_spans_failed", "spans", "Spans that could not be sent."),
 )
 
 
@@ -55,13 +59,32 @@ class NatsFigures(Protocol):
     def permission_violations(self) -> int: ...
 
 
-class ProcessMetrics:
-    """This process, which is `name` of `service`. `nats` is None for a process without NATS."""
+class SpanFigures(Protocol):
+    """What the queue of spans reports of itself."""
 
-    def __init__(self, service: str, name: str, version: str, loop_lag: LoopLag, nats: NatsFigures | None) -> None:
+    sent: int
+    dropped: int
+    failed: int
+
+    def __len__(self) -> int: ...
+
+
+class ProcessMetrics:
+    """This process, which is `name` of `service`. `nats` is None without NATS, `spans` without tracing."""
+
+    def __init__(
+        self,
+        service: str,
+        name: str,
+        version: str,
+        loop_lag: LoopLag,
+        nats: NatsFigures | None,
+        spans: SpanFigures | None = None,
+    ) -> None:
         self._identity = (service, name, version)
         self._loop_lag = loop_lag
         self._nats = nats
+        self._spans = spans
         self._process = OwnProcess()
 
     def fill(self, page: Page) -> None:
@@ -80,6 +103,11 @@ class ProcessMetrics:
             page.put("fairlead_process_nats_connected", self._nats.is_connected)
             page.put("fairlead_process_nats_disconnects", self._nats.disconnects)
             page.put("fairlead_process_nats_permission_violations", self._nats.permission_violations)
+        spans = self._spans
+        page.put("fairlead_process_spans_waiting", 0 if spans is None else len(spans))
+        page.put("fairlead_process_spans_sent", 0 if spans is None else spans.sent)
+        page.put("fairlead_process_spans_dropped", 0 if spans is None else spans.dropped)
+        page.put("fairlead_process_spans_failed", 0 if spans is None else spans.failed)
 
     def registry(self, *collectors: Collector) -> CollectorRegistry:
         """A registry with these series, those of `collectors`, and prometheus-client's own of Python and its garbage

@@ -2,7 +2,8 @@
 
 The message is complete for a reader. What a machine should be able to search by is given beside it, as in
 `log.info("...", extra={"user": user, "client": client_id, "channel": channel})`: the JSON form has each of these as a
-field of its own, the text form leaves them out. Settings, tokens and payloads are never logged, so no secret gets here.
+field of its own, the text form leaves them out. A line that is logged while something is traced has `trace_id` and
+`span_id` there. Settings, tokens and payloads are never logged, so no secret gets here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 import msgspec
 
 from services.chassis.process.settings import LogSettings
+from services.chassis.tracing.span import ACTIVE
 
 
 class _TextFormatter(logging.Formatter):
@@ -30,7 +32,7 @@ _OWN_FIELDS: Final = frozenset({"time", "level", "process", "logger", "message",
 _NOT_EXTRA: Final = _OF_EVERY_RECORD | _OWN_FIELDS
 
 
-class _JsonFormatter(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One object a line: `_OWN_FIELDS`, and whatever `extra` has besides. A value that is not JSON is given as text."""
 
     def __init__(self, process: str) -> None:
@@ -47,6 +49,9 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
+        span = ACTIVE.get()
+        if span is not None:
+            entry["trace_id"], entry["span_id"] = span.context.trace_id, span.context.span_id
         for name in record.__dict__.keys() - _NOT_EXTRA:
             entry[name] = record.__dict__[name]
         return msgspec.json.encode(entry, enc_hook=str).decode()
@@ -55,10 +60,10 @@ class _JsonFormatter(logging.Formatter):
 def configure(settings: LogSettings, process: str) -> None:
     """Sets up logging for this process. `process`, such as "edge-1", appears in every line. Call it once, first."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter(process) if settings.format == "json" else _TextFormatter(process))
+    handler.setFormatter(JsonFormatter(process) if settings.format == "json" else _TextFormatter(process))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True
-    for noisy in ("nats", "httpx", "httpcore", "alembic", "uvicorn.error"):
+    for noisy in ("nats", "httpx", "httpcore", "alembic", "urllib3", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 
 import pytest
 
-from services.chassis.process.log import Throttle
+from services.chassis.process.log import JsonFormatter, Throttle
+from services.chassis.tracing.span import SERVER, working_in
+from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 
 SAYS = """
 import logging, sys
@@ -58,6 +61,15 @@ def test_fields_of_a_record_are_in_the_json_form_alone() -> None:
     assert first["level"] == "info"
     assert second.keys() == {"time", "level", "process", "logger", "message", "exception"}
     assert "alice" not in "".join(lines("info", "text"))
+
+
+def test_a_line_within_a_span_has_its_ids() -> None:
+    span = tracer(KeptSpans()).begin("x", SERVER, None, {})
+    record = logging.makeLogRecord({"msg": "hello", "levelname": "INFO"})
+    with working_in(span):
+        inside = json.loads(JsonFormatter("edge-1").format(record))
+    assert (inside["trace_id"], inside["span_id"]) == (span.context.trace_id, span.context.span_id)
+    assert not {"trace_id", "span_id"} & json.loads(JsonFormatter("edge-1").format(record)).keys()
 
 
 @pytest.mark.parametrize(("level", "messages"), [("debug", 3), ("info", 2), ("error", 1)])

@@ -1,0 +1,36 @@
+"""The section `tracing`, which all services read that make spans."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from services.chassis.process.settings import Section
+
+
+class TracingSettings(Section, frozen=True):
+    """Where spans go, and of how much. See docs/tracing.md."""
+
+    endpoint: str = ""
+    """The address that takes spans by OTLP over HTTP, such as "http://127.0.0.1:4318/v1/traces". Empty: no tracing."""
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """The share of clients' commands, and of calls of the server API without a `traceparent`, that begin a trace. What
+    comes with a sampled `traceparent` is traced even at 0."""
+    recipients: Annotated[int, Meta(ge=0, le=100)] = 3
+    """Recipients that the span of a delivery names, of each edge and traced publication."""
+    queue_size: Annotated[int, Meta(ge=1)] = 2048
+    """Spans that wait to be sent; further ones are dropped, and counted."""
+
+    def __post_init__(self) -> None:
+        if self.endpoint and not _is_http_address(self.endpoint):
+            raise ValueError("expected tracing.endpoint to be an address such as http://127.0.0.1:4318/v1/traces")
+
+
+def _is_http_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
+    except ValueError:  # not a port, or half an IPv6 address
+        return False
