@@ -29,6 +29,7 @@ from services.chassis.process.memory import available_bytes, give_back, resident
 from services.chassis.process.resources import descriptor_limit
 from services.chassis.process.tasks import end, vital
 from services.chassis.process.turns import Turns
+from services.chassis.tracing.tracing import Tracing
 from services.edge.adapters import Adapters
 from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
@@ -83,6 +84,8 @@ class Edge:
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
         self.instance = uuid.uuid4().hex
+        self._tracing = Tracing(settings.tracing, "edge", settings.name, self.instance, VERSION)
+        tracer = self._tracing.tracer
         clock = Clock()
         tally = Tally()
         namespaces = Namespaces(settings.channel)
@@ -98,6 +101,7 @@ class Edge:
             adapters.cluster,
             tally,
             settings.client.recovery_max_publication_limit,
+            tracer,
         )
         adapters.cluster.listen(self._node.member_tracker)
         keys = configured_keys(settings.client)
@@ -121,6 +125,7 @@ class Edge:
                 registry.count_of_user,
                 Allowances(settings.limits, settings.client, settings.channel),
                 clock.ahead,
+                tracer,
             ),
             node=self._node,
             executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout, tally),
@@ -156,6 +161,7 @@ class Edge:
             settings.client.rpc_timeout,
             refusals.write,
             tally,
+            tracer,
         )
         self._api = ServerApi(settings.http_api.key, methods, methods.counts)
         self._api_calls = adapters.api_calls(methods)
@@ -168,6 +174,7 @@ class Edge:
             work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch(), self._memory.run()]
             if self._fetcher is not None:
                 work.append(self._fetcher.run())
+            self._tracing.start()
             tasks = [vital(each) for each in work]
             try:
                 yield {"context": self.context}
@@ -182,9 +189,11 @@ class Edge:
                 await self._node.sync.stop()
                 self._node.parts.stop()
                 await self._adapters.close()
+                await self._tracing.stop()
 
         adapters = self._adapters
-        own = ProcessMetrics("edge", self.settings.name, VERSION, adapters.pulse.loop_lag, adapters.nats)
+        pulse, spans = adapters.pulse, self._tracing.queue
+        own = ProcessMetrics("edge", self.settings.name, VERSION, pulse.loop_lag, adapters.nats, spans)
         registry = own.registry(PageCollector(EDGE_SERIES, self._fill))
         routes = health_routes(self.context.admission.unready, registry) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proto.events import SessionEvent
+from proto.trace_context import TraceContext
 
 
 class SessionLog(Protocol):
@@ -26,8 +27,8 @@ class SessionLog(Protocol):
     def dropped(self) -> int:
         """Facts dropped since the start."""
 
-    def record(self, event: SessionEvent) -> None:
-        """Queues `event` to be stored soon. Never blocks."""
+    def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
+        """Queues `event` to be stored soon. Never blocks. `trace`: the span that caused it, if that is traced."""
 
     async def flush(self, timeout_s: float) -> bool:
         """Waits until everything recorded is stored. False if that takes longer than `timeout_s`."""
@@ -39,7 +40,7 @@ class NoSessionLog:
     waiting = stored = dropped = 0
     oldest_at: int | None = None
 
-    def record(self, event: SessionEvent) -> None:
+    def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         return None
 
     async def flush(self, timeout_s: float) -> bool:

@@ -12,8 +12,19 @@ import logging
 from collections import deque
 from typing import Final
 
+from msgspec import UnsetType
+
 from proto import subjects
-from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, LOG_MAX_BYTES, EventBatch, SessionEvent, encode_batch
+from proto.events import (
+    LOG_DUPLICATE_WINDOW_S,
+    LOG_MAX_AGE_S,
+    LOG_MAX_BYTES,
+    EventBatch,
+    SessionEvent,
+    encode_batch,
+    traces_field,
+)
+from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.nats.streams import ensure_stream, store, stream_config
 
@@ -25,6 +36,9 @@ MAX_BATCH_BYTES: Final = 256 * 1024
 
 MAX_WAITING: Final = 250_000
 """Facts held while NATS is unavailable, about 100 MB. Above this the oldest are dropped, and counted."""
+
+MAX_TRACES_WAITING: Final = 1024
+"""Spans of waiting facts that are remembered."""
 
 _GATHER_S: Final = 0.02
 _RETRY_S: Final = 0.2
@@ -41,6 +55,8 @@ class NatsSessionLog:
         self._subject = subjects.session_events(instance)
         self._waiting: deque[SessionEvent] = deque()
         self._sending: list[SessionEvent] = []  # the batch that JetStream has not acknowledged yet
+        self._taken = 0  # facts that have left the queue
+        self._traces: deque[tuple[int, TraceContext]] = deque()  # of waiting facts, by number: 1 is the first ever
         self._number = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -80,13 +96,16 @@ class NatsSessionLog:
             room_setting="sessions.log_max_bytes (of the sessions service, which then must start first)",
         )
 
-    def record(self, event: SessionEvent) -> None:
+    def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
+            self._taken += 1
             self.dropped += 1
             if self.dropped % 10_000 == 1:
                 log.error("%d session events dropped: NATS has been unavailable for too long", self.dropped)
         self._waiting.append(event)
+        if trace is not None and len(self._traces) < MAX_TRACES_WAITING:
+            self._traces.append((self._taken + len(self._waiting), trace))
         self._idle.clear()
         self._work.set()
 
@@ -116,7 +135,7 @@ class NatsSessionLog:
         self._number += 1
         events = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
         while True:
-            batch = EventBatch(edge=self._edge, instance=self._instance, number=self._number, events=events)
+            batch = EventBatch(self._edge, self._instance, self._number, events, traces=self._traces_of(len(events)))
             data = encode_batch(batch)
             if len(data) <= MAX_BATCH_BYTES or len(events) == 1:
                 break
@@ -124,6 +143,9 @@ class NatsSessionLog:
             self._waiting.extendleft(reversed(events[half:]))
             del events[half:]
         self._sending = events
+        self._taken += len(events)
+        while self._traces and self._traces[0][0] <= self._taken:
+            self._traces.popleft()
         headers = header_block(Nats_Msg_Id=batch.message_id)
         while True:
             try:
@@ -136,3 +158,8 @@ class NatsSessionLog:
             except NatsRefused as error:  # a full disk, for example, until an operator frees some space
                 log.error("NATS refuses to store session events, retrying: %s", error)
             await asyncio.sleep(_RETRY_S)
+
+    def _traces_of(self, count: int) -> list[str] | UnsetType:
+        """The spans of the next `count` facts, for their batch."""
+        upto = self._taken + count
+        return traces_field([trace for number, trace in self._traces if number <= upto])

@@ -23,6 +23,7 @@ from services.chassis.process.settings import (
     Rate,
     Section,
 )
+from services.chassis.tracing.settings import TracingSettings
 from services.edge.limit_settings import LimitsSection
 
 Count = Annotated[int, Meta(ge=1)]
@@ -393,6 +394,7 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     channel: ChannelSection = ChannelSection()
     http_api: HttpApiSettings = HttpApiSettings()
     limits: LimitsSection = LimitsSection()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from proto.subjects import partition_of
 from services.chassis.process.settings import Duration
 from services.edge.broker.broker import INDEXED_ENTRIES, READ_BYTES, Broker, BrokerAway, ChannelAddress
 from services.edge.settings import ChannelOptions
+from tests.contract.broker_traces import BrokerTraces
 from tests.contract.listener import Listener as Listener
 from tests.support.eventually import eventually
 
@@ -63,7 +64,7 @@ async def store(
     return position
 
 
-class BrokerContract:
+class BrokerContract(BrokerTraces):
     """Two edges of one cluster, `a` and `b`, with the events of each."""
 
     def cluster(self) -> AbstractAsyncContextManager[tuple[Broker, Broker, Listener, Listener]]:

@@ -12,6 +12,7 @@ from proto import codes
 from proto.codec_json import JSON
 from proto.commands import Command
 from proto.replies import SubscribeResult
+from services.chassis.tracing.span import Tracer
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest, Subscription
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
@@ -54,6 +55,7 @@ class Conversation:
         address: str = "",
         limits: LimitsSection = NO_LIMITS,
         channel: ChannelSection | None = None,
+        tracer: Tracer | None = None,
         **section: Any,
     ) -> None:
         options = ClientSection(**({"token_hmac_secret_key": SECRET} | section))
@@ -68,6 +70,7 @@ class Conversation:
             connections_of=lambda user: self.connections.get(user, 0),
             allowances=Allowances(limits, options, channel or ChannelSection()),
             clock_ahead=lambda: self.ahead,
+            tracer=tracer,
         )
         self.now = START
         self.ahead = 0.0

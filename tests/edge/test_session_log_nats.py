@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proto import events, subjects
+from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.nats.stream_reads import read_stream
 from services.chassis.process.settings import NatsSettings
@@ -52,6 +53,17 @@ async def test_facts_are_stored_in_order_in_few_numbered_batches(nats_server):
         assert [batch.number for batch in batches] == list(range(1, len(batches) + 1)) and len(batches) <= 5
         assert {(batch.edge, batch.instance) for batch in batches} == {("edge-1", "instance-1")}
         assert log.stored == 1234 and log.waiting == 0
+
+
+async def test_a_batch_names_the_spans_of_its_own_facts(nats_server, monkeypatch):
+    monkeypatch.setattr(session_log_nats, "MAX_BATCH", 10)
+    async with session_log(nats_server.url) as (log, link):
+        for number in range(30):
+            traced = number in (3, 4, 25)
+            log.record(opened(number), TraceContext(f"{number:032x}", f"{number:016x}") if traced else None)
+        assert await log.flush(10)
+        named = [[int(one.span_id, 16) for one in batch.contexts] for batch in await stored(link)]
+    assert [one for batch in named for one in batch] == [3, 4, 25] and named[-1] == [25]
 
 
 async def test_facts_recorded_while_nats_is_away_follow_later_once_each_in_order(nats_server):

@@ -15,7 +15,9 @@ from proto.control import ControlAnswer, ControlRequest
 from proto.events import SessionEvent
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
 from proto.replies import SubscribeResult
+from proto.trace_context import TraceContext
 from services.chassis.process.turns import Turns
+from services.chassis.tracing.span import Attributes, Tracer
 from services.edge.channels.node import Node
 from services.edge.channels.subscriber import SKIPPED, Untaken
 from services.edge.channels.subscription import AttachRequest, Subscription
@@ -77,11 +79,13 @@ class SessionRecord:
     """A session log that is read by the test."""
 
     events: list[SessionEvent] = field(default_factory=list)
+    traces: list[TraceContext | None] = field(default_factory=list)
     waiting = stored = dropped = 0
     oldest_at = None
 
-    def record(self, event: SessionEvent) -> None:
+    def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         self.events.append(event)
+        self.traces.append(trace)
 
     async def flush(self, timeout_s: float) -> bool:
         return True
@@ -120,6 +124,9 @@ class FakeSubscriber:
 
     def close(self, close: CloseCode, detail: str = "") -> None:
         self.closes.append((close, detail))
+
+    def described(self) -> Attributes:
+        return {"fairlead.client": "fake"}
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
         self.ended.append((channel, why))
@@ -166,6 +173,7 @@ class TestEdge:
         recovery_limit: int = 0,
         admits: bool = True,
         limits: LimitsSection = NO_LIMITS,
+        tracer: Tracer | None = None,
         **section: Any,
     ) -> None:
         self.shared = cluster
@@ -174,7 +182,7 @@ class TestEdge:
         self.cluster = Cluster(lambda: 0.0, f"edge-{len(cluster.all_edges)}")
         self.peers = BreakablePeers(cluster.peers, self.cluster)
         self.tally = Tally()
-        self.node = Node(self.broker, self.join_leave, self.peers, self.cluster, self.tally, recovery_limit)
+        self.node = Node(self.broker, self.join_leave, self.peers, self.cluster, self.tally, recovery_limit, tracer)
         self.cluster.listen(self.node.member_tracker)
         options = ClientSection(**({"insecure": True} | section))
         self.key_set = configured_keys(options)
@@ -194,6 +202,7 @@ class TestEdge:
                 registry.count_of_user,
                 Allowances(limits, options, ChannelSection()),
                 clock.ahead,
+                tracer,
             ),
             node=self.node,
             executor=Executor(

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version
+from proto.trace_context import TraceContext
 
 MAX_DUPLICATE_WINDOW_S: Final = 300.0
 """How long an idempotency key is remembered, unless the history itself is shorter."""
@@ -56,13 +57,14 @@ class LogEntry(NamedTuple):
     """One entry of a channel's log. `publication` is None for an entry that is not a publication.
 
     `removed_upto`: the entry marks that the history up to this sequence was removed; 0 for any other entry.
-    `published_at`: see `LiveMessage`.
+    `published_at`, `trace`: see `LiveMessage`.
     """
 
     sequence: int
     publication: Publication | None
     removed_upto: int = 0
     published_at: float = 0.0
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,10 @@ class BrokerEvents(Protocol):
     def live(self, channel: str, message: LiveMessage) -> None:
         """A message of an open channel with history."""
 
-    def ephemeral(self, channel: str, publication: Publication, published_at: float = 0.0) -> None:
-        """A publication of an open channel without history. `published_at`: see `LiveMessage`."""
+    def ephemeral(
+        self, channel: str, publication: Publication, published_at: float = 0.0, trace: TraceContext | None = None
+    ) -> None:
+        """A publication of an open channel without history. `published_at`, `trace`: see `LiveMessage`."""
 
     def broker_connected(self) -> None:
         """The broker is available (again). Live messages may have been missed since `broker_disconnected`."""
@@ -218,7 +222,8 @@ class Broker(Protocol):
 
         A `message_id` that was published within the duplicate window is not published again; with history its first
         position is returned. With history, a publication whose `version` is not newer than that of the channel's newest
-        one is skipped, and the newest position is returned. `confirm`: without history, it returns once the broker has
+        one is skipped, and the newest position is returned. The active span (`ACTIVE`) travels with the publication.
+        `confirm`: without history, it returns once the broker has
         the publication, so that no later publish of any edge overtakes it (unless another server of a cluster takes
         that one). The live message may arrive before this returns. Raises `BrokerAway` (then it is unknown whether it
         was published: retry with the same id), `BrokerRefused`.

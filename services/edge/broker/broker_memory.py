@@ -15,6 +15,7 @@ from typing import Final
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version, size_of
+from proto.trace_context import TraceContext
 from services.edge.broker.broker import (
     READ_BYTES,
     BrokerAway,
@@ -67,17 +68,21 @@ class MemoryBroker:
         if self.available and address in self._open:
             asyncio.get_running_loop().call_soon(self._deliver_live, address, message)
 
-    def receive_ephemeral(self, address: ChannelAddress, publication: Publication, published_at: float) -> None:
+    def receive_ephemeral(
+        self, address: ChannelAddress, publication: Publication, published_at: float, trace: TraceContext | None
+    ) -> None:
         """The same for a publication of a channel without history."""
-        asyncio.get_running_loop().call_soon(self._deliver_ephemeral, address, publication, published_at)
+        asyncio.get_running_loop().call_soon(self._deliver_ephemeral, address, publication, published_at, trace)
 
     def _deliver_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self._events is not None and address in self._open:
             self._events.live(address.channel, message)
 
-    def _deliver_ephemeral(self, address: ChannelAddress, publication: Publication, published_at: float) -> None:
+    def _deliver_ephemeral(
+        self, address: ChannelAddress, publication: Publication, published_at: float, trace: TraceContext | None
+    ) -> None:
         if self._events is not None and address in self._open and self.available:
-            self._events.ephemeral(address.channel, publication, published_at)
+            self._events.ephemeral(address.channel, publication, published_at, trace)
 
     async def publish(
         self,

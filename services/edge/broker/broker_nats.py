@@ -12,6 +12,7 @@ from proto import subjects
 from proto.messages import Publication, StreamPosition
 from proto.publications import BadPublication, Version, decode_publication, encode_removal, published_at, removed_upto
 from proto.subjects import LogAddress
+from proto.trace_context import sampled_in
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.stream_reads import MULTI_LAST_SUBJECTS, StoredMessage, read_last, read_last_of, read_stream
 from services.chassis.nats.streams import WrongSequence, audited_purge, expect_last, purge, store
@@ -373,4 +374,4 @@ def _entry(message: StoredMessage) -> LogEntry:
         publication = decode_publication(message.headers, message.data, message.sequence)
     except BadPublication:
         return LogEntry(message.sequence, None, removed_upto(message.headers))
-    return LogEntry(message.sequence, publication, 0, published_at(message.headers))
+    return LogEntry(message.sequence, publication, 0, published_at(message.headers), sampled_in(message.headers))

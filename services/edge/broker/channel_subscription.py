@@ -8,6 +8,7 @@ from typing import Final
 
 from proto.publications import BadPublication, decode_live, decode_publication, published_at
 from proto.subjects import LogAddress
+from proto.trace_context import MARK, sampled_in
 from services.edge.broker.broker import BrokerEvents
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ class ChannelSubscription:
         except BadPublication as error:
             self._ignore(subject, error)
             return
-        self._events.ephemeral(self._channel, publication, published_at(headers))
+        trace = sampled_in(headers) if headers is not None and MARK in headers else None
+        self._events.ephemeral(self._channel, publication, published_at(headers), trace)
 
     def _ignore(self, subject: bytes, error: BadPublication) -> None:
         on = subject.decode(errors="replace")

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from proto.messages import Publication, StreamPosition
 from proto.publications import LiveMessage, Version, size_of
+from proto.trace_context import TraceContext
+from services.chassis.tracing.span import active_context
 from services.edge.broker.broker import (
     INDEXED_ENTRIES,
     MAX_DUPLICATE_WINDOW_S,
@@ -40,7 +42,9 @@ class Receiver(Protocol):
     def receive_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         """A message of a channel with history."""
 
-    def receive_ephemeral(self, address: ChannelAddress, publication: Publication, published_at: float) -> None:
+    def receive_ephemeral(
+        self, address: ChannelAddress, publication: Publication, published_at: float, trace: TraceContext | None
+    ) -> None:
         """A publication of a channel without history."""
 
 
@@ -212,7 +216,8 @@ class MemoryLogs:
             log.keys.add(message_id, number, now)
         if version is not None:
             log.versions[number] = version
-        self._append(log, address, LogEntry(number, replace(publication, offset=number), 0, now))
+        entry = LogEntry(number, replace(publication, offset=number), 0, now, active_context())
+        self._append(log, address, entry)
         return StreamPosition(number, log.epoch)
 
     def remove(self, address: ChannelAddress) -> None:
@@ -228,7 +233,9 @@ class MemoryLogs:
         previous = log.newest(address.channel)
         log.append(address.channel, entry, self.now())
         for receiver in self.receivers:
-            message = LiveMessage(entry.sequence, previous, entry.publication, entry.removed_upto, entry.published_at)
+            message = LiveMessage(
+                entry.sequence, previous, entry.publication, entry.removed_upto, entry.published_at, entry.trace
+            )
             receiver.receive_live(address, message)
 
     def send(self, address: ChannelAddress, publication: Publication, message_id: str) -> None:
@@ -240,6 +247,6 @@ class MemoryLogs:
             self._keys.add(message_id, 0, now)
         for receiver in self.receivers:
             if address.history_class:
-                receiver.receive_live(address, LiveMessage(0, 0, publication, 0, now))
+                receiver.receive_live(address, LiveMessage(0, 0, publication, 0, now, active_context()))
             else:
-                receiver.receive_ephemeral(address, publication, now)
+                receiver.receive_ephemeral(address, publication, now, active_context())

@@ -18,6 +18,7 @@ from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAn
 from services.chassis.nats.stream_reads import read_last
 from services.chassis.nats.streams import Stored, WrongSequence, expect_last, store
 from services.chassis.process.tasks import Tasks
+from services.chassis.tracing.span import active_context
 from services.edge.broker.broker import BrokerAway, BrokerRefused, FailureCause
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
@@ -61,7 +62,8 @@ class NatsPublisher:
         """
         deadline = _deadline()
         data = bytes(publication.data)
-        headers = encode_headers(publication, message_id or f"{self._instance}.{next(self._ids)}", version, self._now())
+        name = message_id or f"{self._instance}.{next(self._ids)}"
+        headers = encode_headers(publication, name, version, self._now(), active_context())
         await self.in_flight.enter(deadline)
         try:
             if message_id and (stored := await self._stored_before(where, message_id, deadline)) is not None:
@@ -131,7 +133,7 @@ class NatsPublisher:
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
-        headers = encode_headers(publication, at=self._now())
+        headers = encode_headers(publication, at=self._now(), trace=active_context())
         if message_id:
             # The key is stored before the publication goes out: after a failure in between, the publication is lost and
             # never doubled, as a channel without history promises.

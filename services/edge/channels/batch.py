@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from proto.codes import CloseCode
 from proto.messages import Publication
 from proto.publications import size_of
 from proto.replies import Push
+from services.edge.channels.delivery import Delivery, Recipients
 from services.edge.channels.encoding import EncodedPushes, as_delta, encode_publications, encode_pushes
 from services.edge.channels.subscriber import Owner, Subscriber, Untaken
 from services.edge.channels.subscription import Subscription
@@ -56,18 +57,15 @@ class Kind(NamedTuple):
     filtered: bool
 
 
-Recipients = Iterable[tuple[Subscriber, Subscription]]
-
-
 class Batch(ABC):
     """Pushes on their way to the subscribers of `channel`.
 
     `number` counts the channel's batches; see `Subscription.seen`.
     `size` is in bytes. `refused` collects the connections that have to close, which `send` itself does not do: that
-    changes the groups.
+    changes the groups. `deliveries` traces what of it is sampled, None if nothing is.
     """
 
-    __slots__ = ("_encoded", "channel", "number", "refused", "size")
+    __slots__ = ("_encoded", "channel", "deliveries", "number", "refused", "size")
 
     def __init__(self, channel: str, number: int) -> None:
         self.channel = channel
@@ -75,6 +73,7 @@ class Batch(ABC):
         self.size = 0
         self.refused: list[tuple[Owner, CloseCode, str]] = []
         self._encoded: dict[object, EncodedPushes] = {}  # by what its recipients have in common
+        self.deliveries: list[Delivery] | None = None
 
     @abstractmethod
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
@@ -82,6 +81,15 @@ class Batch(ABC):
 
         `keep`: frames for those with tags filters are kept for others that want the same.
         """
+
+    def trace(self, delivery: Delivery) -> None:
+        """Traces one of its publications."""
+        self.deliveries = [*(self.deliveries or ()), delivery]
+
+    def note(self, recipients: Recipients) -> None:
+        """These have had their turn."""
+        for delivery in self.deliveries or ():
+            delivery.note(recipients)
 
     def cost(self, kind: Kind) -> int:
         """What a write to one recipient costs, in bytes: about 256 KiB take a millisecond."""

@@ -6,6 +6,7 @@ import asyncio
 
 from proto.messages import Publication
 from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.delivery import Delivery
 from services.edge.channels.delivery_times import NOT_MEASURED, Deliveries
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.pace import Pace
@@ -75,9 +76,18 @@ class Channel:
         offset = self.subscribers.delivered_offset(subscription)
         return self.log.last if offset is None else offset
 
-    def fan_out(self, publication: Publication, previous: Publication | None = None, published_at: float = 0.0) -> None:
-        """Hands a publication to all subscribers here; `previous` is the channel's one before it, if that is known."""
+    def fan_out(
+        self,
+        publication: Publication,
+        previous: Publication | None = None,
+        published_at: float = 0.0,
+        delivery: Delivery | None = None,
+    ) -> None:
+        """Hands a publication to all subscribers here; `previous` is the channel's one before it, if that is known.
+
+        `delivery` traces it.
+        """
         if self.subscribers:
             log = self.log
             delivered_offset = 0 if log is None else log.before if publication.offset else log.last
-            self.subscribers.fan_out(publication, previous, delivered_offset, published_at)
+            self.subscribers.fan_out(publication, previous, delivered_offset, published_at, delivery)

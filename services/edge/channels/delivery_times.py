@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.chassis.metrics.histogram import Histogram, LabelledHistogram
+from services.chassis.metrics.histogram import Exemplar, Histogram, LabelledHistogram
 from services.chassis.metrics.series import FAST_S
 
 
@@ -20,11 +20,17 @@ class Deliveries(Protocol):
     def written(self, published_at: Sequence[float]) -> None:
         """Each was accepted at one of these times (see `LiveMessage.published_at`)."""
 
+    def traced(self, published_at: float, trace_id: str) -> None:
+        """Of those that were written just now, the one of this time is part of this trace."""
+
 
 class NotMeasured:
     """Nobody wants to know."""
 
     def written(self, published_at: Sequence[float]) -> None:
+        """Does nothing."""
+
+    def traced(self, published_at: float, trace_id: str) -> None:
         """Does nothing."""
 
 
@@ -46,6 +52,12 @@ class NamespaceDeliveries:
         for at in published_at:
             if at:
                 self._histogram.observe(max(0.0, now - at))
+
+    def traced(self, published_at: float, trace_id: str) -> None:
+        """Names the trace as an exemplar of the bucket that its publication counts in."""
+        if published_at:
+            now = self._now()
+            self._histogram.attach(Exemplar(max(0.0, now - published_at), trace_id, now))
 
 
 class DeliveryTimes:

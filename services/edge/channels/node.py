@@ -11,11 +11,13 @@ from proto.members import Changed, Joined, Left
 from proto.messages import Publication, StreamPosition
 from proto.publications import Version
 from proto.replies import SubscribeResult
+from services.chassis.tracing.span import ACTIVE, PRODUCER, Tracer, active
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused
 from services.edge.channels.batch import is_ended
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
+from services.edge.channels.delivery import publishing
 from services.edge.channels.history import ChannelHistory
 from services.edge.channels.log_parts import LogParts, Part
 from services.edge.channels.member_tracker import Instances, MemberTracker
@@ -56,6 +58,7 @@ class Node:
         cluster: Instances,
         tally: Tally,
         recovery_limit: int = 0,
+        tracer: Tracer | None = None,
     ) -> None:
         self._broker = broker
         self._join_leave = join_leave
@@ -65,7 +68,7 @@ class Node:
         self.subscriptions = 0  # of all clients here
         self.member_tracker = MemberTracker(join_leave, peers, cluster)
         self.channels = ChannelRegistry(broker, self.member_tracker)
-        self.sync = ChannelSync(broker, tally, self.channels, self.member_tracker)
+        self.sync = ChannelSync(broker, tally, self.channels, self.member_tracker, tracer)
         self.history = ChannelHistory(broker, self.channels, self.sync)
         self.parts = LogParts(broker, tally)
         self._missed = MissedPublications(broker, self.sync, self.parts)
@@ -250,6 +253,10 @@ class Node:
         `confirm`: what is not stored has reached the broker when this returns (see `Broker.publish`). Publishes of
         clients and of backends all come here, so this is where those that fail are counted.
         """
+        cause = ACTIVE.get()
+        if cause is not None and cause.kind is not PRODUCER:
+            with active(publishing(cause, name, publication)):
+                return await self.publish(name, rules, publication, message_id, version, skip_history, confirm)
         address = rules.address(name)
         position = None
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from proto.codes import CloseCode, UnsubscribeCode
+from services.chassis.tracing.span import Attributes
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
 
@@ -20,13 +21,16 @@ SKIPPED: Final = Untaken()
 
 
 class Owner(Protocol):
-    """The connection that a subscriber writes to. These methods act at once, so a fan-out never calls them."""
+    """The connection that a subscriber writes to. `close` and `end_subscription` act at once; no fan-out calls them."""
 
     def close(self, close: CloseCode, detail: str = "") -> None:
         """Ends the connection; `detail` is for the log."""
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
         """Ends one subscription, and sends the client an unsubscribe push."""
+
+    def described(self) -> Attributes:
+        """The client, as a trace names it, and whether it is slow now."""
 
 
 class Subscriber(Protocol):

@@ -31,6 +31,7 @@ from services.edge.channels.batch import (
     skip_to,
 )
 from services.edge.channels.batch_queue import BATCH_OVERHEAD, BatchQueue
+from services.edge.channels.delivery import Delivery
 from services.edge.channels.delivery_times import NOT_MEASURED, Deliveries
 from services.edge.channels.pace import AtOnce, Pace
 from services.edge.channels.subscriber import Subscriber
@@ -131,19 +132,24 @@ class Subscribers:
         previous: Publication | None,
         delivered_offset: int = 0,
         published_at: float = 0.0,
+        delivery: Delivery | None = None,
     ) -> None:
         """Sends a publication to all subscribers, at the end of this turn of the loop or later.
 
         `previous` is the channel's publication before it, if that is known. `delivered_offset` is the offset of the
-        log before this publication. `published_at`: see `LiveMessage`.
+        log before this publication. `published_at`: see `LiveMessage`. `delivery` traces it.
         """
         if self._whole_next:
             previous, self._whole_next = None, False
         batch = self._open
         if type(batch) is PublicationBatch and batch.add(publication, previous, published_at):
+            if delivery is not None:
+                batch.trace(delivery)
             return
         batch = PublicationBatch(self.channel, self._last + 1, delivered_offset)
         batch.add(publication, previous, published_at)
+        if delivery is not None:
+            batch.trace(delivery)
         self._begin(batch)
 
     def fan_out_member_event(self, event: Push) -> None:
@@ -308,6 +314,8 @@ class Subscribers:
                 some = recipients[first : first + at_once]
                 try:
                     batch.send(kind, some)
+                    if batch.deliveries is not None:
+                        batch.note(some)
                 except Exception:
                     log.exception("failed to write to subscribers", extra={"channel": self.channel})
                     for subscriber, subscription in some:  # they come back, and recover what they lack
@@ -321,6 +329,10 @@ class Subscribers:
         """The batch is written: those whose transport refused it have to close."""
         if type(batch) is PublicationBatch:
             self._deliveries.written(batch.published_at)
+        if batch.deliveries is not None:
+            for delivery in batch.deliveries:
+                delivery.end(len(self))
+                self._deliveries.traced(delivery.published_at, delivery.trace_id)
         for owner, close, why in batch.refused:
             self._pace.wait(partial(owner.close, close, why))
 

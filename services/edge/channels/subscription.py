@@ -8,6 +8,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from proto.messages import ClientInfo, Publication, StreamPosition
+from services.chassis.tracing.span import Span
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.tags_filter import TagsFilter
 from services.edge.grants import Grant, Switch
@@ -124,6 +125,7 @@ class AttachRequest(Struct, frozen=True):
     recover: StreamPosition | None = None
     reject_unrecovered: bool = False
     ttl: int = 0  # seconds until the subscription expires, 0 for never
+    trace: Span | None = None  # of the subscribe command, if that is traced
 
 
 def _switched(switch: Switch | None, otherwise: bool) -> bool:

@@ -13,12 +13,15 @@ from typing import Final
 from proto import codes
 from proto.messages import Publication
 from proto.publications import LiveMessage
+from proto.trace_context import TraceContext
 from services.chassis.process.log import Throttle
 from services.chassis.process.tasks import Tasks
+from services.chassis.tracing.span import Tracer
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress, LogEntry
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
+from services.edge.channels.delivery import Delivery, deliver
 from services.edge.channels.member_tracker import MemberTracker
 from services.edge.channels.recovery import read_after
 from services.edge.channels.shared_task import shared
@@ -38,11 +41,19 @@ _STUCK_ROUNDS: Final = 3
 class ChannelSync:
     """Opens channels, takes the broker's events (`BrokerEvents`), and reads from the log what live messages missed."""
 
-    def __init__(self, broker: Broker, tally: Tally, channels: ChannelRegistry, member_tracker: MemberTracker) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        tally: Tally,
+        channels: ChannelRegistry,
+        member_tracker: MemberTracker,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._broker = broker
         self._tally = tally
         self._channels = channels
         self._member_tracker = member_tracker
+        self._tracer = tracer
         self._tasks = Tasks()
         self._lost = False  # since the connection dropped, until the audit after it
         self._held: list[Channel] = []  # those with live messages that wait for that audit
@@ -106,7 +117,7 @@ class ChannelSync:
             return
         if not message.sequence:
             if message.publication is not None:  # it skips the history, and has no place in it
-                self.ephemeral(channel, message.publication, message.published_at)
+                self.ephemeral(channel, message.publication, message.published_at, message.trace)
                 found.subscribers.forget_bases()
             return
         if found.subscribers.congested and not found.log.syncing:
@@ -125,13 +136,16 @@ class ChannelSync:
             self._tally.gaps += 1
             self._begin_sync(found, found.log)
 
-    def ephemeral(self, channel: str, publication: Publication, published_at: float = 0.0) -> None:
+    def ephemeral(
+        self, channel: str, publication: Publication, published_at: float = 0.0, trace: TraceContext | None = None
+    ) -> None:
         """A publication of a channel without history (broker event)."""
         found = self._channels.get(channel)
         if found is None:
             return
         if not found.subscribers.congested:
-            found.fan_out(publication, published_at=published_at)
+            delivery = None if trace is None else self._traced(found, publication, published_at, trace)
+            found.fan_out(publication, None, published_at, delivery)
             return
         self._tally.fan_out_dropped += 1
         held = self._drops.allows(asyncio.get_running_loop().time())
@@ -152,9 +166,18 @@ class ChannelSync:
         publication, previous = entry.publication, channel_log.newest
         # The log moves on before the fan-out: a client that stalls in it is behind by what comes after this one.
         if channel_log.admit(entry.sequence, publication, at) and publication is not None:
-            channel.fan_out(publication, previous, entry.published_at)
+            published_at, trace = entry.published_at, entry.trace
+            delivery = None if trace is None else self._traced(channel, publication, published_at, trace)
+            channel.fan_out(publication, previous, published_at, delivery)
         if entry.removed_upto:
             channel_log.remove(entry.removed_upto)
+
+    def _traced(
+        self, channel: Channel, publication: Publication, published_at: float, trace: TraceContext
+    ) -> Delivery | None:
+        if self._tracer is None or not channel.subscribers:
+            return None
+        return deliver(self._tracer, trace, channel.name, publication, published_at)
 
     # --- sync --------------------------------------------------------------------------------------------------------
 

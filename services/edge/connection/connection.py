@@ -39,6 +39,7 @@ from services.edge.session.effects import (
     Dismiss,
     Effect,
     Ended,
+    EndSpan,
     Farewell,
     Flush,
     Forward,
@@ -239,7 +240,7 @@ class Connection(Incoming):
             elif type(effect) is Record:
                 if type(effect.event) is Opened:
                     self._count_connect()
-                context.session_log.record(effect.event)
+                context.session_log.record(effect.event, effect.trace)
             elif type(effect) is Reschedule:
                 context.timing_wheel.add(self, self._next_time(context.clock.now()))
             elif type(effect) is Admit:
@@ -293,6 +294,8 @@ class Connection(Incoming):
                     outlet.transport.close()
             case Ended(code, user):
                 self._end(code, user)
+            case EndSpan(span):
+                span.end()
             case unreachable:
                 assert_never(unreachable)
         return []

@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from proto import codes
 from proto.messages import Publication, StreamPosition
 from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Result, RPCResult
+from services.chassis.tracing.span import working_in
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.node import Node
@@ -102,7 +103,10 @@ class Executor:
         """Carries out `action` until `deadline` and returns its outcome. Raises nothing but CancelledError."""
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.now())):
-                return await self._execute(action, subscriber)
+                if action.trace is None:
+                    return await self._execute(action, subscriber)
+                with working_in(action.trace):
+                    return await self._execute(action, subscriber)
         except Rejected as rejection:
             return Failed(rejection.error, rejection.why)
         except BrokerRefused as error:  # a publication that is too large, for example: a retry would be refused too

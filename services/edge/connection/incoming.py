@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from proto import codes
 from proto.codec import BadFrame
 from proto.codes import CloseCode
+from services.chassis.tracing.span import Attributes
 from services.edge.connection.client_labels import library_of
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.outlet import Outlet
@@ -45,6 +46,15 @@ class Incoming(ABC):
         self._backlog: Backlog | None = None
         self._early: list[bytes] | None = None  # messages behind the connect, while that is decided on
         self._connect_came_at = 0.0
+
+    def described(self) -> Attributes:
+        """The client, as a trace names it (see `subscriber.Owner`)."""
+        state = self.session.state
+        return {
+            "fairlead.client": state.id,
+            "fairlead.transport": state.format.transport,
+            "fairlead.slow": self._outlet.slow is not None,
+        }
 
     # --- for the subclass --------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from proto import codes
 from proto.json_decoder import JsonDecoder
+from proto.trace_context import TRACEPARENT, TRACESTATE, TraceContext, decode_context
 from services.chassis.http.api_key import has_key, refusal
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
@@ -63,7 +64,7 @@ class ServerApi:
         if isinstance(body, Response):
             return body
         try:
-            answer: Struct | Rejected = await self._methods.call(request.path_params["method"], body)
+            answer: Struct | Rejected = await self._methods.call(request.path_params["method"], body, _cause(request))
         except Rejected as rejection:
             answer = rejection
         return _respond(request, answer)
@@ -74,7 +75,7 @@ class ServerApi:
             return body
         try:
             call = _decode_old_call(body)
-            answer: Struct | Rejected = await self._methods.call(call.method, bytes(call.params))
+            answer: Struct | Rejected = await self._methods.call(call.method, bytes(call.params), _cause(request))
         except msgspec.DecodeError as error:
             answer = BadCall(codes.BAD_REQUEST, str(error))
             self._counts.refused(UNKNOWN, codes.BAD_REQUEST.code)
@@ -104,6 +105,12 @@ class ServerApi:
     def _refuse(self, request: Request, status: int, why: str) -> Response:
         self._counts.refused(request.path_params.get("method", UNKNOWN), status)
         return _failure(status, why)
+
+
+def _cause(request: Request) -> TraceContext | None:
+    headers = request.headers
+    parent = headers.get(TRACEPARENT)
+    return None if parent is None else decode_context(parent, headers.get(TRACESTATE, ""))
 
 
 def _respond(request: Request, answer: Struct | Rejected) -> Response:

@@ -13,6 +13,7 @@ import logging
 from msgspec import Struct
 
 from proto import codes, subjects
+from proto.trace_context import TraceContext, context_of
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.process.tasks import Tasks
 from services.edge.rejection import Rejected
@@ -53,15 +54,15 @@ class NatsApi:
 
     def _hear(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         method = subjects.api_method(subject.decode(errors="replace"))
-        self._tasks.start(self._answer(method, data, reply.decode(errors="replace")))
+        self._tasks.start(self._answer(method, data, reply.decode(errors="replace"), context_of(headers)))
 
-    async def _answer(self, method: str, body: bytes, reply: str) -> None:
+    async def _answer(self, method: str, body: bytes, reply: str, cause: TraceContext | None) -> None:
         answer: Struct | Rejected
         try:
             if len(body) > MAX_BODY_BYTES:
                 self._methods.counts.refused(method, codes.BAD_REQUEST.code)
                 raise Rejected(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
-            answer = await self._methods.call(method, body)
+            answer = await self._methods.call(method, body, cause)
         except Rejected as rejection:
             answer = rejection
         if not reply:

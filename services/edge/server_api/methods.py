@@ -18,6 +18,8 @@ from proto import codes
 from proto.codec import payload
 from proto.json_decoder import JsonDecoder
 from proto.nesting import TooDeep
+from proto.trace_context import TraceContext
+from services.chassis.tracing.span import SERVER, Tracer, active
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cluster.cluster import Cluster
@@ -86,6 +88,7 @@ class ApiMethods:
         rpc_timeout_s: float,
         log_failure: Callable[[str, str], None],
         tally: Tally,
+        tracer: Tracer | None = None,
     ) -> None:
         self._channels = channels
         self._cluster = cluster
@@ -94,6 +97,7 @@ class ApiMethods:
         self._log_failure = log_failure
         self._tally = tally
         self.counts = CallCounts(tally)
+        self._tracer = tracer
         self._decoders: dict[str, JsonDecoder[Struct]] = {
             name: JsonDecoder(method.call) for name, method in METHODS.items()
         }
@@ -114,9 +118,17 @@ class ApiMethods:
         }
         self.in_progress = 0
 
-    async def call(self, method: str, body: bytes) -> Struct:
-        """The answer of a method (see `answers.METHODS`) to this body. Raises `Rejected`."""
+    async def call(self, method: str, body: bytes, cause: TraceContext | None = None) -> Struct:
+        """The answer of a method (see `answers.METHODS`) to this body. Raises `Rejected`.
+
+        `cause` is the trace context of the call. A call without one is traced if it is sampled here.
+        """
+        tracer = self._tracer
         with self.counts.call(method):
+            if tracer is not None and (tracer.samples() if cause is None else cause.sampled):
+                name = method if method in METHODS else "unknown"
+                with active(tracer.begin(f"api {name}", SERVER, cause, {"rpc.system": "fairlead", "rpc.method": name})):
+                    return await self._call(method, body)
             return await self._call(method, body)
 
     async def _call(self, method: str, body: bytes) -> Struct:

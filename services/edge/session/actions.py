@@ -1,6 +1,7 @@
 """Actions: what a command needs from the cluster or a backend. The executor carries them out and returns outcomes.
 
-An action names its command by `command_id`, which is 0 if no command asked for it.
+An action names its command by `command_id`, which is 0 if no command asked for it, and carries the command's span in
+`trace` if that is traced.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from msgspec import Raw, Struct
 from proto.commands import Command
 from proto.messages import ClientInfo, StreamPosition
 from proto.replies import ConnectResult
+from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.subscription import AttachRequest
@@ -22,6 +24,7 @@ class LookUpKey(Struct, frozen=True):
 
     command: Command
     kid: str
+    trace: Span | None = None
 
     @property
     def command_id(self) -> int:
@@ -37,6 +40,7 @@ class AskHook(Struct, frozen=True):
     caller: Caller
     timeout_s: float
     allow_when_away: bool
+    trace: Span | None = None
 
     @property
     def command_id(self) -> int:
@@ -49,6 +53,7 @@ class Connect(Struct, frozen=True):
     command_id: int
     result: ConnectResult
     requests: list[AttachRequest]
+    trace: Span | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -70,6 +75,7 @@ class Publish(Struct, frozen=True):
     skip_history: bool = False
     key: str = ""
     as_rpc: bool = False  # the client sent it as the built-in RPC and expects an RPC reply
+    trace: Span | None = None
 
 
 class ReadHistory(Struct, frozen=True):
@@ -81,6 +87,7 @@ class ReadHistory(Struct, frozen=True):
     limit: int
     since: StreamPosition | None
     reverse: bool
+    trace: Span | None = None
 
 
 class ReadPresence(Struct, frozen=True):
@@ -89,6 +96,7 @@ class ReadPresence(Struct, frozen=True):
     command_id: int
     channel: str
     count_only: bool
+    trace: Span | None = None
 
 
 class CallBackend(Struct, frozen=True):
@@ -98,6 +106,7 @@ class CallBackend(Struct, frozen=True):
     method: str
     data: Raw
     caller: Caller
+    trace: Span | None = None
 
 
 Action = AttachRequest | Connect | Publish | ReadHistory | ReadPresence | CallBackend | LookUpKey | AskHook

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from proto.codes import UnsubscribeCode
-from proto.events import Opened, Subscribed, Unsubscribed
+from proto.events import Opened, SessionEvent, Subscribed, Unsubscribed
 from proto.messages import StreamPosition
 from proto.replies import ConnectResult, Push, Reply, SubscribeResult, reply_to
 from proto.replies import Unsubscribe as UnsubscribePush
@@ -37,7 +37,7 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         client_version=state.version,
     )
     # The first ping may be due before the time limit for connecting.
-    return [Record(fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
+    return [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
 
 
 def connected(state: SessionState, action: Connect, attached: dict[str, Attached], now: float) -> list[Effect]:
@@ -95,14 +95,14 @@ def changes(state: SessionState) -> list[Effect]:
 def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) -> list[Effect]:
     """Unsubscribes the client from a channel at its own request."""
     fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel)
-    return [*_leave(state, channel), Record(fact), Send(reply)]
+    return [*_leave(state, channel), _record(state, fact), Send(reply)]
 
 
 def unsubscribed_by_server(state: SessionState, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
     """Unsubscribes the client from a channel, and pushes the reason to it."""
     fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel, code=why.code)
     push = Push(channel=channel, unsubscribe=UnsubscribePush(*why))
-    return [*_leave(state, channel), Record(fact), Send(Reply(push=push))]
+    return [*_leave(state, channel), _record(state, fact), Send(Reply(push=push))]
 
 
 def _entered(state: SessionState, request: AttachRequest, result: SubscribeResult, now: float) -> list[Effect]:
@@ -111,7 +111,7 @@ def _entered(state: SessionState, request: AttachRequest, result: SubscribeResul
     recovered = result.recovered if result.was_recovering else None
     at = milliseconds(state, now)
     fact = Subscribed(at=at, connection=state.id, channel=channel, recovered=recovered, offset=result.offset)
-    effects: list[Effect] = [Record(fact)]
+    effects: list[Effect] = [_record(state, fact)]
     if subscription.emits_join_leave and subscription.member is not None:
         effects.append(Announce(channel, subscription))
     if subscription.expires_at:
@@ -123,3 +123,8 @@ def _leave(state: SessionState, channel: str) -> tuple[Flush, Detach]:
     """Publications that are pending are written before the client is detached."""
     del state.channels[channel]
     return Flush((channel,)), Detach((channel,))
+
+
+def _record(state: SessionState, fact: SessionEvent) -> Record:
+    """Records what the command that is being handled has caused."""
+    return Record(fact, None if state.trace is None else state.trace.context)

@@ -8,9 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Final
 
+from msgspec.structs import replace
+
 from proto import codes
-from proto.codes import CloseCode
+from proto.codes import CloseCode, ErrorCode
 from proto.commands import Command
+from services.chassis.tracing.span import Tracer
 from services.edge.session.actions import Action, CallBackend
 from services.edge.session.command_queue import (
     QUEUED_BYTES_CEILING,
@@ -18,9 +21,10 @@ from services.edge.session.command_queue import (
     SERVER_COMMANDS_LIMIT,
     CommandQueue,
 )
-from services.edge.session.effects import AwaitTurn, Effect, PaceReading, Start
+from services.edge.session.effects import AwaitTurn, Effect, EndSpan, PaceReading, Start
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import SessionState
+from services.edge.session.traced_commands import begin_command
 from services.edge.settings import COMMAND_DEADLINE_S
 
 COMMANDS_PER_TURN: Final = 16
@@ -179,6 +183,10 @@ class CommandOrder(ABC):
 
         An RPC runs beside it; those beyond the limit wait apart.
         """
+        trace = self.state.trace
+        if trace is not None:
+            action = replace(action, trace=trace)
+            self.state.trace_by(None)
         if type(action) is not CallBackend:
             if self._in_progress is None:
                 self._deadline = now + COMMAND_DEADLINE_S
@@ -193,6 +201,22 @@ class CommandOrder(ABC):
     def _call(self, call: CallBackend, effects: list[Effect], now: float) -> None:
         self._calls += 1
         effects.append(Start(call, now + COMMAND_DEADLINE_S))
+
+    def _begin_trace(self, tracer: Tracer, command: Command) -> None:
+        """The command is handled now, and traced if it is sampled."""
+        self.state.trace_by(begin_command(tracer, self.state.id, command))
+
+    def _note_error(self, kind: str, error: ErrorCode) -> None:
+        """The command that is being handled, one of this kind, gets this error."""
+        self.state.policy.count(kind, error.code)
+        if self.state.trace is not None:
+            self.state.trace.fail(f"{error.code} {error.message}")
+
+    def _end_trace(self, effects: list[Effect]) -> None:
+        """The command that was handled is done, if no action has taken its span over."""
+        if self.state.trace is not None:
+            effects.append(EndSpan(self.state.trace))
+            self.state.trace_by(None)
 
     def _finish(self, action: Action, effects: list[Effect], now: float) -> None:
         """The action is done, and if the command in progress started no further action, so is the command."""

@@ -13,6 +13,8 @@ from proto.codes import CloseCode
 from proto.events import SessionEvent
 from proto.messages import StreamPosition
 from proto.replies import Reply
+from proto.trace_context import TraceContext
+from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
 from services.edge.channels.subscription import Subscription
 from services.edge.session.actions import Action
@@ -84,9 +86,10 @@ class CatchUp(Struct, frozen=True, gc=False):
 
 @final
 class Record(Struct, frozen=True, gc=False):
-    """Write this fact to the session log."""
+    """Write this fact to the session log. `trace`: the span of the command that caused it, if that is traced."""
 
     event: SessionEvent
+    trace: TraceContext | None = None
 
 
 class Forward(Struct, frozen=True, gc=False):
@@ -137,6 +140,12 @@ class Ended(Struct, frozen=True, gc=False):
     user: str
 
 
+class EndSpan(Struct, frozen=True, gc=False):
+    """The command that this span traces is done."""
+
+    span: Span
+
+
 FrequentEffect = Send | Start | Record | Reschedule | Admit
 RareEffect = (
     Flush
@@ -153,5 +162,6 @@ RareEffect = (
     | Dismiss
     | Farewell
     | Ended
+    | EndSpan
 )
 Effect = FrequentEffect | RareEffect

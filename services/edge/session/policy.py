@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from services.chassis.tracing.span import Tracer
 from services.edge.channels.namespaces import Namespaces
 from services.edge.limit_settings import NO_LIMITS
 from services.edge.session.allowances import Allowances
@@ -19,6 +20,7 @@ class Policy:
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
     `commands` counts, by kind and code, commands that failed, and those that have no reply.
+    `tracer` is None while nothing is traced.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Policy:
         connections_of: Callable[[str], int] = lambda user: 0,
         allowances: Allowances | None = None,
         clock_ahead: Callable[[], float] = lambda: 0.0,
+        tracer: Tracer | None = None,
     ) -> None:
         self.section = section
         self.namespaces = namespaces
@@ -40,6 +43,7 @@ class Policy:
         self.connections_of = connections_of
         self.clock_ahead = clock_ahead
         self.commands: Counter[tuple[str, int]] = Counter()
+        self.tracer = tracer
         self.allowances = allowances or Allowances(NO_LIMITS, section, ChannelSection())
         self.anonymous_may_connect = section.insecure or section.allow_anonymous_connect_without_token
 

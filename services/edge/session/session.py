@@ -110,6 +110,8 @@ class Session(CommandOrder):
         self, command: Command, effects: list[Effect], now: float, *, keys_are_fresh: bool | None = None
     ) -> None:
         """`keys_are_fresh` is the result of looking up the token's key (`KeyLookedUp.fresh`), None before a look-up."""
+        if keys_are_fresh is None and self.state.policy.tracer is not None:
+            self._begin_trace(self.state.policy.tracer, command)
         try:
             decision = self._decide(command, now, keys_are_fresh)
         except Rejected as rejection:
@@ -117,6 +119,7 @@ class Session(CommandOrder):
         else:
             count_close(self.state.policy, command, decision)
             self._follow(decision, effects, now)
+        self._end_trace(effects)
 
     def _decide(self, command: Command, now: float, keys_are_fresh: bool | None) -> Decision:
         connecting = self.phase is NEW
@@ -145,7 +148,7 @@ class Session(CommandOrder):
         if self.phase is NEW:
             self._refuse_connect(command_id, error, effects, now)
             return
-        self.state.policy.count(kind, error.code)
+        self._note_error(kind, error)
         if command_id:  # a `send` has none, and no reply
             effects.append(Send(reply_to(command_id, Error(*error))))
 
@@ -182,13 +185,16 @@ class Session(CommandOrder):
     def completed(self, action: Action, outcome: Outcome, now: float) -> list[Effect]:
         """Takes the outcome of an action. If that attached the client, the effects send the reply, or detach it."""
         effects: list[Effect] = []
+        self.state.trace_by(action.trace)
         if self.closed:
             if isinstance(action, AttachRequest) and isinstance(outcome, Attached):
                 effects.append(Detach((action.channel,)))
             elif isinstance(outcome, AttachedAll):
                 effects.append(Detach(tuple(outcome.channels)))
+            self._end_trace(effects)
             return effects
         self._conclude(action, outcome, effects, now)
+        self._end_trace(effects)
         self._finish(action, effects, now)
         return self._advance(effects, now)
 
@@ -262,7 +268,7 @@ class Session(CommandOrder):
         self._timers.connected(self.state, now)
 
     def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
-        self.state.policy.count("connect", error.code)
+        self._note_error("connect", error)
         if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
         if self.state.format.unidirectional:

@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from proto.messages import NO_DATA, ClientInfo
+from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules, Requester, check_length, check_name
 from services.edge.channels.subscription import Subscription
@@ -48,6 +49,7 @@ class SessionState:
     `id` is the client id that others see. `emulation_session` is the secret by which separate HTTP requests send
     commands of this client, "" on a WebSocket. `native_pings`: the client asked for WebSocket pings in place of the
     protocol's own. `address` is where it connects from, "" if that is not known.
+    `trace` is the span of the command that is being handled, None if that is not traced; an action takes it over.
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class SessionState:
         "name",
         "native_pings",
         "policy",
+        "trace",
         "version",
     )
 
@@ -78,6 +81,7 @@ class SessionState:
         self.emulation_session = emulation_session
         self.native_pings = native_pings
         self.address = address
+        self.trace: Span | None = None
         self.identity = ANONYMOUS
         self.name = ""
         self.version = ""
@@ -125,6 +129,10 @@ class SessionState:
         """The client, as the members of a channel see it."""
         identity = self.identity
         return ClientInfo(user=identity.user, client=self.id, conn_info=identity.info, chan_info=chan_info)
+
+    def trace_by(self, span: Span | None) -> None:
+        """What is handled now is traced by this span, or not at all."""
+        self.trace = span
 
     def admit(self, identity: Identity) -> None:
         """Sets the client's identity."""

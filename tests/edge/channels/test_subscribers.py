@@ -16,6 +16,7 @@ from proto.codes import CloseCode, UnsubscribeCode
 from proto.fossil import apply_delta
 from proto.messages import ClientInfo, FilterNode, Publication
 from proto.replies import Join, Push
+from services.chassis.tracing.span import Attributes
 from services.edge.channels import batch as batch_module
 from services.edge.channels import encoding
 from services.edge.channels.encoding import EncodedPushes, as_delta, as_deltas
@@ -91,6 +92,9 @@ class Reader:
 
     def close(self, close: CloseCode, detail: str = "") -> None:
         raise AssertionError("nobody ends it")
+
+    def described(self) -> Attributes:
+        raise AssertionError("nothing is traced")
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
         raise AssertionError("nobody ends it")

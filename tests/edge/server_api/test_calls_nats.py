@@ -7,6 +7,7 @@ import pytest
 from msgspec import Struct
 
 from proto import codes
+from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink, NobodyAnswers
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import Empty
@@ -24,7 +25,7 @@ class SlowMethods:
         self.began = 0
         self.opened = asyncio.Event()
 
-    async def call(self, method: str, body: bytes) -> Struct:
+    async def call(self, method: str, body: bytes, cause: TraceContext | None = None) -> Struct:
         self.began += 1
         await self.opened.wait()
         if method == "fail":
