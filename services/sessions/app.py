@@ -22,6 +22,7 @@ from services.chassis.nats.link import NatsLink
 from services.chassis.postgres.pool import Pool
 from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.tasks import end, vital
+from services.chassis.tracing.tracing import Tracing
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
@@ -48,11 +49,12 @@ class Sessions:
         self.settings = settings
         self.instance = uuid.uuid4().hex
         self._instruments = Instruments()
+        self._tracing = Tracing(settings.tracing, "sessions", settings.name, self.instance, VERSION)
         self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
         self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
         self._pool = Pool(settings.postgres.url, POOL_SIZE)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
-        self._projector = Projector(self._log, store, self._prepare, self._instruments)
+        self._projector = Projector(self._log, store, self._prepare, self._instruments, self._tracing.tracer)
         self._watch = ProjectionWatch(self._log, self._projector, self._instruments)
         self._silence = EdgeSilence(LOST_AFTER_S)
         self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
@@ -65,6 +67,7 @@ class Sessions:
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            self._tracing.start()
             async with self._pool:
                 work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
                 tasks = [vital(one) for one in work]
@@ -74,8 +77,11 @@ class Sessions:
                     self._pulse.beat()  # how far it has come
                     await end(tasks)
                     await self._link.close()
+                    await self._tracing.stop()
 
-        own = ProcessMetrics("sessions", self.settings.name, VERSION, self._pulse.loop_lag, self._link)
+        own = ProcessMetrics(
+            "sessions", self.settings.name, VERSION, self._pulse.loop_lag, self._link, self._tracing.queue
+        )
         registry = own.registry(self._instruments.registry)
         routes = health_routes(lambda: self._projector.problem, registry) + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})

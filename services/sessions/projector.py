@@ -10,11 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Final
 
 from services.chassis.postgres.errors import SchemaRefused
+from services.chassis.tracing.span import Tracer
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
+from services.sessions.projection_spans import begin_projections
 from services.sessions.read_ahead import Portion, ReadAhead
 from services.sessions.store import ORIGIN, Position, PositionConflict, Store, StoreAway
 
@@ -38,12 +41,18 @@ class Projector:
     """
 
     def __init__(
-        self, session_log: SessionLog, store: Store, prepare: Callable[[], Awaitable[None]], instruments: Instruments
+        self,
+        session_log: SessionLog,
+        store: Store,
+        prepare: Callable[[], Awaitable[None]],
+        instruments: Instruments,
+        tracer: Tracer | None = None,
     ) -> None:
         self._log = session_log
         self._store = store
         self._prepare = prepare
         self._instruments = instruments
+        self._tracer = tracer
         self._position = ORIGIN
         self._written = asyncio.Event()
         self.problem: str | None = "starting"
@@ -117,7 +126,11 @@ class Projector:
     async def _commit(self, portion: Portion) -> None:
         started = time.monotonic()
         after = Position(self._position.epoch, portion.upto)
-        outcome = await self._store.commit(self._position, after, portion.batches, portion.read_set)
+        spans = [] if self._tracer is None else begin_projections(self._tracer, portion.batches)
+        with ExitStack() as ended:
+            for span in spans:
+                ended.enter_context(span)
+            outcome = await self._store.commit(self._position, after, portion.batches, portion.read_set)
         self._position = after
         instruments = self._instruments
         instruments.batch_seconds.observe(time.monotonic() - started)

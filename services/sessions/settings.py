@@ -18,6 +18,7 @@ from services.chassis.process.settings import (
     Section,
     load,
 )
+from services.chassis.tracing.settings import TracingSettings
 from services.sections import SECTIONS
 
 MAX_RESUME_WINDOW_S = 24 * 3600
@@ -73,6 +74,7 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     process: ProcessSettings = ProcessSettings()
     sessions: SessionsSection = SessionsSection()
     http_api: HttpApiSettings = HttpApiSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def name(self) -> str:
