@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from perf import runner
 from perf.load import frames
 from perf.load.payload import payload
+from perf.modes.micro_tracing import publish
 from perf.report import tables
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
@@ -28,6 +29,7 @@ from proto.messages import ClientInfo, Publication
 from proto.publications import LiveMessage
 from proto.replies import Push, Reply
 from services.chassis.process.settings import Rate
+from services.chassis.tracing.span import Attributes
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscribers import Subscribers
@@ -108,6 +110,9 @@ def steps() -> dict[str, Step]:
         "limits: a client's publish": _allowances,
         f"fan-out to {SUBSCRIBERS} in JSON, for each": _fan_out(WEBSOCKET_JSON),
         f"fan-out to {SUBSCRIBERS} in Protobuf, for each": _fan_out(WEBSOCKET_PROTOBUF),
+        "publish to one, without tracing": publish(None, _subscribers(WEBSOCKET_JSON, 1), PAYLOAD),
+        "publish to one, tracing 1 %": publish(0.01, _subscribers(WEBSOCKET_JSON, 1), PAYLOAD),
+        "publish to one, tracing each": publish(1, _subscribers(WEBSOCKET_JSON, 1), PAYLOAD),
     }
 
 
@@ -193,14 +198,22 @@ class _Null:
     def push_member_events(self, channel: str, framed: bytes, count: int) -> None: ...
     def left_out(self, count: int) -> None: ...
     def close(self, close: object, detail: str = "") -> None: ...
+    def described(self) -> Attributes:
+        return {"fairlead.client": "micro"}
+
     def end_subscription(self, channel: str, why: object) -> None: ...
 
 
-def _fan_out(format: Format) -> Step:
+def _subscribers(format: Format, number: int) -> Subscribers:
     subscribers = Subscribers("log:micro")
     rules = Namespaces(ChannelSection()).rules("micro")
-    for number in range(SUBSCRIBERS):
-        subscribers.add(_Null(format), Subscription(rules, Grant(), ClientInfo(user=str(number))))
+    for each in range(number):
+        subscribers.add(_Null(format), Subscription(rules, Grant(), ClientInfo(user=str(each))))
+    return subscribers
+
+
+def _fan_out(format: Format) -> Step:
+    subscribers = _subscribers(format, SUBSCRIBERS)
 
     def step(times: int) -> None:
         for _ in range(-(-times // SUBSCRIBERS)):
