@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
@@ -22,6 +21,7 @@ from services.chassis.process.settings import (
     ProcessSettings,
     Rate,
     Section,
+    is_http_address,
 )
 from services.chassis.tracing.settings import TracingSettings
 from services.edge.limit_settings import LimitsSection
@@ -203,7 +203,7 @@ class ClientSection(Section, frozen=True):
             raise ValueError("expected client.pong_timeout to be shorter than client.ping_interval")
         if self.ping_interval and self.ping_interval < 1:
             raise ValueError("expected client.ping_interval of at least 1 s, or 0 to switch pings off")
-        if self.token_jwks_public_endpoint and not _is_http_address(self.token_jwks_public_endpoint):
+        if self.token_jwks_public_endpoint and not is_http_address(self.token_jwks_public_endpoint):
             raise ValueError("expected client.token_jwks_public_endpoint to be an address such as https://host/path")
         if self.token_jwks_refresh < MIN_JWKS_REFRESH_S:
             raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
@@ -230,14 +230,6 @@ def _check_hook(where: str, timeout: float, when_away: str) -> None:
         raise ValueError(f"expected {where}hook_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
     if when_away not in WHEN_AWAY:
         raise ValueError(f'expected {where}hook_when_away "refuse" or "allow"')
-
-
-def _is_http_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
-    except ValueError:  # not a port, or half an IPv6 address
-        return False
 
 
 class ChannelOptions(Section, frozen=True):

@@ -28,6 +28,8 @@ OF_OTHERS = {
     "max_pending",
     "pg_dump",
     "python_gc",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
     "write_deadline",
     "sync_interval",
     "synchronous_commit",

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -149,6 +150,15 @@ class Rate:
         return f"{self.amount}/{float(self.seconds):g}s" if self else "0"
 
     __repr__ = __str__
+
+
+def is_http_address(text: str) -> bool:
+    """Whether it is an address of HTTP or HTTPS, with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
+    except ValueError:  # not a port, or half an IPv6 address
+        return False
 
 
 def _decode_custom(kind: type, value: object) -> object:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from services.chassis.process.settings import Section
+from services.chassis.process.settings import Section, is_http_address
 
 
 class TracingSettings(Section, frozen=True):
@@ -24,13 +23,5 @@ class TracingSettings(Section, frozen=True):
     """Spans that wait to be sent; further ones are dropped, and counted."""
 
     def __post_init__(self) -> None:
-        if self.endpoint and not _is_http_address(self.endpoint):
+        if self.endpoint and not is_http_address(self.endpoint):
             raise ValueError("expected tracing.endpoint to be an address such as http://127.0.0.1:4318/v1/traces")
-
-
-def _is_http_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
-    except ValueError:  # not a port, or half an IPv6 address
-        return False
