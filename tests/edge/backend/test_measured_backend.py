@@ -13,6 +13,9 @@ from services.edge.backend.backend_nats import NatsBackend
 from services.edge.backend.measured_backend import MeasuredBackend
 from services.edge.tally import Tally
 from tests.contract.backend import ANYBODY, LONG_S, SHORT_S, BackendContract, echo, failing, never
+from tests.edge.server_api.test_methods import Api
+from tests.edge.talks import connected
+from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
 from tests.support.function_backend import Function, FunctionBackend
 from tests.support.links import linked
@@ -83,3 +86,12 @@ async def test_each_way_in_which_nats_keeps_an_answer_away(nats_server) -> None:
             ("rpc", "busy"): 1,
             ("rpc", "away"): 1,
         }
+
+
+async def test_an_answer_that_cannot_be_passed_on_is_counted_by_whoever_decodes_it(cluster: EdgeCluster) -> None:
+    edge = await TestEdge(cluster, backend=FunctionBackend({"bytes": lambda data, caller: b"\xff"})).start()
+    talk = await connected(edge)
+    assert await talk.error(rpc={"method": "bytes"}) == 100
+    assert edge.tally.backend_failures == {("rpc", "bad_answer"): 1}
+    assert await Api(edge).error("rpc", method="bytes") == 100
+    assert edge.tally.backend_failures == {("rpc", "bad_answer"): 2}
