@@ -7,6 +7,7 @@ What an instance had counted before this process listened is not added, since it
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -46,6 +47,7 @@ class Aggregator:
         self._started = started
         self._members: dict[str, Member] = {}  # by instance, the one heard longest ago first
         self._counted: dict[str, dict[str, float]] = {}  # by instance: its counters when last heard
+        self._hears_since = started
         self._lost: set[str] = set()  # instances that were counted
         self.edges_lost = 0
         self.whole = Counts()
@@ -80,8 +82,21 @@ class Aggregator:
         beats = [one.beat for one in self._members.values() if now - one.heard < self._lost_after_s]
         return sorted(beats, key=lambda beat: (beat.service, beat.name, beat.instance))
 
+    def listens(self, now: float) -> None:
+        """From `now` on heartbeats are heard (again)."""
+        self._hears_since = now
+
+    def hears_nobody(self) -> None:
+        """From now on none are heard, since NATS is away."""
+        self._hears_since = math.inf
+
     def count_lost(self, now: float) -> None:
-        """Adds the edges to `edges_lost` that have fallen silent without a last heartbeat. Call it every second."""
+        """Adds the edges to `edges_lost` that have fallen silent without a last heartbeat. Call it every second.
+
+        Nobody is lost while this service hears nobody, nor until the others have had the time to connect again as well.
+        """
+        if now - self._hears_since < 2 * self._lost_after_s:
+            return
         for instance, one in self._members.items():
             silent = now - one.heard >= self._lost_after_s
             if silent and one.beat.edge is not None and not one.beat.leaving and instance not in self._lost:

@@ -69,7 +69,12 @@ class Metrics:
         self._now = now
         self._aggregator = Aggregator(LOST_AFTER_S, time.monotonic())
         self._figures = ClusterMetrics(self._aggregator, time.monotonic)
-        self._link = NatsLink(settings.nats, settings.name)
+        self._link = NatsLink(
+            settings.nats,
+            settings.name,
+            on_connected=lambda: self._aggregator.listens(time.monotonic()),
+            on_disconnected=self._aggregator.hears_nobody,
+        )
         self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
         self._book = MinuteBook()
         self._recorder = Recorder(now) if settings.postgres.url else None

@@ -18,7 +18,8 @@ STORE_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_store_limit_bytes",
         "bytes",
-        "What JetStream may store: the limit of the account, or else the sum of what streams may take.",
+        "What JetStream may store: the limit of the account, or else the sum of what streams may take. It counts each "
+        "replica, as the used bytes do.",
     ),
     gauge("fairlead_cluster_stream_bytes", "bytes", "Size of a stream.", "stream"),
     gauge("fairlead_cluster_stream_limit_bytes", "bytes", "What a stream may take, if it has a limit.", "stream"),
@@ -33,7 +34,7 @@ STORE_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_streams_unanswered",
         "streams",
-        "Streams of which JetStream has the name but not the state: the servers that have them do not answer.",
+        "Streams whose servers do not answer, in a cluster of NATS.",
     ),
 )
 
@@ -62,7 +63,7 @@ class Store(Struct, frozen=True):
         """What may be stored, None if nothing limits it."""
         if self.limit_bytes is not None:
             return self.limit_bytes
-        limits = [stream.limit_bytes for stream in self.streams]
+        limits = [stream.limit_bytes and stream.limit_bytes * stream.replicas for stream in self.streams]
         return None if None in limits or not limits else sum(limit for limit in limits if limit is not None)
 
 

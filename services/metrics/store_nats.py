@@ -1,4 +1,4 @@
-"""Asks JetStream's API how full it is: two requests for the account and the names, one for every 256 streams."""
+"""Asks JetStream's API how full it is: one request for the account, and one for every 256 streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from services.metrics.store import Store, StoreMetrics, Stream
 log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 10.0
-_TIMEOUT_S: Final = 5.0
+_TIMEOUT_S: Final = 8.0
+"""A cluster waits 4 s for servers that do not answer, and lists the others then."""
+_PAGE: Final = 256  # NATS's own
 _MAX_PAGES: Final = 40
 
 
@@ -56,12 +58,8 @@ class _Info(msgspec.Struct, frozen=True):
 
 
 class _Page(msgspec.Struct, frozen=True):
-    total: int = 0
     streams: list[_Info] | None = None
-
-
-class _Names(msgspec.Struct, frozen=True):
-    total: int = 0
+    missing: list[str] | None = None  # those whose servers did not answer
 
 
 class StoreWatch:
@@ -83,21 +81,18 @@ class StoreWatch:
 
     async def _look(self) -> Store:
         account = msgspec.json.decode(await self._ask(subjects.ACCOUNT_INFO), type=_Account)
-        names = msgspec.json.decode(await self._ask(subjects.STREAM_NAMES), type=_Names)
-        infos: list[_Info] = []
-        for _ in range(_MAX_PAGES):
-            query = msgspec.json.encode({"offset": len(infos)})
+        streams: dict[str, Stream] = {}  # by name: one that is made between two pages moves the others
+        missing: set[str] = set()
+        for number in range(_MAX_PAGES):
+            query = msgspec.json.encode({"offset": number * _PAGE})
             page = msgspec.json.decode(await self._ask(subjects.STREAM_LIST, query), type=_Page)
-            infos += page.streams or []
-            if not page.streams or len(infos) >= page.total:
+            streams |= {info.config.name: _stream(info) for info in page.streams or []}
+            missing |= set(page.missing or [])
+            if len(page.streams or []) + len(page.missing or []) < _PAGE:
                 break
         limit = account.limits.max_storage
-        return Store(
-            account.storage,
-            limit if limit >= 0 else None,
-            [_stream(info) for info in infos],
-            max(0, names.total - len(infos)),
-        )
+        answered = [stream for name, stream in streams.items() if name not in missing]
+        return Store(account.storage, limit if limit >= 0 else None, answered, len(missing))
 
     async def _ask(self, subject: str, data: bytes = b"") -> bytes:
         return (await self._link.request(subject, data, timeout_s=_TIMEOUT_S))[1]

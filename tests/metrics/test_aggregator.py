@@ -82,6 +82,7 @@ def test_an_edge_that_falls_silent_is_lost_once_and_one_that_leaves_is_not():
     whole.heard(edge("killed", "edge-1"), now=1)
     whole.heard(replace(edge("left", "edge-2"), leaving=True), now=1)
     whole.heard(sessions("s", 8, lag=0), now=1)
+    whole.listens(-100)
     whole.count_lost(5.5)
     assert whole.edges_lost == 0
     for now in (6, 7, 1000):
@@ -91,3 +92,17 @@ def test_an_edge_that_falls_silent_is_lost_once_and_one_that_leaves_is_not():
     whole.count_lost(1002)
     whole.count_lost(1010)
     assert whole.edges_lost == 2
+
+
+def test_nobody_is_lost_because_this_service_hears_nobody():
+    whole = Aggregator(lost_after_s=5, started=0)
+    whole.heard(edge("a", "edge-1"), now=20)
+    whole.heard(edge("killed", "edge-2"), now=20)
+    whole.hears_nobody()
+    whole.count_lost(100)
+    whole.listens(100)
+    whole.count_lost(101)
+    assert whole.edges_lost == 0
+    whole.heard(edge("a", "edge-1"), now=107)  # it took a while to connect again
+    whole.count_lost(111)
+    assert whole.edges_lost == 1, "the one that did not come back"

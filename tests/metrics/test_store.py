@@ -30,6 +30,7 @@ def test_a_store_that_does_not_answer_has_no_figures():
     [
         (1000, [Stream("A", 1, 500, 1)], 1000),
         (None, [Stream("A", 1, 500, 1), Stream("B", 1, 300, 1)], 800),
+        (None, [Stream("A", 1, 500, 1, replicas=3)], 1500),
         (None, [Stream("A", 1, 500, 1), Stream("B", 1, None, 1)], None),
         (None, [], None),
     ],

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from proto import subjects
 from services.chassis.metrics.page import PageCollector
+from services.chassis.nats.link import NatsLink
 from services.chassis.nats.streams import ensure_stream, store, stream_config
 from services.metrics import store_nats
 from services.metrics.store import STORE_SERIES, StoreMetrics
@@ -46,3 +50,39 @@ async def test_streams_fill_and_an_outage_shows(nats_server, monkeypatch: pytest
             await eventually(lambda: value("store_answers") == 1)
         finally:
             watch.cancel()
+
+
+class _Answers:
+    """JetStream as a cluster answers: in pages of 256, with the names of streams whose servers are silent."""
+
+    def __init__(self, streams: int, silent: set[int]) -> None:
+        self._names = [f"S{number:04}" for number in range(streams)]
+        self._silent = {self._names[number] for number in silent}
+
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> tuple[None, bytes]:
+        if subject == subjects.ACCOUNT_INFO:
+            return None, b'{"storage": 5, "limits": {"max_storage": -1}}'
+        offset = json.loads(data)["offset"]
+        page = self._names[offset : offset + 256]
+        streams = [
+            {"config": {"name": name, "max_bytes": 10, "num_replicas": 3}, "state": {"messages": 1, "bytes": 1}}
+            for name in page
+            if name not in self._silent
+        ]
+        return None, json.dumps({"streams": streams, "missing": [n for n in page if n in self._silent]}).encode()
+
+
+@pytest.mark.parametrize(("streams", "silent"), [(3, set()), (256, {0}), (700, {1, 255, 256, 699})])
+async def test_all_pages_are_read_and_silent_streams_are_counted(streams: int, silent: set[int]):
+    metrics = StoreMetrics()
+    registry = CollectorRegistry()
+    registry.register(PageCollector(STORE_SERIES, metrics.fill))
+    watch = asyncio.create_task(StoreWatch(cast("NatsLink", _Answers(streams, silent)), metrics).run())
+    try:
+        await eventually(lambda: registry.get_sample_value("fairlead_cluster_store_answers") == 1)
+        assert registry.get_sample_value("fairlead_cluster_streams_unanswered") == len(silent)
+        shown = next(one for one in registry.collect() if one.name == "fairlead_cluster_stream_bytes").samples
+        assert len(shown) == streams - len(silent)
+        assert registry.get_sample_value("fairlead_cluster_store_limit_bytes") == 30 * len(shown)
+    finally:
+        watch.cancel()
