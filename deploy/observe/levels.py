@@ -38,7 +38,18 @@ class Level:
         return round(1 - self.objective, 6)
 
 
+_REFUSED: Final = (
+    '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room"}[$window])) or vector(0)) + '
+    '(sum(rate(fairlead_edge_backend_failures_total{call="hook.connect"}[$window])) or vector(0))'
+)
+
 LEVELS: Final = (
+    Level(
+        name="connect",
+        objective=0.999,
+        bad=_REFUSED,
+        all=f"(sum(rate(fairlead_edge_connects_total[$window])) or vector(0)) + {_REFUSED}",
+    ),
     Level(
         name="delivery",
         objective=0.99,

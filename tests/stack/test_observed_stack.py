@@ -53,6 +53,12 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
 QUIET = {
     "traefik_tls_certs_not_after",  # no certificate is served here
     "fairlead_edge_limited_total",  # a limit is there once it has refused something
+    # nobody is refused, no hook is on, and there is no endpoint for keys
+    "fairlead_edge_upgrades_refused_total",
+    "fairlead_edge_backend_seconds_bucket",
+    "fairlead_edge_backend_seconds_count",
+    "fairlead_edge_backend_failures_total",
+    "fairlead_edge_jwks_fetches_total",
     # once there was load enough for a model, and history enough for a forecast
     *(name for name in PLAN_SERIES if name.startswith(("fairlead_cluster_capacity_", "fairlead_cluster_forecast_"))),
     "fairlead_cluster_recommended_edges",

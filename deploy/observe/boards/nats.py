@@ -68,6 +68,7 @@ NATS: Final = Board(
             {
                 "answers": "fairlead_cluster_store_answers",
                 "streams that do not": "fairlead_cluster_streams_unanswered",
+                "streams that do not, to {{instance}}": "fairlead_edge_streams_unanswered",
             },
             "Streams that do not answer have no leader.",
         ),

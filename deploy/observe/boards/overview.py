@@ -73,11 +73,26 @@ OVERVIEW: Final = Board(
         Panel(
             "Server API",
             "ops",
-            {
-                "calls": "sum(rate(fairlead_edge_api_calls_total[$w]))",
-                "turned away": "sum(rate(fairlead_edge_api_turned_away_total[$w]))",
-            },
-            "Turned away: too many were in progress.",
+            {"{{method}} {{code}}": "sum by (method, code) (rate(fairlead_edge_api_calls_total[$w]))"},
+            "By method and code: 0 is success, 111 that too many were in progress.",
+        ),
+        Panel(
+            "Clients refused before they connect",
+            "ops",
+            {"{{cause}}": "sum by (cause) (rate(fairlead_edge_upgrades_refused_total[$w]))"},
+            "unready and draining: the balancer tries another edge. no_room: no descriptors are left.",
+        ),
+        Panel(
+            "Backends: time to answer",
+            "s",
+            quantiles("fairlead_edge_backend_seconds", "call"),
+            "Hooks and RPCs, until the answer or until the edge gave up.",
+        ),
+        Panel(
+            "Backends: failures",
+            "ops",
+            {"{{call}} {{cause}}": "sum by (call, cause) (rate(fairlead_edge_backend_failures_total[$w]))"},
+            "no_responders: no backend is there; timeout: it is slow; error and bad_answer: see its log.",
         ),
         Panel("Processes", "short", {"{{instance}}": "up"}, "1 while the process answers Prometheus."),
     ],

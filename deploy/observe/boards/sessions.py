@@ -44,6 +44,12 @@ SESSIONS: Final = Board(
             "They grow while NATS is away.",
         ),
         Panel(
+            "Events that wait at edges: time",
+            "s",
+            {"{{instance}}": "fairlead_edge_session_events_oldest_seconds"},
+            "Age of the oldest that JetStream has not acknowledged.",
+        ),
+        Panel(
             "Lost or unreadable",
             "ops",
             {
