@@ -40,7 +40,7 @@ class Level:
 
 _REFUSED: Final = (
     '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room"}[$window])) or vector(0)) + '
-    '(sum(rate(fairlead_edge_backend_failures_total{call="hook.connect"}[$window])) or vector(0))'
+    '(sum(rate(fairlead_edge_commands_total{type="connect", code="100"}[$window])) or vector(0))'
 )
 
 LEVELS: Final = (
@@ -48,7 +48,8 @@ LEVELS: Final = (
         name="connect",
         objective=0.999,
         bad=_REFUSED,
-        all=f"(sum(rate(fairlead_edge_connects_total[$window])) or vector(0)) + {_REFUSED}",
+        all='sum(rate(fairlead_edge_commands_total{type="connect"}[$window])) + '
+        '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room"}[$window])) or vector(0))',
     ),
     Level(
         name="delivery",

@@ -59,6 +59,12 @@ OVERVIEW: Final = Board(
         ),
         Panel("Bytes out", "Bps", {"": "sum(rate(fairlead_edge_bytes_out_total[$w]))"}, "Frames written to clients."),
         Panel(
+            "Commands",
+            "ops",
+            {"{{type}}": "sum by (type) (rate(fairlead_edge_commands_total[$w]))"},
+            "What clients ask for.",
+        ),
+        Panel(
             "Error replies",
             "ops",
             {"{{code}}": "sum by (code) (rate(fairlead_edge_errors_total[$w]))"},
