@@ -21,6 +21,28 @@ EDGE: Final = Board(
         ),
         Panel("Memory", "bytes", {"{{instance}}": f"process_resident_memory_bytes{{{_EDGE}}}"}, "Resident memory."),
         Panel(
+            "Memory that counts",
+            "bytes",
+            {
+                "{{instance}}": f"fairlead_edge_memory_used_bytes{{{_EDGE}}}",
+                "soft limit": f"min(fairlead_edge_memory_soft_limit_bytes{{{_EDGE}}})",
+                "hard limit": f"min(fairlead_edge_memory_hard_limit_bytes{{{_EDGE}}})",
+            },
+            "With the kernel's for connections. Above the soft limit no new clients. A limit of 0 is off.",
+        ),
+        Panel(
+            "Memory by what it is for",
+            "bytes",
+            {"{{part}}": f"sum by (part) (fairlead_edge_memory_part_bytes{{{_EDGE}}})"},
+            "client_backlog is what waits for slow clients.",
+        ),
+        Panel(
+            "Slow clients now",
+            "short",
+            {"{{instance}}": f"fairlead_edge_slow_clients{{{_EDGE}}}"},
+            "Their sockets are full.",
+        ),
+        Panel(
             "Event loop: lateness",
             "s",
             quantiles(f"fairlead_process_loop_lag_seconds{{{_EDGE}}}", "instance"),
