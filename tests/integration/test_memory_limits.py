@@ -72,19 +72,20 @@ async def stalled(edge: ServiceProcess, channel: str) -> WireClient:
 
 
 async def test_above_the_soft_limit_it_is_not_ready_until_it_has_memory_again(services, nats_server, used):
-    edge = await start_edge(services, nats_server, "edge-a", **limits(used + 4 * MB, 0)).ready()
+    edge = await start_edge(services, nats_server, "edge-a", **limits(used + 8 * MB, 0)).ready()
     async with connected(edge) as reader:
         await reader.subscribe("chat:quiet")
-        async with connected(edge, "filler") as filler:
-            channels = [f"big:{number}" for number in range(120)]
-            for channel in channels:
-                await filler.subscribe(channel)
-            for channel in channels:
-                await api(edge, "publish", {"channel": channel, "data": LARGE})
-                await filler.publications(channel, 1)
+        async with connected(edge, "filler") as filler, connected(edge, "filler-too") as filler_too:
+            for name, client in {"first": filler, "second": filler_too}.items():
+                channels = [f"big:{name}-{number}" for number in range(120)]
+                for channel in channels:
+                    await client.subscribe(channel)
+                for channel in channels:
+                    await api(edge, "publish", {"channel": channel, "data": LARGE})
+                    await client.publications(channel, 1)
             await eventually(lambda: stands_at(edge, "ready", 0))
             assert await readiness(edge) == "not ready: memory is above edge.memory_soft_limit\n"
-            assert await metric(edge, 'memory_part_bytes{part="rings"}') > 120 * len(LARGE)
+            assert await metric(edge, 'memory_part_bytes{part="rings"}') > 240 * len(LARGE)
             await api(edge, "publish", {"channel": "chat:quiet", "data": "still here"})
             assert await reader.publications("chat:quiet", 1) == ["still here"]
             async with connected(edge) as newcomer:  # one that comes all the same
