@@ -121,7 +121,7 @@ def _welcome(plan: Plan) -> str:
     edges = ", ".join(str(port) for port in plan.edge_ports)
     if plan.autoscaled:
         first, last = plan.edge_ports[0], plan.edge_ports[-1]
-        edges = f"{first} to {last}, {plan.edges_min} to {plan.edges} of them as the load asks,"
+        edges = f"{first} to {last}, of which {plan.edges_min} to {plan.edges} run"
     observers = ""
     if plan.prometheus:
         observers += f"  Prometheus  http://{HOST}:{plan.ports.prometheus}   /targets, /alerts, /graph\n"

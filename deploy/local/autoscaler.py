@@ -113,7 +113,7 @@ class Autoscaler:
             if answer.problem:
                 log.info("the number of edges stays as it is: %s", answer.problem)
             elif self._problem:
-                log.info("the metrics service recommends %s edges", answer.edges)
+                log.info("edges recommended: %s", answer.edges)
             self._problem = answer.problem
 
 

@@ -62,7 +62,7 @@ class Scaling:
             self._fewer_since = now
         elif now - self._fewer_since >= FEWER_FOR_S:
             self._fewer_since = None
-            return Change("stop", running[-1], f"{len(running)} edges run, and {wanted} suffice")
+            return Change("stop", running[-1], f"edges running: {len(running)}, needed: {wanted}")
         return None
 
     def bounded(self, count: int) -> int:
@@ -76,7 +76,7 @@ class Scaling:
         failed = [edge for edge in sorted(edges) if edges[edge] is EdgeState.failed and self._may_retry(now, edge)]
         for edge in (*stopped, *failed):
             self._started[edge] = now
-            return Change("start", edge, f"{len(running)} edges run, and {wanted} shall")
+            return Change("start", edge, f"edges running: {len(running)}, needed: {wanted}")
         return None
 
     def _is_starting(self, now: float, edge: int, state: EdgeState) -> bool:

@@ -60,7 +60,7 @@ def test_under_load_edges_start_one_after_another_each_when_the_last_is_ready():
     stack = Stack()
     assert [(one.action, one.edge) for one in stack.run(2, 5)] == [("start", 3)]
     assert [(one.action, one.edge) for one in stack.run(20, 5)] == [("start", 4), ("start", 5)]
-    assert stack.made[0][1].reason == "2 edges run, and 5 shall"
+    assert stack.made[0][1].reason == "edges running: 2, needed: 5"
     assert all(later - earlier >= STARTS_IN_S for (earlier, _), (later, _) in itertools.pairwise(stack.made))
 
 
@@ -93,7 +93,7 @@ def test_without_a_recommendation_the_least_still_run():
     stack = Stack()
     stack.turn(1, EdgeState.stopped)
     assert [(one.action, one.edge, one.reason) for one in stack.run(10, None)] == [
-        ("start", 1, "1 edges run, and 2 shall")
+        ("start", 1, "edges running: 1, needed: 2")
     ]
 
 

@@ -119,7 +119,7 @@ async def test_edges_come_and_drain_under_clients_that_talk_all_the_time(checkou
     status = checkout.make("status").stdout
     assert "edge-2     stopped" in status
     assert "autoscaler: 1 to 2 edges, 1 ready; the metrics service recommends 1" in status
-    assert "its last change: draining edge-2: 2 edges run, and 1 suffice" in status
+    assert "its last change: draining edge-2: edges running: 2, needed: 1" in status
 
 
 def states(checkout: Checkout) -> dict[str, str]:
