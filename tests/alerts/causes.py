@@ -58,7 +58,7 @@ async def _freeze_for_three_seconds(stage: Stage) -> None:
 
 
 async def _take_descriptors(stage: Stage) -> None:
-    stage.limit_descriptors("edge-1", int(stage.checkout.process("edge-1").num_fds() * 1.15))
+    stage.limit_descriptors("edge-1", int(stage.checkout.process("edge-1").num_fds() * 1.2))
 
 
 async def _give_descriptors(stage: Stage) -> None:

@@ -59,7 +59,7 @@ def promtool(*arguments: str) -> str:
 def observer(program: str, *arguments: str) -> str:
     """What one of Prometheus's programs prints. Fails the test if it finds fault, or is not installed."""
     try:
-        done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=50)
+        done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=170)
     except FileNotFoundError:
         pytest.fail(
             f"{program} is not on PATH: install Debian's prometheus and prometheus-alertmanager, as .ci/run does"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.deploy.observe.rules import OBSERVE, TESTS, observer, promtool, read, rules
 
-pytestmark = pytest.mark.observe
+pytestmark = [pytest.mark.observe, pytest.mark.timeout(180)]
 
 
 def test_prometheus_takes_its_configuration_with_all_rules() -> None:
