@@ -7,16 +7,17 @@ the history keeps those of the instance that heard more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from proto.telemetry import Heartbeat
+from proto.telemetry import HEARTBEAT_INTERVAL_S, Heartbeat
 
 MINUTE_S: Final = 60
 WHOLE: Final = ""
 """The name under which the sums over all edges are kept; an edge always has a name."""
 MAX_EDGES: Final = 1024
 """Edges with figures of their own in one minute; the others are only missing there."""
+_SET_BACK_S: Final = 2 * MINUTE_S
 _LONGEST_GAP_S: Final = 10.0  # a counter's step over a longer silence belongs to no minute
 
 _GAUGES: Final = ("connections", "users", "channels", "subscriptions")
@@ -51,33 +52,56 @@ class Minute(NamedTuple):
     draining: bool = False
 
 
-class _Edge:
-    """What one edge has said within the current minute."""
+class _Instance:
+    """What one process has said within the current minute."""
 
-    def __init__(self) -> None:
-        self.seconds: set[int] = set()
+    def __init__(self, now: float) -> None:
+        self.first = self.last = now
+        self.beats = 0
         self.sums = dict.fromkeys((*_GAUGES, "rss_bytes", "open_fds", "max_fds", "loop_lag_s"), 0.0)
         self.steps = dict.fromkeys((*_RATES, "cpu"), 0.0)
         self.stepped_s = 0.0
-        self.beats = 0
         self.loop_lag_max_s = 0.0
         self.draining = False
 
-    def minute(self, minute: int, name: str) -> Minute:
-        heard = len(self.seconds)
-        sums, steps = self.sums, self.steps
-        rates = {key: steps[key] / self.stepped_s if self.stepped_s else 0.0 for key in steps}
-        means = {key: sums[key] / heard for key in sums}
-        means["loop_lag_s"] = sums["loop_lag_s"] / self.beats  # of two processes the mean, not the sum
-        return Minute(
-            minute,
-            name,
-            heard,
-            loop_lag_max_s=self.loop_lag_max_s,
-            draining=self.draining,
-            **means,
-            **rates,
-        )
+    @property
+    def heard_s(self) -> float:
+        """For how long it was heard: a beat stands for the second before it."""
+        return min(self.last - self.first + HEARTBEAT_INTERVAL_S, self.beats * HEARTBEAT_INTERVAL_S)
+
+    def mean(self, name: str) -> float:
+        return self.sums[name] / self.beats
+
+    def rate(self, name: str) -> float:
+        return self.steps[name] / self.stepped_s if self.stepped_s else 0.0
+
+
+def _edge_minute(minute: int, name: str, instances: Sequence[_Instance]) -> Minute:
+    """The figures of an edge: each of its processes counts for the time in which it was heard."""
+    heard_s = min(_union_s(instances), sum(each.heard_s for each in instances), float(MINUTE_S))
+    shares = [(each, each.heard_s / heard_s) for each in instances]
+    figures = {key: sum(each.mean(key) * share for each, share in shares) for key in instances[0].sums}
+    figures |= {key: sum(each.rate(key) * share for each, share in shares) for key in instances[0].steps}
+    beats = sum(each.beats for each in instances)
+    figures["loop_lag_s"] = sum(each.sums["loop_lag_s"] for each in instances) / beats  # the mean, not the sum
+    return Minute(
+        minute,
+        name,
+        max(1, round(heard_s)),
+        loop_lag_max_s=max(each.loop_lag_max_s for each in instances),
+        draining=any(each.draining for each in instances),
+        **figures,
+    )
+
+
+def _union_s(instances: Sequence[_Instance]) -> float:
+    """For how long at least one of them was heard."""
+    union, upto = 0.0, float("-inf")
+    for each in sorted(instances, key=lambda one: one.first):
+        begin = max(each.first - HEARTBEAT_INTERVAL_S, upto)
+        union += max(0.0, each.last - begin)
+        upto = max(upto, each.last)
+    return union
 
 
 class MinuteBook:
@@ -85,7 +109,7 @@ class MinuteBook:
 
     def __init__(self) -> None:
         self._minute = 0
-        self._edges: dict[str, _Edge] = {}
+        self._edges: dict[str, dict[str, _Instance]] = {}  # by name, then by instance
         self._last: dict[str, tuple[float, Heartbeat]] = {}  # by instance
 
     def heard(self, beat: Heartbeat, now: float) -> list[Minute]:
@@ -98,8 +122,9 @@ class MinuteBook:
         self._last[beat.instance] = (now, beat)
         if beat.name not in self._edges and len(self._edges) >= MAX_EDGES:
             return ended
-        own = self._edges.setdefault(beat.name, _Edge())
-        own.seconds.add(int(now) % MINUTE_S)
+        instances = self._edges.setdefault(beat.name, {})
+        own = instances.get(beat.instance) or instances.setdefault(beat.instance, _Instance(now))
+        own.last = max(own.last, now)
         own.beats += 1
         for name in _GAUGES:
             own.sums[name] += getattr(load, name)
@@ -119,9 +144,15 @@ class MinuteBook:
     def turn(self, now: float) -> list[Minute]:
         """The figures of the minute that has ended, once; none while it goes on. The whole comes last."""
         minute = int(now) // MINUTE_S * MINUTE_S
-        if minute <= self._minute:  # a clock that is set back adds to the minute that is open
+        if minute < self._minute - _SET_BACK_S:  # the clock was wrong before, and so is what was taken by it
+            self._minute, self._edges, self._last = minute, {}, {}
             return []
-        ended = [own.minute(self._minute, name) for name, own in sorted(self._edges.items())]
+        if minute <= self._minute:  # a clock that is set back a little adds to the minute that is open
+            return []
+        ended = [
+            _edge_minute(self._minute, name, list(instances.values()))
+            for name, instances in sorted(self._edges.items())
+        ]
         self._minute = minute
         self._edges = {}
         self._last = {key: value for key, value in self._last.items() if now - value[0] <= _LONGEST_GAP_S}

@@ -45,9 +45,29 @@ def test_a_restart_within_a_minute_counts_once():
 
 
 def test_two_processes_of_one_name_add_up():
-    both = [(600.0 + s, edge(name, connections=10)) for s in range(60) for name in "ab"]
+    beats = [(600.0 + s, s) for s in range(60)]
+    both = [(now, edge(name, connections=10, accepted=5 * s, cpu_s=0.2 * s)) for now, s in beats for name in "ab"]
     own = told(MinuteBook(), both, until=660)["edge-1"]
     assert (own.connections, own.rss_bytes, own.loop_lag_s) == pytest.approx((20, 100_000_000, 0.001))
+    assert (own.accepted, own.cpu, own.seconds) == pytest.approx((10, 0.4, 60))
+
+
+@pytest.mark.parametrize("jitter_s", [0.0, 0.002, 0.4])
+def test_beats_on_the_boundary_of_a_second_count_each_once(jitter_s):
+    """Some seconds of the wall clock have two of them then, and others none."""
+    beats = [(600.5 + s - 0.5 * (s % 2) * jitter_s, edge("a", connections=1000)) for s in range(60)]
+    shifted = [(now + 0.5, beat) for now, beat in beats if now + 0.5 < 660]
+    own = told(MinuteBook(), shifted, until=660)["edge-1"]
+    assert own.connections == pytest.approx(1000)
+    assert own.seconds >= 59
+
+
+def test_a_clock_that_was_far_ahead_holds_nothing_up():
+    book = MinuteBook()
+    book.heard(edge("a"), 1_000_000)
+    book.heard(edge("a"), 600)
+    book.heard(edge("a"), 601)
+    assert [one.minute for one in book.turn(660)] == [600, 600]
 
 
 def test_the_whole_adds_up_edges_and_counts_one_that_came_late_in_part():
