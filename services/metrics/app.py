@@ -150,12 +150,13 @@ class Metrics:
         self._link.subscribe(subjects.telemetry_of("*"), lambda subject, reply, headers, data: self._heard(data))
         PlanResponder(self._link, self._plan_api).listen()
         log.info("ready: http://%s:%d/metrics and /cluster", self.settings.metrics.host, self.settings.metrics.port)
-        await asyncio.gather(self._pulse.run(), self._store_watch.run(), self._count_lost())
+        await asyncio.gather(self._pulse.run(), self._store_watch.run(), self._look_for_silence())
 
-    async def _count_lost(self) -> None:
+    async def _look_for_silence(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             self._aggregator.count_lost(time.monotonic())
+            self._planner.sweep(self._now())
 
     async def _forget(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from services.metrics.minutes import WHOLE, Minute
 
 NO_MINUTE: Final = "no minute has been heard in full yet"
 NO_FORECAST: Final = "no forecast has been made yet"
+STALE_S: Final = 120.0
 
 
 class EdgeLimits(NamedTuple):
@@ -104,6 +105,12 @@ class Planner:
             ),
         )
 
+    def sweep(self, now: float) -> None:
+        """Forgets the capacity of edges that have not been heard for `STALE_S`: it is not known any more. The
+        recommendation stays."""
+        if self.minute is not None and now > self.minute.minute + 60 + STALE_S:
+            self.minute = self.capacity = None
+
     def task(self, hours: Sequence[Hour], horizon: int) -> Task:
         """What is to be forecast, from hours of the whole, oldest first."""
         return Task(series=series_of(hours, self.laws, self.limits), horizon=horizon)
@@ -130,6 +137,9 @@ class Planner:
 
 def _felt(capacity: Capacity) -> float:
     """The needed edges; and if one is beyond a limit, at least what edges measurably use. An overloaded edge does less
-    than it is asked to, so its load alone would not tell."""
-    most = [max(one.used.values(), default=0.0) for one in capacity.edges]
+    than it is asked to, so its load alone would not tell.
+
+    The loop's lag has no part in that: it does not grow in proportion to the load, and a single freeze makes it large.
+    """
+    most = [max((used for name, used in one.used.items() if name != "loop_lag"), default=0.0) for one in capacity.edges]
     return max(capacity.needed, sum(most)) if any(one > 1 for one in most) else capacity.needed

@@ -77,8 +77,13 @@ class Recorder:
                 if self.problem != str(error):
                     log.warning("no history now: %s", error)
                 self.problem = str(error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _RETRY_S[1])
+            except Exception as error:  # the history is optional: no fault of the database may end this service
+                problem = f"PostgreSQL: {error}" if str(error) else type(error).__name__
+                if self.problem != problem:
+                    log.exception("no history now")
+                self.problem = problem
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _RETRY_S[1])
 
     async def write(self, history: History) -> None:
         """Writes what waits, then makes hours of it if one has ended. Raises `StoreAway`; what waited still waits."""

@@ -62,7 +62,7 @@ class CapacitySection(Section, frozen=True):
     bandwidth: int = 0
     """The bytes per second that one edge may send; 0: bandwidth never binds."""
     loop_lag: Duration = Duration(0.1)
-    """How late an edge's event loop may be on average; 0: it never binds."""
+    """How late an edge's event loop may be: the mean of each second's largest lateness. 0: it never binds."""
     min_edges: int = 1
     """The fewest edges to recommend."""
     max_edges: int = 100

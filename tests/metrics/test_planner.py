@@ -7,7 +7,7 @@ from services.metrics.edge_count import CountSettings
 from services.metrics.forecasting.prediction import Answer
 from services.metrics.history import Hour
 from services.metrics.minutes import Minute, whole
-from services.metrics.planner import NO_FORECAST, NO_MINUTE, EdgeLimits, Planner
+from services.metrics.planner import NO_FORECAST, NO_MINUTE, STALE_S, EdgeLimits, Planner
 from tests.metrics.capacity.edges import minute
 from tests.metrics.forecasting.predictions import answer
 
@@ -94,3 +94,23 @@ def test_it_begins_with_what_the_history_has_taught():
     beyond = minute(5000, 25_000, 500)
     assert taught.laws["cpu"].usage(beyond) == pytest.approx(made.laws["cpu"].usage(beyond), rel=0.05)
     assert taught.levels == made.levels
+
+
+def test_one_edge_that_was_frozen_asks_for_no_others():
+    made = busy()
+    before = made.recommended
+    edges = minutes(2, 100, T0 + 4000)[:2]
+    frozen = [edges[0]._replace(loop_lag_s=0.5, loop_lag_max_s=20.0), edges[1]]
+    made.minute_ended([*frozen, whole(frozen)])
+    assert made.recommended == before
+
+
+def test_the_capacity_of_edges_that_are_gone_is_not_known_any_more():
+    made = busy()
+    at = made.minute.minute if made.minute is not None else 0
+    made.sweep(at + 60 + STALE_S)
+    assert made.capacity is not None
+    recommended = made.recommended
+    made.sweep(at + 61 + STALE_S)
+    assert capacity_answer(made).problem == NO_MINUTE
+    assert made.recommended == recommended

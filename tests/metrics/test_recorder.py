@@ -92,3 +92,23 @@ async def test_hours_are_made_once_each_when_their_minutes_are_there():
         case.recorder.add([minute(1, at=int(case.now))])
         await case.recorder.write(case.history)
     assert case.history.tidied == [7080.0, 7200.0, 10_800.0]
+
+
+async def test_a_failure_that_nobody_foresaw_is_told_and_tried_again(caplog: pytest.LogCaptureFixture):
+    """A role that may create no tables, for example, or a server that has become read-only."""
+    case = Case()
+    allowed = asyncio.Event()
+
+    async def prepare() -> None:
+        if not allowed.is_set():
+            raise RuntimeError("permission denied for schema public")
+
+    case.recorder.add([minute(1, at=7140)])
+    task = asyncio.create_task(case.recorder.run(case.history, prepare, case.got_ready))
+    try:
+        await eventually(lambda: case.recorder.problem == "PostgreSQL: permission denied for schema public")
+        assert [record.levelname for record in caplog.records] == ["ERROR"], "once, not at each attempt"
+        allowed.set()
+        await case.holds(1)
+    finally:
+        task.cancel()

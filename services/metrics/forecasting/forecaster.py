@@ -36,9 +36,12 @@ async def forecast(task: Task, deadline_s: float = DEADLINE_S) -> Answer:
         raise ForecastFailed(problem)
     pipe = asyncio.subprocess.PIPE
     command = [arg for name in _THREADS for arg in (f"{name}=1",)]
-    process = await asyncio.create_subprocess_exec(
-        "env", *command, sys.executable, "-m", f"{__package__}.worker", stdin=pipe, stdout=pipe, stderr=pipe
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "env", *command, sys.executable, "-m", f"{__package__}.worker", stdin=pipe, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:  # no memory, no processes left
+        raise ForecastFailed(f"the forecast's process cannot be started: {error}") from None
     try:
         async with asyncio.timeout(deadline_s):
             said, complained = await process.communicate(msgspec.json.encode(task))

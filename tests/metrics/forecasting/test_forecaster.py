@@ -36,3 +36,9 @@ async def test_a_worker_that_fails_is_reported_with_its_reason():
     broken = Task(series={"edges": Series(start=0, values=DAYS)}, horizon=-5)
     with pytest.raises(ForecastFailed, match="exit code 1: ValueError"):
         await forecast(broken)
+
+
+async def test_a_process_that_cannot_be_started_is_no_forecast(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ForecastFailed, match="cannot be started"):
+        await forecast(TASK)
