@@ -148,7 +148,7 @@ class MemoryWatch:
         of_all = 0
         of_subscription = self._bytes_of_subscription()
         for number, connection in enumerate(self._context.registry):
-            if not connection.closed:
+            if not (connection.closed or connection.session.leaving):  # one that leaves is let go already
                 slow, waiting = connection.lag
                 size = CONNECTION_BYTES + of_subscription * len(connection.session.state.channels)
                 weighed = Weighed(connection, slow, int(size + waiting * self._guard.own_share))
@@ -168,7 +168,7 @@ class MemoryWatch:
     def _close(self, weighed: Weight) -> bool:
         """Whether it was still open."""
         connection = weighed.client
-        if connection.closed:
+        if connection.closed or connection.session.leaving:
             return False
         state = connection.session.state
         why = f"it takes about {weighed.size} bytes, and memory is above edge.memory_hard_limit"

@@ -139,6 +139,11 @@ class CommandOrder(ABC):
         self._leave_if_done(effects, now)
         return effects
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it closes, or has closed, by `leave`."""
+        return self._leaving is not None
+
     def _leave_if_done(self, effects: list[Effect], now: float) -> None:
         if self._leaving is not None and self._in_progress is None and not self._calls:
             self._close(self._leaving, "", effects, now)

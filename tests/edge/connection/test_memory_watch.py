@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -9,10 +10,13 @@ import pytest
 
 from proto import codes
 from proto.events import Closed
+from services.edge.backend.backend import Caller
 from services.edge.connection.memory_guard import SETTLE_S, SHED_PER_S, MemoryLimits
 from services.edge.connection.memory_watch import COLLECT_S, CONNECTION_BYTES, KERNEL_BYTES, MemoryWatch
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 
 SOFT, HARD = 1_000_000, 2_000_000
 
@@ -125,6 +129,31 @@ async def test_many_are_closed_over_several_seconds(short: Short) -> None:
     assert short.edge.tally.shed == SHED_PER_S
     await short.second()
     assert short.edge.tally.shed == SHED_PER_S + 50
+
+
+async def test_a_client_that_leaves_once_its_call_is_answered_is_told_once() -> None:
+    answer = asyncio.Event()
+
+    async def slowly(data: bytes, caller: Caller | None) -> bytes:
+        await answer.wait()
+        return b'{"result": 1}'
+
+    backend = FunctionBackend({"slowly": slowly})
+    short = Short(await TestEdge(EdgeCluster(), backend=backend).start())
+    busy = await short.client()
+    busy.say({"id": 2, "rpc": {"method": "slowly", "data": None}})
+    busy.transport.waiting = 100_000
+    busy.connection.pause_writing()
+    others = [await short.client(slow=True) for _ in range(3)]
+    short.base = HARD + 1 - short.watch.used
+    await short.second()
+    assert short.edge.tally.shed == 1 and all(talk.open for talk in [busy, *others])
+    short.base += 100_000 + CONNECTION_BYTES
+    await short.second()
+    assert busy.open and sum(talk.open for talk in others) == 2, "memory has grown: another one goes"
+    answer.set()
+    await eventually(lambda: not busy.open)
+    assert short.edge.tally.shed == 2 == short.edge.tally.closes[codes.FORCE_RECONNECT.code]
 
 
 async def test_what_is_free_is_given_back_before_anybody_is_closed(short: Short) -> None:
