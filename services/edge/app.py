@@ -53,6 +53,7 @@ from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.exposition import EdgeMetrics
 from services.edge.instruments.failures import FailureMetrics
 from services.edge.origins import Origins
+from services.edge.server_api.answers import METHODS
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
@@ -149,7 +150,7 @@ class Edge:
             self.context, self._memory, self.drain, adapters.session_log, adapters.in_flight, adapters.broker_clock
         )
         self._failures = FailureMetrics(
-            self.context, adapters.broker, adapters.in_flight, adapters.session_log, self._fetcher
+            self.context, adapters.broker, adapters.in_flight, adapters.session_log, self._fetcher, METHODS
         )
         channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
         users = UserMethods(adapters.peers, channels, clock.unix)

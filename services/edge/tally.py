@@ -8,6 +8,24 @@ from typing import Final
 
 from services.edge.timings import Timings
 
+UPGRADE_CAUSES: Final = (
+    "origin",
+    "limits.connects",
+    "limits.connections",
+    "limits.address_connects",
+    "limits.address_connections",
+    "unready",
+    "draining",
+    "memory",
+    "no_room",
+    "bad_request",
+    "unsupported_version",
+    "not_offered",
+    "too_large",
+    "timeout",
+)
+"""Why clients are refused before they are one: all causes that `Tally.refused_upgrade` is told."""
+
 
 @dataclass(slots=True)
 class Tally:

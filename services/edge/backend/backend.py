@@ -33,6 +33,9 @@ FIRST_ERROR_CODE: Final = 100  # SDKs use smaller codes themselves
 LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a connection
 
 
+HOOK_EVENTS: Final = ("connect", "subscribe", "publish", "refresh")
+"""What a backend may be asked to decide: see `Backend.ask`."""
+
 FailureCause = Literal["no_responders", "timeout", "away", "busy", "error", "bad_answer"]
 """How a question may fail, as metrics count it. Of `BackendAway`: "no_responders" (there is no backend for it at all),
 "timeout" (no answer in time), "away" (the way to it is down), "busy" (too many questions wait already). "error" is a

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, get_args
+from collections.abc import Collection, Hashable, Iterable
+from itertools import product
+from typing import Final, TypeVar, get_args
 
-from proto import codes
+from proto import codes, subjects
 from services.chassis.metrics.page import Page
+from services.edge.backend import backend
 from services.edge.broker.broker import Broker, FailureCause
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.context import EdgeContext
 from services.edge.session_log import SessionLog
+from services.edge.tally import UPGRADE_CAUSES
 from services.edge.tokens.token_keys_http import JwksFetcher
+
+T = TypeVar("T", bound=Hashable)
 
 BACKEND: Final = "nats"
 """The only kind of backend so far."""
@@ -19,10 +25,15 @@ _KNOWN_CODES: Final = frozenset(
     [code.code for code in vars(codes).values() if isinstance(code, codes.ErrorCode | codes.CloseCode)]
     + [0, 401, 408, 413]
 )
+_BACKEND_CALLS: Final = ("rpc", *(subjects.hook(event) for event in backend.HOOK_EVENTS))
+_EXPECTED_CODES: Final = (0, codes.INTERNAL.code, codes.TOO_MANY_REQUESTS.code)
+"""Of every method of the server API from the start: done, and the errors of an edge that is in trouble. All codes of
+all methods would be hundreds of series."""
 
 
 class FailureMetrics:
-    """Reads the parts of an edge at each scrape. `fetcher` is None without an endpoint for keys."""
+    """Reads the parts of an edge at each scrape. `fetcher` is None without an endpoint for keys; `api_methods`
+    are the server API's."""
 
     def __init__(
         self,
@@ -31,16 +42,18 @@ class FailureMetrics:
         in_flight: InFlight,
         session_log: SessionLog,
         fetcher: JwksFetcher | None,
+        api_methods: Collection[str],
     ) -> None:
         self._context = context
         self._broker = broker
         self._in_flight = in_flight
         self._session_log = session_log
         self._fetcher = fetcher
+        self._api_methods = api_methods
 
     def fill(self, page: Page) -> None:
-        """Puts the values of `failure_catalog.FAILURE_SERIES`. Known causes have one from the start, which is 0: so
-        the first failure is an increase.
+        """Puts the values of `failure_catalog.FAILURE_SERIES`. Every cause has one from the start, which is 0: so the
+        first failure is an increase. Of codes this holds for `_EXPECTED_CODES` of the server API's methods.
         """
         self._put_nats(page)
         self._put_calls(page)
@@ -63,17 +76,18 @@ class FailureMetrics:
             commands[kind, shown(code)] += count
         for labels, count in commands.items():
             page.put("fairlead_edge_commands", count, *labels)
-        calls: Counter[tuple[str, str]] = Counter()
+        calls = Counter({(method, str(code)): 0 for method in self._api_methods for code in _EXPECTED_CODES})
         for (method, code), count in tally.api_calls.items():  # backends may answer an RPC with any code
             calls[method, shown(code)] += count
         for labels, count in calls.items():
             page.put("fairlead_edge_api_calls", count, *labels)
         page.put_histograms("fairlead_edge_api_call_seconds", tally.timings.api_call_seconds)
-        for cause, count in tally.upgrades_refused.items():
+        for cause, count in _with_zeros(UPGRADE_CAUSES, tally.upgrades_refused).items():
             page.put("fairlead_edge_upgrades_refused", count, cause)
         for call, histogram in tally.timings.backend_seconds.by_label.items():
             page.put_histogram("fairlead_edge_backend_seconds", histogram, BACKEND, call)
-        for labels, count in tally.backend_failures.items():
+        causes = product(_BACKEND_CALLS, get_args(backend.FailureCause))
+        for labels, count in _with_zeros(causes, tally.backend_failures).items():
             page.put("fairlead_edge_backend_failures", count, BACKEND, *labels)
 
     def _put_keys(self, page: Page) -> None:
@@ -87,3 +101,10 @@ class FailureMetrics:
 def shown(code: int) -> str:
     """The label of a code: "other" for one that is not the edge's own."""
     return str(code) if code in _KNOWN_CODES else "other"
+
+
+def _with_zeros(known: Iterable[T], counted: Counter[T]) -> Counter[T]:
+    """The counts, with 0 for what is known and has not happened."""
+    counts = Counter(dict.fromkeys(known, 0))
+    counts.update(counted)
+    return counts

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from typing import get_args
+
+import pytest
 from prometheus_client import CollectorRegistry
 
 from proto.events import Opened
 from services.chassis.metrics.page import Page, PageCollector
+from services.edge.backend import backend
 from services.edge.broker.in_flight import InFlight
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.failure_catalog import FAILURE_SERIES
 from services.edge.instruments.failures import FailureMetrics
+from services.edge.server_api.answers import METHODS
 from services.edge.session_log import NoSessionLog
+from services.edge.tally import UPGRADE_CAUSES
 from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys_http import JwksFetcher
 from tests.support.cluster import START, TestEdge
@@ -23,7 +30,7 @@ class OneWaits(NoSessionLog):
 
 
 def metrics(edge: TestEdge, fetcher: JwksFetcher | None = None) -> FailureMetrics:
-    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher)
+    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher, METHODS)
 
 
 def value(of: FailureMetrics, name: str, **labels: str) -> float | None:
@@ -40,6 +47,33 @@ async def test_every_series_without_labels_has_a_value_and_known_causes_are_0_fr
     assert value(metrics(a), "publishes_failed_total", cause="storage") == 0
     fetcher = JwksFetcher("http://127.0.0.1:1/", KeySet(), 600, lambda: 7.0)
     assert value(metrics(a, fetcher), "jwks_fetches_total", result="failed") == 0
+
+
+@pytest.mark.parametrize("cause", UPGRADE_CAUSES)
+async def test_the_first_clients_that_are_refused_for_a_cause_are_an_increase(a: TestEdge, cause: str) -> None:
+    assert value(metrics(a), "upgrades_refused_total", cause=cause) == 0
+    a.tally.refused_upgrade(cause)
+    assert value(metrics(a), "upgrades_refused_total", cause=cause) == 1
+
+
+def test_every_cause_of_a_refused_upgrade_is_explained() -> None:
+    (series,) = [one for one in FAILURE_SERIES if one.name == "fairlead_edge_upgrades_refused"]
+    explained = set(re.findall(r"`([a-z_]+)`", series.meaning))  # limits are explained by one of them
+    assert explained == {cause for cause in UPGRADE_CAUSES if "." not in cause}
+
+
+@pytest.mark.parametrize("call", ["rpc", "hook.connect", "hook.subscribe", "hook.publish", "hook.refresh"])
+async def test_the_first_questions_to_a_backend_that_fail_are_an_increase(a: TestEdge, call: str) -> None:
+    for cause in get_args(backend.FailureCause):
+        assert value(metrics(a), "backend_failures_total", backend="nats", call=call, cause=cause) == 0
+
+
+async def test_the_first_calls_of_the_server_api_that_this_edge_cannot_do_are_an_increase(a: TestEdge) -> None:
+    for method in METHODS:
+        for code in ("0", "100", "111"):
+            assert value(metrics(a), "api_calls_total", method=method, code=code) == 0
+    a.tally.api_calls["publish", 100] += 3
+    assert value(metrics(a), "api_calls_total", method="publish", code="100") == 3
 
 
 async def test_the_age_of_the_oldest_session_event(a: TestEdge) -> None:
