@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 from proto import subjects
@@ -268,14 +268,21 @@ class NatsBroker:
         async for address in yielding_every(positions):
             by_stream[self._where(address).stream].append(address)
         found: dict[ChannelAddress, int] = {}
-        for stream, addresses in by_stream.items():
-            before = self._streams.epoch(stream)
-            state = await _reach(self._streams.fresh_state(stream))
-            if state.epoch != before:
+        before = {stream: self._streams.epoch(stream) for stream in by_stream}
+        for state, (stream, addresses) in zip(await self._states(by_stream), by_stream.items(), strict=True):
+            if state.epoch != before[stream]:
                 found.update(dict.fromkeys(addresses, 0))
             else:
                 found.update(await self._behind_in(stream, state, addresses, positions))
         return found
+
+    async def _states(self, streams: Iterable[str]) -> list[LogState]:
+        """Asks all of these streams at once: also where one does not answer, it is known of each whether it does."""
+
+        async def ask() -> list[LogState]:
+            return await asyncio.gather(*map(self._streams.fresh_state, streams))  # a failure cancels no other read
+
+        return await _reach(ask())
 
     async def _behind_in(
         self, stream: str, state: LogState, addresses: list[ChannelAddress], positions: dict[ChannelAddress, int]

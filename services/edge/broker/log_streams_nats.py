@@ -41,6 +41,8 @@ MARK_INTERVAL_S: Final = 1.0
 """How far behind the others' knowledge of a stream an edge may be."""
 
 _CHECK_RETRY_S: Final = 0.2
+_ASK_AGAIN_S: Final = 5.0
+"""How often a stream that does not answer is asked. Nobody else may ask for it: its channels may close meanwhile."""
 _INDEX_PART: Final = 5
 """The index of a log has one of so many parts of the history's bytes."""
 
@@ -289,11 +291,20 @@ class LogStreams:
             try:
                 state = await self._read_state(stream)
             except NatsAway:
-                if self._link.is_connected:  # otherwise nobody was asked
+                if self._link.is_connected and stream not in self.unanswered:  # otherwise nobody was asked
                     self.unanswered.add(stream)
+                    self._reads.start(self._ask_until_answered(stream))
                 raise
             self.unanswered.discard(stream)
             return state
+
+    async def _ask_until_answered(self, stream: str) -> None:
+        while stream in self.unanswered:
+            await asyncio.sleep(_ASK_AGAIN_S)
+            try:
+                await self.fresh_state(stream)
+            except (NatsAway, NatsRefused) as error:
+                log.debug("stream %s does not answer yet: %s", stream, error)
 
     async def _read_state(self, stream: str) -> LogState:
         # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.

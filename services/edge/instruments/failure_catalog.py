@@ -26,7 +26,8 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "fairlead_edge_streams_unanswered",
         "streams",
         "Streams of namespaces that did not tell their state when this edge asked last, while NATS was connected: a "
-        "stream without a leader, or JetStream as a whole. An edge asks for streams of open channels every 10 s.",
+        "stream without a leader, or JetStream as a whole. An edge asks for streams of open channels every 10 s, "
+        "and for one that did not answer again every 5 s, whether its channels are still open or not.",
     ),
     gauge(
         "fairlead_edge_session_events_oldest_seconds",

@@ -326,3 +326,27 @@ async def test_streams_that_do_not_answer_are_counted_until_they_do(nats_server,
         nats_server.resume()
         await a.state(CHAT)
         assert not a.unanswered
+
+
+async def test_an_audit_asks_each_stream_although_another_does_not_answer(nats_server, monkeypatch):
+    async with broker(nats_server.url, Listener()) as a:
+        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
+        nats_server.pause()
+        with pytest.raises(BrokerAway):
+            await a.behind({NEWS: 0, CHAT: 0})
+        await eventually(lambda: len(a.unanswered) == 2)
+        nats_server.resume()
+
+
+async def test_a_stream_whose_channels_are_closed_counts_no_more_once_it_answers(nats_server, monkeypatch):
+    monkeypatch.setattr(log_streams_nats, "_ASK_AGAIN_S", 0.1)
+    async with broker(nats_server.url, Listener()) as a:
+        await a.open(CHAT)
+        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
+        nats_server.pause()
+        with pytest.raises(BrokerAway):
+            await a.behind({CHAT: 0})
+        a.close(CHAT)
+        assert len(a.unanswered) == 1
+        nats_server.resume()
+        await eventually(lambda: not a.unanswered)
