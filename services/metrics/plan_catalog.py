@@ -71,6 +71,7 @@ PLAN_SERIES: Final = catalog(
         "resource",
     ),
     gauge("fairlead_cluster_recommended_edges", "processes", "Edges to run now."),
+    gauge("fairlead_cluster_capacity_max_edges", "processes", "The most edges to recommend: `capacity.max_edges`."),
     gauge("fairlead_cluster_forecast_available", "bool", "1 while there is a fresh forecast, otherwise 0."),
     gauge(
         "fairlead_cluster_forecast_edges",

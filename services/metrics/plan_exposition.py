@@ -30,6 +30,7 @@ class PlanMetrics:
         """Puts the values of `plan_catalog.PLAN_SERIES`. What is not known has no value."""
         self._put_history(page)
         page.put("fairlead_cluster_capacity_levels", self._planner.levels)
+        page.put("fairlead_cluster_capacity_max_edges", self._planner.most_edges)
         if self._planner.capacity is not None:
             self._put_capacity(page, self._planner.capacity)
         if self._planner.recommended is not None:

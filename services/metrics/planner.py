@@ -46,13 +46,15 @@ class EdgeLimits(NamedTuple):
 
 
 class Planner:
-    """What this instance knows about capacity and demand. `problem` says why there is no forecast, None if there is."""
+    """What this instance knows about capacity and demand. `problem` says why there is no forecast, None if there is.
+    `most_edges` is the most that it recommends."""
 
     def __init__(self, limits: EdgeLimits, count: CountSettings, certainty: float) -> None:
         self._edge_limits = limits
         self._certainty = certainty
         self._levels = Levels()
         self._count = EdgeCount(count)
+        self.most_edges = count.most
         self._answer: Answer | None = None
         self.laws: Laws = fit_laws(self._levels)
         self.limits: Limits = limits.of(())

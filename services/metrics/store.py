@@ -23,6 +23,12 @@ STORE_SERIES: Final = catalog(
     ),
     gauge("fairlead_cluster_stream_bytes", "bytes", "Size of a stream.", "stream"),
     gauge("fairlead_cluster_stream_limit_bytes", "bytes", "What a stream may take, if it has a limit.", "stream"),
+    gauge(
+        "fairlead_cluster_stream_refuses",
+        "bool",
+        "1 if a stream that is full refuses what is new; 0 if its oldest messages go.",
+        "stream",
+    ),
     gauge("fairlead_cluster_stream_messages", "messages", "Messages of a stream.", "stream"),
     gauge(
         "fairlead_cluster_stream_replicas_current",
@@ -46,6 +52,7 @@ class Stream(Struct, frozen=True):
     used_bytes: int
     limit_bytes: int | None
     messages: int
+    refuses_when_full: bool = False
     replicas: int = 1
     replicas_current: int = 1
 
@@ -91,6 +98,7 @@ class StoreMetrics:
             page.put("fairlead_cluster_stream_bytes", stream.used_bytes, stream.name)
             if stream.limit_bytes is not None:
                 page.put("fairlead_cluster_stream_limit_bytes", stream.limit_bytes, stream.name)
+            page.put("fairlead_cluster_stream_refuses", stream.refuses_when_full, stream.name)
             page.put("fairlead_cluster_stream_messages", stream.messages, stream.name)
             page.put("fairlead_cluster_stream_replicas", stream.replicas, stream.name)
             page.put("fairlead_cluster_stream_replicas_current", stream.replicas_current, stream.name)

@@ -33,6 +33,7 @@ class _Account(msgspec.Struct, frozen=True):
 class _Config(msgspec.Struct, frozen=True):
     name: str
     max_bytes: int = -1
+    discard: str = "old"
     num_replicas: int = 1
 
 
@@ -105,4 +106,12 @@ def _stream(info: _Info) -> Stream:
         others = sum(peer.current and not peer.offline for peer in cluster.replicas)
         current = 1 + others if cluster.leader else 0
     limit = config.max_bytes if config.max_bytes > 0 else None
-    return Stream(config.name, info.state.bytes, limit, info.state.messages, config.num_replicas, current)
+    return Stream(
+        config.name,
+        info.state.bytes,
+        limit,
+        info.state.messages,
+        config.discard == "new",
+        config.num_replicas,
+        current,
+    )

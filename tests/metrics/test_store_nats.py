@@ -33,7 +33,7 @@ async def test_streams_fill_and_an_outage_shows(nats_server, monkeypatch: pytest
 
     async with linked(nats_server.url) as link:
         await ensure_stream(link, stream_config("ONE", "one.>", 0, 60, max_bytes=1_000_000))
-        await ensure_stream(link, stream_config("TWO", "two.>", 0, 60))
+        await ensure_stream(link, stream_config("TWO", "two.>", 0, 60, refuse_when_full=True))
         watch = asyncio.create_task(StoreWatch(link, metrics).run())
         try:
             await eventually(lambda: value("stream_messages", stream="ONE") == 0)
@@ -41,6 +41,7 @@ async def test_streams_fill_and_an_outage_shows(nats_server, monkeypatch: pytest
             await eventually(lambda: (value("stream_bytes", stream="ONE") or 0) > 10_000)
             assert value("stream_limit_bytes", stream="ONE") == 1_000_000
             assert value("stream_limit_bytes", stream="TWO") is None
+            assert (value("stream_refuses", stream="ONE"), value("stream_refuses", stream="TWO")) == (0, 1)
             assert (value("store_used_bytes") or 0) > 10_000
             assert value("streams_unanswered") == 0
             assert value("stream_replicas", stream="ONE") == value("stream_replicas_current", stream="ONE") == 1
