@@ -50,9 +50,17 @@ class OwnProcess:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self.started_at = self._process.create_time()
+        self._last = self._measure()
 
     def usage(self) -> Usage:
-        """The figures now."""
+        """The figures now; those of before, while the process has no descriptor left to read them with."""
+        try:
+            self._last = self._measure()
+        except OSError:
+            self._last = self._last._replace(open_fds=self._last.max_fds)
+        return self._last
+
+    def _measure(self) -> Usage:
         with self._process.oneshot():
             cpu, memory = self._process.cpu_times(), self._process.memory_info()
         return Usage(

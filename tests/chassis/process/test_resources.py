@@ -61,3 +61,22 @@ def test_a_service_takes_the_descriptors_that_the_hard_limit_allows() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout.strip() == "(512, 512)", done.stderr
+
+
+def test_figures_are_there_without_a_descriptor_to_read_them_with() -> None:
+    """In a process of its own, which takes all that it may have."""
+    code = (
+        "import os, resource\n"
+        "from services.chassis.process.memory import resident_bytes\n"
+        "from services.chassis.process.resources import OwnProcess\n"
+        "own, before = OwnProcess(), resident_bytes()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "held = []\n"
+        "try:\n"
+        "    while True: held.append(os.open(os.devnull, os.O_RDONLY))\n"
+        "except OSError: pass\n"
+        "usage = own.usage()\n"
+        "print(usage.rss_bytes > 0, usage.open_fds >= 60, resident_bytes() >= before > 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "True True True", done.stderr
