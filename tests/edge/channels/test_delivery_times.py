@@ -6,10 +6,15 @@ import pytest
 from msgspec import Raw
 
 from proto.messages import Publication
+from proto.trace_context import TraceContext
+from services.chassis.metrics.histogram import Exemplar
+from services.edge.channels.delivery import deliver
 from services.edge.channels.delivery_times import DeliveryTimes
 from services.edge.channels.subscribers import Subscribers
+from tests.chassis.tracing.receiver_double import KeptSpans, tracer
+from tests.edge.channels.test_subscribers import subscription
 from tests.edge.talks import connected
-from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge
 from tests.support.eventually import eventually
 from tests.support.manual_pace import ManualPace
 
@@ -55,3 +60,15 @@ def test_clocks_that_disagree_and_times_that_are_unknown(published_at: float, se
     times.of("news").written([published_at])
     histogram = times.histograms.of("news")
     assert (histogram.count, histogram.sum) == (len(seconds), sum(seconds))
+
+
+def test_a_traced_publication_is_the_exemplar_of_its_bucket():
+    kept, times, pace = KeptSpans(), DeliveryTimes(lambda: 100.0), ManualPace()
+    subscribers = Subscribers("news", pace, times.of("news"))
+    subscribers.add(FakeSubscriber(), subscription())
+    first, cause = Publication(Raw(b"1")), TraceContext("a" * 32, "b" * 16)
+    subscribers.fan_out(first, None, 0, 99.5, deliver(tracer(kept), cause, "news", first, 99.5))
+    subscribers.fan_out(Publication(Raw(b"2")), None, 0, 98.0)
+    pace.end_turn()
+    named = [(bound, exemplar) for bound, _, exemplar in times.histograms.of("news").buckets() if exemplar]
+    assert named == [(0.5, Exemplar(0.5, "a" * 32, 100.0))]
