@@ -4,15 +4,16 @@ Above the soft limit the edge is not ready for new clients, those that it has st
 new ones, and closes clients until it is below: the slowest first.
 
 What a closed client frees shows later: its socket may take two seconds to close, and a channel that only it had stays
-open for a while. So what was let go counts as free for `SETTLE_S`. If little of it is free then, what waits for clients
-is mostly shared (the subscribers of a channel share its frames), and counts for less. If that does not help either, no
-more are closed unless memory grows.
+open for a while. So what was let go counts as free until memory has fallen by as much, for `SETTLE_S` at most. If it
+has hardly fallen then, what waits for clients is mostly shared (the subscribers of a channel share its frames), and
+counts for less. If that does not help either, no more are closed unless memory grows.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
 SOFT_SHARE: Final = 0.70
@@ -63,10 +64,12 @@ class Verdict(NamedTuple):
     excess: int = 0
 
 
-class _LetGo(NamedTuple):
+@dataclass(slots=True)
+class _LetGo:
     at: float
     size: int
     used: int  # before
+    to_fall: int  # the part of `size` by which memory has not fallen yet
 
 
 class MemoryGuard:
@@ -79,7 +82,7 @@ class MemoryGuard:
         self.above_hard = False
         self._let_go: deque[_LetGo] = deque()
         self._stuck_at = 0
-        self._peak = 0  # since clients were let go whose memory may not be free yet
+        self._low = 0  # the least in use since clients were let go whose memory may not be free yet
 
     @property
     def stuck(self) -> bool:
@@ -95,13 +98,13 @@ class MemoryGuard:
             self._stuck_at = 0
             self.own_share = 1.0
             return Verdict(self.above_soft, False)
+        self._take_off_what_fell(used)
         while self._let_go and now >= self._let_go[0].at + SETTLE_S:
             self._settle(self._let_go.popleft(), used)
         if self._stuck_at and used <= self._stuck_at * (1 + GROWTH):
             return Verdict(self.above_soft, True)
         self._stuck_at = 0
-        self._peak = max(self._peak, used) if self._let_go else used
-        expected = min(used, self._peak - sum(each.size for each in self._let_go))
+        expected = used - sum(each.to_fall for each in self._let_go)
         return Verdict(self.above_soft, True, max(0, expected - self.limits.hard))
 
     def is_short(self, used: int) -> bool:
@@ -114,11 +117,24 @@ class MemoryGuard:
 
     def let_go(self, size: int, used: int, now: float) -> None:
         """Clients who take `size` bytes are being closed, while `used` are in use."""
-        self._let_go.append(_LetGo(now, size, used))
+        if not self._let_go or used > self._low * (1 + GROWTH):
+            self._low = used
+        self._let_go.append(_LetGo(now, size, used, size))
+
+    def _take_off_what_fell(self, used: int) -> None:
+        """A fall counts once, for those who were let go first, so that memory which only sways does not fall often."""
+        fallen = max(0, self._low - used)
+        self._low -= fallen
+        while self._let_go and fallen:
+            first = self._let_go[0]
+            seen = min(fallen, first.to_fall)
+            first.to_fall, fallen = first.to_fall - seen, fallen - seen
+            if not first.to_fall:
+                self._let_go.popleft()
 
     def _settle(self, earlier: _LetGo, used: int) -> None:
         fallen = earlier.used - used
-        if fallen >= HELPS * earlier.size:
+        if max(fallen, earlier.size - earlier.to_fall) >= HELPS * earlier.size:
             return
         if self.own_share > LEAST_OWN:
             self.own_share = max(LEAST_OWN, self.own_share / 4)

@@ -193,6 +193,40 @@ def test_what_clients_share_counts_for_less_once_that_shows() -> None:
     assert used <= 1000 and closed < 20
 
 
+@pytest.mark.parametrize("again", [1, 3])
+def test_memory_that_has_fallen_and_grows_again_at_once_is_seen_at_once(again: int) -> None:
+    guard, now = MemoryGuard(MemoryLimits(0, 1000)), 0.0
+    for _ in range(again):
+        assert guard.judge(1200, now).excess == 200
+        guard.let_go(200, 1200, now)
+        assert guard.judge(1200, now + 1).excess == 0, "what was let go is not free yet"
+        assert guard.judge(1000, now + 2).excess == 0
+        assert guard.judge(1100, now + 3).excess == 100
+        now += 4
+    assert not guard.stuck
+
+
+def test_memory_that_keeps_growing_while_clients_go_is_not_stuck() -> None:
+    """What is freed comes back within each second, so that as much is in use all the time."""
+    guard = MemoryGuard(MemoryLimits(0, 1000))
+    for second in range(0, 10 * int(SETTLE_S), 2):
+        excess = guard.judge(1200, float(second)).excess
+        assert excess == 200
+        guard.let_go(excess, 1200, float(second))
+        guard.judge(1000, second + 1.0)
+    assert (guard.own_share, guard.stuck) == (1.0, False)
+
+
+def test_memory_that_sways_while_it_has_not_fallen_yet_costs_few_clients_more() -> None:
+    guard, let_go = MemoryGuard(MemoryLimits(0, 1000)), 0
+    for second in range(int(SETTLE_S)):
+        used = 1200 if second % 2 == 0 else 1190
+        if excess := guard.judge(used, float(second)).excess:
+            guard.let_go(excess, used, float(second))
+            let_go += excess
+    assert let_go <= 200 + 10
+
+
 def test_an_edge_whose_memory_grows_again_closes_clients_again() -> None:
     clients = [Weighed(number, False, 10_000) for number in range(3000)]
     edge = Edge(MemoryGuard(MemoryLimits(0, 50 * MIB)), 30 * MIB, clients)
