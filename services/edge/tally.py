@@ -68,6 +68,10 @@ class Tally:
         """Counts a question to a backend without a usable answer."""
         self.backend_failures[call, cause] += 1
 
+    def publish_failed(self, cause: str) -> None:
+        """Counts a publish that failed, also one that the deadline of its command or call has cut off ("timeout")."""
+        self.publishes_failed[cause] += 1
+
     def refused_upgrade(self, cause: str) -> None:
         """Counts a client that was refused before it was one."""
         self.upgrades_refused[cause] += 1

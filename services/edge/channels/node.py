@@ -251,7 +251,8 @@ class Node:
         """Publishes; with history, returns the position once it is stored. Raises `BrokerAway`, `BrokerRefused`.
 
         `confirm`: what is not stored has reached the broker when this returns (see `Broker.publish`). Publishes of
-        clients and of backends all come here, so this is where those that fail are counted.
+        clients and of backends all come here, so this is where those that fail are counted; but those that are cut
+        off by the deadline of their command or call are counted by who sets it.
         """
         cause = ACTIVE.get()
         if cause is not None and cause.kind is not PRODUCER:
@@ -265,10 +266,7 @@ class Node:
             else:
                 position = await self._broker.publish(address, publication, message_id, version, confirm)
         except (BrokerAway, BrokerRefused) as error:
-            self._tally.publishes_failed[error.cause] += 1
-            raise
-        except asyncio.CancelledError:  # the deadline of its command or call came first
-            self._tally.publishes_failed["timeout"] += 1
+            self._tally.publish_failed(error.cause)
             raise
         self._tally.publishes += 1
         return position

@@ -113,6 +113,8 @@ class Executor:
             self._log_refused(action, error)
             return Failed(codes.LIMIT_EXCEEDED)
         except (BrokerAway, TimeoutError) as error:
+            if type(action) is Publish and isinstance(error, TimeoutError):
+                self._tally.publish_failed("timeout")
             log.debug("a command failed with error 100: %s", error)
             return Failed(codes.INTERNAL)
         except Exception:

@@ -152,7 +152,7 @@ class ApiMethods:
             if method in NOT_OFFERED:
                 raise Rejected(codes.NOT_AVAILABLE, f"{method} is not offered")
             raise UnknownMethod(codes.METHOD_NOT_FOUND, f"expected one of {', '.join(METHODS)}")
-        return await self._finish(handler(self._decode(method, body)), deadline)
+        return await self._finish(handler(self._decode(method, body)), deadline, publishes=method == "publish")
 
     def _decode(self, method: str, body: bytes) -> Any:
         try:
@@ -160,12 +160,14 @@ class ApiMethods:
         except msgspec.DecodeError as error:
             raise BadCall(codes.BAD_REQUEST, str(error)) from None
 
-    async def _finish(self, work: Awaitable[T], deadline: float) -> T:
-        """The result of `work`. Raises `Rejected` for any failure of it."""
+    async def _finish(self, work: Awaitable[T], deadline: float, publishes: bool) -> T:
+        """The result of `work`, which `publishes` or not. Raises `Rejected` for any failure of it."""
         try:
             async with asyncio.timeout_at(deadline):
                 return await work
         except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
+            if publishes and isinstance(error, TimeoutError):
+                self._tally.publish_failed("timeout")
             self._log_failure("a call of the server API was answered with error 100", str(error) or "it took too long")
             raise Rejected(codes.INTERNAL) from None
         except Rejected:
@@ -183,7 +185,8 @@ class ApiMethods:
 
         async def publish(channel: str) -> PublishReply:
             try:
-                return PublishReply(result=await self._finish(self._channels.publish(channel, what), deadline))
+                work = self._channels.publish(channel, what)
+                return PublishReply(result=await self._finish(work, deadline, publishes=True))
             except Rejected as rejection:
                 return PublishReply(error=problem(rejection))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from proto import codes
-from proto.messages import StreamPosition
+from proto.messages import ClientInfo, StreamPosition
 from proto.replies import ConnectResult
-from services.edge.session.actions import Connect, ReadHistory
+from services.edge.session.actions import Connect, Publish, ReadHistory
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, Replied
 from tests.support.cluster import START, EdgeCluster, FakeSubscriber, TestEdge, attach_request
 from tests.support.eventually import eventually
@@ -73,6 +74,16 @@ async def test_past_its_deadline_it_has_failed_and_left_nothing(edge, monkeypatc
     assert edge.node.subscriptions == 1
     assert await execution == Failed(codes.INTERNAL)
     assert edge.node.subscriptions == 0
+
+
+async def test_a_publish_past_its_deadline_counts_as_timed_out(edge, monkeypatch):
+    async def hang(*args):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(edge.broker, "publish", hang)
+    action = Publish(1, "chat:x", rules_of("chat:x"), Raw(b"1"), ClientInfo(user="u", client="c"), "u")
+    assert await edge.context.executor.execute(action, FakeSubscriber(), START) == Failed(codes.INTERNAL)
+    assert edge.tally.publishes_failed == {"timeout": 1}
 
 
 async def test_a_refusal_has_its_reason(edge):

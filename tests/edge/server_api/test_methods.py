@@ -334,3 +334,15 @@ async def test_a_call_that_takes_too_long_ends_and_a_batch_keeps_what_is_done(cl
     commands.append({"rpc": {"method": "gate", "params": 2}})
     done, *late = (await api.answer("batch", commands=commands))["replies"]
     assert done["publish"]["offset"] == 1 and [reply["error"]["code"] for reply in late] == [100, 100]
+
+
+async def test_publishes_of_calls_that_take_too_long_count_as_timed_out(api, edge, monkeypatch):
+    async def hang(*args):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(edge.broker, "publish", hang)
+    monkeypatch.setattr(api_methods, "CALL_DEADLINE_S", 0.05)
+    assert await api.error("publish", channel="chat:x", data=1) == 100
+    await api.answer("broadcast", channels=["chat:x", "chat:y"], data=1)
+    await api.answer("batch", commands=[{"publish": {"channel": "chat:x", "data": 1}}])
+    assert edge.tally.publishes_failed == {"timeout": 4}
