@@ -15,8 +15,8 @@ class InFlight:
     """A limit of `limit` publishes in flight, and a first-in, first-out queue of at most `waiting_limit` behind them.
 
     `count` is the number in flight now. `refused` counts, since the start, the publishes that found the queue full, or
-    whose turn did not come in time. `ack_seconds` is how long acknowledgements took, from when the broker was sent
-    what it is to store.
+    whose turn did not come in time. `ack_seconds` is how long acknowledgements took, from when the broker was
+    first sent what it is to store.
     """
 
     def __init__(self, limit: int, waiting_limit: int) -> None:

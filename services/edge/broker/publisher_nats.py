@@ -188,11 +188,12 @@ class NatsPublisher:
         `BrokerRefused`; lets `WrongSequence` through.
         """
         cause: FailureCause = "timeout"
+        began = asyncio.get_running_loop().time()
         for attempt in itertools.count(1):
             left = _left(deadline, cause)
             try:
                 stored = await store(self._link, subject, data, headers, left)
-                self.in_flight.ack_seconds.observe(left - (deadline - asyncio.get_running_loop().time()))
+                self.in_flight.ack_seconds.observe(asyncio.get_running_loop().time() - began)
                 self._silent.stored(stream)
                 return stored, attempt
             except NobodyAnswers as error:

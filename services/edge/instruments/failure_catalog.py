@@ -20,7 +20,8 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "fairlead_edge_publish_ack_seconds",
         "seconds",
         FAST_S,
-        "Time from sending a publish until JetStream acknowledged that it is stored. Those that fail are not in it.",
+        "Time from sending a publish, for the first time, until JetStream acknowledged that it is stored. Those that "
+        "fail are not in it.",
     ),
     gauge(
         "fairlead_edge_streams_unanswered",

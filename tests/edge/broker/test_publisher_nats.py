@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from services.chassis.nats.link import NatsAway
+from services.chassis.nats.streams import store as store_in
 from services.edge.broker import publisher_nats
 from services.edge.broker.broker import BrokerAway
 from tests.contract.broker import CHAT, NEWS, PLAIN, Listener, publication, store
@@ -43,3 +45,21 @@ async def test_a_publish_that_is_not_acknowledged_in_time_says_so_and_leaves_its
         monkeypatch.undo()
         assert a.in_flight.count == 0
         await store(a, NEWS, 2)
+
+
+async def test_the_time_until_an_acknowledgement_counts_from_the_first_attempt(nats_server, monkeypatch):
+    attempts = 0
+
+    async def unreached_at_first(*arguments):
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise NatsAway("the link drops")
+        return await store_in(*arguments)
+
+    async with broker(nats_server.url, Listener()) as a:
+        monkeypatch.setattr(publisher_nats, "store", unreached_at_first)
+        monkeypatch.setattr(publisher_nats, "_RETRY_WAIT_S", 0.5)
+        await store(a, NEWS, 1)
+        assert attempts == 2 and a.in_flight.ack_seconds.count == 1
+        assert a.in_flight.ack_seconds.sum >= 0.5, "its publisher has waited for both"
