@@ -49,7 +49,11 @@ class SessionsLoad(Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One heartbeat. `leaving` marks the last one of a process that shuts down in order."""
+    """One heartbeat. `leaving` marks the last one of a process that shuts down in order.
+
+    `has_room` is false while an edge is not ready for new clients, or above one of its limits of memory. It stands
+    here, not among the edge's figures, so that the bytes of all other heartbeats stay the same.
+    """
 
     service: str  # "edge", "sessions", "metrics"
     name: str  # the operator's name for it, such as "edge-1"
@@ -60,6 +64,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     edge: EdgeLoad | None = None
     sessions: SessionsLoad | None = None
     leaving: bool = False
+    has_room: bool = True
 
 
 encode_heartbeat = json.Encoder().encode

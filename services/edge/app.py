@@ -133,7 +133,9 @@ class Edge:
             backend=backend,
             registry=registry,
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
-            admission=Admission(Origins(settings.client.allowed_origins), lambda: self._node.available),
+            admission=Admission(
+                Origins(settings.client.allowed_origins), lambda: self._node.available, adapters.cluster.room_elsewhere
+            ),
             refusals=refusals,
             session_log=adapters.session_log,
             timing_wheel=TimingWheel(clock.now()),
@@ -262,7 +264,7 @@ class Edge:
             accepted=tally.accepted,
             drain_left=self.drain.left,
         )
-        return replace(heartbeat, edge=load)
+        return replace(heartbeat, edge=load, has_room=context.admission.has_room)
 
 
 async def _expect_upgrade(request: Request) -> Response:

@@ -81,7 +81,8 @@ class EdgeSection(Section, frozen=True):
     max_http_streams: Count = 10_000
     """Clients on SSE and HTTP streams at once (each takes the memory of six WebSockets); further ones get 503."""
     memory_soft_limit: Annotated[int, Meta(ge=0)] | None = None
-    """Bytes above which the edge is not ready for new clients. Left out: 70 % of what it may use. 0: no limit."""
+    """Bytes above which it is not ready for new clients while another edge has room. Left out: 70 % of what it may use.
+    0: no limit."""
     memory_hard_limit: Annotated[int, Meta(ge=0)] | None = None
     """Bytes above which it refuses clients, and closes the slowest. Left out: 85 % of what it may use. 0: no limit."""
 

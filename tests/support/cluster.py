@@ -211,7 +211,9 @@ class TestEdge:
             backend=self.backend,
             registry=registry,
             door=Door(limits, 2**20, registry.make_room),
-            admission=Admission(Origins(options.allowed_origins), lambda: self.node.available),
+            admission=Admission(
+                Origins(options.allowed_origins), lambda: self.node.available, self.cluster.room_elsewhere
+            ),
             refusals=refusals,
             session_log=self.sessions,
             timing_wheel=TimingWheel(START),

@@ -28,7 +28,7 @@ EDGE: Final = Board(
                 "soft limit": f"min(fairlead_edge_memory_soft_limit_bytes{{{_EDGE}}})",
                 "hard limit": f"min(fairlead_edge_memory_hard_limit_bytes{{{_EDGE}}})",
             },
-            "With the kernel's for connections. Above the soft limit no new clients. A limit of 0 is off.",
+            "With the kernel's for connections. Above the soft limit new clients go elsewhere. A limit of 0 is off.",
         ),
         Panel(
             "Memory by what it is for",

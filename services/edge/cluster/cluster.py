@@ -135,6 +135,11 @@ class Cluster:
             if instance != self.own and (edge.suspected or edge.heard < late)
         ]
 
+    def room_elsewhere(self) -> bool:
+        """Whether another edge, which is not suspect, has room for clients by its last heartbeat."""
+        others = self._edges.keys() - {self.own, *self.suspects()}
+        return any(self._edges[instance].beat.has_room for instance in others)
+
     # --- who is gone -------------------------------------------------------------------------------------------------
 
     def declare_lost(self, instance: str) -> None:

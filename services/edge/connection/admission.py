@@ -10,13 +10,18 @@ from services.edge.origins import Origins
 class Admission:
     """Refuses clients while the edge starts; unready from the beginning of a drain; refuses clients during the drain.
 
-    Where memory is short it is unready above the soft limit, and refuses clients above the hard one.
-    `broker_available` returns whether the edge reaches the broker.
+    Where memory is short it is unready above the soft limit while another edge has room, and refuses clients above the
+    hard one. (Edges that are loaded evenly come to their soft limits together: if none was ready, nobody would be
+    served, with memory left.) `broker_available` returns whether the edge reaches the broker, `room_elsewhere` whether
+    another edge is ready for clients and below its soft limit.
     """
 
-    def __init__(self, origins: Origins, broker_available: Callable[[], bool]) -> None:
+    def __init__(
+        self, origins: Origins, broker_available: Callable[[], bool], room_elsewhere: Callable[[], bool]
+    ) -> None:
         self.origins = origins
         self._broker_available = broker_available
+        self._room_elsewhere = room_elsewhere
         self._started = False
         self._draining = False
         self._closed = False
@@ -59,7 +64,14 @@ class Admission:
             return "NATS is unavailable"
         if self._above_hard:
             return "memory is above edge.memory_hard_limit"
-        return "memory is above edge.memory_soft_limit" if self._above_soft else None
+        if self._above_soft and self._room_elsewhere():
+            return "memory is above edge.memory_soft_limit, and another edge has room"
+        return None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is ready for new clients and below its limits of memory, as other edges are told."""
+        return not self._above_soft and self.unready() is None
 
     @property
     def cause(self) -> str:

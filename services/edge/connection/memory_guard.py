@@ -1,7 +1,7 @@
 """How much memory an edge may use, and whom it lets go when it uses more. Pure: a sample in, a verdict out.
 
-Above the soft limit the edge is not ready for new clients, those that it has stay. Above the hard limit it also refuses
-new ones, and closes clients until it is below: the slowest first.
+Above the soft limit the edge is not ready for new clients while another has room, those that it has stay. Above the
+hard limit it also refuses new ones, and closes clients until it is below: the slowest first.
 
 What a closed client frees shows later: its socket may take two seconds to close, and a channel that only it had stays
 open for a while. So what was let go counts as free until memory has fallen by as much, for `SETTLE_S` at most. If it

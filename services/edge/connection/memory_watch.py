@@ -114,9 +114,13 @@ class MemoryWatch:
     def _tell(self, before: bool, above: bool, used: int) -> None:
         megabytes = used // 1_000_000
         if above and not before:
-            log.warning("not ready for new clients: the edge uses %d MB, %s", megabytes, self._shown_limits())
+            log.warning(
+                "short of memory, new clients should go to other edges: %d MB are used, %s",
+                megabytes,
+                self._shown_limits(),
+            )
         elif before and not above:
-            log.info("ready for new clients again: the edge uses %d MB, %s", megabytes, self._shown_limits())
+            log.info("no longer short of memory: %d MB are used, %s", megabytes, self._shown_limits())
 
     def _shown_limits(self) -> str:
         soft, hard = (f"{limit // 1_000_000} MB" if limit else "off" for limit in self.limits)

@@ -35,7 +35,11 @@ EDGE_SERIES: Final = catalog(
         "bytes",
         "What counts against the limits: memory of the process, and of the kernel for its connections.",
     ),
-    gauge("fairlead_edge_memory_soft_limit_bytes", "bytes", "Above it the edge is not ready for new clients. 0: off."),
+    gauge(
+        "fairlead_edge_memory_soft_limit_bytes",
+        "bytes",
+        "Above it the edge is not ready for new clients while another edge has room. 0: off.",
+    ),
     gauge("fairlead_edge_memory_hard_limit_bytes", "bytes", "Above it the edge closes slow clients. 0: off."),
     gauge(
         "fairlead_edge_memory_part_bytes",

@@ -190,6 +190,22 @@ def test_after_an_outage_everybody_has_the_whole_time_anew() -> None:
     assert heard.cluster.suspects() == ["i1"]
 
 
+def test_there_is_room_elsewhere_if_another_edge_that_is_alive_says_so() -> None:
+    heard = Heard("me")
+    heard.beat("me", has_room=True)
+    assert not heard.cluster.room_elsewhere(), "this edge is not another one"
+    heard.beat("i1", has_room=False)
+    assert not heard.cluster.room_elsewhere()
+    heard.beat("i2")
+    assert heard.cluster.room_elsewhere(), "an edge of an older version does not say it"
+    heard.cluster.suspect("i2")
+    assert not heard.cluster.room_elsewhere(), "it may be gone"
+    heard.beat("i1", has_room=True)
+    assert heard.cluster.room_elsewhere()
+    heard.beat("i1", leaving=True)
+    assert not heard.cluster.room_elsewhere()
+
+
 def test_it_never_doubts_itself() -> None:
     heard = Heard("me")
     heard.beat("me")

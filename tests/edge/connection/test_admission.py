@@ -11,7 +11,7 @@ from tests.support.cluster import EdgeCluster, TestEdge
 
 def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
     broker_available = Mock(return_value=True)
-    admission = Admission(Origins([]), broker_available)
+    admission = Admission(Origins([]), broker_available, lambda: False)
     assert (admission.unready() or "").startswith("starting") and admission.refusal() == "this edge is starting"
     admission.open()
     assert admission.unready() is None and admission.refusal() is None
@@ -34,8 +34,32 @@ async def test_an_edge_is_unready_without_its_broker() -> None:
 
 
 def test_an_edge_that_is_drained_before_it_has_started_takes_nobody() -> None:
-    admission = Admission(Origins([]), lambda: False)
+    admission = Admission(Origins([]), lambda: False, lambda: False)
     admission.begin_drain()
     assert admission.unready() == "draining" and admission.refusal() == "this edge is starting"
     admission.close()
     assert admission.refusal() == "this edge is going away"
+
+
+def test_an_edge_above_its_soft_limit_is_unready_only_while_another_has_room() -> None:
+    room_elsewhere = Mock(return_value=False)
+    admission = Admission(Origins([]), lambda: True, room_elsewhere)
+
+    def has_room() -> bool:
+        return admission.has_room
+
+    assert not has_room(), "it has not started"
+    admission.open()
+    assert has_room()
+    admission.limit_memory(above_soft=True, above_hard=False)
+    assert admission.unready() is None, "somebody has to take clients, and there is memory left"
+    assert not has_room(), "or another edge would be unready because of this one"
+    room_elsewhere.return_value = True
+    assert "memory_soft_limit" in (admission.unready() or "")
+    room_elsewhere.return_value = False
+    admission.limit_memory(above_soft=True, above_hard=True)
+    assert "memory_hard_limit" in (admission.unready() or ""), "the hard limit holds in any case"
+    admission.limit_memory(above_soft=False, above_hard=False)
+    assert has_room()
+    admission.begin_drain()
+    assert not has_room()

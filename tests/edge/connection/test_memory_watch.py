@@ -13,6 +13,7 @@ from proto.events import Closed
 from services.edge.backend.backend import Caller
 from services.edge.connection.memory_guard import SETTLE_S, SHED_PER_S, MemoryLimits
 from services.edge.connection.memory_watch import COLLECT_S, CONNECTION_BYTES, KERNEL_BYTES, MemoryWatch
+from tests.edge.cluster.edges_nats import heartbeat
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
@@ -80,12 +81,13 @@ async def short() -> Short:
 
 
 async def test_above_the_soft_limit_it_is_not_ready_and_keeps_its_clients(short: Short) -> None:
+    short.edge.cluster.heard(heartbeat("with-room", has_room=True))
     talk = await short.client(slow=True, waiting=50_000)
     await short.second()
     assert not short.unready()
     short.base = SOFT
     await short.second()
-    assert short.unready() == "memory is above edge.memory_soft_limit"
+    assert short.unready() == "memory is above edge.memory_soft_limit, and another edge has room"
     assert short.refusal() is None and talk.open, "who comes all the same is taken, who is there stays"
     short.base = SOFT * 96 // 100 - 50_000
     await short.second()
