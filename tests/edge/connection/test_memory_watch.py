@@ -12,7 +12,14 @@ from proto import codes
 from proto.events import Closed
 from services.edge.backend.backend import Caller
 from services.edge.connection.memory_guard import SETTLE_S, SHED_PER_S, MemoryLimits
-from services.edge.connection.memory_watch import COLLECT_S, CONNECTION_BYTES, KERNEL_BYTES, MemoryWatch
+from services.edge.connection.memory_watch import (
+    COLLECT_S,
+    CONNECTION_BYTES,
+    GIVE_BACK_MAX_S,
+    GIVE_BACK_S,
+    KERNEL_BYTES,
+    MemoryWatch,
+)
 from tests.edge.cluster.edges_nats import heartbeat
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge
@@ -46,6 +53,10 @@ class Short:
     def give_back(self) -> None:
         self.gave_back += 1
         self._kept = 0 if self.gives_back else self._kept
+
+    def leave_in_pieces(self, size: int) -> None:
+        """So many bytes are free, and not given back yet."""
+        self._kept += size
 
     def collect(self) -> None:
         self.collected += 1
@@ -170,6 +181,49 @@ async def test_what_is_free_is_given_back_before_anybody_is_closed(short: Short)
     short.edge.clock.time += COLLECT_S
     await short.second()
     assert [short.collected, short.edge.tally.shed] == [2, 1]
+
+
+async def test_above_the_hard_limit_garbage_is_looked_for_once_until_memory_is_below_it_again(short: Short) -> None:
+    """The event loop stands still meanwhile, and does so for nothing while memory stays where it is."""
+    short.base = 2 * HARD
+    for _ in range(5 * int(COLLECT_S)):
+        await short.second()
+    assert short.collected == 1
+    short.base = SOFT * 3 // 2
+    await short.second()
+    short.base = 2 * HARD
+    await short.second()
+    assert short.collected == 2, "it came above the limit again"
+
+
+async def test_what_is_free_is_given_back_more_rarely_while_that_frees_hardly_anything(short: Short) -> None:
+    short.base = SOFT * 3 // 2
+    for _ in range(int(10 * GIVE_BACK_MAX_S)):
+        await short.second()
+    assert 10 <= short.gave_back <= 14
+    for _ in range(int(GIVE_BACK_MAX_S)):
+        short.leave_in_pieces(SOFT // 10)
+        await short.second()
+    before = short.gave_back
+    for _ in range(int(4 * GIVE_BACK_S)):
+        short.leave_in_pieces(SOFT // 10)
+        await short.second()
+    assert short.gave_back == before + 4, "as often as at first, as it frees something again"
+
+
+async def test_what_clients_left_who_went_by_themselves_is_given_back_soon(short: Short) -> None:
+    talks = [await short.client() for _ in range(20)]
+    short.base = SOFT * 3 // 2
+    for _ in range(int(10 * GIVE_BACK_MAX_S)):
+        await short.second()
+    await short.second()
+    before = short.gave_back
+    for talk in talks:
+        talk.connection.lost()
+        short.talks.remove(talk)
+    for _ in range(int(GIVE_BACK_S) + 1):
+        await short.second()
+    assert short.gave_back == before + 1
 
 
 async def test_below_its_limits_it_neither_collects_nor_gives_back(short: Short) -> None:
