@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -15,6 +16,7 @@ Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 15.0
+_CLOSE_TIMEOUT_S: Final = 0.4
 
 _AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
 # Shutting down or starting, out of resources, connection, deadlock, lock; then what an operator must fix while the
@@ -59,9 +61,14 @@ class Pool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.terminate()  # transactions in progress are rolled back
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await pool.close()  # waits for connections that are being given back, by tasks that nobody awaits
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            pool.terminate()  # transactions in progress are rolled back
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
