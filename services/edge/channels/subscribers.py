@@ -315,7 +315,7 @@ class Subscribers:
                 try:
                     batch.send(kind, some)
                     if batch.deliveries is not None:
-                        batch.note(some)
+                        batch.note([one for one in some if not is_ended(one[1])])  # who has left has no owner
                 except Exception:
                     log.exception("failed to write to subscribers", extra={"channel": self.channel})
                     for subscriber, subscription in some:  # they come back, and recover what they lack

@@ -8,6 +8,8 @@ from services.edge.channels.delivery import deliver
 from services.edge.channels.subscribers import FEW, Subscribers
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 from tests.edge.channels.test_subscribers import publication, subscription
+from tests.edge.channels.test_subscribers_failing_write import Gone
+from tests.edge.channels.test_subscribers_steps import room, run
 from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, settled
 from tests.support.manual_pace import ManualPace
 
@@ -90,3 +92,18 @@ def test_no_recipient_is_named_where_the_setting_is_0():
     first = publication({"n": 1}, 7)
     subscribers.fan_out(first, None, 0, 0.0, deliver(tracer(kept, recipients=0), CAUSE, "news", first))
     assert [span.events for span in kept.spans] == [[]]
+
+
+def test_who_has_left_meanwhile_is_not_named_and_disturbs_nobody(caplog):
+    kept, (subscribers, pace, everybody) = KeptSpans(), room(96)
+    left = everybody[-2][0]
+    left.__class__ = Gone
+    traced = deliver(tracer(kept, recipients=100), CAUSE, "news", publication(1))
+    subscribers.fan_out(publication(1), None, delivery=traced)
+    pace.end_turn()  # writes to the first ones, 32 with each step
+    subscribers.remove(left)
+    run(pace)
+    (span,) = kept.spans
+    assert len(span.events) == 95
+    assert all(each.values == [1] and not each.closes for each, _ in everybody if each is not left)
+    assert not caplog.records
