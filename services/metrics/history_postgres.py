@@ -16,24 +16,7 @@ _DAY_S: Final = 86400
 _LOCK: Final = 0x6D65_7472_6963_7301  # for making and dropping partitions: an arbitrary number
 _AGAIN_S: Final = 3 * HOUR_S  # hours made anew: minutes may come late, when PostgreSQL was away
 
-_FIGURES: Final = (
-    "edges",
-    "connections",
-    "users",
-    "channels",
-    "subscriptions",
-    "accepted",
-    "messages_in",
-    "messages_out",
-    "publishes",
-    "bytes_out",
-    "cpu",
-    "rss_bytes",
-    "open_fds",
-    "max_fds",
-    "loop_lag_s",
-    "loop_lag_max_s",
-)
+_FIGURES: Final = tuple(name for name in Minute._fields if name not in ("minute", "edge", "seconds", "draining"))
 HIGH: Final = ("connections", "accepted", "messages_in", "messages_out", "publishes", "bytes_out", "cpu")
 """The figures of which an hour has the 95th percentile too."""
 
