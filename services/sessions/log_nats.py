@@ -10,9 +10,10 @@ import msgspec
 
 from proto import subjects
 from proto.events import EVENTS_VERSION, LOG_DUPLICATE_WINDOW_S, EventBatch, decode_batch, encode_batch
+from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.nats.stream_reads import read_stream, stored_at
-from services.chassis.nats.streams import ensure_stream, renew_epoch, seconds_of, store, stream_config, stream_state
+from services.chassis.nats.stream_reads import read_stream
+from services.chassis.nats.streams import ensure_stream, renew_epoch, store, stream_config, stream_state
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class SessionLog:
             raise LogAway(f"NATS: {error}") from error
         except ValueError:  # the newest went meanwhile, because of its age
             return Waiting(0, 0.0)
-        age = seconds_of(found.answered_at) - stored_at(oldest)
+        age = seconds_of(found.answered_at) - oldest.stored_at
         return Waiting(found.last - max(sequence, found.first - 1), max(0.0, age))
 
     async def renew(self) -> LogState:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 def header(headers: bytes | None, name: bytes) -> bytes | None:
     """The value of the header `name` (in its exact case) in a raw header block, None if it is absent.
@@ -30,3 +32,8 @@ def header_block(**fields: str) -> bytes:
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header contains a line break")
     return "\r\n".join(("NATS/1.0", *lines, "", "")).encode()
+
+
+def seconds_of(time: str) -> float:
+    """A time as NATS writes it, in headers and elsewhere, in Unix seconds."""
+    return datetime.fromisoformat(time).timestamp()

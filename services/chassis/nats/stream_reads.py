@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from proto import subjects
+from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsAway, NatsLink, header, status
 
 _API_TIMEOUT_S = 5.0
@@ -26,11 +26,11 @@ class StoredMessage(msgspec.Struct, frozen=True, gc=False):
     headers: bytes
     data: bytes
 
-
-def stored_at(message: StoredMessage) -> float:
-    """When NATS stored it: Unix time in seconds, 0 if it does not say."""
-    at = header(message.headers, b"Nats-Time-Stamp")
-    return datetime.fromisoformat(at.decode()).timestamp() if at else 0.0
+    @property
+    def stored_at(self) -> float:
+        """When NATS stored it: Unix time in seconds, 0 if it does not say."""
+        at = header(self.headers, b"Nats-Time-Stamp")
+        return seconds_of(at.decode()) if at else 0.0
 
 
 async def read_stream(

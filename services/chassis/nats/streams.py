@@ -11,7 +11,6 @@ import logging
 import secrets
 import string
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -72,11 +71,6 @@ class StreamState:
         """The last sequence when the limit was raised, 0 if it never was."""
         at = self.metadata.get(RAISED_KEY, "")
         return int(at) if at.isdigit() else 0
-
-
-def seconds_of(time: str) -> float:
-    """A time as NATS writes it in Unix seconds."""
-    return datetime.fromisoformat(time).timestamp()
 
 
 def new_epoch() -> str:

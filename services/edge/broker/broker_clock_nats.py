@@ -8,8 +8,9 @@ import time
 from typing import Final
 
 from proto import subjects
+from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsAway, NatsLink
-from services.chassis.nats.streams import seconds_of, stream_state
+from services.chassis.nats.streams import stream_state
 from services.edge.broker.broker_clock import BrokerClock
 
 log = logging.getLogger(__name__)
