@@ -46,6 +46,18 @@ async def with_index(pair: Pair) -> Pair:
     return pair
 
 
+async def store_indexed(broker: Broker, count: int) -> list[int]:
+    """Publishes to `CHAT`, each one when the index has read the one before. Returns the offsets.
+
+    Of a burst the log evicts what the index has not read yet, and the index then says that it is not whole.
+    """
+    offsets = []
+    for number in range(count):
+        offsets.append((await store(broker, CHAT, number)).offset)
+        assert await broker.index.after(CHAT, broker.epoch(CHAT), 0, offsets[-1]) is not None
+    return offsets
+
+
 def of(sequences: list[int]) -> tuple[int, int]:
     """What an index says of these entries."""
     return (sequences[0] if sequences else 0), len(sequences)
@@ -185,7 +197,7 @@ class BrokerContract(BrokerTraces):
 
     async def test_the_index_names_what_the_log_no_longer_holds(self, pair):
         a, b, _, _ = await with_index(pair)
-        offsets = [(await store(a, CHAT, i)).offset for i in range(9)]
+        offsets = await store_indexed(a, 9)
         epoch = b.epoch(CHAT)
         for back in range(9):
             indexed = await b.index.after(CHAT, epoch, offsets[back], offsets[-1], offsets[-2])
@@ -203,7 +215,7 @@ class BrokerContract(BrokerTraces):
 
     async def test_the_index_does_not_guess(self, pair):
         a, b, _, _ = await with_index(pair)
-        offsets = [(await store(a, CHAT, i)).offset for i in range(INDEXED_ENTRIES + 2)]
+        offsets = await store_indexed(a, INDEXED_ENTRIES + 2)
         epoch, last = a.epoch(CHAT), offsets[-1]
         indexed = await b.index.after(CHAT, epoch, offsets[0] - 1, last)
         assert indexed is not None and not indexed.whole, "it keeps fewer entries than that"
@@ -213,7 +225,7 @@ class BrokerContract(BrokerTraces):
 
     async def test_a_removed_history_is_indexed(self, pair):
         a, b, _, _ = await with_index(pair)
-        offsets = [(await store(a, CHAT, i)).offset for i in range(3)]
+        offsets = await store_indexed(a, 3)
         await a.remove_history(CHAT)
         last = (await store(a, CHAT, 3)).offset
         indexed = await b.index.after(CHAT, a.epoch(CHAT), offsets[0], last)
