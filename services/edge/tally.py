@@ -68,6 +68,11 @@ class Tally:
         """Counts a question to a backend without a usable answer."""
         self.backend_failures[call, cause] += 1
 
+    def question_cut_off(self, call: str, after_s: float) -> None:
+        """Counts a question to a backend that the deadline of its command or call has ended."""
+        self.backend_failed(call, "timeout")
+        self.timings.backend_seconds.of(call).observe(after_s)
+
     def publish_failed(self, cause: str) -> None:
         """Counts a publish that failed, also one that the deadline of its command or call has cut off ("timeout")."""
         self.publishes_failed[cause] += 1

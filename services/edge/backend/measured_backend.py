@@ -14,7 +14,8 @@ from services.edge.tally import Tally
 class MeasuredBackend:
     """See `backend.Backend`. Writes into the tally, by the call: "rpc", "hook.connect" and so on.
 
-    An answer that turns out to be unusable when it is decoded is counted by who decodes it.
+    An answer that turns out to be unusable when it is decoded is counted by who decodes it; a question that is cut off
+    by the deadline of its command or call by who sets that (`Tally.question_cut_off`).
     """
 
     def __init__(self, backend: Backend, tally: Tally) -> None:
@@ -47,8 +48,8 @@ class MeasuredBackend:
             tally.backend_failed(call, error.cause)
             waited = error.cause == "timeout"
             raise
-        except asyncio.CancelledError:  # the deadline of the command or call came first
-            tally.backend_failed(call, "timeout")
+        except asyncio.CancelledError:
+            waited = False  # by a deadline, or because the edge stops: nobody knows here
             raise
         finally:
             if waited:

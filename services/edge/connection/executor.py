@@ -14,7 +14,7 @@ from typing import Final, Protocol, assert_never
 import msgspec
 from msgspec import Raw, Struct
 
-from proto import codes
+from proto import codes, subjects
 from proto.messages import Publication, StreamPosition
 from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Result, RPCResult
 from services.chassis.tracing.span import working_in
@@ -101,8 +101,9 @@ class Executor:
 
     async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
         """Carries out `action` until `deadline` and returns its outcome. Raises nothing but CancelledError."""
+        began = self._clock.now()
         try:
-            async with asyncio.timeout(max(0.0, deadline - self._clock.now())):
+            async with asyncio.timeout(max(0.0, deadline - began)):
                 if action.trace is None:
                     return await self._execute(action, subscriber)
                 with working_in(action.trace):
@@ -113,8 +114,8 @@ class Executor:
             self._log_refused(action, error)
             return Failed(codes.LIMIT_EXCEEDED)
         except (BrokerAway, TimeoutError) as error:
-            if type(action) is Publish and isinstance(error, TimeoutError):
-                self._tally.publish_failed("timeout")
+            if isinstance(error, TimeoutError):
+                self._count_cut_off(action, self._clock.now() - began)
             log.debug("a command failed with error 100: %s", error)
             return Failed(codes.INTERNAL)
         except Exception:
@@ -141,6 +142,15 @@ class Executor:
                 return KeyLookedUp(await self._keys.wanted(kid))
             case unreachable:
                 assert_never(unreachable)
+
+    def _count_cut_off(self, action: Action, after_s: float) -> None:
+        """Counts as failed what the deadline has ended."""
+        if type(action) is Publish:
+            self._tally.publish_failed("timeout")
+        elif type(action) is CallBackend:
+            self._tally.question_cut_off("rpc", after_s)
+        elif type(action) is AskHook:
+            self._tally.question_cut_off(subjects.hook(action.event), after_s)
 
     def _log_refused(self, action: Action, error: BrokerRefused) -> None:
         if type(action) is Publish:

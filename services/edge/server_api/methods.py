@@ -152,7 +152,7 @@ class ApiMethods:
             if method in NOT_OFFERED:
                 raise Rejected(codes.NOT_AVAILABLE, f"{method} is not offered")
             raise UnknownMethod(codes.METHOD_NOT_FOUND, f"expected one of {', '.join(METHODS)}")
-        return await self._finish(handler(self._decode(method, body)), deadline, publishes=method == "publish")
+        return await self._finish(handler(self._decode(method, body)), deadline, method)
 
     def _decode(self, method: str, body: bytes) -> Any:
         try:
@@ -160,14 +160,16 @@ class ApiMethods:
         except msgspec.DecodeError as error:
             raise BadCall(codes.BAD_REQUEST, str(error)) from None
 
-    async def _finish(self, work: Awaitable[T], deadline: float, publishes: bool) -> T:
-        """The result of `work`, which `publishes` or not. Raises `Rejected` for any failure of it."""
+    async def _finish(self, work: Awaitable[T], deadline: float, method: str) -> T:
+        """The result of `work`, which is that of a method. Raises `Rejected` for any failure of it."""
+        now = asyncio.get_running_loop().time
+        began = now()
         try:
             async with asyncio.timeout_at(deadline):
                 return await work
         except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
-            if publishes and isinstance(error, TimeoutError):
-                self._tally.publish_failed("timeout")
+            if isinstance(error, TimeoutError):
+                self._count_cut_off(method, now() - began)
             self._log_failure("a call of the server API was answered with error 100", str(error) or "it took too long")
             raise Rejected(codes.INTERNAL) from None
         except Rejected:
@@ -175,6 +177,13 @@ class ApiMethods:
         except Exception:
             log.exception("a call of the server API failed")
             raise Rejected(codes.INTERNAL) from None
+
+    def _count_cut_off(self, method: str, after_s: float) -> None:
+        """Counts as failed what the deadline has ended."""
+        if method == "publish":
+            self._tally.publish_failed("timeout")
+        elif method == "rpc":
+            self._tally.question_cut_off("rpc", after_s)
 
     # --- several in one ----------------------------------------------------------------------------------------------
 
@@ -186,7 +195,7 @@ class ApiMethods:
         async def publish(channel: str) -> PublishReply:
             try:
                 work = self._channels.publish(channel, what)
-                return PublishReply(result=await self._finish(work, deadline, publishes=True))
+                return PublishReply(result=await self._finish(work, deadline, "publish"))
             except Rejected as rejection:
                 return PublishReply(error=problem(rejection))
 

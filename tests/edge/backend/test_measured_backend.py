@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer
+from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.backend.measured_backend import MeasuredBackend
 from services.edge.tally import Tally
@@ -41,9 +41,8 @@ async def test_what_takes_time_and_what_fails_is_counted_by_call() -> None:
         with suppress(BackendAway, BackendError, BadAnswer):
             await backend.call(method, b"", ANYBODY, SHORT_S)
     await backend.ask("publish", b"", None, LONG_S)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(SHORT_S):
-            await backend.ask("connect", b"", None, LONG_S)
+    with pytest.raises(BackendAway):
+        await backend.ask("connect", b"", None, SHORT_S)
     inner.away = True
     with pytest.raises(BackendAway):
         await backend.ask("publish", b"", None, LONG_S)
@@ -62,6 +61,21 @@ async def test_what_takes_time_and_what_fails_is_counted_by_call() -> None:
         "hook.connect": 1,
     }
     assert seconds["rpc"].sum >= SHORT_S
+
+
+async def test_a_question_that_ends_with_its_edge_is_no_timeout() -> None:
+    tally, asked = Tally(), asyncio.Event()
+
+    async def hang(data: bytes, caller: Caller | None) -> bytes:
+        asked.set()
+        return await never(data, caller)
+
+    asking = asyncio.create_task(MeasuredBackend(FunctionBackend({"hang": hang}), tally).call("hang", b"", ANYBODY, 30))
+    await asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert not tally.backend_failures and not tally.timings.backend_seconds.by_label
 
 
 @pytest.mark.integration

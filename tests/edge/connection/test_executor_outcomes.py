@@ -9,12 +9,16 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from proto import codes
+from proto.commands import Command
 from proto.messages import ClientInfo, StreamPosition
 from proto.replies import ConnectResult
-from services.edge.session.actions import Connect, Publish, ReadHistory
+from services.edge.backend.backend import Caller
+from services.edge.session.actions import AskHook, CallBackend, Connect, Publish, ReadHistory
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, Replied
+from tests.contract.backend import never
 from tests.support.cluster import START, EdgeCluster, FakeSubscriber, TestEdge, attach_request
 from tests.support.eventually import eventually
+from tests.support.function_backend import FunctionBackend
 from tests.support.namespaces import rules_of
 
 SOON = START + 5
@@ -84,6 +88,20 @@ async def test_a_publish_past_its_deadline_counts_as_timed_out(edge, monkeypatch
     action = Publish(1, "chat:x", rules_of("chat:x"), Raw(b"1"), ClientInfo(user="u", client="c"), "u")
     assert await edge.context.executor.execute(action, FakeSubscriber(), START) == Failed(codes.INTERNAL)
     assert edge.tally.publishes_failed == {"timeout": 1}
+
+
+async def test_a_question_past_its_deadline_counts_as_timed_out():
+    backend = FunctionBackend({"never": never}, {"publish": never})
+    edge = await TestEdge(EdgeCluster(), backend=backend).start()
+    execute, caller = edge.context.executor.execute, Caller(user="u", client="c")
+    rpc, hook = CallBackend(1, "never", Raw(b"1"), caller), AskHook("publish", Command(id=1), b"", caller, 30, True)
+    assert await execute(rpc, FakeSubscriber(), START) == Failed(codes.INTERNAL)
+    assert await execute(hook, FakeSubscriber(), START) == Failed(codes.INTERNAL)
+    assert edge.tally.backend_failures == {("rpc", "timeout"): 1, ("hook.publish", "timeout"): 1}
+    assert {call: seconds.count for call, seconds in edge.tally.timings.backend_seconds.by_label.items()} == {
+        "rpc": 1,
+        "hook.publish": 1,
+    }
 
 
 async def test_a_refusal_has_its_reason(edge):

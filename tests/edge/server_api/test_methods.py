@@ -346,3 +346,12 @@ async def test_publishes_of_calls_that_take_too_long_count_as_timed_out(api, edg
     await api.answer("broadcast", channels=["chat:x", "chat:y"], data=1)
     await api.answer("batch", commands=[{"publish": {"channel": "chat:x", "data": 1}}])
     assert edge.tally.publishes_failed == {"timeout": 4}
+
+
+async def test_questions_of_calls_that_take_too_long_count_as_timed_out(cluster, monkeypatch):
+    edge = await TestEdge(cluster, backend=Gate().backend).start()
+    api = Api(edge, rpc_timeout_s=30)
+    monkeypatch.setattr(api_methods, "CALL_DEADLINE_S", 0.05)
+    assert await api.error("rpc", method="gate", params=1) == 100
+    assert edge.tally.backend_failures == {("rpc", "timeout"): 1}
+    assert edge.tally.timings.backend_seconds.of("rpc").count == 1
