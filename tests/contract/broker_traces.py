@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from msgspec import Raw
-
-from proto.messages import Publication
 from services.chassis.tracing.span import PRODUCER, working_in
-from services.edge.broker.broker import ChannelAddress
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
+from tests.contract.broker_publications import CHAT, PLAIN, publication
 from tests.support.eventually import eventually
-
-CHAT = ChannelAddress("chat:room", "chat")
-PLAIN = ChannelAddress("live:x")
-
-
-def _publication(value: int) -> Publication:
-    return Publication(data=Raw(str(value).encode()))
 
 
 class BrokerTraces:
     """Tests of the contract that need `pair`, as `BrokerContract` makes it."""
 
-    async def test_the_span_that_publishes_travels_with_a__publication(self, pair):
+    async def test_the_span_that_publishes_travels_with_a_publication(self, pair):
         a, b, _, heard = pair
         span = tracer(KeptSpans()).begin("publish", PRODUCER, None, {})
         for address in (CHAT, PLAIN):
             await b.open(address)
         await b.newest(CHAT)
         with working_in(span):
-            await a.publish(CHAT, _publication(1))
-            await a.publish(PLAIN, _publication(2))
-            await a.publish_past_log(CHAT, _publication(3))
-        await a.publish(CHAT, _publication(4))
-        await a.publish(PLAIN, _publication(5))
+            await a.publish(CHAT, publication(1))
+            await a.publish(PLAIN, publication(2))
+            await a.publish_past_log(CHAT, publication(3))
+        await a.publish(CHAT, publication(4))
+        await a.publish(PLAIN, publication(5))
         await eventually(lambda: len(heard.lives) == 3 and len(heard.ephemerals) == 2)
         traces = {bytes(message.publication.data): message.trace for _, message in heard.lives}
         traces |= {
