@@ -292,9 +292,9 @@ class BrokerContract(BrokerIndex, BrokerTraces):
         before = await store(b, NEWS, 1)
         await a.state(NEWS), await a.state(quiet), await a.state(never)
         positions = {NEWS: before.offset, quiet: known.offset, never: 0}
-        assert await a.behind(positions) == {}
+        assert (await a.audit(positions)).behind == {}
         second = await store(b, NEWS, 2)
-        assert await a.behind(positions) == {NEWS: second.offset}
+        assert (await a.audit(positions)).behind == {NEWS: second.offset}
 
     async def test_an_absent_broker_is_said_at_once(self, pair):
         a, _, _, _ = pair

@@ -10,7 +10,7 @@ from proto.control import ControlAnswer, ControlRequest
 from proto.members import MemberEvent
 from proto.publications import LiveMessage
 from proto.telemetry import Heartbeat, Process, encode_heartbeat
-from services.edge.broker.broker import ChannelAddress, LogPage
+from services.edge.broker.broker import Audit, ChannelAddress, LogPage
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.logs_memory import MemoryLog, MemoryLogs
 from services.edge.cluster.cluster import Cluster
@@ -38,7 +38,8 @@ class BreakableLogs(MemoryLogs):
 class BreakableBroker(MemoryBroker):
     """`lose_live` drops live messages; `go_away` and `come_back` cut the edge's connection.
 
-    `reads` counts the reads of the log, `reading` those in progress, of which there have been `most_reading` at once.
+    `silent` are the history classes whose logs do not answer an audit. `reads` counts the reads of the log, `reading`
+    those in progress, of which there have been `most_reading` at once.
     """
 
     def __init__(self, logs: MemoryLogs) -> None:
@@ -47,6 +48,7 @@ class BreakableBroker(MemoryBroker):
         self.reads = 0
         self.reading = self.most_reading = 0
         self.unheard = False  # the connection dropped, and no audit has followed
+        self.silent: set[str] = set()
 
     def receive_live(self, address: ChannelAddress, message: LiveMessage) -> None:
         if self.available and not self.lose_live(message):
@@ -61,15 +63,17 @@ class BreakableBroker(MemoryBroker):
         finally:
             self.reading -= 1
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
-        found = await super().behind(positions)
+    async def audit(self, positions: dict[ChannelAddress, int]) -> Audit:
+        unknown = frozenset(address for address in positions if address.history_class in self.silent)
+        asked = {address: offset for address, offset in positions.items() if address not in unknown}
+        found = (await super().audit(asked)).behind
         if self.unheard:
-            for address, offset in positions.items():
+            for address, offset in asked.items():
                 log = self._logs.log(address.history_class)
                 if address not in found and offset + 1 < log.first:
                     found[address] = log.last
-        self.unheard = False
-        return found
+        self.unheard = bool(unknown)
+        return Audit(found, unknown, "it is silent" if unknown else "")
 
     def go_away(self) -> None:
         self.unheard = True

@@ -95,6 +95,18 @@ class LogState:
     max_bytes: int = -1
 
 
+class Audit(NamedTuple):
+    """What is known of channels whose live messages may have been missed.
+
+    `behind`: those whose log goes further than the offset that was asked about, each with the newest offset; 0 if the
+    epoch has changed. `unknown`: those of streams that did not answer, of which it says nothing or not all; `why` not.
+    """
+
+    behind: dict[ChannelAddress, int]
+    unknown: frozenset[ChannelAddress] = frozenset()
+    why: str = ""
+
+
 class Indexed(NamedTuple):
     """What the index of a log says of one channel: its entries after a position, whether or not they are retained.
 
@@ -262,11 +274,11 @@ class Broker(Protocol):
     def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
         """A position of an earlier epoch in the present one, if the log goes on from there in it; or as it is."""
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
-        """The open channels whose log goes further than the given offset, each with the newest offset.
+    async def audit(self, positions: dict[ChannelAddress, int]) -> Audit:
+        """Which open channels have a log that goes further than the given offset.
 
-        0 stands for a channel whose epoch has changed. This finds the loss of a channel's last live message, which no
-        later message reveals. After a loss of the connection it also names, with the log's last sequence, the channels
-        of which publications may have come and been evicted while this edge could not hear them. How much it missed is
-        what the log's sequences say, however long it took. Raises `BrokerAway`, `BrokerRefused`.
+        This finds the loss of a channel's last live message, which no later message reveals. After a loss of the
+        connection it also names, with the log's last sequence, the channels of which publications may have come and
+        been evicted while this edge could not hear them. How much it missed is what the log's sequences say, however
+        long it took. A stream that does not answer keeps back nothing of the others. Raises `BrokerAway`.
         """

@@ -18,6 +18,7 @@ from proto.publications import LiveMessage, Version, size_of
 from proto.trace_context import TraceContext
 from services.edge.broker.broker import (
     READ_BYTES,
+    Audit,
     BrokerAway,
     BrokerEvents,
     BrokerRefused,
@@ -142,7 +143,7 @@ class MemoryBroker:
     def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
         return position
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
+    async def audit(self, positions: dict[ChannelAddress, int]) -> Audit:
         await self._travel()
         by_class: defaultdict[str, list[ChannelAddress]] = defaultdict(list)
         for address in positions:
@@ -156,7 +157,7 @@ class MemoryBroker:
                 continue
             newest = {address: log.newest(address.channel) for address in addresses}
             found.update({address: last for address, last in newest.items() if last > positions[address]})
-        return found
+        return Audit(found)
 
     async def _travel(self) -> None:
         """A call to the logs takes at least a turn of the loop, as it does over a network."""

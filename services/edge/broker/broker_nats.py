@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from proto import subjects
@@ -14,10 +13,11 @@ from proto.publications import BadPublication, Version, decode_publication, enco
 from proto.subjects import LogAddress
 from proto.trace_context import sampled_in
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.nats.stream_reads import MULTI_LAST_SUBJECTS, StoredMessage, read_last, read_last_of, read_stream
+from services.chassis.nats.stream_reads import StoredMessage, read_last, read_stream
 from services.chassis.nats.streams import WrongSequence, audited_purge, expect_last, purge, store
 from services.edge.broker.broker import (
     READ_BYTES,
+    Audit,
     BrokerAway,
     BrokerEvents,
     BrokerRefused,
@@ -30,10 +30,10 @@ from services.edge.broker.broker import (
 )
 from services.edge.broker.broker_clock_nats import NatsClock
 from services.edge.broker.channel_subscription import ChannelSubscription
+from services.edge.broker.log_audit_nats import LogAudit
 from services.edge.broker.log_streams_nats import LogStreams
 from services.edge.broker.publisher_nats import NatsPublisher
 from services.edge.settings import ChannelOptions
-from services.edge.yielding import yielding_every
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class NatsBroker:
         self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight, self.now)
         self.in_flight = self._publisher.in_flight
         self._open: dict[ChannelAddress, ChannelSubscription] = {}
+        self._audit = LogAudit(link, self._streams, self._open, self._where)
         self._events: BrokerEvents | None = None
         self._started = False
         self._ready = False
@@ -263,74 +264,8 @@ class NatsBroker:
     def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
         return self._streams.continued(self._where(address).stream, position)
 
-    async def behind(self, positions: dict[ChannelAddress, int]) -> dict[ChannelAddress, int]:
-        by_stream: defaultdict[str, list[ChannelAddress]] = defaultdict(list)
-        async for address in yielding_every(positions):
-            by_stream[self._where(address).stream].append(address)
-        found: dict[ChannelAddress, int] = {}
-        before = {stream: self._streams.epoch(stream) for stream in by_stream}
-        for state, (stream, addresses) in zip(await self._states(by_stream), by_stream.items(), strict=True):
-            if state.epoch != before[stream]:
-                found.update(dict.fromkeys(addresses, 0))
-            else:
-                found.update(await self._behind_in(stream, state, addresses, positions))
-        return found
-
-    async def _states(self, streams: Iterable[str]) -> list[LogState]:
-        """Asks all of these streams at once: also where one does not answer, it is known of each whether it does."""
-
-        async def ask() -> list[LogState]:
-            return await asyncio.gather(*map(self._streams.fresh_state, streams))  # a failure cancels no other read
-
-        return await _reach(ask())
-
-    async def _behind_in(
-        self, stream: str, state: LogState, addresses: list[ChannelAddress], positions: dict[ChannelAddress, int]
-    ) -> dict[ChannelAddress, int]:
-        """The same for channels of one stream, from where an earlier audit ended.
-
-        A quiet channel therefore costs nothing, and of a busy one at most the newest message is read in each audit.
-        """
-        known: list[tuple[int, str, ChannelAddress]] = []
-        async for address in yielding_every(addresses):
-            subscription = self._open.get(address)
-            upto = positions[address] if subscription is None else max(positions[address], subscription.audited)
-            if upto < state.last:
-                known.append((upto, self._where(address).stored, address))
-            elif subscription is not None:
-                subscription.unheard = False  # nothing has come since
-        known.sort(key=lambda each: each[0])  # channels whose position is old share requests
-        found: dict[ChannelAddress, int] = {}
-        unheard: list[tuple[int, ChannelSubscription, ChannelAddress]] = []
-        for start in range(0, len(known), MULTI_LAST_SUBJECTS):
-            part = known[start : start + MULTI_LAST_SUBJECTS]
-            last = await _reach(read_last_of(self._link, stream, [stored for _, stored, _ in part], part[0][0]))
-            audited = min(state.last, last.upto)  # a replica that answers may be behind the state
-            for upto, stored, address in part:
-                newest, subscription = last.sequences.get(stored, 0), self._open.get(address)
-                if newest > positions[address]:
-                    found[address] = newest  # a sync finds out whether there were others before
-                    if subscription is not None:
-                        subscription.unheard = False
-                elif subscription is not None and subscription.unheard:
-                    unheard.append((upto, subscription, address))
-                elif subscription is not None:
-                    subscription.audited = max(subscription.audited, audited)
-        if unheard:
-            # Read after the above: what had not been evicted by now would have been found there.
-            after = await _reach(self._streams.fresh_state(stream))
-            came: set[str] = set()
-            for start in range(0, len(unheard), MULTI_LAST_SUBJECTS):
-                asked = [(self._where(each).stored, upto) for upto, _, each in unheard[start:][:MULTI_LAST_SUBJECTS]]
-                came |= await _reach(self._streams.indexes.newer(stream, state.epoch, asked, after.last))
-            for upto, subscription, address in unheard:
-                subscription.unheard = False
-                evicted = after.first > upto + 1 or self._where(address).stored in came
-                if after.epoch != state.epoch or evicted:
-                    found[address] = after.last
-                else:
-                    subscription.audited = max(subscription.audited, state.last)
-        return found
+    async def audit(self, positions: dict[ChannelAddress, int]) -> Audit:
+        return await self._audit.of(positions)
 
     async def _ask(self, stream: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Reads a stream. One that was deleted is made again first."""

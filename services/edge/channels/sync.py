@@ -17,7 +17,7 @@ from proto.trace_context import TraceContext
 from services.chassis.process.log import Throttle
 from services.chassis.process.tasks import Tasks
 from services.chassis.tracing.span import Tracer
-from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused, ChannelAddress, LogEntry
+from services.edge.broker.broker import Audit, Broker, BrokerAway, BrokerRefused, ChannelAddress, LogEntry
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
@@ -55,8 +55,10 @@ class ChannelSync:
         self._member_tracker = member_tracker
         self._tracer = tracer
         self._tasks = Tasks()
-        self._lost = False  # since the connection dropped, until the audit after it
-        self._held: list[Channel] = []  # those with live messages that wait for that audit
+        self._doubts = 0  # how often live messages may have been missed
+        self._lost = False  # since they may have been, until an audit has found out of every channel
+        self._unknown: frozenset[ChannelAddress] | None = None  # those of which it has not; None: all
+        self._held: list[Channel] = []  # those with live messages that wait for it
         self._auditing = asyncio.Lock()
         self._syncs = asyncio.Semaphore(SYNCS_AT_ONCE)
         self._drops = Throttle()
@@ -124,7 +126,7 @@ class ChannelSync:
             # Publications come faster than they are written to the subscribers here. The log keeps them: it is read on
             # once there is room again.
             self._begin_sync(found, found.log)
-        if self._lost and not found.log.syncing:
+        if self._lost and not found.log.syncing and self._in_doubt(found):
             # The link is connected again, and the audit has not come to this channel. Missed publications may have
             # expired, which this message would not reveal.
             found.log.begin_sync()
@@ -243,7 +245,7 @@ class ChannelSync:
     def broker_disconnected(self) -> None:
         """Broker event. Clients stay; the publications they miss are fetched when the broker is back."""
         self._tally.broker_losses += 1
-        self._lost = True
+        self._doubt()
 
     def broker_connected(self) -> None:
         """Broker event: live messages may have been missed, so an audit follows at once. Until then they wait.
@@ -252,31 +254,45 @@ class ChannelSync:
         them: their sync asks for proof that nothing was missed.
         """
         self._member_tracker.broker_connected()
-        self._tasks.start(self._catch_up())
+        self._tasks.start(self._catch_up(self._doubts))
 
     def logs_checked(self) -> None:
         """Broker event: a log has another epoch, or live messages were dropped while it was being checked."""
-        self._lost = True
-        self._tasks.start(self._catch_up())
+        self._doubt()
+        self._tasks.start(self._catch_up(self._doubts))
 
-    async def _catch_up(self) -> None:
-        while self._broker.available:  # otherwise the next `broker_connected` goes on
-            losses = self._tally.broker_losses
+    def _doubt(self) -> None:
+        self._doubts += 1
+        self._lost, self._unknown = True, None
+
+    def _in_doubt(self, channel: Channel) -> bool:
+        """Whether live messages of the channel may have been missed, of which no audit has found out yet."""
+        return self._lost and (self._unknown is None or channel.address in self._unknown)
+
+    async def _catch_up(self, doubts: int) -> None:
+        """Audits until every channel is known, unless there is a later doubt, after which this is done again."""
+        while self._broker.available and self._doubts == doubts:  # otherwise the next `broker_connected` goes on
             try:
-                await self.audit()
+                audit = await self._audit()
             except (BrokerAway, BrokerRefused) as error:
                 log.info("channel audit incomplete, it is repeated: %s", error)
-                await asyncio.sleep(_SYNC_RETRY_S)
-                continue
-            if self._tally.broker_losses == losses:
-                self._lost = False
+            else:
+                if self._doubts != doubts:
+                    return
+                self._unknown, self._lost = audit.unknown, bool(audit.unknown)
                 self._release_held()
-            return
+                if not audit.unknown:
+                    return
+                log.info("channel audit incomplete, it is repeated: %s", _of_unknown(audit))
+            await asyncio.sleep(_SYNC_RETRY_S)
 
     def _release_held(self) -> None:
         held, self._held = self._held, []
         for channel in held:
             if channel.closed or channel.log is None or _syncs(channel):  # a sync takes what waits
+                continue
+            if self._in_doubt(channel):
+                self._held.append(channel)
                 continue
             self._drain(channel, channel.log)
             if channel.log.gap:
@@ -285,14 +301,20 @@ class ChannelSync:
                 channel.log.end_sync()
 
     async def audit(self) -> None:
-        """Finds open channels whose log has moved on unnoticed, and syncs them. Raises `BrokerAway`, `BrokerRefused`.
+        """Finds open channels whose log has moved on unnoticed, and syncs them.
 
-        That is how the loss of a channel's last live message is found, which no later message reveals.
+        That is how the loss of a channel's last live message is found, which no later message reveals. Raises
+        `BrokerAway`, `BrokerRefused` if it could not find out of every channel; those that it knows of are synced.
         """
-        async with self._auditing:
-            await self._audit()
+        audit = await self._audit()
+        if audit.unknown:
+            raise BrokerAway(_of_unknown(audit))
 
-    async def _audit(self) -> None:
+    async def _audit(self) -> Audit:
+        async with self._auditing:
+            return await self._audit_now()
+
+    async def _audit_now(self) -> Audit:
         positions: dict[ChannelAddress, int] = {}
         async for channel in yielding_every(self._channels):
             if channel.closed or channel.log is None or not channel.ready or _syncs(channel):
@@ -301,8 +323,8 @@ class ChannelSync:
                 self._invalidate(channel)
             else:
                 positions[channel.address] = channel.log.last
-        behind = await self._broker.behind(positions) if positions else {}
-        async for address, newest in yielding_every(behind.items()):
+        audit = await self._broker.audit(positions) if positions else Audit({})
+        async for address, newest in yielding_every(audit.behind.items()):
             found = self._channels.get(address.channel)
             if found is None or found.log is None or not found.ready or _syncs(found):
                 continue
@@ -311,6 +333,7 @@ class ChannelSync:
             elif found.log.last < newest:  # otherwise it has caught up since
                 self._tally.gaps += 1
                 self._begin_sync(found, found.log)
+        return audit
 
     def _invalidate(self, channel: Channel) -> None:
         """The log has another epoch, so that positions mean nothing: subscribers are sent to subscribe again."""
@@ -330,6 +353,10 @@ class ChannelSync:
     async def stop(self) -> None:
         """Cancels opens and syncs that are in progress."""
         await self._tasks.stop()
+
+
+def _of_unknown(audit: Audit) -> str:
+    return f"{len(audit.unknown)} channels are in streams that do not tell: {audit.why}"
 
 
 def _syncs(channel: Channel) -> bool:

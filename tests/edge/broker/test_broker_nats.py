@@ -13,7 +13,7 @@ from nats.js.api import StreamConfig
 from proto import subjects
 from services.chassis.nats import streams
 from services.chassis.nats.link import NatsLink
-from services.chassis.nats.stream_reads import read_last, read_last_of, read_stream
+from services.chassis.nats.stream_reads import read_last, read_stream
 from services.chassis.nats.streams import stream_state
 from services.chassis.process.settings import Duration, NatsSettings
 from services.edge.broker import broker_nats, log_streams_nats
@@ -187,7 +187,7 @@ async def test_a_publish_while_the_state_is_asked_for_is_no_fall(nats_server, mo
         monkeypatch.setattr(log_streams_nats, "stream_state", answered_late)
         await a.state(NEWS)
         monkeypatch.undo()
-        assert NEWS in await a.behind({NEWS: stored.offset})
+        assert NEWS in (await a.audit({NEWS: stored.offset})).behind
         assert a.epoch(NEWS) == before
 
 
@@ -214,7 +214,7 @@ async def test_a_deleted_stream_is_made_anew_with_another_epoch(nats_server):
         stored = await store(a, NEWS, 1)
         before = a.epoch(NEWS)
         await _delete(nats_server.url, NEWS)
-        assert NEWS in await a.behind({NEWS: stored.offset})
+        assert NEWS in (await a.audit({NEWS: stored.offset})).behind
         assert a.epoch(NEWS) != before
         await b.state(NEWS)
         assert b.epoch(NEWS) == a.epoch(NEWS)
@@ -228,7 +228,7 @@ async def test_a_stream_whose_last_sequence_fell_gets_another_epoch(nats_server)
         # As restored from an older copy: the same metadata, fewer messages.
         config = await _delete(nats_server.url, NEWS)
         await _make(nats_server.url, replace(config, first_seq=None))
-        behind = await a.behind({NEWS: stored.offset})
+        behind = (await a.audit({NEWS: stored.offset})).behind
         assert a.epoch(NEWS) != before
         assert behind == {} or NEWS in behind, "nothing, if it was noticed before that"
 
@@ -244,28 +244,6 @@ async def test_a_message_without_a_body_is_a_place_in_the_log_without_a_publicat
         assert heard.lives[0][1].publication is None
         (entry,) = (await a.read(NEWS, 0, 10)).entries
         assert entry.publication is None and entry.sequence == heard.lives[0][1].sequence
-
-
-async def test_an_audit_asks_only_for_what_an_earlier_one_has_not_seen(nats_server, monkeypatch):
-    asked: list[int] = []
-
-    async def counted(link, stream, of, after=0):
-        asked.append(len(of))
-        return await read_last_of(link, stream, of, after)
-
-    monkeypatch.setattr(broker_nats, "read_last_of", counted)
-    async with broker(nats_server.url, Listener(), partitions=1) as a:
-        quiet, busy = ChannelAddress("news:quiet", "news"), ChannelAddress("news:busy", "news")
-        await a.open(quiet)
-        await a.open(busy)
-        await a.index.after(quiet, a.epoch(quiet), 0, 0)  # the message of the day is stored
-        positions = {quiet: (await store(a, quiet, 1)).offset, busy: (await store(a, busy, 1)).offset}
-        assert await a.behind(positions) == {} and asked == [1], "one is behind the stream, maybe by nothing"
-        assert await a.behind(positions) == {} and asked == [1], "and was found not to be"
-        missed = await store(a, quiet, 2)
-        assert await a.behind(positions) == {quiet: missed.offset}
-        assert await a.behind(positions) == {quiet: missed.offset}, "until it is caught up"
-        assert await a.behind(positions | {quiet: missed.offset}) == {}
 
 
 async def test_what_nats_has_for_the_edge_to_take_is_bounded_however_many_read(nats_server, monkeypatch):
@@ -326,27 +304,3 @@ async def test_streams_that_do_not_answer_are_counted_until_they_do(nats_server,
         nats_server.resume()
         await a.state(CHAT)
         assert not a.unanswered
-
-
-async def test_an_audit_asks_each_stream_although_another_does_not_answer(nats_server, monkeypatch):
-    async with broker(nats_server.url, Listener()) as a:
-        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
-        nats_server.pause()
-        with pytest.raises(BrokerAway):
-            await a.behind({NEWS: 0, CHAT: 0})
-        await eventually(lambda: len(a.unanswered) == 2)
-        nats_server.resume()
-
-
-async def test_a_stream_whose_channels_are_closed_counts_no_more_once_it_answers(nats_server, monkeypatch):
-    monkeypatch.setattr(log_streams_nats, "_ASK_AGAIN_S", 0.1)
-    async with broker(nats_server.url, Listener()) as a:
-        await a.open(CHAT)
-        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
-        nats_server.pause()
-        with pytest.raises(BrokerAway):
-            await a.behind({CHAT: 0})
-        a.close(CHAT)
-        assert len(a.unanswered) == 1
-        nats_server.resume()
-        await eventually(lambda: not a.unanswered)

@@ -72,7 +72,7 @@ async def test_what_came_and_was_purged_while_an_edge_could_not_hear_is_found(na
         await a.open(CHAT)
         at = (await store(a, CHAT, 1)).offset
         await a.index.after(CHAT, a.epoch(CHAT), 0, at)
-        assert await a.behind({CHAT: at}) == {}
+        assert (await a.audit({CHAT: at})).behind == {}
         cut.drop()
         await eventually(lambda: not a.available)
         async with linked(nats_server.url) as link:
@@ -81,8 +81,8 @@ async def test_what_came_and_was_purged_while_an_edge_could_not_hear_is_found(na
             await link.stream_manager().purge_stream(where.stream, subject=where.stored)
         await cut.mend()
         await eventually(lambda: a.available)
-        assert CHAT in await a.behind({CHAT: at})
-        assert await a.behind({CHAT: at}) == {}, "it is said once"
+        assert CHAT in (await a.audit({CHAT: at})).behind
+        assert (await a.audit({CHAT: at})).behind == {}, "it is said once"
 
 
 async def test_an_index_that_was_deleted_while_an_edge_could_not_hear_hides_nothing(nats_server):
@@ -99,7 +99,7 @@ async def test_an_index_that_was_deleted_while_an_edge_could_not_hear_hides_noth
             await link.stream_manager().purge_stream(where.stream, subject=where.stored)
         await cut.mend()
         await eventually(lambda: a.available)
-        assert CHAT in await a.behind({CHAT: at}), "what the index cannot tell may have come"
+        assert CHAT in (await a.audit({CHAT: at})).behind, "what the index cannot tell may have come"
 
 
 async def test_what_expired_while_nobody_read_it_for_the_index_is_not_proven(nats_server):

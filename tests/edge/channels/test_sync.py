@@ -9,7 +9,7 @@ import pytest
 
 from proto import codes
 from proto.messages import StreamPosition
-from services.edge.broker.broker import ChannelAddress
+from services.edge.broker.broker import BrokerAway, ChannelAddress
 from services.edge.channels import channel_registry, sync
 from tests.support.cluster import EdgeCluster, FakeSubscriber, TestEdge, attach_request
 from tests.support.eventually import eventually
@@ -121,6 +121,56 @@ async def test_live_messages_that_waited_for_the_audit_are_delivered_in_order(cl
     await b.publish("chat:x", 3)
     await eventually(lambda: subscriber.values == [0, 1, 2, 3])
     assert subscriber.ended == []
+
+
+async def test_a_stream_that_is_silent_holds_back_no_channel_of_another(cluster, a, monkeypatch):
+    monkeypatch.setattr(sync, "_SYNC_RETRY_S", 3600.0)
+    b = await TestEdge(cluster).start()
+    chat, news = (await a.subscribe("chat:x"))[0], (await a.subscribe("news:x"))[0]
+    a.broker.go_away()
+    await b.publish("chat:x", 1)
+    a.broker.silent = {"news"}
+    a.broker.come_back()
+    await eventually(lambda: chat.values == [1])
+    with pytest.raises(BrokerAway, match="1 channels"):
+        await a.node.sync.audit()
+    await b.publish("news:x", 1)
+    await b.publish("chat:x", 2)
+    await eventually(lambda: chat.values == [1, 2])
+    assert news.values == [], "there may have been others before it"
+    a.broker.silent = set()
+    a.node.sync.logs_checked()
+    await eventually(lambda: news.values == [1])
+    await b.publish("news:x", 2)
+    await eventually(lambda: news.values == [1, 2])
+
+
+async def test_a_doubt_that_comes_during_an_audit_is_over_with_the_next_one(a, monkeypatch):
+    subscriber, _ = await a.subscribe("chat:x")
+    begun, may_end = 0, asyncio.Semaphore(0)
+    audit = a.broker.audit
+
+    async def gated(positions):
+        nonlocal begun
+        begun += 1
+        found = await audit(positions)
+        await may_end.acquire()
+        return found
+
+    monkeypatch.setattr(a.broker, "audit", gated)
+    for _ in range(2):
+        a.node.sync.logs_checked()
+        await eventually(lambda: begun == 1)
+    may_end.release()
+    await eventually(lambda: begun == 2)
+    await a.publish("chat:x", 1)
+    channel = a.node.channels.get("chat:x")
+    assert channel is not None and channel.log is not None
+    waiting = channel.log
+    await eventually(lambda: waiting.gap)
+    assert subscriber.values == []
+    may_end.release()
+    await eventually(lambda: subscriber.values == [1])
 
 
 async def test_syncs_of_all_channels_at_once_read_a_few_at_a_time(cluster, a):
