@@ -40,6 +40,13 @@ class EdgeLoad(Struct, frozen=True, kw_only=True):
     drain_left: int | None = None
 
 
+class EdgeMemory(Struct, frozen=True, kw_only=True):
+    """What an edge compares with its limits of memory, and the least of these limits; 0: none."""
+
+    used: int  # bytes, the kernel's part for its connections included
+    limit: int
+
+
 class SessionsLoad(Struct, frozen=True, kw_only=True):
     """The sessions service's figures."""
 
@@ -51,8 +58,8 @@ class SessionsLoad(Struct, frozen=True, kw_only=True):
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One heartbeat. `leaving` marks the last one of a process that shuts down in order.
 
-    `has_room` is false while an edge is not ready for new clients, or above one of its limits of memory. It stands
-    here, not among the edge's figures, so that the bytes of all other heartbeats stay the same.
+    `has_room` is false while an edge is not ready for new clients, or above one of its limits of memory. It and
+    `memory` stand here, not among the edge's figures, so that the bytes of all other heartbeats stay the same.
     """
 
     service: str  # "edge", "sessions", "metrics"
@@ -65,6 +72,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sessions: SessionsLoad | None = None
     leaving: bool = False
     has_room: bool = True
+    memory: EdgeMemory | None = None
 
 
 encode_heartbeat = json.Encoder().encode

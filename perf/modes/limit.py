@@ -27,6 +27,7 @@ from perf.report.progress_bar import Bar
 from perf.servers.edge import OwnEdge
 from perf.servers.stack import OwnStack, running_stack
 from perf.settings import PerfSettings
+from services.edge.connection.memory_watch import KERNEL_BYTES
 from services.metrics.capacity.laws import Laws, fit_laws
 from services.metrics.capacity.levels import Levels
 from services.metrics.minutes import Minute
@@ -61,9 +62,9 @@ class LimitFigures(Figures):
     limit_predicted: float
     limit_measured: float
     limit_off: float
-    rss_predicted: float
-    rss_measured: float
-    rss_off: float
+    memory_predicted: float
+    memory_measured: float
+    memory_off: float
     descriptors_off: float
 
     def table(self) -> str:
@@ -76,10 +77,7 @@ class LimitFigures(Figures):
                 f"{self.share} of a core at",
                 f"{self.limit_measured} publications/s, predicted {self.limit_predicted}: {self.limit_off:+.1%}",
             ),
-            (
-                "memory",
-                f"{self.rss_measured / 1e6:.1f} MB, predicted {self.rss_predicted / 1e6:.1f}: {self.rss_off:+.1%}",
-            ),
+            ("memory", _against(self.memory_measured, self.memory_predicted, self.memory_off)),
             ("descriptors", f"{self.descriptors_off:+.1%}"),
             ("fit of the CPU law", f"R² {self.quality} over {self.levels} levels"),
         ]
@@ -118,7 +116,7 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> LimitFigures:
             reached = [await bench.at(fleet, count, predicted * part) for part in APPROACH]
     last = reached[-1]
     measured = crossing([(one.publishes, one.cpu) for one in reached], arguments.share)
-    rss, fds = laws["memory"].usage(last), laws["descriptors"].usage(last)
+    memory, fds = laws["memory"].usage(last), laws["descriptors"].usage(last)
     return LimitFigures(
         connections=count,
         share=arguments.share,
@@ -136,9 +134,9 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> LimitFigures:
         limit_predicted=round(predicted, 2),
         limit_measured=round(measured, 2),
         limit_off=round(predicted / measured - 1, 4),
-        rss_predicted=round(rss),
-        rss_measured=round(last.rss_bytes),
-        rss_off=round(rss / last.rss_bytes - 1, 4),
+        memory_predicted=round(memory),
+        memory_measured=round(last.memory_bytes),
+        memory_off=round(memory / last.memory_bytes - 1, 4),
         descriptors_off=round(fds / last.open_fds - 1, 4),
     )
 
@@ -177,9 +175,13 @@ class _Bench:
             messages_out=done.deliveries.messages / took,
             publishes=done.published.accepted / took,
             cpu=(cpu - cpu_before) / took,
-            rss_bytes=rss,
+            memory_bytes=rss + KERNEL_BYTES * count,
             open_fds=self.edge.descriptors(),
         )
+
+
+def _against(measured: float, predicted: float, off: float) -> str:
+    return f"{measured / 1e6:.1f} MB, predicted {predicted / 1e6:.1f}: {off:+.1%}"
 
 
 def limit_of(laws: Laws, count: int, share: float) -> float:

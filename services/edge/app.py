@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from proto.telemetry import EdgeLoad, Heartbeat
+from proto.telemetry import EdgeLoad, EdgeMemory, Heartbeat
 from services.chassis.http.application import make_application
 from services.chassis.http.client_address import Proxies
 from services.chassis.http.health import health_routes
@@ -264,7 +264,8 @@ class Edge:
             accepted=tally.accepted,
             drain_left=self.drain.left,
         )
-        return replace(heartbeat, edge=load, has_room=context.admission.has_room)
+        memory = EdgeMemory(used=self._memory.used, limit=self._memory.limits.least)
+        return replace(heartbeat, edge=load, memory=memory, has_room=context.admission.has_room)
 
 
 async def _expect_upgrade(request: Request) -> Response:

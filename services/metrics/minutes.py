@@ -21,6 +21,7 @@ _SET_BACK_S: Final = 2 * MINUTE_S
 _LONGEST_GAP_S: Final = 10.0  # a counter's step over a longer silence belongs to no minute
 
 _GAUGES: Final = ("connections", "users", "channels", "subscriptions")
+_USED: Final = ("memory_bytes", "memory_limit", "open_fds", "max_fds")
 _RATES: Final = ("accepted", "messages_in", "messages_out", "publishes", "bytes_out")
 
 
@@ -44,7 +45,8 @@ class Minute(NamedTuple):
     publishes: float = 0.0
     bytes_out: float = 0.0
     cpu: float = 0.0
-    rss_bytes: float = 0.0
+    memory_bytes: float = 0.0  # the kernel's part for its connections included
+    memory_limit: float = 0.0  # bytes; 0: it says none
     open_fds: float = 0.0
     max_fds: float = 0.0
     loop_lag_s: float = 0.0  # mean
@@ -58,7 +60,7 @@ class _Instance:
     def __init__(self, now: float) -> None:
         self.first = self.last = now
         self.beats = 0
-        self.sums = dict.fromkeys((*_GAUGES, "rss_bytes", "open_fds", "max_fds", "loop_lag_s"), 0.0)
+        self.sums = dict.fromkeys((*_GAUGES, *_USED, "loop_lag_s"), 0.0)
         self.steps = dict.fromkeys((*_RATES, "cpu"), 0.0)
         self.stepped_s = 0.0
         self.loop_lag_max_s = 0.0
@@ -128,7 +130,8 @@ class MinuteBook:
         own.beats += 1
         for name in _GAUGES:
             own.sums[name] += getattr(load, name)
-        own.sums["rss_bytes"] += process.rss_bytes
+        own.sums["memory_bytes"] += process.rss_bytes if beat.memory is None else beat.memory.used
+        own.sums["memory_limit"] += 0 if beat.memory is None else beat.memory.limit
         own.sums["open_fds"] += process.open_fds
         own.sums["max_fds"] += process.max_fds
         own.sums["loop_lag_s"] += process.loop_lag_s
@@ -159,7 +162,7 @@ class MinuteBook:
         return [*ended, whole(ended)] if ended else []
 
 
-_SUMMED: Final = (*_GAUGES, *_RATES, "cpu", "rss_bytes", "open_fds", "max_fds")
+_SUMMED: Final = (*_GAUGES, *_RATES, "cpu", *_USED)
 
 
 def whole(minutes: Iterable[Minute]) -> Minute:

@@ -24,7 +24,8 @@ STALE_S: Final = 120.0
 
 class EdgeLimits(NamedTuple):
     """What one edge has of each resource; 0 for one that is not limited. `utilization` is the share of it that an edge
-    shall use at most (not of the loop's lag, which is a limit by itself). Descriptors are what edges report."""
+    shall use at most (not of the loop's lag, which is a limit by itself). Descriptors are what edges report; so is
+    memory, unless it is set here."""
 
     utilization: float = 0.7
     cpu: float = 1.0
@@ -35,9 +36,10 @@ class EdgeLimits(NamedTuple):
     def of(self, edges: Sequence[Minute]) -> Limits:
         """The limits in effect."""
         descriptors = min((one.max_fds for one in edges), default=0.0)
+        memory = min((one.memory_limit for one in edges if one.memory_limit), default=0.0)
         sizes: dict[Resource, float] = {
             "cpu": self.cpu,
-            "memory": self.memory,
+            "memory": self.memory or memory,
             "descriptors": descriptors,
             "bandwidth": self.bandwidth,
         }

@@ -58,7 +58,7 @@ class CapacitySection(Section, frozen=True):
     cpu: float = 1.0
     """The cores that one edge can use. An edge is one thread: 1, or less where its CPU is limited to less."""
     memory: int = 0
-    """The memory that one edge may use, in bytes; 0: memory never binds."""
+    """The memory that one edge may use, in bytes; 0: up to its own soft limit, which it reports."""
     bandwidth: int = 0
     """The bytes per second that one edge may send; 0: bandwidth never binds."""
     loop_lag: Duration = Duration(0.1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from msgspec import structs
 
-from proto.telemetry import Heartbeat
+from proto.telemetry import EdgeMemory, Heartbeat
 from services.metrics.minutes import WHOLE, Minute, MinuteBook
 from tests.metrics.beats import edge, sessions
 
@@ -23,8 +24,14 @@ def test_a_minute_has_means_and_rates():
     own = minutes["edge-1"]
     assert (own.minute, own.seconds, own.connections) == pytest.approx((600, 60, 29.5))
     assert (own.accepted, own.messages_out, own.cpu) == pytest.approx((3, 30, 0.5))
-    assert (own.rss_bytes, own.open_fds, own.loop_lag_max_s) == (50_000_000, 20, 0.001)
+    assert (own.memory_bytes, own.open_fds, own.loop_lag_max_s) == (50_000_000, 20, 0.001)
     assert minutes[WHOLE]._replace(edge="edge-1") == own
+
+
+def test_an_edge_that_says_what_it_uses_of_its_memory_is_taken_at_its_word():
+    beat = msgspec.structs.replace(edge("a"), memory=EdgeMemory(used=60_000_000, limit=500_000_000))
+    own = told(MinuteBook(), [(600.0 + second, beat) for second in range(60)], until=660)["edge-1"]
+    assert (own.memory_bytes, own.memory_limit) == (60_000_000, 500_000_000)
 
 
 def test_each_minute_is_told_once_and_only_when_it_has_ended():
@@ -48,7 +55,7 @@ def test_two_processes_of_one_name_add_up():
     beats = [(600.0 + s, s) for s in range(60)]
     both = [(now, edge(name, connections=10, accepted=5 * s, cpu_s=0.2 * s)) for now, s in beats for name in "ab"]
     own = told(MinuteBook(), both, until=660)["edge-1"]
-    assert (own.connections, own.rss_bytes, own.loop_lag_s) == pytest.approx((20, 100_000_000, 0.001))
+    assert (own.connections, own.memory_bytes, own.loop_lag_s) == pytest.approx((20, 100_000_000, 0.001))
     assert (own.accepted, own.cpu, own.seconds) == pytest.approx((10, 0.4, 60))
 
 

@@ -54,6 +54,14 @@ def test_it_answers_what_the_last_minute_shows():
     assert said.recommended_edges == 1  # an hour at less than one edge's load
 
 
+def test_memory_is_limited_by_what_edges_say_unless_it_is_set():
+    edges = [minute(100, 200, 20, at=T0)._replace(memory_limit=size) for size in (0.0, 400e6, 300e6)]
+    for memory, limit in ((0.0, 0.7 * 300e6), (512e6, 0.7 * 512e6)):
+        made = planner(memory=memory)
+        made.minute_ended([*edges, whole(edges)])
+        assert capacity_answer(made).laws["memory"].limit == pytest.approx(limit)
+
+
 def test_an_overloaded_edge_counts_for_more_than_the_load_that_it_manages():
     made = busy()
     edges = [minute(2000, 4000, 200, at=T0 + 4000, edge=f"edge-{number}")._replace(cpu=0.98) for number in range(2)]

@@ -42,6 +42,11 @@ class MemoryLimits(NamedTuple):
     soft: int
     hard: int
 
+    @property
+    def least(self) -> int:
+        """The limit that memory reaches first."""
+        return self.soft or self.hard
+
 
 def limits(soft: int | None, hard: int | None, available: int) -> MemoryLimits:
     """The limits as they are configured; None: a share of `available`, which is what the process may use.

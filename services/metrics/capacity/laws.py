@@ -31,7 +31,7 @@ BUSIEST: Final = 0.98
 
 USAGE: Final[dict[Resource, Callable[[Minute], float]]] = {
     "cpu": lambda one: one.cpu,
-    "memory": lambda one: one.rss_bytes,
+    "memory": lambda one: one.memory_bytes,
     "descriptors": lambda one: one.open_fds,
     "bandwidth": lambda one: one.bytes_out,
     "loop_lag": lambda one: one.loop_lag_s,
@@ -49,7 +49,7 @@ _FEATURES: Final[dict[Resource, Callable[[Minute], tuple[float, ...]]]] = {
 # The fixed part, then one for each feature; beside it the noise of one minute's figure. Rounded from docs/scaling.md.
 PRIORS: Final[dict[Resource, tuple[tuple[float, ...], float]]] = {
     "cpu": ((0.01, 1e-6, 8e-4, 5e-5, 1e-4, 1.5e-5), 0.02),
-    "memory": ((43e6, 3e3, 1e3, 4e3), 8e6),
+    "memory": ((43e6, 8.5e3, 1e3, 4e3), 8e6),
     "descriptors": ((30.0, 1.0), 4.0),
     "bandwidth": ((1e3, 5.0, 200.0), 1e5),
     "loop_lag": ((1e-3, 2e-3), 3e-3),

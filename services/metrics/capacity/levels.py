@@ -30,7 +30,7 @@ AVERAGED: Final = (
     "publishes",
     "bytes_out",
     "cpu",
-    "rss_bytes",
+    "memory_bytes",
     "open_fds",
     "loop_lag_s",
 )

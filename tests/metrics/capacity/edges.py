@@ -20,7 +20,7 @@ def minute(
     return Minute(
         at, edge, 60, connections=connections, users=connections, channels=connections / 10,
         subscriptions=2 * connections, messages_in=commands, messages_out=deliveries, publishes=commands / 2,
-        bytes_out=150 * deliveries, cpu=cpu, rss_bytes=(BYTES_FIXED + BYTES_CONNECTION * connections) * off(),
+        bytes_out=150 * deliveries, cpu=cpu, memory_bytes=(BYTES_FIXED + BYTES_CONNECTION * connections) * off(),
         open_fds=25 + connections, max_fds=20_000, loop_lag_s=0.001 + 0.002 * cpu / (1 - min(cpu, 0.95)),
         draining=draining,
     )  # fmt: skip

@@ -15,7 +15,7 @@ def edge(count: int, rate: float) -> Minute:
     """Ten microseconds for a delivery, and a tenth of a core besides."""
     return Minute(
         0, "", 60, connections=count, channels=1, subscriptions=count, publishes=rate, messages_out=rate * count,
-        cpu=0.1 + 1e-5 * rate * count, rss_bytes=5e7, open_fds=count + 30,
+        cpu=0.1 + 1e-5 * rate * count, memory_bytes=5e7, open_fds=count + 30,
     )  # fmt: skip
 
 
