@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from deploy.observe.prometheus_rule import MANIFEST, RULES, render
 from services.edge.configuration import from_environ as edge_settings
 from services.metrics.answers import CapacityAnswer
 from services.metrics.plan_catalog import PLAN_SERIES
@@ -41,6 +42,7 @@ def schema_of(kind: str) -> Any:
     own = {
         "keda.sh/v1alpha1 ScaledObject": "keda-2.21.json",
         "monitoring.coreos.com/v1 PodMonitor": "prometheus-operator-0.85.json",
+        "monitoring.coreos.com/v1 PrometheusRule": "prometheus-operator-0.85-rules.json",
     }
     if kind in own:
         return _strict(json.loads((SCHEMAS / own[kind]).read_text()))
@@ -69,7 +71,13 @@ def test_every_manifest_is_valid(path: Path) -> None:
 
 
 def test_the_schemas_refuse_what_is_misspelt() -> None:
-    for path in ("edges.yaml", "autoscaling/hpa.yaml", "autoscaling/keda-prometheus.yaml", "monitoring.yaml"):
+    for path in (
+        "edges.yaml",
+        "autoscaling/hpa.yaml",
+        "autoscaling/keda-prometheus.yaml",
+        "monitoring.yaml",
+        "rules.yaml",
+    ):
         document = documents(FOLDER / path)[0]
         document["spec"]["minReplica"] = 1
         with pytest.raises(jsonschema.ValidationError, match="minReplica"):
@@ -82,10 +90,17 @@ def test_the_kustomization_has_every_file_but_those_of_which_one_is_chosen() -> 
         *(file for one in KUSTOMIZATION["configMapGenerator"] for file in one["files"]),
     }
     there = {path.name for path in FOLDER.iterdir() if path.suffix in (".yaml", ".toml")}
-    assert there - listed == {"kustomization.yaml", "monitoring.yaml"}
+    assert there - listed == {"kustomization.yaml", "monitoring.yaml", "rules.yaml"}
     assert listed <= there
     guide = (FOLDER / "README.md").read_text()
     assert all(f"`{path.relative_to(FOLDER)}`" in guide for path in FILES if path.name not in listed)
+
+
+def test_the_operator_reads_the_rules_that_prometheus_reads() -> None:
+    assert MANIFEST.read_text() == render(), "run: python -m deploy.observe.prometheus_rule"
+    (manifest,) = documents(MANIFEST)
+    groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
+    assert manifest["spec"]["groups"] == groups
 
 
 def test_the_configuration_is_taken_by_every_service_and_has_the_namespaces_of_the_containers() -> None:
@@ -102,8 +117,6 @@ def test_the_configuration_is_taken_by_every_service_and_has_the_namespaces_of_t
     files = (FOLDER / "fairlead.toml", ROOT / "deploy/containers.toml")
     first, second = (tomllib.loads(path.read_text()) for path in files)
     assert first == second
-    (limit,) = (c["resources"]["limits"]["memory"] for c in containers("edge"))
-    assert limit == f"{capacity.memory // 2**20}Mi"
     for path in SCALERS:
         assert bounds(path) == (capacity.min_edges, capacity.max_edges)
 
