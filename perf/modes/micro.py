@@ -198,6 +198,9 @@ class _Null:
     def push_member_events(self, channel: str, framed: bytes, count: int) -> None: ...
     def left_out(self, count: int) -> None: ...
     def close(self, close: object, detail: str = "") -> None: ...
+    def labels(self) -> tuple[str, str]:
+        return "micro", "other"
+
     def described(self) -> Attributes:
         return {"fairlead.client": "micro"}
 

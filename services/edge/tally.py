@@ -62,6 +62,7 @@ class Tally:
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
     connects: Counter[tuple[str, str]] = field(default_factory=Counter)  # by transport and client library
     recoveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by namespace and result
+    recoveries_by_client: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # transport, library, result
     timings: Timings = field(default_factory=Timings)
 
     def backend_failed(self, call: str, cause: str) -> None:

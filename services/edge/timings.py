@@ -8,11 +8,7 @@ from services.chassis.metrics.histogram import Histogram, LabelledHistogram
 from services.chassis.metrics.series import FAST_S, LONG_S, SIZES
 
 
-def _fast() -> Histogram:
-    return Histogram(FAST_S)
-
-
-def _fast_by_label() -> LabelledHistogram:
+def _fast() -> LabelledHistogram:
     return LabelledHistogram(FAST_S)
 
 
@@ -20,10 +16,16 @@ def _fast_by_label() -> LabelledHistogram:
 class Timings:
     """Times are in seconds. Each is the series `fairlead_edge_<name>`, but for the last one."""
 
-    connect_seconds: Histogram = field(default_factory=_fast)  # from the connect command to its reply
-    subscribe_seconds: Histogram = field(default_factory=_fast)  # from the decision to its outcome
-    recovery_seconds: Histogram = field(default_factory=_fast)  # reading what a subscriber missed; 0 from the ring
-    api_call_seconds: LabelledHistogram = field(default_factory=_fast_by_label)  # of the server API, by method
-    backend_seconds: LabelledHistogram = field(default_factory=_fast_by_label)  # until a backend answered, by call
-    recovery_publications: Histogram = field(default_factory=lambda: Histogram(SIZES))  # in one recovery
+    # From the connect command to its reply, by transport and client library.
+    connect_seconds: LabelledHistogram = field(default_factory=_fast)
+    # From the decision to its outcome, by namespace; 0 when it takes no wait.
+    subscribe_seconds: LabelledHistogram = field(default_factory=_fast)
+    # Reading what a subscriber missed, by namespace; 0 from the ring.
+    recovery_seconds: LabelledHistogram = field(default_factory=_fast)
+    # In one recovery, by namespace.
+    recovery_publications: LabelledHistogram = field(default_factory=lambda: LabelledHistogram(SIZES))
+    # Calls of the server API, by method.
+    api_call_seconds: LabelledHistogram = field(default_factory=_fast)
+    # Until a backend answered, by call.
+    backend_seconds: LabelledHistogram = field(default_factory=_fast)
     connection_duration_seconds: Histogram = field(default_factory=lambda: Histogram(LONG_S))  # of those that ended

@@ -53,6 +53,7 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
 QUIET = {
     "traefik_tls_certs_not_after",  # no certificate is served here
     "fairlead_edge_limited_total",  # a limit is there once it has refused something
+    "fairlead_edge_recoveries_by_client_total",  # nobody comes back
     # nobody is refused, no hook is on, and there is no endpoint for keys
     "fairlead_edge_upgrades_refused_total",
     "fairlead_edge_backend_seconds_bucket",

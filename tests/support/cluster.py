@@ -125,6 +125,9 @@ class FakeSubscriber:
     def close(self, close: CloseCode, detail: str = "") -> None:
         self.closes.append((close, detail))
 
+    def labels(self) -> tuple[str, str]:
+        return "fake", "other"
+
     def described(self) -> Attributes:
         return {"fairlead.client": "fake"}
 

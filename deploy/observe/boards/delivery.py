@@ -66,6 +66,15 @@ DELIVERY: Final = Board(
             "Clients that came back: with all that they had missed, or told that they could not.",
         ),
         Panel(
+            "Recoveries by client",
+            "ops",
+            {
+                "{{transport}} {{library}} {{result}}": "sum by (transport, library, result) "
+                "(rate(fairlead_edge_recoveries_by_client_total[$w]))"
+            },
+            "The same: whether one SDK, or one transport, comes back worse than the others.",
+        ),
+        Panel(
             "Time to recover",
             "s",
             quantiles("fairlead_edge_recovery_seconds"),

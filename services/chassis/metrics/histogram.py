@@ -52,20 +52,20 @@ class Histogram:
 
 
 class LabelledHistogram:
-    """One histogram for each value of a label; `limit` bounds them, and what comes after counts as "other"."""
+    """One histogram for each value of a label, or of several. `limit` bounds them: what comes after is "other"."""
 
     __slots__ = ("_bounds", "_limit", "by_label")
 
     def __init__(self, bounds: Sequence[float], limit: int = 100) -> None:
         self._bounds = bounds
         self._limit = limit
-        self.by_label: dict[str, Histogram] = {}
+        self.by_label: dict[tuple[str, ...], Histogram] = {}
 
-    def of(self, label: str) -> Histogram:
-        """The histogram of this label, made when it is first asked for."""
-        found = self.by_label.get(label)
+    def of(self, *labels: str) -> Histogram:
+        """The histogram of these labels, made when it is first asked for."""
+        found = self.by_label.get(labels)
         if found is None:
             if len(self.by_label) >= self._limit:
-                label = "other"
-            found = self.by_label.setdefault(label, Histogram(self._bounds))
+                labels = ("other",) * len(labels)
+            found = self.by_label.setdefault(labels, Histogram(self._bounds))
         return found

@@ -49,9 +49,9 @@ class Page:
         family.add_sample(name + "_sum", named, histogram.sum)
 
     def put_histograms(self, name: str, histograms: LabelledHistogram) -> None:
-        """Adds the histograms of all values of its one label."""
-        for label, histogram in histograms.by_label.items():
-            self.put_histogram(name, histogram, label)
+        """Adds the histograms of all values of its labels."""
+        for labels, histogram in histograms.by_label.items():
+            self.put_histogram(name, histogram, *labels)
 
     def families(self) -> Iterator[Metric]:
         """All series, those without a value too: their names and meanings do not come and go."""

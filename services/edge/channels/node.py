@@ -101,7 +101,7 @@ class Node:
             missed, behind = await self._recover(channel, request)
             # No await from here to the caller's reply: the subscriber is caught up exactly to log.last, or to `behind`.
             if request.recover is not None:
-                self._count_recovery(request, missed, asyncio.get_running_loop().time() - began)
+                self._count_recovery(subscriber, request, missed, asyncio.get_running_loop().time() - began)
                 if missed is None and request.reject_unrecovered:
                     raise Rejected(codes.UNRECOVERABLE_POSITION)
             self._attach(channel, subscriber, subscription)
@@ -148,21 +148,23 @@ class Node:
         missed = recover_from_ring(log, since, self._recovery_limit, retained, now)
         if missed is None:
             return None
-        self._count_recovery(request, missed, 0.0)
+        self._count_recovery(subscriber, request, missed, 0.0)
         self._attach(channel, subscriber, request.subscription)
         return _recovery_result(request, log, missed)
 
-    def _count_recovery(self, request: AttachRequest, missed: Missed, took_s: float) -> None:
+    def _count_recovery(self, subscriber: Subscriber, request: AttachRequest, missed: Missed, took_s: float) -> None:
         tally, namespace = self._tally, request.subscription.rules.namespace
-        tally.timings.recovery_seconds.observe(took_s)
+        result = "unrecovered" if missed is None else "recovered"
+        tally.timings.recovery_seconds.of(namespace).observe(took_s)
+        tally.recoveries[namespace, result] += 1
+        if not subscriber.closed:  # one that has left meanwhile has no owner any more
+            tally.recoveries_by_client[(*subscriber.owner.labels(), result)] += 1
         if missed is None:
             tally.unrecovered += 1
-            tally.recoveries[namespace, "unrecovered"] += 1
         else:
             tally.recovered += 1
-            tally.recoveries[namespace, "recovered"] += 1
             tally.recovered_publications += len(missed)
-            tally.timings.recovery_publications.observe(len(missed))
+            tally.timings.recovery_publications.of(namespace).observe(len(missed))
 
     def _attach(self, channel: Channel, subscriber: Subscriber, subscription: Subscription) -> None:
         if channel.closed:  # it got a new epoch meanwhile: the client asks again, and then reads of it

@@ -29,6 +29,9 @@ class Owner(Protocol):
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
         """Ends one subscription, and sends the client an unsubscribe push."""
 
+    def labels(self) -> tuple[str, str]:
+        """Transport and library, by which metrics tell clients apart."""
+
     def described(self) -> Attributes:
         """The client, as a trace names it, and whether it is slow now."""
 

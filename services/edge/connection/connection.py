@@ -305,7 +305,7 @@ class Connection(Incoming):
         if isinstance(action, AttachRequest) and self._outlet.slow is None:
             result = self._context.node.subscribe_now(self._outlet, action)
             if result is not None:
-                self._context.tally.timings.subscribe_seconds.observe(0.0)  # in this step
+                self._count_subscribe(action, 0.0)
                 return self.session.completed(action, Attached(result), self._context.clock.now())
         # The loop keeps the task alive: until it is done, a timer for its deadline refers to it.
         asyncio.get_running_loop().create_task(self._execute(action, deadline))
@@ -316,8 +316,8 @@ class Connection(Incoming):
         outcome = await self._context.executor.execute(action, self._outlet, deadline)
         # No await from here on: subscribed means live.
         now = self._context.clock.now()
-        if type(outcome) is Attached:
-            self._context.tally.timings.subscribe_seconds.observe(now - began)
+        if isinstance(action, AttachRequest) and type(outcome) is Attached:
+            self._count_subscribe(action, now - began)
         try:
             self._apply(self.session.completed(action, outcome, now))
             if self._early is not None:

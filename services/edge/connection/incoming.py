@@ -14,6 +14,7 @@ from proto import codes
 from proto.codec import BadFrame
 from proto.codes import CloseCode
 from services.chassis.tracing.span import Attributes
+from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.client_labels import library_of
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.outlet import Outlet
@@ -46,6 +47,11 @@ class Incoming(ABC):
         self._backlog: Backlog | None = None
         self._early: list[bytes] | None = None  # messages behind the connect, while that is decided on
         self._connect_came_at = 0.0
+
+    def labels(self) -> tuple[str, str]:
+        """Transport and library, by which metrics tell clients apart (see `subscriber.Owner`)."""
+        state = self.session.state
+        return state.format.transport, library_of(state.name)
 
     def described(self) -> Attributes:
         """The client, as a trace names it (see `subscriber.Owner`)."""
@@ -156,6 +162,10 @@ class Incoming(ABC):
                 self.message_received(message)
 
     def _count_connect(self) -> None:
-        tally, state = self._context.tally, self.session.state
-        tally.connects[state.format.transport, library_of(state.name)] += 1
-        tally.timings.connect_seconds.observe(self._context.clock.now() - self._connect_came_at)
+        tally, labels = self._context.tally, self.labels()
+        tally.connects[labels] += 1
+        tally.timings.connect_seconds.of(*labels).observe(self._context.clock.now() - self._connect_came_at)
+
+    def _count_subscribe(self, request: AttachRequest, took_s: float) -> None:
+        seconds = self._context.tally.timings.subscribe_seconds
+        seconds.of(request.subscription.rules.namespace).observe(took_s)

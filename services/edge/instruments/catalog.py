@@ -146,27 +146,43 @@ EDGE_SERIES: Final = catalog(
         "fairlead_edge_connect_seconds",
         "seconds",
         FAST_S,
-        "Time from a client's connect command to its reply: token, hook, limits, server-side subscriptions.",
+        "Time from a client's connect command to its reply: token, hook, limits, server-side subscriptions. `library` "
+        "is the SDK that the client names, `other` for any but the stock ones.",
+        "transport",
+        "library",
     ),
     counter("fairlead_edge_connects", "clients", "Clients that connected.", "transport", "library"),
     histogram(
         "fairlead_edge_subscribe_seconds",
         "seconds",
         FAST_S,
-        "Time to subscribe a client, with all that it recovers in the reply; after its hook, if there is one.",
+        "Time to subscribe a client, with all that it recovers in the reply; after its hook, if there is one. "
+        "Server-side subscriptions count in the time to connect.",
+        "namespace",
     ),
     histogram(
         "fairlead_edge_recovery_seconds",
         "seconds",
         FAST_S,
         "Time to find what a subscriber missed: 0 from memory, or reads of the log.",
+        "namespace",
     ),
-    histogram("fairlead_edge_recovery_publications", "publications", SIZES, "Publications of one recovery."),
+    histogram(
+        "fairlead_edge_recovery_publications", "publications", SIZES, "Publications of one recovery.", "namespace"
+    ),
     counter(
         "fairlead_edge_recoveries",
         "subscriptions",
         "Subscriptions that asked for recovery: recovered or unrecovered.",
         "namespace",
+        "result",
+    ),
+    counter(
+        "fairlead_edge_recoveries_by_client",
+        "subscriptions",
+        "The same by the client that asked, unless it has left meanwhile.",
+        "transport",
+        "library",
         "result",
     ),
     gauge("fairlead_edge_drain_seconds", "seconds", "How long the drain has taken so far; 0 if there is none."),

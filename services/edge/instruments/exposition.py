@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from itertools import product
 from typing import Final
 
 from proto import codes
@@ -41,6 +42,7 @@ class EdgeMetrics:
         broker_clock: BrokerClock | None = None,
     ) -> None:
         self._context = context
+        self._namespaces = tuple(context.policy.namespaces.history_classes())
         self._memory = memory
         self._broker_clock = broker_clock
         self._started_after_s = 0.0
@@ -102,16 +104,23 @@ class EdgeMetrics:
             page.put("fairlead_edge_limited", count, limit)
         for labels, count in context.tally.connects.items():
             page.put("fairlead_edge_connects", count, *labels)
-        for labels, count in context.tally.recoveries.items():
+        recoveries = Counter(dict.fromkeys(product(self._namespaces, ("recovered", "unrecovered")), 0))
+        recoveries.update(context.tally.recoveries)
+        for labels, count in recoveries.items():
             page.put("fairlead_edge_recoveries", count, *labels)
+        for client, count in context.tally.recoveries_by_client.items():
+            page.put("fairlead_edge_recoveries_by_client", count, *client)
 
     def _put_times(self, page: Page) -> None:
         context, clock = self._context, self._broker_clock
         timings = context.tally.timings
-        page.put_histogram("fairlead_edge_connect_seconds", timings.connect_seconds)
-        page.put_histogram("fairlead_edge_subscribe_seconds", timings.subscribe_seconds)
-        page.put_histogram("fairlead_edge_recovery_seconds", timings.recovery_seconds)
-        page.put_histogram("fairlead_edge_recovery_publications", timings.recovery_publications)
+        page.put_histograms("fairlead_edge_connect_seconds", timings.connect_seconds)
+        page.put_histograms("fairlead_edge_subscribe_seconds", timings.subscribe_seconds)
+        for namespace in self._namespaces:  # they have zeros from the start
+            for recoveries in (timings.recovery_seconds, timings.recovery_publications):
+                recoveries.of(namespace)
+        page.put_histograms("fairlead_edge_recovery_seconds", timings.recovery_seconds)
+        page.put_histograms("fairlead_edge_recovery_publications", timings.recovery_publications)
         page.put_histograms("fairlead_edge_delivery_seconds", context.node.channels.delivery_times.histograms)
         if clock is not None and clock.offset_s is not None and clock.error_s is not None:
             page.put("fairlead_edge_clock_offset_seconds", clock.offset_s)

@@ -84,8 +84,8 @@ class FailureMetrics:
         page.put_histograms("fairlead_edge_api_call_seconds", tally.timings.api_call_seconds)
         for cause, count in _with_zeros(UPGRADE_CAUSES, tally.upgrades_refused).items():
             page.put("fairlead_edge_upgrades_refused", count, cause)
-        for call, histogram in tally.timings.backend_seconds.by_label.items():
-            page.put_histogram("fairlead_edge_backend_seconds", histogram, BACKEND, call)
+        for asked, histogram in tally.timings.backend_seconds.by_label.items():
+            page.put_histogram("fairlead_edge_backend_seconds", histogram, BACKEND, *asked)
         causes = product(_BACKEND_CALLS, get_args(backend.FailureCause))
         for labels, count in _with_zeros(causes, tally.backend_failures).items():
             page.put("fairlead_edge_backend_failures", count, BACKEND, *labels)

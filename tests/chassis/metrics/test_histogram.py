@@ -55,7 +55,9 @@ def test_labels_are_bounded():
     ours = LabelledHistogram(BOUNDS, limit=2)
     for label in ("a", "b", "c", "d", "a"):
         ours.of(label).observe(0.5)
-    assert {label: one.count for label, one in ours.by_label.items()} == {"a": 2, "b": 1, "other": 2}
+    assert {labels: one.count for labels, one in ours.by_label.items()} == {("a",): 2, ("b",): 1, ("other",): 2}
+    ours.of("a", "x").observe(0.5)
+    assert ours.by_label["other", "other"].count == 1
 
 
 def test_a_page_takes_only_what_its_catalogue_has():

@@ -55,12 +55,12 @@ async def test_what_takes_time_and_what_fails_is_counted_by_call() -> None:
         ("hook.publish", "away"): 1,
     }
     seconds = tally.timings.backend_seconds.by_label
-    assert {call: histogram.count for call, histogram in seconds.items()} == {
+    assert {call: histogram.count for (call,), histogram in seconds.items()} == {
         "rpc": 4,  # not the one to which nobody listens
         "hook.publish": 1,
         "hook.connect": 1,
     }
-    assert seconds["rpc"].sum >= SHORT_S
+    assert seconds["rpc",].sum >= SHORT_S
 
 
 async def test_a_question_that_ends_with_its_edge_is_no_timeout() -> None:

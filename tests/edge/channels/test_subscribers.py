@@ -93,6 +93,9 @@ class Reader:
     def close(self, close: CloseCode, detail: str = "") -> None:
         raise AssertionError("nobody ends it")
 
+    def labels(self) -> tuple[str, str]:
+        raise AssertionError("nobody recovers here")
+
     def described(self) -> Attributes:
         raise AssertionError("nothing is traced")
 

@@ -60,21 +60,44 @@ async def test_a_connect_is_timed_and_counted_by_library(a: TestEdge, metrics: E
         await Talk(a).connect(name=name)
     assert value(metrics, "fairlead_edge_connects_total", transport="websocket", library="js") == 2
     assert value(metrics, "fairlead_edge_connects_total", transport="websocket", library="other") == 2
-    assert value(metrics, "fairlead_edge_connect_seconds_count") == 4
+    assert value(metrics, "fairlead_edge_connect_seconds_count", transport="websocket", library="js") == 2
 
 
 async def test_subscribes_and_recoveries_are_timed(a: TestEdge, metrics: EdgeMetrics) -> None:
     position = await a.publish("chat:x", 1)
     await a.publish("chat:x", 2)
-    talk = await connected(a)
+    talk = Talk(a)
+    await talk.connect(name="python")
     await talk.subscribe("chat:x", recover=True, epoch=position.epoch, offset=position.offset)
     await talk.subscribe("chat:y")
     await talk.subscribe("chat:z", recover=True, epoch="gone", offset=1)
-    assert value(metrics, "fairlead_edge_subscribe_seconds_count") == 3
+    assert value(metrics, "fairlead_edge_subscribe_seconds_count", namespace="chat") == 3
     assert value(metrics, "fairlead_edge_recoveries_total", namespace="chat", result="recovered") == 1
     assert value(metrics, "fairlead_edge_recoveries_total", namespace="chat", result="unrecovered") == 1
-    assert value(metrics, "fairlead_edge_recovery_publications_sum") == 1
-    assert value(metrics, "fairlead_edge_recovery_seconds_count") == 2
+    assert value(metrics, "fairlead_edge_recovery_publications_sum", namespace="chat") == 1
+    assert value(metrics, "fairlead_edge_recovery_seconds_count", namespace="chat") == 2
+    client = {"transport": "websocket", "library": "python"}
+    assert value(metrics, "fairlead_edge_recoveries_by_client_total", **client, result="recovered") == 1
+    assert value(metrics, "fairlead_edge_recoveries_by_client_total", **client, result="unrecovered") == 1
+
+
+async def test_recoveries_of_every_namespace_with_history_count_from_0(metrics: EdgeMetrics) -> None:
+    for result in ("recovered", "unrecovered"):
+        assert value(metrics, "fairlead_edge_recoveries_total", namespace="news", result=result) == 0
+    assert value(metrics, "fairlead_edge_recovery_seconds_count", namespace="news") == 0
+    assert value(metrics, "fairlead_edge_recoveries_total", namespace="live", result="recovered") is None
+
+
+async def test_a_client_that_leaves_while_it_recovers_counts_for_its_namespace(
+    a: TestEdge, metrics: EdgeMetrics
+) -> None:
+    await a.publish("chat:x", 1)
+    talk = await connected(a)
+    talk.say({"id": 9, "subscribe": {"channel": "chat:x", "recover": True, "epoch": "gone", "offset": 1}})
+    talk.connection.lost()
+    await eventually(lambda: a.tally.recoveries)
+    assert value(metrics, "fairlead_edge_recoveries_total", namespace="chat", result="unrecovered") == 1
+    assert not a.tally.recoveries_by_client
 
 
 async def test_how_long_a_connection_lasted(a: TestEdge, metrics: EdgeMetrics) -> None:

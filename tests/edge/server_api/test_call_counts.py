@@ -27,4 +27,4 @@ async def test_calls_are_counted_by_what_became_of_them_and_timed() -> None:
         ("unknown", 413): 1,
     }
     timed = tally.timings.api_call_seconds.by_label
-    assert {method: histogram.count for method, histogram in timed.items()} == {"publish": 2, "unknown": 1}
+    assert {labels: histogram.count for labels, histogram in timed.items()} == {("publish",): 2, ("unknown",): 1}
