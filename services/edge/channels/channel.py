@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proto.messages import Publication
-from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.channel_log import ChannelLog, Rings
 from services.edge.channels.delivery import Delivery
 from services.edge.channels.delivery_times import NOT_MEASURED, Deliveries
 from services.edge.channels.namespaces import ChannelRules
@@ -21,7 +21,7 @@ class Channel:
     `users` counts subscribers and operations in progress; at 0 the channel may be closed. `ready`: its live messages
     are on and the position of its log is known. `remote_members` exists while a subscriber here gets joins and leaves,
     and is complete once `remote_members_known`. `pace` is that of the fan-outs of all channels, `deliveries` hears of
-    what they have written.
+    what they have written. What its ring holds counts in `rings`.
     """
 
     __slots__ = (
@@ -40,10 +40,17 @@ class Channel:
         "users",
     )
 
-    def __init__(self, name: str, rules: ChannelRules, pace: Pace, deliveries: Deliveries = NOT_MEASURED) -> None:
+    def __init__(
+        self,
+        name: str,
+        rules: ChannelRules,
+        pace: Pace,
+        deliveries: Deliveries = NOT_MEASURED,
+        rings: Rings | None = None,
+    ) -> None:
         self.rules = rules
         self.address = rules.address(name)
-        self.log = ChannelLog() if rules.has_history else None
+        self.log = ChannelLog(rings) if rules.has_history else None
         self.subscribers = Subscribers(name, pace, deliveries)
         self.closed = False  # a channel that was closed is not used again: the next user gets a new one
         self.users = 0
@@ -59,11 +66,6 @@ class Channel:
     def name(self) -> str:
         """The channel's name."""
         return self.address.channel
-
-    @property
-    def ring_bytes(self) -> int:
-        """Bytes of the publications in its ring."""
-        return 0 if self.log is None else self.log.ring_bytes
 
     @property
     def is_open(self) -> bool:

@@ -30,6 +30,15 @@ BUFFER_BYTES: Final = 1024 * 1024
 """Live messages that are held while syncing. Further ones are dropped: the sync reads them from the log anyway."""
 
 
+class Rings:
+    """What the rings of all channels hold together: metrics ask for it, and would have to walk them otherwise."""
+
+    __slots__ = ("total_bytes",)
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+
+
 class ChannelLog:
     """The position of a channel and the ring of its newest publications. Syncing, until `start` gives the position.
 
@@ -43,6 +52,7 @@ class ChannelLog:
         "_overflow",
         "_ring",
         "_ring_bytes",
+        "_rings",
         "_since",
         "before",
         "epoch",
@@ -52,7 +62,8 @@ class ChannelLog:
         "syncing",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, rings: Rings | None = None) -> None:
+        self._rings = rings or Rings()
         self.epoch = ""
         self.last = 0
         self.before = 0
@@ -107,26 +118,32 @@ class ChannelLog:
         if publication is not None:
             self._ring.append(publication)
             self._since.append(at if at is not None else self._since[-1] if self._since else -math.inf)
+            before = self._ring_bytes
             self._ring_bytes += size_of(publication)
             while len(self._ring) > RING_PUBLICATIONS or self._ring_bytes > RING_BYTES:
                 evicted = self._ring.pop(0)
                 del self._since[0]
                 self._ring_bytes -= size_of(evicted)
                 self.floor = evicted.offset
+            self._rings.total_bytes += self._ring_bytes - before
         return True
 
     def remove(self, upto: int) -> None:
         """The history up to the sequence `upto` was removed: drops it from the ring too."""
         while self._ring and self._ring[0].offset <= upto:
-            self._ring_bytes -= size_of(self._ring.pop(0))
+            self._grow(-size_of(self._ring.pop(0)))
             del self._since[0]
         self.floor = max(self.floor, min(upto, self.last))
         self.removed = max(self.removed, upto)
 
-    @property
-    def ring_bytes(self) -> int:
-        """Bytes of the publications in the ring."""
-        return self._ring_bytes
+    def _grow(self, size: int) -> None:
+        self._ring_bytes += size
+        self._rings.total_bytes += size
+
+    def close(self) -> None:
+        """The ring counts no longer: its channel is closed. A sync or an open in progress may still change it."""
+        self._rings.total_bytes -= self._ring_bytes
+        self._rings = Rings()
 
     @property
     def newest(self) -> Publication | None:
@@ -141,7 +158,7 @@ class ChannelLog:
     def _clear_ring(self) -> None:
         self._ring.clear()
         self._since.clear()
-        self._ring_bytes = 0
+        self._grow(-self._ring_bytes)
 
     def begin_sync(self) -> None:
         """From now on live messages are buffered."""

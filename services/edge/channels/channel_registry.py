@@ -9,6 +9,7 @@ from typing import Final
 
 from services.edge.broker.broker import Broker
 from services.edge.channels.channel import Channel
+from services.edge.channels.channel_log import Rings
 from services.edge.channels.delivery_times import DeliveryTimes
 from services.edge.channels.member_tracker import MemberTracker
 from services.edge.channels.namespaces import ChannelRules
@@ -19,13 +20,17 @@ LINGER_S: Final = 15.0
 
 
 class ChannelRegistry:
-    """All open channels. `len` is their number, iteration goes over a copy. `pace` is that of their fan-outs."""
+    """All open channels. `len` is their number, iteration goes over a copy.
+
+    `pace` is that of their fan-outs, `rings` what their rings hold together.
+    """
 
     def __init__(self, broker: Broker, member_tracker: MemberTracker) -> None:
         self._broker = broker
         self._member_tracker = member_tracker
         self._by_name: dict[str, Channel] = {}
         self.pace = TurnsPace()
+        self.rings = Rings()
         self.delivery_times = DeliveryTimes(broker.now)
         self.get: Callable[[str], Channel | None] = self._by_name.get
         """The open channel of this name. The dict's own method, as every live message and subscribe calls it."""
@@ -42,7 +47,7 @@ class ChannelRegistry:
         channel = self._by_name.get(name)
         if channel is None:
             deliveries = self.delivery_times.of(rules.namespace)
-            channel = self._by_name[name] = Channel(name, rules, self.pace, deliveries)
+            channel = self._by_name[name] = Channel(name, rules, self.pace, deliveries, self.rings)
         self.hold(channel)
         try:
             yield channel
@@ -68,6 +73,8 @@ class ChannelRegistry:
     def close(self, channel: Channel) -> None:
         """Ends its live messages and forgets it. The next use of its name opens a new one."""
         channel.closed = True
+        if channel.log is not None:
+            channel.log.close()
         if self._by_name.get(channel.name) is channel:
             del self._by_name[channel.name]
             self._broker.close(channel.address)

@@ -182,7 +182,7 @@ class MemoryWatch:
     def _bytes_of_subscription(self) -> float:
         """With its share of the channels, which close when nobody is subscribed to them."""
         node = self._context.node
-        channels = sum(CHANNEL_BYTES + channel.ring_bytes for channel in node.channels)
+        channels = CHANNEL_BYTES * len(node.channels) + node.channels.rings.total_bytes
         return SUBSCRIPTION_BYTES + channels / max(1, node.subscriptions)
 
     def _close(self, weighed: Weight) -> bool:

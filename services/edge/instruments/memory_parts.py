@@ -1,7 +1,7 @@
 """Puts the memory of an edge on the page, by what it is for.
 
-What is there in great numbers is counted, and multiplied by what one takes on average: nothing here walks all clients.
-Clients whose sockets are full are few, and channels are summed up in 0.1 us each.
+What is there in great numbers is counted, and multiplied by what one takes on average, or summed up as it changes:
+nothing here walks all clients or channels. Clients whose sockets are full are few.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _parts(context: EdgeContext) -> dict[str, int]:
         "subscriptions": SUBSCRIPTION_BYTES * context.node.subscriptions,
         "client_backlog": sum(connection.lag.size for connection in context.registry.stalled),
         "channels": CHANNEL_BYTES * len(channels),
-        "rings": sum(channel.ring_bytes for channel in channels),
+        "rings": channels.rings.total_bytes,
         "log_parts": context.node.parts.kept_bytes,
         "fan_out": channels.pace.waiting_bytes,
         "session_events": SESSION_EVENT_BYTES * context.session_log.waiting,

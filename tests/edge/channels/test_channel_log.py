@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec import Raw
 
 from proto.messages import Publication
-from proto.publications import LiveMessage
+from proto.publications import LiveMessage, size_of
 from services.edge.channels import channel_log
-from services.edge.channels.channel_log import ChannelLog
+from services.edge.channels.channel_log import ChannelLog, Rings
 
 
 def publication(sequence: int, size: int = 0) -> Publication:
@@ -171,6 +171,20 @@ class TestRing:
         assert log.after(7) is None
         assert offsets(log.after(20)) == [21]
 
+    def test_what_all_rings_hold_is_summed_up(self) -> None:
+        rings, each = Rings(), size_of(publication(1))
+        logs = [ChannelLog(rings), ChannelLog(rings)]
+        for log in logs:
+            log.start("e", 0)
+            admit(log, range(1, channel_log.RING_PUBLICATIONS + 3))
+        assert rings.total_bytes == 2 * channel_log.RING_PUBLICATIONS * each
+        logs[0].remove(channel_log.RING_PUBLICATIONS)
+        assert rings.total_bytes == (2 + channel_log.RING_PUBLICATIONS) * each
+        logs[0].skip_to(1000)
+        logs[1].close()
+        admit(logs[1], [1000])
+        assert rings.total_bytes == 0, "a closed channel counts no longer, whatever comes after"
+
     def test_publications_removed_from_the_log_are_gone_from_the_ring(self) -> None:
         log = log_at(5)
         admit(log, [7, 9, 12])
@@ -249,7 +263,8 @@ class Edge(RuleBasedStateMachine):
         self.stored: list[int] = []
         self.retained: list[int] = []
         self.network: list[LiveMessage] = []
-        self.log = ChannelLog()
+        self.rings = Rings()
+        self.log = ChannelLog(self.rings)
         self.delivered: list[int] = []
         self.started_at: int | None = None
         self.read: tuple[list[int], bool] | None = None  # the answer to a sync's read, under way to the edge
@@ -348,6 +363,11 @@ class Edge(RuleBasedStateMachine):
             assert not missed, f"{missed} are in the log and were passed over"
 
     # the invariants
+
+    @invariant()
+    def the_rings_hold_what_it_holds(self) -> None:
+        held = self.log.after(self.log.floor)
+        assert held is not None and self.rings.total_bytes == sum(map(size_of, held))
 
     @invariant()
     def it_is_delivered_in_order_and_once(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from services.chassis.metrics.page import PageCollector
+from services.edge.channels.channel_registry import ChannelRegistry
 from services.edge.connection.memory_guard import MemoryLimits
-from services.edge.connection.memory_watch import KERNEL_BYTES, MemoryWatch
+from services.edge.connection.memory_watch import CHANNEL_BYTES, KERNEL_BYTES, MemoryWatch
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.memory_parts import put_memory
 from tests.edge.talks import connected
@@ -14,7 +16,7 @@ from tests.support.cluster import TestEdge
 from tests.support.eventually import eventually
 
 
-async def test_it_is_shown_with_its_limits_and_by_what_it_is_for(a: TestEdge) -> None:
+async def test_it_is_shown_with_its_limits_and_by_what_it_is_for(a: TestEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = MemoryWatch(a.context, MemoryLimits(1000, 2000), lambda: 500, lambda: None, lambda: None)
     registry = CollectorRegistry()
     registry.register(PageCollector(EDGE_SERIES, lambda page: put_memory(page, a.context, watch)))
@@ -39,3 +41,8 @@ async def test_it_is_shown_with_its_limits_and_by_what_it_is_for(a: TestEdge) ->
     assert len("a publication that fills the socket") < part("rings") < 1000
     talk.connection.resume_writing()
     assert part("client_backlog") == 0
+    monkeypatch.setattr(ChannelRegistry, "__iter__", None)  # nothing walks all channels
+    channel = a.node.channels.get("chat:x")
+    assert channel is not None and part("rings") and part("channels") == CHANNEL_BYTES
+    a.node.channels.close(channel)
+    assert part("rings") == part("channels") == 0
