@@ -8,5 +8,18 @@ figures are a struct below `perf.report.figures.Figures`.
 NAMES = (
     *("connect", "accept", "hold", "memory", "fanout", "latency", "chat", "storm", "slow", "start", "drain", "ghosts"),
     *("comeback", "unread"),
-    *("micro", "proofs", "limits", "budget", "fold", "compare", "scale", "attacks", "forecast", "limit", "autoscale"),
+    *(
+        "micro",
+        "proofs",
+        "limits",
+        "observed",
+        "budget",
+        "fold",
+        "compare",
+        "scale",
+        "attacks",
+        "forecast",
+        "limit",
+        "autoscale",
+    ),
 )

@@ -9,24 +9,17 @@ edge's process for each client, publication and delivery. Exit code 1 if a deliv
 from __future__ import annotations
 
 import argparse
-import statistics
 import tomllib
-from dataclasses import replace
 
 from perf import options, runner
-from perf.load import delivery
-from perf.load.pacing import Schedule
-from perf.load.plan import ClientPublishing
-from perf.modes import accept, chat, fanout
+from perf.modes.step_costs import STEPS, median_ratio, of_steps
 from perf.report import tables
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
-from perf.servers.edge import OwnEdge
-from perf.servers.stack import CHANNELS, OwnStack, running_stack
+from perf.servers.stack import CHANNELS, running_stack
 from perf.settings import PerfSettings
 
 ON, OFF = "with limits", "without"
-STEPS = {"accept": "a client taken", "publish": "a publication of a client", "fanout": "a delivery"}
 
 
 class LimitsFigures(Figures):
@@ -69,43 +62,13 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> LimitsFigures:
         for number in range(arguments.rounds):
             for name in (ON, OFF) if number % 2 == 0 else (OFF, ON):
                 async with stack.edge(**(none if name == OFF else {})) as edge:
-                    cpu_us["accept"][name].append(await _accept(stack, edge, arguments, shown))
-                    published, missing = await _publish(stack, edge, arguments, shown)
-                    cpu_us["publish"][name].append(published)
-                    delivered, more_missing = await _fan_out(stack, edge, arguments, shown)
-                    cpu_us["fanout"][name].append(delivered)
-                    lost += missing + more_missing
+                    costs = await of_steps(stack, edge, arguments, shown)
+                    for step, figure in costs.cpu_us.items():
+                        cpu_us[step][name].append(figure)
+                    lost += costs.lost
     return LimitsFigures(
         connections=arguments.connections,
         cpu_us=cpu_us,
-        ratio={step: _median_ratio(by_name[ON], by_name[OFF]) for step, by_name in cpu_us.items()},
+        ratio={step: median_ratio(by_name[ON], by_name[OFF]) for step, by_name in cpu_us.items()},
         lost=lost,
     )
-
-
-def _median_ratio(ours: list[float], theirs: list[float]) -> float:
-    return round(statistics.median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)), 3)
-
-
-async def _accept(stack: OwnStack, edge: OwnEdge, arguments: argparse.Namespace, shown: Bar) -> float:
-    plan = options.own_plan(arguments, stack, [edge], "log:shared")
-    return round(await accept.cpu_s_for_each(edge, plan, arguments.processes, shown) * 1e6, 1)
-
-
-async def _publish(stack: OwnStack, edge: OwnEdge, arguments: argparse.Namespace, shown: Bar) -> tuple[float, int]:
-    """Each client is alone in its channel: a publication is stored, answered, and delivered once."""
-    plan = options.own_plan(arguments, stack, [edge], "log:own-{i}")
-    schedule = Schedule(round(arguments.publish_rate * arguments.seconds), arguments.publish_rate)
-    plan = replace(plan, client_publishing=ClientPublishing(schedule, arguments.size))
-    async with delivery.held(plan, arguments.processes, shown) as fleet:
-        shown.phase("publishing")
-        found = await chat.chat(fleet, schedule.count, 1, arguments.seconds, [edge])
-        await fleet.finish()
-    return round(found.cost.cpu_s / max(1, found.published.accepted) * 1e6, 1), found.lost
-
-
-async def _fan_out(stack: OwnStack, edge: OwnEdge, arguments: argparse.Namespace, shown: Bar) -> tuple[float, int]:
-    saturating = argparse.Namespace(**{**vars(arguments), "publish_rate": 0})
-    plan = options.own_plan(arguments, stack, [edge], fanout.LOGGED)
-    found = await fanout.fan_out(edge, plan, stack.api(edge), saturating, shown)
-    return round(1e6 / max(found.per_cpu_s, 1e-9), 3), found.lost

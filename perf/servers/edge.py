@@ -100,8 +100,13 @@ class OwnEdge:
 
 
 @contextlib.asynccontextmanager
-async def running_edge(environ: Mapping[str, str], port: int | None) -> AsyncIterator[OwnEdge]:
-    """Starts an edge on `port` of 127.0.0.1, or on a free one; kills it at the end of the block if it still runs."""
+async def running_edge(
+    environ: Mapping[str, str], port: int | None, checkout: Path | None = None
+) -> AsyncIterator[OwnEdge]:
+    """Starts an edge on `port` of 127.0.0.1, or on a free one; kills it at the end of the block if it still runs.
+
+    `checkout` is another one than this, with a virtual environment of its own: the edge is the one that it has.
+    """
     port = port or free_port()
     name = f"perf-{os.urandom(4).hex()}"
     variables = {
@@ -110,7 +115,8 @@ async def running_edge(environ: Mapping[str, str], port: int | None) -> AsyncIte
         "FAIRLEAD_EDGE_PORT": str(port),
         "FAIRLEAD_EDGE_NAME": name,
     }
-    program = Program("the edge", (sys.executable, "-m", "services.edge"), variables)
+    python = sys.executable if checkout is None else str(checkout / ".venv/bin/python")
+    program = Program("the edge", (python, "-m", "services.edge"), variables, folder=checkout)
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-") as folder:
         process = Process(program, Path(folder) / "edge.log", environ=environ)
         process.start()

