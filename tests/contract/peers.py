@@ -24,8 +24,11 @@ from proto.control import (
     Selector,
 )
 from proto.messages import ClientInfo
+from proto.trace_context import TraceContext
+from services.chassis.tracing.span import SERVER, working_in
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.peers import PeerGone, Peers, PeersAway
+from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 from tests.support.eventually import eventually
 
 MANY = 20_000
@@ -70,6 +73,7 @@ class Edge:
         self.cluster = cluster
         self.heard = Heard()
         self.asked: list[ControlRequest] = []
+        self.causes: list[TraceContext | None] = []
         self.answer: Callable[[ControlRequest], ControlAnswer | Awaitable[ControlAnswer]] = self.holds_one
         cluster.listen(self.heard)
 
@@ -77,8 +81,9 @@ class Edge:
     def instance(self) -> str:
         return self.peers.instance
 
-    def respond(self, request: ControlRequest) -> ControlAnswer | Awaitable[ControlAnswer]:
+    def respond(self, request: ControlRequest, cause: TraceContext | None) -> ControlAnswer | Awaitable[ControlAnswer]:
         self.asked.append(request)
+        self.causes.append(cause)
         return self.answer(request)
 
     def holds_one(self, request: ControlRequest) -> ControlAnswer:
@@ -151,6 +156,14 @@ class PeersContract:
         assert answers[0] == members("b", 1)
         assert clients(answers) == {"a-0", "b-0", "c-0"} and len(answers) == 3
         assert a.asked == b.asked == c.asked == [Members("x")]
+
+    async def test_the_span_that_asks_travels_with_the_question(self, three):
+        a, b, c = three
+        span = tracer(KeptSpans()).begin("asks", SERVER, None, {})
+        with working_in(span):
+            await a.peers.ask_all(Members("x"))
+        await a.peers.ask(b.instance, Members("x"))
+        assert a.causes == c.causes == [span.context] and b.causes == [span.context, None]
 
     async def test_a_probe_is_answered_without_the_edge_s_doing(self, three):
         a, b, _ = three

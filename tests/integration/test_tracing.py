@@ -205,3 +205,19 @@ async def test_a_publish_straight_on_nats_is_traced_when_its_headers_ask_for_it(
 
     await eventually(whole)
     assert {span.trace for span in receiver.spans} == {TRACE}
+
+
+async def test_what_edges_are_asked_for_a_call_is_part_of_its_trace(
+    services: Services, nats_server: NatsServer, receiver: Receiver
+):
+    edges = await start_pair(services, nats_server, **tracing(receiver, "0"))
+    async with connected(edges[1], "bob"):
+        await call(edges[0], "subscribe", {"user": "bob", "channel": "chat:x"}, traceparent=PARENT)
+        await call(edges[0], "subscribe", {"user": "bob", "channel": "chat:y"})
+    asked: list[Any] = [(edge, "SERVER", "control subscribe_user", []) for edge in ("edge-a", "edge-b")]
+
+    def whole() -> None:
+        assert receiver.tree(TRACE, ROOT) == [("edge-a", "SERVER", "api subscribe", asked)]
+
+    await eventually(whole)
+    assert {span.trace for span in receiver.spans} == {TRACE}

@@ -227,7 +227,7 @@ class TestEdge:
         )
         if admits:
             self.context.admission.open()
-        self.control_handler = ControlHandler(self.node, registry)
+        self.control_handler = ControlHandler(self.node, registry, tracer)
         self.asked: list[ControlRequest] = []
         self.when_asked: Callable[[ControlRequest], object] = lambda request: None  # called before it answers
 
@@ -241,10 +241,10 @@ class TestEdge:
         await self.peers.start(self._answer)
         return self
 
-    def _answer(self, request: ControlRequest) -> ControlAnswer | Awaitable[ControlAnswer]:
+    def _answer(self, request: ControlRequest, cause: TraceContext | None) -> ControlAnswer | Awaitable[ControlAnswer]:
         self.asked.append(request)
         self.when_asked(request)
-        return self.control_handler.answer(request)
+        return self.control_handler.answer(request, cause)
 
     def kill(self) -> None:
         """Ends the edge at once, without a word."""

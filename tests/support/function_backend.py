@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from services.chassis.tracing.span import Span
 from services.edge.backend.backend import (
     BackendAway,
     BackendError,
@@ -33,7 +34,7 @@ class FunctionBackend:
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
         return await self._ask(self.hooks.get(event), question, caller, timeout_s)
 
-    def send(self, data: bytes, caller: Caller) -> None:
+    def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
         if not self.away:
             self.sent.append((data, caller))
 

@@ -16,6 +16,7 @@ from proto.codes import ErrorCode
 from proto.messages import NO_DATA
 from proto.nesting import TooDeep
 from proto.replies import RPCResult
+from services.chassis.tracing.span import Span
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
 """An answer goes to the client in one frame. Some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
@@ -108,8 +109,11 @@ class Backend(Protocol):
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
         """The answer to a hook's question: "connect", "subscribe", "publish" or "refresh". Raises the same."""
 
-    def send(self, data: bytes, caller: Caller) -> None:
-        """Sends a client's message that wants no answer, at most once. Never blocks, never raises."""
+    def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
+        """Sends a client's message that wants no answer, at most once. Never blocks, never raises.
+
+        `cause` is the span of the client's command: the message carries one that it caused.
+        """
 
 
 def checked_method(method: str) -> str:

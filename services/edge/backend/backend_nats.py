@@ -18,7 +18,7 @@ from msgspec import Raw
 from proto import codes, subjects
 from proto.trace_context import with_context
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header
-from services.chassis.tracing.span import ACTIVE, Attributes
+from services.chassis.tracing.span import ACTIVE, PRODUCER, Attributes, Span
 from services.chassis.tracing.span import CLIENT as CLIENT_SPAN
 from services.edge.backend.backend import (
     MAX_IN_FLIGHT,
@@ -66,9 +66,16 @@ class NatsBackend:
         headers = _headers(caller) if caller else None
         return await self._traced(f"hook {event}", subjects.hook(event), question, headers, timeout_s)
 
-    def send(self, data: bytes, caller: Caller) -> None:
-        with contextlib.suppress(NatsAway, NatsRefused):
-            self._link.publish(subjects.sent_by(caller.user), data, _headers(caller))
+    def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
+        headers = _headers(caller)
+        if cause is None:
+            with contextlib.suppress(NatsAway, NatsRefused):
+                self._link.publish(subjects.sent_by(caller.user), data, headers)
+            return
+        # Not the subject, as that has the user.
+        attributes: Attributes = {"messaging.system": "nats", "messaging.message.body.size": len(data)}
+        with contextlib.suppress(NatsAway, NatsRefused), cause.child("send", PRODUCER, attributes) as span:
+            self._link.publish(subjects.sent_by(caller.user), data, with_context(headers, span.context))
 
     async def _traced(self, name: str, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
         """Asks, in a span of its own if anything is traced; the backend gets that in the header `traceparent`."""

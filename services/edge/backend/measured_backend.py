@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from proto import subjects
+from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller, checked_method
 from services.edge.tally import Tally
 
@@ -29,8 +30,8 @@ class MeasuredBackend:
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
         return await self._measured(subjects.hook(event), self._backend.ask(event, question, caller, timeout_s))
 
-    def send(self, data: bytes, caller: Caller) -> None:
-        self._backend.send(data, caller)
+    def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
+        self._backend.send(data, caller, cause)
 
     async def _measured(self, call: str, answer: Coroutine[Any, Any, bytes]) -> bytes:
         now = asyncio.get_running_loop().time

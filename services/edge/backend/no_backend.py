@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.chassis.tracing.span import Span
 from services.edge.backend.backend import BackendAway, Caller, checked_method
 
 
@@ -15,5 +16,5 @@ class NoBackend:
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
         raise BackendAway('edge.broker = "memory" has no backends', "no_responders")
 
-    def send(self, data: bytes, caller: Caller) -> None:
+    def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
         return None

@@ -12,14 +12,15 @@ from itertools import islice
 from typing import Final, Protocol, TypeVar
 
 from proto.control import ChannelsFound, ControlAnswer, ControlRequest, MembersCounted, MembersFound
+from proto.trace_context import TraceContext
 
 T = TypeVar("T")
 
 ASK_TIMEOUT_S: Final = 2.0
 """Below the 5 s after which SDKs give up on a command, and below the time that a silent edge needs to be lost."""
 
-Responder = Callable[[ControlRequest], Awaitable[ControlAnswer] | ControlAnswer]
-"""Answers the requests of other edges, at once or as an awaitable."""
+Responder = Callable[[ControlRequest, TraceContext | None], Awaitable[ControlAnswer] | ControlAnswer]
+"""Answers the requests of other edges, at once or as an awaitable; with what each was caused by, if that is traced."""
 
 
 class PeerGone(Exception):
@@ -31,7 +32,10 @@ class PeersAway(Exception):
 
 
 class Peers(Protocol):
-    """All living edges of the cluster, this one included. It answers its own requests without NATS."""
+    """All living edges of the cluster, this one included. It answers its own requests without NATS.
+
+    The active span (`ACTIVE`) travels with a request.
+    """
 
     @property
     def instance(self) -> str:

@@ -18,6 +18,8 @@ from proto.control import (
     encode_answer,
     encode_request,
 )
+from proto.trace_context import TraceContext
+from services.chassis.tracing.span import active_context
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder
 
@@ -44,20 +46,21 @@ class MemoryPeers:
 
     async def ask(self, instance: str, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> ControlAnswer:
         if instance == self.instance:
-            return await self.respond(request)
+            return await self.respond(request, active_context())
         await asyncio.sleep(0)
         other = self._all_edges.get(instance)
         if other is None:
             raise PeerGone(f"edge {instance} is gone")
         try:
+            received = decode_request(encode_request(request))
             async with asyncio.timeout(timeout_s):
-                return decode_answer(encode_answer(await other.respond(decode_request(encode_request(request)))))
+                return decode_answer(encode_answer(await other.respond(received, active_context())))
         except Exception as error:
             raise PeersAway(f"edge {instance}: {error}") from None
 
     async def ask_all(self, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> list[ControlAnswer]:
         others = [self.ask(instance, request, timeout_s) for instance in self.cluster.instances()]
-        own, *answers = await asyncio.gather(self.respond(request), *others, return_exceptions=True)
+        own, *answers = await asyncio.gather(self.respond(request, active_context()), *others, return_exceptions=True)
         if isinstance(own, BaseException):
             raise own
         whole = [own]
@@ -69,10 +72,10 @@ class MemoryPeers:
                 whole.append(answer)
         return whole
 
-    async def respond(self, request: ControlRequest) -> ControlAnswer:
+    async def respond(self, request: ControlRequest, cause: TraceContext | None) -> ControlAnswer:
         """This edge's own answer."""
         assert self._responder is not None, "a question before start()"
         if isinstance(request, Probe):
             return Done()
-        answer = self._responder(request)
+        answer = self._responder(request, cause)
         return await answer if inspect.isawaitable(answer) else answer

@@ -32,8 +32,10 @@ from proto.control import (
     encode_answer,
     encode_request,
 )
+from proto.trace_context import TraceContext, sampled_in, with_context
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header, header_block
 from services.chassis.process.tasks import Tasks
+from services.chassis.tracing.span import active_context
 from services.edge.cluster.failure_detector_nats import FailureDetector
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder, merge, parts
 
@@ -95,7 +97,7 @@ class NatsPeers:
 
     async def ask(self, instance: str, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> ControlAnswer:
         if instance == self.instance:
-            return await self._respond(request)
+            return await self._respond(request, active_context())
         task = self._begin(instance, request, timeout_s)
         try:
             await asyncio.wait([task])
@@ -117,7 +119,7 @@ class NatsPeers:
         try:
             for instance in self._cluster.instances():
                 tasks.append(self._begin(instance, request, deadline - loop.time()))
-            answers = [await self._respond(request)]
+            answers = [await self._respond(request, active_context())]
             if tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -159,12 +161,13 @@ class NatsPeers:
     async def _ask(self, instance: str, request: ControlRequest, timeout_s: float) -> ControlAnswer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        subject, question = subjects.edge_control(instance), encode_request(request)
+        subject, question, cause = subjects.edge_control(instance), encode_request(request), active_context()
+        headers = None if cause is None else with_context(None, cause)
         # A request that was on its way to an edge when it was killed is never answered: the probe finds out.
         doubt = loop.call_later(_IMPATIENT_S, self._cluster.suspect, instance)
         while True:
             try:
-                replies = await self._link.request_many(subject, question, _is_last, timeout_s=deadline - loop.time())
+                replies = await self._link.request_many(subject, question, _is_last, headers, deadline - loop.time())
                 break
             except NobodyAnswers:
                 if not self._failure_detector.others_return():
@@ -205,12 +208,14 @@ class NatsPeers:
             self.refused += 1
             self._say(reply, b"", _FAILED)
         else:
-            self._answering.start(self._answer(request, reply))
+            self._answering.start(self._answer(request, reply, sampled_in(headers)))
 
-    async def _answer(self, request: ControlRequest, reply: bytes) -> None:
+    async def _answer(self, request: ControlRequest, reply: bytes, cause: TraceContext | None) -> None:
         to = reply.decode()
         try:
-            messages = _messages(await self._respond(request), PART_ENTRIES, min(PART_BYTES, self._link.max_payload))
+            messages = _messages(
+                await self._respond(request, cause), PART_ENTRIES, min(PART_BYTES, self._link.max_payload)
+            )
             message = next(messages)
             count = 1
             for following in messages:
@@ -224,11 +229,11 @@ class NatsPeers:
             log.exception("the request %s of another edge failed", type(request).__name__)
             self._say(reply, b"", _FAILED)
 
-    async def _respond(self, request: ControlRequest) -> ControlAnswer:
+    async def _respond(self, request: ControlRequest, cause: TraceContext | None) -> ControlAnswer:
         assert self._responder is not None, "a question before start()"
         if isinstance(request, Probe):
             return Done()
-        answer = self._responder(request)
+        answer = self._responder(request, cause)
         return await answer if inspect.isawaitable(answer) else answer
 
     def _say(self, reply: bytes, data: bytes, headers: bytes | None = None) -> None:

@@ -261,9 +261,9 @@ class Connection(Incoming):
             case Announce(channel, subscription):
                 outlet.flush()  # its own join must not precede its reply
                 context.node.announce(channel, subscription)
-            case LogRefusal(what, why):
+            case LogRefusal(what, why, trace):
                 state = self.session.state
-                context.refusals.write(what, why, user=state.identity.user, client=state.id)
+                context.refusals.write(what, why, trace, user=state.identity.user, client=state.id)
             case PaceReading(paused):
                 if paused is self.session.reading_paused:  # otherwise a write of this step has filled the socket since
                     self._pace_reading(paused)
@@ -272,8 +272,8 @@ class Connection(Incoming):
                 context.turns.wait(self)
             case SendPing(native):
                 outlet.ping(native)
-            case Forward(caller, data):
-                context.backend.send(bytes(data), caller)
+            case Forward(caller, data, trace):
+                context.backend.send(bytes(data), caller, trace)
             case HoldPushes():
                 if outlet.slow is None:
                     self._hold_back(connecting=True)

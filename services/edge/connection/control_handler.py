@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
+from inspect import isawaitable
 from typing import assert_never
 
 from msgspec import DecodeError
@@ -30,6 +32,8 @@ from proto.control import (
 )
 from proto.json_decoder import JsonDecoder
 from proto.messages import StreamPosition
+from proto.trace_context import TraceContext
+from services.chassis.tracing.span import ACTIVE, SERVER, Span, Tracer, active
 from services.edge.channels.node import Node
 from services.edge.connection.registry import ConnectionRegistry, RegisteredConnection
 from services.edge.grants import Grant
@@ -47,12 +51,26 @@ _decode_grant = JsonDecoder[Grant](Grant).decode
 class ControlHandler:
     """Answers at once, but for the one question that takes long: a server command queues in its connection."""
 
-    def __init__(self, node: Node, registry: ConnectionRegistry) -> None:
+    def __init__(self, node: Node, registry: ConnectionRegistry, tracer: Tracer | None = None) -> None:
         self._node = node
         self._registry = registry
+        self._tracer = tracer
 
-    def answer(self, request: ControlRequest) -> ControlAnswer | Awaitable[ControlAnswer]:
-        """The answer of this edge to a request of another one, or of itself."""
+    def answer(
+        self, request: ControlRequest, cause: TraceContext | None = None
+    ) -> ControlAnswer | Awaitable[ControlAnswer]:
+        """The answer of this edge to a request of another one, or of itself. `cause`: the span that asks, if any."""
+        if self._tracer is None or cause is None:
+            return self._answer(request)
+        name = f"control {request.__struct_config__.tag}"
+        return self._traced(self._tracer.begin(name, SERVER, cause, {}), request)
+
+    async def _traced(self, span: Span, request: ControlRequest) -> ControlAnswer:
+        with active(span):
+            answer = self._answer(request)
+            return await answer if isawaitable(answer) else answer
+
+    def _answer(self, request: ControlRequest) -> ControlAnswer | Awaitable[ControlAnswer]:
         node = self._node
         match request:
             case Probe():
@@ -101,6 +119,8 @@ class ControlHandler:
 
     def _command(self, to: Selector, command: ServerCommand) -> Done:
         chosen = list(self._chosen(to))
+        if (trace := ACTIVE.get()) is not None:
+            command = replace(command, trace=trace)
         for connection in chosen:
             connection.server_command(command)
         return Done(len(chosen))

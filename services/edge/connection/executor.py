@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 from proto import codes, subjects
 from proto.messages import Publication, StreamPosition
 from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Result, RPCResult
-from services.chassis.tracing.span import working_in
+from services.chassis.tracing.span import ACTIVE
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.node import Node
@@ -102,12 +102,10 @@ class Executor:
     async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
         """Carries out `action` until `deadline` and returns its outcome. Raises nothing but CancelledError."""
         began = self._clock.now()
+        working = None if action.trace is None else ACTIVE.set(action.trace)
         try:
             async with asyncio.timeout(max(0.0, deadline - began)):
-                if action.trace is None:
-                    return await self._execute(action, subscriber)
-                with working_in(action.trace):
-                    return await self._execute(action, subscriber)
+                return await self._execute(action, subscriber)
         except Rejected as rejection:
             return Failed(rejection.error, rejection.why)
         except BrokerRefused as error:  # a publication that is too large, for example: a retry would be refused too
@@ -121,6 +119,9 @@ class Executor:
         except Exception:
             log.exception("a command failed")
             return Failed(codes.INTERNAL)
+        finally:
+            if working is not None:
+                ACTIVE.reset(working)
 
     async def _execute(self, action: Action, subscriber: Subscriber) -> Outcome:
         match action:

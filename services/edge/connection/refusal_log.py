@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from services.chassis.process.log import Throttle
+from services.chassis.tracing.span import Span, working_in
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,16 @@ class RefusalLog:
         self._now = now
         self._throttles: dict[str, Throttle] = {}
 
-    def write(self, what: str, why: str, **fields: str) -> None:
+    def write(self, what: str, why: str, trace: Span | None = None, **fields: str) -> None:
         """Logs a refusal. `what` is its kind, one of a few texts; `why` has no token and no payload.
 
-        `fields` are for the JSON log, such as the `user` and the `client` (its id) that it concerns.
+        `fields` are for the JSON log, such as the `user` and the `client` (its id) that it concerns. It gets the ids of
+        `trace` as well, or those of the active span.
         """
         if what not in self._throttles and len(self._throttles) >= MAX_KINDS:
             what = "a client was refused"
         held = self._throttles.setdefault(what, Throttle()).allows(self._now())
         if held is not None:
             more = f" ({held} more like this before)" if held else ""
-            log.info("%s: %s%s", what, why, more, extra=fields)
+            with nullcontext() if trace is None else working_in(trace):
+                log.info("%s: %s%s", what, why, more, extra=fields)

@@ -21,7 +21,7 @@ from services.edge.session.command_queue import (
     SERVER_COMMANDS_LIMIT,
     CommandQueue,
 )
-from services.edge.session.effects import AwaitTurn, Effect, EndSpan, PaceReading, Start
+from services.edge.session.effects import AwaitTurn, Effect, EndSpan, LogRefusal, PaceReading, Start
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import SessionState
 from services.edge.session.traced_commands import begin_command
@@ -216,6 +216,13 @@ class CommandOrder(ABC):
         self.state.policy.count(kind, error.code)
         if self.state.trace is not None:
             self.state.trace.fail(f"{error.code} {error.message}")
+
+    def _log(self, what: str, why: str, effects: list[Effect]) -> None:
+        """Logs a refusal, under the trace of the command that is being handled."""
+        effects.append(LogRefusal(what, why, self.state.trace))
+
+    def _log_error(self, error: ErrorCode, why: str, effects: list[Effect]) -> None:
+        self._log(f"a command was refused with {error.code} {error.message}", why, effects)
 
     def _end_trace(self, effects: list[Effect]) -> None:
         """The command that was handled is done, if no action has taken its span over."""

@@ -93,17 +93,22 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Forward(Struct, frozen=True, gc=False):
-    """Forward a client's message to the backends, which do not answer it."""
+    """Forward a client's message to the backends, which do not answer it. `trace`: the span of its command."""
 
     caller: Caller
     data: Raw
+    trace: Span | None = None
 
 
 class LogRefusal(Struct, frozen=True, gc=False):
-    """Log a refusal, at a bounded rate for each kind. `what` is its kind, one of a few texts."""
+    """Log a refusal, at a bounded rate for each kind. `what` is its kind, one of a few texts.
+
+    `trace`: the span of the command that is refused, if that is traced.
+    """
 
     what: str
     why: str
+    trace: Span | None = None
 
 
 class PaceReading(Struct, frozen=True, gc=False):

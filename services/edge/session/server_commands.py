@@ -1,6 +1,7 @@
 """Server commands: what backends command a connection to do, by the server API. Pure.
 
-They queue with the client's own commands, so none of them runs while one of those is in progress.
+They queue with the client's own commands, so none of them runs while one of those is in progress. `trace` is the span
+of the request of the edge that was called, if that is traced: all connections that a request reaches share it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from proto.codes import UnsubscribeCode
 from proto.commands import SubscribeRequest
 from proto.messages import StreamPosition
 from proto.replies import AsyncMessage, Push, Refresh, Reply
+from services.chassis.tracing.span import Span
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
@@ -30,6 +32,7 @@ class SubscribeClient:
     channel: str
     grant: Grant
     since: StreamPosition | None = None
+    trace: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class UnsubscribeClient:
 
     channel: str
     why: UnsubscribeCode
+    trace: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class RefreshClient:
 
     expires_at: int
     info: Raw
+    trace: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class SendToClient:
     """Send the client this message, outside of any channel."""
 
     data: Raw
+    trace: Span | None = None
 
 
 ServerCommand = SubscribeClient | UnsubscribeClient | RefreshClient | SendToClient

@@ -59,7 +59,6 @@ from services.edge.session.effects import (
     Flush,
     Forward,
     HoldPushes,
-    LogRefusal,
     Record,
     ReleasePushes,
     Reschedule,
@@ -141,7 +140,7 @@ class Session(CommandOrder):
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
         if self.phase is not NEW or rejection.why:
-            effects.append(_refusal(error, f"{describe(command)}{f': {rejection.why}' if rejection.why else ''}"))
+            self._log_error(error, f"{describe(command)}{f': {rejection.why}' if rejection.why else ''}", effects)
         self._refuse(command.id, kind_of(command), error, effects, now)
 
     def _refuse(self, command_id: int, kind: str, error: ErrorCode, effects: list[Effect], now: float) -> None:
@@ -172,7 +171,7 @@ class Session(CommandOrder):
                     effects.append(Send(reply))
             case ForwardMessage(data):
                 self.state.policy.count("send", 0)
-                effects.append(Forward(self.state.caller, data))
+                effects.append(Forward(self.state.caller, data, self.state.trace))
             case Close(close, detail):
                 self._close(close, detail, effects, now)
             case Nothing():
@@ -225,10 +224,10 @@ class Session(CommandOrder):
         if isinstance(action, AskHook) and action.event == "refresh":
             return  # the hook is asked again, until the grace period ends the connection
         if isinstance(action, AttachRequest) and not action.command_id:
-            effects.append(LogRefusal("a backend's subscribe was not carried out", failed.why or error.message))
+            self._log("a backend's subscribe was not carried out", failed.why or error.message, effects)
             return
         if failed.why:
-            effects.append(_refusal(error, failed.why))
+            self._log_error(error, failed.why, effects)
         if isinstance(action, Connect):
             self._refuse_connect(action.command_id, error, effects, now)
         else:
@@ -302,10 +301,12 @@ class Session(CommandOrder):
 
     def _handle_server_command(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
         effects.append(Flush(tuple(self.state.channels)))  # earlier publications come first
+        self.state.trace_by(command.trace)
         try:
             self._follow(server_commands.decide(self.state, command, now), effects, now)
         except Rejected as rejection:
-            effects.append(LogRefusal("a backend's subscribe was refused", rejection.for_log))
+            self._log("a backend's subscribe was refused", rejection.for_log, effects)
+        self._end_trace(effects)
 
     # --- the client's socket -----------------------------------------------------------------------------------------
 
@@ -365,7 +366,7 @@ class Session(CommandOrder):
         if self.state.channels and not self.blocked:
             effects.append(Flush(tuple(self.state.channels)))
         if detail:
-            effects.append(LogRefusal(f"a connection was closed with {close.code} {close.reason}", detail))
+            self._log(f"a connection was closed with {close.code} {close.reason}", detail, effects)
         effects.append(Farewell(close))
         self._end(close.code, close.reason, effects, now)
         self._pace_reading(effects)  # for the peer's close frame
@@ -390,7 +391,3 @@ class Session(CommandOrder):
             effects.append(
                 Record(Closed(at=attachment.milliseconds(state, now), connection=state.id, code=code, reason=reason))
             )
-
-
-def _refusal(error: ErrorCode, why: str) -> LogRefusal:
-    return LogRefusal(f"a command was refused with {error.code} {error.message}", why)

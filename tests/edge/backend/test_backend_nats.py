@@ -17,12 +17,15 @@ from nats.micro.request import Request, ServiceError
 
 from proto import codes, subjects
 from proto.commands import ConnectRequest
+from proto.trace_context import encode_parent
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.settings import NatsSettings
+from services.chassis.tracing.span import SERVER
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.grants import Grant
+from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 from tests.contract.backend import ALICE, ANYBODY, LONG_S, SHORT_S, BackendContract, Seen, echo
 from tests.support.eventually import eventually
 from tests.support.function_backend import Function
@@ -245,6 +248,22 @@ async def test_a_message_that_wants_no_answer_says_who_sent_it(nats_server):
         message = await heard.next_msg(timeout=LONG_S)
         assert message.data == b"\x00any bytes"
         assert message.headers and unquote(message.headers["Fairlead-User"]) == ALICE.user
+
+
+async def test_a_message_that_wants_no_answer_is_a_step_of_the_trace(nats_server):
+    kept = KeptSpans()
+    command = tracer(kept).begin("command send", SERVER, None, {})
+    async with client(nats_server.url) as connection, edge(nats_server.url) as a:
+        heard = await connection.subscribe("send.>")
+        await settled(connection)
+        a.send(b"1", ALICE, command)
+        message = await heard.next_msg(timeout=LONG_S)
+        (span,) = kept.spans
+        assert message.headers and message.headers["traceparent"] == encode_parent(span.context)
+        assert (span.name, span.parent) == ("send", command.context)
+        assert ALICE.user not in str(span.attributes)
+        a.send(b"x" * 2 * 1024 * 1024, ALICE, command)
+        assert kept.spans[1].error, "it was not sent"
 
 
 async def test_a_question_larger_than_nats_takes_is_refused(nats_server):

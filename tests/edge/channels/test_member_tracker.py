@@ -250,7 +250,7 @@ class TestWhenTheBrokerIsBack:
         two, _ = await b.subscribe("room:x", client="c2")
         await eventually(lambda: len(witness.members) == 2)
 
-        def fail(request):
+        def fail(request, cause):
             raise RuntimeError("on purpose")
 
         c.peers._responder = fail

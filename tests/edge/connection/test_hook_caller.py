@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from proto import codes
 from proto.commands import Command
+from services.chassis.tracing.span import Span
 from services.edge.backend import hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.hook_results import Refused
@@ -33,7 +34,7 @@ class Log(RefusalLog):
         super().__init__(lambda: NOW)
         self.lines: list[tuple[str, str]] = []
 
-    def write(self, what: str, why: str, **fields: str) -> None:
+    def write(self, what: str, why: str, trace: Span | None = None, **fields: str) -> None:
         self.lines.append((what, why))
 
 

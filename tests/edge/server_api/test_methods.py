@@ -211,7 +211,7 @@ async def test_an_edge_that_hangs_fails_what_is_asked_of_all(api, cluster, monke
 
 
 async def test_an_edge_that_does_not_understand_an_order_fails_it(api, edge, monkeypatch):
-    monkeypatch.setattr(edge.control_handler, "answer", lambda request: Unknown())
+    monkeypatch.setattr(edge.control_handler, "answer", lambda request, cause: Unknown())
     assert await api.error("disconnect", user="7") == 100
 
 
