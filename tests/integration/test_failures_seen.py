@@ -37,7 +37,7 @@ async def test_a_full_disk_of_nats(services, tmp_path):
             failed = [
                 await metric(edge, f'publishes_failed_total{{cause="{cause}"}}') for cause in ("timeout", "storage")
             ]
-            assert sum(failed) == 3 and min(failed) >= 1, "the first one before anybody had asked"
+            assert sum(failed) == 3
             assert await metric(edge, 'api_calls_total{code="100",method="publish"}') == 2
             assert await metric(edge, 'publish_ack_seconds_bucket{le="+Inf"}') == 1
             assert await reaches(edge, "session_events_oldest_seconds", 4), "of its connect"

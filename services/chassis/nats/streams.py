@@ -43,6 +43,7 @@ _CAUSES: dict[int, Cause] = {
 }
 """By the code of JetStream's error. A full disk has none: nats-server 2.15 logs it, and does not answer."""
 _API_TIMEOUT_S = 5.0
+_NO_LEADER = "@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class StreamState:
 
     `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
     `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
-    a cluster, and since when; "" outside of one. `max_age_s` is for how long it keeps a message (0: for ever).
-    `answered_at` is NATS's time of this answer, "" if that was not asked for.
+    a cluster, and since when; "" outside of one, "@" if none does. `max_age_s` is for how long it keeps a message (0:
+    for ever). `answered_at` is NATS's time of this answer, "" if that was not asked for.
     """
 
     epoch: str
@@ -65,6 +66,11 @@ class StreamState:
     max_bytes: int = -1
     max_age_s: float = 0.0
     answered_at: str = ""
+
+    @property
+    def led(self) -> bool:
+        """False for a stream of a cluster without a leader: it still tells its state, and stores nothing."""
+        return self.leader != _NO_LEADER
 
     @property
     def raised_at(self) -> int:
@@ -150,11 +156,17 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         metadata,
         info.config.max_msgs_per_subject or -1,
         state.last_ts,
-        f"{cluster.leader}@{cluster.leader_since}" if cluster else "",
+        _leader_of(cluster),
         info.config.max_bytes or -1,
         info.config.max_age / 1e9,
         info.ts,
     )
+
+
+def _leader_of(cluster: _Cluster | None) -> str:
+    if cluster is None:
+        return ""
+    return f"{cluster.leader}@{cluster.leader_since}" if cluster.leader else _NO_LEADER
 
 
 def stream_config(

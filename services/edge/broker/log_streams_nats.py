@@ -70,7 +70,7 @@ class LogStreams:
         self._reading: dict[str, asyncio.Lock] = {}
         self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
         self._reads = Tasks()
-        self.unanswered: set[str] = set()  # those that did not tell their state when they were asked last
+        self.unanswered: set[str] = set()  # those that did not tell their state when asked last, or have no leader
         self.indexes = LogIndexes(link)
         self.limits = LogLimits()
         self._read: dict[str, StreamState] = {}  # as last read
@@ -283,6 +283,7 @@ class LogStreams:
         read = self._next_reads.get(stream)
         if read is None:
             read = self._next_reads[stream] = self._reads.start(self._read_next(stream))
+            read.add_done_callback(_take_error)
         return await asyncio.shield(read)
 
     async def _read_next(self, stream: str) -> LogState:
@@ -291,12 +292,19 @@ class LogStreams:
             try:
                 state = await self._read_state(stream)
             except NatsAway:
-                if self._link.is_connected and stream not in self.unanswered:  # otherwise nobody was asked
-                    self.unanswered.add(stream)
-                    self._reads.start(self._ask_until_answered(stream))
+                if self._link.is_connected:  # otherwise nobody was asked
+                    self._keep_asking(stream)
                 raise
-            self.unanswered.discard(stream)
+            if self._read[stream].led:
+                self.unanswered.discard(stream)
+            else:
+                self._keep_asking(stream)
             return state
+
+    def _keep_asking(self, stream: str) -> None:
+        if stream not in self.unanswered:
+            self.unanswered.add(stream)
+            self._reads.start(self._ask_until_answered(stream))
 
     async def _ask_until_answered(self, stream: str) -> None:
         while stream in self.unanswered:
@@ -341,3 +349,9 @@ class LogStreams:
 
 def _window_s(options: ChannelOptions) -> float:
     return min(MAX_DUPLICATE_WINDOW_S, float(options.history_ttl))
+
+
+def _take_error(read: asyncio.Task[LogState]) -> None:
+    """All who waited for it may have given up."""
+    if not read.cancelled():
+        read.exception()

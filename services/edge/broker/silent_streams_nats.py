@@ -1,16 +1,24 @@
 """Streams that answer, but do not acknowledge what they are to store: why a publish was not stored in time.
 
-nats-server 2.15 does not answer a publish that it cannot write to its disk, be it full or broken; it logs the error,
-and goes on to answer questions about the stream. So after a publish without an acknowledgement the stream is asked for
-its state. If it answers, the publishes that follow fail for lack of storage, until one is acknowledged.
+nats-server 2.15 does not answer a publish that it cannot write to its disk; it logs the error, and goes on to answer
+questions about the stream. So after a publish without an acknowledgement the stream is asked for its state. If it has
+answered for a while, and acknowledged nothing, the publishes that follow fail for lack of storage, until one is
+acknowledged. It must be a while: a server that is only slow answers questions too, and so does the leader in a cluster
+that has lost the majority, until it notices. After that the stream answers without a leader.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Final
 
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.streams import stream_state
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import FailureCause
+
+SURE_S: Final = 12.0
+"""The while. A leader that has lost the majority notices after 10 s."""
 
 
 class SilentStreams:
@@ -21,20 +29,19 @@ class SilentStreams:
         self._tasks = Tasks()
         self._asked: set[str] = set()
         self._silent: set[str] = set()
+        self._answered_at: dict[str, float] = {}  # since the last acknowledgement, for the first time
 
     def why(self, stream: str) -> FailureCause:
         """Why a publish to this stream was not acknowledged in time, as far as is known now."""
-        if stream in self._silent:
-            return "storage"
         if stream not in self._asked:
             self._asked.add(stream)
             self._tasks.start(self._ask(stream))
-        return "timeout"
+        return "storage" if stream in self._silent else "timeout"
 
     def stored(self, stream: str) -> None:
         """The stream has acknowledged a publish."""
-        if self._silent:
-            self._silent.discard(stream)
+        if self._silent or self._answered_at:
+            self._forget(stream)
 
     def stop(self) -> None:
         """Asks no more."""
@@ -42,9 +49,18 @@ class SilentStreams:
 
     async def _ask(self, stream: str) -> None:
         try:
-            if await stream_state(self._link, stream) is not None:
-                self._silent.add(stream)
+            state = await stream_state(self._link, stream)
         except (NatsAway, NatsRefused):
-            pass  # NATS as a whole does not answer
+            return  # NATS as a whole does not answer
         finally:
             self._asked.discard(stream)
+        if state is None or not state.led:
+            self._forget(stream)
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._answered_at.setdefault(stream, now) >= SURE_S:
+            self._silent.add(stream)
+
+    def _forget(self, stream: str) -> None:
+        self._silent.discard(stream)
+        self._answered_at.pop(stream, None)

@@ -12,8 +12,8 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "publishes",
         "Publishes of clients and of the server API that failed, by cause. `away`: NATS is not connected, or has no "
         "such stream; `timeout`: no answer within 4 s; `busy`: too many others are in flight; `full`: the namespace is "
-        "at `history_max_bytes` and refuses; `storage`: JetStream answers but does not store, as its disk or "
-        "`max_file_store` is full; `too_large`; `refused`: anything else.",
+        "at `history_max_bytes` and refuses; `storage`: JetStream answers but does not store, as "
+        "`max_file_store` or the account is full or its disk fails; `too_large`; `refused`: anything else.",
         "cause",
     ),
     histogram(
@@ -26,9 +26,10 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
     gauge(
         "fairlead_edge_streams_unanswered",
         "streams",
-        "Streams of namespaces that did not tell their state when this edge asked last, while NATS was connected: a "
-        "stream without a leader, or JetStream as a whole. An edge asks for streams of open channels every 10 s, "
-        "and for one that did not answer again every 5 s, whether its channels are still open or not.",
+        "Streams of namespaces that did not tell their state when this edge asked last, while NATS was connected, or "
+        "told that they have no leader: a majority of their copies is away, or JetStream as a whole. An edge asks for "
+        "streams of open channels every 10 s, and for one that did not answer again every 5 s, whether its channels "
+        "are still open or not.",
     ),
     gauge(
         "fairlead_edge_session_events_oldest_seconds",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from services.chassis.nats import streams
@@ -94,3 +97,31 @@ async def test_a_stream_whose_channels_are_closed_counts_no_more_once_it_answers
         assert len(a.unanswered) == 1
         nats_server.resume()
         await eventually(lambda: not a.unanswered)
+
+
+async def test_a_stream_without_a_leader_counts_until_it_has_one(nats_server, monkeypatch):
+    monkeypatch.setattr(log_streams_nats, "_ASK_AGAIN_S", 0.1)
+    states, leader = streams.stream_state, "@"
+
+    async def state(link, name):
+        found = await states(link, name)
+        assert found is not None
+        return replace(found, leader=leader)
+
+    monkeypatch.setattr(log_streams_nats, "stream_state", state)
+    async with broker(nats_server.url, Listener()) as a:
+        await a.state(CHAT)  # it is still read
+        assert len(a.unanswered) == 1
+        leader = "one@today"
+        await eventually(lambda: not a.unanswered)
+
+
+async def test_nobody_needs_to_wait_for_the_state_of_a_stream(nats_server, monkeypatch):
+    """Its failure would be reported as one that nobody read."""
+    async with broker(nats_server.url, Listener()) as a:
+        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
+        nats_server.pause()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(a.state(CHAT), 0.05)
+        await eventually(lambda: len(a.unanswered) == 1)
+        nats_server.resume()

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from proto.messages import Publication
 from services.chassis.process.settings import Duration
-from services.edge.broker import publisher_nats
+from services.edge.broker import publisher_nats, silent_streams_nats
 from services.edge.broker.broker import BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.settings import ChannelOptions
@@ -87,7 +87,8 @@ async def test_a_publication_that_is_too_large_and_a_history_that_is_full(nats_s
         assert flood[0] == "" and flood[-1] == "full"
 
 
-async def test_a_disk_that_takes_nothing_is_told_from_a_nats_that_hangs(native_nats, impatient):
+async def test_a_disk_that_takes_nothing_is_told_from_a_nats_that_hangs(native_nats, impatient, monkeypatch):
+    monkeypatch.setattr(silent_streams_nats, "SURE_S", 0.1)
     async with broker(native_nats.url, Listener()) as a:
         assert await cause(a) == ""
         acknowledged = a.in_flight.ack_seconds.count
