@@ -169,6 +169,10 @@ class Edge:
         self._api = ServerApi(settings.http_api.key, methods, methods.counts)
         self._api_calls = adapters.api_calls(methods)
 
+    def pipelined(self, path: str) -> None:
+        """A connection was refused for too many requests at once, the last one to this path."""
+        self._api.pipelined(path)
+
     def application(self) -> Starlette:
         """The application for uvicorn. Its lifespan runs everything, and hands the context to WebSockets."""
 
@@ -299,5 +303,6 @@ def serve(settings: EdgeSettings) -> None:
         proxy_protocol_port=section.client_port if section.proxy_protocol else 0,
         room=edge.room,
         turned_away=edge.context.tally.refused_upgrade,
+        pipelined=edge.pipelined,
         gc_thresholds=settings.process.gc_thresholds,
     )

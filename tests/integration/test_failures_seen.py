@@ -53,6 +53,11 @@ async def test_refused_clients_calls_without_the_key_and_absent_backends(edge):
     assert await metric(edge, 'upgrades_refused_total{cause="origin"}') == 1
     assert (await api(edge, "publish", {}, key="wrong")).status_code == 401
     assert await metric(edge, 'api_calls_total{code="401",method="publish"}') == 1
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST /api/info HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * 1000)
+    assert b"429 Too Many Requests" in await reader.read()
+    writer.close()
+    assert await metric(edge, 'api_calls_total{code="429",method="info"}') == 1
     async with connected(edge) as client:
         assert (await client.ask(subscribe={"channel": "hooked:x"}))["error"]["code"] == 100
         assert (await client.ask(rpc={"method": "nobody"}))["error"]["code"] == 108

@@ -125,6 +125,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Returns how many connections there may be at the moment, upgraded ones aside. None: any number."""
     turned_away: ClassVar[Callable[[str], None] | None] = None
     """Told of each connection for which there was no room ("no_room"), and each bad upgrade ("bad_request")."""
+    pipelined: ClassVar[Callable[[str], None] | None] = None
+    """Told of each connection with more than `MAX_PIPELINED` requests: the path of the last one that was taken."""
     _is_spare = False  # there was no room for it
     _awaiting_head = False
     _head_bytes = 0
@@ -199,6 +201,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
+            pipelined = type(self).pipelined
+            if pipelined is not None:
+                pipelined(cast("MutableMapping[str, Any]", self.scope)["path"])
             self.refuse(b"429 Too Many Requests", "wait for responses before you send more requests")
             raise _HeadRefused
         super().on_message_begin()

@@ -120,6 +120,7 @@ def run(
     proxy_protocol_port: int = 0,
     room: Callable[[], int] | None = None,
     turned_away: Callable[[str], None] | None = None,
+    pipelined: Callable[[str], None] | None = None,
     gc_thresholds: Sequence[int] = (),
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
@@ -139,6 +140,8 @@ def run(
         Protocol.room = staticmethod(room)
     if turned_away is not None:
         Protocol.turned_away = staticmethod(turned_away)
+    if pipelined is not None:
+        Protocol.pipelined = staticmethod(pipelined)
     raise_descriptor_limit()
     sockets = _bind_all(host, ports)
     config = uvicorn.Config(

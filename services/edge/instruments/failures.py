@@ -23,7 +23,7 @@ BACKEND: Final = "nats"
 """The only kind of backend so far."""
 _KNOWN_CODES: Final = frozenset(
     [code.code for code in vars(codes).values() if isinstance(code, codes.ErrorCode | codes.CloseCode)]
-    + [0, 401, 408, 413]
+    + [0, 401, 408, 413, 429]
 )
 _BACKEND_CALLS: Final = ("rpc", *(subjects.hook(event) for event in backend.HOOK_EVENTS))
 _EXPECTED_CODES: Final = (0, codes.INTERNAL.code, codes.TOO_MANY_REQUESTS.code)

@@ -56,6 +56,11 @@ class ServerApi:
             Route("/api", self._by_body, methods=["POST"]),
         ]
 
+    def pipelined(self, path: str) -> None:
+        """Counts a connection that was refused for too many requests at once, if the last one taken was a call."""
+        if path == "/api" or path.startswith("/api/"):
+            self._counts.refused(path.removeprefix("/api/"), 429)
+
     async def _openapi(self, request: Request) -> Response:
         return Response(self._description, media_type="application/json")
 

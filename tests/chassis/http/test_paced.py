@@ -147,13 +147,15 @@ async def test_bytes_that_come_although_it_is_not_read_follow_behind(server):
     assert client.socket.written.endswith(b" 16384")
 
 
-async def test_requests_before_the_response_are_few(server):
+async def test_requests_before_the_response_are_few(server, monkeypatch):
     client = Client(server)
     client.protocol.data_received(GET * (1 + MAX_PIPELINED))
     await eventually(lambda: client.answers == [b"200"] * (1 + MAX_PIPELINED))
-    client = Client(server)
+    client, told = Client(server), list[str]()
+    monkeypatch.setattr(type(client.protocol), "pipelined", staticmethod(told.append))
     client.protocol.data_received(GET * 9_000)
     assert client.answers == [b"429"] and client.socket.closing
+    assert told == ["/"]
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(client.parsed) == 1, "and the rest is dropped"

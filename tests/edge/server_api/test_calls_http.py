@@ -44,3 +44,10 @@ async def test_a_body_that_is_too_large_is_refused_and_so_is_one_without_the_key
     assert await Call(app, body=b"x", complete=False, path="/api/anything").answered() == 401
     assert await Call(app, body=b"not a call", headers=KEY, path="/api").answered() == 400
     assert tally.api_calls == {("publish", 413): 1, ("publish", 401): 1, ("unknown", 401): 1, ("unknown", 107): 1}
+
+
+def test_a_connection_with_too_many_requests_at_once_counts_if_they_are_calls(tally: Tally) -> None:
+    api = ServerApi("key", cast("ApiMethods", None), CallCounts(tally))
+    for path in ("/api/publish", "/api", "/api/nonsense", "/metrics", "/apiary"):
+        api.pipelined(path)
+    assert tally.api_calls == {("publish", 429): 1, ("unknown", 429): 2}
