@@ -43,6 +43,8 @@ _CAUSES: dict[int, Cause] = {
 }
 """By the code of JetStream's error. A full disk has none: nats-server 2.15 logs it, and does not answer."""
 _API_TIMEOUT_S = 5.0
+_HEARD_NS = 2_500_000_000
+"""Replicas answer their leader's heartbeats, one a second, also while nothing is stored."""
 _NO_LEADER = "@"
 
 
@@ -53,7 +55,8 @@ class StreamState:
     `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
     `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
     a cluster, and since when; "" outside of one, "@" if none does. `max_age_s` is for how long it keeps a message (0:
-    for ever). `answered_at` is NATS's time of this answer, "" if that was not asked for.
+    for ever). `answered_at` is NATS's time of this answer, "" if that was not asked for. `has_majority`: its
+    leader has heard of most of its replicas lately. Without, it tells its state, and stores nothing.
     """
 
     epoch: str
@@ -66,11 +69,7 @@ class StreamState:
     max_bytes: int = -1
     max_age_s: float = 0.0
     answered_at: str = ""
-
-    @property
-    def led(self) -> bool:
-        """False for a stream of a cluster without a leader: it still tells its state, and stores nothing."""
-        return self.leader != _NO_LEADER
+    has_majority: bool = True
 
     @property
     def raised_at(self) -> int:
@@ -111,9 +110,22 @@ class _Sequences(msgspec.Struct, frozen=True):
     last_ts: str = ""
 
 
+class _Replica(msgspec.Struct, frozen=True):
+    current: bool = False
+    active: int = 0  # nanoseconds since the leader heard of it
+    offline: bool = False
+
+
 class _Cluster(msgspec.Struct, frozen=True):
     leader: str = ""
     leader_since: str = ""
+    replicas: list[_Replica] = []  # all but the leader
+
+    @property
+    def has_majority(self) -> bool:
+        """A leader that has lost its replicas goes on answering for 16 s, and calls them current for 10 s."""
+        heard = sum(each.current and not each.offline and each.active < _HEARD_NS for each in self.replicas)
+        return bool(self.leader) and 2 * (1 + heard) > 1 + len(self.replicas)
 
 
 class _Error(msgspec.Struct):
@@ -160,6 +172,7 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         info.config.max_bytes or -1,
         info.config.max_age / 1e9,
         info.ts,
+        cluster is None or cluster.has_majority,
     )
 
 

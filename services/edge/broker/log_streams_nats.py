@@ -295,7 +295,7 @@ class LogStreams:
                 if self._link.is_connected:  # otherwise nobody was asked
                     self._keep_asking(stream)
                 raise
-            if self._read[stream].led:
+            if self._read[stream].has_majority:
                 self.unanswered.discard(stream)
             else:
                 self._keep_asking(stream)

@@ -3,8 +3,9 @@
 nats-server 2.15 does not answer a publish that it cannot write to its disk; it logs the error, and goes on to answer
 questions about the stream. So after a publish without an acknowledgement the stream is asked for its state. If it has
 answered for a while, and acknowledged nothing, the publishes that follow fail for lack of storage, until one is
-acknowledged. It must be a while: a server that is only slow answers questions too, and so does the leader in a cluster
-that has lost the majority, until it notices. After that the stream answers without a leader.
+acknowledged. It must be a while: a server that is only slow answers questions too. So does the leader in a cluster that
+has lost the majority, for 16 s, and after that the stream answers without a leader; but then the answer says for how
+long the leader has not heard of the replicas.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import FailureCause
 
 SURE_S: Final = 12.0
-"""The while. A leader that has lost the majority notices after 10 s."""
+"""The while."""
 
 
 class SilentStreams:
@@ -54,7 +55,7 @@ class SilentStreams:
             return  # NATS as a whole does not answer
         finally:
             self._asked.discard(stream)
-        if state is None or not state.led:
+        if state is None or not state.has_majority:
             self._forget(stream)
             return
         now = asyncio.get_running_loop().time()

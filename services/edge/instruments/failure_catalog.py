@@ -27,7 +27,7 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "fairlead_edge_streams_unanswered",
         "streams",
         "Streams of namespaces that did not tell their state when this edge asked last, while NATS was connected, or "
-        "told that they have no leader: a majority of their copies is away, or JetStream as a whole. An edge asks for "
+        "told that a majority of their copies is away, or JetStream as a whole. An edge asks for "
         "streams of open channels every 10 s, and for one that did not answer again every 5 s, whether its channels "
         "are still open or not.",
     ),
@@ -49,7 +49,7 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "fairlead_edge_api_calls",
         "calls",
         "Calls of the server API over HTTP and NATS, by method and code: 0 for success, else that of the error; 401, "
-        "408 and 413 are HTTP's. The commands of a batch count as well, by their own methods. `unknown` stands for "
+        "408, 413, 429 are HTTP's. The commands of a batch count as well, by their own methods. `unknown` stands for "
         "methods that do not exist, `other` for codes of backends.",
         "method",
         "code",

@@ -1,0 +1,67 @@
+"""Three native NATS servers that are one cluster, for what only a cluster does: lose a majority."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+
+from deploy.processes import nats
+from deploy.processes.ports import HOST, free_port
+from deploy.processes.process import Process, Program
+from tests.support.eventually import wait_until
+from tests.support.servers import wait_for_nats
+
+_STOP_WITHIN_S = 20
+
+
+class NatsCluster:
+    """Servers 0, 1 and 2. `url` names all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ports = [free_port() for _ in range(3)]
+        routes = [free_port() for _ in range(3)]
+        self._servers = [
+            self._server(folder / f"nats-{number}", number, port, routes[number], routes)
+            for number, port in enumerate(self._ports)
+        ]
+
+    def _server(self, folder: Path, number: int, port: int, own: int, routes: list[int]) -> Process:
+        folder.mkdir(parents=True)
+        others = ", ".join(f'"nats://{HOST}:{route}"' for route in routes if route != own)
+        configuration = folder / "nats.conf"
+        configuration.write_text(
+            f'server_name: "nats-{number}"\ncluster {{ name: "test", listen: "{HOST}:{own}", routes: [{others}] }}\n'
+        )
+        command = [*nats.command(port, folder / "jetstream"), "-c", str(configuration)]
+        return Process(Program(f"nats-{number}", command, stop_signal=signal.SIGINT), folder / "log")
+
+    @property
+    def url(self) -> str:
+        return ",".join(map(self.url_of, range(3)))
+
+    def url_of(self, number: int) -> str:
+        """The address of one server."""
+        return f"nats://{HOST}:{self._ports[number]}"
+
+    def start(self) -> None:
+        """Returns when all are reachable; JetStream still elects its leader then."""
+        for server in self._servers:
+            server.start()
+        for port in self._ports:
+            wait_for_nats(port)
+
+    def pause(self, number: int) -> None:
+        """This server hangs."""
+        self._servers[number].send_signal(signal.SIGSTOP)
+        process = psutil.Process(self._servers[number].pid)
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "NATS hangs")
+
+    def resume(self, number: int) -> None:
+        self._servers[number].send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        for number, server in enumerate(self._servers):
+            self.resume(number)
+            server.end(_STOP_WITHIN_S)
