@@ -99,20 +99,20 @@ async def test_a_stream_whose_channels_are_closed_counts_no_more_once_it_answers
         await eventually(lambda: not a.unanswered)
 
 
-async def test_a_stream_without_a_leader_counts_until_it_has_one(nats_server, monkeypatch):
+async def test_a_stream_without_a_majority_counts_until_it_has_one(nats_server, monkeypatch):
     monkeypatch.setattr(log_streams_nats, "_ASK_AGAIN_S", 0.1)
-    states, leader = streams.stream_state, "@"
+    states, majority = streams.stream_state, False
 
     async def state(link, name):
         found = await states(link, name)
         assert found is not None
-        return replace(found, leader=leader)
+        return replace(found, has_majority=majority)
 
     monkeypatch.setattr(log_streams_nats, "stream_state", state)
     async with broker(nats_server.url, Listener()) as a:
         await a.state(CHAT)  # it is still read
         assert len(a.unanswered) == 1
-        leader = "one@today"
+        majority = True
         await eventually(lambda: not a.unanswered)
 
 
