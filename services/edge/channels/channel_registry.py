@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -29,6 +30,7 @@ class ChannelRegistry:
         self._broker = broker
         self._member_tracker = member_tracker
         self._by_name: dict[str, Channel] = {}
+        self._idle: OrderedDict[Channel, None] = OrderedDict()  # without users, those for the longest time first
         self.pace = TurnsPace()
         self.rings = Rings()
         self.delivery_times = DeliveryTimes(broker.now)
@@ -57,22 +59,26 @@ class ChannelRegistry:
     def hold(self, channel: Channel) -> None:
         """The channel has one user more, and stays open for it."""
         channel.users += 1
+        if channel.users == 1:
+            self._idle.pop(channel, None)
 
     def release(self, channel: Channel) -> None:
         """The channel has one user less."""
         channel.users -= 1
-        if not channel.users:
+        if not channel.users and not channel.closed:
             channel.idle_since = asyncio.get_running_loop().time()
+            self._idle[channel] = None
 
     def sweep(self) -> None:
         """Closes the channels that have had no users for `LINGER_S`. Called a few times a second."""
         long_ago = asyncio.get_running_loop().time() - LINGER_S
-        for channel in [c for c in self._by_name.values() if not c.users and c.idle_since < long_ago]:
-            self.close(channel)
+        while self._idle and (longest := next(iter(self._idle))).idle_since < long_ago:
+            self.close(longest)
 
     def close(self, channel: Channel) -> None:
         """Ends its live messages and forgets it. The next use of its name opens a new one."""
         channel.closed = True
+        self._idle.pop(channel, None)
         if channel.log is not None:
             channel.log.close()
         if self._by_name.get(channel.name) is channel:
