@@ -26,7 +26,8 @@ as many after a position mean that something after it was removed."""
 FailureCause = Literal["away", "timeout", "busy", "full", "storage", "too_large", "refused"]
 """Why a call failed, as metrics count it. "away": there is no connection, or nobody answers; "timeout": no answer in
 time; "busy": too many calls wait already; "full": the history is at its own limit of bytes; "storage": the broker does
-not store, for lack of space or because its disk fails; "too_large"; "refused": for any other reason."""
+not store, for lack of space or because its disk fails; "too_large"; "refused": for any other reason. The causes of NATS
+(`chassis.nats.errors.Cause`) are among these: mypy checks it where one becomes the other."""
 
 
 class BrokerAway(Exception):

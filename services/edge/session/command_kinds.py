@@ -1,4 +1,4 @@
-"""The kinds of commands, as metrics name them. Pure."""
+"""The kinds of commands, as metrics and traces name them. Pure."""
 
 from __future__ import annotations
 

@@ -54,6 +54,12 @@ class TestWhatIsTraced:
         (span,) = ended(conversation.says({"id": 3, "unsubscribe": {"channel": "open:x"}}))
         assert span.name == "command unsubscribe" and not span.error
 
+    def test_it_is_called_by_its_kind(self):
+        conversation = traced()
+        for kind in ("presence", "presence_stats", "history", "unsubscribe", "sub_refresh"):
+            (span,) = ended(conversation.says({"id": 3, kind: {"channel": "none:x"}}))
+            assert (span.name, span.attributes["fairlead.channel"]) == (f"command {kind}", "none:x")
+
     def test_a_refusal_says_why(self):
         (span,) = ended(traced().says({"id": 3, "subscribe": {"channel": "none:x"}}))
         assert span.error == "102 unknown channel"
