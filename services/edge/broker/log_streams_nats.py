@@ -75,6 +75,7 @@ class LogStreams:
         self.limits = LogLimits()
         self._read: dict[str, StreamState] = {}  # as last read
         self._marks = StreamMarks(link, self._marked)
+        self._marking: set[str] = set()  # those whose state is being read for a mark
         self._looked_for_others = False
         self._guard = RollbackGuard(link, self._marks)
 
@@ -162,14 +163,20 @@ class LogStreams:
     async def _mark_on(self) -> None:
         while True:
             await asyncio.sleep(MARK_INTERVAL_S)
-            for stream in self._unmarked():
-                try:
-                    await self.fresh_state(stream)
-                except (NatsAway, NatsRefused) as error:
-                    log.debug("stream %s cannot be marked: %s", stream, error)
-                    continue
-                state = self._read[stream]
-                self._marks.set(stream, state.epoch, state.last, state.last_at)
+            for stream in set(self._unmarked()) - self._marking:  # one that is silent delays no other
+                self._marking.add(stream)
+                self._reads.start(self._mark(stream))
+
+    async def _mark(self, stream: str) -> None:
+        try:
+            await self.fresh_state(stream)
+        except (NatsAway, NatsRefused) as error:
+            log.debug("stream %s cannot be marked: %s", stream, error)
+        else:
+            state = self._read[stream]
+            self._marks.set(stream, state.epoch, state.last, state.last_at)
+        finally:
+            self._marking.discard(stream)
 
     def _unmarked(self) -> list[str]:
         """The streams of which this edge has seen more than is marked."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from proto import subjects
 from proto.messages import StreamPosition
 from services.chassis.nats.stream_reads import read_last
-from services.edge.broker import rollback_nats
+from services.chassis.nats.streams import stream_state
+from services.edge.broker import log_streams_nats, rollback_nats
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.broker.log_lineage import Lineage
 from services.edge.broker.stream_marks_nats import Mark
-from tests.contract.broker import NEWS, Listener, store
+from tests.contract.broker import CHAT, NEWS, Listener, store
 from tests.edge.broker.test_broker_nats import PARTITIONS, broker
 from tests.support.cuttable_link import cuttable
 from tests.support.eventually import eventually
@@ -239,3 +242,19 @@ def test_a_mark_that_is_none_is_ignored(data):
 def test_a_mark_is_read_as_it_was_written():
     for mark in (Mark("a", 1), Mark("a", 2, 1, "2026-11-28T12:00:00Z", ("b", "c"))):
         assert Mark.decode(mark.encode()) == mark
+
+
+async def test_a_stream_that_is_silent_keeps_no_other_from_being_marked(nats_server, monkeypatch):
+    read, hangs = stream_state, asyncio.Event()
+
+    async def state(link, name):
+        if name.startswith("CH_chat"):
+            hangs.set()
+            await asyncio.Event().wait()
+        return await read(link, name)
+
+    async with broker(nats_server.url, Listener()) as a:
+        monkeypatch.setattr(log_streams_nats, "stream_state", state)
+        await store(a, CHAT, 1)
+        await eventually(hangs.is_set)
+        await marked(nats_server.url, await store(a, NEWS, 2))
