@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import httpx
 import psutil
 
+from deploy.local import secrets_file
+from deploy.processes import postgres
+from tests.alerts.surroundings import Surroundings
 from tests.stack.checkout import Checkout
 from tests.stack.fairlead import Fairlead
 from tests.stack.prometheus import Prometheus
@@ -21,6 +23,7 @@ class Stage:
 
     checkout: Checkout
     prometheus: Prometheus
+    surroundings: Surroundings
 
     @property
     def fairlead(self) -> Fairlead:
@@ -30,19 +33,45 @@ class Stage:
     def nats_url(self) -> str:
         return f"nats://127.0.0.1:{self.checkout.ports['NATS_PORT']}"
 
+    @property
+    def postgres_url(self) -> str:
+        password = secrets_file.read(self.checkout.folders.secrets)[secrets_file.POSTGRES_PASSWORD]
+        port = self.checkout.ports["POSTGRES_PORT"]
+        return f"postgresql://{postgres.USER}:{password}@127.0.0.1:{port}/{postgres.DATABASE}"
+
+    def edge_port(self, number: int) -> int:
+        """Of the edge with this number, past Traefik."""
+        return self.checkout.ports["EDGE_PORT"] + number - 1
+
     def firing(self) -> set[str]:
-        """The alerts that fire now."""
-        return {one["metric"]["alertname"] for one in self.prometheus.query('ALERTS{alertstate="firing"}')}
+        """The alerts that fire now; those about a service level as "ErrorBudgetBurns (publish)"."""
+        found = [one["metric"] for one in self.prometheus.query('ALERTS{alertstate="firing"}')]
+        return {one["alertname"] + (f" ({one['level']})" if "level" in one else "") for one in found}
 
     def freeze(self, name: str) -> None:
         """The process and its children do nothing any more, and keep their sockets."""
         for process in self._family(name):
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # children come and go
+                process.suspend()
 
     def thaw(self, name: str) -> None:
         """They go on."""
         for process in self._family(name):
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    async def stutter(self, name: str, hangs_s: float, goes_on_s: float) -> None:
+        """The process hangs and goes on in turns, until this is cancelled."""
+        process = self.checkout.process(name)
+        try:
+            while True:
+                process.suspend()
+                await asyncio.sleep(hangs_s)
+                process.resume()
+                await asyncio.sleep(goes_on_s)
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     async def kill(self, name: str, times: int = 1) -> None:
         """Kills the process so many times; supervisord starts it again."""
@@ -68,31 +97,3 @@ class Stage:
         process = self.checkout.process(name)
         yield process
         yield from process.children(recursive=True)
-
-
-async def babble(stage: Stage) -> None:
-    """Clients that stay and publish, clients that come and go, backends that publish and ask for a backend that is not
-    there: until cancelled. What fails is tried again.
-    """
-    await asyncio.gather(_stay(stage.fairlead), _stay(stage.fairlead), _come_and_go(stage.fairlead))
-
-
-async def _stay(fairlead: Fairlead) -> None:
-    async with fairlead.client("alice") as alice:
-        await alice.join("chat:lobby")
-        while True:
-            with contextlib.suppress(Exception):
-                await alice.publish("hello")
-            await asyncio.sleep(0.2)
-
-
-async def _come_and_go(fairlead: Fairlead) -> None:
-    url = f"http://127.0.0.1:{fairlead.port}/api"
-    async with httpx.AsyncClient(trust_env=False, timeout=10, headers={"X-API-Key": fairlead.api_key}) as http:
-        while True:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(10), fairlead.client("bob") as bob:
-                    await bob.join("chat:lobby")
-                    await http.post(f"{url}/publish", json={"channel": "chat:lobby", "data": "hello"})
-                    await http.post(f"{url}/rpc", json={"method": "nobody", "data": {}})
-            await asyncio.sleep(0.5)

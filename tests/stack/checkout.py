@@ -33,6 +33,18 @@ class Checkout:
         (root / ".venv").symlink_to(Path(sys.prefix))
         self.ports = _free_ports()
 
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Changes a text in a file of this copy, where it stands once."""
+        path = self.root / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
+        path.write_text(text.replace(old, new))
+
+    def append(self, name: str, text: str) -> None:
+        """Adds a text to the end of a file of this copy."""
+        with (self.root / name).open("a") as file:
+            file.write(text)
+
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs `make TARGET`, without a terminal, with this checkout's ports unless `variables` has others."""
         values = {name: str(port) for name, port in self.ports.items()} | {"EDGES": str(self.edges)} | variables

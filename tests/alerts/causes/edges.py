@@ -1,0 +1,118 @@
+"""Causes at edges: hung, killed, uneven, saturated, slow to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import nats
+import psutil
+
+from proto import subjects
+from tests.alerts.cause import Cause, frozen, killed, nothing
+from tests.alerts.load import Crowd, flood
+from tests.alerts.stage import Stage
+
+
+async def _freeze_for_three_seconds(stage: Stage) -> None:
+    stage.freeze("edge-1")
+    await asyncio.sleep(3)
+    stage.thaw("edge-1")
+
+
+async def _drain_on_a_machine_that_stands_still(stage: Stage) -> None:
+    """An edge with 20 clients is told to stop; a second later it and NATS stand still for 12 s. After that it ends at
+    once, mostly not before it has told Prometheus how long it took; otherwise once more."""
+    while True:
+        crowd = Crowd()
+        await crowd.come(stage, edge=2, count=20)
+        process = stage.checkout.process("edge-2")
+        stage.freeze("nats")
+        try:
+            process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(1)
+            process.suspend()
+            await asyncio.sleep(12)
+            process.resume()
+            await asyncio.sleep(2)
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+            stage.thaw("nats")
+            crowd.leave()
+        await asyncio.sleep(17)  # not in step with the scrapes, every 5 s
+
+
+async def _publish_in_bursts(stage: Stage) -> None:
+    """12 MB at once into a channel with 50 subscribers at one edge, every 5 s."""
+    crowd = Crowd()
+    client = await nats.connect(stage.nats_url)
+    try:
+        await crowd.come(stage, edge=1, count=50, channels=("live:burst",))
+        while True:
+            for _ in range(200):
+                await client.publish(subjects.ephemeral("live:burst"), b'"' + b"x" * 60_000 + b'"')
+            await client.flush(timeout=30)
+            await asyncio.sleep(5)
+    finally:
+        crowd.leave()
+        await client.close()
+
+
+async def _crowd_one_edge(stage: Stage) -> None:
+    crowd = Crowd()
+    try:
+        await crowd.come(stage, edge=1, count=1100)
+        await asyncio.Event().wait()
+    finally:
+        crowd.leave()
+
+
+async def _saturate(stage: Stage) -> None:
+    crowd = Crowd()
+    try:
+        await crowd.come(stage, edge=1, count=200, channels=("live:busy",))
+        await asyncio.gather(*(flood(stage, "live:busy", size=100, rate=400) for _ in range(3)))
+    finally:
+        crowd.leave()
+
+
+STANDS_STILL = Cause("an edge stands still for 3 s", ("LoopLags",), _freeze_for_three_seconds, nothing)
+
+EDGES = (
+    frozen("edge-2", "an edge hangs (SIGSTOP)", "EdgeDown", "EdgeLost", besides=("LoopLags", "EdgeNotReady")),
+    Cause(
+        "an edge drains, and stands still for 12 s together with NATS",
+        ("DrainTooLong",),
+        _drain_on_a_machine_that_stands_still,
+        nothing,
+        besides=(
+            "EdgeDown",
+            "EdgeLost",
+            "LoopLags",
+            "ProcessRestarts",
+            "PublishesFail",
+            "ErrorBudgetBurnsFast (publish)",
+        ),
+    ),
+    Cause(
+        "12 MB within a second into a channel without history, 50 subscribers",
+        ("FanOutDrops",),
+        _publish_in_bursts,
+        nothing,
+        besides=("LoopLags",),
+    ),
+    killed("edge-2", 1, "an edge is killed (SIGKILL)", "EdgeLost"),
+    STANDS_STILL,
+)
+
+UNEVEN = Cause("1,100 clients come to one of two edges", ("EdgesUneven",), _crowd_one_edge, nothing)
+
+SATURATED = Cause(
+    "1,200 publications a second for 200 subscribers at one edge",
+    ("EdgeSaturated",),
+    _saturate,
+    nothing,
+    besides=("LoopLags", "FanOutDrops"),
+)
