@@ -153,7 +153,10 @@ async def on_stage(scene: Scene, folder: Path) -> AsyncIterator[tuple[Stage, Wat
         tasks += [asyncio.create_task(babble(stage)), asyncio.create_task(watch.run())]
         await scene.ready(stage)
         await asyncio.sleep(60)  # counters are there, and what the start has made fire is over
-        yield stage, watch
+        try:
+            yield stage, watch
+        finally:
+            stage.thaw_all()
     finally:
         for task in tasks:
             task.cancel()

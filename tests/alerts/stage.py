@@ -60,6 +60,11 @@ class Stage:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 
+    def thaw_all(self) -> None:
+        """So that what hangs can be stopped in order, when a cause was cut off."""
+        for name in self.checkout.running():
+            self.thaw(name)
+
     async def stutter(self, name: str, hangs_s: float, goes_on_s: float) -> None:
         """The process hangs and goes on in turns, until this is cancelled."""
         process = self.checkout.process(name)

@@ -115,7 +115,11 @@ CAPACITY = (
 )
 
 FAILING_FORECASTS = Cause(
-    "the process that makes forecasts is killed each time", (), _kill_forecasts, nothing, lasting=("ForecastFails",)
+    "the process that makes forecasts, every 5 minutes here, is killed each time",
+    (),
+    _kill_forecasts,
+    nothing,
+    lasting=("ForecastFails",),
 )
 
 LOST_MINUTES = (
