@@ -6,13 +6,13 @@ from deploy.series_page import CATALOGS
 from tests.deploy.observe.promql import grouping_labels, selectors
 from tests.deploy.observe.rules import rules
 
-OF_OTHERS = {
-    "up": {"job", "instance"},  # Prometheus: 1 if the target answered
-    "ALERTS": {"alertname", "alertstate"},  # Prometheus: 1 for each alert that is pending or fires
-    "python_gc_collections_total": {"generation", "job", "instance"},  # prometheus-client
-    "traefik_tls_certs_not_after": {"cn", "sans", "serial"},
-}
 OF_TARGETS = {"job", "instance"}
+OF_OTHERS = {
+    "up": OF_TARGETS,  # Prometheus: 1 if the target answered
+    "ALERTS": {"alertname", "alertstate"},  # Prometheus: 1 for each alert that is pending or fires
+    "python_gc_collections_total": {"generation", *OF_TARGETS},  # prometheus-client
+    "traefik_tls_certs_not_after": {"cn", "sans", "serial", *OF_TARGETS},
+}
 
 RECORDED = {rule.name: set(rule.labels) for rule in rules() if not rule.is_alert}
 
