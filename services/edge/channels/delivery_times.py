@@ -40,15 +40,16 @@ NOT_MEASURED = NotMeasured()
 class NamespaceDeliveries:
     """Observes the deliveries of one namespace, in seconds. `now` is the broker's clock."""
 
-    __slots__ = ("_histogram", "_now")
+    __slots__ = ("_histogram", "_now", "_written_at")
 
     def __init__(self, histogram: Histogram, now: Callable[[], float]) -> None:
         self._histogram = histogram
         self._now = now
+        self._written_at = 0.0
 
     def written(self, published_at: Sequence[float]) -> None:
         """Observes the time since each of these. Two clocks agree only to within an error: below 0 is 0."""
-        now = self._now()
+        now = self._written_at = self._now()
         for at in published_at:
             if at:
                 self._histogram.observe(max(0.0, now - at))
@@ -56,7 +57,7 @@ class NamespaceDeliveries:
     def traced(self, published_at: float, trace_id: str) -> None:
         """Names the trace as an exemplar of the bucket that its publication counts in."""
         if published_at:
-            now = self._now()
+            now = self._written_at
             self._histogram.attach(Exemplar(max(0.0, now - published_at), trace_id, now))
 
 

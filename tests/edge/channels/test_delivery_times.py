@@ -72,3 +72,12 @@ def test_a_traced_publication_is_the_exemplar_of_its_bucket():
     pace.end_turn()
     named = [(bound, exemplar) for bound, _, exemplar in times.histograms.of("news").buckets() if exemplar]
     assert named == [(0.5, Exemplar(0.5, "a" * 32, 100.0))]
+
+
+def test_an_exemplar_is_in_the_bucket_that_its_publication_counts_in_though_the_clock_goes_on():
+    seconds = iter((100.0, 100.2))
+    times = DeliveryTimes(lambda: next(seconds))
+    times.of("news").written([99.94])
+    times.of("news").traced(99.94, "a" * 32)
+    ((bound, upto),) = [(bound, upto) for bound, upto, exemplar in times.histograms.of("news").buckets() if exemplar]
+    assert (bound, upto) == (0.1, 1)
