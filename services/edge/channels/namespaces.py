@@ -78,6 +78,10 @@ class Namespaces:
             raise Rejected(codes.UNKNOWN_CHANNEL, hint="its namespace is not configured")
         return rules
 
+    def names(self) -> tuple[str, ...]:
+        """All namespaces, `WITHOUT_NAMESPACE` too."""
+        return (WITHOUT_NAMESPACE, *self._by_name)
+
     def history_classes(self) -> dict[str, ChannelOptions]:
         """The options of each namespace that keeps history, by history class. Each has its `history_max_bytes`."""
         everything = [self._default, *self._by_name.values()]

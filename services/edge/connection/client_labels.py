@@ -9,6 +9,14 @@ LIBRARIES: Final = frozenset({"js", "python", "go", "dart", "swift", "java", "cs
 
 OTHER: Final = "other"
 
+_TWO_WAY: Final = ("websocket", "sse", "http_stream")
+EXPECTED_CLIENTS: Final = (
+    *((transport, "js") for transport in _TWO_WAY),
+    *((transport, OTHER) for transport in (*_TWO_WAY, "uni_websocket", "uni_sse", "uni_http_stream")),
+)
+"""Transport and library of the clients that most edges have. Their series are there before the first one comes; those
+of each library on each transport would be four times as many, on every scrape."""
+
 
 def library_of(name: str) -> str:
     """The library of a client that connected under `name`; `OTHER` for one that no stock SDK uses."""

@@ -119,7 +119,7 @@ EDGE_SERIES: Final = catalog(
         "Session events dropped because NATS was unavailable for too long.",
     ),
     counter("fairlead_edge_closes", "connections", "Connections ended, by WebSocket close code.", "code"),
-    counter("fairlead_edge_errors", "replies", "Error replies, by code.", "code"),
+    counter("fairlead_edge_errors", "replies", "Error replies, by code; `other` for codes of backends.", "code"),
     counter(
         "fairlead_edge_limited",
         "refusals",

@@ -13,10 +13,12 @@ from services.chassis.metrics.page import Page
 from services.chassis.process.resources import OwnProcess
 from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
+from services.edge.connection.client_labels import EXPECTED_CLIENTS
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.drain import Drain
 from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
+from services.edge.instruments.failures import EDGE_ERRORS, shown
 from services.edge.instruments.memory_parts import put_memory
 from services.edge.session_log import SessionLog
 from services.edge.tally import COUNTERS
@@ -42,7 +44,7 @@ class EdgeMetrics:
         broker_clock: BrokerClock | None = None,
     ) -> None:
         self._context = context
-        self._namespaces = tuple(context.policy.namespaces.history_classes())
+        self._with_history = tuple(context.policy.namespaces.history_classes())
         self._memory = memory
         self._broker_clock = broker_clock
         self._started_after_s = 0.0
@@ -98,13 +100,18 @@ class EdgeMetrics:
             by_code[str(code) if code in _KNOWN_CLOSES else "other"] += count
         for label, count in by_code.items():
             page.put("fairlead_edge_closes", count, label)
-        for code, count in context.tally.errors.items():
-            page.put("fairlead_edge_errors", count, str(code))
+        errors = Counter({str(code): 0 for code in EDGE_ERRORS})
+        for code, count in context.tally.errors.items():  # backends may answer with any code
+            errors[shown(code)] += count
+        for label, count in errors.items():
+            page.put("fairlead_edge_errors", count, label)
         for limit, count in (context.policy.allowances.refused | context.door.refused).items():
             page.put("fairlead_edge_limited", count, limit)
-        for labels, count in context.tally.connects.items():
+        connects = Counter(dict.fromkeys(EXPECTED_CLIENTS, 0))
+        connects.update(context.tally.connects)
+        for labels, count in connects.items():
             page.put("fairlead_edge_connects", count, *labels)
-        recoveries = Counter(dict.fromkeys(product(self._namespaces, ("recovered", "unrecovered")), 0))
+        recoveries = Counter(dict.fromkeys(product(self._with_history, ("recovered", "unrecovered")), 0))
         recoveries.update(context.tally.recoveries)
         for labels, count in recoveries.items():
             page.put("fairlead_edge_recoveries", count, *labels)
@@ -114,11 +121,9 @@ class EdgeMetrics:
     def _put_times(self, page: Page) -> None:
         context, clock = self._context, self._broker_clock
         timings = context.tally.timings
+        self._begin_times()
         page.put_histograms("fairlead_edge_connect_seconds", timings.connect_seconds)
         page.put_histograms("fairlead_edge_subscribe_seconds", timings.subscribe_seconds)
-        for namespace in self._namespaces:  # they have zeros from the start
-            for recoveries in (timings.recovery_seconds, timings.recovery_publications):
-                recoveries.of(namespace)
         page.put_histograms("fairlead_edge_recovery_seconds", timings.recovery_seconds)
         page.put_histograms("fairlead_edge_recovery_publications", timings.recovery_publications)
         page.put_histograms("fairlead_edge_delivery_seconds", context.node.channels.delivery_times.histograms)
@@ -132,3 +137,19 @@ class EdgeMetrics:
         page.put_histogram("websocket_connection_duration_seconds", timings.connection_duration_seconds)
         page.put("websocket_start_seconds", self._started_after_s)
         page.put("websocket_stop_seconds", stopping)
+
+    def _begin_times(self) -> None:
+        """Histograms of what is known are there, with zeros, before the first observation: so that one is an increase.
+
+        Only the first scrape has anything to make.
+        """
+        timings = self._context.tally.timings
+        deliveries = self._context.node.channels.delivery_times.histograms
+        for client in EXPECTED_CLIENTS:
+            timings.connect_seconds.of(*client)
+        for namespace in self._context.policy.namespaces.names():
+            timings.subscribe_seconds.of(namespace)
+            deliveries.of(namespace)
+        for namespace in self._with_history:
+            timings.recovery_seconds.of(namespace)
+            timings.recovery_publications.of(namespace)

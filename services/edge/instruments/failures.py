@@ -13,6 +13,7 @@ from services.edge.backend import backend
 from services.edge.broker.broker import Broker, FailureCause
 from services.edge.broker.in_flight import InFlight
 from services.edge.connection.context import EdgeContext
+from services.edge.session.command_kinds import KINDS
 from services.edge.session_log import SessionLog
 from services.edge.tally import UPGRADE_CAUSES
 from services.edge.tokens.token_keys_http import JwksFetcher
@@ -26,9 +27,11 @@ _KNOWN_CODES: Final = frozenset(
     + [0, 401, 408, 413, 429]
 )
 _BACKEND_CALLS: Final = ("rpc", *(subjects.hook(event) for event in backend.HOOK_EVENTS))
-_EXPECTED_CODES: Final = (0, codes.INTERNAL.code, codes.TOO_MANY_REQUESTS.code)
-"""Of every method of the server API from the start: done, and the errors of an edge that is in trouble. All codes of
-all methods would be hundreds of series."""
+EDGE_ERRORS: Final = (codes.INTERNAL.code, codes.TOO_MANY_REQUESTS.code)
+"""The errors of an edge that is in trouble."""
+_EXPECTED_CODES: Final = (0, *EDGE_ERRORS)
+"""Of every kind of command and method of the server API from the start. All codes of all would be hundreds of series.
+"""
 
 
 class FailureMetrics:
@@ -53,7 +56,7 @@ class FailureMetrics:
 
     def fill(self, page: Page) -> None:
         """Puts the values of `failure_catalog.FAILURE_SERIES`. Every cause has one from the start, which is 0: so the
-        first failure is an increase. Of codes this holds for `_EXPECTED_CODES` of the server API's methods.
+        first failure is an increase. Of codes this holds for `_EXPECTED_CODES`.
         """
         self._put_nats(page)
         self._put_calls(page)
@@ -71,7 +74,8 @@ class FailureMetrics:
 
     def _put_calls(self, page: Page) -> None:
         tally = self._context.tally
-        commands = Counter({(kind, "0"): count for kind, count in tally.commands.items()})
+        commands = Counter({(kind, str(code)): 0 for kind in KINDS for code in _EXPECTED_CODES})
+        commands.update({(kind, "0"): count for kind, count in tally.commands.items()})
         for (kind, code), count in self._context.policy.commands.items():
             commands[kind, shown(code)] += count
         for labels, count in commands.items():

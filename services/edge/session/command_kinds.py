@@ -50,7 +50,8 @@ _OF_REQUEST: Final = {
     SubRefreshRequest: "sub_refresh",
     SendRequest: "send",
 }
-_WITH_REPLY: Final = tuple(kind for kind in _OF_REQUEST.values() if kind != "send")
+KINDS: Final = tuple(_OF_REQUEST.values())
+_WITH_REPLY: Final = tuple(kind for kind in KINDS if kind != "send")
 
 
 def kind_of(command: Command) -> str:

@@ -88,6 +88,28 @@ async def test_recoveries_of_every_namespace_with_history_count_from_0(metrics: 
     assert value(metrics, "fairlead_edge_recoveries_total", namespace="live", result="recovered") is None
 
 
+@pytest.mark.parametrize("namespace", ["_", "live", "news"])
+async def test_every_namespace_is_timed_from_the_start(metrics: EdgeMetrics, namespace: str) -> None:
+    for what in ("delivery", "subscribe"):
+        assert value(metrics, f"fairlead_edge_{what}_seconds_count", namespace=namespace) == 0
+
+
+@pytest.mark.parametrize("client", [("websocket", "js"), ("sse", "js"), ("uni_sse", "other")])
+async def test_the_first_client_is_an_increase(metrics: EdgeMetrics, client: tuple[str, str]) -> None:
+    labels = dict(zip(("transport", "library"), client, strict=True))
+    assert value(metrics, "fairlead_edge_connects_total", **labels) == 0
+    assert value(metrics, "fairlead_edge_connect_seconds_count", **labels) == 0
+
+
+async def test_error_codes_that_backends_choose_share_a_label(a: TestEdge, metrics: EdgeMetrics) -> None:
+    assert value(metrics, "fairlead_edge_errors_total", code="100") == 0, "the first one is an increase"
+    for code in (100, 1234, 1235):
+        a.tally.errors[code] += 1
+    assert value(metrics, "fairlead_edge_errors_total", code="100") == 1
+    assert value(metrics, "fairlead_edge_errors_total", code="1234") is None
+    assert value(metrics, "fairlead_edge_errors_total", code="other") == 2
+
+
 async def test_a_client_that_leaves_while_it_recovers_counts_for_its_namespace(
     a: TestEdge, metrics: EdgeMetrics
 ) -> None:

@@ -76,6 +76,14 @@ async def test_the_first_calls_of_the_server_api_that_this_edge_cannot_do_are_an
     assert value(metrics(a), "api_calls_total", method="publish", code="100") == 3
 
 
+@pytest.mark.parametrize("kind", ["connect", "subscribe", "publish", "rpc", "presence_stats", "send"])
+async def test_the_first_commands_that_this_edge_cannot_do_are_an_increase(a: TestEdge, kind: str) -> None:
+    for code in ("0", "100", "111"):
+        assert value(metrics(a), "commands_total", type=kind, code=code) == 0
+    a.context.policy.commands[kind, 100] += 5000
+    assert value(metrics(a), "commands_total", type=kind, code="100") == 5000
+
+
 async def test_the_age_of_the_oldest_session_event(a: TestEdge) -> None:
     assert value(metrics(a), "session_events_oldest_seconds") == 2.5
     a.clock.ahead_s = -10
