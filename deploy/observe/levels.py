@@ -43,6 +43,11 @@ _REFUSED: Final = (
     '(sum(rate(fairlead_edge_commands_total{type="connect", code="100"}[$window])) or vector(0))'
 )
 
+_UNDELIVERED: Final = (
+    "(sum(rate(fairlead_edge_fan_out_dropped_total[$window])) or vector(0)) + "
+    "(sum(rate(fairlead_edge_holes_total[$window])) or vector(0))"
+)
+
 LEVELS: Final = (
     Level(
         name="connect",
@@ -55,8 +60,8 @@ LEVELS: Final = (
         name="delivery",
         objective=0.99,
         bad="sum(rate(fairlead_edge_delivery_seconds_count[$window])) - "
-        'sum(rate(fairlead_edge_delivery_seconds_bucket{le="0.25"}[$window]))',
-        all="sum(rate(fairlead_edge_delivery_seconds_count[$window]))",
+        'sum(rate(fairlead_edge_delivery_seconds_bucket{le="0.25"}[$window])) + ' + _UNDELIVERED,
+        all="sum(rate(fairlead_edge_delivery_seconds_count[$window])) + " + _UNDELIVERED,
     ),
     Level(
         name="publish",
@@ -66,7 +71,7 @@ LEVELS: Final = (
         'sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage"}[$window]))',
     ),
     Level(
-        name="resume",
+        name="recovery",
         objective=0.99,
         bad="sum(rate(fairlead_edge_unrecovered_total[$window]))",
         all="sum(rate(fairlead_edge_recovered_total[$window]) + rate(fairlead_edge_unrecovered_total[$window]))",

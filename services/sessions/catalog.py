@@ -15,7 +15,18 @@ SESSIONS_SERIES: Final = catalog(
         "messages",
         "Messages of the session log that are not batches of facts, and were skipped.",
     ),
-    counter("fairlead_sessions_resumed", "sessions", "Sessions continued on a new connection."),
+    counter(
+        "fairlead_sessions_interrupted",
+        "sessions",
+        "Times that a session lost its connection in a way after which it may be resumed: not by a goodbye, nor by a "
+        "close after which clients stay away, nor the session of a client without a user.",
+    ),
+    counter(
+        "fairlead_sessions_resumed",
+        "sessions",
+        "Those that were continued on a new connection within `sessions.resume_window`. Divided by "
+        "`fairlead_sessions_interrupted` it is the share of interrupted sessions that went on.",
+    ),
     counter("fairlead_sessions_edge_lost", "edges", "Edges lost without a drain."),
     counter("fairlead_sessions_log_recreated", "logs", "How often the session log was found recreated."),
     histogram("fairlead_sessions_batch_seconds", "seconds", FAST_S, "Time to fold and commit one part of the log."),

@@ -175,6 +175,8 @@ def _close(state: State, connection: Connection, at: int, code: int, reason: str
         state.set_end(session, at, None, code, reason)
         return
     away_until = at + state.resume_window_ms
+    if session.away_until is None:  # otherwise the edge's own word only corrects the time
+        state.interrupted += 1
     state.set_end(session, at, away_until, code, reason)
     later = state.first_opened(session.lineage, at, away_until, other_than=session)
     if later is not None:

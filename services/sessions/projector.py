@@ -137,6 +137,7 @@ class Projector:
         instruments.events.inc(outcome.events)
         instruments.duplicates.inc(outcome.duplicates)
         instruments.unknown.inc(outcome.unknown)
+        instruments.interrupted.inc(outcome.interrupted)
         instruments.resumed.inc(outcome.resumed)
         instruments.edges_lost.inc(outcome.edges_lost)
         self.events_applied += outcome.events

@@ -90,6 +90,7 @@ class State:
         self.removed: set[str] = set()  # sessions that another one has absorbed
         self.events = 0
         self.unknown = 0  # facts about connections whose opening is not in the log, or no longer
+        self.interrupted = 0  # times that a session lost its connection so that it may be resumed
         self.resumed = 0
         self.edges_lost = 0
         self._away: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (away_until, session)

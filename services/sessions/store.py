@@ -37,6 +37,7 @@ class Outcome(NamedTuple):
     unknown: int = 0  # facts about connections without a known opening
     resumed: int = 0  # sessions that were continued by a new connection
     edges_lost: int = 0
+    interrupted: int = 0  # sessions that lost their connection so that they may be resumed
 
 
 class Store(Protocol):

@@ -111,7 +111,9 @@ class PostgresStore:
             fresh = state.connections.keys() - loaded if copying else frozenset[str]()
             await self._write(database, state, fresh)
             await self._move(database, upto, new)
-        return Outcome(state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost)
+        return Outcome(
+            state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost, state.interrupted
+        )
 
     async def _load(self, database: Database, read_set: ReadSet) -> State:
         state = State(self._resume_window_ms)

@@ -82,11 +82,11 @@ class StoreContract:
         at = ORIGIN
         steps: tuple[tuple[list[SessionEvent], Outcome], ...] = (
             ([Opened(at=1, connection="c1", user="ann")], Outcome(1)),
-            ([Closed(at=2, connection="c1", code=1001)], Outcome(1)),
+            ([Closed(at=2, connection="c1", code=1001)], Outcome(1, interrupted=1)),
             ([Opened(at=3, connection="c2", user="ann")], Outcome(1, resumed=1)),
             ([Subscribed(at=4, connection="c2", channel="x")], Outcome(1)),
             ([Closed(at=5, connection="never", code=1000)], Outcome(1, unknown=1)),
-            ([EdgeLost(at=6, instance="i1")], Outcome(1, edges_lost=1)),
+            ([EdgeLost(at=6, instance="i1")], Outcome(1, edges_lost=1, interrupted=1)),
             ([EdgeFound(at=7, instance="i1"), Unsubscribed(at=8, connection="c2", channel="x")], Outcome(2)),
         )
         for number, (events, expected) in enumerate(steps, 1):

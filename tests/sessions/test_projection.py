@@ -43,6 +43,19 @@ def test_a_client_that_comes_back_within_the_window_on_another_edge_continues_it
     assert {one.session_id for one in state.connections.values()} == {"c1"}
 
 
+def test_interrupted_sessions_are_the_whole_of_which_the_resumed_ones_are_a_part():
+    lost = Closed(at=10, connection="c1", code=1006)
+    counted = [
+        told(ann("c1", 0), lost),
+        told(ann("c1", 0), lost, ann("c2", 20)),
+        told(ann("c1", 0), ann("c2", 20), lost),  # its new connection is told before the end of the old one
+        told(ann("c1", 0), EdgeLost(at=5, instance="i1"), lost, ann("c2", 20)),  # the edge corrects a guess
+        told(ann("c1", 0), Closed(at=10, connection="c1", code=1000), ann("c2", 20)),  # a goodbye
+        told(Opened(at=0, connection="c1", user=""), lost),  # nobody can tell who comes back
+    ]
+    assert [(one.resumed, one.interrupted) for one in counted] == [(0, 1), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0)]
+
+
 def test_past_the_window_it_is_a_new_session():
     state = told(ann("c1", 0), Closed(at=10, connection="c1", code=1006), ann("c2", 10 + WINDOW_MS + 1))
     assert set(state.sessions) == {"c1", "c2"}

@@ -64,6 +64,7 @@ async def test_a_session_goes_on_across_two_edges_and_ends(
     assert by_connection["c2"]["recovered"] is True
     assert by_connection["c1"]["until"] == detail["connections"][1]["closed_at"]
     assert await metric(service, "fairlead_sessions_resumed_total") == 1
+    assert await metric(service, "fairlead_sessions_interrupted_total") >= 1
     assert await service.stop() == 0
     assert DATABASE_PASSWORD not in service.log()
 

@@ -28,13 +28,13 @@ class MemoryStore:
         if expected != self._position:
             raise PositionConflict(self._position)
         state = self.state
-        before = (state.events, state.unknown, state.resumed, state.edges_lost)
+        before = (state.events, state.unknown, state.resumed, state.edges_lost, state.interrupted)
         new = unseen(batches, self._numbers)
         fold(state, new)
         self._position = upto
-        after = (state.events, state.unknown, state.resumed, state.edges_lost)
-        events, unknown, resumed, lost = (now - then for now, then in zip(after, before, strict=True))
-        return Outcome(events, len(batches) - len(new), unknown, resumed, lost)
+        after = (state.events, state.unknown, state.resumed, state.edges_lost, state.interrupted)
+        events, unknown, resumed, lost, interrupted = (now - then for now, then in zip(after, before, strict=True))
+        return Outcome(events, len(batches) - len(new), unknown, resumed, lost, interrupted)
 
     async def open_instances(self) -> set[str]:
         return {one.instance for one in self.state.connections.values() if one.closed_at is None}

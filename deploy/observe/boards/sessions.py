@@ -60,10 +60,13 @@ SESSIONS: Final = Board(
             "None of these should ever move.",
         ),
         Panel(
-            "Sessions resumed",
+            "Sessions interrupted and resumed",
             "ops",
-            {"": "sum(rate(fairlead_sessions_resumed_total[$w]))"},
-            "Sessions that went on over a new connection.",
+            {
+                "interrupted": "sum(rate(fairlead_sessions_interrupted_total[$w]))",
+                "resumed": "sum(rate(fairlead_sessions_resumed_total[$w]))",
+            },
+            "Sessions that lost their connection, and those that went on over a new one.",
         ),
         Panel(
             "Edges lost",
