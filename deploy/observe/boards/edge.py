@@ -52,7 +52,7 @@ EDGE: Final = Board(
             "Event loop: worst",
             "s",
             {"{{instance}}": f"fairlead_process_loop_lag_max_seconds{{{_EDGE}}}"},
-            "The largest lateness between two scrapes: a freeze of the process shows its length.",
+            "The largest lateness of the last 30 to 60 s: a freeze of the process shows its length.",
         ),
         Panel(
             "Descriptors",

@@ -14,13 +14,20 @@ from services.chassis.metrics.series import FAST_S
 
 INTERVAL_S: Final = 0.05
 
+SLOT_S: Final = 30.0
+"""The largest lateness of a slot is kept until the next one has ended too: for 30 to 60 s, whoever reads it and however
+often. If reading it reset it, a scrape that was given up, as those during a freeze are, would lose it."""
+
 
 class LoopLag:
-    """Measures from `start` on. `peak` has the maximum since its reader asked last, each reader by itself."""
+    """Measures from `start` on. `recent` has the maximum of the last 30 to 60 s, `peak` that since its last call."""
 
     def __init__(self) -> None:
         self.histogram = Histogram(FAST_S)
-        self._peaks: dict[str, float] = {}
+        self._peak = 0.0
+        self._this_slot = 0.0
+        self._last_slot = 0.0
+        self._slot_ends = 0.0
         self._due = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -36,24 +43,34 @@ class LoopLag:
             self._timer.cancel()
         self._loop = None
 
-    def peak(self, reader: str) -> float:
-        """The most that the loop was late, in seconds, since this reader asked last. A lag in progress counts."""
-        late = 0.0 if self._loop is None else max(0.0, self._loop.time() - self._due)
-        peak = max(self._peaks.get(reader, 0.0), late)
-        self._peaks[reader] = 0.0
+    def recent(self) -> float:
+        """The most that the loop was late, in seconds, within the last 30 to 60 s. A lag in progress counts."""
+        return max(self._last_slot, self._this_slot, self._in_progress())
+
+    def peak(self) -> float:
+        """The most that it was late, in seconds, since the last call: for one reader only. A lag in progress counts."""
+        peak, self._peak = max(self._peak, self._in_progress()), 0.0
         return peak
 
-    def observe(self, late_s: float) -> None:
-        """Counts one tick that came `late_s` after it was due."""
+    def observe(self, late_s: float, now: float) -> None:
+        """Counts one tick that came `late_s` after it was due, at the loop's time `now`."""
         self.histogram.observe(late_s)
-        for reader, peak in self._peaks.items():
-            if late_s > peak:
-                self._peaks[reader] = late_s
+        if now >= self._slot_ends:
+            self._last_slot = self._this_slot if now < self._slot_ends + SLOT_S else 0.0
+            self._this_slot, self._slot_ends = 0.0, now + SLOT_S
+        if late_s > self._this_slot:
+            self._this_slot = late_s
+        if late_s > self._peak:
+            self._peak = late_s
+
+    def _in_progress(self) -> float:
+        return 0.0 if self._loop is None else max(0.0, self._loop.time() - self._due)
 
     def _await_next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + INTERVAL_S
         self._timer = loop.call_at(self._due, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.observe(max(0.0, loop.time() - self._due))
+        now = loop.time()
+        self.observe(max(0.0, now - self._due), now)
         self._await_next(loop)

@@ -33,7 +33,11 @@ PROCESS_SERIES: Final = catalog(
         FAST_S,
         "Lateness of a timer of 50 ms: how long the event loop was busy with something else.",
     ),
-    gauge("fairlead_process_loop_lag_max_seconds", "seconds", "The largest lateness since the last scrape."),
+    gauge(
+        "fairlead_process_loop_lag_max_seconds",
+        "seconds",
+        "The largest lateness of the last 30 to 60 s, whoever reads it: a scrape that is given up loses nothing.",
+    ),
     gauge("fairlead_process_nats_connected", "bool", "1 while there is a connection to NATS, otherwise 0."),
     counter("fairlead_process_nats_disconnects", "disconnects", "Connections to NATS that dropped."),
     counter(
@@ -98,7 +102,7 @@ class ProcessMetrics:
         page.put("process_cpu_seconds", usage.cpu_s)
         page.put("fairlead_process_info", 1, *self._identity)
         page.put_histogram("fairlead_process_loop_lag_seconds", self._loop_lag.histogram)
-        page.put("fairlead_process_loop_lag_max_seconds", self._loop_lag.peak("scrape"))
+        page.put("fairlead_process_loop_lag_max_seconds", self._loop_lag.recent())
         if self._nats is not None:
             page.put("fairlead_process_nats_connected", self._nats.is_connected)
             page.put("fairlead_process_nats_disconnects", self._nats.disconnects)

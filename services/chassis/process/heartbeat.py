@@ -92,6 +92,6 @@ class Pulse:
             rss_bytes=usage.rss_bytes,
             open_fds=usage.open_fds,
             max_fds=usage.max_fds,
-            loop_lag_s=round(self.loop_lag.peak("heartbeat"), 6),
+            loop_lag_s=round(self.loop_lag.peak(), 6),
             uptime_s=round(time.monotonic() - self._started, 3),
         )

@@ -64,7 +64,7 @@ def test_a_process_without_nats_says_nothing_about_it(lag):
 
 
 async def test_who_asks_for_openmetrics_gets_exemplars(metrics, lag):
-    lag.observe(0.3)
+    lag.observe(0.3, 1.0)
     lag.histogram.attach(Exemplar(0.3, "0af7651916cd43dd8448eb211c80319c", 1.0))
     app = Starlette(routes=health_routes(lambda: None, metrics.registry()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://process") as client:
