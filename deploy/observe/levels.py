@@ -39,7 +39,7 @@ class Level:
 
 
 _REFUSED: Final = (
-    '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room"}[$window])) or vector(0)) + '
+    '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room|memory"}[$window])) or vector(0)) + '
     '(sum(rate(fairlead_edge_commands_total{type="connect", code="100"}[$window])) or vector(0))'
 )
 
@@ -54,7 +54,7 @@ LEVELS: Final = (
         objective=0.999,
         bad=_REFUSED,
         all='sum(rate(fairlead_edge_commands_total{type="connect"}[$window])) + '
-        '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room"}[$window])) or vector(0))',
+        '(sum(rate(fairlead_edge_upgrades_refused_total{cause=~"unready|no_room|memory"}[$window])) or vector(0))',
     ),
     Level(
         name="delivery",
@@ -66,9 +66,9 @@ LEVELS: Final = (
     Level(
         name="publish",
         objective=0.999,
-        bad='sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage"}[$window]))',
+        bad='sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage|refused"}[$window]))',
         all="sum(rate(fairlead_edge_publishes_total[$window])) + "
-        'sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage"}[$window]))',
+        'sum(rate(fairlead_edge_publishes_failed_total{cause=~"away|timeout|busy|storage|refused"}[$window]))',
     ),
     Level(
         name="recovery",
@@ -82,7 +82,7 @@ _HEAD: Final = """\
 # Service levels (docs/slo.md): written by `python -m deploy.observe.levels`, which has them in short.
 groups:
   - name: fairlead-levels
-    interval: 30s # the long windows are read anew each time
+    interval: 30s # each of the long windows is read as a whole every time
     rules:
 """
 

@@ -108,7 +108,7 @@ CAPACITY = (
     Cause("600 kB/s to clients of edges that may send 140 kB/s", ("HeadroomLow", "EdgesTooFew"), _send_much, nothing),
     Cause(
         "a past of four weeks, of which each day needed 11 edges, where at most 6 may run",
-        ("CapacityRunsOut",),
+        ("CapacityRunsOut", "EdgesRunOut"),
         remember_weeks,
         _see_less_coming,
     ),

@@ -48,7 +48,7 @@ SESSIONS = (
         _write_nonsense_into_the_session_log,
         nothing,
     ),
-    Cause("somebody deletes the session log", ("SessionLogMadeAnew",), _delete_the_session_log, nothing),
+    Cause("somebody deletes the session log", ("SessionLogRecreated",), _delete_the_session_log, nothing),
 )
 
 LOST_EVENTS = (

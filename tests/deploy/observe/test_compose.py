@@ -38,6 +38,10 @@ def test_prometheus_reads_traefik_where_traefik_shows_its_series() -> None:
     assert flags[f"entrypoints.{entry_point}.address"].strip(":") not in published
 
 
+def test_the_metrics_service_knows_that_there_will_be_no_more_edges_than_there_are() -> None:
+    assert SERVICES["metrics"]["environment"]["FAIRLEAD_CAPACITY_MAX_EDGES"] == len(targets("edge"))
+
+
 def test_each_file_of_targets_is_read_and_each_that_is_read_is_there() -> None:
     named = set(re.findall(r"targets/(\w+)\.json", (OBSERVE / "prometheus.yml").read_text()))
     assert named == set(TARGETS)

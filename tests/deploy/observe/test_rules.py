@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
 import pytest
+import yaml
 
 from tests.deploy.observe.rules import OBSERVE, TESTS, observer, promtool, read, rules
 
@@ -23,3 +29,33 @@ def test_alertmanager_takes_its_configuration() -> None:
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_each_alert_fires_for_its_cause_and_falls_silent_after(path) -> None:
     promtool("test", "rules", str(path))
+
+
+def seen_by_two(path: Path, rules: Path) -> dict[str, Any]:
+    """The tests of a file with a second metrics service, which says the same. An alert about the service itself is
+    there for both of them."""
+    tests: dict[str, Any] = yaml.load(path.read_text(), yaml.BaseLoader)  # others take 0x60 for a number
+    for one in tests["tests"]:
+        series = one["input_series"]
+        if not any("fairlead_cluster_" in sample["series"] for sample in series):
+            continue
+        one["input_series"] = series + [
+            sample | {"series": sample["series"].replace('instance="metrics"', 'instance="metrics-2"')}
+            for sample in series
+            if 'instance="metrics"' in sample["series"]
+        ]
+        for check in one["alert_rule_test"]:
+            for alert in [alert for alert in check["exp_alerts"] if alert["exp_labels"].get("instance") == "metrics"]:
+                other = deepcopy(alert)
+                other["exp_labels"]["instance"] = "metrics-2"
+                for name in ("summary", "description"):
+                    other["exp_annotations"][name] = re.sub(r"\bmetrics\b", "metrics-2", alert["exp_annotations"][name])
+                check["exp_alerts"].append(other)
+    return tests | {"rule_files": [str(rules)]}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_what_two_metrics_services_say_of_the_cluster_is_one_alert(path: Path, tmp_path: Path) -> None:
+    both = tmp_path / path.name
+    both.write_text(yaml.safe_dump(seen_by_two(path, OBSERVE / "rules" / path.name)))
+    promtool("test", "rules", str(both))
