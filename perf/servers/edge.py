@@ -68,7 +68,7 @@ class OwnEdge:
         return memory_bytes(self._stats.pid, "Pss_Anon")
 
     async def metric(self, name: str) -> float:
-        """One of its own series without labels; 0.0 if it has no series of that name."""
+        """One of its own series, over all of its labels; 0.0 if it has no series of that name."""
         return await asyncio.to_thread(metrics.read, self.port, name)
 
     async def stop(self, within_s: float) -> tuple[float, int | None, float | None]:

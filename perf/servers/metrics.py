@@ -10,8 +10,9 @@ _TIMEOUT_S = 5.0
 
 
 def read(port: int, name: str) -> float:
-    """The value of a series without labels; 0.0 if the service does not answer or has no such series. Blocks."""
-    return next((float(line.split()[1]) for line in page(port).splitlines() if line.startswith(f"{name} ")), 0.0)
+    """The value of a series, over all of its labels; 0.0 if the service does not answer or has none. Blocks."""
+    lines = page(port).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
 def page(port: int) -> str:

@@ -36,20 +36,14 @@ class Tally:
     messages_out: int = 0  # pushes and replies written
     bytes_out: int = 0  # bytes of frames written
     publishes: int = 0  # publications acknowledged
-    gaps: int = 0  # live messages missed, then read from the log
-    holes: int = 0  # gaps that the log could not fill, as it had evicted what was missing
     log_reads: int = 0  # reads of a channel's log, for clients that recover or catch up
     log_parts_shared: int = 0  # parts of a log that a client got and another one had read before
-    syncs: int = 0  # reads of a channel's log, to fill a gap or to prove that there is none
     broker_losses: int = 0  # connections to the broker that dropped
     recovered: int = 0  # subscribes that recovered everything that the client had missed
     unrecovered: int = 0  # subscribes that got `recovered: false`
     recovered_publications: int = 0  # publications in the replies to subscribes that recovered
-    lagged: int = 0  # clients that became slow consumers, each time
     shed: int = 0  # clients closed because memory was short
-    caught_up: int = 0  # slow consumers that caught up from ring or log, each time
     waits: int = 0  # times that more of a client waited than one turn of the event loop allows
-    dropped: int = 0  # publications without history that a slow consumer lost
     fan_out_dropped: int = 0  # publications without history that an edge had no room for, each once
     left_out: int = 0  # publications that a client did not get because its encoding cannot carry them, for each client
     api_turned_away: int = 0  # calls of the server API that were refused because too many were in progress
@@ -60,7 +54,18 @@ class Tally:
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     commands: Counter[str] = field(default_factory=Counter)  # answered with a result, by `command_kinds`
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
-    connects: Counter[tuple[str, str]] = field(default_factory=Counter)  # by transport and client library
+    # By namespace: live messages missed and then read from the log; those that the log could not fill, as it had
+    # evicted what was missing; reads of a channel's log, to fill a gap or to prove that there is none.
+    gaps: Counter[str] = field(default_factory=Counter)
+    holes: Counter[str] = field(default_factory=Counter)
+    syncs: Counter[str] = field(default_factory=Counter)
+    # By transport and client library: clients; those that came back; times that one became a slow consumer, and that
+    # one caught up from ring or log; publications without history that a slow consumer lost.
+    connects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reconnects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lagged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    caught_up: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     recoveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by namespace and result
     recoveries_by_client: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # transport, library, result
     timings: Timings = field(default_factory=Timings)
@@ -85,3 +90,7 @@ class Tally:
 
 COUNTERS: Final = tuple(one.name for one in fields(Tally) if one.type == "int")
 """The plain counters. Each is the series `fairlead_edge_<name>`."""
+
+BY_NAMESPACE: Final = ("gaps", "holes", "syncs")
+BY_CLIENT: Final = ("connects", "reconnects", "lagged", "caught_up", "dropped")
+"""Counters with labels: the namespace, and transport and library. Each is such a series as well."""

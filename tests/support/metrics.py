@@ -7,10 +7,10 @@ from tests.support.processes import ServiceProcess
 
 
 async def series(edge: ServiceProcess, name: str) -> float:
-    """The value of a series; labels are part of the name, and one that was never counted is 0."""
+    """The value of a series, 0 if it was never counted. A name without labels is the sum over all of them."""
     async with http_client() as http:
         lines = (await http.get(f"{edge.url}/metrics")).text.splitlines()
-    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+    return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
 async def metric(edge: ServiceProcess, name: str) -> float:

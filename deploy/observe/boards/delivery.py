@@ -50,11 +50,17 @@ DELIVERY: Final = Board(
             "Gaps in live messages",
             "ops",
             {
-                "gaps, filled": "sum(rate(fairlead_edge_gaps_total[$w]))",
-                "holes, told": "sum(rate(fairlead_edge_holes_total[$w]))",
-                "syncs": "sum(rate(fairlead_edge_syncs_total[$w]))",
+                "gaps, filled: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_gaps_total[$w]))",
+                "holes, told: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_holes_total[$w]))",
+                "syncs: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_syncs_total[$w]))",
             },
             "A hole is a gap that the history no longer had: its subscribers are told.",
+        ),
+        Panel(
+            "Clients that come back",
+            "ops",
+            {"{{transport}} {{library}}": "sum by (transport, library) (rate(fairlead_edge_reconnects_total[$w]))"},
+            "New connections of clients that recover channels: who loses its connections.",
         ),
         Panel(
             "Recoveries",
@@ -94,9 +100,12 @@ DELIVERY: Final = Board(
             "Slow clients",
             "ops",
             {
-                "became slow": "sum(rate(fairlead_edge_lagged_total[$w]))",
-                "caught up": "sum(rate(fairlead_edge_caught_up_total[$w]))",
-                "publications they lost": "sum(rate(fairlead_edge_dropped_total[$w]))",
+                f"{what}: {{{{transport}}}} {{{{library}}}}": f"sum by (transport, library) (rate({series}[$w]))"
+                for what, series in (
+                    ("became slow", "fairlead_edge_lagged_total"),
+                    ("caught up", "fairlead_edge_caught_up_total"),
+                    ("publications they lost", "fairlead_edge_dropped_total"),
+                )
             },
             "Only publications without history are lost.",
         ),

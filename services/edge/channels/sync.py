@@ -135,7 +135,7 @@ class ChannelSync:
             now = asyncio.get_running_loop().time()
             self._deliver(found, found.log, message, now)
         elif found.log.needs_sync:
-            self._tally.gaps += 1
+            self._tally.gaps[found.rules.namespace] += 1
             self._begin_sync(found, found.log)
 
     def ephemeral(
@@ -200,7 +200,7 @@ class ChannelSync:
     async def _sync(self, channel: Channel, channel_log: ChannelLog) -> None:
         """Reads the log until nothing is missing; while the broker is unavailable it waits for it."""
         stuck = 0
-        self._tally.syncs += 1
+        self._tally.syncs[channel.rules.namespace] += 1
         while True:
             if channel.subscribers.congested:
                 room = asyncio.Event()
@@ -236,7 +236,7 @@ class ChannelSync:
 
     def _report_hole(self, channel: Channel) -> None:
         """Publications were evicted before this edge read them: positioned subscribers are sent to recover."""
-        self._tally.holes += 1
+        self._tally.holes[channel.rules.namespace] += 1
         channel.subscribers.forget_bases()
         channel.subscribers.end(codes.UNSUBSCRIBED_INSUFFICIENT_STATE, lambda subscription: subscription.positioned)
 
@@ -331,7 +331,7 @@ class ChannelSync:
             if found.log.epoch != self._broker.epoch(address):
                 self._invalidate(found)
             elif found.log.last < newest:  # otherwise it has caught up since
-                self._tally.gaps += 1
+                self._tally.gaps[found.rules.namespace] += 1
                 self._begin_sync(found, found.log)
         return audit
 

@@ -256,6 +256,7 @@ class Connection(Incoming):
                 outlet.flush()
                 context.node.flush(outlet, channels)
             case Detach(channels):
+                self._may_return = False  # what it recovers from here on was missed on this connection
                 for channel in channels:
                     context.node.unsubscribe(outlet, channel)
             case Announce(channel, subscription):
@@ -316,8 +317,7 @@ class Connection(Incoming):
         outcome = await self._context.executor.execute(action, self._outlet, deadline)
         # No await from here on: subscribed means live.
         now = self._context.clock.now()
-        if isinstance(action, AttachRequest) and type(outcome) is Attached:
-            self._count_subscribe(action, now - began)
+        self._count_attached(action, outcome, now - began)
         try:
             self._apply(self.session.completed(action, outcome, now))
             if self._early is not None:

@@ -19,7 +19,9 @@ from services.edge.connection.client_labels import library_of
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.outlet import Outlet
 from services.edge.connection.registry import Lag
+from services.edge.session.actions import Action, Connect
 from services.edge.session.effects import Effect
+from services.edge.session.outcomes import Attached, AttachedAll, Outcome
 from services.edge.session.session import Session
 from services.edge.session.state import CONNECTED, CONNECTING, NEW
 
@@ -38,7 +40,7 @@ class Backlog(Protocol):
 class Incoming(ABC):
     """The receiving half of a connection. The subclass, `Connection`, hands the session what arrives."""
 
-    __slots__ = ("_backlog", "_connect_came_at", "_context", "_early", "_outlet", "session")
+    __slots__ = ("_backlog", "_connect_came_at", "_context", "_early", "_may_return", "_outlet", "session")
 
     def __init__(self, context: EdgeContext, outlet: Outlet, session: Session) -> None:
         self._context = context
@@ -47,6 +49,7 @@ class Incoming(ABC):
         self._backlog: Backlog | None = None
         self._early: list[bytes] | None = None  # messages behind the connect, while that is decided on
         self._connect_came_at = 0.0
+        self._may_return = True  # until it counts as one that came back, or a subscription has ended
 
     def labels(self) -> tuple[str, str]:
         """Transport and library, by which metrics tell clients apart (see `subscriber.Owner`)."""
@@ -166,6 +169,21 @@ class Incoming(ABC):
         tally.connects[labels] += 1
         tally.timings.connect_seconds.of(*labels).observe(self._context.clock.now() - self._connect_came_at)
 
+    def _count_attached(self, action: Action, outcome: Outcome, took_s: float) -> None:
+        if isinstance(action, AttachRequest) and type(outcome) is Attached:
+            self._count_subscribe(action, took_s)
+        elif isinstance(action, Connect) and type(outcome) is AttachedAll:
+            for request in action.requests:
+                self._count_return(request)
+
     def _count_subscribe(self, request: AttachRequest, took_s: float) -> None:
         seconds = self._context.tally.timings.subscribe_seconds
         seconds.of(request.subscription.rules.namespace).observe(took_s)
+        if request.recover is not None and self._may_return and not request.subscription.server_side:
+            self._count_return(request)
+
+    def _count_return(self, request: AttachRequest) -> None:
+        """Counts a client that came back: on a new connection it asks for what came after a position that it has."""
+        if self._may_return and request.recover is not None and request.recover.epoch:
+            self._may_return = False
+            self._context.tally.reconnects[self.labels()] += 1

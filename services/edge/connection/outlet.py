@@ -104,7 +104,7 @@ class Outlet:
         if self.closed or slow is None or subscription.rules.has_history or not slow.loses:
             return SKIPPED
         if subscription.rules.options.slow_client == "drop":
-            self._tally.dropped += count
+            self._tally.dropped[slow.labels()] += count
             return SKIPPED
         return Untaken(codes.SLOW, "the client does not take the publications of its channels")
 

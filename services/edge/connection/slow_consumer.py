@@ -95,6 +95,7 @@ class SlowConsumer:
         self._held: list[Held] = []
         self._held_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._labels: tuple[str, str] | None = None
         self._stalled = False  # whether its socket was full, so that it counts as slow
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -117,12 +118,18 @@ class SlowConsumer:
         """Whether the client waits for its connect reply, and its socket has never been full."""
         return self._connecting and not self._stalled
 
+    def labels(self) -> tuple[str, str]:
+        """Transport and library of the client, which is there while it is slow."""
+        if self._labels is None:
+            self._labels = self._sink.owner.labels()
+        return self._labels
+
     def stall(self, now: float) -> None:
         """The socket's buffer is full (again). From now on publications without history are lost for this client."""
         self.loses = True
         if not self._stalled:
             self._stalled = True
-            self._tally.lagged += 1
+            self._tally.lagged[self.labels()] += 1
         self._flowing.clear()
         self._buffered = self._sink.buffered
         self.give_up_at = now + self._close_delay_s
@@ -194,7 +201,8 @@ class SlowConsumer:
                 for name in self._positions:
                     if name in self._channels:
                         self._node.resume(name, self._sink, self._channels[name])
-                self._tally.caught_up += self._stalled
+                if self._stalled:
+                    self._tally.caught_up[self.labels()] += 1
                 return CaughtUp(self._held)
             await self._flowing.wait()
 

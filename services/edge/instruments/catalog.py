@@ -56,12 +56,15 @@ EDGE_SERIES: Final = catalog(
     counter("fairlead_edge_messages_out", "messages", "Replies and pushes written to clients."),
     counter("fairlead_edge_bytes_out", "bytes", "Bytes of frames written to clients."),
     counter("fairlead_edge_publishes", "publications", "Publications acknowledged by the broker."),
-    counter("fairlead_edge_gaps", "gaps", "Gaps in live messages that the edge found and filled from the log."),
+    counter(
+        "fairlead_edge_gaps", "gaps", "Gaps in live messages that the edge found and filled from the log.", "namespace"
+    ),
     counter(
         "fairlead_edge_holes",
         "gaps",
         "Gaps that the edge could not fill, as the log had evicted what was missing: subscribers are "
         "unsubscribed with 2500.",
+        "namespace",
     ),
     counter("fairlead_edge_log_reads", "reads", "Reads of a channel's log for clients that recover or catch up."),
     counter(
@@ -69,7 +72,12 @@ EDGE_SERIES: Final = catalog(
         "parts",
         "Parts of logs that such clients got without a read of their own.",
     ),
-    counter("fairlead_edge_syncs", "reads", "Reads of a channel's log, to fill a gap or to prove that there is none."),
+    counter(
+        "fairlead_edge_syncs",
+        "reads",
+        "Reads of a channel's log, to fill a gap or to prove that there is none.",
+        "namespace",
+    ),
     counter(
         "fairlead_edge_broker_losses",
         "disconnects",
@@ -82,9 +90,15 @@ EDGE_SERIES: Final = catalog(
         "Subscriptions that could not recover everything they had missed.",
     ),
     counter("fairlead_edge_recovered_publications", "publications", "Publications sent by recoveries."),
-    counter("fairlead_edge_lagged", "clients", "Times that a client became a slow consumer."),
-    counter("fairlead_edge_caught_up", "clients", "Times that a slow consumer caught up."),
-    counter("fairlead_edge_dropped", "publications", "Publications without history that slow consumers lost."),
+    counter("fairlead_edge_lagged", "clients", "Times that a client became a slow consumer.", "transport", "library"),
+    counter("fairlead_edge_caught_up", "clients", "Times that a slow consumer caught up.", "transport", "library"),
+    counter(
+        "fairlead_edge_dropped",
+        "publications",
+        "Publications without history that slow consumers lost.",
+        "transport",
+        "library",
+    ),
     counter(
         "fairlead_edge_fan_out_dropped",
         "publications",
@@ -152,6 +166,15 @@ EDGE_SERIES: Final = catalog(
         "library",
     ),
     counter("fairlead_edge_connects", "clients", "Clients that connected.", "transport", "library"),
+    counter(
+        "fairlead_edge_reconnects",
+        "clients",
+        "Those of them that came back: on their new connection they asked to recover a channel from a position "
+        "that they had kept, each connection once. A client without such a channel looks like a new one. Whether its "
+        "session goes on is another question: `fairlead_sessions_resumed`.",
+        "transport",
+        "library",
+    ),
     histogram(
         "fairlead_edge_subscribe_seconds",
         "seconds",

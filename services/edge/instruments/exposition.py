@@ -18,10 +18,10 @@ from services.edge.connection.context import EdgeContext
 from services.edge.connection.drain import Drain
 from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.framing.wire import ABNORMAL, NO_STATUS
-from services.edge.instruments.failures import EDGE_ERRORS, shown
+from services.edge.instruments.failures import EDGE_ERRORS, shown, with_zeros
 from services.edge.instruments.memory_parts import put_memory
 from services.edge.session_log import SessionLog
-from services.edge.tally import COUNTERS
+from services.edge.tally import BY_CLIENT, BY_NAMESPACE, COUNTERS
 
 _KNOWN_CLOSES: Final = frozenset(
     [code.code for code in vars(codes).values() if isinstance(code, codes.CloseCode)] + [NO_STATUS, ABNORMAL, 1011]
@@ -107,16 +107,17 @@ class EdgeMetrics:
             page.put("fairlead_edge_errors", count, label)
         for limit, count in (context.policy.allowances.refused | context.door.refused).items():
             page.put("fairlead_edge_limited", count, limit)
-        connects = Counter(dict.fromkeys(EXPECTED_CLIENTS, 0))
-        connects.update(context.tally.connects)
-        for labels, count in connects.items():
-            page.put("fairlead_edge_connects", count, *labels)
-        recoveries = Counter(dict.fromkeys(product(self._with_history, ("recovered", "unrecovered")), 0))
-        recoveries.update(context.tally.recoveries)
-        for labels, count in recoveries.items():
+        results = product(self._with_history, ("recovered", "unrecovered"))
+        for labels, count in with_zeros(results, context.tally.recoveries).items():
             page.put("fairlead_edge_recoveries", count, *labels)
         for client, count in context.tally.recoveries_by_client.items():
             page.put("fairlead_edge_recoveries_by_client", count, *client)
+        for name in BY_NAMESPACE:
+            for namespace, count in with_zeros(self._with_history, getattr(context.tally, name)).items():
+                page.put(f"fairlead_edge_{name}", count, namespace)
+        for name in BY_CLIENT:
+            for labels, count in with_zeros(EXPECTED_CLIENTS, getattr(context.tally, name)).items():
+                page.put(f"fairlead_edge_{name}", count, *labels)
 
     def _put_times(self, page: Page) -> None:
         context, clock = self._context, self._broker_clock

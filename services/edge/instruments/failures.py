@@ -86,12 +86,12 @@ class FailureMetrics:
         for labels, count in calls.items():
             page.put("fairlead_edge_api_calls", count, *labels)
         page.put_histograms("fairlead_edge_api_call_seconds", tally.timings.api_call_seconds)
-        for cause, count in _with_zeros(UPGRADE_CAUSES, tally.upgrades_refused).items():
+        for cause, count in with_zeros(UPGRADE_CAUSES, tally.upgrades_refused).items():
             page.put("fairlead_edge_upgrades_refused", count, cause)
         for asked, histogram in tally.timings.backend_seconds.by_label.items():
             page.put_histogram("fairlead_edge_backend_seconds", histogram, BACKEND, *asked)
         causes = product(_BACKEND_CALLS, get_args(backend.FailureCause))
-        for labels, count in _with_zeros(causes, tally.backend_failures).items():
+        for labels, count in with_zeros(causes, tally.backend_failures).items():
             page.put("fairlead_edge_backend_failures", count, BACKEND, *labels)
 
     def _put_keys(self, page: Page) -> None:
@@ -107,7 +107,7 @@ def shown(code: int) -> str:
     return str(code) if code in _KNOWN_CODES else "other"
 
 
-def _with_zeros(known: Iterable[T], counted: Counter[T]) -> Counter[T]:
+def with_zeros(known: Iterable[T], counted: Counter[T]) -> Counter[T]:
     """The counts, with 0 for what is known and has not happened."""
     counts = Counter(dict.fromkeys(known, 0))
     counts.update(counted)

@@ -47,7 +47,7 @@ async def test_what_the_log_keeps_is_read_once_there_is_room(edge):
         assert edge.node.channels.pace.waiting_bytes < 5_000, "not all of them wait"
     await edge.publish("news:x", 50)
     await eventually(lambda: all(each.values == list(range(51)) for each in everybody))
-    assert edge.tally.syncs and not any(each.ended for each in everybody)
+    assert edge.tally.syncs.total() and not any(each.ended for each in everybody)
 
 
 async def test_of_what_the_log_has_evicted_meanwhile_nobody_misses_anything_in_silence(edge):

@@ -83,6 +83,9 @@ async def test_missed_publications_are_in_the_reply(edge):
     chat = result["subs"]["chat:x"]
     assert (chat["recovered"], chat["was_recovering"], chat["offset"]) == (True, True, first.offset)
     assert [each["data"] for each in chat["publications"]] == [1, 2, 3]
+    assert edge.tally.reconnects == {("websocket", "other"): 1}, "it came back"
+    await Talk(edge).connect({"channels": ["chat:x"]})
+    assert edge.tally.reconnects.total() == 1
 
 
 async def test_the_client_may_leave_one_but_not_subscribe_it_again(edge):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
+from proto import codes
 from services.chassis.metrics.page import Page, PageCollector
 from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
@@ -108,6 +109,49 @@ async def test_error_codes_that_backends_choose_share_a_label(a: TestEdge, metri
     assert value(metrics, "fairlead_edge_errors_total", code="100") == 1
     assert value(metrics, "fairlead_edge_errors_total", code="1234") is None
     assert value(metrics, "fairlead_edge_errors_total", code="other") == 2
+
+
+async def test_a_client_that_comes_back_counts_once(a: TestEdge, metrics: EdgeMetrics) -> None:
+    def reconnects() -> float | None:
+        return value(metrics, "fairlead_edge_reconnects_total", transport="websocket", library="js")
+
+    assert reconnects() == 0
+    kept = {"recover": True, "epoch": (await a.publish("chat:x", 1)).epoch, "offset": 1}
+    talk = Talk(a)
+    await talk.connect(name="js")
+    await talk.subscribe("chat:y")
+    assert reconnects() == 0, "a new client"
+    await talk.subscribe("chat:x", **kept)
+    await talk.subscribe("news:x", **kept | {"epoch": "gone"})
+    assert reconnects() == 1
+    other = Talk(a)
+    await other.connect(name="js")
+    await other.subscribe("chat:x")
+    other.connection.end_subscription("chat:x", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+    await other.subscribe("chat:x", **kept)
+    assert reconnects() == 1, "it had been here all the time"
+
+
+async def test_gaps_and_slow_clients_have_labels_and_0_from_the_start(a: TestEdge, metrics: EdgeMetrics) -> None:
+    client = {"transport": "websocket", "library": "js"}
+    for name in ("gaps", "holes", "syncs"):
+        assert value(metrics, f"fairlead_edge_{name}_total", namespace="chat") == 0
+    for name in ("lagged", "caught_up", "dropped"):
+        assert value(metrics, f"fairlead_edge_{name}_total", **client) == 0
+    talk = Talk(a)
+    await talk.connect(name="js")
+    await talk.subscribe("chat:x")
+    a.broker.lose_live = lambda message: True
+    await a.publish("chat:x", 1)
+    a.broker.lose_live = lambda message: False
+    await a.publish("chat:x", 2)
+    await eventually(lambda: talk.values("chat:x") == [1, 2])
+    talk.connection.pause_writing()
+    talk.connection.resume_writing()
+    await eventually(lambda: value(metrics, "fairlead_edge_caught_up_total", **client) == 1)
+    assert value(metrics, "fairlead_edge_lagged_total", **client) == 1
+    for name in ("gaps", "syncs"):
+        assert value(metrics, f"fairlead_edge_{name}_total", namespace="chat") == 1
 
 
 async def test_a_client_that_leaves_while_it_recovers_counts_for_its_namespace(
