@@ -111,7 +111,7 @@ async def test_a_publish_is_one_tree_over_two_edges_the_projection_a_hook_and_a_
 
     wanted = [
         ("edge-a", "SERVER", "api batch", [
-            ("edge-a", "CLIENT", "rpc add", []),
+            ("edge-a", "CLIENT", "rpc", []),
             ("edge-a", "PRODUCER", "publish", [
                 ("edge-a", "CONSUMER", "deliver", []),
                 ("edge-b", "CONSUMER", "deliver", []),
@@ -141,7 +141,7 @@ async def test_a_publish_is_one_tree_over_two_edges_the_projection_a_hook_and_a_
         destination.items() <= span.attributes.items() for span in (*told.values(), by_name["edge-a", "publish"])
     )
     # Each backend can go on with the trace: it was given the span of its own question.
-    assert app.parents["rpc.add"] == f"00-{TRACE}-{by_name['edge-a', 'rpc add'].span}-01"
+    assert app.parents["rpc.add"] == f"00-{TRACE}-{by_name['edge-a', 'rpc'].span}-01"
     assert app.parents["hook.connect"] == f"00-{TRACE}-{by_name['edge-b', 'hook connect'].span}-01"
 
 
@@ -168,7 +168,7 @@ async def test_a_client_s_publish_is_a_trace_of_its_own_with_its_hook_and_delive
 
     def whole() -> None:
         assert traces("command publish") == [hooked, [("edge-a", "PRODUCER", "publish", deliveries)]]
-        assert traces("command rpc") == [[("edge-a", "CLIENT", "rpc add", [])]]
+        assert traces("command rpc") == [[("edge-a", "CLIENT", "rpc", [])]]
 
     await eventually(whole)
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Final, NamedTuple, Protocol
 
 from proto.trace_context import TraceContext
+from services.chassis.metrics.histogram import Exemplar, Histogram
 
 Value = str | int | float | bool
 Attributes = dict[str, Value]
@@ -97,6 +98,10 @@ class Span:
         """Notes that something happened now. The caller bounds how often."""
         self.events.append(Event(self._tracer.now(), name, attributes))
 
+    def exemplar(self, value: float) -> Exemplar:
+        """This span's trace, as an example of what took `value` until now."""
+        return Exemplar(value, self.context.trace_id, self._tracer.now() / 1e9)
+
     def fail(self, why: str) -> None:
         """It failed, for this reason: the first one counts."""
         self.error = self.error or why or "failed"
@@ -126,10 +131,12 @@ def active_context() -> TraceContext | None:
     return None if span is None else span.context
 
 
-def active_trace_id() -> str | None:
-    """The trace of the active span: an exemplar for a histogram. None if nothing is traced."""
+def observe_traced(histogram: Histogram, seconds: float) -> None:
+    """Observes the time that something took, which just ended. The trace of the active span, if any, is an exemplar."""
+    histogram.observe(seconds)
     span = ACTIVE.get()
-    return None if span is None else span.context.trace_id
+    if span is not None:
+        histogram.attach(span.exemplar(seconds))
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class NatsBackend:
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         subject = subjects.rpc(checked_method(method))
-        return await self._traced(f"rpc {method}", subject, data, _headers(caller), timeout_s)
+        return await self._traced("rpc", subject, data, _headers(caller), timeout_s)
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
         headers = _headers(caller) if caller else None

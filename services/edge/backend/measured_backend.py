@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from proto import subjects
-from services.chassis.tracing.span import Span
+from services.chassis.tracing.span import Span, observe_traced
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller, checked_method
 from services.edge.tally import Tally
 
@@ -54,4 +54,4 @@ class MeasuredBackend:
             raise
         finally:
             if waited:
-                tally.timings.backend_seconds.of(call).observe(now() - began)
+                observe_traced(tally.timings.backend_seconds.of(call), now() - began)

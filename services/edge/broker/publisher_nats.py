@@ -18,7 +18,7 @@ from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAn
 from services.chassis.nats.stream_reads import read_last
 from services.chassis.nats.streams import Stored, WrongSequence, expect_last, store
 from services.chassis.process.tasks import Tasks
-from services.chassis.tracing.span import active_context
+from services.chassis.tracing.span import active_context, observe_traced
 from services.edge.broker.broker import BrokerAway, BrokerRefused, FailureCause
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
@@ -193,7 +193,7 @@ class NatsPublisher:
             left = _left(deadline, cause)
             try:
                 stored = await store(self._link, subject, data, headers, left)
-                self.in_flight.ack_seconds.observe(asyncio.get_running_loop().time() - began)
+                observe_traced(self.in_flight.ack_seconds, asyncio.get_running_loop().time() - began)
                 self._silent.stored(stream)
                 return stored, attempt
             except NobodyAnswers as error:

@@ -239,7 +239,7 @@ class Connection(Incoming):
                 following += self._start(effect.action, effect.deadline)
             elif type(effect) is Record:
                 if type(effect.event) is Opened:
-                    self._count_connect()
+                    self._count_connect(effect.trace)
                 context.session_log.record(effect.event, effect.trace)
             elif type(effect) is Reschedule:
                 context.timing_wheel.add(self, self._next_time(context.clock.now()))

@@ -13,6 +13,8 @@ from typing import Final, Protocol
 from proto import codes
 from proto.codec import BadFrame
 from proto.codes import CloseCode
+from proto.trace_context import TraceContext
+from services.chassis.metrics.histogram import Exemplar
 from services.chassis.tracing.span import Attributes
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.client_labels import library_of
@@ -164,10 +166,13 @@ class Incoming(ABC):
             for message in early:
                 self.message_received(message)
 
-    def _count_connect(self) -> None:
-        tally, labels = self._context.tally, self.labels()
+    def _count_connect(self, trace: TraceContext | None) -> None:
+        tally, labels, clock = self._context.tally, self.labels(), self._context.clock
         tally.connects[labels] += 1
-        tally.timings.connect_seconds.of(*labels).observe(self._context.clock.now() - self._connect_came_at)
+        took_s, seconds = clock.now() - self._connect_came_at, tally.timings.connect_seconds.of(*labels)
+        seconds.observe(took_s)
+        if trace is not None:
+            seconds.attach(Exemplar(took_s, trace.trace_id, clock.unix()))
 
     def _count_attached(self, action: Action, outcome: Outcome, took_s: float) -> None:
         if isinstance(action, AttachRequest) and type(outcome) is Attached:

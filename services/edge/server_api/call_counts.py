@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from proto import codes
+from services.chassis.tracing.span import observe_traced
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import METHODS
 from services.edge.tally import Tally
@@ -24,7 +25,10 @@ class CallCounts:
 
     @contextmanager
     def call(self, method: str) -> Iterator[None]:
-        """Counts and times one call, which ends with the block; a `Rejected` that leaves it is its error."""
+        """Counts and times one call, which ends with the block; a `Rejected` that leaves it is its error.
+
+        Its time names the trace in which it was made.
+        """
         name = method if method in METHODS else UNKNOWN
         now = asyncio.get_running_loop().time
         began, code = now(), codes.INTERNAL.code
@@ -36,7 +40,7 @@ class CallCounts:
             raise
         finally:
             self._tally.api_calls[name, code] += 1
-            self._tally.timings.api_call_seconds.of(name).observe(now() - began)
+            observe_traced(self._tally.timings.api_call_seconds.of(name), now() - began)
 
     def refused(self, method: str, code: int) -> None:
         """Counts a call that was refused before it was read: `code` is the HTTP status, or that of an error."""

@@ -124,11 +124,12 @@ class ApiMethods:
         `cause` is the trace context of the call. A call without one is traced if it is sampled here.
         """
         tracer = self._tracer
+        if tracer is not None and (tracer.samples() if cause is None else cause.sampled):
+            name = method if method in METHODS else "unknown"
+            span = tracer.begin(f"api {name}", SERVER, cause, {"rpc.system": "fairlead", "rpc.method": name})
+            with active(span), self.counts.call(method):
+                return await self._call(method, body)
         with self.counts.call(method):
-            if tracer is not None and (tracer.samples() if cause is None else cause.sampled):
-                name = method if method in METHODS else "unknown"
-                with active(tracer.begin(f"api {name}", SERVER, cause, {"rpc.system": "fairlead", "rpc.method": name})):
-                    return await self._call(method, body)
             return await self._call(method, body)
 
     async def _call(self, method: str, body: bytes) -> Struct:

@@ -8,7 +8,7 @@ import pytest
 
 from proto.trace_context import TraceContext
 from services.chassis.tracing.sampling_tracer import SamplingTracer
-from services.chassis.tracing.span import ACTIVE, CLIENT, SERVER, active, active_context, active_trace_id, working_in
+from services.chassis.tracing.span import ACTIVE, CLIENT, SERVER, active, active_context, working_in
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 
 CAUSE = TraceContext("a" * 32, "b" * 16, "vendor=1")
@@ -62,12 +62,13 @@ async def test_tasks_work_in_the_span_of_who_starts_them_and_nobody_else_does():
     span = tracer(kept).begin("x", SERVER, None, {})
 
     async def seen() -> str | None:
-        return active_trace_id()
+        context = active_context()
+        return context and context.trace_id
 
     with working_in(span):
         inside = asyncio.create_task(seen())
         assert active_context() == span.context
-    assert ACTIVE.get() is None and active_context() is None and active_trace_id() is None
+    assert ACTIVE.get() is None and active_context() is None
     assert await inside == span.context.trace_id
     assert await asyncio.create_task(seen()) is None
     assert kept.spans == []

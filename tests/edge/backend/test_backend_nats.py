@@ -20,7 +20,7 @@ from proto.commands import ConnectRequest
 from proto.trace_context import encode_parent
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.settings import NatsSettings
-from services.chassis.tracing.span import SERVER
+from services.chassis.tracing.span import SERVER, working_in
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.backend.backend_nats import NatsBackend
@@ -264,6 +264,16 @@ async def test_a_message_that_wants_no_answer_is_a_step_of_the_trace(nats_server
         assert ALICE.user not in str(span.attributes)
         a.send(b"x" * 2 * 1024 * 1024, ALICE, command)
         assert kept.spans[1].error, "it was not sent"
+
+
+async def test_the_method_which_clients_choose_is_no_part_of_a_span_s_name(nats_server):
+    kept = KeptSpans()
+    command = tracer(kept).begin("command rpc", SERVER, None, {})
+    async with edge(nats_server.url) as a:
+        with working_in(command), pytest.raises(BackendAway):
+            await a.call("made-up", b"", ANYBODY, LONG_S)
+    (span,) = kept.spans
+    assert (span.name, span.attributes["messaging.destination.name"]) == ("rpc", "rpc.made-up")
 
 
 async def test_a_question_larger_than_nats_takes_is_refused(nats_server):

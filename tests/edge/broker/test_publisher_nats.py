@@ -6,8 +6,10 @@ import pytest
 
 from services.chassis.nats.link import NatsAway
 from services.chassis.nats.streams import store as store_in
+from services.chassis.tracing.span import PRODUCER, working_in
 from services.edge.broker import publisher_nats
 from services.edge.broker.broker import BrokerAway
+from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 from tests.contract.broker import CHAT, NEWS, PLAIN, Listener, publication, store
 from tests.edge.broker.test_broker_nats import broker
 from tests.support.eventually import eventually
@@ -60,6 +62,9 @@ async def test_the_time_until_an_acknowledgement_counts_from_the_first_attempt(n
     async with broker(nats_server.url, Listener()) as a:
         monkeypatch.setattr(publisher_nats, "store", unreached_at_first)
         monkeypatch.setattr(publisher_nats, "_RETRY_WAIT_S", 0.5)
-        await store(a, NEWS, 1)
+        with working_in(tracer(KeptSpans()).begin("publish", PRODUCER, None, {})) as span:
+            await store(a, NEWS, 1)
         assert attempts == 2 and a.in_flight.ack_seconds.count == 1
+        named = [exemplar.trace_id for _, _, exemplar in a.in_flight.ack_seconds.buckets() if exemplar]
+        assert named == [span.context.trace_id]
         assert a.in_flight.ack_seconds.sum >= 0.5, "its publisher has waited for both"

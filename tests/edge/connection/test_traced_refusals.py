@@ -9,7 +9,7 @@ import pytest
 
 from proto.control import Members, Selector, SubscribeUser
 from proto.events import Subscribed
-from services.chassis.tracing.span import SERVER, Span, active_trace_id
+from services.chassis.tracing.span import SERVER, Span, active_context
 from services.edge.backend.backend import Caller
 from services.edge.broker.broker_memory import MAX_PUBLICATION_BYTES
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
@@ -27,7 +27,7 @@ class Traces(logging.Handler):
         self.by_line: dict[str, str | None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.by_line[record.getMessage()] = active_trace_id()
+        self.by_line[record.getMessage()] = None if (context := active_context()) is None else context.trace_id
 
     def of(self, part: str) -> str | None:
         (trace,) = [trace for line, trace in self.by_line.items() if part in line]

@@ -20,6 +20,7 @@ from proto.control import (
     UnsubscribeUser,
     encode_request,
 )
+from services.chassis.tracing.span import Tracer
 from services.edge.backend.backend import BackendError
 from services.edge.broker.broker import BrokerRefused
 from services.edge.rejection import Rejected
@@ -38,7 +39,7 @@ from tests.support.namespaces import NAMESPACES
 class Api:
     """The server API of one edge. `told` are the mistakes of backends that it would log."""
 
-    def __init__(self, edge: TestEdge, rpc_timeout_s: float = 0.05) -> None:
+    def __init__(self, edge: TestEdge, rpc_timeout_s: float = 0.05, tracer: Tracer | None = None) -> None:
         channels = ChannelMethods(edge.node, NAMESPACES, max_length=100)
         users = UserMethods(edge.peers, channels, edge.clock.unix)
         self.told: list[tuple[str, str]] = []
@@ -50,6 +51,7 @@ class Api:
             rpc_timeout_s,
             lambda what, why: self.told.append((what, why)),
             edge.tally,
+            tracer,
         )
 
     async def answer(self, method: str, /, **call: Any) -> Any:
