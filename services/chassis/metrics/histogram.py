@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+THE_REST: Final = "(other)"
+"""Stands for labels beyond the limit. No namespace can be called so."""
 
 
 class Exemplar(NamedTuple):
@@ -52,7 +55,7 @@ class Histogram:
 
 
 class LabelledHistogram:
-    """One histogram for each value of a label, or of several. `limit` bounds them: what comes after is "other"."""
+    """One histogram for each value of a label, or of several. `limit` bounds them: what comes after is `THE_REST`."""
 
     __slots__ = ("_bounds", "_limit", "by_label")
 
@@ -66,6 +69,6 @@ class LabelledHistogram:
         found = self.by_label.get(labels)
         if found is None:
             if len(self.by_label) >= self._limit:
-                labels = ("other",) * len(labels)
+                labels = (THE_REST,) * len(labels)
             found = self.by_label.setdefault(labels, Histogram(self._bounds))
         return found

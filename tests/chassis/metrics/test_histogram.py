@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client import Histogram as Original
 
-from services.chassis.metrics.histogram import Exemplar, Histogram, LabelledHistogram
+from services.chassis.metrics.histogram import THE_REST, Exemplar, Histogram, LabelledHistogram
 from services.chassis.metrics.page import Page, PageCollector
 from services.chassis.metrics.series import catalog, counter, gauge, histogram
+from services.edge.settings import Namespace
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
 observations = st.lists(st.sampled_from([*BOUNDS, 0.0, 0.0005, 0.02, 0.5, 3.0, 1e9]), max_size=30)
@@ -55,9 +58,9 @@ def test_labels_are_bounded():
     ours = LabelledHistogram(BOUNDS, limit=2)
     for label in ("a", "b", "c", "d", "a"):
         ours.of(label).observe(0.5)
-    assert {labels: one.count for labels, one in ours.by_label.items()} == {("a",): 2, ("b",): 1, ("other",): 2}
+    assert {labels: one.count for labels, one in ours.by_label.items()} == {("a",): 2, ("b",): 1, ("(other)",): 2}
     ours.of("a", "x").observe(0.5)
-    assert ours.by_label["other", "other"].count == 1
+    assert ours.by_label["(other)", "(other)"].count == 1
 
 
 def test_a_page_takes_only_what_its_catalogue_has():
@@ -78,3 +81,8 @@ def test_series_stay_when_they_have_no_value():
     registry = CollectorRegistry()
     registry.register(PageCollector(catalog(gauge("here", "1", "x", "label")), lambda page: None))
     assert [one.name for one in registry.collect()] == ["here"]
+
+
+def test_no_namespace_is_called_as_those_beyond_the_limit():
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"name": THE_REST}, Namespace)
