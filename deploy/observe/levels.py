@@ -17,6 +17,9 @@ WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 QUIET_RATE: Final = 0.1
 """Events per second that a level counts with if there are fewer: one failure in a quiet night is no alert."""
 
+QUIET_DRAINS: Final = 1 / 300
+"""The same for drains, of which there are few: one bad one is a matter of DrainTooLong, two in an hour burn."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -26,11 +29,12 @@ class Level:
     objective: float  # the share of events that must be good, over 30 days
     bad: str
     all: str
+    quiet: float = QUIET_RATE  # it counts with so many events per second if there are fewer
 
     def ratio(self, window: str) -> str:
         """The share of events that were bad within the window. A series that is not there yet counts as 0."""
         bad, every = (one.replace("$window", window) for one in (self.bad, self.all))
-        return f"({bad} or vector(0)) / clamp_min({every}, {QUIET_RATE})"
+        return f"({bad} or vector(0)) / clamp_min({every}, {self.quiet:.4g})"
 
     @property
     def budget(self) -> float:
@@ -75,6 +79,17 @@ LEVELS: Final = (
         objective=0.99,
         bad="sum(rate(fairlead_edge_unrecovered_total[$window]))",
         all="sum(rate(fairlead_edge_recovered_total[$window]) + rate(fairlead_edge_unrecovered_total[$window]))",
+    ),
+    Level(
+        name="drain",
+        objective=0.99,
+        # each metrics service times all drains
+        bad="max(rate(fairlead_cluster_drain_seconds_count[$window]) - "
+        'ignoring (le) rate(fairlead_cluster_drain_seconds_bucket{le="10.0"}[$window]) + '
+        "rate(fairlead_cluster_drains_lost_total[$window]))",
+        all="max(rate(fairlead_cluster_drain_seconds_count[$window]) + "
+        "rate(fairlead_cluster_drains_lost_total[$window]))",
+        quiet=QUIET_DRAINS,
     ),
 )
 

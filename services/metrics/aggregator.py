@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from proto.telemetry import EdgeLoad, Heartbeat, SessionsLoad
+from services.metrics.drains import Drains
 
 MAX_INSTANCES: Final = 4096
 """Process instances remembered, alive or not; beyond it those that have been silent for longest are forgotten."""
@@ -50,6 +51,7 @@ class Aggregator:
         self._hears_since = started
         self._lost: set[str] = set()  # instances that were counted
         self.edges_lost = 0
+        self.drains = Drains()
         self.whole = Counts()
         self.by_name: dict[tuple[str, str], Counts] = {}  # (service, name), the one heard longest ago first
 
@@ -68,6 +70,7 @@ class Aggregator:
             known = dict(counters) if unheard else {}
         self._counted[beat.instance] = {name: max(value, known.get(name, 0)) for name, value in counters.items()}
         self._members[beat.instance] = Member(now, beat)
+        self.drains.heard(beat, now)
         own = self.by_name.pop((beat.service, beat.name), None) or Counts()
         if len(self.by_name) >= MAX_NAMES:
             del self.by_name[next(iter(self.by_name))]
@@ -102,7 +105,9 @@ class Aggregator:
             if silent and one.beat.edge is not None and not one.beat.leaving and instance not in self._lost:
                 self._lost.add(instance)
                 self.edges_lost += 1
+                self.drains.fell_silent(instance)
         self._lost &= self._members.keys()
+        self.drains.forget(self._members.keys())
 
     def forget(self, now: float, after_s: float) -> None:
         """Drops the counters of names that have not been heard for `after_s`: edges come and go under new names."""

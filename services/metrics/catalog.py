@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.chassis.metrics.series import catalog, counter, gauge
+from services.chassis.metrics.series import catalog, counter, gauge, histogram
+from services.metrics.drains import BOUNDS_S
 
 CLUSTER_SERIES: Final = catalog(
     gauge("fairlead_cluster_edges", "processes", "Edges that are alive."),
@@ -17,6 +18,18 @@ CLUSTER_SERIES: Final = catalog(
         "fairlead_cluster_edges_lost",
         "edges",
         "Edges that fell silent for 5 s without a last heartbeat: killed, hung or cut off.",
+    ),
+    histogram(
+        "fairlead_cluster_drain_seconds",
+        "seconds",
+        BOUNDS_S,
+        "Time from the first heartbeat of an edge that drains to its last one, after which it ends; up to a second "
+        "less than the drain took.",
+    ),
+    counter(
+        "fairlead_cluster_drains_lost",
+        "edges",
+        "Edges that fell silent for 5 s while they drained, without a last heartbeat: killed, or hung.",
     ),
     gauge("fairlead_cluster_connections", "connections", "Client connections of all edges."),
     gauge("fairlead_cluster_subscriptions", "subscriptions", "Subscriptions of all edges."),

@@ -33,6 +33,8 @@ class ClusterMetrics:
         page.put("fairlead_cluster_edges", len(edges))
         page.put("fairlead_cluster_edges_draining", sum(load.drain_left is not None for _, load in edges))
         page.put("fairlead_cluster_edges_lost", self._aggregator.edges_lost)
+        page.put_histogram("fairlead_cluster_drain_seconds", self._aggregator.drains.seconds)
+        page.put("fairlead_cluster_drains_lost", self._aggregator.drains.lost)
         page.put("fairlead_cluster_connections", sum(load.connections for _, load in edges))
         page.put("fairlead_cluster_subscriptions", sum(load.subscriptions for _, load in edges))
         page.put("fairlead_cluster_drain_left", sum(load.drain_left or 0 for _, load in edges))

@@ -67,6 +67,7 @@ SCENES = (
     Scene(
         "plain",
         (*processes.PROCESSES, *sessions.SESSIONS, backends.BACKEND, *nats.NATS, *edges.EDGES),
+        {"FAIRLEAD_EDGE_DRAIN_RATE": "5"},
         changes=(("deploy/local/templates/traefik.yaml", "watch: $watch_routes", "watch: true"),),
         build=_with_certificate,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -34,7 +35,20 @@ def exposed(metrics: ClusterMetrics) -> dict[tuple[str, tuple[tuple[str, str], .
 
 def test_every_series_of_the_catalogue_has_a_value():
     _, metrics = busy()
-    assert {name.removesuffix("_total") for name, _ in exposed(metrics)} == set(CLUSTER_SERIES)
+    names = {name.removesuffix("_total") for name, _ in exposed(metrics)}
+    parts = {f"fairlead_cluster_drain_seconds_{part}" for part in ("bucket", "count", "sum")}
+    assert names - parts == set(CLUSTER_SERIES) - {"fairlead_cluster_drain_seconds"}
+    assert parts <= names
+
+
+def test_a_drain_is_in_its_bucket_and_the_buckets_are_there_before_the_first_one():
+    whole, metrics = busy()
+    assert exposed(metrics)["fairlead_cluster_drain_seconds_count", ()] == 0
+    whole.heard(replace(edge("b", "edge-2", left=0), leaving=True), now=12.5)
+    values = exposed(metrics)
+    assert values["fairlead_cluster_drain_seconds_count", ()] == 1
+    assert values["fairlead_cluster_drain_seconds_bucket", (("le", "10.0"),)] == 0
+    assert values["fairlead_cluster_drain_seconds_bucket", (("le", "15.0"),)] == 1
 
 
 def test_the_figures_are_those_of_the_heartbeats():
