@@ -36,9 +36,9 @@ This page is made from the catalogues in the code: `.venv/bin/python -m deploy.s
   has no native ones, and with bounds chosen for each kind of time a quantile is right to within a bucket.
 - Labels come from bounded sets. No label has the name of a channel, a user or a client. The times of the 101st
   namespace and of those after it share the label `(other)`.
-- Series whose labels are known beforehand (causes, namespaces, the usual clients, commands and methods with the codes
-  0, 100 and 111) have 0 from the start, so the first failures are an increase too. Closes, limits and other codes
-  appear with the first one.
+- Series whose labels are known beforehand (causes, the first 20 namespaces, the usual clients, commands and methods
+  with the codes 0, 100 and 111) have 0 from the start, so the first failures are an increase too. Closes, limits and
+  other codes appear with the first one.
 - prometheus-client's own `python_info` and `python_gc_...` are there as well.
 - Prometheus gets OpenMetrics if it asks for it: exemplars then name the trace of one observation.
 """

@@ -27,6 +27,10 @@ _KNOWN_CLOSES: Final = frozenset(
     [code.code for code in vars(codes).values() if isinstance(code, codes.CloseCode)] + [NO_STATUS, ABNORMAL, 1011]
 )
 
+TIMED_FROM_START: Final = 20
+"""Namespaces that have their histograms before anything happens in them. One has up to 72 lines, and a line takes 5 us:
+a hundred unused namespaces would hold up the event loop for 36 ms at each scrape."""
+
 
 class EdgeMetrics:
     """Reads the parts of an edge at each scrape; the cost does not grow with its connections.
@@ -148,9 +152,9 @@ class EdgeMetrics:
         deliveries = self._context.node.channels.delivery_times.histograms
         for client in EXPECTED_CLIENTS:
             timings.connect_seconds.of(*client)
-        for namespace in self._context.policy.namespaces.names():
+        for namespace in self._context.policy.namespaces.names()[:TIMED_FROM_START]:
             timings.subscribe_seconds.of(namespace)
             deliveries.of(namespace)
-        for namespace in self._with_history:
+        for namespace in self._with_history[:TIMED_FROM_START]:
             timings.recovery_seconds.of(namespace)
             timings.recovery_publications.of(namespace)

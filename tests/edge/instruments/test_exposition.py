@@ -95,6 +95,12 @@ async def test_every_namespace_is_timed_from_the_start(metrics: EdgeMetrics, nam
         assert value(metrics, f"fairlead_edge_{what}_seconds_count", namespace=namespace) == 0
 
 
+async def test_a_namespace_after_many_others_is_timed_once_it_is_used(a: TestEdge, metrics: EdgeMetrics) -> None:
+    assert value(metrics, "fairlead_edge_delivery_seconds_count", namespace="both") is None, "the page stays small"
+    a.tally.timings.subscribe_seconds.of("both").observe(0.1)
+    assert value(metrics, "fairlead_edge_subscribe_seconds_count", namespace="both") == 1
+
+
 @pytest.mark.parametrize("client", [("websocket", "js"), ("sse", "js"), ("uni_sse", "other")])
 async def test_the_first_client_is_an_increase(metrics: EdgeMetrics, client: tuple[str, str]) -> None:
     labels = dict(zip(("transport", "library"), client, strict=True))
