@@ -3,7 +3,7 @@
 Up costs a process; too few edges cost clients. So what is needed now or within `lead_s` counts at once, and fewer are
 recommended only after they would have sufficed, with a margin, for `scale_in_after_s` without a break, for now and for
 what is foreseen in the same time to come. A drain moves its clients to the other edges: the next one waits for its end,
-and begins the wait anew, so that the figures after it are seen first.
+and starts the wait again, so that the figures after it are seen first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CountSettings(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What is known at one moment. `needed` edges carry the load of now; `ahead` returns what is foreseen to be needed
+    """What is known at one moment. `needed` edges carry the current load; `ahead` returns what is foreseen to be needed
     until a moment (Unix time), 0 without a forecast. `serving` edges take clients, `draining` ones are leaving."""
 
     needed: float

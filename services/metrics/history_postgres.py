@@ -14,7 +14,7 @@ from services.metrics.minutes import MINUTE_S, Minute
 
 _DAY_S: Final = 86400
 _LOCK: Final = 0x6D65_7472_6963_7301  # for making and dropping partitions: an arbitrary number
-_AGAIN_S: Final = 3 * HOUR_S  # hours made anew: minutes may come late, when PostgreSQL was away
+_AGAIN_S: Final = 3 * HOUR_S  # hours made again: minutes may come late, when PostgreSQL was away
 
 _FIGURES: Final = tuple(name for name in Minute._fields if name not in ("minute", "edge", "seconds", "draining"))
 HIGH: Final = ("connections", "accepted", "messages_in", "messages_out", "publishes", "bytes_out", "cpu")

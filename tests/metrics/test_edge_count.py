@@ -67,7 +67,7 @@ def test_load_that_hovers_around_a_bound_does_not_flap():
     assert count.decide(60 * 1200, now_(2.5, serving=5)) == 5
 
 
-def test_no_edge_leaves_while_one_drains_and_the_wait_begins_anew():
+def test_no_edge_leaves_while_one_drains_and_the_wait_starts_again():
     count = EdgeCount(SETTINGS)
     count.decide(0, now_(4.5, serving=6))
     for minute in range(1, 100):

@@ -29,7 +29,7 @@ DELIVERY: Final = Board(
             "Error of the clocks",
             "s",
             {"{{instance}}": "fairlead_edge_clock_error_seconds"},
-            "By how much deliveries may be mistaken.",
+            "Upper bound of the error of each edge's estimate of NATS's clock, by which deliveries are timed.",
         ),
         Panel(
             "Publishes that wait for NATS",

@@ -6,7 +6,7 @@ hard limit it also refuses new ones, and closes clients until it is below: the s
 What a closed client frees shows later: its socket may take two seconds to close, and a channel that only it had stays
 open for a while. So what was let go counts as free until memory has fallen by as much, for `SETTLE_S` at most. If it
 has hardly fallen then, what waits for clients is mostly shared (the subscribers of a channel share its frames), and
-counts for less. If that does not help either, no more are closed unless memory grows.
+counts for less. If that does not help either, it closes nobody else unless memory grows.
 """
 
 from __future__ import annotations

@@ -155,7 +155,11 @@ EDGE_SERIES: Final = catalog(
         "seconds",
         "How much the clock of NATS is ahead of this machine's. Deliveries are measured by the former.",
     ),
-    gauge("fairlead_edge_clock_error_seconds", "seconds", "The most by which this edge mistakes the clock of NATS."),
+    gauge(
+        "fairlead_edge_clock_error_seconds",
+        "seconds",
+        "Upper bound of the error of this edge's estimate of NATS's clock.",
+    ),
     histogram(
         "fairlead_edge_connect_seconds",
         "seconds",

@@ -39,7 +39,7 @@ _decode_old_call = JsonDecoder[OldCall](OldCall).decode
 class ServerApi:
     """The HTTP routes of the server API. With an empty `key` every call is answered 401.
 
-    `counts` counts the calls that do not come to a method.
+    `counts` counts the calls that are refused before a method handles them.
     """
 
     def __init__(self, key: str, methods: ApiMethods, counts: CallCounts) -> None:

@@ -44,7 +44,7 @@ async def _send_much(stage: Stage) -> None:
 
 async def remember_weeks(stage: Stage) -> None:
     """Writes a past of some weeks into the history, as the metrics service writes it: a daily pattern, 2 edges, at
-    night half of what the edges may send and by day six times as much. The service starts anew with it."""
+    night half of what the edges may send and by day six times as much. The service is restarted with it."""
     async with Pool(stage.postgres_url, 1) as pool:
         history = PostgresHistory(pool, keep_minutes_s=(_WEEKS + 1) * 7 * 86400, keep_hours_s=400 * 86400)
         end = int(time.time()) // HOUR_S * HOUR_S

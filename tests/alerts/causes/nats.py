@@ -88,7 +88,7 @@ NATS = (
     ),
     killed("nats", 3, "NATS is killed three times", "NatsDropsEdge", besides=("PublishesFail",)),
     Cause(
-        "NATS is started anew without the permission for advisories",
+        "NATS is restarted without the permission for advisories",
         ("NatsPermissionMissing",),
         _forbid,
         _permit,

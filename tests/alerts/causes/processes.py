@@ -80,7 +80,7 @@ async def _serve_another_certificate(stage: Stage, days: int) -> None:
 
 
 async def _serve_an_old_one(stage: Stage) -> None:
-    """Traefik is started anew with it: until then it shows the one from before as well."""
+    """Traefik is restarted with it: until then it shows the one from before as well."""
     await _serve_another_certificate(stage, 10)
     await stage.kill("traefik")
 

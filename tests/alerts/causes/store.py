@@ -41,7 +41,7 @@ async def _fill_the_disk(stage: Stage) -> None:
 
 
 async def _make_room_and_publish(stage: Stage) -> None:
-    """Room, and NATS started anew, which does not write again before. Then so many good publishes that the bad ones
+    """Room, and NATS restarted, which does not write again before. Then so many good publishes that the bad ones
     are no part of them that counts."""
     assert stage.surroundings.disk is not None
     stage.surroundings.disk.make_room()

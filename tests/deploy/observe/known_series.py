@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import get_args
+
 from deploy.series_page import CATALOGS
+from services.edge.backend.backend import FailureCause as BackendFailure
+from services.edge.broker.broker import FailureCause as PublishFailure
+from services.edge.tally import UPGRADE_CAUSES
 from tests.deploy.observe.promql import grouping_labels, selectors
 from tests.deploy.observe.rules import rules
 
@@ -36,9 +42,20 @@ def shown() -> dict[str, set[str]]:
 
 KNOWN = shown() | OF_OTHERS | RECORDED
 
+CAUSES: dict[str, set[str]] = {
+    "fairlead_edge_publishes_failed_total": set(get_args(PublishFailure)),
+    "fairlead_edge_backend_failures_total": set(get_args(BackendFailure)),
+    "fairlead_edge_upgrades_refused_total": set(UPGRADE_CAUSES),
+}
+"""Series -> the values that its label `cause` has."""
+
 
 def check(expr: str) -> None:
-    """Fails for a series that no process has, or a label that no series of the expression has."""
+    """Fails for a series that no process has, a label that no series of the expression has, or a cause that there is
+    not."""
+    for name, causes in CAUSES.items():
+        for named in re.findall(rf'{name}{{[^}}]*\bcause=~?"([^"]*)"', expr):
+            assert set(named.split("|")) <= causes, (name, named)
     read = dict(selectors(expr))
     assert sorted(set(read) - set(KNOWN)) == []
     assert {name: labels - KNOWN[name] for name, labels in read.items() if labels - KNOWN[name]} == {}

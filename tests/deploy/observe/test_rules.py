@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.observe.rules import OBSERVE, TESTS, observer, promtool, read, rules
+from tests.deploy.observe.rules import OBSERVE, RULES, TESTS, observer, promtool, read, rules
 
 pytestmark = [pytest.mark.observe, pytest.mark.timeout(180)]
 
@@ -20,6 +20,11 @@ def test_prometheus_takes_its_configuration_with_all_rules() -> None:
     found = sum(len(group["rules"]) for path in (OBSERVE / "rules").glob("*.yml") for group in read(path)["groups"])
     assert found == len(rules()) > 0
     assert "SUCCESS" in printed
+
+
+def test_prometheus_takes_each_file_of_rules() -> None:
+    printed = promtool("check", "rules", *(str(path) for path in RULES))
+    assert printed.count("SUCCESS") == len(RULES) > 0
 
 
 def test_alertmanager_takes_its_configuration() -> None:

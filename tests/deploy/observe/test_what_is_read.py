@@ -39,7 +39,15 @@ def test_a_dashboard_reads_series_and_labels_that_exist(board: Board) -> None:
             check(query)
 
 
-@pytest.mark.parametrize("expr", ["fairlead_edge_typo", 'up{instnce="x"}', "sum by (nothing) (up)"])
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "fairlead_edge_typo",
+        'fairlead_edge_publishes_failed_total{cause=~"away|storge"}',
+        'up{instnce="x"}',
+        "sum by (nothing) (up)",
+    ],
+)
 def test_what_does_not_exist_is_noticed(expr: str) -> None:
     with pytest.raises(AssertionError):
         check(expr)
