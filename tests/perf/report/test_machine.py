@@ -22,6 +22,7 @@ def test_the_command_holds_no_secret_and_no_path() -> None:
         (["--target-a", "hush"], "--target-a ..."),  # argparse takes abbreviations
         (["--token-s=hush"], "--token-s=..."),
         (["--results", "/home/me/results/today"], "--results today"),
+        (["--chart", "/home/me/edges.png", "--before", "/home/me/old"], "--chart edges.png --before old"),
         (["--results=/home/me/results/today/"], "--results=today"),
         (["--res", "/home/me/today"], "--res today"),
         (["--target", "x=ws://hush@127.0.0.1:1/c?cf_connect=hush"], "--target x=ws://...@127.0.0.1:1/c"),
