@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -43,11 +43,15 @@ def tracing(receiver: Receiver, ratio: str) -> dict[str, str]:
 
 
 class Application:
-    """A backend on NATS that answers RPCs and hooks, and keeps the `traceparent` of each question by its subject."""
+    """A backend on NATS that answers RPCs and hooks, and keeps the `traceparent` of each question by its subject.
+
+    `arrived` is called for a client that connects in a trace, before the hook is answered.
+    """
 
     def __init__(self, connection: Client) -> None:
         self.connection = connection
         self.parents: dict[str, str] = {}
+        self.arrived: Callable[[str], Awaitable[None]] | None = None
 
     async def listen(self) -> None:
         for subject in ("rpc.>", "hook.>"):
@@ -55,7 +59,9 @@ class Application:
         await self.connection.rtt()
 
     async def _answer(self, message: Msg) -> None:
-        self.parents[message.subject] = (message.headers or {}).get("traceparent", "")
+        parent = self.parents[message.subject] = (message.headers or {}).get("traceparent", "")
+        if message.subject == "hook.connect" and self.arrived is not None:
+            await self.arrived(parent)
         hooks = {"hook.connect": {"result": {"user": "alice"}}, "hook.publish": {"result": {}}}
         await message.respond(json.dumps(hooks.get(message.subject, {"sum": 3})).encode())
 
@@ -86,7 +92,7 @@ async def receives(client: WireClient, channel: str, data: Any) -> None:
 async def test_a_publish_is_one_tree_over_two_edges_the_projection_a_hook_and_a_backend(
     services: Services, nats_server: NatsServer, postgres: Postgres, receiver: Receiver
 ):
-    """An application's own trace: its client connects by the hook, its backend publishes and asks in one call."""
+    """The trace of a client that connects: the backend that the hook asks announces it, with an RPC in the same call."""
     traced = tracing(receiver, "1")
     sessions = start_sessions(
         services, nats_server, postgres, **{k.removeprefix("FAIRLEAD_"): v for k, v in traced.items()}
@@ -94,31 +100,34 @@ async def test_a_publish_is_one_tree_over_two_edges_the_projection_a_hook_and_a_
     edges = await start_pair(services, nats_server, FAIRLEAD_CLIENT_CONNECT_HOOK="true", **traced)
     await sessions.ready()
     async with application(nats_server) as app, contextlib.AsyncExitStack() as clients:
-        near, far, third = [
-            await clients.enter_async_context(wire_client(edge)) for edge in (edges[0], edges[1], edges[1])
+        *receivers, arriving = [
+            await clients.enter_async_context(wire_client(edges[number])) for number in (0, 1, 1, 1)
         ]
-        for client in (near, third):
+        for client in receivers:
             await client.connect()
-        headers = {"traceparent": PARENT, "tracestate": "vendor=1"}
-        assert "connect" in await far.ask(connect={"headers": headers})
-        for client in (near, far, third):
             await client.subscribe("chat:tea")
-        commands = [{"publish": {"channel": "chat:tea", "data": 7}}, {"rpc": {"method": "add", "params": [1, 2]}}]
-        done = await call(edges[0], "batch", {"commands": commands}, **headers)
-        assert [list(reply) for reply in done["replies"]] == [["publish"], ["rpc"]]
-        for client in (near, far, third):
+
+        async def announce(parent: str) -> None:
+            commands = [{"publish": {"channel": "chat:tea", "data": 7}}, {"rpc": {"method": "add", "params": [1, 2]}}]
+            done = await call(edges[0], "batch", {"commands": commands}, traceparent=parent, tracestate="vendor=1")
+            assert [list(reply) for reply in done["replies"]] == [["publish"], ["rpc"]]
+
+        app.arrived = announce
+        assert "connect" in await arriving.ask(connect={"headers": {"traceparent": PARENT, "tracestate": "vendor=1"}})
+        for client in receivers:
             await receives(client, "chat:tea", 7)
 
     wanted = [
-        ("edge-a", "SERVER", "api batch", [
-            ("edge-a", "CLIENT", "rpc", []),
-            ("edge-a", "PRODUCER", "publish", [
-                ("edge-a", "CONSUMER", "deliver", []),
-                ("edge-b", "CONSUMER", "deliver", []),
-            ]),
-        ]),
         ("edge-b", "SERVER", "command connect", [
-            ("edge-b", "CLIENT", "hook connect", []),
+            ("edge-b", "CLIENT", "hook connect", [
+                ("edge-a", "SERVER", "api batch", [
+                    ("edge-a", "CLIENT", "rpc", []),
+                    ("edge-a", "PRODUCER", "publish", [
+                        ("edge-a", "CONSUMER", "deliver", []),
+                        ("edge-b", "CONSUMER", "deliver", []),
+                    ]),
+                ]),
+            ]),
             ("sessions-", "CONSUMER", "project facts", []),
         ]),
     ]  # fmt: skip
