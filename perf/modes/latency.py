@@ -3,7 +3,8 @@
 Edges and NATS are perf's own. Publications go to the first edge's server API; every channel has subscribers on all
 edges. An age counts from when a publication was due, open loop. With --bare-nats a publisher and a nats-py subscriber
 exchange the same on the same NATS, on core subjects, in turn with it: the ratio is what Fairlead adds (JWTs, log,
-order, thousands of sockets). Exit code 1 if a delivery is missing.
+order, thousands of sockets). --arrivals lets more clients connect meanwhile, as after the start of another edge; --set
+changes a setting of the edges. Exit code 1 if a delivery is missing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from perf import options, runner
 from perf.load import delivery, delivery_counter
 from perf.load.bare_nats import BareSubscriber, Listening
 from perf.load.delivery import Delivery, DeliveryFigures
 from perf.load.delivery_counter import Deliveries
+from perf.load.fleet import Fleet
 from perf.load.pacing import Schedule
 from perf.load.publish_targets import NatsPublish
 from perf.load.publisher import Publishing
@@ -73,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--edges", type=int, default=2, help="edge processes (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="measured so often (%(default)s)")
     parser.add_argument("--live", action="store_true", help="channels without history")
+    parser.add_argument("--arrivals", type=int, default=0, help="more clients that connect meanwhile (%(default)s)")
+    parser.add_argument("--arrival-rate", type=float, default=400.0, help="how many of them a second (%(default)s)")
+    parser.add_argument(
+        "--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="edge_drain_rate 10"
+    )
     parser.add_argument("--bare-nats", action="store_true", help="measure NATS alone as well, in turn")
 
 
@@ -84,7 +93,8 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> LatencyFigures:
-    async with running_stack() as stack, stack.edges(arguments.edges) as edges:
+    settings = dict(arguments.set)
+    async with running_stack() as stack, stack.edges(arguments.edges, **settings) as edges:
         return await _measure(stack, edges, arguments, shown)
 
 
@@ -108,7 +118,8 @@ async def _measure(stack: OwnStack, edges: list[OwnEdge], arguments: argparse.Na
                 bare.append(await _exchange(subscriber, bare_publishing, arguments.seconds + 10))
             shown.phase("publishing")
             subscribers = arguments.connections / arguments.channels
-            rounds.append(await delivery.deliver(fleet, publishing, subscribers, edges, arguments.seconds + 30))
+            async with _arriving(stack, edges, arguments, shown):
+                rounds.append(await delivery.deliver(fleet, publishing, subscribers, edges, arguments.seconds + 30))
         shown.phase("leaving")
         tally = await fleet.finish()
     age_s = distribution(delivery_counter.total(one.deliveries for one in rounds).ages_s)
@@ -126,6 +137,22 @@ async def _measure(stack: OwnStack, edges: list[OwnEdge], arguments: argparse.Na
         bare_nats_rounds=[distribution(one.ages_s) for one in bare],
         p99_to_bare_nats=_ratio(age_s, bare_age_s) if bare_age_s else None,
     )
+
+
+@contextlib.asynccontextmanager
+async def _arriving(
+    stack: OwnStack, edges: list[OwnEdge], arguments: argparse.Namespace, shown: Bar
+) -> AsyncIterator[None]:
+    """Has --arrivals clients connect, each to a channel of its own, until the end of the block."""
+    if not arguments.arrivals:
+        yield
+        return
+    plan = options.own_plan(arguments, stack, edges, "log:own-{i}")
+    plan = replace(plan, schedule=Schedule(arguments.arrivals, arguments.arrival_rate))
+    async with Fleet(plan, 1, shown.show) as fleet:
+        fleet.begin()
+        yield
+        await fleet.finish()
 
 
 async def _exchange(subscriber: BareSubscriber, publishing: Publishing, within_s: float) -> Deliveries:

@@ -76,11 +76,17 @@ async def test_proofs(tmp_path: Path) -> None:
 
 
 async def test_latency(tmp_path: Path) -> None:
-    options = ["--channels", "4", "--rounds", "2", "--bare-nats"]
+    options = ["--channels", "4", "--rounds", "2", "--bare-nats", "--arrivals", "10"]
+    options += ["--set", "process_gc_thresholds", "700,10,10"]
     delivered = await report(tmp_path, "latency", *FEW, *SHORT, *options)
     assert (delivered["delivered"], delivered["lost"]) == (20 * 5, 0)  # in each round
     assert delivered["age_s"]["p99"] > 0 and delivered["bare_nats_age_s"]["p99"] > 0
     assert delivered["p99_to_bare_nats"] > 0
+
+
+async def test_latency_with_a_setting_that_edges_refuse_says_so(tmp_path: Path) -> None:
+    outcome = await perf(tmp_path, "latency", *FEW, "--set", "edge_drain_rate", "fast")
+    assert outcome.code == 2 and "FAIRLEAD_EDGE_DRAIN_RATE" in outcome.output
 
 
 async def test_chat(tmp_path: Path) -> None:
