@@ -76,6 +76,9 @@ class BudgetFigures(Figures):
             for one in self.drifts
         ]
         table = tables.markdown(head, rows)
+        if all(one.worse_by is None for one in self.drifts):
+            few = "**No verdict**: too few commits are recorded for machines of this class. After a change has landed:"
+            return f"{table}\n\n{few} `python -m perf budget --quick --record`"
         if not self.drifted:
             return table
         accept = " ".join(f'--accept {name} "why"' for name in self.drifted)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from perf.errors import Refusal
 from perf.modes import budget, budget_history
 from perf.modes.budget import BudgetFigures
 from perf.modes.budget_lines import ACCEPT, FOLLOWED, QUICK_LINES
 from perf.report import drift
-from perf.report.drift import Entry
+from perf.report.drift import Entry, Ratio
 
 NAMES = [ratio.name for ratio in FOLLOWED]
 
@@ -64,7 +66,9 @@ def test_a_run_is_compared_with_what_the_file_has(tmp_path: Path, monkeypatch: p
     file = tmp_path / "history.jsonl"
     monkeypatch.setattr(budget_history, "FILE", file)
     present = budget_history.entry({"accept": 0.9}, [])
-    assert [each.worse_by for each in budget_history.drifts(FOLLOWED, present)] == [None]
+    none = budget_history.drifts(FOLLOWED, present)
+    assert [each.worse_by for each in none] == [None]
+    assert "**No verdict**" in BudgetFigures(runs={}, lines=[], crossed=[], drifts=none).table()
     for number, value in enumerate([0.6] * 5 + [0.8] * 4):
         line = Entry(f"c{number}", "2026-11-28", budget_history.machine_class(), {"accept": value})
         drift.append(file, line)
@@ -77,3 +81,14 @@ def test_a_run_is_compared_with_what_the_file_has(tmp_path: Path, monkeypatch: p
 
 def test_the_history_of_the_repository_can_be_read() -> None:
     assert all(set(entry.ratios) <= set(NAMES) for entry in drift.read(budget_history.FILE))
+
+
+@pytest.mark.parametrize("ratio", FOLLOWED, ids=lambda ratio: ratio.name)
+def test_what_was_recorded_swings_too_little_to_be_taken_for_a_drift(ratio: Ratio) -> None:
+    """Ten runs drawn from those of the repository, as though nothing changed any more: less than 5 % fail."""
+    recorded = drift.read(budget_history.FILE)
+    chance, failed = random.Random(1), 0
+    for _ in range(2000):
+        drawn = [replace(chance.choice(recorded), commit=str(number), accepted={}) for number in range(10)]
+        failed += drift.drift(ratio, drawn[:-1], drawn[-1]).is_too_much
+    assert failed < 100
