@@ -180,7 +180,7 @@ QUICK_LINES: tuple[Line[Any], ...] = (
     _accept("--rounds 3 --connections 800", 1.2),
     _memory("--stages own --connections 2000", ("own",), 8_000),
     _fanout(  # with few in flight it depends on how busy the machine is how many of them share a write
-        "--rounds 3 --seconds 1 --connections 500 --window 32 --against starlette",
+        "--rounds 5 --seconds 1 --connections 500 --window 32 --against starlette",
         {"starlette": 8.0},
         ", 32 publications in flight",
     ),
