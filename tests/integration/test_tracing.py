@@ -92,7 +92,7 @@ async def receives(client: WireClient, channel: str, data: Any) -> None:
 async def test_a_publish_is_one_tree_over_two_edges_the_projection_a_hook_and_a_backend(
     services: Services, nats_server: NatsServer, postgres: Postgres, receiver: Receiver
 ):
-    """The trace of a client that connects: the backend that the hook asks announces it, with an RPC in the same call."""
+    """A client connects in a trace: the backend that the hook asks announces it, and asks another in the same call."""
     traced = tracing(receiver, "1")
     sessions = start_sessions(
         services, nats_server, postgres, **{k.removeprefix("FAIRLEAD_"): v for k, v in traced.items()}
