@@ -117,7 +117,7 @@ async def test_a_publish_is_one_tree_over_two_edges_the_projection_a_hook_and_a_
         for client in receivers:
             await receives(client, "chat:tea", 7)
 
-    wanted = [
+    wanted: list[Any] = [
         ("edge-b", "SERVER", "command connect", [
             ("edge-b", "CLIENT", "hook connect", [
                 ("edge-a", "SERVER", "api batch", [
