@@ -43,16 +43,22 @@ async def _send_much(stage: Stage) -> None:
 
 
 async def remember_weeks(stage: Stage) -> None:
-    """Writes a past of some weeks into the history, as the metrics service writes it: a daily pattern, 2 edges, at
-    night half of what the edges may send and by day six times as much. The service is restarted with it."""
-    async with Pool(stage.postgres_url, 1) as pool:
-        history = PostgresHistory(pool, keep_minutes_s=(_WEEKS + 1) * 7 * 86400, keep_hours_s=400 * 86400)
-        end = int(time.time()) // HOUR_S * HOUR_S
-        for day in range(-_WEEKS * 7, 0):
-            await history.write([one for hour in range(24) for one in _hour(end + day * 86400 + hour * HOUR_S)])
-        await _forget_hours(stage)  # those few that the service has made itself: it goes on from the last one
-        await history.tidy(end)
+    """Writes a past of some weeks into the history. The service is restarted with it."""
+    await write_weeks(stage.postgres_url, _WEEKS)
     await stage.kill("metrics")
+
+
+async def write_weeks(postgres_url: str, weeks: int) -> None:
+    """A past of so many weeks, as the metrics service writes it: a daily pattern, 2 edges, at night half of what the
+    edges of a stage may send and by day six times as much."""
+    async with Pool(postgres_url, 1) as pool:
+        history = PostgresHistory(pool, keep_minutes_s=(weeks + 1) * 7 * 86400, keep_hours_s=400 * 86400)
+        end = int(time.time()) // HOUR_S * HOUR_S
+        for day in range(-weeks * 7, 0):
+            await history.write([one for hour in range(24) for one in _hour(end + day * 86400 + hour * HOUR_S)])
+        # those few that the service has made itself: it goes on from the last one
+        await _execute(postgres_url, "DELETE FROM metrics_hours")
+        await history.tidy(end)
 
 
 def _hour(start: int) -> list[Minute]:
@@ -80,17 +86,13 @@ def _minute(start: int, edge: str, messages: float, edges: int) -> Minute:
     )
 
 
-async def _forget_hours(stage: Stage) -> None:
-    await _execute(stage, "DELETE FROM metrics_hours")
-
-
 async def _see_less_coming(stage: Stage) -> None:
     """The past is changed to a twentieth: that is foreseen by the next forecast."""
-    await _execute(stage, f"UPDATE metrics_hours SET {_FIGURES}", 0.05)
+    await _execute(stage.postgres_url, f"UPDATE metrics_hours SET {_FIGURES}", 0.05)
 
 
-async def _execute(stage: Stage, statement: str, *values: float) -> None:
-    connection = await asyncpg.connect(stage.postgres_url)
+async def _execute(postgres_url: str, statement: str, *values: float) -> None:
+    connection = await asyncpg.connect(postgres_url)
     await connection.execute(statement, *values)
     await connection.close()
 
