@@ -169,7 +169,7 @@ async def on_stage(scene: Scene, folder: Path) -> AsyncIterator[tuple[Stage, Wat
 async def run(scene: Scene, causes: list[Cause], folder: Path) -> bool:
     """True if all alerts fired and fell silent."""
     async with on_stage(scene, folder) as (stage, watch):
-        say(f"scene {scene.name}\n\n| alert | cause | fires after | silent after |\n|---|---|---|---|")
+        say(f"scene {scene.name}\n\n| alert | cause | fires after | resolved after |\n|---|---|---|---|")
         if scene.together:
             endings = await asyncio.gather(*(play(stage, watch, cause) for cause in causes))
         else:
