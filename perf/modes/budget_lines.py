@@ -181,7 +181,7 @@ QUICK_LINES: tuple[Line[Any], ...] = (
     _memory("--stages own --connections 2000", ("own",), 8_000),
     _fanout(  # with few in flight it depends on how busy the machine is how many of them share a write
         "--rounds 5 --seconds 1 --connections 500 --window 32 --against starlette",
-        {"starlette": 8.0},
+        {"starlette": 2.0},
         ", 32 publications in flight",
     ),
     _drain("--alone --unpaced --connections 500 --channel log:{i}", "drain of 500, not paced", 2.0),
