@@ -65,7 +65,7 @@ async def _crowd_one_edge(stage: Stage) -> None:
 
 async def _saturate(stage: Stage) -> None:
     """A closed loop: however slow the edge is, it is never given more than it can do."""
-    await call_much(stage, edge=1, callers=24)
+    await call_much(stage, edge=1, callers=96)
 
 
 STANDS_STILL = Cause("an edge stands still for 3 s", ("LoopLags",), _freeze_for_three_seconds, nothing)
@@ -100,7 +100,7 @@ EDGES = (
 UNEVEN = Cause("1,100 clients come to one of two edges", ("EdgesUneven",), _crowd_one_edge, nothing)
 
 SATURATED = Cause(
-    "24 backends publish at one edge, each as soon as its last call is answered",
+    "96 backends publish at one edge, each as soon as its last call is answered",
     ("EdgeSaturated",),
     _saturate,
     nothing,
