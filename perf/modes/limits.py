@@ -12,7 +12,7 @@ import argparse
 import tomllib
 
 from perf import options, runner
-from perf.modes.step_costs import STEPS, median_ratio, of_steps
+from perf.modes import step_costs
 from perf.report import tables
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
@@ -31,20 +31,12 @@ class LimitsFigures(Figures):
     lost: int
 
     def table(self) -> str:
-        def row(step: str, what: str) -> tuple[str, str]:
-            listed = {name: "  ".join(map(str, by_round)) for name, by_round in self.cpu_us[step].items()}
-            return what, f"{listed[ON]} us {ON}, {listed[OFF]} us {OFF}: {self.ratio[step]} times that"
-
-        return tables.text(
-            [("clients", self.connections), *(row(*each) for each in STEPS.items()), ("missing", self.lost)]
-        )
+        steps = step_costs.rows(self.cpu_us, self.ratio, ON, OFF)
+        return tables.text([("clients", self.connections), *steps, ("missing", self.lost)])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_own_clients(parser, connections=1000)
-    options.add_publishing(parser, rate=1000, seconds=4)
-    parser.add_argument("--window", type=int, default=4, help="unanswered publications of the fan-out (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+    step_costs.add_arguments(parser)
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
@@ -55,20 +47,19 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> LimitsFigures:
-    cpu_us: dict[str, dict[str, list[float]]] = {step: {ON: [], OFF: []} for step in STEPS}
+    cpu_us: dict[str, dict[str, list[float]]] = {step: {ON: [], OFF: []} for step in step_costs.STEPS}
     lost = 0
     none = {f"limits_{name}": 0 for name in tomllib.loads(CHANNELS.read_text())["limits"]}
     async with running_stack() as stack:
-        for number in range(arguments.rounds):
-            for name in (ON, OFF) if number % 2 == 0 else (OFF, ON):
-                async with stack.edge(**(none if name == OFF else {})) as edge:
-                    costs = await of_steps(stack, edge, arguments, shown)
-                    for step, figure in costs.cpu_us.items():
-                        cpu_us[step][name].append(figure)
-                    lost += costs.lost
+        for name in step_costs.in_turn(arguments.rounds, ON, OFF):
+            async with stack.edge(**(none if name == OFF else {})) as edge:
+                costs = await step_costs.of_steps(stack, edge, arguments, shown)
+            for step, figure in costs.cpu_us.items():
+                cpu_us[step][name].append(figure)
+            lost += costs.lost
     return LimitsFigures(
         connections=arguments.connections,
         cpu_us=cpu_us,
-        ratio={step: median_ratio(by_name[ON], by_name[OFF]) for step, by_name in cpu_us.items()},
+        ratio=step_costs.ratios(cpu_us, ON, OFF),
         lost=lost,
     )

@@ -20,7 +20,7 @@ from perf.errors import Refusal
 from perf.load import delivery
 from perf.load.pacing import Schedule
 from perf.load.publisher import Publishing
-from perf.modes.step_costs import STEPS, median_ratio, of_steps
+from perf.modes import step_costs
 from perf.report import tables
 from perf.report.distribution import Distribution, distribution
 from perf.report.figures import Figures
@@ -52,10 +52,7 @@ class ObservedFigures(Figures):
     lost: int
 
     def table(self) -> str:
-        rows = []
-        for step, what in STEPS.items():
-            on, off = ("  ".join(map(str, self.cpu_us[step][name])) for name in (ON, OFF))
-            rows.append((what, f"{on} us {ON}, {off} us {OFF}: {self.ratio[step]} times that"))
+        rows = step_costs.rows(self.cpu_us, self.ratio, ON, OFF)
         for name, ages in self.age_s.items():
             rows.append((f"age, {name}", " | ".join(f"{age.in_ms()} ms" for age in ages)))
         rows.append(("median age", f"{self.ratio['latency']} times that of those {OFF}"))
@@ -64,10 +61,7 @@ class ObservedFigures(Figures):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_own_clients(parser, connections=1000)
-    options.add_publishing(parser, rate=1000, seconds=4)
-    parser.add_argument("--window", type=int, default=4, help="unanswered publications of the fan-out (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+    step_costs.add_arguments(parser)
     parser.add_argument("--before", type=Path, help="the checkout of the edges that are not observed (default: this)")
 
 
@@ -81,35 +75,33 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> ObservedFigures:
-    cpu_us: dict[str, dict[str, list[float]]] = {step: {ON: [], OFF: []} for step in STEPS}
+    cpu_us: dict[str, dict[str, list[float]]] = {step: {ON: [], OFF: []} for step in step_costs.STEPS}
     ages: dict[str, list[Distribution]] = {ON: [], OFF: []}
     lost = 0
     before = arguments.before.resolve() if arguments.before else None
     with collector() as spans:
         traced = {"tracing_endpoint": spans.endpoint, "tracing_sample_ratio": SAMPLE_RATIO}
         async with running_stack() as stack:
-            for number in range(arguments.rounds):
-                for name in (ON, OFF) if number % 2 == 0 else (OFF, ON):
-                    async with contextlib.AsyncExitStack() as entered:
-                        if name == ON:
-                            edges = await entered.enter_async_context(stack.edges(EDGES, **traced))
-                            await entered.enter_async_context(scraped(edges))
-                        else:
-                            edges = await entered.enter_async_context(stack.of(before).edges(EDGES))
-                        costs = await of_steps(stack, edges[0], arguments, shown)
-                        age_s, missing = await _ages(stack, edges, arguments, shown)
-                    for step, figure in costs.cpu_us.items():
-                        cpu_us[step][name].append(figure)
-                    ages[name].append(age_s)
-                    lost += costs.lost + missing
-    ratio = {step: median_ratio(by_name[ON], by_name[OFF]) for step, by_name in cpu_us.items()}
+            for name in step_costs.in_turn(arguments.rounds, ON, OFF):
+                async with contextlib.AsyncExitStack() as entered:
+                    if name == ON:
+                        edges = await entered.enter_async_context(stack.edges(EDGES, **traced))
+                        await entered.enter_async_context(scraped(edges))
+                    else:
+                        edges = await entered.enter_async_context(stack.of(before).edges(EDGES))
+                    costs = await step_costs.of_steps(stack, edges[0], arguments, shown)
+                    age_s, missing = await _ages(stack, edges, arguments, shown)
+                for step, figure in costs.cpu_us.items():
+                    cpu_us[step][name].append(figure)
+                ages[name].append(age_s)
+                lost += costs.lost + missing
     medians = {name: [age.p50 or 0.0 for age in by_round] for name, by_round in ages.items()}
     return ObservedFigures(
         connections=arguments.connections,
         before=before.name if before else "",
         cpu_us=cpu_us,
         age_s=ages,
-        ratio=ratio | {"latency": median_ratio(medians[ON], medians[OFF])},
+        ratio=step_costs.ratios(cpu_us, ON, OFF) | {"latency": step_costs.median_ratio(medians[ON], medians[OFF])},
         span_bytes=spans.size,
         lost=lost,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -22,6 +23,10 @@ from perf.servers.stack import OwnStack
 STEPS: Final = {"accept": "a client taken", "publish": "a publication of a client", "fanout": "a delivery"}
 
 
+CpuByRound = Mapping[str, Mapping[str, list[float]]]
+"""CPU microseconds by step, then by which of the two edges it was, round after round."""
+
+
 class StepCosts(NamedTuple):
     """CPU microseconds by step, and how many deliveries were missing."""
 
@@ -35,6 +40,36 @@ async def of_steps(stack: OwnStack, edge: OwnEdge, arguments: argparse.Namespace
     published, missing = await _publish(stack, edge, arguments, shown)
     delivered, more_missing = await _fan_out(stack, edge, arguments, shown)
     return StepCosts(dict(zip(STEPS, (accepted, published, delivered), strict=True)), missing + more_missing)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The clients, the publications, and how often all of it is done."""
+    options.add_own_clients(parser, connections=1000)
+    options.add_publishing(parser, rate=1000, seconds=4)
+    parser.add_argument("--window", type=int, default=4, help="unanswered publications of the fan-out (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+
+
+def in_turn(rounds: int, one: str, other: str) -> Iterator[str]:
+    """Both in each round, the order changing from round to round."""
+    for number in range(rounds):
+        yield from (one, other) if number % 2 == 0 else (other, one)
+
+
+def rows(cpu_us: CpuByRound, ratio: Mapping[str, float], one: str, other: str) -> list[tuple[str, str]]:
+    """A row of a table for each step: the figures of both, and the ratio."""
+
+    def listed(step: str, name: str) -> str:
+        return f"{'  '.join(map(str, cpu_us[step][name]))} us {name}"
+
+    return [
+        (what, f"{listed(step, one)}, {listed(step, other)}: {ratio[step]} times that") for step, what in STEPS.items()
+    ]
+
+
+def ratios(cpu_us: CpuByRound, one: str, other: str) -> dict[str, float]:
+    """By step, `one` to `other`."""
+    return {step: median_ratio(by_name[one], by_name[other]) for step, by_name in cpu_us.items()}
 
 
 def median_ratio(ours: list[float], theirs: list[float]) -> float:
