@@ -257,6 +257,14 @@ class TestEdge:
         data = Publication(data=Raw(json.dumps(value).encode()), **more)
         return await self.node.publish(channel, rules_of(channel), data) or StreamPosition()
 
+    async def publish_unheard(self, channel: str, value: object) -> StreamPosition:
+        """The same, and this edge does not hear of it: it finds the gap with the next one."""
+        self.broker.lose_live = lambda message: True
+        try:
+            return await self.publish(channel, value)
+        finally:
+            self.broker.lose_live = lambda message: False
+
     async def subscribe(
         self, channel: str, recover: StreamPosition | None = None, reject: bool = False, **wishes: Any
     ) -> tuple[FakeSubscriber, SubscribeResult]:
