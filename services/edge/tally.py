@@ -39,8 +39,6 @@ class Tally:
     log_reads: int = 0  # reads of a channel's log, for clients that recover or catch up
     log_parts_shared: int = 0  # parts of a log that a client got and another one had read before
     broker_losses: int = 0  # connections to the broker that dropped
-    recovered: int = 0  # subscribes that recovered everything that the client had missed
-    unrecovered: int = 0  # subscribes that got `recovered: false`
     recovered_publications: int = 0  # publications in the replies to subscribes that recovered
     shed: int = 0  # clients closed because memory was short
     waits: int = 0  # times that more of a client waited than one turn of the event loop allows
@@ -69,6 +67,19 @@ class Tally:
     recoveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by namespace and result
     recoveries_by_client: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # transport, library, result
     timings: Timings = field(default_factory=Timings)
+
+    @property
+    def recovered(self) -> int:
+        """Subscribes that recovered everything that the client had missed."""
+        return self._recoveries("recovered")
+
+    @property
+    def unrecovered(self) -> int:
+        """Subscribes that got `recovered: false`."""
+        return self._recoveries("unrecovered")
+
+    def _recoveries(self, result: str) -> int:
+        return sum(count for (_, one), count in self.recoveries.items() if one == result)
 
     def backend_failed(self, call: str, cause: str) -> None:
         """Counts a question to a backend without a usable answer."""

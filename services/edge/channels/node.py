@@ -159,10 +159,7 @@ class Node:
         tally.recoveries[namespace, result] += 1
         if not subscriber.closed:  # one that has left meanwhile has no owner any more
             tally.recoveries_by_client[(*subscriber.owner.labels(), result)] += 1
-        if missed is None:
-            tally.unrecovered += 1
-        else:
-            tally.recovered += 1
+        if missed is not None:
             tally.recovered_publications += len(missed)
             tally.timings.recovery_publications.of(namespace).observe(len(missed))
 

@@ -55,6 +55,7 @@ class EdgeMetrics:
         self._drain = drain
         self._session_log = session_log
         self._in_flight = in_flight
+        self._begin_times()
 
     def ready(self) -> None:
         """The edge is ready for clients for the first time."""
@@ -93,6 +94,8 @@ class EdgeMetrics:
         tally = self._context.tally
         for name in COUNTERS:
             page.put(f"fairlead_edge_{name}", getattr(tally, name))
+        page.put("fairlead_edge_recovered", tally.recovered)
+        page.put("fairlead_edge_unrecovered", tally.unrecovered)
         page.put("fairlead_edge_publishes_refused", self._in_flight.refused)
         page.put("fairlead_edge_session_events", self._session_log.stored)
         page.put("fairlead_edge_session_events_dropped", self._session_log.dropped)
@@ -126,7 +129,6 @@ class EdgeMetrics:
     def _put_times(self, page: Page) -> None:
         context, clock = self._context, self._broker_clock
         timings = context.tally.timings
-        self._begin_times()
         page.put_histograms("fairlead_edge_connect_seconds", timings.connect_seconds)
         page.put_histograms("fairlead_edge_subscribe_seconds", timings.subscribe_seconds)
         page.put_histograms("fairlead_edge_recovery_seconds", timings.recovery_seconds)
@@ -144,10 +146,7 @@ class EdgeMetrics:
         page.put("websocket_stop_seconds", stopping)
 
     def _begin_times(self) -> None:
-        """Histograms of what is known are there, with zeros, before the first observation: so that one is an increase.
-
-        Only the first scrape has anything to make.
-        """
+        """Makes the histograms of what is known, with zeros, so that the first observation is an increase."""
         timings = self._context.tally.timings
         deliveries = self._context.node.channels.delivery_times.histograms
         for client in EXPECTED_CLIENTS:
