@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 from dataclasses import replace
 
 from perf import options, runner
@@ -22,6 +21,7 @@ from perf.load.pacing import Schedule
 from perf.load.plan import Plan
 from perf.load.target import Target
 from perf.report import tables
+from perf.report.distribution import median_ratio
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
 from perf.servers.stack import OwnStack, running_stack
@@ -86,17 +86,13 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> AcceptFigures:
         edge_cpu_us=_microseconds(shared_s),
         own_channel_cpu_us=_microseconds(own_s),
         starlette_cpu_us=_microseconds(starlette_s),
-        ratio=_median_ratio(shared_s, starlette_s),
-        own_channel_ratio=_median_ratio(own_s, starlette_s),
+        ratio=median_ratio(shared_s, starlette_s),
+        own_channel_ratio=median_ratio(own_s, starlette_s),
     )
 
 
 def _microseconds(seconds: list[float]) -> list[float]:
     return [round(one * 1e6, 1) for one in seconds]
-
-
-def _median_ratio(ours: list[float], theirs: list[float]) -> float:
-    return round(statistics.median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)), 3)
 
 
 async def _by_an_edge(stack: OwnStack, arguments: argparse.Namespace, shown: Bar, channel: str) -> float:

@@ -22,7 +22,7 @@ from perf.load.pacing import Schedule
 from perf.load.publisher import Publishing
 from perf.modes import step_costs
 from perf.report import tables
-from perf.report.distribution import Distribution, distribution
+from perf.report.distribution import Distribution, distribution, median_ratio
 from perf.report.figures import Figures
 from perf.report.progress_bar import Bar
 from perf.servers.edge import OwnEdge
@@ -101,7 +101,7 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> ObservedFigures:
         before=before.name if before else "",
         cpu_us=cpu_us,
         age_s=ages,
-        ratio=step_costs.ratios(cpu_us, ON, OFF) | {"latency": step_costs.median_ratio(medians[ON], medians[OFF])},
+        ratio=step_costs.ratios(cpu_us, ON, OFF) | {"latency": median_ratio(medians[ON], medians[OFF])},
         span_bytes=spans.size,
         lost=lost,
     )

@@ -6,7 +6,6 @@ For modes that compare two edges in turn: their CPU microseconds for each step, 
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from perf.load import delivery
 from perf.load.pacing import Schedule
 from perf.load.plan import ClientPublishing
 from perf.modes import accept, chat, fanout
+from perf.report.distribution import median_ratio
 from perf.report.progress_bar import Bar
 from perf.servers.edge import OwnEdge
 from perf.servers.stack import OwnStack
@@ -70,11 +70,6 @@ def rows(cpu_us: CpuByRound, ratio: Mapping[str, float], one: str, other: str) -
 def ratios(cpu_us: CpuByRound, one: str, other: str) -> dict[str, float]:
     """By step, `one` to `other`."""
     return {step: median_ratio(by_name[one], by_name[other]) for step, by_name in cpu_us.items()}
-
-
-def median_ratio(ours: list[float], theirs: list[float]) -> float:
-    """Of figures by round."""
-    return round(statistics.median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)), 3)
 
 
 async def _accept(stack: OwnStack, edge: OwnEdge, arguments: argparse.Namespace, shown: Bar) -> float:

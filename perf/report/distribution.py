@@ -1,8 +1,9 @@
-"""Samples as percentiles, and percentiles for a reader."""
+"""Samples as percentiles, and percentiles for a reader; two series of samples as a ratio."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import msgspec
@@ -33,3 +34,8 @@ def distribution(samples: Sequence[float]) -> Distribution:
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """By nearest rank: a value that was measured, never one between two. `ordered` ascends and is not empty."""
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios of two series that were measured in turn, round by round."""
+    return round(statistics.median(one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)), 3)
