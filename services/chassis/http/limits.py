@@ -4,7 +4,8 @@ A request head beyond `max_head_bytes` or `MAX_HEAD_FIELDS` is answered with 431
 `HEAD_TIMEOUT_S` with 408; then the connection is closed. The connection is also closed if an unread request body, or
 the next request, takes longer than that. Without these limits a client could hold a socket for ever with half a
 request. Trailers are dropped. An upgrade must use HTTP/1.1, and nothing may follow it before its response; otherwise
-the answer is 400.
+the answer is 400. What a refused client still sends is read and dropped for a while: closing a socket that has unread
+data resets the connection, and the client may lose the answer.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ _HEALTH_PATHS: Final = frozenset(path.encode() for path in (LIVE_PATH, READY_PAT
 
 MAX_PIPELINED: Final = 16
 """Requests that wait behind one in progress. Neither browsers nor SDKs send any before they have the response."""
+
+MAX_DROPPED_BYTES: Final = 1024 * 1024
+"""What a refused client may still send before its connection is closed, at the latest after `HEAD_TIMEOUT_S`."""
 
 NOTHING_FOLLOWS: Final = "nothing may follow an upgrade before its response (RFC 6455, 4.1)"
 
@@ -128,6 +132,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     pipelined: ClassVar[Callable[[str], None] | None] = None
     """Told of each connection with more than `MAX_PIPELINED` requests: the path of the last one that was taken."""
     _is_spare = False  # there was no room for it
+    _is_shut_down = False
+    _is_refused = False
+    _dropped_bytes = 0  # since it was refused
+    _running: RequestResponseCycle | None = None  # whose response is next; `cycle` is the latest request's
     _awaiting_head = False
     _head_bytes = 0
     _head_end = b""
@@ -165,6 +173,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse_room(self) -> None:
         self._tell("no_room")
         self.refuse(b"503 Service Unavailable", "too many connections, try again")
+        self.transport.close()  # what waits for its client's end takes room
 
     def _tell(self, cause: str) -> None:
         turned_away = type(self).turned_away
@@ -176,6 +185,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > MAX_DROPPED_BYTES:
+                self.transport.close()
+            return
         if self._preamble is not None:
             rest = self._read_preamble(self._preamble + data)
             if not rest:
@@ -229,6 +243,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_headers_complete()
         else:
             self._complete_long_head()
+        if not self.pipeline:
+            self._running = self.cycle
 
     def _read_preamble(self, data: bytes) -> bytes:
         """What follows the PROXY header. A connection without one is the proxy's own, such as a health check."""
@@ -262,6 +278,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         cast("MutableMapping[str, Any]", self.scope)["query_string"] = query
 
     def on_response_complete(self) -> None:
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
         super().on_response_complete()
         if self._is_answered():  # an idle one too, of which uvicorn's own deadline comes first: it can make room
             self._deadlines.add(self)
@@ -281,6 +299,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def overdue(self) -> None:
         """The deadline has passed, or another connection needs room."""
+        if self._is_refused:
+            self.transport.close()
+            return
         cycle: RequestResponseCycle | None = self.cycle
         is_read = cycle is not None and cycle.more_body and not (cycle.response_started or self.pipeline)
         if self._awaiting_head or is_read:
@@ -291,17 +312,43 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self.refuse(b"400 Bad Request", msg)
 
+    def shutdown(self) -> None:
+        self._is_shut_down = True
+        if self._is_refused:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def refuse(self, status: bytes, why: str = "") -> None:
-        """Answers with this status and closes the connection, unless it is closing already."""
-        self._deadlines.forget(self)
+        """Answers with this status and ends the connection, unless it is ending already.
+
+        The socket is closed when the client closes it, has sent `MAX_DROPPED_BYTES` more, or its deadline has passed.
+        """
         transport: Any = self.transport
-        if not transport.is_closing():
-            body = f"{why}\n".encode() if why else b""
-            transport.write(
-                b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%b"
-                % (status, len(body), body)
-            )
+        if self._is_refused or transport.is_closing():
+            return
+        self._is_refused = True
+        self._end_requests()
+        body = f"{why}\n".encode() if why else b""
+        transport.write(
+            b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%b"
+            % (status, len(body), body)
+        )
+        self._deadlines.forget(self)
+        if self._is_shut_down:
             transport.close()
+        else:
+            transport.write_eof()
+            self.flow.resume_reading()
+            self._deadlines.add(self)
+
+    def _end_requests(self) -> None:
+        """Tells the application that the client has gone: nothing is written after a refusal."""
+        self.pipeline.clear()
+        for cycle in (self._running, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _await_head(self) -> None:
         self._awaiting_head = True
