@@ -30,17 +30,18 @@ from proto.publications import LiveMessage
 from proto.replies import Push, Reply
 from services.chassis.process.settings import Rate
 from services.chassis.tracing.span import Attributes
+from services.edge.channel_settings import ChannelSection
 from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscribers import Subscribers
 from services.edge.channels.subscription import Subscription
+from services.edge.client_settings import ClientSection
 from services.edge.connection.door import Door
 from services.edge.framing import handshake, wire
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, Format
 from services.edge.grants import Grant
 from services.edge.limit_settings import LimitsSection
 from services.edge.session.allowances import Allowances
-from services.edge.settings import ChannelSection, ClientSection
 
 Step = Callable[[int], object]
 """Does its step the given number of times."""

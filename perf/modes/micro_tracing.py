@@ -20,9 +20,11 @@ from services.chassis.tracing.exporter_otlp import OtlpExporter
 from services.chassis.tracing.sampling_tracer import SamplingTracer
 from services.chassis.tracing.span import Span, active, active_context, working_in
 from services.chassis.tracing.span_queue import BATCH
+from services.edge.channel_settings import ChannelSection
 from services.edge.channels.delivery import deliver, publishing
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscribers import Subscribers
+from services.edge.client_settings import ClientSection
 from services.edge.framing.formats import WEBSOCKET_JSON
 from services.edge.session.actions import Publish
 from services.edge.session.effects import Effect, EndSpan, Start
@@ -30,7 +32,6 @@ from services.edge.session.outcomes import Replied
 from services.edge.session.policy import Policy
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 

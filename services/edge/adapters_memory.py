@@ -14,6 +14,7 @@ from services.edge.backend.no_backend import NoBackend
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.logs_memory import MemoryLogs
+from services.edge.channel_settings import ChannelOptions
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
@@ -21,7 +22,7 @@ from services.edge.cluster.peers import Responder
 from services.edge.cluster.peers_memory import MemoryPeers
 from services.edge.server_api.methods import ApiMethods
 from services.edge.session_log import NoSessionLog
-from services.edge.settings import ChannelOptions, EdgeSettings
+from services.edge.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
 

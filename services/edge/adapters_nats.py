@@ -13,6 +13,7 @@ from services.edge.adapters import Adapters
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.broker_nats import NatsBroker
+from services.edge.channel_settings import ChannelOptions
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.failure_detector_nats import FailureDetector
@@ -22,7 +23,7 @@ from services.edge.cluster.peers_nats import NatsPeers
 from services.edge.server_api.calls_nats import NatsApi
 from services.edge.server_api.methods import ApiMethods
 from services.edge.session_log_nats import NatsSessionLog
-from services.edge.settings import ChannelOptions, EdgeSettings
+from services.edge.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
 

@@ -38,6 +38,7 @@ from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.node import Node
+from services.edge.client_settings import ClientSection
 from services.edge.connection.admission import Admission
 from services.edge.connection.clock import Clock
 from services.edge.connection.context import EdgeContext
@@ -49,6 +50,7 @@ from services.edge.connection.memory_guard import limits as memory_limits
 from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
+from services.edge.edge_settings import MEMORY
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.exposition import EdgeMetrics
 from services.edge.instruments.failures import FailureMetrics
@@ -60,7 +62,7 @@ from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
 from services.edge.session.allowances import Allowances
 from services.edge.session.policy import Policy
-from services.edge.settings import MEMORY, ClientSection, EdgeSettings
+from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
 from services.edge.tokens.configured_keys import configured_keys

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from services.edge.client_settings import ClientSection
 from services.edge.origins import too_open
 from services.edge.session.allowances import floors
-from services.edge.settings import ClientSection, EdgeSettings
+from services.edge.settings import EdgeSettings
 
 STRONG_SECRET_BYTES: Final = 32
 

@@ -7,17 +7,12 @@ from typing import Final
 
 from services.chassis.http.client_address import Proxies
 from services.chassis.process.settings import ConfigurationError, load
+from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import history_share
+from services.edge.client_settings import SUBSCRIBE_BYTES, ClientSection
+from services.edge.edge_settings import MEMORY, EdgeSection
 from services.edge.origins import check_pattern
-from services.edge.settings import (
-    MEMORY,
-    SUBSCRIBE_BYTES,
-    ChannelOptions,
-    ChannelSection,
-    ClientSection,
-    EdgeSection,
-    EdgeSettings,
-)
+from services.edge.settings import EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
 from services.sections import SECTIONS
 

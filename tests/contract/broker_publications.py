@@ -8,7 +8,7 @@ from proto.messages import Publication, StreamPosition
 from proto.publications import Version
 from services.chassis.process.settings import Duration
 from services.edge.broker.broker import Broker, ChannelAddress
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.listener import Listener
 
 CLASSES = {

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.edge.channel_settings import ChannelOptions
 from services.edge.configuration import from_environ as edge_settings
 from services.edge.server_api.methods import CALL_DEADLINE_S
-from services.edge.settings import ChannelOptions, EdgeSettings
+from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.metrics.settings import from_environ as metrics_settings
 from services.sessions.api import ANSWER_DEADLINE_S

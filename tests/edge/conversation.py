@@ -13,8 +13,10 @@ from proto.codec_json import JSON
 from proto.commands import Command
 from proto.replies import SubscribeResult
 from services.chassis.tracing.span import Tracer
+from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest, Subscription
+from services.edge.client_settings import ClientSection
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.session.actions import Action, AskHook, Connect
@@ -25,7 +27,6 @@ from services.edge.session.policy import Policy
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.edge.signers import SECRET

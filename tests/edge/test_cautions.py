@@ -9,11 +9,13 @@ from msgspec.structs import fields, replace
 
 from services.chassis.process.settings import Rate
 from services.edge.cautions import cautions
+from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.channels.namespaces import Namespaces
+from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import NO_LIMITS
 from services.edge.origins import Origins, check_pattern
 from services.edge.session.allowances import Allowances
-from services.edge.settings import ChannelOptions, ChannelSection, ClientSection, EdgeSettings, Namespace
+from services.edge.settings import EdgeSettings
 
 SECRET = "a secret of the tests, of 32 bytes or more"
 

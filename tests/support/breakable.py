@@ -13,11 +13,11 @@ from proto.telemetry import Heartbeat, Process, encode_heartbeat
 from services.edge.broker.broker import Audit, ChannelAddress, LogPage
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.logs_memory import MemoryLog, MemoryLogs
+from services.edge.channel_settings import ChannelOptions
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.cluster.peers import ASK_TIMEOUT_S, PeerGone, PeersAway, Responder
 from services.edge.cluster.peers_memory import MemoryPeers
-from services.edge.settings import ChannelOptions
 
 _NO_FIGURES = Process(cpu_s=0, rss_bytes=0, open_fds=0, max_fds=0, loop_lag_s=0, uptime_s=0)
 

@@ -18,9 +18,11 @@ from proto.replies import SubscribeResult
 from proto.trace_context import TraceContext
 from services.chassis.process.turns import Turns
 from services.chassis.tracing.span import Attributes, Tracer
+from services.edge.channel_settings import ChannelSection
 from services.edge.channels.node import Node
 from services.edge.channels.subscriber import SKIPPED, Untaken
 from services.edge.channels.subscription import AttachRequest, Subscription
+from services.edge.client_settings import ClientSection
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave_memory import MemoryJoinLeave
 from services.edge.connection.admission import Admission
@@ -37,7 +39,6 @@ from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.origins import Origins
 from services.edge.session.allowances import Allowances
 from services.edge.session.policy import Policy
-from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.configured_keys import configured_keys

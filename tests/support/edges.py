@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection
 from proto.codec_json import JSON
 from proto.codec_protobuf import PROTOBUF, decode_replies, encode_command
 from proto.commands import Command
-from services.edge.settings import TRANSPORTS
+from services.edge.client_settings import TRANSPORTS
 from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.chassis.process.settings import Duration
+from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.channels.namespaces import ChannelRules, Namespaces
-from services.edge.settings import ChannelOptions, ChannelSection, Namespace
 
 HOUR = Duration(3600)
 HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": Duration(60)}

@@ -22,6 +22,7 @@ from services.chassis.process.settings_errors import PREFIX, explain, hint, of_v
 
 CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
 
 T = TypeVar("T", bound=Struct)
 

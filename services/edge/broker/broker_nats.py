@@ -33,7 +33,7 @@ from services.edge.broker.channel_subscription import ChannelSubscription
 from services.edge.broker.log_audit_nats import LogAudit
 from services.edge.broker.log_streams_nats import LogStreams
 from services.edge.broker.publisher_nats import NatsPublisher
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from services.edge.broker.log_limits_nats import LogLimits
 from services.edge.broker.log_lineage import LEADERS_KEY, Lineage
 from services.edge.broker.rollback_nats import Known, RollbackGuard
 from services.edge.broker.stream_marks_nats import Mark, StreamMarks
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from services.edge.broker.broker import (
     Indexed,
     LogEntry,
 )
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 
 MAX_LOG_BYTES: Final = 128 * 1024 * 1024
 """Publications of all channels of one namespace."""

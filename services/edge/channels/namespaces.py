@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from proto import codes
 from services.edge.broker.broker import ChannelAddress
+from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.rejection import Rejected
-from services.edge.settings import ChannelOptions, ChannelSection
 
 NAMESPACE_BOUNDARY: Final = ":"
 PRIVATE_PREFIX: Final = "$"

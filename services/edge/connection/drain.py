@@ -12,7 +12,7 @@ from typing import Final
 
 from proto import codes
 from services.edge.connection.context import EdgeContext
-from services.edge.settings import EdgeSection
+from services.edge.edge_settings import EdgeSection
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
+from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import WITHOUT_NAMESPACE, ChannelRules
+from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import LimitsSection
-from services.edge.settings import ChannelOptions, ChannelSection, ClientSection
 from services.edge.token_buckets import TokenBuckets
 
 WITHIN: Final = ""

@@ -14,6 +14,7 @@ from proto import codes
 from proto.codes import CloseCode, ErrorCode
 from proto.commands import Command
 from services.chassis.tracing.span import Tracer
+from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import Action, CallBackend
 from services.edge.session.command_queue import (
     QUEUED_BYTES_CEILING,
@@ -25,7 +26,6 @@ from services.edge.session.effects import AwaitTurn, Effect, EndSpan, LogRefusal
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import SessionState
 from services.edge.session.traced_commands import begin_command
-from services.edge.settings import COMMAND_DEADLINE_S
 
 COMMANDS_PER_TURN: Final = 16
 """Commands that are handled in one turn of the event loop, unless each comes in a message of its own. A command takes

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from services.chassis.tracing.span import Tracer
+from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
+from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import NO_LIMITS
 from services.edge.session.allowances import Allowances
-from services.edge.settings import ChannelSection, ClientSection
 from services.edge.tokens.tokens import TokenVerifier
 
 

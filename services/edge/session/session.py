@@ -24,6 +24,7 @@ from proto.messages import Error
 from proto.replies import Reply, reply_to
 from services.edge.backend import hook_results
 from services.edge.channels.subscription import AttachRequest
+from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.rejection import Rejected
 from services.edge.session import attachment, server_commands
 from services.edge.session.actions import (
@@ -80,7 +81,6 @@ from services.edge.session.refresh import refresh_by_hook
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
 from services.edge.session.timers import Timers
-from services.edge.settings import COMMAND_DEADLINE_S
 from services.edge.tokens.tokens import UnknownKey
 
 

@@ -6,7 +6,7 @@ and 13 MB to hold.
 
 from __future__ import annotations
 
-from services.edge.settings import ClientSection, TokenKey
+from services.edge.client_settings import ClientSection, TokenKey
 from services.edge.tokens.token_algorithms import (
     ALGORITHMS,
     ECDSA_ALGORITHMS,

@@ -12,7 +12,7 @@ from prometheus_client import Histogram as Original
 from services.chassis.metrics.histogram import THE_REST, Exemplar, Histogram, LabelledHistogram
 from services.chassis.metrics.page import Page, PageCollector
 from services.chassis.metrics.series import catalog, counter, gauge, histogram
-from services.edge.settings import Namespace
+from services.edge.channel_settings import Namespace
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
 observations = st.lists(st.sampled_from([*BOUNDS, 0.0, 0.0005, 0.02, 0.5, 3.0, 1e9]), max_size=30)

@@ -10,7 +10,7 @@ from services.edge.broker import logs_memory
 from services.edge.broker.broker import Broker, BrokerRefused, ChannelAddress
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.logs_memory import MemoryLogs
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, PLAIN, BrokerContract, Listener, publication, store
 from tests.support.breakable import BreakableBroker, BreakableLogs
 

@@ -19,7 +19,7 @@ from services.chassis.process.settings import Duration, NatsSettings
 from services.edge.broker import broker_nats, log_streams_nats
 from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, BrokerEvents, ChannelAddress
 from services.edge.broker.broker_nats import LOOKS_AT_ONCE, READS_AT_ONCE, NatsBroker
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, BrokerContract, Listener, publication, store
 from tests.support.eventually import eventually
 from tests.support.links import linked

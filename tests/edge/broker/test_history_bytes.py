@@ -13,7 +13,7 @@ from services.chassis.nats.streams import ensure_stream, store, stream_config
 from services.chassis.process.settings import Duration
 from services.edge.broker.broker import BrokerRefused, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, Listener
 from tests.contract.broker import store as publish
 from tests.edge.broker.test_broker_nats import broker

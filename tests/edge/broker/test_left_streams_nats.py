@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from services.chassis.nats.errors import NatsRefused
 from services.chassis.process.settings import Duration
 from services.edge.broker.log_streams_nats import LogStreams
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CLASSES, Listener
 from tests.edge.broker.test_broker_nats import broker
 from tests.support.eventually import eventually

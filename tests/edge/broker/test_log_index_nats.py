@@ -11,7 +11,7 @@ from services.chassis.process.settings import Duration
 from services.edge.broker import log_index_nats
 from services.edge.broker.broker import ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, NEWS, Listener, store
 from tests.edge.broker.test_broker_nats import broker, pytestmark
 from tests.support.cuttable_link import cuttable

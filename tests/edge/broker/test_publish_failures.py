@@ -18,7 +18,7 @@ from services.chassis.process.settings import Duration
 from services.edge.broker import publisher_nats, silent_streams_nats
 from services.edge.broker.broker import BrokerAway, BrokerRefused, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, PLAIN, Listener, publication
 from tests.edge.broker.test_broker_nats import broker
 from tests.support.eventually import eventually

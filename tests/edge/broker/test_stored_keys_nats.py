@@ -11,7 +11,7 @@ from services.chassis.nats.streams import stream_state
 from services.chassis.process.settings import Duration
 from services.edge.broker import stored_keys_nats
 from services.edge.broker.broker_nats import NatsBroker
-from services.edge.settings import ChannelOptions
+from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, Listener, publication, store
 from tests.edge.broker.test_broker_nats import broker
 from tests.support.eventually import eventually

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proto import codes
+from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.channels.namespaces import (
     ChannelRules,
     Namespaces,
@@ -24,7 +25,6 @@ from services.edge.channels.namespaces import (
     personal_channel,
 )
 from services.edge.rejection import Rejected
-from services.edge.settings import ChannelOptions, ChannelSection, Namespace
 
 USER = Requester(user="42", insecure=False)
 NOBODY = Requester(user="", insecure=False)

@@ -8,11 +8,11 @@ import pytest
 from msgspec import Raw
 
 from proto.messages import ClientInfo, FilterNode, Publication
+from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import ChannelRules, Namespaces
 from services.edge.channels.subscription import Subscription
 from services.edge.channels.tags_filter import compile_filter
 from services.edge.grants import Grant, Override, Switch
-from services.edge.settings import ChannelOptions, ChannelSection
 
 INFO = ClientInfo(user="42", client="c1")
 HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl": 60.0}

@@ -7,9 +7,11 @@ import time
 import pytest
 
 from services.edge.app import Edge
+from services.edge.client_settings import ClientSection
 from services.edge.connection.connection import Connection
+from services.edge.edge_settings import EdgeSection
 from services.edge.framing.formats import WEBSOCKET_JSON
-from services.edge.settings import ClientSection, EdgeSection, EdgeSettings
+from services.edge.settings import EdgeSettings
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.transport import FakeTransport
 

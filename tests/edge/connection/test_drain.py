@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.chassis.process.settings import Duration
 from services.edge.connection import drain
 from services.edge.connection.drain import Drain, closes_due
-from services.edge.settings import EdgeSection
+from services.edge.edge_settings import EdgeSection
 from tests.edge.talks import Talk
 from tests.support.cluster import EdgeCluster, TestEdge
 

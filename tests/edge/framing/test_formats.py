@@ -13,11 +13,11 @@ from proto.codec_protobuf import decode_replies
 from proto.codes import BAD_REQUEST_CLOSE
 from proto.messages import Error, Publication
 from proto.replies import Connect, Push, Reply
+from services.edge.client_settings import TRANSPORTS
 from services.edge.framing import formats
 from services.edge.framing.deflate import inflate
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.wire import BINARY, CLOSE, COMPRESSED, PING, TEXT, parse_close
-from services.edge.settings import TRANSPORTS
 from tests.support.transport import frames_in
 
 ALL = [

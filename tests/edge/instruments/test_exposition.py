@@ -12,11 +12,11 @@ from services.edge.broker.in_flight import InFlight
 from services.edge.connection.drain import Drain
 from services.edge.connection.memory_guard import MemoryLimits
 from services.edge.connection.memory_watch import MemoryWatch
+from services.edge.edge_settings import EdgeSection
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.exposition import EdgeMetrics
 from services.edge.instruments.failure_catalog import FAILURE_SERIES
 from services.edge.session_log import NoSessionLog
-from services.edge.settings import EdgeSection
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import TestEdge
 from tests.support.eventually import eventually

@@ -9,7 +9,9 @@ from proto.events import SessionEvent
 from proto.replies import Reply, SubscribeResult
 from services.chassis.process.settings import Duration
 from services.edge.channels.subscription import AttachRequest
+from services.edge.client_settings import ClientSection
 from services.edge.framing.formats import WEBSOCKET_JSON
+from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import Action, AskHook, CallBackend, Connect
 from services.edge.session.effects import (
     Admit,
@@ -39,7 +41,6 @@ from services.edge.session.outcomes import (
 from services.edge.session.policy import Policy
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.settings import COMMAND_DEADLINE_S, ClientSection
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.tokens import TokenVerifier
 from tests.edge.conversation import START

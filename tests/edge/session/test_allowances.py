@@ -9,13 +9,14 @@ from msgspec.structs import replace
 
 from proto.replies import PublishResult
 from services.chassis.process.settings import Rate
+from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest
+from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.session.actions import AskHook, Publish
 from services.edge.session.allowances import WITHIN, Allowances
 from services.edge.session.outcomes import Replied
-from services.edge.settings import ChannelOptions, ChannelSection, ClientSection, Namespace
 from tests.edge.conversation import START, Conversation, anonymous, closed_by, error_in, logged, started_or_none
 from tests.support.namespaces import rules_of
 

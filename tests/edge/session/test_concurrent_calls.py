@@ -9,12 +9,12 @@ from msgspec import Raw
 from proto import codes
 from proto.replies import PublishResult, RPCResult
 from services.edge.channels.subscription import AttachRequest
+from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import Action, CallBackend, Publish
 from services.edge.session.command_queue import QUEUED_BYTES_LIMIT
 from services.edge.session.effects import Effect, PaceReading, Send, SendPing, Start
 from services.edge.session.outcomes import Failed, Replied
 from services.edge.session.server_commands import SendToClient
-from services.edge.settings import COMMAND_DEADLINE_S
 from tests.edge.conversation import ATTACHED, START, Conversation, closed_by, connected, error_in, started_or_none
 
 

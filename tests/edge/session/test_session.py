@@ -12,6 +12,7 @@ from proto.messages import StreamPosition
 from proto.replies import PublishResult, SubscribeResult
 from services.edge.backend import hook_results
 from services.edge.framing import formats
+from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import Action, Connect, Publish
 from services.edge.session.command_queue import QUEUED_BYTES_CEILING, QUEUED_BYTES_LIMIT, SERVER_COMMANDS_LIMIT
 from services.edge.session.effects import (
@@ -28,7 +29,6 @@ from services.edge.session.effects import (
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, Replied
 from services.edge.session.server_commands import SendToClient
 from services.edge.session.state import Phase
-from services.edge.settings import COMMAND_DEADLINE_S
 from tests.edge.conversation import (
     START,
     Conversation,

@@ -13,10 +13,10 @@ from msgspec import Raw
 from services.edge.backend import hook_results
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant
+from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import AskHook, Publish
 from services.edge.session.effects import Effect, Record, Send, SendPing, Start
 from services.edge.session.server_commands import RefreshClient, SubscribeClient
-from services.edge.settings import COMMAND_DEADLINE_S
 from tests.edge.conversation import (
     START,
     Conversation,

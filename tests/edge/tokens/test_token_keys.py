@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.edge.settings import ClientSection, TokenKey
+from services.edge.client_settings import ClientSection, TokenKey
 from services.edge.tokens import token_keys
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.token_algorithms import ALGORITHMS
@@ -321,7 +321,7 @@ def test_without_public_keys_nothing_is_loaded_for_them() -> None:
     script = (
         "import sys\n"
         "from services.edge.tokens import token_keys_http\n"
-        "from services.edge.settings import ClientSection\n"
+        "from services.edge.client_settings import ClientSection\n"
         "from services.edge.tokens.configured_keys import configured_keys\n"
         "configured_keys(ClientSection(token_hmac_secret_key='x' * 32))\n"
         "print({'jwt', 'cryptography', 'httpx'} & set(sys.modules))\n"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from proto import codes
 from proto.codes import CloseCode
+from services.edge.client_settings import TRANSPORTS
 from services.edge.connection.connection import CLOSE_TIMEOUT_S
 from services.edge.session.command_queue import QUEUED_BYTES_CEILING
-from services.edge.settings import TRANSPORTS
 from services.edge.transports.http_streams import StreamEndpoint, client_routes
 from tests.support.asgi import Call
 from tests.support.cluster import EdgeCluster, TestEdge

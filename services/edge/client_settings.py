@@ -1,0 +1,148 @@
+"""The section `client`: tokens, who may connect, timeouts, limits, and hooks about connections.
+
+The names of options are Centrifugo's, so that its users know them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, field
+from msgspec.structs import force_setattr
+
+from services.chassis.process.settings import Count, Duration, Section, is_http_address
+from services.edge.hook_settings import COMMAND_DEADLINE_S, check_hook
+
+MIN_JWKS_REFRESH_S: Final = 1.0
+"""Keys change every few weeks: a shorter interval would ask too much of the server that has them."""
+
+SUBSCRIBE_BYTES: Final = 512
+"""Room for one subscription in a client's first message: its channel, token and position. SDKs that reconnect say
+`connect` and all subscriptions in one message."""
+
+TRANSPORTS: Final = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
+
+
+class TokenKey(Section, frozen=True):
+    """One of several keys for tokens. A token names its key by the `kid` in its header."""
+
+    algorithm: str
+    """HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA."""
+    kid: str = ""
+    """The key's id in tokens. Empty: for tokens that name no key."""
+    secret: str = ""
+    """The secret, for HS256, HS384 and HS512."""
+    public_key: str = ""
+    """The public key in PEM form, for all other algorithms."""
+
+
+class ClientSection(Section, frozen=True):
+    """Clients: tokens, who may connect, timeouts, limits, and hooks about connections."""
+
+    token_hmac_secret_key: str = ""
+    """The secret with which tokens (JWT) are signed, for HS256, HS384 and HS512. At least 16 characters."""
+    token_rsa_public_key: str = ""
+    """The public key in PEM form that verifies tokens with RS256, RS384, RS512, PS256, PS384 or PS512."""
+    token_ecdsa_public_key: str = ""
+    """The same for ES256, ES384 or ES512, whichever the key's curve is for."""
+    token_ed25519_public_key: str = ""
+    """The same for EdDSA with Ed25519."""
+    token_keys: list[TokenKey] = []  # noqa: RUF012
+    """Further keys, each with its algorithm and `kid`, such as the old and the new one while keys are rotated."""
+    token_jwks_public_endpoint: str = ""
+    """The address of a JWKS document with public keys (https://...). Read again for a token with an unknown `kid`."""
+    token_jwks_refresh: Duration = Duration(600)
+    """How often the JWKS document is read, so that withdrawn keys stop working. At least 1 s."""
+    token_audience: str = ""
+    """What `aud` of every token must be or contain; empty: not checked."""
+    token_issuer: str = ""
+    """What `iss` of every token must be; empty: not checked."""
+    token_nbf_leeway: Duration = Duration(5)
+    """How early a token may come before its `nbf`, as the clock of whoever signed it may be ahead of the edge's."""
+    insecure: bool = False
+    """For tests only: anybody may connect, subscribe, publish and read history; connections do not expire."""
+    allow_anonymous_connect_without_token: bool = False
+    """Clients without a token may connect, as anonymous ones (with the user id "")."""
+    allowed_origins: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
+    """Origins whose pages may connect, such as "https://*.example.com" (only `*` is special); "*": all. Empty: none."""
+    ping_interval: Duration = Duration(25)
+    """How often a client is pinged. 0: never; otherwise at least 1 s."""
+    pong_timeout: Duration = Duration(8)
+    """How long a client may take to answer a ping before it is disconnected (3012). Shorter than `ping_interval`."""
+    stale_close_delay: Duration = Duration(10)
+    """How long a connection may last without a successful connect command; then it is closed with 3502."""
+    expired_close_delay: Duration = Duration(25)
+    """How long a connection or subscription has for its refresh after its token expired."""
+    slow_close_delay: Duration = Duration(30)
+    """How long a client may take nothing at all before it is disconnected as slow (3008)."""
+    channel_limit: Count = 128
+    """Channels that one client may be subscribed to; a further subscribe gets error 106."""
+    channel_max_length: Annotated[int, Meta(ge=1, le=320)] = 255
+    """Characters of a channel's name. A character takes up to 12 bytes of a NATS subject, whose line may have 4,096."""
+    message_size_limit: Annotated[int, Meta(ge=0)] = 0
+    """Bytes of one WebSocket message from a client; a larger one closes the connection with 1009. 0: 65,536, or 512 for
+    each channel of `channel_limit`, whichever is more."""
+    compression: bool = False
+    """WebSockets use permessage-deflate with clients that offer it: less traffic for more CPU."""
+    compression_min_bytes: Annotated[int, Meta(ge=0)] = 256
+    """Messages shorter than this are not compressed, as they hardly shrink."""
+    commands_per_message: Annotated[int, Meta(ge=0)] = 0
+    """Commands in one message from a client; more close the connection with 3501. 0: 256, or one more than
+    `channel_limit`, whichever is more."""
+    queued_commands_limit: Annotated[int, Meta(ge=0)] = 0
+    """Commands of one client that may wait. At half of it the edge stops reading; beyond it, it closes. 0: 1,024, or
+    twice `commands_per_message`, whichever is more."""
+    concurrency: Count = 16
+    """RPCs of one client that run at once; further ones wait, and nothing else does. Other commands run one by one."""
+    history_max_publication_limit: Count = 300
+    """Publications in one reply to a client's history command."""
+    recovery_max_publication_limit: Annotated[int, Meta(ge=0)] = 0
+    """More missed publications than this are not recovered; 0: as many as the channel's history holds."""
+    transports: list[str] = field(default_factory=lambda: ["websocket"])
+    """The transports that clients may use: websocket, http_stream, sse, uni_websocket, uni_http_stream, uni_sse."""
+    user_connection_limit: Annotated[int, Meta(ge=0)] = 0
+    """Connections that one user may have on one edge; one more is closed with 3504. 0: any number."""
+    disallow_anonymous_connection_tokens: bool = False
+    """Tokens without a user id are refused with 3507."""
+    subscribe_to_user_personal_channel: bool = False
+    """The server subscribes every client with a user id to "#<user id>"."""
+    user_personal_channel_namespace: str = ""
+    """The namespace of that channel: "ns" makes it "ns:#<user id>"."""
+    rpc_timeout: Duration = Duration(4)
+    """How long a backend may take for a client's RPC before the client gets error 100. Less than 4.5 s."""
+    allow_send: bool = False
+    """Clients may send messages without an answer, which go to `send.<user>` on NATS. Off: they close with 3508."""
+    connect_hook: bool = False
+    """The backend behind `hook.connect` decides about clients without a token."""
+    refresh_hook: bool = False
+    """The backend behind `hook.refresh` decides about connections that expire, instead of the client's new token."""
+    hook_timeout: Duration = Duration(1)
+    """How long the backend may take for `hook.connect` and `hook.refresh`. Less than 4.5 s."""
+    hook_when_away: str = "refuse"
+    """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow" (as anonymous)."""
+
+    def __post_init__(self) -> None:
+        if self.pong_timeout >= self.ping_interval > 0:
+            raise ValueError("expected client.pong_timeout to be shorter than client.ping_interval")
+        if self.ping_interval and self.ping_interval < 1:
+            raise ValueError("expected client.ping_interval of at least 1 s, or 0 to switch pings off")
+        if self.token_jwks_public_endpoint and not is_http_address(self.token_jwks_public_endpoint):
+            raise ValueError("expected client.token_jwks_public_endpoint to be an address such as https://host/path")
+        if self.token_jwks_refresh < MIN_JWKS_REFRESH_S:
+            raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
+        unknown = [name for name in self.transports if name not in TRANSPORTS]
+        if unknown:
+            raise ValueError(f"expected client.transports from {', '.join(TRANSPORTS)}, got {unknown[0]!r}")
+        check_hook("client.", self.hook_timeout, self.hook_when_away)
+        if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
+            raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
+        self._derive()
+
+    def _derive(self) -> None:
+        """Gives limits that are 0 the room that `channel_limit` asks for."""
+        if not self.message_size_limit:
+            force_setattr(self, "message_size_limit", max(65536, SUBSCRIBE_BYTES * self.channel_limit))
+        if not self.commands_per_message:
+            force_setattr(self, "commands_per_message", max(256, self.channel_limit + 1))
+        if not self.queued_commands_limit:
+            force_setattr(self, "queued_commands_limit", max(1024, 2 * self.commands_per_message))

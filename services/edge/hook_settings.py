@@ -1,0 +1,17 @@
+"""What settings of hooks have in common, those about clients and those about channels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WHEN_AWAY: Final = ("refuse", "allow")
+COMMAND_DEADLINE_S: Final = 4.5
+"""A command that is not answered by then gets error 100, just before SDKs give up on it (5 s)."""
+
+
+def check_hook(where: str, timeout: float, when_away: str) -> None:
+    """Raises ValueError if a `hook_timeout` or `hook_when_away` cannot be. `where` is what precedes their names."""
+    if not 0 < timeout < COMMAND_DEADLINE_S:
+        raise ValueError(f"expected {where}hook_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
+    if when_away not in WHEN_AWAY:
+        raise ValueError(f'expected {where}hook_when_away "refuse" or "allow"')
