@@ -1,31 +1,23 @@
-"""`python -m services.metrics` serves until SIGTERM; `python -m services.metrics migrate` updates the tables."""
+"""`python -m services.metrics` serves until SIGTERM. `--help` lists what else it does."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from argparse import Namespace
 
-from services.chassis.process.launch import before_imports, settings_of
-from services.metrics.settings import MetricsSettings, from_environ
+from services.chassis.process.launch import Command, Service
+from services.metrics.settings import MetricsSettings, cautions, from_environ
 
 
-def main() -> None:
-    """Runs the service until a signal, or migrates the database."""
-    arguments = sys.argv[1:]
-    if arguments not in ([], ["migrate"]):
-        sys.exit("usage: python -m services.metrics [migrate]")
-    settings = settings_of("metrics", from_environ, os.environ)
-    if arguments:
-        _migrate(settings)
-        return
-    before_imports()
+def _serve(settings: MetricsSettings) -> None:
     from services.metrics.app import serve  # after the settings: so that a mistake in them is reported at once
 
     serve(settings)
 
 
-def _migrate(settings: MetricsSettings) -> None:
+def _migrate(settings: MetricsSettings, asked: Namespace) -> None:
     from services.chassis.postgres.errors import SchemaRefused, StoreAway
     from services.metrics.schema_postgres import SCHEMA
 
@@ -35,6 +27,15 @@ def _migrate(settings: MetricsSettings) -> None:
         asyncio.run(SCHEMA.migrate(settings.postgres.url))
     except (StoreAway, SchemaRefused) as error:
         sys.exit(f"fairlead-metrics: {error}")
+
+
+COMMANDS = {"migrate": Command("update the tables in PostgreSQL", _migrate)}
+SERVICE = Service("metrics", from_environ, _serve, cautions, COMMANDS)
+
+
+def main() -> None:
+    """Runs the service until a signal, or does what the arguments ask for."""
+    SERVICE.main(sys.argv[1:], os.environ)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -125,3 +125,9 @@ class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 def from_environ(environ: Mapping[str, str]) -> MetricsSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`."""
     return load(MetricsSettings, environ, SECTIONS)
+
+
+def cautions(settings: MetricsSettings) -> Iterator[str]:
+    """What an operator is told by `check`: settings that are allowed, and may not be meant."""
+    if not settings.postgres.url:
+        yield "postgres.url is not set: there is no history and no forecast"

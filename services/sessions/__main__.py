@@ -1,31 +1,23 @@
-"""`python -m services.sessions` serves until SIGTERM; `python -m services.sessions migrate` updates the tables."""
+"""`python -m services.sessions` serves until SIGTERM. `--help` lists what else it does."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from argparse import Namespace
 
-from services.chassis.process.launch import before_imports, settings_of
-from services.sessions.settings import SessionsSettings, from_environ
+from services.chassis.process.launch import Command, Service
+from services.sessions.settings import SessionsSettings, cautions, from_environ
 
 
-def main() -> None:
-    """Runs the service until a signal, or migrates the database."""
-    arguments = sys.argv[1:]
-    if arguments not in ([], ["migrate"]):
-        sys.exit("usage: python -m services.sessions [migrate]")
-    settings = settings_of("sessions", from_environ, os.environ)
-    if arguments:
-        _migrate(settings)
-        return
-    before_imports()
+def _serve(settings: SessionsSettings) -> None:
     from services.sessions.app import serve  # after the settings: so that a mistake in them is reported at once
 
     serve(settings)
 
 
-def _migrate(settings: SessionsSettings) -> None:
+def _migrate(settings: SessionsSettings, asked: Namespace) -> None:
     from services.chassis.postgres.errors import SchemaRefused, StoreAway
     from services.sessions.schema_postgres import SCHEMA
 
@@ -33,6 +25,15 @@ def _migrate(settings: SessionsSettings) -> None:
         asyncio.run(SCHEMA.migrate(settings.postgres.url))
     except (StoreAway, SchemaRefused) as error:
         sys.exit(f"fairlead-sessions: {error}")
+
+
+COMMANDS = {"migrate": Command("update the tables in PostgreSQL", _migrate)}
+SERVICE = Service("sessions", from_environ, _serve, cautions, COMMANDS)
+
+
+def main() -> None:
+    """Runs the service until a signal, or does what the arguments ask for."""
+    SERVICE.main(sys.argv[1:], os.environ)
 
 
 if __name__ == "__main__":

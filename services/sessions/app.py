@@ -33,7 +33,7 @@ from services.sessions.projector import Projector
 from services.sessions.reader_postgres import PostgresReader
 from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
-from services.sessions.settings import SessionsSettings
+from services.sessions.settings import SessionsSettings, cautions
 from services.sessions.store_postgres import PostgresStore
 
 log = logging.getLogger(__name__)
@@ -117,8 +117,8 @@ class Sessions:
 
 def serve(settings: SessionsSettings) -> None:
     """Runs the service until a signal."""
-    if not settings.http_api.key:
-        log.warning("http_api.key is not set: every call of the read API will be answered with 401")
+    for caution in cautions(settings):
+        log.warning("%s", caution)
     app = Sessions(settings)
     run(
         app.application(),

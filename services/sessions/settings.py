@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -85,3 +85,9 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 def from_environ(environ: Mapping[str, str]) -> SessionsSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`."""
     return load(SessionsSettings, environ, SECTIONS)
+
+
+def cautions(settings: SessionsSettings) -> Iterator[str]:
+    """What an operator is warned of at the start: settings that are allowed, and rarely meant."""
+    if not settings.http_api.key:
+        yield "http_api.key is not set: every call of the read API will be answered with 401"

@@ -1,17 +1,20 @@
-"""The start of a service's process: settings first, and its parts only if the settings are valid.
+"""The start of a service's process: `python -m services.NAME` serves, and with a word behind it does something else.
 
-A mistake in the settings is thus reported at once, and a process that restarts again and again costs little.
+The settings come first, and the service's parts are loaded only if they are valid. A mistake in them is thus reported
+at once, and a process that restarts again and again costs little.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from services.chassis.process.log import configure
-from services.chassis.process.settings import ConfigurationError, LogSettings
+from services.chassis.process.settings import ConfigurationError, LogSettings, where_from
 
 _NEVER_USED: Final = ("aiohttp",)
 """Optional dependencies of libraries that Fairlead does not need. nats-py imports aiohttp, if it is installed, for NATS
@@ -30,18 +33,81 @@ class Settings(Protocol):
 S = TypeVar("S", bound=Settings)
 
 
-def settings_of(service: str, read: Callable[[Mapping[str, str]], S], environ: Mapping[str, str]) -> S:
-    """Reads the settings and sets up the log by them. Exits the process with the reason if they are not valid."""
-    try:
-        settings = read(environ)
-    except ConfigurationError as error:
-        sys.exit(f"fairlead-{service}: {error}")
-    configure(settings.log, settings.name)
-    return settings
+def no_arguments(parser: ArgumentParser) -> None:
+    """For a command that takes no arguments."""
 
 
-def before_imports() -> None:
-    """Makes the import of a service's parts cheaper. Call it before that import, in a process that only serves."""
+@dataclass(frozen=True)
+class Command(Generic[S]):
+    """What a process does instead of serving: `python -m services.NAME COMMAND`.
+
+    `about` is its line in `--help`. `describe` adds the command's own arguments to its parser; `run` gets the settings
+    and these arguments, and exits the process with a reason if it fails. The log is set up as for serving.
+    """
+
+    about: str
+    run: Callable[[S, Namespace], None]
+    describe: Callable[[ArgumentParser], None] = no_arguments
+
+
+@dataclass(frozen=True)
+class Service(Generic[S]):
+    """How the process of one service starts.
+
+    `read` makes its settings, or raises `ConfigurationError`; `cautions` are sentences about settings that are allowed
+    and rarely meant. `serve` loads the service's parts and runs them until a signal. Every service has the command
+    `check` besides its own `commands`.
+    """
+
+    name: str
+    read: Callable[[Mapping[str, str]], S]
+    serve: Callable[[S], None]
+    cautions: Callable[[S], Iterable[str]]
+    commands: Mapping[str, Command[S]] = field(default_factory=dict)
+
+    def main(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Does what the arguments ask for. Exits with 1 for a mistake in the settings, with 2 for one in them."""
+        asked = self._parse(arguments)
+        if asked.command == "check":
+            self._check(environ)
+            return
+        settings = self.settings(environ)
+        if asked.command is not None:
+            self.commands[asked.command].run(settings, asked)
+            return
+        _before_imports()
+        self.serve(settings)
+
+    def settings(self, environ: Mapping[str, str]) -> S:
+        """Reads the settings and sets up the log by them. Exits the process with the reason if they are not valid."""
+        settings = self._read(environ)
+        configure(settings.log, settings.name)
+        return settings
+
+    def _read(self, environ: Mapping[str, str]) -> S:
+        try:
+            return self.read(environ)
+        except ConfigurationError as error:
+            sys.exit(f"fairlead-{self.name}: {error}")
+
+    def _parse(self, arguments: Sequence[str]) -> Namespace:
+        program = f"python -m services.{self.name}"
+        parser = ArgumentParser(program, description=f"Runs the {self.name} service until SIGTERM, or one command.")
+        commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+        commands.add_parser("check", help="read the configuration, say whether it is valid, and start nothing")
+        for name, command in self.commands.items():
+            command.describe(commands.add_parser(name, help=command.about, description=command.about))
+        return parser.parse_args(arguments)
+
+    def _check(self, environ: Mapping[str, str]) -> None:
+        settings = self._read(environ)
+        lines = [f"the configuration of {settings.name} is valid", *where_from(type(settings), environ)]
+        lines += [f"caution: {caution}" for caution in self.cautions(settings)]
+        sys.stdout.write("\n  ".join(lines) + "\n")
+
+
+def _before_imports() -> None:
+    """Makes the import of a service's parts cheaper, in a process that only serves."""
     # Imports make 74,000 objects that stay, and searching them for garbage takes 25 ms. `http.server.run` enables it.
     gc.disable()
     for name in _NEVER_USED:

@@ -195,6 +195,22 @@ def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
         raise ConfigurationError(explain(str(error), schema, source, environ, own)) from None
 
 
+def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
+    """Lines that say where valid settings come from: the file, its sections, the variables. No values: some are secret.
+
+    `schema` is the struct whose fields are the sections that the service reads.
+    """
+    source, tables = _read_file(environ.get(CONFIG_VARIABLE))
+    fields = {field.name for field in msgspec.structs.fields(schema)}
+    variables = sorted(name for name in environ if name in _variables(schema))
+    lines = [f"file: {source}"]
+    if tables:
+        lines.append("sections: " + (", ".join(sorted(tables.keys() & fields)) or "none that this service reads"))
+        if others := sorted(tables.keys() - fields):
+            lines.append("sections of other services: " + ", ".join(others))
+    return [*lines, "variables: " + (", ".join(variables) or "none")]
+
+
 def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
     path = Path(name or "fairlead.toml")
     if name is None and not path.exists():

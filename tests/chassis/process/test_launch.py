@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pytest
 
 from deploy.processes.ports import free_port
-from services.chassis.process.launch import settings_of
+from services.chassis.process.launch import Service
 from services.chassis.process.settings import ConfigurationError
 from services.edge.settings import EdgeSettings
 
@@ -108,9 +108,13 @@ def unusable(environ: Mapping[str, str]) -> EdgeSettings:
     raise ConfigurationError("edge.port: expected a number")
 
 
+def unreachable(settings: EdgeSettings) -> NoReturn:
+    raise AssertionError
+
+
 def test_a_mistake_in_the_settings_ends_the_process_with_what_it_is() -> None:
     with pytest.raises(SystemExit, match=r"^fairlead-edge: edge\.port: expected a number$"):
-        settings_of("edge", unusable, {})
+        Service("edge", unusable, unreachable, unreachable).settings({})
 
 
 @pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
