@@ -7,15 +7,25 @@ sessions service decides from these facts to which *session* a connection belong
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+from urllib.parse import quote
 
-from msgspec import UNSET, DecodeError, Struct, UnsetType, json
+from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, json
 
 from proto.codes import client_reconnects
-from proto.messages import Uint32, Uint64
+from proto.messages import Uint32
 from proto.trace_context import TraceContext, decode_context, encode_parent
 
 EVENTS_VERSION = 1
+
+MAX_VERSION: Final = 1000
+"""No later version is believed: a reader waits for one that it does not know yet, and must not wait for nonsense."""
+
+_INT64_MAX = 2**63 - 1
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=_INT64_MAX)]
+Natural = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+"""What a column of PostgreSQL can hold. Beyond it a batch is not one."""
 
 LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
 """How long the stream keeps facts by default: how long PostgreSQL may be unavailable, and how far back a read model can
@@ -32,7 +42,7 @@ LOG_DUPLICATE_WINDOW_S: Final = 120.0
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
     """Base of all facts. `at` is when it happened, in Unix time in milliseconds."""
 
-    at: int
+    at: Int64
 
 
 class Opened(Event, frozen=True, tag="opened", gc=False):
@@ -51,7 +61,7 @@ class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
     connection: str
     channel: str
     recovered: bool | None = None
-    offset: Uint64 = 0
+    offset: Natural = 0
 
 
 class Unsubscribed(Event, frozen=True, tag="unsubscribed", gc=False):
@@ -100,15 +110,15 @@ class EventBatch(Struct, frozen=True):
 
     edge: str
     instance: str
-    number: int
+    number: Annotated[int, Meta(ge=1, le=_INT64_MAX)]
     events: list[SessionEvent]
-    version: int = EVENTS_VERSION
+    version: Annotated[int, Meta(ge=1, le=MAX_VERSION)] = EVENTS_VERSION
     traces: list[str] | UnsetType = UNSET
 
     @property
     def message_id(self) -> str:
-        """The value of `Nats-Msg-Id`, the same for every attempt to store this batch."""
-        return f"{self.instance}-{self.number}"
+        """The value of `Nats-Msg-Id`, the same for every attempt to store this batch; fit for a header."""
+        return f"{quote(self.instance)}-{self.number}"
 
     @property
     def contexts(self) -> list[TraceContext]:

@@ -27,6 +27,29 @@ def test_any_bytes_are_a_batch_or_a_decode_error(data: bytes) -> None:
         decode_batch(data)
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"number":9223372036854775808',
+        '"number":0',
+        '"events":[{"type":"opened","at":9223372036854775808,"connection":"c"}]',
+        '"events":[{"type":"opened","at":-9223372036854775809,"connection":"c"}]',
+        '"events":[{"type":"subscribed","at":1,"connection":"c","channel":"x","offset":9223372036854775808}]',
+        '"version":0',
+        '"version":1001',
+    ],
+)
+def test_a_number_that_no_column_holds_makes_no_batch(member: str) -> None:
+    """The last of a name counts."""
+    with pytest.raises(msgspec.DecodeError, match=r"Expected `int` [<>]="):
+        decode_batch(b'{"edge":"e","instance":"i","number":1,"events":[],' + member.encode() + b"}")
+
+
+def test_the_id_of_a_message_fits_into_a_header_whatever_its_instance() -> None:
+    assert EventBatch("e", "a\r\nX: é", 7, []).message_id.isprintable()
+    assert EventBatch("e", "watch-0123abcdef", 7, []).message_id == "watch-0123abcdef-7"
+
+
 def test_a_batch_says_its_version() -> None:
     assert f'"version":{EVENTS_VERSION}'.encode() in encode_batch(EventBatch("e", "i", 1, []))
 

@@ -2,7 +2,7 @@
 
 On SIGTERM or SIGINT uvicorn alone closes every WebSocket with 1012 at once and then lets the signal end the process.
 Here the first signal starts the service's shutdown (an edge drains its clients); then uvicorn shuts down, and the
-process exits with 0. A second SIGINT gives up waiting.
+process exits with 0, or with 1 if it stops because a vital task failed. A second SIGINT gives up waiting.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.sockets import SocketHttpProtocol
 from services.chassis.process.resources import raise_descriptor_limit
 from services.chassis.process.settings_errors import variable_name
+from services.chassis.process.tasks import exit_code
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ def run(
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
+    Exits the process with 1 if a vital task has failed meanwhile, and with 3 if `app` could not start.
+
     `ports` has a port for each configuration key, such as `{"edge.port": 8101}`. All of them are bound before `app`
     starts; if one cannot be, the process exits with 3 and the reason names its key. All serve the same application; a
     request has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
@@ -162,4 +165,7 @@ def run(
     if gc_thresholds:
         gc.set_threshold(*gc_thresholds)
     gc.enable()
-    _Server(config, before_shutdown).run(sockets)
+    server = _Server(config, before_shutdown)
+    server.run(sockets)
+    if code := exit_code() or (0 if server.started else STARTUP_FAILURE):
+        sys.exit(code)

@@ -15,20 +15,28 @@ _GIVE_UP_S: Final = 3.0
 
 T = TypeVar("T")
 
+_failed: Final[list[BaseException]] = []  # what ended vital tasks of this process
+
 
 def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Runs `work` as a task that the process cannot do without: if it fails, the process gets SIGTERM.
 
-    A process that lacks a part is worse than one that ends in order and is started again.
+    A process that lacks a part is worse than one that ends in order and is started again. It ends with `exit_code`.
     """
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(_check)
     return task
 
 
+def exit_code() -> int:
+    """1 if a vital task of this process has failed, else 0: who started the process can tell the two ends apart."""
+    return 1 if _failed else 0
+
+
 def _check(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("a vital task failed, the process stops", exc_info=error)
+        _failed.append(error)
         signal.raise_signal(signal.SIGTERM)
 
 
