@@ -27,7 +27,8 @@ MARK = "LOCAL_STACK"
 """A variable of every process of a stack. Its value is the state folder, which tells checkouts apart."""
 
 EDGE_STOP_S = 15
-"""An edge always drains in under 10 s; one that takes longer than this hangs, and is killed."""
+"""By default an edge drains in under 10 s; one that takes longer than this hangs, and is killed."""
+_DRAIN_LIMIT_S = 10.0
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes, and supervisord appends to it while it starts
@@ -115,11 +116,16 @@ def check(environment: Mapping[str, str]) -> None:
     Raises `LocalStackError` for a mistake, before anything starts.
     """
     try:
-        edge_configuration.from_environ(environment)
+        edge = edge_configuration.from_environ(environment).edge
         sessions_settings.from_environ(environment)
         metrics_settings.from_environ(environment)
     except ConfigurationError as error:
         raise LocalStackError(str(error)) from None
+    if edge.drain_timeout > _DRAIN_LIMIT_S:
+        raise LocalStackError(
+            f"edge.drain_timeout: expected at most {_DRAIN_LIMIT_S:g} s here, got {edge.drain_timeout:g}: the local "
+            f"stack kills an edge {EDGE_STOP_S} s after it was told to stop"
+        )
 
 
 def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:

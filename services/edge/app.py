@@ -202,7 +202,7 @@ class Edge:
 
         adapters = self._adapters
         pulse, spans = adapters.pulse, self._tracing.queue
-        own = ProcessMetrics("edge", self.settings.name, VERSION, pulse.loop_lag, adapters.nats, spans)
+        own = ProcessMetrics("edge", self.settings.name, self.instance, VERSION, pulse.loop_lag, adapters.nats, spans)
         registry = own.registry(PageCollector(EDGE_SERIES, self._fill))
         routes = health_routes(self.context.admission.unready, registry) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
@@ -219,7 +219,13 @@ class Edge:
         self.context.admission.open()
         self._metrics.ready()
         self._api_calls.start()
-        log.info("ready: WebSockets on %s:%d", self.settings.edge.host, self.settings.edge.port)
+        log.info(
+            "ready: WebSockets on %s:%d, instance %s",
+            self.settings.edge.host,
+            self.settings.edge.port,
+            self.instance,
+            extra={"instance": self.instance},
+        )
         await self._adapters.run()
 
     def room(self) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from msgspec import Struct
 
 from services.chassis.process.settings import HttpApiSettings, LogSettings, NatsSettings, ProcessSettings
 from services.chassis.tracing.settings import TracingSettings
 from services.edge.channel_settings import ChannelSection
 from services.edge.client_settings import ClientSection
-from services.edge.edge_settings import EdgeSection
+from services.edge.edge_settings import DEFAULT_PORT, EdgeSection
 from services.edge.limit_settings import LimitsSection
 
 
@@ -28,4 +30,8 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def name(self) -> str:
         """What operators call this edge."""
-        return self.edge.name or f"edge-{self.edge.port}"
+        return self.edge.name or _name_on(os.uname().nodename, self.edge.port)
+
+
+def _name_on(host: str, port: int) -> str:
+    return host if port == DEFAULT_PORT else f"{host}:{port}"

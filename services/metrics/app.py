@@ -75,7 +75,8 @@ class Metrics:
             on_connected=lambda: self._aggregator.listens(time.monotonic()),
             on_disconnected=self._aggregator.hears_nobody,
         )
-        self._pulse = Pulse(self._link, "metrics", settings.name, uuid.uuid4().hex)
+        self._instance = uuid.uuid4().hex
+        self._pulse = Pulse(self._link, "metrics", settings.name, self._instance)
         self._book = MinuteBook()
         self._recorder = Recorder(now) if settings.postgres.url else None
         self._store_figures = StoreMetrics()
@@ -106,7 +107,7 @@ class Metrics:
                 await end(tasks)
                 await self._link.close()
 
-        own = ProcessMetrics("metrics", self.settings.name, VERSION, self._pulse.loop_lag, self._link)
+        own = ProcessMetrics("metrics", self.settings.name, self._instance, VERSION, self._pulse.loop_lag, self._link)
         cluster = PageCollector(CLUSTER_SERIES, self._figures.fill)
         plan = PageCollector(PLAN_SERIES, self._plan_figures.fill)
         registry = own.registry(cluster, plan, PageCollector(STORE_SERIES, self._store_figures.fill))

@@ -80,7 +80,13 @@ class Sessions:
                     await self._tracing.stop()
 
         own = ProcessMetrics(
-            "sessions", self.settings.name, VERSION, self._pulse.loop_lag, self._link, self._tracing.queue
+            "sessions",
+            self.settings.name,
+            self.instance,
+            VERSION,
+            self._pulse.loop_lag,
+            self._link,
+            self._tracing.queue,
         )
         registry = own.registry(self._instruments.registry)
         routes = health_routes(lambda: self._projector.problem, registry) + self._api.routes()

@@ -9,6 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.local.configuration import EDGE_STOP_S
+from deploy.local.configuration import check as check_local_stack
+from deploy.local.settings import LocalStackError
 from services.edge.channel_settings import ChannelOptions
 from services.edge.configuration import from_environ as edge_settings
 from services.edge.server_api.methods import CALL_DEADLINE_S
@@ -116,6 +119,15 @@ def test_a_process_that_hangs_is_given_up_after_the_others_have_answered_and_bef
     limits = re.findall(r"response[hH]eader[tT]ime[oO]ut[:=] ?(\d+)ms", static)
     assert len(limits) == 2
     assert all(max(CALL_DEADLINE_S, ANSWER_DEADLINE_S) * 1000 < int(limit) < 10_000 for limit in limits)
+
+
+def test_whatever_stops_an_edge_waits_longer_than_a_drain_may_take() -> None:
+    longest = EdgeSettings().edge.drain_timeout + 6
+    (of_containers,) = re.findall(r"stop_grace_period: (\d+)s # edge.drain_timeout", COMPOSE)
+    assert int(of_containers) >= longest and longest <= EDGE_STOP_S
+    check_local_stack(ENVIRON)
+    with pytest.raises(LocalStackError, match=r"edge.drain_timeout: expected at most 10 s here, got 60"):
+        check_local_stack(ENVIRON | {"FAIRLEAD_EDGE_DRAIN_TIMEOUT": "1m"})
 
 
 LOCKS = ("requirements.lock", "deploy/requirements.lock", "deploy/requirements-forecast.lock", ".ci/compose.lock")

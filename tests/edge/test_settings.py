@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import msgspec
@@ -14,12 +15,25 @@ from tests.edge.signers import signer
 
 def test_with_a_secret_the_defaults_are_usable(tmp_path: Path) -> None:
     settings = read(tmp_path)
-    assert (settings.edge.host, settings.edge.port, settings.name) == ("127.0.0.1", 8101, "edge-8101")
+    assert (settings.edge.host, settings.edge.port) == ("127.0.0.1", 8101)
     assert (settings.client.ping_interval, settings.client.pong_timeout) == (Duration(25), Duration(8))
     assert (settings.client.channel_limit, settings.client.channel_max_length) == (128, 255)
     assert settings.client.message_size_limit == 65536
     assert not settings.client.insecure
     assert settings.client.allowed_origins == []
+
+
+def test_an_edge_has_the_name_of_its_host(tmp_path: Path) -> None:
+    """A hundred pods are a hundred edges, also those of one host, and whoever has named an edge has named it."""
+    host = socket.gethostname()
+    assert read(tmp_path).name == host
+    assert read(tmp_path, "[edge]\nport = 8102").name == f"{host}:8102"
+    assert read(tmp_path, "[edge]\nport = 8102\nname = 'west'").name == "west"
+
+
+def test_a_drain_may_take_longer_than_its_default(tmp_path: Path) -> None:
+    assert read(tmp_path).edge.drain_timeout < 10
+    assert read(tmp_path, "[edge]\ndrain_timeout = '5m'").edge.drain_timeout == Duration(300)
 
 
 class TestRoomForSubscriptions:
@@ -165,7 +179,7 @@ NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
         ("[[client.token_keys]]\nkid = 'k'", "client.token_keys[0].algorithm is missing"),
         ("[[client.token_keys]]\nalgorithm = 'HS256'\nkey = 'x'", "unknown key client.token_keys[0].key"),
         ("[client]\nallowed_origins = '*'", "client.allowed_origins: expected array, got str"),
-        ("[edge]\ndrain_timeout = 10", "expected edge.drain_timeout of at most 9.5 s"),
+        ("[edge]\ndrain_timeout = '2h'", "expected edge.drain_timeout of at most 3600 s"),
         ("[edge]\ndrain_timeout = 1\ndrain_delay = 1", "expected edge.drain_delay to be shorter than"),
         ("[channel]\nhistory_partitions = 0", "channel.history_partitions: expected int >= 1"),
         (NAMESPACE + "histroy_size = 1", 'channel.namespaces[0] ("chat").histroy_size; did you mean history_size?'),

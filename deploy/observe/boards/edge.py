@@ -94,7 +94,7 @@ EDGE: Final = Board(
             "Drain: clients left",
             "short",
             {"{{instance}}": f"fairlead_edge_drain_left{{{_EDGE}}}"},
-            "A drain always ends in less than 10 s.",
+            "By default a drain ends in less than 10 s.",
         ),
         Panel(
             "Users, channels, subscriptions",

@@ -22,9 +22,10 @@ PROCESS_SERIES: Final = catalog(
     gauge(
         "fairlead_process_info",
         "1",
-        "Always 1: which service this is, the operator's name for it, its version.",
+        "Always 1: which service this is, the operator's name for it, the id of this start of it, its version.",
         "service",
         "name",
+        "uid",
         "version",
     ),
     histogram(
@@ -74,18 +75,22 @@ class SpanFigures(Protocol):
 
 
 class ProcessMetrics:
-    """This process, which is `name` of `service`. `nats` is None without NATS, `spans` without tracing."""
+    """This process, which is `name` of `service`; `instance` is new at each start, as in its heartbeats.
+
+    `nats` is None without NATS, `spans` without tracing.
+    """
 
     def __init__(
         self,
         service: str,
         name: str,
+        instance: str,
         version: str,
         loop_lag: LoopLag,
         nats: NatsFigures | None,
         spans: SpanFigures | None = None,
     ) -> None:
-        self._identity = (service, name, version)
+        self._identity = (service, name, instance, version)
         self._loop_lag = loop_lag
         self._nats = nats
         self._spans = spans

@@ -32,7 +32,7 @@ def lag() -> LoopLag:
 
 @pytest.fixture
 def metrics(lag: LoopLag) -> ProcessMetrics:
-    return ProcessMetrics("edge", "edge-1", "1.2.3", lag, Nats())
+    return ProcessMetrics("edge", "edge-1", "9f3a", "1.2.3", lag, Nats())
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="prometheus-client has them on Linux only")
@@ -51,7 +51,7 @@ def test_the_figures_are_those_of_the_process(metrics):
         for descriptor in held:
             os.close(descriptor)
     assert registry.get_sample_value("process_cpu_seconds_total") > 0
-    named = {"service": "edge", "name": "edge-1", "version": "1.2.3"}
+    named = {"service": "edge", "name": "edge-1", "uid": "9f3a", "version": "1.2.3"}
     assert registry.get_sample_value("fairlead_process_info", named) == 1
     assert registry.get_sample_value("fairlead_process_nats_connected") == 1
     assert registry.get_sample_value("fairlead_process_nats_disconnects_total") == 2
@@ -59,7 +59,7 @@ def test_the_figures_are_those_of_the_process(metrics):
 
 
 def test_a_process_without_nats_says_nothing_about_it(lag):
-    registry = ProcessMetrics("edge", "edge-1", "1.2.3", lag, None).registry()
+    registry = ProcessMetrics("edge", "edge-1", "9f3a", "1.2.3", lag, None).registry()
     assert registry.get_sample_value("fairlead_process_nats_connected") is None
 
 
