@@ -218,6 +218,43 @@ PLAN_FORECAST: Final = "plan.forecast"
 PLAN_QUEUE: Final = "metrics"
 
 
+INBOX: Final = "_INBOX"
+
+
+def inbox_prefix(service: str) -> str:
+    """Where the replies to one service come. Not below `_INBOX.`, which backends may read by default."""
+    return f"{INBOX}_fairlead_{service}"
+
+
+_OURS: Final = (
+    "ch",
+    "live",
+    "idx",
+    "eph",
+    "mem",
+    "mark",
+    "key",
+    "ev",
+    "tel",
+    "ctl",
+    "rpc",
+    "send",
+    "hook",
+    "api",
+    "plan",
+)
+
+
+def is_of_fairlead(subject: str) -> bool:
+    """Whether it is a subject of the table above, or one of JetStream's API. The others are inboxes."""
+    return subject.startswith("$JS.") or subject.partition(".")[0] in _OURS
+
+
+def is_chosen_by_clients(subject: str) -> bool:
+    """Whether clients decide on a part of the subject beyond the channel: the method of an RPC, or their own name."""
+    return subject.partition(".")[0] in ("rpc", "send")
+
+
 _DIRECT_GET = "$JS.API.DIRECT.GET."
 _STREAM_INFO = "$JS.API.STREAM.INFO."
 JETSTREAM_API: Final = "$JS.API."

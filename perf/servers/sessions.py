@@ -20,8 +20,8 @@ from perf.servers.stack import OwnStack
 from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, encode_batch
 from services.chassis.nats.link import NatsLink
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.streams import ensure_stream, store, stream_config
-from services.chassis.process.settings import NatsSettings
 
 STOP_WITHIN_S = 20.0
 IN_FLIGHT = 32

@@ -50,6 +50,10 @@ class Adapters(ABC):
     nats: NatsFigures | None
     broker_clock: BrokerClock | None
 
+    def nats_problem(self) -> str | None:
+        """What keeps the edge from its work on NATS though NATS is there, for its operator; None if nothing does."""
+        return None
+
     @abstractmethod
     async def start(self, node: Node, responder: Responder) -> None:
         """Connects everything to `node`, and returns when clients may connect. Waits for that without a limit."""

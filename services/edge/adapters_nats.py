@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.process.heartbeat import AddFigures, Pulse
 from services.edge.adapters import Adapters
@@ -43,7 +44,9 @@ class NatsAdapters(Adapters):
         now: Callable[[], float],
         add_load: AddFigures,
     ) -> None:
-        self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
+        self._link = NatsLink(
+            settings.nats, settings.name, self._on_connected, self._on_disconnected, subjects.inbox_prefix("edge")
+        )
         self.broker = self._broker = NatsBroker(
             self._link,
             classes,
@@ -61,6 +64,9 @@ class NatsAdapters(Adapters):
         self._failure_detector = FailureDetector(self._link, self.cluster, self.pulse.beat)
         self.peers = self._peers = NatsPeers(self._link, self._failure_detector)
         self.join_leave = self._join_leave = NatsJoinLeave(self._link, instance)
+
+    def nats_problem(self) -> str | None:
+        return self._link.problem
 
     async def start(self, node: Node, responder: Responder) -> None:
         await self._link.open()

@@ -136,7 +136,10 @@ class Edge:
             registry=registry,
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
             admission=Admission(
-                Origins(settings.client.allowed_origins), lambda: self._node.available, adapters.cluster.room_elsewhere
+                Origins(settings.client.allowed_origins),
+                lambda: self._node.available,
+                adapters.cluster.room_elsewhere,
+                adapters.nats_problem,
             ),
             refusals=refusals,
             session_log=adapters.session_log,

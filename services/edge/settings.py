@@ -6,7 +6,8 @@ import os
 
 from msgspec import Struct
 
-from services.chassis.process.settings import HttpApiSettings, LogSettings, NatsSettings, ProcessSettings
+from services.chassis.nats.settings import NatsSettings
+from services.chassis.process.settings import HttpApiSettings, LogSettings, ProcessSettings
 from services.chassis.tracing.settings import TracingSettings
 from services.edge.channel_settings import ChannelSection
 from services.edge.client_settings import ClientSection

@@ -74,6 +74,7 @@ class Metrics:
             settings.name,
             on_connected=lambda: self._aggregator.listens(time.monotonic()),
             on_disconnected=self._aggregator.hears_nobody,
+            inbox_prefix=subjects.inbox_prefix("metrics"),
         )
         self._instance = uuid.uuid4().hex
         self._pulse = Pulse(self._link, "metrics", settings.name, self._instance)
@@ -183,7 +184,7 @@ class Metrics:
             self._recorder.add(minutes)
 
     def _unready(self) -> str | None:
-        return None if self._link.is_connected else "NATS: not connected"
+        return self._link.problem or (None if self._link.is_connected else "NATS: not connected")
 
     async def _cluster(self, request: Request) -> Response:
         body = msgspec.json.encode(overview(self._aggregator.alive(time.monotonic())))

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from services.chassis.process.settings import Duration, LogSettings, NatsSettings, Port, ProcessSettings, Section, load
+from services.chassis.nats.settings import NatsSettings
+from services.chassis.process.settings import Duration, LogSettings, Port, ProcessSettings, Section, load
 from services.sections import SECTIONS
 
 

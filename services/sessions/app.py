@@ -50,7 +50,9 @@ class Sessions:
         self.instance = uuid.uuid4().hex
         self._instruments = Instruments()
         self._tracing = Tracing(settings.tracing, "sessions", settings.name, self.instance, VERSION)
-        self._link = NatsLink(settings.nats, settings.name, self._on_connected, self._on_disconnected)
+        self._link = NatsLink(
+            settings.nats, settings.name, self._on_connected, self._on_disconnected, subjects.inbox_prefix("sessions")
+        )
         self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
         self._pool = Pool(settings.postgres.url, POOL_SIZE)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
@@ -89,7 +91,7 @@ class Sessions:
             self._tracing.queue,
         )
         registry = own.registry(self._instruments.registry)
-        routes = health_routes(lambda: self._projector.problem, registry) + self._api.routes()
+        routes = health_routes(lambda: self._link.problem or self._projector.problem, registry) + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
     async def _listen(self) -> None:

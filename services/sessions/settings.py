@@ -8,11 +8,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from proto.events import LOG_MAX_AGE_S, LOG_MAX_BYTES
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.process.settings import (
     Duration,
     HttpApiSettings,
     LogSettings,
-    NatsSettings,
     Port,
     ProcessSettings,
     Section,

@@ -9,8 +9,8 @@ import pytest
 from proto import events, subjects
 from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.stream_reads import read_stream
-from services.chassis.process.settings import NatsSettings
 from services.edge import session_log_nats
 from services.edge.session_log_nats import NatsSessionLog
 from tests.support.eventually import eventually

@@ -11,8 +11,8 @@ import websockets
 
 from proto import events, subjects
 from services.chassis.nats.link import NatsLink
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.stream_reads import read_stream
-from services.chassis.process.settings import NatsSettings
 from tests.support.edges import connected, start_edge, wire_client
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client

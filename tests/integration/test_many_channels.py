@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.chassis.nats.link import NatsLink
-from services.chassis.process.settings import NatsSettings
+from services.chassis.nats.settings import NatsSettings
 from services.edge.broker.broker import BrokerAway
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.channels.node import Node

@@ -14,7 +14,7 @@ import nats
 import pytest
 
 from proto import subjects
-from services.chassis.process.settings import NatsSettings
+from services.chassis.nats.settings import NatsSettings
 from services.metrics.app import Metrics
 from services.metrics.settings import MetricsSection, MetricsSettings, PostgresSection
 from tests.sessions.edge_double import EdgeDouble

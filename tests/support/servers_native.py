@@ -42,7 +42,7 @@ class Native:
 
 
 class NativeNats:
-    """See `servers.NatsServer`. `configure` and `break_disk` are for tests that make a native server of their own."""
+    """See `servers.NatsServer`. `configure`, `reload` and `break_disk` are for tests of a native server."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +77,10 @@ class NativeNats:
     def configure(self, text: str) -> None:
         """What its configuration file has from the next start on, in addition to the port and the store."""
         self._configuration.write_text(text)
+
+    def reload(self) -> None:
+        """It reads its configuration file again, while it runs."""
+        self._process.send_signal(signal.SIGHUP)
 
     def break_disk(self) -> None:
         """Its writes fail from now on, as on a full disk; only the error's text is another one ("file too large")."""

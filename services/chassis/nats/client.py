@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
+import json
+import logging
+import re
+import ssl
+from typing import Any, Final
 
 from nats.aio.client import Client
+from nats.errors import Error
 from nats.protocol import command
 from nats.protocol.parser import Parser
 
+from services.chassis.nats.credential_files import BadFile
 from services.chassis.nats.errors import NatsAway, NatsRefused
 from services.chassis.nats.reader import Handler, Listener, MessageReader
+from services.chassis.nats.sign_in import SignIn
+
+log = logging.getLogger(__name__)
 
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
 """How much may wait for the socket. From half of it on NATS does not keep up, and publishing fails until it does."""
@@ -25,12 +34,29 @@ MAX_SUBJECT_BYTES: Final = 3900
 
 _CLOSE_TIMEOUT_S: Final = 2.0
 
+REFUSED_WAIT_S: Final = 1.0
+"""How long the link waits after a server refused it, before it asks again: each try is a line in the server's log."""
+_FAILED_WAIT_S: Final = 1.0
+
+_REFUSED: Final = re.compile(r"^nats: .*(authorization|authentication)", re.IGNORECASE)
+"""nats-py's words for the errors of nats-server for whoever may not connect, any more or at all: `Authorization
+Violation`, `User Authentication Expired`, `Account Authentication Expired`, `Authentication Timeout`, ..."""
+
+
+class ServerComplains(Exception):
+    """What a server wrote as its error (`-ERR`) while it was connected."""
+
+
+class SignInRefused(Error):
+    """A server does not accept who signs in. Another try may succeed, once somebody has changed one of the two."""
+
 
 class _LinkParser(Parser):
     """Our reader in the place of nats-py's parser, which gets what the reader does not handle."""
 
-    def __init__(self, client: Client, listeners: dict[bytes, Listener]) -> None:
+    def __init__(self, client: ListeningClient, listeners: dict[bytes, Listener]) -> None:
         self._reader = MessageReader(listeners)
+        self._client = client
         super().__init__(client)
 
     def reset(self) -> None:
@@ -39,7 +65,14 @@ class _LinkParser(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         for piece in self._reader.feed(data):
-            await super().parse(piece)
+            if piece.startswith(b"-ERR"):
+                await self._client.report(_plain(piece.decode(errors="replace")))
+            else:
+                await super().parse(piece)
+
+
+def _plain(complaint: str) -> str:
+    return complaint.removeprefix("-ERR").removeprefix("nats: ").strip().strip("'")
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
@@ -61,8 +94,9 @@ class ListeningClient(Client):
     nats-py's own subscriptions and requests still work; its calls for managing streams use them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sign_in: SignIn) -> None:
         super().__init__()
+        self._sign_in = sign_in
         self._listeners: dict[bytes, Listener] = {}
         self._ps = _LinkParser(self, self._listeners)
 
@@ -108,6 +142,15 @@ class ListeningClient(Client):
             self._send(listener.command)
         return number
 
+    def listen_again(self, among: list[str] | None = None) -> None:
+        """Subscribes again to those subjects, or to all: NATS passes over what it knows by its number."""
+        if not self.is_connected:
+            return
+        starts = None if among is None else tuple(f"SUB {subject} ".encode() for subject in among)
+        commands = [one.command for one in self._listeners.values() if starts is None or one.command.startswith(starts)]
+        if commands:
+            self._send(b"".join(commands))
+
     def remove_listener(self, number: int) -> None:
         """Unsubscribes; the handler is not called again."""
         if self._listeners.pop(b"%d" % number, None) is not None and self.is_connected:
@@ -134,15 +177,82 @@ class ListeningClient(Client):
         """
         self._pending, self._pending_data_size = [], 0
 
+    # --- signing in --------------------------------------------------------------------------------------------------
+
+    def _connect_command(self) -> bytes:
+        """nats-py's CONNECT, and who signs in: by the files as they are now, and at any server of the cluster."""
+        verb, _, options = super()._connect_command().partition(b" ")
+        try:
+            signed = self._sign_in.fields(str(self._server_info.get("nonce", "")))
+        except BadFile as error:
+            raise Error(str(error)) from None
+        return verb + b" " + json.dumps(json.loads(options) | signed).encode() + b"\r\n"
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        try:
+            return self._sign_in.tls_context()
+        except BadFile as error:
+            raise Error(str(error)) from None
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """nats-py would send its password as it is to a server that does not ask for TLS, also where it should be."""
+        if initial_connection and self._sign_in.wants_tls and not info.get("tls_required"):
+            if not info.get("tls_available"):
+                raise Error("it does not offer TLS, which nats.url (tls://) or nats.ca_file or nats.cert_file asks for")
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
     async def _process_connect_init(self) -> None:
         """nats-py's handshake, at the start and after each disconnect, and then all our subscriptions in one write.
 
-        nats-py makes its own subscriptions again by one write each, and does not know ours.
+        nats-py makes its own subscriptions again by one write each, and does not know ours. It gives up for good after
+        an error that it does not expect, so all of them become one that it expects.
         """
-        await super()._process_connect_init()
+        try:
+            await self._shake_hands()
+        except BaseException:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]  # nats-py forgets it while it reconnects
+            raise
         # No await in between: whatever is sent on the new connection is sent after this.
         assert self._transport is not None
         self._transport.write(b"".join([listener.command for listener in self._listeners.values()]))
+
+    async def _shake_hands(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except (OSError, TimeoutError):
+            raise
+        except Error as error:
+            if _REFUSED.search(str(error)):
+                await asyncio.sleep(REFUSED_WAIT_S)
+                raise SignInRefused(_plain(str(error))) from None
+            raise
+        except Exception as error:
+            raise Error(f"it does not answer as NATS does ({type(error).__name__})") from None
+        if not self.is_connected:  # the server ended it, or wrote something else first; nats-py does not notice
+            for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+                if task is not None:
+                    task.cancel()
+            raise Error("the server ended the connection")
+
+    async def _attempt_reconnect(self) -> None:
+        """nats-py's, which must not end before there is a connection, whatever happens."""
+        while True:
+            try:
+                return await super()._attempt_reconnect()
+            except Exception:
+                log.exception("reconnecting to NATS failed, trying again")
+                await asyncio.sleep(_FAILED_WAIT_S)
+
+    async def report(self, complaint: str) -> None:
+        """A server has written an error.
+
+        nats-py would close the connection for good, also for an error after which the server goes on, and for a
+        password that was changed. A server that does not go on closes the connection itself, and the link reconnects.
+        """
+        await self._error_cb(ServerComplains(complaint))
 
     async def close(self) -> None:
         """Ends the connection for good, within `_CLOSE_TIMEOUT_S`, and any reconnect in progress."""

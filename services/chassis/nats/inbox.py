@@ -28,10 +28,11 @@ MAX_WAITING: Final = 50_000
 class _Request:
     """A pending request: it waits for one reply, or with `is_last` for several."""
 
-    __slots__ = ("deadline", "future", "is_last", "replies", "token")
+    __slots__ = ("deadline", "future", "is_last", "replies", "subject", "token")
 
     def __init__(self, token: int, future: asyncio.Future[Reply], deadline: float, is_last: IsLast | None) -> None:
         self.token = b"%d" % token
+        self.subject = ""
         self.future = future
         self.deadline = deadline
         self.is_last = is_last
@@ -88,6 +89,7 @@ class Inbox:
         return request
 
     async def _reply(self, request: _Request, subject: str, data: bytes, headers: bytes | None) -> Reply:
+        request.subject = subject
         try:
             self._send(subject, data, headers, self._prefix + request.token.decode())
             return await request.future
@@ -107,6 +109,13 @@ class Inbox:
             if not request.is_last(headers):
                 return
         request.future.set_result((headers, data))
+
+    def fail_one(self, subject: str, error: Exception) -> None:
+        """Fails the oldest pending request to that subject, if there is one: it will get no reply."""
+        for request in self._waiting.values():
+            if request.subject == subject and not request.future.done():
+                request.fail(error)
+                return
 
     def fail_all(self, error: Exception) -> None:
         """Fails every pending request: the connection dropped, so no reply will come."""

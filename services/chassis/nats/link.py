@@ -13,13 +13,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from nats.js import JetStreamManager
+from nats.nuid import NUID
 
-from services.chassis.nats.client import MAX_PENDING_BYTES, ListeningClient, end_task
+from proto import subjects
+from services.chassis.nats.client import (
+    MAX_PENDING_BYTES,
+    ListeningClient,
+    ServerComplains,
+    SignInRefused,
+    end_task,
+)
 from services.chassis.nats.errors import Cause as Cause
 from services.chassis.nats.errors import NatsAway as NatsAway
 from services.chassis.nats.errors import NatsRefused as NatsRefused
@@ -28,8 +36,10 @@ from services.chassis.nats.headers import header as header
 from services.chassis.nats.headers import header_block as header_block
 from services.chassis.nats.headers import status as status
 from services.chassis.nats.inbox import Inbox, IsLast, Reply
+from services.chassis.nats.permissions import Permissions, forbidden_by
 from services.chassis.nats.reader import Handler
-from services.chassis.process.settings import NatsSettings
+from services.chassis.nats.settings import NatsSettings
+from services.chassis.nats.sign_in import SignIn
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +47,12 @@ RECONNECT_WAIT_S: Final = 0.1
 PING_INTERVAL_S: Final = 3
 _COMPLAIN_S: Final = 10.0
 """Seconds between log lines about NATS being unreachable; the link tries to connect ten times a second."""
+_COMPLAINTS_KEPT: Final = 20
 
-_FORBIDDEN_NAMED: Final = 20
-"""Warnings about what NATS does not permit, each logged once."""
-
-
-def _without_credentials(urls: str) -> str:
-    parts = [urlsplit(url.strip()) for url in urls.split(",")]
-    return ", ".join(part.netloc.rpartition("@")[2] or part.path for part in parts)
+_REFUSED_AGAIN_S: Final = 60.0
+"""Seconds between log lines about credentials that NATS refuses; the link asks once a second."""
+_PERMITTED_NOW_S: Final = 5.0
+"""Seconds between two tries to make the subscriptions that NATS does not permit."""
 
 
 async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
@@ -62,7 +70,8 @@ class NatsLink:
 
     `on_connected` runs after every (re)connection, once all subscriptions are made again; `on_disconnected` when the
     connection drops, but not when `close` ends it. Both are plain functions and must not block. `disconnects` and
-    `permission_violations` count since the start.
+    `permission_violations` count since the start. Replies come to subjects below `inbox_prefix`, unless the settings
+    have another one.
     """
 
     def __init__(
@@ -71,24 +80,39 @@ class NatsLink:
         name: str,
         on_connected: Callable[[], None] = lambda: None,
         on_disconnected: Callable[[], None] = lambda: None,
+        inbox_prefix: str = subjects.INBOX,
     ) -> None:
-        self._settings = settings
         self._name = name
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
-        self._client = ListeningClient()
-        self._inbox = Inbox(self._client.new_inbox(), self._client.send_message)
+        self._sign_in = SignIn(settings)
+        self._client = ListeningClient(self._sign_in)
+        self._inbox_prefix = settings.inbox_prefix or inbox_prefix
+        self._inbox = Inbox(f"{self._inbox_prefix}.{NUID().next().decode()}", self._client.send_message)
         self._ending = False
-        self._address = _without_credentials(settings.url)
-        self._complain_at = 0.0
-        self._forbidden: set[str] = set()
+        self._addresses = settings.servers.addresses
+        self._complain_at: dict[str, float] = {}
+        self._refusal: str | None = None
+        self._refusal_again_at = 0.0
+        self._permissions = Permissions(self._inbox_prefix)
+        self._retry: asyncio.TimerHandle | None = None
         self.disconnects = 0
-        self.permission_violations = 0
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection now. A hung one counts until the link notices it, some seconds later."""
         return self._client.is_connected
+
+    @property
+    def permission_violations(self) -> int:
+        """Publishes and subscriptions that NATS did not permit."""
+        return self._permissions.violations
+
+    @property
+    def problem(self) -> str | None:
+        """Why this process should get no work, for its operator: its credentials are refused, or something that it has
+        to do is not permitted. None if there is no such reason; whether there is a connection is another question."""
+        return self._refusal or self._permissions.problem(asyncio.get_running_loop().time())
 
     @property
     def max_payload(self) -> int:
@@ -109,12 +133,9 @@ class NatsLink:
 
     async def open(self) -> None:
         """Connects. Waits for NATS without a limit, and logs every 10 s why it is not connected."""
-        options: dict[str, Any] = {}
-        if self._settings.credentials_file:
-            options["user_credentials"] = self._settings.credentials_file
-        log.info("connecting to NATS at %s", self._address)
+        log.info("connecting to NATS at %s as %s", ", ".join(self._addresses), self._sign_in.who)
         connecting = self._client.connect(
-            [url.strip() for url in self._settings.url.split(",")],
+            [f"nats://{address}" for address in self._addresses],
             name=self._name,
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # annotated int, slept as given
             max_reconnect_attempts=-1,
@@ -124,18 +145,24 @@ class NatsLink:
             error_cb=self._log_error,
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
+            inbox_prefix=self._inbox_prefix,
             skip_subject_validation=True,  # proto.subjects builds them
-            **options,
         )
         await _until_done_or_cancelled(connecting)
         self.subscribe(self._inbox.pattern, self._inbox.collect)
         log.info("connected to NATS")
-        self._on_connected()
+        self._connected()
 
     async def close(self) -> None:
         """Ends the connection for good, once all that was published is sent or 2 s have passed."""
         self._ending = True
+        self._try_no_more()
         await self._client.close()
+
+    def _connected(self) -> None:
+        self._refusal = None
+        self._refusal_again_at = 0.0
+        self._on_connected()
 
     async def _disconnected(self) -> None:
         if self._ending:
@@ -144,25 +171,75 @@ class NatsLink:
         log.warning("lost the connection to NATS, reconnecting")
         self._inbox.fail_all(NatsAway("the connection dropped"))
         self._client.drop_pending()
+        self._permissions.forget()
+        self._try_no_more()
         self._on_disconnected()
 
     async def _reconnected(self) -> None:
         log.info("connected to NATS again")
-        self._on_connected()
+        self._connected()
 
     async def _log_error(self, error: Exception) -> None:
-        now = asyncio.get_running_loop().time()
-        if "permissions violation" in str(error).lower():
-            self.permission_violations += 1
-            if str(error) not in self._forbidden and len(self._forbidden) < _FORBIDDEN_NAMED:
-                self._forbidden.add(str(error))
-                log.warning("%s: allow it to this user in the configuration of NATS (docs/operations.md)", error)
-            return
-        if self.is_connected or now < self._complain_at:
+        if isinstance(error, ServerComplains):
+            self._heed(str(error))
+        elif isinstance(error, SignInRefused):
+            self._refused(str(error))
+        elif not self.is_connected:
+            text = str(error) or type(error).__name__
+            if isinstance(error, ssl.SSLError):
+                text += " (its certificate and ours: nats.ca_file, nats.cert_file, nats.key_file)"
+            self._complain(f"waiting for NATS at {', '.join(self._addresses)}: {text}")
+        else:
             log.debug("NATS: %s: %s", type(error).__name__, error)
+
+    def _complain(self, text: str) -> None:
+        """Logs the same thing every 10 s at the most."""
+        now = asyncio.get_running_loop().time()
+        if now < self._complain_at.get(text, 0.0):
             return
-        self._complain_at = now + _COMPLAIN_S
-        log.warning("waiting for NATS at %s: %s", self._address, str(error) or type(error).__name__)
+        if len(self._complain_at) >= _COMPLAINTS_KEPT:
+            self._complain_at.clear()
+        self._complain_at[text] = now + _COMPLAIN_S
+        log.warning("%s", text)
+
+    def _refused(self, reason: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._refusal = f"NATS refuses the credentials of {self._sign_in.who}: {reason}"
+        if now >= self._refusal_again_at:
+            self._refusal_again_at = now + _REFUSED_AGAIN_S
+            log.warning("%s; asking again until it accepts them (docs/nats.md)", self._refusal)
+
+    def _heed(self, complaint: str) -> None:
+        """A server has written an error, and goes on, or ends the connection."""
+        forbidden = forbidden_by(complaint)
+        if forbidden is None:
+            self._complain(f"NATS says: {complaint}")
+            return
+        loop = asyncio.get_running_loop()
+        if self._permissions.refused(forbidden, loop.time()):
+            log.warning(
+                "NATS does not permit %s: allow it to %s in the configuration of NATS (docs/nats.md)",
+                forbidden,
+                self._sign_in.who,
+            )
+        if forbidden.publishing:
+            self._inbox.fail_one(forbidden.subject, NatsAway(f"NATS does not permit {forbidden}"))
+        elif self._retry is None:
+            self._retry = loop.call_later(_PERMITTED_NOW_S, self._try_again)
+
+    def _try_again(self) -> None:
+        """Makes the subscriptions again that NATS did not permit, as it does not say when it does."""
+        self._retry = None
+        loop = asyncio.get_running_loop()
+        among = self._permissions.refused_subscriptions(loop.time())
+        if among or self._permissions.has_more(loop.time()):
+            self._client.listen_again(among if not self._permissions.has_more(loop.time()) else None)
+            self._retry = loop.call_later(_PERMITTED_NOW_S, self._try_again)
+
+    def _try_no_more(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     # --- sending -----------------------------------------------------------------------------------------------------
 

@@ -35,15 +35,6 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of a section. It refuses unknown keys."""
 
 
-class NatsSettings(Section, frozen=True):
-    """The section `nats`: how a process reaches NATS."""
-
-    url: str = "nats://127.0.0.1:4222"
-    """Servers of one cluster, separated by commas. May contain user and password."""
-    credentials_file: str = ""
-    """The path of a NATS `.creds` file; empty for none."""
-
-
 class LogSettings(Section, frozen=True):
     """The section `log`."""
 

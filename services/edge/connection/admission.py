@@ -13,15 +13,20 @@ class Admission:
     Where memory is short it is unready above the soft limit while another edge has room, and refuses clients above the
     hard one. (Edges that are loaded evenly come to their soft limits together: if none was ready, nobody would be
     served, with memory left.) `broker_available` returns whether the edge reaches the broker, `room_elsewhere` whether
-    another edge is ready for clients and below its soft limit.
+    another edge is ready for clients and below its soft limit, `nats_problem` what the edge may not do on NATS.
     """
 
     def __init__(
-        self, origins: Origins, broker_available: Callable[[], bool], room_elsewhere: Callable[[], bool]
+        self,
+        origins: Origins,
+        broker_available: Callable[[], bool],
+        room_elsewhere: Callable[[], bool],
+        nats_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.origins = origins
         self._broker_available = broker_available
         self._room_elsewhere = room_elsewhere
+        self._nats_problem = nats_problem
         self._started = False
         self._draining = False
         self._closed = False
@@ -58,6 +63,8 @@ class Admission:
         """Why load balancers should not send new clients here, None if they may."""
         if self._draining:
             return "draining"
+        if (problem := self._nats_problem()) is not None:
+            return problem
         if not self._started:
             return "starting: waiting for NATS and its streams"
         if not self._broker_available():

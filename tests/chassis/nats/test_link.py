@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nats.errors import Error
 
 from services.chassis.nats.link import NatsAway, NatsRefused, NobodyAnswers
 from tests.support.eventually import eventually
@@ -104,12 +103,3 @@ async def test_closing_ends_a_reconnect_in_which_a_cancellation_is_lost(nats_ser
         reconnecting = link._client._reconnection_task
         await link.close()
         assert reconnecting is not None and reconnecting.done()
-
-
-async def test_what_nats_does_not_permit_is_said_once(nats_server, caplog):
-    forbidden = 'nats: permissions violation for subscription to "$JS.EVENT.ADVISORY.API"'
-    async with linked(nats_server.url) as link:
-        for _ in range(3):
-            await link._client._error_cb(Error(forbidden))
-    said = [record.getMessage() for record in caplog.records if forbidden in record.getMessage()]
-    assert said == [f"{forbidden}: allow it to this user in the configuration of NATS (docs/operations.md)"]

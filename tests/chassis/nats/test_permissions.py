@@ -1,40 +1,164 @@
-"""What a real NATS forbids is counted, each time. Its users are those of a native one, whatever TEST_BACKEND is."""
+"""What NATS does not permit a process. The servers are native ones, whatever TEST_BACKEND is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from services.chassis.nats import link as link_module
+from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.permissions import HOLD_S, MAX_KEPT, NAME_AGAIN_S, Forbidden, Permissions, forbidden_by
+from services.chassis.nats.settings import NatsSettings
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.servers_native import NativeNats
 
-pytestmark = pytest.mark.integration
-
-USERS = """
-authorization {
-  users = [{
-    user: edge, password: "a-password-of-the-tests"
-    permissions { publish { deny: ["forbidden.>"] }, subscribe { deny: ["secret.>"] } }
-  }]
-}
-"""
+PUBLISH, SUBSCRIBE = Forbidden(True, "tel.edge.x"), Forbidden(False, "live.chat.0.x")
 
 
-async def test_a_publish_and_a_subscription_that_are_forbidden_are_counted(tmp_path, caplog):
+def test_the_subject_of_a_complaint_is_as_the_server_wrote_it() -> None:
+    for complaint, what in {
+        'Permissions Violation for Publish to "$JS.API.STREAM.INFO.CH_x_0"': Forbidden(
+            True, "$JS.API.STREAM.INFO.CH_x_0"
+        ),
+        'Permissions Violation for Subscription to "eph.%C3%A9"': Forbidden(False, "eph.%C3%A9"),
+        'Permissions Violation for Subscription to "api.*" using queue "edges"': Forbidden(False, "api.*"),
+        'Permissions Violation for Subscription to "eph.x" (sid "12")': Forbidden(False, "eph.x"),
+        'Permissions Violation for Publish with Reply of "$JS.ACK.x"': Forbidden(True, "$JS.ACK.x"),
+        "Authorization Violation": None,
+    }.items():
+        assert forbidden_by(complaint) == what
+
+
+def test_what_is_refused_is_a_problem_until_it_has_not_been_refused_for_a_while() -> None:
+    permissions = Permissions("_INBOX_x")
+    assert permissions.problem(0) is None
+    permissions.refused(SUBSCRIBE, 0)
+    assert permissions.problem(0) == "NATS does not permit subscribing to live.chat.0.x"
+    assert permissions.refused_subscriptions(0) == ["live.chat.0.x"]
+    permissions.refused(PUBLISH, 5)
+    assert permissions.problem(5) == "NATS does not permit publishing to tel.edge.x (and 1 more)"
+    assert permissions.problem(HOLD_S) == "NATS does not permit publishing to tel.edge.x"
+    permissions.refused(PUBLISH, HOLD_S + 4)
+    assert permissions.problem(HOLD_S + 6) is not None
+    assert permissions.problem(2 * HOLD_S + 4) is None and permissions.violations == 3
+
+
+def test_a_new_connection_begins_without_a_problem() -> None:
+    permissions = Permissions("_INBOX_x")
+    permissions.refused(SUBSCRIBE, 0)
+    permissions.forget()
+    assert permissions.problem(0) is None and permissions.violations == 1
+
+
+@pytest.mark.parametrize("subject", ["_INBOX.backend.1", "somewhere", "rpc.orders.get", "send.alice"])
+def test_a_subject_that_others_choose_makes_nobody_unready(subject: str) -> None:
+    permissions = Permissions("_INBOX_x")
+    assert permissions.refused(Forbidden(True, subject), 0)
+    assert permissions.problem(0) is None and permissions.violations == 1
+
+
+@pytest.mark.parametrize("subject", ["hook.connect", "mark.CH_a_0", "$JS.API.INFO", "_INBOX_x.a.1"])
+def test_a_subject_of_its_own_does(subject: str) -> None:
+    permissions = Permissions("_INBOX_x")
+    permissions.refused(Forbidden(True, subject), 0)
+    assert permissions.problem(0) is not None
+
+
+def test_each_subject_is_named_once_in_a_while_and_not_too_many_of_them() -> None:
+    permissions = Permissions("_INBOX_x")
+    assert permissions.refused(PUBLISH, 0)
+    assert not permissions.refused(PUBLISH, NAME_AGAIN_S - 1)
+    assert permissions.refused(PUBLISH, NAME_AGAIN_S)
+    many = [Forbidden(False, f"eph.{number}") for number in range(3 * MAX_KEPT)]
+    now = NAME_AGAIN_S
+    assert sum(permissions.refused(each, now) for each in many) == MAX_KEPT - 1
+    assert permissions.has_more(now) and permissions.violations == 3 + len(many)
+    assert len(permissions.refused_subscriptions(now)) == MAX_KEPT - 1
+    assert permissions.refused(many[-1], now + NAME_AGAIN_S)
+
+
+def users(allowed: str) -> str:
+    return f"""
+    authorization {{ users = [{{
+      user: edge, password: "a-password-of-the-tests"
+      permissions {{ publish {{ allow: [{allowed}] }}, subscribe {{ allow: [{allowed}] }} }}
+    }}] }}
+    """
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NativeNats]:
     server = NativeNats(tmp_path / "nats")
-    server.configure(USERS)
-    try:
+    yield server
+    server.close()
+
+
+def settings(server: NativeNats) -> NatsSettings:
+    return NatsSettings(url=server.url, user="edge", password="a-password-of-the-tests")
+
+
+def listen(link: NatsLink, subject: str) -> list[bytes]:
+    heard: list[bytes] = []
+    link.subscribe(subject, lambda subject, reply, headers, data: heard.append(subject))
+    return heard
+
+
+@pytest.mark.integration
+async def test_what_is_forbidden_is_counted_named_and_a_problem(
+    server: NativeNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.configure(users('"_INBOX.>"'))
+    server.start()
+    async with linked(settings(server)) as link:
+        await link.flush()
+        assert link.permission_violations == 0 and link.problem is None
+        link.publish("ch.Aa.0.x", b"1")
+        await eventually(lambda: link.problem == "NATS does not permit publishing to ch.Aa.0.x")
+        listen(link, "live.Aa.0.x")
+        await eventually(lambda: link.permission_violations == 2)
+        link.publish("ch.Aa.0.x", b"1")
+        await eventually(lambda: link.permission_violations == 3)
+        with pytest.raises(NatsAway, match=r"does not permit publishing to hook\.connect"):
+            await link.request("hook.connect", b"", timeout_s=60)
+    assert caplog.text.count("permit publishing to ch.Aa.0.x: allow it to user edge (nats.user)") == 1
+    assert "subscribing to live.Aa.0.x" in caplog.text
+
+
+@pytest.mark.integration
+async def test_what_is_permitted_by_a_reload_works_without_a_reconnect(
+    server: NativeNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_PERMITTED_NOW_S", 0.1)
+    server.configure(users('"_INBOX.>"'))
+    server.start()
+    async with linked(settings(server)) as link:
+        heard = listen(link, "live.x")
+        await eventually(lambda: link.problem == "NATS does not permit subscribing to live.x")
+        server.configure(users('"_INBOX.>", "live.>"'))
+        server.reload()
+
+        def arrives() -> bool:
+            link.publish("live.x", b"")
+            return bool(heard)
+
+        await eventually(arrives)
+        assert link.disconnects == 0
+        server.configure(users('"_INBOX.>"'))
+        server.reload()
+        await eventually(lambda: link.problem == "NATS does not permit subscribing to live.x", within_s=20)
+
+
+@pytest.mark.integration
+async def test_what_is_permitted_when_nats_comes_back_is_no_problem_any_more(server: NativeNats) -> None:
+    server.configure(users('"_INBOX.>"'))
+    server.start()
+    async with linked(settings(server)) as link:
+        listen(link, "live.x")
+        await eventually(lambda: link.problem is not None)
+        server.stop()
+        server.configure(users('"_INBOX.>", "live.>"'))
         server.start()
-        async with linked(server.url.replace("//", "//edge:a-password-of-the-tests@")) as link:
-            link.publish("allowed.x", b"1")
-            await link.flush()
-            assert link.permission_violations == 0
-            link.publish("forbidden.x", b"1")
-            await eventually(lambda: link.permission_violations == 1)
-            link.subscribe("secret.x", lambda subject, reply, headers, data: None)
-            await eventually(lambda: link.permission_violations == 2)
-            link.publish("forbidden.x", b"1")
-            await eventually(lambda: link.permission_violations == 3)
-    finally:
-        server.close()
-    assert "forbidden.x" in caplog.text and "secret.x" in caplog.text
+        await eventually(lambda: link.is_connected and link.problem is None)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.process.settings import (
     ConfigurationError,
     Duration,
     LogSettings,
-    NatsSettings,
     Port,
     ProcessSettings,
     Section,

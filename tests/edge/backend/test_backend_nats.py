@@ -19,7 +19,7 @@ from proto import codes, subjects
 from proto.commands import ConnectRequest
 from proto.trace_context import encode_parent
 from services.chassis.nats.link import NatsLink
-from services.chassis.process.settings import NatsSettings
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.tracing.span import SERVER, working_in
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller

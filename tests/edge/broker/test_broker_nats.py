@@ -13,9 +13,10 @@ from nats.js.api import StreamConfig
 from proto import subjects
 from services.chassis.nats import streams
 from services.chassis.nats.link import NatsLink
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.stream_reads import read_last, read_stream
 from services.chassis.nats.streams import stream_state
-from services.chassis.process.settings import Duration, NatsSettings
+from services.chassis.process.settings import Duration
 from services.edge.broker import broker_nats, log_streams_nats
 from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, BrokerEvents, ChannelAddress
 from services.edge.broker.broker_nats import LOOKS_AT_ONCE, READS_AT_ONCE, NatsBroker

@@ -8,8 +8,8 @@ from nats.js.api import StreamConfig
 
 from services.chassis.nats.inbox import Reply
 from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.streams import ensure_stream, store, stream_config, stream_state
-from services.chassis.process.settings import NatsSettings
 from services.edge.broker import silent_streams_nats
 from services.edge.broker.silent_streams_nats import SilentStreams
 from tests.support.eventually import eventually

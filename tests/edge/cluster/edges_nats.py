@@ -11,7 +11,7 @@ from unittest.mock import patch
 from proto import subjects
 from proto.telemetry import Heartbeat, Process, encode_heartbeat
 from services.chassis.nats.link import NatsAway, NatsLink
-from services.chassis.process.settings import NatsSettings
+from services.chassis.nats.settings import NatsSettings
 from services.edge.cluster import failure_detector_nats
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.failure_detector_nats import FailureDetector

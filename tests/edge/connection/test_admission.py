@@ -26,6 +26,16 @@ def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
     assert admission.refusal() == "this edge is going away"
 
 
+def test_an_edge_says_what_nats_refuses_it_and_takes_clients_that_come_all_the_same() -> None:
+    nats_problem = Mock(return_value="NATS refuses the credentials of user edge (nats.user): Authorization Violation")
+    admission = Admission(Origins([]), lambda: False, lambda: False, nats_problem)
+    assert admission.unready() == nats_problem.return_value, "rather than that it waits for NATS"
+    admission.open()
+    assert admission.unready() == nats_problem.return_value and admission.refusal() is None
+    admission.begin_drain()
+    assert admission.unready() == "draining"
+
+
 async def test_an_edge_is_unready_without_its_broker() -> None:
     edge = await TestEdge(EdgeCluster()).start()
     assert edge.context.admission.unready() is None

@@ -1,0 +1,73 @@
+"""As whom a connection signs in to NATS, and what it shows for it: read anew at each connect.
+
+So a password file, a key or a certificate that an operator puts in the place of an old one counts from the next connect
+on, without a restart.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from services.chassis.nats.credential_files import BadFile, read_creds, read_nkey
+from services.chassis.nats.settings import NatsSettings
+from services.chassis.nats.tls import tls_context
+
+
+class SignIn:
+    """By the settings, which have been checked."""
+
+    def __init__(self, settings: NatsSettings) -> None:
+        self._settings = settings
+        servers = settings.servers
+        self._login: dict[str, str] = {}
+        self._who = "nobody (nats.user and nats.password are not set, nor is another way to sign in)"
+        if user := settings.user or servers.user:
+            where = "nats.user" if settings.user else "nats.url"
+            self._who = f"user {user} ({where})"
+            self._login = {"user": user, "pass": settings.password or servers.password}
+        elif token := settings.token or servers.token:
+            self._who = "the token of nats.token" if settings.token else "the token in nats.url"
+            self._login = {"auth_token": token}
+        self._contexts: dict[tuple[int, ...], ssl.SSLContext] = {}
+
+    @property
+    def who(self) -> str:
+        """Who signs in, for people: without anything secret."""
+        try:
+            if path := self._settings.nkey_file:
+                return f"user {read_nkey(path).public()} (nats.nkey_file)"
+            if path := self._settings.credentials_file:
+                return f"user {read_creds(path).nkey.public()} (nats.credentials_file)"
+        except BadFile as error:
+            return str(error)
+        return self._who
+
+    @property
+    def wants_tls(self) -> bool:
+        return self._settings.wants_tls
+
+    def fields(self, nonce: str) -> dict[str, str]:
+        """What the CONNECT to a server has for it, which sent this nonce ("" for none). Raises `BadFile`."""
+        if path := self._settings.nkey_file:
+            nkey = read_nkey(path)
+            return {"nkey": nkey.public(), "sig": nkey.sign(nonce)}
+        if path := self._settings.credentials_file:
+            creds = read_creds(path)
+            return {"jwt": creds.jwt, "sig": creds.nkey.sign(nonce)}
+        return self._login
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Of the files as they are now. Raises `BadFile`."""
+        files = [self._settings.ca_file, self._settings.cert_file, self._settings.key_file]
+        version = tuple(_changed_at(name) for name in files if name)
+        if version not in self._contexts:  # making one takes 20 ms with the system's certificates
+            self._contexts = {version: tls_context(*files)}
+        return self._contexts[version]
+
+
+def _changed_at(name: str) -> int:
+    try:
+        return Path(name).stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,34 @@
+"""The TLS of connections to NATS: whom they believe, and what they show."""
+
+from __future__ import annotations
+
+import ssl
+
+from services.chassis.nats.credential_files import BadFile
+
+
+def tls_context(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
+    """A context that believes `ca_file` (or the system's, if ""), and shows `cert_file` if it is given.
+
+    Raises `BadFile`, which names the setting.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:  # and ssl.SSLError
+        raise BadFile(f"nats.ca_file: {ca_file}: expected certificates in PEM: {_reason(error)}") from None
+    if cert_file:
+        try:
+            # Without the last argument OpenSSL would ask for a password on the terminal.
+            context.load_cert_chain(cert_file, key_file, lambda: "")
+        except OSError as error:
+            raise BadFile(
+                f"nats.cert_file: {cert_file}, nats.key_file: {key_file}: expected a certificate and its own private "
+                f"key in PEM, not encrypted: {_reason(error)}"
+            ) from None
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return error.strerror or type(error).__name__
