@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from services.chassis.process.secret_files import is_secret
 from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.sections import SECTIONS
@@ -17,3 +18,21 @@ def test_every_section_is_read_by_some_service_and_every_service_s_is_known() ->
         for field in msgspec.structs.fields(settings)
     }
     assert read == SECTIONS
+
+
+def test_every_secret_may_be_in_a_file_of_its_own() -> None:
+    secrets = {
+        f"{section.name}.{key.name}"
+        for settings in (EdgeSettings, SessionsSettings, MetricsSettings)
+        for section in msgspec.structs.fields(settings)
+        for key in msgspec.structs.fields(section.type)
+        if is_secret(key.type)
+    }
+    assert secrets == {
+        "client.token_hmac_secret_key",
+        "http_api.key",
+        "nats.password",
+        "nats.token",
+        "nats.url",
+        "postgres.url",
+    }

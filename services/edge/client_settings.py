@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
+from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Count, Duration, Section, is_http_address
 from services.edge.hook_settings import COMMAND_DEADLINE_S, check_hook
 
@@ -30,7 +31,7 @@ class TokenKey(Section, frozen=True):
     """HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA."""
     kid: str = ""
     """The key's id in tokens. Empty: for tokens that name no key."""
-    secret: str = ""
+    secret: Secret = ""
     """The secret, for HS256, HS384 and HS512."""
     public_key: str = ""
     """The public key in PEM form, for all other algorithms."""
@@ -39,7 +40,7 @@ class TokenKey(Section, frozen=True):
 class ClientSection(Section, frozen=True):
     """Clients: tokens, who may connect, timeouts, limits, and hooks about connections."""
 
-    token_hmac_secret_key: str = ""
+    token_hmac_secret_key: Secret = ""
     """The secret with which tokens (JWT) are signed, for HS256, HS384 and HS512. At least 16 characters."""
     token_rsa_public_key: str = ""
     """The public key in PEM form that verifies tokens with RS256, RS384, RS512, PS256, PS384 or PS512."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from services.chassis.nats.settings import NatsSettings
+from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Duration, LogSettings, Port, ProcessSettings, Section, load
 from services.sections import SECTIONS
 
@@ -25,7 +26,7 @@ class MetricsSection(Section, frozen=True):
 class PostgresSection(Section, frozen=True):
     """The section `postgres`."""
 
-    url: str = ""
+    url: Secret = ""
     """The database for the history, such as postgresql://user:password@127.0.0.1:5432/fairlead. It may be that of the
     sessions service. Empty: no history, and therefore no forecast."""
 

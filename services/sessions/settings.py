@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from proto.events import LOG_MAX_AGE_S, LOG_MAX_BYTES
 from services.chassis.nats.settings import NatsSettings
+from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import (
     Duration,
     HttpApiSettings,
@@ -57,7 +58,7 @@ class SessionsSection(Section, frozen=True):
 class PostgresSection(Section, frozen=True):
     """The section `postgres`."""
 
-    url: str
+    url: Secret
     """The database, such as postgresql://user:password@127.0.0.1:5432/fairlead. Required."""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from services.chassis.nats.credential_files import BadFile, read_creds, read_nkey, readable
 from services.chassis.nats.servers import Servers, parse_servers
 from services.chassis.nats.tls import tls_context
+from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Section
 
 _INBOX: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
@@ -20,14 +21,14 @@ class NatsSettings(Section, frozen=True):
     counts.
     """
 
-    url: str = "nats://127.0.0.1:4222"
+    url: Secret = "nats://127.0.0.1:4222"
     """Servers of one cluster, separated by commas: nats://host:port, or tls://host:port. It may contain user and
     password, percent-encoded, or a token."""
     user: str = ""
     """The name under which the process signs in, with `password`."""
-    password: str = ""
+    password: Secret = ""
     """The password of `user`."""
-    token: str = ""
+    token: Secret = ""
     """The token, where all clients of NATS share one."""
     nkey_file: str = ""
     """The path of a file with a user's seed (SU...): the process proves that it has it, and does not send it."""

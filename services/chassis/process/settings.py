@@ -1,9 +1,9 @@
 """One TOML file plus ``FAIRLEAD_*`` variables become one frozen, checked settings object, or an error that says why.
 
 Each service describes the sections that it reads as msgspec structs; this module fills them. A variable's name is the
-key's path: `edge.port` is ``FAIRLEAD_EDGE_PORT``; it wins over the file. The keys of another service's sections are
-that service's to check. ``FAIRLEAD_CONFIG`` names the file; it is `fairlead.toml` in the working directory by default,
-and may be absent.
+key's path: `edge.port` is ``FAIRLEAD_EDGE_PORT``; it wins over the file. A secret may be in a file of its own
+(`secret_files`). The keys of another service's sections are that service's to check. ``FAIRLEAD_CONFIG`` names the
+file; it is `fairlead.toml` in the working directory by default, and may be absent.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import re
 import tomllib
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
+from services.chassis.process.secret_files import FILE_SUFFIX, Secret, is_secret, with_secrets
 from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
 CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
@@ -65,7 +66,7 @@ class ProcessSettings(Section, frozen=True):
 class HttpApiSettings(Section, frozen=True):
     """The section `http_api`, for the server API of edges and the read API of the sessions service."""
 
-    key: str = ""
+    key: Secret = ""
     """The key that backends and operators send as `X-API-Key`. If it is empty, every call is answered with 401."""
 
 
@@ -181,6 +182,10 @@ def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
         if field.required:  # the section may be absent: then its required keys are reported, not the section
             own.setdefault(name, {})
     try:
+        own = with_secrets(schema, own, source, environ)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    try:
         return msgspec.convert(own, schema, strict=True, dec_hook=_decode_custom)
     except msgspec.ValidationError as error:
         raise ConfigurationError(explain(str(error), schema, source, environ, own)) from None
@@ -215,15 +220,27 @@ def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
         raise ConfigurationError(f"{path}: is not TOML: {error}") from None
 
 
-def _variables(schema: type[Struct]) -> dict[str, tuple[str, str, Any]]:
-    """By name: (section, key, type) of every key that is not a table."""
-    known = {}
+class _Variable(NamedTuple):
+    """The key that a variable sets. `other` is the key that does the same another way, "" if there is none."""
+
+    section: str
+    key: str
+    kind: Any
+    other: str = ""
+
+
+def _variables(schema: type[Struct]) -> dict[str, _Variable]:
+    """By name, those of every key that is not a table, and of every file that may hold a secret."""
+    known: dict[str, _Variable] = {}
     for section in msgspec.structs.fields(schema):
         if isinstance(section.type, type) and issubclass(section.type, Struct):
             for key in msgspec.structs.fields(section.type):
-                if not _is_table(key.type):
-                    name = variable_name(f"{section.name}.{key.encode_name}")
-                    known[name] = (section.name, key.encode_name, key.type)
+                name, file = key.encode_name, key.encode_name + FILE_SUFFIX
+                if is_secret(key.type):
+                    known[variable_name(f"{section.name}.{name}")] = _Variable(section.name, name, key.type, file)
+                    known[variable_name(f"{section.name}.{file}")] = _Variable(section.name, file, str, name)
+                elif not _is_table(key.type):
+                    known[variable_name(f"{section.name}.{name}")] = _Variable(section.name, name, key.type)
     return known
 
 
@@ -241,11 +258,14 @@ def _overlay_variables(schema: type[Struct], own: dict[str, Any], environ: Mappi
             continue
         if variable not in known:
             raise ConfigurationError(f"environment: unknown variable {variable}{hint(variable, known)}")
-        section, key, kind = known[variable]
+        section, key, kind, other = known[variable]
         table = own.setdefault(section, {})
         if not isinstance(table, dict):
             raise ConfigurationError(f"{section}: expected a table, got {type(table).__name__}")
-        own[section] = {**table, key: _read_variable(variable, text, kind)}
+        if other and (twice := variable_name(f"{section}.{other}")) in environ:
+            raise ConfigurationError(f"environment: {variable} and {twice}: expected one of the two")
+        kept = {name: value for name, value in table.items() if name != other}
+        own[section] = {**kept, key: _read_variable(variable, text, kind)}
 
 
 def _read_variable(variable: str, text: str, kind: Any) -> object:

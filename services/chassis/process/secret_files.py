@@ -1,0 +1,89 @@
+"""Secrets in files of their own, as Docker and Kubernetes hand them out.
+
+A key that is a `Secret` may be given as its name and `FILE_SUFFIX` instead: the path of a file whose content is the
+value, without one line break at its end. The key "key" of a table may be "key_file", and its variable end in "_FILE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from services.chassis.process.settings_errors import variable_name
+
+Secret = Annotated[str, Meta(extra={"secret": True})]
+"""A text that must not be shown, and may be in a file of its own."""
+
+FILE_SUFFIX: Final = "_file"
+MAX_SECRET_BYTES: Final = 64 * 1024
+
+
+def is_secret(kind: Any) -> bool:
+    """Whether a key of this type is a `Secret`."""
+    notes = getattr(kind, "__metadata__", ())
+    return any(isinstance(note, Meta) and (note.extra or {}).get("secret") for note in notes)
+
+
+def with_secrets(
+    schema: type[Struct], tables: Mapping[str, Any], source: str, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """The tables of a configuration, with secrets in place of the paths of their files.
+
+    `source` is the file that they come from, with variables of `environ` written over it. Raises ValueError for a file
+    that cannot be read, or is empty, and for a secret that is given both ways; the text names the key or the variable.
+    """
+    sections = {field.encode_name: field.type for field in msgspec.structs.fields(schema)}
+    return {name: _filled(sections[name], table, name, source, environ) for name, table in tables.items()}
+
+
+def _filled(kind: Any, value: Any, place: str, source: str, environ: Mapping[str, str]) -> Any:
+    schema = next(_structs(kind), None)
+    if schema is None:
+        return value
+    if isinstance(value, list):
+        return [_filled(schema, each, f"{place}[{number}]", source, environ) for number, each in enumerate(value)]
+    if not isinstance(value, dict):  # a mistake, which is found later
+        return value
+    filled = dict(value)
+    for field in msgspec.structs.fields(schema):
+        key = field.encode_name
+        if not is_secret(field.type):
+            if key in filled:
+                filled[key] = _filled(field.type, filled[key], f"{place}.{key}", source, environ)
+        elif (file_key := key + FILE_SUFFIX) in filled:
+            variable = variable_name(f"{place}.{file_key}")
+            where = variable if variable in environ else f"{source}: {place}.{file_key}"
+            if key in filled:
+                raise ValueError(f"{where}: {place}.{key} is given too; expected one of the two")
+            filled[key] = _content(filled.pop(file_key), where)
+    return filled
+
+
+def _structs(kind: Any) -> Iterator[type[Struct]]:
+    for each in (kind, *getattr(kind, "__args__", ())):
+        if isinstance(each, type) and issubclass(each, Struct):
+            yield each
+
+
+def _content(name: object, where: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where}: expected the path of a file")
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(MAX_SECRET_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not a path"
+        raise ValueError(f"{where}: {name!a} cannot be read: {why}") from None
+    if len(data) > MAX_SECRET_BYTES:
+        raise ValueError(f"{where}: {name!a} has more than {MAX_SECRET_BYTES} bytes")
+    try:
+        text = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError(f"{where}: {name!a} is not text in UTF-8") from None
+    if not text:
+        raise ValueError(f"{where}: {name!a} is empty")
+    return text
