@@ -25,6 +25,7 @@ from services.chassis.http.server import run
 from services.chassis.metrics.page import Page, PageCollector
 from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.process.heartbeat import VERSION
+from services.chassis.process.log_fields import about
 from services.chassis.process.memory import available_bytes, give_back, resident_bytes
 from services.chassis.process.resources import descriptor_limit
 from services.chassis.process.tasks import end, vital
@@ -41,6 +42,7 @@ from services.edge.channels.node import Node
 from services.edge.client_settings import ClientSection
 from services.edge.connection.admission import Admission
 from services.edge.connection.clock import Clock
+from services.edge.connection.connection_log import ConnectionLog
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.door import CROWD, RESERVED_DESCRIPTORS, Door
@@ -56,6 +58,7 @@ from services.edge.instruments.exposition import EdgeMetrics
 from services.edge.instruments.failures import FailureMetrics
 from services.edge.origins import Origins
 from services.edge.server_api.answers import METHODS
+from services.edge.server_api.call_failures import CallFailures
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
@@ -142,6 +145,7 @@ class Edge:
                 adapters.nats_problem,
             ),
             refusals=refusals,
+            connection_log=ConnectionLog(clock.now) if settings.log.connections else None,
             session_log=adapters.session_log,
             timing_wheel=TimingWheel(clock.now()),
             turns=Turns(),
@@ -167,11 +171,11 @@ class Edge:
             adapters.cluster,
             backend,
             settings.client.rpc_timeout,
-            refusals.write,
+            CallFailures(refusals.write, settings.log.api_failures),
             tally,
             tracer,
         )
-        self._api = ServerApi(settings.http_api.key, methods, methods.counts)
+        self._api = ServerApi(settings.http_api.key, methods, methods.counts, methods.failures)
         self._api_calls = adapters.api_calls(methods)
 
     def pipelined(self, path: str) -> None:
@@ -239,11 +243,11 @@ class Edge:
     def _tell_of_crowd(self, address: str) -> None:
         if not Proxies(self.settings.edge.trusted_proxies).trust(address):
             log.warning(
-                "%d clients come from the private address %s. If it is that of a proxy, name it in "
+                "%d clients come from one private address. If it is that of a proxy, name it in "
                 "edge.trusted_proxies: until then all its clients share the limits of one address, and those without a "
                 "user the limits of one user",
                 CROWD,
-                address,
+                extra=about(address=address),
             )
 
     async def shut_down(self) -> None:

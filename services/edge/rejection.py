@@ -24,8 +24,8 @@ class Rejected(Exception):
 
     @property
     def for_log(self) -> str:
-        """The code, the message, and what is wrong."""
-        return f"{self.error.code} {self.error.message}{f': {self.why}' if self.why else ''}"
+        """The message and what is wrong. The code is a field of the record."""
+        return f"{self.error.message}: {self.why}" if self.why else self.error.message
 
 
 def check_nesting(data: Raw) -> None:

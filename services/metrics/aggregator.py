@@ -93,21 +93,25 @@ class Aggregator:
         """From now on none are heard, since NATS is away."""
         self._hears_since = math.inf
 
-    def count_lost(self, now: float) -> None:
-        """Adds the edges to `edges_lost` that have fallen silent without a last heartbeat. Call it every second.
+    def count_lost(self, now: float) -> list[Member]:
+        """Adds the edges to `edges_lost` that have fallen silent without a last heartbeat, and returns them. Call it
+        every second.
 
         Nobody is lost while this service hears nobody, nor until the others have had the time to connect again as well.
         """
         if now - self._hears_since < 2 * self._lost_after_s:
-            return
+            return []
+        lost: list[Member] = []
         for instance, one in self._members.items():
             silent = now - one.heard >= self._lost_after_s
             if silent and one.beat.edge is not None and not one.beat.leaving and instance not in self._lost:
                 self._lost.add(instance)
                 self.edges_lost += 1
+                lost.append(one)
                 self.drains.fell_silent(instance)
         self._lost &= self._members.keys()
         self.drains.forget(self._members.keys())
+        return lost
 
     def forget(self, now: float, after_s: float) -> None:
         """Drops the counters of names that have not been heard for `after_s`: edges come and go under new names."""

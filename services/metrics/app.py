@@ -24,6 +24,7 @@ from services.chassis.metrics.page import PageCollector
 from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.heartbeat import VERSION, Pulse
+from services.chassis.process.log_fields import about
 from services.chassis.process.tasks import end, vital
 from services.metrics.aggregator import Aggregator
 from services.metrics.capacity.levels import FORGET_S
@@ -157,7 +158,10 @@ class Metrics:
     async def _look_for_silence(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            self._aggregator.count_lost(time.monotonic())
+            now = time.monotonic()
+            for heard, beat in self._aggregator.count_lost(now):
+                what = "an edge is lost, without a word for %.1f s: it was killed, hangs, or cannot reach NATS"
+                log.warning(what, now - heard, extra=about(edge=beat.name, instance=beat.instance))
             self._planner.sweep(self._now())
 
     async def _forget(self) -> None:

@@ -24,6 +24,7 @@ class EdgeSilence:
     def __init__(self, lost_after_s: float) -> None:
         self._lost_after_s = lost_after_s
         self._heard: dict[str, tuple[float, int]] = {}
+        self._names: dict[str, str] = {}
         self._listening_since: float | None = None
         self._ticked: float | None = None
 
@@ -35,12 +36,18 @@ class EdgeSilence:
         """This process hears nothing any more, so no edge counts as lost."""
         self._listening_since = None
 
-    def heard(self, instance: str, now: float, wall_ms: int) -> None:
-        """A heartbeat of `instance` arrived."""
+    def heard(self, instance: str, now: float, wall_ms: int, name: str = "") -> None:
+        """A heartbeat of `instance` arrived, the edge of this name."""
         self._heard.pop(instance, None)  # moves to the end: the first is the one silent for longest
         if len(self._heard) >= MAX_INSTANCES:
-            del self._heard[next(iter(self._heard))]
+            silent = next(iter(self._heard))
+            del self._heard[silent], self._names[silent]
         self._heard[instance] = (now, wall_ms)
+        self._names[instance] = name
+
+    def name_of(self, instance: str) -> str:
+        """The name of the edge, "" if none of its heartbeats was heard."""
+        return self._names.get(instance, "")
 
     def tick(self, now: float) -> None:
         """Notices whether this process was stalled. Call it about once a second, before `lost` and `found`."""

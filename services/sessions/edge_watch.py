@@ -16,6 +16,7 @@ import msgspec
 
 from proto.events import EdgeFound, EdgeLost, EventBatch
 from proto.telemetry import decode_heartbeat
+from services.chassis.process.log_fields import about
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.log_nats import LogAway, SessionLog
 from services.sessions.store import Store, StoreAway
@@ -48,7 +49,7 @@ class EdgeWatch:
             heartbeat = decode_heartbeat(data)
         except (msgspec.DecodeError, RecursionError):
             return
-        self._silence.heard(heartbeat.instance, time.monotonic(), int(time.time() * 1000))
+        self._silence.heard(heartbeat.instance, time.monotonic(), int(time.time() * 1000), heartbeat.name)
 
     async def run(self) -> None:
         """Looks for lost and found edges once a second, until cancelled."""
@@ -68,13 +69,14 @@ class EdgeWatch:
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
         for instance, last_heard_ms in self._silence.lost(open_instances - lost, now, wall_ms).items():
             log.warning(
-                "edge process %s is silent and has open connections: declared lost",
-                instance,
-                extra={"instance": instance},
+                "an edge with open connections is lost, without a word for %.1f s: their sessions are interrupted",
+                (wall_ms - last_heard_ms) / 1000,
+                extra=about(edge=self._silence.name_of(instance), instance=instance),
             )
             await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
         for instance in self._silence.found(lost, now):
-            log.warning("edge process %s was declared lost and is heard again", instance, extra={"instance": instance})
+            fields = about(edge=self._silence.name_of(instance), instance=instance)
+            log.warning("an edge that counted as lost is heard again", extra=fields)
             await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
 
     async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:

@@ -219,6 +219,7 @@ class TestEdge:
                 Origins(options.allowed_origins), lambda: self.node.available, self.cluster.room_elsewhere
             ),
             refusals=refusals,
+            connection_log=None,
             session_log=self.sessions,
             timing_wheel=TimingWheel(START),
             turns=Turns(self.clock.now),

@@ -1,35 +1,54 @@
 """The log of a process: one line a record on standard error, as text for people or as JSON for machines.
 
-The message is complete for a reader. What a machine should be able to search by is given beside it, as in
-`log.info("...", extra={"user": user, "client": client_id, "channel": channel})`: the JSON form has each of these as a
-field of its own, the text form leaves them out. A line that is logged while something is traced has `trace_id` and
-`span_id` there. Settings, tokens and payloads are never logged, so no secret gets here.
+A record has a message and fields (`log_fields.about`). The JSON form has each field as one of the object, the text form
+has them behind the message as `name=value`. What is logged while something is traced has the fields `trace_id` and
+`span_id`. Settings, tokens and payloads are never logged, so no secret gets here.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import time
-from typing import Final
+from collections import Counter
+from typing import Any, Final
 
 import msgspec
 
+from services.chassis.process.log_fields import cut, one_line, written
 from services.chassis.process.settings import LogSettings
 from services.chassis.tracing.span import ACTIVE
 
+_OF_EVERY_RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_OWN_FIELDS: Final = frozenset({"time", "level", "process", "logger", "message", "exception"})
+_NOT_EXTRA: Final = _OF_EVERY_RECORD | _OWN_FIELDS
 
-class _TextFormatter(logging.Formatter):
+
+def _fields_of(record: logging.LogRecord) -> dict[str, object]:
+    fields = {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
+    span = ACTIVE.get()
+    if span is not None:
+        fields |= {"trace_id": span.context.trace_id, "span_id": span.context.span_id}
+    return fields
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record: time, level, process, message, and whatever `extra` has. The lines of a traceback follow it,
+    indented, so that no text of an exception looks like a record."""
+
     converter = staticmethod(time.gmtime)
 
     def __init__(self, process: str) -> None:
         name = process.replace("%", "%%")  # it becomes part of a format
         super().__init__(f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.message)
+        return super().formatMessage(record) + written(_fields_of(record))
 
-_OF_EVERY_RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_OWN_FIELDS: Final = frozenset({"time", "level", "process", "logger", "message", "exception"})
-_NOT_EXTRA: Final = _OF_EVERY_RECORD | _OWN_FIELDS
+    def formatException(self, ei: Any) -> str:
+        return textwrap.indent(super().formatException(ei), "    ", lambda line: True)
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,18 +68,14 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        span = ACTIVE.get()
-        if span is not None:
-            entry["trace_id"], entry["span_id"] = span.context.trace_id, span.context.span_id
-        for name in record.__dict__.keys() - _NOT_EXTRA:
-            entry[name] = record.__dict__[name]
+        entry |= {name: cut(value) for name, value in _fields_of(record).items()}
         return msgspec.json.encode(entry, enc_hook=str).decode()
 
 
 def configure(settings: LogSettings, process: str) -> None:
     """Sets up logging for this process. `process`, such as "edge-1", appears in every line. Call it once, first."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(process) if settings.format == "json" else _TextFormatter(process))
+    handler.setFormatter(JsonFormatter(process) if settings.format == "json" else TextFormatter(process))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True
     for noisy in ("nats", "httpx", "httpcore", "alembic", "urllib3", "uvicorn.error"):
@@ -70,23 +85,27 @@ def configure(settings: LogSettings, process: str) -> None:
 class Throttle:
     """Lets a line into the log at most `burst` times in `per_s` seconds, and counts the lines that it suppressed.
 
-    For events that strangers can cause: they must be visible, but must not fill a disk.
+    For events that strangers can cause: they must be visible, but must not fill a disk. Nor may one of them hide the
+    others: of one who causes them, at most `each` lines are let through in that time.
     """
 
-    def __init__(self, burst: int = 5, per_s: float = 10.0) -> None:
-        self._burst, self._per_s = burst, per_s
+    def __init__(self, burst: int = 10, per_s: float = 10.0, each: int = 5) -> None:
+        self._burst, self._per_s, self._each = burst, per_s, each
         self._began = -per_s
         self._said = 0
+        self._said_of: Counter[str] = Counter()
         self._held = 0
 
-    def allows(self, now: float) -> int | None:
+    def allows(self, now: float, who: str = "") -> int | None:
         """None if the line is to be suppressed; otherwise how many were suppressed before it. `now` is any clock, in
-        seconds."""
+        seconds; `who` is who causes it."""
         if now - self._began >= self._per_s:
             self._began, self._said = now, 0
-        if self._said >= self._burst:
+            self._said_of.clear()
+        if self._said >= self._burst or self._said_of[who] >= self._each:
             self._held += 1
             return None
         self._said += 1
+        self._said_of[who] += 1
         held, self._held = self._held, 0
         return held

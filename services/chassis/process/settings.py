@@ -43,6 +43,11 @@ class LogSettings(Section, frozen=True):
     """"debug", "info", "warning" or "error": records below it are dropped."""
     format: str = "text"
     """"text" for people, or "json" for machines: one object a line."""
+    connections: bool = False
+    """Whether an edge logs each client that connects, and that leaves."""
+    api_failures: bool = True
+    """Whether an edge logs each call of the server API that fails by the caller's fault, at a bounded rate. Others it
+    logs always."""
 
     def __post_init__(self) -> None:
         if self.level not in ("debug", "info", "warning", "error"):

@@ -9,6 +9,7 @@ from typing import Final
 from proto.publications import BadPublication, decode_live, decode_publication, published_at
 from proto.subjects import LogAddress
 from proto.trace_context import MARK, sampled_in
+from services.chassis.process.log_fields import about
 from services.edge.broker.broker import BrokerEvents
 
 log = logging.getLogger(__name__)
@@ -106,4 +107,4 @@ class ChannelSubscription:
 
     def _ignore(self, subject: bytes, error: BadPublication) -> None:
         on = subject.decode(errors="replace")
-        log.warning("ignoring a message on %s: %s", on, error, extra={"channel": self._channel})
+        log.warning("ignoring a message on %s: %s", on, error, extra=about(channel=self._channel))

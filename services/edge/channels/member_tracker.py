@@ -17,6 +17,7 @@ from proto.control import ActiveChannels, ChannelsFound, Members, MembersFound
 from proto.members import Changed, Joined, MemberEvent
 from proto.messages import ClientInfo
 from proto.replies import Join, Leave, Push
+from services.chassis.process.log_fields import about
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import BrokerAway
 from services.edge.channels.channel import Channel
@@ -104,7 +105,8 @@ class MemberTracker:
         except (PeersAway, BrokerAway) as error:
             why = str(error)
         except Exception as error:
-            log.exception("the other edges could not be asked for the members of a channel")
+            what = "the other edges could not be asked for the members of a channel"
+            log.exception(what, extra=about(channel=channel.name))
             why = str(error)
         finally:
             channel.member_task = None
@@ -193,7 +195,8 @@ class MemberTracker:
             except PeerGone:
                 return  # `edge_lost` follows
             except PeersAway as error:
-                log.info("an edge did not answer for its members, asking again: %s", error)
+                what = "an edge did not answer for its members, asking again: %s"
+                log.info(what, error, extra=about(instance=instance))
                 await asyncio.sleep(_ASK_AGAIN_S)
 
     def _push(self, channel: Channel, joined: Iterable[ClientInfo] = (), left: Iterable[ClientInfo] = ()) -> None:

@@ -20,6 +20,7 @@ from proto import codes
 from proto.codes import UnsubscribeCode
 from proto.messages import ClientInfo, Publication
 from proto.replies import Push
+from services.chassis.process.log_fields import about
 from services.edge.channels.batch import (
     BATCH_BYTES,
     NEVER,
@@ -317,7 +318,7 @@ class Subscribers:
                     if batch.deliveries is not None:
                         batch.note([one for one in some if not is_ended(one[1])])  # who has left has no owner
                 except Exception:
-                    log.exception("failed to write to subscribers", extra={"channel": self.channel})
+                    log.exception("failed to write to subscribers", extra=about(channel=self.channel))
                     for subscriber, subscription in some:  # they come back, and recover what they lack
                         if is_ended(subscription):  # it has left since this batch began
                             continue

@@ -15,6 +15,7 @@ from proto.messages import Publication
 from proto.publications import LiveMessage
 from proto.trace_context import TraceContext
 from services.chassis.process.log import Throttle
+from services.chassis.process.log_fields import about
 from services.chassis.process.tasks import Tasks
 from services.chassis.tracing.span import Tracer
 from services.edge.broker.broker import Audit, Broker, BrokerAway, BrokerRefused, ChannelAddress, LogEntry
@@ -88,7 +89,7 @@ class ChannelSync:
         except BrokerAway as error:
             why = str(error)
         except Exception as error:
-            log.exception("a channel could not be opened", extra={"channel": channel.name})
+            log.exception("a channel could not be opened", extra=about(channel=channel.name))
             why = str(error)
         finally:
             channel.open_task = None
@@ -153,12 +154,11 @@ class ChannelSync:
         held = self._drops.allows(asyncio.get_running_loop().time())
         if held is not None:
             log.warning(
-                "channel %.80r gets more publications than this edge can write to its %d subscribers here; "
+                "a channel gets more publications than this edge can write to its %d subscribers here; "
                 "dropped one (%d more like this before)",
-                channel,
                 len(found.subscribers),
                 held,
-                extra={"channel": channel},
+                extra=about(channel=channel),
             )
 
     def _deliver(
@@ -338,10 +338,9 @@ class ChannelSync:
     def _invalidate(self, channel: Channel) -> None:
         """The log has another epoch, so that positions mean nothing: subscribers are sent to subscribe again."""
         log.warning(
-            "the log of channel %.80r has a new epoch: its %d subscribers subscribe again",
-            channel.name,
+            "the log of a channel has a new epoch: its %d subscribers subscribe again",
             len(channel.subscribers),
-            extra={"channel": channel.name},
+            extra=about(channel=channel.name),
         )
         channel.subscribers.silence()
         for subscriber, _ in channel.subscribers:

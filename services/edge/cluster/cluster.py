@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from proto.telemetry import LOST_AFTER_S, Heartbeat, decode_heartbeat
+from services.chassis.process.log_fields import about
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,9 @@ class Cluster:
             log.debug("ignoring a heartbeat: %s", error)
             return
         if beat.leaving and beat.instance != self.own:
-            self.declare_lost(beat.instance)
+            if beat.instance in self._edges:
+                log.info("another edge has left", extra=about(edge=beat.name, instance=beat.instance))
+            self._remove(beat.instance)
             return
         known = self._edges.get(beat.instance)
         if known is not None:
@@ -86,7 +89,7 @@ class Cluster:
         if len(self._edges) < MAX_EDGES:
             self._edges[beat.instance] = _Edge(beat, self._now())
             if beat.instance != self.own:
-                log.info("edge %s (%s) is alive", beat.name, beat.instance, extra={"instance": beat.instance})
+                log.info("another edge is alive", extra=about(edge=beat.name, instance=beat.instance))
                 for events in self._listeners:
                     events.edge_found(beat.instance)
 
@@ -144,11 +147,19 @@ class Cluster:
 
     def declare_lost(self, instance: str) -> None:
         """The edge is gone, whatever its heartbeats said. The next heartbeat makes it known again."""
-        if instance == self.own or (edge := self._edges.pop(instance, None)) is None:
-            return
-        log.info("edge %s (%s) is gone", edge.beat.name, instance, extra={"instance": instance})
-        for events in self._listeners:
-            events.edge_lost(instance)
+        if instance != self.own and (edge := self._edges.get(instance)) is not None:
+            silent_s = self._now() - edge.heard
+            log.warning(
+                "another edge is lost, without a word for %.1f s: it was killed, hangs, or cannot reach NATS",
+                silent_s,
+                extra=about(edge=edge.beat.name, instance=instance),
+            )
+            self._remove(instance)
+
+    def _remove(self, instance: str) -> None:
+        if self._edges.pop(instance, None) is not None:
+            for events in self._listeners:
+                events.edge_lost(instance)
 
     def sweep(self) -> None:
         """Declares the edges lost of which nothing was heard for `GONE_AFTER_S`."""

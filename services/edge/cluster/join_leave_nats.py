@@ -11,6 +11,7 @@ from msgspec import DecodeError
 from proto import subjects
 from proto.members import MemberEvent, decode_member_event, encode_member_event
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.process.log_fields import about
 from services.edge.cluster.join_leave import JoinLeaveEvents
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class NatsJoinLeave:
                     "ignoring a message on %s: %s",
                     subject.decode(errors="replace"),
                     error,
-                    extra={"channel": channel},
+                    extra=about(channel=channel),
                 )
                 return
             if event.edge != self._instance:

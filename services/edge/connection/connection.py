@@ -53,6 +53,7 @@ from services.edge.session.effects import (
     Send,
     SendPing,
     Start,
+    ends_something,
 )
 from services.edge.session.outcomes import Attached
 from services.edge.session.server_commands import ServerCommand
@@ -219,7 +220,7 @@ class Connection(Incoming):
             try:
                 effects = self._carry_out(remaining)
             except Exception:  # a subscriber that is not detached would stay attached for ever
-                self._carry_out(filter(_ends_something, remaining))
+                self._carry_out(filter(ends_something, remaining))
                 raise
         self._outlet.flush()
 
@@ -234,13 +235,17 @@ class Connection(Incoming):
                 if untaken is not None and untaken.close is not None:
                     # Of the remaining effects, only those that end something still apply.
                     closed = self.session.close(untaken.close, context.clock.now(), untaken.why)
-                    return [*following, *closed, *filter(_ends_something, remaining)]
+                    return [*following, *closed, *filter(ends_something, remaining)]
             elif type(effect) is Start:
                 following += self._start(effect.action, effect.deadline)
             elif type(effect) is Record:
-                if type(effect.event) is Opened:
+                event = effect.event
+                if type(event) is Opened:
                     self._count_connect(effect.trace)
-                context.session_log.record(effect.event, effect.trace)
+                elif context.connection_log is not None and type(event) is Closed:
+                    duration_s = context.clock.now() - self._accepted_at
+                    context.connection_log.disconnected(self.session.state, event, duration_s)
+                context.session_log.record(event, effect.trace)
             elif type(effect) is Reschedule:
                 context.timing_wheel.add(self, self._next_time(context.clock.now()))
             elif type(effect) is Admit:
@@ -262,9 +267,8 @@ class Connection(Incoming):
             case Announce(channel, subscription):
                 outlet.flush()  # its own join must not precede its reply
                 context.node.announce(channel, subscription)
-            case LogRefusal(what, why, trace):
-                state = self.session.state
-                context.refusals.write(what, why, trace, user=state.identity.user, client=state.id)
+            case LogRefusal(what, why, code, channel, method, trace):
+                context.refusals.write(what, why, self.session.state.about(channel, code, method), trace)
             case PaceReading(paused):
                 if paused is self.session.reading_paused:  # otherwise a write of this step has filled the socket since
                     self._pace_reading(paused)
@@ -323,7 +327,7 @@ class Connection(Incoming):
             if self._early is not None:
                 self._take_early()
         except Exception:
-            log.exception("failed to send the result of a command")
+            log.exception("failed to send the result of a command", extra=self.session.state.about())
             self.close(codes.INTERNAL_CLOSE)  # the client reconnects, instead of waiting for a reply for ever
 
     def _end(self, code: int, user: str) -> None:
@@ -376,7 +380,7 @@ class Connection(Incoming):
                     case unreachable:
                         assert_never(unreachable)
         except Exception:
-            log.exception("failed to go on with a client that has caught up")
+            log.exception("failed to go on with a client that has caught up", extra=self.session.state.about())
             self.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it reconnects
 
     def _caught_up(self, held: list[Held]) -> None:
@@ -391,10 +395,3 @@ class Connection(Incoming):
                     return
         if outlet.slow is None:
             self._apply(self.session.caught_up(self._context.clock.now()))
-
-
-def _ends_something(effect: Effect) -> bool:
-    """Whether the effect ends or undoes something: it then applies even if nothing can be sent to the client."""
-    if isinstance(effect, Record):
-        return isinstance(effect.event, Closed)
-    return isinstance(effect, Detach | Dismiss | Farewell | Ended)

@@ -9,6 +9,7 @@ from services.edge.backend.backend import Backend
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
 from services.edge.connection.clock import Clock
+from services.edge.connection.connection_log import ConnectionLog
 from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor
 from services.edge.connection.refusal_log import RefusalLog
@@ -24,7 +25,8 @@ from services.edge.turn_queue import TurnQueue
 class EdgeContext:
     """The parts of an edge that a connection uses. Made once, in `app`.
 
-    In `turns`, clients go on with what they have sent; in `openings`, new ones come in.
+    In `turns`, clients go on with what they have sent; in `openings`, new ones come in. `connection_log` is there if
+    the operator asks for it.
     """
 
     policy: Policy
@@ -35,6 +37,7 @@ class EdgeContext:
     admission: Admission
     door: Door
     refusals: RefusalLog
+    connection_log: ConnectionLog | None
     session_log: SessionLog
     timing_wheel: TimingWheel
     turns: Turns

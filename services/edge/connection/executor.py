@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from proto import codes, subjects
 from proto.messages import Publication, StreamPosition
 from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Result, RPCResult
+from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import ACTIVE
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, rpc_result
 from services.edge.broker.broker import BrokerAway, BrokerRefused
@@ -25,7 +26,7 @@ from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.clock import Clock
 from services.edge.connection.hook_caller import HookCaller
-from services.edge.connection.refusal_log import RefusalLog, shown
+from services.edge.connection.refusal_log import RefusalLog
 from services.edge.rejection import Rejected
 from services.edge.session.actions import (
     Action,
@@ -37,6 +38,7 @@ from services.edge.session.actions import (
     ReadHistory,
     ReadPresence,
 )
+from services.edge.session.command_kinds import aim_behind
 from services.edge.session.outcomes import (
     Attached,
     AttachedAll,
@@ -114,10 +116,10 @@ class Executor:
         except (BrokerAway, TimeoutError) as error:
             if isinstance(error, TimeoutError):
                 self._count_cut_off(action, self._clock.now() - began)
-            log.debug("a command failed with error 100: %s", error)
+            log.debug("a command failed for a time: %s", error, extra=_about(action))
             return Failed(codes.INTERNAL)
         except Exception:
-            log.exception("a command failed")
+            log.exception("a command failed", extra=_about(action))
             return Failed(codes.INTERNAL)
         finally:
             if working is not None:
@@ -155,10 +157,9 @@ class Executor:
 
     def _log_refused(self, action: Action, error: BrokerRefused) -> None:
         if type(action) is Publish:
-            what, why = "the broker refused a client's publication", f"{error}; into {shown(action.channel)}"
-            self._refusals.write(what, why, channel=action.channel, user=action.user)
+            self._refusals.write("the broker refused a client's publication", str(error), _about(action))
         else:
-            self._refusals.write("the broker refused a client's command", str(error))
+            self._refusals.write("the broker refused a client's command", str(error), _about(action))
 
     # --- channels ----------------------------------------------------------------------------------------------------
 
@@ -223,12 +224,12 @@ class Executor:
         except BackendError as error:
             return Failed(error.error)
         except BadAnswer as error:
-            self._refusals.write("a backend's answer to an RPC is unusable", str(error))
+            self._refusals.write("a backend's answer to an RPC is unusable", str(error), _about(action))
             return Failed(error.error)
         except BackendAway as error:
             if error.no_responders:
-                return Failed(codes.NOT_AVAILABLE, f"RPC {action.method[:80]!r}: no backend answers it")
-            self._refusals.write("an RPC is not answered", str(error))
+                return Failed(codes.NOT_AVAILABLE, "no backend answers it")
+            self._refusals.write("an RPC is not answered", str(error), _about(action))
         return Failed(codes.INTERNAL)
 
     def _rpc_result(self, answer: bytes, encoding: str) -> RPCResult:
@@ -237,6 +238,14 @@ class Executor:
         except BadAnswer:
             self._tally.backend_failed("rpc", "bad_answer")
             raise
+
+
+def _about(action: Action) -> dict[str, object]:
+    """The fields of a log record about a command that failed here, as far as its action knows them."""
+    caller = action.caller if isinstance(action, CallBackend | AskHook) else None
+    info = action.info if isinstance(action, Publish) else None
+    user, client = (caller.user, caller.client) if caller else (info.user, info.client) if info else ("", "")
+    return about(client=client or "", user=user or "", **aim_behind(action)._asdict())
 
 
 def _message_id(action: Publish) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Final
 
 from proto import codes, subjects
+from services.chassis.process.log_fields import about
 from services.edge.backend import hook_answers, hook_results
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.grants import Grant
 from services.edge.session.actions import AskHook
+from services.edge.session.command_kinds import aim_of
 from services.edge.session.outcomes import HookResult
 from services.edge.tally import Tally
 
@@ -41,10 +43,12 @@ class HookCaller:
         except BackendError as error:
             return hook_results.Refused(error.error)
         except BadAnswer as error:
-            self._refusals.write(f"a backend's answer to the {action.event} hook is unusable", str(error))
+            self._refusals.write(
+                f"a backend's answer to the {action.event} hook is unusable", str(error), _about(action)
+            )
             return hook_results.Refused(error.error)
         except BackendAway as error:
-            self._refusals.write(f"no backend answers the {action.event} hook", str(error))
+            self._refusals.write(f"no backend answers the {action.event} hook", str(error), _about(action))
             return _allowed(action.event, unix) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)
 
     def _decoded(self, event: str, answer: bytes) -> HookResult:
@@ -53,6 +57,10 @@ class HookCaller:
         except BadAnswer:
             self._tally.backend_failed(subjects.hook(event), "bad_answer")
             raise
+
+
+def _about(action: AskHook) -> dict[str, object]:
+    return about(client=action.caller.client, user=action.caller.user, channel=aim_of(action.command).channel)
 
 
 def _allowed(event: str, unix: float) -> HookResult:

@@ -173,6 +173,8 @@ class Incoming(ABC):
         seconds.observe(took_s)
         if trace is not None:
             seconds.attach(Exemplar(took_s, trace.trace_id, clock.unix()))
+        if self._context.connection_log is not None:
+            self._context.connection_log.connected(self.session.state)
 
     def _count_attached(self, action: Action, outcome: Outcome, took_s: float) -> None:
         if isinstance(action, AttachRequest) and type(outcome) is Attached:

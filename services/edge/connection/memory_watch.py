@@ -190,8 +190,8 @@ class MemoryWatch:
         connection = weighed.client
         if connection.closed or connection.session.leaving:
             return False
-        state = connection.session.state
         why = f"it takes about {weighed.size} bytes, and memory is above edge.memory_hard_limit"
-        self._context.refusals.write("a client was closed", why, user=state.identity.user, client=state.id)
+        fields = connection.session.state.about(code=codes.FORCE_RECONNECT.code)
+        self._context.refusals.write("a client was closed", why, fields)
         connection.leave(codes.FORCE_RECONNECT)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Final
 
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 MAX_KINDS: Final = 256
 """Kinds of refusals with a rate of their own. There are about fifty, and backends may add codes of their own."""
 
+_OTHERS: Final = "others"
 _SHOWN_LENGTH: Final = 100
 
 
@@ -30,21 +31,26 @@ def shown_origin(origin: str | None) -> str:
 
 
 class RefusalLog:
-    """Logs refusals at a bounded rate for each kind. `now` is any clock, in seconds."""
+    """Logs refusals at a bounded rate for each kind, of which no user takes more than half. `now` is any clock, in
+    seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._throttles: dict[str, Throttle] = {}
 
-    def write(self, what: str, why: str, trace: Span | None = None, **fields: str) -> None:
-        """Logs a refusal. `what` is its kind, one of a few texts; `why` has no token and no payload.
+    def write(
+        self, what: str, why: str, fields: Mapping[str, object], trace: Span | None = None, kind: str = ""
+    ) -> None:
+        """Logs a refusal. `what` is one of a few texts, its kind unless `kind` is; `why` has no token and no payload.
 
-        `fields` are for the JSON log, such as the `user` and the `client` (its id) that it concerns. It gets the ids of
-        `trace` as well, or those of the active span.
+        `fields` say whom and what it concerns (`log_fields.about`). It gets the ids of `trace` as well, or those of the
+        active span.
         """
-        if what not in self._throttles and len(self._throttles) >= MAX_KINDS:
-            what = "a client was refused"
-        held = self._throttles.setdefault(what, Throttle()).allows(self._now())
+        kind = kind or what
+        if kind not in self._throttles and len(self._throttles) >= MAX_KINDS:
+            kind = _OTHERS
+        who = str(fields.get("user") or fields.get("address") or "")
+        held = self._throttles.setdefault(kind, Throttle()).allows(self._now(), who)
         if held is not None:
             more = f" ({held} more like this before)" if held else ""
             with nullcontext() if trace is None else working_in(trace):

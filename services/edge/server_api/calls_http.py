@@ -26,6 +26,7 @@ from services.chassis.http.api_key import has_key, refusal
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
 from services.edge.server_api.call_counts import UNKNOWN, CallCounts
+from services.edge.server_api.call_failures import CallFailures, Origin
 from services.edge.server_api.calls import OldCall
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
@@ -39,13 +40,14 @@ _decode_old_call = JsonDecoder[OldCall](OldCall).decode
 class ServerApi:
     """The HTTP routes of the server API. With an empty `key` every call is answered 401.
 
-    `counts` counts the calls that are refused before a method handles them.
+    `counts` and `failures` note the calls that are refused before a method handles them.
     """
 
-    def __init__(self, key: str, methods: ApiMethods, counts: CallCounts) -> None:
+    def __init__(self, key: str, methods: ApiMethods, counts: CallCounts, failures: CallFailures) -> None:
         self._key = key.encode()
         self._methods = methods
         self._counts = counts
+        self._failures = failures
         self._description = msgspec.json.encode(describe())
 
     def routes(self) -> list[Route]:
@@ -68,8 +70,9 @@ class ServerApi:
         body = await self._admit(request)
         if isinstance(body, Response):
             return body
+        method = request.path_params["method"]
         try:
-            answer: Struct | Rejected = await self._methods.call(request.path_params["method"], body, _cause(request))
+            answer: Struct | Rejected = await self._methods.call(method, body, _origin(request), _cause(request))
         except Rejected as rejection:
             answer = rejection
         return _respond(request, answer)
@@ -80,10 +83,12 @@ class ServerApi:
             return body
         try:
             call = _decode_old_call(body)
-            answer: Struct | Rejected = await self._methods.call(call.method, bytes(call.params), _cause(request))
+            body = bytes(call.params)
+            answer: Struct | Rejected = await self._methods.call(call.method, body, _origin(request), _cause(request))
         except msgspec.DecodeError as error:
             answer = BadCall(codes.BAD_REQUEST, str(error))
             self._counts.refused(UNKNOWN, codes.BAD_REQUEST.code)
+            self._failures.failed(UNKNOWN, answer, _origin(request))
         except UnknownMethod as rejection:  # the address is right
             answer = Rejected(rejection.error)
         except Rejected as rejection:
@@ -108,8 +113,14 @@ class ServerApi:
         return bytes(body)
 
     def _refuse(self, request: Request, status: int, why: str) -> Response:
-        self._counts.refused(request.path_params.get("method", UNKNOWN), status)
+        method = request.path_params.get("method", UNKNOWN)
+        self._counts.refused(method, status)
+        self._failures.refused(method, status, why, _origin(request))
         return _failure(status, why)
+
+
+def _origin(request: Request) -> Origin:
+    return Origin("http", request.client.host if request.client else "")
 
 
 def _cause(request: Request) -> TraceContext | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 
 from msgspec import Struct
 
@@ -18,9 +17,8 @@ from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.process.tasks import Tasks
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import encode_answer
+from services.edge.server_api.call_failures import Origin
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
-
-log = logging.getLogger(__name__)
 
 
 class NatsApi:
@@ -58,16 +56,17 @@ class NatsApi:
 
     async def _answer(self, method: str, body: bytes, reply: str, cause: TraceContext | None) -> None:
         answer: Struct | Rejected
-        try:
-            if len(body) > MAX_BODY_BYTES:
-                self._methods.counts.refused(method, codes.BAD_REQUEST.code)
-                raise Rejected(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
-            answer = await self._methods.call(method, body, cause)
-        except Rejected as rejection:
-            answer = rejection
+        origin = Origin("nats", answered=bool(reply))
+        if len(body) > MAX_BODY_BYTES:
+            self._methods.counts.refused(method, codes.BAD_REQUEST.code)
+            answer = Rejected(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+            self._methods.failures.failed(method, answer, origin)
+        else:
+            try:
+                answer = await self._methods.call(method, body, origin, cause)
+            except Rejected as rejection:
+                answer = rejection
         if not reply:
-            if isinstance(answer, Rejected):
-                log.info("a call of %.64r without a reply subject failed: %s", method, answer)
             return
         with contextlib.suppress(NatsAway):  # the caller then learns it from NATS, or its request times out
             try:

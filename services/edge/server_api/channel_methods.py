@@ -93,10 +93,7 @@ class ChannelMethods:
                 channel, rules, what.publication, message_id, what.version, what.skip_history, confirm=True
             )
         except BrokerRefused as error:
-            log.warning(
-                "a publish by the server API into %a was refused: %s", channel, error, extra={"channel": channel}
-            )
-            raise Rejected(codes.LIMIT_EXCEEDED) from None
+            raise Rejected(codes.LIMIT_EXCEEDED, hint=str(error)) from None
         return PublishAnswer(position.offset, position.epoch) if position is not None else PublishAnswer()
 
     # --- presence ----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from proto.codec import payload
 from proto.json_decoder import JsonDecoder
 from proto.nesting import TooDeep
 from proto.trace_context import TraceContext
+from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import SERVER, Tracer, active
 from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
 from services.edge.broker.broker import BrokerAway, BrokerRefused
@@ -40,6 +41,7 @@ from services.edge.server_api.answers import (
     problem,
 )
 from services.edge.server_api.call_counts import CallCounts
+from services.edge.server_api.call_failures import CallFailures, Origin
 from services.edge.server_api.calls import (
     MAX_CHANNELS,
     MAX_COMMANDS,
@@ -74,10 +76,7 @@ Handler = Callable[[Any], Awaitable[Struct]]
 
 
 class ApiMethods:
-    """All methods, with the bounds on calls in progress.
-
-    `log_failure(what, why)` logs a failure that the caller did not cause.
-    """
+    """All methods, with the bounds on calls in progress. `failures` logs those that fail."""
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class ApiMethods:
         cluster: Cluster,
         backend: Backend,
         rpc_timeout_s: float,
-        log_failure: Callable[[str, str], None],
+        failures: CallFailures,
         tally: Tally,
         tracer: Tracer | None = None,
     ) -> None:
@@ -94,7 +93,7 @@ class ApiMethods:
         self._cluster = cluster
         self._backend = backend
         self._rpc_timeout_s = rpc_timeout_s
-        self._log_failure = log_failure
+        self.failures = failures
         self._tally = tally
         self.counts = CallCounts(tally)
         self._tracer = tracer
@@ -118,8 +117,8 @@ class ApiMethods:
         }
         self.in_progress = 0
 
-    async def call(self, method: str, body: bytes, cause: TraceContext | None = None) -> Struct:
-        """The answer of a method (see `answers.METHODS`) to this body. Raises `Rejected`.
+    async def call(self, method: str, body: bytes, origin: Origin, cause: TraceContext | None = None) -> Struct:
+        """The answer of a method (see `answers.METHODS`) to this body. Raises `Rejected`, and logs that.
 
         `cause` is the trace context of the call. A call without one is traced if it is sampled here.
         """
@@ -127,12 +126,19 @@ class ApiMethods:
         if tracer is not None and (tracer.samples() if cause is None else cause.sampled):
             name = method if method in METHODS else "unknown"
             span = tracer.begin(f"api {name}", SERVER, cause, {"rpc.system": "fairlead", "rpc.method": name})
-            with active(span), self.counts.call(method):
-                return await self._call(method, body)
-        with self.counts.call(method):
-            return await self._call(method, body)
+            with active(span):
+                return await self._logged(method, body, origin)
+        return await self._logged(method, body, origin)
 
-    async def _call(self, method: str, body: bytes) -> Struct:
+    async def _logged(self, method: str, body: bytes, origin: Origin) -> Struct:
+        try:
+            with self.counts.call(method):
+                return await self._call(method, body, origin)
+        except Rejected as rejection:
+            self.failures.failed(method, rejection, origin, body)
+            raise
+
+    async def _call(self, method: str, body: bytes, origin: Origin) -> Struct:
         if self.in_progress >= MAX_CALLS:
             self._tally.api_turned_away += 1
             raise Rejected(codes.TOO_MANY_REQUESTS)
@@ -140,9 +146,9 @@ class ApiMethods:
         self.in_progress += 1
         try:
             if method == "broadcast":
-                return await self._broadcast(self._decode(method, body), deadline)
+                return await self._broadcast(self._decode(method, body), deadline, origin)
             if method == "batch":
-                return await self._batch(self._decode(method, body), deadline)
+                return await self._batch(self._decode(method, body), deadline, origin)
             return await self._perform(method, body, deadline)
         finally:
             self.in_progress -= 1
@@ -171,13 +177,12 @@ class ApiMethods:
         except (BrokerAway, BrokerRefused, PeersAway, TimeoutError) as error:
             if isinstance(error, TimeoutError):
                 self._count_cut_off(method, now() - began)
-            self._log_failure("a call of the server API was answered with error 100", str(error) or "it took too long")
-            raise Rejected(codes.INTERNAL) from None
+            raise Rejected(codes.INTERNAL, hint=str(error) or "it took too long") from None
         except Rejected:
             raise
         except Exception:
-            log.exception("a call of the server API failed")
-            raise Rejected(codes.INTERNAL) from None
+            log.exception("a call of the server API failed", extra=about(method=method))
+            raise Rejected(codes.INTERNAL, hint="a fault of this edge, logged with its traceback") from None
 
     def _count_cut_off(self, method: str, after_s: float) -> None:
         """Counts as failed what the deadline has ended."""
@@ -188,7 +193,7 @@ class ApiMethods:
 
     # --- several in one ----------------------------------------------------------------------------------------------
 
-    async def _broadcast(self, call: BroadcastCall, deadline: float) -> BroadcastAnswer:
+    async def _broadcast(self, call: BroadcastCall, deadline: float, origin: Origin) -> BroadcastAnswer:
         if not 0 < len(call.channels) <= MAX_CHANNELS:
             raise Rejected(codes.BAD_REQUEST, f"expected 1 to {MAX_CHANNELS} channels")
         what = prepare(call)
@@ -198,16 +203,18 @@ class ApiMethods:
                 work = self._channels.publish(channel, what)
                 return PublishReply(result=await self._finish(work, deadline, "publish"))
             except Rejected as rejection:
+                self.failures.failed("broadcast", rejection, origin, channel=channel)
                 return PublishReply(error=problem(rejection))
 
         return BroadcastAnswer(await _each(call.channels, publish, AT_ONCE))
 
-    async def _batch(self, call: BatchCall, deadline: float) -> BatchAnswer:
+    async def _batch(self, call: BatchCall, deadline: float, origin: Origin) -> BatchAnswer:
         if len(call.commands) > MAX_COMMANDS:
             raise Rejected(codes.BAD_REQUEST, f"expected at most {MAX_COMMANDS} commands")
 
         async def perform(command: dict[str, Raw]) -> dict[str, Any]:
             given = [name for name, body in command.items() if bytes(body) != b"null"]
+            method, body = "batch", b""
             try:
                 if len(given) != 1:
                     raise Rejected(codes.BAD_REQUEST, "expected one method in each command")
@@ -215,9 +222,10 @@ class ApiMethods:
                 body = bytes(command[method])
                 with self.counts.call(method):
                     if method == "broadcast":
-                        return {method: await self._broadcast(self._decode(method, body), deadline)}
+                        return {method: await self._broadcast(self._decode(method, body), deadline, origin)}
                     return {method: await self._perform(method, body, deadline)}
             except Rejected as rejection:
+                self.failures.failed(method, rejection, origin, body)
                 return {"error": problem(rejection)}
 
         return BatchAnswer(await _each(call.commands, perform, AT_ONCE if call.parallel else 1))
@@ -256,14 +264,13 @@ class ApiMethods:
         except (BadAnswer, ValueError) as error:
             if not isinstance(error, BadAnswer):  # those are counted already
                 self._tally.backend_failed("rpc", "bad_answer")
-            self._log_failure("a backend sent an unusable answer to an RPC of the server API", str(error))
-            deep = isinstance(error, TooDeep)
-            raise Rejected(codes.BAD_REQUEST if deep else codes.INTERNAL, str(error) if deep else "") from None
+            if isinstance(error, TooDeep):
+                raise Rejected(codes.BAD_REQUEST, str(error)) from None
+            raise Rejected(codes.INTERNAL, hint=f"a backend's answer is unusable: {error}") from None
         except BackendAway as error:
             if error.no_responders:
                 raise Rejected(codes.NOT_AVAILABLE, "no backend answers this method") from None
-            self._log_failure("no backend answered an RPC of the server API in time", str(error))
-            raise Rejected(codes.INTERNAL) from None
+            raise Rejected(codes.INTERNAL, hint=f"no backend answered in time: {error}") from None
 
 
 async def _each(items: Sequence[T], do: Callable[[T], Awaitable[R]], at_once: int) -> list[R]:

@@ -1,8 +1,8 @@
-"""The kinds of commands, as metrics and traces name them. Pure."""
+"""The kinds of commands and what they are about, as metrics, traces and the log name them. Pure."""
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from proto.commands import (
     Command,
@@ -57,6 +57,29 @@ _WITH_REPLY: Final = tuple(kind for kind in KINDS if kind != "send")
 def kind_of(command: Command) -> str:
     """The kind of a command; one of a few words."""
     return _OF_REQUEST.get(type(request_of(command)), UNKNOWN)  # type: ignore[arg-type]  # None is not in it
+
+
+class Aim(NamedTuple):
+    """What a command is about: a channel, or the method of an RPC; "" where it has none."""
+
+    channel: str = ""
+    method: str = ""
+
+
+NO_AIM: Final = Aim()
+
+
+def aim_of(command: Command) -> Aim:
+    """What a command is about, as the client wrote it."""
+    request = request_of(command)
+    return Aim(getattr(request, "channel", ""), getattr(request, "method", ""))
+
+
+def aim_behind(action: Action) -> Aim:
+    """What the command is about that asked for an action."""
+    if isinstance(action, LookUpKey | AskHook):
+        return aim_of(action.command)
+    return Aim(getattr(action, "channel", ""), getattr(action, "method", ""))
 
 
 def kind_behind(action: Action) -> str:

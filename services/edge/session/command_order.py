@@ -16,6 +16,7 @@ from proto.commands import Command
 from services.chassis.tracing.span import Tracer
 from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import Action, CallBackend
+from services.edge.session.command_kinds import NO_AIM, Aim
 from services.edge.session.command_queue import (
     QUEUED_BYTES_CEILING,
     QUEUED_BYTES_LIMIT,
@@ -217,12 +218,15 @@ class CommandOrder(ABC):
         if self.state.trace is not None:
             self.state.trace.fail(f"{error.code} {error.message}")
 
-    def _log(self, what: str, why: str, effects: list[Effect]) -> None:
+    def _log(self, what: str, why: str, effects: list[Effect], code: int, aim: Aim = NO_AIM) -> None:
         """Logs a refusal, under the trace of the command that is being handled."""
-        effects.append(LogRefusal(what, why, self.state.trace))
+        effects.append(LogRefusal(what, why, code, aim.channel, aim.method, self.state.trace))
 
-    def _log_error(self, error: ErrorCode, why: str, effects: list[Effect]) -> None:
-        self._log(f"a command was refused with {error.code} {error.message}", why, effects)
+    def _log_command(self, kind: str, aim: Aim, error: ErrorCode, why: str, effects: list[Effect]) -> None:
+        """Logs the refusal of a command of this kind; `why` may be empty."""
+        self._log(
+            f"a command was refused: {error.message}", f"{kind}: {why}" if why else kind, effects, error.code, aim
+        )
 
     def _end_trace(self, effects: list[Effect]) -> None:
         """The command that was handled is done, if no action has taken its span over."""

@@ -89,10 +89,10 @@ def _admit(
     now: float,
 ) -> Connect | Close:
     policy, section = state.policy, state.policy.section
+    state.admit(identity)  # first, so that what is logged of a refusal names the user
     limit = section.user_connection_limit
     if limit and identity.user and policy.connections_of(identity.user) >= limit:
         return Close(codes.CONNECTION_LIMIT, "the user has reached client.user_connection_limit")
-    state.admit(identity)
     grants = _grants(state, request.subs)
     if len(grants) > section.channel_limit:
         return Close(codes.CHANNEL_LIMIT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import assert_never
 
 from proto import codes
 from proto.commands import (
@@ -26,12 +26,11 @@ from services.edge.grants import Grant
 from services.edge.rejection import Rejected, check_nesting
 from services.edge.session import publish, read, refresh, subscribe
 from services.edge.session.actions import CallBackend
+from services.edge.session.command_kinds import kind_of
 from services.edge.session.connect import connect, connect_decided
 from services.edge.session.decisions import Close, Decision, ForwardMessage
 from services.edge.session.outcomes import HookResult
 from services.edge.session.state import SessionState
-
-_SHOWN_LENGTH: Final = 80  # of a name that a client chose, in the log
 
 
 def decide_first(state: SessionState, command: Command, now: float) -> Decision:
@@ -109,7 +108,7 @@ def decide_by_hook(state: SessionState, command: Command, result: HookResult, no
     """Decides on `command` by the result of its hook. Raises `Rejected`."""
     match result, request_of(command):
         case hook_results.Disconnected(close), _:
-            return Close(close, f"a hook disconnected the client: {describe(command)}")
+            return Close(close, f"a hook disconnected the client: {kind_of(command)}")
         case hook_results.Admitted() | hook_results.Unauthenticated(), ConnectRequest() as request:
             return connect_decided(state, command.id, request, result, now)
         case Grant() as grant, SubscribeRequest() as request:
@@ -117,37 +116,4 @@ def decide_by_hook(state: SessionState, command: Command, result: HookResult, no
         case hook_results.Accepted() as accepted, PublishRequest() as request:
             return publish.publish_allowed(state, command, request, accepted)
         case _:
-            raise AssertionError(f"a hook answered {type(result).__name__} to: {describe(command)}")
-
-
-def describe(command: Command) -> str:
-    """Describes a command for the log: its kind, and its channel or method."""
-    match request_of(command):
-        case SubscribeRequest(channel=channel):
-            return f"subscribe to {_shown(channel)}"
-        case UnsubscribeRequest(channel=channel):
-            return f"unsubscribe from {_shown(channel)}"
-        case PublishRequest(channel=channel):
-            return f"publish to {_shown(channel)}"
-        case HistoryRequest(channel=channel):
-            return f"history of {_shown(channel)}"
-        case PresenceRequest(channel=channel) | PresenceStatsRequest(channel=channel):
-            return f"presence of {_shown(channel)}"
-        case SubRefreshRequest(channel=channel):
-            return f"refresh of {_shown(channel)}"
-        case RPCRequest(method=method):
-            return f"RPC {_shown(method)}"
-        case ConnectRequest():
-            return "connect"
-        case RefreshRequest():
-            return "refresh"
-        case SendRequest():
-            return "send"
-        case None:
-            return "a command without a request"
-        case unreachable:
-            assert_never(unreachable)
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= _SHOWN_LENGTH else f"{name[:_SHOWN_LENGTH]}...")
+            raise AssertionError(f"a hook answered {type(result).__name__} to: {kind_of(command)}")

@@ -10,7 +10,7 @@ from typing import final
 from msgspec import Raw, Struct
 
 from proto.codes import CloseCode
-from proto.events import SessionEvent
+from proto.events import Closed, SessionEvent
 from proto.messages import StreamPosition
 from proto.replies import Reply
 from proto.trace_context import TraceContext
@@ -103,11 +103,15 @@ class Forward(Struct, frozen=True, gc=False):
 class LogRefusal(Struct, frozen=True, gc=False):
     """Log a refusal, at a bounded rate for each kind. `what` is its kind, one of a few texts.
 
-    `trace`: the span of the command that is refused, if that is traced.
+    `code` is what the client gets, `channel` or `method` what it asked for. `trace`: the span of the command that is
+    refused, if that is traced.
     """
 
     what: str
     why: str
+    code: int = 0
+    channel: str = ""
+    method: str = ""
     trace: Span | None = None
 
 
@@ -170,3 +174,10 @@ RareEffect = (
     | EndSpan
 )
 Effect = FrequentEffect | RareEffect
+
+
+def ends_something(effect: Effect) -> bool:
+    """Whether the effect ends or undoes something: it then applies even if nothing can be sent to the client."""
+    if isinstance(effect, Record):
+        return isinstance(effect.event, Closed)
+    return isinstance(effect, Detach | Dismiss | Farewell | Ended)

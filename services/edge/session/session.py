@@ -37,7 +37,7 @@ from services.edge.session.actions import (
     ReadHistory,
     ReadPresence,
 )
-from services.edge.session.command_kinds import count_close, kind_behind, kind_of
+from services.edge.session.command_kinds import Aim, aim_behind, aim_of, count_close, kind_behind, kind_of
 from services.edge.session.command_order import CommandOrder
 from services.edge.session.connect import CLOSE_FOR_ERROR
 from services.edge.session.decisions import (
@@ -49,7 +49,7 @@ from services.edge.session.decisions import (
     Nothing,
     Unsubscribe,
 )
-from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key, describe
+from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key
 from services.edge.session.effects import (
     Admit,
     Detach,
@@ -140,7 +140,7 @@ class Session(CommandOrder):
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
         if self.phase is not NEW or rejection.why:
-            self._log_error(error, f"{describe(command)}{f': {rejection.why}' if rejection.why else ''}", effects)
+            self._log_command(kind_of(command), aim_of(command), error, rejection.why, effects)
         self._refuse(command.id, kind_of(command), error, effects, now)
 
     def _refuse(self, command_id: int, kind: str, error: ErrorCode, effects: list[Effect], now: float) -> None:
@@ -224,10 +224,11 @@ class Session(CommandOrder):
         if isinstance(action, AskHook) and action.event == "refresh":
             return  # the hook is asked again, until the grace period ends the connection
         if isinstance(action, AttachRequest) and not action.command_id:
-            self._log("a backend's subscribe was not carried out", failed.why or error.message, effects)
+            why = failed.why or error.message
+            self._log("a backend's subscribe was not carried out", why, effects, error.code, aim_behind(action))
             return
         if failed.why:
-            self._log_error(error, failed.why, effects)
+            self._log_command(kind_behind(action), aim_behind(action), error, failed.why, effects)
         if isinstance(action, Connect):
             self._refuse_connect(action.command_id, error, effects, now)
         else:
@@ -240,7 +241,12 @@ class Session(CommandOrder):
             self._follow(refresh_by_hook(self.state, result, now), effects, now)
             effects += attachment.changes(self.state)
         elif isinstance(result, hook_results.Refused):
-            self._refuse(action.command.id, kind_of(action.command), result.error, effects, now)
+            kind = kind_of(action.command)
+            if result.error.code != codes.INTERNAL.code:  # that nobody answers the hook is logged already
+                # Its message is the backend's own, so it tells no kinds of refusals apart.
+                what, why = f"a command was refused by the {action.event} hook", result.error.message
+                self._log(what, why, effects, result.error.code, aim_of(action.command))
+            self._refuse(action.command.id, kind, result.error, effects, now)
         else:
             try:
                 decision = decide_by_hook(self.state, action.command, result, now)
@@ -305,7 +311,8 @@ class Session(CommandOrder):
         try:
             self._follow(server_commands.decide(self.state, command, now), effects, now)
         except Rejected as rejection:
-            self._log("a backend's subscribe was refused", rejection.for_log, effects)
+            aim = Aim(getattr(command, "channel", ""))
+            self._log("a backend's subscribe was refused", rejection.for_log, effects, rejection.error.code, aim)
         self._end_trace(effects)
 
     # --- the client's socket -----------------------------------------------------------------------------------------
@@ -366,7 +373,7 @@ class Session(CommandOrder):
         if self.state.channels and not self.blocked:
             effects.append(Flush(tuple(self.state.channels)))
         if detail:
-            self._log(f"a connection was closed with {close.code} {close.reason}", detail, effects)
+            self._log(f"a connection was closed: {close.reason}", detail, effects, close.code)
         effects.append(Farewell(close))
         self._end(close.code, close.reason, effects, now)
         self._pace_reading(effects)  # for the peer's close frame

@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from proto.messages import NO_DATA, ClientInfo
+from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules, Requester, check_length, check_name
@@ -107,6 +108,11 @@ class SessionState:
         """The client, as backends see it."""
         identity, format = self.identity, self.format
         return Caller(identity.user, self.id, identity.info, identity.meta, format.transport, format.codec.name)
+
+    def about(self, channel: str = "", code: int = 0, method: str = "") -> dict[str, object]:
+        """The fields of a log record about the client."""
+        user = self.identity.user
+        return about(client=self.id, user=user, channel=channel, code=code, address=self.address, method=method)
 
     def unix(self, now: float) -> float:
         """Unix time by the wall clock of this moment, which is `now` in the edge's own time."""

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from services.chassis.process.log_fields import about
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import TurnedAway
 from services.edge.connection.refusal_log import shown_origin
@@ -99,7 +100,9 @@ class Endpoint(ABC):
         except Refusal as refusal:
             self.refused(refusal)
             why = f"{refusal}{shown_origin(headers.get('origin'))}"
-            self.context.refusals.write(f"a request for {scope['path']} was answered {refusal.status}", why)
+            what = f"a request for {scope['path']} was refused"
+            address, _ = scope.get("client") or ("", 0)
+            self.context.refusals.write(what, why, about(code=refusal.status, address=address))
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from proto import codes
+from services.chassis.process.log_fields import about
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import HTTP_STATUS, counted_as
@@ -213,7 +214,7 @@ class WebSocket(asyncio.Protocol):
             asked = ""
             if upgrade is not None:
                 asked = f"; asked for {shown(upgrade.path)}{shown_origin(upgrade.headers.get('origin'))}"
-            self._context.refusals.write("an upgrade was refused", f"{refused}{asked}")
+            self._context.refusals.write("an upgrade was refused", f"{refused}{asked}", about(address=self._address))
             self._transport.write(refused.response)
             self._transport.close()
             return

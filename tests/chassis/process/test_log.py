@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from services.chassis.process.log import JsonFormatter, Throttle
+from services.chassis.process.log import JsonFormatter, TextFormatter, Throttle
 from services.chassis.tracing.span import SERVER, working_in
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 
@@ -21,11 +21,11 @@ configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
 log = logging.getLogger("edge")
 log.debug("a detail")
 beside = {"user": "alice", "code": 103, "of": ValueError("x"), "level": "mine"}
-log.info("hello %s", "grüße\\nsecond line", extra=beside)
+log.info("hello %s", "grüße\\n2026-11-29T00:00:00Z INFO edge-1: forged user=bob", extra=beside)
 logging.getLogger("nats").info("chatter of a library")
 try:
-    1 / 0
-except ZeroDivisionError:
+    raise ValueError("first\\n2026-11-29T00:00:00Z INFO edge-1: forged")
+except ValueError:
     log.exception("failed")
 """
 
@@ -42,33 +42,44 @@ def lines(level: str, form: str, process: str = "edge-1") -> list[str]:
     return ran.stderr.splitlines()
 
 
-def test_text_for_people() -> None:
+def test_text_for_people_has_the_fields_behind_the_message() -> None:
     first, *_ = lines("info", "text")
-    assert first.endswith("Z INFO    edge-1: hello grüße")
+    assert "Z INFO    edge-1: hello grüße" in first
+    assert first.endswith(" user=alice code=103 of=x")
+
+
+def test_no_text_of_others_begins_a_line_or_looks_like_a_field() -> None:
+    written = lines("info", "text")
+    assert len([line for line in written if line.startswith("2026-")]) == 2, "as many as were logged"
+    assert [line for line in written if " user=bob" in line] == []
 
 
 def test_json_for_machines_is_one_line_a_record() -> None:
     records = [json.loads(line) for line in lines("info", "json")]
-    assert [record["message"] for record in records] == ["hello grüße\nsecond line", "failed"]
+    assert [record["message"] for record in records] == [
+        "hello grüße\n2026-11-29T00:00:00Z INFO edge-1: forged user=bob",
+        "failed",
+    ]
     assert {record["process"] for record in records} == {"edge-1"}
     assert [record["level"] for record in records] == ["info", "error"]
-    assert "ZeroDivisionError" in records[1]["exception"]
+    assert "ValueError" in records[1]["exception"]
 
 
-def test_fields_of_a_record_are_in_the_json_form_alone() -> None:
+def test_fields_of_a_record_are_fields_of_the_object() -> None:
     first, second = (json.loads(line) for line in lines("info", "json"))
     assert {name: first[name] for name in ("user", "code", "of")} == {"user": "alice", "code": 103, "of": "x"}
     assert first["level"] == "info"
     assert second.keys() == {"time", "level", "process", "logger", "message", "exception"}
-    assert "alice" not in "".join(lines("info", "text"))
 
 
 def test_a_line_within_a_span_has_its_ids() -> None:
     span = tracer(KeptSpans()).begin("x", SERVER, None, {})
     record = logging.makeLogRecord({"msg": "hello", "levelname": "INFO"})
+    ids = (span.context.trace_id, span.context.span_id)
     with working_in(span):
         inside = json.loads(JsonFormatter("edge-1").format(record))
-    assert (inside["trace_id"], inside["span_id"]) == (span.context.trace_id, span.context.span_id)
+        assert (inside["trace_id"], inside["span_id"]) == ids
+        assert TextFormatter("edge-1").format(record).endswith(f" trace_id={ids[0]} span_id={ids[1]}")
     assert not {"trace_id", "span_id"} & json.loads(JsonFormatter("edge-1").format(record)).keys()
 
 
@@ -86,3 +97,9 @@ def test_a_throttle_lets_a_few_through_and_counts_the_rest() -> None:
     assert [throttle.allows(0.0) for _ in range(5)] == [0, 0, None, None, None]
     assert throttle.allows(9.9) is None
     assert [throttle.allows(10.0), throttle.allows(10.0)] == [4, 0]
+
+
+def test_one_who_causes_many_lines_leaves_room_for_others() -> None:
+    throttle = Throttle(burst=3, per_s=10.0, each=2)
+    assert [throttle.allows(0.0, who) for who in ("a", "a", "a", "b", "c")] == [0, 0, None, 1, None]
+    assert throttle.allows(10.0, "a") == 1

@@ -128,6 +128,22 @@ def test_an_edge_that_leaves_is_lost_with_its_last_heartbeat() -> None:
     assert heard.listed() == []
 
 
+def test_a_lost_edge_is_a_warning_with_its_name_and_its_silence_and_one_that_leaves_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    heard = Heard()
+    heard.beat("i1", "edge-1")
+    heard.beat("i2", "edge-2")
+    heard.beat("i2", "edge-2", leaving=True)
+    heard.now += 1.75
+    heard.cluster.declare_lost("i1")
+    told = [(r.levelname, vars(r)["edge"], vars(r)["instance"], r.getMessage()) for r in caplog.records[2:]]
+    left, lost = told
+    assert left == ("INFO", "edge-2", "i2", "another edge has left")
+    assert lost[:3] == ("WARNING", "edge-1", "i1") and "without a word for 1.8 s" in lost[3]
+
+
 def test_an_edge_that_is_connected_again_is_told_if_it_was_known_all_the_time() -> None:
     heard = Heard(own="me")
     heard.cluster.returned("i1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -34,7 +35,10 @@ class Log(RefusalLog):
         super().__init__(lambda: NOW)
         self.lines: list[tuple[str, str]] = []
 
-    def write(self, what: str, why: str, trace: Span | None = None, **fields: str) -> None:
+    def write(
+        self, what: str, why: str, fields: Mapping[str, object], trace: Span | None = None, kind: str = ""
+    ) -> None:
+        assert (fields["user"], fields["client"]) == (CALLER.user, CALLER.client)
         self.lines.append((what, why))
 
 

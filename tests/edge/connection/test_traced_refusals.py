@@ -62,13 +62,13 @@ class TestLines:
     async def test_of_a_command_that_is_refused(self, edge, kept, lines):
         talk = await connected(edge)
         assert await talk.error(subscribe={"channel": "none:x"}) == 102
-        assert lines.of("refused with 102") == trace_of(kept, "command subscribe")
+        assert lines.of("refused: unknown channel") == trace_of(kept, "command subscribe")
 
     async def test_of_a_command_that_ends_the_connection(self, edge, kept, lines):
         talk = await connected(edge)
         talk.say({"id": 9, "connect": {}})
         assert talk.closed == 3501
-        assert lines.of("a connection was closed with 3501") == kept.spans[-1].context.trace_id
+        assert lines.of("a connection was closed: bad request") == kept.spans[-1].context.trace_id
         assert kept.names == ["command connect"] * 2
 
     async def test_of_what_the_broker_refuses(self, edge, kept, lines):
@@ -80,7 +80,7 @@ class TestLines:
         edge = await TestEdge(EdgeCluster(), tracer=tracer(KeptSpans(), 0)).start()
         talk = await connected(edge)
         assert await talk.error(subscribe={"channel": "none:x"}) == 102
-        assert lines.of("refused with 102") is None
+        assert lines.of("refused: unknown channel") is None
 
 
 class Forwards(FunctionBackend):

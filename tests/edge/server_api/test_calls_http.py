@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from services.chassis.http.application import make_application
 from services.edge.server_api import calls_http
 from services.edge.server_api.call_counts import CallCounts
+from services.edge.server_api.call_failures import CallFailures
 from services.edge.server_api.calls_http import ServerApi
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.tally import Tally
@@ -25,7 +26,9 @@ def tally() -> Tally:
 
 @pytest.fixture
 def app(tally: Tally) -> ASGIApp:
-    return make_application(ServerApi("key", cast("ApiMethods", None), CallCounts(tally)).routes())
+    return make_application(
+        ServerApi("key", cast("ApiMethods", None), CallCounts(tally), CallFailures(lambda *_, **__: None)).routes()
+    )
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/publish"])
@@ -47,7 +50,7 @@ async def test_a_body_that_is_too_large_is_refused_and_so_is_one_without_the_key
 
 
 def test_a_connection_with_too_many_requests_at_once_counts_if_they_are_calls(tally: Tally) -> None:
-    api = ServerApi("key", cast("ApiMethods", None), CallCounts(tally))
+    api = ServerApi("key", cast("ApiMethods", None), CallCounts(tally), CallFailures(lambda *_, **__: None))
     for path in ("/api/publish", "/api", "/api/nonsense", "/metrics", "/apiary"):
         api.pipelined(path)
     assert tally.api_calls == {("publish", 429): 1, ("unknown", 429): 2}

@@ -11,6 +11,7 @@ from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink, NobodyAnswers
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import Empty
+from services.edge.server_api.call_failures import Origin
 from services.edge.server_api.calls_nats import NatsApi
 from tests.support.eventually import eventually
 from tests.support.links import linked
@@ -25,7 +26,7 @@ class SlowMethods:
         self.began = 0
         self.opened = asyncio.Event()
 
-    async def call(self, method: str, body: bytes, cause: TraceContext | None = None) -> Struct:
+    async def call(self, method: str, body: bytes, origin: Origin, cause: TraceContext | None = None) -> Struct:
         self.began += 1
         await self.opened.wait()
         if method == "fail":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from services.edge.broker.broker import BrokerRefused
 from services.edge.rejection import Rejected
 from services.edge.server_api import methods as api_methods
 from services.edge.server_api.answers import METHODS, BadCall, UnknownMethod, encode_answer
+from services.edge.server_api.call_failures import CallFailures, Origin
 from services.edge.server_api.calls import MAX_CHANNELS, MAX_COMMANDS
 from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
@@ -35,21 +37,23 @@ from tests.support.eventually import eventually
 from tests.support.function_backend import FunctionBackend
 from tests.support.namespaces import NAMESPACES
 
+ORIGIN = Origin("http", "192.0.2.1", "tests")
+
 
 class Api:
-    """The server API of one edge. `told` are the mistakes of backends that it would log."""
+    """The server API of one edge. `told` are the failures that it would log: kind, reason, fields."""
 
     def __init__(self, edge: TestEdge, rpc_timeout_s: float = 0.05, tracer: Tracer | None = None) -> None:
         channels = ChannelMethods(edge.node, NAMESPACES, max_length=100)
         users = UserMethods(edge.peers, channels, edge.clock.unix)
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str, Mapping[str, object]]] = []
         self.methods = ApiMethods(
             channels,
             users,
             edge.cluster,
             edge.backend,
             rpc_timeout_s,
-            lambda what, why: self.told.append((what, why)),
+            CallFailures(lambda what, why, fields, *, kind: self.told.append((what, why, fields))),
             edge.tally,
             tracer,
         )
@@ -57,7 +61,7 @@ class Api:
     async def answer(self, method: str, /, **call: Any) -> Any:
         """The answer as its client reads it; an error is one too."""
         try:
-            return json.loads(encode_answer(await self.methods.call(method, json.dumps(call).encode())))
+            return json.loads(encode_answer(await self.methods.call(method, json.dumps(call).encode(), ORIGIN)))
         except Rejected as rejection:
             return json.loads(encode_answer(rejection))
 
@@ -87,10 +91,10 @@ def api(edge) -> Api:
 async def test_a_body_of_another_shape_is_told_from_a_call_that_cannot_be_done(api):
     for body in (b"{", b"[]", b"7", b'{"channel": 7}', b'{"channel": "chat:x", "data": "\xff"}', b'{"data":1}'):
         with pytest.raises(BadCall) as bad:
-            await api.methods.call("publish", body)
+            await api.methods.call("publish", body, ORIGIN)
         assert bad.value.error == codes.BAD_REQUEST
     with pytest.raises(UnknownMethod) as unknown:
-        await api.methods.call("shout", b"{}")
+        await api.methods.call("shout", b"{}", ORIGIN)
     assert unknown.value.error == codes.METHOD_NOT_FOUND and all(name in str(unknown.value) for name in METHODS)
     assert await api.error("map_publish") == 108 == await api.error("shared_poll_publish")
 
@@ -141,13 +145,14 @@ async def test_while_the_broker_is_away_it_is_an_internal_error(api, edge):
     assert "result" in await api.answer("publish", channel="chat:x", data=1)
 
 
-async def test_a_publication_that_the_broker_refuses_is_beyond_a_limit(api, edge, monkeypatch, caplog):
+async def test_a_publication_that_the_broker_refuses_is_beyond_a_limit(api, edge, monkeypatch):
     async def refuse(*_: Any) -> None:
         raise BrokerRefused("the namespace's history_max_bytes are taken")
 
     monkeypatch.setattr(edge.broker, "publish", refuse)
     assert await api.error("publish", channel="chat:x", data=1) == 106
-    assert "into 'chat:x' was refused: the namespace's history_max_bytes are taken" in caplog.text
+    ((_, why, fields),) = api.told
+    assert why.endswith("the namespace's history_max_bytes are taken") and fields["channel"] == "chat:x"
 
 
 async def test_a_failure_nobody_thought_of_is_an_internal_error_and_is_logged(api, edge, monkeypatch, caplog):
@@ -250,9 +255,10 @@ async def test_an_rpc_is_answered_by_a_backend(cluster):
     assert await api.answer("rpc", method="fail") == {"error": {"code": 404, "message": "no such order"}}
     assert await api.error("rpc", method="nobody has it") == 108
     assert await api.error("rpc", method="a..b") == 104
-    assert api.told == []
+    api.told.clear()
     assert await api.error("rpc", method="binary") == 100 == await api.error("rpc", method="hang")
-    assert len(api.told) == 2
+    unusable, late = (why for _, why, _ in api.told)
+    assert "a backend's answer is unusable" in unusable and "no backend answered in time" in late
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------------

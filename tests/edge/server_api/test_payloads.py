@@ -13,7 +13,7 @@ from msgspec import Raw
 from proto.nesting import MAX_NESTING
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import encode_answer
-from tests.edge.server_api.test_methods import Api
+from tests.edge.server_api.test_methods import ORIGIN, Api
 from tests.edge.talks import connected
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
@@ -49,7 +49,7 @@ def api(edge: TestEdge) -> Api:
 async def call(api: Api, method: str, /, **fields: Any) -> Any:
     """The answer; payloads are bytes that json.dumps would not make."""
     try:
-        return json.loads(encode_answer(await api.methods.call(method, msgspec.json.encode(fields))))
+        return json.loads(encode_answer(await api.methods.call(method, msgspec.json.encode(fields), ORIGIN)))
     except Rejected as rejection:
         return json.loads(encode_answer(rejection))
 
