@@ -21,7 +21,8 @@ from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, encode_batch
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
-from services.chassis.nats.streams import ensure_stream, store, stream_config
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import store
 
 STOP_WITHIN_S = 20.0
 IN_FLIGHT = 32

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from services.chassis.process.settings import Duration, Rate, Section
+from services.chassis.process.settings import REPLICAS, Duration, Rate, Section
 from services.edge.hook_settings import check_hook
 
 SLOW_CLIENT_POLICIES: Final = ("disconnect", "drop")
@@ -34,6 +34,8 @@ class ChannelOptions(Section, frozen=True):
     `channel.history_max_bytes`."""
     history_when_full: str = "evict"
     """When they are taken: "evict" the oldest publications of the namespace, or "refuse" new ones (error 106)."""
+    replicas: int = 0
+    """How many servers of a NATS cluster have each stream of the namespace: 1, 3 or 5. 0: as `nats.replicas` says."""
     force_positioning: bool = False
     """Every subscription is positioned: its client learns when it may have missed something. Needs history."""
     allow_positioning: bool = False
@@ -115,6 +117,8 @@ class ChannelOptions(Section, frozen=True):
             )
         if self.history_when_full not in WHEN_FULL:
             raise ValueError('expected history_when_full "evict" or "refuse"')
+        if self.replicas not in (0, *REPLICAS):
+            raise ValueError("expected replicas 1, 3 or 5, or 0 for nats.replicas")
         if self.slow_client not in SLOW_CLIENT_POLICIES:
             raise ValueError('expected slow_client "disconnect" or "drop"')
         if self.publication_data_format not in DATA_FORMATS:

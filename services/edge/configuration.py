@@ -19,7 +19,7 @@ from services.sections import SECTIONS
 MIN_STREAM_BYTES: Final = 1024 * 1024
 """Of one stream: as much as NATS accepts in one message by default."""
 
-_OF_HISTORY: Final = ("history_max_bytes", "history_meta_ttl", "history_when_full")
+_OF_HISTORY: Final = ("history_max_bytes", "history_meta_ttl", "history_when_full", "replicas")
 
 MIN_SECRET_LENGTH: Final = 16
 """Characters. Shorter keys for HMAC-SHA256 can be guessed."""

@@ -26,7 +26,8 @@ from proto.events import (
 )
 from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
-from services.chassis.nats.streams import ensure_stream, store, stream_config
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import store
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from proto import subjects
 from proto.events import EVENTS_VERSION, LOG_DUPLICATE_WINDOW_S, EventBatch, decode_batch, encode_batch
 from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
+from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.stream_reads import read_stream
-from services.chassis.nats.streams import ensure_stream, renew_epoch, store, stream_config, stream_state
+from services.chassis.nats.streams import renew_epoch, store, stream_state
 
 log = logging.getLogger(__name__)
 

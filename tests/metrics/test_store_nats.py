@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from proto import subjects
 from services.chassis.metrics.page import PageCollector
 from services.chassis.nats.link import NatsLink
-from services.chassis.nats.streams import ensure_stream, store, stream_config
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import store
 from services.metrics import store_nats
 from services.metrics.store import STORE_SERIES, StoreMetrics
 from services.metrics.store_nats import StoreWatch

@@ -13,7 +13,7 @@ import nats.js.errors
 from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, SessionEvent, encode_batch
 from proto.telemetry import EdgeLoad, Heartbeat, Process, encode_heartbeat
-from services.chassis.nats.streams import stream_config
+from services.chassis.nats.stream_making import stream_config
 
 PROCESS = Process(cpu_s=1.5, rss_bytes=50_000_000, open_fds=20, max_fds=1024, loop_lag_s=0.001, uptime_s=60.0)
 

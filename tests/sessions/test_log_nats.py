@@ -7,7 +7,7 @@ import pytest
 from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, LOG_MAX_BYTES
 from services.chassis.nats.link import NatsLink
-from services.chassis.nats.streams import ensure_stream, stream_config
+from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.edge.session_log_nats import NatsSessionLog
 from services.sessions.log_nats import LogAway, SessionLog
 from tests.support.links import linked

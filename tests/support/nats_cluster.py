@@ -1,4 +1,4 @@
-"""Three native NATS servers that are one cluster, for what only a cluster does: lose a majority."""
+"""Three native NATS servers that are one cluster, for what only a cluster does: lose one server, or a majority."""
 
 from __future__ import annotations
 
@@ -52,6 +52,15 @@ class NatsCluster:
         for port in self._ports:
             wait_for_nats(port)
 
+    def start_again(self, number: int) -> None:
+        """One server, which was killed. Returns when it is reachable; it still catches up then."""
+        self._servers[number].start()
+        wait_for_nats(self._ports[number])
+
+    def kill9(self, number: int) -> None:
+        """Ends one server as a power cut of its process would."""
+        self._servers[number].kill()
+
     def pause(self, number: int) -> None:
         """This server hangs."""
         self._servers[number].send_signal(signal.SIGSTOP)
@@ -63,5 +72,6 @@ class NatsCluster:
 
     def close(self) -> None:
         for number, server in enumerate(self._servers):
-            self.resume(number)
+            if server.is_running:
+                self.resume(number)
             server.end(_STOP_WITHIN_S)

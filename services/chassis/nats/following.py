@@ -83,12 +83,13 @@ async def follow(
     max_msgs_per_subject: int,
     max_age_s: float,
     max_bytes: int,
+    replicas: int = 0,
 ) -> tuple[bool, int]:
     """Makes `stream` follow `source`, from what is retained there on. If it does already, only its limits are changed.
 
     `max_msgs_per_subject` is never lowered. Returns whether it begins to follow now, or again, and the lowest limit
-    that it ever had. `delivery` is a subject of its own, on which the messages travel. Raises `NatsAway`,
-    `NatsRefused`, and of these `Unsupported` if the server is too old.
+    that it ever had. `replicas` is as for `stream_config`. `delivery` is a subject of its own, on which the messages
+    travel. Raises `NatsAway`, `NatsRefused`, and of these `Unsupported` if the server is too old.
     """
     consumer = {
         "name": stream,
@@ -115,6 +116,7 @@ async def follow(
     lowest = metadata.get(LOWEST_KEY, str(found.get("max_msgs_per_subject", limit)))
     limits = {
         "max_msgs_per_subject": limit,
+        "num_replicas": replicas or link.replicas or found.get("num_replicas", 1),
         "max_age": int(max_age_s * 1e9),
         "max_bytes": max_bytes,
         "metadata": {**metadata, LOWEST_KEY: lowest},

@@ -83,6 +83,7 @@ class NatsLink:
         inbox_prefix: str = subjects.INBOX,
     ) -> None:
         self._name = name
+        self._replicas = settings.replicas or 0
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._sign_in = SignIn(settings)
@@ -118,6 +119,11 @@ class NatsLink:
     def max_payload(self) -> int:
         """The server's limit for the headers and data of one message, in bytes."""
         return self._client.max_payload
+
+    @property
+    def replicas(self) -> int:
+        """How many servers are to have each stream; 0: not set, and then those that exist stay as they are."""
+        return self._replicas
 
     @property
     def server_id(self) -> str:

@@ -9,7 +9,7 @@ from services.chassis.nats.credential_files import BadFile, read_creds, read_nke
 from services.chassis.nats.servers import Servers, parse_servers
 from services.chassis.nats.tls import tls_context
 from services.chassis.process.secret_files import Secret
-from services.chassis.process.settings import Section
+from services.chassis.process.settings import REPLICAS, Section
 
 _INBOX: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
 
@@ -43,12 +43,17 @@ class NatsSettings(Section, frozen=True):
     inbox_prefix: str = ""
     """The beginning of the subjects to which replies come; empty: one for each service, such as
     "_INBOX_fairlead_edge"."""
+    replicas: int | None = None
+    """How many servers of a NATS cluster have each stream: 1, 3 or 5. Left out: 1, and streams that exist stay as they
+    are."""
 
     def __post_init__(self) -> None:
         servers = parse_servers(self.url)
         self._check_combinations(servers)
         if self.inbox_prefix and not _INBOX.fullmatch(self.inbox_prefix):
             raise ValueError('expected nats.inbox_prefix to be a subject without wildcards, such as "_INBOX_edge"')
+        if self.replicas not in (None, *REPLICAS):
+            raise ValueError("expected nats.replicas 1, 3 or 5")
         self._check_files()
 
     @property

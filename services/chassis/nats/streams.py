@@ -1,4 +1,4 @@
-"""JetStream streams as logs: creating them, their identity, storing messages.
+"""JetStream streams as logs: their identity, storing messages. `stream_making` creates them.
 
 *Identity.* A stream that was created again, or restored from an older copy, reuses sequence numbers. A sequence
 therefore counts only together with an epoch: random letters in the stream's metadata, written when the stream is
@@ -7,29 +7,24 @@ created, and changed when its last sequence is found lower than before.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import string
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamManager
-from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig, StreamInfo
-from nats.js.errors import APIError, NotFoundError
+from nats.js.api import StreamInfo
+from nats.js.errors import APIError
 
 from proto import subjects
 from services.chassis.nats.link import Cause, NatsAway, NatsLink, NatsRefused
 
-log = logging.getLogger(__name__)
-
 EPOCH_KEY = "fairlead-epoch"
 RAISED_KEY = "fairlead-raised-at"
 _EPOCH_LETTERS = 8
-_STREAM_EXISTS = 10058  # JetStream error code: the name is in use with another configuration
 _WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
-_NO_ROOM = 10047  # JetStream error code: max_file_store is less than the max_bytes of all streams
 _NOT_FOUND = 404
 _STORE_FAILED = 10077  # JetStream error code for any failure to store; the description says which
 _OWN_LIMIT = "maximum bytes exceeded"  # the end of the description, of a stream with `refuse_when_full`
@@ -42,7 +37,7 @@ _CAUSES: dict[int, Cause] = {
     10097: "too_large",  # header size exceeds maximum allowed
 }
 """By the code of JetStream's error. A full disk has none: nats-server 2.15 logs it, and does not answer."""
-_API_TIMEOUT_S = 5.0
+API_TIMEOUT_S = 5.0
 _HEARD_NS = 2_500_000_000
 """Replicas answer their leader's heartbeats, one a second, also while nothing is stored."""
 _NO_LEADER = "@"
@@ -151,7 +146,7 @@ _decode_info = msgspec.json.Decoder(_Info).decode
 
 async def stream_state(link: NatsLink, name: str) -> StreamState | None:
     """The stream's state, None if there is no such stream. Raises `NatsAway`."""
-    _, answer = await link.request(subjects.stream_info(name), b"", timeout_s=_API_TIMEOUT_S)
+    _, answer = await link.request(subjects.stream_info(name), b"", timeout_s=API_TIMEOUT_S)
     try:
         info = _decode_info(answer)
     except msgspec.DecodeError:
@@ -182,129 +177,17 @@ def _leader_of(cluster: _Cluster | None) -> str:
     return f"{cluster.leader}@{cluster.leader_since}" if cluster.leader else _NO_LEADER
 
 
-def stream_config(
-    name: str,
-    subject: str,
-    max_age_s: float,
-    duplicate_window_s: float,
-    *,
-    max_bytes: int | None = None,
-    max_msgs_per_subject: int = -1,
-    republish_to: str = "",
-    metadata: dict[str, str] | None = None,
-    allow_msg_ttl: bool | None = None,
-    refuse_when_full: bool = False,
-) -> StreamConfig:
-    """The configuration of a stream. All have in common: on disk, limited by age, readable from any replica.
-
-    Times are in seconds. `max_bytes` limits the whole stream (None: no limit), `max_msgs_per_subject` each subject (-1:
-    no limit). NATS republishes each stored message to `republish_to`, a subject with the same wildcards as `subject`.
-    When `max_bytes` are taken the oldest messages go, or (`refuse_when_full`) new ones are refused, except that a
-    subject at its own limit goes on. With `allow_msg_ttl` a message may have a shorter life, by its header `Nats-TTL`.
-    """
-    return StreamConfig(
-        name=name,
-        subjects=[subject],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        max_age=max_age_s,
-        max_bytes=max_bytes,
-        max_msgs_per_subject=max_msgs_per_subject,
-        duplicate_window=duplicate_window_s,
-        republish=RePublish(src=subject, dest=republish_to) if republish_to else None,
-        allow_direct=True,
-        metadata=metadata,
-        allow_msg_ttl=allow_msg_ttl,
-        discard=DiscardPolicy.NEW if refuse_when_full else DiscardPolicy.OLD,
-    )
-
-
-async def ensure_stream(
-    link: NatsLink, config: StreamConfig, *, update: bool = True, room_setting: str = ""
-) -> StreamState:
-    """Creates the stream if it is missing. If its limits differ and `update` is set, changes them in place.
-
-    Settings that `config` does not mention stay as they are. `room_setting` is the one that decides on `max_bytes`: an
-    error for lack of room names it. Raises `NatsAway`, and `NatsRefused` if NATS refuses the stream or the change.
-    """
-    assert config.name is not None
-    wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
-    manager = link.stream_manager(_API_TIMEOUT_S)
-    try:
-        try:
-            info = await manager.stream_info(config.name)
-        except NotFoundError:
-            try:
-                return state_of(await manager.add_stream(wanted))
-            except APIError as error:
-                if error.err_code != _STREAM_EXISTS:
-                    raise
-                info = await manager.stream_info(config.name)  # created meanwhile, with other limits
-        changes = _differences(info.config, config) if update else {}
-        if changes:
-            _warn_of_loss(info, changes)
-            info = await manager.update_stream(replace(info.config, **changes, metadata=_noting(info, changes)))
-        if EPOCH_KEY not in (info.config.metadata or {}):
-            info = await _write_epoch(manager, info)
-        return state_of(info)
-    except APIError as error:
-        room = f" for its {config.max_bytes} bytes" if error.err_code == _NO_ROOM else ""
-        if room and room_setting:
-            room += f": lower {room_setting}, or raise max_file_store of NATS"
-        raise NatsRefused(f"stream {config.name}: {error.description}{room}") from None
-    except (NatsError, TimeoutError) as error:
-        raise NatsAway(f"stream {config.name}: {error}") from None
-
-
-def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:
-    limits = (
-        "subjects",
-        "max_msgs_per_subject",
-        "max_age",
-        "max_bytes",
-        "duplicate_window",
-        "republish",
-        "allow_direct",
-        "allow_msg_ttl",
-        "discard",
-    )
-    return {
-        name: value
-        for name in limits
-        if (value := getattr(wanted, name)) is not None and value != getattr(actual, name)
-    }
-
-
-def _warn_of_loss(info: StreamInfo, changes: dict[str, Any]) -> None:
-    limit, held = changes.get("max_bytes") or -1, info.state.bytes
-    if 0 < limit < held:
-        log.warning(
-            "stream %s holds %d bytes and may hold %d from now on: its oldest messages go",
-            info.config.name,
-            held,
-            limit,
-        )
-
-
-def _noting(info: StreamInfo, changes: dict[str, Any]) -> dict[str, str] | None:
-    """The stream's metadata; with its last sequence, if its limit for a subject is being raised."""
-    metadata = info.config.metadata
-    before, after = info.config.max_msgs_per_subject or -1, changes.get("max_msgs_per_subject", 0)
-    if 0 < before < after or (before > 0 and after < 0):
-        return {**(metadata or {}), RAISED_KEY: str(info.state.last_seq)}
-    return metadata
-
-
 async def renew_epoch(link: NatsLink, name: str) -> StreamState:
     """Gives the stream a new epoch, after its last sequence fell: old positions are void. Raises `NatsAway`."""
-    manager = link.stream_manager(_API_TIMEOUT_S)
+    manager = link.stream_manager(API_TIMEOUT_S)
     try:
-        return state_of(await _write_epoch(manager, await manager.stream_info(name)))
+        return state_of(await write_epoch(manager, await manager.stream_info(name)))
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"a new epoch for stream {name}: {error}") from None
 
 
-async def _write_epoch(manager: JetStreamManager, info: StreamInfo) -> StreamInfo:
+async def write_epoch(manager: JetStreamManager, info: StreamInfo) -> StreamInfo:
+    """Gives the stream a new epoch. Raises what nats-py does."""
     metadata = {**(info.config.metadata or {}), EPOCH_KEY: new_epoch()}
     return await manager.update_stream(replace(info.config, metadata=metadata))
 
@@ -380,7 +263,7 @@ def audited_purge(advisory: bytes) -> tuple[str, int]:
 async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
     """Removes the messages of a subject whose sequence is below `before`. Raises `NatsAway`, `NatsRefused`."""
     try:
-        await link.stream_manager(_API_TIMEOUT_S).purge_stream(stream, seq=before, subject=subject)
+        await link.stream_manager(API_TIMEOUT_S).purge_stream(stream, seq=before, subject=subject)
     except APIError as error:
         raise NatsRefused(f"stream {stream}: {error.description}") from None
     except (NatsError, TimeoutError) as error:

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +22,8 @@ from services.chassis.process.secret_files import FILE_SUFFIX, Secret, is_secret
 from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
 CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
+REPLICAS: Final = (1, 3, 5)
+"""How many servers may have a stream. An even number survives no more losses than the odd one below it."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 

@@ -77,6 +77,7 @@ class _Index:
     max_age_s: float
     max_bytes: int
     size: int
+    replicas: int
     leader: str  # who leads the log: with another one it may have lost entries that the index has not read
     tried: asyncio.Event
     kept: int = 0
@@ -92,7 +93,7 @@ class _Index:
     @property
     def wanted(self) -> tuple[object, ...]:
         """What it was asked to be."""
-        return self.epoch, self.address, self.max_age_s, self.max_bytes, self.size, self.leader
+        return self.epoch, self.address, self.max_age_s, self.max_bytes, self.size, self.replicas, self.leader
 
 
 class LogIndexes:
@@ -106,7 +107,14 @@ class LogIndexes:
         self.refused: set[str] = set()  # logs of which the server can keep no index
 
     def follow(
-        self, stream: str, stored: str, state: StreamState, max_age_s: float, max_bytes: int, history_size: int
+        self,
+        stream: str,
+        stored: str,
+        state: StreamState,
+        max_age_s: float,
+        max_bytes: int,
+        history_size: int,
+        replicas: int = 0,
     ) -> None:
         """From now on the log `stream`, whose subjects are `stored`, is indexed in this epoch. Returns at once.
 
@@ -116,7 +124,9 @@ class LogIndexes:
         begun_in = Lineage.of(state.metadata).indexed_since
         address = subjects.index_address(stream, stored, begun_in)
         leader = (state.leader or self._link.server_id).removesuffix("@")  # outside of a cluster there is no time
-        index = _Index(stream, stored, state.epoch, address, max_age_s, max_bytes, size, leader, asyncio.Event())
+        index = _Index(
+            stream, stored, state.epoch, address, max_age_s, max_bytes, size, replicas, leader, asyncio.Event()
+        )
         known = self._indexes.get(stream)
         if known is not None:
             if known.wanted == index.wanted:
@@ -129,7 +139,7 @@ class LogIndexes:
         """The log `stream` is in another epoch now. Nothing for one that is not indexed."""
         index = self._indexes.get(stream)
         if index is not None:
-            self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes, index.size - 1)
+            self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes, index.size - 1, index.replicas)
 
     def _begin(self, index: _Index) -> None:
         self._indexes[index.source] = index
@@ -186,6 +196,7 @@ class LogIndexes:
             max_msgs_per_subject=index.size,
             max_age_s=index.max_age_s,
             max_bytes=index.max_bytes,
+            replicas=index.replicas,
         )
         last_break = await last_followed(self._link, name, index.break_subject)
         if begun or last_break is None or header(last_break.headers, _LEADER) != index.leader.encode():

@@ -18,7 +18,8 @@ from typing import Final
 from proto import subjects
 from proto.messages import StreamPosition
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
-from services.chassis.nats.streams import StreamState, ensure_stream, stream_config, stream_state
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import StreamState, stream_state
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.channel_subscription import HeardStream
@@ -140,13 +141,13 @@ class LogStreams:
                 max_msgs_per_subject=options.history_size,
                 republish_to=live,
                 metadata={PARTITIONS_KEY: str(count), LEADERS_KEY: self._link.server_id},
+                replicas=options.replicas,
             ),
         )
         state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
         self._note(name, state, doubts)
-        self.indexes.follow(
-            name, stored, state, float(options.history_meta_ttl), index_bytes or -1, options.history_size
-        )
+        kept_s, size = float(options.history_meta_ttl), options.history_size
+        self.indexes.follow(name, stored, state, kept_s, index_bytes or -1, size, options.replicas)
         return state
 
     def stop(self) -> None:

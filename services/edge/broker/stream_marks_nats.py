@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.stream_reads import read_stream
-from services.chassis.nats.streams import ensure_stream, stream_config
 
 log = logging.getLogger(__name__)
 

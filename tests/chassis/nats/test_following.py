@@ -8,7 +8,8 @@ import pytest
 
 from services.chassis.nats.following import follow, last_followed, read_followed, stream_names, unfollow
 from services.chassis.nats.link import NatsLink, NatsRefused
-from services.chassis.nats.streams import ensure_stream, expect_last, purge, store, stream_config
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import expect_last, purge, store
 from tests.support.eventually import eventually
 from tests.support.links import linked
 

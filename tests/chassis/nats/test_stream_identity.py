@@ -6,7 +6,8 @@ import pytest
 
 from services.chassis.nats.link import NatsRefused
 from services.chassis.nats.stream_identity import LEASE_S, Lock, change_metadata, stored_at
-from services.chassis.nats.streams import StreamState, ensure_stream, store, stream_config, stream_state
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import StreamState, store, stream_state
 from tests.support.links import linked
 
 pytestmark = pytest.mark.integration

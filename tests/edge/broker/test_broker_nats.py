@@ -297,7 +297,7 @@ async def test_streams_that_do_not_answer_are_counted_until_they_do(nats_server,
     async with broker(nats_server.url, Listener()) as a:
         await a.state(CHAT)
         assert not a.unanswered
-        monkeypatch.setattr(streams, "_API_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         with pytest.raises(BrokerAway):
             await a.state(CHAT)

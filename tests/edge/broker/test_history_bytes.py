@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S
 from proto.messages import Publication
-from services.chassis.nats.streams import ensure_stream, store, stream_config
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import store
 from services.chassis.process.settings import Duration
 from services.edge.broker.broker import BrokerRefused, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker

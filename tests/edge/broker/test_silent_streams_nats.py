@@ -9,7 +9,8 @@ from nats.js.api import StreamConfig
 from services.chassis.nats.inbox import Reply
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.nats.settings import NatsSettings
-from services.chassis.nats.streams import ensure_stream, store, stream_config, stream_state
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import store, stream_state
 from services.edge.broker import silent_streams_nats
 from services.edge.broker.silent_streams_nats import SilentStreams
 from tests.support.eventually import eventually
