@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Compose:
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, str]:
-    names = ("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", "FAIRLEAD_HTTP_API_KEY", "POSTGRES_PASSWORD")
+    names = re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     ports = {name: str(free_port()) for name in ("PORT", "SOCKETS_PORT")}
     own = {"FAIRLEAD_IMAGE": IMAGE, "SUBNET": "10.213.102.0/24"}
     return {name: secrets.token_hex(24) for name in names} | ports | own

@@ -1,0 +1,265 @@
+"""The users of deploy/nats/nats.conf: each does all its work with what it may do, and is refused more than that.
+
+The server is a native one, whatever TEST_BACKEND is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nats
+import pytest
+from nats.aio.msg import Msg
+
+from tests.support.edges import API_KEY, connected, start_edge
+from tests.support.eventually import eventually
+from tests.support.metrics import metric
+from tests.support.nats_users import USERS, NatsUser, restricted_nats, signed_in, variables_of
+from tests.support.plain_http import http_client
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import Postgres
+from tests.support.servers_native import NativeNats
+
+pytestmark = pytest.mark.integration
+
+MORE = {
+    "edge": [
+        ("subscribe", "hook.*"),
+        ("subscribe", "rpc.>"),
+        ("subscribe", "send.*"),
+        ("subscribe", "_INBOX.>"),
+        ("subscribe", "_INBOX_fairlead_sessions.>"),
+        ("subscribe", "ev.session.>"),
+        ("subscribe", "plan.*"),
+        ("subscribe", ">"),
+        ("publish", "_INBOX.backend.1"),
+        ("publish", "_INBOX_fairlead_metrics.1"),
+        ("publish", "live.chat.0.x"),
+        ("publish", "tel.metrics.x"),
+        ("publish", "api.publish"),
+        ("publish", "$JS.API.DIRECT.GET.SESSIONS"),
+        ("publish", "$JS.API.STREAM.MSG.GET.SESSIONS"),
+        ("publish", "$JS.API.STREAM.PURGE.SESSIONS"),
+        ("publish", "$JS.API.STREAM.DELETE.SESSIONS"),
+        ("publish", "$JS.API.STREAM.UPDATE.SESSIONS"),
+        ("publish", "$JS.API.CONSUMER.CREATE.SESSIONS.x"),
+        ("publish", "$JS.API.STREAM.SNAPSHOT.CH_chat_0"),
+        ("publish", "$JS.API.STREAM.RESTORE.CH_chat_0"),
+    ],
+    "sessions": [
+        ("subscribe", "live.>"),
+        ("subscribe", "eph.>"),
+        ("subscribe", "hook.*"),
+        ("subscribe", "_INBOX.>"),
+        ("subscribe", "_INBOX_fairlead_edge.>"),
+        ("publish", "ch.chat.0.x"),
+        ("publish", "eph.x"),
+        ("publish", "mark.CH_chat_0"),
+        ("publish", "tel.edge.x"),
+        ("publish", "ctl.roll_call"),
+        ("publish", "api.publish"),
+        ("publish", "$JS.API.STREAM.CREATE.CH_chat_0"),
+        ("publish", "$JS.API.STREAM.UPDATE.CH_chat_0"),
+        ("publish", "$JS.API.STREAM.DELETE.SESSIONS"),
+        ("publish", "$JS.API.STREAM.PURGE.SESSIONS"),
+        ("publish", "$JS.API.DIRECT.GET.CH_chat_0"),
+    ],
+    "metrics": [
+        ("subscribe", "live.>"),
+        ("subscribe", "ev.session.>"),
+        ("subscribe", "_INBOX_fairlead_edge.>"),
+        ("publish", "ch.chat.0.x"),
+        ("publish", "tel.edge.x"),
+        ("publish", "ev.session.x"),
+        ("publish", "ctl.roll_call"),
+        ("publish", "api.publish"),
+        ("publish", "$JS.API.STREAM.CREATE.x"),
+        ("publish", "$JS.API.STREAM.PURGE.CH_chat_0"),
+        ("publish", "$JS.API.DIRECT.GET.SESSIONS"),
+    ],
+    "backend": [
+        ("subscribe", "_INBOX_fairlead_edge.>"),
+        ("subscribe", "_INBOX_fairlead_sessions.>"),
+        ("subscribe", "_INBOX_fairlead_metrics.>"),
+        ("subscribe", "api.*"),
+        ("subscribe", "live.>"),
+        ("subscribe", "ch.>"),
+        ("subscribe", "eph.>"),
+        ("subscribe", "ev.session.>"),
+        ("subscribe", "tel.>"),
+        ("subscribe", "ctl.>"),
+        ("subscribe", "$JS.EVENT.ADVISORY.>"),
+        ("subscribe", ">"),
+        ("publish", "ch.chat.0.x"),
+        ("publish", "eph.x"),
+        ("publish", "live.chat.0.x"),
+        ("publish", "mem.x"),
+        ("publish", "mark.CH_chat_0"),
+        ("publish", "key.1"),
+        ("publish", "ev.session.x"),
+        ("publish", "tel.edge.x"),
+        ("publish", "ctl.roll_call"),
+        ("publish", "ctl.edge.x"),
+        ("publish", "hook.connect"),
+        ("publish", "rpc.orders"),
+        ("publish", "_INBOX_fairlead_edge.x.1"),
+        ("publish", "$JS.API.STREAM.INFO.SESSIONS"),
+        ("publish", "$JS.API.DIRECT.GET.SESSIONS"),
+        ("publish", "$JS.API.STREAM.MSG.GET.SESSIONS"),
+        ("publish", "$JS.API.CONSUMER.CREATE.SESSIONS.x"),
+        ("publish", "$JS.API.STREAM.PURGE.CH_chat_0"),
+        ("publish", "$JS.API.STREAM.DELETE.CH_chat_0"),
+        ("publish", "$JS.API.STREAM.CREATE.x"),
+    ],
+}
+"""What each user tries beyond its work."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NativeNats]:
+    server = restricted_nats(tmp_path / "nats")
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("user", MORE)
+async def test_more_than_its_work_is_refused(user: str, server: NativeNats) -> None:
+    async with signed_in(server, "operator") as operator:
+        stream = operator.connection.jetstream()
+        await stream.add_stream(name="CH_chat_0", subjects=["ch.chat.0.>"])
+        await stream.publish("ch.chat.0.x", b"kept")
+        async with signed_in(server, user) as other:
+            allowed = [attempt for attempt in MORE[user] if not await other.is_refused(*attempt)]
+        assert allowed == []
+        info = await stream.stream_info("CH_chat_0")
+        assert (info.state.messages, info.state.last_seq) == (1, 1)
+        assert operator.refused == []
+
+
+async def test_nobody_signs_in_without_a_password(server: NativeNats) -> None:
+    for user in (None, *USERS):
+        with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+            await nats.connect(server.url, user=user, password="another", allow_reconnect=False)
+
+
+class Backend:
+    """Signed in as `backend`: it answers hooks and RPCs, hears what clients send, and calls the server API."""
+
+    def __init__(self, user: NatsUser) -> None:
+        self._user = user
+        self.heard: list[str] = []
+
+    async def listen(self) -> None:
+        for subject in ("hook.>", "rpc.>", "send.>"):
+            await self._user.connection.subscribe(subject, queue="backend", cb=self._answer)
+        await self._user.connection.flush()
+
+    async def _answer(self, message: Msg) -> None:
+        self.heard.append(message.subject)
+        if message.reply:
+            await message.respond(message.data if message.subject.startswith("rpc.") else b'{"result": {}}')
+
+    async def call(self, method: str, **call: Any) -> Any:
+        return await self.ask(f"api.{method}", call)
+
+    async def ask(self, subject: str, body: Any) -> Any:
+        return json.loads((await self._user.connection.request(subject, json.dumps(body).encode(), timeout=10)).data)
+
+
+class Cluster(NamedTuple):
+    """Every service, each as the user that ships for it."""
+
+    edges: tuple[ServiceProcess, ServiceProcess]
+    sessions: ServiceProcess
+    metrics: ServiceProcess
+    backend: Backend
+
+    @property
+    def processes(self) -> tuple[ServiceProcess, ...]:
+        return (*self.edges, self.sessions, self.metrics)
+
+
+@pytest.fixture
+async def cluster(server: NativeNats, services: Services, postgres: Postgres) -> AsyncIterator[Cluster]:
+    asking = {"FAIRLEAD_CLIENT_ALLOW_SEND": "true"}
+    a, b = (start_edge(services, server, name, **variables_of("edge"), **asking) for name in ("edge-a", "edge-b"))
+    nats_url = {"FAIRLEAD_NATS_URL": server.url}
+    database = {"FAIRLEAD_POSTGRES_URL": postgres.url, "FAIRLEAD_HTTP_API_KEY": API_KEY}
+    sessions = services.start("sessions", nats_url | database | variables_of("sessions"))
+    metrics = services.start("metrics", nats_url | variables_of("metrics"))
+    await asyncio.gather(*(process.ready() for process in (a, b, sessions, metrics)))
+    async with signed_in(server, "backend") as user:
+        backend = Backend(user)
+        await backend.listen()
+        yield Cluster((a, b), sessions, metrics, backend)
+        assert user.refused == []
+
+
+async def test_every_user_does_its_work(cluster: Cluster, server: NativeNats) -> None:
+    a, b = cluster.edges
+    backend = cluster.backend
+    async with connected(a, "alice") as alice, connected(b, "bob") as bob:
+        for client in (alice, bob):
+            for channel in ("chat:x", "live:x", "room:x", "hooked:x"):
+                assert "subscribe" in await client.ask_in_any_order(subscribe={"channel": channel})
+        first, again = [await backend.call("publish", channel="chat:x", data=1, idempotency_key="k") for _ in range(2)]
+        assert first == again and first["result"]["offset"] > 0
+        await backend.call("publish", channel="live:x", data=2, idempotency_key="k")
+        await backend.call("broadcast", channels=["room:x"], data=3)
+        for client in (alice, bob):
+            for channel in ("chat:x", "live:x", "room:x"):
+                assert "data" in (await published(client, channel))
+        assert len((await backend.call("presence", channel="room:x"))["result"]["presence"]) == 2
+        assert (await alice.ask_in_any_order(rpc={"method": "orders.get", "data": {"n": 1}}))["rpc"]["data"] == {"n": 1}
+        await alice.send({"send": {"data": "hello"}})
+        await eventually(lambda: "send.alice" in backend.heard)
+        assert {"hook.subscribe", "rpc.orders.get"} <= set(backend.heard)
+        await backend.call("history_remove", channel="chat:x")
+        assert (await backend.call("history", channel="chat:x", limit=10))["result"]["publications"] == []
+        await backend.call("disconnect", user="bob")
+        assert (await bob.closed())[0] >= 3000
+        assert await eventually(lambda: session_users(cluster.sessions)) >= {"alice", "bob"}
+    async with http_client() as http:
+        processes = (await http.get(f"{cluster.metrics.url}/cluster")).json()["processes"]
+        assert {each["service"] for each in processes} == {"edge", "sessions", "metrics"}
+    assert "edges" in await backend.ask("plan.capacity", {})
+    await is_done_again_after_a_restart(cluster, server)
+    for process in cluster.processes:
+        assert await metric(process, "fairlead_process_nats_permission_violations_total") == 0, process.name
+        assert "does not permit" not in process.log()
+
+
+async def is_done_again_after_a_restart(cluster: Cluster, server: NativeNats) -> None:
+    """Streams are made anew, indexes with them, and clients recover."""
+    a, b = cluster.edges
+    async with connected(a, "carol") as carol:
+        before = await carol.subscribe("chat:y")
+    server.kill9()
+    server.start()
+    await asyncio.gather(*(process.ready() for process in cluster.processes))
+    answer = await eventually(lambda: cluster.backend.call("publish", channel="chat:y", data="later"))
+    assert answer["result"]["offset"] > before["offset"]
+    async with connected(b, "carol") as carol:
+        position = {"offset": before["offset"], "epoch": before["epoch"]}
+        recovered = await carol.subscribe("chat:y", recover=True, **position)
+        assert recovered["recovered"] and [each["data"] for each in recovered["publications"]] == ["later"]
+
+
+async def published(client: Any, channel: str) -> dict[str, Any]:
+    """The next publication in a channel, where members may join meanwhile, and others be published."""
+    while True:
+        message = await client.message()
+        push = message.get("push", {})
+        if push.get("channel") == channel and "pub" in push:
+            found: dict[str, Any] = push["pub"]
+            return found
+
+
+async def session_users(sessions: ServiceProcess) -> set[str]:
+    async with http_client() as http:
+        answer = await http.get(f"{sessions.url}/sessions", headers={"X-API-Key": API_KEY})
+        return {each["user"] for each in answer.json()["sessions"]}
