@@ -18,6 +18,7 @@ from deploy.local.settings import CONFIGURATION, ROOT, Folders, LocalStackError,
 from deploy.local.supervised import SupervisedProgram
 from deploy.processes import nats, postgres
 from deploy.processes.ports import HOST
+from deploy.traefik import gate
 from services.chassis.process.settings import ConfigurationError
 from services.edge import configuration as edge_configuration
 from services.metrics import settings as metrics_settings
@@ -55,7 +56,16 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
         SupervisedProgram(name="metrics", command=[*python, "services.metrics"], priority=40),
         SupervisedProgram(
             name="traefik",
-            command=[str(scripts / "traefik"), f"--configFile={folders.run / 'traefik.yaml'}"],
+            command=[
+                *python,
+                "deploy.traefik",
+                f"--gate={HOST}:{ports.traefik}",
+                f"--gate={HOST}:{ports.traefik_sockets}",
+                f"--ready=http://{HOST}:{ports.traefik_admin}/ready",
+                "--",
+                str(scripts / "traefik"),
+                f"--configFile={folders.run / 'traefik.yaml'}",
+            ],
             priority=50,
         ),
         *(
@@ -136,6 +146,7 @@ def write(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> Path:
         "traefik_port": str(plan.ports.traefik),
         "traefik_sockets_port": str(plan.ports.traefik_sockets),
         "traefik_admin_port": str(plan.ports.traefik_admin),
+        "gated": str(gate.SUPPORTED).lower(),
         "routes_file": str(routes.path_of(folders)),
         "watch_routes": str(plan.autoscaled).lower(),
     }

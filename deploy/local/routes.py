@@ -1,16 +1,19 @@
-"""Traefik's routes: which edges get clients and calls."""
+"""Traefik's routes: which edges get clients and calls. Those of the containers, with this stack's addresses."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from string import Template
+from typing import Any, Final
 
-from deploy.local.settings import Folders, Plan
+import yaml
+
+from deploy.local.settings import ROOT, Folders, Plan
 from deploy.processes.ports import HOST
 
-_TEMPLATE = Path(__file__).with_name("templates") / "routes.yaml"
+_ROUTES: Final = ROOT / "deploy" / "traefik" / "routes" / "fairlead.yaml"
+_DIAL_TIMEOUT: Final = "5s"  # a stopped edge refuses at once here, so this is for a busy machine
 
 
 def path_of(folders: Folders) -> Path:
@@ -22,16 +25,27 @@ def write(plan: Plan, folders: Folders, edges: Iterable[int]) -> None:
     """Sends clients to these edges, by number, from 1. The file is replaced at once: Traefik may read it any moment."""
     numbers = sorted(edges)
     assert numbers, "Traefik refuses a list without servers"
-    text = Template(_TEMPLATE.read_text()).substitute(
-        sessions_port=plan.ports.sessions,
-        edge_servers=_lines("url", (f"http://{HOST}:{plan.edge_ports[number - 1]}" for number in numbers)),
-        edge_sockets=_lines("address", (f"{HOST}:{plan.edge_client_ports[number - 1]}" for number in numbers)),
-    )
     path = path_of(folders)
     new = path.with_suffix(".new")
-    new.write_text(text)
+    new.write_text(yaml.safe_dump(_routes(plan, numbers), sort_keys=False))
     os.replace(new, path)
 
 
-def _lines(key: str, addresses: Iterable[str]) -> str:
-    return "\n".join(f'          - {key}: "{address}"' for address in addresses)
+def _routes(plan: Plan, edges: Iterable[int]) -> dict[str, Any]:
+    routes: dict[str, Any] = yaml.safe_load(_ROUTES.read_text())
+    http, tcp = routes["http"], routes["tcp"]
+    of_edges = [number - 1 for number in edges]
+    http["services"]["edges"]["loadBalancer"]["servers"] = [
+        {"url": f"http://{HOST}:{plan.edge_ports[index]}"} for index in of_edges
+    ]
+    http["services"]["sessions"]["loadBalancer"]["servers"] = [{"url": f"http://{HOST}:{plan.ports.sessions}"}]
+    http["routers"]["traefik-api"] = {
+        "entryPoints": ["admin"],
+        "rule": "PathPrefix(`/api/`)",
+        "service": "api@internal",
+    }
+    tcp["services"]["edges"]["loadBalancer"]["servers"] = [
+        {"address": f"{HOST}:{plan.edge_client_ports[index]}"} for index in of_edges
+    ]
+    tcp["serversTransports"]["to-edges"]["dialTimeout"] = _DIAL_TIMEOUT
+    return routes

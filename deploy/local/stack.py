@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from deploy.processes.process import TAIL_LINES, Process, Program, tail
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 85.0
 """Seven stages of at most 10 s, the edges' of 15 s."""
+
+_FAILED_STARTS = 3
+"""A process that has ended so often within a second of its start will not start: its configuration or code is wrong."""
 
 _POLL_S = 0.1
 
@@ -87,13 +91,18 @@ class Stack:
     def _wait_until_ready(self, plan: Plan, daemon: Process, since: Mapping[Path, int]) -> None:
         waiting = readiness.checks(plan, self._folders)
         socket = configuration.socket_path(self._folders)
+        failures: defaultdict[str, set[int]] = defaultdict(set)
         while waiting:
             for name in [name for name, is_ready in waiting.items() if is_ready()]:
                 del waiting[name]
                 self._report(f"  {name:<10} ready    {time.monotonic() - daemon.started_at:4.1f} s")
             if not daemon.is_running:
                 raise daemon.early_end()
-            broken = [s for s in _states(socket) if s.state == supervisor.FATAL and s.name in waiting]
+            states = _states(socket)
+            for s in states:
+                if s.state == supervisor.BACKOFF:
+                    failures[s.name].add(s.since)
+            broken = [s for s in states if len(failures[s.name]) >= _FAILED_STARTS and s.name in waiting]
             if broken:
                 raise LocalStackError(
                     "\n\n".join(self._last_words(s.name, "does not start", s.trouble, since) for s in broken)

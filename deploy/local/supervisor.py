@@ -10,7 +10,8 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-FATAL = "FATAL"
+BACKOFF = "BACKOFF"
+"""The process has ended within a second of its start; supervisord is about to start it again."""
 
 EDGES_GROUP = "edges"
 
@@ -28,9 +29,9 @@ class State:
     """One process. `trouble` is why it could not be started, "" if it could."""
 
     name: str
-    state: str  # supervisord's: STARTING, RUNNING, BACKOFF, FATAL, ...
+    state: str  # supervisord's: STARTING, RUNNING, BACKOFF, STOPPED, ...
     pid: int
-    since: int  # Unix time
+    since: int  # when it was started last, in Unix seconds
     trouble: str
 
 

@@ -37,7 +37,7 @@ class Scene:
 
 
 async def _with_certificate(checkout: Checkout, surroundings: Surroundings) -> dict[str, str]:
-    checkout.append("deploy/local/templates/routes.yaml", processes.certify(checkout.root / "certificates", 90))
+    checkout.append("deploy/traefik/routes/fairlead.yaml", processes.certify(checkout.root / "certificates", 90))
     return {}
 
 

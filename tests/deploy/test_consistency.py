@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
+from deploy.local import routes
 from deploy.local.configuration import EDGE_STOP_S
 from deploy.local.configuration import check as check_local_stack
-from deploy.local.settings import LocalStackError
+from deploy.local.settings import Folders, LocalStackError, Plan
 from services.edge.channel_settings import ChannelOptions
 from services.edge.configuration import from_environ as edge_settings
 from services.edge.server_api.methods import CALL_DEADLINE_S
@@ -26,6 +28,7 @@ from services.sessions.settings import from_environ as sessions_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
+ROUTES = (ROOT / "deploy/traefik/routes/fairlead.yaml").read_text()
 ENVIRON = {"FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "x" * 32, "FAIRLEAD_POSTGRES_URL": "postgresql://a:b@localhost/c"}
 
 
@@ -61,39 +64,70 @@ def test_the_configuration_that_comes_along_is_taken_by_every_service(name: str)
 
 def test_env_example_has_every_variable_of_the_compose_file_with_its_default() -> None:
     used = {m[1]: m[2] for m in re.finditer(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}", COMPOSE)}
-    del used["COMPOSE_PROJECT_NAME"]  # compose's own
     example = (ROOT / ".env.example").read_text()
     written = {m[1]: m[2] for m in re.finditer(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE)}
     assert written == {name: default or "" for name, default in used.items()}
 
 
-def test_both_traefiks_send_the_same_paths_to_the_same_services() -> None:
-    def rules(text: str) -> set[str]:
-        found = " || ".join(re.findall(r"rule: (.+)", text))
-        return set(re.findall(r"Path(?:Prefix)?\(`[^`]+`\)", found))
+def local_routes(folder: Path) -> dict[str, Any]:
+    """What `make up` tells its Traefik."""
+    folders = Folders(folder)
+    folders.run.mkdir(parents=True)
+    routes.write(Plan(), folders, [1, 2])
+    return dict(yaml.safe_load(routes.path_of(folders).read_text()))
 
-    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
-    assert rules(native) == rules(COMPOSE)
+
+def without_addresses(of: dict[str, Any]) -> dict[str, Any]:
+    """The routes without what differs between a machine and containers: who serves them, and how long a dial takes."""
+    for protocol in ("http", "tcp"):
+        for service in of[protocol]["services"].values():
+            service["loadBalancer"].pop("servers")
+    of["tcp"]["serversTransports"]["to-edges"].pop("dialTimeout")
+    return of
 
 
-def test_both_traefiks_pass_tcp_through_to_the_port_for_clients_and_ask_there() -> None:
-    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
-    for text in (native, COMPOSE):
-        assert text.count("HostSNI(`*`)") == 1
-        assert re.findall(r"send: (.+)", text) == [r'"GET /readyz HTTP/1.0\r\n\r\n"']
-        assert re.findall(r"expect: (.+)", text) == ['"HTTP/1.1 200 "']
-    (port,) = re.findall(r"traefik.tcp.services.edges.loadbalancer.server.port: (.+)", COMPOSE)
-    assert re.findall(r"FAIRLEAD_EDGE_CLIENT_PORT: (.+)", COMPOSE) == [port]
+def test_the_local_traefik_has_the_routes_of_the_containers(tmp_path: Path) -> None:
+    local = without_addresses(local_routes(tmp_path))
+    admin = local["http"]["routers"].pop("traefik-api")
+    assert admin["entryPoints"] == ["admin"]
+    assert local == without_addresses(yaml.safe_load(ROUTES))
+
+
+def test_the_routes_lead_to_the_containers_that_there_are() -> None:
+    containers = yaml.safe_load(COMPOSE)["services"]
+    edges = [name for name in containers if name.startswith("edge-")]
+    (client_port,) = re.findall(r'FAIRLEAD_EDGE_CLIENT_PORT: "(\d+)"', COMPOSE)
+    port = EdgeSettings().edge.port
+
+    found = yaml.safe_load(ROUTES)
+    http, tcp = found["http"]["services"], found["tcp"]["services"]
+    assert http["edges"]["loadBalancer"]["servers"] == [{"url": f"http://{name}:{port}"} for name in edges]
+    assert tcp["edges"]["loadBalancer"]["servers"] == [{"address": f"{name}:{client_port}"} for name in edges]
+    assert http["sessions"]["loadBalancer"]["servers"] == [
+        {"url": f"http://sessions:{sessions_settings(ENVIRON).sessions.port}"}
+    ]
+
+
+def test_both_traefiks_wait_behind_their_keeper_until_they_have_their_routes() -> None:
+    native = (ROOT / "deploy/local/templates/traefik.yaml").read_text()
+    assert native.count("reusePort: $gated") == 2
+    ports = re.findall(r"--entrypoints\.(?:web|sockets)\.address=(\S+)", COMPOSE)
+    assert re.findall(r"--gate=(\S+)", COMPOSE) == ports
+    assert len(re.findall(r"--entrypoints\.(?:web|sockets)\.reuseport=true", COMPOSE)) == len(ports) == 2
+    assert yaml.safe_load(ROUTES)["http"]["routers"]["ready"]["entryPoints"] == ["admin"]
+    asked = re.findall(r"(?:--ready=http://|--entrypoints\.admin\.address=)([\d.:]+)", COMPOSE)
+    assert len(asked) == 3 and len(set(asked)) == 1, "the keeper, Traefik and the health check agree"
+
+
+def test_no_container_has_the_socket_of_the_engine() -> None:
+    assert "docker.sock" not in COMPOSE and "providers.docker" not in COMPOSE
 
 
 def test_both_stacks_tell_the_edges_the_addresses_of_clients() -> None:
     """On the TCP way with the PROXY protocol, which Traefik sends and edges await."""
-    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
-    transports = (ROOT / "deploy/transports.yaml").read_text()
-    for text in (native, transports):
-        assert re.findall(r"proxyProtocol:\n\s+version: (\d)", text) == ["2"]
-    assert "serversTransport: to-edges" in native
-    assert "loadbalancer.serverstransport: to-edges@file" in COMPOSE
+    tcp = yaml.safe_load(ROUTES)["tcp"]
+    assert tcp["serversTransports"]["to-edges"]["proxyProtocol"] == {"version": 2}
+    assert tcp["services"]["edges"]["loadBalancer"]["serversTransport"] == "to-edges"
     local = (ROOT / "deploy/local/configuration.py").read_text()
     for text in (COMPOSE, local):
         assert re.search(r'FAIRLEAD_EDGE_PROXY_PROTOCOL"?: "true"', text)
@@ -109,9 +143,8 @@ def test_containers_believe_traefik_and_what_is_in_front_of_it_and_nobody_else()
 
 
 def test_the_health_check_of_traefik_is_quicker_than_an_edge_leaves() -> None:
-    native = (ROOT / "deploy/local/templates/routes.yaml").read_text()
-    intervals = re.findall(r"(?:\bi|unhealthy[iI])nterval: (\d+)ms", native + COMPOSE)
-    assert len(intervals) == 8
+    intervals = re.findall(r"(?:\bi|unhealthyI)nterval: (\d+)ms", ROUTES)
+    assert len(intervals) == 4
     delay_ms = EdgeSettings().edge.drain_delay * 1000
     assert all(int(interval) < delay_ms for interval in intervals)
 

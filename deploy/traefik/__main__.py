@@ -1,0 +1,65 @@
+"""`python -m deploy.traefik --gate ADDRESS... --ready URL -- traefik ARGUMENTS...`: runs Traefik behind its gates."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from deploy.traefik.gate import SUPPORTED, Gate
+from deploy.traefik.keeper import Keeper, NeverReady
+
+_PR_SET_NAME: Final = 15  # linux/prctl.h
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until a signal; returns Traefik's exit code, or 1 with the reason if it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.traefik", description=__doc__)
+    parser.add_argument(
+        "--gate",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="that of an entry point with reusePort; clients reach Traefik there only while it has its routes",
+    )
+    parser.add_argument("--ready", required=True, metavar="URL", help="where a route of Traefik answers 200")
+    parser.add_argument("command", nargs="+", help="Traefik and its arguments, after --")
+    given = parser.parse_args(arguments)
+    _configure_log()
+    _take_name()
+    try:
+        gates = [Gate(address) for address in given.gate] if SUPPORTED else []
+        return asyncio.run(_run(Keeper(given.command, gates, given.ready)))
+    except (OSError, ValueError, NeverReady) as error:
+        logging.getLogger("deploy.traefik").error("%s", error)
+        return 1
+
+
+async def _run(keeper: Keeper) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, keeper.stop)
+    return await keeper.run()
+
+
+def _take_name() -> None:
+    """So that tools which list processes, and `make up` where a port is taken, say more than "python"."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, b"traefik-keeper")
+
+
+def _configure_log() -> None:
+    logging.Formatter.converter = time.gmtime
+    form = "%(asctime)s.%(msecs)03dZ %(levelname)-7s traefik-keeper: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

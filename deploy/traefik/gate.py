@@ -1,0 +1,111 @@
+"""A port that two processes listen on, and the choice which of them gets the next connection.
+
+Traefik listens before it has read its routes, and answers 404 until then; while it restarts nobody listens. So its
+keeper listens on the same port (SO_REUSEPORT), and a program in the kernel hands each new connection to one of them: it
+returns the place of a socket among those of the port, in the order in which they began to listen. Whoever has been
+accepted stays where it is. Where the place that the program names is empty, because Traefik has died, the kernel hands
+the connection to whom is left.
+
+Both processes must have the same user, and Traefik's entry point `reusePort`. Only Linux lets a program choose:
+elsewhere there is no gate, and Traefik has its port to itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+import sys
+import time
+from typing import Final
+
+SUPPORTED: Final = sys.platform == "linux"
+
+_SO_ATTACH_REUSEPORT_CBPF: Final = 51  # asm-generic/socket.h; the module `socket` does not name it
+_RETURN_CONSTANT: Final = 0x06  # BPF_RET | BPF_K
+_BACKLOG: Final = 1024
+_FREE_S: Final = 3.0
+"""How long a port may still be held by what a killed keeper has left."""
+_POLL_S: Final = 0.05
+
+_OURS: Final = 0
+_THEIRS: Final = 1
+
+
+class Gate:
+    """Listens on an address, such as "127.0.0.1:8000" or ":8000" (all addresses), closed at first.
+
+    While it is closed, `socket` gets the connections; while it is open, whoever listens beside it. Raises OSError if
+    somebody else listens there already, also one who would share the port.
+    """
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self.address = address
+        family, host = _family(host.strip("[]"))
+        _wait_until_free(family, host, int(port))
+        self.socket = _socket(family, host, int(port), shared=True)
+        self.socket.listen(_BACKLOG)
+        self.close()
+
+    @property
+    def port(self) -> int:
+        return int(self.socket.getsockname()[1])
+
+    def open(self) -> None:
+        """Leaves new connections to the other process. Those that wait already are still ours."""
+        self._choose(_THEIRS)
+
+    def close(self) -> None:
+        """Takes new connections."""
+        self._choose(_OURS)
+
+    def _choose(self, place: int) -> None:
+        instruction = ctypes.create_string_buffer(struct.pack("HBBI", _RETURN_CONSTANT, 0, 0, place))
+        program = struct.pack("HL", 1, ctypes.addressof(instruction))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
+
+
+def _family(host: str) -> tuple[socket.AddressFamily, str]:
+    """The family that Go takes for the host, as sockets of two families do not share a port; and the host in it."""
+    if host in ("", "0.0.0.0", "::"):
+        return (socket.AF_INET6, "::") if _dual_stack() else (socket.AF_INET, "0.0.0.0")
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), host
+
+
+def _socket(family: socket.AddressFamily, host: str, port: int, *, shared: bool) -> socket.socket:
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if host == "::":
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _wait_until_free(family: socket.AddressFamily, host: str, port: int) -> None:
+    deadline = time.monotonic() + _FREE_S
+    while True:
+        try:
+            _socket(family, host, port, shared=False).close()
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise OSError(error.errno, f"{host}:{port}: {error.strerror}") from None
+        time.sleep(_POLL_S)
+
+
+def _dual_stack() -> bool:
+    """Whether a socket of IPv6 can serve IPv4 too: Go then takes one for all addresses, also for "0.0.0.0"."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind(("::ffff:127.0.0.1", 0))
+        return True
+    return False
