@@ -32,6 +32,7 @@ UNTESTED = {
     "services/chassis/postgres/schema.py": "tests/sessions/test_schema.py, through the schema of the sessions service",
     "services/edge/__main__.py": "run by the processes of the integration tests",
     "services/edge/adapters.py": "an interface",
+    "services/edge/commands.py": "tests/integration/test_edge_commands.py, as processes",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
     "services/sessions/catalog.py": "tests/docs/test_metrics_page.py",

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from deploy.local import configuration, logs, members, record, secrets_file, supervisor, tokens
+from deploy.local import configuration, logs, members, record, secrets_file, supervisor
 from deploy.local.settings import Folders, LocalStackError, Plan, plan_from, require_known, wants_detached
 from deploy.local.stack import Stack
 from deploy.processes.ports import HOST
 from deploy.processes.process import ProcessError
+from services.edge.tokens.minting import mint, parse_ttl, parse_user
 
 _LOG_LINES = 10
 _NOTHING_RUNS = "nothing is running (make up starts it)"
@@ -64,14 +65,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _user(text: str) -> str:
     try:
-        return tokens.parse_user(text)
+        return parse_user(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _ttl(text: str) -> float:
     try:
-        return tokens.parse_ttl(text)
+        return parse_ttl(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -201,7 +202,7 @@ def _token(folders: Folders, user: str, ttl_s: float) -> int:
         raise LocalStackError(
             f"there is no secret in {folders.secrets.relative_to(Path(folders.root))} yet; run make up first"
         )
-    print(tokens.mint(user, key, ttl_s))
+    print(mint(user, key, ttl_s))
     return 0
 
 

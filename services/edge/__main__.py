@@ -6,6 +6,7 @@ import os
 import sys
 
 from services.chassis.process.launch import Service
+from services.edge.commands import COMMANDS
 from services.edge.configuration import from_environ
 from services.edge.settings import EdgeSettings
 
@@ -22,7 +23,7 @@ def _cautions(settings: EdgeSettings) -> list[str]:
     return list(cautions(settings))
 
 
-SERVICE = Service("edge", from_environ, _serve, _cautions)
+SERVICE = Service("edge", from_environ, _serve, _cautions, COMMANDS)
 
 
 def main() -> None:

@@ -78,11 +78,13 @@ def local_routes(folder: Path) -> dict[str, Any]:
 
 
 def without_addresses(of: dict[str, Any]) -> dict[str, Any]:
-    """The routes without what differs between a machine and containers: who serves them, and how long a dial takes."""
+    """The routes without what differs between a machine and containers: who serves them, how long a dial takes, TLS."""
     for protocol in ("http", "tcp"):
         for service in of[protocol]["services"].values():
             service["loadBalancer"].pop("servers")
     of["tcp"]["serversTransports"]["to-edges"].pop("dialTimeout")
+    of["tcp"]["routers"]["sockets"].pop("tls", None)
+    of.pop("tls", None)
     return of
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-import jwt
 import pytest
 
-from deploy.local import secrets_file, tokens
+from deploy.local import secrets_file
 from deploy.local.settings import LocalStackError
 
 
@@ -36,16 +35,3 @@ def test_a_line_without_a_value_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(f"# first\n{text}\n")
     with pytest.raises(LocalStackError, match=r"secrets\.env, line 2: expected NAME=value"):
         secrets_file.ensure(path)
-
-
-def test_a_token_is_for_its_user_and_ends() -> None:
-    key = "k" * 32
-    claims = jwt.decode(tokens.mint("alice", key, tokens.parse_ttl("15m")), key, algorithms=["HS256"])
-    assert claims["sub"] == "alice"
-    assert claims["exp"] - claims["iat"] == 900
-
-
-@pytest.mark.parametrize("text", ["0", "500ms", "-1", "soon", ""])
-def test_a_lifetime_that_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        tokens.parse_ttl(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,9 +16,10 @@ import pytest
 
 from deploy.processes.ports import free_port
 from tests.stack.checkout import ROOT
-from tests.stack.fairlead import Fairlead
-from tests.stack.image import IMAGE
+from tests.stack.fairlead import Chatter, Fairlead
+from tests.stack.image import IMAGE, TRAEFIK_IMAGE
 from tests.support.eventually import eventually
+from tests.support.status_recorder import UPGRADE, recording, request
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -46,12 +48,14 @@ class Compose:
 def keys() -> dict[str, str]:
     names = re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     ports = {name: str(free_port()) for name in ("PORT", "SOCKETS_PORT")}
-    own = {"FAIRLEAD_IMAGE": IMAGE, "SUBNET": "10.213.102.0/24"}
+    own = {"FAIRLEAD_IMAGE": IMAGE, "FAIRLEAD_TRAEFIK_IMAGE": TRAEFIK_IMAGE, "SUBNET": "10.213.102.0/24"}
     return {name: secrets.token_hex(24) for name in names} | ports | own
 
 
 @pytest.fixture(scope="module")
-def compose(image: str, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+def compose(
+    image: str, traefik_image: str, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Compose]:
     env_file = tmp_path_factory.mktemp("compose") / "env"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in keys.items()))
     project = Compose(env_file, f"fairlead-test-{os.getpid()}")
@@ -116,9 +120,42 @@ async def test_sessions_reach_postgresql(fairlead: Fairlead) -> None:
 
 
 def test_processes_run_without_privileges_and_without_tools(compose: Compose) -> None:
-    assert compose("exec", "-T", "edge-2", "id", "-u").strip() != "0"
+    for name in ("edge-2", "traefik"):
+        assert compose("exec", "-T", name, "id", "-u").strip() != "0"
     looked_for = "import shutil; print([t for t in ('pip', 'pip3', 'uv', 'gcc', 'cc') if shutil.which(t)])"
     assert compose("exec", "-T", "edge-2", "python", "-c", looked_for).strip() == "[]"
+
+
+async def test_a_token_and_a_publication_take_one_command_each(compose: Compose, fairlead: Fairlead) -> None:
+    token = compose("exec", "-T", "edge-1", "python", "-m", "services.edge", "token", "dave").strip()
+    async with Chatter(fairlead.websocket_url(), token) as dave:
+        await dave.join("chat:lobby")
+        compose("exec", "-T", "edge-2", "python", "-m", "services.edge", "publish", "chat:lobby", '"hi"')
+        await eventually(lambda: dave.received == ["hi"])
+    await fairlead.call("history_remove", channel="chat:lobby")
+
+
+async def test_while_a_container_is_stopped_and_started_nobody_gets_404(compose: Compose, fairlead: Fairlead) -> None:
+    key = {"X-API-Key": fairlead.api_key}
+    publication = json.dumps({"channel": "live:outages", "data": 1})
+    asked = {
+        "200": request(fairlead.port, "/api/publish", "POST", key, publication),
+        "101": request(fairlead.port, "/connection/websocket", headers=UPGRADE),
+    }
+    by_tcp = request(fairlead.sockets_port, "/connection/websocket", headers=UPGRADE)
+
+    async def everything_works() -> None:
+        assert [await one.ask() for one in asked.values()] == list(asked)
+        assert await by_tcp.ask() == "101"
+
+    for service in ("edge-1", "sessions", "nats", "traefik"):
+        await eventually(everything_works, within_s=30)
+        async with recording(*asked.values(), by_tcp):
+            await asyncio.to_thread(compose, "stop", service)
+            await asyncio.to_thread(compose, "start", "--wait", service)
+            await eventually(everything_works, within_s=30)
+        for one in (*asked.values(), by_tcp):
+            assert "404" not in one.seen, (service, one.seen)
 
 
 def test_perf_starts_the_image(image: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ class ServiceProcess:
         environ = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
         environ |= {"PYTHONPATH": str(_ROOT), "FAIRLEAD_CONFIG": str(config), port_variable: str(self.port)}
         program = Program(self.name, [python or sys.executable, "-m", f"services.{service}"], variables, folder=folder)
+        self._environ = {**environ, **variables}
         self._process = Process(program, folder / f"{self.name}-{self.port}.log", environ=environ)
 
     @property
@@ -72,6 +74,13 @@ class ServiceProcess:
         """SIGTERM, and waits; its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return await self.wait(within_s)
+
+    async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m services.NAME ARGUMENTS` with the settings of this process, as in its container."""
+        argv = [*self._process.program.command, *arguments]
+        return await asyncio.to_thread(
+            subprocess.run, argv, env=self._environ, capture_output=True, text=True, timeout=30
+        )
 
     def kill9(self) -> None:
         self._process.kill()

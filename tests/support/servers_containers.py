@@ -9,7 +9,7 @@ from typing import Any
 from deploy.processes.ports import free_port
 from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, wait_for_nats, wait_for_postgres
 
-NATS_IMAGE = "nats:2-alpine"
+NATS_IMAGE = "nats:2.15-alpine"
 POSTGRES_IMAGE = "postgres:17"
 
 

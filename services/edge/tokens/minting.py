@@ -1,18 +1,20 @@
-"""Connection tokens for the local stack, as an application's backend would make them."""
+"""Connection tokens for whoever tries out an edge, as an application's backend would make them."""
 
 from __future__ import annotations
 
 import time
 
-import jwt
-
 from services.chassis.process.settings import Duration
 
 
-def mint(user: str, key: str, ttl_s: float) -> str:
-    """A JWT (HS256) that lets `user` connect for `ttl_s` seconds."""
+def mint(user: str, key: str, ttl_s: float, audience: str = "", issuer: str = "") -> str:
+    """A JWT (HS256) that lets `user` connect for `ttl_s` seconds, with the claims `aud` and `iss` if they are given."""
+    import jwt  # takes 30 ms and 5 MB, which an edge that only serves can do without
+
     now = int(time.time())
-    return jwt.encode({"sub": user, "iat": now, "exp": now + int(ttl_s)}, key, algorithm="HS256")
+    claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(ttl_s)}
+    claims |= {name: value for name, value in (("aud", audience), ("iss", issuer)) if value}
+    return jwt.encode(claims, key, algorithm="HS256")
 
 
 def parse_user(text: str) -> str:
