@@ -84,7 +84,7 @@ def _publish(settings: EdgeSettings, asked: Namespace) -> None:
         response = connection.getresponse()
         text = response.read()
     except (OSError, http.client.HTTPException) as error:
-        sys.exit(f"fairlead-edge: the edge at {host}:{port} does not answer: {error or type(error).__name__}")
+        sys.exit(f"fairlead-edge: the edge at {host}:{port} does not answer: {str(error) or type(error).__name__}")
     finally:
         connection.close()
     if response.status != 200:

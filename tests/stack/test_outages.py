@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -89,5 +90,5 @@ async def test_a_process_that_is_killed_again_and_again_comes_back(
     for _ in range(5):
         before = traefik()
         psutil.Process(before.pid).kill()
-        await eventually(lambda old=before.pid: another_than(old), within_s=20)
+        await eventually(partial(another_than, before.pid), within_s=20)
     await eventually(lambda: _everything_works(asked), within_s=30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -71,6 +72,10 @@ def traefik(keeper: Process) -> psutil.Process | None:
     return next(iter(psutil.Process(keeper.pid).children()), None)
 
 
+def another_runs(keeper: Process, old: psutil.Process) -> bool:
+    return traefik(keeper) not in (None, old)
+
+
 async def passes_on(client: StatusRecorder) -> None:
     """Traefik has its routes: no answer of its server is a 502."""
     assert await client.ask() == "502"
@@ -87,7 +92,7 @@ async def test_nobody_gets_404_while_traefik_starts_and_is_killed_again_and_agai
             running = traefik(keeper)
             assert running is not None
             running.kill()
-            await eventually(lambda old=running: traefik(keeper) not in (None, old))
+            await eventually(partial(another_runs, keeper, running))
             await eventually(lambda: passes_on(client))
     seen = sum((other.seen for other in others), start=type(client.seen)())
     assert seen["503"] > 0 and seen["502"] > 0
