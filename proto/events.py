@@ -25,6 +25,7 @@ _INT64_MAX = 2**63 - 1
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=_INT64_MAX)]
 Natural = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+Number = Annotated[int, Meta(ge=1, le=_INT64_MAX)]
 """What a column of PostgreSQL can hold. Beyond it a batch is not one."""
 
 LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
@@ -110,7 +111,7 @@ class EventBatch(Struct, frozen=True):
 
     edge: str
     instance: str
-    number: Annotated[int, Meta(ge=1, le=_INT64_MAX)]
+    number: Number
     events: list[SessionEvent]
     version: Annotated[int, Meta(ge=1, le=MAX_VERSION)] = EVENTS_VERSION
     traces: list[str] | UnsetType = UNSET

@@ -133,6 +133,11 @@ def session_events(instance: str) -> str:
     return f"ev.session.{_token(instance)}"
 
 
+def writer_of(subject: str) -> str:
+    """The process whose session events are on a subject of `SESSION_EVENTS_ALL`."""
+    return _name(subject.removeprefix("ev.session."))
+
+
 def telemetry(service: str, instance: str) -> str:
     """The subject of one process's heartbeats."""
     return f"tel.{_token(service)}.{_token(instance)}"

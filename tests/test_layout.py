@@ -43,6 +43,8 @@ UNTESTED = {
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/sessions/__main__.py": "run by the processes of the integration tests",
     "services/sessions/app.py": "composition root",
+    "services/sessions/dead_letters_arguments.py": "tests/sessions/test_dead_letters.py, at the command line",
+    "services/sessions/dead_letters_command.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/edge_watch.py": "tests/sessions/test_service.py and test_with_edges.py",

@@ -1,6 +1,7 @@
 """The sessions service: folds the session log into PostgreSQL and answers queries about sessions.
 
-The way of a fact: stream SESSIONS -> `log_nats` -> `projector` (with `read_ahead`) -> `store` (in one transaction: load
-the rows of the batch's `read_set`, fold with `projection`, write rows and position) -> `reader_postgres` -> `api`.
+The way of a fact: stream SESSIONS -> `log_nats` -> `projector` (with `read_ahead`) -> `commits` (which puts aside what
+cannot be folded) -> `store` (in one transaction: load the rows of the batch's `read_set`, fold with `projection`, write
+rows and position) -> `reader_postgres` -> `api`.
 `edge_watch` adds the one fact that no edge can write: that it is gone.
 """

@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 
 from services.chassis.process.launch import Command, Service
+from services.sessions.dead_letters_arguments import describe
 from services.sessions.settings import SessionsSettings, cautions, from_environ
 
 
@@ -27,7 +28,16 @@ def _migrate(settings: SessionsSettings, asked: Namespace) -> None:
         sys.exit(f"fairlead-sessions: {error}")
 
 
-COMMANDS = {"migrate": Command("update the tables in PostgreSQL", _migrate)}
+def _dead_letters(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.dead_letters_command import run
+
+    run(settings, asked)
+
+
+COMMANDS = {
+    "migrate": Command("update the tables in PostgreSQL", _migrate),
+    "dead-letters": Command("list, show, replay or delete what could not be folded", _dead_letters, describe),
+}
 SERVICE = Service("sessions", from_environ, _serve, cautions, COMMANDS)
 
 

@@ -9,11 +9,21 @@ from services.chassis.metrics.series import FAST_S, catalog, counter, gauge, his
 SESSIONS_SERIES: Final = catalog(
     counter("fairlead_sessions_events_applied", "facts", "Facts folded into PostgreSQL."),
     counter("fairlead_sessions_duplicate_batches", "batches", "Batches skipped because they were applied before."),
-    counter("fairlead_sessions_unknown_facts", "facts", "Facts about connections without a known opening."),
+    counter(
+        "fairlead_sessions_unknown_facts",
+        "facts",
+        "Facts about connections whose opening, or whose session, is not in the tables.",
+    ),
     counter(
         "fairlead_sessions_dead_letters",
         "messages",
-        "Messages of the session log that are not batches of facts, and were skipped.",
+        "Messages of the session log that were put aside, or some facts of them: they are no batch, or could not be "
+        "folded or stored. `python -m services.sessions dead-letters` lists and replays them.",
+    ),
+    counter(
+        "fairlead_sessions_unknown_types",
+        "facts",
+        "Facts of a type that this version does not know, left out. The log says which types.",
     ),
     counter(
         "fairlead_sessions_interrupted",

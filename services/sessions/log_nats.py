@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import msgspec
-
 from proto import subjects
-from proto.events import EVENTS_VERSION, LOG_DUPLICATE_WINDOW_S, EventBatch, decode_batch, encode_batch
+from proto.events import LOG_DUPLICATE_WINDOW_S, EventBatch, encode_batch
+from proto.events_reading import NewerBatch, read_message
 from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.stream_reads import read_stream
 from services.chassis.nats.streams import renew_epoch, store, stream_state
-
-log = logging.getLogger(__name__)
+from services.sessions.entries import Entry
 
 MAX_MESSAGES: Final = 256
 """Stream messages in one read, of which there are fewer if they are large (`READ_BYTES` of `streams`)."""
@@ -39,11 +36,10 @@ class LogState(NamedTuple):
 
 
 class LogPage(NamedTuple):
-    """The result of a read: batches with their sequences, up to `upto` (inclusive), and whether more follow."""
+    """The result of a read: messages up to the sequence `upto` (inclusive), and whether more follow."""
 
-    batches: list[tuple[int, EventBatch]]
+    entries: list[Entry]
     upto: int
-    rejected: int  # messages that are not batches of facts, skipped
     more: bool
 
 
@@ -107,34 +103,28 @@ class SessionLog:
         return LogState(found.epoch, found.first, found.last)
 
     async def read(self, start: int) -> LogPage:
-        """At most `MAX_MESSAGES` messages from sequence `start` on. Raises `LogNewer` if the first batch is newer."""
+        """At most `MAX_MESSAGES` messages from sequence `start` on, up to the first newer one.
+
+        Raises `LogNewer` if that is the first of them.
+        """
         try:
             messages, left = await read_stream(self._link, subjects.SESSIONS_STREAM, start, MAX_MESSAGES)
         except NatsAway as error:
             raise LogAway(f"NATS: {error}") from error
-        batches: list[tuple[int, EventBatch]] = []
-        rejected = 0
+        entries: list[Entry] = []
         upto = start - 1
         for message in messages:
             try:
-                batch = decode_batch(message.data)
-            except (msgspec.DecodeError, RecursionError) as error:
-                if _version(message.data) > EVENTS_VERSION:
-                    return self._before_newer(LogPage(batches, upto, rejected, False), message.sequence)
-                log.error("message %d of the session log is not a batch, skipped: %s", message.sequence, error)
-                rejected += 1
-            else:
-                if batch.version > EVENTS_VERSION:
-                    return self._before_newer(LogPage(batches, upto, rejected, False), message.sequence)
-                batches.append((message.sequence, batch))
+                read = read_message(message.data)
+            except NewerBatch as newer:
+                if entries:
+                    return LogPage(entries, upto, False)
+                what = f"message {message.sequence} of the session log is of a newer version"
+                raise LogNewer(f"{what} ({newer}): upgrade this service") from newer
+            writer = subjects.writer_of(message.subject.decode(errors="replace"))
+            entries.append(Entry(message.sequence, message.data, writer, *read))
             upto = message.sequence
-        return LogPage(batches, upto, rejected, left > 0)
-
-    @staticmethod
-    def _before_newer(page: LogPage, sequence: int) -> LogPage:
-        if page.batches or page.rejected:
-            return page
-        raise LogNewer(f"message {sequence} of the session log was written by a newer version: upgrade this service")
+        return LogPage(entries, upto, left > 0)
 
     async def append(self, batch: EventBatch) -> None:
         """Stores a batch; the same batch again is stored once."""
@@ -143,14 +133,3 @@ class SessionLog:
             await store(self._link, subjects.session_events(batch.instance), encode_batch(batch), headers)
         except (NatsAway, NatsRefused) as error:
             raise LogAway(f"NATS: {error}") from error
-
-
-class _Version(msgspec.Struct):
-    version: int = 0
-
-
-def _version(data: bytes) -> int:
-    try:
-        return msgspec.json.decode(data, type=_Version).version
-    except (msgspec.DecodeError, RecursionError):
-        return 0

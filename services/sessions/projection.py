@@ -168,7 +168,10 @@ def _close(state: State, connection: Connection, at: int, code: int, reason: str
     at = max(at, connection.opened_at)
     connection.closed_at, connection.close_code, connection.close_reason = at, code, reason
     state.changed_connections.add(connection.id)
-    session = state.sessions[connection.session_id]
+    session = state.sessions.get(connection.session_id)
+    if session is None:
+        state.unknown += 1  # somebody deleted its row
+        return
     if session.connection != connection.id:
         return  # the session has gone on with another connection
     if session.lineage is None or not is_resumable(code):
@@ -198,8 +201,10 @@ def _edge_found(state: State, event: EdgeFound) -> None:
     for connection in sorted(back, key=_age):
         connection.closed_at, connection.close_code, connection.close_reason = None, None, ""
         state.changed_connections.add(connection.id)
-        session = state.sessions[connection.session_id]
-        if session.connection == connection.id:
+        session = state.sessions.get(connection.session_id)
+        if session is None:
+            state.unknown += 1  # somebody deleted its row
+        elif session.connection == connection.id:
             state.set_end(session, None, None, None, "")
 
 

@@ -1,4 +1,4 @@
-"""Copies facts from the session log into the store, page by page. Retries while the log or the store is unavailable.
+"""Copies facts from the session log into the store, page by page. Waits while the log or the store cannot be used.
 
 The position is in the store, beside the rows. NATS therefore needs no consumer, the facts of a failed commit are simply
 read again, and a second instance of this service finds at its commit that the position has moved, and follows.
@@ -15,10 +15,12 @@ from typing import Final
 
 from services.chassis.postgres.errors import SchemaRefused
 from services.chassis.tracing.span import Tracer
+from services.sessions.commits import Step, commit_portion
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
 from services.sessions.projection_spans import begin_projections
 from services.sessions.read_ahead import Portion, ReadAhead
+from services.sessions.reports import Losses, Waiting
 from services.sessions.store import ORIGIN, Position, PositionConflict, Store, StoreAway
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,8 @@ _GATHER_ABOVE: Final = 10
 class Projector:
     """Follows the log. `prepare` makes the store usable; it is called before the first read and after each failure.
 
-    `problem` is the reason why the log is not followed now, None if it is. `located`: the store has said up to where it
-    has the log. `caught_up`: it has everything that was in the log about a second ago.
+    `located`: the store has said up to where it has the log. `caught_up`: it has everything that was in the log about a
+    second ago.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class Projector:
         self._tracer = tracer
         self._position = ORIGIN
         self._written = asyncio.Event()
-        self.problem: str | None = "starting"
+        self._waiting = Waiting()
+        self._losses = Losses()
         self.located = False
         self._last_seen: Position | None = None  # the log's end, at the check before
         self.events_applied = 0
@@ -65,6 +68,11 @@ class Projector:
     def sequence(self) -> int:
         """The sequence of the log up to which the store has everything."""
         return self._position.sequence
+
+    @property
+    def problem(self) -> str | None:
+        """Why the log is not followed now, and what to do; None if it is."""
+        return self._waiting.problem
 
     def notify(self) -> None:
         """Wakes the projector: something may have been written to the log."""
@@ -79,10 +87,9 @@ class Projector:
             except PositionConflict as conflict:
                 log.info("another instance of this service has moved on: following from %d", conflict.actual.sequence)
             except (StoreAway, LogAway, LogNewer, SchemaRefused) as error:
-                if self.problem is None or self.problem == "starting":
-                    log.warning("the session log cannot be followed now, retrying: %s", error)
+                if self._waiting.problem is None:
                     pause = _RETRY_S[0]
-                self.problem = str(error)
+                self._waiting.waits(str(error), time.monotonic())
                 self.caught_up = False
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
@@ -92,9 +99,6 @@ class Projector:
         self._position = await self._store.position()
         self.located = True
         await self._check()
-        if self.problem is not None:
-            log.info("following the session log from message %d", self._position.sequence + 1)
-            self.problem = None
         reader = ReadAhead(self._log, self._written)
         try:
             await self._follow(reader)
@@ -105,9 +109,9 @@ class Projector:
         checked = time.monotonic()
         while True:
             reading = await reader.read(self._position.sequence + 1)
-            self._instruments.dead_letters.inc(reading.rejected)
             for portion in reading.portions:
                 await self._commit(portion)
+            self._waiting.follows(self.sequence)  # not before: a store that can be read may refuse to be written
             if not reading.more:
                 many = sum(portion.events for portion in reading.portions) > _GATHER_ABOVE
                 await self._wait_for_notice(_GATHER_S if many else _NOTICE_GRACE_S)
@@ -125,28 +129,36 @@ class Projector:
 
     async def _commit(self, portion: Portion) -> None:
         started = time.monotonic()
-        after = Position(self._position.epoch, portion.upto)
         spans = [] if self._tracer is None else begin_projections(self._tracer, portion.batches)
         with ExitStack() as ended:
             for span in spans:
                 ended.enter_context(span)
-            outcome = await self._store.commit(self._position, after, portion.batches, portion.read_set)
-        self._position = after
-        instruments = self._instruments
-        instruments.batch_seconds.observe(time.monotonic() - started)
+            await commit_portion(self._store, self._position, portion, self._took)
+        self._instruments.batch_seconds.observe(time.monotonic() - started)
+        unknown = [name for entry in portion.entries for name in entry.unknown]
+        self._instruments.unknown_types.inc(len(unknown))
+        self._losses.add((), unknown)
+        self._losses.say(time.monotonic())
+
+    def _took(self, step: Step) -> None:
+        self._position = step.position
+        outcome, instruments = step.outcome, self._instruments
         instruments.events.inc(outcome.events)
         instruments.duplicates.inc(outcome.duplicates)
         instruments.unknown.inc(outcome.unknown)
         instruments.interrupted.inc(outcome.interrupted)
         instruments.resumed.inc(outcome.resumed)
         instruments.edges_lost.inc(outcome.edges_lost)
+        instruments.dead_letters.inc(len(step.letters))
         self.events_applied += outcome.events
+        self._losses.add(step.letters, ())
 
     async def _check(self) -> None:
         """Checks that the position is in this log, and whether the store has caught up with it.
 
         Starts over if the log was recreated. Raises `PositionConflict` if another instance has moved the position.
         """
+        self._losses.say(time.monotonic())
         stored = await self._store.position()  # an idle service thus notices that its store is unavailable
         if stored != self._position:
             raise PositionConflict(stored)

@@ -10,6 +10,7 @@ import asyncio
 from typing import Final, NamedTuple, Protocol
 
 from proto.events import EventBatch
+from services.sessions.entries import Entry
 from services.sessions.log_nats import LogPage
 from services.sessions.read_set import ReadSet, read_set_of
 
@@ -25,12 +26,36 @@ class Log(Protocol):
 
 
 class Portion(NamedTuple):
-    """The facts of one transaction, the sequence of the last of them, and the rows that they may touch."""
+    """The messages of one transaction, the sequence up to which they go, the number of their facts, and the rows that
+    these may touch (None: not worked out)."""
 
     upto: int
-    batches: list[EventBatch]
+    entries: list[Entry]
     events: int
-    read_set: ReadSet
+    read_set: ReadSet | None
+
+    @property
+    def batches(self) -> list[EventBatch]:
+        """The batches among the messages."""
+        return [entry.batch for entry in self.entries if entry.batch is not None]
+
+    def halves(self) -> tuple[Portion, Portion]:
+        """The portion as two, each with half of the messages."""
+        middle = len(self.entries) // 2
+        first, second = self.entries[:middle], self.entries[middle:]
+        return _portion(first[-1].sequence, first, None), _portion(self.upto, second, None)
+
+
+def _portion(upto: int, entries: list[Entry], read_set: ReadSet | None) -> Portion:
+    return Portion(upto, entries, sum(len(one.batch.events) for one in entries if one.batch is not None), read_set)
+
+
+def _prepared(upto: int, entries: list[Entry]) -> Portion:
+    portion = _portion(upto, entries, None)
+    try:
+        return portion._replace(read_set=read_set_of(portion.batches))
+    except Exception:  # the store works it out again, and refuses what is to blame
+        return portion
 
 
 class Reading(NamedTuple):
@@ -38,7 +63,6 @@ class Reading(NamedTuple):
 
     portions: list[Portion]
     upto: int
-    rejected: int
     more: bool
 
 
@@ -69,18 +93,18 @@ class ReadAhead:
     async def _read(self, start: int) -> Reading:
         page = await self._log.read(start)
         portions: list[Portion] = []
-        batches: list[EventBatch] = []
+        entries: list[Entry] = []
         events = 0
-        for sequence, batch in page.batches:
-            batches.append(batch)
-            events += len(batch.events)
-            if events >= MAX_EVENTS and sequence < page.upto:
-                portions.append(Portion(sequence, batches, events, read_set_of(batches)))
-                batches, events = [], 0
+        for entry in page.entries:
+            entries.append(entry)
+            events += 0 if entry.batch is None else len(entry.batch.events)
+            if events >= MAX_EVENTS and entry.sequence < page.upto:
+                portions.append(_prepared(entry.sequence, entries))
+                entries, events = [], 0
                 await asyncio.sleep(0)  # so that a finished commit can go on
         if page.upto >= start:
-            portions.append(Portion(page.upto, batches, events, read_set_of(batches)))
-        return Reading(portions, page.upto, page.rejected, page.more)
+            portions.append(_prepared(page.upto, entries))
+        return Reading(portions, page.upto, page.more)
 
     async def close(self) -> None:
         """Ends a read in progress."""

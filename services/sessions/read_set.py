@@ -80,9 +80,13 @@ class ReadSet:
     def ends(self, state: State) -> list[Span]:
         """The lineages of the sessions that may end in the batch, with the times of their ends.
 
-        `state` must have the connections that the batch mentions, and their sessions.
+        `state` must have the connections that the batch mentions, and their sessions, unless their rows are gone.
         """
         spans: dict[str, Span] = {}
+
+        def lineage_of_session(id_: str) -> str | None:
+            session = state.sessions.get(id_)
+            return None if session is None else session.lineage
 
         def end(lineage: str | None, at: int, opened_at: int) -> None:
             if lineage is not None:
@@ -92,13 +96,13 @@ class ReadSet:
         for connection, at in self._closed:
             row, new = state.connections.get(connection), self._in_batch.get(connection)
             if row is not None:
-                end(state.sessions[row.session_id].lineage, at, row.opened_at)
+                end(lineage_of_session(row.session_id), at, row.opened_at)
             elif new is not None:
                 end(new.lineage, at, new.opened_at)
         if self.lost:
             for row in state.connections.values():
                 for at in self.lost.get(row.instance, ()):
-                    end(state.sessions[row.session_id].lineage, at, row.opened_at)
+                    end(lineage_of_session(row.session_id), at, row.opened_at)
             for new in self._in_batch.values():
                 for at in self.lost.get(new.instance, ()):
                     end(new.lineage, at, new.opened_at)

@@ -1,4 +1,5 @@
-"""Removes sessions that ended longer ago than the operator wants to keep them, with all their rows."""
+"""Removes sessions that ended longer ago than the operator wants to keep them, with all their rows, and dead letters of
+that age."""
 
 from __future__ import annotations
 
@@ -30,6 +31,8 @@ WITH gone AS (
 # A writer's number is needed while its batches may be in the log, which is never longer than `keep`.
 _PRUNE_WRITERS: Final = "DELETE FROM log_writers WHERE wrote_at < $1"
 
+_PRUNE_LETTERS: Final = "DELETE FROM dead_letters WHERE put_aside_at < $1"
+
 
 class Retention:
     """Removes sessions that ended more than `keep_s` seconds ago; 0 keeps them for ever."""
@@ -60,6 +63,7 @@ class Retention:
                 if count < _PORTION:
                     break
             await database.execute(_PRUNE_WRITERS, before)
+            await database.execute(_PRUNE_LETTERS, before)
         if removed:
             log.info("removed %d sessions that ended before %s", removed, before.isoformat(timespec="seconds"))
         return removed

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from proto.events import EventBatch
 from services.chassis.postgres.errors import StoreAway as StoreAway
+from services.sessions.entries import DeadLetter, storable
 from services.sessions.projection import name_of
 from services.sessions.read_set import ReadSet
 
@@ -29,6 +33,10 @@ class PositionConflict(Exception):
         self.actual = actual
 
 
+class FactsRefused(Exception):
+    """The facts cannot be folded, or their rows not be stored: trying again would fail again. The text says why."""
+
+
 class Outcome(NamedTuple):
     """The result of one commit."""
 
@@ -47,13 +55,28 @@ class Store(Protocol):
         """The position of the rows. Raises `StoreAway`."""
 
     async def commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
+        self,
+        expected: Position,
+        upto: Position,
+        batches: Sequence[EventBatch],
+        read_set: ReadSet | None = None,
+        letters: Sequence[DeadLetter] = (),
     ) -> Outcome:
-        """Folds `batches` into the rows and moves the position from `expected` to `upto`, in one transaction.
+        """Folds `batches` into the rows, puts `letters` aside, and moves the position from `expected` to `upto`, in one
+        transaction.
 
         `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
-        last applied one of its writer has been applied before and is left out. Raises `PositionConflict` if the
-        position is not `expected`, and `StoreAway` if the outcome is unknown: ask `position`.
+        last applied one of its writer has been applied before and is left out. Of letters `MAX_LETTERS` are kept.
+
+        Raises `PositionConflict` if the position is not `expected`; `FactsRefused` if the facts are to blame, and
+        nothing has changed; `StoreAway` if the outcome is unknown: ask `position`.
+        """
+
+    async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
+        """Folds `batch`, the facts of `letter`, into the rows as they are now, and removes the letter, in one
+        transaction. If `rest` is given, it takes the letter's place. None if there is no such letter any more.
+
+        Raises `FactsRefused`, and `StoreAway`.
         """
 
     async def open_instances(self) -> set[str]:
@@ -75,3 +98,22 @@ def unseen(batches: Sequence[EventBatch], numbers: dict[str, int]) -> list[Event
             numbers[writer] = batch.number
             new.append(batch)
     return new
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns whatever goes wrong with facts into `FactsRefused`: what is left when the store itself is well."""
+    try:
+        yield
+    except (StoreAway, PositionConflict, FactsRefused):
+        raise
+    except Exception as error:
+        raise FactsRefused(storable(_reason(error))) from error
+
+
+def _reason(error: Exception) -> str:
+    state, first = getattr(error, "sqlstate", None), str(error).partition("\n")[0]
+    if state is not None:
+        return f"PostgreSQL: {first} ({state})"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(where.filename).name}, line {where.lineno})"

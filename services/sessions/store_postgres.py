@@ -9,49 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, Set
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import asyncpg
 
 from proto.events import EventBatch
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions import statements as sql
+from services.sessions.dead_letters_postgres import put_aside, take_out
+from services.sessions.entries import DeadLetter
 from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.read_set import ReadSet, read_set_of
-from services.sessions.rows import Connection, Session, State, Subscription
-from services.sessions.store import Outcome, Position, PositionConflict, unseen
+from services.sessions.rows import State
+from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of, writes
+from services.sessions.store import Outcome, Position, PositionConflict, refusals, unseen
 
 log = logging.getLogger(__name__)
 
-K = TypeVar("K", str, tuple[str, str])
-"""The key of a row."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_MOMENTS: Final = 4096
-"""Cached times: facts that are folded together share many."""
-
-
-@lru_cache(_MOMENTS)
-def moment(ms: int) -> datetime:
-    """Unix milliseconds in the type that PostgreSQL's driver uses."""
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def milliseconds(at: datetime) -> int:
-    """A time of PostgreSQL in Unix milliseconds."""
-    return (at - _EPOCH) // _MILLISECOND
-
-
-def _moment(ms: int | None) -> datetime | None:
-    return None if ms is None else moment(ms)
-
-
-def _milliseconds(at: datetime | None) -> int | None:
-    return None if at is None else milliseconds(at)
+T = TypeVar("T")
 
 
 class PostgresStore:
@@ -80,40 +57,53 @@ class PostgresStore:
             return {row["instance"]: row["number"] for row in await database.fetch(sql.WRITERS, prefix)}
 
     async def commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
-    ) -> Outcome:
-        try:
-            return await self._commit(expected, upto, batches, read_set, copying=True)
-        except asyncpg.UniqueViolationError as error:  # rows were added by hand, or partly restored
-            log.warning("a row that should be new exists already, writing this batch by upserts: %s", error)
-            return await self._commit(expected, upto, batches, read_set, copying=False)
-
-    async def _commit(
         self,
         expected: Position,
         upto: Position,
         batches: Sequence[EventBatch],
-        read_set: ReadSet | None,
-        *,
-        copying: bool,
+        read_set: ReadSet | None = None,
+        letters: Sequence[DeadLetter] = (),
     ) -> Outcome:
+        async def attempt(copying: bool) -> Outcome:
+            async with self._locked() as (database, actual):
+                if actual != expected:
+                    raise PositionConflict(actual)
+                known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
+                new = unseen(batches, {row["instance"]: row["number"] for row in known})
+                state = await self._fold(database, new, read_set, copying)
+                if letters:
+                    await put_aside(database, letters)
+                await self._move(database, upto, new)
+            return _outcome(state, len(batches) - len(new))
+
+        return await _either_way(attempt)
+
+    async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
+        async def attempt(copying: bool) -> Outcome | None:
+            async with self._locked() as (database, _):
+                if not await take_out(database, letter, rest):
+                    return None
+                return _outcome(await self._fold(database, [batch], None, copying), 0)
+
+        return await _either_way(attempt)
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[tuple[Database, Position]]:
+        """A transaction that holds the lock of the position, which is the second value."""
         async with self._pool.database() as database, database.transaction():
             at = await database.fetchrow(sql.LOCK_POSITION, NAME)
             assert at is not None
-            actual = Position(at["epoch"], at["sequence"])
-            if actual != expected:
-                raise PositionConflict(actual)
-            known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
-            new = unseen(batches, {row["instance"]: row["number"] for row in known})
-            state = await self._load(database, read_set_of(new) if read_set is None else read_set)
-            loaded = frozenset(state.connections)
-            fold(state, new)
-            fresh = state.connections.keys() - loaded if copying else frozenset[str]()
-            await self._write(database, state, fresh)
-            await self._move(database, upto, new)
-        return Outcome(
-            state.events, len(batches) - len(new), state.unknown, state.resumed, state.edges_lost, state.interrupted
-        )
+            yield database, Position(at["epoch"], at["sequence"])
+
+    async def _fold(
+        self, database: Database, batches: Sequence[EventBatch], read_set: ReadSet | None, copying: bool
+    ) -> State:
+        state = await self._load(database, read_set_of(batches) if read_set is None else read_set)
+        loaded = frozenset(state.connections)
+        fold(state, batches)
+        fresh = state.connections.keys() - loaded if copying else frozenset[str]()
+        await self._write(database, state, fresh)
+        return state
 
     async def _load(self, database: Database, read_set: ReadSet) -> State:
         state = State(self._resume_window_ms)
@@ -132,7 +122,7 @@ class PostgresStore:
         ends = read_set.ends(state)
         spans = [(key, moment(first), moment(last + self._resume_window_ms)) for key, first, last, _ in ends]
         later = (
-            [session_of(row) for row in await database.fetch(sql.LATER_SESSIONS, *_columns(spans, 3))] if ends else []
+            [session_of(row) for row in await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))] if ends else []
         )
         if later:
             for row in await database.fetch(sql.CONNECTIONS_OF_SESSIONS, [one.id for one in later]):
@@ -140,13 +130,13 @@ class PostgresStore:
         wanted = read_set.returns(ends, state)
         if wanted:
             rows = [(key, moment(first), moment(last), count) for key, first, last, count in wanted]
-            later += [session_of(row) for row in await database.fetch(sql.AWAY_SESSIONS, *_columns(rows, 4))]
+            later += [session_of(row) for row in await database.fetch(sql.AWAY_SESSIONS, *columns(rows, 4))]
         for session in later:
             state.put_session(session)
         for connection in connections:
             state.put_connection(connection)
         if read_set.subscriptions:
-            keys = _columns(read_set.subscriptions, 2)
+            keys = columns(read_set.subscriptions, 2)
             for row in await database.fetch(sql.SUBSCRIPTIONS, *keys):
                 state.put_subscription(subscription_of(row))
         return state
@@ -160,7 +150,7 @@ class PostgresStore:
             await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
         at_work: asyncio.Task[str] | None = None
         try:
-            for statement in _writes(database, state, fresh):
+            for statement in writes(database, state, fresh):
                 if at_work is not None:
                     await at_work
                 at_work = asyncio.get_running_loop().create_task(statement())
@@ -176,92 +166,19 @@ class PostgresStore:
         last = {name_of(batch.instance): batch for batch in new}
         if last:
             rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
-            await database.execute(sql.KEEP_NUMBERS, *_columns(rows, 3))
+            await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
         await database.execute(sql.MOVE_POSITION, NAME, upto.epoch, upto.sequence)
 
 
-class _Table(NamedTuple):
-    name: str
-    columns: list[str]
-    upsert: str
+async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:
+    """Writes new rows by copying them, or by upserts if some of them are there already."""
+    with refusals():
+        try:
+            return await attempt(True)
+        except asyncpg.UniqueViolationError as error:  # rows were added by hand, or partly restored
+            log.warning("a row that should be new exists already, writing this batch by upserts: %s", error)
+            return await attempt(False)
 
 
-_SESSIONS = _Table("sessions", sql.SESSION_COLUMNS.split(", "), sql.WRITE_SESSIONS)
-_CONNECTIONS = _Table("connections", sql.CONNECTION_COLUMNS.split(", "), sql.WRITE_CONNECTIONS)
-_SUBSCRIPTIONS = _Table("subscriptions", sql.SUBSCRIPTION_COLUMNS.split(", "), sql.WRITE_SUBSCRIPTIONS)
-
-_Statement = Callable[[], Coroutine[Any, Any, str]]
-
-
-def _writes(database: Database, state: State, fresh: Set[str]) -> Iterator[_Statement]:
-    """The statements that write the changed rows. The rows of each are made when it is taken from the iterator."""
-
-    def table(
-        table: _Table, changed: Iterable[K], is_new: Callable[[K], bool], values: Callable[[K], tuple[Any, ...]]
-    ) -> Iterator[_Statement]:
-        new: list[K] = []
-        others: list[K] = []
-        for key in sorted(changed):
-            (new if is_new(key) else others).append(key)
-        if new:
-            rows = [values(key) for key in new]
-            yield partial(database.copy_records_to_table, table.name, records=rows, columns=table.columns)
-        if others:
-            yield partial(database.execute, table.upsert, *_columns(map(values, others), len(table.columns)))
-
-    sessions, connections, subscriptions = state.sessions, state.connections, state.subscriptions
-    is_fresh = fresh.__contains__
-    yield from table(_SESSIONS, state.changed_sessions, is_fresh, lambda key: _session_values(sessions[key]))
-    yield from table(
-        _CONNECTIONS, state.changed_connections, is_fresh, lambda key: _connection_values(connections[key])
-    )
-    yield from table(
-        _SUBSCRIPTIONS,
-        state.changed_subscriptions,
-        lambda key: key[0] in fresh,
-        lambda key: _subscription_values(subscriptions[key]),
-    )
-
-
-def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return columns or [[] for _ in range(width)]
-
-
-def session_of(row: asyncpg.Record) -> Session:
-    """A row of `sql.SESSION_COLUMNS`."""
-    (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason) = row
-    return Session(
-        id_, user, key, name, version, edge, instance, connection, count, milliseconds(opened), lineage,
-        _milliseconds(ended), _milliseconds(away), code, reason,
-    )  # fmt: skip
-
-
-def _session_values(row: Session) -> tuple[Any, ...]:
-    return (
-        row.id, row.user, row.session_key, row.client_name, row.client_version, row.edge, row.instance, row.connection,
-        row.connections, moment(row.opened_at), row.lineage, _moment(row.ended_at), _moment(row.away_until),
-        row.end_code, row.end_reason,
-    )  # fmt: skip
-
-
-def connection_of(row: asyncpg.Record) -> Connection:
-    """A row of `sql.CONNECTION_COLUMNS`."""
-    id_, session_id, edge, instance, opened, closed, code, reason = row
-    return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason)
-
-
-def _connection_values(row: Connection) -> tuple[Any, ...]:
-    closed = _moment(row.closed_at)
-    opened = moment(row.opened_at)
-    return row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason
-
-
-def subscription_of(row: asyncpg.Record) -> Subscription:
-    """A row of `sql.SUBSCRIPTION_COLUMNS`."""
-    connection, channel, since, until, recovered = row
-    return Subscription(connection, channel, milliseconds(since), _milliseconds(until), recovered)
-
-
-def _subscription_values(row: Subscription) -> tuple[Any, ...]:
-    return row.connection, row.channel, moment(row.since), _moment(row.until), row.recovered
+def _outcome(state: State, duplicates: int) -> Outcome:
+    return Outcome(state.events, duplicates, state.unknown, state.resumed, state.edges_lost, state.interrupted)

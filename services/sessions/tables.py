@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Text, text
+from sqlalchemy import BigInteger, Column, DateTime, Index, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
 
@@ -101,3 +101,16 @@ class SubscriptionRow(SQLModel, table=True):
     since: datetime = _moment()
     until: datetime | None = _moment(nullable=True)
     recovered: bool | None = None
+
+
+class DeadLetterRow(SQLModel, table=True):
+    """What of the log could not be folded: the table of `entries.DeadLetter`, which documents the columns."""
+
+    __tablename__ = "dead_letters"
+    epoch: str = _name(primary_key=True)
+    sequence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    instance: str = _name()
+    reason: str = _name()
+    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    put_aside_at: datetime = _moment()

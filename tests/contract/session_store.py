@@ -8,11 +8,25 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import (
+    Closed,
+    EdgeFound,
+    EdgeLost,
+    EventBatch,
+    Opened,
+    SessionEvent,
+    Subscribed,
+    Unsubscribed,
+    decode_batch,
+)
+from services.sessions.commits import Step, commit_portion
+from services.sessions.entries import DeadLetter
 from services.sessions.projection import fold
+from services.sessions.read_ahead import Portion
 from services.sessions.read_set import read_set_of
 from services.sessions.rows import State
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Store
+from tests.sessions.poison import poison, poisoned
 from tests.sessions.stories import WINDOW_MS, long_story, split
 
 
@@ -35,7 +49,11 @@ class StoreContract:
         raise NotImplementedError("the subclass gives an empty store")
 
     async def rows(self, store: Store) -> State:
-        """All that the store holds."""
+        """All rows that the store holds."""
+        raise NotImplementedError
+
+    async def letters(self, store: Store) -> list[DeadLetter]:
+        """All dead letters that the store holds, with their data, oldest first."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -118,3 +136,54 @@ class StoreContract:
         kept, wanted = await self.rows(store), fold(State(WINDOW_MS), batches)
         assert wanted.resumed, "a story in which nobody comes back proves little"
         assert same_rows(kept, wanted)
+
+    async def test_letters_are_put_aside_with_the_position_or_not_at_all(self, store):
+        put = [DeadLetter("epoch", n, "i1", "no batch", b"rubbish", 7) for n in (1, 2)]
+        with pytest.raises(PositionConflict):
+            await store.commit(Position("epoch", 9), Position("epoch", 10), [], None, put)
+        assert await self.letters(store) == []
+        await store.commit(ORIGIN, Position("epoch", 2), [], None, put)
+        assert [each._replace(put_aside_at=0) for each in await self.letters(store)] == put
+        assert await store.position() == Position("epoch", 2)
+
+    async def test_a_replayed_letter_is_folded_once_whatever_its_number_and_gone(self, store):
+        late, opened = batch(1, Subscribed(at=2, connection="c1", channel="news")), Opened(at=1, connection="c1")
+        letter = DeadLetter("epoch", 1, "i1", "because", b"bytes", 5)
+        at = Position("epoch", 2)
+        await store.commit(ORIGIN, at, [batch(2, opened)], None, [letter])
+        rest = letter._replace(reason="another", data=b"less", size=4)
+        assert await store.replay(letter, late, rest) == Outcome(1)
+        (left,) = await self.letters(store)
+        assert (left.reason, left.data, left.size) == ("another", b"less", 4)
+        assert await store.replay(letter, late) == Outcome(1)
+        assert await store.replay(letter, late) is None
+        assert await self.letters(store) == []
+        assert (await store.position(), await store.last_number("i1")) == (at, 2)
+        assert same_rows(await self.rows(store), fold(State(WINDOW_MS), [batch(2, opened), late]))
+
+    @pytest.mark.parametrize("seed", range(12))
+    async def test_whatever_is_poisonous_all_else_is_folded_as_if_it_were_not_there(self, store, seed, monkeypatch):
+        chance = random.Random(seed)
+        log = poisoned(long_story(seed), chance)
+        steps: list[Step] = []
+        at = 0
+        poison(monkeypatch)
+        while at < len(log.entries):
+            part = log.entries[at : at + chance.randint(1, 15)]
+            at += len(part)
+            portion = Portion(at, part, 0, None)
+            await commit_portion(store, steps[-1].position if steps else Position("", 0), portion, steps.append)
+        assert await store.position() == Position("", len(log.entries))
+        assert same_rows(await self.rows(store), fold(State(WINDOW_MS), log.good))
+        letters = await self.letters(store)
+        assert [each.sequence for each in letters] == log.refused
+        assert [each.sequence for step in steps for each in step.letters] == log.refused
+        assert all(each.reason and each.instance and len(each.data) == each.size for each in letters)
+
+        monkeypatch.undo()  # the reason is mended: they are folded where they are replayed
+        mended = [each for each in letters if each.sequence in log.mendable]
+        replayed = [decode_batch(each.data) for each in mended]
+        for letter, late in zip(mended, replayed, strict=True):
+            assert await store.replay(letter, late) is not None
+        assert same_rows(await self.rows(store), fold(State(WINDOW_MS), [*log.good, *replayed]))
+        assert [each.sequence for each in await self.letters(store)] == sorted({*log.refused} - {*log.mendable})

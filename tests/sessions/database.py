@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import asyncpg
 
+from services.chassis.postgres.pool import Pool
 from services.sessions import statements as sql
+from services.sessions.dead_letters_postgres import DeadLetters
+from services.sessions.entries import DeadLetter
 from services.sessions.rows import State
-from services.sessions.store_postgres import connection_of, session_of, subscription_of
+from services.sessions.rows_postgres import connection_of, session_of, subscription_of
 
 
 async def read_rows(url: str) -> State:
@@ -22,3 +27,30 @@ async def read_rows(url: str) -> State:
     finally:
         await database.close()
     return state
+
+
+async def read_letters(url: str) -> list[DeadLetter]:
+    """All dead letters with their data, oldest first."""
+    async with Pool(url, 1) as pool:
+        kept = DeadLetters(pool)
+        return [whole for each in await kept.all() if (whole := await kept.whole(each)) is not None]
+
+
+async def execute(url: str, *statements: str) -> None:
+    """What an operator does by hand."""
+    database = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await database.execute(statement)
+    finally:
+        await database.close()
+
+
+async def as_ordinary_user(url: str) -> str:
+    """The URL of the database for a user who owns it, and may be refused things, as the superuser may not."""
+    name, password = f"app_{os.urandom(4).hex()}", "a-password-of-the-tests"
+    server, _, database = url.rpartition("/")
+    await execute(
+        url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'", f'ALTER DATABASE "{database}" OWNER TO {name}'
+    )
+    return f"postgresql://{name}:{password}@{server.rpartition('@')[2]}/{database}"

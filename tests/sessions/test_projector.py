@@ -1,4 +1,5 @@
-"""How facts are gathered. Their folding is tested on real servers, in test_service.py."""
+"""How facts are gathered, and how long the projector waits for what cannot be read or written. Their folding is tested
+on real servers, in test_service.py."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ import pytest
 
 from proto.events import EventBatch, Opened
 from services.sessions import projector as module
+from services.sessions.entries import Entry
 from services.sessions.instruments import Instruments
-from services.sessions.log_nats import LogPage, LogState
+from services.sessions.log_nats import LogNewer, LogPage, LogState
 from services.sessions.projector import Projector
+from services.sessions.store import Outcome, StoreAway
 from tests.support.eventually import eventually
 from tests.support.store_memory import MemoryStore
 
@@ -30,7 +33,8 @@ class LogDouble:
         self.batches.append(EventBatch(edge="edge-1", instance="a", number=number, events=list(events)))
 
     async def read(self, start: int) -> LogPage:
-        return LogPage(list(enumerate(self.batches, 1))[start - 1 :], len(self.batches), 0, more=False)
+        entries = [Entry(number, b"", "a", batch) for number, batch in enumerate(self.batches, 1)]
+        return LogPage(entries[start - 1 :], len(self.batches), more=False)
 
     async def state(self) -> LogState:
         return LogState("epoch", 1, len(self.batches))
@@ -84,3 +88,47 @@ async def test_it_gathers_while_many_facts_come_and_follows_at_once_otherwise(
     few, many = module._NOTICE_GRACE_S, module._GATHER_S
     assert waits == [few, few, many, many, few]
     assert projector.events_applied == 203
+
+
+class NewerLog(LogDouble):
+    """A log whose next message no reader of this version understands."""
+
+    async def read(self, start: int) -> LogPage:
+        raise LogNewer("message 1 of the session log has version 2: upgrade")
+
+
+class ReadOnlyStore(MemoryStore):
+    """A store that can be read."""
+
+    async def commit(self, *_: object, **__: object) -> Outcome:
+        raise StoreAway("read-only: name the primary")
+
+
+@pytest.mark.parametrize(
+    ("log", "store", "because"),
+    [
+        (NewerLog(), MemoryStore(RESUME_WINDOW_MS), "version 2: upgrade"),
+        (LogDouble(), ReadOnlyStore(RESUME_WINDOW_MS), "read-only: name the primary"),
+    ],
+    ids=["a newer log", "a store that is read-only"],
+)
+async def test_it_asks_ever_more_seldom_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, log: LogDouble, store: MemoryStore, because: str
+) -> None:
+    made = Projector(log, store, nothing, Instruments())  # type: ignore[arg-type]  # a double
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def recorded(seconds: float) -> None:
+        assert made.problem is not None and because in made.problem, "it is never said to follow in between"
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            raise asyncio.CancelledError
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", recorded)
+    log.write(1)
+    with pytest.raises(asyncio.CancelledError):
+        await made.run()
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+    assert caplog.text.count(because) == 1

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from proto.events import EventBatch, Opened
+from services.sessions.entries import Entry
 from services.sessions.log_nats import LogAway, LogPage
 from services.sessions.read_ahead import MAX_EVENTS, ReadAhead
 from services.sessions.read_set import read_set_of
@@ -30,8 +31,8 @@ class FakeLog:
         if self.away:
             raise LogAway("gone")
         upto = min(self.last, start + self.width - 1)
-        batches = [(number, batch(number, self.events)) for number in range(start, upto + 1)]
-        return LogPage(batches, upto, 0, upto < self.last)
+        entries = [Entry(number, b"", "i1", batch(number, self.events)) for number in range(start, upto + 1)]
+        return LogPage(entries, upto, upto < self.last)
 
 
 async def test_the_next_stretch_is_read_before_it_is_asked_for_and_comes_in_order():
@@ -58,6 +59,7 @@ async def test_a_portion_is_bounded_and_knows_what_it_needs():
     first, second, third = (await ReadAhead(log, asyncio.Event()).read(1)).portions
     assert [first.upto, second.upto, third.upto] == [2, 4, 5]
     for portion in (first, second, third):
+        assert portion.read_set is not None
         assert portion.read_set.connections == read_set_of(portion.batches).connections
         assert len(portion.read_set.connections) == sum(len(one.events) for one in portion.batches)
 
@@ -65,7 +67,7 @@ async def test_a_portion_is_bounded_and_knows_what_it_needs():
 async def test_messages_without_facts_still_move_the_position_and_an_empty_log_does_not():
     class Rejecting(FakeLog):
         async def read(self, start: int) -> LogPage:
-            return LogPage([], 4, 4, False)
+            return LogPage([Entry(4, b"rubbish", "i1", None)], 4, False)
 
     (portion,) = (await ReadAhead(Rejecting(4), asyncio.Event()).read(1)).portions
     assert (portion.upto, portion.batches) == (4, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.sessions.entries import DeadLetter
 from services.sessions.rows import State
 from services.sessions.store import Store
 from tests.contract.session_store import StoreContract
@@ -20,3 +21,7 @@ class TestMemoryStore(StoreContract):
     async def rows(self, store: Store) -> State:
         assert isinstance(store, MemoryStore)
         return store.state
+
+    async def letters(self, store: Store) -> list[DeadLetter]:
+        assert isinstance(store, MemoryStore)
+        return list(store.letters.values())

@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from proto.events import Closed, Opened, SessionEvent, Subscribed
+from proto.events import Closed, EdgeFound, EdgeLost, Opened, SessionEvent, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
+from services.sessions import dead_letters_postgres
+from services.sessions.entries import DeadLetter
 from services.sessions.projection import fold
 from services.sessions.rows import State
 from services.sessions.schema_postgres import SCHEMA
-from services.sessions.store import ORIGIN, Position, Store, StoreAway
+from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_store import StoreContract, batch
-from tests.sessions.database import read_rows
+from tests.sessions.database import execute, read_letters, read_rows
 from tests.sessions.stories import WINDOW_MS
 from tests.support.servers import Postgres
 
@@ -46,6 +48,9 @@ class TestPostgresStore(StoreContract):
 
     async def rows(self, store: Store) -> State:
         return await read_rows(self.postgres.url)
+
+    async def letters(self, store: Store) -> list[DeadLetter]:
+        return await read_letters(self.postgres.url)
 
 
 async def test_two_writers_at_once_apply_a_batch_once(postgres_store: PostgresStore):
@@ -100,3 +105,61 @@ async def test_text_that_no_column_holds_is_stored_all_the_same(postgres: Postgr
     await postgres_store.commit(ORIGIN, Position("e", 1), [batch(2**62, *events, instance=wild)])
     (session,) = (await read_rows(postgres.url)).sessions.values()
     assert session.user.startswith("\ufffd\U0001f600")
+
+
+async def test_facts_that_a_table_refuses_are_told_apart_from_a_database_that_does(
+    postgres: Postgres, postgres_store: PostgresStore
+):
+    await execute(postgres.url, "ALTER TABLE sessions ADD CHECK (user_id <> 'ann')")
+    one = batch(1, Opened(at=1, connection="c1", user="ann"))
+    with pytest.raises(FactsRefused, match=r"violates check constraint .* \(23514\)"):
+        await postgres_store.commit(ORIGIN, Position("e", 1), [one])
+    await execute(postgres.url, "ALTER TABLE sessions RENAME TO elsewhere")
+    with pytest.raises(StoreAway, match=r'"sessions" does not exist \(42P01\): the tables are not as'):
+        await postgres_store.commit(ORIGIN, Position("e", 1), [one])
+    assert await postgres_store.position() == ORIGIN
+
+
+async def test_the_oldest_letters_go_when_there_are_too_many(
+    postgres: Postgres, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dead_letters_postgres, "MAX_LETTERS", 3)
+    at = ORIGIN
+    for last in (2, 5):
+        letters = [DeadLetter("e", n, "i1", "no batch", b"x", 1) for n in range(at.sequence + 1, last + 1)]
+        await postgres_store.commit(at, Position("e", last), [], None, letters)
+        at = Position("e", last)
+    assert [each.sequence for each in await read_letters(postgres.url)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("table", ["sessions", "connections", "subscriptions", "log_writers", "projections"])
+async def test_rows_that_somebody_deleted_are_unknown_facts_at_most(
+    postgres: Postgres, postgres_store: PostgresStore, table: str
+):
+    """At every point of a client's life."""
+    life: list[SessionEvent] = [
+        Opened(at=1_000, connection="c1", user="ann"),
+        Subscribed(at=1_001, connection="c1", channel="news"),
+        EdgeLost(at=1_002, instance="i1"),
+        EdgeFound(at=1_003, instance="i1"),
+        Unsubscribed(at=1_004, connection="c1", channel="news"),
+        Closed(at=1_005, connection="c1", code=1006),
+        Opened(at=1_006, connection="c2", user="ann"),
+        Closed(at=1_007, connection="c2", code=1000),
+    ]
+    unknown = 0
+    for gone in range(1, len(life)):
+        await execute(postgres.url, "TRUNCATE sessions, connections, subscriptions, log_writers, projections")
+        first = Position("e", gone)
+        await postgres_store.commit(ORIGIN, first, [batch(n, event) for n, event in enumerate(life[:gone], 1)])
+        await execute(postgres.url, f"DELETE FROM {table}")
+        at = await postgres_store.position()
+        if table == "projections":
+            with pytest.raises(PositionConflict):
+                await postgres_store.commit(first, Position("e", 99), [])
+        rest = [batch(n, event) for n, event in enumerate(life[gone:], gone + 1)]
+        outcome = await postgres_store.commit(at, Position("e", 99), rest)
+        assert isinstance(outcome, Outcome) and outcome.events == len(rest)
+        unknown += outcome.unknown
+        assert await postgres_store.open_instances() == set(), "what is left of it has ended"
+    assert (unknown > 0) == (table in ("sessions", "connections", "subscriptions"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from proto.events import EventBatch
+from services.sessions.entries import MAX_LETTERS, DeadLetter
 from services.sessions.projection import fold, name_of
 from services.sessions.read_set import ReadSet
 from services.sessions.rows import State
-from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, unseen
+from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, refusals, unseen
 
 
 class MemoryStore:
@@ -16,6 +18,7 @@ class MemoryStore:
 
     def __init__(self, resume_window_ms: int) -> None:
         self.state = State(resume_window_ms)
+        self.letters: dict[tuple[str, int], DeadLetter] = {}
         self._numbers: dict[str, int] = {}
         self._position = ORIGIN
 
@@ -23,18 +26,43 @@ class MemoryStore:
         return self._position
 
     async def commit(
-        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None = None
+        self,
+        expected: Position,
+        upto: Position,
+        batches: Sequence[EventBatch],
+        read_set: ReadSet | None = None,
+        letters: Sequence[DeadLetter] = (),
     ) -> Outcome:
         if expected != self._position:
             raise PositionConflict(self._position)
-        state = self.state
-        before = (state.events, state.unknown, state.resumed, state.edges_lost, state.interrupted)
-        new = unseen(batches, self._numbers)
-        fold(state, new)
-        self._position = upto
-        after = (state.events, state.unknown, state.resumed, state.edges_lost, state.interrupted)
-        events, unknown, resumed, lost, interrupted = (now - then for now, then in zip(after, before, strict=True))
-        return Outcome(events, len(batches) - len(new), unknown, resumed, lost, interrupted)
+        numbers = dict(self._numbers)
+        new = unseen(batches, numbers)
+        outcome = self._fold(new)._replace(duplicates=len(batches) - len(new))
+        self._position, self._numbers = upto, numbers
+        for letter in letters:
+            self.letters[letter.epoch, letter.sequence] = letter
+        while len(self.letters) > MAX_LETTERS:
+            del self.letters[next(iter(self.letters))]
+        return outcome
+
+    async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
+        key = letter.epoch, letter.sequence
+        if key not in self.letters:
+            return None
+        outcome = self._fold([batch])
+        if rest is None:
+            del self.letters[key]
+        else:
+            self.letters[key] = rest
+        return outcome
+
+    def _fold(self, batches: Sequence[EventBatch]) -> Outcome:
+        state = copy.deepcopy(self.state)
+        before = _counts(state)
+        with refusals():
+            fold(state, batches)
+        self.state = state
+        return Outcome(*(now - then for now, then in zip(_counts(state), before, strict=True)))
 
     async def open_instances(self) -> set[str]:
         return {one.instance for one in self.state.connections.values() if one.closed_at is None}
@@ -44,3 +72,7 @@ class MemoryStore:
 
     async def writers(self, prefix: str) -> dict[str, int]:
         return {name: number for name, number in self._numbers.items() if name.startswith(prefix)}
+
+
+def _counts(state: State) -> tuple[int, ...]:
+    return state.events, 0, state.unknown, state.resumed, state.edges_lost, state.interrupted

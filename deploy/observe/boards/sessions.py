@@ -50,11 +50,12 @@ SESSIONS: Final = Board(
             "Age of the oldest that JetStream has not acknowledged.",
         ),
         Panel(
-            "Lost or unreadable",
+            "Lost or put aside",
             "ops",
             {
                 "dropped by edges": "sum(rate(fairlead_edge_session_events_dropped_total[$w]))",
-                "unreadable": "sum(rate(fairlead_sessions_dead_letters_total[$w]))",
+                "put aside": "sum(rate(fairlead_sessions_dead_letters_total[$w]))",
+                "of unknown types": "sum(rate(fairlead_sessions_unknown_types_total[$w]))",
                 "of unknown connections": "sum(rate(fairlead_sessions_unknown_facts_total[$w]))",
             },
             "None of these should ever move.",

@@ -126,7 +126,7 @@ def run(
 ) -> None:
     """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
 
-    Exits the process with 1 if a vital task has failed meanwhile, and with 3 if `app` could not start.
+    Exits the process with 1 if a vital task has failed meanwhile. uvicorn exits it with 3 if `app` cannot start.
 
     `ports` has a port for each configuration key, such as `{"edge.port": 8101}`. All of them are bound before `app`
     starts; if one cannot be, the process exits with 3 and the reason names its key. All serve the same application; a
@@ -165,7 +165,6 @@ def run(
     if gc_thresholds:
         gc.set_threshold(*gc_thresholds)
     gc.enable()
-    server = _Server(config, before_shutdown)
-    server.run(sockets)
-    if code := exit_code() or (0 if server.started else STARTUP_FAILURE):
+    _Server(config, before_shutdown).run(sockets)
+    if code := exit_code():
         sys.exit(code)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class StoreAway(Exception):
-    """The store is unreachable or did not answer in time. Trying again may succeed: there are no partial changes."""
+    """The store is unreachable, did not answer in time, or is in a state in which it cannot do what it was asked.
+
+    The text says why and what to do. Trying again may succeed: there are no partial changes.
+    """
 
 
 class SchemaRefused(Exception):

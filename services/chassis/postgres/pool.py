@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from services.chassis.postgres.errors import StoreAway
+from services.chassis.postgres.states import advice, is_about_data, may_be_of_the_session
 
 Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
@@ -18,23 +19,29 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 15.0
 _CLOSE_TIMEOUT_S: Final = 0.4
 
-_AWAY_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
-# Shutting down or starting, out of resources, connection, deadlock, lock; then what an operator must fix while the
-# service waits: wrong credentials, no such database, no such table (not migrated yet).
-_AWAY_STATES = ("57P", "53", "08", "40", "55P03", "28", "3D", "42P01")
+_AWAY_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_UNREACHABLE: Final = "08000"
 
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Turns errors of an unreachable, stopping, overloaded or unprepared server into `StoreAway`. Other errors pass."""
+    """Turns errors that are about the database, not about the data, into `StoreAway`, with what to do. Others pass."""
     try:
         yield
-    except _AWAY_ERRORS as error:
-        raise StoreAway(f"PostgreSQL: {str(error) or type(error).__name__}") from error
     except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_AWAY_STATES):
-            raise StoreAway(f"PostgreSQL: {error}") from error
-        raise
+        state = error.sqlstate or ""
+        if is_about_data(state):
+            raise
+        raise StoreAway(f"PostgreSQL: {first_line(error)} ({state}): {advice(state)}") from error
+    except TimeoutError as error:
+        raise StoreAway("PostgreSQL does not answer in time: see its load, its locks and its log") from error
+    except _AWAY_ERRORS as error:
+        raise StoreAway(f"PostgreSQL: {first_line(error)}: {advice(_UNREACHABLE)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the details and hints on further lines."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 class Pool:
@@ -72,9 +79,17 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """A connection for a few statements. Raises `StoreAway`, also for such errors of the statements."""
+        """A connection for a few statements. Raises `StoreAway`, also for such errors of the statements.
+
+        After an error that may be due to how the connection was made, all are made anew.
+        """
         if self._pool is None:
             raise StoreAway("PostgreSQL: not started")
         with store_errors():
             async with self._pool.acquire(timeout=_CONNECT_TIMEOUT_S) as database:
-                yield database
+                try:
+                    yield database
+                except asyncpg.PostgresError as error:
+                    if may_be_of_the_session(error.sqlstate or ""):
+                        await self._pool.expire_connections()
+                    raise

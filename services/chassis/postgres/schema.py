@@ -71,6 +71,7 @@ class Schema:
     async def _upgrade(self, url: str) -> None:
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
         from sqlalchemy import Connection, text
         from sqlalchemy.exc import DBAPIError
         from sqlalchemy.ext.asyncio import create_async_engine
@@ -88,6 +89,8 @@ class Schema:
         try:
             async with engine.begin() as connection:
                 await connection.run_sync(run)
+        except CommandError as error:
+            raise SchemaRefused(f"the database has a revision that this version does not know: {error}") from error
         except DBAPIError as error:
             raise (error.orig.__cause__ if error.orig and error.orig.__cause__ else error) from error
         finally:

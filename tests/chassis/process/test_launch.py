@@ -22,7 +22,6 @@ AT_THE_END_OF_THE_START = """
 import gc, json, sys, uvicorn
 
 def say(self, sockets=None):
-    self.started = True
     loaded = [name for name, module in sys.modules.items() if module]
     print(json.dumps([loaded, gc.isenabled(), gc.get_freeze_count(), collections() - before, gc.get_threshold()]))
 

@@ -1,0 +1,119 @@
+"""Reads a message of the session log as far as this version understands it, so that one bad fact loses no other.
+
+Four rules. A batch of a newer version is not read at all: its reader waits until it is upgraded. A fact of an unknown
+type is left out. A fact that is not as its type says is left out too, and handed back with the reason. A message whose
+envelope is not that of a batch is handed back as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Final, NamedTuple, TypeVar, get_args
+
+from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType, json
+
+from proto.events import EVENTS_VERSION, MAX_VERSION, EventBatch, Number, SessionEvent, decode_batch
+
+T = TypeVar("T")
+
+KNOWN_TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(SessionEvent))
+
+
+class NewerBatch(Exception):
+    """The batch is of a newer version of the contract, `version`."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"it has version {version}, and {EVENTS_VERSION} is the newest that is known here")
+        self.version = version
+
+
+class Unreadable(NamedTuple):
+    """What is not as the contract says: the whole message, or a batch of only those facts of it that are not."""
+
+    data: bytes
+    reason: str
+
+
+class ReadMessage(NamedTuple):
+    """What a message holds: the facts that are understood, None if it is no batch; what is unreadable of it; and the
+    unknown types of the facts that were left out."""
+
+    batch: EventBatch | None
+    unreadable: Unreadable | None = None
+    unknown: tuple[str, ...] = ()
+
+
+_Version = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
+
+
+class _Versioned(Struct):
+    version: _Version = EVENTS_VERSION
+
+
+class _Envelope(Struct):
+    """An `EventBatch` whose facts are not decoded yet."""
+
+    edge: str
+    instance: str
+    number: Number
+    events: list[Raw]
+    version: _Version = EVENTS_VERSION
+    traces: list[str] | UnsetType = UNSET
+
+
+class _Typed(Struct):
+    type: str
+
+
+_decode_version = json.Decoder(_Versioned).decode
+_decode_envelope = json.Decoder(_Envelope).decode
+_decode_typed = json.Decoder(_Typed).decode
+_decode_event = json.Decoder(SessionEvent).decode
+_encode = json.Encoder().encode
+
+
+def read_message(data: bytes) -> ReadMessage:
+    """Reads one message of the session log. Raises `NewerBatch`, and nothing else."""
+    try:
+        batch = decode_batch(data)
+    except DecodeError as error:
+        return _read_in_parts(data, str(error))
+    if batch.version > EVENTS_VERSION:
+        raise NewerBatch(batch.version)
+    return ReadMessage(batch)
+
+
+def _read_in_parts(data: bytes, reason: str) -> ReadMessage:
+    version = _tried(_decode_version, data)
+    if version is not None and version.version > EVENTS_VERSION:
+        raise NewerBatch(version.version)
+    envelope = _tried(_decode_envelope, data)
+    if envelope is None:
+        return ReadMessage(None, Unreadable(data, reason))
+    events: list[SessionEvent] = []
+    bad: list[Raw] = []
+    unknown: list[str] = []
+    why = ""
+    for raw in envelope.events:
+        try:
+            events.append(_decode_event(raw))
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+            typed = _tried(_decode_typed, raw)
+            if typed is not None and typed.type not in KNOWN_TYPES:
+                unknown.append(typed.type)
+            else:
+                bad.append(raw)
+                why = why or str(error)
+    made = EventBatch(envelope.edge, envelope.instance, envelope.number, events, envelope.version, envelope.traces)
+    if not bad:
+        return ReadMessage(made, None, tuple(unknown))
+    alone = _encode(_Envelope(envelope.edge, envelope.instance, envelope.number, bad, envelope.version))
+    refused = Unreadable(alone, f"{len(bad)} of its {len(envelope.events)} facts cannot be read, the first: {why}")
+    return ReadMessage(made, refused, tuple(unknown))
+
+
+def _tried(decode: Callable[[bytes | Raw], T], data: bytes | Raw) -> T | None:
+    try:
+        return decode(data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None

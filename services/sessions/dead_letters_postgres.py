@@ -1,0 +1,79 @@
+"""Dead letters in PostgreSQL, beside the rows: put aside by the store, looked at and removed by an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from services.chassis.postgres.pool import Database, Pool
+from services.sessions.entries import MAX_LETTERS, DeadLetter
+from services.sessions.rows_postgres import milliseconds
+
+# A message has one letter: if first some of its facts were unreadable, and then the others could not be folded, the
+# second letter has them all.
+_PUT_ASIDE: Final = """
+INSERT INTO dead_letters (epoch, sequence, instance, reason, data, size, put_aside_at)
+SELECT l.*, now()
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bigint[]) AS l
+ON CONFLICT (epoch, sequence) DO UPDATE SET instance = excluded.instance, reason = excluded.reason,
+    data = excluded.data, size = excluded.size"""
+
+_LET_THE_OLDEST_GO: Final = """
+DELETE FROM dead_letters WHERE (epoch, sequence) IN (
+    SELECT epoch, sequence FROM dead_letters ORDER BY put_aside_at DESC, epoch DESC, sequence DESC OFFSET $1)"""
+
+_REMOVE: Final = "DELETE FROM dead_letters WHERE epoch = $1 AND sequence = $2"
+_REPLACE: Final = "UPDATE dead_letters SET reason = $3, data = $4, size = $5 WHERE epoch = $1 AND sequence = $2"
+
+_ALL: Final = """
+SELECT epoch, sequence, instance, reason, ''::bytea, size, put_aside_at FROM dead_letters
+ORDER BY put_aside_at, epoch, sequence"""
+_ONE: Final = """
+SELECT epoch, sequence, instance, reason, data, size, put_aside_at FROM dead_letters
+WHERE epoch = $1 AND sequence = $2"""
+
+
+async def put_aside(database: Database, letters: Sequence[DeadLetter]) -> None:
+    """Stores the letters, within a transaction of the caller. Of all letters the newest `MAX_LETTERS` stay."""
+    await database.execute(_PUT_ASIDE, *(list(column) for column in zip(*(one[:6] for one in letters), strict=True)))
+    await database.execute(_LET_THE_OLDEST_GO, MAX_LETTERS)
+
+
+async def take_out(database: Database, letter: DeadLetter, rest: DeadLetter | None) -> bool:
+    """Removes the letter, or puts `rest` in its place, within a transaction of the caller. False if it is gone."""
+    if rest is None:
+        done = await database.execute(_REMOVE, letter.epoch, letter.sequence)
+    else:
+        values = rest.reason, rest.data, rest.size
+        done = await database.execute(_REPLACE, letter.epoch, letter.sequence, *values)
+    return not done.endswith(" 0")
+
+
+class DeadLetters:
+    """What an operator does with dead letters. Every method raises `StoreAway`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def all(self) -> list[DeadLetter]:
+        """All of them without their data, in the order in which they were put aside."""
+        async with self._pool.database() as database:
+            return [_letter(row) for row in await database.fetch(_ALL)]
+
+    async def whole(self, letter: DeadLetter) -> DeadLetter | None:
+        """A letter with its data, None if it is gone."""
+        async with self._pool.database() as database:
+            row = await database.fetchrow(_ONE, letter.epoch, letter.sequence)
+        return None if row is None else _letter(row)
+
+    async def delete(self, letters: Sequence[DeadLetter]) -> None:
+        """Removes these letters for good."""
+        async with self._pool.database() as database:
+            await database.executemany(_REMOVE, [(one.epoch, one.sequence) for one in letters])
+
+
+def _letter(row: asyncpg.Record) -> DeadLetter:
+    epoch, sequence, instance, reason, data, size, at = row
+    return DeadLetter(epoch, sequence, instance, reason, data, size, milliseconds(at))

@@ -1,0 +1,56 @@
+"""The messages of the session log on their way into the store, and dead letters: what is put aside instead. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from proto.events import EventBatch
+from proto.events_reading import Unreadable
+from services.sessions.projection import name_of, text
+
+MAX_LETTERS: Final = 4096
+"""Dead letters that are kept. Beyond it the oldest go."""
+
+MAX_LETTER_BYTES: Final = 256 * 1024
+"""Bytes that are kept of each, as many as an edge puts into one message. All together take no more than the log does by
+default, 1 GiB."""
+
+
+class Entry(NamedTuple):
+    """A message of the log: its sequence, its bytes, and the process on whose subject it is; then what was read of it,
+    as in `proto.events_reading`."""
+
+    sequence: int
+    data: bytes
+    writer: str
+    batch: EventBatch | None
+    unreadable: Unreadable | None = None
+    unknown: tuple[str, ...] = ()
+
+
+class DeadLetter(NamedTuple):
+    """A message of the log, or a batch of some of its facts, that could not be folded.
+
+    `epoch` and `sequence` say where in the log it was, `instance` who wrote it. `data` has the first `MAX_LETTER_BYTES`
+    of its `size` bytes. `put_aside_at` is in Unix milliseconds, 0 until it is stored.
+    """
+
+    epoch: str
+    sequence: int
+    instance: str
+    reason: str
+    data: bytes
+    size: int
+    put_aside_at: int = 0
+
+
+def letter(epoch: str, entry: Entry, refused: Unreadable) -> DeadLetter:
+    """The dead letter of a message of which `refused` could not be folded."""
+    instance = entry.writer if entry.batch is None else entry.batch.instance
+    kept = refused.data[:MAX_LETTER_BYTES]
+    return DeadLetter(epoch, entry.sequence, name_of(instance), storable(refused.reason), kept, len(refused.data))
+
+
+def storable(reason: str) -> str:
+    """A reason as PostgreSQL can store it: of bounded length, without NUL or half of a character."""
+    return text(reason.encode("utf-8", "replace").decode())

@@ -1,0 +1,85 @@
+"""What the projector tells operators: why it waits, and what it leaves out. At a bounded rate, whatever comes. Pure:
+times are arguments, in seconds of any clock."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from services.sessions.entries import DeadLetter
+
+SAY_AGAIN_S: Final = 60.0
+"""How often the same reason to wait is said."""
+
+SAY_ANOTHER_S: Final = 5.0
+"""How soon another reason is said."""
+
+SAY_LOSSES_S: Final = 10.0
+"""How often it is said what is left out."""
+
+_MAX_TYPES: Final = 10
+_MAX_TYPE: Final = 40  # characters
+
+log = logging.getLogger(__name__)
+
+
+class Waiting:
+    """Why the log is not followed now: `problem`, which is None while it is."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = "starting"
+        self._said = ""
+        self._said_at = float("-inf")
+
+    def waits(self, problem: str, now: float) -> None:
+        """The log cannot be followed, because of `problem`."""
+        self.problem = problem
+        if now - self._said_at >= (SAY_AGAIN_S if problem == self._said else SAY_ANOTHER_S):
+            log.warning("the session log cannot be followed now, retrying: %s", problem)
+            self._said, self._said_at = problem, now
+
+    def follows(self, sequence: int) -> None:
+        """The log is followed; all up to `sequence` is in the store."""
+        if self.problem is not None:
+            log.info("following the session log from message %d", sequence + 1)
+            self.problem = None
+
+
+class Losses:
+    """What is left out of the rows: a line about a dead letter at once, then one in `SAY_LOSSES_S` about all that came
+    meanwhile; and likewise about facts of unknown types."""
+
+    def __init__(self) -> None:
+        self._letters = 0
+        self._first: DeadLetter | None = None
+        self._letters_said_at = float("-inf")
+        self._types: Counter[str] = Counter()
+        self._types_said_at = float("-inf")
+
+    def add(self, letters: Sequence[DeadLetter], types: Iterable[str]) -> None:
+        """These letters were put aside, and facts of these unknown types left out."""
+        if letters and self._first is None:
+            self._first = letters[0]
+        self._letters += len(letters)
+        for name in types:
+            known = name[:_MAX_TYPE]
+            self._types[known if known in self._types or len(self._types) < _MAX_TYPES else "others"] += 1
+
+    def say(self, now: float) -> None:
+        """Says what has not been said, if it is time."""
+        if self._first is not None and now - self._letters_said_at >= SAY_LOSSES_S:
+            log.error(
+                "message %d of the session log was put aside, and %d more: %s; "
+                "`python -m services.sessions dead-letters` lists and replays them",
+                self._first.sequence,
+                self._letters - 1,
+                self._first.reason,
+            )
+            self._letters, self._first, self._letters_said_at = 0, None, now
+        if self._types and now - self._types_said_at >= SAY_LOSSES_S:
+            types = ", ".join(f"{count} {name!r}" for name, count in self._types.most_common())
+            log.warning("facts of types that this version does not know were left out: %s", types)
+            self._types.clear()
+            self._types_said_at = now

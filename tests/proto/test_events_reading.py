@@ -1,0 +1,82 @@
+"""What a reader of the session log makes of any message: one bad fact loses no other, and nothing is guessed."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from proto.events import (
+    EVENTS_VERSION,
+    MAX_VERSION,
+    Closed,
+    EventBatch,
+    Opened,
+    SessionEvent,
+    decode_batch,
+    encode_batch,
+)
+from proto.events_reading import KNOWN_TYPES, NewerBatch, ReadMessage, read_message
+from tests.proto.strategies import structs
+
+GOOD: list[SessionEvent] = [Opened(at=1, connection="c1", user="ann"), Closed(at=2, connection="c1", code=1000)]
+BATCH = EventBatch("edge-1", "i1", 7, list(GOOD))
+
+
+def message(*events: object, **members: object) -> bytes:
+    return msgspec.json.encode({**msgspec.to_builtins(BATCH), "events": list(events), **members})
+
+
+def test_all_types_of_the_contract_are_known() -> None:
+    assert {"opened", "subscribed", "unsubscribed", "closed", "edge_lost", "edge_found"} == KNOWN_TYPES
+
+
+@given(structs(EventBatch))
+def test_a_batch_of_this_version_is_read_as_it_was_written(batch: EventBatch) -> None:
+    this = msgspec.structs.replace(batch, version=EVENTS_VERSION)
+    assert read_message(encode_batch(this)) == ReadMessage(this)
+
+
+@given(st.binary(max_size=60))
+@example(b"[" * 100_000)
+@example(b'{"events":' + b"[" * 100_000)
+@example(b'{"edge":"e","instance":"i","number":1,"events":[' + b"[" * 100_000)
+def test_bytes_that_are_no_batch_are_handed_back_with_the_reason(data: bytes) -> None:
+    read = read_message(data)
+    assert read.batch is None and read.unreadable is not None
+    assert read.unreadable.data == data and read.unreadable.reason
+
+
+def test_a_fact_of_an_unknown_type_is_left_out_alone() -> None:
+    unknown = {"type": "teleported", "at": 2**99, "to": {"x": [None]}}
+    read = read_message(message(GOOD[0], unknown, GOOD[1], {"type": "moved"}))
+    assert read == ReadMessage(BATCH, None, ("teleported", "moved"))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [{"type": "opened", "at": 2**63, "connection": "c"}, {"type": "closed", "at": 1}, {"at": 1}, {"type": 7}, [], None],
+    ids=str,
+)
+def test_a_fact_that_is_not_as_its_type_says_is_handed_back_alone(fact: object) -> None:
+    read = read_message(message(GOOD[0], fact, GOOD[1]))
+    assert read.batch == BATCH and read.unreadable is not None and read.unknown == ()
+    assert read.unreadable.reason.startswith("1 of its 3 facts cannot be read, the first: ")
+    alone = msgspec.json.decode(read.unreadable.data)
+    assert alone["events"] == [fact] and (alone["instance"], alone["number"]) == ("i1", 7)
+    again = read_message(read.unreadable.data)
+    assert again.batch is not None and again.batch.events == [], "nothing of it is folded twice"
+    with pytest.raises(msgspec.DecodeError):
+        decode_batch(read.unreadable.data)
+
+
+@pytest.mark.parametrize("version", [EVENTS_VERSION + 1, MAX_VERSION])
+@pytest.mark.parametrize("members", [{}, {"number": "seven"}, {"events": [{"type": "opened"}]}], ids=str)
+def test_a_newer_batch_is_not_read_and_says_its_version(version: int, members: dict[str, object]) -> None:
+    with pytest.raises(NewerBatch, match=rf"has version {version},"):
+        read_message(msgspec.json.encode({**msgspec.to_builtins(BATCH), **members, "version": version}))
+
+
+def test_a_version_that_nobody_will_write_is_not_waited_for() -> None:
+    assert read_message(message(version=MAX_VERSION + 1)).batch is None

@@ -1,0 +1,116 @@
+"""The running service while PostgreSQL cannot be used as it should be: it waits, says why, reads, and goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import pytest
+
+from proto.events import Closed, Opened, SessionEvent, Subscribed
+from tests.sessions.database import as_ordinary_user, execute
+from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.running import API_KEY, ask, metric, sessions_of
+from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import NatsServer, Postgres
+
+pytestmark = pytest.mark.integration
+
+
+class State(NamedTuple):
+    """What somebody does to the database, how it is undone, and what `/readyz` says meanwhile."""
+
+    broken: str
+    mended: str
+    says: tuple[str, ...]
+
+
+STATES = {
+    "read-only": State(
+        'ALTER DATABASE "{database}" SET default_transaction_read_only = on',
+        'SET default_transaction_read_only = off; ALTER DATABASE "{database}" RESET default_transaction_read_only',
+        ("(25006)", "let postgres.url name the primary"),
+    ),
+    "no grant": State(
+        "REVOKE INSERT, UPDATE ON connections FROM {user}",
+        "GRANT INSERT, UPDATE ON connections TO {user}",
+        ("permission denied for table connections (42501)", "grant the user of postgres.url"),
+    ),
+    "no table": State(
+        "ALTER TABLE subscriptions RENAME TO gone",
+        "ALTER TABLE gone RENAME TO subscriptions",
+        ('"subscriptions" does not exist (42P01)', "undo what was changed by hand"),
+    ),
+    "no column": State(
+        "ALTER TABLE log_writers RENAME number TO gone",
+        "ALTER TABLE log_writers RENAME gone TO number",
+        ('column "number" does not exist (42703)', "undo what was changed by hand"),
+    ),
+}
+
+
+def facts(connection: str) -> list[SessionEvent]:
+    now = int(time.time() * 1000)
+    return [
+        Opened(at=now, connection=connection, user=connection),
+        Subscribed(at=now, connection=connection, channel="news"),
+        Closed(at=now, connection=connection, code=1000),
+    ]
+
+
+def start(services: Services, nats_server: NatsServer, url: str) -> ServiceProcess:
+    variables = {"NATS_URL": nats_server.url, "POSTGRES_URL": url, "HTTP_API_KEY": API_KEY}
+    return services.start("sessions", {f"FAIRLEAD_{name}": value for name, value in variables.items()})
+
+
+async def unready(service: ServiceProcess, *because: str) -> None:
+    async with http_client() as http:
+        answer = await http.get(f"{service.url}/readyz", timeout=5)
+    assert answer.status_code == 503
+    for part in because:
+        assert part in answer.text, answer.text
+
+
+@pytest.mark.parametrize("name", STATES)
+async def test_it_waits_until_the_database_is_mended_and_then_goes_on_by_itself(
+    services: Services, nats_server: NatsServer, postgres: Postgres, name: str
+):
+    url = await as_ordinary_user(postgres.url)
+    names = {"user": url.partition("//")[2].partition(":")[0], "database": url.rpartition("/")[2]}
+    state = STATES[name]
+    service = await start(services, nats_server, url).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(*facts("c1"))
+        await eventually(lambda: one_more(service, 1))
+        cut_off = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{names['user']}'"
+        await execute(postgres.url, state.broken.format_map(names), cut_off)
+        await edge.write(*facts("c2"))
+        await eventually(lambda: unready(service, *state.says))
+        async with http_client() as http:
+            assert (await http.get(f"{service.url}/livez", timeout=5)).status_code == 200
+        assert len(await sessions_of(service)) == 1, "questions are answered"
+        await execute(postgres.url, *state.mended.format_map(names).split("; "))  # and no connection is cut off
+        await eventually(lambda: one_more(service, 2))
+        await service.ready()
+    assert await metric(service, "fairlead_sessions_dead_letters_total") == 0
+    assert (await ask(service, "/sessions/c2"))["end_code"] == 1000
+    assert service.log().count("cannot be followed now") <= 3, "not a line for each retry"
+    assert await service.stop() == 0
+
+
+async def one_more(service: ServiceProcess, count: int) -> None:
+    assert len(await sessions_of(service)) == count
+
+
+async def test_tables_without_their_revision_are_waited_for(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres.url).ready()
+    await service.stop()
+    await execute(postgres.url, "DELETE FROM alembic_version")
+    service.start()
+    await eventually(lambda: unready(service, "already exists (42P07)", "restore the table of the revisions"))
+    await execute(postgres.url, "INSERT INTO alembic_version VALUES ('0002')")
+    await service.ready()
