@@ -26,7 +26,8 @@ MIGRATIONS = "/migrations/"
 
 UNTESTED = {
     "services/chassis/process/heartbeat.py": "seen from the outside: what the metrics service hears from edges",
-    "services/chassis/process/settings_errors.py": "tests/chassis/process/test_settings.py, through load",
+    "services/chassis/process/configuration_file.py": "tests/chassis/process/test_mistakes.py, through load",
+    "services/chassis/process/every_mistake.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
     "services/chassis/postgres/schema.py": "tests/sessions/test_schema.py, through the schema of the sessions service",

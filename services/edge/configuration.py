@@ -9,8 +9,8 @@ from services.chassis.http.client_address import Proxies
 from services.chassis.process.settings import ConfigurationError, load
 from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import history_share
-from services.edge.client_settings import SUBSCRIBE_BYTES, ClientSection
-from services.edge.edge_settings import MEMORY, EdgeSection
+from services.edge.client_settings import SUBSCRIBE_BYTES
+from services.edge.edge_settings import MEMORY
 from services.edge.origins import check_pattern
 from services.edge.settings import EdgeSettings
 from services.edge.tokens.configured_keys import configured_keys
@@ -28,20 +28,21 @@ MIN_SECRET_LENGTH: Final = 16
 def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
     """The settings from the file and the variables. Raises `ConfigurationError`, also for missing or weak keys."""
     settings = load(EdgeSettings, environ, SECTIONS)
-    _check_keys(settings.client)
-    _check_proxies(settings.edge)
-    _check_origins(settings.client)
-    _check_room_for_subscriptions(settings.client)
-    _check_personal_channel(settings)
-    _check_without_history(settings.channel)
-    _check_room_for_history(settings.channel)
-    if settings.edge.broker == MEMORY:
-        _check_no_backend(settings)
+    mistakes: list[str] = []
+    for check in _CHECKS:
+        try:
+            check(settings)
+        except ConfigurationError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigurationError(*mistakes)
     return settings
 
 
 def _check_no_backend(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` for a setting that makes the edge ask a backend."""
+    """Raises `ConfigurationError` for a setting that makes an edge by itself ask a backend."""
+    if settings.edge.broker != MEMORY:
+        return
     client = settings.client
     asking = {f"client.{name}": getattr(client, name) for name in ("connect_hook", "refresh_hook", "allow_send")}
     for where, options in _tables(settings.channel):
@@ -53,15 +54,17 @@ def _check_no_backend(settings: EdgeSettings) -> None:
         )
 
 
-def _check_proxies(edge: EdgeSection) -> None:
+def _check_proxies(settings: EdgeSettings) -> None:
+    edge = settings.edge
     try:
         Proxies(edge.trusted_proxies)
     except ValueError as error:
         raise ConfigurationError(f"edge.trusted_proxies: {error}") from None
 
 
-def _check_room_for_subscriptions(client: ClientSection) -> None:
+def _check_room_for_subscriptions(settings: EdgeSettings) -> None:
     """Raises `ConfigurationError` if a client with `channel_limit` subscriptions could not reconnect."""
+    client = settings.client
     channels = client.channel_limit
     least = {
         "message_size_limit": SUBSCRIBE_BYTES * channels,
@@ -84,8 +87,9 @@ def _tables(channel: ChannelSection) -> list[tuple[str, ChannelOptions]]:
     return tables
 
 
-def _check_without_history(channel: ChannelSection) -> None:
+def _check_without_history(settings: EdgeSettings) -> None:
     """Raises `ConfigurationError` for an option of the history where there is none: somebody relies on it."""
+    channel = settings.channel
     default = ChannelOptions()
     for where, options in _tables(channel):
         for name in () if options.has_history else _OF_HISTORY:
@@ -96,8 +100,9 @@ def _check_without_history(channel: ChannelSection) -> None:
                 )
 
 
-def _check_room_for_history(channel: ChannelSection) -> None:
+def _check_room_for_history(settings: EdgeSettings) -> None:
     """Raises `ConfigurationError` if the bytes of all namespaces do not fit into those that all may take together."""
+    channel = settings.channel
     least, share = channel.history_partitions * MIN_STREAM_BYTES, history_share(channel)
     given = {where: options.history_max_bytes for where, options in _tables(channel) if options.has_history}
     for where, size in given.items():
@@ -125,7 +130,8 @@ def _check_personal_channel(settings: EdgeSettings) -> None:
         )
 
 
-def _check_origins(client: ClientSection) -> None:
+def _check_origins(settings: EdgeSettings) -> None:
+    client = settings.client
     for number, pattern in enumerate(client.allowed_origins):
         try:
             check_pattern(pattern)
@@ -133,7 +139,8 @@ def _check_origins(client: ClientSection) -> None:
             raise ConfigurationError(f"client.allowed_origins[{number}]: {error}") from None
 
 
-def _check_keys(client: ClientSection) -> None:
+def _check_keys(settings: EdgeSettings) -> None:
+    client = settings.client
     try:
         keys = configured_keys(client)
     except ValueError as error:
@@ -149,3 +156,15 @@ def _check_keys(client: ClientSection) -> None:
             "tokens are signed, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of "
             "keys (for tests: client.insecure = true)"
         )
+
+
+_CHECKS: Final = (
+    _check_keys,
+    _check_proxies,
+    _check_origins,
+    _check_room_for_subscriptions,
+    _check_personal_channel,
+    _check_without_history,
+    _check_room_for_history,
+    _check_no_backend,
+)

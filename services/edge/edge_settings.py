@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from services.chassis.process.settings import Count, Duration, Port, Section
+from services.chassis.process.settings import Count, Duration, Port, PortOrNone, Section
 
 DEFAULT_PORT: Final = 8101
 DRAIN_LIMIT_S: Final = 3600.0
@@ -23,7 +23,7 @@ class EdgeSection(Section, frozen=True):
     """The address on which it listens."""
     port: Port = DEFAULT_PORT
     """The port for clients, the server API, health checks and metrics."""
-    client_port: Port = 0
+    client_port: PortOrNone = 0
     """A second port for clients only, for a balancer that passes TCP through and cannot restrict paths. 0: none."""
     trusted_proxies: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
     """The proxies and balancers in front of the edge, as addresses and networks such as "10.0.0.0/8". They tell the
@@ -62,7 +62,7 @@ class EdgeSection(Section, frozen=True):
             raise ValueError("expected edge.drain_delay to be shorter than edge.drain_timeout")
         if 0 < (self.memory_hard_limit or 0) < (self.memory_soft_limit or 0):
             raise ValueError("expected edge.memory_hard_limit to be at least edge.memory_soft_limit")
-        if self.client_port == self.port != 0:
+        if self.client_port == self.port:
             raise ValueError("expected edge.client_port to be another port than edge.port")
         if self.proxy_protocol and not (self.client_port and self.trusted_proxies):
             raise ValueError("expected edge.client_port and edge.trusted_proxies with edge.proxy_protocol")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from services.chassis.nats.settings import NatsSettings
+from services.chassis.postgres.url import check_url
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Duration, LogSettings, Port, ProcessSettings, Section, load
 from services.sections import SECTIONS
@@ -31,8 +32,8 @@ class PostgresSection(Section, frozen=True):
     sessions service. Empty: no history, and therefore no forecast."""
 
     def __post_init__(self) -> None:
-        if self.url and not self.url.startswith(("postgresql://", "postgres://")):
-            raise ValueError("expected postgres.url to begin with postgresql://")
+        if self.url:
+            check_url(self.url)
 
 
 class HistorySection(Section, frozen=True):

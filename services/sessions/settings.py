@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from proto.events import LOG_MAX_AGE_S, LOG_MAX_BYTES
 from services.chassis.nats.settings import NatsSettings
+from services.chassis.postgres.url import check_url
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import (
     Duration,
@@ -62,8 +63,7 @@ class PostgresSection(Section, frozen=True):
     """The database, such as postgresql://user:password@127.0.0.1:5432/fairlead. Required."""
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("postgresql://", "postgres://")):
-            raise ValueError("expected postgres.url to begin with postgresql://")
+        check_url(self.url)
 
 
 class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ process exits with 0, or with 1 if it stops because a vital task failed. A secon
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -90,21 +91,29 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
+def _why_unbound(error: OSError | UnicodeError, key: str, port: int) -> str:
+    """Why a port cannot be bound, and what to do, with the key that says so and its variable."""
+    host_key = f"{key.partition('.')[0]}.host"
+    port_keys, host_keys = (f"{each}, {variable_name(each)}" for each in (key, host_key))
+    number = getattr(error, "errno", None)
+    why = (getattr(error, "strerror", None) or str(error)).lower()
+    if number == errno.EADDRINUSE:
+        return f"{why}; find out by whom with `ss -ltnp 'sport = :{port}'`, or choose another port ({port_keys})"
+    if number == errno.EACCES:
+        return f"{why}; choose a port from 1024 on ({port_keys}), or permit this one to the process"
+    if isinstance(error, UnicodeError | socket.gaierror) or number == errno.EADDRNOTAVAIL:
+        return f"{why}; expected an address of this machine ({host_keys})"
+    return f"{why}; choose another host or port ({port_keys}; {host_keys})"
+
+
 def _bind_all(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
     """Exits the process with 3 if a port cannot be bound."""
     bound: list[socket.socket] = []
     for key, port in ports.items():
         try:
             bound += bind(host, port)
-        except OSError as error:
-            log.error(
-                "cannot listen on %s:%d: %s; choose another host or port (%s, %s)",
-                host,
-                port,
-                str(error.strerror).lower(),
-                key,
-                variable_name(key),
-            )
+        except (OSError, UnicodeError) as error:
+            log.error("cannot listen on %s:%d: %s", host, port, _why_unbound(error, key, port))
             sys.exit(STARTUP_FAILURE)
     return bound
 

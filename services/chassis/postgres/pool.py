@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 
+from services.chassis.postgres.connector import Connector
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.states import advice, is_about_data, may_be_of_the_session
 
@@ -52,12 +53,14 @@ class Pool:
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
+        self._connector = Connector(url)
         self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def __aenter__(self) -> Pool:
         self._pool = await asyncpg.create_pool(
             self._url,
+            connect=cast("Any", self._connector.connect),  # its stub knows only `asyncpg.connect` itself
             min_size=0,
             max_size=self._size,
             timeout=_CONNECT_TIMEOUT_S,

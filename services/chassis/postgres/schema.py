@@ -12,13 +12,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-
+from services.chassis.postgres.connector import Connector
 from services.chassis.postgres.errors import SchemaRefused
 from services.chassis.postgres.pool import store_errors
 
 log = logging.getLogger(__name__)
 
+_CONNECT_TIMEOUT_S = 10.0
 _LOCK = 0x6661_6972_6C65_6164  # "fairlead": an arbitrary number that no other program is likely to use
 
 
@@ -35,7 +35,7 @@ class Schema:
     async def revision(self, url: str) -> str | None:
         """The revision of the database at `url`, None if it has none of these tables. Raises `StoreAway`."""
         with store_errors():
-            database = await asyncpg.connect(url, timeout=10)
+            database = await Connector(url).connect(timeout=_CONNECT_TIMEOUT_S)
             try:
                 if await database.fetchval("SELECT to_regclass($1)", self.version_table) is None:
                     return None
@@ -85,7 +85,13 @@ class Schema:
             config.attributes["version_table"] = self.version_table
             command.upgrade(config, self.head)  # a no-op for an instance that has waited for the lock
 
-        engine = create_async_engine(url.replace(url.partition("://")[0], "postgresql+asyncpg", 1), poolclass=NullPool)
+        # Not by its address: SQLAlchemy would not take all that asyncpg does, such as several servers and `sslmode`.
+        connector = Connector(url)
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: connector.connect(timeout=_CONNECT_TIMEOUT_S),
+            poolclass=NullPool,
+        )
         try:
             async with engine.begin() as connection:
                 await connection.run_sync(run)

@@ -88,7 +88,7 @@ class Service(Generic[S]):
         try:
             return self.read(environ)
         except ConfigurationError as error:
-            sys.exit(f"fairlead-{self.name}: {error}")
+            sys.exit("\n".join([f"fairlead-{self.name}: {mistake}" for mistake in error.mistakes]))
 
     def _parse(self, arguments: Sequence[str]) -> Namespace:
         program = f"python -m services.{self.name}"

@@ -9,29 +9,34 @@ file; it is `fairlead.toml` in the working directory by default, and may be abse
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Set
-from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
+from services.chassis.process.configuration_file import CONFIG_VARIABLE, read_file
+from services.chassis.process.every_mistake import convert_section
 from services.chassis.process.secret_files import FILE_SUFFIX, Secret, is_secret, with_secrets
 from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
-CONFIG_VARIABLE = "FAIRLEAD_CONFIG"
 REPLICAS: Final = (1, 3, 5)
 """How many servers may have a stream. An even number survives no more losses than the odd one below it."""
-Port = Annotated[int, Meta(ge=0, le=65535)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+PortOrNone = Annotated[int, Meta(ge=0, le=65535)]
+"""0: none."""
 Count = Annotated[int, Meta(ge=1)]
 
 T = TypeVar("T", bound=Struct)
 
 
 class ConfigurationError(Exception):
-    """The settings are not usable. The text names the key, what was expected, and where it was found."""
+    """The settings are not usable. Each of `mistakes` names a key, what was expected, and where it was found."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +71,7 @@ class ProcessSettings(Section, frozen=True):
     after so many times of that. [] leaves Python's own, which are 700, 10, 10."""
 
     def __post_init__(self) -> None:
-        if len(self.gc_thresholds) not in (0, 3) or min(self.gc_thresholds, default=1) < 1:
+        if len(self.gc_thresholds) not in (0, 3) or not all(0 < each < 2**31 for each in self.gc_thresholds):
             raise ValueError("expected process.gc_thresholds to be three numbers from 1 on, such as [700, 10, 1000]")
 
 
@@ -175,27 +180,26 @@ def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
     """Settings of the shape `schema`, a struct whose fields are the sections that the service reads.
 
     `sections` are the names of all services' sections: one that is not among them is a mistake wherever it stands.
-    Raises `ConfigurationError` for a file that cannot be read, an unknown section or key, a value of the wrong type,
-    and a bound that is not kept.
+    Raises `ConfigurationError` with every mistake: a file that cannot be read, an unknown section or key, a value of
+    the wrong type, and a bound that is not kept.
     """
-    source, tables = _read_file(environ.get(CONFIG_VARIABLE))
+    source, tables = _read_file(environ)
     fields = {field.name: field for field in msgspec.structs.fields(schema)}
-    for name in tables:
-        if name not in sections:
-            raise ConfigurationError(f"{source}: unknown section [{name}]{hint(name, sections)}")
+    mistakes = [f"{source}: unknown section [{name}]{hint(name, sections)}" for name in tables if name not in sections]
     own: dict[str, Any] = {name: table for name, table in tables.items() if name in fields}
-    _overlay_variables(schema, own, environ, sections - fields.keys())
-    for name, field in fields.items():
-        if field.required:  # the section may be absent: then its required keys are reported, not the section
-            own.setdefault(name, {})
+    mistakes += _overlay_variables(schema, own, environ, sections - fields.keys())
     try:
         own = with_secrets(schema, own, source, environ)
     except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    try:
-        return msgspec.convert(own, schema, strict=True, dec_hook=_decode_custom)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(explain(str(error), schema, source, environ, own)) from None
+        raise ConfigurationError(*mistakes, str(error)) from None
+    made = {}
+    for name, field in fields.items():
+        if name in own or field.required:  # the section may be absent: then its required keys are reported
+            made[name], messages = convert_section(name, own.get(name, {}), field.type, _decode_custom)
+            mistakes += [explain(message, schema, source, environ, own) for message in messages]
+    if mistakes:
+        raise ConfigurationError(*dict.fromkeys(mistakes))
+    return schema(**made)
 
 
 def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
@@ -203,7 +207,7 @@ def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
 
     `schema` is the struct whose fields are the sections that the service reads.
     """
-    source, tables = _read_file(environ.get(CONFIG_VARIABLE))
+    source, tables = _read_file(environ)
     fields = {field.name for field in msgspec.structs.fields(schema)}
     variables = sorted(name for name in environ if name in _variables(schema))
     lines = [f"file: {source}"]
@@ -214,17 +218,11 @@ def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
     return [*lines, "variables: " + (", ".join(variables) or "none")]
 
 
-def _read_file(name: str | None) -> tuple[str, dict[str, Any]]:
-    path = Path(name or "fairlead.toml")
-    if name is None and not path.exists():
-        return "no configuration file", {}
+def _read_file(environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     try:
-        with path.open("rb") as file:
-            return str(path), tomllib.load(file)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror} ({CONFIG_VARIABLE} names it)") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: is not TOML: {error}") from None
+        return read_file(environ.get(CONFIG_VARIABLE, ""))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 class _Variable(NamedTuple):
@@ -256,31 +254,50 @@ def _is_table(kind: Any) -> bool:
     return any(isinstance(member, type) and issubclass(member, Struct) for member in members)
 
 
-def _overlay_variables(schema: type[Struct], own: dict[str, Any], environ: Mapping[str, str], others: Set[str]) -> None:
-    """Writes the variables into the tables `own`. Those of the sections `others` are other services'."""
+def _overlay_variables(
+    schema: type[Struct], own: dict[str, Any], environ: Mapping[str, str], others: Set[str]
+) -> list[str]:
+    """Writes the variables into the tables `own`, and returns their mistakes. Those of the sections `others` are other
+    services'."""
     known = _variables(schema)
     foreign = tuple(variable_name(name) + "_" for name in others)
+    mistakes: list[str] = []
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or variable.startswith(foreign):
             continue
         if variable not in known:
-            raise ConfigurationError(f"environment: unknown variable {variable}{hint(variable, known)}")
+            mistakes.append(f"environment: unknown variable {variable}{hint(variable, known)}")
+            continue
         section, key, kind, other = known[variable]
         table = own.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigurationError(f"{section}: expected a table, got {type(table).__name__}")
+        if not isinstance(table, dict):  # a mistake, which is found later
+            continue
         if other and (twice := variable_name(f"{section}.{other}")) in environ:
-            raise ConfigurationError(f"environment: {variable} and {twice}: expected one of the two")
+            mistakes.append(f"environment: {variable} and {twice}: expected one of the two")
+            continue
+        if not _is_text(text):
+            mistakes.append(f"environment: {variable}: expected text in UTF-8")
+            continue
         kept = {name: value for name, value in table.items() if name != other}
-        own[section] = {**kept, key: _read_variable(variable, text, kind)}
+        try:
+            own[section] = {**kept, key: _read_variable(text, kind)}
+        except msgspec.ValidationError as error:
+            mistakes.append(f"environment: {variable}: {of_variable(str(error), text)}")
+    return mistakes
 
 
-def _read_variable(variable: str, text: str, kind: Any) -> object:
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that Python could not decode
+        return False
+    return True
+
+
+def _read_variable(text: str, kind: Any) -> object:
+    """Raises `ValidationError`."""
     value: object = text
     if getattr(kind, "__origin__", None) is list:
         value = [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        read = msgspec.convert(value, kind, strict=False, dec_hook=_decode_custom)
-        return msgspec.to_builtins(read, enc_hook=_encode_custom)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"environment: {variable}: {of_variable(str(error), text)}") from None
+    read = msgspec.convert(value, kind, strict=False, dec_hook=_decode_custom)
+    return msgspec.to_builtins(read, enc_hook=_encode_custom)

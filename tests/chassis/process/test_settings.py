@@ -160,7 +160,7 @@ class TestMistakesInTheFile:
         assert refusal(tmp_path, text).startswith(said)
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read: .*FAIRLEAD_CONFIG names it"):
+        with pytest.raises(ConfigurationError, match=r"none\.toml: there is no such file .*FAIRLEAD_CONFIG names it"):
             load(Mine, {"FAIRLEAD_CONFIG": str(tmp_path / "none.toml")}, SECTIONS)
 
     def test_a_file_that_is_no_text(self, tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Reads the file of a configuration: TOML, which `FAIRLEAD_CONFIG` names."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+CONFIG_VARIABLE: Final = "FAIRLEAD_CONFIG"
+DEFAULT: Final = "fairlead.toml"
+MAX_BYTES: Final = 16 * 1024**2
+
+
+def read_file(name: str) -> tuple[str, dict[str, Any]]:
+    """The path of the file and its tables. "" is `fairlead.toml` in the working directory, which may be absent.
+
+    Raises ValueError, which names the file and says why it is not read.
+    """
+    path = Path(name or DEFAULT)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if not name:
+            return "no configuration file", {}
+        raise ValueError(f"{path}: there is no such file ({CONFIG_VARIABLE} names it)") from None
+    except OSError as error:
+        named = f" ({CONFIG_VARIABLE} names it)" if name else ""
+        raise ValueError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}{named}") from None
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
+    try:
+        return str(path), tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not TOML: it is not text in UTF-8, from byte {error.start} on") from None
+    except RecursionError:
+        raise ValueError(f"{path}: is not TOML: it nests too deep") from None
+    except ValueError as error:  # tomllib's own, and numbers with thousands of digits
+        raise ValueError(f"{path}: is not TOML: {error}") from None

@@ -1,0 +1,134 @@
+"""Converts a table of the settings, and finds all of its mistakes: msgspec stops at the first.
+
+What is wrong is noted and left out, and the rest is converted again, until nothing is wrong with it. A check of a whole
+table says nothing of one from which a key was left out: it might only lack that key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+T = TypeVar("T", bound=Struct)
+
+MOST: Final = 50
+"""Mistakes of one section that are told."""
+LARGEST: Final = 2**53
+"""The largest number in a configuration: JSON, PostgreSQL and JetStream take no larger ones."""
+
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]*)`")
+_AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+
+Place = tuple[str | int, ...]
+"""Keys and numbers that lead to a value."""
+
+
+def convert_section(
+    name: str, table: object, schema: type[T], decode: Callable[[type, object], object]
+) -> tuple[T | None, list[str]]:
+    """The section `name` of this type, or None, and msgspec's messages about its mistakes, whose paths begin with it.
+
+    `decode` makes values of types that msgspec does not know.
+    """
+    messages = []
+    rest = _copied(table)
+    for place, why in list(_strange(rest, ())):
+        messages.append(_with_path(why, (name, *place)))
+        _leave_out(rest, place)
+    spoilt = {place[:-1] for place, _ in _strange(table, ())}
+    reduced: set[Place] = set()
+    made: T | None = None
+    while len(messages) < MOST:
+        try:
+            made = msgspec.convert(rest, schema, strict=True, dec_hook=decode)
+            break
+        except msgspec.ValidationError as error:
+            message = str(error)
+            place = _place(message)
+            if place in reduced:  # what it lacks now was taken away here
+                break
+            if _is_of_table(message, _at(rest, place)):
+                if not any(one[: len(place)] == place for one in spoilt):
+                    messages.append(_in_section(message, name))
+                _reduce(rest, place)
+                reduced.add(place)
+            else:
+                if not (message.startswith("Object missing") and place in spoilt):
+                    messages.append(_in_section(message, name))
+                unknown = _UNKNOWN.match(message)
+                taken = _leave_out(rest, (*place, unknown[1]) if unknown else place)
+                if taken is None:  # the section itself lacks a key
+                    break
+                spoilt.add(taken)
+    return (None if messages else made), messages
+
+
+def _is_of_table(message: str, value: object) -> bool:
+    """Whether the message is that of a check of a whole table (`__post_init__`), and not msgspec's own."""
+    return isinstance(value, dict) and not message.startswith(("Expected `", "Object "))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
+
+
+def _strange(value: object, place: Place) -> Iterator[tuple[Place, str]]:
+    """What no key can be, whatever its type."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _strange(each, (*place, key))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _strange(each, (*place, number))
+    elif isinstance(value, str):
+        if not value.isprintable() and any(each < " " and each not in "\n\r\t" for each in value):
+            yield place, "expected text without control characters"
+    elif isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        yield place, f"expected a number of at most {LARGEST}"
+
+
+def _place(message: str) -> Place:
+    found = _AT.search(message)
+    parts = re.findall(r"[^.\[\]]+|\[\d+\]", found[1]) if found else []
+    return tuple(int(part[1:-1]) if part.startswith("[") else part for part in parts)
+
+
+def _with_path(message: str, place: Place) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return f"{message} - at `${path}`"
+
+
+def _in_section(message: str, section: str) -> str:
+    return _with_path(_AT.sub("", message), (section, *_place(message)))
+
+
+def _at(value: Any, place: Place) -> Any:
+    for part in place:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _leave_out(rest: Any, place: Place) -> Place | None:
+    """Takes away the last key of a table that leads to `place`; the place of that table, None if there is none."""
+    while place:
+        *above, last = place
+        table, place = _at(rest, tuple(above)), tuple(above)
+        if isinstance(table, dict):
+            return place if table.pop(last, None) is not None else None
+    return None
+
+
+def _reduce(rest: Any, place: Place) -> None:
+    """Leaves in the table at `place` nothing but its name."""
+    table = _at(rest, place)
+    for key in table.keys() - {"name"}:
+        del table[key]
