@@ -92,7 +92,7 @@ class OwnEdge:
 
     def times_lost(self, name: str) -> int:
         """How often it took the edge of this name for lost, by its log."""
-        return len(re.findall(rf"edge {re.escape(name)} \(\w+\) is gone", self._process.log_text()))
+        return len(re.findall(rf"another edge is lost\b.* edge={re.escape(name)} ", self._process.log_text()))
 
     def tracebacks(self) -> int:
         """The number of tracebacks in its log, of which there should never be one."""
