@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,6 +147,44 @@ async def test_nobody_signs_in_without_a_password(server: NativeNats) -> None:
             await nats.connect(server.url, user=user, password="another", allow_reconnect=False)
 
 
+@pytest.mark.parametrize(("service", "user"), [("edge", "metrics"), ("sessions", "metrics"), ("metrics", "sessions")])
+async def test_a_service_that_may_not_do_its_work_is_not_ready_until_it_may(
+    service: str, user: str, server: NativeNats, services: Services, postgres: Postgres
+) -> None:
+    database = {"FAIRLEAD_POSTGRES_URL": postgres.url, "FAIRLEAD_HTTP_API_KEY": API_KEY}
+    if service == "edge":
+        process = start_edge(services, server, "edge-a", **variables_of(user))
+    else:
+        own = database if service == "sessions" else {}
+        process = services.start(service, {"FAIRLEAD_NATS_URL": server.url, **own, **variables_of(user)})
+    why = await eventually(lambda: unready(process, "not ready: NATS does not permit "))
+    what = re.sub(r" \(and \d+ more\)", "", why.removeprefix("not ready: ").strip())
+    assert f"{what}: allow it to user {user} (nats.user) in the configuration of NATS" in process.log()
+    server.stop()
+    server.configure("")  # everybody may do everything
+    server.start()
+    await process.ready()
+
+
+async def test_a_service_with_a_wrong_password_says_so_and_stops_in_order(
+    server: NativeNats, services: Services
+) -> None:
+    wrong = {"FAIRLEAD_NATS_USER": "metrics", "FAIRLEAD_NATS_PASSWORD": "a-wrong-password"}
+    process = services.start("metrics", {"FAIRLEAD_NATS_URL": server.url, **wrong})
+    refused = "NATS refuses the credentials of user metrics (nats.user): Authorization Violation"
+    assert await eventually(lambda: unready(process, refused)) == f"not ready: {refused}\n"
+    assert f"{refused}; asking again until it accepts them" in process.log()
+    assert await process.stop() == 0
+    assert "a-wrong-password" not in process.log()
+
+
+async def unready(process: ServiceProcess, why: str) -> str:
+    """What `/readyz` says, if it has that in it."""
+    async with http_client() as http:
+        answer = await http.get(f"{process.url}/readyz")
+        return answer.text if answer.status_code == 503 and why in answer.text else ""
+
+
 class Backend:
     """Signed in as `backend`: it answers hooks and RPCs, hears what clients send, and calls the server API."""
 
@@ -237,15 +276,15 @@ async def is_done_again_after_a_restart(cluster: Cluster, server: NativeNats) ->
     """Streams are made anew, indexes with them, and clients recover."""
     a, b = cluster.edges
     async with connected(a, "carol") as carol:
-        before = await carol.subscribe("chat:y")
-    server.kill9()
+        before = await carol.subscribe("diff:y")
+    server.stop()
     server.start()
     await asyncio.gather(*(process.ready() for process in cluster.processes))
-    answer = await eventually(lambda: cluster.backend.call("publish", channel="chat:y", data="later"))
+    answer = await eventually(lambda: cluster.backend.call("publish", channel="diff:y", data="later"))
     assert answer["result"]["offset"] > before["offset"]
     async with connected(b, "carol") as carol:
         position = {"offset": before["offset"], "epoch": before["epoch"]}
-        recovered = await carol.subscribe("chat:y", recover=True, **position)
+        recovered = await carol.subscribe("diff:y", recover=True, **position)
         assert recovered["recovered"] and [each["data"] for each in recovered["publications"]] == ["later"]
 
 

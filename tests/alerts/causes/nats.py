@@ -92,7 +92,7 @@ NATS = (
         ("NatsPermissionMissing",),
         _forbid,
         _permit,
-        besides=("PublishesFail", "NatsDropsEdge"),
+        besides=("PublishesFail", "NatsDropsEdge", "EdgeNotReady", "NoEdgeReady"),
     ),
 )
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from deploy.processes.ports import free_port
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
 from tests.support.certificates import Authority
@@ -153,6 +154,25 @@ async def test_a_password_that_is_changed_on_the_server_ends_the_connection_and_
         await eventually(link.flush)
         assert link.problem is None
     assert caplog.text.count(f"{refused}; asking again until it accepts them") == 1
+
+
+async def test_a_server_that_is_only_heard_of_gets_the_same_credentials(tmp_path: Path) -> None:
+    servers, routes = [NativeNats(tmp_path / name) for name in ("a", "b")], [free_port(), free_port()]
+    try:
+        for own, other, server in zip(routes, reversed(routes), servers, strict=True):
+            cluster = f'name: c, listen: "127.0.0.1:{own}", routes: ["nats://127.0.0.1:{other}"]'
+            server.configure(f"{users(PASSWORD)}\nserver_name: n{own}\ncluster {{ {cluster} }}\n")
+            server.start()
+        url = servers[0].url.replace("//", f"//edge:{quote(PASSWORD, safe='')}@")
+        async with linked(url) as link:
+            await eventually(lambda: len(link._client.discovered_servers) == 1)
+            servers[0].kill9()
+            await eventually(lambda: not link.is_connected)
+            await eventually(link.flush)
+            assert link.problem is None
+    finally:
+        for server in servers:
+            server.close()
 
 
 async def test_credentials_that_expire_are_read_anew_from_their_file(server: NativeNats, tmp_path: Path) -> None:
