@@ -29,7 +29,7 @@ from services.edge.framing.formats import WEBSOCKET_JSON
 from services.edge.session.actions import Publish
 from services.edge.session.effects import Effect, EndSpan, Start
 from services.edge.session.outcomes import Replied
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
 from services.edge.tokens.configured_keys import configured_keys
@@ -60,7 +60,7 @@ def publish(ratio: float | None, subscribers: Subscribers, payload: bytes) -> Ca
     options = ClientSection(insecure=True)
     verifier = TokenVerifier(configured_keys(options), insecure=True)
     policy = Policy(options, Namespaces(ChannelSection()), verifier, "micro", tracer=tracer)
-    session = Session(SessionState("client", policy, WEBSOCKET_JSON), _NOW + 10)
+    session = Session(SessionState("client", CurrentPolicy(policy), WEBSOCKET_JSON), _NOW + 10)
     session.commands(JSON.decode_commands(b'{"id":1,"connect":{}}', 1), 1, _NOW)
     command = b'{"id":2,"publish":{"channel":"%b","data":%b}}' % (_CHANNEL.encode(), payload)
     ids = count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from services.chassis.process.launch import Service
 from services.edge.commands import COMMANDS
@@ -11,10 +12,10 @@ from services.edge.configuration import from_environ
 from services.edge.settings import EdgeSettings
 
 
-def _serve(settings: EdgeSettings) -> None:
+def _serve(settings: EdgeSettings, read: Callable[[], EdgeSettings]) -> None:
     from services.edge.app import serve  # after the settings, so that a mistake in them is reported at once
 
-    serve(settings)
+    serve(settings, read)
 
 
 def _cautions(settings: EdgeSettings) -> list[str]:

@@ -11,6 +11,7 @@ from services.edge.backend.backend import Backend
 from services.edge.broker.broker import Broker
 from services.edge.broker.broker_clock import BrokerClock
 from services.edge.broker.in_flight import InFlight
+from services.edge.channel_settings import ChannelOptions
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.join_leave import JoinLeave
@@ -57,6 +58,10 @@ class Adapters(ABC):
     @abstractmethod
     async def start(self, node: Node, responder: Responder) -> None:
         """Connects everything to `node`, and returns when clients may connect. Waits for that without a limit."""
+
+    @abstractmethod
+    async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
+        """These are the namespaces with history from now on. `BrokerAway`, `BrokerRefused`: nothing has changed."""
 
     @abstractmethod
     async def watch(self) -> None:

@@ -65,7 +65,9 @@ class MemoryAdapters(Adapters):
     ) -> None:
         self.nats = None
         self.broker_clock = None
-        self.broker = self._broker = MemoryBroker(MemoryLogs(classes, now))
+        self._node: Node | None = None
+        self._logs = MemoryLogs(classes, now)
+        self.broker = self._broker = MemoryBroker(self._logs)
         self.in_flight = InFlight(settings.edge.max_publishes_in_flight, 0)  # always 0: a publish does not wait
         self.session_log = NoSessionLog()
         self.backend = NoBackend()
@@ -79,9 +81,14 @@ class MemoryAdapters(Adapters):
             'edge.broker = "memory": channels are kept in this process alone and are gone when it ends; there are no '
             "other edges, no backends and no sessions"
         )
+        self._node = node
         self._join_leave.start(node.member_tracker)
         await self._peers.start(responder)
         await self._broker.start(node.sync)
+
+    async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
+        if self._logs.adopt(classes) and self._node is not None:
+            self._node.sync.logs_checked()
 
     async def watch(self) -> None:
         return None

@@ -84,6 +84,16 @@ class NatsAdapters(Adapters):
                 log.warning("streams not ready, retrying: %s", error)
                 await asyncio.sleep(_START_RETRY_S)
 
+    async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
+        if not self._broker.available:
+            raise BrokerAway("NATS is unavailable")
+        try:
+            await self._broker.classes.adopt(classes)
+        except NatsAway as error:
+            raise BrokerAway(str(error), error.cause) from None
+        except NatsRefused as error:
+            raise BrokerRefused(str(error), error.cause) from None
+
     async def watch(self) -> None:
         await self._failure_detector.watch()
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.log_fields import about
 from services.chassis.process.memory import available_bytes, give_back, resident_bytes
+from services.chassis.process.reload import Reloads
 from services.chassis.process.resources import descriptor_limit
 from services.chassis.process.tasks import end, vital
 from services.chassis.process.turns import Turns
@@ -34,6 +35,7 @@ from services.chassis.tracing.tracing import Tracing
 from services.edge.adapters import Adapters
 from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
+from services.edge.adoption import RELOADABLE, Adoption, verifier_of
 from services.edge.backend.measured_backend import MeasuredBackend
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
@@ -64,13 +66,12 @@ from services.edge.server_api.channel_methods import ChannelMethods
 from services.edge.server_api.methods import ApiMethods
 from services.edge.server_api.user_methods import UserMethods
 from services.edge.session.allowances import Allowances
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.token_keys_http import JwksFetcher
-from services.edge.tokens.tokens import TokenVerifier
 from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
 from services.edge.transports.websocket import OPENINGS_PER_TURN, UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
@@ -87,7 +88,8 @@ _CONNECT_IN_ADDRESS: Final = ("sse", "uni_sse", "uni_websocket")
 class Edge:
     """One edge process. Each start makes a new `instance`, by which others notice that an edge was restarted."""
 
-    def __init__(self, settings: EdgeSettings) -> None:
+    def __init__(self, settings: EdgeSettings, read: Callable[[], EdgeSettings]) -> None:
+        """`read` reads the settings anew, for a reload."""
         self.settings = settings
         self.instance = uuid.uuid4().hex
         self._tracing = Tracing(settings.tracing, "edge", settings.name, self.instance, VERSION)
@@ -111,10 +113,6 @@ class Edge:
         )
         adapters.cluster.listen(self._node.member_tracker)
         keys = configured_keys(settings.client)
-        client = settings.client
-        verifier = TokenVerifier(
-            keys, client.token_audience, client.token_issuer, client.insecure, client.token_nbf_leeway
-        )
         endpoint = settings.client.token_jwks_public_endpoint
         self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
         backend = MeasuredBackend(adapters.backend, tally)
@@ -122,28 +120,26 @@ class Edge:
         version = f"Fairlead {VERSION}"
         keys_found = self._fetcher or NoKeyLookup()
         self.context = EdgeContext(
-            policy=Policy(
-                settings.client,
-                namespaces,
-                verifier,
-                version,
-                self.instance,
-                registry.count_of_user,
-                Allowances(settings.limits, settings.client, settings.channel),
-                clock.ahead,
-                tracer,
+            current=CurrentPolicy(
+                Policy(
+                    settings.client,
+                    namespaces,
+                    verifier_of(settings, keys),
+                    version,
+                    self.instance,
+                    registry.count_of_user,
+                    Allowances(settings.limits, settings.client, settings.channel),
+                    clock.ahead,
+                    tracer,
+                    Origins(settings.client.allowed_origins),
+                )
             ),
             node=self._node,
             executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout, tally),
             backend=backend,
             registry=registry,
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
-            admission=Admission(
-                Origins(settings.client.allowed_origins),
-                lambda: self._node.available,
-                adapters.cluster.room_elsewhere,
-                adapters.nats_problem,
-            ),
+            admission=Admission(lambda: self._node.available, adapters.cluster.room_elsewhere, adapters.nats_problem),
             refusals=refusals,
             connection_log=ConnectionLog(clock.now) if settings.log.connections else None,
             session_log=adapters.session_log,
@@ -163,7 +159,18 @@ class Edge:
         self._failures = FailureMetrics(
             self.context, adapters.broker, adapters.in_flight, adapters.session_log, self._fetcher, METHODS
         )
-        channels = ChannelMethods(self._node, namespaces, settings.client.channel_max_length)
+        self.adoption = Adoption(
+            settings,
+            self.context.current,
+            keys,
+            self.context.door,
+            adapters,
+            self._node,
+            self._metrics.begin_times,
+        )
+        self.reloads = Reloads(settings, read, RELOADABLE, self.adoption.adopt)
+        length = settings.client.channel_max_length
+        channels = ChannelMethods(self._node, lambda: self.context.policy.namespaces, length)
         users = UserMethods(adapters.peers, channels, clock.unix)
         methods = ApiMethods(
             channels,
@@ -196,6 +203,8 @@ class Edge:
                 yield {"context": self.context}
             finally:
                 self._adapters.pulse.last_beat()  # all clients are gone
+                await self.reloads.stop()
+                await self.adoption.stop()
                 await end(tasks)
                 await self._api_calls.stop()
                 if self._fetcher is not None:
@@ -209,7 +218,9 @@ class Edge:
 
         adapters = self._adapters
         pulse, spans = adapters.pulse, self._tracing.queue
-        own = ProcessMetrics("edge", self.settings.name, self.instance, VERSION, pulse.loop_lag, adapters.nats, spans)
+        own = ProcessMetrics(
+            "edge", self.settings.name, self.instance, VERSION, pulse.loop_lag, self.reloads, adapters.nats, spans
+        )
         registry = own.registry(PageCollector(EDGE_SERIES, self._fill))
         routes = health_routes(self.context.admission.unready, registry) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
@@ -299,11 +310,11 @@ def max_head_bytes(client: ClientSection) -> int:
     return MAX_HEAD_BYTES + (client.message_size_limit * 3 // 2 if in_address else 0)
 
 
-def serve(settings: EdgeSettings) -> None:
-    """Runs an edge until a signal, then drains it."""
+def serve(settings: EdgeSettings, read: Callable[[], EdgeSettings]) -> None:
+    """Runs an edge until a signal, then drains it. `read` reads the settings anew, for a reload."""
     for caution in cautions(settings):
         log.warning("%s", caution)
-    edge, section = Edge(settings), settings.edge
+    edge, section = Edge(settings, read), settings.edge
     ports = {"edge.port": section.port}
     if section.client_port:
         ports["edge.client_port"] = section.client_port
@@ -313,6 +324,7 @@ def serve(settings: EdgeSettings) -> None:
         ports=ports,
         ws=WebSocket,
         before_shutdown=edge.shut_down,
+        hung_up=edge.reloads.request,
         max_head_bytes=max_head_bytes(settings.client),
         proxies=Proxies(section.trusted_proxies),
         proxy_protocol_port=section.client_port if section.proxy_protocol else 0,

@@ -6,15 +6,16 @@ import asyncio
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 
 from services.chassis.process.launch import Command, Service
 from services.metrics.settings import MetricsSettings, cautions, from_environ
 
 
-def _serve(settings: MetricsSettings) -> None:
+def _serve(settings: MetricsSettings, read: Callable[[], MetricsSettings]) -> None:
     from services.metrics.app import serve  # after the settings: so that a mistake in them is reported at once
 
-    serve(settings)
+    serve(settings, read)
 
 
 def _migrate(settings: MetricsSettings, asked: Namespace) -> None:

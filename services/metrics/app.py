@@ -25,6 +25,7 @@ from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.log_fields import about
+from services.chassis.process.reload import Reloads
 from services.chassis.process.tasks import end, vital
 from services.metrics.aggregator import Aggregator
 from services.metrics.capacity.levels import FORGET_S
@@ -64,8 +65,13 @@ class Metrics:
     """One process of the metrics service. Its figures of now are complete a second after its start; what it knows of
     the past is in PostgreSQL, if it is given one."""
 
-    def __init__(self, settings: MetricsSettings, now: Callable[[], float] = time.time) -> None:
-        """`now` is Unix time in seconds, by which minutes and hours begin."""
+    def __init__(
+        self,
+        settings: MetricsSettings,
+        now: Callable[[], float] = time.time,
+        read: Callable[[], MetricsSettings] | None = None,
+    ) -> None:
+        """`now` is Unix time in seconds, by which minutes and hours begin. `read` reads the settings anew."""
         self.settings = settings
         self._now = now
         self._aggregator = Aggregator(LOST_AFTER_S, time.monotonic())
@@ -79,6 +85,7 @@ class Metrics:
         )
         self._instance = uuid.uuid4().hex
         self._pulse = Pulse(self._link, "metrics", settings.name, self._instance)
+        self.reloads = Reloads(settings, read or (lambda: settings), frozenset(), _adopt_nothing)
         self._book = MinuteBook()
         self._recorder = Recorder(now) if settings.postgres.url else None
         self._store_figures = StoreMetrics()
@@ -107,9 +114,12 @@ class Metrics:
                 yield
             finally:
                 await end(tasks)
+                await self.reloads.stop()
                 await self._link.close()
 
-        own = ProcessMetrics("metrics", self.settings.name, self._instance, VERSION, self._pulse.loop_lag, self._link)
+        own = ProcessMetrics(
+            "metrics", self.settings.name, self._instance, VERSION, self._pulse.loop_lag, self.reloads, self._link
+        )
         cluster = PageCollector(CLUSTER_SERIES, self._figures.fill)
         plan = PageCollector(PLAN_SERIES, self._plan_figures.fill)
         registry = own.registry(cluster, plan, PageCollector(STORE_SERIES, self._store_figures.fill))
@@ -195,6 +205,10 @@ class Metrics:
         return Response(body, media_type="application/json")
 
 
+async def _adopt_nothing(settings: MetricsSettings) -> None:
+    """Is never called: this service changes nothing by a reload, and says of what differs that it needs a restart."""
+
+
 def _planner_of(settings: MetricsSettings) -> Planner:
     own = settings.capacity
     return Planner(
@@ -204,11 +218,13 @@ def _planner_of(settings: MetricsSettings) -> Planner:
     )
 
 
-def serve(settings: MetricsSettings) -> None:
+def serve(settings: MetricsSettings, read: Callable[[], MetricsSettings]) -> None:
     """Runs the service until a signal."""
+    app = Metrics(settings, read=read)
     run(
-        Metrics(settings).application(),
+        app.application(),
         host=settings.metrics.host,
         ports={"metrics.port": settings.metrics.port},
+        hung_up=app.reloads.request,
         gc_thresholds=settings.process.gc_thresholds,
     )

@@ -6,16 +6,17 @@ import asyncio
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 
 from services.chassis.process.launch import Command, Service
 from services.sessions.dead_letters_arguments import describe
 from services.sessions.settings import SessionsSettings, cautions, from_environ
 
 
-def _serve(settings: SessionsSettings) -> None:
+def _serve(settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:
     from services.sessions.app import serve  # after the settings: so that a mistake in them is reported at once
 
-    serve(settings)
+    serve(settings, read)
 
 
 def _migrate(settings: SessionsSettings, asked: Namespace) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from msgspec.structs import replace
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from services.chassis.metrics.process import ProcessMetrics
 from services.chassis.nats.link import NatsLink
 from services.chassis.postgres.pool import Pool
 from services.chassis.process.heartbeat import VERSION, Pulse
+from services.chassis.process.reload import Reloads
 from services.chassis.process.tasks import end, vital
 from services.chassis.tracing.tracing import Tracing
 from services.sessions.api import SessionsApi, on_http_error
@@ -38,6 +40,9 @@ from services.sessions.store_postgres import PostgresStore
 
 log = logging.getLogger(__name__)
 
+RELOADABLE: Final[frozenset[str]] = frozenset()
+"""The sections and keys that a reload may change."""
+
 POOL_SIZE = 8
 """Connections to PostgreSQL: one writes, the others serve queries."""
 
@@ -45,7 +50,8 @@ POOL_SIZE = 8
 class Sessions:
     """One process of the sessions service. `instance` is new at each start."""
 
-    def __init__(self, settings: SessionsSettings) -> None:
+    def __init__(self, settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:
+        """`read` reads the settings anew, for a reload."""
         self.settings = settings
         self.instance = uuid.uuid4().hex
         self._instruments = Instruments()
@@ -62,6 +68,7 @@ class Sessions:
         self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
+        self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api = SessionsApi(settings.http_api.key, PostgresReader(self._pool))
 
     def application(self) -> Starlette:
@@ -77,6 +84,7 @@ class Sessions:
                     yield
                 finally:
                     self._pulse.beat()  # how far it has come
+                    await self.reloads.stop()
                     await end(tasks)
                     await self._link.close()
                     await self._tracing.stop()
@@ -87,12 +95,16 @@ class Sessions:
             self.instance,
             VERSION,
             self._pulse.loop_lag,
+            self.reloads,
             self._link,
             self._tracing.queue,
         )
         registry = own.registry(self._instruments.registry)
         routes = health_routes(lambda: self._link.problem or self._projector.problem, registry) + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
+
+    async def _adopt(self, settings: SessionsSettings) -> None:
+        """These are the settings from now on."""
 
     async def _listen(self) -> None:
         await self._link.open()
@@ -123,14 +135,15 @@ class Sessions:
         return replace(heartbeat, sessions=load)
 
 
-def serve(settings: SessionsSettings) -> None:
+def serve(settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:
     """Runs the service until a signal."""
     for caution in cautions(settings):
         log.warning("%s", caution)
-    app = Sessions(settings)
+    app = Sessions(settings, read)
     run(
         app.application(),
         host=settings.sessions.host,
         ports={"sessions.port": settings.sessions.port},
+        hung_up=app.reloads.request,
         gc_thresholds=settings.process.gc_thresholds,
     )

@@ -23,7 +23,7 @@ from services.edge.session.actions import Action, AskHook, Connect
 from services.edge.session.allowances import Allowances
 from services.edge.session.effects import Effect, Ended, Farewell, LogRefusal, Send, Start
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, HookResult, Outcome
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
@@ -75,7 +75,8 @@ class Conversation:
         )
         self.now = START
         self.ahead = 0.0
-        state = SessionState(client_id, policy, format, native_pings=native_pings, address=address)
+        self.current = CurrentPolicy(policy)
+        state = SessionState(client_id, self.current, format, native_pings=native_pings, address=address)
         self.session = Session(state, START + options.stale_close_delay)
         self.effects: list[Effect] = []
 

@@ -38,7 +38,7 @@ from services.edge.grants import Grant
 from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.origins import Origins
 from services.edge.session.allowances import Allowances
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
 from services.edge.tokens.configured_keys import configured_keys
@@ -197,16 +197,19 @@ class TestEdge:
         registry, clock = ConnectionRegistry(), self.clock
         refusals = RefusalLog(clock.now)
         self.context = EdgeContext(
-            policy=Policy(
-                options,
-                NAMESPACES,
-                verifier,
-                "Fairlead test",
-                self.instance,
-                registry.count_of_user,
-                Allowances(limits, options, ChannelSection()),
-                clock.ahead,
-                tracer,
+            current=CurrentPolicy(
+                Policy(
+                    options,
+                    NAMESPACES,
+                    verifier,
+                    "Fairlead test",
+                    self.instance,
+                    registry.count_of_user,
+                    Allowances(limits, options, ChannelSection()),
+                    clock.ahead,
+                    tracer,
+                    Origins(options.allowed_origins),
+                )
             ),
             node=self.node,
             executor=Executor(
@@ -215,9 +218,7 @@ class TestEdge:
             backend=self.backend,
             registry=registry,
             door=Door(limits, 2**20, registry.make_room),
-            admission=Admission(
-                Origins(options.allowed_origins), lambda: self.node.available, self.cluster.room_elsewhere
-            ),
+            admission=Admission(lambda: self.node.available, self.cluster.room_elsewhere),
             refusals=refusals,
             connection_log=None,
             session_log=self.sessions,

@@ -122,19 +122,22 @@ def token(user: str, secret: str = SECRET, **claims: Any) -> str:
     return jwt.encode({"sub": user, **claims}, secret, algorithm="HS256")
 
 
-def start_edge(services: Services, nats: NatsServer, name: str, toml: str = TOML, **variables: str) -> ServiceProcess:
-    """Starts an edge on `nats` with the namespaces of `toml`; `variables` are further FAIRLEAD_* settings."""
-    return services.start("edge", {"FAIRLEAD_NATS_URL": nats.url, **_settings(name), **variables}, toml, name)
+def start_edge(
+    services: Services, nats: NatsServer, name: str, toml: str = TOML, **variables: str | None
+) -> ServiceProcess:
+    """Starts an edge on `nats` with the namespaces of `toml`; `variables` are FAIRLEAD_* settings (None: unset)."""
+    return services.start("edge", _settings(name, {"FAIRLEAD_NATS_URL": nats.url, **variables}), toml, name)
 
 
-def start_edge_in_memory(services: Services, name: str = "alone", **variables: str) -> ServiceProcess:
+def start_edge_in_memory(
+    services: Services, name: str = "alone", toml: str = TOML_WITHOUT_HOOKS, **variables: str | None
+) -> ServiceProcess:
     """Starts an edge by itself, without NATS. Its namespaces are those of `TOML` that ask no backend."""
-    settings = {"FAIRLEAD_EDGE_BROKER": "memory", **_settings(name), **variables}
-    return services.start("edge", settings, TOML_WITHOUT_HOOKS, name)
+    return services.start("edge", _settings(name, {"FAIRLEAD_EDGE_BROKER": "memory", **variables}), toml, name)
 
 
-def _settings(name: str) -> dict[str, str]:
-    return {
+def _settings(name: str, variables: dict[str, str | None]) -> dict[str, str]:
+    settings = {
         "FAIRLEAD_EDGE_NAME": name,
         "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": SECRET,
         "FAIRLEAD_HTTP_API_KEY": API_KEY,
@@ -142,7 +145,9 @@ def _settings(name: str) -> dict[str, str]:
         "FAIRLEAD_LOG_LEVEL": "debug",
         "FAIRLEAD_CHANNEL_HISTORY_MAX_BYTES": str(512 * 1024 * 1024),  # NATS sets them aside, on whatever disk there is
         **FAST_GOODBYE,
+        **variables,
     }
+    return {variable: value for variable, value in settings.items() if value is not None}
 
 
 async def start_pair(services: Services, nats: NatsServer, **variables: str) -> tuple[ServiceProcess, ServiceProcess]:

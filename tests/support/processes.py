@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from deploy.processes.readiness import http_status
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")  # and none of the caller's FAIRLEAD_*
 _LOG_LINES_SHOWN = 120
+RELOADED = re.compile(r"(reload(?:ed|).*: .*)\n")
 
 
 class ServiceProcess:
@@ -35,10 +37,10 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}/connection/websocket"
         folder.mkdir(parents=True, exist_ok=True)
-        config = folder / f"{self.name}-{self.port}.toml"
-        config.write_text(toml)
+        self.config = folder / f"{self.name}-{self.port}.toml"
+        self.config.write_text(toml)
         environ = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
-        environ |= {"PYTHONPATH": str(_ROOT), "FAIRLEAD_CONFIG": str(config), port_variable: str(self.port)}
+        environ |= {"PYTHONPATH": str(_ROOT), "FAIRLEAD_CONFIG": str(self.config), port_variable: str(self.port)}
         program = Program(self.name, [python or sys.executable, "-m", f"services.{service}"], variables, folder=folder)
         self._environ = {**environ, **variables}
         self._process = Process(program, folder / f"{self.name}-{self.port}.log", environ=environ)
@@ -84,6 +86,18 @@ class ServiceProcess:
 
     def kill9(self) -> None:
         self._process.kill()
+
+    async def reload(self, toml: str | None = None) -> str:
+        """SIGHUP, with another configuration file if one is given; returns what the log says of the reload."""
+        if toml is not None:
+            self.config.write_text(toml)
+        before = len(self.log())
+        self._process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(15):
+            while not (said := RELOADED.search(self.log()[before:])):
+                assert self.exit_code is None, "SIGHUP has ended it"
+                await asyncio.sleep(0.02)
+        return said[1]
 
     def pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)

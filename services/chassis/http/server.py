@@ -25,6 +25,7 @@ from uvicorn.config import STARTUP_FAILURE
 from services.chassis.http.client_address import Proxies
 from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.sockets import SocketHttpProtocol
+from services.chassis.process.hangup import HANGUP
 from services.chassis.process.resources import raise_descriptor_limit
 from services.chassis.process.settings_errors import variable_name
 from services.chassis.process.tasks import exit_code
@@ -36,15 +37,23 @@ Shutdown = Callable[[], Awaitable[None]]
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, before_shutdown: Shutdown) -> None:
+    def __init__(self, config: uvicorn.Config, before_shutdown: Shutdown, hung_up: Callable[[], None]) -> None:
         super().__init__(config)
+        self._hung_up = hung_up
         self._before_shutdown = before_shutdown
         self._stopping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        if HANGUP.take():  # it has come while the process started
+            self._hung_up()
+        try:
+            await super().serve(sockets)
+        finally:
+            self._loop.remove_signal_handler(signal.SIGHUP)
+            HANGUP.ignore()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own remembers the signal and raises it again at the end, but we exit with 0.
@@ -69,6 +78,10 @@ class _Server(uvicorn.Server):
 
 async def _nothing() -> None:
     return None
+
+
+def _reload_nothing() -> None:
+    log.info("SIGHUP received: there is nothing to reload")
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -125,6 +138,7 @@ def run(
     ports: Mapping[str, int],
     ws: Any = "none",
     before_shutdown: Shutdown = _nothing,
+    hung_up: Callable[[], None] = _reload_nothing,
     max_head_bytes: int = MAX_HEAD_BYTES,
     proxies: Proxies | None = None,
     proxy_protocol_port: int = 0,
@@ -133,7 +147,7 @@ def run(
     pipelined: Callable[[str], None] | None = None,
     gc_thresholds: Sequence[int] = (),
 ) -> None:
-    """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops.
+    """Serves `app` on uvloop until a signal, then awaits `before_shutdown` and stops. SIGHUP calls `hung_up` meanwhile.
 
     Exits the process with 1 if a vital task has failed meanwhile. uvicorn exits it with 3 if `app` cannot start.
 
@@ -174,6 +188,6 @@ def run(
     if gc_thresholds:
         gc.set_threshold(*gc_thresholds)
     gc.enable()
-    _Server(config, before_shutdown).run(sockets)
+    _Server(config, before_shutdown, hung_up).run(sockets)
     if code := exit_code():
         sys.exit(code)

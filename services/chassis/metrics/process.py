@@ -28,6 +28,17 @@ PROCESS_SERIES: Final = catalog(
         "uid",
         "version",
     ),
+    gauge(
+        "fairlead_process_config_last_reload_successful",
+        "bool",
+        "0 if the last reload was refused, so that the process does not run by what its configuration says; otherwise "
+        "1, also before the first one.",
+    ),
+    gauge(
+        "fairlead_process_config_last_reload_success_timestamp_seconds",
+        "seconds",
+        "When the settings were taken over last, by a reload or at the start, since unix epoch in seconds.",
+    ),
     histogram(
         "fairlead_process_loop_lag_seconds",
         "seconds",
@@ -64,6 +75,13 @@ class NatsFigures(Protocol):
     def permission_violations(self) -> int: ...
 
 
+class ReloadFigures(Protocol):
+    """What a process reports of its last reload."""
+
+    successful: bool
+    succeeded_at: float
+
+
 class SpanFigures(Protocol):
     """What the queue of spans reports of itself."""
 
@@ -87,11 +105,13 @@ class ProcessMetrics:
         instance: str,
         version: str,
         loop_lag: LoopLag,
+        reloads: ReloadFigures,
         nats: NatsFigures | None,
         spans: SpanFigures | None = None,
     ) -> None:
         self._identity = (service, name, instance, version)
         self._loop_lag = loop_lag
+        self._reloads = reloads
         self._nats = nats
         self._spans = spans
         self._process = OwnProcess()
@@ -106,6 +126,8 @@ class ProcessMetrics:
         page.put("process_max_fds", usage.max_fds)
         page.put("process_cpu_seconds", usage.cpu_s)
         page.put("fairlead_process_info", 1, *self._identity)
+        page.put("fairlead_process_config_last_reload_successful", self._reloads.successful)
+        page.put("fairlead_process_config_last_reload_success_timestamp_seconds", self._reloads.succeeded_at)
         page.put_histogram("fairlead_process_loop_lag_seconds", self._loop_lag.histogram)
         page.put("fairlead_process_loop_lag_max_seconds", self._loop_lag.recent())
         if self._nats is not None:

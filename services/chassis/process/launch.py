@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
+from services.chassis.process.hangup import HANGUP
 from services.chassis.process.log import configure
 from services.chassis.process.settings import ConfigurationError, LogSettings, where_from
 
@@ -55,13 +56,13 @@ class Service(Generic[S]):
     """How the process of one service starts.
 
     `read` makes its settings, or raises `ConfigurationError`; `cautions` are sentences about settings that are allowed
-    and rarely meant. `serve` loads the service's parts and runs them until a signal. Every service has the command
-    `check` besides its own `commands`.
+    and rarely meant. `serve` loads the service's parts and runs them until a signal; it gets the settings, and what
+    reads them anew for a reload. Every service has the command `check` besides its own `commands`.
     """
 
     name: str
     read: Callable[[Mapping[str, str]], S]
-    serve: Callable[[S], None]
+    serve: Callable[[S, Callable[[], S]], None]
     cautions: Callable[[S], Iterable[str]]
     commands: Mapping[str, Command[S]] = field(default_factory=dict)
 
@@ -71,12 +72,14 @@ class Service(Generic[S]):
         if asked.command == "check":
             self._check(environ)
             return
+        if asked.command is None:
+            HANGUP.hold()  # from before the settings are read, so that no later change of them is missed
         settings = self.settings(environ)
         if asked.command is not None:
             self.commands[asked.command].run(settings, asked)
             return
         _before_imports()
-        self.serve(settings)
+        self.serve(settings, lambda: self.read(environ))
 
     def settings(self, environ: Mapping[str, str]) -> S:
         """Reads the settings and sets up the log by them. Exits the process with the reason if they are not valid."""

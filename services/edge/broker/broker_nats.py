@@ -60,6 +60,7 @@ class NatsBroker:
     ) -> None:
         self._link = link
         self._streams = LogStreams(link, classes, partitions, self._logs_checked)
+        self.classes = self._streams.classes
         self.index = NatsLogIndex(self._streams)
         self.clock = NatsClock(link)
         self.now = self.clock.clock.now

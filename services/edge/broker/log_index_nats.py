@@ -141,6 +141,12 @@ class LogIndexes:
         if index is not None:
             self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes, index.size - 1, index.replicas)
 
+    def forget(self, stream: str) -> None:
+        """The log `stream` is indexed by this edge no more. What its index holds stays."""
+        index = self._indexes.pop(stream, None)
+        if index is not None and index.tending is not None:
+            index.tending.cancel()
+
     def _begin(self, index: _Index) -> None:
         self._indexes[index.source] = index
         index.tending = self._tasks.start(self._tend(index))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from proto import subjects
@@ -23,6 +23,7 @@ from services.chassis.nats.streams import StreamState, stream_state
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.channel_subscription import HeardStream
+from services.edge.broker.history_classes_nats import HistoryClasses
 from services.edge.broker.left_streams_nats import warn_of_left_streams
 from services.edge.broker.log_index_nats import LogIndexes
 from services.edge.broker.log_limits_nats import LogLimits
@@ -58,7 +59,8 @@ class LogStreams:
         partitions: int,
         on_checked: Callable[[str], None] = lambda stream: None,
     ) -> None:
-        """`on_checked(stream)`: it has another epoch, or was in doubt and is the same as before."""
+        """`on_checked(stream)`: it has another epoch, or was in doubt and is the same as before. `classes` may change:
+        see `HistoryClasses`."""
         self._link = link
         self._on_checked = on_checked
         self._classes = classes
@@ -78,6 +80,7 @@ class LogStreams:
         self._marks = StreamMarks(link, self._marked)
         self._marking: set[str] = set()  # those whose state is being read for a mark
         self._looked_for_others = False
+        self.classes = HistoryClasses(classes, self._ensure_class, self._forget)
         self._guard = RollbackGuard(link, self._marks)
 
     async def ensure_all(self) -> None:
@@ -86,8 +89,9 @@ class LogStreams:
         if not self._looked_for_others:  # before any stream is made, for which these may leave no room
             self._looked_for_others = True
             await warn_of_left_streams(self._link, self._classes)
-        for history_class, options in self._classes.items():
-            await self._ensure_class(history_class, options)
+        for history_class in tuple(self._classes):
+            if history_class in self._classes:
+                await self._ensure_class(history_class)
         await self._ensure_keys()
 
     async def _ensure_keys(self) -> None:
@@ -103,8 +107,8 @@ class LogStreams:
             ),
         )
 
-    async def _ensure_class(self, history_class: str, options: ChannelOptions) -> None:
-        count = self._wanted_partitions
+    async def _ensure_class(self, history_class: str) -> None:
+        count, options = self._wanted_partitions, self._classes[history_class]
         first = await self._ensure_partition(history_class, options, 0, count)
         kept = int(first.metadata.get(PARTITIONS_KEY, self._partitions.get(history_class, count)))
         if kept != count:
@@ -150,6 +154,12 @@ class LogStreams:
         self.indexes.follow(name, stored, state, kept_s, index_bytes or -1, size, options.replicas)
         return state
 
+    def _forget(self, classes: Collection[str]) -> None:
+        for stream in [name for name, (history_class, _) in self._names.items() if history_class in classes]:
+            del self._names[stream]
+            self.unanswered.discard(stream)
+            self.indexes.forget(stream)
+
     def stop(self) -> None:
         """Cancels reads that are in progress, and leaves marks."""
         self._reads.cancel()
@@ -182,7 +192,9 @@ class LogStreams:
     def _unmarked(self) -> list[str]:
         """The streams of which this edge has seen more than is marked."""
         return [
-            stream for stream, epoch in self._epochs.items() if self._seen(stream) > self._marked_upto(stream, epoch)
+            stream
+            for stream, epoch in self._epochs.items()
+            if stream in self._names and self._seen(stream) > self._marked_upto(stream, epoch)
         ]
 
     def _marked_upto(self, stream: str, epoch: str) -> int:
@@ -208,7 +220,9 @@ class LogStreams:
 
     def window_s(self, stream: str) -> float:
         """How long an idempotency key of this stream is remembered."""
-        return _window_s(self._classes[self._names[stream][0]])
+        history_class, _ = self._names.get(stream, ("", 0))
+        options = self._classes.get(history_class)  # none when the class is gone, for who still publishes to it
+        return MAX_DUPLICATE_WINDOW_S if options is None else _window_s(options)
 
     def epoch(self, stream: str) -> str:
         """The epoch of a stream as last seen."""
@@ -327,6 +341,8 @@ class LogStreams:
         known, doubts = self._known(stream), self.limits.of(stream).doubts
         state = await stream_state(self._link, stream)
         if state is None or not state.epoch:  # it was deleted, or made again by somebody else: it is another log
+            if stream not in self._names:
+                raise NatsRefused(f"stream {stream} is gone, and no namespace has it")
             log.error("stream %s is gone: a new one takes its place, and a new epoch begins", stream)
             history_class, partition = self._names[stream]
             count = self._partitions[history_class]

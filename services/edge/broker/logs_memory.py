@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import secrets
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -109,10 +109,19 @@ class MemoryLog:
         self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
         self.versions: dict[int, Version] = {}
         self.index = MemoryIndex(options.history_size)
-        self.max_bytes = min(options.history_max_bytes or MAX_LOG_BYTES, MAX_LOG_BYTES)
+        self.max_bytes = _max_bytes(options)
         self._bytes = 0
         self._stored: OrderedDict[int, tuple[str, float]] = OrderedDict()  # sequence: channel, stored at; oldest first
         self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
+
+    def keeps_like(self, options: ChannelOptions) -> bool:
+        """Whether it keeps as much of a channel, and for as long, by these options."""
+        mine = self.options
+        return (mine.history_size, mine.history_ttl) == (options.history_size, options.history_ttl)
+
+    def change(self, options: ChannelOptions) -> None:
+        """Has these options from now on, by which it `keeps_like` before."""
+        self.options, self.max_bytes = options, _max_bytes(options)
 
     def of(self, channel: str) -> list[LogEntry]:
         """The entries of a channel, oldest first."""
@@ -172,6 +181,10 @@ class MemoryLog:
             del self._channels[channel]
 
 
+def _max_bytes(options: ChannelOptions) -> int:
+    return min(options.history_max_bytes or MAX_LOG_BYTES, MAX_LOG_BYTES)
+
+
 def bytes_of(entry: LogEntry) -> int:
     """The size of an entry."""
     return 0 if entry.publication is None else size_of(entry.publication)
@@ -190,8 +203,31 @@ class MemoryLogs:
     ) -> None:
         self.now = now
         self.receivers: list[Receiver] = []
+        self._epochs = epochs
+        self._gone: Set[str] = frozenset()
         self.logs = {history_class: MemoryLog(options, epochs()) for history_class, options in classes.items()}
         self._keys = _Keys(MAX_DUPLICATE_WINDOW_S)
+
+    def adopt(self, classes: dict[str, ChannelOptions]) -> bool:
+        """These are the classes from now on. Returns whether a log has begun anew.
+
+        That is so with another `history_size` or `history_ttl`, as nobody knows then what went by the one before. The
+        log of a class that is gone is emptied, and left to those whose channels are about to be closed.
+        """
+        anew = False
+        for history_class, options in classes.items():
+            log = self.logs.get(history_class)
+            if log is not None and history_class not in self._gone and log.keeps_like(options):
+                log.change(options)
+            else:
+                self.logs[history_class] = MemoryLog(options, self._epochs())
+                anew = anew or log is not None
+        gone = self.logs.keys() - classes.keys()
+        for history_class in gone - self._gone:
+            left = self.logs[history_class]
+            self.logs[history_class] = MemoryLog(left.options, left.epoch)
+        self._gone = gone
+        return anew
 
     def log(self, history_class: str) -> MemoryLog:
         """The log of a class, without what is too old."""

@@ -67,6 +67,10 @@ class Channel:
         """The channel's name."""
         return self.address.channel
 
+    def fits(self, rules: ChannelRules) -> bool:
+        """Whether a subscription by these rules may be one to this channel, as it was opened."""
+        return rules is self.rules or rules.has_history == self.rules.has_history
+
     @property
     def is_open(self) -> bool:
         """Whether it can be subscribed to without waiting for the broker."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from services.edge.broker.broker import Broker
+from services.edge.broker.broker import Broker, BrokerAway
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import Rings
 from services.edge.channels.delivery_times import DeliveryTimes
@@ -45,8 +45,14 @@ class ChannelRegistry:
 
     @contextmanager
     def using(self, name: str, rules: ChannelRules) -> Iterator[Channel]:
-        """The channel, which is kept for the length of the block. It may not be ready yet: see `ChannelSync.opened`."""
+        """The channel, which is kept for the length of the block. It may not be ready yet: see `ChannelSync.opened`.
+
+        Raises `BrokerAway` for one that was opened before the history of its namespace was switched on or off: it is
+        about to be closed (`ChannelSync.retire`).
+        """
         channel = self._by_name.get(name)
+        if channel is not None and not channel.fits(rules):
+            raise BrokerAway("the channel is about to be opened with other rules")
         if channel is None:
             deliveries = self.delivery_times.of(rules.namespace)
             channel = self._by_name[name] = Channel(name, rules, self.pace, deliveries, self.rings)

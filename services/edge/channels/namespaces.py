@@ -67,6 +67,9 @@ class Namespaces:
         self._share = history_share(section)
         self._default = _rules(section.without_namespace, WITHOUT_NAMESPACE)
         self._by_name = {namespace.name: _rules(namespace, namespace.name) for namespace in section.namespaces}
+        everything = (self._default, *self._by_name.values())
+        self.with_history = tuple(rules.history_class for rules in everything if rules.has_history)
+        """The history classes."""
 
     def rules(self, channel: str) -> ChannelRules:
         """The rules of a channel. Raises `Rejected` (102) when its namespace is not configured."""
@@ -77,6 +80,10 @@ class Namespaces:
         if rules is None:
             raise Rejected(codes.UNKNOWN_CHANNEL, hint="its namespace is not configured")
         return rules
+
+    def named(self, namespace: str) -> ChannelRules | None:
+        """The rules of a namespace's channels (`WITHOUT_NAMESPACE` too), None if it is not configured."""
+        return self._default if namespace == WITHOUT_NAMESPACE else self._by_name.get(namespace)
 
     def names(self) -> tuple[str, ...]:
         """All namespaces, `WITHOUT_NAMESPACE` too."""

@@ -126,7 +126,7 @@ class Node:
         nearly all subscribes.
         """
         channel = self.channels.get(request.channel)
-        if channel is None or not channel.is_open:
+        if channel is None or not channel.is_open or not channel.fits(request.subscription.rules):
             return None
         if request.subscription.pushes_join_leave and not channel.remote_members_known:
             return None

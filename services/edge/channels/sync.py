@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from proto import codes
+from proto.codes import UnsubscribeCode
 from proto.messages import Publication
 from proto.publications import LiveMessage
 from proto.trace_context import TraceContext
@@ -24,6 +26,7 @@ from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.channel_registry import ChannelRegistry
 from services.edge.channels.delivery import Delivery, deliver
 from services.edge.channels.member_tracker import MemberTracker
+from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.recovery import read_after
 from services.edge.channels.shared_task import shared
 from services.edge.tally import Tally
@@ -335,6 +338,22 @@ class ChannelSync:
                 self._begin_sync(found, found.log)
         return audit
 
+    async def retire(self, rules_of: Callable[[str], ChannelRules | None]) -> int:
+        """The namespaces have other rules: closes open channels which these do not fit. Returns how many subscriptions
+        end by that.
+
+        `rules_of` are those of a namespace, None if it is gone: then the subscriptions end for good. Where history was
+        switched on or off, clients are sent to subscribe again. Other subscriptions stay as they are.
+        """
+        ended = 0
+        async for channel in yielding_every(self._channels):
+            rules = rules_of(channel.rules.namespace)
+            if channel.closed or (rules is not None and rules.has_history == channel.rules.has_history):
+                continue
+            ended += len(channel.subscribers)
+            self._end(channel, codes.UNSUBSCRIBED_BY_SERVER if rules is None else codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        return ended
+
     def _invalidate(self, channel: Channel) -> None:
         """The log has another epoch, so that positions mean nothing: subscribers are sent to subscribe again."""
         log.warning(
@@ -342,9 +361,12 @@ class ChannelSync:
             len(channel.subscribers),
             extra=about(channel=channel.name),
         )
+        self._end(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+
+    def _end(self, channel: Channel, why: UnsubscribeCode) -> None:
         channel.subscribers.silence()
         for subscriber, _ in channel.subscribers:
-            subscriber.owner.end_subscription(channel.name, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+            subscriber.owner.end_subscription(channel.name, why)
         self._channels.close(channel)
 
     # --- tasks -------------------------------------------------------------------------------------------------------

@@ -1,10 +1,8 @@
-"""Whether this edge accepts new clients, and from which pages."""
+"""Whether this edge accepts new clients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from services.edge.origins import Origins
 
 
 class Admission:
@@ -18,12 +16,10 @@ class Admission:
 
     def __init__(
         self,
-        origins: Origins,
         broker_available: Callable[[], bool],
         room_elsewhere: Callable[[], bool],
         nats_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.origins = origins
         self._broker_available = broker_available
         self._room_elsewhere = room_elsewhere
         self._nats_problem = nats_problem

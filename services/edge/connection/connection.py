@@ -88,10 +88,9 @@ class Connection(Incoming):
         native_pings: bool = False,
         address: str = "",
     ) -> None:
-        policy = context.policy
-        state = SessionState(str(uuid.uuid4()), policy, format, emulation_session, native_pings, address)
+        state = SessionState(str(uuid.uuid4()), context.current, format, emulation_session, native_pings, address)
         self._accepted_at = context.clock.now()
-        session = Session(state, self._accepted_at + policy.section.stale_close_delay)
+        session = Session(state, self._accepted_at + context.policy.section.stale_close_delay)
         super().__init__(context, Outlet(self, transport, format, context.tally), session)
         self.wheel_tick = 0
         context.tally.accepted += 1

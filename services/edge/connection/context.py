@@ -14,7 +14,7 @@ from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session_log import SessionLog
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TimingWheel
@@ -29,7 +29,7 @@ class EdgeContext:
     the operator asks for it.
     """
 
-    policy: Policy
+    current: CurrentPolicy
     node: Node
     executor: Executor
     backend: Backend
@@ -44,3 +44,8 @@ class EdgeContext:
     openings: TurnQueue
     clock: Clock
     tally: Tally
+
+    @property
+    def policy(self) -> Policy:
+        """By what is decided about clients now."""
+        return self.current.policy

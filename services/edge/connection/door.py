@@ -66,14 +66,19 @@ class Door:
         self._make_room = make_room
         self._crowd = crowd
         self._crowd_told = False
-        self._most = limits.connections or max(1, descriptors - RESERVED_DESCRIPTORS)
+        self._descriptors = descriptors
+        self._inside = 0
+        self._inside_by_address: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
+        self.limit(limits)
+
+    def limit(self, limits: LimitsSection) -> None:
+        """Keeps to these limits from now on, with full buckets. Clients that are inside stay, however many they are."""
+        self._most = limits.connections or max(1, self._descriptors - RESERVED_DESCRIPTORS)
         self._most_of_address = min(limits.address_connections, max(self._most // 2, ALWAYS_OF_ADDRESS))
         self._emulations = TokenBuckets(limits.address_emulations)
         self._connects = TokenBuckets(limits.connects)
         self._address_connects = TokenBuckets(limits.address_connects)
-        self._inside = 0
-        self._inside_by_address: dict[str, int] = {}
-        self.refused: Counter[str] = Counter()
 
     def knock(self, address: str, now: float) -> TurnedAway | None:
         """A client wants to connect. None: it may."""

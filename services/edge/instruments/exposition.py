@@ -48,14 +48,13 @@ class EdgeMetrics:
         broker_clock: BrokerClock | None = None,
     ) -> None:
         self._context = context
-        self._with_history = tuple(context.policy.namespaces.history_classes())
         self._memory = memory
         self._broker_clock = broker_clock
         self._started_after_s = 0.0
         self._drain = drain
         self._session_log = session_log
         self._in_flight = in_flight
-        self._begin_times()
+        self.begin_times()
 
     def ready(self) -> None:
         """The edge is ready for clients for the first time."""
@@ -114,13 +113,14 @@ class EdgeMetrics:
             page.put("fairlead_edge_errors", count, label)
         for limit, count in (context.policy.allowances.refused | context.door.refused).items():
             page.put("fairlead_edge_limited", count, limit)
-        results = product(self._with_history, ("recovered", "unrecovered"))
+        with_history = context.policy.namespaces.with_history
+        results = product(with_history, ("recovered", "unrecovered"))
         for labels, count in with_zeros(results, context.tally.recoveries).items():
             page.put("fairlead_edge_recoveries", count, *labels)
         for client, count in context.tally.recoveries_by_client.items():
             page.put("fairlead_edge_recoveries_by_client", count, *client)
         for name in BY_NAMESPACE:
-            for namespace, count in with_zeros(self._with_history, getattr(context.tally, name)).items():
+            for namespace, count in with_zeros(with_history, getattr(context.tally, name)).items():
                 page.put(f"fairlead_edge_{name}", count, namespace)
         for name in BY_CLIENT:
             for labels, count in with_zeros(EXPECTED_CLIENTS, getattr(context.tally, name)).items():
@@ -145,15 +145,16 @@ class EdgeMetrics:
         page.put("websocket_start_seconds", self._started_after_s)
         page.put("websocket_stop_seconds", stopping)
 
-    def _begin_times(self) -> None:
-        """Makes the histograms of what is known, with zeros, so that the first observation is an increase."""
+    def begin_times(self) -> None:
+        """Makes the histograms of what is known now, with zeros, so that the first observation is an increase."""
         timings = self._context.tally.timings
         deliveries = self._context.node.channels.delivery_times.histograms
         for client in EXPECTED_CLIENTS:
             timings.connect_seconds.of(*client)
-        for namespace in self._context.policy.namespaces.names()[:TIMED_FROM_START]:
+        namespaces = self._context.policy.namespaces
+        for namespace in namespaces.names()[:TIMED_FROM_START]:
             timings.subscribe_seconds.of(namespace)
             deliveries.of(namespace)
-        for namespace in self._with_history[:TIMED_FROM_START]:
+        for namespace in namespaces.with_history[:TIMED_FROM_START]:
             timings.recovery_seconds.of(namespace)
             timings.recovery_publications.of(namespace)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,9 +61,12 @@ class Prepared:
 
 
 class ChannelMethods:
-    """The methods on channels. `max_length`: characters of a channel's name. Methods raise `Rejected`, `BrokerAway`."""
+    """The methods on channels. Methods raise `Rejected`, `BrokerAway`.
 
-    def __init__(self, node: Node, namespaces: Namespaces, max_length: int) -> None:
+    `namespaces` returns those of now; `max_length`: characters of a channel's name.
+    """
+
+    def __init__(self, node: Node, namespaces: Callable[[], Namespaces], max_length: int) -> None:
         self._node = node
         self._namespaces = namespaces
         self._max_length = max_length
@@ -70,7 +74,7 @@ class ChannelMethods:
     def rules(self, channel: str) -> ChannelRules:
         """The rules of the channel of this name. Raises `Rejected` for a name that is not allowed."""
         check_length(channel, self._max_length)
-        rules = self._namespaces.rules(channel)
+        rules = self._namespaces().rules(channel)
         check_name(channel, rules)
         return rules
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
+from services.chassis.process.settings import Rate
 from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import WITHOUT_NAMESPACE, ChannelRules
 from services.edge.client_settings import ClientSection
@@ -33,23 +34,49 @@ def floors(client: ClientSection) -> Floors:
     return Floors(client.channel_limit + 1, client.channel_limit, client.message_size_limit)
 
 
+class _Rates(NamedTuple):
+    """Of one namespace."""
+
+    publishes: Rate
+    published_bytes: Rate
+    subscribes: Rate
+
+
+def _rates(channel: ChannelSection) -> dict[str, _Rates]:
+    """The rates of the namespaces that have any."""
+    every: dict[str, ChannelOptions] = {WITHOUT_NAMESPACE: channel.without_namespace}
+    every |= {each.name: each for each in channel.namespaces}
+    found = {
+        name: _Rates(each.publish_rate_limit, each.publish_bytes_rate_limit, each.subscribe_rate_limit)
+        for name, each in every.items()
+    }
+    return {name: rates for name, rates in found.items() if any(rates)}
+
+
 class _NamespaceLimits:
-    def __init__(self, options: ChannelOptions, floor: Floors) -> None:
-        self.publishes = TokenBuckets(options.publish_rate_limit)
-        self.published_bytes = TokenBuckets(options.publish_bytes_rate_limit.at_least(floor.bytes))
-        self.subscribes = TokenBuckets(options.subscribe_rate_limit.at_least(floor.subscribes))
+    def __init__(self, rates: _Rates, floor: Floors) -> None:
+        self.publishes = TokenBuckets(rates.publishes)
+        self.published_bytes = TokenBuckets(rates.published_bytes.at_least(floor.bytes))
+        self.subscribes = TokenBuckets(rates.subscribes.at_least(floor.subscribes))
 
 
 class Allowances:
     """The limits on commands. Each method takes what a command costs, and returns the name of a limit that refuses it;
     then it has taken nothing.
 
-    `refused` counts the refused commands by the name of the limit.
+    `refused` counts the refused commands by the name of the limit, on from what is given.
     """
 
-    def __init__(self, limits: LimitsSection, client: ClientSection, channel: ChannelSection) -> None:
-        self.refused: Counter[str] = Counter()
+    def __init__(
+        self,
+        limits: LimitsSection,
+        client: ClientSection,
+        channel: ChannelSection,
+        refused: Counter[str] | None = None,
+    ) -> None:
+        self.refused: Counter[str] = Counter() if refused is None else refused
         floor = floors(client)
+        self._made_of = limits, floor, _rates(channel)
         self._commands = TokenBuckets(limits.commands.at_least(floor.commands))
         self._user_commands = TokenBuckets(limits.user_commands.at_least(floor.commands))
         self._publishes = TokenBuckets(limits.publishes)
@@ -58,12 +85,13 @@ class Allowances:
         self._user_bytes = TokenBuckets(limits.user_published_bytes.at_least(floor.bytes))
         self._subscribes = TokenBuckets(limits.subscribes.at_least(floor.subscribes))
         self._user_subscribes = TokenBuckets(limits.user_subscribes.at_least(floor.subscribes))
-        every = {WITHOUT_NAMESPACE: channel.without_namespace, **{each.name: each for each in channel.namespaces}}
-        self._namespaces = {
-            name: _NamespaceLimits(options, floor)
-            for name, options in every.items()
-            if options.publish_rate_limit or options.publish_bytes_rate_limit or options.subscribe_rate_limit
-        }
+        self._namespaces = {name: _NamespaceLimits(rates, floor) for name, rates in _rates(channel).items()}
+
+    def renewed(self, limits: LimitsSection, client: ClientSection, channel: ChannelSection) -> Allowances:
+        """Those of changed settings, with full buckets; these themselves if no limit differs."""
+        if (limits, floors(client), _rates(channel)) == self._made_of:
+            return self
+        return Allowances(limits, client, channel, self.refused)
 
     def command(self, client: str, account: str, now: float) -> str:
         """A command of any kind."""

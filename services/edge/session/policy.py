@@ -1,53 +1,69 @@
-"""The settings, namespaces and token verifier that all clients of an edge share. Pure."""
+"""By what sessions decide: settings, what is made of them, and the facts of the edge that decisions need. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from services.chassis.tracing.span import Tracer
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
 from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import NO_LIMITS
+from services.edge.origins import Origins
 from services.edge.session.allowances import Allowances
 from services.edge.tokens.tokens import TokenVerifier
 
 
+def _nothing_limited() -> Allowances:
+    return Allowances(NO_LIMITS, ClientSection(), ChannelSection())
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """The part of an edge's state and settings by which sessions decide.
+    """The policy for all clients of an edge at one moment. A reload replaces it as a whole: see `CurrentPolicy`.
 
     `version` and `instance` name the edge in connect replies. `connections_of` returns the number of connections that a
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
-    `commands` counts, by kind and code, commands that failed, and those that have no reply.
-    `tracer` is None while nothing is traced.
+    `tracer` is None while nothing is traced. `origins` are the pages that may connect.
+    `commands` counts, by kind and code, commands that failed, and those that have no reply; each policy counts on.
     """
 
-    def __init__(
-        self,
-        section: ClientSection,
-        namespaces: Namespaces,
-        verifier: TokenVerifier,
-        version: str,
-        instance: str = "",
-        connections_of: Callable[[str], int] = lambda user: 0,
-        allowances: Allowances | None = None,
-        clock_ahead: Callable[[], float] = lambda: 0.0,
-        tracer: Tracer | None = None,
-    ) -> None:
-        self.section = section
-        self.namespaces = namespaces
-        self.verifier = verifier
-        self.version = version
-        self.instance = instance
-        self.connections_of = connections_of
-        self.clock_ahead = clock_ahead
-        self.commands: Counter[tuple[str, int]] = Counter()
-        self.tracer = tracer
-        self.allowances = allowances or Allowances(NO_LIMITS, section, ChannelSection())
-        self.anonymous_may_connect = section.insecure or section.allow_anonymous_connect_without_token
+    section: ClientSection
+    namespaces: Namespaces
+    verifier: TokenVerifier
+    version: str
+    instance: str = ""
+    connections_of: Callable[[str], int] = lambda user: 0
+    allowances: Allowances = field(default_factory=_nothing_limited)
+    clock_ahead: Callable[[], float] = lambda: 0.0
+    tracer: Tracer | None = None
+    origins: Origins = field(default_factory=lambda: Origins([]))
+    commands: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    @property
+    def anonymous_may_connect(self) -> bool:
+        """Whether clients may connect without a token."""
+        return self.section.insecure or self.section.allow_anonymous_connect_without_token
 
     def count(self, kind: str, code: int) -> None:
         """Counts a command that failed with this code, or (0) was done without a reply."""
         self.commands[kind, code] += 1
+
+
+class CurrentPolicy:
+    """Holds the policy of an edge, which all its clients share.
+
+    Each decision reads it once more, so a new policy holds for the next command of every client.
+    """
+
+    __slots__ = ("policy",)
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def replace(self, policy: Policy) -> None:
+        """This is the policy from now on."""
+        self.policy = policy

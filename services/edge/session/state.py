@@ -15,7 +15,7 @@ from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules, Requester, check_length, check_name
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.tokens.tokens import Identity, SubscriptionClaims
 
 _NAME_LENGTH: Final = 16
@@ -47,22 +47,22 @@ ANONYMOUS: Final = Identity()
 class SessionState:
     """One client: its identity and its subscriptions.
 
-    `id` is the client id that others see. `emulation_session` is the secret by which separate HTTP requests send
-    commands of this client, "" on a WebSocket. `native_pings`: the client asked for WebSocket pings in place of the
-    protocol's own. `address` is where it connects from, "" if that is not known.
+    `id` is the client id that others see; `current` holds the policy. `emulation_session` is the secret by which
+    separate HTTP requests send commands of this client, "" on a WebSocket. `native_pings`: the client asked for
+    WebSocket pings in place of the protocol's own. `address` is where it connects from, "" if that is not known.
     `trace` is the span of the command that is being handled, None if that is not traced; an action takes it over.
     """
 
     __slots__ = (
         "address",
         "channels",
+        "current",
         "emulation_session",
         "format",
         "id",
         "identity",
         "name",
         "native_pings",
-        "policy",
         "trace",
         "version",
     )
@@ -70,14 +70,14 @@ class SessionState:
     def __init__(
         self,
         client_id: str,
-        policy: Policy,
+        current: CurrentPolicy,
         format: Format,
         emulation_session: str = "",
         native_pings: bool = False,
         address: str = "",
     ) -> None:
         self.id = client_id
-        self.policy = policy
+        self.current = current
         self.format = format
         self.emulation_session = emulation_session
         self.native_pings = native_pings
@@ -87,6 +87,11 @@ class SessionState:
         self.name = ""
         self.version = ""
         self.channels: dict[str, Subscription] = {}
+
+    @property
+    def policy(self) -> Policy:
+        """By what is decided about the client now."""
+        return self.current.policy
 
     @property
     def answers_pings(self) -> bool:

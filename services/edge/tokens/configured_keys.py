@@ -21,10 +21,11 @@ from services.edge.tokens.token_keys import Key, KeySet, SecretKey
 
 def configured_keys(section: ClientSection) -> KeySet:
     """The keys that are configured. Raises ValueError, which names the setting and never shows its value."""
-    return KeySet(_configured(section), fetched=bool(section.token_jwks_public_endpoint))
+    return KeySet(keys_of(section), fetched=bool(section.token_jwks_public_endpoint))
 
 
-def _configured(section: ClientSection) -> list[Key]:
+def keys_of(section: ClientSection) -> list[Key]:
+    """The same, one by one."""
     keys: list[Key] = []
     if section.token_hmac_secret_key:
         keys.append(SecretKey(_secret(section.token_hmac_secret_key, "client.token_hmac_secret_key")))

@@ -76,21 +76,31 @@ class KeySet:
 
     def __init__(self, keys: Iterable[Key] = (), fetched: bool = False) -> None:
         self._fetched = fetched
-        self._own = tuple(keys)
+        self._own: tuple[Key, ...] = ()
+        self._from_endpoint: tuple[Key, ...] = ()
         self._by_kid: dict[str, list[Key]] = {}
         self._proven: OrderedDict[bytes, None] = OrderedDict()
-        self.replace_fetched(())
+        self.replace_configured(keys)
 
     @property
     def empty(self) -> bool:
         """Whether no token can ever be valid."""
         return not self._own and not self._fetched
 
+    def replace_configured(self, keys: Iterable[Key]) -> None:
+        """Replaces the configured keys. Tokens that only a previous key signed are no longer valid."""
+        self._own = tuple(keys)
+        self._sort()
+
     def replace_fetched(self, keys: Iterable[Key]) -> None:
         """Replaces the keys from the endpoint. Tokens that only a previous key signed are no longer valid."""
+        self._from_endpoint = tuple(keys)
+        self._sort()
+
+    def _sort(self) -> None:
         self._proven.clear()
         self._by_kid = {}
-        for key in (*self._own, *keys):
+        for key in (*self._own, *self._from_endpoint):
             self._by_kid.setdefault(key.kid, []).append(key)
 
     def check(self, algorithm: str, kid: str, message: bytes, signature: bytes) -> None:

@@ -135,7 +135,7 @@ class Endpoint(ABC):
         """The headers that let a page read the response. Only browsers send an origin and need them."""
         if origin is None:
             return {}
-        if not (origin.isascii() and origin.isprintable() and self.context.admission.origins.allow(origin)):
+        if not (origin.isascii() and origin.isprintable() and self.context.policy.origins.allow(origin)):
             raise Refusal(403, "this origin may not connect (client.allowed_origins)", cause="origin")
         return {
             "Access-Control-Allow-Origin": origin,

@@ -247,7 +247,7 @@ class WebSocket(asyncio.Protocol):
         if why is not None:
             cause = self._context.admission.cause
             raise HandshakeRefused("503 Service Unavailable", f"{why}, try again", "Retry-After: 1\r\n", cause)
-        if not self._context.admission.origins.allow(upgrade.headers.get("origin")):
+        if not self._context.policy.origins.allow(upgrade.headers.get("origin")):
             raise HandshakeRefused(
                 "403 Forbidden", "this origin may not connect (client.allowed_origins)", cause="origin"
             )

@@ -25,6 +25,12 @@ class Nats:
     permission_violations: int = 3
 
 
+@dataclass
+class Reloads:
+    successful: bool = False
+    succeeded_at: float = 1.7e9
+
+
 @pytest.fixture
 def lag() -> LoopLag:
     return LoopLag()
@@ -32,7 +38,7 @@ def lag() -> LoopLag:
 
 @pytest.fixture
 def metrics(lag: LoopLag) -> ProcessMetrics:
-    return ProcessMetrics("edge", "edge-1", "9f3a", "1.2.3", lag, Nats())
+    return ProcessMetrics("edge", "edge-1", "9f3a", "1.2.3", lag, Reloads(), Nats())
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="prometheus-client has them on Linux only")
@@ -54,12 +60,14 @@ def test_the_figures_are_those_of_the_process(metrics):
     named = {"service": "edge", "name": "edge-1", "uid": "9f3a", "version": "1.2.3"}
     assert registry.get_sample_value("fairlead_process_info", named) == 1
     assert registry.get_sample_value("fairlead_process_nats_connected") == 1
+    assert registry.get_sample_value("fairlead_process_config_last_reload_successful") == 0
+    assert registry.get_sample_value("fairlead_process_config_last_reload_success_timestamp_seconds") == 1.7e9
     assert registry.get_sample_value("fairlead_process_nats_disconnects_total") == 2
     assert registry.get_sample_value("fairlead_process_nats_permission_violations_total") == 3
 
 
 def test_a_process_without_nats_says_nothing_about_it(lag):
-    registry = ProcessMetrics("edge", "edge-1", "9f3a", "1.2.3", lag, None).registry()
+    registry = ProcessMetrics("edge", "edge-1", "9f3a", "1.2.3", lag, Reloads(), None).registry()
     assert registry.get_sample_value("fairlead_process_nats_connected") is None
 
 

@@ -108,7 +108,7 @@ def unusable(environ: Mapping[str, str]) -> EdgeSettings:
     raise ConfigurationError("edge.port: expected a number")
 
 
-def unreachable(settings: EdgeSettings) -> NoReturn:
+def unreachable(settings: EdgeSettings, read: object = None) -> NoReturn:
     raise AssertionError
 
 

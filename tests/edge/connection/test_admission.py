@@ -5,13 +5,12 @@ from __future__ import annotations
 from unittest.mock import Mock
 
 from services.edge.connection.admission import Admission
-from services.edge.origins import Origins
 from tests.support.cluster import EdgeCluster, TestEdge
 
 
 def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
     broker_available = Mock(return_value=True)
-    admission = Admission(Origins([]), broker_available, lambda: False)
+    admission = Admission(broker_available, lambda: False)
     assert (admission.unready() or "").startswith("starting") and admission.refusal() == "this edge is starting"
     admission.open()
     assert admission.unready() is None and admission.refusal() is None
@@ -28,7 +27,7 @@ def test_an_edge_says_why_it_should_not_be_sent_clients() -> None:
 
 def test_an_edge_says_what_nats_refuses_it_and_takes_clients_that_come_all_the_same() -> None:
     nats_problem = Mock(return_value="NATS refuses the credentials of user edge (nats.user): Authorization Violation")
-    admission = Admission(Origins([]), lambda: False, lambda: False, nats_problem)
+    admission = Admission(lambda: False, lambda: False, nats_problem)
     assert admission.unready() == nats_problem.return_value, "rather than that it waits for NATS"
     admission.open()
     assert admission.unready() == nats_problem.return_value and admission.refusal() is None
@@ -44,7 +43,7 @@ async def test_an_edge_is_unready_without_its_broker() -> None:
 
 
 def test_an_edge_that_is_drained_before_it_has_started_takes_nobody() -> None:
-    admission = Admission(Origins([]), lambda: False, lambda: False)
+    admission = Admission(lambda: False, lambda: False)
     admission.begin_drain()
     assert admission.unready() == "draining" and admission.refusal() == "this edge is starting"
     admission.close()
@@ -53,7 +52,7 @@ def test_an_edge_that_is_drained_before_it_has_started_takes_nobody() -> None:
 
 def test_an_edge_above_its_soft_limit_is_unready_only_while_another_has_room() -> None:
     room_elsewhere = Mock(return_value=False)
-    admission = Admission(Origins([]), lambda: True, room_elsewhere)
+    admission = Admission(lambda: True, room_elsewhere)
 
     def has_room() -> bool:
         return admission.has_room

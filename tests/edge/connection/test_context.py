@@ -29,7 +29,8 @@ def test_an_edge_that_started_with_a_wrong_clock_or_was_suspended_goes_by_the_ri
     wall, steady = 1_767_225_600.0, 50.0
     monkeypatch.setattr(time, "time", lambda: wall)
     monkeypatch.setattr(time, "monotonic", lambda: steady)
-    context = Edge(EdgeSettings(edge=EdgeSection(broker="memory"), client=ClientSection(insecure=True))).context
+    settings = EdgeSettings(edge=EdgeSection(broker="memory"), client=ClientSection(insecure=True))
+    context = Edge(settings, lambda: settings).context
     began = context.clock.now()
     for moment in (wall - 3600, wall + 3600):  # it is put right, or goes on alone
         monkeypatch.setattr(time, "time", lambda moment=moment: moment)

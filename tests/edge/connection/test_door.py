@@ -191,3 +191,18 @@ def test_the_defaults_let_an_office_come_back_at_once() -> None:
     for number in range(5_000):
         assert it.knock(HERE, START) is None, number
         it.enter(HERE)
+
+
+def test_other_limits_hold_at_once_for_those_who_come_and_nobody_has_to_go() -> None:
+    it = door(connections=2)
+    for _ in range(2):
+        it.enter(HERE)
+    assert it.knock(THERE, START) is not None
+    it.limit(replace(NO_LIMITS, connections=3))
+    assert it.knock(THERE, START) is None
+    it.limit(replace(NO_LIMITS, connections=1))
+    assert it.knock(THERE, START) is not None
+    it.leave(HERE)
+    it.leave(HERE)
+    assert it.knock(THERE, START) is None
+    assert it.refused == {"limits.connections": 2}

@@ -44,7 +44,7 @@ class Api:
     """The server API of one edge. `told` are the failures that it would log: kind, reason, fields."""
 
     def __init__(self, edge: TestEdge, rpc_timeout_s: float = 0.05, tracer: Tracer | None = None) -> None:
-        channels = ChannelMethods(edge.node, NAMESPACES, max_length=100)
+        channels = ChannelMethods(edge.node, lambda: NAMESPACES, max_length=100)
         users = UserMethods(edge.peers, channels, edge.clock.unix)
         self.told: list[tuple[str, str, Mapping[str, object]]] = []
         self.methods = ApiMethods(

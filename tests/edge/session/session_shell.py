@@ -38,7 +38,7 @@ from services.edge.session.outcomes import (
     Failed,
     Outcome,
 )
-from services.edge.session.policy import Policy
+from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
 from services.edge.tokens.configured_keys import configured_keys
@@ -76,7 +76,9 @@ class Shell:
 
     def __init__(self) -> None:
         self.now = START
-        self.session = Session(SessionState("c1", POLICY, WEBSOCKET_JSON), START + OPTIONS.stale_close_delay)
+        self.session = Session(
+            SessionState("c1", CurrentPolicy(POLICY), WEBSOCKET_JSON), START + OPTIONS.stale_close_delay
+        )
         self.attached: set[str] = set()
         self.known: set[str] = set()
         self.asked: dict[int, dict[str, Any]] = {}  # the commands that were sent and not answered, by id

@@ -254,3 +254,25 @@ class TestReconnects:
         for _ in range(channels):
             assert shared.command("c1", "alice", START) == shared.subscribe("c1", "alice", rules, START) == WITHIN
         assert shared.subscribe("c1", "alice", rules, START) == "limits.subscribes"
+
+
+class TestOtherLimits:
+    CHANNEL = ChannelSection(namespaces=[Namespace(name="open", publish_rate_limit=FEW)])
+
+    def test_limits_that_stay_the_same_keep_their_buckets(self) -> None:
+        client = ClientSection(channel_limit=1)
+        shared = Allowances(limits(commands=FEW), client, self.CHANNEL)
+        more = ChannelSection(namespaces=[*self.CHANNEL.namespaces, Namespace(name="more")])
+        assert shared.renewed(limits(commands=FEW), client, more) is shared
+
+    def test_others_begin_with_full_buckets_and_go_on_counting(self) -> None:
+        client = ClientSection(channel_limit=1)
+        shared = Allowances(limits(publishes=FEW), client, ChannelSection())
+        rules = rules_of("open:x")
+        while shared.publish("c1", "", rules, 1, START) == WITHIN:
+            pass
+        renewed = shared.renewed(limits(publishes=FEW), client, self.CHANNEL)
+        assert renewed.publish("c1", "", rules, 1, START) == WITHIN
+        while renewed.publish("c1", "", rules, 1, START) == WITHIN:
+            pass
+        assert renewed.refused.total() == 2

@@ -328,3 +328,15 @@ def test_without_public_keys_nothing_is_loaded_for_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_configured_keys_are_replaced_and_those_of_the_endpoint_stay() -> None:
+    old, new = CountingKey(), SecretKey(b"another secret of the tests", kid="new")
+    known = KeySet([old], fetched=True)
+    known.replace_fetched(keys_from_jwks(jwks(EC.jwk()))[0])
+    known.check("RS256", "", b"a.b", b"cgood")
+    known.replace_configured([new])
+    with pytest.raises((InvalidToken, UnknownKey)):
+        known.check("RS256", "", b"a.b", b"cgood")
+    token = EC.token(sub="42")
+    assert TokenVerifier(known).connection(token, NOW).user == "42"

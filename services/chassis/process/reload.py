@@ -1,0 +1,118 @@
+"""A reload: a process reads its settings again, and takes over those that may change while it runs. All or nothing.
+
+SIGHUP asks for one. What may change is the service's to say. A setting that differs and may not refuses the reload as a
+whole, so that after one that succeeded the process runs by what is in its configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Set
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from services.chassis.process.settings import ConfigurationError
+from services.chassis.process.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=Struct)
+
+
+class ReloadRefused(Exception):
+    """Valid settings cannot be taken over now. The text says why; nothing has changed."""
+
+
+class Reloads(Generic[S]):
+    """The reloads of a process, one after the other. `successful` and `succeeded_at` (Unix time) are of the last one,
+    `in_progress` is whether there is one now.
+
+    `running` are the settings of the start; `read` reads them anew, and raises `ConfigurationError`. `reloadable` names
+    what may change: sections ("limits") and keys ("client.allowed_origins"). `adopt` takes over settings of which
+    nothing else has changed: as a whole, or it raises `ReloadRefused`.
+    """
+
+    def __init__(
+        self,
+        running: S,
+        read: Callable[[], S],
+        reloadable: Set[str],
+        adopt: Callable[[S], Awaitable[None]],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.running = running
+        self._read = read
+        self._reloadable = reloadable
+        self._adopt = adopt
+        self._now = now
+        self.successful = True
+        self.succeeded_at = now()
+        self._tasks = Tasks()
+        self.in_progress = False
+        self._wanted = False
+
+    def request(self) -> None:
+        """Reloads soon; once more, if a reload is in progress, as it may have read already."""
+        self._wanted = True
+        if not self.in_progress:
+            self.in_progress = True
+            self._tasks.start(self._run())
+
+    async def stop(self) -> None:
+        """Cancels a reload that is in progress."""
+        await self._tasks.stop()
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted = False
+                await self._reload()
+        finally:
+            self.in_progress = False
+
+    async def _reload(self) -> None:
+        try:
+            changed = await self._take_over(await asyncio.to_thread(self._read))  # a disk may let it wait
+        except (ConfigurationError, ReloadRefused) as error:
+            self.successful = False
+            log.error("reload refused, the settings from before stay: %s", error)
+            return
+        except Exception:
+            self.successful = False
+            log.exception("reload failed, the settings from before stay")
+            return
+        self.successful, self.succeeded_at = True, self._now()
+        log.info("reloaded: %s", ", ".join(changed) or "nothing has changed")
+
+    async def _take_over(self, settings: S) -> list[str]:
+        changed = changed_keys(self.running, settings)
+        if fixed := [key for key in changed if not self._may_change(key)]:
+            raise ReloadRefused(f"only a restart changes {', '.join(fixed)}: take that back, or restart the process")
+        if changed:
+            await self._adopt(settings)
+            self.running = settings
+        return changed
+
+    def _may_change(self, key: str) -> bool:
+        return key in self._reloadable or key.partition(".")[0] in self._reloadable
+
+
+def changed_keys(before: Struct, after: Struct) -> list[str]:
+    """The keys that differ, such as "client.allowed_origins". Both are settings of the same service."""
+    found: list[str] = []
+    for section in fields(before):
+        old, new = getattr(before, section.name), getattr(after, section.name)
+        found += [
+            f"{section.name}.{key.name}" for key in fields(old) if getattr(old, key.name) != getattr(new, key.name)
+        ]
+    return found
+
+
+def news(before: Iterable[str], after: Iterable[str]) -> list[str]:
+    """The lines of `after` that are not among those of `before`."""
+    known = set(before)
+    return [line for line in after if line not in known]

@@ -1,0 +1,122 @@
+"""What a reload changes in an edge that runs: the only place that puts new settings into force.
+
+What needs NATS comes first, and may be refused. The rest is one step of the event loop, which cannot fail: no command
+is decided by a part of the new settings. Then the subscriptions end that the new namespaces do not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from services.chassis.process.reload import ReloadRefused, news
+from services.chassis.process.tasks import Tasks
+from services.edge.adapters import Adapters
+from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.cautions import cautions
+from services.edge.channels.namespaces import Namespaces
+from services.edge.channels.node import Node
+from services.edge.connection.door import Door
+from services.edge.hook_settings import COMMAND_DEADLINE_S
+from services.edge.origins import Origins
+from services.edge.session.policy import CurrentPolicy
+from services.edge.settings import EdgeSettings
+from services.edge.tokens.configured_keys import keys_of
+from services.edge.tokens.token_keys import KeySet
+from services.edge.tokens.tokens import TokenVerifier
+
+log = logging.getLogger(__name__)
+
+RELOADABLE: Final = frozenset(
+    {
+        "limits",
+        "channel.namespaces",
+        "channel.without_namespace",
+        "channel.history_max_bytes",
+        "client.allowed_origins",
+        "client.token_hmac_secret_key",
+        "client.token_rsa_public_key",
+        "client.token_ecdsa_public_key",
+        "client.token_ed25519_public_key",
+        "client.token_keys",
+        "client.token_audience",
+        "client.token_issuer",
+        "client.token_nbf_leeway",
+    }
+)
+"""The sections and keys that a reload may change."""
+
+
+def verifier_of(settings: EdgeSettings, keys: KeySet) -> TokenVerifier:
+    """The verifier of tokens by these settings, which share `keys`."""
+    client = settings.client
+    return TokenVerifier(keys, client.token_audience, client.token_issuer, client.insecure, client.token_nbf_leeway)
+
+
+class Adoption:
+    """Puts settings into force. `keys` are those of tokens; `adopted` is called after each change."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        current: CurrentPolicy,
+        keys: KeySet,
+        door: Door,
+        adapters: Adapters,
+        node: Node,
+        adopted: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._current = current
+        self._keys = keys
+        self._door = door
+        self._adapters = adapters
+        self._node = node
+        self._adopted = adopted
+        self._tasks = Tasks()
+
+    async def adopt(self, settings: EdgeSettings) -> None:
+        """These are the settings from now on. Raises `ReloadRefused`, and then nothing has changed."""
+        before, policy = self._settings, self._current.policy
+        keys, namespaces = keys_of(settings.client), Namespaces(settings.channel)
+        renewed = replace(
+            policy,
+            section=settings.client,
+            namespaces=namespaces,
+            verifier=verifier_of(settings, self._keys),
+            allowances=policy.allowances.renewed(settings.limits, settings.client, settings.channel),
+            origins=Origins(settings.client.allowed_origins),
+        )
+        warnings = news(cautions(before), cautions(settings))
+        if namespaces.history_classes() != policy.namespaces.history_classes():
+            try:
+                await self._adapters.adopt(namespaces.history_classes())
+            except (BrokerAway, BrokerRefused) as error:
+                raise ReloadRefused(f"the streams of the namespaces cannot be made or changed: {error}") from None
+        # One step from here on: nothing is awaited, and nothing fails.
+        self._keys.replace_configured(keys)
+        self._current.replace(renewed)
+        if settings.limits != before.limits:
+            self._door.limit(settings.limits)
+        self._settings = settings
+        self._adopted()
+        for warning in warnings:
+            log.warning("%s", warning)
+        self._tasks.start(self._retire())
+
+    async def _retire(self) -> None:
+        """Ends the subscriptions that the namespaces do not fit, and those that were being made meanwhile."""
+        for wait_s in (0.0, COMMAND_DEADLINE_S):
+            await asyncio.sleep(wait_s)
+            ended = await self._node.sync.retire(self._current.policy.namespaces.named)
+            if ended:
+                log.info(
+                    "%d subscriptions ended: their namespaces are gone, or their history was switched on or off", ended
+                )
+
+    async def stop(self) -> None:
+        """Ends nothing more."""
+        await self._tasks.stop()

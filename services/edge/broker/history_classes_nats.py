@@ -1,0 +1,64 @@
+"""The history classes of a broker that runs, as a reload replaces them: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+
+from services.chassis.nats.link import NatsAway, NatsRefused
+from services.edge.channel_settings import ChannelOptions
+
+
+class HistoryClasses:
+    """Changes `classes`, in which everybody looks for the options of each class.
+
+    `ensure` makes the streams of a class that are missing, and changes limits that differ from its options. `forget`
+    leaves the streams of some classes alone: whoever still uses one, for a moment, finds it as it was.
+    """
+
+    def __init__(
+        self,
+        classes: dict[str, ChannelOptions],
+        ensure: Callable[[str], Awaitable[object]],
+        forget: Callable[[Collection[str]], None],
+    ) -> None:
+        self._classes = classes
+        self._ensure = ensure
+        self._forget = forget
+
+    async def adopt(self, wanted: dict[str, ChannelOptions]) -> None:
+        """These are the classes from now on. Raises `NatsAway`, `NatsRefused`.
+
+        Then the classes from before stay, and have their limits again where NATS can be reached. Streams that were made
+        by then stay as well: another edge may use them.
+        """
+        before = dict(self._classes)
+        changed = [name for name, options in wanted.items() if not _same_streams(before.get(name), options)]
+        self._classes.update(wanted)
+        try:
+            for history_class in changed:
+                await self._ensure(history_class)
+        except (NatsAway, NatsRefused):
+            self._drop(wanted.keys() - before.keys())
+            self._classes.update(before)
+            for history_class in changed:
+                if history_class in before:
+                    with suppress(NatsAway, NatsRefused):
+                        await self._ensure(history_class)
+            raise
+        self._drop(before.keys() - wanted.keys())
+
+    def _drop(self, gone: Collection[str]) -> None:
+        for history_class in gone:
+            del self._classes[history_class]
+        self._forget(gone)
+
+
+def _same_streams(before: ChannelOptions | None, after: ChannelOptions) -> bool:
+    """Whether the streams of a class need no change."""
+
+    def wanted(options: ChannelOptions) -> tuple[object, ...]:
+        size, age_s, meta_s = options.history_size, options.history_ttl, options.history_meta_ttl
+        return size, age_s, meta_s, options.history_max_bytes, options.history_when_full
+
+    return before is not None and wanted(before) == wanted(after)

@@ -1,0 +1,116 @@
+"""New settings are put into force in a running edge in one step, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from services.chassis.process.reload import ReloadRefused
+from services.chassis.process.settings import Duration, Rate
+from services.edge.adapters import Adapters
+from services.edge.adoption import RELOADABLE, Adoption
+from services.edge.broker.broker import BrokerRefused
+from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
+from services.edge.client_settings import ClientSection
+from services.edge.limit_settings import NO_LIMITS
+from services.edge.settings import EdgeSettings
+from services.edge.tokens.configured_keys import configured_keys
+from tests.support.cluster import EdgeCluster, TestEdge
+
+SECRET = "a secret of the tests, " * 3
+BEFORE = EdgeSettings(client=ClientSection(token_hmac_secret_key=SECRET), limits=NO_LIMITS)
+KEPT = Namespace(name="kept", history_size=10, history_ttl=Duration(60))
+AFTER = replace(
+    BEFORE,
+    client=replace(BEFORE.client, token_hmac_secret_key=SECRET[::-1], allowed_origins=["https://a.example"]),
+    channel=ChannelSection(namespaces=[KEPT]),
+    limits=replace(NO_LIMITS, address_connects=Rate(1, 60)),
+)
+
+
+class FakeAdapters:
+    """Adapters whose broker takes other namespaces, or `refuses` them."""
+
+    refuses = False
+
+    def __init__(self) -> None:
+        self.classes: list[dict[str, ChannelOptions]] = []
+
+    async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
+        if self.refuses:
+            raise BrokerRefused("insufficient storage")
+        self.classes.append(classes)
+
+
+class Adopting:
+    """An edge that runs by `BEFORE`."""
+
+    def __init__(self) -> None:
+        self.edge = TestEdge(EdgeCluster())
+        self.adapters = FakeAdapters()
+        self.keys = configured_keys(BEFORE.client)
+        context = self.edge.context
+        adapters = cast("Adapters", self.adapters)
+        self.adoption = Adoption(
+            BEFORE, context.current, self.keys, context.door, adapters, self.edge.node, lambda: None
+        )
+
+    def state(self) -> tuple[Any, ...]:
+        """What commands and new clients are decided by."""
+        policy, knock = self.edge.context.policy, self.edge.context.door.knock
+        knocks = [knock("192.0.2.1", 0.0) is None for _ in range(2)]
+        kept = policy.namespaces.named("kept") is not None
+        return kept, policy.origins.allow("https://a.example"), policy.section.token_hmac_secret_key, knocks
+
+
+@pytest.fixture
+async def adopting():
+    it = Adopting()
+    await it.edge.start()
+    yield it
+    await it.adoption.stop()
+
+
+async def test_everything_holds_at_once(adopting):
+    await adopting.adoption.adopt(AFTER)
+    assert adopting.state() == (True, True, SECRET[::-1], [True, False])
+    assert [list(classes) for classes in adopting.adapters.classes] == [["kept"]]
+
+
+async def test_nothing_does_when_the_broker_refuses(adopting):
+    before, adopting.adapters.refuses = adopting.state(), True
+    with pytest.raises(ReloadRefused, match="the streams of the namespaces cannot be made or changed: insufficient"):
+        await adopting.adoption.adopt(AFTER)
+    assert adopting.state() == before
+
+
+async def test_the_broker_is_asked_only_for_namespaces_that_it_keeps(adopting):
+    await adopting.adoption.adopt(AFTER)
+    adopting.adapters.refuses = True
+    await adopting.adoption.adopt(replace(AFTER, channel=ChannelSection(namespaces=[KEPT, Namespace(name="live")])))
+    assert adopting.edge.context.policy.namespaces.named("live") is not None
+
+
+async def test_counters_go_on(adopting):
+    adopting.edge.context.policy.count("publish", 103)
+    adopting.edge.context.policy.allowances.refused["limits.commands"] += 1
+    await adopting.adoption.adopt(replace(AFTER, limits=replace(NO_LIMITS, commands=Rate(1, 1))))
+    policy = adopting.edge.context.policy
+    assert policy.commands["publish", 103] == 1 and policy.allowances.refused["limits.commands"] == 1
+
+
+async def test_an_operator_is_warned_of_what_is_new(adopting, caplog):
+    await adopting.adoption.adopt(replace(AFTER, client=replace(AFTER.client, allowed_origins=["null"])))
+    assert caplog.text.count('client.allowed_origins: "null" lets in more pages') == 1
+    caplog.clear()
+    await adopting.adoption.adopt(replace(AFTER, client=replace(AFTER.client, allowed_origins=["null", "*"])))
+    assert '"null"' not in caplog.text
+
+
+def test_what_may_change_exists() -> None:
+    sections = {field.name: field.type for field in msgspec.structs.fields(EdgeSettings)}
+    keys = {f"{name}.{key.name}" for name, section in sections.items() for key in msgspec.structs.fields(section)}
+    assert keys | sections.keys() >= RELOADABLE
