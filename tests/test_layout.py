@@ -32,7 +32,6 @@ UNTESTED = {
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
     "services/chassis/postgres/schema.py": "tests/sessions/test_schema.py, through the schema of the sessions service",
     "services/edge/__main__.py": "run by the processes of the integration tests",
-    "services/edge/adapters.py": "an interface",
     "services/edge/commands.py": "tests/integration/test_edge_commands.py, as processes",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from services.chassis.http.api_key import ApiKeys
 from services.chassis.process.reload import ReloadRefused, news
 from services.chassis.process.tasks import Tasks
 from services.edge.adapters import Adapters
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 RELOADABLE: Final = frozenset(
     {
+        "http_api",
         "limits",
         "channel.namespaces",
         "channel.without_namespace",
@@ -67,6 +69,7 @@ class Adoption:
         door: Door,
         adapters: Adapters,
         node: Node,
+        api_keys: ApiKeys,
         adopted: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -75,6 +78,7 @@ class Adoption:
         self._door = door
         self._adapters = adapters
         self._node = node
+        self._api_keys = api_keys
         self._adopted = adopted
         self._tasks = Tasks()
 
@@ -99,6 +103,7 @@ class Adoption:
         # One step from here on: nothing is awaited, and nothing fails.
         self._keys.replace_configured(keys)
         self._current.replace(renewed)
+        self._api_keys.replace(settings.http_api)
         if settings.limits != before.limits:
             self._door.limit(settings.limits)
         self._settings = settings

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from proto.telemetry import EdgeLoad, EdgeMemory, Heartbeat
+from services.chassis.http.api_key import ApiKeys
 from services.chassis.http.application import make_application
 from services.chassis.http.client_address import Proxies
 from services.chassis.http.health import health_routes
@@ -159,6 +160,7 @@ class Edge:
         self._failures = FailureMetrics(
             self.context, adapters.broker, adapters.in_flight, adapters.session_log, self._fetcher, METHODS
         )
+        api_keys = ApiKeys(settings.http_api)
         self.adoption = Adoption(
             settings,
             self.context.current,
@@ -166,6 +168,7 @@ class Edge:
             self.context.door,
             adapters,
             self._node,
+            api_keys,
             self._metrics.begin_times,
         )
         self.reloads = Reloads(settings, read, RELOADABLE, self.adoption.adopt)
@@ -182,7 +185,7 @@ class Edge:
             tally,
             tracer,
         )
-        self._api = ServerApi(settings.http_api.key, methods, methods.counts, methods.failures)
+        self._api = ServerApi(api_keys, methods, methods.counts, methods.failures)
         self._api_calls = adapters.api_calls(methods)
 
     def pipelined(self, path: str) -> None:

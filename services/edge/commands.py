@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from services.chassis.process.api_keys import ALL, PUBLISH
 from services.chassis.process.launch import Command
 from services.edge.settings import EdgeSettings
 from services.edge.tokens.minting import mint, parse_ttl, parse_user
@@ -78,9 +79,10 @@ def _publish(settings: EdgeSettings, asked: Namespace) -> None:
 
     host, port = _EVERYWHERE.get(settings.edge.host, settings.edge.host), settings.edge.port
     body = msgspec.json.encode({"channel": asked.channel, "data": asked.data})
+    key = next((each.key for each in settings.http_api.all_keys if each.scope in (ALL, PUBLISH)), "")
     connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_S)
     try:
-        connection.request("POST", "/api/publish", body, {"X-API-Key": settings.http_api.key})
+        connection.request("POST", "/api/publish", body, {"X-API-Key": key})
         response = connection.getresponse()
         text = response.read()
     except (OSError, http.client.HTTPException) as error:

@@ -7,7 +7,8 @@ import os
 from msgspec import Struct
 
 from services.chassis.nats.settings import NatsSettings
-from services.chassis.process.settings import HttpApiSettings, LogSettings, ProcessSettings
+from services.chassis.process.api_keys import HttpApiSettings
+from services.chassis.process.settings import LogSettings, ProcessSettings
 from services.chassis.tracing.settings import TracingSettings
 from services.edge.channel_settings import ChannelSection
 from services.edge.client_settings import ClientSection

@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis.http.api_key import has_key, refusal
+from services.chassis.http.api_key import ApiKeys, Refusal, reaches
+from services.chassis.process.api_keys import READ
 from services.sessions.openapi import describe
 from services.sessions.projection import identity
 from services.sessions.reader_postgres import Place, PostgresReader
@@ -72,10 +73,10 @@ _decode_cursor = msgspec.json.Decoder(_Cursor).decode
 
 
 class SessionsApi:
-    """The routes of the read API. If `key` is empty, every call is answered with 401."""
+    """The routes of the read API, for who has one of the `keys` that may read."""
 
-    def __init__(self, key: str, reader: PostgresReader) -> None:
-        self._key = key.encode()
+    def __init__(self, keys: ApiKeys, reader: PostgresReader) -> None:
+        self._keys = keys
         self._reader = reader
         self._description = msgspec.json.encode(describe(MAX_LIMIT, DEFAULT_LIMIT))
 
@@ -90,8 +91,10 @@ class SessionsApi:
 
     def _guarded(self, answer: Callable[[Request], Awaitable[msgspec.Struct | None]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            if not has_key(request, self._key):
-                return failure(401, refusal(self._key))
+            key = self._keys.of(request)
+            refusal = key if isinstance(key, Refusal) else reaches(key, READ, "reading sessions")
+            if refusal is not None:
+                return failure(refusal.status, refusal.why)
             try:
                 async with asyncio.timeout(ANSWER_DEADLINE_S):
                     found = await answer(request)

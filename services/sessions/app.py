@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from proto import subjects
 from proto.telemetry import LOST_AFTER_S, Heartbeat, SessionsLoad
+from services.chassis.http.api_key import ApiKeys
 from services.chassis.http.application import make_application
 from services.chassis.http.health import health_routes
 from services.chassis.http.server import run
@@ -40,7 +41,7 @@ from services.sessions.store_postgres import PostgresStore
 
 log = logging.getLogger(__name__)
 
-RELOADABLE: Final[frozenset[str]] = frozenset()
+RELOADABLE: Final = frozenset({"http_api"})
 """The sections and keys that a reload may change."""
 
 POOL_SIZE = 8
@@ -69,7 +70,8 @@ class Sessions:
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
-        self._api = SessionsApi(settings.http_api.key, PostgresReader(self._pool))
+        self._api_keys = ApiKeys(settings.http_api)
+        self._api = SessionsApi(self._api_keys, PostgresReader(self._pool))
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
@@ -105,6 +107,7 @@ class Sessions:
 
     async def _adopt(self, settings: SessionsSettings) -> None:
         """These are the settings from now on."""
+        self._api_keys.replace(settings.http_api)
 
     async def _listen(self) -> None:
         await self._link.open()

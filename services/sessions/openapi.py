@@ -11,7 +11,8 @@ from services.sessions.views import Failure, SessionDetail, SessionsPage, Sessio
 
 _ERRORS: Final = {
     "400": "A parameter is invalid.",
-    "401": "The API key is missing or wrong, or none is configured.",
+    "401": "The API key is missing or unknown, or none is configured.",
+    "403": "The scope of the API key is neither `read` nor `all`.",
     "503": "PostgreSQL is unavailable; try again.",
 }
 
@@ -57,7 +58,7 @@ def describe(max_limit: int, default_limit: int) -> dict[str, Any]:
     return document(
         "Fairlead sessions",
         "Who is and was connected. Times are in UTC; the newest session comes first.",
-        "http_api.key; also taken as `Authorization: apikey <key>`.",
+        "http_api.key, or one of http_api.keys; also taken as `Authorization: apikey <key>`.",
         paths,
         {
             "schemas": schemas,

@@ -10,10 +10,10 @@ from msgspec import Meta, Struct
 from proto.events import LOG_MAX_AGE_S, LOG_MAX_BYTES
 from services.chassis.nats.settings import NatsSettings
 from services.chassis.postgres.url import check_url
+from services.chassis.process.api_keys import HttpApiSettings
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import (
     Duration,
-    HttpApiSettings,
     LogSettings,
     Port,
     ProcessSettings,
@@ -90,5 +90,5 @@ def from_environ(environ: Mapping[str, str]) -> SessionsSettings:
 
 def cautions(settings: SessionsSettings) -> Iterator[str]:
     """What an operator is warned of at the start: settings that are allowed, and rarely meant."""
-    if not settings.http_api.key:
+    if not settings.http_api.all_keys:
         yield "http_api.key is not set: every call of the read API will be answered with 401"

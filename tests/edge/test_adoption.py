@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from services.chassis.http.api_key import ApiKeys
 from services.chassis.process.reload import ReloadRefused
 from services.chassis.process.settings import Duration, Rate
 from services.edge.adapters import Adapters
@@ -55,7 +56,14 @@ class Adopting:
         context = self.edge.context
         adapters = cast("Adapters", self.adapters)
         self.adoption = Adoption(
-            BEFORE, context.current, self.keys, context.door, adapters, self.edge.node, lambda: None
+            BEFORE,
+            context.current,
+            self.keys,
+            context.door,
+            adapters,
+            self.edge.node,
+            ApiKeys(BEFORE.http_api),
+            lambda: None,
         )
 
     def state(self) -> tuple[Any, ...]:

@@ -46,16 +46,15 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["nats", "memory"])
+@pytest.fixture
 async def edge(
     request: pytest.FixtureRequest, services: Services, nats_server: NatsServer, secret: Path
 ) -> ServiceProcess:
-    return await started(services, nats_server if request.param == "nats" else None, secret)
+    """An edge on NATS; where a test says so, also one by itself."""
+    return await started(services, None if getattr(request, "param", "") == "memory" else nats_server, secret)
 
 
-@pytest.fixture
-async def edge_on_nats(services: Services, nats_server: NatsServer, secret: Path) -> ServiceProcess:
-    return await started(services, nats_server, secret)
+BOTH_BROKERS = pytest.mark.parametrize("edge", ["nats", "memory"], indirect=True)
 
 
 async def started(services: Services, nats: NatsServer | None, secret: Path) -> ServiceProcess:
@@ -72,11 +71,6 @@ async def started(services: Services, nats: NatsServer | None, secret: Path) -> 
 
 @pytest.fixture
 async def alice(edge: ServiceProcess) -> AsyncIterator[PythonClient]:
-    async for client in stock_client(edge):
-        yield client
-
-
-async def stock_client(edge: ServiceProcess) -> AsyncIterator[PythonClient]:
     """A stock client that is subscribed to live:x, and is still connected at the end of the test."""
     client = PythonClient(edge.ws_url, token=token("alice"))
     try:
@@ -104,6 +98,7 @@ async def code_of_subscribe(edge: ServiceProcess, channel: str) -> int:
         return int((await client.ask(subscribe={"channel": channel})).get("error", {"code": 0})["code"])
 
 
+@BOTH_BROKERS
 async def test_a_new_namespace_is_usable_without_a_reconnect(edge, alice):
     assert await code_of_subscribe(edge, "kept:y") == 102
     said = await edge.reload(head(edge) + LIVE + KEPT)
@@ -160,6 +155,20 @@ async def test_the_secret_of_tokens_is_read_anew_from_its_file_and_keys_are_adde
     assert await may_connect(by_new) and not await may_connect(token("bob"))
 
 
+async def test_api_keys_are_added_and_removed(edge, alice):
+    publication = {"channel": "live:x", "data": 1}
+    keys = '[[http_api.keys]]\nname = "shop"\nkey = "the key of the shop"\nscope = "publish"\n'
+    assert (await api(edge, "publish", publication, "the key of the shop")).status_code == 401
+    before = edge.config.read_text()
+    assert await edge.reload(before + keys) == "reloaded: http_api.keys"
+    assert (await api(edge, "publish", publication, "the key of the shop")).status_code == 200
+    refused = await api(edge, "history", {"channel": "live:x"}, "the key of the shop")
+    assert refused.status_code == 403 and "shop" in refused.json()["error"]["message"]
+    await edge.reload(before)
+    assert (await api(edge, "publish", publication, "the key of the shop")).status_code == 401
+    assert "the key of the shop" not in edge.log()
+
+
 async def test_a_limit_is_changed_for_clients_that_are_there(edge, alice):
     for number in range(3):
         await alice.publish("live:x", number)
@@ -191,16 +200,16 @@ async def test_a_reload_that_is_refused_says_why_and_changes_nothing(edge, alice
     assert await series(edge, SUCCESSFUL) == 1 and await series(edge, SUCCEEDED_AT) > before
 
 
-async def test_when_nats_refuses_the_streams_of_a_namespace_nothing_changes(edge_on_nats):
-    async for alice in stock_client(edge_on_nats):
-        too_large = KEPT.replace("16_777_216", "900_000_000_000_000")
-        said = await edge_on_nats.reload(head(edge_on_nats) + LIVE + too_large)
-        assert "refused" in said and "insufficient storage" in said
-        assert await code_of_subscribe(edge_on_nats, "kept:x") == 102
-        await edge_on_nats.reload(head(edge_on_nats) + LIVE + KEPT)
-        await alice.subscribe("kept:y")
+async def test_when_nats_refuses_the_streams_of_a_namespace_nothing_changes(edge, alice):
+    too_large = KEPT.replace("16_777_216", "900_000_000_000_000")
+    said = await edge.reload(head(edge) + LIVE + too_large)
+    assert "refused" in said and "insufficient storage" in said
+    assert await code_of_subscribe(edge, "kept:x") == 102
+    await edge.reload(head(edge) + LIVE + KEPT)
+    await alice.subscribe("kept:y")
 
 
+@BOTH_BROKERS
 async def test_the_subscriptions_of_a_namespace_that_is_gone_end_and_no_others(edge, alice):
     await edge.reload(head(edge) + LIVE + KEPT)
     await alice.subscribe("kept:x")
@@ -217,6 +226,7 @@ async def test_the_subscriptions_of_a_namespace_that_is_gone_end_and_no_others(e
         assert (await other.subscribe("kept:x"))["recoverable"]
 
 
+@BOTH_BROKERS
 async def test_where_history_is_switched_on_clients_subscribe_again_by_themselves(edge, alice):
     await edge.reload(head(edge) + LIVE + HISTORY)
     await eventually(lambda: [each.get("recoverable") for each in alice.events if each["event"] == "subscribed"][1:])

@@ -15,8 +15,10 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from proto.events import Closed, EventBatch, Opened, Subscribed
+from services.chassis.http.api_key import ApiKeys
 from services.chassis.http.application import make_application
 from services.chassis.postgres.pool import Pool
+from services.chassis.process.api_keys import ApiKey, HttpApiSettings
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.reader_postgres import PostgresReader
 from services.sessions.schema_postgres import SCHEMA
@@ -57,7 +59,11 @@ async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.Async
         store = PostgresStore(pool, resume_window_ms=100 * 365 * 86_400_000)
         batch = EventBatch(edge="edge-1", instance="i1", number=1, events=list(events))
         await store.commit(ORIGIN, Position("e", 1), [batch])
-        routes = SessionsApi(API_KEY, PostgresReader(pool)).routes()
+        keys = [
+            ApiKey(name="shop", key="publishes", scope="publish"),
+            ApiKey(name="support", key="reads", scope="read"),
+        ]
+        routes = SessionsApi(ApiKeys(HttpApiSettings(API_KEY, keys)), PostgresReader(pool)).routes()
         app = make_application(routes, exception_handlers={HTTPException: on_http_error})
         transport = httpx.ASGITransport(app)
         async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
@@ -89,6 +95,15 @@ async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
 
 def cursor_of(time: str, id_: str = "c07") -> str:
     return base64.urlsafe_b64encode(json.dumps([time, id_]).encode()).decode()
+
+
+async def test_a_key_that_may_publish_reads_nothing(api: httpx.AsyncClient):
+    assert (await api.get("/sessions", headers={"X-API-Key": "reads"})).status_code == 200
+    answer = await api.get("/sessions", headers={"X-API-Key": "publishes"})
+    assert answer.status_code == 403
+    assert answer.json()["error"]["message"] == (
+        'reading sessions needs an API key of the scope "read" or "all"; that of "shop" is "publish"'
+    )
 
 
 async def all_ids(api: httpx.AsyncClient, path: str = "/sessions", **query: str | int) -> list[str]:

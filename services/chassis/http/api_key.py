@@ -1,25 +1,52 @@
-"""The API key of backends and operators: `X-API-Key: <key>`, `Authorization: apikey <key>`, or `?api_key=<key>`."""
+"""The API keys of backends and operators: `X-API-Key: <key>`, `Authorization: apikey <key>`, or `?api_key=<key>`.
+
+A key has a scope, and a call needs one; "all" reaches every call. A key's name may be shown, the key itself never.
+"""
 
 from __future__ import annotations
 
 import hmac
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
+
+from services.chassis.process.api_keys import ALL, ApiKey, HttpApiSettings
 
 _EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
 _NOT_CONFIGURED: Final = "no API key is configured (http_api.key), so every call is refused"
 
 
-def refusal(key: bytes) -> str:
-    """The text of the answer to a request without the configured `key`, with status 401."""
-    return _EXPECTED if key else _NOT_CONFIGURED
+class Refusal(NamedTuple):
+    """The HTTP status of a request that may not do what it asks for, and why."""
+
+    status: int
+    why: str
 
 
-def has_key(request: Request, key: bytes) -> bool:
-    """Whether `request` carries `key`, compared in constant time. Never if no key is configured (empty)."""
-    given = request.headers.get("x-api-key") or request.query_params.get("api_key") or ""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if not given and scheme.lower() == "apikey":
-        given = value.strip()
-    return bool(key) and hmac.compare_digest(given.encode(), key)
+class ApiKeys:
+    """The API keys that are valid now."""
+
+    def __init__(self, section: HttpApiSettings) -> None:
+        self._keys = section.all_keys
+
+    def replace(self, section: HttpApiSettings) -> None:
+        """These are the keys from now on."""
+        self._keys = section.all_keys
+
+    def of(self, request: Request) -> ApiKey | Refusal:
+        """The key that a request carries, or 401. Takes as long whichever key it is, and if it is none."""
+        given = request.headers.get("x-api-key") or request.query_params.get("api_key") or ""
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if not given and scheme.lower() == "apikey":
+            given = value.strip()
+        text = given.encode()
+        found = [key for key in self._keys if hmac.compare_digest(text, key.key.encode())]
+        return found[0] if found else Refusal(401, _EXPECTED if self._keys else _NOT_CONFIGURED)
+
+
+def reaches(key: ApiKey, scope: str, what: str) -> Refusal | None:
+    """403 for a key whose scope does not reach `what`, which needs a key of `scope`; None for any other."""
+    if key.scope in (ALL, scope):
+        return None
+    needed = f'"{ALL}"' if scope == ALL else f'"{scope}" or "{ALL}"'
+    return Refusal(403, f'{what} needs an API key of the scope {needed}; that of "{key.name}" is "{key.scope}"')

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from services.chassis.process.configuration_file import CONFIG_VARIABLE, read_file
 from services.chassis.process.every_mistake import convert_section
-from services.chassis.process.secret_files import FILE_SUFFIX, Secret, is_secret, with_secrets
+from services.chassis.process.secret_files import FILE_SUFFIX, is_secret, with_secrets
 from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
 REPLICAS: Final = (1, 3, 5)
@@ -73,13 +73,6 @@ class ProcessSettings(Section, frozen=True):
     def __post_init__(self) -> None:
         if len(self.gc_thresholds) not in (0, 3) or not all(0 < each < 2**31 for each in self.gc_thresholds):
             raise ValueError("expected process.gc_thresholds to be three numbers from 1 on, such as [700, 10, 1000]")
-
-
-class HttpApiSettings(Section, frozen=True):
-    """The section `http_api`, for the server API of edges and the read API of the sessions service."""
-
-    key: Secret = ""
-    """The key that backends and operators send as `X-API-Key`. If it is empty, every call is answered with 401."""
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)

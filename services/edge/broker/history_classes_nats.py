@@ -59,6 +59,6 @@ def _same_streams(before: ChannelOptions | None, after: ChannelOptions) -> bool:
 
     def wanted(options: ChannelOptions) -> tuple[object, ...]:
         size, age_s, meta_s = options.history_size, options.history_ttl, options.history_meta_ttl
-        return size, age_s, meta_s, options.history_max_bytes, options.history_when_full
+        return size, age_s, meta_s, options.history_max_bytes, options.history_when_full, options.replicas
 
     return before is not None and wanted(before) == wanted(after)

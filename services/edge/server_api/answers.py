@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
 
+from services.chassis.process.api_keys import ALL, PUBLISH, READ
 from services.edge.rejection import Rejected
 from services.edge.server_api.calls import (
     BatchCall,
@@ -161,30 +162,34 @@ class BatchAnswer(Struct, frozen=True):
 
 
 class Method(NamedTuple):
-    """One line of the table of methods."""
+    """One line of the table of methods. `scope` is that of the API keys which reach it, beside "all"."""
 
     call: type[Struct]
     answer: type[Struct]
     summary: str
+    scope: str = ALL
 
 
 METHODS: Final[dict[str, Method]] = {
-    "publish": Method(PublishCall, PublishAnswer, "Publish to a channel"),
-    "broadcast": Method(BroadcastCall, BroadcastAnswer, "Publish the same to several channels"),
+    "publish": Method(PublishCall, PublishAnswer, "Publish to a channel", PUBLISH),
+    "broadcast": Method(BroadcastCall, BroadcastAnswer, "Publish the same to several channels", PUBLISH),
     "subscribe": Method(SubscribeCall, Empty, "Subscribe a user's connections to a channel"),
     "unsubscribe": Method(UnsubscribeCall, Empty, "Unsubscribe a user's connections from a channel"),
     "disconnect": Method(DisconnectCall, Empty, "Close a user's connections"),
     "refresh": Method(RefreshCall, Empty, "Set when a user's connections expire"),
     "send": Method(SendCall, Empty, "Send a message to a user's connections, outside of any channel"),
-    "presence": Method(ChannelCall, PresenceAnswer, "List the clients in a channel"),
-    "presence_stats": Method(ChannelCall, PresenceStatsAnswer, "Count the clients and users in a channel"),
-    "history": Method(HistoryCall, HistoryAnswer, "Read the publications that a channel keeps"),
+    "presence": Method(ChannelCall, PresenceAnswer, "List the clients in a channel", READ),
+    "presence_stats": Method(ChannelCall, PresenceStatsAnswer, "Count the clients and users in a channel", READ),
+    "history": Method(HistoryCall, HistoryAnswer, "Read the publications that a channel keeps", READ),
     "history_remove": Method(ChannelCall, Empty, "Remove the publications that a channel keeps"),
-    "channels": Method(ChannelsCall, ChannelsAnswer, "List the channels that have subscribers"),
-    "info": Method(InfoCall, InfoAnswer, "List the edges that are alive"),
+    "channels": Method(ChannelsCall, ChannelsAnswer, "List the channels that have subscribers", READ),
+    "info": Method(InfoCall, InfoAnswer, "List the edges that are alive", READ),
     "rpc": Method(RpcCall, RpcAnswer, "Call a backend, as a client's RPC does"),
     "batch": Method(BatchCall, BatchAnswer, "Run several commands in one request"),
 }
+
+BATCH: Final = "batch"
+"""A batch needs a key that reaches each of its commands."""
 
 NOT_OFFERED: Final = frozenset(
     ("map_publish", "map_remove", "map_read_state", "map_read_stream", "map_stats", "map_clear", "shared_poll_publish")

@@ -1,9 +1,9 @@
 """The server API over HTTP: `POST /api/<method>`, JSON in, `{"result": ...}` or `{"error": ...}` out.
 
-Its shapes are Centrifugo's. HTTP statuses are about the request itself: 401 without the key, 404 for a method that does
-not exist, 405, 400 for a body that is not a JSON object of the method's shape, 408, 413. Everything else is 200 with a
-result or an error in the body. With `X-Centrifugo-Error-Mode: transport` an error is the whole body, with a status of
-its own.
+Its shapes are Centrifugo's. HTTP statuses are about the request itself: 401 without a key, 403 with one whose scope
+does not reach the method, 404 for a method that does not exist, 405, 400 for a body that is not a JSON object of the
+method's shape, 408, 413. Everything else is 200 with a result or an error in the body. With `X-Centrifugo-Error-Mode:
+transport` an error is the whole body, with a status of its own.
 
 `POST /api` takes the method inside the body, for old clients. `GET /api/openapi.json` describes all of it.
 """
@@ -22,29 +22,40 @@ from starlette.routing import Route
 from proto import codes
 from proto.json_decoder import JsonDecoder
 from proto.trace_context import TRACEPARENT, TRACESTATE, TraceContext, decode_context
-from services.chassis.http.api_key import has_key, refusal
+from services.chassis.http.api_key import ApiKeys, Refusal, reaches
+from services.chassis.process.api_keys import ALL, ApiKey
 from services.edge.rejection import Rejected
-from services.edge.server_api.answers import BadCall, Failure, Problem, UnknownMethod, encode_answer, problem
+from services.edge.server_api.answers import (
+    BATCH,
+    METHODS,
+    BadCall,
+    Failure,
+    Problem,
+    UnknownMethod,
+    encode_answer,
+    problem,
+)
 from services.edge.server_api.call_counts import UNKNOWN, CallCounts
 from services.edge.server_api.call_failures import CallFailures, Origin
-from services.edge.server_api.calls import OldCall
+from services.edge.server_api.calls import BatchCall, OldCall
 from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take: as long as one of a client (`http_endpoint`)."""
 
+_decode_batch = JsonDecoder[BatchCall](BatchCall).decode
 _decode_old_call = JsonDecoder[OldCall](OldCall).decode
 
 
 class ServerApi:
-    """The HTTP routes of the server API. With an empty `key` every call is answered 401.
+    """The HTTP routes of the server API, for who has one of the `keys`.
 
     `counts` and `failures` note the calls that are refused before a method handles them.
     """
 
-    def __init__(self, key: str, methods: ApiMethods, counts: CallCounts, failures: CallFailures) -> None:
-        self._key = key.encode()
+    def __init__(self, keys: ApiKeys, methods: ApiMethods, counts: CallCounts, failures: CallFailures) -> None:
+        self._keys = keys
         self._methods = methods
         self._counts = counts
         self._failures = failures
@@ -67,60 +78,87 @@ class ServerApi:
         return Response(self._description, media_type="application/json")
 
     async def _by_path(self, request: Request) -> Response:
-        body = await self._admit(request)
-        if isinstance(body, Response):
-            return body
         method = request.path_params["method"]
+        admitted = await self._admit(request, method)
+        if isinstance(admitted, Response):
+            return admitted
+        key, body = admitted
+        if (refusal := _beyond(key, method, body)) is not None:
+            return self._refuse(request, *refusal, key)
         try:
-            answer: Struct | Rejected = await self._methods.call(method, body, _origin(request), _cause(request))
+            answer: Struct | Rejected = await self._methods.call(method, body, _origin(request, key), _cause(request))
         except Rejected as rejection:
             answer = rejection
         return _respond(request, answer)
 
     async def _by_body(self, request: Request) -> Response:
-        body = await self._admit(request)
-        if isinstance(body, Response):
-            return body
+        admitted = await self._admit(request)
+        if isinstance(admitted, Response):
+            return admitted
+        key, body = admitted
+        origin = _origin(request, key)
         try:
             call = _decode_old_call(body)
             body = bytes(call.params)
-            answer: Struct | Rejected = await self._methods.call(call.method, body, _origin(request), _cause(request))
+            if (refusal := _beyond(key, call.method, body)) is not None:
+                return self._refuse(request, *refusal, key)
+            answer: Struct | Rejected = await self._methods.call(call.method, body, origin, _cause(request))
         except msgspec.DecodeError as error:
             answer = BadCall(codes.BAD_REQUEST, str(error))
             self._counts.refused(UNKNOWN, codes.BAD_REQUEST.code)
-            self._failures.failed(UNKNOWN, answer, _origin(request))
+            self._failures.failed(UNKNOWN, answer, origin)
         except UnknownMethod as rejection:  # the address is right
             answer = Rejected(rejection.error)
         except Rejected as rejection:
             answer = rejection
         return _respond(request, answer)
 
-    async def _admit(self, request: Request) -> bytes | Response:
-        """The body of a request that has the key; otherwise the response to it."""
-        if not has_key(request, self._key):
-            return self._refuse(request, 401, refusal(self._key))
+    async def _admit(self, request: Request, method: str = "") -> tuple[ApiKey, bytes] | Response:
+        """The key and the body of a request; the response to one that has no key, or none that reaches `method`."""
+        key = self._keys.of(request)
+        if isinstance(key, Refusal):
+            return self._refuse(request, *key)
+        if (refusal := _beyond(key, method)) is not None:
+            return self._refuse(request, *refusal, key)
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > MAX_BODY_BYTES:
-                        return self._refuse(request, 413, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+                        return self._refuse(request, 413, f"expected a body of at most {MAX_BODY_BYTES} bytes", key)
         except TimeoutError:
-            late = self._refuse(request, 408, f"the body did not come within {BODY_TIMEOUT_S:g} s")
+            late = self._refuse(request, 408, f"the body did not come within {BODY_TIMEOUT_S:g} s", key)
             late.headers["connection"] = "close"
             return late
-        return bytes(body)
+        return key, bytes(body)
 
-    def _refuse(self, request: Request, status: int, why: str) -> Response:
+    def _refuse(self, request: Request, status: int, why: str, key: ApiKey | None = None) -> Response:
         method = request.path_params.get("method", UNKNOWN)
         self._counts.refused(method, status)
-        self._failures.refused(method, status, why, _origin(request))
+        self._failures.refused(method, status, why, _origin(request, key))
         return _failure(status, why)
 
 
-def _origin(request: Request) -> Origin:
-    return Origin("http", request.client.host if request.client else "")
+def _beyond(key: ApiKey, method: str, body: bytes | None = None) -> Refusal | None:
+    """Why the key does not reach the method; None if it does. Without its `body` a batch is taken to be reached."""
+    if key.scope == ALL:
+        return None
+    names = {method} if method != BATCH else _commands_of(body)
+    refusals = (reaches(key, METHODS[name].scope, name) for name in sorted(names) if name in METHODS)
+    return next((each for each in refusals if each is not None), None)
+
+
+def _commands_of(body: bytes | None) -> set[str]:
+    """The methods in a batch; none if it has another shape, as it is refused for that."""
+    try:
+        return set() if body is None else {name for command in _decode_batch(body).commands for name in command}
+    except msgspec.DecodeError:
+        return set()
+
+
+def _origin(request: Request, key: ApiKey | None) -> Origin:
+    return Origin("http", request.client.host if request.client else "", key.name if key else "")
 
 
 def _cause(request: Request) -> TraceContext | None:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from services.chassis.http.openapi import SCHEMA_REF, document, json_content, operation
-from services.edge.server_api.answers import METHODS, BatchAnswer, Failure, Problem
+from services.chassis.process.api_keys import ALL
+from services.edge.server_api.answers import BATCH, METHODS, BatchAnswer, Failure, Problem
 from services.edge.server_api.calls import OldCall
 
 ERROR_MODE: Final = "X-Centrifugo-Error-Mode"
@@ -23,8 +24,8 @@ OTHER_ERROR_STATUS: Final = 500
 
 _ERRORS = {
     "400": "The body is not JSON of the method's shape. In the error mode `transport`: error 107 or 108.",
-    "401": "The API key is missing or wrong, or none is configured.",
-    "403": "In the error mode `transport`: error 103.",
+    "401": "The API key is missing or unknown, or none is configured.",
+    "403": "The scope of the API key does not reach the method. In the error mode `transport`: also error 103.",
     "404": "The method does not exist. In the error mode `transport`: error 102 or 104.",
     "409": "In the error mode `transport`: error 113.",
     "413": "The body is too large. In the error mode `transport`: error 106.",
@@ -50,7 +51,8 @@ def describe() -> dict[str, Any]:
         call, answer = refs[2 * place], refs[2 * place + 1]
         done = answer if method.answer is BatchAnswer else _wrapped(answer)
         needed = bool(schemas[method.call.__name__]["required"])
-        paths[f"/api/{name}"] = {"post": _operation(name, method.summary, call, needed, {"anyOf": [done, failure]})}
+        path = _operation(name, method.summary, call, needed, {"anyOf": [done, failure]})
+        paths[f"/api/{name}"] = {"post": {"description": _scopes(name, method.scope), **path}}
     old_call = _operation("call", "Any method, for old clients", old, True, {"type": "object"})
     paths["/api"] = {"post": {"deprecated": True, **old_call}}
     either = json_content({"anyOf": [failure, problem]})
@@ -64,7 +66,7 @@ def describe() -> dict[str, Any]:
     return document(
         "Fairlead server API",
         _DESCRIPTION,
-        "http_api.key; also taken as `Authorization: apikey <key>` and as `?api_key=<key>`.",
+        "http_api.key, or one of http_api.keys; also taken as `Authorization: apikey <key>` and as `?api_key=<key>`.",
         paths,
         {
             "schemas": schemas,
@@ -72,6 +74,12 @@ def describe() -> dict[str, Any]:
             "parameters": {"ErrorMode": error_mode},
         },
     )
+
+
+def _scopes(name: str, scope: str) -> str:
+    if name == BATCH:
+        return "Needs an API key that reaches each of its commands."
+    return "Needs an API key of the scope " + (f"`{scope}`." if scope == ALL else f"`{scope}` or `{ALL}`.")
 
 
 def _allow_null(schema: dict[str, Any]) -> None:
