@@ -240,13 +240,8 @@ class Edge:
         self.context.admission.open()
         self._metrics.ready()
         self._api_calls.start()
-        log.info(
-            "ready: WebSockets on %s:%d, instance %s",
-            self.settings.edge.host,
-            self.settings.edge.port,
-            self.instance,
-            extra={"instance": self.instance},
-        )
+        section, fields = self.settings.edge, about(instance=self.instance)
+        log.info("ready: WebSockets on %s:%d", section.host, section.port, extra=fields)
         await self._adapters.run()
 
     def room(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,5 +36,8 @@ def read_file(name: str) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{path}: is not TOML: it is not text in UTF-8, from byte {error.start} on") from None
     except RecursionError:
         raise ValueError(f"{path}: is not TOML: it nests too deep") from None
-    except ValueError as error:  # tomllib's own, and numbers with thousands of digits
-        raise ValueError(f"{path}: is not TOML: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        mark = "; it begins with a byte order mark: save it without" if data.startswith(BOM_UTF8) else ""
+        raise ValueError(f"{path}: is not TOML: {error}{mark}") from None
+    except ValueError:
+        raise ValueError(f"{path}: is not TOML: a number has too many digits") from None

@@ -60,10 +60,10 @@ TABLE: Final = (
     # --- the file
     mistake("edge", "[edge", "fairlead.toml: is not TOML: Expected"),
     mistake("edge", b"[edge]\nname = '\xff'", "is not TOML: it is not text in UTF-8, from byte 15 on"),
-    mistake("edge", b"\xef\xbb\xbf[edge]", "is not TOML: "),
+    mistake("edge", b"\xef\xbb\xbf[edge]", "it begins with a byte order mark: save it without"),
     mistake("edge", "[edge]\nport = 1\n[edge]\nport = 2", "is not TOML: Cannot declare ('edge',) twice"),
     mistake("edge", "x = " + "[" * 5000, "is not TOML: it nests too deep"),
-    mistake("edge", "[edge]\nport = " + "9" * 5000, "is not TOML: "),
+    mistake("edge", "[edge]\nport = " + "9" * 5000, "is not TOML: a number has too many digits"),
     mistake("edge", "", "nowhere.toml: there is no such file (FAIRLEAD_CONFIG names it)", CONFIG="/nowhere.toml"),
     mistake("edge", "", "/: cannot be read: is a directory (FAIRLEAD_CONFIG names it)", CONFIG="/"),
     mistake("edge", "", "cannot be read: file name too long (FAIRLEAD_CONFIG names it)", CONFIG="x" * 5000),
