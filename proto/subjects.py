@@ -9,6 +9,7 @@ and never returns an empty string.
 | `ch.<class>.<p>.<channel>`    | stream `CH_<class>_<p>`    | publications of channels with history             |
 | `live.<class>.<p>.<channel>`  | RePublish of the above     | the same, live: edges subscribe to this           |
 | `ch.<class>.<p>.+<day>`       | the same stream            | one message a day, see `edge.broker.log_index_nats` |
+| `ch.<class>.<p>.+check`       | the same stream            | whether it stores, see `edge.broker.stream_gates_nats` |
 | `idx.<class>.<p>.<epoch>`     | stream `IDX_<class>_<p>_<epoch>` | the log's index: its messages without bodies |
 | `eph.<channel>`               | core NATS                  | publications of channels without history          |
 | `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
@@ -176,6 +177,13 @@ def marked_stream(subject: str) -> str:
     return subject.removeprefix("mark.")
 
 
+def store_check(stream: str) -> str:
+    """The subject of a message that only shows whether a log, or `KEYS_STREAM`, stores."""
+    if stream == KEYS_STREAM:
+        return "key.+check"
+    return f"ch.{_token(class_of_stream(stream))}.{stream.rpartition('_')[2]}.+check"
+
+
 def idempotency_key(channel: str) -> str:
     """The subject for the idempotency keys of a channel without history: one of 256, since the keys are never read."""
     return f"key.{crc32(channel.encode()) % 256}"
@@ -318,6 +326,10 @@ STREAM_CHANGES: Final = f"{_ADVISORY}UPDATED.*"
 """Where JetStream says that a stream got other limits."""
 STREAM_ADVISORIES: Final = tuple(f"{_ADVISORY}{what}.*" for what in ("CREATED", "DELETED", "RESTORE_COMPLETE"))
 """Where JetStream says that a stream was made, deleted or restored, by whomever."""
+
+
+LEADERS_ELECTED: Final = f"{_ADVISORY}LEADER_ELECTED.*"
+"""Where a cluster says that a stream has a leader, another one or one again."""
 
 
 def advised_stream(subject: str) -> tuple[str, bool]:

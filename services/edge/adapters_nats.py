@@ -9,6 +9,7 @@ from typing import Final
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.process.complaint import Complaint
 from services.chassis.process.heartbeat import AddFigures, Pulse
 from services.edge.adapters import Adapters
 from services.edge.backend.backend_nats import NatsBackend
@@ -76,13 +77,22 @@ class NatsAdapters(Adapters):
         await asyncio.gather(self._ensure_streams(node), self._failure_detector.start())
 
     async def _ensure_streams(self, node: Node) -> None:
+        complaint = Complaint()
         while True:
             try:
-                await asyncio.gather(self._broker.start(node.sync), self._session_log.start())
+                await asyncio.gather(self._broker.start(node.sync), self._ensure_session_log())
                 return
             except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
-                log.warning("streams not ready, retrying: %s", error)
+                if complaint.due(str(error), asyncio.get_running_loop().time()):
+                    log.warning("streams not ready, retrying: %s", error)
                 await asyncio.sleep(_START_RETRY_S)
+
+    async def _ensure_session_log(self) -> None:
+        """If its stream does not answer, the edge is ready without: session events wait for it."""
+        try:
+            await self._session_log.start()
+        except NatsAway as error:
+            log.debug("the session log waits: %s", error)
 
     async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
         if not self._broker.available:

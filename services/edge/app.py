@@ -25,6 +25,7 @@ from services.chassis.http.limits import MAX_HEAD_BYTES
 from services.chassis.http.server import run
 from services.chassis.metrics.page import Page, PageCollector
 from services.chassis.metrics.process import ProcessMetrics
+from services.chassis.process.complaint import Complaint
 from services.chassis.process.heartbeat import VERSION
 from services.chassis.process.log_fields import about
 from services.chassis.process.memory import available_bytes, give_back, resident_bytes
@@ -158,7 +159,13 @@ class Edge:
             self.context, self._memory, self.drain, adapters.session_log, adapters.in_flight, adapters.broker_clock
         )
         self._failures = FailureMetrics(
-            self.context, adapters.broker, adapters.in_flight, adapters.session_log, self._fetcher, METHODS
+            self.context,
+            adapters.broker,
+            adapters.in_flight,
+            adapters.session_log,
+            self._fetcher,
+            METHODS,
+            namespaces.history_classes(),
         )
         api_keys = ApiKeys(settings.http_api)
         self.adoption = Adoption(
@@ -225,7 +232,9 @@ class Edge:
             "edge", self.settings.name, self.instance, VERSION, pulse.loop_lag, self.reloads, adapters.nats, spans
         )
         registry = own.registry(PageCollector(EDGE_SERIES, self._fill))
-        routes = health_routes(self.context.admission.unready, registry) + self._api.routes()
+        routes = (
+            health_routes(self.context.admission.unready, registry, adapters.broker.health.remark) + self._api.routes()
+        )
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return make_application(routes, lifespan=lifespan)
@@ -270,13 +279,15 @@ class Edge:
             self._node.channels.sweep()
 
     async def _audit(self) -> None:
+        complaint = Complaint()
         while True:
             await asyncio.sleep(AUDIT_INTERVAL_S)
             if self._node.available:
                 try:
                     await self._node.sync.audit()
                 except (BrokerAway, BrokerRefused) as error:
-                    log.warning("channel audit incomplete, will retry at the next audit: %s", error)
+                    if complaint.due(str(error), self.context.clock.now()):
+                        log.warning("channel audit incomplete, will retry at the next audit: %s", error)
 
     def _add_load(self, heartbeat: Heartbeat) -> Heartbeat:
         context, tally = self.context, self.context.tally

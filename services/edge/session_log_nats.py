@@ -28,6 +28,7 @@ from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.streams import store
+from services.chassis.process.complaint import Complaint
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class NatsSessionLog:
         self._idle = asyncio.Event()
         self._idle.set()
         self._hurry = False
+        self._made = False
+        self._complaint = Complaint()
         self.dropped = 0
         self.stored = 0
 
@@ -81,7 +84,7 @@ class NatsSessionLog:
     async def start(self) -> None:
         """Makes the stream if it does not exist; its limits are set by the sessions service.
 
-        Raises `NatsAway`, `NatsRefused`.
+        Raises `NatsAway`, with which `run` tries again, and `NatsRefused`.
         """
         config = stream_config(
             subjects.SESSIONS_STREAM,
@@ -96,6 +99,7 @@ class NatsSessionLog:
             update=False,
             room_setting="sessions.log_max_bytes (of the sessions service, which then must start first)",
         )
+        self._made = True
 
     def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -155,10 +159,20 @@ class NatsSessionLog:
                 self._sending = []
                 return
             except NatsAway:
-                pass
+                await self._make_again()
             except NatsRefused as error:  # a full disk, for example, until an operator frees some space
-                log.error("NATS refuses to store session events, retrying: %s", error)
+                if self._complaint.due(str(error), asyncio.get_running_loop().time()):
+                    log.error("NATS refuses to store session events, retrying: %s", error)
             await asyncio.sleep(_RETRY_S)
+
+    async def _make_again(self) -> None:
+        """Makes the stream that did not answer at the start, in case that it did not exist."""
+        if not self._made:
+            try:
+                await self.start()
+            except (NatsAway, NatsRefused) as error:
+                if self._complaint.due(str(error), asyncio.get_running_loop().time()):
+                    log.warning("session events wait for their stream: %s", error)
 
     def _traces_of(self, count: int) -> list[str] | UnsetType:
         """The spans of the next `count` facts, for their batch."""

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import jwt
@@ -122,8 +122,15 @@ def token(user: str, secret: str = SECRET, **claims: Any) -> str:
     return jwt.encode({"sub": user, **claims}, secret, algorithm="HS256")
 
 
+class Reachable(Protocol):
+    """NATS: a server or a cluster."""
+
+    @property
+    def url(self) -> str: ...
+
+
 def start_edge(
-    services: Services, nats: NatsServer, name: str, toml: str = TOML, **variables: str | None
+    services: Services, nats: Reachable, name: str, toml: str = TOML, **variables: str | None
 ) -> ServiceProcess:
     """Starts an edge on `nats` with the namespaces of `toml`; `variables` are FAIRLEAD_* settings (None: unset)."""
     return services.start("edge", _settings(name, {"FAIRLEAD_NATS_URL": nats.url, **variables}), toml, name)

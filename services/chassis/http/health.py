@@ -23,8 +23,13 @@ Unready = Callable[[], str | None]
 """Returns why the process is not ready for work, in a few words for the operator; None if it is ready."""
 
 
-def health_routes(unready: Unready, registry: CollectorRegistry) -> list[Route]:
-    """`GET /livez` (200 while the loop runs), `GET /readyz` (200 or 503 with the reason), `GET /metrics`."""
+def health_routes(
+    unready: Unready, registry: CollectorRegistry, remark: Callable[[], str | None] = lambda: None
+) -> list[Route]:
+    """`GET /livez` (200 while the loop runs), `GET /readyz` (200 or 503 with the reason), `GET /metrics`.
+
+    `remark` returns what a process that is ready cannot do, None if it can do everything.
+    """
 
     async def livez(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -32,7 +37,8 @@ def health_routes(unready: Unready, registry: CollectorRegistry) -> list[Route]:
     async def readyz(request: Request) -> Response:
         reason = unready()
         if reason is None:
-            return PlainTextResponse("ready\n")
+            lack = remark()
+            return PlainTextResponse("ready\n" if lack is None else f"ready, except for {lack}\n")
         return PlainTextResponse(f"not ready: {reason}\n", status_code=503)
 
     async def metrics(request: Request) -> Response:

@@ -69,6 +69,12 @@ def stream_config(
     )
 
 
+JETSTREAM_OFF: Final = (
+    "nobody answers for JetStream: switch it on in the configuration of NATS (jetstream {}), and for the account of "
+    "this user; if NATS has switched it off since its disk was full (its log says so), make room and restart NATS"
+)
+
+
 async def ensure_stream(
     link: NatsLink, config: StreamConfig, *, update: bool = True, room_setting: str = ""
 ) -> StreamState:

@@ -24,7 +24,7 @@ from services.chassis.nats.link import Cause, NatsAway, NatsLink, NatsRefused
 EPOCH_KEY = "fairlead-epoch"
 RAISED_KEY = "fairlead-raised-at"
 _EPOCH_LETTERS = 8
-_WRONG_LAST_SEQUENCE = 10071  # JetStream error code: another message was stored meanwhile
+_WRONG_LAST_SEQUENCE = (10071, 10164)  # JetStream error codes: another message was, or (in a cluster) is being stored
 _NOT_FOUND = 404
 _STORE_FAILED = 10077  # JetStream error code for any failure to store; the description says which
 _OWN_LIMIT = "maximum bytes exceeded"  # the end of the description, of a stream with `refuse_when_full`
@@ -224,7 +224,7 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
     except msgspec.DecodeError:
         raise NatsRefused(f"the reply to a message on {subject} is not JetStream's") from None
     if ack.error is not None:
-        kind = WrongSequence if ack.error.err_code == _WRONG_LAST_SEQUENCE else NatsRefused
+        kind = WrongSequence if ack.error.err_code in _WRONG_LAST_SEQUENCE else NatsRefused
         raise kind(f"JetStream: {ack.error.description}", _cause(ack.error))
     return Stored(ack.seq, ack.duplicate)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
@@ -192,6 +193,47 @@ class BrokerEvents(Protocol):
         """A log has another epoch; or it was in doubt whether it has, and live messages were dropped meanwhile."""
 
 
+class StreamHealth(Protocol):
+    """Which streams can be used. Calls about a channel of another one raise `BrokerAway` at once."""
+
+    @property
+    def unanswered(self) -> Collection[str]:
+        """The streams holding logs that did not tell their state when they were asked last."""
+
+    @property
+    def not_storing(self) -> int:
+        """How many streams answer, and do not store."""
+
+    def unavailable(self) -> Counter[tuple[str, str]]:
+        """How many streams cannot be used, by namespace ("" for those of no namespace) and kind: "history", "keys" of
+        idempotent publishes, or "marks"."""
+
+    def answers(self, address: ChannelAddress) -> bool:
+        """Whether the channel can be used: a channel without history always."""
+
+    def remark(self) -> str | None:
+        """Which streams cannot be used, and why, for the operator; None if all can."""
+
+
+class AllWell:
+    """Streams that can always be used."""
+
+    unanswered: frozenset[str] = frozenset()
+    not_storing = 0
+
+    def unavailable(self) -> Counter[tuple[str, str]]:
+        """None."""
+        return Counter()
+
+    def answers(self, address: ChannelAddress) -> bool:
+        """Always."""
+        return True
+
+    def remark(self) -> str | None:
+        """Nothing."""
+        return None
+
+
 class Broker(Protocol):
     """Stores publications, and delivers them to the edges.
 
@@ -204,8 +246,8 @@ class Broker(Protocol):
         """Whether calls can succeed now."""
 
     @property
-    def unanswered(self) -> Collection[str]:
-        """The streams holding logs that did not tell their state when they were asked last."""
+    def health(self) -> StreamHealth:
+        """Which of the streams behind the logs can be used."""
 
     @property
     def index(self) -> LogIndex:

@@ -18,6 +18,7 @@ from proto.publications import LiveMessage, Version, size_of
 from proto.trace_context import TraceContext
 from services.edge.broker.broker import (
     READ_BYTES,
+    AllWell,
     Audit,
     BrokerAway,
     BrokerEvents,
@@ -38,7 +39,7 @@ MAX_PUBLICATION_BYTES: Final = 1024 * 1024
 class MemoryBroker:
     """One edge's broker (see `broker.Broker`)."""
 
-    unanswered: frozenset[str] = frozenset()
+    health = AllWell()
 
     def __init__(self, logs: MemoryLogs) -> None:
         self._logs = logs

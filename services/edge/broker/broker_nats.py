@@ -15,6 +15,7 @@ from proto.trace_context import sampled_in
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.stream_reads import StoredMessage, read_last, read_stream
 from services.chassis.nats.streams import WrongSequence, audited_purge, expect_last, purge, store
+from services.chassis.process.complaint import Complaint
 from services.edge.broker.broker import (
     READ_BYTES,
     Audit,
@@ -31,8 +32,11 @@ from services.edge.broker.broker import (
 from services.edge.broker.broker_clock_nats import NatsClock
 from services.edge.broker.channel_subscription import ChannelSubscription
 from services.edge.broker.log_audit_nats import LogAudit
+from services.edge.broker.log_setup_nats import LogSetup
 from services.edge.broker.log_streams_nats import LogStreams
 from services.edge.broker.publisher_nats import NatsPublisher
+from services.edge.broker.stream_gates_nats import StreamGates
+from services.edge.broker.stream_health_nats import NatsStreamHealth
 from services.edge.channel_settings import ChannelOptions
 
 log = logging.getLogger(__name__)
@@ -59,16 +63,19 @@ class NatsBroker:
         self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int, instance: str, max_in_flight: int
     ) -> None:
         self._link = link
-        self._streams = LogStreams(link, classes, partitions, self._logs_checked)
+        self.gates = StreamGates(link, self._check, self._suspend, self._resume)
+        self._streams = LogStreams(link, classes, partitions, self.gates, self._logs_checked)
+        self._setup = LogSetup(link, self._streams, self.gates, classes)
         self.classes = self._streams.classes
-        self.index = NatsLogIndex(self._streams)
+        self._known = self._streams.known
+        self.index = NatsLogIndex(self._streams, self.gates)
         self.clock = NatsClock(link)
         self.now = self.clock.clock.now
-        self.unanswered = self._streams.unanswered
-        self._publisher = NatsPublisher(link, self._streams, instance, max_in_flight, self.now)
+        self.health = NatsStreamHealth(self._streams, self.gates)
+        self._publisher = NatsPublisher(link, self._streams, self.gates, instance, max_in_flight, self.now)
         self.in_flight = self._publisher.in_flight
         self._open: dict[ChannelAddress, ChannelSubscription] = {}
-        self._audit = LogAudit(link, self._streams, self._open, self._where)
+        self._audit = LogAudit(link, self._streams, self.gates, self._open, self._log_of)
         self._events: BrokerEvents | None = None
         self._started = False
         self._ready = False
@@ -79,15 +86,20 @@ class NatsBroker:
     # --- the connection ----------------------------------------------------------------------------------------------
 
     async def start(self, events: BrokerEvents) -> None:
-        """Makes or checks the streams; from then on `events` gets the events. Raises `BrokerAway`, `BrokerRefused`."""
+        """Makes or checks the streams; from then on `events` gets the events.
+
+        Goes on without streams that do not answer, which are shut. Raises `BrokerAway` if none does, and
+        `BrokerRefused` if NATS refuses to make or change one.
+        """
         self._events = events
-        await _reach(self._streams.ensure_all())
+        await _reach(self._setup.ensure_all(all_accepted=True))
         if not self._started:
             for advisories in subjects.STREAM_ADVISORIES:
                 self._link.subscribe(advisories, self._advised)
             self._link.subscribe(subjects.AUDIT, self._audited)
             self._link.subscribe(subjects.STREAM_CHANGES, self._changed)
-            self._streams.keep_marking()
+            self._link.subscribe(subjects.LEADERS_ELECTED, self._led)
+            self._streams.marking.start()
         self._ready = self._started = True
 
     @property
@@ -106,7 +118,7 @@ class NatsBroker:
 
     def _disconnected(self) -> None:
         self._ready = False
-        self._streams.limits.doubt_all()
+        self._streams.disconnected()
         for subscription in self._open.values():
             subscription.disconnected()
         if self._started and self._events is not None:
@@ -115,6 +127,8 @@ class NatsBroker:
     def stop(self) -> None:
         """Cancels reads of streams that are in progress."""
         self._end_return()
+        self.gates.stop()
+        self._setup.stop()
         self._streams.stop()
         self._publisher.stop()
 
@@ -123,17 +137,34 @@ class NatsBroker:
             self._returning.cancel()
 
     async def _return(self) -> None:
-        """The broker is available again once every stream exists."""
+        """The broker is available again once the streams that answer were checked; the others are shut."""
         assert self._events is not None
+        complaint = Complaint()
         while True:
             try:
-                await _reach(self._streams.ensure_all())
+                await _reach(self._setup.ensure_all())
                 break
             except (BrokerAway, BrokerRefused) as error:
-                log.warning("streams not ready after reconnect, retrying: %s", error)
+                if complaint.due(str(error), asyncio.get_running_loop().time()):
+                    log.warning("streams not ready after reconnect, retrying: %s", error)
                 await asyncio.sleep(_RETURN_RETRY_S)
         self._ready = True
         self._events.broker_connected()
+
+    async def _check(self, stream: str, storing: bool) -> None:
+        await self._setup.check(stream, storing)
+
+    def _suspend(self, stream: str) -> None:
+        self._known.heard(stream).suspend(suspect=False)
+
+    def _resume(self, stream: str) -> None:
+        self._streams.resume(stream)
+
+    def _led(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        """A stream of a cluster has a leader, another one or one again."""
+        stream = subjects.advised_stream(subject.decode(errors="replace"))[0]
+        self.gates.poke(stream)
+        self._streams.compare(stream)
 
     def _advised(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
         """NATS says that a stream was made, deleted or restored, perhaps by this edge."""
@@ -169,8 +200,8 @@ class NatsBroker:
     async def open(self, address: ChannelAddress) -> None:
         assert self._events is not None, "open() before start()"
         if address.history_class:
-            where = self._streams.address(address)
-            subscription = ChannelSubscription(address.channel, self._events, where, self._streams.heard(where.stream))
+            where = self._where(address)
+            subscription = ChannelSubscription(address.channel, self._events, where, self._known.heard(where.stream))
             subscription.number = self._link.subscribe(subscription.where.live, subscription.live)
             self._open[address] = subscription
         else:
@@ -186,9 +217,23 @@ class NatsBroker:
         if subscription is not None:
             self._link.unsubscribe(subscription.number)
 
-    def _where(self, address: ChannelAddress) -> LogAddress:
+    def _log_of(self, address: ChannelAddress) -> LogAddress:
+        """Where the log of a channel is, whether or not it can be used."""
         subscription = self._open.get(address)
-        return self._streams.address(address) if subscription is None else subscription.where
+        if subscription is not None:
+            return subscription.where
+        try:
+            return self._streams.address(address)
+        except NatsAway as error:
+            raise BrokerAway(str(error), error.cause) from None
+
+    def _where(self, address: ChannelAddress) -> LogAddress:
+        """The same. Raises `BrokerAway` if it cannot be used."""
+        where = self._log_of(address)
+        shut = self.gates.of(where.stream)
+        if shut is not None:
+            raise BrokerAway(shut.why, shut.cause)
+        return where
 
     async def publish(
         self,
@@ -201,7 +246,7 @@ class NatsBroker:
         if not self.available:
             raise BrokerAway("NATS is unavailable")
         if address.history_class:
-            return await self._publisher.store(self._where(address), publication, message_id, version)
+            return await self._publisher.store(self._log_of(address), publication, message_id, version)
         await self._send(subjects.ephemeral(address.channel), address, publication, message_id, confirm)
         return None
 
@@ -210,7 +255,7 @@ class NatsBroker:
     ) -> None:
         if not self.available:
             raise BrokerAway("NATS is unavailable")
-        await self._send(self._where(address).live, address, publication, message_id, confirm)
+        await self._send(self._log_of(address).live, address, publication, message_id, confirm)
 
     async def _send(
         self, subject: str, address: ChannelAddress, publication: Publication, message_id: str, confirm: bool
@@ -242,8 +287,8 @@ class NatsBroker:
     # --- the log -----------------------------------------------------------------------------------------------------
 
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
-        where = self._where(address)
         async with self._reads:
+            where = self._where(address)  # it may have waited for its turn
             messages, left = await self._ask(
                 where.stream,
                 lambda: read_stream(self._link, where.stream, from_offset, limit, where.stored, READ_BYTES),
@@ -251,19 +296,19 @@ class NatsBroker:
         return LogPage([_entry(message) for message in messages], left)
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
-        where = self._where(address)
         async with self._looks:
+            where = self._where(address)
             message = await self._ask(where.stream, lambda: read_last(self._link, where.stream, where.stored))
         return None if message is None else _entry(message)
 
     async def state(self, address: ChannelAddress) -> LogState:
-        return await _reach(self._streams.fresh_state(self._where(address).stream))
+        return await _reach(self._streams.fresh_state(self._log_of(address).stream))
 
     def epoch(self, address: ChannelAddress) -> str:
-        return self._streams.epoch(self._where(address).stream)
+        return self._known.epoch(self._log_of(address).stream)
 
     def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
-        return self._streams.continued(self._where(address).stream, position)
+        return self._known.continued(self._log_of(address).stream, position)
 
     async def audit(self, positions: dict[ChannelAddress, int]) -> Audit:
         return await self._audit.of(positions)
@@ -275,7 +320,7 @@ class NatsBroker:
             try:
                 return await call()
             except NobodyAnswers:
-                await self._streams.make_again(stream)
+                await self._streams.fresh_state(stream)
                 return await call()
 
         return await _reach(ask())
@@ -284,8 +329,9 @@ class NatsBroker:
 class NatsLogIndex:
     """The index of the logs, see `broker.LogIndex`."""
 
-    def __init__(self, streams: LogStreams) -> None:
+    def __init__(self, streams: LogStreams, gates: StreamGates) -> None:
         self._streams = streams
+        self._gates = gates
 
     @property
     def kept(self) -> bool:
@@ -298,6 +344,8 @@ class NatsLogIndex:
         self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0, first: int = 0
     ) -> Indexed | None:
         where = self._streams.address(address)
+        if self._gates.of(where.stream) is not None:
+            raise BrokerAway("the stream does not answer")
         return await _reach(self._streams.indexes.after(where, epoch, offset, upto, named_upto, first))
 
 

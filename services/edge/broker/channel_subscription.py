@@ -24,30 +24,32 @@ class HeardStream:
     NATS brings the messages of a stream in their order, or drops the connection. So once the message `upto` has come,
     all those before it have come as well, of every channel that was open here. A message that is not after it comes
     from another log under the same name: the stream was deleted and made again, or restored. Then the stream is
-    `doubtful`: nothing of it is taken until it was checked.
+    `suspect`. Of one that is `suspect`, or does not answer, nothing is taken until it was checked: it is `suspended`.
     """
 
-    __slots__ = ("_on_doubt", "doubtful", "upto")
+    __slots__ = ("_on_doubt", "suspect", "suspended", "upto")
 
     def __init__(self, on_doubt: Callable[[], None] = lambda: None) -> None:
         self._on_doubt = on_doubt
         self.upto = 0
-        self.doubtful = False
+        self.suspect = False
+        self.suspended = False
 
     def doubt(self) -> None:
         """The stream may be another one than before: whoever made this has it checked."""
-        if not self.doubtful:
-            self.doubtful = True
+        if not self.suspect:
+            self.suspect = self.suspended = True
             self._on_doubt()
 
-    def suspend(self) -> None:
-        """The same, but for the check: somebody else asks for it."""
-        self.doubtful = True
+    def suspend(self, *, suspect: bool = True) -> None:
+        """The same, but for the check: somebody else asks for it. If not `suspect`, it only does not answer."""
+        self.suspended = True
+        self.suspect = self.suspect or suspect
 
     def checked(self, last: int) -> None:
         """The stream was checked, and its last sequence was `last`."""
         self.upto = last
-        self.doubtful = False
+        self.suspect = self.suspended = False
 
 
 class ChannelSubscription:
@@ -81,8 +83,9 @@ class ChannelSubscription:
             return
         if message.sequence:
             heard = self._heard
-            if message.sequence <= heard.upto or heard.doubtful:
-                heard.doubt()
+            if message.sequence <= heard.upto or heard.suspended:
+                if message.sequence <= heard.upto:
+                    heard.doubt()
                 return
             heard.upto = message.sequence
             if message.removed_upto:

@@ -15,6 +15,7 @@ from services.chassis.nats.stream_reads import MULTI_LAST_SUBJECTS, read_last_of
 from services.edge.broker.broker import Audit, ChannelAddress, LogState
 from services.edge.broker.channel_subscription import ChannelSubscription
 from services.edge.broker.log_streams_nats import LogStreams
+from services.edge.broker.stream_gates_nats import StreamGates
 from services.edge.yielding import yielding_every
 
 
@@ -25,11 +26,13 @@ class LogAudit:
         self,
         link: NatsLink,
         streams: LogStreams,
+        gates: StreamGates,
         open_channels: Mapping[ChannelAddress, ChannelSubscription],
         where: Callable[[ChannelAddress], LogAddress],
     ) -> None:
         self._link = link
         self._streams = streams
+        self._gates = gates
         self._open = open_channels
         self._where = where
 
@@ -38,7 +41,7 @@ class LogAudit:
         by_stream: defaultdict[str, list[ChannelAddress]] = defaultdict(list)
         async for address in yielding_every(positions):
             by_stream[self._where(address).stream].append(address)
-        before = {stream: self._streams.epoch(stream) for stream in by_stream}
+        before = {stream: self._streams.known.epoch(stream) for stream in by_stream}
         states = await asyncio.gather(*map(self._state, by_stream))  # all at once: each silent one takes seconds
         behind: dict[ChannelAddress, int] = {}
         unknown: set[ChannelAddress] = set()
@@ -56,6 +59,9 @@ class LogAudit:
         return Audit(behind, frozenset(unknown), why)
 
     async def _state(self, stream: str) -> LogState | NatsAway | NatsRefused:
+        shut = self._gates.of(stream)
+        if shut is not None:
+            return NatsAway(shut.why, shut.cause)
         try:
             return await self._streams.fresh_state(stream)
         except (NatsAway, NatsRefused) as error:

@@ -22,8 +22,8 @@ from services.chassis.tracing.span import active_context, observe_traced
 from services.edge.broker.broker import BrokerAway, BrokerRefused, FailureCause
 from services.edge.broker.in_flight import InFlight
 from services.edge.broker.log_streams_nats import LogStreams
-from services.edge.broker.silent_streams_nats import SilentStreams
 from services.edge.broker.stored_keys_nats import StoredKeys
+from services.edge.broker.stream_gates_nats import StreamGates
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +34,33 @@ WAITING_PER_PLACE: Final = 16
 """Publishes that may wait for their turn, for each one that may be in flight: far less than a second's worth."""
 
 _RETRY_WAIT_S: Final = 0.05
+_LONGEST_WAIT_S: Final = 0.4
+_ATTEMPT_S: Final = 2.0
+"""After so long without an acknowledgement a publish is sent again, and the stream is looked at."""
 
 
 class NatsPublisher:
     """Publishes for the broker, whose clock `now` is. `instance` makes the message ids of this process unique."""
 
     def __init__(
-        self, link: NatsLink, streams: LogStreams, instance: str, max_in_flight: int, now: Callable[[], float]
+        self,
+        link: NatsLink,
+        streams: LogStreams,
+        gates: StreamGates,
+        instance: str,
+        max_in_flight: int,
+        now: Callable[[], float],
     ) -> None:
         self._link = link
         self._streams = streams
+        self._known = streams.known
+        self._gates = gates
         self._instance = instance
         self._now = now
         self._ids = itertools.count(1)
         self.in_flight = InFlight(max_in_flight, max_in_flight * WAITING_PER_PLACE)
         self.keys = StoredKeys(link)
         self._tasks = Tasks()
-        self._silent = SilentStreams(link)
         self._flush: asyncio.Task[NatsAway | None] | None = None
 
     async def store(
@@ -60,26 +70,33 @@ class NatsPublisher:
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
+        self._check_open(where.stream, message_id)
         deadline = _deadline()
         data = bytes(publication.data)
         name = message_id or f"{self._instance}.{next(self._ids)}"
         headers = encode_headers(publication, name, version, self._now(), active_context())
         await self.in_flight.enter(deadline)
         try:
+            self._check_open(where.stream, message_id)  # it may have waited for its turn
             if message_id and (stored := await self._stored_before(where, message_id, deadline)) is not None:
                 return stored
             if version is None:
                 sequence = await self._store(where, data, headers, deadline)
             else:
                 sequence = await self._store_if_newer(where, data, headers, version, deadline)
-            self._streams.seen(where.stream, sequence)
-            at = StreamPosition(sequence, self._streams.epoch(where.stream))
+            self._known.seen(where.stream, sequence)
+            at = StreamPosition(sequence, self._known.epoch(where.stream))
             if message_id:
                 record = self.keys.record(where.stream, message_id, at, self._streams.window_s(where.stream))
                 await self._try_store(KEYS_STREAM, *record, deadline)
             return at
         finally:
             self.in_flight.leave()
+
+    def _check_open(self, stream: str, message_id: str) -> None:
+        shut = self._gates.of(stream) or (self._gates.of(KEYS_STREAM) if message_id else None)
+        if shut is not None:
+            raise BrokerAway(shut.why, shut.cause)
 
     async def _stored_before(self, where: LogAddress, message_id: str, deadline: float) -> StreamPosition | None:
         """Where a publication with this key is stored, if JetStream may have forgotten the key itself."""
@@ -89,19 +106,19 @@ class NatsPublisher:
             try:
                 found = await self.keys.find(where.stream, message_id, _left(deadline))
                 break
-            except NobodyAnswers:
-                await self._make_again(KEYS_STREAM)
-            except NatsAway:
+            except NatsAway as error:
+                self._gates.unstored(KEYS_STREAM)
+                _left(deadline, error.cause)
                 await asyncio.sleep(_RETRY_WAIT_S)
         if found is None:
             return None
-        found = self._streams.continued(where.stream, found)
-        return found if found.epoch == self._streams.epoch(where.stream) else None  # otherwise it was lost
+        found = self._known.continued(where.stream, found)
+        return found if found.epoch == self._known.epoch(where.stream) else None  # otherwise it was lost
 
     async def _store(self, where: LogAddress, data: bytes, headers: bytes | None, deadline: float) -> int:
-        before = self._streams.last_seen(where.stream)
+        before = self._known.last_seen(where.stream)
         stored, _ = await self._try_store(where.stream, where.stored, data, headers, deadline)
-        if self._streams.in_doubt(where.stream) or (stored.sequence <= before and not stored.duplicate):
+        if self._known.in_doubt(where.stream) or (stored.sequence <= before and not stored.duplicate):
             try:  # another log may have taken the place of the one before
                 await self._streams.fresh_state(where.stream)
             except NatsAway as error:
@@ -115,8 +132,10 @@ class NatsPublisher:
             # It is stored only right after the one that it was compared with: after a lost race, compare again.
             try:
                 newest = await read_last(self._link, where.stream, where.stored, _left(deadline))
-            except NobodyAnswers:
-                await self._make_again(where.stream)
+            except NobodyAnswers as error:
+                self._gates.unstored(where.stream)
+                _left(deadline, error.cause)
+                await asyncio.sleep(_RETRY_WAIT_S)
                 continue
             except NatsAway as error:
                 raise BrokerAway(str(error), error.cause) from None
@@ -137,6 +156,7 @@ class NatsPublisher:
         if message_id:
             # The key is stored before the publication goes out: after a failure in between, the publication is lost and
             # never doubled, as a channel without history promises.
+            self._check_open(KEYS_STREAM, "")
             deadline = _deadline()
             await self.in_flight.enter(deadline)
             try:
@@ -177,7 +197,6 @@ class NatsPublisher:
     def stop(self) -> None:
         """Waits for NATS no more."""
         self._tasks.cancel()
-        self._silent.stop()
 
     async def _try_store(
         self, stream: str, subject: str, data: bytes, headers: bytes | None, deadline: float
@@ -189,33 +208,27 @@ class NatsPublisher:
         """
         cause: FailureCause = "timeout"
         began = asyncio.get_running_loop().time()
+        wait_s = _RETRY_WAIT_S
         for attempt in itertools.count(1):
-            left = _left(deadline, cause)
+            left = min(_left(deadline, cause), _ATTEMPT_S)
             try:
                 stored = await store(self._link, subject, data, headers, left)
                 observe_traced(self.in_flight.ack_seconds, asyncio.get_running_loop().time() - began)
-                self._silent.stored(stream)
+                self._gates.stored(stream)
                 return stored, attempt
-            except NobodyAnswers as error:
-                cause = error.cause
-                await self._make_again(stream)
-                await asyncio.sleep(_RETRY_WAIT_S)
             except NatsAway as error:
-                cause = self._silent.why(stream) if error.cause == "timeout" else error.cause
-                await asyncio.sleep(_RETRY_WAIT_S)
+                why = self._gates.unstored(stream)  # a stream that was deleted is made again by this
+                cause = why if error.cause == "timeout" else error.cause
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             except WrongSequence:
                 raise
             except NatsRefused as error:
+                if error.cause == "storage":
+                    self._gates.shut(stream, error, stores=False)
+                    raise BrokerAway(str(error), "storage") from None
                 raise BrokerRefused(_explained(stream, error), error.cause) from None
         raise AssertionError("counting has no end")
-
-    async def _make_again(self, stream: str) -> None:
-        try:
-            await self._streams.make_again(stream)
-        except NatsAway as error:
-            log.debug("stream %s cannot be made again yet: %s", stream, error)
-        except NatsRefused as error:
-            raise BrokerRefused(str(error), error.cause) from None
 
 
 def _deadline() -> float:

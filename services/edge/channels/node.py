@@ -89,6 +89,7 @@ class Node:
         `Rejected`.
         """
         subscription = request.subscription
+        self._check_answers(request)
         with self.channels.using(request.channel, subscription.rules) as channel:
             await self.sync.opened(channel)
             if subscription.pushes_join_leave:
@@ -106,6 +107,10 @@ class Node:
                     raise Rejected(codes.UNRECOVERABLE_POSITION)
             self._attach(channel, subscriber, subscription)
             return Attachment(_recovery_result(request, channel.log, missed), behind)
+
+    def _check_answers(self, request: AttachRequest) -> None:
+        if not self._broker.health.answers(request.subscription.rules.address(request.channel)):
+            raise BrokerAway("the stream with the channel's history does not answer, or does not store")
 
     async def _recover(self, channel: Channel, request: AttachRequest) -> tuple[Missed, StreamPosition | None]:
         """What a subscriber missed, and from where it has to catch up if that is not all."""
@@ -127,6 +132,8 @@ class Node:
         """
         channel = self.channels.get(request.channel)
         if channel is None or not channel.is_open or not channel.fits(request.subscription.rules):
+            return None
+        if not self._broker.health.answers(channel.address):
             return None
         if request.subscription.pushes_join_leave and not channel.remote_members_known:
             return None

@@ -38,6 +38,8 @@ SYNCS_AT_ONCE: Final = 64
 """Reads of the log in progress for syncs. After a loss of the connection every channel may need one."""
 
 _SYNC_RETRY_S: Final = 0.2
+_AUDIT_RETRY_S: Final = 5.0
+"""Most that an incomplete audit waits. Broker events tell of streams that answer again: nobody waits so long."""
 _STUCK_ROUNDS: Final = 3
 """Syncs that find a gap but nothing in the log to fill it. After so many it is clear that it was removed there."""
 
@@ -274,9 +276,13 @@ class ChannelSync:
 
     async def _catch_up(self, doubts: int) -> None:
         """Audits until every channel is known, unless there is a later doubt, after which this is done again."""
+        wait_s = _SYNC_RETRY_S
         while self._broker.available and self._doubts == doubts:  # otherwise the next `broker_connected` goes on
             try:
-                audit = await self._audit()
+                async with self._auditing:
+                    if self._doubts != doubts:  # several streams came back at once: one audit is for all
+                        return
+                    audit = await self._audit_now()
             except (BrokerAway, BrokerRefused) as error:
                 log.info("channel audit incomplete, it is repeated: %s", error)
             else:
@@ -286,8 +292,9 @@ class ChannelSync:
                 self._release_held()
                 if not audit.unknown:
                     return
-                log.info("channel audit incomplete, it is repeated: %s", _of_unknown(audit))
-            await asyncio.sleep(_SYNC_RETRY_S)
+                log.debug("channel audit incomplete, it is repeated: %s", _of_unknown(audit))
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _AUDIT_RETRY_S)
 
     def _release_held(self) -> None:
         held, self._held = self._held, []

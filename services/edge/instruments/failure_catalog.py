@@ -32,6 +32,20 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "are still open or not.",
     ),
     gauge(
+        "fairlead_edge_streams_unavailable",
+        "streams",
+        "Streams that this edge does not use until they answer, or store, again: publishes and subscribes there get "
+        "error 100. `kind` is `history` (of the channels of a namespace), `keys` (of idempotent publishes) or "
+        "`marks` (how far edges have seen the histories: which cannot be changed meanwhile).",
+        "namespace",
+        "kind",
+    ),
+    gauge(
+        "fairlead_edge_streams_not_storing",
+        "streams",
+        "Those of them that answer, and do not store: JetStream's store, or the disk, is full or fails.",
+    ),
+    gauge(
         "fairlead_edge_session_events_oldest_seconds",
         "seconds",
         "Age of the oldest session event that JetStream has not acknowledged; 0 if none waits.",

@@ -46,6 +46,7 @@ class FailureMetrics:
         session_log: SessionLog,
         fetcher: JwksFetcher | None,
         api_methods: Collection[str],
+        histories: Collection[str],
     ) -> None:
         self._context = context
         self._broker = broker
@@ -53,6 +54,7 @@ class FailureMetrics:
         self._session_log = session_log
         self._fetcher = fetcher
         self._api_methods = api_methods
+        self._histories = histories
 
     def fill(self, page: Page) -> None:
         """Puts the values of `failure_catalog.FAILURE_SERIES`. Every cause has one from the start, which is 0: so the
@@ -67,7 +69,12 @@ class FailureMetrics:
         for cause in get_args(FailureCause):
             page.put("fairlead_edge_publishes_failed", failed[cause], cause)
         page.put_histogram("fairlead_edge_publish_ack_seconds", self._in_flight.ack_seconds)
-        page.put("fairlead_edge_streams_unanswered", len(self._broker.unanswered))
+        health = self._broker.health
+        page.put("fairlead_edge_streams_unanswered", len(health.unanswered))
+        page.put("fairlead_edge_streams_not_storing", health.not_storing)
+        kinds = [("", "keys"), ("", "marks"), *((each, "history") for each in self._histories)]
+        for labels, count in with_zeros(kinds, health.unavailable()).items():
+            page.put("fairlead_edge_streams_unavailable", count, *labels)
         oldest_at = self._session_log.oldest_at
         age_s = 0.0 if oldest_at is None else max(0.0, self._context.clock.unix() - oldest_at / 1000)
         page.put("fairlead_edge_session_events_oldest_seconds", age_s)

@@ -296,12 +296,12 @@ async def _make(url: str, config: StreamConfig) -> None:
 async def test_streams_that_do_not_answer_are_counted_until_they_do(nats_server, monkeypatch):
     async with broker(nats_server.url, Listener()) as a:
         await a.state(CHAT)
-        assert not a.unanswered
+        assert not a.health.unanswered
         monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         with pytest.raises(BrokerAway):
             await a.state(CHAT)
-        assert len(a.unanswered) == 1
+        assert len(a.health.unanswered) == 1
         nats_server.resume()
         await a.state(CHAT)
-        assert not a.unanswered
+        assert not a.health.unanswered

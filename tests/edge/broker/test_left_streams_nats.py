@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.chassis.nats.errors import NatsRefused
 from services.chassis.process.settings import Duration
-from services.edge.broker.log_streams_nats import LogStreams
+from services.edge.broker.broker import BrokerRefused
+from services.edge.broker.broker_nats import NatsBroker
 from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CLASSES, Listener
 from tests.edge.broker.test_broker_nats import broker
@@ -31,9 +31,9 @@ async def test_streams_of_a_namespace_that_is_gone_are_named_before_they_leave_n
     assert "namespaces that have no history" not in caplog.text
     too_large = {**CLASSES, "new": replace(KEPT, history_max_bytes=10**15)}
     async with linked(nats_server.url) as link:
-        streams = LogStreams(link, too_large, 2)
-        with pytest.raises(NatsRefused, match="insufficient storage"):
-            await streams.ensure_all()
-        streams.stop()
+        made = NatsBroker(link, too_large, 2, "edge", 64)
+        with pytest.raises(BrokerRefused, match="insufficient storage"):
+            await made.start(Listener())
+        made.stop()
     (said,) = [record.getMessage() for record in caplog.records if "have no history" in record.getMessage()]
     assert "'old_2.x' (CH_old_2=2Ex_0, 4 in all). If" in said and "nats stream rm" in said

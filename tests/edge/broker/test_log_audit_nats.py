@@ -10,7 +10,7 @@ import pytest
 from services.chassis.nats import streams
 from services.chassis.nats.link import NatsAway
 from services.chassis.nats.stream_reads import read_last_of
-from services.edge.broker import log_audit_nats, log_streams_nats
+from services.edge.broker import log_audit_nats, log_streams_nats, stream_gates_nats
 from services.edge.broker.broker import ChannelAddress
 from tests.contract.broker import CHAT, NEWS, Listener, store
 from tests.edge.broker.test_broker_nats import broker
@@ -43,7 +43,7 @@ async def test_an_audit_asks_only_for_what_an_earlier_one_has_not_seen(nats_serv
 
 async def test_what_is_known_of_one_stream_is_not_lost_with_another_that_is_silent(nats_server, monkeypatch):
     async with broker(nats_server.url, Listener()) as a:
-        states, silent = streams.stream_state, a.unanswered
+        states, silent = streams.stream_state, a.health.unanswered
         position = (await store(a, CHAT, 1)).offset
 
         async def state(link, name):
@@ -82,25 +82,25 @@ async def test_an_audit_asks_each_stream_although_another_does_not_answer(nats_s
         monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         assert (await a.audit({NEWS: 0, CHAT: 0})).unknown == {NEWS, CHAT}
-        await eventually(lambda: len(a.unanswered) == 2)
+        await eventually(lambda: len(a.health.unanswered) == 2)
         nats_server.resume()
 
 
 async def test_a_stream_whose_channels_are_closed_counts_no_more_once_it_answers(nats_server, monkeypatch):
-    monkeypatch.setattr(log_streams_nats, "_ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(stream_gates_nats, "CHECK_AGAIN_S", 0.1)
     async with broker(nats_server.url, Listener()) as a:
         await a.open(CHAT)
         monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         await a.audit({CHAT: 0})
         a.close(CHAT)
-        assert len(a.unanswered) == 1
+        assert len(a.health.unanswered) == 1
         nats_server.resume()
-        await eventually(lambda: not a.unanswered)
+        await eventually(lambda: not a.health.unanswered)
 
 
 async def test_a_stream_without_a_majority_counts_until_it_has_one(nats_server, monkeypatch):
-    monkeypatch.setattr(log_streams_nats, "_ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(stream_gates_nats, "CHECK_AGAIN_S", 0.1)
     states, majority = streams.stream_state, False
 
     async def state(link, name):
@@ -111,9 +111,9 @@ async def test_a_stream_without_a_majority_counts_until_it_has_one(nats_server, 
     monkeypatch.setattr(log_streams_nats, "stream_state", state)
     async with broker(nats_server.url, Listener()) as a:
         await a.state(CHAT)  # it is still read
-        assert len(a.unanswered) == 1
+        assert len(a.health.unanswered) == 1
         majority = True
-        await eventually(lambda: not a.unanswered)
+        await eventually(lambda: not a.health.unanswered)
 
 
 async def test_nobody_needs_to_wait_for_the_state_of_a_stream(nats_server, monkeypatch):
@@ -123,5 +123,5 @@ async def test_nobody_needs_to_wait_for_the_state_of_a_stream(nats_server, monke
         nats_server.pause()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(a.state(CHAT), 0.05)
-        await eventually(lambda: len(a.unanswered) == 1)
+        await eventually(lambda: len(a.health.unanswered) == 1)
         nats_server.resume()

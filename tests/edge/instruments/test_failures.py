@@ -30,7 +30,7 @@ class OneWaits(NoSessionLog):
 
 
 def metrics(edge: TestEdge, fetcher: JwksFetcher | None = None) -> FailureMetrics:
-    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher, METHODS)
+    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher, METHODS, ("chat",))
 
 
 def value(of: FailureMetrics, name: str, **labels: str) -> float | None:

@@ -1,0 +1,125 @@
+"""Makes and checks the streams of edges, at the start and after each reconnect, and goes on with those that answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
+
+from proto import subjects
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
+from services.chassis.nats.stream_making import ensure_stream, stream_config
+from services.chassis.nats.streams import store
+from services.chassis.process.tasks import Tasks
+from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S
+from services.edge.broker.left_streams_nats import warn_of_left_streams
+from services.edge.broker.log_streams_nats import LogStreams
+from services.edge.broker.stream_gates_nats import CHECK_TIMEOUT_S, StreamGates
+
+log = logging.getLogger(__name__)
+
+MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
+"""Idempotency keys, about a million. The oldest go first."""
+STALLED_S: Final = 1.5
+"""The edge goes on with what it has when for so long no further stream has answered."""
+
+
+class LogSetup:
+    """`ensure_all` for the edge, `check` for the gates."""
+
+    def __init__(self, link: NatsLink, streams: LogStreams, gates: StreamGates, classes: Collection[str]) -> None:
+        self._link = link
+        self._streams = streams
+        self._gates = gates
+        self._classes = classes
+        self._looked_for_others = False
+        self._tasks = Tasks()
+
+    async def ensure_all(self, *, all_accepted: bool = False) -> None:
+        """Makes streams that are missing, and changes limits that differ from the configuration.
+
+        Returns with all of them, or with those that answer: the others are shut. Raises `NatsAway` or `NatsRefused` if
+        none can be used, or (`all_accepted`) if NATS refuses one.
+        """
+        await self._ensure_or_shut(subjects.MARKS_STREAM, self._start_marks())
+        if not self._looked_for_others and self._gates.of(subjects.MARKS_STREAM) is None:
+            self._looked_for_others = True  # before any stream is made, for which these may leave no room
+            await warn_of_left_streams(self._link, self._classes)
+        work = {
+            subjects.KEYS_STREAM: self._ensure_keys(),
+            **{subjects.log_stream(each, 0): self._streams.ensure_class(each) for each in self._classes},
+        }
+        tasks = {self._tasks.start(self._ensure_or_shut(stream, each)) for stream, each in work.items()}
+        left = tasks
+        while left:
+            before = self._streams.checked
+            done, left = await asyncio.wait(left, timeout=STALLED_S)
+            if not done and before == self._streams.checked and self._streams.usable:
+                break
+        for task in left:
+            task.cancel()
+        if left:
+            self._streams.shut_unchecked()
+        errors = [task.result() for task in tasks - left]
+        refused = [error for error in errors if isinstance(error, NatsRefused)]
+        if refused and (all_accepted or not self._streams.usable):
+            raise refused[0]
+        failed = [error for error in errors if error is not None]
+        if failed and not self._streams.usable:
+            raise failed[0]
+
+    async def _ensure_or_shut(self, stream: str, ensure: Coroutine[Any, Any, None]) -> NatsAway | NatsRefused | None:
+        try:
+            await ensure
+        except (NatsAway, NatsRefused) as error:
+            self._gates.shut(stream, error)
+            return error
+        return None
+
+    async def _start_marks(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await self._streams.marks.start()
+        except TimeoutError:
+            raise NatsAway("no answer in time", "timeout") from None
+        self._gates.open(subjects.MARKS_STREAM)
+
+    async def _ensure_keys(self) -> None:
+        await ensure_stream(
+            self._link,
+            stream_config(
+                subjects.KEYS_STREAM,
+                subjects.KEYS_ALL,
+                MAX_DUPLICATE_WINDOW_S,
+                MAX_DUPLICATE_WINDOW_S,
+                max_bytes=MAX_KEYS_BYTES,
+                allow_msg_ttl=True,
+            ),
+        )
+        self._gates.open(subjects.KEYS_STREAM)
+
+    async def check(self, stream: str, storing: bool) -> None:
+        """See `stream_gates_nats.StreamGates`."""
+        if stream == subjects.MARKS_STREAM:
+            await self._streams.marks.start()
+            self._streams.compare_all()
+        elif stream == subjects.KEYS_STREAM:
+            await self._ensure_keys()
+        else:
+            await self._streams.check(stream)
+        if storing:
+            await self._store_something(stream)
+
+    async def _store_something(self, stream: str) -> None:
+        try:
+            await store(self._link, subjects.store_check(stream), b"", None, CHECK_TIMEOUT_S)
+        except NobodyAnswers:
+            raise NatsAway("nobody takes what is to be stored: the stream has no leader", "away") from None
+        except NatsRefused as error:
+            if error.cause != "full":  # the stream itself, which refuses what is new: it does what it shall
+                raise
+
+    def stop(self) -> None:
+        """Makes nothing any more."""
+        self._tasks.cancel()

@@ -1,0 +1,204 @@
+"""Which streams can be used now. One that does not answer, or does not store, is shut until it was checked again.
+
+Nothing is asked of a stream that is shut, and nothing of it is taken: its channels get the temporary error at once,
+instead of one timeout for each request, and no other channel waits behind them. It is checked by itself until it can be
+used, at once when NATS says that it has a leader again; then it is opened, without a reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple
+
+from proto import subjects
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
+from services.chassis.nats.stream_making import JETSTREAM_OFF
+from services.chassis.process.tasks import Tasks
+from services.edge.broker.broker import FailureCause
+from services.edge.broker.silent_streams_nats import SilentStreams
+from services.edge.broker.stream_news import StreamNews, named
+
+log = logging.getLogger(__name__)
+
+CHECK_AGAIN_S: Final = 0.5
+"""How often a stream that is shut is asked. One that NATS refuses to make is asked ever less often, up to this:"""
+_REFUSED_AGAIN_S: Final = 10.0
+CHECK_TIMEOUT_S: Final = 2.0
+"""A healthy stream answers within milliseconds. A request to one without a leader is not answered by its next one."""
+
+_CHECK_LIMIT_S: Final = 20.0
+"""Of a whole check, in which several edges may take turns to change what a stream says of its past."""
+
+Check = Callable[[str, bool], Coroutine[Any, Any, None]]
+
+
+class Shut(NamedTuple):
+    """Why a stream is shut. `stores` is false if it answers, and does not store."""
+
+    cause: FailureCause
+    why: str
+    stores: bool = True
+
+
+class StreamGates:
+    """`check(stream, storing)` raises `NatsAway` or `NatsRefused` unless a stream can be used, and with `storing`
+    unless it stores. `on_shut(stream)` and `on_open(stream)` are called when that changes."""
+
+    def __init__(
+        self, link: NatsLink, check: Check, on_shut: Callable[[str], None], on_open: Callable[[str], None]
+    ) -> None:
+        self._link = link
+        self._check = check
+        self._on_shut = on_shut
+        self._on_open = on_open
+        self._shut: dict[str, Shut] = {}
+        self._pokes: dict[str, asyncio.Event] = {}
+        self._suspected: set[str] = set()
+        self._silent = SilentStreams(link)
+        self._tasks = Tasks()
+        self._news = StreamNews(self._tasks)
+
+    def of(self, stream: str) -> Shut | None:
+        """Why a stream is shut; None if it is not."""
+        return self._shut.get(stream)
+
+    def doubts(self, stream: str) -> bool:
+        """Whether a stream is shut, or it is being found out whether it stores: it gets little time to answer."""
+        return stream in self._shut or stream in self._suspected
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many streams are shut, by namespace and kind (see `kind_of`)."""
+        return Counter((subjects.class_of_stream(stream), kind_of(stream)) for stream in self._shut)
+
+    @property
+    def not_storing(self) -> int:
+        """How many of them answer, and do not store."""
+        return sum(not shut.stores for shut in self._shut.values())
+
+    def remark(self) -> str | None:
+        """Which streams are shut, and why, in a line; None if none is."""
+        by_why: dict[str, list[str]] = {}
+        for stream, shut in self._shut.items():
+            by_why.setdefault(shut.why, []).append(stream)
+        return "; ".join(f"{named(streams)}: {why}" for why, streams in by_why.items()) or None
+
+    def stored(self, stream: str) -> None:
+        """The stream has acknowledged a publish."""
+        self._silent.stored(stream)
+
+    def unstored(self, stream: str) -> FailureCause:
+        """A publish was not acknowledged in time: finds out whether the stream stores. Returns why, as far as known."""
+        if stream not in self._suspected and stream not in self._shut and self._link.is_connected:
+            self._suspected.add(stream)
+            self._tasks.start(self._find_out(stream))
+        return self._silent.why(stream)
+
+    async def _find_out(self, stream: str) -> None:
+        try:
+            await self._checked(stream, storing=True)
+        except (NatsAway, NatsRefused) as error:
+            self.shut(stream, error, stores=False)
+        finally:
+            self._suspected.discard(stream)
+
+    def shut(self, stream: str, error: NatsAway | NatsRefused, *, stores: bool = True) -> None:
+        """This stream cannot be used. It is checked until it can. Nothing is shut while there is no connection."""
+        if not self._link.is_connected:
+            return
+        known = self._shut.get(stream)
+        cause = error.cause
+        if not stores and cause == "timeout":
+            cause = self._silent.why(stream)
+        self._shut[stream] = shut = Shut(cause, _reason(stream, error, cause, stores), stores)
+        self._news.shut(stream, shut.why)
+        if known is None:
+            self._pokes[stream] = asyncio.Event()
+            self._on_shut(stream)
+            self._tasks.start(self._reopen(stream, self._pokes[stream]))
+
+    def open(self, stream: str) -> None:
+        """This stream was checked: it can be used. One that did not store is first asked to."""
+        shut = self._shut.get(stream)
+        if shut is None:
+            return
+        if not shut.stores:
+            self.poke(stream)
+            return
+        self._open(stream)
+
+    def _open(self, stream: str) -> None:
+        del self._shut[stream]
+        self._pokes.pop(stream).set()
+        self._news.opened(stream)
+        self._on_open(stream)
+
+    def forget(self, stream: str) -> None:
+        """Nobody uses this stream any more."""
+        if self._shut.pop(stream, None) is not None:
+            self._pokes.pop(stream).set()
+            self._news.opened(stream)
+
+    def poke(self, stream: str) -> None:
+        """Checks a stream that is shut at once."""
+        if stream in self._pokes:
+            self._pokes[stream].set()
+
+    async def _reopen(self, stream: str, poke: asyncio.Event) -> None:
+        wait_s = CHECK_AGAIN_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await poke.wait()
+            if self._pokes.get(stream) is not poke:  # it was opened meanwhile
+                return
+            poke.clear()
+            stores = self._shut[stream].stores
+            try:
+                await self._checked(stream, storing=not stores)
+            except (NatsAway, NatsRefused) as error:
+                if self._pokes.get(stream) is not poke:
+                    return
+                wait_s = min(2 * wait_s, _REFUSED_AGAIN_S) if isinstance(error, NatsRefused) else CHECK_AGAIN_S
+                self.shut(stream, error, stores=stores)
+                continue
+            if self._pokes.get(stream) is poke:
+                self._open(stream)
+            return
+
+    async def _checked(self, stream: str, *, storing: bool) -> None:
+        try:
+            async with asyncio.timeout(_CHECK_LIMIT_S):
+                await self._check(stream, storing)
+        except TimeoutError:
+            raise NatsAway(f"no answer within {_CHECK_LIMIT_S:g} s", "timeout") from None
+
+    def stop(self) -> None:
+        """Checks no more."""
+        self._tasks.cancel()
+        self._silent.stop()
+
+
+def kind_of(stream: str) -> str:
+    """What a stream holds: "history", "keys" (idempotency keys) or "marks"."""
+    return {subjects.KEYS_STREAM: "keys", subjects.MARKS_STREAM: "marks"}.get(stream, "history")
+
+
+def _reason(stream: str, error: NatsAway | NatsRefused, cause: FailureCause, stores: bool) -> str:
+    """In words for the operator, the same for all streams that it concerns."""
+    if not stores and cause == "storage":
+        return (
+            f"JetStream does not store ({error}): max_file_store, the limit of the account or the disk is full. Make "
+            "room; after errors of the disk (the log of NATS has them) restart NATS too, which does not write again "
+            "before"
+        )
+    if not stores and cause == "timeout":
+        return "JetStream does not acknowledge what it is to store: its disk is full, fails or is slow (see its log)"
+    if isinstance(error, NobodyAnswers):
+        return JETSTREAM_OFF
+    if cause == "timeout":
+        return "JetStream does not answer: the servers that have the stream are away, or it is not permitted to ask"
+    return str(error).removeprefix(f"stream {stream}: ").removeprefix(f"the state of stream {stream}: ")

@@ -1,0 +1,89 @@
+"""Tells operators which streams are shut, and when they are open again: a line for each reason, repeated ever more
+rarely while it lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from services.chassis.process.log import Throttle
+from services.chassis.process.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+GATHER_S: Final = 0.1
+"""What happens within this time is told together."""
+_AGAIN_S: Final = 10.0
+_LONGEST_S: Final = 300.0
+_NAMED: Final = 5
+
+
+class StreamNews:
+    """Logs what it hears, in one of `tasks` while a stream is shut."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._shut: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        self._heard = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
+        self._lines = Throttle(burst=10)
+
+    def shut(self, stream: str, why: str) -> None:
+        """A stream is shut, or for another reason than before."""
+        if self._shut.get(stream) != why:
+            self._shut[stream] = why
+            self._tell_soon()
+
+    def opened(self, stream: str) -> None:
+        """A stream is open again."""
+        self._shut.pop(stream, None)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        self._heard.set()
+        if self._telling is None or self._telling.done():
+            self._telling = self._tasks.start(self._tell())
+
+    async def _tell(self) -> None:
+        wait_s = _AGAIN_S
+        while self._shut or self._heard.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._heard.wait()
+            if self._heard.is_set():
+                await asyncio.sleep(GATHER_S)
+                self._heard.clear()
+                wait_s = _AGAIN_S
+                self._tell_changes()
+            else:
+                wait_s = min(2 * wait_s, _LONGEST_S)
+                self._told.clear()
+                self._tell_changes()
+
+    def _tell_changes(self) -> None:
+        by_why: defaultdict[str, list[str]] = defaultdict(list)
+        for stream, why in self._shut.items():
+            if self._told.get(stream) != why:
+                by_why[why].append(stream)
+        back = [stream for stream in self._told if stream not in self._shut]
+        if self._lines.allows(asyncio.get_running_loop().time()) is None:
+            return  # what is told later is what is then
+        for why, streams in by_why.items():
+            log.warning(
+                "%s: publishes and subscribes there get error 100 until it can be used: %s", named(streams), why
+            )
+        if back:
+            log.info("%s can be used again", named(back))
+        self._told = dict(self._shut)
+
+
+def named(streams: Iterable[str]) -> str:
+    """The streams in a line: the first of them by name."""
+    names = sorted(streams)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"stream{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMED])}{more}"

@@ -1,0 +1,161 @@
+"""A NATS cluster of three servers, each killed in turn under load: nothing is lost or doubled, and edges go on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.chassis.nats.link import NatsLink
+from tests.support.edges import API_KEY, start_edge
+from tests.support.eventually import eventually
+from tests.support.links import linked
+from tests.support.nats_cluster import NatsCluster
+from tests.support.plain_http import http_client
+from tests.support.processes import ServiceProcess
+from tests.support.stock_clients import StockClient, data_of
+
+log = logging.getLogger(__name__)
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+CHANNELS = ("big:a", "big:b", "big:c", "big:d")  # in both streams of the namespace
+MANY = 20
+
+TOML = """
+[channel]
+history_partitions = 2
+[[channel.namespaces]]
+name = "big"
+history_size = 5000
+history_ttl = "1h"
+force_recovery = true
+allow_subscribe_for_client = true
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[NatsCluster]:
+    cluster = NatsCluster(tmp_path / "nats")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+class Publisher:
+    """Publishes one after another into a channel through an edge's server API, each with a key until it succeeds."""
+
+    def __init__(self, edge: ServiceProcess, channel: str, name: str) -> None:
+        self._edge = edge
+        self.channel = channel
+        self._name = name
+        self.stored: list[str] = []
+        self.failed = 0
+        self.longest_s = 0.0
+        self.ends = False
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        number, last = 0, loop.time()
+        async with http_client() as http:
+            while not self.ends:
+                number += 1
+                data = f"{self._name}-{number}"
+                while not await self._publish(http, data):
+                    self.failed += 1
+                    await asyncio.sleep(0.05)  # as a backend does that tries again
+                self.stored.append(data)
+                self.longest_s, last = max(self.longest_s, loop.time() - last), loop.time()
+                await asyncio.sleep(0.02)
+
+    async def _publish(self, http: httpx.AsyncClient, data: str) -> bool:
+        body = {"channel": self.channel, "data": data, "idempotency_key": data}
+        url, key = f"{self._edge.url}/api/publish", {"X-API-Key": API_KEY}
+        try:
+            answer = await http.post(url, json=body, headers=key, timeout=10)
+        except httpx.TransportError:
+            return False
+        return "result" in answer.json()
+
+
+async def _all_current(link: NatsLink) -> bool:
+    """Whether every stream has all its copies, so that another server may die."""
+    infos = await link.stream_manager().streams_info()
+    clusters = [info.cluster for info in infos]
+    return bool(infos) and all(
+        each is not None
+        and each.leader
+        and len(each.replicas or []) == 2
+        and all(replica.current and not replica.offline for replica in each.replicas or [])
+        for each in clusters
+    )
+
+
+async def _is_ready(edge: ServiceProcess) -> bool:
+    async with http_client() as http:
+        answer = await http.get(f"{edge.url}/readyz")
+    return answer.status_code == 200 and answer.text == "ready\n"
+
+
+async def test_each_of_three_servers_is_killed_under_load(services, cluster, stock, caplog):
+    caplog.set_level("INFO", __name__)
+    settings = {"FAIRLEAD_NATS_REPLICAS": "3", "FAIRLEAD_LOG_LEVEL": "info"}
+    edges = [start_edge(services, cluster, name, TOML, **settings) for name in ("edge-a", "edge-b")]
+    for edge in edges:
+        await edge.ready(60)
+    readers: list[StockClient] = [stock.of("python-json")(edge, "reader") for edge in edges]
+    for reader in readers:
+        await reader.connect()
+        for channel in CHANNELS:
+            await reader.subscribe(channel)
+    publishers = [Publisher(edges[n % 2], channel, f"p{n}") for n, channel in enumerate((*CHANNELS, *CHANNELS[::-1]))]
+    work = [asyncio.create_task(each.run()) for each in publishers]
+    async with linked(cluster.url) as link:
+        await eventually(lambda: _all_current(link), within_s=60)
+        for number in range(3):
+            counts = [len(each.stored) for each in publishers]
+            cluster.kill9(number)
+            log.info("server %d is killed", number)
+            if number == 0:
+                late = start_edge(services, cluster, "edge-late", TOML, **settings)
+                await late.ready(60)
+                edges.append(late)
+            await eventually(functools.partial(_went_on, publishers, counts), within_s=60)
+            for edge in edges:
+                await eventually(functools.partial(_is_ready, edge), within_s=60)
+            log.info("publishing goes on, and every edge is ready")
+            cluster.start_again(number)
+            await eventually(lambda: _all_current(link), within_s=60)
+    for each in publishers:
+        each.ends = True
+    await asyncio.gather(*work)
+    for channel in CHANNELS:
+        stored = [data for each in publishers if each.channel == channel for data in each.stored]
+        for reader in readers:
+            await eventually(functools.partial(_has_all, reader, channel, stored), within_s=30)
+            got = data_of(reader, channel)
+            assert len(got) == len(set(got)), "none twice"
+            assert set(got) == set(stored), "none lost"
+    stored_in_all = sum(len(each.stored) for each in publishers)
+    log.info(
+        "%d stored and received by each reader, none lost, none doubled; %d attempts failed; the longest time without "
+        "a success of one publisher: %.1f s",
+        stored_in_all,
+        sum(each.failed for each in publishers),
+        max(each.longest_s for each in publishers),
+    )
+
+
+def _went_on(publishers: list[Publisher], counts: list[int]) -> bool:
+    return all(len(each.stored) > count + MANY for each, count in zip(publishers, counts, strict=True))
+
+
+def _has_all(reader: StockClient, channel: str, stored: list[str]) -> bool:
+    return set(data_of(reader, channel)) >= set(stored)
