@@ -20,7 +20,8 @@ OFF = """
 import sys
 from services.edge.app import Edge
 from services.edge.configuration import from_environ
-edge = Edge(from_environ({"FAIRLEAD_CLIENT_INSECURE": "true", "FAIRLEAD_EDGE_BROKER": "memory"}))
+settings = from_environ({"FAIRLEAD_CLIENT_INSECURE": "true", "FAIRLEAD_EDGE_BROKER": "memory"})
+edge = Edge(settings, lambda: settings)
 assert edge.context.policy.tracer is None
 print([name for name in sys.modules if name.startswith(("opentelemetry", "google", "requests"))])
 """
