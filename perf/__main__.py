@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         text = (mode.__doc__ or "").strip()
         sub = choices.add_parser(
             name,
-            help=text.partition("\n")[0],
+            help=text.partition("\n")[0].replace("%", "%%"),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
