@@ -263,6 +263,14 @@ def is_of_fairlead(subject: str) -> bool:
     return subject.startswith("$JS.") or subject.partition(".")[0] in _OURS
 
 
+def may_be_answered(reply: str) -> bool:
+    """Whether others may have the answer to a request go to the subject `reply`: to an inbox of theirs.
+
+    Nowhere else: what they may not write themselves they would have written by whoever answers.
+    """
+    return not reply.startswith(("$", f"{INBOX}_fairlead_")) and not is_of_fairlead(reply)
+
+
 def is_chosen_by_clients(subject: str) -> bool:
     """Whether clients decide on a part of the subject beyond the channel: the method of an RPC, or their own name."""
     return subject.partition(".")[0] in ("rpc", "send")

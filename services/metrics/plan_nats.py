@@ -1,4 +1,4 @@
-"""Capacity and forecast over NATS: a request with any data gets the JSON that HTTP gives."""
+"""Capacity and forecast over NATS: a request with any data gets the JSON that HTTP gives, in an inbox of the asker."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ class PlanResponder:
 
     def _answer(self, subject: str, make: Callable[[], bytes]) -> None:
         def handle(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-            if reply:
-                with contextlib.suppress(NatsAway, NatsRefused):  # whoever asked will ask again
-                    self._link.publish(reply.decode(), make())
+            to = reply.decode(errors="replace")
+            if not to or not subjects.may_be_answered(to):
+                return
+            with contextlib.suppress(NatsAway, NatsRefused):  # whoever asked will ask again
+                self._link.publish(to, make())
 
         self._link.subscribe(subject, handle, subjects.PLAN_QUEUE)

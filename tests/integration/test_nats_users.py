@@ -141,6 +141,52 @@ async def test_more_than_its_work_is_refused(user: str, server: NativeNats) -> N
         assert operator.refused == []
 
 
+ELSEWHERE = (
+    "ch.chat.0.forged",
+    "live.chat.0.forged",
+    "eph.forged",
+    "ev.session.forged",
+    "mark.forged",
+    "tel.edge.forged",
+    "ctl.edge.forged",
+    "hook.connect",
+    "rpc.forged",
+    "send.forged",
+    "_INBOX_fairlead_sessions.forged",
+    "$JS.API.STREAM.PURGE.SESSIONS",
+    "$SYS.REQ.forged",
+)
+"""Where a backend may not publish, and edges or the metrics service may, if only in an answer."""
+
+
+async def test_no_service_answers_where_the_backend_that_asks_may_not_publish(
+    server: NativeNats, services: Services
+) -> None:
+    edge = start_edge(services, server, "edge-a", **variables_of("edge"))
+    metrics = services.start("metrics", {"FAIRLEAD_NATS_URL": server.url, **variables_of("metrics")})
+    await asyncio.gather(edge.ready(), metrics.ready())
+    heard: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        if b'"result"' in message.data or b'"error"' in message.data or b'"edges"' in message.data:
+            heard.append(message.subject)
+
+    async with signed_in(server, "operator") as operator, signed_in(server, "backend") as backend:
+        for subject in ELSEWHERE:
+            await operator.connection.subscribe(subject, cb=hear)
+        await operator.connection.flush()
+        for method in ("api.info", "plan.capacity"):
+            for subject in ELSEWHERE:
+                await backend.connection.publish(method, b"{}", reply=subject)
+            await backend.connection.request(method, b"{}", timeout=10)
+        await operator.connection.flush()
+        assert heard == []
+    why = "bad request: expected an inbox as the reply subject, got 'ch.chat.0.forged'"
+    assert f"a call of the server API failed: {why}" in edge.log()
+    for process in (edge, metrics):
+        assert await metric(process, "fairlead_process_nats_permission_violations_total") == 0
+
+
 async def test_nobody_signs_in_without_a_password(server: NativeNats) -> None:
     for user in (None, *USERS):
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):

@@ -148,3 +148,12 @@ def test_of_all_audited_requests_those_that_remove_messages_name_a_stream(reques
     assert subjects.audited_removal(said.encode()) == stream
     quoted = said.replace('"{}"', '"\\"subject\\":\\"$JS.API.STREAM.PURGE.CH_other_0\\""')
     assert subjects.audited_removal(quoted.encode()) == stream, "what a request says is not its subject"
+
+
+def test_an_answer_goes_to_an_inbox_and_nowhere_else() -> None:
+    for inbox in ("_INBOX.x.1", "_INBOX_backend.x.1", "replies.x", "channel.x"):
+        assert subjects.may_be_answered(inbox)
+    for subject in ("ch.chat.0.x", "live.chat.0.x", "eph.x", "api.publish", "ev.session.x", "$JS.API.STREAM.PURGE.x"):
+        assert not subjects.may_be_answered(subject)
+    for service in ("edge", "sessions", "metrics"):
+        assert not subjects.may_be_answered(f"{subjects.inbox_prefix(service)}.x.1")

@@ -1,7 +1,8 @@
 """The server API over NATS: a request to the subject of a method, with the same body and answer as over HTTP.
 
 Edges share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
-trusted, as is one that may publish to those of channels. A message without a reply subject is carried out all the same.
+trusted, as is one that may publish to those of channels. A message without a reply subject is carried out all the same;
+one that wants its answer anywhere but in an inbox is not, as the edge may publish where the caller may not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from proto import codes, subjects
 from proto.trace_context import TraceContext, context_of
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.process.tasks import Tasks
+from services.edge.connection.refusal_log import shown
 from services.edge.rejection import Rejected
 from services.edge.server_api.answers import encode_answer
 from services.edge.server_api.call_failures import Origin
@@ -56,11 +58,13 @@ class NatsApi:
 
     async def _answer(self, method: str, body: bytes, reply: str, cause: TraceContext | None) -> None:
         answer: Struct | Rejected
-        origin = Origin("nats", answered=bool(reply))
+        wrong_reply = bool(reply) and not subjects.may_be_answered(reply)
+        origin = Origin("nats", answered=bool(reply) and not wrong_reply)
+        if wrong_reply:
+            self._refuse(method, origin, f"expected an inbox as the reply subject, got {shown(reply)}")
+            return
         if len(body) > MAX_BODY_BYTES:
-            self._methods.counts.refused(method, codes.BAD_REQUEST.code)
-            answer = Rejected(codes.BAD_REQUEST, f"expected a body of at most {MAX_BODY_BYTES} bytes")
-            self._methods.failures.failed(method, answer, origin)
+            answer = self._refuse(method, origin, f"expected a body of at most {MAX_BODY_BYTES} bytes")
         else:
             try:
                 answer = await self._methods.call(method, body, origin, cause)
@@ -74,3 +78,9 @@ class NatsApi:
             except NatsRefused:
                 too_large = Rejected(codes.LIMIT_EXCEEDED, "the answer is larger than NATS takes")
                 self._link.publish(reply, encode_answer(too_large))
+
+    def _refuse(self, method: str, origin: Origin, why: str) -> Rejected:
+        self._methods.counts.refused(method, codes.BAD_REQUEST.code)
+        rejection = Rejected(codes.BAD_REQUEST, why)
+        self._methods.failures.failed(method, rejection, origin)
+        return rejection
