@@ -30,7 +30,6 @@ UNTESTED = {
     "services/chassis/process/every_mistake.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
-    "services/chassis/postgres/schema.py": "tests/sessions/test_schema.py, through the schema of the sessions service",
     "services/edge/__main__.py": "run by the processes of the integration tests",
     "services/edge/commands.py": "tests/integration/test_edge_commands.py, as processes",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
+from services.chassis.postgres import schema
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.sessions import tables
 from services.sessions.schema_postgres import SCHEMA
@@ -61,3 +63,30 @@ async def test_wrong_credentials_and_an_absent_server_are_told_apart_from_mistak
     postgres.stop()
     with pytest.raises(StoreAway):
         await SCHEMA.migrate(postgres.url)
+
+
+@pytest.mark.parametrize(
+    ("held", "because"),
+    [
+        ("LOCK TABLE alembic_version", "does not answer in time: see its load, its locks"),
+        ("SELECT * FROM alembic_version FOR UPDATE", r"lock timeout \(55P03\): a lock is held for too long"),
+        (f"SELECT pg_advisory_xact_lock({schema._LOCK})", "another process has been migrating the database"),
+    ],
+    ids=["of the table", "of its row", "of another migration"],
+)
+async def test_a_lock_that_is_held_is_not_waited_for_without_a_bound(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, held: str, because: str
+):
+    monkeypatch.setattr(schema, "_ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(schema, "_LOCK_TIMEOUT_S", 0.2)
+    await dataclasses.replace(SCHEMA, head="0001").migrate(postgres.url)
+    database = await asyncpg.connect(postgres.url)
+    try:
+        async with database.transaction():
+            await database.execute(held)
+            async with asyncio.timeout(20):
+                with pytest.raises(StoreAway, match=because):
+                    await SCHEMA.migrate(postgres.url)
+    finally:
+        await database.close()
+    await SCHEMA.migrate(postgres.url)

@@ -3,22 +3,29 @@
 Alembic and SQLAlchemy take two seconds to import, so a service whose database is up to date never loads them. Several
 instances may start at once: an advisory lock lets one of them migrate while the others wait. Services may share a
 database: each has revisions and a version table of its own.
+
+Nothing waits here without a bound: whoever calls tries again, and says meanwhile why.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.chassis.postgres.connector import Connector
-from services.chassis.postgres.errors import SchemaRefused
-from services.chassis.postgres.pool import store_errors
+from services.chassis.postgres.errors import SchemaRefused, StoreAway
+from services.chassis.postgres.pool import first_line, store_errors
+from services.chassis.process.complaint import Complaint
 
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
+_ANSWER_TIMEOUT_S = 10.0
+_LOCK_TIMEOUT_S = 10.0
+"""For a lock that a migration needs. Whatever else needs the table waits behind it, so it must not wait for long."""
+_LOCK_NOT_AVAILABLE = "55P03"
 _LOCK = 0x6661_6972_6C65_6164  # "fairlead": an arbitrary number that no other program is likely to use
 
 
@@ -31,11 +38,12 @@ class Schema:
     migrations: Path
     version_table: str
     how: str
+    _told: Complaint = field(default_factory=Complaint, repr=False, compare=False)
 
     async def revision(self, url: str) -> str | None:
         """The revision of the database at `url`, None if it has none of these tables. Raises `StoreAway`."""
         with store_errors():
-            database = await Connector(url).connect(timeout=_CONNECT_TIMEOUT_S)
+            database = await Connector(url).connect(timeout=_CONNECT_TIMEOUT_S, command_timeout=_ANSWER_TIMEOUT_S)
             try:
                 if await database.fetchval("SELECT to_regclass($1)", self.version_table) is None:
                     return None
@@ -55,7 +63,8 @@ class Schema:
                 "version, or give this one a database of its own"
             )
         started = time.monotonic()
-        log.info("migrating the database from revision %s to %s", found or "none", self.head)
+        if self._told.due(f"{found}", started):
+            log.info("migrating the database from revision %s to %s", found or "none", self.head)
         with store_errors():
             await self._upgrade(url)
         log.info("migrated the database in %.1f s", time.monotonic() - started)
@@ -78,7 +87,13 @@ class Schema:
         from sqlalchemy.pool import NullPool
 
         def run(connection: Connection) -> None:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S * 1000:.0f}ms'"))
+            try:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                    raise
+                raise StoreAway("another process has been migrating the database for a while: let it finish") from error
             config = Config()
             config.set_main_option("script_location", str(self.migrations))
             config.attributes["connection"] = connection
@@ -98,6 +113,8 @@ class Schema:
         except CommandError as error:
             raise SchemaRefused(f"the database has a revision that this version does not know: {error}") from error
         except DBAPIError as error:
-            raise (error.orig.__cause__ if error.orig and error.orig.__cause__ else error) from error
+            if error.orig is None or error.orig.__cause__ is None:
+                raise StoreAway(f"PostgreSQL: {first_line(error)}") from error
+            raise error.orig.__cause__ from error
         finally:
             await engine.dispose()
