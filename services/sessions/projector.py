@@ -21,7 +21,7 @@ from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
 from services.sessions.projection_spans import begin_projections
 from services.sessions.read_ahead import Portion, ReadAhead
 from services.sessions.reports import Losses, Waiting
-from services.sessions.store import ORIGIN, Position, PositionConflict, Store, StoreAway
+from services.sessions.store import ORIGIN, FactsRefused, Position, PositionConflict, Store, StoreAway
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Projector:
                 await self._work()
             except PositionConflict as conflict:
                 log.info("another instance of this service has moved on: following from %d", conflict.actual.sequence)
-            except (StoreAway, LogAway, LogNewer, SchemaRefused) as error:
+            except (StoreAway, LogAway, LogNewer, SchemaRefused, FactsRefused) as error:
                 if self._waiting.problem is None:
                     pause = _RETRY_S[0]
                 self._waiting.waits(str(error), time.monotonic())

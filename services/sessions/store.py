@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from proto.events import EventBatch
+from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.errors import StoreAway as StoreAway
 from services.sessions.entries import DeadLetter, storable
 from services.sessions.projection import name_of
@@ -105,13 +106,15 @@ def refusals() -> Iterator[None]:
     """Turns whatever goes wrong with facts into `FactsRefused`: what is left when the store itself is well."""
     try:
         yield
+    except DataRefused as error:
+        raise FactsRefused(storable(_reason(error.__cause__ or error))) from error
     except (StoreAway, PositionConflict, FactsRefused):
         raise
     except Exception as error:
         raise FactsRefused(storable(_reason(error))) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     state, first = getattr(error, "sqlstate", None), str(error).partition("\n")[0]
     if state is not None:
         return f"PostgreSQL: {first} ({state})"

@@ -16,6 +16,7 @@ from typing import TypeVar
 import asyncpg
 
 from proto.events import EventBatch
+from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions import statements as sql
 from services.sessions.dead_letters_postgres import put_aside, take_out
@@ -175,8 +176,11 @@ async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:
     with refusals():
         try:
             return await attempt(True)
-        except asyncpg.UniqueViolationError as error:  # rows were added by hand, or partly restored
-            log.warning("a row that should be new exists already, writing this batch by upserts: %s", error)
+        except DataRefused as error:
+            if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
+                raise
+            # Rows were added by hand, or partly restored.
+            log.warning("a row that should be new exists already, writing this batch by upserts: %s", error.__cause__)
             return await attempt(False)
 
 

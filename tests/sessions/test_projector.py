@@ -14,7 +14,7 @@ from services.sessions.entries import Entry
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogNewer, LogPage, LogState
 from services.sessions.projector import Projector
-from services.sessions.store import Outcome, StoreAway
+from services.sessions.store import FactsRefused, Outcome, StoreAway
 from tests.support.eventually import eventually
 from tests.support.store_memory import MemoryStore
 
@@ -104,13 +104,21 @@ class ReadOnlyStore(MemoryStore):
         raise StoreAway("read-only: name the primary")
 
 
+class RefusingStore(MemoryStore):
+    """A store whose table of positions somebody has given a constraint: no facts are to blame, nor is a dead letter."""
+
+    async def commit(self, *_: object, **__: object) -> Outcome:
+        raise FactsRefused("violates check constraint")
+
+
 @pytest.mark.parametrize(
     ("log", "store", "because"),
     [
         (NewerLog(), MemoryStore(RESUME_WINDOW_MS), "version 2: upgrade"),
         (LogDouble(), ReadOnlyStore(RESUME_WINDOW_MS), "read-only: name the primary"),
+        (LogDouble(), RefusingStore(RESUME_WINDOW_MS), "violates check constraint"),
     ],
-    ids=["a newer log", "a store that is read-only"],
+    ids=["a newer log", "a store that is read-only", "a store that refuses a position"],
 )
 async def test_it_asks_ever_more_seldom_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, log: LogDouble, store: MemoryStore, because: str

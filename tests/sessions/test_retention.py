@@ -11,9 +11,9 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.instruments import Instruments
 from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
-from services.sessions.store import ORIGIN, Position
+from services.sessions.store import ORIGIN, Position, StoreAway
 from services.sessions.store_postgres import PostgresStore
-from tests.sessions.database import read_rows
+from tests.sessions.database import execute, read_rows
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -41,3 +41,16 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
     kept = await read_rows(postgres.url)
     assert set(kept.sessions) == set(kept.connections) == {"late", "open"}
     assert set(kept.subscriptions) == {("open", "news")}
+
+
+async def test_a_table_of_others_that_holds_old_sessions_ends_nothing_else(postgres: Postgres):
+    await SCHEMA.migrate(postgres.url)
+    events: list[SessionEvent] = [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)]
+    async with Pool(postgres.url, 1) as pool:
+        batch = EventBatch(edge="e", instance="i1", number=1, events=events)
+        await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [batch])
+        await execute(
+            postgres.url, "CREATE TABLE report (id text REFERENCES sessions)", "INSERT INTO report VALUES ('old')"
+        )
+        with pytest.raises(StoreAway, match=r'on table "report" \(23503\): the tables refuse it'):
+            await Retention(pool, 7 * 86_400, Instruments()).prune(datetime(1970, 1, 11, tzinfo=UTC))

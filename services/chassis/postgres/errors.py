@@ -10,5 +10,13 @@ class StoreAway(Exception):
     """
 
 
+class DataRefused(StoreAway):
+    """PostgreSQL refuses the data of a statement, as it would again. The cause is the driver's error.
+
+    For most users of the database it is a state like any other: somebody has added a constraint or a trigger. Who
+    writes the data of others tells it apart, and may put these aside.
+    """
+
+
 class SchemaRefused(Exception):
     """This version cannot use the database's schema. The text says what to do."""

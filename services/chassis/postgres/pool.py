@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 import asyncpg
 
 from services.chassis.postgres.connector import Connector
-from services.chassis.postgres.errors import StoreAway
+from services.chassis.postgres.errors import DataRefused, StoreAway
 from services.chassis.postgres.states import advice, is_about_data, may_be_of_the_session
 
 Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -26,14 +26,14 @@ _UNREACHABLE: Final = "08000"
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Turns errors that are about the database, not about the data, into `StoreAway`, with what to do. Others pass."""
+    """Turns PostgreSQL's and the driver's errors into `StoreAway`, with what to do; of these `DataRefused` if the data
+    are to blame. Others pass."""
     try:
         yield
     except asyncpg.PostgresError as error:
         state = error.sqlstate or ""
-        if is_about_data(state):
-            raise
-        raise StoreAway(f"PostgreSQL: {first_line(error)} ({state}): {advice(state)}") from error
+        kind = DataRefused if is_about_data(state) else StoreAway
+        raise kind(f"PostgreSQL: {first_line(error)} ({state}): {advice(state)}") from error
     except TimeoutError as error:
         raise StoreAway("PostgreSQL does not answer in time: see its load, its locks and its log") from error
     except _AWAY_ERRORS as error:
@@ -82,7 +82,7 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """A connection for a few statements. Raises `StoreAway`, also for such errors of the statements.
+        """A connection for a few statements. Raises `StoreAway`, also for errors of the statements.
 
         After an error that may be due to how the connection was made, all are made anew.
         """

@@ -19,6 +19,7 @@ _OF_THE_SESSION: Final = ("25", "3F", "42", "57014")
 connection to a server that is not the primary any more."""
 
 _ADVICE: Final = {
+    **dict.fromkeys(_ABOUT_DATA, "the tables refuse it: take back constraints, triggers or columns of your own"),
     "08": "check that PostgreSQL runs at the address in postgres.url",
     "25006": "the database is read-only, as a replica is: let postgres.url name the primary, or end the read-only mode",
     "28": "check the user and the password in postgres.url, and pg_hba.conf",
