@@ -61,7 +61,7 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
                 "deploy.traefik",
                 f"--gate={HOST}:{ports.traefik}",
                 f"--gate={HOST}:{ports.traefik_sockets}",
-                f"--ready=http://{HOST}:{ports.traefik_admin}/ready",
+                f"--ready=http://{HOST}:{ports.traefik_admin}/ping",
                 "--",
                 str(scripts / "traefik"),
                 f"--configFile={folders.run / 'traefik.yaml'}",

@@ -11,8 +11,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
+from deploy.traefik import tls
 from deploy.traefik.gate import SUPPORTED, Gate
 from deploy.traefik.keeper import Keeper, NeverReady
 
@@ -30,16 +32,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="that of an entry point with reusePort; clients reach Traefik there only while it has its routes",
     )
     parser.add_argument("--ready", required=True, metavar="URL", help="where a route of Traefik answers 200")
+    parser.add_argument(
+        "--tls", type=_switch, default=False, help="true: Traefik serves a certificate, which is checked"
+    )
+    parser.add_argument("--certificates", type=Path, metavar="FOLDER", help="where that is: tls.crt and tls.key")
     parser.add_argument("command", nargs="+", help="Traefik and its arguments, after --")
     given = parser.parse_args(arguments)
     _configure_log()
     _take_name()
     try:
+        if given.tls:
+            tls.check(given.certificates)
         gates = [Gate(address) for address in given.gate] if SUPPORTED else []
         return asyncio.run(_run(Keeper(given.command, gates, given.ready)))
-    except (OSError, ValueError, NeverReady) as error:
+    except (OSError, ValueError, NeverReady, tls.CertificateUnusable) as error:
         logging.getLogger("deploy.traefik").error("%s", error)
         return 1
+
+
+def _switch(text: str) -> bool:
+    """Not what Traefik would take for true as well: the file of routes knows "true" only."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f'expected true or false (TLS in .env), got "{text}"')
+    return text == "true"
 
 
 async def _run(keeper: Keeper) -> int:

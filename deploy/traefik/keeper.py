@@ -21,6 +21,8 @@ _ASK_S: Final = 1.0
 _RESTART_S: Final = (0.1, 2.0)  # first and longest pause between two starts
 _STEADY_S: Final = 10.0
 """A Traefik that has run for so long is started again at once."""
+_SAY_S: Final = (5.0, 60.0)
+"""How long Traefik may read its routes before that is said, and until it is said again."""
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -42,17 +44,19 @@ class Keeper:
 
     async def run(self) -> int:
         """Returns Traefik's exit code, once `stop` was called. Raises `NeverReady`, OSError."""
-        stand_in = StandIn()
-        servers = [await asyncio.start_server(stand_in.answer, sock=gate.socket) for gate in self._gates]
+        stand_in, loop = StandIn(), asyncio.get_running_loop()
+        servers = [await loop.create_server(stand_in.answer, sock=gate.socket) for gate in self._gates]
         try:
             return await self._keep()
         finally:
             for server in servers:
                 server.close()
+            stand_in.close()
 
     def stop(self) -> None:
         """Tells Traefik to end. It finishes what it has accepted; whoever comes now gets 503."""
         self._stopping.set()
+        self._close_gates()
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -77,21 +81,38 @@ class Keeper:
 
     async def _run_once(self) -> int:
         self._process = process = await asyncio.create_subprocess_exec(*self._command, preexec_fn=_end_with_parent)
-        ended = asyncio.ensure_future(process.wait())
+        if self._stopping.is_set():  # `stop` was called before there was a process to tell
+            self.stop()
         opening = asyncio.ensure_future(self._open_when_ready())
         try:
-            return await ended
+            return await process.wait()
         finally:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
-            for gate in self._gates:
-                gate.close()
+            self._close_gates()
+
+    def _close_gates(self) -> None:
+        for gate in self._gates:
+            gate.close()
 
     async def _open_when_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        say_at = began + _SAY_S[0]
         while not await _answers(self._ready_url):
+            if loop.time() >= say_at:
+                say_at = loop.time() + _SAY_S[1]
+                log.warning(
+                    "Traefik has had no routes for %d s, and clients get 503: its own lines here say what it cannot "
+                    "read, or %s is no route of it",
+                    loop.time() - began,
+                    self._ready_url,
+                )
             await asyncio.sleep(_POLL_S)
         # Traefik changes the routes of one port after the other, within a fraction of a millisecond.
         await asyncio.sleep(_POLL_S)
+        if self._stopping.is_set():
+            return
         for gate in self._gates:
             gate.open()
         if self._was_ready:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import Final
+from typing import Final, cast
 
 MAX_AT_ONCE: Final = 1000
 """Connections that are being answered. One more is closed at once."""
@@ -22,43 +21,58 @@ ANSWER: Final = (
 
 
 class StandIn:
-    """`answer` is for `asyncio.start_server`."""
+    """`answer` is for `loop.create_server`. `close` ends what is being answered."""
 
     def __init__(self) -> None:
-        self._answering = 0
+        self._answering: set[asyncio.BaseTransport] = set()
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers one request, whatever it is. A TLS handshake gets no answer: there is no certificate here."""
-        if self._answering >= MAX_AT_ONCE:
-            writer.transport.abort()
+    def answer(self) -> asyncio.Protocol:
+        """What answers one request of a new connection, whatever it is."""
+        return _Answer(self._answering)
+
+    def close(self) -> None:
+        for transport in list(self._answering):
+            transport.close()
+
+
+class _Answer(asyncio.Protocol):
+    """Reads one request, answers it, and reads what is left of it: closing before that would drop the answer. A TLS
+    handshake gets no answer: there is no certificate here. Whoever takes too long is let go."""
+
+    def __init__(self, answering: set[asyncio.BaseTransport]) -> None:
+        self._answering = answering
+        self._head = b""
+        self._answered = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._limit = asyncio.get_running_loop().call_later(_READ_S, self._transport.abort)
+        if len(self._answering) >= MAX_AT_ONCE:
+            self._transport.abort()
+        else:
+            self._answering.add(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answered:
             return
-        self._answering += 1
-        try:
-            await _answer(reader, writer)
-        except (OSError, TimeoutError):
-            pass
-        finally:
-            self._answering -= 1
-            writer.close()
+        self._head += data
+        if self._head.startswith(_TLS):
+            self._transport.close()
+        elif b"\r\n\r\n" in self._head or len(self._head) >= _HEAD_BYTES:
+            self._answer()
 
+    def eof_received(self) -> None:
+        if self._head and not self._answered and not self._transport.is_closing():
+            self._answer()
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = b""
-    async with asyncio.timeout(_READ_S):
-        while b"\r\n\r\n" not in head and len(head) < _HEAD_BYTES:
-            part = await reader.read(_HEAD_BYTES)
-            if not part:
-                break
-            head += part
-            if head[:1] == _TLS:
-                return
-    if not head:
-        return
-    writer.write(ANSWER)
-    writer.write_eof()
-    with contextlib.suppress(
-        TimeoutError
-    ):  # what is left of the request: closing before it is read would drop the answer
-        async with asyncio.timeout(_LINGER_S):
-            while await reader.read(_HEAD_BYTES):
-                pass
+    def connection_lost(self, error: Exception | None) -> None:
+        self._limit.cancel()
+        self._answering.discard(self._transport)
+
+    def _answer(self) -> None:
+        self._answered = True
+        self._head = b""
+        self._transport.write(ANSWER)
+        self._transport.write_eof()
+        self._limit.cancel()
+        self._limit = asyncio.get_running_loop().call_later(_LINGER_S, self._transport.close)

@@ -125,6 +125,21 @@ def test_no_container_has_the_socket_of_the_engine() -> None:
     assert "docker.sock" not in COMPOSE and "providers.docker" not in COMPOSE
 
 
+def test_no_page_takes_a_read_only_socket_of_the_engine_for_a_protection() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for paragraph in page.read_text().split("\n\n"):
+            if re.search(r"engine's socket|docker\.sock", paragraph) and "read-only" in paragraph:
+                assert "even if it is mounted read-only, can start a" in paragraph, page.name
+
+
+def test_the_health_check_of_traefik_asks_for_a_route_of_the_file() -> None:
+    assert "--ping.manualrouting=true" in COMPOSE
+    native = yaml.safe_load((ROOT / "deploy/local/templates/traefik.yaml").read_text().replace("$gated", "true"))
+    assert native["ping"] == {"entryPoint": "admin", "manualRouting": True}
+    ready = yaml.safe_load(ROUTES)["http"]["routers"]["ready"]
+    assert (ready["rule"], ready["service"]) == ("Path(`/ping`)", "ping@internal")
+
+
 def test_both_stacks_tell_the_edges_the_addresses_of_clients() -> None:
     """On the TCP way with the PROXY protocol, which Traefik sends and edges await."""
     tcp = yaml.safe_load(ROUTES)["tcp"]

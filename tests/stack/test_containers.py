@@ -7,17 +7,21 @@ import json
 import os
 import re
 import secrets
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import websockets
 
 from deploy.processes.ports import free_port
 from tests.stack.checkout import ROOT
 from tests.stack.fairlead import Chatter, Fairlead
 from tests.stack.image import IMAGE, TRAEFIK_IMAGE
+from tests.support.edges import WireClient, token
 from tests.support.eventually import eventually
 from tests.support.status_recorder import UPGRADE, recording, request
 
@@ -31,10 +35,16 @@ class Compose:
         self._prefix = ["docker", "compose", "--project-name", project, "--env-file", str(env_file)]
         # This shell's variables must not override those of .env.
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
+        self.variables: dict[str, str] = {}  # they override those of .env
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            [*self._prefix, *arguments], cwd=ROOT, env=self._environ, capture_output=True, text=True, timeout=180
+            [*self._prefix, *arguments],
+            cwd=ROOT,
+            env=self._environ | self.variables,
+            capture_output=True,
+            text=True,
+            timeout=180,
         )
         if done.returncode:
             pytest.fail(f"docker compose {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -135,27 +145,90 @@ async def test_a_token_and_a_publication_take_one_command_each(compose: Compose,
     await fairlead.call("history_remove", channel="chat:lobby")
 
 
-async def test_while_a_container_is_stopped_and_started_nobody_gets_404(compose: Compose, fairlead: Fairlead) -> None:
+STOPPED_IN_TURN = ("edge-1", "edge-2", "sessions", "metrics", "nats", "postgres", "traefik")
+OF_AN_OUTAGE = {"502", "503", "504", "ConnectionRefusedError", "ConnectionResetError", "closed"}
+
+
+@pytest.mark.parametrize("service", STOPPED_IN_TURN)
+async def test_while_a_container_is_stopped_and_started_nobody_gets_404(
+    compose: Compose, fairlead: Fairlead, service: str
+) -> None:
     key = {"X-API-Key": fairlead.api_key}
     publication = json.dumps({"channel": "live:outages", "data": 1})
     asked = {
-        "200": request(fairlead.port, "/api/publish", "POST", key, publication),
-        "101": request(fairlead.port, "/connection/websocket", headers=UPGRADE),
+        "publish 200": request(fairlead.port, "/api/publish", "POST", key, publication),
+        "sessions 200": request(fairlead.port, "/sessions", headers=key),
+        "websocket 101": request(fairlead.port, "/connection/websocket", headers=UPGRADE),
+        "websocket by TCP 101": request(fairlead.sockets_port, "/connection/websocket", headers=UPGRADE),
     }
-    by_tcp = request(fairlead.sockets_port, "/connection/websocket", headers=UPGRADE)
 
     async def everything_works() -> None:
-        assert [await one.ask() for one in asked.values()] == list(asked)
-        assert await by_tcp.ask() == "101"
+        found = {name: await one.ask() for name, one in asked.items()}
+        assert found == {name: name.rpartition(" ")[2] for name in found}
 
-    for service in ("edge-1", "sessions", "nats", "traefik"):
+    await eventually(everything_works, within_s=30)
+    async with recording(*asked.values()):
+        await asyncio.to_thread(compose, "stop", service)
+        await asyncio.to_thread(compose, "start", "--wait", service)
         await eventually(everything_works, within_s=30)
-        async with recording(*asked.values(), by_tcp):
-            await asyncio.to_thread(compose, "stop", service)
-            await asyncio.to_thread(compose, "start", "--wait", service)
-            await eventually(everything_works, within_s=30)
-        for one in (*asked.values(), by_tcp):
-            assert "404" not in one.seen, (service, one.seen)
+    for what, one in asked.items():
+        assert set(one.seen) <= OF_AN_OUTAGE | {what.rpartition(" ")[2]}, what
+
+
+@pytest.fixture
+def certificates(compose: Compose, tmp_path: Path) -> Iterator[Path]:
+    """The folder with the certificate of docs/containers.md, which Traefik serves meanwhile."""
+    folder = tmp_path / "deploy/traefik/certificates"
+    folder.mkdir(parents=True)
+    certify(tmp_path)
+    compose.variables = {"TLS": "true", "TLS_CERTIFICATES": str(folder)}
+    compose("up", "--no-build", "--no-deps", "--wait", "traefik")
+    yield folder
+    compose.variables = {}
+    compose("up", "--no-build", "--no-deps", "--wait", "traefik")
+
+
+def certify(above: Path) -> None:
+    """Does what the page says; who is not root lets everybody read the key."""
+    page = (ROOT / "docs/containers.md").read_text()
+    ((make, own),) = re.findall(
+        r"^ +(openssl req .+?)\n +(chown 10001 \S+) +# as root$", page, re.MULTILINE | re.DOTALL
+    )
+    steps = make, own if os.geteuid() == 0 else own.replace("chown 10001", "chmod 644")
+    subprocess.run(["bash", "-ec", "\n".join(steps)], cwd=above, capture_output=True, check=True)
+
+
+async def test_tls_ends_on_both_ways_in_with_the_certificate_of_the_page(
+    compose: Compose, fairlead: Fairlead, certificates: Path
+) -> None:
+    trust = ssl.create_default_context(cafile=str(certificates / "tls.crt"))
+    async with httpx.AsyncClient(trust_env=False, verify=trust) as http:
+        url = f"https://localhost:{fairlead.port}"
+        await eventually(lambda: _answers(http, f"{url}/openapi.json"), within_s=30)
+        for port in (fairlead.port, fairlead.sockets_port):
+            address = f"wss://localhost:{port}/connection/websocket"
+            async with websockets.connect(address, ssl=trust, proxy=None) as socket:
+                client = WireClient(socket)
+                assert "connect" in await client.ask(connect={"token": token("erin", fairlead.token_key)})
+
+    old = (certificates / "tls.crt").read_text()
+    certify(certificates.parents[2])
+    compose("exec", "-T", "traefik", "python", "-m", "deploy.traefik.tls")
+    (ROOT / "deploy/traefik/routes/fairlead.yaml").touch()
+
+    def renewed() -> bool:
+        return ssl.get_server_certificate(("127.0.0.1", fairlead.sockets_port)) != old
+
+    await eventually(renewed)
+    assert ssl.get_server_certificate(("127.0.0.1", fairlead.port)) == (certificates / "tls.crt").read_text()
+
+    (certificates / "tls.key").write_text("not a key")
+    with pytest.raises(pytest.fail.Exception, match=r"tls\.key is not the key of"):
+        compose("exec", "-T", "traefik", "python", "-m", "deploy.traefik.tls")
+
+
+async def _answers(http: httpx.AsyncClient, url: str) -> None:
+    assert (await http.get(url)).status_code == 200
 
 
 def test_perf_starts_the_image(image: str) -> None:

@@ -8,20 +8,15 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import websockets
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from deploy.processes.ports import free_port
 from deploy.processes.process import Process, Program
+from tests.support.certificates import Authority
 from tests.support.edges import API_KEY, WireClient, start_edge_in_memory, token
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
@@ -43,18 +38,11 @@ class Ways:
 
 
 def certify(folder: Path) -> None:
-    """A certificate for 127.0.0.1 that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fairlead.example")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=90))
-    made = made.add_extension(names, critical=False)
-    folder.mkdir()
-    (folder / "tls.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *private))
+    """A certificate of an authority of its own, for 127.0.0.1."""
+    made = Authority(folder)
+    for file, name in zip(made.certificate("fairlead"), ("tls.crt", "tls.key"), strict=True):
+        file.rename(folder / name)
+    made.file.rename(folder / "authority.pem")
 
 
 def command(tls: bool, replaced: Mapping[str, str]) -> list[str]:
@@ -86,7 +74,7 @@ async def ways(tls: bool, services: Services, tmp_path: Path) -> AsyncIterator[W
     found = Ways(free_port(), free_port())
     replaced = {"0.0.0.0:8000": f"127.0.0.1:{found.web}", "0.0.0.0:8002": f"127.0.0.1:{found.sockets}"}
     replaced |= {"127.0.0.1:8080": f"127.0.0.1:{free_port()}", ":8082": f"127.0.0.1:{free_port()}"}
-    replaced["/etc/traefik/routes"] = str(tmp_path / "routes")
+    replaced |= {f"/etc/traefik/{name}": str(tmp_path / name) for name in ("routes", "certificates")}
     argv = [sys.executable, "-m", "deploy.traefik", *command(tls, replaced)]
     program = Program("traefik", argv, {"TLS": str(tls).lower()}, folder=ROOT)
     traefik = Process(program, tmp_path / "traefik.log", own_group=True)
@@ -100,7 +88,7 @@ async def ways(tls: bool, services: Services, tmp_path: Path) -> AsyncIterator[W
 
 
 async def test_clients_talk_by_both_ways_and_a_backend_publishes(tls: bool, ways: Ways, tmp_path: Path) -> None:
-    trust = ssl.create_default_context(cafile=str(tmp_path / "certificates/tls.crt")) if tls else None
+    trust = ssl.create_default_context(cafile=str(tmp_path / "certificates/authority.pem")) if tls else None
     secure = "s" if tls else ""
 
     async def publish(number: int) -> None:

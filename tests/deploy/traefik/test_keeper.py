@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +15,10 @@ import pytest
 
 from deploy.processes.ports import free_port
 from deploy.processes.process import Process, Program
+from deploy.traefik import keeper as module
 from deploy.traefik.gate import SUPPORTED
+from deploy.traefik.keeper import Keeper
+from deploy.traefik.standin import ANSWER
 from tests.support.eventually import eventually, wait_until
 from tests.support.source_tree import ROOT
 from tests.support.status_recorder import StatusRecorder, recording, request
@@ -26,7 +31,7 @@ pytestmark = [
 STATIC = """
 global: {{checkNewVersion: false, sendAnonymousUsage: false}}
 log: {{level: ERROR}}
-ping: {{entryPoint: admin}}
+ping: {{entryPoint: admin, manualRouting: true}}
 entryPoints:
   web: {{address: "127.0.0.1:{web}", reusePort: true}}
   admin: {{address: "127.0.0.1:{admin}"}}
@@ -36,7 +41,7 @@ providers:
 ROUTES = """
 http:
   routers:
-    ready: {{entryPoints: [admin], rule: Path(`/ready`), service: ping@internal}}
+    ready: {{entryPoints: [admin], rule: Path(`/ping`), service: ping@internal}}
     there: {{entryPoints: [web], rule: Path(`/there`), service: there}}
   services:
     there: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{nobody}"}}]}}}}
@@ -56,7 +61,7 @@ def keeper(tmp_path: Path, web: int) -> Iterator[Process]:
     static.write_text(STATIC.format(web=web, admin=admin, routes=routes))
     routes.write_text(ROUTES.format(nobody=free_port()))
     command = [sys.executable, "-m", "deploy.traefik", f"--gate=127.0.0.1:{web}"]
-    command += [f"--ready=http://127.0.0.1:{admin}/ready", "--"]
+    command += [f"--ready=http://127.0.0.1:{admin}/ping", "--"]
     command += [str(Path(sys.executable).parent / "traefik"), f"--configFile={static}"]
     process = Process(Program("keeper", command, folder=ROOT), tmp_path / "log", own_group=True)
     yield process
@@ -131,6 +136,45 @@ async def test_who_connects_and_says_nothing_is_let_go(keeper: Process, web: int
     await eventually(lambda: _got(client, "503"))
     assert await StatusRecorder(web, b"\x16\x03\x01\x00\x05hello").ask() == "closed"
     assert await StatusRecorder(web, b"").ask() == "closed"
+    with socket.create_connection(("127.0.0.1", web)):
+        assert await request(web, "/there").ask() == "503"
+        assert keeper.stop(within_s=10) is not None
+    assert "Traceback" not in keeper.log_text()
+
+
+async def test_who_asks_slowly_is_answered(keeper: Process, web: int, tmp_path: Path) -> None:
+    """In parts, with a body that comes later, with an end in place of an empty line: an answer is not lost by that."""
+    (tmp_path / "routes.yaml").unlink()
+    keeper.start()
+    await eventually(lambda: _got(request(web, "/there"), "503"))
+    for parts in (
+        (b"GET / HT", b"TP/1.1\r\nHost: x\r\n\r", b"\n"),
+        (b"POST / HTTP/1.1\r\n\r\n", b"x" * 300_000),
+        (b"GET /",),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", web)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        writer.write_eof()
+        assert await reader.read() == ANSWER
+        writer.close()
+
+
+async def test_a_traefik_that_gets_no_routes_is_said_and_a_stop_before_its_start_ends_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_SAY_S", (0.0, 60.0))
+    never_ready = Keeper(["sleep", "60"], [], f"http://127.0.0.1:{free_port()}/ping")
+    running = asyncio.ensure_future(never_ready.run())
+    await eventually(lambda: "Traefik has had no routes for 0 s, and clients get 503" in caplog.text)
+    never_ready.stop()
+    assert await running == -signal.SIGTERM
+
+    stopped = Keeper(["sleep", "60"], [], "http://127.0.0.1:1/ping")
+    stopped.stop()
+    async with asyncio.timeout(10):
+        assert await stopped.run() == -signal.SIGTERM
 
 
 async def _got(client: StatusRecorder, status: str) -> None:
