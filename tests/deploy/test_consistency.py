@@ -132,6 +132,13 @@ def test_no_page_takes_a_read_only_socket_of_the_engine_for_a_protection() -> No
                 assert "even if it is mounted read-only, can start a" in paragraph, page.name
 
 
+def test_compose_never_gives_up() -> None:
+    """The engine starts each container again, without a bound, and none waits for another one's health check."""
+    for name, container in yaml.safe_load(COMPOSE)["services"].items():
+        assert container["restart"] == "unless-stopped", name
+        assert not isinstance(container.get("depends_on"), dict), f"{name} depends on a condition"
+
+
 def test_the_health_check_of_traefik_asks_for_a_route_of_the_file() -> None:
     assert "--ping.manualrouting=true" in COMPOSE
     native = yaml.safe_load((ROOT / "deploy/local/templates/traefik.yaml").read_text().replace("$gated", "true"))

@@ -142,6 +142,15 @@ def test_an_edge_is_given_the_time_to_drain_and_the_autoscaler_its_number() -> N
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
+def test_pods_are_started_again_whatever_happens_and_only_a_process_that_hangs_is_killed() -> None:
+    assert {"Job", "CronJob", "Pod"}.isdisjoint(one["kind"] for one in OBJECTS), "a job gives up"
+    for name, deployment in DEPLOYMENTS.items():
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod.get("restartPolicy", "Always") == "Always" and "initContainers" not in pod
+        for container in containers(name):
+            assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_pods_are_told_no_ports_by_services(name: str) -> None:
     """Kubernetes would set FAIRLEAD_..._PORT to tcp://... for a Service of such a name."""
