@@ -34,7 +34,6 @@ UNTESTED = {
     "services/edge/commands.py": "tests/integration/test_edge_commands.py, as processes",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
     "services/edge/broker/known_streams.py": "tests/edge/broker, through the broker on NATS",
-    "services/edge/broker/log_setup_nats.py": "tests/edge/broker/test_stream_gates_nats.py, on a real NATS",
     "services/edge/broker/stream_health_nats.py": "tests/edge/broker/test_stream_gates_nats.py, on a real NATS",
     "services/edge/broker/stream_marking_nats.py": "tests/edge/broker/test_rollback.py, on a real NATS",
     "services/edge/broker/stream_news.py": "tests/edge/broker/test_stream_gates_nats.py, as lines of a log",

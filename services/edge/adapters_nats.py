@@ -95,8 +95,10 @@ class NatsAdapters(Adapters):
             log.debug("the session log waits: %s", error)
 
     async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
-        if not self._broker.available:
+        if not self._link.is_connected:
             raise BrokerAway("NATS is unavailable")
+        if not self._broker.available:
+            raise BrokerAway("those from before are not ready yet")
         try:
             await self._broker.classes.adopt(classes)
         except NatsAway as error:

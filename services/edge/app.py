@@ -165,7 +165,6 @@ class Edge:
             adapters.session_log,
             self._fetcher,
             METHODS,
-            namespaces.history_classes(),
         )
         api_keys = ApiKeys(settings.http_api)
         self.adoption = Adoption(

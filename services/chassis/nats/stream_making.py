@@ -13,6 +13,7 @@ from nats.js.errors import APIError, NotFoundError
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.streams import (
     API_TIMEOUT_S,
+    CAUSES,
     EPOCH_KEY,
     RAISED_KEY,
     StreamState,
@@ -85,6 +86,8 @@ async def ensure_stream(
     """
     name = config.name
     assert name is not None
+    if not link.is_connected:  # the library would wait
+        raise NatsAway(f"stream {name}: NATS is unavailable")
     config = replace(config, num_replicas=config.num_replicas or link.replicas or None)
     wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
     manager = link.stream_manager(API_TIMEOUT_S)
@@ -106,7 +109,8 @@ async def ensure_stream(
             info = await write_epoch(manager, info)
         return state_of(info)
     except APIError as error:
-        raise NatsRefused(f"stream {config.name}: {_explained(error, config, room_setting)}") from None
+        why = f"stream {config.name}: {_explained(error, config, room_setting)}"
+        raise NatsRefused(why, CAUSES.get(error.err_code or 0, "refused")) from None
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"stream {config.name}: {error}") from None
 

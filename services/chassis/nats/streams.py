@@ -28,7 +28,7 @@ _WRONG_LAST_SEQUENCE = (10071, 10164)  # JetStream error codes: another message 
 _NOT_FOUND = 404
 _STORE_FAILED = 10077  # JetStream error code for any failure to store; the description says which
 _OWN_LIMIT = "maximum bytes exceeded"  # the end of the description, of a stream with `refuse_when_full`
-_CAUSES: dict[int, Cause] = {
+CAUSES: dict[int, Cause] = {
     10002: "storage",  # resource limits exceeded for account
     10023: "storage",  # insufficient resources: what is stored exceeds max_file_store
     10047: "storage",  # insufficient storage resources available
@@ -232,7 +232,7 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
 def _cause(error: _Error) -> Cause:
     if error.err_code == _STORE_FAILED and error.description.endswith(_OWN_LIMIT):
         return "full"
-    return _CAUSES.get(error.err_code, "refused")
+    return CAUSES.get(error.err_code, "refused")
 
 
 def expect_last(headers: bytes | None, sequence: int) -> bytes:

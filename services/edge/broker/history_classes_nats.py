@@ -30,14 +30,15 @@ class HistoryClasses:
         """These are the classes from now on. Raises `NatsAway`, `NatsRefused`.
 
         Then the classes from before stay, and have their limits again where NATS can be reached. Streams that were made
-        by then stay as well: another edge may use them.
+        by then stay as well: another edge may use them. Streams that do not answer are changed when they do.
         """
         before = dict(self._classes)
         changed = [name for name, options in wanted.items() if not _same_streams(before.get(name), options)]
+        # A smaller limit removes entries, which nothing brings back: those come when the others were not refused.
+        changed.sort(key=lambda name: name in before and _bytes_of(wanted[name]) < _bytes_of(before[name]))
         self._classes.update(wanted)
         try:
-            for history_class in changed:
-                await self._ensure(history_class)
+            await self._change(changed)
         except (NatsAway, NatsRefused):
             self._drop(wanted.keys() - before.keys())
             self._classes.update(before)
@@ -48,10 +49,28 @@ class HistoryClasses:
             raise
         self._drop(before.keys() - wanted.keys())
 
+    async def _change(self, classes: Collection[str]) -> None:
+        """One for which there is no room is tried once more, as the others may have given up theirs."""
+        without_room = []
+        for history_class in classes:
+            try:
+                await self._ensure(history_class)
+            except NatsRefused as error:
+                if error.cause != "storage":
+                    raise
+                without_room.append(history_class)
+        for history_class in without_room:
+            await self._ensure(history_class)
+
     def _drop(self, gone: Collection[str]) -> None:
         for history_class in gone:
             del self._classes[history_class]
         self._forget(gone)
+
+
+def _bytes_of(options: ChannelOptions) -> int:
+    """What NATS sets aside for a class."""
+    return options.history_max_bytes * (options.replicas or 1)
 
 
 def _same_streams(before: ChannelOptions | None, after: ChannelOptions) -> bool:

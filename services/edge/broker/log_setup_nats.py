@@ -108,6 +108,7 @@ class LogSetup:
             await self._ensure_keys()
         else:
             await self._streams.check(stream)
+            storing = storing and subjects.class_of_stream(stream) in self._classes  # otherwise nobody needs it
         if storing:
             await self._store_something(stream)
 

@@ -19,6 +19,7 @@ from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.streams import StreamState, stream_state
+from services.chassis.process.complaint import Complaint
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.history_classes_nats import HistoryClasses
@@ -79,8 +80,10 @@ class LogStreams:
     async def ensure_class(self, history_class: str) -> None:
         """Makes the streams of a class that are missing, and changes limits that differ from the configuration.
 
-        Those of its streams that cannot be checked are shut. Raises `NatsAway` if it is not known how many there are,
-        as none of them answers, and `NatsRefused` for the first one that is refused.
+        Those of its streams that cannot be checked are shut; they are changed before they are opened again. Raises
+        `NatsAway` without a connection, and if it is not known how many there are, as none of them answers; and
+        `NatsRefused` for the first one that is refused. A stream that was checked goes on as it is if only its change
+        is refused.
         """
         kept = await self._ensure_first(history_class)
         refused = [
@@ -90,6 +93,8 @@ class LogStreams:
         ]
         if refused:
             raise refused[0]
+        if not self._link.is_connected:  # then nothing was shut
+            raise NatsAway("the connection to NATS is lost")
 
     async def _ensure_first(self, history_class: str) -> int:
         """The same for the first one, which says how many partitions the class has. Returns that."""
@@ -112,7 +117,7 @@ class LogStreams:
         self._partitions[history_class] = kept
         self._names.update({subjects.log_stream(history_class, p): (history_class, p) for p in range(kept)})
         if away is not None:
-            self._gates.shut(subjects.log_stream(history_class, 0), away)
+            self._shut_unchanged(subjects.log_stream(history_class, 0), away)
         elif kept != count:  # each partition has its share of the bytes
             await self._ensure_partition(history_class, 0, kept)
         return kept
@@ -127,10 +132,18 @@ class LogStreams:
     async def _ensure_or_shut(self, history_class: str, partition: int) -> NatsRefused | None:
         try:
             await self._ensure_partition(history_class, partition, self._partitions[history_class])
-        except (NatsAway, NatsRefused) as error:
-            self._gates.shut(subjects.log_stream(history_class, partition), error)
-            return error if isinstance(error, NatsRefused) else None
+        except NatsAway as error:
+            self._shut_unchanged(subjects.log_stream(history_class, partition), error)
+        except NatsRefused as error:
+            if (stream := subjects.log_stream(history_class, partition)) not in self._checked:
+                self._gates.shut(stream, error)
+            return error
         return None
+
+    def _shut_unchanged(self, stream: str, error: NatsAway) -> None:
+        """It may have other limits than its class has now."""
+        self._checked.discard(stream)
+        self._gates.shut(stream, error)
 
     async def check(self, stream: str) -> None:
         """Makes sure that a stream of a log can be used. Raises `NatsAway`, `NatsRefused`."""
@@ -256,14 +269,16 @@ class LogStreams:
 
     async def _check(self, stream: str, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        while True:
+        complaint = Complaint()
+        while stream in self._names:  # until its class is gone
             try:
                 await self.fresh_state(stream)
                 break
             except NatsAway:
                 await asyncio.sleep(_CHECK_RETRY_S)
             except NatsRefused as error:
-                log.warning("stream %s cannot be checked: %s", stream, error)
+                if complaint.due(str(error), asyncio.get_running_loop().time()):
+                    log.warning("stream %s cannot be checked: %s", stream, error)
                 await asyncio.sleep(_CHECK_RETRY_S)
         if self.known.heard(stream).suspect and self._gates.of(stream) is None:  # otherwise who opens it resumes it
             self.resume(stream)

@@ -19,7 +19,7 @@ from services.chassis.nats.stream_reads import read_stream
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 256
-_MAX_BYTES: Final = 4 * 1024 * 1024
+MAX_BYTES: Final = 4 * 1024 * 1024
 _WINDOW_S: Final = 1.0
 _PAST: Final = 32
 
@@ -66,7 +66,7 @@ class StreamMarks:
             0,
             _WINDOW_S,
             max_msgs_per_subject=1,
-            max_bytes=_MAX_BYTES,
+            max_bytes=MAX_BYTES,
         )
         await ensure_stream(self._link, config)
         if not self._listens:

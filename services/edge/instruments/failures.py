@@ -46,7 +46,6 @@ class FailureMetrics:
         session_log: SessionLog,
         fetcher: JwksFetcher | None,
         api_methods: Collection[str],
-        histories: Collection[str],
     ) -> None:
         self._context = context
         self._broker = broker
@@ -54,7 +53,6 @@ class FailureMetrics:
         self._session_log = session_log
         self._fetcher = fetcher
         self._api_methods = api_methods
-        self._histories = histories
 
     def fill(self, page: Page) -> None:
         """Puts the values of `failure_catalog.FAILURE_SERIES`. Every cause has one from the start, which is 0: so the
@@ -72,7 +70,8 @@ class FailureMetrics:
         health = self._broker.health
         page.put("fairlead_edge_streams_unanswered", len(health.unanswered))
         page.put("fairlead_edge_streams_not_storing", health.not_storing)
-        kinds = [("", "keys"), ("", "marks"), *((each, "history") for each in self._histories)]
+        histories = self._context.policy.namespaces.with_history
+        kinds = [("", "keys"), ("", "marks"), *((each, "history") for each in histories)]
         for labels, count in with_zeros(kinds, health.unavailable()).items():
             page.put("fairlead_edge_streams_unavailable", count, *labels)
         oldest_at = self._session_log.oldest_at

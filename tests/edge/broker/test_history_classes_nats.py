@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
@@ -11,12 +13,17 @@ from services.chassis.nats.link import NatsAway, NatsRefused
 from services.chassis.process.settings import Duration
 from services.edge.broker.broker import BrokerAway, BrokerRefused, ChannelAddress, LogEntry
 from services.edge.broker.broker_memory import MemoryBroker
+from services.edge.broker.log_setup_nats import MAX_KEYS_BYTES
 from services.edge.broker.logs_memory import MemoryLogs
+from services.edge.broker.stream_marks_nats import MAX_BYTES as MAX_MARKS_BYTES
 from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, Listener, store
 from tests.edge.broker.test_broker_nats import broker
+from tests.edge.broker.test_stream_gates_nats import Silent
+from tests.edge.broker.test_stream_gates_nats import native_nats as native_nats
 from tests.support.eventually import eventually
 from tests.support.links import linked
+from tests.support.servers_native import NativeNats
 
 KEPT = ChannelOptions(history_size=10, history_ttl=Duration(3600), history_max_bytes=4 * 1024 * 1024)
 NEWS = ChannelAddress("fresh:x", "fresh")
@@ -78,8 +85,74 @@ async def test_what_nats_refuses_leaves_everything_as_it_was(nats_server):
         await store(a, CHAT, 1)
         nats_server.kill9()
         await eventually(lambda: not a.available)
-        with pytest.raises(NatsAway):
-            await a.classes.adopt({**changed, "fresh": KEPT})
+        for wanted in ({**changed, "fresh": KEPT}, changed):
+            with pytest.raises(NatsAway):
+                await a.classes.adopt(wanted)
+        nats_server.start()
+        await eventually(lambda: a.available)
+        assert await limits_of(nats_server.url, "CH_chat_0") == before
+
+
+@pytest.mark.integration
+async def test_a_stream_that_does_not_answer_is_changed_once_it_does(nats_server, monkeypatch):
+    silent = Silent(monkeypatch)
+    async with broker(nats_server.url, Listener(), CLASSES, partitions=2) as a:
+        silent.names = ("CH_chat_1",)
+        await a.classes.adopt({**CLASSES, "chat": replace(CLASSES["chat"], history_size=7)})
+        assert (await limits_of(nats_server.url, "CH_chat_0"))[0] == 7
+        assert [name for name, kind in a.health.unavailable()] == ["chat"]
+        silent.names = ()
+        await eventually(lambda: not a.health.unavailable())
+        assert (await limits_of(nats_server.url, "CH_chat_1"))[0] == 7
+
+
+@pytest.mark.integration
+async def test_a_stream_that_is_deleted_with_its_class_is_looked_for_no_more(nats_server):
+    def looking() -> bool:
+        return any("LogStreams._check" in repr(task) for task in asyncio.all_tasks())
+
+    async with broker(nats_server.url, Listener(), {**CLASSES, "fresh": KEPT}, partitions=1) as a:
+        async with linked(nats_server.url) as link:
+            await link.stream_manager().delete_stream("CH_fresh_0")
+        await eventually(looking)
+        await a.classes.adopt(CLASSES)
+        await eventually(lambda: not looking())
+
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def small_nats(native_nats: NativeNats) -> NativeNats:
+    """A server with room for histories of 36 MiB, beside the streams that every edge has."""
+    native_nats.stop()
+    native_nats.configure(f"jetstream {{ max_file_store: {MAX_KEYS_BYTES + MAX_MARKS_BYTES + 36 * MIB} }}")
+    native_nats.start()
+    return native_nats
+
+
+@pytest.mark.integration
+async def test_room_that_one_class_gives_up_is_there_for_another_one(small_nats):
+    """Wherever the other one stands in the configuration."""
+    alone, half = (replace(KEPT, history_max_bytes=size * MIB) for size in (32, 16))
+    async with broker(small_nats.url, Listener(), {"chat": alone}, partitions=1) as a:
+        await a.classes.adopt({"fresh": half, "chat": half})
+        await store(a, NEWS, 1)
+
+
+@pytest.mark.integration
+async def test_a_change_that_is_refused_shuts_no_stream(small_nats, monkeypatch):
+    """There is room for more in one of two streams. The channels of both go on at every moment."""
+    options = replace(KEPT, history_max_bytes=16 * MIB)
+    async with broker(small_nats.url, Listener(), {"chat": options}, partitions=2) as a:
+        shut: list[str] = []
+        monkeypatch.setattr(a.gates, "shut", lambda stream, error: shut.append(stream))
+        before = [await limits_of(small_nats.url, f"CH_chat_{number}") for number in (0, 1)]
+        with pytest.raises(NatsRefused, match="insufficient storage"):
+            await a.classes.adopt({"chat": replace(options, history_max_bytes=44 * MIB)})
+        assert not shut
+        assert [await limits_of(small_nats.url, f"CH_chat_{number}") for number in (0, 1)] == before
+        await store(a, CHAT, 1)
 
 
 async def test_in_memory_a_log_begins_anew_if_it_keeps_more_or_less_and_the_others_go_on() -> None:

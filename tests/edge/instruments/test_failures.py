@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,8 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from proto.events import Opened
 from services.chassis.metrics.page import Page, PageCollector
+from services.chassis.process.settings import Duration
 from services.edge.backend import backend
 from services.edge.broker.in_flight import InFlight
+from services.edge.channel_settings import ChannelSection, Namespace
+from services.edge.channels.namespaces import Namespaces
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.failure_catalog import FAILURE_SERIES
 from services.edge.instruments.failures import FailureMetrics
@@ -30,7 +34,7 @@ class OneWaits(NoSessionLog):
 
 
 def metrics(edge: TestEdge, fetcher: JwksFetcher | None = None) -> FailureMetrics:
-    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher, METHODS, ("chat",))
+    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher, METHODS)
 
 
 def value(of: FailureMetrics, name: str, **labels: str) -> float | None:
@@ -47,6 +51,14 @@ async def test_every_series_without_labels_has_a_value_and_known_causes_are_0_fr
     assert value(metrics(a), "publishes_failed_total", cause="storage") == 0
     fetcher = JwksFetcher("http://127.0.0.1:1/", KeySet(), 600, lambda: 7.0)
     assert value(metrics(a, fetcher), "jwks_fetches_total", result="failed") == 0
+
+
+async def test_the_streams_of_a_namespace_have_a_value_from_when_a_reload_brings_it(a: TestEdge) -> None:
+    of, labels = metrics(a), {"namespace": "fresh", "kind": "history"}
+    assert value(of, "streams_unavailable", **labels) is None
+    fresh = Namespace(name="fresh", history_size=1, history_ttl=Duration(60))
+    a.context.current.replace(replace(a.context.policy, namespaces=Namespaces(ChannelSection(namespaces=[fresh]))))
+    assert value(of, "streams_unavailable", **labels) == 0
 
 
 @pytest.mark.parametrize("cause", UPGRADE_CAUSES)
