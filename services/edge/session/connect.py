@@ -40,8 +40,9 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
             identity = state.policy.verifier.connection(request.token, state.unix(now))
         except InvalidToken as error:
             return Close(codes.INVALID_TOKEN, str(error))
-        except ExpiredToken:
-            raise Rejected(codes.TOKEN_EXPIRED) from None
+        except ExpiredToken as error:
+            state.admit(Identity(error.user))  # so that what is logged names the user
+            raise Rejected(codes.TOKEN_EXPIRED, str(error)) from None
         if not identity.user and section.disallow_anonymous_connection_tokens:
             return Close(codes.PERMISSION_DENIED_CLOSE, "the token has no user")
         return _admit(state, command.id, request, identity, NO_DATA, now)
@@ -69,7 +70,7 @@ def connect_decided(
             )
         return _admit(state, command_id, request, Identity(), NO_DATA, now)
     if result.expires_at and result.expires_at <= state.unix(now):
-        raise Rejected(codes.EXPIRED)
+        raise Rejected(codes.EXPIRED, "the connect hook admits the client until a time in the past")
     identity = Identity(
         user=result.user,
         expires_at=result.expires_at,

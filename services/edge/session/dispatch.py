@@ -98,7 +98,7 @@ def decide_without_key(command: Command, connecting: bool, keys_are_fresh: bool)
     """
     why = "the key of its token is unknown"
     if not keys_are_fresh:
-        raise Rejected(codes.INTERNAL)
+        raise Rejected(codes.INTERNAL, f"{why}, and the JWKS endpoint does not answer")
     if command.subscribe is not None and not connecting:
         raise Rejected(codes.PERMISSION_DENIED, why)
     return Close(codes.INVALID_TOKEN, why)

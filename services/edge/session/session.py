@@ -139,8 +139,7 @@ class Session(CommandOrder):
 
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
-        if self.phase is not NEW or rejection.why:
-            self._log_command(kind_of(command), aim_of(command), error, rejection.why, effects)
+        self._log_command(kind_of(command), aim_of(command), error, rejection.why, effects)
         self._refuse(command.id, kind_of(command), error, effects, now)
 
     def _refuse(self, command_id: int, kind: str, error: ErrorCode, effects: list[Effect], now: float) -> None:

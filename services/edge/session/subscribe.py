@@ -144,8 +144,8 @@ def _by_token(
         claims = state.policy.verifier.subscription(request.token, state.unix(now))
     except InvalidToken as error:
         raise Rejected(codes.PERMISSION_DENIED, f"the token: {error}") from None
-    except ExpiredToken:
-        raise Rejected(codes.TOKEN_EXPIRED) from None
+    except ExpiredToken as error:
+        raise Rejected(codes.TOKEN_EXPIRED, str(error)) from None
     if not state.matches(claims, request.channel):
         return Close(codes.INVALID_TOKEN, "the subscription token is of another channel, user or connection")
     if 0 < claims.grant.expires_at <= state.unix(now):  # it is in the last fraction of its last second
@@ -166,7 +166,7 @@ def _prepare(
 ) -> AttachRequest:
     """Makes the subscription from namespace, grant and request. Raises `Rejected`."""
     if grant.expires_at and grant.expires_at <= state.unix(now):
-        raise Rejected(codes.EXPIRED)
+        raise Rejected(codes.EXPIRED, "what permits the subscription ends in the past")
     options, requester = rules.options, state.requester
     reads_history = rules.has_history and may_read_history(rules, requester, channel in state.channels)
     subscription = Subscription(

@@ -37,7 +37,14 @@ Name = Annotated[str, Meta(min_length=1)]
 
 
 class ExpiredToken(Exception):
-    """The token has expired or is not valid yet: `exp` or `expire_at` is past, or `nbf` is ahead."""
+    """The token of `user` has expired or is not valid yet: `exp` or `expire_at` is past, or `nbf` is ahead.
+
+    The text says which, for the log.
+    """
+
+    def __init__(self, user: str, why: str) -> None:
+        super().__init__(why)
+        self.user = user
 
 
 class Identity(Struct, frozen=True):
@@ -175,8 +182,15 @@ class TokenVerifier:
         """When the token's permission ends, 0 for never. Raises `ExpiredToken` if it, or the token, has expired."""
         end = claims.exp if claims.expire_at is UNSET else claims.expire_at
         if 0 < claims.exp <= now or 0 < end <= now or claims.nbf > now + self._nbf_leeway_s:
-            raise ExpiredToken
+            raise ExpiredToken(claims.sub, _why_expired(claims, end, now))
         return 0 if self._insecure else int(end)
+
+
+def _why_expired(claims: _Claims, end: float, now: float) -> str:
+    ended = [each for each in (claims.exp, end) if 0 < each <= now]
+    if ended:
+        return f"the token expired {now - min(ended):.0f} s ago"
+    return f"the token is valid in {claims.nbf - now:.0f} s (its nbf; client.token_nbf_leeway)"
 
 
 def _unpack(part: bytes) -> bytes:

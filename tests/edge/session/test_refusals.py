@@ -8,7 +8,7 @@ import pytest
 
 from services.edge.session.effects import LogRefusal, Send
 from services.edge.session.publish import MAX_KEY_LENGTH, PUBLISH_RPC
-from tests.edge.conversation import connected, logged
+from tests.edge.conversation import START, Conversation, connected, logged, token
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,23 @@ def test_the_log_says_what_and_where_and_why(command: dict[str, Any], code: int,
     assert reply.error is not None
     assert reply.error.code == code and words in logged(effects)
     assert reply.error.message.isascii() and words not in reply.error.message, "not for the client"
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"exp": START - 90}, "the token expired 90 s ago"),
+        ({"expire_at": START - 5, "exp": START + 60}, "the token expired 5 s ago"),
+        ({"nbf": START + 60}, "the token is valid in 60 s (its nbf; client.token_nbf_leeway)"),
+    ],
+)
+def test_a_connect_with_an_expired_token_is_logged_with_its_user(claims: dict[str, Any], words: str) -> None:
+    """A backend whose clock is wrong, or that caches tokens, is found by the user who complains."""
+    client = Conversation()
+    effects = client.says({"id": 1, "connect": {"token": token(**claims)}})
+    (reply,) = [effect.reply for effect in effects if isinstance(effect, Send)]
+    assert reply.error is not None and reply.error.code == 109
+    assert f"connect: {words}" in logged(effects) and client.state.about(code=109)["user"] == "42"
 
 
 @pytest.mark.parametrize(
