@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,24 @@ async def test_the_metrics_service_reloads_nothing_and_is_not_ended(services, na
     assert "only a restart changes capacity.min_edges" in await metrics.reload("[capacity]\nmin_edges = 2\n")
     assert await series(metrics, SUCCESSFUL) == 0
     assert await metrics.stop() == 0
+
+
+async def test_a_file_that_was_read_and_is_gone_refuses_a_reload(services):
+    """Also the one that is read without being named, which may be absent at the start."""
+    edge = await start_edge_in_memory(services, "alone", "", FAIRLEAD_CONFIG="").ready()
+    assert await edge.reload() == "reloaded: nothing has changed"
+    file = edge.config.with_name("fairlead.toml")
+    file.write_text(LIVE)
+    assert await edge.reload() == "reloaded: channel.namespaces"
+    file.unlink()
+    said = await edge.reload()
+    assert "reload refused" in said and "fairlead.toml: there is no such file" in said
+    assert await code_of_subscribe(edge, "live:x") == 0
+
+
+async def test_a_pipe_in_place_of_the_file_holds_up_neither_a_reload_nor_the_end(services):
+    edge = await start_edge_in_memory(services, "alone").ready()
+    edge.config.unlink()
+    os.mkfifo(edge.config)
+    assert "it is a pipe" in await edge.reload()
+    assert await edge.stop() == 0

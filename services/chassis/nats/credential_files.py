@@ -14,6 +14,8 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from services.chassis.process.configured_files import read_configured
+
 MAX_FILE_BYTES: Final = 1024 * 1024
 _USER: Final = 20 << 3
 _SEED: Final = 18 << 3
@@ -70,8 +72,7 @@ def read_creds(path: str) -> Creds:
 def readable(path: str) -> bytes:
     """What a file has. Raises `BadFile` with the system's reason."""
     try:
-        with Path(path).open("rb") as file:
-            return file.read(MAX_FILE_BYTES)
+        return read_configured(Path(path), MAX_FILE_BYTES)
     except OSError as error:
         raise BadFile(f"{path}: cannot be read: {error.strerror}") from None
 

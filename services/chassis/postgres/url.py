@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from services.chassis.process.configured_files import read_configured
+
 FORM: Final = "postgresql://user:password@host:5432/database"
 MAX_SERVERS: Final = 8
 TARGET: Final = "target_session_attrs"
@@ -85,8 +87,7 @@ def _check_option(name: str, value: str) -> None:
         raise ValueError("postgres.url: expected port to be a number from 1 to 65535")
     if name in _FILES:
         try:
-            with Path(value).open("rb"):
-                pass
+            read_configured(Path(value), 1)
         except (OSError, ValueError) as error:
             why = (getattr(error, "strerror", None) or str(error)).lower()
             raise ValueError(f"postgres.url: the file of {name} cannot be read: {why}: {value!a}") from None

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from codecs import BOM_UTF8
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from services.chassis.process.configured_files import read_configured
 
 CONFIG_VARIABLE: Final = "FAIRLEAD_CONFIG"
 DEFAULT: Final = "fairlead.toml"
 MAX_BYTES: Final = 16 * 1024**2
+
+
+def pinned(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables, which name the default file if it is there now: to read it anew when it is gone is a mistake."""
+    if environ.get(CONFIG_VARIABLE) or not os.path.exists(DEFAULT):
+        return environ
+    return {**environ, CONFIG_VARIABLE: DEFAULT}
 
 
 def read_file(name: str) -> tuple[str, dict[str, Any]]:
@@ -19,12 +30,12 @@ def read_file(name: str) -> tuple[str, dict[str, Any]]:
     """
     path = Path(name or DEFAULT)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_configured(path, MAX_BYTES + 1)
     except FileNotFoundError:
         if not name:
             return "no configuration file", {}
-        raise ValueError(f"{path}: there is no such file ({CONFIG_VARIABLE} names it)") from None
+        or_pinned = ", or it was there before" if name == DEFAULT else ""
+        raise ValueError(f"{path}: there is no such file ({CONFIG_VARIABLE} names it{or_pinned})") from None
     except OSError as error:
         named = f" ({CONFIG_VARIABLE} names it)" if name else ""
         raise ValueError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}{named}") from None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
+from services.chassis.process.configuration_file import pinned
 from services.chassis.process.hangup import HANGUP
 from services.chassis.process.log import configure
 from services.chassis.process.settings import ConfigurationError, LogSettings, where_from
@@ -74,12 +75,23 @@ class Service(Generic[S]):
             return
         if asked.command is None:
             HANGUP.hold()  # from before the settings are read, so that no later change of them is missed
+        environ = pinned(environ)
         settings = self.settings(environ)
         if asked.command is not None:
             self.commands[asked.command].run(settings, asked)
             return
         _before_imports()
-        self.serve(settings, lambda: self.read(environ))
+        self.serve(settings, self._reading(environ))
+
+    def _reading(self, environ: Mapping[str, str]) -> Callable[[], S]:
+        """What reads the settings anew: of a file that was there once, or not at all."""
+
+        def read() -> S:
+            nonlocal environ
+            environ = pinned(environ)
+            return self.read(environ)
+
+        return read
 
     def settings(self, environ: Mapping[str, str]) -> S:
         """Reads the settings and sets up the log by them. Exits the process with the reason if they are not valid."""

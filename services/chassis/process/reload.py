@@ -7,10 +7,12 @@ whole, so that after one that succeeded the process runs by what is in its confi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Set
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import fields
@@ -19,6 +21,9 @@ from services.chassis.process.settings import ConfigurationError
 from services.chassis.process.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+READ_WITHIN_S: Final = 30.0
+"""A file on a disk of the network may take so long, and no longer."""
 
 S = TypeVar("S", bound=Struct)
 
@@ -43,12 +48,14 @@ class Reloads(Generic[S]):
         reloadable: Set[str],
         adopt: Callable[[S], Awaitable[None]],
         now: Callable[[], float] = time.time,
+        read_within_s: float = READ_WITHIN_S,
     ) -> None:
         self.running = running
         self._read = read
         self._reloadable = reloadable
         self._adopt = adopt
         self._now = now
+        self._read_within_s = read_within_s
         self.successful = True
         self.succeeded_at = now()
         self._tasks = Tasks()
@@ -76,7 +83,7 @@ class Reloads(Generic[S]):
 
     async def _reload(self) -> None:
         try:
-            changed = await self._take_over(await asyncio.to_thread(self._read))  # a disk may let it wait
+            changed = await self._take_over(await self._read_aside())
         except (ConfigurationError, ReloadRefused) as error:
             self.successful = False
             log.error("reload refused, the settings from before stay: %s", error)
@@ -87,6 +94,34 @@ class Reloads(Generic[S]):
             return
         self.successful, self.succeeded_at = True, self._now()
         log.info("reloaded: %s", ", ".join(changed) or "nothing has changed")
+
+    async def _read_aside(self) -> S:
+        """Reads the settings in a thread: a disk may let it wait, but neither the next reload nor the process's end."""
+        loop = asyncio.get_running_loop()
+        reading: asyncio.Future[S] = loop.create_future()
+
+        def settle(settings: S | None, error: Exception | None) -> None:
+            if reading.done():
+                return
+            if error is not None:
+                reading.set_exception(error)
+            else:
+                reading.set_result(cast("S", settings))
+
+        def read() -> None:
+            settings, error = None, None
+            try:
+                settings = self._read()
+            except Exception as raised:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, settings, error)
+
+        threading.Thread(target=read, name="reload", daemon=True).start()
+        try:
+            return await asyncio.wait_for(reading, self._read_within_s)
+        except TimeoutError:
+            raise ReloadRefused(f"the configuration could not be read within {self._read_within_s:g} s") from None
 
     async def _take_over(self, settings: S) -> list[str]:
         changed = changed_keys(self.running, settings)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from services.chassis.process.configured_files import read_configured
 from services.chassis.process.settings_errors import variable_name
 
 Secret = Annotated[str, Meta(extra={"secret": True})]
@@ -73,8 +74,7 @@ def _content(name: object, where: str) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"{where}: expected the path of a file")
     try:
-        with Path(name).open("rb") as file:
-            data = file.read(MAX_SECRET_BYTES + 1)
+        data = read_configured(Path(name), MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not a path"
         raise ValueError(f"{where}: {name!a} cannot be read: {why}") from None

@@ -270,6 +270,15 @@ def test_a_port_that_is_taken_is_told_with_its_key_and_how_to_find_its_owner() -
     assert "(metrics.port, FAIRLEAD_METRICS_PORT)" in process.stderr
 
 
+@pytest.mark.parametrize("variable", ["CONFIG", "HTTP_API_KEY_FILE", "NATS_CA_FILE", "NATS_NKEY_FILE"])
+def test_a_pipe_in_place_of_a_file_is_told_instead_of_waited_for(variable: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = ended("edge", **{f"FAIRLEAD_{variable}": str(pipe)})
+    assert process.returncode == 1
+    assert f"{pipe}" in process.stderr and "it is a pipe, which can be read only once" in process.stderr
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 300])
 def test_a_host_that_is_not_this_machine_is_told_with_its_key(host: str) -> None:
     process = ended("metrics", FAIRLEAD_METRICS_HOST=host, FAIRLEAD_METRICS_PORT=str(free_port()))

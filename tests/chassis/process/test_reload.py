@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
 import pytest
 from msgspec import Struct
@@ -114,6 +115,26 @@ async def test_a_request_during_a_reload_leads_to_one_more_read(process):
     process.reloads.request()
     await eventually(lambda: not process.reloads.in_progress)
     assert process.reads == 3
+
+
+async def test_a_disk_that_hangs_refuses_a_reload_and_holds_up_neither_the_next_one_nor_the_end(caplog):
+    disk = threading.Event()
+
+    def read() -> Settings:
+        disk.wait()
+        return Settings()
+
+    reloads = Reloads(Settings(), read, frozenset(), never, read_within_s=0.05)
+    for _ in range(2):
+        reloads.request()
+        await eventually(lambda: not reloads.in_progress)
+    assert caplog.text.count("the configuration could not be read within 0.05 s") == 2
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "reload")
+    disk.set()
+
+
+async def never(settings: Settings) -> None:
+    raise AssertionError(f"{settings} were adopted")
 
 
 def test_changed_keys_and_news() -> None:
