@@ -50,7 +50,6 @@ UNTESTED = {
     "services/sessions/dead_letters_command.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
-    "services/sessions/edge_watch.py": "tests/sessions/test_service.py and test_with_edges.py",
 }
 """Modules that no test imports: the tests that cover them, or why none has to."""
 

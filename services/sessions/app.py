@@ -102,7 +102,10 @@ class Sessions:
             self._tracing.queue,
         )
         registry = own.registry(self._instruments.registry)
-        routes = health_routes(lambda: self._link.problem or self._projector.problem, registry) + self._api.routes()
+        health = health_routes(
+            lambda: self._link.problem or self._projector.problem, registry, lambda: self._edge_watch.problem
+        )
+        routes = health + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
     async def _adopt(self, settings: SessionsSettings) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from proto.events import EdgeFound, EdgeLost, EventBatch
 from proto.telemetry import decode_heartbeat
+from services.chassis.process.complaint import Complaint
 from services.chassis.process.log_fields import about
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.log_nats import LogAway, SessionLog
@@ -31,7 +32,7 @@ class EdgeWatch:
     """Listens to heartbeats and looks for lost edges once a second.
 
     `caught_up` returns whether the store has everything that was in the log a moment ago. Until it does, it is not
-    known which edges have open connections.
+    known which edges have open connections. `problem`: why a loss cannot be written now, None if it can.
     """
 
     def __init__(
@@ -42,6 +43,9 @@ class EdgeWatch:
         self._store = store
         self._name = name
         self._caught_up = caught_up
+        self._told: set[tuple[str, bool]] = set()  # instances that are lost, or found (True), and not yet in the store
+        self._complaint = Complaint()
+        self.problem: str | None = None
 
     def heard(self, data: bytes) -> None:
         """Handles a message on the subject of the edges' heartbeats."""
@@ -57,27 +61,47 @@ class EdgeWatch:
             await asyncio.sleep(_INTERVAL_S)
             self._silence.tick(time.monotonic())
             if self._caught_up():
-                try:
-                    await self._look()
-                except (StoreAway, LogAway) as error:
-                    log.debug("cannot check for lost edges now: %s", error)
+                await self.look()
+
+    async def look(self) -> None:
+        """Looks once. What cannot be written is written at a later look."""
+        try:
+            await self._look()
+        except StoreAway as error:  # the projector says so
+            log.debug("cannot check for lost edges now: %s", error)
+        except LogAway as error:
+            self.problem = f"losses of edges, which cannot be written: {error}"
+            if self._complaint.due(str(error), time.monotonic()):
+                log.warning("it cannot be written that edges are lost or found, trying again: %s", error)
+        else:
+            self.problem = None
 
     async def _look(self) -> None:
         open_instances = await self._store.open_instances()
         numbers = await self._store.writers(WRITER_PREFIX)
         lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
-        for instance, last_heard_ms in self._silence.lost(open_instances - lost, now, wall_ms).items():
-            log.warning(
-                "an edge with open connections is lost, without a word for %.1f s: their sessions are interrupted",
-                (wall_ms - last_heard_ms) / 1000,
-                extra=about(edge=self._silence.name_of(instance), instance=instance),
-            )
+        gone = self._silence.lost(open_instances - lost, now, wall_ms)
+        back = self._silence.found(lost, now)
+        self._told &= {*((instance, False) for instance in gone), *((instance, True) for instance in back)}
+        for instance, last_heard_ms in gone.items():
+            if self._is_news(instance, False):
+                log.warning(
+                    "an edge with open connections is lost, without a word for %.1f s: their sessions are interrupted",
+                    (wall_ms - last_heard_ms) / 1000,
+                    extra=about(edge=self._silence.name_of(instance), instance=instance),
+                )
             await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
-        for instance in self._silence.found(lost, now):
-            fields = about(edge=self._silence.name_of(instance), instance=instance)
-            log.warning("an edge that counted as lost is heard again", extra=fields)
+        for instance in back:
+            if self._is_news(instance, True):
+                fields = about(edge=self._silence.name_of(instance), instance=instance)
+                log.warning("an edge that counted as lost is heard again", extra=fields)
             await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
+
+    def _is_news(self, instance: str, found: bool) -> bool:
+        told = (instance, found) in self._told
+        self._told.add((instance, found))
+        return not told
 
     async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:
         writer = WRITER_PREFIX + instance

@@ -1,0 +1,74 @@
+"""What the watch writes of lost edges, and what it says while it cannot. With real edges: test_with_edges.py."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from proto.events import EdgeFound, EdgeLost, EventBatch, Opened
+from services.sessions.edge_silence import EdgeSilence
+from services.sessions.edge_watch import EdgeWatch
+from services.sessions.log_nats import LogAway
+from services.sessions.store import ORIGIN, Position
+from tests.support.store_memory import MemoryStore
+
+LOST_AFTER_S = 3_600.0
+
+
+class LogDouble:
+    """A session log that refuses to be written while `refuses` says why."""
+
+    def __init__(self) -> None:
+        self.refuses = ""
+        self.written: list[EventBatch] = []
+
+    async def append(self, batch: EventBatch) -> None:
+        if self.refuses:
+            raise LogAway(self.refuses)
+        self.written.append(batch)
+
+
+async def with_a_silent_edge(log: LogDouble) -> tuple[EdgeWatch, MemoryStore, EdgeSilence]:
+    """A watch that has heard nothing for long, and a store with a connection to the edge of instance i1."""
+    store, silence = MemoryStore(60_000), EdgeSilence(LOST_AFTER_S)
+    opened = EventBatch("edge-1", "i1", 1, [Opened(at=1, connection="c1", user="ann")])
+    await store.commit(ORIGIN, Position("e", 1), [opened])
+    silence.on_connected(time.monotonic() - 2 * LOST_AFTER_S)
+    watch = EdgeWatch(silence, log, store, "sessions", lambda: True)  # type: ignore[arg-type]  # a double
+    return watch, store, silence
+
+
+async def fold(store: MemoryStore, batch: EventBatch) -> None:
+    at = await store.position()
+    await store.commit(at, Position("e", at.sequence + 1), [batch])
+
+
+async def test_a_loss_that_cannot_be_written_is_said_once_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    log = LogDouble()
+    watch, store, _ = await with_a_silent_edge(log)
+    log.refuses = "NATS: JetStream: insufficient resources"
+    for _ in range(5):
+        await watch.look()
+    assert log.refuses in str(watch.problem)
+    assert [caplog.text.count(part) for part in ("an edge with open connections is lost", log.refuses)] == [1, 1]
+    log.refuses = ""
+    await watch.look()
+    (lost,) = log.written
+    assert watch.problem is None and isinstance(lost.events[0], EdgeLost) and lost.number == 1
+    await fold(store, lost)
+    await watch.look()
+    assert log.written == [lost], "nothing is left to be said"
+
+
+async def test_a_return_is_said_once_and_written(caplog: pytest.LogCaptureFixture) -> None:
+    log = LogDouble()
+    watch, store, silence = await with_a_silent_edge(log)
+    await watch.look()
+    await fold(store, log.written[-1])
+    silence.heard("i1", time.monotonic(), int(time.time() * 1000), "edge-1")
+    for _ in range(3):
+        await watch.look()
+    found = log.written[-1]
+    assert found.number == 2 and found.events == [EdgeFound(at=found.events[0].at, instance="i1")]
+    assert caplog.text.count("is heard again") == 1
