@@ -6,7 +6,6 @@ Here each server has its share, and the one that was found is tried first from t
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final
 
 import asyncpg
@@ -20,7 +19,7 @@ class Connector:
     """Makes connections to `url`, which is checked already."""
 
     def __init__(self, url: str) -> None:
-        self._urls = deque(each_server(url))
+        self._urls = tuple(each_server(url))  # the one that was found last is the first
         self._target = target_of(url)
 
     async def connect(self, *_: Any, timeout: float, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
@@ -28,18 +27,18 @@ class Connector:
         the server that was tried last, and OSError if there are servers, but none of them takes writes."""
         if self._target is not None:
             options["target_session_attrs"] = self._target
-        share_s, last = timeout / len(self._urls), len(self._urls) - 1
-        for number in range(last + 1):
+        urls = self._urls  # others may find another one meanwhile
+        share_s = timeout / len(urls)
+        for number, url in enumerate(urls, 1):
             try:
-                made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-                    self._urls[0], timeout=share_s, **options
-                )
-                return made
+                made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, timeout=share_s, **options)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                if number == last:
+                if number == len(urls):
                     raise
             except asyncpg.TargetServerAttributeNotMatched:
-                if number == last:
+                if number == len(urls):
                     raise ConnectionError(_NO_SERVER) from None
-            self._urls.rotate(-1)
+            else:
+                self._urls = (url, *(each for each in urls if each != url))
+                return made
         raise AssertionError("unreachable")

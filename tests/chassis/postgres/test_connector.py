@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
@@ -59,3 +60,10 @@ async def test_the_server_that_was_found_is_the_first_from_then_on(postgres: Pos
     silent.accept()[0].close()
     with pytest.raises(BlockingIOError):
         silent.accept()
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 4])
+async def test_those_who_look_at_once_do_not_hide_a_server_from_each_other(postgres: Postgres, at_once: int) -> None:
+    connector = Connector(with_servers(postgres, free_port()))
+    for made in await asyncio.gather(*(connector.connect(timeout=10) for _ in range(at_once))):
+        await made.close()
