@@ -44,8 +44,11 @@ log = logging.getLogger(__name__)
 RELOADABLE: Final = frozenset({"http_api"})
 """The sections and keys that a reload may change."""
 
-POOL_SIZE = 8
-"""Connections to PostgreSQL: one writes, the others serve queries."""
+_WORK_CONNECTIONS: Final = 3
+"""Connections to PostgreSQL that fold, look for lost edges, and remove what is old."""
+
+_READ_CONNECTIONS: Final = 5
+"""Those that serve queries. They are others: however slow queries are, facts are folded."""
 
 
 class Sessions:
@@ -61,7 +64,8 @@ class Sessions:
             settings.nats, settings.name, self._on_connected, self._on_disconnected, subjects.inbox_prefix("sessions")
         )
         self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
-        self._pool = Pool(settings.postgres.url, POOL_SIZE)
+        self._pool = Pool(settings.postgres.url, _WORK_CONNECTIONS)
+        self._read_pool = Pool(settings.postgres.url, _READ_CONNECTIONS)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
         self._projector = Projector(self._log, store, self._prepare, self._instruments, self._tracing.tracer)
         self._watch = ProjectionWatch(self._log, self._projector, self._instruments)
@@ -71,7 +75,7 @@ class Sessions:
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
-        self._api = SessionsApi(self._api_keys, PostgresReader(self._pool))
+        self._api = SessionsApi(self._api_keys, PostgresReader(self._read_pool))
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
@@ -79,7 +83,7 @@ class Sessions:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             self._tracing.start()
-            async with self._pool:
+            async with self._pool, self._read_pool:
                 work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
                 tasks = [vital(one) for one in work]
                 try:

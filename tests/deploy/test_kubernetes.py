@@ -165,6 +165,8 @@ def test_services_and_budgets_select_the_pods_and_their_ports(name: str) -> None
     (service,) = (
         one for one in OBJECTS if one["kind"] == "Service" and one["spec"]["selector"].items() <= labels.items()
     )
+    answers_unready = service["spec"].get("publishNotReadyAddresses", False)
+    assert answers_unready == (name == "sessions"), "it answers queries while it cannot fold; an edge takes no clients"
     ports = {one["name"]: one["containerPort"] for one in containers(name)[0]["ports"]}
     assert [(one["targetPort"], one["port"]) for one in service["spec"]["ports"]] == list(ports.items())
     defaults = {"edge": 8101, "sessions": 8201, "metrics": 8301}

@@ -94,5 +94,9 @@ class EdgeDouble:
         )
         await self._link.publish(subjects.telemetry("edge", self.instance), encode_heartbeat(heartbeat))
 
+    async def remove(self, sequence: int) -> None:
+        """Removes one message of the log, as `nats stream rmm` does."""
+        await self._link.jetstream(timeout=5).delete_msg(subjects.SESSIONS_STREAM, sequence)
+
     async def delete_log(self) -> None:
         await self._link.jetstream(timeout=5).delete_stream(subjects.SESSIONS_STREAM)

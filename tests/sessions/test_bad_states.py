@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import NamedTuple
 
+import asyncpg
 import pytest
 
 from proto.events import Closed, Opened, SessionEvent, Subscribed
 from tests.sessions.database import as_ordinary_user, execute
 from tests.sessions.edge_double import EdgeDouble
-from tests.sessions.running import API_KEY, ask, metric, sessions_of
+from tests.sessions.running import API_KEY, ask, metric, request, sessions_of
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
@@ -98,6 +100,67 @@ async def test_it_waits_until_the_database_is_mended_and_then_goes_on_by_itself(
     assert (await ask(service, "/sessions/c2"))["end_code"] == 1000
     assert service.log().count("cannot be followed now") <= 3, "not a line for each retry"
     assert await service.stop() == 0
+
+
+class Held(NamedTuple):
+    """A timeout of PostgreSQL that ends what waits for a lock, and what `/readyz` says then."""
+
+    setting: str
+    says: tuple[str, ...]
+
+
+TIMEOUTS = {
+    "its lock_timeout": Held("lock_timeout", ("(55P03)", "a lock is held for too long", "pg_stat_activity")),
+    "its statement_timeout": Held("statement_timeout", ("(57014)", "raise statement_timeout")),
+}
+
+
+@pytest.mark.parametrize("name", TIMEOUTS)
+async def test_a_lock_that_somebody_holds_is_said_and_waited_for(
+    services: Services, nats_server: NatsServer, postgres: Postgres, name: str
+):
+    url = await as_ordinary_user(postgres.url)
+    user = url.partition("//")[2].partition(":")[0]
+    await execute(postgres.url, f"ALTER ROLE {user} SET {TIMEOUTS[name].setting} = '300ms'")
+    service = await start(services, nats_server, url).ready()
+    somebody = await asyncpg.connect(postgres.url)
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        async with somebody.transaction():
+            await somebody.execute("LOCK TABLE connections IN EXCLUSIVE MODE")
+            await edge.write(*facts("c1"))
+            await eventually(lambda: unready(service, *TIMEOUTS[name].says))
+            assert await sessions_of(service) == [], "questions are answered"
+        await eventually(lambda: one_more(service, 1))
+        await service.ready()
+    await somebody.close()
+    assert await metric(service, "fairlead_sessions_dead_letters_total") == 0
+
+
+async def test_questions_that_take_long_hold_up_no_facts(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres.url).ready()
+    somebody = await asyncpg.connect(postgres.url)
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(Opened(at=1, connection="c1"))
+        await eventually(lambda: one_more(service, 1))
+        async with somebody.transaction():
+            await somebody.execute("LOCK TABLE subscriptions")
+            questions = [asyncio.create_task(request(service, "/sessions/c1")) for _ in range(12)]
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+            async def all_wait() -> None:
+                assert await somebody.fetchval(waiting) >= 5
+
+            await eventually(all_wait)
+            await edge.write(Opened(at=2, connection="c2"))
+
+            async def folded() -> None:
+                assert await metric(service, "fairlead_sessions_events_applied_total") == 2
+
+            await eventually(folded, within_s=5)
+        assert {200} == {answer.status_code for answer in await asyncio.gather(*questions)}
+    await somebody.close()
 
 
 async def one_more(service: ServiceProcess, count: int) -> None:
