@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from services.chassis.process.settings import REPLICAS, Duration, Rate, Section
+from services.chassis.process.settings_errors import FORM
 from services.edge.hook_settings import check_hook
 
 SLOW_CLIENT_POLICIES: Final = ("disconnect", "drop")
@@ -18,6 +19,7 @@ DELTA_TYPES: Final = ("fossil",)
 DATA_FORMATS: Final = ("", "json", "json_object")
 RECOVERY_MODES: Final = ("stream", "cache")
 WHEN_FULL: Final = ("evict", "refuse")
+_NAME: Final = '2 to 64 letters, digits, "-", "_" and "."'
 
 
 class ChannelOptions(Section, frozen=True):
@@ -144,7 +146,7 @@ class ChannelOptions(Section, frozen=True):
 class Namespace(ChannelOptions, frozen=True, kw_only=True):
     """One namespace: its name, and the options of its channels."""
 
-    name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,}\Z", max_length=64)]
+    name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,64}\Z", extra={FORM: _NAME})]
     """The part of a channel's name before ":": 2 to 64 letters, digits, "-", "_" and "."."""
 
 

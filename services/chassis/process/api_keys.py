@@ -8,11 +8,14 @@ from msgspec import Meta
 
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Section
+from services.chassis.process.settings_errors import FORM
 
 ALL: Final = "all"
 PUBLISH: Final = "publish"
 READ: Final = "read"
 SCOPES: Final = (ALL, PUBLISH, READ)
+
+_NAME: Final = 'up to 64 letters, digits, "-", "_" and "."'
 
 MAX_KEYS: Final = 32
 """Each request is compared with all of them."""
@@ -21,7 +24,7 @@ MAX_KEYS: Final = 32
 class ApiKey(Section, frozen=True, kw_only=True):
     """One of several API keys."""
 
-    name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{1,64}\Z")]
+    name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{1,64}\Z", extra={FORM: _NAME})]
     """Whose key it is, as the log and answers call it: up to 64 letters, digits, "-", "_" and "."."""
     key: Secret
     """The key that is sent as `X-API-Key`."""

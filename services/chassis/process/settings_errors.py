@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 PREFIX: Final = "FAIRLEAD_"
 _SHOWN_LENGTH: Final = 100
@@ -31,19 +31,41 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+FORM: Final = "form"
+"""Key of what a type adds to msgspec's pattern for its texts: what is expected, in words."""
+
+_WORDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "object": "a table",
+    "array": "a list",
+    "date": "a date",
+    "datetime": "a date with a time",
+    "time": "a time",
+}
+
+
 def plain(message: str) -> str:
-    """msgspec's `message` without the place and the quotes: "expected int, got str"."""
-    message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
-    return message[0].lower() + message[1:]
+    """msgspec's `message` without the place, in words: "expected a whole number, got text"."""
+    message = re.sub(r" - at `[^`]*`$", "", message)
+    if message.startswith("Expected `"):
+        message = re.sub(r"`([a-z |]+)`", lambda types: _worded(types[1]), message)
+        message = re.sub(r" (?:of length )?>= (\S+)", r" of at least \1", message)
+        message = re.sub(r" (?:of length )?<= (\S+)", r" of at most \1", message)
+    return message[0].lower() + message[1:].replace("`", "")
 
 
-_MEANT: Final = {"bool": "true or false", "int": "a whole number"}
+def _worded(types: str) -> str:
+    return " or ".join([_WORDS.get(each, each) for each in types.split(" | ") if each != "null"])
 
 
 def of_variable(message: str, text: str) -> str:
     """What msgspec's `message` says about the `text` of a variable. Secrets are texts: no other kind is shown."""
-    said = re.fullmatch(r"expected (bool|int)\b(.*?)(?:, got str)?", plain(message))
-    return f"expected {_MEANT[said[1]]}{said[2]}, got {text[:_SHOWN_LENGTH]!a}" if said else plain(message)
+    said = plain(message).removesuffix(", got text")
+    kinds = tuple(f"expected {_WORDS[kind]}" for kind in ("int", "float", "bool"))
+    return f"{said}, got {text[:_SHOWN_LENGTH]!a}" if said.startswith(kinds) else said
 
 
 def explain(
@@ -60,7 +82,23 @@ def explain(
     if missing:
         key = f"{place}.{missing[1]}".lstrip(".")
         return f"{where}: {key} is missing" + (f"; set it there or as {variable_name(key)}" if "[" not in key else "")
-    return f"{where}: {place}: {plain(message)}" if path else f"{where}: {plain(message)}"
+    said = _in_words(message, schema, path, tables)
+    return f"{where}: {place}: {said}" if path else f"{where}: {said}"
+
+
+def _in_words(message: str, schema: type[Struct], path: str, tables: Mapping[str, Any]) -> str:
+    """What is wrong at `path`. Of the value, numbers are shown: secrets are texts."""
+    said, value = plain(message), _value_at(path, tables)
+    if isinstance(value, str):
+        notes = getattr(_kind_at(schema, path), "__metadata__", ())
+        extras = [note.extra or {} for note in notes if isinstance(note, Meta)]
+        if form := next((each[FORM] for each in extras if FORM in each), ""):
+            return f"expected {form}"
+        if ", got text" in said and re.fullmatch(r"-?\d+|true|false", value):
+            return f"{said}: leave out the quotes"
+    if isinstance(value, int | float) and ", got " not in said:
+        return f"{said}, got {value}"
+    return said
 
 
 def _path(message: str) -> str:
@@ -83,28 +121,48 @@ def _where(message: str, source: str, environ: Mapping[str, str]) -> str:
 
 def _named(path: str, tables: Mapping[str, Any]) -> str:
     """`path` with the names of the tables that it counts: namespaces[1] ("chat")."""
-    value: Any = tables
-    named = ""
-    for part in re.findall(r"[^.\[\]]+|\[\d+\]", path):
+    named = before = ""
+    for part in _parts(path):
         counted = part.startswith("[")
-        try:
-            value = value[int(part[1:-1])] if counted else value[part]
-        except (LookupError, TypeError):
-            value = None
-        name = value.get("name") if counted and isinstance(value, dict) else None
+        before += part if counted else f".{part}"
+        value = _value_at(before, tables) if counted else None
+        name = value.get("name") if isinstance(value, dict) else None
         named += part if counted else f".{part}"
         named += f' ("{name}")' if isinstance(name, str) else ""
     return named.lstrip(".")
 
 
+def _parts(path: str) -> list[str]:
+    return re.findall(r"[^.\[\]]+|\[\d+\]", path)
+
+
+def _value_at(path: str, tables: Mapping[str, Any]) -> Any:
+    """What stands at `path`; None if nothing does."""
+    value: Any = tables
+    for part in _parts(path):
+        try:
+            value = value[int(part[1:-1])] if part.startswith("[") else value[part]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _kind_at(schema: type[Struct], path: str) -> Any:
+    """The type of the key at `path`, None if there is none."""
+    kind: Any = schema
+    for name in [part for part in _parts(path) if not part.startswith("[")]:
+        table = _table_of(kind)
+        fields = {} if table is None else {field.encode_name: field.type for field in msgspec.structs.fields(table)}
+        kind = fields.get(name)
+    return kind
+
+
+def _table_of(kind: Any) -> type[Struct] | None:
+    members = (kind, *getattr(kind, "__args__", ()))
+    return next((one for one in members if isinstance(one, type) and issubclass(one, Struct)), None)
+
+
 def _keys_at(schema: type[Struct], path: str) -> list[str]:
     """The keys that the table at `path` may have."""
-    kind: Any = schema
-    for name in re.sub(r"\[[^]]*\]", "", path).split("."):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        of_key = fields.get(name)
-        members = (of_key, *getattr(of_key, "__args__", ()))
-        kind = next((one for one in members if isinstance(one, type) and issubclass(one, Struct)), None)
-        if kind is None:
-            return []
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+    table = _table_of(_kind_at(schema, path))
+    return [] if table is None else [field.encode_name for field in msgspec.structs.fields(table)]

@@ -69,17 +69,17 @@ TABLE: Final = (
     mistake("edge", "", "cannot be read: file name too long (FAIRLEAD_CONFIG names it)", CONFIG="x" * 5000),
     # --- names
     mistake("edge", "[egde]", "unknown section [egde]; did you mean edge?"),
-    mistake("edge", "edge = 1", "edge: expected object, got int"),
-    mistake("edge", "[[edge]]", "edge: expected object, got array"),
+    mistake("edge", "edge = 1", "edge: expected a table, got a whole number"),
+    mistake("edge", "[[edge]]", "edge: expected a table, got a list"),
     mistake("edge", "[edge]\nprot = 1", "unknown key edge.prot; did you mean port?"),
     mistake("edge", "", "unknown variable FAIRLEAD_EDGE_PROT; did you mean FAIRLEAD_EDGE_PORT?", EDGE_PROT="1"),
     # --- values
-    mistake("edge", "[edge]\nport = 0", "edge.port: expected int >= 1"),
-    mistake("sessions", "[sessions]\nport = 0", "sessions.port: expected int >= 1"),
-    mistake("metrics", "", "FAIRLEAD_METRICS_PORT: expected a whole number >= 1, got '0'", METRICS_PORT="0"),
-    mistake("edge", "[edge]\nport = 70_000", "edge.port: expected int <= 65535"),
-    mistake("edge", "[edge]\nport = '8101'", "edge.port: expected int, got str"),
-    mistake("edge", "[edge]\nname = 2026-11-29", "edge.name: expected str, got date"),
+    mistake("edge", "[edge]\nport = 0", "edge.port: expected a whole number of at least 1"),
+    mistake("sessions", "[sessions]\nport = 0", "sessions.port: expected a whole number of at least 1"),
+    mistake("metrics", "", "FAIRLEAD_METRICS_PORT: expected a whole number of at least 1, got '0'", METRICS_PORT="0"),
+    mistake("edge", "[edge]\nport = 70_000", "edge.port: expected a whole number of at most 65535, got 70000"),
+    mistake("edge", "[edge]\nport = '8101'", "edge.port: expected a whole number, got text: leave out the quotes"),
+    mistake("edge", "[edge]\nname = 2026-11-29", "edge.name: expected text, got a date"),
     mistake(
         "edge", "[edge]\nname = 'a\\u0000b'".replace("'", '"'), "edge.name: expected text without control characters"
     ),
@@ -91,6 +91,13 @@ TABLE: Final = (
     mistake("edge", "[edge]\ntrusted_proxies = ['10.0.0.0/99']", "edge.trusted_proxies: expected an address or a net"),
     mistake("edge", "[client]\nallowed_origins = ['x']", "client.allowed_origins[0]: no browser sends"),
     mistake("edge", "[limits]\ncommands = '5'", 'limits.commands: expected a rate such as "600/10s"'),
+    mistake("edge", "[edge]\nmemory_soft_limit = 'x'", "edge.memory_soft_limit: expected a whole number, got text"),
+    mistake(
+        "edge", "[[http_api.keys]]\nname = 'a b'\nkey = 'x'", 'http_api.keys[0] ("a b").name: expected up to 64 le'
+    ),
+    mistake("edge", "", "FAIRLEAD_EDGE_DRAIN_RATE: expected a whole number, got 'all'", EDGE_DRAIN_RATE="all"),
+    mistake("edge", "", "FAIRLEAD_LOG_CONNECTIONS: expected true or false, got 'maybe'", LOG_CONNECTIONS="maybe"),
+    mistake("edge", f"[http_api]\nkey = ['{SECRET}']", "http_api.key: expected text, got a list"),
     mistake("edge", "[[channel.namespaces]]\nhistory_size = 1", "channel.namespaces[0].name is missing"),
     mistake(
         "edge",
@@ -160,12 +167,12 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         "unknown section [edgy]",
         "unknown variable FAIRLEAD_EDGE_PROT",
         "FAIRLEAD_EDGE_CLIENT_PORT: expected a whole number",
-        "edge.port: expected int >= 1",
+        "edge.port: expected a whole number of at least 1",
         "unknown key edge.nmae; did you mean name?",
         "expected client.pong_timeout to be shorter",
         'channel.namespaces[0] ("ns-a"): expected history_size and history_ttl',
-        'channel.namespaces[1] ("ns-b").history_size: expected int >= 0',
-        'channel.namespaces[1] ("ns-b").presence: expected bool, got str',
+        'channel.namespaces[1] ("ns-b").history_size: expected a whole number of at least 0',
+        'channel.namespaces[1] ("ns-b").presence: expected true or false, got text',
         'channel.namespaces[2] ("ns-c"): expected slow_client',
         "expected log.level",
     ):
@@ -175,7 +182,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_what_is_taken_away_to_find_more_is_not_called_missing(tmp_path: Path) -> None:
     (said,) = outcome(mistake("edge", "[[channel.namespaces]]\nname = 'x'", ""), tmp_path)
-    assert said.startswith('fairlead.toml: channel.namespaces[0] ("x").name: expected str matching regex')
+    assert said.startswith('fairlead.toml: channel.namespaces[0] ("x").name: expected 2 to 64 letters, digits')
     (said,) = outcome(mistake("sessions", "", "", POSTGRES_URL="mysql://h/x"), tmp_path)
     assert "is missing" not in said
 
