@@ -299,15 +299,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def overdue(self) -> None:
         """The deadline has passed, or another connection needs room."""
-        if self._is_refused:
-            self.transport.close()
-            return
         cycle: RequestResponseCycle | None = self.cycle
         is_read = cycle is not None and cycle.more_body and not (cycle.response_started or self.pipeline)
         if self._awaiting_head or is_read:
             self.refuse(b"408 Request Timeout")
-        else:
-            self.transport.close()  # the client has its answer
+        self.transport.close()  # at once: another connection may need its room
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(b"400 Bad Request", msg)
