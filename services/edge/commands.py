@@ -55,7 +55,10 @@ def _describe_token(parser: ArgumentParser) -> None:
 def _token(settings: EdgeSettings, asked: Namespace) -> None:
     client = settings.client
     if not client.token_hmac_secret_key:
-        sys.exit("fairlead-edge: client.token_hmac_secret_key is not set: only who has the private key can make tokens")
+        sys.exit(
+            "fairlead-edge: client.token_hmac_secret_key is not set, and this command signs with no other key: "
+            "make the token as your backend does"
+        )
     sys.stdout.write(
         mint(asked.user, client.token_hmac_secret_key, asked.ttl, client.token_audience, client.token_issuer) + "\n"
     )
@@ -79,7 +82,12 @@ def _publish(settings: EdgeSettings, asked: Namespace) -> None:
 
     host, port = _EVERYWHERE.get(settings.edge.host, settings.edge.host), settings.edge.port
     body = msgspec.json.encode({"channel": asked.channel, "data": asked.data})
-    key = next((each.key for each in settings.http_api.all_keys if each.scope in (ALL, PUBLISH)), "")
+    key = next((each.key for each in settings.http_api.all_keys if each.scope in (ALL, PUBLISH)), None)
+    if key is None:
+        sys.exit(
+            "fairlead-edge: no API key may publish: "
+            f"set http_api.key, or a key with the scope {PUBLISH} in http_api.keys"
+        )
     connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_S)
     try:
         connection.request("POST", "/api/publish", body, {"X-API-Key": key})
@@ -91,7 +99,10 @@ def _publish(settings: EdgeSettings, asked: Namespace) -> None:
         connection.close()
     if response.status != 200:
         sys.exit(f"fairlead-edge: refused with status {response.status}: {text.decode(errors='replace')}")
-    answer = msgspec.json.decode(text, type=_Answer)
+    try:
+        answer = msgspec.json.decode(text, type=_Answer)
+    except msgspec.MsgspecError:
+        sys.exit(f"fairlead-edge: what answers at {host}:{port} is not an edge")
     if answer.error is not None:
         sys.exit(f"fairlead-edge: refused with error {answer.error.code}: {answer.error.message}")
     sys.stdout.write(f"{bytes(answer.result).decode()}\n")
