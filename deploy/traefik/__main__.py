@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from deploy.traefik import tls
-from deploy.traefik.gate import SUPPORTED, Gate
+from deploy.traefik.gate import SUPPORTED, Gate, GatesUnsupported
 from deploy.traefik.keeper import Keeper, NeverReady
+
+log = logging.getLogger("deploy.traefik")
 
 _PR_SET_NAME: Final = 15  # linux/prctl.h
 
@@ -43,10 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.tls:
             tls.check(given.certificates)
-        gates = [Gate(address) for address in given.gate] if SUPPORTED else []
-        return asyncio.run(_run(Keeper(given.command, gates, given.ready)))
+        return asyncio.run(_run(Keeper(given.command, _gates(given.gate), given.ready)))
     except (OSError, ValueError, NeverReady, tls.CertificateUnusable) as error:
-        logging.getLogger("deploy.traefik").error("%s", error)
+        log.error("%s", error)
         return 1
 
 
@@ -62,6 +63,14 @@ async def _run(keeper: Keeper) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeper.stop)
     return await keeper.run()
+
+
+def _gates(addresses: Sequence[str]) -> list[Gate]:
+    try:
+        return [Gate(address) for address in addresses] if SUPPORTED else []
+    except GatesUnsupported as error:
+        log.warning("Traefik has its ports to itself: clients get 404 for a moment whenever it starts (%s)", error)
+        return []
 
 
 def _take_name() -> None:

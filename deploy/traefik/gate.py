@@ -34,11 +34,20 @@ _OURS: Final = 0
 _THEIRS: Final = 1
 
 
+_NO_SUCH_OPTION: Final = (errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EPERM)
+"""What a sandbox says that stands in for the kernel, or keeps the option back."""
+
+
+class GatesUnsupported(Exception):
+    """This kernel lets no program choose between two sockets of a port."""
+
+
 class Gate:
     """Listens on an address, such as "127.0.0.1:8000" or ":8000" (all addresses), closed at first.
 
     While it is closed, `socket` gets the connections; while it is open, whoever listens beside it. Raises OSError if
-    somebody else listens there already, also one who would share the port.
+    somebody else listens there already, also one who would share the port; `GatesUnsupported` if this kernel lets no
+    program choose.
     """
 
     def __init__(self, address: str) -> None:
@@ -47,8 +56,14 @@ class Gate:
         family, host = _family(host.strip("[]"))
         _wait_until_free(family, host, int(port))
         self.socket = _socket(family, host, int(port), shared=True)
-        self.socket.listen(_BACKLOG)
-        self.close()
+        try:
+            self.socket.listen(_BACKLOG)
+            self.close()
+        except OSError as error:
+            self.socket.close()
+            if error.errno in _NO_SUCH_OPTION:
+                raise GatesUnsupported(f"SO_ATTACH_REUSEPORT_CBPF: {error.strerror}") from None
+            raise
 
     @property
     def port(self) -> int:

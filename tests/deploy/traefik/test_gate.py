@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from deploy.processes.ports import free_port
+from deploy.traefik import __main__ as program
 from deploy.traefik import gate as module
-from deploy.traefik.gate import SUPPORTED, Gate
+from deploy.traefik.gate import SUPPORTED, Gate, GatesUnsupported
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="only Linux lets a program choose between two sockets")
 
@@ -68,3 +70,20 @@ def test_a_port_that_somebody_else_shares_is_refused(gate: Gate, monkeypatch: py
     with pytest.raises(OSError, match=f":{gate.port}: Address already in use") as refused:
         Gate(f"127.0.0.1:{gate.port}")
     assert refused.value.errno == errno.EADDRINUSE
+
+
+def test_a_kernel_that_lets_no_program_choose_leaves_traefik_its_ports(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Such as that of a sandbox. Traefik runs all the same, and the log says what clients get while it starts."""
+    monkeypatch.setattr(module, "_SO_ATTACH_REUSEPORT_CBPF", 9999)
+    for name in ("_take_name", "_configure_log"):  # of the whole process, which is that of the tests
+        monkeypatch.setattr(program, name, lambda: None)
+    port, report = free_port(), tmp_path / "ended"
+    with pytest.raises(GatesUnsupported):
+        Gate(f"127.0.0.1:{port}")
+    assert (
+        program.main([f"--gate=127.0.0.1:{port}", "--ready=http://127.0.0.1:1/ping", "--", "touch", str(report)]) == 1
+    )
+    assert report.exists()
+    assert "Traefik has its ports to itself" in caplog.text
