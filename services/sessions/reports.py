@@ -14,7 +14,8 @@ SAY_AGAIN_S: Final = 60.0
 """How often the same reason to wait is said."""
 
 SAY_ANOTHER_S: Final = 5.0
-"""How soon another reason is said."""
+"""How soon another reason is said; each further one after twice the time, until the log is followed again. Reasons may
+alternate: of a full disk each names the file that could not grow."""
 
 SAY_LOSSES_S: Final = 10.0
 """How often it is said what is left out."""
@@ -32,19 +33,22 @@ class Waiting:
         self.problem: str | None = "starting"
         self._said = ""
         self._said_at = float("-inf")
+        self._another_s = SAY_ANOTHER_S
 
     def waits(self, problem: str, now: float) -> None:
         """The log cannot be followed, because of `problem`."""
         self.problem = problem
-        if now - self._said_at >= (SAY_AGAIN_S if problem == self._said else SAY_ANOTHER_S):
+        if now - self._said_at >= (SAY_AGAIN_S if problem == self._said else self._another_s):
             log.warning("the session log cannot be followed now, retrying: %s", problem)
+            if self._said not in ("", problem):
+                self._another_s = min(2 * self._another_s, SAY_AGAIN_S)
             self._said, self._said_at = problem, now
 
     def follows(self, sequence: int) -> None:
         """The log is followed; all up to `sequence` is in the store."""
         if self.problem is not None:
             log.info("following the session log from message %d", sequence + 1)
-            self.problem = None
+            self.problem, self._another_s = None, SAY_ANOTHER_S
 
 
 class Losses:

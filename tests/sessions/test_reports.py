@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.sessions.entries import DeadLetter
-from services.sessions.reports import SAY_AGAIN_S, SAY_ANOTHER_S, SAY_LOSSES_S, Losses, Waiting
+from services.sessions.reports import SAY_AGAIN_S, SAY_LOSSES_S, Losses, Waiting
 
 
 def letter(sequence: int) -> DeadLetter:
@@ -24,9 +24,16 @@ def test_another_reason_is_said_soon_but_not_as_often_as_two_of_them_alternate(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     waiting = Waiting()
-    for moment in range(20):
-        waiting.waits(f"reason {moment % 2}", float(moment))
-    assert len(caplog.records) == 1 + 19 // SAY_ANOTHER_S
+
+    def said(since: int, until: int) -> list[int]:
+        caplog.clear()
+        for moment in range(since, until):
+            waiting.waits(f"file {moment} cannot grow", float(moment))
+        return [int(record.getMessage().split()[-3]) for record in caplog.records]
+
+    assert said(0, 600) == [0, 5, 15, 35, 75, *range(135, 600, int(SAY_AGAIN_S))]
+    waiting.follows(7)
+    assert said(600, 700) == [600, 610, 630, 670]
 
 
 def test_once_the_log_is_followed_there_is_no_problem(caplog: pytest.LogCaptureFixture) -> None:
