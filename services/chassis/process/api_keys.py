@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -20,6 +21,9 @@ _NAME: Final = 'up to 64 letters, digits, "-", "_" and "."'
 MAX_KEYS: Final = 32
 """Each request is compared with all of them."""
 
+_SENDABLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)
+_SENDABLE_FORM: Final = "in printable ASCII, without a space or a line break at either end: a header carries no other"
+
 
 class ApiKey(Section, frozen=True, kw_only=True):
     """One of several API keys."""
@@ -37,6 +41,8 @@ class ApiKey(Section, frozen=True, kw_only=True):
             raise ValueError('expected scope "all", "publish" or "read"')
         if not self.key:
             raise ValueError("expected key not to be empty")
+        if not _SENDABLE.fullmatch(self.key):
+            raise ValueError(f"expected key {_SENDABLE_FORM}")
 
 
 class HttpApiSettings(Section, frozen=True):
@@ -49,6 +55,8 @@ class HttpApiSettings(Section, frozen=True):
     """Further keys, each with its name and scope, such as the old and the new one while they are rotated."""
 
     def __post_init__(self) -> None:
+        if self.key and not _SENDABLE.fullmatch(self.key):
+            raise ValueError(f"expected http_api.key {_SENDABLE_FORM}")
         if len(self.keys) > MAX_KEYS:
             raise ValueError(f"expected at most {MAX_KEYS} http_api.keys")
         names = [each.name for each in self.keys]

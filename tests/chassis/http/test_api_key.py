@@ -97,6 +97,9 @@ def test_keys_in_the_configuration_may_be_in_files(tmp_path: Path) -> None:
         ("[[http_api.keys]]\nkey = 'hidden'", "http_api.keys[0].name is missing"),
         ("[[http_api.keys]]\nname = 'a'", 'http_api.keys[0] ("a").key is missing'),
         ("[[http_api.keys]]\nname = 'a'\nkey = ''", 'http_api.keys[0] ("a"): expected key not to be empty'),
+        ("[[http_api.keys]]\nname = 'a'\nkey = 'hiddené'", 'http_api.keys[0] ("a"): expected key in printable ASCII'),
+        ("[http_api]\nkey = ' hidden'", "without a space or a line break at either end"),
+        ('[http_api]\nkey = "hidden\\n"', "without a space or a line break at either end"),
         ("[[http_api.keys]]\nname = 'a b'\nkey = 'hidden'", "http_api.keys[0].name"),
         ("[[http_api.keys]]\nname = 'a'\nkey = 'hidden'\nscope = 'write'", 'expected scope "all", "publish" or "read"'),
         (
