@@ -20,6 +20,7 @@ and never returns an empty string.
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
 | `ctl.edge.<instance>`         | core NATS, request/reply   | requests between edges, see `proto.control`       |
 | `ctl.roll_call`               | core NATS                  | an edge is connected (again): all beat at once    |
+| `ctl.vouch`                   | core NATS, request/reply   | does a log go on, asks an edge that starts        |
 | `rpc.<method>`                | core NATS, request/reply   | a client's RPC, answered by any backend           |
 | `send.<user>`                 | core NATS                  | a client's message that needs no answer           |
 | `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, refresh |
@@ -195,6 +196,7 @@ def stored_key(stream: str, message_id: str) -> str:
 
 
 ROLL_CALL: Final = "ctl.roll_call"
+VOUCH: Final = "ctl.vouch"
 
 
 def edge_control(instance: str) -> str:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from services.chassis.nats.link import NatsLink
-from tests.support.edges import API_KEY, start_edge
+from tests.support.edges import API_KEY, api, start_edge
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.nats_cluster import NatsCluster
@@ -98,6 +98,16 @@ async def _all_current(link: NatsLink) -> bool:
     )
 
 
+async def _epochs(edge: ServiceProcess) -> dict[str, str]:
+    """Those of the channels, as an edge says them."""
+    found: dict[str, str] = {}
+    for channel in CHANNELS:
+        answer = (await api(edge, "history", {"channel": channel, "limit": 0})).json()
+        assert "result" in answer, answer
+        found[channel] = answer["result"]["epoch"]
+    return found
+
+
 async def _is_ready(edge: ServiceProcess) -> bool:
     async with http_client() as http:
         answer = await http.get(f"{edge.url}/readyz")
@@ -119,6 +129,7 @@ async def test_each_of_three_servers_is_killed_under_load(services, cluster, sto
     work = [asyncio.create_task(each.run()) for each in publishers]
     async with linked(cluster.url) as link:
         await eventually(lambda: _all_current(link), within_s=60)
+        epochs = await eventually(lambda: _epochs(edges[0]))
         for number in range(3):
             counts = [len(each.stored) for each in publishers]
             cluster.kill9(number)
@@ -136,6 +147,8 @@ async def test_each_of_three_servers_is_killed_under_load(services, cluster, sto
     for each in publishers:
         each.ends = True
     await asyncio.gather(*work)
+    for edge in edges:
+        assert await eventually(functools.partial(_epochs, edge)) == epochs, "the same log, so every position is valid"
     for channel in CHANNELS:
         stored = [data for each in publishers if each.channel == channel for data in each.stored]
         for reader in readers:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _STREAM_EXISTS: Final = 10058  # JetStream error code: the name is in use with another configuration
 _NO_ROOM: Final = 10047  # JetStream error code: max_file_store is less than the max_bytes of all streams
 _NO_PEERS: Final = 10005  # JetStream error code: too few servers for the replicas
+_LOOK_S: Final = 2.0
+"""A stream that is there answers within milliseconds; one without a leader does not, and to make one takes longer."""
 _NO_CLUSTER: Final = 10074  # JetStream error code: replicas, and the server is not in a cluster
 
 
@@ -93,7 +95,7 @@ async def ensure_stream(
     manager = link.stream_manager(API_TIMEOUT_S)
     try:
         try:
-            info = await manager.stream_info(name)
+            info = await link.stream_manager(_LOOK_S).stream_info(name)
         except NotFoundError:
             try:
                 return state_of(await manager.add_stream(wanted))
@@ -111,7 +113,9 @@ async def ensure_stream(
     except APIError as error:
         why = f"stream {config.name}: {_explained(error, config, room_setting)}"
         raise NatsRefused(why, CAUSES.get(error.err_code or 0, "refused")) from None
-    except (NatsError, TimeoutError) as error:
+    except TimeoutError:
+        raise NatsAway(f"stream {config.name}: no answer in time", "timeout") from None
+    except NatsError as error:
         raise NatsAway(f"stream {config.name}: {error}") from None
 
 

@@ -51,7 +51,8 @@ class StreamState:
     `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
     a cluster, and since when; "" outside of one, "@" if none does. `max_age_s` is for how long it keeps a message (0:
     for ever). `answered_at` is NATS's time of this answer, "" if that was not asked for. `has_majority`: its
-    leader has heard of most of its replicas lately. Without, it tells its state, and stores nothing.
+    leader has heard of most of its replicas lately. Without, it tells its state, and stores nothing. `replicas` is how
+    many servers have it.
     """
 
     epoch: str
@@ -65,6 +66,7 @@ class StreamState:
     max_age_s: float = 0.0
     answered_at: str = ""
     has_majority: bool = True
+    replicas: int = 1
 
     @property
     def raised_at(self) -> int:
@@ -144,9 +146,9 @@ class _Info(msgspec.Struct):
 _decode_info = msgspec.json.Decoder(_Info).decode
 
 
-async def stream_state(link: NatsLink, name: str) -> StreamState | None:
+async def stream_state(link: NatsLink, name: str, timeout_s: float = API_TIMEOUT_S) -> StreamState | None:
     """The stream's state, None if there is no such stream. Raises `NatsAway`."""
-    _, answer = await link.request(subjects.stream_info(name), b"", timeout_s=API_TIMEOUT_S)
+    _, answer = await link.request(subjects.stream_info(name), b"", timeout_s=timeout_s)
     try:
         info = _decode_info(answer)
     except msgspec.DecodeError:
@@ -168,6 +170,7 @@ async def stream_state(link: NatsLink, name: str) -> StreamState | None:
         info.config.max_age / 1e9,
         info.ts,
         cluster is None or cluster.has_majority,
+        1 if cluster is None else 1 + len(cluster.replicas),
     )
 
 

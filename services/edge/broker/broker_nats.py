@@ -37,6 +37,7 @@ from services.edge.broker.log_streams_nats import LogStreams
 from services.edge.broker.publisher_nats import NatsPublisher
 from services.edge.broker.stream_gates_nats import StreamGates
 from services.edge.broker.stream_health_nats import NatsStreamHealth
+from services.edge.broker.voucher_nats import Voucher
 from services.edge.channel_settings import ChannelOptions
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,14 @@ class NatsBroker:
     ) -> None:
         self._link = link
         self.gates = StreamGates(link, self._check, self._suspend, self._resume)
-        self._streams = LogStreams(link, classes, partitions, self.gates, self._logs_checked)
+        self.clock = NatsClock(link)
+        self.now = self.clock.clock.now
+        self._streams = LogStreams(link, classes, partitions, self.gates, self.now, self._logs_checked)
+        self._voucher = Voucher(link, self._streams)
         self._setup = LogSetup(link, self._streams, self.gates, classes)
         self.classes = self._streams.classes
         self._known = self._streams.known
         self.index = NatsLogIndex(self._streams, self.gates)
-        self.clock = NatsClock(link)
-        self.now = self.clock.clock.now
         self.health = NatsStreamHealth(self._streams, self.gates)
         self._publisher = NatsPublisher(link, self._streams, self.gates, instance, max_in_flight, self.now)
         self.in_flight = self._publisher.in_flight
@@ -99,6 +101,7 @@ class NatsBroker:
             self._link.subscribe(subjects.AUDIT, self._audited)
             self._link.subscribe(subjects.STREAM_CHANGES, self._changed)
             self._link.subscribe(subjects.LEADERS_ELECTED, self._led)
+            self._voucher.start()
             self._streams.marking.start()
         self._ready = self._started = True
 
@@ -129,6 +132,7 @@ class NatsBroker:
         self._end_return()
         self.gates.stop()
         self._setup.stop()
+        self._voucher.stop()
         self._streams.stop()
         self._publisher.stop()
 

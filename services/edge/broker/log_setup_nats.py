@@ -15,14 +15,18 @@ from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S
 from services.edge.broker.left_streams_nats import warn_of_left_streams
 from services.edge.broker.log_streams_nats import LogStreams
-from services.edge.broker.stream_gates_nats import CHECK_TIMEOUT_S, StreamGates
+from services.edge.broker.stream_gates_nats import CHECK_TIMEOUT_S, DoesNotStore, StreamGates
 
 log = logging.getLogger(__name__)
 
 MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
 """Idempotency keys, about a million. The oldest go first."""
-STALLED_S: Final = 1.5
+STALLED_S: Final = 1.0
 """The edge goes on with what it has when for so long no further stream has answered."""
+_FIRST_S: Final = 0.1
+"""How soon an edge that was ready before goes on with the first one, if for so long none has."""
+_MARKS_FIRST_S: Final = 1.0
+"""How long an edge that was connected before waits for the marks, which it has heard until then."""
 
 
 class LogSetup:
@@ -42,25 +46,27 @@ class LogSetup:
         Returns with all of them, or with those that answer: the others are shut. Raises `NatsAway` or `NatsRefused` if
         none can be used, or (`all_accepted`) if NATS refuses one.
         """
-        await self._ensure_or_shut(subjects.MARKS_STREAM, self._start_marks())
+        if self._gates.of(subjects.MARKS_STREAM) is None:  # otherwise they are being asked for
+            await self._ensure_or_shut(subjects.MARKS_STREAM, self._start_marks())
         if not self._looked_for_others and self._gates.of(subjects.MARKS_STREAM) is None:
             self._looked_for_others = True  # before any stream is made, for which these may leave no room
             await warn_of_left_streams(self._link, self._classes)
-        work = {
-            subjects.KEYS_STREAM: self._ensure_keys(),
-            **{subjects.log_stream(each, 0): self._streams.ensure_class(each) for each in self._classes},
-        }
-        tasks = {self._tasks.start(self._ensure_or_shut(stream, each)) for stream, each in work.items()}
-        left = tasks
+        keys = self._tasks.start(self._ensure_or_shut(subjects.KEYS_STREAM, self._ensure_keys()))
+        tasks = {keys, *(self._tasks.start(self._ensure_class(each)) for each in self._classes)}
+        left, wait_s = tasks, STALLED_S
         while left:
-            before = self._streams.checked
-            done, left = await asyncio.wait(left, timeout=STALLED_S)
-            if not done and before == self._streams.checked and self._streams.usable:
+            before = len(self._streams.checked)
+            done, left = await asyncio.wait(left, timeout=wait_s)
+            if not done and self._streams.usable and (before == len(self._streams.checked) or wait_s < STALLED_S):
                 break
+            if not all_accepted and not self._streams.usable:  # clients wait for the first one
+                wait_s = _FIRST_S
         for task in left:
             task.cancel()
         if left:
             self._streams.shut_unchecked()
+        if keys in left:
+            self._gates.shut(subjects.KEYS_STREAM, NatsAway("no answer in time", "timeout"))
         errors = [task.result() for task in tasks - left]
         refused = [error for error in errors if isinstance(error, NatsRefused)]
         if refused and (all_accepted or not self._streams.usable):
@@ -70,16 +76,29 @@ class LogSetup:
             raise failed[0]
 
     async def _ensure_or_shut(self, stream: str, ensure: Coroutine[Any, Any, None]) -> NatsAway | NatsRefused | None:
+        opened = self._gates.opened(stream)
         try:
             await ensure
         except (NatsAway, NatsRefused) as error:
-            self._gates.shut(stream, error)
+            if opened == self._gates.opened(stream):  # otherwise it was checked again meanwhile
+                self._gates.shut(stream, error)
+            return error
+        return None
+
+    async def _ensure_class(self, history_class: str) -> NatsAway | NatsRefused | None:
+        """Those of its streams that are known are shut by themselves."""
+        try:
+            await self._streams.ensure_class(history_class)
+        except (NatsAway, NatsRefused) as error:
+            first = subjects.log_stream(history_class, 0)
+            if first not in self._streams.checked:
+                self._gates.shut(first, error)
             return error
         return None
 
     async def _start_marks(self) -> None:
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
+            async with asyncio.timeout(_MARKS_FIRST_S if self._looked_for_others else CHECK_TIMEOUT_S):
                 await self._streams.marks.start()
         except TimeoutError:
             raise NatsAway("no answer in time", "timeout") from None
@@ -117,9 +136,11 @@ class LogSetup:
             await store(self._link, subjects.store_check(stream), b"", None, CHECK_TIMEOUT_S)
         except NobodyAnswers:
             raise NatsAway("nobody takes what is to be stored: the stream has no leader", "away") from None
+        except NatsAway as error:
+            raise DoesNotStore(error) from None
         except NatsRefused as error:
             if error.cause != "full":  # the stream itself, which refuses what is new: it does what it shall
-                raise
+                raise DoesNotStore(error) from None
 
     def stop(self) -> None:
         """Makes nothing any more."""

@@ -18,15 +18,17 @@ from typing import Final
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.stream_making import ensure_stream, stream_config
-from services.chassis.nats.streams import StreamState, stream_state
+from services.chassis.nats.streams import API_TIMEOUT_S, StreamState, stream_state
 from services.chassis.process.complaint import Complaint
 from services.chassis.process.tasks import Tasks
+from services.edge.broker.asking_nats import ask_again
 from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, ChannelAddress, LogState
 from services.edge.broker.history_classes_nats import HistoryClasses
 from services.edge.broker.known_streams import KnownStreams
 from services.edge.broker.log_index_nats import LogIndexes
 from services.edge.broker.log_limits_nats import LogLimits
 from services.edge.broker.log_lineage import LEADERS_KEY
+from services.edge.broker.partition_count_nats import PARTITIONS_KEY, count_in, count_told_by, warn_of_kept
 from services.edge.broker.rollback_nats import Known, RollbackGuard
 from services.edge.broker.stream_gates_nats import CHECK_TIMEOUT_S, StreamGates
 from services.edge.broker.stream_marking_nats import StreamMarking
@@ -35,11 +37,9 @@ from services.edge.channel_settings import ChannelOptions
 
 log = logging.getLogger(__name__)
 
-PARTITIONS_KEY: Final = "fairlead-partitions"
-MARK_INTERVAL_S: Final = 1.0
-"""How far behind the others' knowledge of a stream an edge may be."""
-
 _CHECK_RETRY_S: Final = 0.2
+_CLOCK_S: Final = 0.05
+"""How far the clock of NATS may be off. NATS does not start again, and store something, in so little time."""
 _INDEX_PART: Final = 5
 """The index of a log has one of so many parts of the history's bytes."""
 
@@ -53,14 +53,17 @@ class LogStreams:
         classes: dict[str, ChannelOptions],
         partitions: int,
         gates: StreamGates,
+        now: Callable[[], float],
         on_checked: Callable[[str], None] = lambda stream: None,
     ) -> None:
         """`on_checked(stream)`: it has another epoch, or was in doubt or shut and is the same as before. `classes` may
-        change: see `HistoryClasses`."""
+        change: see `HistoryClasses`. `now` is the clock of NATS, in Unix seconds."""
         self._link = link
         self._gates = gates
+        self._now = now
         self._on_checked = on_checked
         self._classes = classes
+        self._connected_until = 0.0
         self._wanted_partitions = partitions
         self._partitions: dict[str, int] = {}
         self._names: dict[str, tuple[str, int]] = {}  # of the streams, each with its class and partition
@@ -74,7 +77,7 @@ class LogStreams:
         self.limits = LogLimits()
         self.marks = StreamMarks(link, self._marked)
         self.marking = StreamMarking(self.marks, self.known, self.fresh_state, self._names.__contains__)
-        self._guard = RollbackGuard(link, self.marks)
+        self.guard = RollbackGuard(link, self.marks)
         self.classes = HistoryClasses(classes, self.ensure_class, self._forget)
 
     async def ensure_class(self, history_class: str) -> None:
@@ -85,10 +88,13 @@ class LogStreams:
         `NatsRefused` for the first one that is refused. A stream that was checked goes on as it is if only its change
         is refused.
         """
-        kept = await self._ensure_first(history_class)
+        kept = self._partitions.get(history_class)
+        if kept:
+            self._name(history_class, kept)  # it may have been forgotten meanwhile
+        others = range(kept) if kept else range(1, await self._ensure_first(history_class))
         refused = [
             error
-            for error in await asyncio.gather(*(self._ensure_or_shut(history_class, p) for p in range(1, kept)))
+            for error in await asyncio.gather(*(self._ensure_or_shut(history_class, each) for each in others))
             if error
         ]
         if refused:
@@ -97,45 +103,40 @@ class LogStreams:
             raise NatsAway("the connection to NATS is lost")
 
     async def _ensure_first(self, history_class: str) -> int:
-        """The same for the first one, which says how many partitions the class has. Returns that."""
+        """The same for the first one, which says how many partitions the class has, as long as that is not known.
+        Returns that."""
         count, away = self._wanted_partitions, None
         try:
             first = await self._ensure_partition(history_class, 0, count)
-            kept = int(first.metadata.get(PARTITIONS_KEY, self._partitions.get(history_class, count)))
+            kept = count_in(first) or count
         except NatsAway as error:
-            kept, away = self._partitions.get(history_class) or await self._count_of(history_class), error
+            others = [subjects.log_stream(history_class, each) for each in range(1, count)]
+            kept, away = await count_told_by(self._link, others, CHECK_TIMEOUT_S), error
             if not kept:
                 raise
         if kept != count:
-            log.warning(
-                "namespace %s keeps the %d partitions that its streams were made with; channel.history_partitions = %d "
-                "holds for new namespaces only",
-                history_class,
-                kept,
-                count,
-            )
+            warn_of_kept(history_class, kept, count)
         self._partitions[history_class] = kept
-        self._names.update({subjects.log_stream(history_class, p): (history_class, p) for p in range(kept)})
+        self._name(history_class, kept)
         if away is not None:
             self._shut_unchanged(subjects.log_stream(history_class, 0), away)
         elif kept != count:  # each partition has its share of the bytes
             await self._ensure_partition(history_class, 0, kept)
         return kept
 
-    async def _count_of(self, history_class: str) -> int:
-        """How many partitions a class has, as any of them but the first one says; 0 if none does."""
-        names = [subjects.log_stream(history_class, p) for p in range(1, self._wanted_partitions)]
-        states = await asyncio.gather(*(stream_state(self._link, name) for name in names), return_exceptions=True)
-        told = [state.metadata.get(PARTITIONS_KEY, "") for state in states if isinstance(state, StreamState)]
-        return max((int(count) for count in told if count.isdecimal()), default=0)
+    def _name(self, history_class: str, count: int) -> None:
+        self._names.update({subjects.log_stream(history_class, p): (history_class, p) for p in range(count)})
 
     async def _ensure_or_shut(self, history_class: str, partition: int) -> NatsRefused | None:
+        stream = subjects.log_stream(history_class, partition)
+        opened = self._gates.opened(stream)
         try:
             await self._ensure_partition(history_class, partition, self._partitions[history_class])
         except NatsAway as error:
-            self._shut_unchanged(subjects.log_stream(history_class, partition), error)
+            if opened == self._gates.opened(stream):  # otherwise it was checked again meanwhile
+                self._shut_unchanged(stream, error)
         except NatsRefused as error:
-            if (stream := subjects.log_stream(history_class, partition)) not in self._checked:
+            if stream not in self._checked:
                 self._gates.shut(stream, error)
             return error
         return None
@@ -180,7 +181,7 @@ class LogStreams:
                 replicas=options.replicas,
             ),
         )
-        state = await self._guard.judge(name, await stream_state(self._link, name) or made, known)
+        state = await self.guard.judge(name, await stream_state(self._link, name) or made, known)
         self._note(name, state, doubts)
         kept_s, size = float(options.history_meta_ttl), options.history_size
         self.indexes.follow(name, stored, state, kept_s, index_bytes or -1, size, options.replicas)
@@ -195,6 +196,7 @@ class LogStreams:
             self.unanswered.discard(stream)
             self.indexes.forget(stream)
             self._checked.discard(stream)
+            self.guard.forget(stream)
             self._gates.forget(stream)
 
     def _answered(self, stream: str, state: StreamState) -> None:
@@ -209,16 +211,18 @@ class LogStreams:
         self._reads.cancel()
         self.indexes.stop()
         self.marking.stop()
+        self.guard.stop()
 
     def disconnected(self) -> None:
         """The connection dropped: no stream is known to be what it was."""
+        self._connected_until = self._now() + _CLOCK_S
         self._checked.clear()
         self.limits.doubt_all()
 
     @property
-    def checked(self) -> int:
-        """How many streams were checked over this connection."""
-        return len(self._checked)
+    def checked(self) -> Collection[str]:
+        """The streams that were checked over this connection."""
+        return self._checked
 
     def shut_unchecked(self) -> None:
         """Those that were not checked have had their time."""
@@ -243,7 +247,13 @@ class LogStreams:
 
     def _known_of(self, stream: str) -> Known:
         known = self.known
-        return Known(known.epoch(stream), known.reached(stream), self.marks.get(stream), known.in_doubt(stream))
+        return Known(
+            known.epoch(stream),
+            known.reached(stream),
+            self.marks.get(stream),
+            known.in_doubt(stream),
+            self._connected_until,
+        )
 
     def address(self, address: ChannelAddress) -> subjects.LogAddress:
         """The stream and the subjects of a channel's log. Raises `NatsAway` if no stream of its class has answered."""
@@ -321,11 +331,8 @@ class LogStreams:
             return state
 
     async def _ask(self, stream: str) -> StreamState | None:
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S if self._gates.doubts(stream) else None):
-                return await stream_state(self._link, stream)
-        except TimeoutError:
-            raise NatsAway("no answer in time", "timeout") from None
+        timeout_s = CHECK_TIMEOUT_S if self._gates.doubts(stream) else API_TIMEOUT_S
+        return await ask_again(lambda: stream_state(self._link, stream), timeout_s)
 
     async def _read_state(self, stream: str) -> LogState:
         # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.
@@ -339,7 +346,7 @@ class LogStreams:
             count = self._partitions[history_class]
             state = await self._ensure_partition(history_class, partition, count)
         else:
-            state = await self._guard.judge(stream, state, known)
+            state = await self.guard.judge(stream, state, known)
         self._note(stream, state, doubts)
         return LogState(state.epoch, state.first, state.last, state.limit, state.raised_at, state.max_bytes)
 

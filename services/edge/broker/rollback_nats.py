@@ -6,9 +6,10 @@ as it has grown past that position. Three things are compared:
 
 - what this edge has seen, and the marks of all edges (`stream_marks_nats`): a stream that is behind, or has another
   message there, was rolled back, and its epoch is void;
-- who leads it: data can be exchanged only while NATS does not run. After a start of NATS an edge that ran all the time
-  vouches for the stream if it finds all that it knows of. An edge that knows nothing ends the epoch where the stream
-  is: positions up to there stay valid (`log_lineage`);
+- who leads it: data can be exchanged only while NATS does not run. After a start of NATS, or with another leader, an
+  edge that ran all the time vouches for the stream if it finds all that it knows of. An edge that knows nothing asks
+  those (`vouching_nats`), and if there is none, ends the epoch where the stream is: positions up to there stay valid
+  (`log_lineage`);
 - which epochs it has had: one that had ended is an older copy.
 """
 
@@ -16,15 +17,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proto import subjects
 from services.chassis.nats.following import last_followed
+from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsLink, NobodyAnswers
 from services.chassis.nats.stream_identity import Lock, change_metadata, stored_at
 from services.chassis.nats.streams import StreamState, stream_state
 from services.edge.broker.log_lineage import Lineage
 from services.edge.broker.stream_marks_nats import Mark, StreamMarks
+from services.edge.broker.vouching_nats import Vouching
+
+_MANY: Final = 3
+"""Replicas with which a stream outlives a server, and has all that it acknowledged as long as most of them run."""
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +39,15 @@ class Known(NamedTuple):
     """What was known of a stream before its state was asked for.
 
     `seen`: the sequence that this edge knows the stream to have reached in `epoch`; "" for an edge that has just begun.
-    `doubted`: something says that the stream may be another one.
+    `doubted`: something says that the stream may be another one. `connected_until`: when this edge lost its connection
+    to NATS last, in Unix seconds of NATS's clock; 0 if it never did.
     """
 
     epoch: str
     seen: int
     mark: Mark | None
     doubted: bool = False
+    connected_until: float = 0.0
 
 
 class RollbackGuard:
@@ -48,6 +56,22 @@ class RollbackGuard:
     def __init__(self, link: NatsLink, marks: StreamMarks) -> None:
         self._link = link
         self._marks = marks
+        self._vouching = Vouching(link, self._led_by)
+
+    def vouches(self, stream: str, state: StreamState, epoch: str, leader: str) -> bool:
+        """Whether this edge has found that the epoch goes on under that leader."""
+        return state.epoch == epoch and self._is_led(stream, Lineage.of(state.metadata), leader)
+
+    def forget(self, stream: str) -> None:
+        """The stream is not used any more."""
+        self._vouching.forget(stream)
+
+    def stop(self) -> None:
+        """Records nothing any more."""
+        self._vouching.stop()
+
+    def _is_led(self, stream: str, lineage: Lineage, leader: str) -> bool:
+        return leader in lineage.leaders or self._vouching.has(stream, lineage.epoch, leader)
 
     async def judge(self, stream: str, state: StreamState, known: Known) -> StreamState:
         """The state of a stream, in another epoch if it is, or may be, not the log that it was."""
@@ -62,21 +86,26 @@ class RollbackGuard:
             return await self._void(stream, state, leader, f"fell back from {reached} to {state.last}")
         if mark is not None and state.epoch in mark.past:
             return await self._void(stream, state, leader, "is a copy from an earlier epoch")
-        led = leader in lineage.leaders
+        led = self._is_led(stream, lineage, leader)
         if led and watched and not known.doubted:
             return state
         same = await self._is_same(stream, state, mark)
+        if same is None and watched and not known.doubted and _goes_on(state, known):
+            same = True
         if same is False:
             return await self._void(stream, state, leader, "has another message where it was marked")
         if same is None and (known.doubted or (watched and not led)):
             return await self._void(stream, state, leader, "has lost the message that was marked, and may be another")
         if led:
             return state
-        if watched or not _comparable(lineage, leader):
-            return await self._change(stream, state, lambda now, _: now.led_by(leader), leader)
+        if not watched and not _comparable(lineage, leader):
+            return await self._led_by(stream, state, leader)
+        if watched or await self._vouching.ask(stream, state.epoch, leader):
+            self._vouching.vouch(stream, state, leader)
+            return state
         log.warning(
-            "NATS was started since stream %s was seen last, maybe with an older copy of it: an epoch ends at %d, and "
-            "positions up to there stay valid",
+            "stream %s may be an older copy: NATS was started, or has another leader for it, while no edge ran that "
+            "could tell. So an epoch ends at %d: positions up to there stay valid",
             stream,
             state.last,
         )
@@ -107,6 +136,9 @@ class RollbackGuard:
         log.error("stream %s %s: a new epoch begins, and no position of before is valid", stream, why)
         return await self._change(stream, state, lambda now, _: now.void(leader))
 
+    async def _led_by(self, stream: str, state: StreamState, leader: str) -> StreamState:
+        return await self._change(stream, state, lambda now, _: now.led_by(leader), leader)
+
     async def _change(
         self, stream: str, state: StreamState, change: Callable[[Lineage, int], Lineage], unless_led_by: str = ""
     ) -> StreamState:
@@ -121,6 +153,15 @@ class RollbackGuard:
         if changed.epoch != state.epoch:
             self._marks.set(stream, changed.epoch, changed.last)  # so that all edges look at once
         return changed
+
+
+def _goes_on(state: StreamState, known: Known) -> bool:
+    """Whether a stream that has all that an edge knows of is the same, although the marked message is not there to
+    compare: it was removed, or pushed out by others of its channel."""
+    if state.replicas >= _MANY:
+        return True
+    # Nothing was stored since the connection was lost, and before that there was one log only: this is all of it.
+    return bool(state.last_at) and seconds_of(state.last_at) <= known.connected_until
 
 
 def _comparable(lineage: Lineage, leader: str) -> bool:

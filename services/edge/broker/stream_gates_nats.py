@@ -2,7 +2,8 @@
 
 Nothing is asked of a stream that is shut, and nothing of it is taken: its channels get the temporary error at once,
 instead of one timeout for each request, and no other channel waits behind them. It is checked by itself until it can be
-used, at once when NATS says that it has a leader again; then it is opened, without a reconnect.
+used, at once when NATS says that it has a leader again (what was asked before is not answered by the next leader, so a
+check in progress begins anew); then it is opened, without a reconnect.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 CHECK_AGAIN_S: Final = 0.5
 """How often a stream that is shut is asked. One that NATS refuses to make is asked ever less often, up to this:"""
 _REFUSED_AGAIN_S: Final = 10.0
+_SOON_S: Final = 0.1
+"""Once after NATS has said that a stream has a leader, which takes a moment until it answers."""
 CHECK_TIMEOUT_S: Final = 2.0
 """A healthy stream answers within milliseconds. A request to one without a leader is not answered by its next one."""
 
@@ -36,17 +39,27 @@ _CHECK_LIMIT_S: Final = 20.0
 Check = Callable[[str, bool], Coroutine[Any, Any, None]]
 
 
+class DoesNotStore(Exception):
+    """The stream answers, and has not stored what it was given: `error` says why."""
+
+    def __init__(self, error: NatsAway | NatsRefused) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Shut(NamedTuple):
-    """Why a stream is shut. `stores` is false if it answers, and does not store."""
+    """Why a stream is shut. `stores` is false if it answers, and does not store. `to_store`: it is opened when it has
+    stored something."""
 
     cause: FailureCause
     why: str
     stores: bool = True
+    to_store: bool = False
 
 
 class StreamGates:
     """`check(stream, storing)` raises `NatsAway` or `NatsRefused` unless a stream can be used, and with `storing`
-    unless it stores. `on_shut(stream)` and `on_open(stream)` are called when that changes."""
+    `DoesNotStore` unless it stores. `on_shut(stream)` and `on_open(stream)` are called when that changes."""
 
     def __init__(
         self, link: NatsLink, check: Check, on_shut: Callable[[str], None], on_open: Callable[[str], None]
@@ -58,6 +71,8 @@ class StreamGates:
         self._shut: dict[str, Shut] = {}
         self._pokes: dict[str, asyncio.Event] = {}
         self._suspected: set[str] = set()
+        self._checking: set[str] = set()
+        self._opened: Counter[str] = Counter()
         self._silent = SilentStreams(link)
         self._tasks = Tasks()
         self._news = StreamNews(self._tasks)
@@ -65,6 +80,10 @@ class StreamGates:
     def of(self, stream: str) -> Shut | None:
         """Why a stream is shut; None if it is not."""
         return self._shut.get(stream)
+
+    def opened(self, stream: str) -> int:
+        """How often a stream was opened."""
+        return self._opened[stream]
 
     def doubts(self, stream: str) -> bool:
         """Whether a stream is shut, or it is being found out whether it stores: it gets little time to answer."""
@@ -99,13 +118,19 @@ class StreamGates:
 
     async def _find_out(self, stream: str) -> None:
         try:
-            await self._checked(stream, storing=True)
-        except (NatsAway, NatsRefused) as error:
-            self.shut(stream, error, stores=False)
+            error = await self._checked(stream, storing=True)
         finally:
             self._suspected.discard(stream)
+        if error is not None:
+            self._shut_by(stream, error, to_store=True)
 
-    def shut(self, stream: str, error: NatsAway | NatsRefused, *, stores: bool = True) -> None:
+    def _shut_by(self, stream: str, error: NatsAway | NatsRefused | DoesNotStore, *, to_store: bool) -> None:
+        if isinstance(error, DoesNotStore):
+            self.shut(stream, error.error, stores=False)
+        else:
+            self.shut(stream, error, to_store=to_store)
+
+    def shut(self, stream: str, error: NatsAway | NatsRefused, *, stores: bool = True, to_store: bool = False) -> None:
         """This stream cannot be used. It is checked until it can. Nothing is shut while there is no connection."""
         if not self._link.is_connected:
             return
@@ -113,7 +138,8 @@ class StreamGates:
         cause = error.cause
         if not stores and cause == "timeout":
             cause = self._silent.why(stream)
-        self._shut[stream] = shut = Shut(cause, _reason(stream, error, cause, stores), stores)
+        to_store = to_store or not stores or (known is not None and known.to_store)
+        self._shut[stream] = shut = Shut(cause, _reason(stream, error, cause, stores), stores, to_store)
         self._news.shut(stream, shut.why)
         if known is None:
             self._pokes[stream] = asyncio.Event()
@@ -125,13 +151,14 @@ class StreamGates:
         shut = self._shut.get(stream)
         if shut is None:
             return
-        if not shut.stores:
+        if not shut.to_store:
+            self._open(stream)
+        elif stream not in self._checking:  # otherwise this may be part of the check
             self.poke(stream)
-            return
-        self._open(stream)
 
     def _open(self, stream: str) -> None:
         del self._shut[stream]
+        self._opened[stream] += 1
         self._pokes.pop(stream).set()
         self._news.opened(stream)
         self._on_open(stream)
@@ -143,7 +170,7 @@ class StreamGates:
             self._news.opened(stream)
 
     def poke(self, stream: str) -> None:
-        """Checks a stream that is shut at once."""
+        """Checks a stream that is shut at once, anew if it is being checked."""
         if stream in self._pokes:
             self._pokes[stream].set()
 
@@ -155,31 +182,52 @@ class StreamGates:
                     await poke.wait()
             if self._pokes.get(stream) is not poke:  # it was opened meanwhile
                 return
+            poked = poke.is_set()
             poke.clear()
-            stores = self._shut[stream].stores
+            to_store = self._shut[stream].to_store
+            check = self._tasks.start(self._checked(stream, storing=to_store))
+            self._checking.add(stream)
             try:
-                await self._checked(stream, storing=not stores)
-            except (NatsAway, NatsRefused) as error:
-                if self._pokes.get(stream) is not poke:
-                    return
-                wait_s = min(2 * wait_s, _REFUSED_AGAIN_S) if isinstance(error, NatsRefused) else CHECK_AGAIN_S
-                self.shut(stream, error, stores=stores)
+                await _either(check, poke)
+            finally:
+                self._checking.discard(stream)
+            if self._pokes.get(stream) is not poke:
+                return
+            if not check.done():  # it was poked
+                check.cancel()
                 continue
-            if self._pokes.get(stream) is poke:
+            error = check.result()
+            if error is None:
                 self._open(stream)
-            return
+                return
+            refused = isinstance(error.error if isinstance(error, DoesNotStore) else error, NatsRefused)
+            wait_s = min(2 * wait_s, _REFUSED_AGAIN_S) if refused else _SOON_S if poked else CHECK_AGAIN_S
+            self._shut_by(stream, error, to_store=to_store)
 
-    async def _checked(self, stream: str, *, storing: bool) -> None:
+    async def _checked(self, stream: str, *, storing: bool) -> NatsAway | NatsRefused | DoesNotStore | None:
+        """Why the stream cannot be used; None if it can."""
         try:
             async with asyncio.timeout(_CHECK_LIMIT_S):
                 await self._check(stream, storing)
         except TimeoutError:
-            raise NatsAway(f"no answer within {_CHECK_LIMIT_S:g} s", "timeout") from None
+            return NatsAway(f"no answer within {_CHECK_LIMIT_S:g} s", "timeout")
+        except (NatsAway, NatsRefused, DoesNotStore) as error:
+            return error
+        return None
 
     def stop(self) -> None:
         """Checks no more."""
         self._tasks.cancel()
         self._silent.stop()
+
+
+async def _either(check: asyncio.Task[Any], poke: asyncio.Event) -> None:
+    """Returns when the check is done, or somebody pokes."""
+    poked = asyncio.ensure_future(poke.wait())
+    try:
+        await asyncio.wait((check, poked), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        poked.cancel()
 
 
 def kind_of(stream: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from proto import subjects
 from proto.messages import StreamPosition
 from services.chassis.nats.stream_reads import read_last
-from services.chassis.nats.streams import stream_state
+from services.chassis.nats.streams import StreamState, stream_state
 from services.edge.broker import log_streams_nats, rollback_nats
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.broker.log_lineage import Lineage
@@ -86,6 +86,18 @@ class TestRollback:
                 assert a.epoch(NEWS) == position.epoch
             async with broker(nats_server.url, Listener()) as later:
                 assert later.epoch(NEWS) == position.epoch, "one that comes later relies on those that stayed"
+
+    async def test_a_restart_of_nats_ends_no_epoch_although_the_marked_message_is_gone(self, nats_server):
+        async with broker(nats_server.url, Listener()) as a:
+            await marked(nats_server.url, await store(a, NEWS, 1))  # and behind the messages for the index
+            await marked(nats_server.url, position := await store(a, NEWS, 2))
+            await a.remove_history(NEWS)
+            after = await store(a, NEWS, 3)
+            nats_server.stop()  # before the next mark; after a kill -9 NATS may have forgotten the removal
+            await eventually(lambda: not a.available)
+            nats_server.start()
+            await eventually(lambda: a.available)
+            assert after.epoch == a.epoch(NEWS) == position.epoch
 
     async def test_a_restart_of_everything_keeps_every_position(self, nats_server):
         async with broker(nats_server.url, Listener()) as a:
@@ -223,6 +235,18 @@ def test_a_stream_that_has_become_part_of_a_cluster_was_not_restored_by_that():
     assert not comparable(Lineage("a", leaders=("x",)), "n1@1") and not comparable(Lineage("a"), "x")
 
 
+def state(last_at: str, replicas: int = 1) -> StreamState:
+    return StreamState("a", 1, 9, {}, last_at=last_at, replicas=replicas)
+
+
+def test_without_the_marked_message_a_stream_goes_on_if_nothing_was_stored_since_or_most_of_its_servers_stayed():
+    goes_on, known = rollback_nats._goes_on, rollback_nats.Known("a", 9, None, connected_until=1764374400.0)
+    assert goes_on(state("2025-11-28T23:59:59.9Z"), known) and not goes_on(state("2025-11-29T00:00:00.1Z"), known)
+    assert goes_on(state("2025-11-29T00:00:00.1Z", replicas=3), known)
+    assert not goes_on(state("2025-11-29T00:00:00.1Z", replicas=2), known), "one of two is no majority"
+    assert not goes_on(state(""), known)
+
+
 def test_what_is_remembered_of_epochs_and_leaders_is_bounded():
     lineage = Lineage("a")
     for i in range(100):
@@ -247,14 +271,14 @@ def test_a_mark_is_read_as_it_was_written():
 async def test_a_stream_that_is_silent_keeps_no_other_from_being_marked(nats_server, monkeypatch):
     read, hangs = stream_state, asyncio.Event()
 
-    async def state(link, name):
+    async def answer(link, name):
         if name.startswith("CH_chat"):
             hangs.set()
             await asyncio.Event().wait()
         return await read(link, name)
 
     async with broker(nats_server.url, Listener()) as a:
-        monkeypatch.setattr(log_streams_nats, "stream_state", state)
+        monkeypatch.setattr(log_streams_nats, "stream_state", answer)
         await store(a, CHAT, 1)
         await eventually(hangs.is_set)
         await marked(nats_server.url, await store(a, NEWS, 2))

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.chassis.nats.link import NatsAway, NatsLink
+from proto import subjects
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.stream_making import ensure_stream
 from services.chassis.nats.streams import StreamState, stream_state
 from services.edge.broker import log_streams_nats
 from services.edge.broker.broker import BrokerAway, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
-from services.edge.broker.stream_gates_nats import kind_of
-from tests.contract.broker import CHAT, NEWS, Listener, publication, store
+from services.edge.broker.stream_gates_nats import DoesNotStore, StreamGates, kind_of
+from tests.contract.broker import CHAT, CLASSES, NEWS, Listener, publication, store
 from tests.edge.broker.test_broker_nats import broker
 from tests.edge.broker.test_publish_failures import HUNDRED_KB, cause
 from tests.support.eventually import eventually
 from tests.support.servers_native import NativeNats
 
 pytestmark = pytest.mark.integration
+
+
+def news(number: int) -> ChannelAddress:
+    return ChannelAddress(f"news:{number}", "news")
+
+
+def in_second(address: ChannelAddress) -> bool:
+    """Whether the channel is in the second of two streams."""
+    return subjects.log_address("news", 2, address.channel).stream == "CH_news_1"
 
 
 class Silent:
@@ -93,6 +105,29 @@ async def test_an_edge_starts_although_some_streams_do_not_answer_and_uses_them_
             await eventually(lambda: "can be used again" in caplog.text)
 
 
+async def test_a_reconnected_edge_does_not_wait_for_the_first_stream_of_its_namespace(nats_server, monkeypatch):
+    """With a server of a cluster some streams have lost their leader, and answer nothing for seconds."""
+    waits, ensure, hangs = asyncio.Event(), ensure_stream, False
+
+    async def ensured(link: NatsLink, config: Any) -> StreamState:
+        if hangs and config.name == "CH_news_0":
+            await waits.wait()
+        return await ensure(link, config)
+
+    monkeypatch.setattr(log_streams_nats, "ensure_stream", ensured)
+    async with broker(nats_server.url, Listener(), {"news": CLASSES["news"]}, partitions=2) as a:
+        of_second = next(each for each in map(news, range(20)) if in_second(each))
+        hangs = True
+        nats_server.kill9()
+        await eventually(lambda: not a.available)
+        nats_server.start()
+        await eventually(lambda: a.available)
+        await store(a, of_second, 1)
+        assert not a.health.answers(next(each for each in map(news, range(20)) if not in_second(each)))
+        waits.set()
+        await eventually(lambda: not a.health.unavailable())
+
+
 async def test_how_many_streams_a_namespace_has_is_learned_from_those_that_answer(nats_server, silent):
     async with broker(nats_server.url, Listener(), partitions=2):
         silent.names = ("CH_news_0",)
@@ -146,6 +181,76 @@ async def test_what_comes_live_of_a_stream_that_is_shut_is_not_taken(nats_server
         silent.names = ()
         await eventually(lambda: a.health.answers(NEWS) and heard.checks)
         assert (await a.audit({NEWS: heard.lives[0][1].sequence})).behind, "and is found then"
+
+
+class Connected:
+    """A link that is connected, of which nothing is asked."""
+
+    is_connected = True
+
+    async def request(self, *args: object, **options: object) -> None:
+        raise NatsAway("nothing is asked of it")
+
+
+@asynccontextmanager
+async def gates(check: Callable[[str, bool], Any]) -> AsyncIterator[tuple[StreamGates, list[str]]]:
+    """Gates whose streams are checked by `check`, and the streams that were opened."""
+    opened: list[str] = []
+    made = StreamGates(Connected(), check, lambda stream: None, opened.append)  # type: ignore[arg-type]  # a double
+    try:
+        yield made, opened
+    finally:
+        made.stop()
+
+
+async def test_a_check_begins_anew_when_the_stream_has_a_leader_again():
+    """What was asked of a stream without a leader is never answered."""
+    checks: list[str] = []
+
+    async def check(stream: str, storing: bool) -> None:
+        checks.append(stream)
+        if len(checks) == 1:
+            await asyncio.Event().wait()
+
+    async with gates(check) as (some, opened):
+        some.shut("S", NatsAway("no answer in time", "timeout"))
+        await eventually(lambda: checks)
+        some.poke("S")
+        await eventually(lambda: opened == ["S"])
+        assert checks == ["S", "S"] and some.of("S") is None
+
+
+async def test_a_stream_that_does_not_answer_is_not_said_to_lack_storage():
+    """After a publish that was not acknowledged, as when the server that leads it has died."""
+
+    async def check(stream: str, storing: bool) -> None:
+        if "full" in stream:
+            raise DoesNotStore(NatsAway("no answer in time", "timeout"))
+        raise NatsAway("no answer in time", "timeout")
+
+    async with gates(check) as (some, _):
+        some.unstored("LEADERLESS")
+        some.unstored("full")
+        await eventually(lambda: some.of("LEADERLESS") is not None and some.of("full") is not None)
+        shut, full = some.of("LEADERLESS"), some.of("full")
+        assert shut is not None and shut.stores and "does not answer" in shut.why
+        assert full is not None and not full.stores and "does not acknowledge" in full.why
+        assert some.not_storing == 1 and shut.to_store and full.to_store
+
+
+async def test_a_stream_that_did_not_store_is_opened_when_it_has_stored_something():
+    asked: list[bool] = []
+
+    async def check(stream: str, storing: bool) -> None:
+        asked.append(storing)
+        some.open(stream)  # as the check of a stream does, which answers
+        if len(asked) < 3:
+            raise DoesNotStore(NatsRefused("full", "storage"))
+
+    async with gates(check) as (some, opened):
+        some.shut("S", NatsRefused("full", "storage"), stores=False)
+        await eventually(lambda: opened == ["S"])
+        assert asked == [True, True, True]
 
 
 @pytest.fixture

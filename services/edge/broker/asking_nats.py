@@ -1,0 +1,44 @@
+"""Asks NATS the same again while an answer is awaited.
+
+A stream of a cluster without a leader answers nothing, and its next leader does not answer what was asked before. So a
+question that waits for its timeout would still wait when the stream can answer for seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from services.chassis.nats.link import NatsAway
+
+ASK_AGAIN_S: Final = 0.5
+"""A healthy stream answers within milliseconds."""
+
+T = TypeVar("T")
+
+
+async def ask_again(ask: Callable[[], Coroutine[Any, Any, T]], timeout_s: float, every_s: float = ASK_AGAIN_S) -> T:
+    """The first answer to a question that is asked every `every_s` seconds, or the first error. Raises `NatsAway`
+    after `timeout_s` without either."""
+    asked: set[asyncio.Task[T]] = set()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                question = asyncio.get_running_loop().create_task(ask())
+                question.add_done_callback(_take_error)
+                asked.add(question)
+                done, _ = await asyncio.wait(asked, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return done.pop().result()
+    except TimeoutError:
+        raise NatsAway("no answer in time", "timeout") from None
+    finally:
+        for question in asked:
+            question.cancel()
+
+
+def _take_error(question: asyncio.Task[Any]) -> None:
+    """Another answer may have come first."""
+    if not question.cancelled():
+        question.exception()
