@@ -8,7 +8,7 @@ UV := 0.13.9
 # The names of the variables of this command line, so that a misspelt one is refused rather than ignored.
 given = $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 
-.PHONY: help install check test up down status logs token named perf
+.PHONY: help install check test up down status logs run token chosen named perf
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,14 @@ status: ## Show what is running, and where
 logs: install ## Follow the log of all processes
 	@$(BIN)/python -m deploy.local logs
 
+run: chosen install ## Run a command of a service as the local stack does: DO="sessions dead-letters list", DO="edge check"
+	@$(BIN)/python -m deploy.local run $(DO)
+
 token: named install ## Print a connection token for the local stack: USER=alice, TTL=1h
 	@$(BIN)/python -m deploy.local token "$(USER)" --ttl "$(or $(TTL),1h)"
+
+chosen: # before anything is installed
+	@test -n "$(strip $(DO))" || { echo 'DO is required: make run DO="sessions dead-letters list"' >&2; exit 1; }
 
 named: # before anything is installed; and not the $$USER of the shell
 	@test "$(origin USER)" = "command line" && test -n "$(strip $(USER))" || { echo "USER is required: make token USER=alice" >&2; exit 1; }

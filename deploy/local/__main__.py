@@ -1,4 +1,4 @@
-"""`python -m deploy.local up|down|status|logs|token`; `make` has a target for each."""
+"""`python -m deploy.local up|down|status|logs|run|token`; `make` has a target for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from deploy.local import configuration, logs, members, record, secrets_file, supervisor
+from deploy.local import configuration, logs, members, record, run, secrets_file, supervisor
 from deploy.local.settings import Folders, LocalStackError, Plan, plan_from, require_known, wants_detached
 from deploy.local.stack import Stack
 from deploy.processes.ports import HOST
@@ -37,6 +37,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
                 return _status(folders)
             case "logs":
                 return _logs(folders, coloured)
+            case "run":
+                run.run(arguments.service, arguments.arguments, folders, environ)
             case _:
                 return _token(folders, arguments.user, arguments.ttl)
     except (LocalStackError, ProcessError) as error:
@@ -57,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="drain and stop everything")
     commands.add_parser("status", help="show what is running; exit code 3 if nothing is")
     commands.add_parser("logs", help="follow the log of all processes")
+    service = commands.add_parser("run", help="run a command of a service with the settings of the local stack")
+    service.add_argument("service", help=f"{', '.join(run.SERVICES)}, or one edge, such as edge-2")
+    service.add_argument("arguments", nargs=argparse.REMAINDER, help="such as: check, or dead-letters list")
     token = commands.add_parser("token", help="print a connection token for the local stack")
     token.add_argument("user", type=_user)
     token.add_argument("--ttl", type=_ttl, metavar="TTL", default=3600.0, help='such as "15m"; default 1h')

@@ -72,21 +72,26 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
             SupervisedProgram(
                 name=f"edge-{number}",
                 command=[*python, "services.edge"],
-                environment={
-                    "FAIRLEAD_EDGE_NAME": f"edge-{number}",
-                    "FAIRLEAD_EDGE_PORT": str(port),
-                    "FAIRLEAD_EDGE_CLIENT_PORT": str(client_port),
-                    "FAIRLEAD_EDGE_PROXY_PROTOCOL": "true",
-                },
+                environment=edge_environment(plan, number),
                 priority=60,
                 stopwait_s=EDGE_STOP_S,
                 autostart=number <= plan.first_edges,
             )
-            for number, (port, client_port) in enumerate(zip(plan.edge_ports, plan.edge_client_ports, strict=True), 1)
+            for number in range(1, len(plan.edge_ports) + 1)
         ),
         # It stops first: nobody may start an edge while the others drain.
         *([SupervisedProgram(name="autoscaler", command=[*python, _AUTOSCALER], priority=70)] * plan.autoscaled),
     ]
+
+
+def edge_environment(plan: Plan, number: int) -> dict[str, str]:
+    """What the environment of edge `number`, from 1, has besides."""
+    return {
+        "FAIRLEAD_EDGE_NAME": f"edge-{number}",
+        "FAIRLEAD_EDGE_PORT": str(plan.edge_ports[number - 1]),
+        "FAIRLEAD_EDGE_CLIENT_PORT": str(plan.edge_client_ports[number - 1]),
+        "FAIRLEAD_EDGE_PROXY_PROTOCOL": "true",
+    }
 
 
 def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, str]:

@@ -140,6 +140,16 @@ def test_token_lets_in_until_it_expires(checkout: Checkout) -> None:
     assert claims["exp"] - claims["iat"] == 600
 
 
+def test_a_command_of_a_service_needs_nothing_but_its_name(checkout: Checkout) -> None:
+    checkout.up()
+    listed = checkout.make("run", DO="sessions dead-letters list")
+    assert (listed.returncode, listed.stdout) == (0, "there are no dead letters\n"), listed.stderr
+    checked = checkout.make("run", DO="edge-2 check")
+    assert checked.returncode == 0, checked.stderr
+    missing = checkout.make("run", DO="")
+    assert missing.returncode != 0 and 'make run DO="sessions dead-letters list"' in missing.stderr
+
+
 @pytest.mark.parametrize("named", [[], ["USER="], ["USER= "]])
 def test_token_without_a_user_is_refused_before_anything_is_installed(tmp_path: Path, named: list[str]) -> None:
     shutil.copy2(ROOT / "Makefile", tmp_path)

@@ -1,0 +1,47 @@
+"""One command of a service, such as `sessions dead-letters list`, with the settings that the local stack gives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from deploy.local import configuration, record, secrets_file
+from deploy.local.settings import Folders, LocalStackError, plan_from
+
+SERVICES = ("edge", "sessions", "metrics")
+
+
+def command(
+    service: str, arguments: Sequence[str], folders: Folders, environ: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment. `service` is "sessions", "metrics", "edge" or one edge, such as "edge-2".
+
+    Raises `LocalStackError`: there is no such service, there has been no stack here yet, or `arguments` are empty,
+    with which the service would start a second time.
+    """
+    plan = record.read_plan(folders) or plan_from(environ)
+    secrets = secrets_file.read(folders.secrets)
+    if not secrets:
+        raise LocalStackError("there is no stack here yet; run make up first")
+    edges = [f"edge-{number}" for number in range(1, len(plan.edge_ports) + 1)]
+    if service not in (*SERVICES, *edges):
+        raise LocalStackError(f"expected a service ({', '.join((*SERVICES, *edges))}), got {service!r}")
+    if not arguments:
+        raise LocalStackError(f"expected a command after {service}, such as check; {service} --help lists them")
+    variables = configuration.environment(plan, folders, secrets, environ)
+    del variables[configuration.MARK]  # it is no part of the stack, which `make down` would stop
+    kind, _, number = service.partition("-")
+    if kind == "edge":
+        variables |= configuration.edge_environment(plan, int(number or 1))
+    return [sys.executable, "-m", f"services.{kind}", *arguments], variables
+
+
+def run(service: str, arguments: Sequence[str], folders: Folders, environ: Mapping[str, str]) -> NoReturn:
+    """Becomes that process. Raises the same as `command`."""
+    line, variables = command(service, arguments, folders, environ)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head`
+    os.chdir(folders.root)
+    os.execve(line[0], line, variables)
