@@ -47,6 +47,6 @@ def _routes(plan: Plan, edges: Iterable[int]) -> dict[str, Any]:
     tcp["services"]["edges"]["loadBalancer"]["servers"] = [
         {"address": f"{HOST}:{plan.edge_client_ports[index]}"} for index in of_edges
     ]
-    del tcp["routers"]["sockets"]["tls"], routes["tls"]
+    del tcp["routers"]["sockets"]["tls"]
     tcp["serversTransports"]["to-edges"]["dialTimeout"] = _DIAL_TIMEOUT
     return routes

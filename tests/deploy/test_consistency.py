@@ -84,7 +84,6 @@ def without_addresses(of: dict[str, Any]) -> dict[str, Any]:
             service["loadBalancer"].pop("servers")
     of["tcp"]["serversTransports"]["to-edges"].pop("dialTimeout")
     of["tcp"]["routers"]["sockets"].pop("tls", None)
-    of.pop("tls", None)
     return of
 
 
@@ -108,6 +107,17 @@ def test_the_routes_lead_to_the_containers_that_there_are() -> None:
     assert http["sessions"]["loadBalancer"]["servers"] == [
         {"url": f"http://sessions:{sessions_settings(ENVIRON).sessions.port}"}
     ]
+
+
+def test_while_the_routes_are_replaced_there_is_one_for_whatever_they_lead_to() -> None:
+    outage = yaml.safe_load((ROOT / "deploy/traefik/routes/outage.yaml").read_text())
+    (http,), (tcp,) = outage["http"]["routers"].values(), outage["tcp"]["routers"].values()
+    assert http["priority"] == tcp["priority"] == 1 < yaml.safe_load(ROUTES)["tcp"]["routers"]["sockets"]["priority"]
+    ways = [re.findall(r"(Path(?:Prefix)?)\(`([^`]+)`\)", rule) for rule in (http["rule"], ROUTES)]
+    caught, led = ways[0], [(kind, path) for kind, path in ways[1] if path != "/ping"]
+    assert led
+    for kind, path in led:
+        assert (kind, path) in caught or any(path.startswith(of) for how, of in caught if how == "PathPrefix"), path
 
 
 def test_both_traefiks_wait_behind_their_keeper_until_they_have_their_routes() -> None:

@@ -22,11 +22,12 @@ from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 from tests.support.processes import Services
 from tests.support.source_tree import ROOT
+from tests.support.status_recorder import recording, request
 
 pytestmark = pytest.mark.timeout(90)
 
 CONTAINER = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["traefik"]
-ROUTES = (ROOT / "deploy/traefik/routes/fairlead.yaml").read_text()
+ROUTES = ROOT / "deploy/traefik/routes"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ async def ways(tls: bool, services: Services, tmp_path: Path) -> AsyncIterator[W
     edge = start_edge_in_memory(services, FAIRLEAD_EDGE_TRUSTED_PROXIES="127.0.0.1", **settings)
     certify(tmp_path / "certificates")
     (tmp_path / "routes").mkdir()
-    routes = re.sub(r"edge-\d:8101", f"127.0.0.1:{edge.port}", ROUTES)
-    routes = re.sub(r"edge-\d:8151", f"127.0.0.1:{clients}", routes)
-    routes = routes.replace("/etc/traefik/certificates", str(tmp_path / "certificates"))
-    (tmp_path / "routes/fairlead.yaml").write_text(routes)
+    for file in ROUTES.iterdir():
+        routes = re.sub(r"edge-\d:8101", f"127.0.0.1:{edge.port}", file.read_text())
+        routes = re.sub(r"edge-\d:8151", f"127.0.0.1:{clients}", routes)
+        routes = routes.replace("/etc/traefik/certificates", str(tmp_path / "certificates"))
+        (tmp_path / "routes" / file.name).write_text(routes)
     found = Ways(free_port(), free_port())
     replaced = {"0.0.0.0:8000": f"127.0.0.1:{found.web}", "0.0.0.0:8002": f"127.0.0.1:{found.sockets}"}
     replaced |= {"127.0.0.1:8080": f"127.0.0.1:{free_port()}", ":8082": f"127.0.0.1:{free_port()}"}
@@ -115,3 +117,31 @@ async def test_with_tls_no_way_in_takes_plain_text(tls: bool, ways: Ways) -> Non
             assert [(await http.get(url)).status_code for url in urls] == [404 if tls else 426] * 2
 
         await eventually(statuses)
+
+
+@pytest.mark.parametrize("tls", [False], indirect=True)
+async def test_while_the_file_of_routes_is_away_or_empty_nobody_gets_404(tls: bool, ways: Ways, tmp_path: Path) -> None:
+    """Editors replace a file in more than one step, and Traefik reads it in between."""
+    asked = {
+        "/connection/websocket": ways.web,
+        "/api/publish": ways.web,
+        "/sessions": ways.web,
+        "/readyz": ways.sockets,
+    }
+    clients = [request(port, path, headers={"X-API-Key": API_KEY}) for path, port in asked.items()]
+    routes = tmp_path / "routes/fairlead.yaml"
+
+    async def all_get(*wanted: str) -> None:
+        assert [await client.ask() for client in clients] == list(wanted)
+
+    as_usual, away = ("426", "405", "502", "200"), ("502", "502", "502", "closed")  # no sessions service runs here
+    await eventually(lambda: all_get(*as_usual))
+    async with recording(*clients):
+        whole = routes.read_text()
+        for replaced in (lambda: routes.write_text(""), routes.unlink):
+            replaced()
+            await eventually(lambda: all_get(*away))
+            routes.write_text(whole)
+            await eventually(lambda: all_get(*as_usual))
+    for client in clients:
+        assert "404" not in client.seen
