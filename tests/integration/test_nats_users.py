@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import nats
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.support.edges import API_KEY, connected, start_edge
@@ -192,7 +193,7 @@ async def test_no_service_answers_where_the_backend_that_asks_may_not_publish(
 
 async def test_nobody_signs_in_without_a_password(server: NativeNats) -> None:
     for user in (None, *USERS):
-        client = nats.NATS()
+        client = Client()
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
             await client.connect(server.url, user=user, password="another", allow_reconnect=False)
         await client.close()  # which a failed connect leaves to its caller
