@@ -122,7 +122,9 @@ def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller
             "FAIRLEAD_CAPACITY_MAX_EDGES": str(plan.edges),
         }
     foreign = ("SUPERVISOR_", "PG", "TRAEFIK_", "FAIRLEAD_NATS_", "MAKE", "MFLAGS")
-    return {name: value for name, value in caller.items() if not name.startswith(foreign)} | ours
+    replaced = {f"{name}_FILE" for name in ours}
+    kept = {name: value for name, value in caller.items() if not name.startswith(foreign) and name not in replaced}
+    return kept | ours
 
 
 def check(environment: Mapping[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shlex
+from collections.abc import Mapping
 
 import psutil
 
@@ -10,16 +12,22 @@ from deploy.local.settings import LocalStackError, Plan
 from deploy.processes import ports
 
 
-def require_free(plan: Plan) -> None:
-    """Raises `LocalStackError` with every taken port, the process that has it, and the variable that changes it."""
+def require_free(plan: Plan, given: Mapping[str, str]) -> None:
+    """Raises `LocalStackError` with every taken port, the process that has it, and the variable that changes it.
+
+    `given` are the variables that `make up` got, which its suggestion repeats.
+    """
     problems: list[str] = []
     others: dict[str, int] = {}
     for port, process, variable in plan.listeners():
         if (trouble := _trouble(port)) is not None:
             others[variable] = _suggestion(plan, port)
             problems.append(f"port {port} ({process}) {trouble}; choose another: make up {variable}={others[variable]}")
-    if len(others) > 1:
-        problems.append("all of them: make up " + " ".join(f"{name}={port}" for name, port in others.items()))
+    if len(others) > 1 or (others and given):
+        together = {**given, **{name: str(port) for name, port in others.items()}}
+        problems.append(
+            "all of it: make up " + " ".join(f"{name}={shlex.quote(each)}" for name, each in together.items())
+        )
     if problems:
         raise LocalStackError("\n".join(problems))
 

@@ -172,6 +172,12 @@ def plan_from(environ: Mapping[str, str]) -> Plan:
     return plan
 
 
+def given_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `make up` that have a value."""
+    names = (*PORT_VARIABLES.values(), "EDGES", *_BOUNDS, "OBSERVE", "DETACH")
+    return {name: environ[name] for name in names if environ.get(name)}
+
+
 def _refuse_overridden(environ: Mapping[str, str]) -> None:
     """Raises `LocalStackError` for a variable of a service that would change nothing, as this stack sets it itself.
 

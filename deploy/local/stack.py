@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.local import configuration, logs, members, ports, readiness, record, secrets_file, supervisor
 from deploy.local.members import Member
-from deploy.local.settings import Folders, LocalStackError, Plan
+from deploy.local.settings import Folders, LocalStackError, Plan, given_in
 from deploy.processes import postgres
 from deploy.processes.process import TAIL_LINES, Process, Program, tail
 
@@ -55,7 +55,7 @@ class Stack:
         """
         with self._alone():
             self._clear_orphans()
-            ports.require_free(plan)
+            ports.require_free(plan, given_in(caller))
             for folder in (self._folders.run, self._folders.logs, self._folders.nats):
                 folder.mkdir(parents=True, exist_ok=True)
             secrets = secrets_file.ensure(self._folders.secrets)

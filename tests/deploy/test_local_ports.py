@@ -21,11 +21,11 @@ def test_several_taken_ports_end_in_one_command_that_avoids_them() -> None:
     ):
         taken = {"traefik": one.getsockname()[1], "nats": other.getsockname()[1]}
         with pytest.raises(LocalStackError) as refused:
-            require_free(Plan(Ports(**{**free, **taken}), edges=1))
+            require_free(Plan(Ports(**{**free, **taken}), edges=1), {"NATS_PORT": "1", "DETACH": "1"})
 
         *each, command = str(refused.value).splitlines()
         assert [re.findall(r"^port (\d+)", line) for line in each] == [[str(port)] for port in taken.values()]
         suggested = dict(re.findall(r"(\w+)=(\d+)", command))
-        assert command.startswith("all of them: make up ") and set(suggested) == {"PORT", "NATS_PORT"}
+        assert command.startswith("all of it: make up ") and set(suggested) == {"PORT", "NATS_PORT", "DETACH"}
         chosen = {PORT_VARIABLES[field]: str(port) for field, port in free.items()} | suggested
-        require_free(plan_from({**chosen, "EDGES": "1"}))
+        require_free(plan_from({**chosen, "EDGES": "1"}), {})

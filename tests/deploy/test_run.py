@@ -43,6 +43,12 @@ def test_it_reads_what_the_service_reads(
     assert MARK not in variables, "make down would stop it"
 
 
+def test_a_file_with_a_secret_that_the_stack_has_of_its_own_is_left_out(folders: Folders) -> None:
+    shell = {f"{secrets_file.API_KEY}_FILE": "/etc/key", "FAIRLEAD_LOG_LEVEL": "debug"}
+    _, variables = command("edge", ["check"], folders, shell)
+    assert f"{secrets_file.API_KEY}_FILE" not in variables and variables["FAIRLEAD_LOG_LEVEL"] == "debug"
+
+
 @pytest.mark.parametrize(
     ("service", "arguments", "why"),
     [
