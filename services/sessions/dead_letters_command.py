@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ def run(settings: SessionsSettings, asked: Namespace) -> None:
     """
     try:
         done = asyncio.run(_run(settings, asked))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough, as `head` does; the interpreter flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (StoreAway, SchemaRefused) as error:
         sys.exit(f"fairlead-sessions: {error}")
     if not done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,12 +44,13 @@ async def test_one_message_stops_nothing_and_an_operator_gets_it_back(
     service = await start(services, nats_server, postgres).ready()
     await execute(postgres.url, "ALTER TABLE sessions ADD CONSTRAINT nobody CHECK (user_id <> 'poison')")
 
-    async def dead_letters(*arguments: str) -> tuple[int, str]:
+    async def dead_letters(*arguments: str, out: int = subprocess.PIPE) -> tuple[int, str]:
         command = [sys.executable, "-m", "services.sessions", "dead-letters", *arguments]
+        environ = variables(nats_server, postgres)
         done = await asyncio.to_thread(
-            subprocess.run, command, env=variables(nats_server, postgres), capture_output=True, text=True, timeout=60
+            subprocess.run, command, env=environ, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60
         )
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, (done.stdout or "") + done.stderr
 
     async with EdgeDouble(nats_server.url, "i1") as edge:
         await edge.write(opened("first"))  # message 1 of the log
@@ -73,6 +75,11 @@ async def test_one_message_stops_nothing_and_an_operator_gets_it_back(
     assert {one["instance"] for one in letters.values()} == {"i1"}
     code, table = await dead_letters()
     assert code == 0 and table.splitlines()[0].split()[0] == "MESSAGE" and len(table.splitlines()) == 5
+
+    nobody_reads, out = os.pipe()
+    os.close(nobody_reads)
+    assert await dead_letters("show", "2", out=out) == (1, ""), "as `| head` does: no trace"
+    os.close(out)
 
     code, shown = await dead_letters("show", "4")
     assert code == 0 and '"user": "poison"' in shown and "written by i1" in shown
