@@ -32,7 +32,7 @@ class EdgeWatch:
     """Listens to heartbeats and looks for lost edges once a second.
 
     `caught_up` returns whether the store has everything that was in the log a moment ago. Until it does, it is not
-    known which edges have open connections. `problem`: why a loss cannot be written now, None if it can.
+    known which edges have open connections. `problem`: why that cannot be said now, None if it can.
     """
 
     def __init__(
@@ -67,12 +67,10 @@ class EdgeWatch:
         """Looks once. What cannot be written is written at a later look."""
         try:
             await self._look()
-        except StoreAway as error:  # the projector says so
-            log.debug("cannot check for lost edges now: %s", error)
-        except LogAway as error:
-            self.problem = f"losses of edges, which cannot be written: {error}"
+        except (StoreAway, LogAway) as error:
+            self.problem = f"losses of edges, which cannot be found or written: {error}"
             if self._complaint.due(str(error), time.monotonic()):
-                log.warning("it cannot be written that edges are lost or found, trying again: %s", error)
+                log.warning("lost edges cannot be found, or their loss not be written, trying again: %s", error)
         else:
             self.problem = None
 

@@ -85,7 +85,7 @@ class Projector:
             try:
                 await self._work()
             except PositionConflict as conflict:
-                log.info("another instance of this service has moved on: following from %d", conflict.actual.sequence)
+                self._waiting.gives_way(conflict.actual.sequence, time.monotonic())
             except (StoreAway, LogAway, LogNewer, SchemaRefused, FactsRefused) as error:
                 if self._waiting.problem is None:
                     pause = _RETRY_S[0]
@@ -164,10 +164,11 @@ class Projector:
             raise PositionConflict(stored)
         state = await self._log.state()
         if state.epoch == self._position.epoch and state.last < self._position.sequence:
-            log.error(
-                "the session log ends at message %d, %d were applied: it was rolled back", state.last, self.sequence
-            )
+            ended_at = state.last
             state = await self._log.renew()
+            log.error(
+                "the session log ended at message %d, %d were applied: it was rolled back", ended_at, self.sequence
+            )
         if state.epoch != self._position.epoch:
             await self._start_over(state)
         lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
@@ -183,6 +184,9 @@ class Projector:
     async def _start_over(self, state: LogState) -> None:
         """Follows another log from its beginning. The rows stay: they are still true."""
         before = self._position
+        after = Position(state.epoch, 0)
+        await self._store.commit(before, after, [])
+        self._position = after
         if before != ORIGIN:
             self._instruments.recreated.inc()
             log.error(
@@ -192,6 +196,3 @@ class Projector:
                 before.epoch,
                 before.sequence,
             )
-        after = Position(state.epoch, 0)
-        await self._store.commit(before, after, [])
-        self._position = after

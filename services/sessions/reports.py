@@ -34,6 +34,7 @@ class Waiting:
         self._said = ""
         self._said_at = float("-inf")
         self._another_s = SAY_ANOTHER_S
+        self._gave_way_at = float("-inf")
 
     def waits(self, problem: str, now: float) -> None:
         """The log cannot be followed, because of `problem`."""
@@ -43,6 +44,12 @@ class Waiting:
             if self._said not in ("", problem):
                 self._another_s = min(2 * self._another_s, SAY_AGAIN_S)
             self._said, self._said_at = problem, now
+
+    def gives_way(self, sequence: int, now: float) -> None:
+        """Another instance of this service folds the log, and has come to `sequence`."""
+        if now - self._gave_way_at >= SAY_AGAIN_S:
+            log.info("another instance of this service folds the session log, and has come to message %d", sequence)
+            self._gave_way_at = now
 
     def follows(self, sequence: int) -> None:
         """The log is followed; all up to `sequence` is in the store."""

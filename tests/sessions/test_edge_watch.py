@@ -10,7 +10,7 @@ from proto.events import EdgeFound, EdgeLost, EventBatch, Opened
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.log_nats import LogAway
-from services.sessions.store import ORIGIN, Position
+from services.sessions.store import ORIGIN, Position, StoreAway
 from tests.support.store_memory import MemoryStore
 
 LOST_AFTER_S = 3_600.0
@@ -59,6 +59,21 @@ async def test_a_loss_that_cannot_be_written_is_said_once_and_why(caplog: pytest
     await fold(store, lost)
     await watch.look()
     assert log.written == [lost], "nothing is left to be said"
+
+
+async def test_a_store_that_only_the_watch_cannot_ask_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch, store, _ = await with_a_silent_edge(LogDouble())
+
+    async def fails() -> set[str]:
+        raise StoreAway("PostgreSQL does not answer in time")
+
+    monkeypatch.setattr(store, "open_instances", fails)
+    for _ in range(5):
+        await watch.look()
+    assert "does not answer in time" in str(watch.problem)
+    assert caplog.text.count("does not answer in time") == 1
 
 
 async def test_a_return_is_said_once_and_written(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from services.sessions.entries import Entry
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogNewer, LogPage, LogState
 from services.sessions.projector import Projector
-from services.sessions.store import FactsRefused, Outcome, StoreAway
+from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, StoreAway
 from tests.support.eventually import eventually
 from tests.support.store_memory import MemoryStore
 
@@ -140,3 +141,29 @@ async def test_it_asks_ever_more_seldom_and_says_so_once(
         await made.run()
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
     assert caplog.text.count(because) == 1
+
+
+async def test_a_log_that_was_made_anew_is_said_once_however_often_the_store_refuses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, log: LogDouble
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_S", (0.0, 0.0))
+    store, refusals = MemoryStore(RESUME_WINDOW_MS), 5
+    await store.commit(ORIGIN, Position("another epoch", 3), [])
+    commit = store.commit
+
+    async def refuses(*given: Any) -> Outcome:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise StoreAway("read-only: name the primary")
+        return await commit(*given)
+
+    monkeypatch.setattr(store, "commit", refuses)
+    instruments = Instruments()
+    made = Projector(log, store, nothing, instruments)  # type: ignore[arg-type]  # a double
+    running = asyncio.create_task(made.run())
+    await eventually(lambda: made.problem is None)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert caplog.text.count("the session log was recreated") == 1
+    assert instruments.registry.get_sample_value("fairlead_sessions_log_recreated_total") == 1

@@ -36,6 +36,14 @@ def test_another_reason_is_said_soon_but_not_as_often_as_two_of_them_alternate(
     assert said(600, 700) == [600, 610, 630, 670]
 
 
+def test_two_instances_that_take_turns_say_so_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    waiting = Waiting()
+    for moment in range(int(2 * SAY_AGAIN_S)):
+        waiting.gives_way(moment, float(moment))
+    assert len(caplog.records) == 2
+
+
 def test_once_the_log_is_followed_there_is_no_problem(caplog: pytest.LogCaptureFixture) -> None:
     waiting = Waiting()
     assert Waiting().problem == "starting"
