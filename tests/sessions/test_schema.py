@@ -90,3 +90,19 @@ async def test_a_lock_that_is_held_is_not_waited_for_without_a_bound(
     finally:
         await database.close()
     await SCHEMA.migrate(postgres.url)
+
+
+async def test_a_server_that_hangs_during_a_migration_is_not_waited_for_without_a_bound(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(schema, "_STATEMENT_TIMEOUT_S", 0.2)
+    await dataclasses.replace(SCHEMA, head="0001").migrate(postgres.url)
+    database = await asyncpg.connect(postgres.url)
+    try:
+        async with database.transaction():
+            await database.execute("SELECT * FROM alembic_version FOR UPDATE")
+            async with asyncio.timeout(8):
+                with pytest.raises(StoreAway, match="does not answer in time"):
+                    await SCHEMA.migrate(postgres.url)
+    finally:
+        await database.close()

@@ -25,6 +25,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _ANSWER_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_S = 10.0
 """For a lock that a migration needs. Whatever else needs the table waits behind it, so it must not wait for long."""
+_STATEMENT_TIMEOUT_S = 3600.0
+"""For one statement of a migration, which may build an index: only a server that hangs takes as long."""
 _LOCK_NOT_AVAILABLE = "55P03"
 _LOCK = 0x6661_6972_6C65_6164  # "fairlead": an arbitrary number that no other program is likely to use
 
@@ -104,7 +106,7 @@ class Schema:
         connector = Connector(url)
         engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=lambda: connector.connect(timeout=_CONNECT_TIMEOUT_S),
+            async_creator=lambda: connector.connect(timeout=_CONNECT_TIMEOUT_S, command_timeout=_STATEMENT_TIMEOUT_S),
             poolclass=NullPool,
         )
         try:
