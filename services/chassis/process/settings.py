@@ -266,8 +266,9 @@ def _overlay_variables(
         if not isinstance(table, dict):  # a mistake, which is found later
             continue
         if other and (twice := variable_name(f"{section}.{other}")) in environ:
+            if key.endswith(FILE_SUFFIX):  # the other one says so, and is taken, so that the key is not missing as well
+                continue
             mistakes.append(f"environment: {variable} and {twice}: expected one of the two")
-            continue
         if not _is_text(text):
             mistakes.append(f"environment: {variable}: expected text in UTF-8")
             continue
