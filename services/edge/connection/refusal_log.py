@@ -1,4 +1,4 @@
-"""Log lines that any client can cause: each kind is logged at a bounded rate, so that none hides the others."""
+"""Log lines that any client can cause, at a bounded rate: no kind and no user hides another."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ log = logging.getLogger(__name__)
 
 MAX_KINDS: Final = 256
 """Kinds of refusals with a rate of their own. There are about fifty, and backends may add codes of their own."""
+
+OF_A_USER: Final = 5
+"""Lines about one user and of one kind in 10 s."""
+
+ALL_USERS: Final = 300
+"""Lines about users in 10 s: about 25 MB an hour at the most, however many of them are refused."""
+
+MAX_USERS: Final = 2000
+"""Users, each with a kind, of whom the lines are counted; then the one that was first refused begins anew."""
 
 _OTHERS: Final = "others"
 _SHOWN_LENGTH: Final = 100
@@ -31,12 +40,17 @@ def shown_origin(origin: str | None) -> str:
 
 
 class RefusalLog:
-    """Logs refusals at a bounded rate for each kind, of which no user takes more than half. `now` is any clock, in
-    seconds."""
+    """Logs refusals at a bounded rate. `now` is any clock, in seconds.
+
+    Users have shown a token. Each has a rate of his own for each kind, so that nobody else's refusals hide his, and a
+    line counts those of the same user that were left out. Clients without a user share one rate for each kind.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._throttles: dict[str, Throttle] = {}
+        self._of_strangers: dict[str, Throttle] = {}
+        self._of_users: dict[tuple[str, str], Throttle] = {}
+        self._users = Throttle(ALL_USERS, each=ALL_USERS)
 
     def write(
         self, what: str, why: str, fields: Mapping[str, object], trace: Span | None = None, kind: str = ""
@@ -46,12 +60,35 @@ class RefusalLog:
         `fields` say whom and what it concerns (`log_fields.about`). It gets the ids of `trace` as well, or those of the
         active span.
         """
-        kind = kind or what
-        if kind not in self._throttles and len(self._throttles) >= MAX_KINDS:
-            kind = _OTHERS
-        who = str(fields.get("user") or fields.get("address") or "")
-        held = self._throttles.setdefault(kind, Throttle()).allows(self._now(), who)
-        if held is not None:
-            more = f" ({held} more like this before)" if held else ""
+        user = str(fields.get("user") or "")
+        if user:
+            more = self._more_of_user(kind or what, user)
+        else:
+            more = self._more_of_strangers(kind or what, str(fields.get("address") or ""))
+        if more is not None:
             with nullcontext() if trace is None else working_in(trace):
                 log.info("%s: %s%s", what, why, more, extra=fields)
+
+    def _more_of_user(self, kind: str, user: str) -> str | None:
+        """What the line says of those that were left out; None if it is left out itself."""
+        throttle = self._of_users.get((kind, user))
+        if throttle is None:
+            if len(self._of_users) >= MAX_USERS:
+                del self._of_users[next(iter(self._of_users))]
+            throttle = self._of_users[kind, user] = Throttle(OF_A_USER, each=OF_A_USER)
+        held = throttle.allows(self._now())
+        if held is None:
+            return None
+        left_out = self._users.allows(self._now())
+        if left_out is None:
+            return None
+        more = f" ({held} more like this of the same user before)" if held else ""
+        return f"{more} (before, {left_out} lines about other users were left out)" if left_out else more
+
+    def _more_of_strangers(self, kind: str, address: str) -> str | None:
+        if kind not in self._of_strangers and len(self._of_strangers) >= MAX_KINDS:
+            kind = _OTHERS
+        held = self._of_strangers.setdefault(kind, Throttle()).allows(self._now(), address)
+        if held is None:
+            return None
+        return f" ({held} more like this of clients without a user before)" if held else ""

@@ -6,7 +6,7 @@ import pytest
 
 from services.chassis.process.log_fields import about
 from services.edge.backend.backend import BackendError, Caller
-from services.edge.connection.refusal_log import RefusalLog
+from services.edge.connection.refusal_log import ALL_USERS, RefusalLog
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
@@ -51,6 +51,39 @@ def test_one_user_who_is_refused_again_and_again_does_not_hide_another(caplog: p
         refusals.write("a command was refused", "it", about(address=f"192.0.2.{number % 256}"))
     users = [vars(record).get("user") for record in caplog.records]
     assert users.count("quiet") == 1 and len(users) < 50
+
+
+def test_of_each_user_there_are_lines_and_they_count_his_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    clock = FakeClock()
+    refusals = RefusalLog(clock.now)
+    for number in range(60):
+        for _ in range(1 + number % 9):
+            refusals.write("a command was refused", "it", about(user=f"user-{number}"))
+    lines = [str(vars(record)["user"]) for record in caplog.records]
+    assert {user: lines.count(user) for user in lines} == {f"user-{n}": min(1 + n % 9, 5) for n in range(60)}
+    clock.time += 10
+    caplog.clear()
+    for number in (7, 2):
+        refusals.write("a command was refused", "it", about(user=f"user-{number}"))
+    assert caplog.messages == [
+        "a command was refused: it (3 more like this of the same user before)",
+        "a command was refused: it",
+    ]
+
+
+def test_the_lines_about_all_users_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    clock = FakeClock()
+    refusals = RefusalLog(clock.now)
+    for number in range(10_000):
+        refusals.write("a command was refused", "it", about(user=f"user-{number}"))
+    assert len(caplog.records) == ALL_USERS
+    refusals.write("an upgrade was refused", "it", about(address="192.0.2.1"))
+    assert len(caplog.records) == ALL_USERS + 1, "others have lines of their own"
+    clock.time += 10
+    refusals.write("a command was refused", "it", about(user="alice"))
+    assert caplog.messages[-1].endswith(f"(before, {10_000 - ALL_USERS} lines about other users were left out)")
 
 
 async def test_the_refusals_of_one_client_can_be_searched_for(caplog: pytest.LogCaptureFixture) -> None:
