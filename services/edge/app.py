@@ -231,12 +231,14 @@ class Edge:
             "edge", self.settings.name, self.instance, VERSION, pulse.loop_lag, self.reloads, adapters.nats, spans
         )
         registry = own.registry(PageCollector(EDGE_SERIES, self._fill))
-        routes = (
-            health_routes(self.context.admission.unready, registry, adapters.broker.health.remark) + self._api.routes()
-        )
+        routes = health_routes(self.context.admission.unready, registry, self._remark) + self._api.routes()
         routes += client_routes(self.context, self._adapters.peers, self.settings.edge.max_http_streams)
         routes += [Route(path, _expect_upgrade) for path in (WEBSOCKET_PATH, UNI_WEBSOCKET_PATH)]
         return make_application(routes, lifespan=lifespan)
+
+    def _remark(self) -> str | None:
+        lacks = (self._adapters.broker.health.remark(), self._adapters.session_log.problem)
+        return "; ".join(lack for lack in lacks if lack is not None) or None
 
     def _fill(self, page: Page) -> None:
         self._metrics.fill(page)

@@ -27,6 +27,10 @@ class SessionLog(Protocol):
     def dropped(self) -> int:
         """Facts dropped since the start."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be stored now, for the operator; None if there is no such reason."""
+
     def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         """Queues `event` to be stored soon. Never blocks. `trace`: the span that caused it, if that is traced."""
 
@@ -39,6 +43,7 @@ class NoSessionLog:
 
     waiting = stored = dropped = 0
     oldest_at: int | None = None
+    problem: str | None = None
 
     def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         return None

@@ -25,7 +25,7 @@ from proto.events import (
     traces_field,
 )
 from proto.trace_context import TraceContext
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header_block
 from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.streams import store
 from services.chassis.process.complaint import Complaint
@@ -65,6 +65,7 @@ class NatsSessionLog:
         self._idle.set()
         self._hurry = False
         self._made = False
+        self._why_not = ""  # of the last attempt to store something
         self._complaint = Complaint()
         self.dropped = 0
         self.stored = 0
@@ -80,6 +81,12 @@ class NatsSessionLog:
         if self._sending:
             return self._sending[0].at
         return self._waiting[0].at if self._waiting else None
+
+    @property
+    def problem(self) -> str | None:
+        if not self._why_not or not self._link.is_connected:
+            return None
+        return f"stream {subjects.SESSIONS_STREAM}, so that session events wait: {self._why_not}"
 
     async def start(self) -> None:
         """Makes the stream if it does not exist; its limits are set by the sessions service.
@@ -157,24 +164,42 @@ class NatsSessionLog:
                 await store(self._link, self._subject, data, headers, _ACK_TIMEOUT_S)
                 self.stored += len(events)
                 self._sending = []
+                self._can()
                 return
-            except NatsAway:
-                await self._make_again()
+            except NatsAway as error:
+                await self._make_again(error)
             except NatsRefused as error:  # a full disk, for example, until an operator frees some space
-                if self._complaint.due(str(error), asyncio.get_running_loop().time()):
-                    log.error("NATS refuses to store session events, retrying: %s", error)
+                self._cannot(str(error))
             await asyncio.sleep(_RETRY_S)
 
-    async def _make_again(self) -> None:
-        """Makes the stream that did not answer at the start, in case that it did not exist."""
-        if not self._made:
-            try:
-                await self.start()
-            except (NatsAway, NatsRefused) as error:
-                if self._complaint.due(str(error), asyncio.get_running_loop().time()):
-                    log.warning("session events wait for their stream: %s", error)
+    async def _make_again(self, error: NatsAway) -> None:
+        """Makes the stream again if it was deleted, or did not answer at the start, in case that it did not exist."""
+        self._cannot(_explained(error))
+        if self._made and not isinstance(error, NobodyAnswers):
+            return
+        try:
+            await self.start()
+        except (NatsAway, NatsRefused) as failed:
+            self._cannot(str(failed))
+
+    def _cannot(self, why: str) -> None:
+        self._why_not = why
+        problem = self.problem
+        if problem is not None and self._complaint.due(why, asyncio.get_running_loop().time()):
+            log.warning("%s", problem)
+
+    def _can(self) -> None:
+        if self._why_not:
+            self._why_not = ""
+            log.info("session events are stored again")
 
     def _traces_of(self, count: int) -> list[str] | UnsetType:
         """The spans of the next `count` facts, for their batch."""
         upto = self._taken + count
         return traces_field([trace for number, trace in self._traces if number <= upto])
+
+
+def _explained(error: NatsAway) -> str:
+    if isinstance(error, NobodyAnswers):
+        return "it has no leader, or is gone, or JetStream is off"
+    return "JetStream does not acknowledge them" if error.cause == "timeout" else str(error)

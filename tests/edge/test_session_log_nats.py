@@ -121,3 +121,33 @@ async def test_facts_of_any_size_are_stored_and_nobody_elses_are_dropped(nats_se
         assert await log.flush(10)
         assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(120))
         assert log.dropped == 0
+
+
+async def test_it_says_why_events_wait_and_that_they_are_stored_again(nats_server, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    async with session_log(nats_server.url) as (log, link):
+        request, silent = link.request, True
+
+        async def silence(*args, **kwargs):
+            if silent:
+                raise NatsAway("no answer in time", "timeout")
+            return await request(*args, **kwargs)
+
+        monkeypatch.setattr(link, "request", silence)
+        assert log.problem is None
+        log.record(opened(1))
+        await eventually(lambda: log.problem is not None)
+        problem = log.problem or ""
+        assert "SESSIONS" in problem and "wait" in problem
+        assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [problem]
+        silent = False
+        assert await log.flush(10)
+        assert log.problem is None and "stored again" in caplog.text
+
+
+async def test_a_stream_that_was_deleted_is_made_again(nats_server):
+    async with session_log(nats_server.url) as (log, link):
+        await link.stream_manager().delete_stream(subjects.SESSIONS_STREAM)
+        log.record(opened(1))
+        assert await log.flush(10)
+        assert [fact.at for batch in await stored(link) for fact in batch.events] == [1]

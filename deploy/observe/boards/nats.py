@@ -73,6 +73,15 @@ NATS: Final = Board(
             "Streams that do not answer have no leader.",
         ),
         Panel(
+            "Streams that edges do not use",
+            "short",
+            {
+                "{{instance}} {{kind}} {{namespace}}": "fairlead_edge_streams_unavailable > 0",
+                "{{instance}}, not storing": "fairlead_edge_streams_not_storing > 0",
+            },
+            "Publishes and subscribes there get error 100; `/readyz` of the edge says why.",
+        ),
+        Panel(
             "Copies that are up to date",
             "short",
             {"fewest": "min(fairlead_cluster_stream_replicas_current / fairlead_cluster_stream_replicas)"},

@@ -35,8 +35,9 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
         "fairlead_edge_streams_unavailable",
         "streams",
         "Streams that this edge does not use until they answer, or store, again: publishes and subscribes there get "
-        "error 100. `kind` is `history` (of the channels of a namespace), `keys` (of idempotent publishes) or "
-        "`marks` (how far edges have seen the histories: which cannot be changed meanwhile).",
+        "error 100. `kind` is `history` (of the channels of a namespace), `keys` (of idempotent publishes), `marks` "
+        "(how far edges have seen the histories: which cannot be changed meanwhile) or `sessions` (of session events, "
+        "which wait: clients notice nothing).",
         "namespace",
         "kind",
     ),

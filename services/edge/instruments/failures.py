@@ -74,6 +74,7 @@ class FailureMetrics:
         kinds = [("", "keys"), ("", "marks"), *((each, "history") for each in histories)]
         for labels, count in with_zeros(kinds, health.unavailable()).items():
             page.put("fairlead_edge_streams_unavailable", count, *labels)
+        page.put("fairlead_edge_streams_unavailable", self._session_log.problem is not None, "", "sessions")
         oldest_at = self._session_log.oldest_at
         age_s = 0.0 if oldest_at is None else max(0.0, self._context.clock.unix() - oldest_at / 1000)
         page.put("fairlead_edge_session_events_oldest_seconds", age_s)

@@ -77,7 +77,15 @@ NATS = (
         ("PublishesWait", "NatsSlow", "ApiTurnsAway"),
         _be_slow,
         _go_on,
-        besides=("PublishesFail", "LoopLags", "BackendFails", "NatsDropsEdge", "StoreFull", "SessionEventsWait"),
+        besides=(
+            "PublishesFail",
+            "LoopLags",
+            "BackendFails",
+            "NatsDropsEdge",
+            "StoreFull",
+            "StreamsUnanswered",
+            "SessionEventsWait",
+        ),
     ),
     Cause(
         "an edge hangs and loses NATS, while 150 publications go into a channel that keeps 100",
@@ -132,10 +140,24 @@ async def _lose_two(stage: Stage) -> None:
     await _lose(stage, 2, 3)
 
 
-_IN_A_CLUSTER = ("PublishesFail", "NatsSlow", "SessionEventsWait", "EdgeNotReady", "NoEdgeReady", "BackendFails")
+_IN_A_CLUSTER = (
+    "PublishesFail",
+    "NatsSlow",
+    "SessionEventsWait",
+    "StreamsUnanswered",
+    "EdgeNotReady",
+    "NoEdgeReady",
+    "BackendFails",
+)
 
 CLUSTER = (
-    Cause("one of three NATS servers is killed", ("StreamsBehind",), _lose_one, _bring_back, besides=_IN_A_CLUSTER),
+    Cause(
+        "one of three NATS servers is killed",
+        ("StreamsBehind",),
+        _lose_one,
+        _bring_back,
+        besides=("StreamsUnanswered", *_IN_A_CLUSTER),
+    ),
     Cause(
         "two of three NATS servers are killed",
         ("StreamsUnanswered", "StoreUnanswered"),

@@ -30,6 +30,7 @@ from tests.support.cluster import START, TestEdge
 class OneWaits(NoSessionLog):
     """A session log whose only fact is not stored."""
 
+    problem = "stream SESSIONS"
     oldest_at = Opened(at=int(START * 1000) - 2500, connection="c", user="u").at
 
 
@@ -49,6 +50,8 @@ async def test_every_series_without_labels_has_a_value_and_known_causes_are_0_fr
     said = {one.name for one in page.families() if one.samples}
     assert {one.name for one in FAILURE_SERIES if not one.labels} <= said
     assert value(metrics(a), "publishes_failed_total", cause="storage") == 0
+    kinds = {kind: value(metrics(a), "streams_unavailable", namespace="", kind=kind) for kind in ("keys", "sessions")}
+    assert kinds == {"keys": 0, "sessions": 1}
     fetcher = JwksFetcher("http://127.0.0.1:1/", KeySet(), 600, lambda: 7.0)
     assert value(metrics(a, fetcher), "jwks_fetches_total", result="failed") == 0
 
