@@ -63,11 +63,14 @@ class NatsAdapters(Adapters):
         self.cluster = Cluster(now, instance)
         self.pulse = Pulse(self._link, "edge", settings.name, instance, add_load)
         self._failure_detector = FailureDetector(self._link, self.cluster, self.pulse.beat)
+        self._waits_for = ""  # why the edge has not started yet
         self.peers = self._peers = NatsPeers(self._link, self._failure_detector)
         self.join_leave = self._join_leave = NatsJoinLeave(self._link, instance)
 
     def nats_problem(self) -> str | None:
-        return self._link.problem
+        if self._link.problem is not None or not self._waits_for or not self._link.is_connected:
+            return self._link.problem
+        return f"starting: {self._waits_for}"
 
     async def start(self, node: Node, responder: Responder) -> None:
         await self._link.open()
@@ -81,8 +84,10 @@ class NatsAdapters(Adapters):
         while True:
             try:
                 await asyncio.gather(self._broker.start(node.sync), self._ensure_session_log())
+                self._waits_for = ""
                 return
             except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
+                self._waits_for = str(error)
                 if complaint.due(str(error), asyncio.get_running_loop().time()):
                     log.warning("streams not ready, retrying: %s", error)
                 await asyncio.sleep(_START_RETRY_S)

@@ -82,7 +82,7 @@ class SessionRecord:
     events: list[SessionEvent] = field(default_factory=list)
     traces: list[TraceContext | None] = field(default_factory=list)
     waiting = stored = dropped = 0
-    oldest_at = None
+    oldest_at = problem = None
 
     def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
         self.events.append(event)

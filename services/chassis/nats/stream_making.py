@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig, StreamInfo
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.streams import (
     API_TIMEOUT_S,
     CAUSES,
@@ -29,6 +29,8 @@ _NO_ROOM: Final = 10047  # JetStream error code: max_file_store is less than the
 _NO_PEERS: Final = 10005  # JetStream error code: too few servers for the replicas
 _LOOK_S: Final = 2.0
 """A stream that is there answers within milliseconds; one without a leader does not, and to make one takes longer."""
+_NO_META_LEADER: Final = 10008  # JetStream error code: no leader now, in a cluster
+_OFF: Final = (10039, 10076)  # JetStream error codes: not enabled for the account, or at all
 _NO_CLUSTER: Final = 10074  # JetStream error code: replicas, and the server is not in a cluster
 
 
@@ -73,8 +75,8 @@ def stream_config(
 
 
 JETSTREAM_OFF: Final = (
-    "nobody answers for JetStream: switch it on in the configuration of NATS (jetstream {}), and for the account of "
-    "this user; if NATS has switched it off since its disk was full (its log says so), make room and restart NATS"
+    "switch JetStream on in the configuration of NATS (jetstream {}), and for the account of this user; if NATS has "
+    "switched it off since its disk was full (its log says so), make room and restart NATS"
 )
 
 
@@ -111,6 +113,10 @@ async def ensure_stream(
             info = await write_epoch(manager, info)
         return state_of(info)
     except APIError as error:
+        if isinstance(error, ServiceUnavailableError) and error.description is None:
+            raise NobodyAnswers(f"stream {config.name}: nobody answers for JetStream: {JETSTREAM_OFF}") from None
+        if error.err_code == _NO_META_LEADER:
+            raise NatsAway(f"stream {config.name}: {error.description}") from None
         why = f"stream {config.name}: {_explained(error, config, room_setting)}"
         raise NatsRefused(why, CAUSES.get(error.err_code or 0, "refused")) from None
     except TimeoutError:
@@ -126,10 +132,12 @@ def _explained(error: APIError, config: StreamConfig, room_setting: str) -> str:
             f"nats.replicas (or `replicas` of its namespace) asks for {config.num_replicas or 1} servers, but {lack}: "
             f"lower it, or run so many servers as one cluster, see docs/nats-cluster.md ({error.description})"
         )
+    if error.err_code in _OFF:
+        return f"{error.description}: {JETSTREAM_OFF}"
     if error.err_code != _NO_ROOM:
         return str(error.description)
-    room = f"{error.description} for its {config.max_bytes} bytes"
-    return f"{room}: lower {room_setting}, or raise max_file_store of NATS" if room_setting else room
+    lower = f"lower {room_setting}, or raise" if room_setting else "raise"
+    return f"{error.description} for its {config.max_bytes} bytes: {lower} max_file_store of NATS"
 
 
 def _differences(actual: StreamConfig, wanted: StreamConfig) -> dict[str, Any]:

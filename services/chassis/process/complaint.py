@@ -6,23 +6,23 @@ from typing import Final
 
 _AGAIN_S: Final = 10.0
 _LONGEST_S: Final = 300.0
+_REMEMBERED: Final = 8
+"""Texts. What fails for one reason now and for another one then says both in turn."""
 
 
 class Complaint:
     """At once when it says something new, then after 10 s, 20 s, 40 s and so on, up to 5 minutes."""
 
     def __init__(self) -> None:
-        self._text = ""
-        self._due_at = 0.0
-        self._wait_s = _AGAIN_S
+        self._said: dict[str, tuple[float, float]] = {}  # when each text is due again, and how long it waits then
 
     def due(self, text: str, now: float) -> bool:
         """Whether to say this now, a time of any clock in seconds."""
-        if text != self._text:
-            self._text, self._wait_s = text, _AGAIN_S
-        elif now < self._due_at:
+        due_at, wait_s = self._said.pop(text, (now, _AGAIN_S))
+        if now < due_at:
+            self._said[text] = due_at, wait_s
             return False
-        else:
-            self._wait_s = min(2 * self._wait_s, _LONGEST_S)
-        self._due_at = now + self._wait_s
+        while len(self._said) >= _REMEMBERED:
+            del self._said[next(iter(self._said))]
+        self._said[text] = now + wait_s, min(2 * wait_s, _LONGEST_S)
         return True

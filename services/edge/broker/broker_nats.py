@@ -103,6 +103,7 @@ class NatsBroker:
             self._link.subscribe(subjects.LEADERS_ELECTED, self._led)
             self._voucher.start()
             self._streams.marking.start()
+            self.gates.news.start()
         self._ready = self._started = True
 
     @property

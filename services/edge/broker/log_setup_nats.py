@@ -52,8 +52,8 @@ class LogSetup:
             self._looked_for_others = True  # before any stream is made, for which these may leave no room
             await warn_of_left_streams(self._link, self._classes)
         keys = self._tasks.start(self._ensure_or_shut(subjects.KEYS_STREAM, self._ensure_keys()))
-        tasks = {keys, *(self._tasks.start(self._ensure_class(each)) for each in self._classes)}
-        left, wait_s = tasks, STALLED_S
+        tasks = [keys, *(self._tasks.start(self._ensure_class(each)) for each in self._classes)]
+        left, wait_s = set(tasks), STALLED_S
         while left:
             before = len(self._streams.checked)
             done, left = await asyncio.wait(left, timeout=wait_s)
@@ -67,7 +67,7 @@ class LogSetup:
             self._streams.shut_unchecked()
         if keys in left:
             self._gates.shut(subjects.KEYS_STREAM, NatsAway("no answer in time", "timeout"))
-        errors = [task.result() for task in tasks - left]
+        errors = [task.result() for task in tasks if task not in left]
         refused = [error for error in errors if isinstance(error, NatsRefused)]
         if refused and (all_accepted or not self._streams.usable):
             raise refused[0]

@@ -75,7 +75,7 @@ class StreamGates:
         self._opened: Counter[str] = Counter()
         self._silent = SilentStreams(link)
         self._tasks = Tasks()
-        self._news = StreamNews(self._tasks)
+        self.news = StreamNews(self._tasks)
 
     def of(self, stream: str) -> Shut | None:
         """Why a stream is shut; None if it is not."""
@@ -140,7 +140,7 @@ class StreamGates:
             cause = self._silent.why(stream)
         to_store = to_store or not stores or (known is not None and known.to_store)
         self._shut[stream] = shut = Shut(cause, _reason(stream, error, cause, stores), stores, to_store)
-        self._news.shut(stream, shut.why)
+        self.news.shut(stream, shut.why)
         if known is None:
             self._pokes[stream] = asyncio.Event()
             self._on_shut(stream)
@@ -160,14 +160,14 @@ class StreamGates:
         del self._shut[stream]
         self._opened[stream] += 1
         self._pokes.pop(stream).set()
-        self._news.opened(stream)
+        self.news.opened(stream)
         self._on_open(stream)
 
     def forget(self, stream: str) -> None:
         """Nobody uses this stream any more."""
         if self._shut.pop(stream, None) is not None:
             self._pokes.pop(stream).set()
-            self._news.opened(stream)
+            self.news.opened(stream)
 
     def poke(self, stream: str) -> None:
         """Checks a stream that is shut at once, anew if it is being checked."""
@@ -246,7 +246,7 @@ def _reason(stream: str, error: NatsAway | NatsRefused, cause: FailureCause, sto
     if not stores and cause == "timeout":
         return "JetStream does not acknowledge what it is to store: its disk is full, fails or is slow (see its log)"
     if isinstance(error, NobodyAnswers):
-        return JETSTREAM_OFF
+        return f"nobody answers for JetStream: {JETSTREAM_OFF}"
     if cause == "timeout":
         return "JetStream does not answer: the servers that have the stream are away, or it is not permitted to ask"
     return str(error).removeprefix(f"stream {stream}: ").removeprefix(f"the state of stream {stream}: ")

@@ -23,7 +23,8 @@ _NAMED: Final = 5
 
 
 class StreamNews:
-    """Logs what it hears, in one of `tasks` while a stream is shut."""
+    """Logs what it hears from `start` on, in one of `tasks` while a stream is shut. An edge that does not start says
+    why by itself."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -32,6 +33,14 @@ class StreamNews:
         self._heard = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
         self._lines = Throttle(burst=10)
+        self._started = False
+
+    def start(self) -> None:
+        """Tells which streams are shut now, and what happens from now on."""
+        if not self._started:
+            self._started = True
+            if self._shut:
+                self._tell_soon()
 
     def shut(self, stream: str, why: str) -> None:
         """A stream is shut, or for another reason than before."""
@@ -45,6 +54,8 @@ class StreamNews:
         self._tell_soon()
 
     def _tell_soon(self) -> None:
+        if not self._started:
+            return
         self._heard.set()
         if self._telling is None or self._telling.done():
             self._telling = self._tasks.start(self._tell())

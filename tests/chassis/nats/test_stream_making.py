@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from services.chassis.nats.following import follow
-from services.chassis.nats.link import NatsLink, NatsRefused
+from services.chassis.nats.link import NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.stream_making import ensure_stream, stream_config
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.nats_cluster import NatsCluster
+from tests.support.servers_native import NativeNats
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +72,41 @@ async def test_a_single_server_that_is_asked_for_replicas_says_which_setting_to_
     async with linked(NatsSettings(url=nats_server.url, replicas=3)) as link:
         with pytest.raises(NatsRefused, match=r"nats\.replicas .* asks for 3 servers, but NATS is a single server"):
             await ensure_stream(link, CONFIG)
+
+
+async def test_without_jetstream_it_says_what_to_switch_on(tmp_path):
+    server = NativeNats(tmp_path)
+    try:
+        server.configure('accounts { A { users: [ { user: "a", password: "b" } ] } }\nno_auth_user: "a"')
+        server.start()
+        async with linked(server.url) as link:
+            with pytest.raises(NatsRefused, match="JetStream not enabled for account: switch JetStream on"):
+                await ensure_stream(link, CONFIG)
+    finally:
+        server.close()
+
+
+async def test_a_server_without_jetstream_is_no_riddle(nats_server, monkeypatch):
+    async with linked(nats_server.url) as link:
+        nobody = type(link.stream_manager())(link._client, prefix="$JS.NOBODY.API", timeout=1)
+        monkeypatch.setattr(link, "stream_manager", lambda timeout_s: nobody)
+        with pytest.raises(NobodyAnswers, match="stream S: nobody answers for JetStream: switch JetStream on"):
+            await ensure_stream(link, CONFIG)
+
+
+async def test_too_little_room_says_how_much_is_asked_for_and_what_to_raise(tmp_path):
+    server = NativeNats(tmp_path)
+    try:
+        server.configure("jetstream { max_file_store: 1MB }")
+        server.start()
+        async with linked(server.url) as link:
+            big = stream_config("S", "s.*", 3600, 60, max_bytes=2_000_000)
+            with pytest.raises(NatsRefused, match="for its 2000000 bytes: raise max_file_store of NATS"):
+                await ensure_stream(link, big)
+            with pytest.raises(NatsRefused, match="for its 2000000 bytes: lower x, or raise max_file_store of NATS"):
+                await ensure_stream(link, big, room_setting="x")
+    finally:
+        server.close()
 
 
 def test_only_odd_numbers_of_replicas_make_sense() -> None:
