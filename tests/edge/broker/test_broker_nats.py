@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from nats.js.api import StreamConfig
 
 from proto import subjects
@@ -18,7 +19,7 @@ from services.chassis.nats.stream_reads import read_last, read_stream
 from services.chassis.nats.streams import stream_state
 from services.chassis.process.settings import Duration
 from services.edge.broker import broker_nats, log_streams_nats
-from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, BrokerEvents, ChannelAddress
+from services.edge.broker.broker import READ_BYTES, Broker, BrokerAway, BrokerEvents, BrokerRefused, ChannelAddress
 from services.edge.broker.broker_nats import LOOKS_AT_ONCE, READS_AT_ONCE, NatsBroker
 from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, NEWS, BrokerContract, Listener, publication, store
@@ -41,8 +42,8 @@ async def broker(
     link = NatsLink(NatsSettings(url=url), "test", lambda: made.on_link(True), lambda: made.on_link(False))
     made = NatsBroker(link, classes, partitions, uuid.uuid4().hex, 64)
     await link.open()
-    await made.start(events)
     try:
+        await made.start(events)
         yield made
     finally:
         made.stop()
@@ -113,6 +114,16 @@ async def test_a_changed_limit_updates_the_streams_in_place(nats_server):
         assert a.epoch(CHAT) == epoch
         offsets += [(await store(a, CHAT, i)).offset for i in range(5)]
         assert [entry.sequence for entry in (await a.read(CHAT, 0, 100)).entries] == offsets[-8:]
+
+
+async def test_a_namespace_has_replicas_of_its_own(nats_server):
+    """One server refuses more than one, and says of which stream: `test_stream_making` has a cluster."""
+    some = {"chat": CLASSES["chat"], "news": structs.replace(CLASSES["news"], replicas=3)}
+    with pytest.raises(BrokerRefused, match=r"stream CH_news_0: .* asks for 3 servers"):
+        async with broker(nats_server.url, Listener(), some):
+            pass
+    async with broker(nats_server.url, Listener(), {**some, "news": structs.replace(some["news"], replicas=1)}):
+        pass
 
 
 async def test_the_first_number_of_partitions_wins(nats_server):
