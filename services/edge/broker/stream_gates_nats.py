@@ -85,6 +85,11 @@ class StreamGates:
         """How often a stream was opened."""
         return self._opened[stream]
 
+    @property
+    def any_shut(self) -> bool:
+        """Whether a stream is shut."""
+        return bool(self._shut)
+
     def doubts(self, stream: str) -> bool:
         """Whether a stream is shut, or it is being found out whether it stores: it gets little time to answer."""
         return stream in self._shut or stream in self._suspected

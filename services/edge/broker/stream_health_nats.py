@@ -30,7 +30,7 @@ class NatsStreamHealth:
         return self._gates.counts()
 
     def answers(self, address: ChannelAddress) -> bool:
-        if not address.history_class:
+        if not address.history_class or not self._gates.any_shut:  # asked for each subscribe
             return True
         try:
             return self._gates.of(self._streams.address(address).stream) is None
