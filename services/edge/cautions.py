@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.client_settings import ClientSection
 from services.edge.origins import too_open
 from services.edge.session.allowances import floors
@@ -24,6 +25,7 @@ def cautions(settings: EdgeSettings) -> Iterator[str]:
     if 0 < len(client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
         yield f"client.token_hmac_secret_key is shorter than {STRONG_SECRET_BYTES} bytes (RFC 7518, 3.2)"
     yield from _of_origins(client)
+    yield from _of_idle_options(settings.channel)
     yield from _of_rates(settings)
 
 
@@ -33,10 +35,39 @@ def _of_origins(client: ClientSection) -> Iterator[str]:
             yield f'client.allowed_origins: "{pattern}" lets in more pages than may be meant: {why}'
 
 
+_HISTORY: Final = ("history_size",)
+_NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "allow_subscribe_for_anonymous": ("allow_subscribe_for_client",),
+    "allow_publish_for_anonymous": ("allow_publish_for_client", "allow_publish_for_subscriber"),
+    "allow_history_for_anonymous": ("allow_history_for_client", "allow_history_for_subscriber"),
+    "allow_presence_for_anonymous": ("allow_presence_for_client", "allow_presence_for_subscriber"),
+    "allow_history_for_client": _HISTORY,
+    "allow_history_for_subscriber": _HISTORY,
+    "allow_presence_for_client": ("presence", "join_leave"),
+    "allow_presence_for_subscriber": ("presence", "join_leave"),
+    "force_push_join_leave": ("join_leave",),
+}
+"""Options that do nothing where none of the others is set, either."""
+
+
+def _tables(channel: ChannelSection) -> dict[str, ChannelOptions]:
+    """The options by the place where they are written."""
+    return {"channel.without_namespace": channel.without_namespace} | {
+        f'channel.namespaces, "{each.name}"': each for each in channel.namespaces
+    }
+
+
+def _of_idle_options(channel: ChannelSection) -> Iterator[str]:
+    for where, options in _tables(channel).items():
+        for name, needed in _NEEDS.items():
+            if getattr(options, name) and not any(getattr(options, other) for other in needed):
+                yield f"{where}: {name} does nothing without {' or '.join(needed)}"
+
+
 def _of_rates(settings: EdgeSettings) -> Iterator[str]:
     """Rates that allow more at once than is written, as a client could not reconnect otherwise."""
     floor = floors(settings.client)
-    limits, channel = settings.limits, settings.channel
+    limits = settings.limits
     rates = {
         "limits.commands": (limits.commands, floor.commands),
         "limits.user_commands": (limits.user_commands, floor.commands),
@@ -45,9 +76,7 @@ def _of_rates(settings: EdgeSettings) -> Iterator[str]:
         "limits.subscribes": (limits.subscribes, floor.subscribes),
         "limits.user_subscribes": (limits.user_subscribes, floor.subscribes),
     }
-    tables = {"channel.without_namespace": channel.without_namespace}
-    tables |= {f'channel.namespaces, "{each.name}"': each for each in channel.namespaces}
-    for where, options in tables.items():
+    for where, options in _tables(settings.channel).items():
         rates[f"{where}: publish_bytes_rate_limit"] = (options.publish_bytes_rate_limit, floor.bytes)
         rates[f"{where}: subscribe_rate_limit"] = (options.subscribe_rate_limit, floor.subscribes)
     for name, (rate, least) in rates.items():

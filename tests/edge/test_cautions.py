@@ -7,7 +7,7 @@ import re
 import pytest
 from msgspec.structs import fields, replace
 
-from services.chassis.process.settings import Rate
+from services.chassis.process.settings import Duration, Rate
 from services.edge.cautions import cautions
 from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.channels.namespaces import Namespaces
@@ -102,3 +102,22 @@ def test_the_rates_of_namespaces_too() -> None:
         "channel.without_namespace: subscribe_rate_limit: 3/10s is taken as 128/426.667s",
         'channel.namespaces, "live": publish_bytes_rate_limit: 1000/10s is taken as 65536/655.36s',
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"allow_subscribe_for_anonymous": True}, "allow_subscribe_for_client"),
+        ({"allow_publish_for_anonymous": True}, "allow_publish_for_client or allow_publish_for_subscriber"),
+        ({"allow_history_for_subscriber": True}, "history_size"),
+        ({"allow_presence_for_client": True}, "presence or join_leave"),
+        ({"force_push_join_leave": True, "presence": True}, "join_leave"),
+    ],
+)
+def test_options_that_do_nothing_alone(options: dict[str, bool], said: str) -> None:
+    first, alone = next(iter(options)), replace(Namespace(name="live"), **options)
+    (one,) = cautions(EdgeSettings(channel=ChannelSection(namespaces=[alone])))
+    assert one == f'channel.namespaces, "live": {first} does nothing without {said}'
+    needed: dict[str, object] = {"history_size": 1, "history_ttl": Duration(60)}
+    together = replace(alone, **needed | dict.fromkeys(set(said.split(" or ")) - set(needed), True))
+    assert list(cautions(EdgeSettings(channel=ChannelSection(namespaces=[together])))) == []
