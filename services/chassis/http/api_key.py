@@ -13,6 +13,7 @@ from starlette.requests import Request
 from services.chassis.process.api_keys import ALL, ApiKey, HttpApiSettings
 
 _EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
+_UNKNOWN: Final = "the API key that was sent is none of those of the configuration (http_api.key and http_api.keys)"
 _NOT_CONFIGURED: Final = "no API key is configured (http_api.key), so every call is refused"
 
 
@@ -41,7 +42,11 @@ class ApiKeys:
             given = value.strip()
         text = given.encode()
         found = [key for key in self._keys if hmac.compare_digest(text, key.key.encode())]
-        return found[0] if found else Refusal(401, _EXPECTED if self._keys else _NOT_CONFIGURED)
+        if found:
+            return found[0]
+        if not self._keys:
+            return Refusal(401, _NOT_CONFIGURED)
+        return Refusal(401, _UNKNOWN if text else _EXPECTED)
 
 
 def reaches(key: ApiKey, scope: str, what: str) -> Refusal | None:

@@ -118,3 +118,11 @@ def test_mistakes_are_named_without_a_key(tmp_path: Path, text: str, said: str) 
     with pytest.raises(ConfigurationError) as refused:
         load(Settings, {"FAIRLEAD_CONFIG": str(file)}, {"http_api"})
     assert said in str(refused.value).replace(' ("a b")', "") and "hidden" not in str(refused.value)
+
+
+def test_a_key_that_is_missing_and_one_that_is_wrong_are_told_apart() -> None:
+    keys = ApiKeys(HttpApiSettings(key="a-key"))
+    none, wrong = keys.of(request({})), keys.of(request({"x-api-key": "another-key"}))
+    assert isinstance(none, Refusal) and isinstance(wrong, Refusal)
+    assert none.why.startswith("expected the API key as header X-API-Key")
+    assert wrong.why.startswith("the API key that was sent is none of those") and "another-key" not in wrong.why
