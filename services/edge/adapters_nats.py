@@ -30,6 +30,8 @@ from services.edge.settings import EdgeSettings
 log = logging.getLogger(__name__)
 
 _START_RETRY_S: Final = 0.5
+_FORBIDDEN_RETRY_S: Final = 5.0
+"""Of what NATS does not permit, ever less often: NATS refuses at once, and logs each refusal."""
 
 
 class NatsAdapters(Adapters):
@@ -81,16 +83,19 @@ class NatsAdapters(Adapters):
 
     async def _ensure_streams(self, node: Node) -> None:
         complaint = Complaint()
+        wait_s = _START_RETRY_S
         while True:
             try:
                 await asyncio.gather(self._broker.start(node.sync), self._ensure_session_log())
                 self._waits_for = ""
                 return
-            except (BrokerAway, BrokerRefused, NatsAway, NatsRefused) as error:
-                self._waits_for = str(error)
-                if complaint.due(str(error), asyncio.get_running_loop().time()):
-                    log.warning("streams not ready, retrying: %s", error)
-                await asyncio.sleep(_START_RETRY_S)
+            except (BrokerAway, BrokerRefused, NatsRefused) as error:
+                self._waits_for = text = str(error) if isinstance(error, NatsRefused) else error.for_log
+                if complaint.due(text, asyncio.get_running_loop().time()):
+                    log.warning("streams not ready, retrying: %s", text)
+                forbidden = isinstance(error, BrokerAway) and error.cause == "refused"
+                wait_s = min(2 * wait_s, _FORBIDDEN_RETRY_S) if forbidden else _START_RETRY_S
+                await asyncio.sleep(wait_s)
 
     async def _ensure_session_log(self) -> None:
         """If its stream does not answer, the edge is ready without: session events wait for it."""

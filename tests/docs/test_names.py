@@ -22,6 +22,7 @@ PAGES = [page for page in PAGES if page.name not in NOT_READ]
 OF_OTHERS = {
     # headers and attributes of NATS, Centrifugo and the SDKs, which no file of ours spells
     "allow_responses",
+    "handshake_first",
     "nats.micro",
     "FAIRLEAD_S_K",  # the scheme of the variables
     "max_file_store",

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 
 from tests.support.edges import API_KEY, connected, start_edge
 from tests.support.eventually import eventually
-from tests.support.metrics import metric
+from tests.support.metrics import series
 from tests.support.nats_users import USERS, NatsUser, restricted_nats, signed_in, variables_of
 from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
@@ -188,7 +188,7 @@ async def test_no_service_answers_where_the_backend_that_asks_may_not_publish(
     why = "bad request: expected an inbox as the reply subject, got 'ch.chat.0.forged'"
     assert f"a call of the server API failed: {why}" in edge.log()
     for process in (edge, metrics):
-        assert await metric(process, "fairlead_process_nats_permission_violations_total") == 0
+        assert await violations(process) == 0
 
 
 async def test_nobody_signs_in_without_a_password(server: NativeNats) -> None:
@@ -210,12 +210,35 @@ async def test_a_service_that_may_not_do_its_work_is_not_ready_until_it_may(
         own = database if service == "sessions" else {}
         process = services.start(service, {"FAIRLEAD_NATS_URL": server.url, **own, **variables_of(user)})
     why = await eventually(lambda: unready(process, "not ready: NATS does not permit "))
-    what = re.sub(r" \(and \d+ more\)", "", why.removeprefix("not ready: ").strip())
-    assert f"{what}: allow it to user {user} (nats.user) in the configuration of NATS" in process.log()
+    subject = re.sub(r" \(and \d+ more\)", "", why.strip()).rpartition(" ")[2]
+    said = re.compile(
+        rf"WARNING .*NATS does not permit .*\b{re.escape(subject)}\b.*: "
+        rf"allow it to user {user} \(nats.user\) in the configuration of NATS"
+    )
+    await eventually(lambda: said.search(process.log()))
     server.stop()
     server.configure("")  # everybody may do everything
     server.start()
     await process.ready()
+
+
+async def test_an_edge_without_the_permission_for_jetstream_says_so_in_one_line(
+    server: NativeNats, services: Services
+) -> None:
+    server.stop()
+    everything_else = 'publish: {allow: ">", deny: "$JS.API.>"}'
+    server.configure(f"authorization {{ users = [{{user: edge, password: x, permissions: {{{everything_else}}}}}] }}")
+    server.start()
+    edge = start_edge(services, server, "edge-a", FAIRLEAD_NATS_USER="edge", FAIRLEAD_NATS_PASSWORD="x")
+    await eventually(lambda: unready(edge, "NATS does not permit publishing to $JS.API."))
+
+    async def has_asked_again() -> bool:
+        return await violations(edge) > 40
+
+    await eventually(has_asked_again, within_s=30)
+    told = [line for line in edge.log().splitlines() if "WARNING" in line]
+    assert len(told) <= 5, told
+    assert "$JS.API.STREAM.INFO.CH_chat_0, $JS.API.STREAM.INFO." in edge.log()
 
 
 async def test_a_service_with_a_wrong_password_says_so_and_stops_in_order(
@@ -228,6 +251,11 @@ async def test_a_service_with_a_wrong_password_says_so_and_stops_in_order(
     assert f"{refused}; asking again until it accepts them" in process.log()
     assert await process.stop() == 0
     assert "a-wrong-password" not in process.log()
+
+
+async def violations(process: ServiceProcess) -> float:
+    """How often NATS did not permit it something."""
+    return await series(process, "fairlead_process_nats_permission_violations_total")
 
 
 async def unready(process: ServiceProcess, why: str) -> str:
@@ -314,13 +342,16 @@ async def test_every_user_does_its_work(cluster: Cluster, server: NativeNats) ->
         await backend.call("disconnect", user="bob")
         assert (await bob.closed())[0] >= 3000
         assert await eventually(lambda: session_users(cluster.sessions)) >= {"alice", "bob"}
-    async with http_client() as http:
-        processes = (await http.get(f"{cluster.metrics.url}/cluster")).json()["processes"]
-        assert {each["service"] for each in processes} == {"edge", "sessions", "metrics"}
+    everybody = {"edge", "sessions", "metrics"}
+
+    async def all_are_heard() -> bool:
+        return await services_heard(cluster.metrics) == everybody
+
+    await eventually(all_are_heard)
     assert "edges" in await backend.ask("plan.capacity", {})
     await is_done_again_after_a_restart(cluster, server)
     for process in cluster.processes:
-        assert await metric(process, "fairlead_process_nats_permission_violations_total") == 0, process.name
+        assert await violations(process) == 0, process.name
         assert "does not permit" not in process.log()
 
 
@@ -348,6 +379,12 @@ async def published(client: Any, channel: str) -> dict[str, Any]:
         if push.get("channel") == channel and "pub" in push:
             found: dict[str, Any] = push["pub"]
             return found
+
+
+async def services_heard(metrics: ServiceProcess) -> set[str]:
+    """The services whose heartbeats the metrics service has heard."""
+    async with http_client() as http:
+        return {each["service"] for each in (await http.get(f"{metrics.url}/cluster")).json()["processes"]}
 
 
 async def session_users(sessions: ServiceProcess) -> set[str]:

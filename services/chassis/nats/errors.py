@@ -6,8 +6,8 @@ from typing import Literal
 
 Cause = Literal["away", "timeout", "busy", "full", "storage", "too_large", "refused"]
 """Why a call failed, as metrics count it. Of `NatsAway`: "away" (no connection, nobody answers), "timeout" (no answer
-in time), "busy" (too much waits already). Of `NatsRefused`: "full" (the stream is at its own limit), "storage" (the
-server's disk, or its limits for all streams), "too_large", or else "refused"."""
+in time), "busy" (too much waits already), "refused" (not permitted). Of `NatsRefused`: "full" (the stream is at its own
+limit), "storage" (the server's disk, or its limits for all streams), "too_large", or else "refused"."""
 
 
 class NatsAway(Exception):
@@ -16,6 +16,13 @@ class NatsAway(Exception):
     def __init__(self, text: str, cause: Cause = "away") -> None:
         super().__init__(text)
         self.cause: Cause = cause
+
+
+class NotPermitted(NatsAway):
+    """NATS does not permit it to who signs in. Somebody may permit it later, without a word of NATS."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "refused")
 
 
 class NobodyAnswers(NatsAway):

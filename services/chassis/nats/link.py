@@ -21,6 +21,7 @@ from nats.js import JetStreamManager
 from nats.nuid import NUID
 
 from proto import subjects
+from services.chassis.nats.api_requests import stream_manager
 from services.chassis.nats.client import (
     MAX_PENDING_BYTES,
     ListeningClient,
@@ -32,6 +33,7 @@ from services.chassis.nats.errors import Cause as Cause
 from services.chassis.nats.errors import NatsAway as NatsAway
 from services.chassis.nats.errors import NatsRefused as NatsRefused
 from services.chassis.nats.errors import NobodyAnswers as NobodyAnswers
+from services.chassis.nats.errors import NotPermitted as NotPermitted
 from services.chassis.nats.headers import header as header
 from services.chassis.nats.headers import header_block as header_block
 from services.chassis.nats.headers import status as status
@@ -51,6 +53,10 @@ _COMPLAINTS_KEPT: Final = 20
 
 _REFUSED_AGAIN_S: Final = 60.0
 """Seconds between log lines about credentials that NATS refuses; the link asks once a second."""
+_REFUSAL_HOLDS_S: Final = 10.0
+"""How long a refusal counts that no server repeats, since none can be reached: each of them is asked meanwhile."""
+_GATHER_S: Final = 0.1
+"""What NATS refuses within this time is told in one line."""
 _PERMITTED_NOW_S: Final = 5.0
 """Seconds between two tries to make the subscriptions that NATS does not permit."""
 
@@ -88,15 +94,17 @@ class NatsLink:
         self._on_disconnected = on_disconnected
         self._sign_in = SignIn(settings)
         self._client = ListeningClient(self._sign_in)
-        self._inbox_prefix = settings.inbox_prefix or inbox_prefix
-        self._inbox = Inbox(f"{self._inbox_prefix}.{NUID().next().decode()}", self._client.send_message)
+        inbox = f"{settings.inbox_prefix or inbox_prefix}.{NUID().next().decode()}"
+        self._inbox = Inbox(inbox, self._client.send_message)
         self._ending = False
         self._addresses = settings.servers.addresses
         self._complain_at: dict[str, float] = {}
         self._refusal: str | None = None
+        self._refusal_ends_at = 0.0
         self._refusal_again_at = 0.0
-        self._permissions = Permissions(self._inbox_prefix)
+        self._permissions = Permissions(inbox)
         self._retry: asyncio.TimerHandle | None = None
+        self._news: asyncio.TimerHandle | None = None
         self.disconnects = 0
 
     @property
@@ -113,7 +121,9 @@ class NatsLink:
     def problem(self) -> str | None:
         """Why this process should get no work, for its operator: its credentials are refused, or something that it has
         to do is not permitted. None if there is no such reason; whether there is a connection is another question."""
-        return self._refusal or self._permissions.problem(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        refusal = self._refusal if now < self._refusal_ends_at else None
+        return refusal or self._permissions.problem(now)
 
     @property
     def max_payload(self) -> int:
@@ -151,7 +161,6 @@ class NatsLink:
             error_cb=self._log_error,
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
-            inbox_prefix=self._inbox_prefix,
             skip_subject_validation=True,  # proto.subjects builds them
         )
         await _until_done_or_cancelled(connecting)
@@ -163,6 +172,9 @@ class NatsLink:
         """Ends the connection for good, once all that was published is sent or 2 s have passed."""
         self._ending = True
         self._try_no_more()
+        if self._news is not None:
+            self._news.cancel()
+            self._tell_what_is_forbidden()
         await self._client.close()
 
     def _connected(self) -> None:
@@ -192,6 +204,8 @@ class NatsLink:
             self._refused(str(error))
         elif not self.is_connected:
             text = str(error) or type(error).__name__
+            if isinstance(error, TimeoutError) and not error.errno:
+                text = "no answer in time: it hangs, or this is not the port of its clients (4222 by default)"
             if isinstance(error, ssl.SSLError):
                 text += " (its certificate and ours: nats.ca_file, nats.cert_file, nats.key_file)"
             self._complain(f"waiting for NATS at {', '.join(self._addresses)}: {text}")
@@ -211,6 +225,7 @@ class NatsLink:
     def _refused(self, reason: str) -> None:
         now = asyncio.get_running_loop().time()
         self._refusal = f"NATS refuses the credentials of {self._sign_in.who}: {reason}"
+        self._refusal_ends_at = now + _REFUSAL_HOLDS_S
         if now >= self._refusal_again_at:
             self._refusal_again_at = now + _REFUSED_AGAIN_S
             log.warning("%s; asking again until it accepts them (docs/nats.md)", self._refusal)
@@ -222,24 +237,28 @@ class NatsLink:
             self._complain(f"NATS says: {complaint}")
             return
         loop = asyncio.get_running_loop()
-        if self._permissions.refused(forbidden, loop.time()):
-            log.warning(
-                "NATS does not permit %s: allow it to %s in the configuration of NATS (docs/nats.md)",
-                forbidden,
-                self._sign_in.who,
-            )
+        if self._permissions.refused(forbidden, loop.time()) and self._news is None:
+            self._news = loop.call_later(_GATHER_S, self._tell_what_is_forbidden)
         if forbidden.publishing:
-            self._inbox.fail_one(forbidden.subject, NatsAway(f"NATS does not permit {forbidden}"))
+            self._inbox.fail_one(forbidden.subject, NotPermitted(f"NATS does not permit {forbidden}"))
         elif self._retry is None:
             self._retry = loop.call_later(_PERMITTED_NOW_S, self._try_again)
+
+    def _tell_what_is_forbidden(self) -> None:
+        self._news = None
+        if news := self._permissions.news(asyncio.get_running_loop().time()):
+            who = self._sign_in.who
+            log.warning(
+                "NATS does not permit %s: allow it to %s in the configuration of NATS (docs/nats.md)", news, who
+            )
 
     def _try_again(self) -> None:
         """Makes the subscriptions again that NATS did not permit, as it does not say when it does."""
         self._retry = None
         loop = asyncio.get_running_loop()
-        among = self._permissions.refused_subscriptions(loop.time())
-        if among or self._permissions.has_more(loop.time()):
-            self._client.listen_again(among if not self._permissions.has_more(loop.time()) else None)
+        among = self._permissions.to_try(loop.time())
+        if among is None or among:
+            self._client.listen_again(among)
             self._retry = loop.call_later(_PERMITTED_NOW_S, self._try_again)
 
     def _try_no_more(self) -> None:
@@ -303,5 +322,6 @@ class NatsLink:
     # --- JetStream ---------------------------------------------------------------------------------------------------
 
     def stream_manager(self, timeout_s: float = 5.0) -> JetStreamManager:
-        """nats-py's calls to create, change and delete streams. Storing and reading messages is in `streams`."""
-        return self._client.jsm(timeout=timeout_s)
+        """nats-py's calls to create, change and delete streams, which raise `NatsAway` besides nats-py's own errors of
+        JetStream. Storing and reading messages is in `streams`."""
+        return stream_manager(self.request, timeout_s)

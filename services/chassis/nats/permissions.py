@@ -7,6 +7,7 @@ counts as refused for `HOLD_S`; whoever keeps trying is refused again within tha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from proto import subjects
@@ -27,8 +28,21 @@ class Forbidden(NamedTuple):
     publishing: bool
     subject: str
 
+    @property
+    def action(self) -> str:
+        """For people."""
+        return "publishing" if self.publishing else "subscribing"
+
     def __str__(self) -> str:
-        return f"{'publishing' if self.publishing else 'subscribing'} to {self.subject}"
+        return f"{self.action} to {self.subject}"
+
+
+def listed(forbidden: Iterable[Forbidden]) -> str:
+    """All of them in a line: "publishing to a, b; subscribing to c"."""
+    by_action: dict[str, list[str]] = {}
+    for what in forbidden:
+        by_action.setdefault(what.action, []).append(what.subject)
+    return "; ".join(f"{action} to {', '.join(found)}" for action, found in by_action.items())
 
 
 def forbidden_by(complaint: str) -> Forbidden | None:
@@ -37,51 +51,97 @@ def forbidden_by(complaint: str) -> Forbidden | None:
     return None if found is None else Forbidden(found[1].lower() == "publish", found[2])
 
 
+class _Named:
+    """When each of at most `MAX_KEPT` subjects was named last."""
+
+    def __init__(self) -> None:
+        self._at: dict[Forbidden, float] = {}
+
+    def __contains__(self, what: Forbidden) -> bool:
+        return what in self._at
+
+    def is_due(self, what: Forbidden, now: float) -> bool:
+        """Whether to name it now."""
+        if what in self._at:
+            return now - self._at[what] >= NAME_AGAIN_S
+        if len(self._at) >= MAX_KEPT:
+            self._at = {one: at for one, at in self._at.items() if now - at < NAME_AGAIN_S}
+        return len(self._at) < MAX_KEPT
+
+    def name(self, what: Forbidden, now: float) -> None:
+        """It is named now."""
+        self._at[what] = now
+
+
 class Permissions:
-    """Times are in seconds, of any clock that does not go back. `own_inbox` is where this process gets its replies."""
+    """Times are in seconds, of any clock that does not go back. `own_inbox` is where this process alone gets its
+    replies: below a prefix, which others of its kind share."""
 
     def __init__(self, own_inbox: str) -> None:
-        self._own_inbox = own_inbox
-        self._refused_at: dict[Forbidden, float] = {}
-        self._named_at: dict[Forbidden, float] = {}
-        self._unkept_at = float("-inf")
+        self._own_inbox = f"{own_inbox}."
+        self._all_inboxes = f"{own_inbox.rpartition('.')[0]}.>"
+        self._refused_at: dict[Forbidden, float] = {}  # what the process needs, the newest last
+        self._unkept = False  # more subscriptions were refused than are kept
+        self._tried_at = float("-inf")
+        self._needed, self._others = _Named(), _Named()  # apart: no client's choice takes the place of what is needed
+        self._untold: dict[Forbidden, bool] = {}  # and whether it was told before
         self.violations = 0
 
     def refused(self, what: Forbidden, now: float) -> bool:
-        """NATS has refused `what`. Whether to log it."""
+        """NATS has refused `what`. Whether there is something to log: `news` soon has it, with what follows at once."""
         self.violations += 1
-        if what not in self._named_at and len(self._named_at) >= MAX_KEPT:
-            self._named_at = {one: at for one, at in self._named_at.items() if now - at < NAME_AGAIN_S}
-            if len(self._named_at) >= MAX_KEPT:
-                self._unkept_at = now
-                return False
+        if what.publishing and what.subject.startswith(self._own_inbox):
+            what = Forbidden(True, self._all_inboxes)  # each request there has a subject of its own
+        needed = self._is_needed(what)
+        if needed:
+            self._keep(what, now)
+        named = self._needed if needed else self._others
+        if named.is_due(what, now):
+            self._untold[what] = needed and what in named
+            named.name(what, now)
+        return bool(self._untold)
+
+    def _keep(self, what: Forbidden, now: float) -> None:
         self._refused_at.pop(what, None)
-        self._refused_at[what] = now  # the last one is the newest
-        if now - self._named_at.get(what, float("-inf")) < NAME_AGAIN_S:
-            return False
-        self._named_at[what] = now
-        return True
+        if len(self._refused_at) >= MAX_KEPT and len(self._now(now)) >= MAX_KEPT:
+            self._unkept |= not what.publishing
+        else:
+            self._refused_at[what] = now
+
+    def news(self, now: float) -> str:
+        """What to log now, "" if nothing. If something is said again, all that is still refused is said with it."""
+        told, self._untold = self._untold, {}
+        if any(told.values()):
+            for what in self._now(now):
+                if what in self._needed:
+                    self._needed.name(what, now)
+                    told[what] = True
+        return listed(told)
 
     def problem(self, now: float) -> str | None:
         """What this process cannot do its work without, and may not do. None if there is nothing."""
-        lacking = [what for what in self._now(now) if self._is_needed(what)]
+        lacking = self._now(now)
         if not lacking:
             return None
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
         return f"NATS does not permit {lacking[-1]}{more}"
 
-    def refused_subscriptions(self, now: float) -> list[str]:
-        """The subjects to subscribe to again, in order to see whether NATS permits it now."""
-        return [what.subject for what in self._now(now) if not what.publishing]
+    def to_try(self, now: float) -> list[str] | None:
+        """The subjects to subscribe to again, in order to see whether NATS permits it now; None for all there are.
 
-    def has_more(self, now: float) -> bool:
-        """Whether more was refused lately than is kept."""
-        return now - self._unkept_at < HOLD_S
+        Those that are kept come first, as each of many thousands would be refused; all, once NATS permits these.
+        """
+        kept = {what.subject: self._refused_at[what] for what in self._now(now) if not what.publishing}
+        tried_at, self._tried_at = self._tried_at, now
+        if self._unkept and all(at < tried_at for at in kept.values()):
+            self._unkept = False
+            return None
+        return list(kept)
 
     def forget(self) -> None:
         """There is a new connection: what it may not do will be refused anew."""
         self._refused_at.clear()
-        self._unkept_at = float("-inf")
+        self._unkept = False
 
     def _now(self, now: float) -> list[Forbidden]:
         self._refused_at = {what: at for what, at in self._refused_at.items() if now - at < HOLD_S}
@@ -92,6 +152,6 @@ class Permissions:
 
         Backends choose where replies to them go, and clients the methods that they call.
         """
-        if not what.publishing or what.subject.startswith(self._own_inbox):
+        if not what.publishing or what.subject == self._all_inboxes:
             return True
         return subjects.is_of_fairlead(what.subject) and not subjects.is_chosen_by_clients(what.subject)

@@ -1,7 +1,7 @@
 """As whom a connection signs in to NATS, and what it shows for it: read anew at each connect.
 
-So a password file, a key or a certificate that an operator puts in the place of an old one counts from the next connect
-on, without a restart.
+So credentials, a key or a certificate that an operator puts in the place of an old one count from the next connect on,
+without a restart. A password or a token does not, in a file of its own either: it is read with the settings.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class SignIn:
         elif token := settings.token or servers.token:
             self._who = "the token of nats.token" if settings.token else "the token in nats.url"
             self._login = {"auth_token": token}
+        elif settings.cert_file:
+            self._who = "who has the certificate of nats.cert_file"
         self._contexts: dict[tuple[int, ...], ssl.SSLContext] = {}
 
     @property

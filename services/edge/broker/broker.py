@@ -38,6 +38,11 @@ class BrokerAway(Exception):
         super().__init__(text)
         self.cause: FailureCause = cause
 
+    @property
+    def for_log(self) -> str:
+        """The text, without a subject if NATS does not permit one: the link has named it, and next comes another."""
+        return "NATS does not permit what they need" if self.cause == "refused" else str(self)
+
 
 class BrokerRefused(Exception):
     """The broker does not accept this (too large, for example). The same call will not succeed later."""
@@ -45,6 +50,11 @@ class BrokerRefused(Exception):
     def __init__(self, text: str, cause: FailureCause = "refused") -> None:
         super().__init__(text)
         self.cause: FailureCause = cause
+
+    @property
+    def for_log(self) -> str:
+        """The text."""
+        return str(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,8 +150,8 @@ class NatsBroker:
                 await _reach(self._setup.ensure_all())
                 break
             except (BrokerAway, BrokerRefused) as error:
-                if complaint.due(str(error), asyncio.get_running_loop().time()):
-                    log.warning("streams not ready after reconnect, retrying: %s", error)
+                if complaint.due(error.for_log, asyncio.get_running_loop().time()):
+                    log.warning("streams not ready after reconnect, retrying: %s", error.for_log)
                 await asyncio.sleep(_RETURN_RETRY_S)
         self._ready = True
         self._events.broker_connected()

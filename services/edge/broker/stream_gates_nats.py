@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, NotPermitted
 from services.chassis.nats.stream_making import JETSTREAM_OFF
 from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import FailureCause
@@ -205,7 +205,7 @@ class StreamGates:
             if error is None:
                 self._open(stream)
                 return
-            refused = isinstance(error.error if isinstance(error, DoesNotStore) else error, NatsRefused)
+            refused = isinstance(error.error if isinstance(error, DoesNotStore) else error, NatsRefused | NotPermitted)
             wait_s = min(2 * wait_s, _REFUSED_AGAIN_S) if refused else _SOON_S if poked else CHECK_AGAIN_S
             self._shut_by(stream, error, to_store=to_store)
 
@@ -252,6 +252,8 @@ def _reason(stream: str, error: NatsAway | NatsRefused, cause: FailureCause, sto
         return "JetStream does not acknowledge what it is to store: its disk is full, fails or is slow (see its log)"
     if isinstance(error, NobodyAnswers):
         return f"nobody answers for JetStream: {JETSTREAM_OFF}"
+    if isinstance(error, NotPermitted):
+        return "NATS does not permit this edge what it needs for that (the log has the subjects, see docs/nats.md)"
     if cause == "timeout":
         return "JetStream does not answer: the servers that have the stream are away, or it is not permitted to ask"
     return str(error).removeprefix(f"stream {stream}: ").removeprefix(f"the state of stream {stream}: ")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.nats import link as link_module
-from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.link import NatsAway, NatsLink, NotPermitted
 from services.chassis.nats.permissions import HOLD_S, MAX_KEPT, NAME_AGAIN_S, Forbidden, Permissions, forbidden_by
 from services.chassis.nats.settings import NatsSettings
 from tests.support.eventually import eventually
@@ -33,11 +33,11 @@ def test_the_subject_of_a_complaint_is_as_the_server_wrote_it() -> None:
 
 
 def test_what_is_refused_is_a_problem_until_it_has_not_been_refused_for_a_while() -> None:
-    permissions = Permissions("_INBOX_x")
+    permissions = Permissions("_INBOX_x.own")
     assert permissions.problem(0) is None
     permissions.refused(SUBSCRIBE, 0)
     assert permissions.problem(0) == "NATS does not permit subscribing to live.chat.0.x"
-    assert permissions.refused_subscriptions(0) == ["live.chat.0.x"]
+    assert permissions.to_try(0) == ["live.chat.0.x"]
     permissions.refused(PUBLISH, 5)
     assert permissions.problem(5) == "NATS does not permit publishing to tel.edge.x (and 1 more)"
     assert permissions.problem(HOLD_S) == "NATS does not permit publishing to tel.edge.x"
@@ -47,37 +47,99 @@ def test_what_is_refused_is_a_problem_until_it_has_not_been_refused_for_a_while(
 
 
 def test_a_new_connection_begins_without_a_problem() -> None:
-    permissions = Permissions("_INBOX_x")
+    permissions = Permissions("_INBOX_x.own")
     permissions.refused(SUBSCRIBE, 0)
     permissions.forget()
     assert permissions.problem(0) is None and permissions.violations == 1
 
 
-@pytest.mark.parametrize("subject", ["_INBOX.backend.1", "somewhere", "rpc.orders.get", "send.alice"])
+@pytest.mark.parametrize(
+    "subject", ["_INBOX.backend.1", "_INBOX_x.backend.1", "somewhere", "rpc.orders.get", "send.alice"]
+)
 def test_a_subject_that_others_choose_makes_nobody_unready(subject: str) -> None:
-    permissions = Permissions("_INBOX_x")
+    permissions = Permissions("_INBOX_x.own")
     assert permissions.refused(Forbidden(True, subject), 0)
     assert permissions.problem(0) is None and permissions.violations == 1
 
 
-@pytest.mark.parametrize("subject", ["hook.connect", "mark.CH_a_0", "$JS.API.INFO", "_INBOX_x.a.1"])
+@pytest.mark.parametrize("subject", ["hook.connect", "mark.CH_a_0", "$JS.API.INFO", "_INBOX_x.own.1"])
 def test_a_subject_of_its_own_does(subject: str) -> None:
-    permissions = Permissions("_INBOX_x")
+    permissions = Permissions("_INBOX_x.own")
     permissions.refused(Forbidden(True, subject), 0)
     assert permissions.problem(0) is not None
 
 
 def test_each_subject_is_named_once_in_a_while_and_not_too_many_of_them() -> None:
-    permissions = Permissions("_INBOX_x")
-    assert permissions.refused(PUBLISH, 0)
+    permissions = Permissions("_INBOX_x.own")
+    assert permissions.refused(PUBLISH, 0) and permissions.news(0) == str(PUBLISH)
     assert not permissions.refused(PUBLISH, NAME_AGAIN_S - 1)
-    assert permissions.refused(PUBLISH, NAME_AGAIN_S)
+    assert permissions.refused(PUBLISH, NAME_AGAIN_S) and permissions.news(NAME_AGAIN_S) == str(PUBLISH)
     many = [Forbidden(False, f"eph.{number}") for number in range(3 * MAX_KEPT)]
     now = NAME_AGAIN_S
-    assert sum(permissions.refused(each, now) for each in many) == MAX_KEPT - 1
-    assert permissions.has_more(now) and permissions.violations == 3 + len(many)
-    assert len(permissions.refused_subscriptions(now)) == MAX_KEPT - 1
+    for each in many:
+        permissions.refused(each, now)
+    assert permissions.news(now).count("eph.") == MAX_KEPT - 1
+    assert permissions.violations == 3 + len(many)
     assert permissions.refused(many[-1], now + NAME_AGAIN_S)
+    assert permissions.news(now + NAME_AGAIN_S) == str(many[-1])
+
+
+def test_what_clients_choose_does_not_take_the_place_of_what_is_needed() -> None:
+    permissions = Permissions("_INBOX_x.own")
+    for number in range(3 * MAX_KEPT):
+        permissions.refused(Forbidden(True, f"rpc.{number}"), 0)
+    assert permissions.to_try(0) == []
+    assert permissions.news(0).count("rpc.") == MAX_KEPT
+    assert permissions.refused(SUBSCRIBE, 1)
+    assert permissions.problem(1) == "NATS does not permit subscribing to live.chat.0.x"
+    assert permissions.news(1) == "subscribing to live.chat.0.x"
+
+
+def test_what_was_named_lately_does_not_hide_what_is_refused_now() -> None:
+    permissions = Permissions("_INBOX_x.own")
+    for number in range(MAX_KEPT):
+        permissions.refused(Forbidden(True, f"ch.{number}"), 0)
+    permissions.refused(SUBSCRIBE, HOLD_S)
+    assert permissions.problem(HOLD_S) == "NATS does not permit subscribing to live.chat.0.x"
+    assert permissions.to_try(HOLD_S) == ["live.chat.0.x"]
+
+
+def test_of_many_refused_subscriptions_a_few_are_tried_until_they_are_permitted_and_then_all() -> None:
+    permissions = Permissions("_INBOX_x.own")
+    many = [Forbidden(False, f"eph.{number}") for number in range(3 * MAX_KEPT)]
+    for each in many:
+        permissions.refused(each, 0)
+    few = permissions.to_try(5)
+    assert few is not None and len(few) == MAX_KEPT
+    for subject in few:
+        permissions.refused(Forbidden(False, subject), 5)
+    assert permissions.to_try(10) == few, "they were refused again"
+    assert permissions.to_try(15) is None, "they were not: so all of them are tried, once"
+    assert permissions.to_try(19) == few
+    assert permissions.problem(20) is None and permissions.to_try(20) == []
+
+
+def test_many_requests_to_its_own_inbox_are_one_subject() -> None:
+    permissions = Permissions("_INBOX_x.own")
+    for number in range(3):
+        permissions.refused(Forbidden(True, f"_INBOX_x.own.{number}"), 0)
+    assert permissions.problem(0) == "NATS does not permit publishing to _INBOX_x.>"
+    assert permissions.news(0) == "publishing to _INBOX_x.>"
+
+
+def test_what_is_refused_within_a_moment_is_one_line_and_so_is_its_repetition() -> None:
+    permissions = Permissions("_INBOX_x.own")
+    first, then = Forbidden(True, "ch.a"), Forbidden(True, "ch.b")
+    for what in (first, SUBSCRIBE, first):
+        permissions.refused(what, 0)
+    assert permissions.news(0) == "publishing to ch.a; subscribing to live.chat.0.x"
+    assert permissions.refused(then, 5) and permissions.news(5) == "publishing to ch.b"
+    assert permissions.news(5) == ""
+    again = NAME_AGAIN_S
+    permissions.refused(then, again - 1)
+    assert permissions.refused(first, again)
+    assert permissions.news(again) == "publishing to ch.a, ch.b"
+    assert not permissions.refused(then, again + 5), "it was told with the other one"
 
 
 def users(allowed: str) -> str:
@@ -123,8 +185,12 @@ async def test_what_is_forbidden_is_counted_named_and_a_problem(
         await eventually(lambda: link.permission_violations == 3)
         with pytest.raises(NatsAway, match=r"does not permit publishing to hook\.connect"):
             await link.request("hook.connect", b"", timeout_s=60)
-    assert caplog.text.count("permit publishing to ch.Aa.0.x: allow it to user edge (nats.user)") == 1
-    assert "subscribing to live.Aa.0.x" in caplog.text
+        with pytest.raises(NotPermitted, match=r"does not permit publishing to \$JS\.API\.STREAM\.INFO\.S"):
+            await link.stream_manager(60).stream_info("S")
+    told = [record.getMessage() for record in caplog.records if "does not permit" in record.getMessage()]
+    assert len(told) < 4 and " ".join(told).count("ch.Aa.0.x") == 1
+    assert "subscribing to live.Aa.0.x" in " ".join(told)
+    assert all("allow it to user edge (nats.user) in the configuration of NATS" in line for line in told)
 
 
 @pytest.mark.integration

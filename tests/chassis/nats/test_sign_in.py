@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from deploy.processes.ports import free_port
+from services.chassis.nats import link as link_module
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
 from tests.support.certificates import Authority
@@ -82,6 +83,11 @@ class Ways:
         settings = {"url": url, "ca_file": str(self._ours.file), "cert_file": str(certificate), "key_file": str(key)}
         return f'tls {{ {self._tls}, ca_file: "{self._ours.file}", verify: true }}', settings
 
+    def certificate_tls(self, url: str) -> tuple[str, dict[str, str]]:
+        configuration, settings = self.mutual_tls(url)
+        user = 'authorization { users = [{user: "CN=edge"}] }'
+        return f"{configuration.replace('verify:', 'verify_and_map:')}\n{user}", settings
+
 
 WAYS = [name for name in vars(Ways) if not name.startswith("_")]
 
@@ -121,6 +127,55 @@ async def test_who_signs_in_otherwise_is_told_so_and_nothing_secret(
         await asyncio.wait([opening])
         await link.close()
     assert "another-password" not in caplog.text
+
+
+async def test_a_certificate_of_nobody_is_refused_by_that_name(
+    server: NativeNats, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ways: Any = Ways(tmp_path)
+    configuration, settings = ways.certificate_tls(server.url)
+    server.configure(configuration.replace("CN=edge", "CN=another"))
+    server.start()
+    link = NatsLink(NatsSettings(**settings), "test")
+    opening = asyncio.create_task(link.open())
+    try:
+        await eventually(lambda: link.problem is not None)
+        assert "the credentials of who has the certificate of nats.cert_file: Auth" in str(link.problem)
+    finally:
+        opening.cancel()
+        await asyncio.wait([opening])
+        await link.close()
+
+
+async def test_a_service_that_is_refused_over_tls_says_that_and_nothing_of_its_sockets(
+    server: NativeNats, tmp_path: Path, services: Services
+) -> None:
+    configuration, settings = Ways(tmp_path).tls(server.url)
+    server.configure(configuration)
+    server.start()
+    variables = {f"FAIRLEAD_NATS_{key.upper()}": value for key, value in settings.items()}
+    process = services.start("metrics", variables | {"FAIRLEAD_NATS_PASSWORD": "another-password"})
+    await eventually(lambda: "NATS refuses the credentials of user edge (nats.user)" in process.log())
+    assert "eof" not in process.log() and "another-password" not in process.log()
+
+
+async def test_a_refusal_counts_no_more_once_no_server_is_there(
+    server: NativeNats, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link_module, "_REFUSAL_HOLDS_S", 0.5)
+    server.configure(users("first"))
+    server.start()
+    link = NatsLink(NatsSettings(url=server.url, user="edge", password="another"), "test")
+    opening = asyncio.create_task(link.open())
+    try:
+        await eventually(lambda: link.problem is not None)
+        server.stop()
+        await eventually(lambda: link.problem is None)
+        await eventually(lambda: "waiting for NATS at" in caplog.text)
+    finally:
+        opening.cancel()
+        await asyncio.wait([opening])
+        await link.close()
 
 
 async def test_an_edge_works_for_an_operators_account_with_credentials(
