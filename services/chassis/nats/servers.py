@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 DEFAULT_PORT: Final = 4222
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15})://")
+_NO_SLASHES: Final = re.compile(r"(nats|tls)(//|:(?!\d+/?$))", re.IGNORECASE)
+"""A scheme that lacks a part. A host may be called "nats"."""
 _HINTS: Final = {
     "http": " (8222 is NATS's monitoring, which is HTTP; its clients' port is 4222 by default)",
     "https": " (8222 is NATS's monitoring, which is HTTP; its clients' port is 4222 by default)",
@@ -20,7 +22,7 @@ _HINTS: Final = {
     "wss": " (NATS over WebSocket is not offered: give the port of its ordinary clients)",
 }
 _ENCODE: Final = (
-    'in a user or password each of / ? # [ ] must be percent-encoded ("/" is %2F), or set nats.user and nats.password'
+    'in a user or password each of / ? # [ ] , must be percent-encoded ("/" is %2F), or set nats.user and nats.password'
 )
 
 
@@ -62,6 +64,13 @@ def _parse(url: str, which: str) -> _Server:
             f'expected nats.url to begin with nats:// or tls://, got "{scheme[1].lower()}://"{which}'
             f"{_HINTS.get(scheme[1].lower(), '')}"
         )
+    if scheme is None and _NO_SLASHES.match(url):
+        raise ValueError(f"expected nats.url to begin with nats:// or tls://{which}")
+    if re.search(r"[\s\x00-\x20\x7f]", url):
+        raise ValueError(
+            f"expected nats.url to have no spaces{which}: several servers are separated by commas, and in a user or "
+            "password a space is %20"
+        )
     try:
         parts = urlsplit(url if scheme else f"nats://{url}")
         host, port = parts.hostname, parts.port
@@ -69,7 +78,7 @@ def _parse(url: str, which: str) -> _Server:
         raise ValueError(
             f"expected nats.url to be nats://host:port{which}, the port from 1 to 65535; {_ENCODE}"
         ) from None
-    if not host or re.search(r"[\s\x00-\x20\x7f]", url) or "@" in host:
+    if not host or "@" in host:
         raise ValueError(f"expected nats.url to be nats://host:port{which}, and it has no host; {_ENCODE}")
     if port == 0:
         raise ValueError(f"expected nats.url to be nats://host:port{which}, the port from 1 to 65535")

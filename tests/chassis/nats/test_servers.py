@@ -15,6 +15,7 @@ SECRET = "s3cret"
         ("nats://a", ["a:4222"], False),
         ("nats://a:1", ["a:1"], False),
         ("a:1", ["a:1"], False),
+        ("nats:1", ["nats:1"], False),
         ("tls://a:1/", ["a:1"], True),
         ("nats://a:1, nats://b:2", ["a:1", "b:2"], False),
         ("nats://[::1]:1", ["[::1]:1"], False),
@@ -50,7 +51,13 @@ def test_who_signs_in_is_read_and_percent_decoded(url, login):
         ("nats://", "it has no host"),
         ("nats://a:1,", "it has no host"),
         ("nats://:4222", "it has no host"),
-        ("nats://a b", "it has no host"),
+        ("nats://a b", "no spaces"),
+        ("nats://a nats://b", "several servers are separated by commas"),
+        ("nats://u:s3cret x@a", "a space is %20"),
+        ("nats:u:s3cret@a", "to begin with nats:// or tls://"),
+        ("nats//u:s3cret@a", "to begin with nats:// or tls://"),
+        ("tls:/a:1", "to begin with nats:// or tls://"),
+        ("nats://u:s3cret,x@a", "percent-encoded"),
         ("nats://a:0", "from 1 to 65535"),
         ("nats://a:65536", "from 1 to 65535"),
         ("nats://a:x", "from 1 to 65535"),
@@ -66,6 +73,15 @@ def test_a_mistake_is_told_without_what_is_secret(url, said):
     with pytest.raises(ValueError) as told:
         parse_servers(url)
     assert said in str(told.value) and SECRET not in str(told.value)
+
+
+@given(st.text(alphabet="nats:/@.[]%?#41 \n"), st.text(alphabet="nats:/@.[]%?#41 \n"))
+def test_whatever_is_beside_a_secret_it_is_not_told(before, after):
+    try:
+        told = repr(parse_servers(f"nats://u:{before}{SECRET}{after}@a:1").addresses)
+    except ValueError as error:
+        told = str(error)
+    assert SECRET not in told
 
 
 @example("nats://u:s3cret?x@a")
