@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.process.complaint import Complaint
 from services.chassis.process.heartbeat import AddFigures, Pulse
 from services.edge.adapters import Adapters
@@ -108,9 +108,11 @@ class NatsAdapters(Adapters):
         if not self._link.is_connected:
             raise BrokerAway("NATS is unavailable")
         if not self._broker.available:
-            raise BrokerAway("those from before are not ready yet")
+            raise BrokerAway("those from before are not ready yet; try again when the edge is")
         try:
             await self._broker.classes.adopt(classes)
+        except NobodyAnswers:
+            raise BrokerAway("a stream has no leader, so nobody answers; /readyz names those that are shut") from None
         except NatsAway as error:
             raise BrokerAway(str(error), error.cause) from None
         except NatsRefused as error:

@@ -12,11 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.chassis.nats.link import NatsLink
 from tests.support.edges import API_KEY, api, start_edge
 from tests.support.eventually import eventually
 from tests.support.links import linked
-from tests.support.nats_cluster import NatsCluster
+from tests.support.nats_cluster import NatsCluster, all_current
 from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess
 from tests.support.stock_clients import StockClient, data_of
@@ -85,19 +84,6 @@ class Publisher:
         return "result" in answer.json()
 
 
-async def _all_current(link: NatsLink) -> bool:
-    """Whether every stream has all its copies, so that another server may die."""
-    infos = await link.stream_manager().streams_info()
-    clusters = [info.cluster for info in infos]
-    return bool(infos) and all(
-        each is not None
-        and each.leader
-        and len(each.replicas or []) == 2
-        and all(replica.current and not replica.offline for replica in each.replicas or [])
-        for each in clusters
-    )
-
-
 async def _epochs(edge: ServiceProcess) -> dict[str, str]:
     """Those of the channels, as an edge says them."""
     found: dict[str, str] = {}
@@ -128,7 +114,7 @@ async def test_each_of_three_servers_is_killed_under_load(services, cluster, sto
     publishers = [Publisher(edges[n % 2], channel, f"p{n}") for n, channel in enumerate((*CHANNELS, *CHANNELS[::-1]))]
     work = [asyncio.create_task(each.run()) for each in publishers]
     async with linked(cluster.url) as link:
-        await eventually(lambda: _all_current(link), within_s=60)
+        await eventually(lambda: all_current(link), within_s=60)
         epochs = await eventually(lambda: _epochs(edges[0]))
         for number in range(3):
             counts = [len(each.stored) for each in publishers]
@@ -143,7 +129,7 @@ async def test_each_of_three_servers_is_killed_under_load(services, cluster, sto
                 await eventually(functools.partial(_is_ready, edge), within_s=60)
             log.info("publishing goes on, and every edge is ready")
             cluster.start_again(number)
-            await eventually(lambda: _all_current(link), within_s=60)
+            await eventually(lambda: all_current(link), within_s=60)
     for each in publishers:
         each.ends = True
     await asyncio.gather(*work)

@@ -10,6 +10,7 @@ import psutil
 from deploy.processes import nats
 from deploy.processes.ports import HOST, free_port
 from deploy.processes.process import Process, Program
+from services.chassis.nats.link import NatsLink
 from tests.support.eventually import wait_until
 from tests.support.servers import wait_for_nats
 
@@ -75,3 +76,16 @@ class NatsCluster:
             if server.is_running:
                 self.resume(number)
             server.end(_STOP_WITHIN_S)
+
+
+async def all_current(link: NatsLink) -> bool:
+    """Whether every stream has all its copies, so that another server may die."""
+    infos = await link.stream_manager().streams_info()
+    clusters = [info.cluster for info in infos]
+    return bool(infos) and all(
+        each is not None
+        and each.leader
+        and len(each.replicas or []) == 2
+        and all(replica.current and not replica.offline for replica in each.replicas or [])
+        for each in clusters
+    )

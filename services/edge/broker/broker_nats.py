@@ -63,6 +63,7 @@ class NatsBroker:
     def __init__(
         self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int, instance: str, max_in_flight: int
     ) -> None:
+        classes = dict(classes)  # which a reload changes
         self._link = link
         self.gates = StreamGates(link, self._check, self._suspend, self._resume)
         self.clock = NatsClock(link)

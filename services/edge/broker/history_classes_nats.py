@@ -30,29 +30,31 @@ class HistoryClasses:
         """These are the classes from now on. Raises `NatsAway`, `NatsRefused`.
 
         Then the classes from before stay, and have their limits again where NATS can be reached. Streams that were made
-        by then stay as well: another edge may use them. Streams that do not answer are changed when they do.
+        by then stay as well: another edge may use them. Streams that are shut are changed before they are opened.
         """
         before = dict(self._classes)
         changed = [name for name, options in wanted.items() if not _same_streams(before.get(name), options)]
         # A smaller limit removes entries, which nothing brings back: those come when the others were not refused.
         changed.sort(key=lambda name: name in before and _bytes_of(wanted[name]) < _bytes_of(before[name]))
         self._classes.update(wanted)
+        tried: list[str] = []
         try:
-            await self._change(changed)
+            await self._change(changed, tried)
         except (NatsAway, NatsRefused):
             self._drop(wanted.keys() - before.keys())
             self._classes.update(before)
-            for history_class in changed:
+            for history_class in dict.fromkeys(tried):
                 if history_class in before:
                     with suppress(NatsAway, NatsRefused):
                         await self._ensure(history_class)
             raise
         self._drop(before.keys() - wanted.keys())
 
-    async def _change(self, classes: Collection[str]) -> None:
+    async def _change(self, classes: Collection[str], tried: list[str]) -> None:
         """One for which there is no room is tried once more, as the others may have given up theirs."""
         without_room = []
         for history_class in classes:
+            tried.append(history_class)
             try:
                 await self._ensure(history_class)
             except NatsRefused as error:

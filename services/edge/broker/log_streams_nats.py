@@ -85,20 +85,15 @@ class LogStreams:
 
         Those of its streams that cannot be checked are shut; they are changed before they are opened again. Raises
         `NatsAway` without a connection, and if it is not known how many there are, as none of them answers; and
-        `NatsRefused` for the first one that is refused. A stream that was checked goes on as it is if only its change
-        is refused.
+        `NatsRefused` for the first one that is refused. A stream that is in use goes on as it is if it is not changed,
+        and that raises either.
         """
-        kept = self._partitions.get(history_class)
-        if kept:
-            self._name(history_class, kept)  # it may have been forgotten meanwhile
+        known = subjects.log_stream(history_class, 0) in self._names  # a class that was gone is learned anew
+        kept = self._partitions.get(history_class) if known else None
         others = range(kept) if kept else range(1, await self._ensure_first(history_class))
-        refused = [
-            error
-            for error in await asyncio.gather(*(self._ensure_or_shut(history_class, each) for each in others))
-            if error
-        ]
-        if refused:
-            raise refused[0]
+        errors = await asyncio.gather(*(self._ensure_or_shut(history_class, each) for each in others))
+        if error := next(filter(None, errors), None):
+            raise error
         if not self._link.is_connected:  # then nothing was shut
             raise NatsAway("the connection to NATS is lost")
 
@@ -119,7 +114,7 @@ class LogStreams:
         self._partitions[history_class] = kept
         self._name(history_class, kept)
         if away is not None:
-            self._shut_unchanged(subjects.log_stream(history_class, 0), away)
+            self._shut(subjects.log_stream(history_class, 0), away)
         elif kept != count:  # each partition has its share of the bytes
             await self._ensure_partition(history_class, 0, kept)
         return kept
@@ -127,23 +122,24 @@ class LogStreams:
     def _name(self, history_class: str, count: int) -> None:
         self._names.update({subjects.log_stream(history_class, p): (history_class, p) for p in range(count)})
 
-    async def _ensure_or_shut(self, history_class: str, partition: int) -> NatsRefused | None:
+    async def _ensure_or_shut(self, history_class: str, partition: int) -> NatsAway | NatsRefused | None:
         stream = subjects.log_stream(history_class, partition)
-        opened = self._gates.opened(stream)
+        in_use, opened = self._is_in_use(stream), self._gates.opened(stream)
         try:
             await self._ensure_partition(history_class, partition, self._partitions[history_class])
-        except NatsAway as error:
+        except (NatsAway, NatsRefused) as error:
+            if in_use:
+                return error
             if opened == self._gates.opened(stream):  # otherwise it was checked again meanwhile
-                self._shut_unchanged(stream, error)
-        except NatsRefused as error:
-            if stream not in self._checked:
-                self._gates.shut(stream, error)
-            return error
+                self._shut(stream, error)
+            return error if isinstance(error, NatsRefused) else None
         return None
 
-    def _shut_unchanged(self, stream: str, error: NatsAway) -> None:
-        """It may have other limits than its class has now."""
-        self._checked.discard(stream)
+    def _is_in_use(self, stream: str) -> bool:
+        return stream in self._checked and self._gates.of(stream) is None
+
+    def _shut(self, stream: str, error: NatsAway | NatsRefused) -> None:
+        self._checked.discard(stream)  # it may have other limits than its class has now
         self._gates.shut(stream, error)
 
     async def check(self, stream: str) -> None:

@@ -75,6 +75,21 @@ async def test_the_streams_of_a_class_that_is_gone_are_left_alone_and_not_made_a
 
 
 @pytest.mark.integration
+async def test_how_many_streams_a_class_has_that_was_gone_is_learned_anew(nats_server):
+    """Two edges must never disagree on that."""
+    async with broker(nats_server.url, Listener(), {**CLASSES, "fresh": KEPT}, partitions=1) as a:
+        await a.classes.adopt(CLASSES)
+        async with linked(nats_server.url) as link:
+            await link.stream_manager().delete_stream("CH_fresh_0")
+        async with broker(nats_server.url, Listener(), {"fresh": KEPT}, partitions=4) as b:
+            await a.classes.adopt({**CLASSES, "fresh": KEPT})
+            for number in range(8):
+                address = ChannelAddress(f"fresh:{number}", "fresh")
+                position = await store(a, address, 1)
+                assert sequence_of(await b.newest(address)) == position.offset
+
+
+@pytest.mark.integration
 async def test_what_nats_refuses_leaves_everything_as_it_was(nats_server):
     async with broker(nats_server.url, Listener(), CLASSES, partitions=1) as a:
         before = await limits_of(nats_server.url, "CH_chat_0")
@@ -94,16 +109,35 @@ async def test_what_nats_refuses_leaves_everything_as_it_was(nats_server):
 
 
 @pytest.mark.integration
-async def test_a_stream_that_does_not_answer_is_changed_once_it_does(nats_server, monkeypatch):
+async def test_a_stream_that_is_shut_is_changed_once_it_answers(nats_server, monkeypatch):
     silent = Silent(monkeypatch)
     async with broker(nats_server.url, Listener(), CLASSES, partitions=2) as a:
         silent.names = ("CH_chat_1",)
+        a.gates.shut("CH_chat_1", NatsAway("no answer in time", "timeout"))
         await a.classes.adopt({**CLASSES, "chat": replace(CLASSES["chat"], history_size=7)})
         assert (await limits_of(nats_server.url, "CH_chat_0"))[0] == 7
         assert [name for name, kind in a.health.unavailable()] == ["chat"]
         silent.names = ()
         await eventually(lambda: not a.health.unavailable())
         assert (await limits_of(nats_server.url, "CH_chat_1"))[0] == 7
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("stream", ["CH_chat_0", "CH_chat_1"])
+async def test_a_stream_in_use_whose_change_is_not_answered_refuses_it_and_goes_on(nats_server, monkeypatch, stream):
+    """So it is while a cluster elects who changes streams: they store meanwhile."""
+    silent = Silent(monkeypatch)
+    async with broker(nats_server.url, Listener(), CLASSES, partitions=2) as a:
+        before = [await limits_of(nats_server.url, f"CH_chat_{number}") for number in (0, 1)]
+        silent.names = (stream,)
+        wanted = {**CLASSES, "chat": replace(CLASSES["chat"], history_size=7)}
+        with pytest.raises(NatsAway):
+            await a.classes.adopt(wanted)
+        assert not a.health.unavailable()
+        assert [await limits_of(nats_server.url, f"CH_chat_{number}") for number in (0, 1)] == before
+        silent.names = ()
+        await a.classes.adopt(wanted)
+        assert [(await limits_of(nats_server.url, f"CH_chat_{number}"))[0] for number in (0, 1)] == [7, 7]
 
 
 @pytest.mark.integration
