@@ -92,11 +92,16 @@ class OwnEdge:
 
     def times_lost(self, name: str) -> int:
         """How often it took the edge of this name for lost, by its log."""
-        return len(re.findall(rf"another edge is lost\b.* edge={re.escape(name)} ", self._process.log_text()))
+        return times_lost(self._process.log_text(), name)
 
     def tracebacks(self) -> int:
         """The number of tracebacks in its log, of which there should never be one."""
         return self._process.log_text().count("Traceback (most recent call last)")
+
+
+def times_lost(log: str, name: str) -> int:
+    """How often the edge whose log this is took the edge of this name for lost."""
+    return len(re.findall(rf"another edge is lost\b.* edge={re.escape(name)} ", log))
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from perf.servers.edge import times_lost
 from tests.support.edges import api, connected, start_edge, token, wire_client
 from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess
@@ -28,7 +29,8 @@ def lines_of(edge: ServiceProcess, user: str) -> list[dict[str, Any]]:
     if edge.name == "edge-json":
         records = [json.loads(line) for line in lines]
         return [each for each in records if each.get("user") == user]
-    return [{"message": line, **dict(FIELD.findall(line))} for line in lines if f" user={user}" in line]
+    found = re.compile(rf" user={user}( |$)")  # as docs/operations.md says: it may be the last field
+    return [{"message": line, **dict(FIELD.findall(line))} for line in lines if found.search(line)]
 
 
 async def one_of_each(edge: ServiceProcess, user: str) -> None:
@@ -63,6 +65,7 @@ async def test_one_user_s_lines_are_found_in_both_forms_and_a_killed_edge_is_a_w
     as_json.kill9()
     await eventually(lambda: "another edge is lost" in text.log())
     (line,) = [line for line in text.log().splitlines() if "another edge is lost" in line]
+    assert times_lost(text.log(), "edge-json") == 1, "perf counts them by this line"
     assert " WARNING " in line and " edge=edge-json instance=" in line and re.search(r"for \d+\.\d s", line)
 
 
