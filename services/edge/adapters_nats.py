@@ -11,10 +11,12 @@ from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
 from services.chassis.process.complaint import Complaint
 from services.chassis.process.heartbeat import AddFigures, Pulse
+from services.chassis.process.tasks import Tasks
 from services.edge.adapters import Adapters
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.broker.broker_nats import NatsBroker
+from services.edge.broker.left_streams_nats import warn_of_left_streams
 from services.edge.channel_settings import ChannelOptions
 from services.edge.channels.node import Node
 from services.edge.cluster.cluster import Cluster
@@ -47,6 +49,7 @@ class NatsAdapters(Adapters):
         now: Callable[[], float],
         add_load: AddFigures,
     ) -> None:
+        self._tasks = Tasks()
         self._link = NatsLink(
             settings.nats, settings.name, self._on_connected, self._on_disconnected, subjects.inbox_prefix("edge")
         )
@@ -110,13 +113,15 @@ class NatsAdapters(Adapters):
         if not self._broker.available:
             raise BrokerAway("those from before are not ready yet; try again when the edge is")
         try:
-            await self._broker.classes.adopt(classes)
+            gone = await self._broker.classes.adopt(classes)
         except NobodyAnswers:
             raise BrokerAway("a stream has no leader, so nobody answers; /readyz names those that are shut") from None
         except NatsAway as error:
             raise BrokerAway(str(error), error.cause) from None
         except NatsRefused as error:
             raise BrokerRefused(str(error), error.cause) from None
+        if gone:
+            self._tasks.start(warn_of_left_streams(self._link, classes))
 
     async def watch(self) -> None:
         await self._failure_detector.watch()
@@ -125,6 +130,7 @@ class NatsAdapters(Adapters):
         await asyncio.gather(self._session_log.run(), self.pulse.run(), self._broker.clock.run())
 
     def stop(self) -> None:
+        self._tasks.cancel()
         self._peers.stop()
         self._failure_detector.stop()
         self._broker.stop()

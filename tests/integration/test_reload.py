@@ -221,6 +221,8 @@ async def test_the_subscriptions_of_a_namespace_that_is_gone_end_and_no_others(e
     assert end["code"] == 2000
     assert await code_of_subscribe(edge, "kept:x") == 102
     assert (await api(edge, "publish", {"channel": "kept:x", "data": 1})).json()["error"]["code"] == 102
+    if edge.name != "alone":
+        await eventually(lambda: "NATS has streams of namespaces that have no history" in edge.log())
     # it comes back, on NATS with what it had
     await edge.reload(head(edge) + LIVE + KEPT)
     async with connected(edge) as other:

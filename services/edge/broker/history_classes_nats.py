@@ -26,8 +26,8 @@ class HistoryClasses:
         self._ensure = ensure
         self._forget = forget
 
-    async def adopt(self, wanted: dict[str, ChannelOptions]) -> None:
-        """These are the classes from now on. Raises `NatsAway`, `NatsRefused`.
+    async def adopt(self, wanted: dict[str, ChannelOptions]) -> Collection[str]:
+        """These are the classes from now on. Returns which are gone. Raises `NatsAway`, `NatsRefused`.
 
         Then the classes from before stay, and have their limits again where NATS can be reached. Streams that were made
         by then stay as well: another edge may use them. Streams that are shut are changed before they are opened.
@@ -48,7 +48,9 @@ class HistoryClasses:
                     with suppress(NatsAway, NatsRefused):
                         await self._ensure(history_class)
             raise
-        self._drop(before.keys() - wanted.keys())
+        gone = before.keys() - wanted.keys()
+        self._drop(gone)
+        return gone
 
     async def _change(self, classes: Collection[str], tried: list[str]) -> None:
         """One for which there is no room is tried once more, as the others may have given up theirs."""
