@@ -109,6 +109,7 @@ class LogStreams:
             kept, away = await count_told_by(self._link, others, CHECK_TIMEOUT_S), error
             if not kept:
                 raise
+        self._options_of(history_class)  # it may be gone meanwhile
         if kept != count:
             warn_of_kept(history_class, kept, count)
         self._partitions[history_class] = kept
@@ -156,7 +157,7 @@ class LogStreams:
             raise NatsAway("most of the servers that have it are away")
 
     async def _ensure_partition(self, history_class: str, partition: int, count: int) -> StreamState:
-        name, options = subjects.log_stream(history_class, partition), self._classes[history_class]
+        name, options = subjects.log_stream(history_class, partition), self._options_of(history_class)
         known = self._known_of(name)
         stored, live = subjects.log_subjects(history_class, partition)
         share = options.history_max_bytes // count
@@ -178,6 +179,7 @@ class LogStreams:
             ),
         )
         state = await self.guard.judge(name, await stream_state(self._link, name) or made, known)
+        self._options_of(history_class)  # it may be gone meanwhile
         self._note(name, state, doubts)
         kept_s, size = float(options.history_meta_ttl), options.history_size
         self.indexes.follow(name, stored, state, kept_s, index_bytes or -1, size, options.replicas)
@@ -185,6 +187,13 @@ class LogStreams:
         self._answered(name, state)
         self._gates.open(name)
         return state
+
+    def _options_of(self, history_class: str) -> ChannelOptions:
+        """Raises `NatsRefused` for a class that is gone: a reload took it away, or gave it up."""
+        options = self._classes.get(history_class)
+        if options is None:
+            raise NatsRefused(f"no namespace has the streams of {history_class} any more")
+        return options
 
     def _forget(self, classes: Collection[str]) -> None:
         for stream in [name for name, (history_class, _) in self._names.items() if history_class in classes]:

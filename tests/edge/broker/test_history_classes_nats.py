@@ -7,10 +7,14 @@ import asyncio
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
+from nats.js.api import StreamConfig
 
 from proto.messages import Publication
-from services.chassis.nats.link import NatsAway, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.stream_making import ensure_stream
+from services.chassis.nats.streams import StreamState
 from services.chassis.process.settings import Duration
+from services.edge.broker import log_streams_nats
 from services.edge.broker.broker import BrokerAway, BrokerRefused, ChannelAddress, LogEntry
 from services.edge.broker.broker_memory import MemoryBroker
 from services.edge.broker.log_setup_nats import MAX_KEYS_BYTES
@@ -151,6 +155,36 @@ async def test_a_stream_that_is_deleted_with_its_class_is_looked_for_no_more(nat
         await eventually(looking)
         await a.classes.adopt(CLASSES)
         await eventually(lambda: not looking())
+
+
+@pytest.mark.integration
+async def test_a_class_that_goes_while_its_streams_are_made_leaves_nothing(nats_server, monkeypatch):
+    """NATS drops the connection during a reload: the edge looks after all streams, when the reload gives up."""
+    stages: list[asyncio.Future[None]] = []
+
+    async def ensured(link: NatsLink, config: StreamConfig) -> StreamState:
+        if config.name == "CH_fresh_0":
+            stages.append(asyncio.get_running_loop().create_future())
+            await stages[-1]
+        return await ensure_stream(link, config)
+
+    async with broker(nats_server.url, Listener(), CLASSES, partitions=2) as a:
+        monkeypatch.setattr(log_streams_nats, "ensure_stream", ensured)
+        reload = asyncio.create_task(a.classes.adopt({**CLASSES, "fresh": KEPT}))
+        await eventually(lambda: len(stages) == 1)
+        a.on_link(connected=False)
+        a.on_link(connected=True)
+        await eventually(lambda: len(stages) == 2)
+        stages[0].set_exception(NatsAway("the connection dropped"))
+        with pytest.raises(NatsAway):
+            await reload
+        stages[1].set_result(None)
+        await eventually(lambda: a.available)
+        await eventually(lambda: a.health.remark() is None)
+        await store(a, CHAT, 1)
+        async with linked(nats_server.url) as link:
+            names = {info.config.name for info in await link.stream_manager().streams_info()}
+        assert not {"CH_fresh_1", "IDX_fresh_0"} & {str(name)[:11] for name in names}
 
 
 MIB = 1024 * 1024
