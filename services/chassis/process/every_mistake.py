@@ -7,7 +7,7 @@ table says nothing of one from which a key was left out: it might only lack that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -28,11 +28,16 @@ Place = tuple[str | int, ...]
 
 
 def convert_section(
-    name: str, table: object, schema: type[T], decode: Callable[[type, object], object]
+    name: str,
+    table: object,
+    schema: type[T],
+    decode: Callable[[type, object], object],
+    left_out: Iterable[Place] = (),
 ) -> tuple[T | None, list[str]]:
     """The section `name` of this type, or None, and msgspec's messages about its mistakes, whose paths begin with it.
 
-    `decode` makes values of types that msgspec does not know.
+    `decode` makes values of types that msgspec does not know. `left_out` are keys, of any section, that are missing by
+    a mistake that is known.
     """
     messages = []
     rest = _copied(table)
@@ -40,6 +45,7 @@ def convert_section(
         messages.append(_with_path(why, (name, *place)))
         _leave_out(rest, place)
     spoilt = {place[:-1] for place, _ in _strange(table, ())}
+    spoilt |= {place[1:-1] for place in left_out if place[0] == name}
     reduced: set[Place] = set()
     made: T | None = None
     while len(messages) < MOST:
@@ -99,9 +105,13 @@ def _place(message: str) -> Place:
     return tuple(int(part[1:-1]) if part.startswith("[") else part for part in parts)
 
 
+def written(place: Place) -> str:
+    """The place as it is written: "http_api.keys[0].name"."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
 def _with_path(message: str, place: Place) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return f"{message} - at `${path}`"
+    return f"{message} - at `$.{written(place)}`"
 
 
 def _in_section(message: str, section: str) -> str:

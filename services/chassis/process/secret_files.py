@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from services.chassis.process.configured_files import read_configured
+from services.chassis.process.every_mistake import Place, written
 from services.chassis.process.settings_errors import variable_name
 
 Secret = Annotated[str, Meta(extra={"secret": True})]
@@ -31,37 +32,53 @@ def is_secret(kind: Any) -> bool:
 
 def with_secrets(
     schema: type[Struct], tables: Mapping[str, Any], source: str, environ: Mapping[str, str]
-) -> dict[str, Any]:
-    """The tables of a configuration, with secrets in place of the paths of their files.
+) -> tuple[dict[str, Any], dict[Place, str]]:
+    """The tables of a configuration, with secrets in place of the paths of their files; and those that are left out,
+    with the mistake: a file that cannot be read, or is empty. The text names the key or the variable.
 
-    `source` is the file that they come from, with variables of `environ` written over it. Raises ValueError for a file
-    that cannot be read, or is empty, and for a secret that is given both ways; the text names the key or the variable.
+    `source` is the file that they come from, with variables of `environ` written over it. A secret that is given both
+    ways is a mistake too.
     """
     sections = {field.encode_name: field.type for field in msgspec.structs.fields(schema)}
-    return {name: _filled(sections[name], table, name, source, environ) for name, table in tables.items()}
+    filler = _Filler(source, environ)
+    return {name: filler.filled(sections[name], table, (name,)) for name, table in tables.items()}, filler.mistakes
 
 
-def _filled(kind: Any, value: Any, place: str, source: str, environ: Mapping[str, str]) -> Any:
-    schema = next(_structs(kind), None)
-    if schema is None:
-        return value
-    if isinstance(value, list):
-        return [_filled(schema, each, f"{place}[{number}]", source, environ) for number, each in enumerate(value)]
-    if not isinstance(value, dict):  # a mistake, which is found later
-        return value
-    filled = dict(value)
-    for field in msgspec.structs.fields(schema):
-        key = field.encode_name
-        if not is_secret(field.type):
-            if key in filled:
-                filled[key] = _filled(field.type, filled[key], f"{place}.{key}", source, environ)
-        elif (file_key := key + FILE_SUFFIX) in filled:
-            variable = variable_name(f"{place}.{file_key}")
-            where = variable if variable in environ else f"{source}: {place}.{file_key}"
-            if key in filled:
-                raise ValueError(f"{where}: {place}.{key} is given too; expected one of the two")
-            filled[key] = _content(filled.pop(file_key), where)
-    return filled
+class _Filler:
+    def __init__(self, source: str, environ: Mapping[str, str]) -> None:
+        self._source = source
+        self._environ = environ
+        self.mistakes: dict[Place, str] = {}
+
+    def filled(self, kind: Any, value: Any, place: Place) -> Any:
+        schema = next(_structs(kind), None)
+        if schema is None:
+            return value
+        if isinstance(value, list):
+            return [self.filled(schema, each, (*place, number)) for number, each in enumerate(value)]
+        if not isinstance(value, dict):  # a mistake, which is found later
+            return value
+        filled = dict(value)
+        for field in msgspec.structs.fields(schema):
+            key = field.encode_name
+            if not is_secret(field.type):
+                if key in filled:
+                    filled[key] = self.filled(field.type, filled[key], (*place, key))
+            elif key + FILE_SUFFIX in filled:
+                self._fill(filled, key, place)
+        return filled
+
+    def _fill(self, table: dict[str, Any], key: str, place: Place) -> None:
+        name = written((*place, key))
+        variable = variable_name(name + FILE_SUFFIX)
+        where = variable if variable in self._environ else f"{self._source}: {name}{FILE_SUFFIX}"
+        path, given = table.pop(key + FILE_SUFFIX), table.pop(key, None)
+        try:
+            if given is not None:
+                raise ValueError(f"{where}: {name} is given too; expected one of the two")
+            table[key] = _content(path, where)
+        except ValueError as error:
+            self.mistakes[*place, key] = str(error)
 
 
 def _structs(kind: Any) -> Iterator[type[Struct]]:

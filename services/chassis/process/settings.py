@@ -181,14 +181,12 @@ def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
     mistakes = [f"{source}: unknown section [{name}]{hint(name, sections)}" for name in tables if name not in sections]
     own: dict[str, Any] = {name: table for name, table in tables.items() if name in fields}
     mistakes += _overlay_variables(schema, own, environ, sections - fields.keys())
-    try:
-        own = with_secrets(schema, own, source, environ)
-    except ValueError as error:
-        raise ConfigurationError(*mistakes, str(error)) from None
+    own, unread = with_secrets(schema, own, source, environ)
+    mistakes += unread.values()
     made = {}
     for name, field in fields.items():
         if name in own or field.required:  # the section may be absent: then its required keys are reported
-            made[name], messages = convert_section(name, own.get(name, {}), field.type, _decode_custom)
+            made[name], messages = convert_section(name, own.get(name, {}), field.type, _decode_custom, unread)
             mistakes += [explain(message, schema, source, environ, own) for message in messages]
     if mistakes:
         raise ConfigurationError(*dict.fromkeys(mistakes))

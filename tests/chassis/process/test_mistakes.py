@@ -180,6 +180,22 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(said) == 11, "and nothing else: a table that lacks a key is not judged as a whole"
 
 
+def test_secrets_that_cannot_be_read_hide_no_other_mistake(tmp_path: Path) -> None:
+    text = "[nats]\nurl_file = '/nowhere-1'\n[edge]\nnmae = 1\n[[http_api.keys]]\nname = 'a'\nkey_file = '/nowhere-2'"
+    said = outcome(mistake("edge", text, "", POSTGRES_URL_FILE="/other", HTTP_API_KEY_FILE="/nowhere-3"), tmp_path)
+    assert sorted(line.partition(":")[2].strip() if line.startswith("fairlead.toml") else line for line in said) == [
+        "FAIRLEAD_HTTP_API_KEY_FILE: '/nowhere-3' cannot be read: no such file or directory",
+        "http_api.keys[0].key_file: '/nowhere-2' cannot be read: no such file or directory",
+        "nats.url_file: '/nowhere-1' cannot be read: no such file or directory",
+        "unknown key edge.nmae; did you mean name?",
+    ]
+    with pytest.raises(ConfigurationError) as refused:
+        of_sessions({"FAIRLEAD_POSTGRES_URL_FILE": "/nowhere"})
+    assert refused.value.mistakes == (
+        "FAIRLEAD_POSTGRES_URL_FILE: '/nowhere' cannot be read: no such file or directory",
+    ), "and is not missing as well"
+
+
 def test_what_is_taken_away_to_find_more_is_not_called_missing(tmp_path: Path) -> None:
     (said,) = outcome(mistake("edge", "[[channel.namespaces]]\nname = 'x'", ""), tmp_path)
     assert said.startswith('fairlead.toml: channel.namespaces[0] ("x").name: expected 2 to 64 letters, digits')
