@@ -15,6 +15,7 @@ import msgspec
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
 from services.chassis.nats.stream_reads import READ_BYTES, StoredMessage, read_last, read_stream
+from services.chassis.nats.streams import NOT_NOW
 
 _MAX_ACK_PENDING: Final = 1000
 LOWEST_KEY: Final = "fairlead-lowest-limit"
@@ -70,7 +71,8 @@ async def _call(link: NatsLink, subject: str, body: dict[str, Any], accept: int 
     except msgspec.DecodeError:
         raise NatsAway(f"the reply on {subject} is not JetStream's") from None
     if answer.error is not None and answer.error.err_code != accept:
-        raise NatsRefused(f"{subject.removeprefix(subjects.JETSTREAM_API)}: {answer.error.description}")
+        kind = NatsAway if answer.error.err_code in NOT_NOW else NatsRefused
+        raise kind(f"{subject.removeprefix(subjects.JETSTREAM_API)}: {answer.error.description}")
     return answer
 
 

@@ -15,6 +15,7 @@ from services.chassis.nats.streams import (
     API_TIMEOUT_S,
     CAUSES,
     EPOCH_KEY,
+    NOT_NOW,
     RAISED_KEY,
     StreamState,
     new_epoch,
@@ -29,7 +30,6 @@ _NO_ROOM: Final = 10047  # JetStream error code: max_file_store is less than the
 _NO_PEERS: Final = 10005  # JetStream error code: too few servers for the replicas
 _LOOK_S: Final = 2.0
 """A stream that is there answers within milliseconds; one without a leader does not, and to make one takes longer."""
-_NO_META_LEADER: Final = 10008  # JetStream error code: no leader now, in a cluster
 _OFF: Final = (10039, 10076)  # JetStream error codes: not enabled for the account, or at all
 _NO_CLUSTER: Final = 10074  # JetStream error code: replicas, and the server is not in a cluster
 
@@ -115,7 +115,7 @@ async def ensure_stream(
     except APIError as error:
         if isinstance(error, ServiceUnavailableError) and error.description is None:
             raise NobodyAnswers(f"stream {config.name}: nobody answers for JetStream: {JETSTREAM_OFF}") from None
-        if error.err_code == _NO_META_LEADER:
+        if error.err_code in NOT_NOW:
             raise NatsAway(f"stream {config.name}: {error.description}") from None
         why = f"stream {config.name}: {_explained(error, config, room_setting)}"
         raise NatsRefused(why, CAUSES.get(error.err_code or 0, "refused")) from None

@@ -38,6 +38,8 @@ CAUSES: dict[int, Cause] = {
 }
 """By the code of JetStream's error. A full disk has none: nats-server 2.15 logs it, and does not answer."""
 API_TIMEOUT_S = 5.0
+NOT_NOW = (10008, 10009)
+"""JetStream error codes: a cluster has no leader for its API now, or another one than a moment ago."""
 _HEARD_NS = 2_500_000_000
 """Replicas answer their leader's heartbeats, one a second, also while nothing is stored."""
 _NO_LEADER = "@"
@@ -268,6 +270,7 @@ async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
     try:
         await link.stream_manager(API_TIMEOUT_S).purge_stream(stream, seq=before, subject=subject)
     except APIError as error:
-        raise NatsRefused(f"stream {stream}: {error.description}") from None
+        kind = NatsAway if error.err_code in NOT_NOW else NatsRefused
+        raise kind(f"stream {stream}: {error.description}") from None
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"stream {stream}: {error}") from None

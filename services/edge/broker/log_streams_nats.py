@@ -184,8 +184,8 @@ class LogStreams:
         kept_s, size = float(options.history_meta_ttl), options.history_size
         self.indexes.follow(name, stored, state, kept_s, index_bytes or -1, size, options.replicas)
         self._checked.add(name)
-        self._answered(name, state)
-        self._gates.open(name)
+        if self._answered(name, state):
+            self._gates.open(name)
         return state
 
     def _options_of(self, history_class: str) -> ChannelOptions:
@@ -204,12 +204,13 @@ class LogStreams:
             self.guard.forget(stream)
             self._gates.forget(stream)
 
-    def _answered(self, stream: str, state: StreamState) -> None:
+    def _answered(self, stream: str, state: StreamState) -> bool:
         if state.has_majority:
             self.unanswered.discard(stream)
         else:
             self.unanswered.add(stream)
             self._gates.shut(stream, NatsAway("most of the servers that have it are away"))
+        return state.has_majority
 
     def stop(self) -> None:
         """Cancels reads that are in progress, and leaves marks."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.chassis.nats.following import follow, last_followed, read_followed, stream_names, unfollow
-from services.chassis.nats.link import NatsLink, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
 from services.chassis.nats.stream_making import ensure_stream, stream_config
 from services.chassis.nats.streams import expect_last, purge, store
 from tests.support.eventually import eventually
@@ -124,3 +124,19 @@ async def test_a_source_that_does_not_exist_is_refused(nats_server):
     async with linked(nats_server.url) as link:
         with pytest.raises(NatsRefused):
             await follow_source(link)
+
+
+class WithoutLeader:
+    """A link to a cluster whose JetStream has no leader now."""
+
+    async def request(self, subject: str, data: bytes, **options: object) -> tuple[None, bytes]:
+        return None, b'{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}'
+
+
+async def test_a_cluster_without_a_leader_refuses_nothing_for_good():
+    """Otherwise logs would do without their index for the half minute after which a refusal is asked about again."""
+    with pytest.raises(NatsAway, match="temporarily unavailable"):
+        await stream_names(WithoutLeader(), "IDX_")  # type: ignore[arg-type]  # a double
+    limits = {"max_msgs_per_subject": 1, "max_age_s": 1.0, "max_bytes": -1}
+    with pytest.raises(NatsAway, match="temporarily unavailable"):
+        await follow(WithoutLeader(), "IDX_a", "CH_a", "idx.a", **limits)  # type: ignore[arg-type]  # a double

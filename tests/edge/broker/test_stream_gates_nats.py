@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,24 @@ async def test_an_edge_starts_although_some_streams_do_not_answer_and_uses_them_
             assert entry.publication is not None
             await eventually(lambda: not a.health.unavailable() and a.health.remark() is None)
             await eventually(lambda: "can be used again" in caplog.text)
+
+
+async def test_an_edge_that_starts_uses_no_stream_most_of_whose_servers_are_away(nats_server, monkeypatch):
+    """Its leader goes on to tell its state for a while, and acknowledges nothing."""
+    majority, states = True, stream_state
+
+    async def state(link: NatsLink, name: str) -> StreamState | None:
+        found = await states(link, name)
+        return None if found is None else replace(found, has_majority=majority or not name.startswith("CH_chat"))
+
+    monkeypatch.setattr(log_streams_nats, "stream_state", state)
+    async with broker(nats_server.url, Listener()):
+        majority = False
+        async with broker(nats_server.url, Listener()) as starts:
+            assert starts.available and starts.health.answers(NEWS) and not starts.health.answers(CHAT)
+            majority = True
+            await eventually(lambda: starts.health.answers(CHAT))
+            await store(starts, CHAT, 1)
 
 
 async def test_a_reconnected_edge_does_not_wait_for_the_first_stream_of_its_namespace(nats_server, monkeypatch):
