@@ -36,7 +36,6 @@ UNTESTED = {
     "services/edge/broker/stream_health_nats.py": "tests/edge/broker/test_stream_gates_nats.py, on a real NATS",
     "services/edge/broker/stream_marking_nats.py": "tests/edge/broker/test_rollback.py, on a real NATS",
     "services/edge/broker/voucher_nats.py": "tests/edge/broker/test_vouching_nats.py, on a real NATS",
-    "services/edge/broker/stream_news.py": "tests/edge/broker/test_stream_gates_nats.py, as lines of a log",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
     "services/sessions/catalog.py": "tests/docs/test_metrics_page.py",
     "services/edge/session/decisions.py": "data; the tests of every command see it as effects",

@@ -326,10 +326,12 @@ class LogStreams:
     async def _read_next(self, stream: str) -> LogState:
         async with self._reading.setdefault(stream, asyncio.Lock()):
             del self._next_reads[stream]  # calls from now on need a later one
+            opened = self._gates.opened(stream)
             try:
                 state = await self._read_state(stream)
             except NatsAway as error:
-                if self._link.is_connected:  # otherwise nobody was asked
+                # Otherwise nobody was asked, or it has answered others meanwhile.
+                if self._link.is_connected and opened == self._gates.opened(stream):
                     self.unanswered.add(stream)
                     self._gates.shut(stream, error)
                 raise

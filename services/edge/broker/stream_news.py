@@ -20,6 +20,9 @@ GATHER_S: Final = 0.1
 _AGAIN_S: Final = 10.0
 _LONGEST_S: Final = 300.0
 _NAMED: Final = 5
+_LINES: Final = 10
+"""In 10 s, at most. What would be more is told when there may be lines again, as it is then."""
+LATER_S: Final = 1.0
 
 
 class StreamNews:
@@ -32,7 +35,7 @@ class StreamNews:
         self._told: dict[str, str] = {}
         self._heard = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
-        self._lines = Throttle(burst=10)
+        self._lines = Throttle(burst=_LINES, each=_LINES)
         self._started = False
 
     def start(self) -> None:
@@ -70,20 +73,24 @@ class StreamNews:
                 await asyncio.sleep(GATHER_S)
                 self._heard.clear()
                 wait_s = _AGAIN_S
-                self._tell_changes()
             else:
                 wait_s = min(2 * wait_s, _LONGEST_S)
                 self._told.clear()
-                self._tell_changes()
+            if not self._tell_changes():
+                await asyncio.sleep(LATER_S)
+                self._heard.set()
 
-    def _tell_changes(self) -> None:
+    def _tell_changes(self) -> bool:
+        """False if there were too many lines: nothing is told then."""
         by_why: defaultdict[str, list[str]] = defaultdict(list)
         for stream, why in self._shut.items():
             if self._told.get(stream) != why:
                 by_why[why].append(stream)
         back = [stream for stream in self._told if stream not in self._shut]
+        if not by_why and not back:
+            return True
         if self._lines.allows(asyncio.get_running_loop().time()) is None:
-            return  # what is told later is what is then
+            return False
         for why, streams in by_why.items():
             log.warning(
                 "%s: publishes and subscribes there get error 100 until it can be used: %s", named(streams), why
@@ -91,6 +98,7 @@ class StreamNews:
         if back:
             log.info("%s can be used again", named(back))
         self._told = dict(self._shut)
+        return True
 
 
 def named(streams: Iterable[str]) -> str:

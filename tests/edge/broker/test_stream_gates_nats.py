@@ -20,12 +20,15 @@ from services.edge.broker.broker import BrokerAway, ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.broker.stream_gates_nats import DoesNotStore, StreamGates, kind_of
 from tests.contract.broker import CHAT, CLASSES, NEWS, Listener, publication, store
-from tests.edge.broker.test_broker_nats import broker
+from tests.edge.broker.test_broker_nats import PARTITIONS, broker
 from tests.edge.broker.test_publish_failures import HUNDRED_KB, cause
 from tests.support.eventually import eventually
 from tests.support.servers_native import NativeNats
 
 pytestmark = pytest.mark.integration
+
+
+CHAT_STREAM = subjects.log_address("chat", PARTITIONS, CHAT.channel).stream
 
 
 def news(number: int) -> ChannelAddress:
@@ -122,6 +125,29 @@ async def test_an_edge_that_starts_uses_no_stream_most_of_whose_servers_are_away
             majority = True
             await eventually(lambda: starts.health.answers(CHAT))
             await store(starts, CHAT, 1)
+
+
+async def test_a_question_from_before_a_stream_was_opened_does_not_shut_it_again(nats_server, monkeypatch):
+    asked, times_out, states = asyncio.Event(), asyncio.Event(), stream_state
+
+    async def state(link: NatsLink, name: str) -> StreamState | None:
+        if name == CHAT_STREAM and not asked.is_set():
+            asked.set()
+            await times_out.wait()
+            raise NatsAway("no answer in time", "timeout")
+        return await states(link, name)
+
+    async with broker(nats_server.url, Listener()) as a:
+        monkeypatch.setattr(log_streams_nats, "stream_state", state)
+        monkeypatch.setattr(log_streams_nats, "ask_again", lambda ask, timeout_s: ask())
+        reading = asyncio.create_task(a.state(CHAT))
+        await asked.wait()
+        a.gates.shut(CHAT_STREAM, NatsAway("no answer in time", "timeout"))
+        a.gates.open(CHAT_STREAM)
+        times_out.set()
+        with pytest.raises(BrokerAway):
+            await reading
+        assert a.health.answers(CHAT)
 
 
 async def test_a_reconnected_edge_does_not_wait_for_the_first_stream_of_its_namespace(nats_server, monkeypatch):
