@@ -65,7 +65,7 @@ class Sessions:
         )
         self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
         self._pool = Pool(settings.postgres.url, _WORK_CONNECTIONS)
-        self._read_pool = Pool(settings.postgres.url, _READ_CONNECTIONS)
+        self._read_pool = Pool(settings.postgres.url, _READ_CONNECTIONS, for_reading=True)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
         self._projector = Projector(self._log, store, self._prepare, self._instruments, self._tracing.tracer)
         self._watch = ProjectionWatch(self._log, self._projector, self._instruments)

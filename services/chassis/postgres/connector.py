@@ -6,39 +6,57 @@ Here each server has its share, and the one that was found is tried first from t
 
 from __future__ import annotations
 
+import time
+from itertools import product
 from typing import Any, Final
 
 import asyncpg
 
-from services.chassis.postgres.url import each_server, target_of
+from services.chassis.postgres.errors import StoreAway
+from services.chassis.postgres.url import TARGET, each_server, target_of
 
-_NO_SERVER: Final = "no server of postgres.url takes writes now"
+_ANY: Final = "any"
+_NO_SERVER: Final = (
+    "PostgreSQL: no server of postgres.url takes writes now: promote one of them, or end its read-only mode"
+)
 
 
 class Connector:
-    """Makes connections to `url`, which is checked already."""
+    """Makes connections to `url`, which is checked already. `for_reading`: any server will do if none takes writes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, for_reading: bool = False) -> None:
         self._urls = tuple(each_server(url))  # the one that was found last is the first
-        self._target = target_of(url)
+        target = target_of(url)
+        self._targets = (target, _ANY) if target is not None and for_reading else (target,)
+        self._makeshift_at: float | None = None  # when it had to do; monotonic time
+
+    def takes_another(self, after_s: float) -> bool:
+        """Whether a server had to do, `after_s` seconds ago or longer. Then it is not asked again before one has to."""
+        over = self._makeshift_at is not None and time.monotonic() - self._makeshift_at >= after_s
+        if over:
+            self._makeshift_at = None
+        return over
 
     async def connect(self, *_: Any, timeout: float, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
         """A connection within `timeout` seconds; `options` are those of `asyncpg.connect`. Raises what that raises, for
-        the server that was tried last, and OSError if there are servers, but none of them takes writes."""
-        if self._target is not None:
-            options["target_session_attrs"] = self._target
+        the server that was tried last, and `StoreAway` if there are servers, but none of them takes writes."""
         urls = self._urls  # others may find another one meanwhile
-        share_s = timeout / len(urls)
-        for number, url in enumerate(urls, 1):
+        tries = list(product(self._targets, urls))
+        there = False
+        for number, (target, url) in enumerate(tries, 1):
+            wanted: dict[str, Any] = {} if target is None else {TARGET: target}
             try:
-                made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, timeout=share_s, **options)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                if number == len(urls):
-                    raise
+                made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+                    url, timeout=timeout / len(tries), **options, **wanted
+                )
             except asyncpg.TargetServerAttributeNotMatched:
-                if number == len(urls):
-                    raise ConnectionError(_NO_SERVER) from None
+                there = True
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if number == len(tries) and not there:
+                    raise
             else:
                 self._urls = (url, *(each for each in urls if each != url))
+                if target == _ANY:
+                    self._makeshift_at = time.monotonic()
                 return made
-        raise AssertionError("unreachable")
+        raise StoreAway(_NO_SERVER)

@@ -19,6 +19,7 @@ Database: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 _CONNECT_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 15.0
 _CLOSE_TIMEOUT_S: Final = 0.4
+_MAKESHIFT_S: Final = 10.0
 
 _AWAY_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _UNREACHABLE: Final = "08000"
@@ -48,12 +49,15 @@ def first_line(error: BaseException) -> str:
 class Pool:
     """At most `size` connections to `url`. They are made on demand, so that PostgreSQL may start later.
 
+    `for_reading`: where `url` names several servers, one that takes no writes will do while none does; every
+    `_MAKESHIFT_S` it is tried again to find one that does.
+
     An async context manager. It belongs to the event loop in which it was entered.
     """
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, for_reading: bool = False) -> None:
         self._url = url
-        self._connector = Connector(url)
+        self._connector = Connector(url, for_reading)
         self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -89,6 +93,8 @@ class Pool:
         if self._pool is None:
             raise StoreAway("PostgreSQL: not started")
         with store_errors():
+            if self._connector.takes_another(_MAKESHIFT_S):
+                await self._pool.expire_connections()
             async with self._pool.acquire(timeout=_CONNECT_TIMEOUT_S) as database:
                 try:
                     yield database

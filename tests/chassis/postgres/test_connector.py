@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.processes.ports import free_port
+from services.chassis.postgres import pool as pool_module
 from services.chassis.postgres.connector import Connector
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.schema_postgres import SCHEMA
+from tests.sessions.database import execute
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -46,11 +48,12 @@ async def test_a_server_that_takes_no_writes_is_none(postgres: Postgres) -> None
     name = await connection.fetchval("SELECT current_database()")
     await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     await connection.close()
-    url = with_servers(postgres, free_port())
-    async with Pool(url, 1) as pool:
-        with pytest.raises(StoreAway, match=r"no server of postgres\.url takes writes now"):
-            async with pool.database():
-                pass
+    own = postgres.url.rpartition("@")[2].partition("/")[0]
+    for url in (with_servers(postgres, free_port()), postgres.url.replace(own, f"{own},127.0.0.1:{free_port()}", 1)):
+        async with Pool(url, 1) as pool:
+            with pytest.raises(StoreAway, match=r"no server of postgres\.url takes writes now: promote one"):
+                async with pool.database():
+                    pass
 
 
 async def test_the_server_that_was_found_is_the_first_from_then_on(postgres: Postgres, silent: socket.socket) -> None:
@@ -67,3 +70,21 @@ async def test_those_who_look_at_once_do_not_hide_a_server_from_each_other(postg
     connector = Connector(with_servers(postgres, free_port()))
     for made in await asyncio.gather(*(connector.connect(timeout=10) for _ in range(at_once))):
         await made.close()
+
+
+async def test_who_only_reads_is_served_by_a_server_that_takes_no_writes_until_one_does(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_MAKESHIFT_S", 0.0)
+    name = postgres.url.rpartition("/")[2]
+    await execute(postgres.url, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    async with Pool(with_servers(postgres, free_port()), 2, for_reading=True) as pool:
+
+        async def takes_writes() -> bool:
+            async with pool.database() as database:
+                return str(await database.fetchval("SHOW transaction_read_only")) == "off"
+
+        assert [await takes_writes() for _ in range(3)] == [False] * 3
+        mended = ("SET default_transaction_read_only = off", f'ALTER DATABASE "{name}" RESET ALL')
+        await execute(postgres.url, *mended)
+        assert [await takes_writes() for _ in range(3)] == [True] * 3
