@@ -104,11 +104,11 @@ class Throttle:
 
     def allows(self, now: float, who: str = "") -> int | None:
         """None if the line is to be suppressed; otherwise how many were suppressed before it. `now` is any clock, in
-        seconds; `who` is who causes it."""
+        seconds; `who` is who causes it, "" for nobody in particular."""
         if now - self._began >= self._per_s:
             self._began, self._said = now, 0
             self._said_of.clear()
-        if self._said >= self._burst or self._said_of[who] >= self._each:
+        if self._said >= self._burst or (who and self._said_of[who] >= self._each):
             self._held += 1
             return None
         self._said += 1

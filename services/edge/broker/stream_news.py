@@ -35,7 +35,7 @@ class StreamNews:
         self._told: dict[str, str] = {}
         self._heard = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
-        self._lines = Throttle(burst=_LINES, each=_LINES)
+        self._lines = Throttle(_LINES)
         self._started = False
 
     def start(self) -> None:

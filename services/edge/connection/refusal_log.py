@@ -50,7 +50,7 @@ class RefusalLog:
         self._now = now
         self._of_strangers: dict[str, Throttle] = {}
         self._of_users: dict[tuple[str, str], Throttle] = {}
-        self._users = Throttle(ALL_USERS, each=ALL_USERS)
+        self._users = Throttle(ALL_USERS)
 
     def write(
         self, what: str, why: str, fields: Mapping[str, object], trace: Span | None = None, kind: str = ""
@@ -75,7 +75,7 @@ class RefusalLog:
         if throttle is None:
             if len(self._of_users) >= MAX_USERS:
                 del self._of_users[next(iter(self._of_users))]
-            throttle = self._of_users[kind, user] = Throttle(OF_A_USER, each=OF_A_USER)
+            throttle = self._of_users[kind, user] = Throttle(OF_A_USER)
         held = throttle.allows(self._now())
         if held is None:
             return None

@@ -103,3 +103,8 @@ def test_one_who_causes_many_lines_leaves_room_for_others() -> None:
     throttle = Throttle(burst=3, per_s=10.0, each=2)
     assert [throttle.allows(0.0, who) for who in ("a", "a", "a", "b", "c")] == [0, 0, None, 1, None]
     assert throttle.allows(10.0, "a") == 1
+
+
+def test_lines_that_nobody_in_particular_causes_are_bounded_together_alone() -> None:
+    throttle = Throttle(burst=3, per_s=10.0, each=2)
+    assert [throttle.allows(0.0) for _ in range(4)] == [0, 0, 0, None]

@@ -20,7 +20,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_that_a_stream_can_be_used_again_is_told_late_rather_than_never(monkeypatch, caplog):
     """Streams were shut and opened more often than there may be lines."""
     caplog.set_level("INFO")
-    monkeypatch.setattr(stream_news, "Throttle", lambda **limits: Throttle(burst=1, per_s=0.2))
+    monkeypatch.setattr(stream_news, "Throttle", lambda burst: Throttle(burst=1, per_s=0.2))
     tasks = Tasks()
     news = StreamNews(tasks)
     news.start()
