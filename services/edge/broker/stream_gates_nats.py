@@ -240,16 +240,21 @@ def kind_of(stream: str) -> str:
     return {subjects.KEYS_STREAM: "keys", subjects.MARKS_STREAM: "marks"}.get(stream, "history")
 
 
+_RESTART: Final = "if NATS's log has errors of the disk, restart NATS as well: it does not write again before"
+
+
 def _reason(stream: str, error: NatsAway | NatsRefused, cause: FailureCause, stores: bool) -> str:
     """In words for the operator, the same for all streams that it concerns."""
     if not stores and cause == "storage":
         return (
             f"JetStream does not store ({error}): max_file_store, the limit of the account or the disk is full. Make "
-            "room; after errors of the disk (the log of NATS has them) restart NATS too, which does not write again "
-            "before"
+            f"room; {_RESTART}"
         )
     if not stores and cause == "timeout":
-        return "JetStream does not acknowledge what it is to store: its disk is full, fails or is slow (see its log)"
+        return (
+            "JetStream does not acknowledge what it is to store: the server that leads the stream is gone, or its disk "
+            f"is full, fails or is slow. Make room; {_RESTART}"
+        )
     if isinstance(error, NobodyAnswers):
         return f"nobody answers for JetStream: {JETSTREAM_OFF}"
     if isinstance(error, NotPermitted):
