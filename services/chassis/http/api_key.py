@@ -13,7 +13,10 @@ from starlette.requests import Request
 from services.chassis.process.api_keys import ALL, ApiKey, HttpApiSettings
 
 _EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
-_UNKNOWN: Final = "the API key that was sent is none of those of the configuration (http_api.key and http_api.keys)"
+_UNKNOWN: Final = (
+    "the API key that was sent is none of those of the configuration (http_api.key and http_api.keys); expected one of "
+    "them as header X-API-Key"
+)
 _NOT_CONFIGURED: Final = "no API key is configured (http_api.key), so every call is refused"
 
 
