@@ -76,8 +76,8 @@ NATS: Final = Board(
             "Streams that edges do not use",
             "short",
             {
-                "{{instance}} {{kind}} {{namespace}}": "fairlead_edge_streams_unavailable > 0",
-                "{{instance}}, not storing": "fairlead_edge_streams_not_storing > 0",
+                "{{instance}} {{kind}}": "sum by (instance, kind) (fairlead_edge_streams_unavailable)",
+                "{{instance}}, not storing": "fairlead_edge_streams_not_storing",
             },
             "Publishes and subscribes there get error 100; `/readyz` of the edge says why.",
         ),
