@@ -15,6 +15,7 @@ from deploy.local.settings import Folders, LocalStackError, Plan, plan_from, req
 from deploy.local.stack import Stack
 from deploy.processes.ports import HOST
 from deploy.processes.process import ProcessError
+from services.chassis.process.launch import argument
 from services.edge.tokens.minting import mint, parse_ttl, parse_user
 
 _LOG_LINES = 10
@@ -63,23 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     service.add_argument("service", help=f"{', '.join(run.SERVICES)}, or one edge, such as edge-2")
     service.add_argument("arguments", nargs=argparse.REMAINDER, help="such as: check, or dead-letters list")
     token = commands.add_parser("token", help="print a connection token for the local stack")
-    token.add_argument("user", type=_user)
-    token.add_argument("--ttl", type=_ttl, metavar="TTL", default=3600.0, help='such as "15m"; default 1h')
+    token.add_argument("user", type=argument(parse_user))
+    token.add_argument(
+        "--ttl", type=argument(parse_ttl), metavar="TTL", default=3600.0, help='such as "15m"; default 1h'
+    )
     return parser
-
-
-def _user(text: str) -> str:
-    try:
-        return parse_user(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _ttl(text: str) -> float:
-    try:
-        return parse_ttl(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _print(line: str) -> None:

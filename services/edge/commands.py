@@ -6,21 +6,19 @@ Both need no more than the edge's own configuration, so that a first try inside 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from services.chassis.process.api_keys import ALL, PUBLISH
-from services.chassis.process.launch import Command
+from services.chassis.process.launch import Command, argument
 from services.edge.settings import EdgeSettings
 from services.edge.tokens.minting import mint, parse_ttl, parse_user
 
 _ANSWER_S: Final = 10.0
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-T = TypeVar("T")
 
 
 class _Error(msgspec.Struct):
@@ -35,21 +33,9 @@ class _Answer(msgspec.Struct):
     error: _Error | None = None
 
 
-def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """`parse` as argparse shows its errors: with their text."""
-
-    def read(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise ArgumentTypeError(str(error)) from None
-
-    return read
-
-
 def _describe_token(parser: ArgumentParser) -> None:
-    parser.add_argument("user", type=_argument(parse_user), help="whom the token is for, such as alice")
-    parser.add_argument("--ttl", type=_argument(parse_ttl), default=3600.0, help="how long it lasts: 90, 15m, 1h")
+    parser.add_argument("user", type=argument(parse_user), help="whom the token is for, such as alice")
+    parser.add_argument("--ttl", type=argument(parse_ttl), default=3600.0, help="how long it lasts: 90, 15m, 1h")
 
 
 def _token(settings: EdgeSettings, asked: Namespace) -> None:
@@ -74,7 +60,7 @@ def _read_json(text: str) -> msgspec.Raw:
 
 def _describe_publish(parser: ArgumentParser) -> None:
     parser.add_argument("channel", help="such as chat:lobby")
-    parser.add_argument("data", type=_argument(_read_json), help='JSON, such as \'{"text": "hi"}\'')
+    parser.add_argument("data", type=argument(_read_json), help='JSON, such as \'{"text": "hi"}\'')
 
 
 def _publish(settings: EdgeSettings, asked: Namespace) -> None:
