@@ -3,15 +3,28 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.edges import Encoding, start_edge, start_pair
+from tests.support.nats_cluster import NatsCluster
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import Backend, NatsServer, run_apart
 from tests.support.stock_clients import KINDS, OTHER_KIND, Make, StockClients
 
 Pair = tuple[ServiceProcess, ServiceProcess]
+
+
+@pytest.fixture
+def nats_cluster(tmp_path: Path) -> Iterator[NatsCluster]:
+    """Three servers that run, which the test may kill."""
+    cluster = NatsCluster(tmp_path / "nats")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import asyncio
 import functools
 import itertools
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from tests.support.edges import API_KEY, api, start_edge
 from tests.support.eventually import eventually
 from tests.support.links import linked
-from tests.support.nats_cluster import NatsCluster, all_current
+from tests.support.nats_cluster import all_current
 from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess
 from tests.support.stock_clients import StockClient, data_of
@@ -37,16 +35,6 @@ history_ttl = "1h"
 force_recovery = true
 allow_subscribe_for_client = true
 """
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[NatsCluster]:
-    cluster = NatsCluster(tmp_path / "nats")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.close()
 
 
 class Publisher:
@@ -100,10 +88,10 @@ async def _is_ready(edge: ServiceProcess) -> bool:
     return answer.status_code == 200 and answer.text == "ready\n"
 
 
-async def test_each_of_three_servers_is_killed_under_load(services, cluster, stock, caplog):
+async def test_each_of_three_servers_is_killed_under_load(services, nats_cluster, stock, caplog):
     caplog.set_level("INFO", __name__)
     settings = {"FAIRLEAD_NATS_REPLICAS": "3", "FAIRLEAD_LOG_LEVEL": "info"}
-    edges = [start_edge(services, cluster, name, TOML, **settings) for name in ("edge-a", "edge-b")]
+    edges = [start_edge(services, nats_cluster, name, TOML, **settings) for name in ("edge-a", "edge-b")]
     for edge in edges:
         await edge.ready(60)
     readers: list[StockClient] = [stock.of("python-json")(edge, "reader") for edge in edges]
@@ -113,22 +101,22 @@ async def test_each_of_three_servers_is_killed_under_load(services, cluster, sto
             await reader.subscribe(channel)
     publishers = [Publisher(edges[n % 2], channel, f"p{n}") for n, channel in enumerate((*CHANNELS, *CHANNELS[::-1]))]
     work = [asyncio.create_task(each.run()) for each in publishers]
-    async with linked(cluster.url) as link:
+    async with linked(nats_cluster.url) as link:
         await eventually(lambda: all_current(link), within_s=60)
         epochs = await eventually(lambda: _epochs(edges[0]))
         for number in range(3):
             counts = [len(each.stored) for each in publishers]
-            cluster.kill9(number)
+            nats_cluster.kill9(number)
             log.info("server %d is killed", number)
             if number == 0:
-                late = start_edge(services, cluster, "edge-late", TOML, **settings)
+                late = start_edge(services, nats_cluster, "edge-late", TOML, **settings)
                 await late.ready(60)
                 edges.append(late)
             await eventually(functools.partial(_went_on, publishers, counts), within_s=60)
             for edge in edges:
                 await eventually(functools.partial(_is_ready, edge), within_s=60)
             log.info("publishing goes on, and every edge is ready")
-            cluster.start_again(number)
+            nats_cluster.start_again(number)
             await eventually(lambda: all_current(link), within_s=60)
     for each in publishers:
         each.ends = True

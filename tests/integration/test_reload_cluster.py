@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,16 +21,6 @@ def configuration(*namespaces: str, size: int, replicas: int) -> str:
         for name in namespaces
     ]
     return "[channel]\nhistory_partitions = 2\n" + "".join(tables)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[NatsCluster]:
-    cluster = NatsCluster(tmp_path / "nats")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.close()
 
 
 async def streams(cluster: NatsCluster) -> dict[str, tuple[int, int]]:
@@ -55,15 +43,15 @@ async def has(cluster: NatsCluster, wanted: dict[str, tuple[int, int]]) -> bool:
     return await streams(cluster) == wanted
 
 
-async def test_replicas_are_raised_in_place_and_a_killed_server_refuses_no_reload(services, cluster):
+async def test_replicas_are_raised_in_place_and_a_killed_server_refuses_no_reload(services, nats_cluster):
     before = configuration("news", size=5, replicas=1)
-    edge = await start_edge(services, cluster, "edge-a", before, FAIRLEAD_NATS_REPLICAS="3").ready(60)
+    edge = await start_edge(services, nats_cluster, "edge-a", before, FAIRLEAD_NATS_REPLICAS="3").ready(60)
     assert await stored(edge, "news:x")
     assert await edge.reload(configuration("news", size=5, replicas=3)) == "reloaded: channel.namespaces"
-    await eventually(lambda: has(cluster, {"CH_news_0": (5, 3), "CH_news_1": (5, 3)}), within_s=30)
-    async with linked(cluster.url) as link:
+    await eventually(lambda: has(nats_cluster, {"CH_news_0": (5, 3), "CH_news_1": (5, 3)}), within_s=30)
+    async with linked(nats_cluster.url) as link:
         await eventually(lambda: all_current(link), within_s=60)
-    cluster.kill9(2)
+    nats_cluster.kill9(2)
 
     async def changed() -> bool:
         """While the cluster elects who changes streams, a reload is refused."""
@@ -72,7 +60,7 @@ async def test_replicas_are_raised_in_place_and_a_killed_server_refuses_no_reloa
     await eventually(changed, within_s=60)
     await eventually(lambda: stored(edge, "more:x"), within_s=30)
     wanted = {f"CH_{name}_{number}": (7, 3) for name in ("news", "more") for number in (0, 1)}
-    await eventually(lambda: has(cluster, wanted), within_s=30)
+    await eventually(lambda: has(nats_cluster, wanted), within_s=30)
     await eventually(lambda: stored(edge, "news:x"), within_s=30)
     answer = (await api(edge, "history", {"channel": "news:x", "limit": -1})).json()
     assert len(answer["result"]["publications"]) >= 2, "what was stored on one server is there"

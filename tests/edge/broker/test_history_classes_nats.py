@@ -24,7 +24,6 @@ from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, Listener, store
 from tests.edge.broker.test_broker_nats import broker
 from tests.edge.broker.test_stream_gates_nats import Silent
-from tests.edge.broker.test_stream_gates_nats import native_nats as native_nats
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.servers_native import NativeNats

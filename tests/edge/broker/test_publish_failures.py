@@ -6,8 +6,7 @@ The disk and the limits of the server are those of a native one, whatever TEST_B
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable
 
 import pytest
 from msgspec import Raw
@@ -22,21 +21,10 @@ from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, CLASSES, PLAIN, Listener, publication
 from tests.edge.broker.test_broker_nats import broker
 from tests.support.eventually import eventually
-from tests.support.servers_native import NativeNats
 
 pytestmark = pytest.mark.integration
 
 HUNDRED_KB = Publication(data=Raw(b'"' + b"x" * 100_000 + b'"'))
-
-
-@pytest.fixture
-def native_nats(tmp_path: Path) -> Iterator[NativeNats]:
-    server = NativeNats(tmp_path / "nats")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
 
 
 async def cause(broker: NatsBroker, address: ChannelAddress = CHAT, what: Publication = publication(1)) -> str:  # noqa: B008

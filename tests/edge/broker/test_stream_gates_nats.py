@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from tests.contract.broker import CHAT, CLASSES, NEWS, Listener, publication, st
 from tests.edge.broker.test_broker_nats import PARTITIONS, broker
 from tests.edge.broker.test_publish_failures import HUNDRED_KB, cause
 from tests.support.eventually import eventually
-from tests.support.servers_native import NativeNats
 
 pytestmark = pytest.mark.integration
 
@@ -296,16 +294,6 @@ async def test_a_stream_that_did_not_store_is_opened_when_it_has_stored_somethin
         some.shut("S", NatsRefused("full", "storage"), stores=False)
         await eventually(lambda: opened == ["S"])
         assert asked == [True, True, True]
-
-
-@pytest.fixture
-def native_nats(tmp_path: Path) -> Iterator[NativeNats]:
-    server = NativeNats(tmp_path / "nats")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
 
 
 async def test_a_full_store_gives_the_temporary_error_at_once_and_goes_on_when_there_is_room(native_nats, caplog):
