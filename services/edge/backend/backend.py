@@ -17,6 +17,7 @@ from proto.messages import NO_DATA
 from proto.nesting import TooDeep
 from proto.replies import RPCResult
 from services.chassis.tracing.span import Span
+from services.edge.arrival import UNKNOWN, Arrival
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
 """An answer goes to the client in one frame. Some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
@@ -87,7 +88,10 @@ class DeepAnswer(BadAnswer):
 
 
 class Caller(Struct, frozen=True):
-    """The client for which the edge asks. `conn_info`, `meta`: JSON or empty. `encoding`: "json" or "protobuf"."""
+    """The client for which the edge asks. `conn_info`, `meta`: JSON or empty. `encoding`: "json" or "protobuf".
+
+    `arrival` is the request with which it came; of its headers, a backend is sent those that its allow-list names.
+    """
 
     user: str = ""
     client: str = ""
@@ -95,6 +99,7 @@ class Caller(Struct, frozen=True):
     meta: Raw = NO_DATA
     transport: str = "websocket"
     encoding: str = "json"
+    arrival: Arrival = UNKNOWN
 
 
 class Backend(Protocol):

@@ -21,6 +21,7 @@ from proto.codes import CloseCode, UnsubscribeCode
 from proto.commands import Command
 from proto.events import Closed, Opened
 from proto.messages import StreamPosition
+from services.edge.arrival import UNKNOWN, Arrival
 from services.edge.channels.subscriber import Untaken
 from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.context import EdgeContext
@@ -74,7 +75,7 @@ class Connection(Incoming):
 
     `emulation_session` is the secret by which separate HTTP requests send commands of this client, "" on a WebSocket.
     `native_pings`: the client asked for WebSocket pings in place of the protocol's own. `address` is what its address
-    counts as (`door.counted_as`).
+    counts as (`door.counted_as`), `arrival` the request with which it came.
     """
 
     __slots__ = ("_accepted_at", "wheel_tick")
@@ -87,8 +88,10 @@ class Connection(Incoming):
         emulation_session: str = "",
         native_pings: bool = False,
         address: str = "",
+        arrival: Arrival = UNKNOWN,
     ) -> None:
-        state = SessionState(str(uuid.uuid4()), context.current, format, emulation_session, native_pings, address)
+        id, current = str(uuid.uuid4()), context.current
+        state = SessionState(id, current, format, emulation_session, native_pings, address, arrival)
         self._accepted_at = context.clock.now()
         session = Session(state, self._accepted_at + context.policy.section.stale_close_delay)
         super().__init__(context, Outlet(self, transport, format, context.tally), session)

@@ -33,6 +33,10 @@ class Upgrade(NamedTuple):
     query: dict[str, str]
     headers: dict[str, str]
 
+    def header(self, name: str) -> str:
+        """The value of a header, "" without one."""
+        return self.headers.get(name, "")
+
     @property
     def subprotocols(self) -> list[str]:
         """The subprotocols that the client offers."""

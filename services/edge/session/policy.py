@@ -28,6 +28,7 @@ class Policy:
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
     `tracer` is None while nothing is traced. `origins` are the pages that may connect.
+    `kept_headers` are those of a client's request, in lower case, that are kept for backends and for its identity.
     `commands` counts, by kind and code, commands that failed, and those that have no reply; each policy counts on.
     """
 
@@ -41,6 +42,7 @@ class Policy:
     clock_ahead: Callable[[], float] = lambda: 0.0
     tracer: Tracer | None = None
     origins: Origins = field(default_factory=lambda: Origins([]))
+    kept_headers: frozenset[str] = frozenset()
     commands: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @property

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from proto.messages import NO_DATA, ClientInfo
 from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import Span
+from services.edge.arrival import UNKNOWN, Arrival
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules, Requester, check_length, check_name
 from services.edge.channels.subscription import Subscription
@@ -49,12 +50,14 @@ class SessionState:
 
     `id` is the client id that others see; `current` holds the policy. `emulation_session` is the secret by which
     separate HTTP requests send commands of this client, "" on a WebSocket. `native_pings`: the client asked for
-    WebSocket pings in place of the protocol's own. `address` is where it connects from, "" if that is not known.
+    WebSocket pings in place of the protocol's own. `address` is what its address counts as, "" if that is not
+    known; `arrival` is the request with which it came.
     `trace` is the span of the command that is being handled, None if that is not traced; an action takes it over.
     """
 
     __slots__ = (
         "address",
+        "arrival",
         "channels",
         "current",
         "emulation_session",
@@ -75,6 +78,7 @@ class SessionState:
         emulation_session: str = "",
         native_pings: bool = False,
         address: str = "",
+        arrival: Arrival = UNKNOWN,
     ) -> None:
         self.id = client_id
         self.current = current
@@ -82,6 +86,7 @@ class SessionState:
         self.emulation_session = emulation_session
         self.native_pings = native_pings
         self.address = address
+        self.arrival = arrival
         self.trace: Span | None = None
         self.identity = ANONYMOUS
         self.name = ""
@@ -112,7 +117,9 @@ class SessionState:
     def caller(self) -> Caller:
         """The client, as backends see it."""
         identity, format = self.identity, self.format
-        return Caller(identity.user, self.id, identity.info, identity.meta, format.transport, format.codec.name)
+        return Caller(
+            identity.user, self.id, identity.info, identity.meta, format.transport, format.codec.name, self.arrival
+        )
 
     def about(self, channel: str = "", code: int = 0, method: str = "") -> dict[str, object]:
         """The fields of a log record about the client."""

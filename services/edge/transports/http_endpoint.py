@@ -44,10 +44,15 @@ class HttpRequest:
     def __init__(self, scope: Scope, receive: Receive, headers: Headers, cors: dict[str, str]) -> None:
         self.scope = scope
         self.cors = cors
+        self.headers = headers
         self.method: str = scope["method"]
         self.client: str = (scope.get("client") or ("", 0))[0]  # None when its socket is closed already
         self.is_binary = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream"
         self._receive = receive
+
+    def header(self, name: str) -> str:
+        """The value of a header, those of a repeated one joined; "" without one."""
+        return ", ".join(self.headers.getlist(name))
 
     def query(self, name: str) -> str:
         """The value of a query parameter, "" without one."""

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from services.chassis.http.sockets import HttpSocket, socket_of
+from services.edge.arrival import Arrival, arrival_of
 from services.edge.cluster.peers import Peers
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
@@ -76,13 +77,15 @@ class StreamTransport:
 
     __slots__ = ("_connection", "_context", "_format", "_over", "_session", "_socket")
 
-    def __init__(self, socket: HttpSocket, context: EdgeContext, format: Format, session: str, address: str) -> None:
+    def __init__(
+        self, socket: HttpSocket, context: EdgeContext, format: Format, session: str, address: str, arrival: Arrival
+    ) -> None:
         self._socket = socket
         self._context = context
         self._format = format
         self._session = session
         self._over = asyncio.Event()
-        self._connection = Connection(context, self, format, session, address=address)
+        self._connection = Connection(context, self, format, session, address=address, arrival=arrival)
         context.registry.add_stream(session, self._connection)
         socket.hold(self)
 
@@ -174,7 +177,9 @@ class StreamEndpoint(Endpoint):
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         socket = socket_of(request.scope)
         if not socket.transport.is_closing():
-            stream = StreamTransport(socket, self.context, format, secrets.token_urlsafe(SESSION_BYTES), address)
+            session = secrets.token_urlsafe(SESSION_BYTES)
+            arrival = arrival_of(request.client or "", request.header, self.context.policy.kept_headers)
+            stream = StreamTransport(socket, self.context, format, session, address, arrival)
             stream.begin(message)
             await stream.over()
         await send({"type": "http.response.body"})

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from proto import codes
 from services.chassis.process.log_fields import about
+from services.edge.arrival import arrival_of
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import HTTP_STATUS, counted_as
@@ -60,12 +61,13 @@ class WebSocket(asyncio.Protocol):
     context.
     """
 
-    __slots__ = ("_address", "_before_connect", "_connection", "_context", "_frames", "_transport", "_wire")
+    __slots__ = ("_address", "_before_connect", "_client", "_connection", "_context", "_frames", "_transport", "_wire")
 
     def __init__(
         self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None, client: str = ""
     ) -> None:
         self._context: EdgeContext = app_state["context"]
+        self._client = client
         self._address = counted_as(client)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._wire: wire.Wire | None = None  # until the handshake
@@ -226,8 +228,9 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
         native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
+        arrival = arrival_of(self._client, upgrade.header, self._context.policy.kept_headers)
         self._connection = connection = Connection(
-            self._context, self._transport, format, session, native_pings, self._address
+            self._context, self._transport, format, session, native_pings, self._address, arrival
         )
         if format.unidirectional and (commands := upgrade.query.get("cf_connect")):
             connection.connect_received(commands.encode())

@@ -40,10 +40,10 @@ def masked(opcode: int, payload: bytes) -> bytes:
 class Socket:
     """The server's end of one, with a peer that the test plays."""
 
-    def __init__(self, edge: TestEdge, target: str = "/connection/websocket", **headers: str) -> None:
+    def __init__(self, edge: TestEdge, target: str = "/connection/websocket", client: str = "", **headers: str) -> None:
         self.edge = edge
         self.transport = FakeTransport()
-        self.protocol = WebSocket(None, None, {"context": edge.context})
+        self.protocol = WebSocket(None, None, {"context": edge.context}, client=client)
         self.protocol.connection_made(cast("asyncio.Transport", self.transport))
         fields = {
             "host": "x",
