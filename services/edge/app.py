@@ -38,6 +38,7 @@ from services.edge.adapters import Adapters
 from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
 from services.edge.adoption import RELOADABLE, Adoption, verifier_of
+from services.edge.arrival import UserHeader
 from services.edge.backend.measured_backend import MeasuredBackend
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
@@ -134,6 +135,7 @@ class Edge:
                     clock.ahead,
                     tracer,
                     Origins(settings.client.allowed_origins),
+                    user_header=_user_header(settings),
                 )
             ),
             node=self._node,
@@ -306,6 +308,11 @@ class Edge:
         )
         memory = EdgeMemory(used=self._memory.used, limit=self._memory.limits.least)
         return replace(heartbeat, edge=load, memory=memory, has_room=context.admission.has_room)
+
+
+def _user_header(settings: EdgeSettings) -> UserHeader | None:
+    name = settings.client.user_id_http_header
+    return UserHeader(name, Proxies(settings.edge.trusted_proxies)) if name else None
 
 
 async def _expect_upgrade(request: Request) -> Response:

@@ -5,6 +5,7 @@ The names of options are Centrifugo's, so that its users know them.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from msgspec import Meta, field
@@ -22,6 +23,9 @@ SUBSCRIBE_BYTES: Final = 512
 `connect` and all subscriptions in one message."""
 
 TRANSPORTS: Final = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
+
+
+_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, 5.6.2
 
 
 class TokenKey(Section, frozen=True):
@@ -66,6 +70,9 @@ class ClientSection(Section, frozen=True):
     """Clients without a token may connect, as anonymous ones (with the user id "")."""
     allowed_origins: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
     """Origins whose pages may connect, such as "https://*.example.com" (only `*` is special); "*": all. Empty: none."""
+    user_id_http_header: str = ""
+    """The header in which an authenticating proxy, one of `edge.trusted_proxies`, says who a client without a token is.
+    The proxy must replace what clients write there."""
     ping_interval: Duration = Duration(25)
     """How often a client is pinged. 0: never; otherwise at least 1 s."""
     pong_timeout: Duration = Duration(8)
@@ -134,6 +141,8 @@ class ClientSection(Section, frozen=True):
         unknown = [name for name in self.transports if name not in TRANSPORTS]
         if unknown:
             raise ValueError(f"expected client.transports from {', '.join(TRANSPORTS)}, got {unknown[0]!r}")
+        if self.user_id_http_header and not _HEADER_NAME.fullmatch(self.user_id_http_header):
+            raise ValueError('expected client.user_id_http_header to be the name of a header, such as "X-Auth-User"')
         check_hook("client.", self.hook_timeout, self.hook_when_away)
         if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
             raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")

@@ -62,6 +62,15 @@ def _check_proxies(settings: EdgeSettings) -> None:
         raise ConfigurationError(f"edge.trusted_proxies: {error}") from None
 
 
+def _check_user_header(settings: EdgeSettings) -> None:
+    """Raises `ConfigurationError` for a header that nobody is believed in: every client would be a stranger."""
+    if settings.client.user_id_http_header and not settings.edge.trusted_proxies:
+        raise ConfigurationError(
+            "client.user_id_http_header: expected edge.trusted_proxies with it, the addresses of the authenticating "
+            "proxy: what anybody else writes into that header is not believed"
+        )
+
+
 def _check_room_for_subscriptions(settings: EdgeSettings) -> None:
     """Raises `ConfigurationError` if a client with `channel_limit` subscriptions could not reconnect."""
     client = settings.client
@@ -150,7 +159,8 @@ def _check_keys(settings: EdgeSettings) -> None:
     for setting, secret in secrets.items():
         if secret and len(secret) < MIN_SECRET_LENGTH:
             raise ConfigurationError(f"{setting}: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}")
-    if keys.empty and not (client.insecure or client.allow_anonymous_connect_without_token or client.connect_hook):
+    others = (client.allow_anonymous_connect_without_token, client.connect_hook, client.user_id_http_header)
+    if keys.empty and not (client.insecure or any(others)):
         raise ConfigurationError(
             "client.token_hmac_secret_key is missing: no client could connect. Expected the secret with which your "
             "tokens are signed, there or as FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY, or a public key, or an endpoint of "
@@ -161,6 +171,7 @@ def _check_keys(settings: EdgeSettings) -> None:
 _CHECKS: Final = (
     _check_keys,
     _check_proxies,
+    _check_user_header,
     _check_origins,
     _check_room_for_subscriptions,
     _check_personal_channel,

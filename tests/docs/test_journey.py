@@ -14,7 +14,7 @@ from types import FrameType
 import pytest
 
 from services.edge.framing.wire import TEXT
-from tests.edge.transports.test_websocket import Socket, masked
+from tests.edge.transports.upgraded import Socket, masked
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
 

@@ -13,6 +13,7 @@ from proto.codec_json import JSON
 from proto.commands import Command
 from proto.replies import SubscribeResult
 from services.chassis.tracing.span import Tracer
+from services.edge.arrival import UNKNOWN, Arrival
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest, Subscription
@@ -54,6 +55,7 @@ class Conversation:
         format: Format = WEBSOCKET_JSON,
         native_pings: bool = False,
         address: str = "",
+        arrival: Arrival = UNKNOWN,
         limits: LimitsSection = NO_LIMITS,
         channel: ChannelSection | None = None,
         tracer: Tracer | None = None,
@@ -76,7 +78,9 @@ class Conversation:
         self.now = START
         self.ahead = 0.0
         self.current = CurrentPolicy(policy)
-        state = SessionState(client_id, self.current, format, native_pings=native_pings, address=address)
+        state = SessionState(
+            client_id, self.current, format, native_pings=native_pings, address=address, arrival=arrival
+        )
         self.session = Session(state, START + options.stale_close_delay)
         self.effects: list[Effect] = []
 

@@ -274,3 +274,12 @@ class TestProxies:
     ) -> None:
         said = refusal(tmp_path, f"[edge]\nproxy_protocol = true\n{missing}")
         assert "expected edge.client_port and edge.trusted_proxies with edge.proxy_protocol" in said
+
+    def test_a_proxy_that_says_who_the_user_is_must_be_named(self, tmp_path: Path) -> None:
+        text = "[client]\nuser_id_http_header = 'X-Auth-User'\n"
+        assert refusal(tmp_path, text, {}).startswith("client.user_id_http_header: expected edge.trusted_proxies")
+        settings = read(tmp_path, f"{text}[edge]\ntrusted_proxies = ['10.0.0.1']", {})  # and no key for tokens
+        assert settings.client.user_id_http_header == "X-Auth-User"
+
+    def test_a_header_has_a_name(self, tmp_path: Path) -> None:
+        assert "to be the name of a header" in refusal(tmp_path, "[client]\nuser_id_http_header = 'X Auth'")

@@ -19,6 +19,10 @@ class FakeSocketTransport:
         self.stall = False
         self.gone = False
         self.aborted = False
+        self.peer = "192.0.2.9"
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"peername": (self.peer, 4711)}[name]
 
     def writelines(self, parts: Any) -> None:
         assert not self.gone, "a write to a socket that is gone"

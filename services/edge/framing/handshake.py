@@ -48,12 +48,14 @@ class Upgrade(NamedTuple):
         return self.headers.get("sec-websocket-extensions", "")
 
 
-def parse_upgrade(head: bytes) -> Upgrade:
-    """The upgrade request in a complete HTTP request head. Raises `HandshakeRefused` (RFC 6455, 4.2.1)."""
+def parse_upgrade(head: bytes, once: str = "") -> Upgrade:
+    """The upgrade request in a complete HTTP request head. Raises `HandshakeRefused` (RFC 6455, 4.2.1), also if the
+    further header `once` (in lower case) is repeated.
+    """
     request_line, _, rest = head.decode("latin-1").partition("\r\n")
     method, _, target = request_line.partition(" ")
     target, _, version = target.partition(" ")
-    headers = _headers(rest)
+    headers = _headers(rest, (*_ONCE, once))
     if method != "GET":
         raise HandshakeRefused("405 Method Not Allowed", "expected GET", "Allow: GET\r\n")
     if version != "HTTP/1.1":
@@ -96,7 +98,7 @@ def _bad(detail: str) -> HandshakeRefused:
     return HandshakeRefused("400 Bad Request", detail)
 
 
-def _headers(lines: str) -> dict[str, str]:
+def _headers(lines: str, once: tuple[str, ...]) -> dict[str, str]:
     """Raises `HandshakeRefused` for a repeated header that has one value: a proxy may have read the other one."""
     headers: dict[str, str] = {}
     for line in lines.split("\r\n"):
@@ -106,7 +108,7 @@ def _headers(lines: str) -> dict[str, str]:
         key = name.lower()
         if key not in headers:
             headers[key] = value.strip()
-        elif key in _ONCE:
+        elif key in once:
             raise _bad(f"expected the header {key} once")
         else:
             headers[key] += f", {value.strip()}"

@@ -32,7 +32,10 @@ Decided = Connect | AskHook | Close
 
 
 def connect(state: SessionState, command: Command, request: ConnectRequest, now: float) -> Decided:
-    """Decides by token, hook or the settings for anonymous clients. Raises `Rejected`, `UnknownKey`."""
+    """Decides by token, hook, an authenticating proxy, or the settings for anonymous clients.
+
+    Raises `Rejected`, `UnknownKey`.
+    """
     section = state.policy.section
     state.name_software(request.name, request.version)
     if request.token:
@@ -46,13 +49,16 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
         if not identity.user and section.disallow_anonymous_connection_tokens:
             return Close(codes.PERMISSION_DENIED_CLOSE, "the token has no user")
         return _admit(state, command.id, request, identity, NO_DATA, now)
+    user = state.arrival.user
     if section.connect_hook:
+        if user:
+            state.admit(Identity(user))  # the hook is told of whom it decides
         caller = state.caller
         question = hook_questions.connect_question(caller, request)
         return AskHook("connect", command, question, caller, section.hook_timeout, section.hook_when_away == "allow")
-    if not state.policy.anonymous_may_connect:
+    if not user and not state.policy.anonymous_may_connect:
         return Close(codes.BAD_REQUEST_CLOSE, "the connect has no token")
-    return _admit(state, command.id, request, Identity(), NO_DATA, now)
+    return _admit(state, command.id, request, Identity(user), NO_DATA, now)
 
 
 def connect_decided(
@@ -64,15 +70,15 @@ def connect_decided(
 ) -> Connect | Close:
     """Decides by the result of the connect hook. Raises `Rejected`."""
     if isinstance(result, hook_results.Unauthenticated):
-        if not state.policy.anonymous_may_connect:
+        if not state.arrival.user and not state.policy.anonymous_may_connect:
             return Close(
                 codes.BAD_REQUEST_CLOSE, "the connect has no token, and the connect hook does not know the user"
             )
-        return _admit(state, command_id, request, Identity(), NO_DATA, now)
+        return _admit(state, command_id, request, Identity(state.arrival.user), NO_DATA, now)
     if result.expires_at and result.expires_at <= state.unix(now):
         raise Rejected(codes.EXPIRED, "the connect hook admits the client until a time in the past")
     identity = Identity(
-        user=result.user,
+        user=result.user or state.arrival.user,
         expires_at=result.expires_at,
         info=result.info,
         meta=result.meta,

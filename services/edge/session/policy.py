@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.chassis.tracing.span import Tracer
+from services.edge.arrival import UserHeader
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
 from services.edge.client_settings import ClientSection
@@ -28,7 +29,8 @@ class Policy:
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
     `tracer` is None while nothing is traced. `origins` are the pages that may connect.
-    `kept_headers` are those of a client's request, in lower case, that are kept for backends and for its identity.
+    `kept_headers` are those of a client's request, in lower case, that are kept for backends. In `user_header` a
+    proxy says who the client is; None if no proxy does.
     `commands` counts, by kind and code, commands that failed, and those that have no reply; each policy counts on.
     """
 
@@ -43,6 +45,7 @@ class Policy:
     tracer: Tracer | None = None
     origins: Origins = field(default_factory=lambda: Origins([]))
     kept_headers: frozenset[str] = frozenset()
+    user_header: UserHeader | None = None
     commands: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @property

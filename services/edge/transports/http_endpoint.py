@@ -54,6 +54,10 @@ class HttpRequest:
         """The value of a header, those of a repeated one joined; "" without one."""
         return ", ".join(self.headers.getlist(name))
 
+    def count(self, name: str) -> int:
+        """How often the request has a header."""
+        return len(self.headers.getlist(name))
+
     def query(self, name: str) -> str:
         """The value of a query parameter, "" without one."""
         return QueryParams(self.scope["query_string"]).get(name, "")

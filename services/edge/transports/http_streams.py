@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Send
 
-from services.chassis.http.sockets import HttpSocket, socket_of
+from services.chassis.http.sockets import HttpSocket, peer_of, socket_of
 from services.edge.arrival import Arrival, arrival_of
 from services.edge.cluster.peers import Peers
 from services.edge.connection.connection import Connection
@@ -164,6 +164,7 @@ class StreamEndpoint(Endpoint):
         address = counted_as(request.client)
         self._check_room()
         self.check_door(self.context.door.knock(address, self.context.clock.now()))
+        arrival = self._arrival(request)
         format = self._format_of(request)
         message = await self._first_message(request)
         if message is None:
@@ -178,12 +179,22 @@ class StreamEndpoint(Endpoint):
         socket = socket_of(request.scope)
         if not socket.transport.is_closing():
             session = secrets.token_urlsafe(SESSION_BYTES)
-            arrival = arrival_of(request.client or "", request.header, self.context.policy.kept_headers)
             stream = StreamTransport(socket, self.context, format, session, address, arrival)
             stream.begin(message)
             await stream.over()
         await send({"type": "http.response.body"})
         return None
+
+    def _arrival(self, request: HttpRequest) -> Arrival:
+        policy, user = self.context.policy, ""
+        if policy.user_header is not None:
+            if request.count(policy.user_header.name) > 1:
+                raise Refusal(400, f"expected the header {policy.user_header.name} once")
+            try:
+                user = policy.user_header.user(peer_of(socket_of(request.scope).transport), request.header)
+            except ValueError as error:
+                raise Refusal(400, str(error)) from None
+        return arrival_of(request.client or "", request.header, policy.kept_headers, user)
 
     def refused(self, refusal: Refusal) -> None:
         self.context.tally.refused_upgrade(refusal.cause)

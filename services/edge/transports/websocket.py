@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final, cast
 
 from proto import codes
+from services.chassis.http.sockets import peer_of
 from services.chassis.process.log_fields import about
-from services.edge.arrival import arrival_of
+from services.edge.arrival import UserHeader, arrival_of
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import HTTP_STATUS, counted_as
@@ -209,8 +210,10 @@ class WebSocket(asyncio.Protocol):
             return
         upgrade: Upgrade | None = None
         try:
-            upgrade = parse_upgrade(head)
+            user_header = self._context.policy.user_header
+            upgrade = parse_upgrade(head, user_header.name if user_header is not None else "")
             format, subprotocol = self._choose(upgrade)
+            user = self._user(user_header, upgrade) if user_header is not None else ""
         except HandshakeRefused as refused:
             self._context.tally.refused_upgrade(refused.cause)
             asked = ""
@@ -228,7 +231,7 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
         native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
-        arrival = arrival_of(self._client, upgrade.header, self._context.policy.kept_headers)
+        arrival = arrival_of(self._client, upgrade.header, self._context.policy.kept_headers, user)
         self._connection = connection = Connection(
             self._context, self._transport, format, session, native_pings, self._address, arrival
         )
@@ -267,6 +270,13 @@ class WebSocket(asyncio.Protocol):
         if "protobuf" in (upgrade.query.get("cf_protocol"), upgrade.query.get("format")):
             return formats.WEBSOCKET_PROTOBUF, confirmed
         return formats.WEBSOCKET_JSON, confirmed
+
+    def _user(self, user_header: UserHeader, upgrade: Upgrade) -> str:
+        """Who it is according to a proxy. Raises `HandshakeRefused`."""
+        try:
+            return user_header.user(peer_of(self._transport), upgrade.header)
+        except ValueError as error:
+            raise HandshakeRefused("400 Bad Request", str(error)) from None
 
     # --- in ----------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from proto import codes
-from services.edge.backend.hook_results import Refused
+from services.edge.arrival import Arrival
+from services.edge.backend.hook_results import Admitted, Refused, Unauthenticated
 from services.edge.framing import formats
 from services.edge.session.effects import Admit
 from tests.edge.conversation import (
@@ -148,3 +149,43 @@ class TestInsecure:
     def test_nobody_needs_a_token(self) -> None:
         assert "connect" in Conversation(insecure=True).hears(CONNECT)
         assert connected(insecure=True, allow_send=False).closed({"id": 1}) == 3501
+
+
+class TestAuthenticatingProxy:
+    """A proxy in front has said who the client is (`client.user_id_http_header`)."""
+
+    def by_proxy(self, **section: Any) -> Conversation:
+        return Conversation(arrival=Arrival(user="alice"), **section)
+
+    def test_its_user_connects_without_a_token(self) -> None:
+        conversation = self.by_proxy()
+        assert "expires" not in conversation.hears(CONNECT)["connect"]
+        assert conversation.state.identity.user == "alice"
+
+    def test_a_token_counts_before_it(self) -> None:
+        conversation = self.by_proxy()
+        conversation.hears(connect())
+        assert conversation.state.identity.user == "42"
+        assert self.by_proxy().closed({"id": 1, "connect": {"token": "x"}}) == 3500
+
+    def test_the_connect_hook_is_told_of_it_and_may_leave_it_at_that(self) -> None:
+        for answer in (Unauthenticated(), Admitted()):
+            conversation = self.by_proxy(connect_hook=True)
+            asked, question = conversation.asks(CONNECT)
+            assert question["user"] == asked.caller.user == "alice"
+            assert "connect" in said(conversation.decided(asked, answer))
+            assert conversation.state.identity.user == "alice"
+
+    def test_the_connect_hook_may_refuse_it_or_name_another_user(self) -> None:
+        conversation = self.by_proxy(connect_hook=True)
+        asked, _ = conversation.asks(CONNECT)
+        conversation.decided(asked, Admitted(user="bob"))
+        assert conversation.state.identity.user == "bob"
+        conversation = self.by_proxy(connect_hook=True)
+        asked, _ = conversation.asks(CONNECT)
+        assert said(conversation.decided(asked, Refused(codes.PERMISSION_DENIED)))["error"]["code"] == 103
+
+    def test_the_limit_on_its_connections_holds(self) -> None:
+        conversation = self.by_proxy(user_connection_limit=1)
+        conversation.connections["alice"] = 1
+        assert conversation.closed(CONNECT) == 3504

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from services.edge.arrival import Arrival
+from services.chassis.http.client_address import Proxies
+from services.edge.arrival import Arrival, UserHeader
 from services.edge.transports.http_streams import client_routes
-from tests.edge.transports.test_websocket import Socket
+from tests.edge.transports.upgraded import HELLO, Socket
 from tests.support.asgi import Call
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.eventually import eventually
@@ -46,3 +47,56 @@ async def test_of_an_http_stream(edge):
 async def test_of_a_client_that_says_nothing(edge):
     Socket(edge)
     assert arrival_of_the_only_client(edge) == Arrival()
+
+
+class TestAuthenticatingProxy:
+    """`client.user_id_http_header`: the proxy is one of `edge.trusted_proxies`."""
+
+    PROXY = "10.0.0.7"
+
+    @pytest.fixture
+    async def edge(self) -> TestEdge:
+        edge = TestEdge(EdgeCluster(), transports=["websocket", "http_stream"], insecure=False)
+        header = UserHeader("X-Auth-User", Proxies([self.PROXY]))
+        edge.context.current.replace(replace(edge.context.policy, user_header=header))
+        return await edge.start()
+
+    def connect(self, edge: TestEdge, peer: str, *values: str) -> Socket:
+        fields = "".join(f"X-Auth-User: {value}\r\n" for value in values)
+        return Socket(edge, more=fields, peer=peer)
+
+    async def test_it_says_who_connects_by_a_websocket(self, edge):
+        await self.connect(edge, self.PROXY, "alice").connected()
+        assert edge.context.registry.count_of_user("alice") == 1
+
+    async def test_what_a_client_writes_there_itself_counts_for_nothing(self, edge):
+        socket = self.connect(edge, "203.0.113.1", "alice")
+        socket.send(HELLO)
+        assert socket.close_frame[0] == 3501
+        assert edge.context.registry.count_of_user("alice") == 0
+
+    async def test_a_header_that_a_proxy_added_to_the_client_s_own_is_refused(self, edge):
+        socket = self.connect(edge, self.PROXY, "root", "alice")
+        assert socket.status == 400 and "x-auth-user once" in socket.response
+
+    async def test_an_id_that_is_no_text_is_refused(self, edge):
+        assert self.connect(edge, self.PROXY, "\xff").status == 400
+
+    async def test_it_says_who_opens_an_http_stream(self, edge):
+        call = self.stream(edge, self.PROXY, "alice")
+        await eventually(lambda: call.transport.socket.listener is not None)
+        assert edge.context.registry.count_of_user("alice") == 1
+        refused = self.stream(edge, self.PROXY, "\xff")
+        assert await refused.answered() == 400
+
+    async def test_on_an_http_stream_too_a_client_is_not_believed(self, edge):
+        call = self.stream(edge, "203.0.113.1", "alice")
+        await eventually(lambda: call.transport.socket.listener is not None)
+        assert edge.context.registry.count_of_user("alice") == 0
+
+    def stream(self, edge: TestEdge, peer: str, user: str) -> Call:
+        routes = client_routes(edge.context, edge.peers, 10)
+        stream = next(route.app for route in routes if route.path == "/connection/http_stream")
+        call = Call(stream, body=HELLO, headers={"X-Auth-User": user})
+        call.transport.peer = peer
+        return call

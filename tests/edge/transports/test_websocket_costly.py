@@ -9,8 +9,8 @@ from services.edge.connection.connection import Connection
 from services.edge.framing.wire import TEXT
 from services.edge.transports.websocket import OPENINGS_PER_TURN, SMALL_BYTES
 from services.edge.turn_queue import TurnQueue
-from tests.edge.transports.test_websocket import HELLO, Socket, masked
 from tests.edge.transports.test_websocket_turns import turns_until_read, unsubscribe
+from tests.edge.transports.upgraded import HELLO, Socket, masked
 from tests.support.cluster import EdgeCluster, TestEdge, settled
 
 

@@ -28,7 +28,7 @@ from services.edge.transports.websocket import (
     PONGS_PER_TURN,
 )
 from services.edge.turn_queue import TurnQueue
-from tests.edge.transports.test_websocket import HELLO, Socket, masked
+from tests.edge.transports.upgraded import HELLO, Socket, masked
 from tests.support.cluster import EdgeCluster, TestEdge, settled
 from tests.support.eventually import eventually
 from tests.support.function_backend import FunctionBackend
