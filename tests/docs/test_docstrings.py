@@ -1,4 +1,4 @@
-"""Names that docstrings of `proto` and `services` quote exist: modules, classes, their members, files."""
+"""Names that docstrings of `fairlead`, `proto` and `services` quote exist: modules, classes, their members, files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = {path: ast.parse(path.read_text()) for top in ("proto", "services") for path in (ROOT / top).rglob("*.py")}
+OURS = ("fairlead", "proto", "services")
+MODULES = {path: ast.parse(path.read_text()) for top in OURS for path in (ROOT / top).rglob("*.py")}
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
 FILE = re.compile(r"\w[\w./-]*\.(py|md|json|proto)|\w[\w-]*(/[\w-]+)+/?")
 OF_OTHERS = {"FAIRLEAD_EDGE_PORT", "FAIRLEAD_CONFIG", "fairlead.toml", "prot"}  # made of parts, or made up
@@ -77,7 +78,7 @@ def exists(name: str, beside: Path) -> bool:
     first, *rest = name.removesuffix("()").split(".")
     if not rest:
         return first in words() or first.endswith("_")
-    if first in ("proto", "services"):
+    if first in OURS:
         path, parent = "/".join((first, *rest)), "/".join((first, *rest[:-1]))
         return path in files() or (parent in files() and rest[-1] in words())
     if first[0].isupper():

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(path for top in ("proto", "services") for path in (ROOT / top).rglob("*.py"))
+MODULES = sorted(path for top in ("fairlead", "proto", "services") for path in (ROOT / top).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
