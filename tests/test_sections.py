@@ -30,6 +30,7 @@ def test_every_secret_may_be_in_a_file_of_its_own() -> None:
     }
     assert secrets == {
         "client.token_hmac_secret_key",
+        "client.subscription_token_hmac_secret_key",
         "http_api.key",
         "nats.password",
         "nats.token",

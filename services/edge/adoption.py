@@ -25,8 +25,8 @@ from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.origins import Origins
 from services.edge.session.policy import CurrentPolicy
 from services.edge.settings import EdgeSettings
-from services.edge.tokens.configured_keys import keys_of
-from services.edge.tokens.token_keys import KeySet
+from services.edge.token_settings import connection_tokens, subscription_tokens
+from services.edge.tokens.configured_keys import KeySets, keys_of
 from services.edge.tokens.tokens import TokenVerifier
 
 log = logging.getLogger(__name__)
@@ -45,17 +45,32 @@ RELOADABLE: Final = frozenset(
         "client.token_ed25519_public_key",
         "client.token_keys",
         "client.token_audience",
+        "client.token_audience_regex",
         "client.token_issuer",
+        "client.token_issuer_regex",
+        "client.token_user_id_claim",
         "client.token_nbf_leeway",
+        "client.subscription_token_hmac_secret_key",
+        "client.subscription_token_rsa_public_key",
+        "client.subscription_token_ecdsa_public_key",
+        "client.subscription_token_ed25519_public_key",
+        "client.subscription_token_keys",
+        "client.subscription_token_audience",
+        "client.subscription_token_audience_regex",
+        "client.subscription_token_issuer",
+        "client.subscription_token_issuer_regex",
+        "client.subscription_token_user_id_claim",
     }
 )
 """The sections and keys that a reload may change."""
 
 
-def verifier_of(settings: EdgeSettings, keys: KeySet) -> TokenVerifier:
+def verifier_of(settings: EdgeSettings, keys: KeySets) -> TokenVerifier:
     """The verifier of tokens by these settings, which share `keys`."""
     client = settings.client
-    return TokenVerifier(keys, client.token_audience, client.token_issuer, client.insecure, client.token_nbf_leeway)
+    insecure, leeway_s, subscription = client.insecure, client.token_nbf_leeway, subscription_tokens(client)
+    own = None if subscription is None else TokenVerifier(keys.subscription, subscription, insecure, leeway_s)
+    return TokenVerifier(keys.connection, connection_tokens(client), insecure, leeway_s, own)
 
 
 class Adoption:
@@ -65,7 +80,7 @@ class Adoption:
         self,
         settings: EdgeSettings,
         current: CurrentPolicy,
-        keys: KeySet,
+        keys: KeySets,
         door: Door,
         adapters: Adapters,
         node: Node,
@@ -85,7 +100,8 @@ class Adoption:
     async def adopt(self, settings: EdgeSettings) -> None:
         """These are the settings from now on. Raises `ReloadRefused`, and then nothing has changed."""
         before, policy = self._settings, self._current.policy
-        keys, namespaces = keys_of(settings.client), Namespaces(settings.channel)
+        keys, namespaces = keys_of(connection_tokens(settings.client)), Namespaces(settings.channel)
+        subscription_keys = keys_of(subscription_tokens(settings.client))
         renewed = replace(
             policy,
             section=settings.client,
@@ -101,7 +117,8 @@ class Adoption:
             except (BrokerAway, BrokerRefused) as error:
                 raise ReloadRefused(f"the streams of the namespaces cannot be made or changed: {error}") from None
         # One step from here on: nothing is awaited, and nothing fails.
-        self._keys.replace_configured(keys)
+        self._keys.connection.replace_configured(keys)
+        self._keys.subscription.replace_configured(subscription_keys)
         self._current.replace(renewed)
         self._api_keys.replace(settings.http_api)
         if settings.limits != before.limits:

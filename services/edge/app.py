@@ -52,7 +52,7 @@ from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.door import CROWD, RESERVED_DESCRIPTORS, Door
 from services.edge.connection.drain import Drain
-from services.edge.connection.executor import Executor, NoKeyLookup
+from services.edge.connection.executor import Executor
 from services.edge.connection.memory_guard import limits as memory_limits
 from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.connection.refusal_log import RefusalLog
@@ -73,8 +73,8 @@ from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
-from services.edge.tokens.configured_keys import configured_keys
-from services.edge.tokens.token_keys_http import JwksFetcher
+from services.edge.tokens.configured_keys import key_sets
+from services.edge.tokens.token_keys_http import JwksFetchers
 from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
 from services.edge.transports.websocket import OPENINGS_PER_TURN, UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
@@ -115,13 +115,11 @@ class Edge:
             tracer,
         )
         adapters.cluster.listen(self._node.member_tracker)
-        keys = configured_keys(settings.client)
-        endpoint = settings.client.token_jwks_public_endpoint
-        self._fetcher = JwksFetcher(endpoint, keys, settings.client.token_jwks_refresh, clock.now) if endpoint else None
+        keys = key_sets(settings.client)
+        self._fetchers = JwksFetchers(settings.client, keys, clock.now)
         backend = MeasuredBackend(adapters.backend, tally)
         registry, refusals = ConnectionRegistry(), RefusalLog(clock.now)
         version = f"Fairlead {VERSION}"
-        keys_found = self._fetcher or NoKeyLookup()
         self.context = EdgeContext(
             current=CurrentPolicy(
                 Policy(
@@ -139,7 +137,7 @@ class Edge:
                 )
             ),
             node=self._node,
-            executor=Executor(self._node, backend, keys_found, refusals, clock, settings.client.rpc_timeout, tally),
+            executor=Executor(self._node, backend, self._fetchers, refusals, clock, settings.client.rpc_timeout, tally),
             backend=backend,
             registry=registry,
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
@@ -165,7 +163,7 @@ class Edge:
             adapters.broker,
             adapters.in_flight,
             adapters.session_log,
-            self._fetcher,
+            self._fetchers,
             METHODS,
         )
         api_keys = ApiKeys(settings.http_api)
@@ -206,8 +204,8 @@ class Edge:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
             work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch(), self._memory.run()]
-            if self._fetcher is not None:
-                work.append(self._fetcher.run())
+            if self._fetchers.any:
+                work.append(self._fetchers.run())
             self._tracing.start()
             tasks = [vital(each) for each in work]
             try:
@@ -218,8 +216,7 @@ class Edge:
                 await self.adoption.stop()
                 await end(tasks)
                 await self._api_calls.stop()
-                if self._fetcher is not None:
-                    await self._fetcher.close()
+                await self._fetchers.close()
                 self._adapters.stop()
                 await self._node.member_tracker.stop()
                 await self._node.sync.stop()

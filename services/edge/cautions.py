@@ -22,8 +22,9 @@ def cautions(settings: EdgeSettings) -> Iterator[str]:
             "client.insecure = true: ANYBODY may connect, subscribe, publish and read history; connections do not "
             "expire. This is for tests; never expose it to a network."
         )
-    if 0 < len(client.token_hmac_secret_key.encode()) < STRONG_SECRET_BYTES:
-        yield f"client.token_hmac_secret_key is shorter than {STRONG_SECRET_BYTES} bytes (RFC 7518, 3.2)"
+    for name in ("token_hmac_secret_key", "subscription_token_hmac_secret_key"):
+        if 0 < len(getattr(client, name).encode()) < STRONG_SECRET_BYTES:
+            yield f"client.{name} is shorter than {STRONG_SECRET_BYTES} bytes (RFC 7518, 3.2)"
     yield from _of_origins(client)
     yield from _of_idle_options(settings.channel)
     yield from _of_rates(settings)

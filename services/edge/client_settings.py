@@ -1,4 +1,4 @@
-"""The section `client`: tokens, who may connect, timeouts, limits, and hooks about connections.
+"""The section `client`: who may connect, timeouts, limits, and hooks about connections. Tokens: `token_settings`.
 
 The names of options are Centrifugo's, so that its users know them.
 """
@@ -11,12 +11,9 @@ from typing import Annotated, Final
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
-from services.chassis.process.secret_files import Secret
-from services.chassis.process.settings import Count, Duration, Section, is_http_address
+from services.chassis.process.settings import Count, Duration
 from services.edge.hook_settings import COMMAND_DEADLINE_S, check_hook
-
-MIN_JWKS_REFRESH_S: Final = 1.0
-"""Keys change every few weeks: a shorter interval would ask too much of the server that has them."""
+from services.edge.token_settings import TokenSettings, check_tokens
 
 SUBSCRIBE_BYTES: Final = 512
 """Room for one subscription in a client's first message: its channel, token and position. SDKs that reconnect say
@@ -24,46 +21,12 @@ SUBSCRIBE_BYTES: Final = 512
 
 TRANSPORTS: Final = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
 
-
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, 5.6.2
 
 
-class TokenKey(Section, frozen=True):
-    """One of several keys for tokens. A token names its key by the `kid` in its header."""
-
-    algorithm: str
-    """HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA."""
-    kid: str = ""
-    """The key's id in tokens. Empty: for tokens that name no key."""
-    secret: Secret = ""
-    """The secret, for HS256, HS384 and HS512."""
-    public_key: str = ""
-    """The public key in PEM form, for all other algorithms."""
-
-
-class ClientSection(Section, frozen=True):
+class ClientSection(TokenSettings, frozen=True):
     """Clients: tokens, who may connect, timeouts, limits, and hooks about connections."""
 
-    token_hmac_secret_key: Secret = ""
-    """The secret with which tokens (JWT) are signed, for HS256, HS384 and HS512. At least 16 characters."""
-    token_rsa_public_key: str = ""
-    """The public key in PEM form that verifies tokens with RS256, RS384, RS512, PS256, PS384 or PS512."""
-    token_ecdsa_public_key: str = ""
-    """The same for ES256, ES384 or ES512, whichever the key's curve is for."""
-    token_ed25519_public_key: str = ""
-    """The same for EdDSA with Ed25519."""
-    token_keys: list[TokenKey] = []  # noqa: RUF012
-    """Further keys, each with its algorithm and `kid`, such as the old and the new one while keys are rotated."""
-    token_jwks_public_endpoint: str = ""
-    """The address of a JWKS document with public keys (https://...). Read again for a token with an unknown `kid`."""
-    token_jwks_refresh: Duration = Duration(600)
-    """How often the JWKS document is read, so that withdrawn keys stop working. At least 1 s."""
-    token_audience: str = ""
-    """What `aud` of every token must be or contain; empty: not checked."""
-    token_issuer: str = ""
-    """What `iss` of every token must be; empty: not checked."""
-    token_nbf_leeway: Duration = Duration(5)
-    """How early a token may come before its `nbf`, as the clock of whoever signed it may be ahead of the edge's."""
     insecure: bool = False
     """For tests only: anybody may connect, subscribe, publish and read history; connections do not expire."""
     allow_anonymous_connect_without_token: bool = False
@@ -134,10 +97,7 @@ class ClientSection(Section, frozen=True):
             raise ValueError("expected client.pong_timeout to be shorter than client.ping_interval")
         if self.ping_interval and self.ping_interval < 1:
             raise ValueError("expected client.ping_interval of at least 1 s, or 0 to switch pings off")
-        if self.token_jwks_public_endpoint and not is_http_address(self.token_jwks_public_endpoint):
-            raise ValueError("expected client.token_jwks_public_endpoint to be an address such as https://host/path")
-        if self.token_jwks_refresh < MIN_JWKS_REFRESH_S:
-            raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
+        check_tokens(self)
         unknown = [name for name in self.transports if name not in TRANSPORTS]
         if unknown:
             raise ValueError(f"expected client.transports from {', '.join(TRANSPORTS)}, got {unknown[0]!r}")

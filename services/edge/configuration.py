@@ -13,7 +13,8 @@ from services.edge.client_settings import SUBSCRIBE_BYTES
 from services.edge.edge_settings import MEMORY
 from services.edge.origins import check_pattern
 from services.edge.settings import EdgeSettings
-from services.edge.tokens.configured_keys import configured_keys
+from services.edge.token_settings import connection_tokens, subscription_tokens
+from services.edge.tokens.configured_keys import key_sets
 from services.sections import SECTIONS
 
 MIN_STREAM_BYTES: Final = 1024 * 1024
@@ -151,11 +152,15 @@ def _check_origins(settings: EdgeSettings) -> None:
 def _check_keys(settings: EdgeSettings) -> None:
     client = settings.client
     try:
-        keys = configured_keys(client)
+        keys = key_sets(client).connection
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    secrets = {"client.token_hmac_secret_key": client.token_hmac_secret_key}
-    secrets |= {f"client.token_keys[{number}].secret": key.secret for number, key in enumerate(client.token_keys)}
+    secrets: dict[str, str] = {}
+    for tokens in (connection_tokens(client), subscription_tokens(client)):
+        if tokens is not None:
+            secrets[f"client.{tokens.prefix}hmac_secret_key"] = tokens.hmac_secret_key
+            for number, key in enumerate(tokens.keys):
+                secrets[f"client.{tokens.prefix}keys[{number}].secret"] = key.secret
     for setting, secret in secrets.items():
         if secret and len(secret) < MIN_SECRET_LENGTH:
             raise ConfigurationError(f"{setting}: expected at least {MIN_SECRET_LENGTH} characters, got {len(secret)}")

@@ -13,6 +13,7 @@ from proto.codec_json import JSON
 from proto.commands import Command
 from proto.replies import SubscribeResult
 from services.chassis.tracing.span import Tracer
+from services.edge.adoption import verifier_of
 from services.edge.arrival import UNKNOWN, Arrival
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
@@ -28,8 +29,8 @@ from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import SessionState
-from services.edge.tokens.configured_keys import configured_keys
-from services.edge.tokens.tokens import TokenVerifier
+from services.edge.settings import EdgeSettings
+from services.edge.tokens.configured_keys import key_sets
 from tests.edge.signers import SECRET
 from tests.support.cluster import START as START
 from tests.support.namespaces import NAMESPACES
@@ -61,9 +62,11 @@ class Conversation:
         tracer: Tracer | None = None,
         **section: Any,
     ) -> None:
-        options = ClientSection(**({"token_hmac_secret_key": SECRET} | section))
-        self.keys = configured_keys(options)
-        verifier = TokenVerifier(self.keys, insecure=options.insecure)
+        defaults: dict[str, Any] = {"token_hmac_secret_key": SECRET, "token_nbf_leeway": 0}
+        options = ClientSection(**(defaults | section))
+        keys = key_sets(options)
+        self.keys = keys.connection
+        verifier = verifier_of(EdgeSettings(client=options), keys)
         self.connections: dict[str, int] = {}
         policy = Policy(
             options,

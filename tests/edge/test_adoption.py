@@ -18,7 +18,7 @@ from services.edge.channel_settings import ChannelOptions, ChannelSection, Names
 from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import NO_LIMITS
 from services.edge.settings import EdgeSettings
-from services.edge.tokens.configured_keys import configured_keys
+from services.edge.tokens.configured_keys import key_sets
 from tests.support.cluster import EdgeCluster, TestEdge
 
 SECRET = "a secret of the tests, " * 3
@@ -52,7 +52,7 @@ class Adopting:
     def __init__(self) -> None:
         self.edge = TestEdge(EdgeCluster())
         self.adapters = FakeAdapters()
-        self.keys = configured_keys(BEFORE.client)
+        self.keys = key_sets(BEFORE.client)
         context = self.edge.context
         adapters = cast("Adapters", self.adapters)
         self.adoption = Adoption(

@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw
 
 from fairlead import Tokens, connection_claims, subscription_claims
+from services.edge.token_settings import TokenSettings, connection_tokens
 from services.edge.tokens.token_keys import InvalidToken, KeySet, SecretKey
 from services.edge.tokens.tokens import ExpiredToken, TokenVerifier
 
@@ -15,7 +16,8 @@ NOW = 1_796_000_000.0
 
 
 def verifier(secret: str = SECRET, audience: str = "", issuer: str = "") -> TokenVerifier:
-    return TokenVerifier(KeySet([SecretKey(secret.encode())]), audience, issuer)
+    tokens = connection_tokens(TokenSettings(token_audience=audience, token_issuer=issuer))
+    return TokenVerifier(KeySet([SecretKey(secret.encode())]), tokens)
 
 
 def test_a_connection_token_is_taken_by_an_edge_with_everything_that_it_says():

@@ -50,6 +50,7 @@ from services.edge.session.outcomes import (
 )
 from services.edge.session.results import REPLY_BYTES, fitting
 from services.edge.tally import Tally
+from services.edge.tokens.token_keys import KeySet
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,14 @@ _RETRY_S: Final = 0.2
 class KeyLookup(Protocol):
     """Looks up keys of tokens that the configuration does not contain."""
 
-    async def wanted(self, kid: str) -> bool:
-        """Looks up a key. False if the keys could not be read: the key may be found later."""
+    async def wanted(self, kid: str, keys: KeySet) -> bool:
+        """Looks up a key at the endpoint of `keys`. False if the keys could not be read: the key may be found later."""
 
 
 class NoKeyLookup:
     """For an edge whose keys are all in its configuration."""
 
-    async def wanted(self, kid: str) -> bool:
+    async def wanted(self, kid: str, keys: KeySet) -> bool:
         return True
 
 
@@ -141,8 +142,8 @@ class Executor:
                 return await self._call_backend(action)
             case AskHook():
                 return HookAnswered(await self._hooks.ask(action, self._clock.unix()))
-            case LookUpKey(_, kid):
-                return KeyLookedUp(await self._keys.wanted(kid))
+            case LookUpKey(_, kid, keys):
+                return KeyLookedUp(await self._keys.wanted(kid, keys))
             case unreachable:
                 assert_never(unreachable)
 

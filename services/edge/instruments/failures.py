@@ -16,7 +16,7 @@ from services.edge.connection.context import EdgeContext
 from services.edge.session.command_kinds import KINDS
 from services.edge.session_log import SessionLog
 from services.edge.tally import UPGRADE_CAUSES
-from services.edge.tokens.token_keys_http import JwksFetcher
+from services.edge.tokens.token_keys_http import JwksFetchers
 
 T = TypeVar("T", bound=Hashable)
 
@@ -44,14 +44,14 @@ class FailureMetrics:
         broker: Broker,
         in_flight: InFlight,
         session_log: SessionLog,
-        fetcher: JwksFetcher | None,
+        fetchers: JwksFetchers,
         api_methods: Collection[str],
     ) -> None:
         self._context = context
         self._broker = broker
         self._in_flight = in_flight
         self._session_log = session_log
-        self._fetcher = fetcher
+        self._fetchers = fetchers
         self._api_methods = api_methods
 
     def fill(self, page: Page) -> None:
@@ -102,11 +102,11 @@ class FailureMetrics:
             page.put("fairlead_edge_backend_failures", count, BACKEND, *labels)
 
     def _put_keys(self, page: Page) -> None:
-        fetcher = self._fetcher
-        if fetcher is not None:
+        fetchers = self._fetchers
+        if fetchers.any:
             for result in ("good", "failed"):
-                page.put("fairlead_edge_jwks_fetches", fetcher.fetches[result], result)
-        page.put("fairlead_edge_jwks_age_seconds", 0.0 if fetcher is None else fetcher.age_s)
+                page.put("fairlead_edge_jwks_fetches", fetchers.fetches[result], result)
+        page.put("fairlead_edge_jwks_age_seconds", fetchers.age_s)
 
 
 def shown(code: int) -> str:

@@ -17,13 +17,17 @@ from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.subscription import AttachRequest
+from services.edge.tokens.token_keys import KeySet
 
 
 class LookUpKey(Struct, frozen=True):
-    """Look up the key `kid`, which a token of `command` names; the session then handles the command again."""
+    """Look up the key `kid`, which a token of `command` names, at the endpoint of `keys`; the session then handles the
+    command again.
+    """
 
     command: Command
     kid: str
+    keys: KeySet
     trace: Span | None = None
 
     @property

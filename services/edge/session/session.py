@@ -134,7 +134,7 @@ class Session(CommandOrder):
             return Close(codes.BAD_REQUEST_CLOSE, "the client sent a pong without a ping")
         except UnknownKey as error:
             if keys_are_fresh is None:
-                return LookUpKey(command, error.kid)
+                return LookUpKey(command, error.kid, error.keys)
             return decide_without_key(command, connecting, keys_are_fresh)
 
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:

@@ -6,7 +6,9 @@ and 13 MB to hold.
 
 from __future__ import annotations
 
-from services.edge.client_settings import ClientSection, TokenKey
+from typing import NamedTuple
+
+from services.edge.token_settings import TokenKey, Tokens, TokenSettings, connection_tokens, subscription_tokens
 from services.edge.tokens.token_algorithms import (
     ALGORITHMS,
     ECDSA_ALGORITHMS,
@@ -19,28 +21,48 @@ from services.edge.tokens.token_algorithms import (
 from services.edge.tokens.token_keys import Key, KeySet, SecretKey
 
 
-def configured_keys(section: ClientSection) -> KeySet:
+class KeySets(NamedTuple):
+    """The keys of connection tokens, and those of subscription tokens: empty if these have none of their own."""
+
+    connection: KeySet
+    subscription: KeySet
+
+
+def key_sets(section: TokenSettings) -> KeySets:
     """The keys that are configured. Raises ValueError, which names the setting and never shows its value."""
-    return KeySet(keys_of(section), fetched=bool(section.token_jwks_public_endpoint))
+    subscription = subscription_tokens(section)
+    return KeySets(configured_keys(section), KeySet() if subscription is None else _key_set(subscription))
 
 
-def keys_of(section: ClientSection) -> list[Key]:
-    """The same, one by one."""
+def configured_keys(section: TokenSettings) -> KeySet:
+    """Those for connection tokens. Raises the same."""
+    return _key_set(connection_tokens(section))
+
+
+def _key_set(tokens: Tokens) -> KeySet:
+    return KeySet(keys_of(tokens), fetched=bool(tokens.jwks_public_endpoint))
+
+
+def keys_of(tokens: Tokens | None) -> list[Key]:
+    """The same, one by one; none for None."""
     keys: list[Key] = []
-    if section.token_hmac_secret_key:
-        keys.append(SecretKey(_secret(section.token_hmac_secret_key, "client.token_hmac_secret_key")))
+    if tokens is None:
+        return keys
+    where = f"client.{tokens.prefix}"
+    if tokens.hmac_secret_key:
+        keys.append(SecretKey(_secret(tokens.hmac_secret_key, f"{where}hmac_secret_key")))
     for name, pem, algorithms in (
-        ("token_rsa_public_key", section.token_rsa_public_key, RSA_ALGORITHMS),
-        ("token_ecdsa_public_key", section.token_ecdsa_public_key, ECDSA_ALGORITHMS),
-        ("token_ed25519_public_key", section.token_ed25519_public_key, ED25519_ALGORITHMS),
+        ("rsa_public_key", tokens.rsa_public_key, RSA_ALGORITHMS),
+        ("ecdsa_public_key", tokens.ecdsa_public_key, ECDSA_ALGORITHMS),
+        ("ed25519_public_key", tokens.ed25519_public_key, ED25519_ALGORITHMS),
     ):
         if pem:
-            keys.append(_public(pem, algorithms, "", f"client.{name}"))
-    for number, entry in enumerate(section.token_keys):
-        keys.append(_listed(entry, f"client.token_keys[{number}]" + (f' ("{entry.kid}")' if entry.kid else "")))
+            keys.append(_public(pem, algorithms, "", f"{where}{name}"))
+    for number, entry in enumerate(tokens.keys):
+        keys.append(_listed(entry, f"{where}keys[{number}]" + (f' ("{entry.kid}")' if entry.kid else "")))
     names = [(key.kid, algorithm) for key in keys if key.kid for algorithm in key.algorithms]
     if twice := next((kid for kid, algorithm in names if names.count((kid, algorithm)) > 1), ""):
-        raise ValueError(f'client.token_keys: expected each kid once for an algorithm, "{twice}" appears twice')
+        raise ValueError(f'{where}keys: expected each kid once for an algorithm, "{twice}" appears twice')
     return keys
 
 

@@ -33,11 +33,12 @@ class InvalidToken(Exception):
 
 
 class UnknownKey(Exception):
-    """No known key fits, but the JWKS endpoint may have it: read it (`token_keys_http`), then verify again."""
+    """No key of `keys` fits, but their JWKS endpoint may have it: read it (`token_keys_http`), then verify again."""
 
-    def __init__(self, kid: str) -> None:
+    def __init__(self, kid: str, keys: KeySet) -> None:
         super().__init__("its key is not known yet")
         self.kid = kid
+        self.keys = keys
 
 
 class BadJwks(ValueError):
@@ -137,7 +138,7 @@ class KeySet:
         if kid and named:
             raise InvalidToken("the key that it names is for another algorithm")
         if self._fetched and algorithm in PUBLIC_ALGORITHMS:
-            raise UnknownKey(kid)
+            raise UnknownKey(kid, self)
         # Many backends always put a `kid` into tokens. It is ignored if no configured key of the algorithm has one.
         if kid and not any(key.kid for key in self._own if algorithm in key.algorithms):
             keys = [key for key in self._by_kid.get("", []) if algorithm in key.algorithms]

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from services.edge.token_settings import TokenSettings, connection_tokens, subscription_tokens
+from services.edge.tokens.configured_keys import KeySets
 from services.edge.tokens.token_keys import BadJwks, Key, KeySet
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,22 @@ class Endpoint(Protocol):
 
 
 class JwksFetcher:
-    """Fills `keys` from `url`. `clock` is any clock in seconds that does not go back.
+    """Fills `keys` from `url`, which `setting` names. `clock` is any clock in seconds that does not go back.
 
     `run` keeps the keys fresh, as a task; `wanted` asks for an unknown one; `close` ends it all. `fetches` counts the
     reads that gave keys ("good") and those that did not ("failed").
     """
 
-    def __init__(self, url: str, keys: KeySet, refresh_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        url: str,
+        keys: KeySet,
+        refresh_s: float,
+        clock: Callable[[], float],
+        setting: str = "client.token_jwks_public_endpoint",
+    ) -> None:
         self._url = url
+        self._setting = setting
         self._keys = keys
         self._refresh_s = refresh_s
         self._clock = clock
@@ -115,15 +125,61 @@ class JwksFetcher:
         except Exception as error:  # not only httpx's: an address with port 99999 ends in an ExceptionGroup
             # The address may hold a password, and an error's text may hold the address.
             why = error if isinstance(error, BadJwks) else type(error).__name__
-            log.warning("client.token_jwks_public_endpoint gives no keys, the old ones stay: %s", why)
+            log.warning("%s gives no keys, the old ones stay: %s", self._setting, why)
             return False
         if unusable and unusable != self._unusable:
-            log.info("client.token_jwks_public_endpoint: some keys are not used: %s", "; ".join(unusable[:5]))
+            log.info("%s: some keys are not used: %s", self._setting, "; ".join(unusable[:5]))
         self._unusable = unusable
         if not keys:
-            log.warning("client.token_jwks_public_endpoint has no key that tokens can be checked with")
+            log.warning("%s has no key that tokens can be checked with", self._setting)
         self._keys.replace_fetched(keys)
         return True
+
+
+class JwksFetchers:
+    """The endpoints of an edge: that of connection tokens, that of subscription tokens if these have one of their own.
+
+    The methods are those of each.
+    """
+
+    def __init__(self, section: TokenSettings, keys: KeySets, clock: Callable[[], float]) -> None:
+        self._by_keys: dict[KeySet, JwksFetcher] = {}
+        for tokens, key_set in (
+            (connection_tokens(section), keys.connection),
+            (subscription_tokens(section), keys.subscription),
+        ):
+            if tokens is not None and tokens.jwks_public_endpoint:
+                url, setting = tokens.jwks_public_endpoint, f"client.{tokens.prefix}jwks_public_endpoint"
+                self._by_keys[key_set] = JwksFetcher(url, key_set, section.token_jwks_refresh, clock, setting)
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._by_keys)
+
+    @property
+    def fetches(self) -> Counter[str]:
+        """The reads of all, by result."""
+        return sum((fetcher.fetches for fetcher in self._by_keys.values()), Counter())
+
+    @property
+    def age_s(self) -> float:
+        """Of the endpoint that has given no keys for the longest time; 0 without one."""
+        return max((fetcher.age_s for fetcher in self._by_keys.values()), default=0.0)
+
+    async def run(self) -> None:
+        """Keeps all keys fresh. Does not return."""
+        await asyncio.gather(*(fetcher.run() for fetcher in self._by_keys.values()))
+
+    async def wanted(self, kid: str, keys: KeySet) -> bool:
+        """To be called for a token with an unknown key of `keys`: see `JwksFetcher.wanted`."""
+        fetcher = self._by_keys.get(keys)
+        return await fetcher.wanted(kid) if fetcher is not None else True
+
+    async def close(self) -> None:
+        """Ends all reads."""
+        for fetcher in self._by_keys.values():
+            await fetcher.close()
 
 
 def _open_endpoint(url: str) -> Endpoint:

@@ -6,12 +6,14 @@ their types at once, so that no claim of another type gets past this module.
 
 from __future__ import annotations
 
+import re
 from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from proto import codes
 from proto.json_decoder import JsonDecoder
@@ -19,6 +21,7 @@ from proto.messages import NO_DATA
 from proto.nesting import TooDeep
 from services.edge.grants import Grant, Terms, grant_from, json_field
 from services.edge.rejection import Rejected
+from services.edge.token_settings import Tokens, TokenSettings, connection_tokens
 from services.edge.tokens.token_keys import InvalidToken as InvalidToken
 from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys import UnknownKey as UnknownKey
@@ -95,10 +98,16 @@ class _Claims(Terms, frozen=True):
 _headers: JsonDecoder[_Header] = JsonDecoder(_Header)
 _claims: JsonDecoder[_Claims] = JsonDecoder(_Claims)
 _decode_text = JsonDecoder[str](str).decode
+_decode_all = JsonDecoder[dict[str, Raw]](dict[str, Raw]).decode
+_decode_id = JsonDecoder[str | int](str | int).decode
+
+ANY_CLAIMS: Final = connection_tokens(TokenSettings())
+MAX_AUDIENCES: Final = 64
+"""Of one token: each is compared."""
 
 
 class TokenVerifier:
-    """Checks tokens against `keys`, and against `audience` and `issuer` unless they are "".
+    """Checks tokens against `keys`, and their claims against `tokens`; subscription tokens by `subscriptions`, if any.
 
     `insecure`: what a valid token permits never ends. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`,
     and `Rejected` for a payload that nests too deep; `now` is Unix time in seconds, which the clock of whoever signed a
@@ -106,13 +115,20 @@ class TokenVerifier:
     """
 
     def __init__(
-        self, keys: KeySet, audience: str = "", issuer: str = "", insecure: bool = False, nbf_leeway_s: float = 0
+        self,
+        keys: KeySet,
+        tokens: Tokens = ANY_CLAIMS,
+        insecure: bool = False,
+        nbf_leeway_s: float = 0,
+        subscriptions: TokenVerifier | None = None,
     ) -> None:
         self._keys = keys
-        self._audience = audience
-        self._issuer = issuer
+        self._tokens = tokens
+        self._audience = re.compile(tokens.audience_regex or re.escape(tokens.audience))
+        self._issuer = re.compile(tokens.issuer_regex or re.escape(tokens.issuer))
         self._insecure = insecure
         self._nbf_leeway_s = nbf_leeway_s
+        self._subscriptions = subscriptions
 
     def connection(self, token: str, now: float) -> Identity:
         """The client that a connection token is for."""
@@ -142,6 +158,8 @@ class TokenVerifier:
 
     def subscription(self, token: str, now: float) -> SubscriptionClaims:
         """What a subscription token allows. The caller compares that with what the client asks for."""
+        if self._subscriptions is not None:
+            return self._subscriptions.subscription(token, now)
         claims = self._claims(token)
         if claims.channel is UNSET or not claims.channel:
             raise InvalidToken("it is not a subscription token: it has no channel")
@@ -172,11 +190,30 @@ class TokenVerifier:
             # The library's text names the claim and the types, not the value.
             kind = error if isinstance(error, msgspec.ValidationError) else "they are not JSON"
             raise InvalidToken(f"its claims have another shape: {kind}") from None
-        if self._audience and self._audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
-            raise InvalidToken("its aud is not client.token_audience")
-        if self._issuer and claims.iss != self._issuer:
-            raise InvalidToken("its iss is not client.token_issuer")
+        self._expect(claims)
+        if self._tokens.user_id_claim:
+            return replace(claims, sub=self._user(_unpack(body)))
         return claims
+
+    def _expect(self, claims: _Claims) -> None:
+        """Raises `InvalidToken` if it is not meant for us."""
+        tokens = self._tokens
+        if tokens.audience or tokens.audience_regex:
+            audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+            if not any(self._audience.fullmatch(audience) for audience in audiences[:MAX_AUDIENCES]):
+                raise InvalidToken(f"its aud is not what client.{tokens.prefix}audience says")
+        if (tokens.issuer or tokens.issuer_regex) and not self._issuer.fullmatch(claims.iss):
+            raise InvalidToken(f"its iss is not what client.{tokens.prefix}issuer says")
+
+    def _user(self, body: bytes) -> str:
+        """The user's id in the claim that the settings name. Raises `InvalidToken`."""
+        setting = f"client.{self._tokens.prefix}user_id_claim"
+        try:
+            return _user_id(_decode_all(body)[self._tokens.user_id_claim])
+        except KeyError:
+            raise InvalidToken(f"it has no claim {self._tokens.user_id_claim!r} ({setting})") from None
+        except ValueError:
+            raise InvalidToken(f"the claim of its user is neither text nor a whole number ({setting})") from None
 
     def _expires_at(self, claims: _Claims, now: float) -> int:
         """When the token's permission ends, 0 for never. Raises `ExpiredToken` if it, or the token, has expired."""
@@ -206,6 +243,11 @@ def _unpack(part: bytes) -> bytes:
 def _header(head: bytes) -> _Header:
     """The header of a token. The tokens of one signer share it, so it is remembered. Raises ValueError."""
     return _headers.decode(_unpack(head))
+
+
+def _user_id(value: Raw) -> str:
+    """Raises ValueError."""
+    return str(_decode_id(bytes(value)))
 
 
 def _text(value: Raw) -> str:

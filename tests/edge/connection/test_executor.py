@@ -13,6 +13,7 @@ from services.edge.backend.backend import BackendError
 from services.edge.broker.broker import BrokerRefused
 from services.edge.connection.executor import NoKeyLookup
 from services.edge.framing import formats
+from services.edge.tokens.token_keys import KeySet
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
 from tests.support.cluster import EdgeCluster, TestEdge, settled
@@ -309,4 +310,4 @@ async def test_positions_of_replies_and_of_the_node_are_the_same(edge):
 
 
 async def test_there_are_no_keys_but_those_of_the_configuration() -> None:
-    assert await NoKeyLookup().wanted("k1"), "it was looked for, in vain"
+    assert await NoKeyLookup().wanted("k1", KeySet()), "it was looked for, in vain"

@@ -16,14 +16,15 @@ from services.edge.backend import backend
 from services.edge.broker.in_flight import InFlight
 from services.edge.channel_settings import ChannelSection, Namespace
 from services.edge.channels.namespaces import Namespaces
+from services.edge.client_settings import ClientSection
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.failure_catalog import FAILURE_SERIES
 from services.edge.instruments.failures import FailureMetrics
 from services.edge.server_api.answers import METHODS
 from services.edge.session_log import NoSessionLog
 from services.edge.tally import UPGRADE_CAUSES
-from services.edge.tokens.token_keys import KeySet
-from services.edge.tokens.token_keys_http import JwksFetcher
+from services.edge.tokens.configured_keys import key_sets
+from services.edge.tokens.token_keys_http import JwksFetchers
 from tests.support.cluster import START, TestEdge
 
 
@@ -34,8 +35,10 @@ class OneWaits(NoSessionLog):
     oldest_at = Opened(at=int(START * 1000) - 2500, connection="c", user="u").at
 
 
-def metrics(edge: TestEdge, fetcher: JwksFetcher | None = None) -> FailureMetrics:
-    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetcher, METHODS)
+def metrics(edge: TestEdge, endpoint: str = "") -> FailureMetrics:
+    section = ClientSection(token_jwks_public_endpoint=endpoint)
+    fetchers = JwksFetchers(section, key_sets(section), lambda: 7.0)
+    return FailureMetrics(edge.context, edge.broker, InFlight(10, 0), OneWaits(), fetchers, METHODS)
 
 
 def value(of: FailureMetrics, name: str, **labels: str) -> float | None:
@@ -52,8 +55,7 @@ async def test_every_series_without_labels_has_a_value_and_known_causes_are_0_fr
     assert value(metrics(a), "publishes_failed_total", cause="storage") == 0
     kinds = {kind: value(metrics(a), "streams_unavailable", namespace="", kind=kind) for kind in ("keys", "sessions")}
     assert kinds == {"keys": 0, "sessions": 1}
-    fetcher = JwksFetcher("http://127.0.0.1:1/", KeySet(), 600, lambda: 7.0)
-    assert value(metrics(a, fetcher), "jwks_fetches_total", result="failed") == 0
+    assert value(metrics(a, "http://127.0.0.1:1/"), "jwks_fetches_total", result="failed") == 0
 
 
 async def test_the_streams_of_a_namespace_have_a_value_from_when_a_reload_brings_it(a: TestEdge) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.edge.client_settings import ClientSection, TokenKey
+from services.edge.client_settings import ClientSection
+from services.edge.token_settings import TokenKey
 from services.edge.tokens import token_keys
 from services.edge.tokens.configured_keys import configured_keys
 from services.edge.tokens.token_algorithms import ALGORITHMS
