@@ -53,8 +53,8 @@ _NUMBERS: Final[dict[type[Struct], str]] = {
     " rpc=13 refresh=14 sub_refresh=15",
     r.SubscribeResult: "expires=1 ttl=2 recoverable=3 epoch=6 publications=7 recovered=8 offset=9 positioned=10 data=11"
     " was_recovering=12 delta=13",
-    r.ConnectResult: "client=1 version=2 expires=3 ttl=4 data=5 subs=6 ping=7 pong=8 session=9 node=10",
-    r.Connect: "client=1 version=2 data=3 subs=4 expires=5 ttl=6 ping=7 pong=8 session=9 node=10",
+    r.ConnectResult: "client=1 version=2 expires=3 ttl=4 data=5 subs=6 ping=7 pong=8 session=9 node=10 time=11",
+    r.Connect: "client=1 version=2 data=3 subs=4 expires=5 ttl=6 ping=7 pong=8 session=9 node=10 time=11",
     r.UnsubscribeResult: "",
     r.PublishResult: "offset=100 epoch=101",
     r.PresenceResult: "presence=1",

@@ -47,13 +47,20 @@ class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False)
 
 
 class Opened(Event, frozen=True, tag="opened", gc=False):
-    """A client connected and was authenticated. `user` is "" for an anonymous client."""
+    """A client connected and was authenticated. `user` is "" for an anonymous client.
+
+    The last four are told as the edge's settings say (`client.session_event_details`), and "" otherwise.
+    """
 
     connection: str
     user: str = ""
     session_key: str = ""  # the token's `sid`, which tells several devices of one user apart; "" if there is none
     client_name: str = ""
     client_version: str = ""
+    address: str = ""
+    transport: str = ""
+    user_agent: str = ""
+    origin: str = ""
 
 
 class Subscribed(Event, frozen=True, tag="subscribed", gc=False):

@@ -56,6 +56,8 @@ class ConnectResult(Message, frozen=True):
     """For clients on HTTP streams: the secret that names the stream in an `EmulationRequest`."""
     node: str = ""
     """Likewise: the edge that holds the stream."""
+    time: Uint64 = 0
+    """The edge's wall clock, in Unix time in milliseconds; 0 if it is not told."""
 
 
 class Connect(ConnectResult, frozen=True):

@@ -16,7 +16,7 @@ from services.edge.hook_settings import check_hook
 
 SLOW_CLIENT_POLICIES: Final = ("disconnect", "drop")
 DELTA_TYPES: Final = ("fossil",)
-DATA_FORMATS: Final = ("", "json", "json_object")
+DATA_FORMATS: Final = ("", "json", "json_object", "binary")
 RECOVERY_MODES: Final = ("stream", "cache")
 WHEN_FULL: Final = ("evict", "refuse")
 _NAME: Final = '2 to 64 letters, digits, "-", "_" and "."'
@@ -85,7 +85,8 @@ class ChannelOptions(Section, frozen=True):
     allow_tags_filter: bool = False
     """Subscribers may filter publications by their tags."""
     publication_data_format: str = ""
-    """What clients may publish: "" anything, "json" only JSON, "json_object" only JSON objects."""
+    """What clients may publish: "" or "binary" anything, "json" only JSON, "json_object" only JSON objects. Never
+    nothing at all."""
     subscribe_hook: bool = False
     """The backend behind `hook.subscribe` decides about subscribes without a subscription token."""
     publish_hook: bool = False
@@ -124,7 +125,7 @@ class ChannelOptions(Section, frozen=True):
         if self.slow_client not in SLOW_CLIENT_POLICIES:
             raise ValueError('expected slow_client "disconnect" or "drop"')
         if self.publication_data_format not in DATA_FORMATS:
-            raise ValueError('expected publication_data_format "", "json" or "json_object"')
+            raise ValueError('expected publication_data_format "", "binary", "json" or "json_object"')
         if self.force_recovery_mode not in RECOVERY_MODES:
             raise ValueError('expected force_recovery_mode "stream" or "cache"')
         if any(name not in DELTA_TYPES for name in self.allowed_delta_types):

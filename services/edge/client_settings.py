@@ -21,6 +21,9 @@ SUBSCRIBE_BYTES: Final = 512
 
 TRANSPORTS: Final = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
 
+DETAILS: Final = ("address", "transport", "user_agent", "origin")
+"""What session events may tell of a client."""
+
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, 5.6.2
 
 
@@ -43,7 +46,9 @@ class ClientSection(TokenSettings, frozen=True):
     stale_close_delay: Duration = Duration(10)
     """How long a connection may last without a successful connect command; then it is closed with 3502."""
     expired_close_delay: Duration = Duration(25)
-    """How long a connection or subscription has for its refresh after its token expired."""
+    """How long a connection has for its refresh after its token expired."""
+    expired_sub_close_delay: Duration = Duration(25)
+    """The same for a subscription; then the edge ends it (2501)."""
     slow_close_delay: Duration = Duration(30)
     """How long a client may take nothing at all before it is disconnected as slow (3008)."""
     channel_limit: Count = 128
@@ -75,6 +80,11 @@ class ClientSection(TokenSettings, frozen=True):
     """Connections that one user may have on one edge; one more is closed with 3504. 0: any number."""
     disallow_anonymous_connection_tokens: bool = False
     """Tokens without a user id are refused with 3507."""
+    connect_include_server_time: bool = False
+    """The reply to a connect tells the edge's time (`time`, in Unix milliseconds), for clients whose clocks are off."""
+    session_event_details: list[str] = []  # noqa: RUF012
+    """What session events tell of a client that connects: address, transport, user_agent, origin. They are stored, and
+    some are personal data."""
     subscribe_to_user_personal_channel: bool = False
     """The server subscribes every client with a user id to "#<user id>"."""
     user_personal_channel_namespace: str = ""
@@ -103,6 +113,9 @@ class ClientSection(TokenSettings, frozen=True):
             raise ValueError(f"expected client.transports from {', '.join(TRANSPORTS)}, got {unknown[0]!r}")
         if self.user_id_http_header and not _HEADER_NAME.fullmatch(self.user_id_http_header):
             raise ValueError('expected client.user_id_http_header to be the name of a header, such as "X-Auth-User"')
+        unknown = [name for name in self.session_event_details if name not in DETAILS]
+        if unknown:
+            raise ValueError(f"expected client.session_event_details from {', '.join(DETAILS)}, got {unknown[0]!r}")
         check_hook("client.", self.hook_timeout, self.hook_when_away)
         if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
             raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")

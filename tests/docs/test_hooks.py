@@ -49,6 +49,7 @@ ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
                 info=Raw(b'{"name":"Alice"}'),
                 data=Raw(b'{"greeting":"hello"}'),
                 meta=Raw(b'{"plan":"pro"}'),
+                connection_limit=3,
                 subs={
                     "news:all": Grant(),
                     "chat:lobby": Grant(

@@ -49,6 +49,7 @@ _OF_PERMISSIONS = [
     ),
     Namespace(name="forced", allow_subscribe_for_client=True, join_leave=True, force_push_join_leave=True),
     Namespace(name="json", allow_publish_for_client=True, publication_data_format="json"),
+    Namespace(name="binary", allow_publish_for_client=True, publication_data_format="binary"),
     Namespace(name="object", allow_publish_for_client=True, publication_data_format="json_object"),
     Namespace(name="asked", subscribe_hook=True, publish_hook=True, hook_timeout=Duration(2), **HISTORY),
     Namespace(

@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 
 _Code = Annotated[int, Meta(ge=0, le=9999)]
+_Limit = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class _Error(Struct, frozen=True):
@@ -82,6 +83,7 @@ class _ConnectResult(Struct, frozen=True):
     meta: Raw = NO_DATA
     channels: list[str] | None = None
     subs: dict[str, _SubscribeResult] | None = None
+    connection_limit: _Limit | None = None
 
 
 class _PublishResult(Struct, frozen=True):
@@ -126,6 +128,7 @@ def connect_answer(data: bytes) -> ConnectHookResult:
         data=_json("data", result.data, result.b64data),
         meta=_json("meta", result.meta),
         subs=subs,
+        connection_limit=result.connection_limit or 0,
     )
 
 

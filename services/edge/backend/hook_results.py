@@ -30,7 +30,10 @@ class Unauthenticated(Struct, frozen=True):
 
 
 class Admitted(Struct, frozen=True):
-    """The client may connect, as `user`, and is subscribed to the channels of `subs`."""
+    """The client may connect, as `user`, and is subscribed to the channels of `subs`.
+
+    `connection_limit` is how many connections the user may have on one edge, 0 for the limit of the settings.
+    """
 
     user: str = ""
     expires_at: int = 0
@@ -38,6 +41,7 @@ class Admitted(Struct, frozen=True):
     data: Raw = NO_DATA
     meta: Raw = NO_DATA
     subs: dict[str, Grant] = {}
+    connection_limit: int = 0
 
 
 class Accepted(Struct, frozen=True):

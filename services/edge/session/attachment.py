@@ -35,9 +35,16 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         session_key=identity.session_key,
         client_name=state.name,
         client_version=state.version,
+        **_details(state),
     )
     # The first ping may be due before the time limit for connecting.
     return [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
+
+
+def _details(state: SessionState) -> dict[str, str]:
+    """What the settings want told of how the client came."""
+    told = state.policy.section.session_event_details
+    return {name: state.format.transport if name == "transport" else getattr(state.arrival, name) for name in told}
 
 
 def connected(state: SessionState, action: Connect, attached: dict[str, Attached], now: float) -> list[Effect]:

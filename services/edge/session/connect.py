@@ -84,7 +84,7 @@ def connect_decided(
         meta=result.meta,
         grants=result.subs,
     )
-    return _admit(state, command_id, request, identity, result.data, now)
+    return _admit(state, command_id, request, identity, result.data, now, result.connection_limit)
 
 
 def _admit(
@@ -94,12 +94,15 @@ def _admit(
     identity: Identity,
     data: Raw,
     now: float,
+    connection_limit: int = 0,
 ) -> Connect | Close:
+    """`connection_limit` is the hook's, 0 for that of the settings."""
     policy, section = state.policy, state.policy.section
     state.admit(identity)  # first, so that what is logged of a refusal names the user
-    limit = section.user_connection_limit
+    limit = connection_limit or section.user_connection_limit
     if limit and identity.user and policy.connections_of(identity.user) >= limit:
-        return Close(codes.CONNECTION_LIMIT, "the user has reached client.user_connection_limit")
+        whose = "the connect hook's connection_limit" if connection_limit else "client.user_connection_limit"
+        return Close(codes.CONNECTION_LIMIT, f"the user has reached {whose}")
     grants = _grants(state, request.subs)
     if len(grants) > section.channel_limit:
         return Close(codes.CHANNEL_LIMIT)
@@ -119,6 +122,7 @@ def _admit(
         pong=state.answers_pings,
         session=state.emulation_session,
         node=policy.instance if state.emulation_session else "",
+        time=int(state.unix(now) * 1000) if section.connect_include_server_time else 0,
     )
     return Connect(command_id, result, requests)
 

@@ -98,6 +98,8 @@ def _prepare(
 
 
 def _has_format(data: bytes, data_format: str) -> bool:
+    if data_format == "binary":
+        return True
     try:
         payload(data)
     except ValueError:

@@ -49,15 +49,15 @@ class Timers(Struct, gc=False):
         if phase is not CONNECTED:
             return at
         policy, expires_at = state.policy, state.identity.expires_at
-        section, grace = policy.section, policy.section.expired_close_delay
+        section = policy.section
         if expires_at:
             ends_at = expires_at - policy.clock_ahead()
-            at = min(at, ends_at + grace)
+            at = min(at, ends_at + section.expired_close_delay)
             if section.refresh_hook:
                 at = min(at, max(ends_at, self.ask_refresh_at))
         for subscription in state.channels.values():
             if subscription.expires_at:
-                at = min(at, subscription.expires_at - policy.clock_ahead() + grace)
+                at = min(at, subscription.expires_at - policy.clock_ahead() + section.expired_sub_close_delay)
         return at
 
     def due(self, state: SessionState, phase: Phase, now: float) -> Due:
@@ -67,8 +67,7 @@ class Timers(Struct, gc=False):
         if phase is not CONNECTED:
             return Close(codes.STALE) if now >= self.next_at else NOTHING
         section, expires_at, unix = state.policy.section, state.identity.expires_at, state.unix(now)
-        grace = section.expired_close_delay
-        if expires_at and unix >= expires_at + grace:
+        if expires_at and unix >= expires_at + section.expired_close_delay:
             return Close(codes.CONNECTION_EXPIRED)
         if expires_at and section.refresh_hook and unix >= expires_at and now >= self.ask_refresh_at:
             self.ask_refresh_at = now + _ASK_REFRESH_AGAIN_S
@@ -76,7 +75,7 @@ class Timers(Struct, gc=False):
             question = hook_questions.refresh_question(caller)
             return AskHook("refresh", Command(), question, caller, section.hook_timeout, when_away == "allow")
         for channel, subscription in state.channels.items():
-            if subscription.expires_at and unix >= subscription.expires_at + grace:
+            if subscription.expires_at and unix >= subscription.expires_at + section.expired_sub_close_delay:
                 if subscription.server_side:
                     return Close(codes.SUBSCRIPTION_EXPIRED)
                 return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED)

@@ -72,6 +72,14 @@ class TestConnect:
         asked, _ = conversation.asks(CONNECT)
         assert closed_by(conversation.decided(asked, hook_results.Admitted(user="7"))) == 3504
 
+    def test_the_backend_may_set_another_limit_for_this_user(self) -> None:
+        for connections, its_own, may in ((2, 3, True), (3, 3, False), (2, 0, False)):
+            conversation = hooked(user_connection_limit=1)
+            conversation.connections["7"] = connections
+            asked, _ = conversation.asks(CONNECT)
+            effects = conversation.decided(asked, hook_results.Admitted(user="7", connection_limit=its_own))
+            assert "connect" in said(effects) if may else closed_by(effects) == 3504
+
     def test_an_admission_that_has_expired_already(self) -> None:
         conversation = hooked()
         asked, _ = conversation.asks(CONNECT)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from proto import codes
+from proto.events import Opened
 from services.edge.arrival import Arrival
 from services.edge.backend.hook_results import Admitted, Refused, Unauthenticated
 from services.edge.framing import formats
-from services.edge.session.effects import Admit
+from services.edge.session.effects import Admit, Record
 from tests.edge.conversation import (
     START,
     VERSION,
@@ -47,6 +48,23 @@ class TestConnect:
         result = Conversation(ping_interval=0).hears(connect())["connect"]
         assert "ping" not in result
         assert "pong" not in result
+
+    def test_the_edge_s_time_is_told_where_that_is_switched_on(self) -> None:
+        conversation = Conversation(connect_include_server_time=True)
+        conversation.ahead = 0.5
+        assert conversation.hears(connect())["connect"]["time"] == START * 1000 + 500
+
+    def test_session_events_tell_what_the_settings_say_of_how_it_came(self) -> None:
+        came = Arrival("2001:db8::1", "https://a.example", "Mozilla/5.0", {"cookie": "secret"})
+        for told in ([], ["address"], ["address", "transport", "user_agent", "origin"]):
+            effects = Conversation(arrival=came, session_event_details=told).says(connect())
+            (fact,) = [effect.event for effect in effects if isinstance(effect, Record)]
+            assert isinstance(fact, Opened)
+            known = {"address": came.address, "transport": "websocket"}
+            known |= {"user_agent": came.user_agent, "origin": came.origin}
+            assert {name: getattr(fact, name) for name in known} == {
+                name: value if name in told else "" for name, value in known.items()
+            }
 
     def test_where_the_backend_refreshes_the_client_is_not_told_to(self) -> None:
         result = Conversation(refresh_hook=True).hears(connect(exp=START + 60))["connect"]

@@ -99,8 +99,9 @@ class TestDataFormats:
 
     @pytest.mark.parametrize("data", [b"\xff\x00", b"not json", b"{", b'{"a":1}', b"[1]"])
     def test_anything(self, data: bytes) -> None:
-        action = started(self.publish("open:x", data))
-        assert isinstance(action, Publish) and bytes(action.data) == data
+        for channel in ("open:x", "binary:x"):
+            action = started(self.publish(channel, data))
+            assert isinstance(action, Publish) and bytes(action.data) == data
 
     @pytest.mark.parametrize(
         ("data", "json", "is_object"),

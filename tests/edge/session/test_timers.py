@@ -188,7 +188,7 @@ class TestSubscriptionExpiry:
         assert expired(at(conversation, 115)) == "closed:y"
 
     def test_the_grace_is_a_setting(self) -> None:
-        assert expired(at(self.subscribed(expired_close_delay=5), 65)) == "closed:x"
+        assert expired(at(self.subscribed(expired_sub_close_delay=5), 65)) == "closed:x"
 
     def test_one_that_was_refreshed(self) -> None:
         conversation = self.subscribed()
