@@ -18,6 +18,8 @@ SECTIONS: Final = frozenset(
         "edge",
         "client",
         "channel",
+        "backends",
+        "rpc",
         "limits",
         "sessions",
         "postgres",

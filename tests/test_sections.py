@@ -9,6 +9,7 @@ from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.sections import SECTIONS
 from services.sessions.settings import SessionsSettings
+from tests.support.settings_tables import tables_of
 
 
 def test_every_section_is_read_by_some_service_and_every_service_s_is_known() -> None:
@@ -22,13 +23,14 @@ def test_every_section_is_read_by_some_service_and_every_service_s_is_known() ->
 
 def test_every_secret_may_be_in_a_file_of_its_own() -> None:
     secrets = {
-        f"{section.name}.{key.name}"
+        f"{name}.{key.name}"
         for settings in (EdgeSettings, SessionsSettings, MetricsSettings)
-        for section in msgspec.structs.fields(settings)
-        for key in msgspec.structs.fields(section.type)
+        for name, section in tables_of(settings).items()
+        for key in msgspec.structs.fields(section)
         if is_secret(key.type)
     }
     assert secrets == {
+        "backends.secret",
         "client.token_hmac_secret_key",
         "client.subscription_token_hmac_secret_key",
         "http_api.key",

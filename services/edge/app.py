@@ -39,7 +39,8 @@ from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
 from services.edge.adoption import RELOADABLE, Adoption, verifier_of
 from services.edge.arrival import UserHeader
-from services.edge.backend.measured_backend import MeasuredBackend
+from services.edge.backend.configured_backends import configured_backends
+from services.edge.backend.question_headers import form_of, wanted, wanted_emulated
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
@@ -117,7 +118,7 @@ class Edge:
         adapters.cluster.listen(self._node.member_tracker)
         keys = key_sets(settings.client)
         self._fetchers = JwksFetchers(settings.client, keys, clock.now)
-        backend = MeasuredBackend(adapters.backend, tally)
+        backends, self._close_backends = configured_backends(settings, adapters.backend, tally, clock.now, clock.unix)
         registry, refusals = ConnectionRegistry(), RefusalLog(clock.now)
         version = f"Fairlead {VERSION}"
         self.context = EdgeContext(
@@ -133,12 +134,17 @@ class Edge:
                     clock.ahead,
                     tracer,
                     Origins(settings.client.allowed_origins),
+                    kept_headers=wanted(settings.backends),
+                    emulated_headers=wanted_emulated(settings.backends),
+                    forms={each.name: form_of(each) for each in settings.backends},
                     user_header=_user_header(settings),
                 )
             ),
             node=self._node,
-            executor=Executor(self._node, backend, self._fetchers, refusals, clock, settings.client.rpc_timeout, tally),
-            backend=backend,
+            executor=Executor(
+                self._node, backends, self._fetchers, refusals, clock, settings.client.rpc_timeout, tally
+            ),
+            backends=backends,
             registry=registry,
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
             admission=Admission(lambda: self._node.available, adapters.cluster.room_elsewhere, adapters.nats_problem),
@@ -185,7 +191,7 @@ class Edge:
             channels,
             users,
             adapters.cluster,
-            backend,
+            backends,
             settings.client.rpc_timeout,
             CallFailures(refusals.write, settings.log.api_failures),
             tally,
@@ -221,6 +227,7 @@ class Edge:
                 await self._node.member_tracker.stop()
                 await self._node.sync.stop()
                 self._node.parts.stop()
+                await self._close_backends()
                 await self._adapters.close()
                 await self._tracing.stop()
 

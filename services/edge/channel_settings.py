@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from services.chassis.process.settings import REPLICAS, Duration, Rate, Section
 from services.chassis.process.settings_errors import FORM
-from services.edge.hook_settings import check_hook
+from services.edge.hook_settings import NATS, check_hook
 
 SLOW_CLIENT_POLICIES: Final = ("disconnect", "drop")
 DELTA_TYPES: Final = ("fossil",)
@@ -88,9 +88,13 @@ class ChannelOptions(Section, frozen=True):
     """What clients may publish: "" or "binary" anything, "json" only JSON, "json_object" only JSON objects. Never
     nothing at all."""
     subscribe_hook: bool = False
-    """The backend behind `hook.subscribe` decides about subscribes without a subscription token."""
+    """A backend decides about subscribes without a subscription token."""
+    subscribe_backend: str = NATS
+    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.subscribe`."""
     publish_hook: bool = False
-    """The backend behind `hook.publish` decides about clients' publishes, and may change them."""
+    """A backend decides about clients' publishes, and may change them."""
+    publish_backend: str = NATS
+    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.publish`."""
     hook_timeout: Duration = Duration(1)
     """How long the backend may take for these hooks. Less than 4.5 s."""
     hook_when_away: str = "refuse"

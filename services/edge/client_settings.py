@@ -12,7 +12,7 @@ from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
 from services.chassis.process.settings import Count, Duration
-from services.edge.hook_settings import COMMAND_DEADLINE_S, check_hook
+from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, check_hook
 from services.edge.token_settings import TokenSettings, check_tokens
 
 SUBSCRIBE_BYTES: Final = 512
@@ -94,11 +94,15 @@ class ClientSection(TokenSettings, frozen=True):
     allow_send: bool = False
     """Clients may send messages without an answer, which go to `send.<user>` on NATS. Off: they close with 3508."""
     connect_hook: bool = False
-    """The backend behind `hook.connect` decides about clients without a token."""
+    """A backend decides about clients without a token."""
+    connect_backend: str = NATS
+    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.connect`."""
     refresh_hook: bool = False
-    """The backend behind `hook.refresh` decides about connections that expire, instead of the client's new token."""
+    """A backend decides about connections that expire, instead of the client's new token."""
+    refresh_backend: str = NATS
+    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.refresh`."""
     hook_timeout: Duration = Duration(1)
-    """How long the backend may take for `hook.connect` and `hook.refresh`. Less than 4.5 s."""
+    """How long the backend may take for these two. Less than 4.5 s."""
     hook_when_away: str = "refuse"
     """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow" (as anonymous)."""
 

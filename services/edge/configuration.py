@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.chassis.http.client_address import Proxies
 from services.chassis.process.settings import ConfigurationError, load
@@ -11,6 +11,7 @@ from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import history_share
 from services.edge.client_settings import SUBSCRIBE_BYTES
 from services.edge.edge_settings import MEMORY
+from services.edge.hook_settings import NATS
 from services.edge.origins import check_pattern
 from services.edge.settings import EdgeSettings
 from services.edge.token_settings import connection_tokens, subscription_tokens
@@ -44,15 +45,58 @@ def _check_no_backend(settings: EdgeSettings) -> None:
     """Raises `ConfigurationError` for a setting that makes an edge by itself ask a backend."""
     if settings.edge.broker != MEMORY:
         return
-    client = settings.client
-    asking = {f"client.{name}": getattr(client, name) for name in ("connect_hook", "refresh_hook", "allow_send")}
-    for where, options in _tables(settings.channel):
-        asking |= {f"{where}: subscribe_hook": options.subscribe_hook, f"{where}: publish_hook": options.publish_hook}
-    if setting := next((name for name, switched_on in asking.items() if switched_on), ""):
+    asking = [hook for hook in _hooks(settings) if hook.switched_on and hook.backend == NATS]
+    if settings.client.allow_send:
+        asking.append(Hook("client.", "allow_send", True, NATS))
+    if asking:
         raise ConfigurationError(
-            f'{setting}: expected false with edge.broker = "memory", which has no backends to answer; with '
-            'edge.broker = "nats" it can be switched on'
+            f'{asking[0].where}{asking[0].name}: expected false with edge.broker = "memory", which has no NATS for '
+            'backends to answer on; with one of backends, or with edge.broker = "nats", it can be switched on'
         )
+
+
+class Hook(NamedTuple):
+    """A hook of the settings: the place of its options and the name of its switch, and by whom it is answered."""
+
+    where: str
+    name: str
+    switched_on: bool
+    backend: str
+
+
+def _hooks(settings: EdgeSettings) -> list[Hook]:
+    client = settings.client
+    hooks = [
+        Hook("client.", "connect_hook", client.connect_hook, client.connect_backend),
+        Hook("client.", "refresh_hook", client.refresh_hook, client.refresh_backend),
+    ]
+    for where, options in _tables(settings.channel):
+        hooks.append(Hook(f"{where}: ", "subscribe_hook", options.subscribe_hook, options.subscribe_backend))
+        hooks.append(Hook(f"{where}: ", "publish_hook", options.publish_hook, options.publish_backend))
+    return hooks
+
+
+def _check_backends(settings: EdgeSettings) -> None:
+    """Raises `ConfigurationError` for two backends of one name, and for the name of one that does not exist."""
+    names = [each.name for each in settings.backends]
+    mistakes = [f'backends: expected each name once, "{each}" appears twice' for each in _repeated(names)]
+    chosen = {"[rpc] backend": settings.rpc.backend}
+    chosen |= {f'[rpc] namespaces, "{each.name}": backend': each.backend for each in settings.rpc.namespaces}
+    for where, name, switched_on, backend in _hooks(settings):
+        option = name.removesuffix("_hook") + "_backend"
+        chosen[f"{where}{option}"] = backend
+        if backend != NATS and not switched_on:
+            mistakes.append(f"{where}{option}: expected {name} = true with it, without which nobody is asked")
+    for place, backend in chosen.items():
+        if backend != NATS and backend not in names:
+            known = f": there are {', '.join(names)}" if names else ", of which there are none"
+            mistakes.append(f'{place}: expected "nats" or the name of one of backends, got {backend!a}{known}')
+    if mistakes:
+        raise ConfigurationError(*mistakes)
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def _check_proxies(settings: EdgeSettings) -> None:
@@ -183,4 +227,5 @@ _CHECKS: Final = (
     _check_without_history,
     _check_room_for_history,
     _check_no_backend,
+    _check_backends,
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+NATS: Final = "nats"
+"""The name of the backend that has no table: whoever subscribes to `hook.>` and `rpc.>` on the edge's own NATS."""
+
 WHEN_AWAY: Final = ("refuse", "allow")
 COMMAND_DEADLINE_S: Final = 4.5
 """A command that is not answered by then gets error 100, just before SDKs give up on it (5 s)."""

@@ -10,6 +10,7 @@ from services.chassis.nats.settings import NatsSettings
 from services.chassis.process.api_keys import HttpApiSettings
 from services.chassis.process.settings import LogSettings, ProcessSettings
 from services.chassis.tracing.settings import TracingSettings
+from services.edge.backend_settings import BackendSettings, RPCSection
 from services.edge.channel_settings import ChannelSection
 from services.edge.client_settings import ClientSection
 from services.edge.edge_settings import DEFAULT_PORT, EdgeSection
@@ -25,6 +26,8 @@ class EdgeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     edge: EdgeSection = EdgeSection()
     client: ClientSection = ClientSection()
     channel: ChannelSection = ChannelSection()
+    backends: list[BackendSettings] = []
+    rpc: RPCSection = RPCSection()
     http_api: HttpApiSettings = HttpApiSettings()
     limits: LimitsSection = LimitsSection()
     tracing: TracingSettings = TracingSettings()

@@ -47,7 +47,7 @@ class Tally:
     api_turned_away: int = 0  # calls of the server API that were refused because too many were in progress
     publishes_failed: Counter[str] = field(default_factory=Counter)  # by `broker.FailureCause`
     api_calls: Counter[tuple[str, int]] = field(default_factory=Counter)  # of the server API, by method and code
-    backend_failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by call and `backend.FailureCause`
+    backend_failures: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # backend, call, `FailureCause`
     upgrades_refused: Counter[str] = field(default_factory=Counter)  # clients refused before they were one, by cause
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     commands: Counter[str] = field(default_factory=Counter)  # answered with a result, by `command_kinds`
@@ -81,14 +81,14 @@ class Tally:
     def _recoveries(self, result: str) -> int:
         return sum(count for (_, one), count in self.recoveries.items() if one == result)
 
-    def backend_failed(self, call: str, cause: str) -> None:
+    def backend_failed(self, backend: str, call: str, cause: str) -> None:
         """Counts a question to a backend without a usable answer."""
-        self.backend_failures[call, cause] += 1
+        self.backend_failures[backend, call, cause] += 1
 
-    def question_cut_off(self, call: str, after_s: float) -> None:
+    def question_cut_off(self, backend: str, call: str, after_s: float) -> None:
         """Counts a question to a backend that the deadline of its command or call has ended."""
-        self.backend_failed(call, "timeout")
-        self.timings.backend_seconds.of(call).observe(after_s)
+        self.backend_failed(backend, call, "timeout")
+        self.timings.backend_seconds.of(backend, call).observe(after_s)
 
     def publish_failed(self, cause: str) -> None:
         """Counts a publish that failed, also one that the deadline of its command or call has cut off ("timeout")."""

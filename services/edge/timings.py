@@ -26,6 +26,6 @@ class Timings:
     recovery_publications: LabelledHistogram = field(default_factory=lambda: LabelledHistogram(SIZES))
     # Calls of the server API, by method.
     api_call_seconds: LabelledHistogram = field(default_factory=_fast)
-    # Until a backend answered, by call.
+    # Until a backend answered, by its name and the call.
     backend_seconds: LabelledHistogram = field(default_factory=_fast)
     connection_duration_seconds: Histogram = field(default_factory=lambda: Histogram(LONG_S))  # of those that ended

@@ -25,6 +25,7 @@ from services.metrics.settings import from_environ as metrics_settings
 from services.sessions.api import ANSWER_DEADLINE_S
 from services.sessions.settings import SessionsSettings
 from services.sessions.settings import from_environ as sessions_settings
+from tests.support.settings_tables import tables_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -33,9 +34,10 @@ ENVIRON = {"FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "x" * 32, "FAIRLEAD_POSTGRES
 
 
 def keys_of(schema: Any) -> set[str]:
-    tables = {field.encode_name: field.type for field in msgspec.structs.fields(schema)}
     found = {
-        f"{section}.{key.encode_name}" for section, table in tables.items() for key in msgspec.structs.fields(table)
+        f"{section}.{key.encode_name}"
+        for section, table in tables_of(schema).items()
+        for key in msgspec.structs.fields(table)
     }
     return found - {"channel.without_namespace", "channel.namespaces"}
 

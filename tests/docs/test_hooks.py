@@ -16,6 +16,7 @@ from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.backend_nats import NatsBackend
 from services.edge.grants import Grant, Override, Switch
+from tests.edge.read_settings import read
 
 PAGE: Final = (Path(__file__).resolve().parents[2] / "docs/hooks.md").read_text()
 
@@ -144,3 +145,19 @@ async def test_headers_of_an_answer_tell_the_error_that_the_page_shows():
     with pytest.raises(BackendError) as raised:
         await backend.call("order", b"{}", ALICE, 1.0)
     assert raised.value.error == ErrorCode(409, "the order was shipped already", False)
+
+
+def test_the_example_of_a_backend_over_http_is_a_configuration(tmp_path):
+    example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    settings = read(tmp_path, example[1])
+    assert (settings.client.connect_backend, settings.rpc.backend) == ("app", "app")
+    assert settings.rpc.namespaces[0].backend == "nats"
+
+
+def test_the_rpc_over_http_is_as_edges_encode_and_take_it():
+    section = PAGE[PAGE.index("\n## Over HTTP\n") : PAGE.index("\n## How to answer a hook\n")]
+    question, answer = (block.strip().encode() for block in re.findall(r"```json\n(.*?)```", section, re.DOTALL))
+    form = hook_questions.QuestionForm(meta=False)
+    assert question == hook_questions.rpc_question(ALICE, "greet", b'{"name":"Bob"}', form)
+    assert hook_answers.rpc_answer(answer) == b'{"text":"hello, Bob"}'

@@ -20,6 +20,7 @@ from services.edge.limit_settings import NO_LIMITS
 from services.edge.settings import EdgeSettings
 from services.edge.tokens.configured_keys import key_sets
 from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.settings_tables import tables_of
 
 SECRET = "a secret of the tests, " * 3
 BEFORE = EdgeSettings(client=ClientSection(token_hmac_secret_key=SECRET), limits=NO_LIMITS)
@@ -119,6 +120,6 @@ async def test_an_operator_is_warned_of_what_is_new(adopting, caplog):
 
 
 def test_what_may_change_exists() -> None:
-    sections = {field.name: field.type for field in msgspec.structs.fields(EdgeSettings)}
+    sections = tables_of(EdgeSettings)
     keys = {f"{name}.{key.name}" for name, section in sections.items() for key in msgspec.structs.fields(section)}
     assert keys | sections.keys() >= RELOADABLE

@@ -18,6 +18,7 @@ from proto.replies import SubscribeResult
 from proto.trace_context import TraceContext
 from services.chassis.process.turns import Turns
 from services.chassis.tracing.span import Attributes, Tracer
+from services.edge.backend.backends import Backends
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.node import Node
 from services.edge.channels.subscriber import SKIPPED, Untaken
@@ -35,6 +36,7 @@ from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
+from services.edge.hook_settings import NATS
 from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.origins import Origins
 from services.edge.session.allowances import Allowances
@@ -194,6 +196,7 @@ class TestEdge:
         self.clock = FakeClock()
         self.sessions = SessionRecord()
         self.backend = backend or FunctionBackend()
+        backends = Backends({NATS: self.backend})
         registry, clock = ConnectionRegistry(), self.clock
         refusals = RefusalLog(clock.now)
         self.context = EdgeContext(
@@ -213,9 +216,9 @@ class TestEdge:
             ),
             node=self.node,
             executor=Executor(
-                self.node, self.backend, keys or NoKeyLookup(), refusals, clock, options.rpc_timeout, self.tally
+                self.node, backends, keys or NoKeyLookup(), refusals, clock, options.rpc_timeout, self.tally
             ),
-            backend=self.backend,
+            backends=backends,
             registry=registry,
             door=Door(limits, 2**20, registry.make_room),
             admission=Admission(lambda: self.node.available, self.cluster.room_elsewhere),

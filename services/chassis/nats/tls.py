@@ -7,23 +7,23 @@ import ssl
 from services.chassis.nats.credential_files import BadFile
 
 
-def tls_context(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
+def tls_context(ca_file: str, cert_file: str, key_file: str, section: str = "nats.") -> ssl.SSLContext:
     """A context that believes `ca_file` (or the system's, if ""), and shows `cert_file` if it is given.
 
-    Raises `BadFile`, which names the setting.
+    Raises `BadFile`, which names the setting; `section` is what precedes its name.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:  # and ssl.SSLError
-        raise BadFile(f"nats.ca_file: {ca_file}: expected certificates in PEM: {_reason(error)}") from None
+        raise BadFile(f"{section}ca_file: {ca_file}: expected certificates in PEM: {_reason(error)}") from None
     if cert_file:
         try:
             # Without the last argument OpenSSL would ask for a password on the terminal.
             context.load_cert_chain(cert_file, key_file, lambda: "")
         except OSError as error:
             raise BadFile(
-                f"nats.cert_file: {cert_file}, nats.key_file: {key_file}: expected a certificate and its own private "
-                f"key in PEM, not encrypted: {_reason(error)}"
+                f"{section}cert_file: {cert_file}, {section}key_file: {key_file}: expected a certificate and its own "
+                f"private key in PEM, not encrypted: {_reason(error)}"
             ) from None
     return context
 

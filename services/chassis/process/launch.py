@@ -18,9 +18,9 @@ from services.chassis.process.hangup import HANGUP
 from services.chassis.process.log import configure
 from services.chassis.process.settings import ConfigurationError, LogSettings, where_from
 
-_NEVER_USED: Final = ("aiohttp",)
-"""Optional dependencies of libraries that Fairlead does not need. nats-py imports aiohttp, if it is installed, for NATS
-over WebSocket. Where a developers' tool has installed it, the import costs each process 110 ms and 8 MB."""
+_KEPT_OUT: Final = ("aiohttp",)
+"""Optional dependencies of libraries, which Fairlead does not need for those. nats-py imports aiohttp, if it is
+installed, for NATS over WebSocket: the import costs each process 110 ms and 8 MB. See `let_in`."""
 
 
 class Settings(Protocol):
@@ -46,6 +46,12 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise ArgumentTypeError(str(error)) from None
 
     return read
+
+
+def let_in(module: str) -> None:
+    """Lets a part import what is kept out, once the libraries are loaded that would have done so."""
+    if module in _KEPT_OUT and sys.modules.get(module, sys) is None:
+        del sys.modules[module]
 
 
 def no_arguments(parser: ArgumentParser) -> None:
@@ -138,5 +144,5 @@ def _before_imports() -> None:
     """Makes the import of a service's parts cheaper, in a process that only serves."""
     # Imports make 74,000 objects that stay, and searching them for garbage takes 25 ms. `http.server.run` enables it.
     gc.disable()
-    for name in _NEVER_USED:
+    for name in _KEPT_OUT:
         cast("dict[str, Any]", sys.modules).setdefault(name, None)  # an import then fails as if it were not installed

@@ -137,10 +137,16 @@ class Reloads(Generic[S]):
 
 
 def changed_keys(before: Struct, after: Struct) -> list[str]:
-    """The keys that differ, such as "client.allowed_origins". Both are settings of the same service."""
+    """The keys that differ, such as "client.allowed_origins"; of a list of tables its name.
+
+    Both are settings of the same service.
+    """
     found: list[str] = []
     for section in fields(before):
         old, new = getattr(before, section.name), getattr(after, section.name)
+        if not isinstance(old, Struct):
+            found += [section.name] if old != new else []
+            continue
         found += [
             f"{section.name}.{key.name}" for key in fields(old) if getattr(old, key.name) != getattr(new, key.name)
         ]

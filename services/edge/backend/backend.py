@@ -1,4 +1,4 @@
-"""What an edge asks of a backend, and how that may fail. Implementations: `backend_nats`, `no_backend`.
+"""What an edge asks of a backend, and how that may fail. Implementations: `backend_nats`, `backend_http`, `no_backend`.
 
 A backend is the application's own code. It answers the RPCs of clients and, by hooks (see `hook_results`), decides who
 may connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
@@ -12,12 +12,12 @@ from msgspec import Raw, Struct
 
 from proto import codes
 from proto.codec import is_too_deep, payload
-from proto.codes import ErrorCode
+from proto.codes import CloseCode, ErrorCode
 from proto.messages import NO_DATA
 from proto.nesting import TooDeep
 from proto.replies import RPCResult
 from services.chassis.tracing.span import Span
-from services.edge.arrival import UNKNOWN, Arrival
+from services.edge.arrival import NO_HEADERS, UNKNOWN, Arrival
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
 """An answer goes to the client in one frame. Some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
@@ -38,10 +38,11 @@ LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a c
 HOOK_EVENTS: Final = ("connect", "subscribe", "publish", "refresh")
 """What a backend may be asked to decide: see `Backend.ask`."""
 
-FailureCause = Literal["no_responders", "timeout", "away", "busy", "error", "bad_answer"]
+FailureCause = Literal["no_responders", "timeout", "away", "tls", "busy", "open", "error", "status", "bad_answer"]
 """How a question may fail, as metrics count it. Of `BackendAway`: "no_responders" (there is no backend for it at all),
-"timeout" (no answer in time), "away" (the way to it is down), "busy" (too many questions wait already). "error" is a
-`BackendError`, "bad_answer" a `BadAnswer`."""
+"timeout" (no answer in time), "away" (the way to it is down, or a proxy before it says so), "tls" (it cannot prove who
+it is), "busy" (too many questions wait already), "open" (its circuit breaker is). "error" is a `BackendError`, "status"
+a `BadAnswer` by its status, "bad_answer" any other one."""
 
 
 class BackendAway(Exception):
@@ -75,9 +76,18 @@ class BackendError(Exception):
 class BadAnswer(Exception):
     """The backend's answer is unusable. The text says why, for the log; the client gets `error`."""
 
-    def __init__(self, text: str, error: ErrorCode = codes.INTERNAL) -> None:
+    def __init__(self, text: str, error: ErrorCode = codes.INTERNAL, cause: FailureCause = "bad_answer") -> None:
         super().__init__(text)
         self.error = error
+        self.cause: FailureCause = cause
+
+
+class BackendDisconnect(Exception):
+    """The backend answers an RPC with the end of the client's connection."""
+
+    def __init__(self, close: CloseCode) -> None:
+        super().__init__(f"{close.code} {close.reason}")
+        self.close = close
 
 
 class DeepAnswer(BadAnswer):
@@ -90,7 +100,8 @@ class DeepAnswer(BadAnswer):
 class Caller(Struct, frozen=True):
     """The client for which the edge asks. `conn_info`, `meta`: JSON or empty. `encoding`: "json" or "protobuf".
 
-    `arrival` is the request with which it came; of its headers, a backend is sent those that its allow-list names.
+    `arrival` is the request with which it came, `emulated` the headers of its connect command, by their names in lower
+    case. Of both, a backend is sent those that its allow-lists name.
     """
 
     user: str = ""
@@ -100,6 +111,7 @@ class Caller(Struct, frozen=True):
     transport: str = "websocket"
     encoding: str = "json"
     arrival: Arrival = UNKNOWN
+    emulated: dict[str, str] = NO_HEADERS
 
 
 class Backend(Protocol):
@@ -108,11 +120,15 @@ class Backend(Protocol):
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         """The answer to a client's RPC. `data` and the answer are any bytes, passed on as they are.
 
-        Raises `BackendError`, `BackendAway` (also when `timeout_s` seconds went by), `BadAnswer`.
+        Raises `BackendError`, `BackendAway` (also when `timeout_s` seconds went by), `BadAnswer`; over HTTP
+        `BackendDisconnect` as well.
         """
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
-        """The answer to a hook's question: "connect", "subscribe", "publish" or "refresh". Raises the same."""
+        """The answer to a hook's question: "connect", "subscribe", "publish" or "refresh".
+
+        Raises `BackendError`, `BackendAway`, `BadAnswer`. Over HTTP, errors are in the answer (`hook_answers`).
+        """
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
         """Sends a client's message that wants no answer, at most once. Never blocks, never raises.

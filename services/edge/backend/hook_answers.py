@@ -1,4 +1,4 @@
-"""Decodes what a backend answers on `hook.<event>` into the results of hooks. Pure.
+"""Decodes what a backend answers to hooks, and over HTTP to RPCs. Pure.
 
 docs/hooks.md describes every answer, in Centrifugo's shapes; tests/docs compares its examples with this module. null is
 the same as a field that is left out; unknown fields are ignored. `{}` is not a yes: from the connect hook it means "not
@@ -17,7 +17,7 @@ from proto.codes import CloseCode, check_close_reason
 from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA
 from proto.nesting import TooDeep
-from services.edge.backend.backend import BadAnswer, DeepAnswer, checked_error
+from services.edge.backend.backend import BackendDisconnect, BackendError, BadAnswer, DeepAnswer, checked_error
 from services.edge.backend.hook_results import (
     Accepted,
     Admitted,
@@ -38,6 +38,7 @@ MAX_CHANNELS: Final = 1000
 
 _FIRST_CLOSE_CODE: Final = 3001  # 3000 is never sent: it stands for a peer that went away
 _LAST_CLOSE_CODE: Final = 4999
+_NO_REASON: Final = "disconnected"  # where the backend gives none
 _END_OF_TIME: Final = 2**53  # beyond it JSON's numbers are not exact
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class _Error(Struct, frozen=True):
 
 class _Disconnect(Struct, frozen=True):
     code: _Code
-    reason: str
+    reason: str | None = ""
 
 
 class _Answer(Struct, Generic[T], frozen=True):
@@ -93,6 +94,11 @@ class _PublishResult(Struct, frozen=True):
     tags: dict[str, str] | None = None
 
 
+class _RPCResult(Struct, frozen=True):
+    data: Raw = NO_DATA
+    b64data: str | None = None
+
+
 class _RefreshResult(Struct, frozen=True):
     expired: bool | None = False
     expire_at: int | float | None = None
@@ -105,6 +111,7 @@ _connect: JsonDecoder[_Answer[_ConnectResult]] = JsonDecoder(_Answer[_ConnectRes
 _subscribe: JsonDecoder[_Answer[_SubscribeResult]] = JsonDecoder(_Answer[_SubscribeResult])
 _publish: JsonDecoder[_Answer[_PublishResult]] = JsonDecoder(_Answer[_PublishResult])
 _refresh: JsonDecoder[_Answer[_RefreshResult]] = JsonDecoder(_Answer[_RefreshResult])
+_rpc: JsonDecoder[_Answer[_RPCResult]] = JsonDecoder(_Answer[_RPCResult])
 
 
 def connect_answer(data: bytes) -> ConnectHookResult:
@@ -144,13 +151,8 @@ def publish_answer(data: bytes) -> PublishHookResult:
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
         return no
     result = _decided(answer)
-    try:
-        other = base64.b64decode(result.b64data or "", validate=True)
-    except ValueError:
-        raise BadAnswer("the answer's b64data is not base64") from None
-    if is_too_deep(other):
-        raise DeepAnswer(TooDeep("b64data"))
-    return Accepted(other or bytes(_json("data", result.data)) or None, bool(result.skip_history), result.tags or {})
+    changed = _bytes(result.data, result.b64data) or None
+    return Accepted(changed, bool(result.skip_history), result.tags or {})
 
 
 def refresh_answer(data: bytes) -> RefreshHookResult:
@@ -162,6 +164,18 @@ def refresh_answer(data: bytes) -> RefreshHookResult:
     if result.expired:
         return Expired()
     return Extended(_time(result.expire_at), _json("info", result.info, result.b64info), _json("meta", result.meta))
+
+
+def rpc_answer(data: bytes) -> bytes:
+    """What a client gets, of a backend's answer over HTTP. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`."""
+    answer = _read(_rpc, data)
+    no = _refusal(answer.error, answer.disconnect)
+    if isinstance(no, Refused):
+        raise BackendError(*no.error)
+    if no is not None:
+        raise BackendDisconnect(no.close)
+    result = _decided(answer)
+    return _bytes(result.data, result.b64data)
 
 
 def _read(decoder: JsonDecoder[_Answer[T]], data: bytes) -> _Answer[T]:
@@ -190,11 +204,12 @@ def _close(end: _Disconnect) -> CloseCode:
         raise BadAnswer(
             f"the answer's disconnect has code {end.code}, expected {_FIRST_CLOSE_CODE} to {_LAST_CLOSE_CODE}"
         )
+    reason = end.reason or _NO_REASON
     try:
-        check_close_reason(end.reason)
+        check_close_reason(reason)
     except ValueError as error:
         raise BadAnswer(f"the answer's disconnect: {error}") from None
-    return CloseCode(end.code, end.reason)
+    return CloseCode(end.code, reason)
 
 
 def _grant(result: _SubscribeResult) -> Grant:
@@ -213,6 +228,17 @@ def _time(value: int | float | None) -> int:
     if not 0 <= value < _END_OF_TIME:
         raise BadAnswer("the answer's expire_at is not a time")
     return int(value)
+
+
+def _bytes(data: Raw, in_base64: str | None) -> bytes:
+    """A payload that may be any bytes, b"" without one."""
+    try:
+        other = base64.b64decode(in_base64 or "", validate=True)
+    except ValueError:
+        raise BadAnswer("the answer's b64data is not base64") from None
+    if is_too_deep(other):
+        raise DeepAnswer(TooDeep("b64data"))
+    return other or bytes(_json("data", data))
 
 
 def _json(name: str, value: Raw, in_base64: str | None = None) -> Raw:

@@ -1,4 +1,4 @@
-"""Encodes what an edge asks a backend on `hook.<event>`: JSON in Centrifugo's shapes. Pure.
+"""Encodes what an edge asks a backend: JSON in Centrifugo's shapes. Pure.
 
 docs/hooks.md describes every question; tests/docs compares its examples with this module. Fields without a value are
 left out.
@@ -6,7 +6,7 @@ left out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Encoder
@@ -24,41 +24,64 @@ class _Question(Struct, frozen=True, omit_defaults=True):
     encoding: str
     user: str | UnsetType
     channel: str | UnsetType = UNSET
+    method: str = ""
     data: Raw = NO_DATA
     b64data: bytes = b""
     meta: Raw = NO_DATA
     name: str = ""
     version: str = ""
     headers: dict[str, str] = {}
+    channels: list[str] = []
 
+
+class QuestionForm(Struct, frozen=True):
+    """What a backend is told. `meta`: the connection's; `headers`: the emulated ones, in the body of the connect
+    question; `binary`: payloads are always in base64.
+    """
+
+    meta: bool = True
+    headers: bool = True
+    binary: bool = False
+
+
+PLAIN: Final = QuestionForm()
+"""What backends behind NATS are told."""
 
 _encode = Encoder().encode
 
 
-def connect_question(caller: Caller, request: ConnectRequest) -> bytes:
+def connect_question(caller: Caller, request: ConnectRequest, form: QuestionForm = PLAIN) -> bytes:
     """May this client connect? `caller.user` is the user of its token, "" without one."""
-    told = {"name": request.name, "version": request.version, "headers": request.headers}
-    return _question(caller, caller.user or UNSET, bytes(request.data), **told)
+    headers = request.headers if form.headers else {}
+    told = {"name": request.name, "version": request.version, "headers": headers, "channels": list(request.subs)}
+    return _question(caller, caller.user or UNSET, bytes(request.data), form, **told)
 
 
-def subscribe_question(caller: Caller, channel: str, data: bytes) -> bytes:
+def subscribe_question(caller: Caller, channel: str, data: bytes, form: QuestionForm = PLAIN) -> bytes:
     """May this client subscribe? `data` is the subscribe command's."""
-    return _question(caller, caller.user, data, channel=channel)
+    return _question(caller, caller.user, data, form, channel=channel)
 
 
-def publish_question(caller: Caller, channel: str, data: bytes) -> bytes:
+def publish_question(caller: Caller, channel: str, data: bytes, form: QuestionForm = PLAIN) -> bytes:
     """May this client publish `data`?"""
-    return _question(caller, caller.user, data, channel=channel)
+    return _question(caller, caller.user, data, form, channel=channel)
 
 
-def refresh_question(caller: Caller) -> bytes:
+def refresh_question(caller: Caller, form: QuestionForm = PLAIN) -> bytes:
     """May this client stay connected, now that it expires?"""
-    return _question(caller, caller.user)
+    return _question(caller, caller.user, b"", form)
 
 
-def _question(caller: Caller, user: str | UnsetType, data: bytes = b"", **more: Any) -> bytes:
+def rpc_question(caller: Caller, method: str, data: bytes, form: QuestionForm) -> bytes:
+    """A client's RPC, for a backend that is not asked on a subject of the method."""
+    return _question(caller, caller.user, data, form, method=method)
+
+
+def _question(caller: Caller, user: str | UnsetType, data: bytes, form: QuestionForm, **more: Any) -> bytes:
     embedded, other = NO_DATA, b""
-    if data:
+    if form.binary:
+        other = data
+    elif data:
         try:
             embedded = payload(data)
         except ValueError:
@@ -68,11 +91,11 @@ def _question(caller: Caller, user: str | UnsetType, data: bytes = b"", **more: 
             client=caller.client,
             transport=caller.transport,
             protocol=caller.encoding,
-            encoding="binary" if other else "json",
+            encoding="binary" if other or form.binary else "json",
             user=user,
             data=embedded,
             b64data=other,
-            meta=caller.meta if bytes(caller.meta) else NO_DATA,
+            meta=caller.meta if form.meta and bytes(caller.meta) else NO_DATA,
             **more,
         )
     )

@@ -8,20 +8,30 @@ from typing import Any
 
 from proto import subjects
 from services.chassis.tracing.span import Span, observe_traced
-from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller, checked_method
+from services.edge.backend.backend import (
+    Backend,
+    BackendAway,
+    BackendDisconnect,
+    BackendError,
+    BadAnswer,
+    Caller,
+    checked_method,
+)
+from services.edge.hook_settings import NATS
 from services.edge.tally import Tally
 
 
 class MeasuredBackend:
-    """See `backend.Backend`. Writes into the tally, by the call: "rpc", "hook.connect" and so on.
+    """See `backend.Backend`. Writes into the tally, by `name` and by the call: "rpc", "hook.connect" and so on.
 
     An answer that turns out to be unusable when it is decoded is counted by who decodes it; a question that is cut off
     by the deadline of its command or call by who sets that (`Tally.question_cut_off`).
     """
 
-    def __init__(self, backend: Backend, tally: Tally) -> None:
+    def __init__(self, backend: Backend, tally: Tally, name: str = NATS) -> None:
         self._backend = backend
         self._tally = tally
+        self._name = name
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         checked_method(method)  # a client's mistake is no failure of a backend
@@ -35,18 +45,18 @@ class MeasuredBackend:
 
     async def _measured(self, call: str, answer: Coroutine[Any, Any, bytes]) -> bytes:
         now = asyncio.get_running_loop().time
-        began, tally = now(), self._tally
+        began, tally, name = now(), self._tally, self._name
         waited = True  # for an answer
         try:
             return await answer
-        except BackendError:
-            tally.backend_failed(call, "error")
+        except (BackendError, BackendDisconnect):
+            tally.backend_failed(name, call, "error")
             raise
-        except BadAnswer:
-            tally.backend_failed(call, "bad_answer")
+        except BadAnswer as error:
+            tally.backend_failed(name, call, error.cause)
             raise
         except BackendAway as error:
-            tally.backend_failed(call, error.cause)
+            tally.backend_failed(name, call, error.cause)
             waited = error.cause == "timeout"
             raise
         except asyncio.CancelledError:
@@ -54,4 +64,4 @@ class MeasuredBackend:
             raise
         finally:
             if waited:
-                observe_traced(tally.timings.backend_seconds.of(call), now() - began)
+                observe_traced(tally.timings.backend_seconds.of(name, call), now() - began)

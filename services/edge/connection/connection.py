@@ -280,7 +280,7 @@ class Connection(Incoming):
             case SendPing(native):
                 outlet.ping(native)
             case Forward(caller, data, trace):
-                context.backend.send(bytes(data), caller, trace)
+                context.backends.send(bytes(data), caller, trace)
             case HoldPushes():
                 if outlet.slow is None:
                     self._hold_back(connecting=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.chassis.process.turns import Turns
-from services.edge.backend.backend import Backend
+from services.edge.backend.backends import Backends
 from services.edge.channels.node import Node
 from services.edge.connection.admission import Admission
 from services.edge.connection.clock import Clock
@@ -32,7 +32,7 @@ class EdgeContext:
     current: CurrentPolicy
     node: Node
     executor: Executor
-    backend: Backend
+    backends: Backends
     registry: ConnectionRegistry
     admission: Admission
     door: Door

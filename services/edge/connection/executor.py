@@ -19,7 +19,9 @@ from proto.messages import Publication, StreamPosition
 from proto.replies import HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Result, RPCResult
 from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import ACTIVE
-from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, rpc_result
+from services.edge.backend.backend import BackendAway, BackendDisconnect, BackendError, BadAnswer, rpc_result
+from services.edge.backend.backends import Backends
+from services.edge.backend.hook_results import Disconnected
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.channels.node import Node
 from services.edge.channels.subscriber import Subscriber
@@ -86,7 +88,7 @@ class Executor:
     def __init__(
         self,
         node: Node,
-        backend: Backend,
+        backends: Backends,
         keys: KeyLookup,
         refusals: RefusalLog,
         clock: Clock,
@@ -94,8 +96,8 @@ class Executor:
         tally: Tally,
     ) -> None:
         self._node = node
-        self._backend = backend
-        self._hooks = HookCaller(backend, refusals, tally)
+        self._backends = backends
+        self._hooks = HookCaller(backends, refusals, tally)
         self._keys = keys
         self._refusals = refusals
         self._clock = clock
@@ -152,9 +154,9 @@ class Executor:
         if type(action) is Publish:
             self._tally.publish_failed("timeout")
         elif type(action) is CallBackend:
-            self._tally.question_cut_off("rpc", after_s)
+            self._tally.question_cut_off(self._backends.of_method(action.method), "rpc", after_s)
         elif type(action) is AskHook:
-            self._tally.question_cut_off(subjects.hook(action.event), after_s)
+            self._tally.question_cut_off(action.backend, subjects.hook(action.event), after_s)
 
     def _log_refused(self, action: Action, error: BrokerRefused) -> None:
         if type(action) is Publish:
@@ -217,11 +219,13 @@ class Executor:
 
     # --- backends ----------------------------------------------------------------------------------------------------
 
-    async def _call_backend(self, action: CallBackend) -> Replied | Failed:
+    async def _call_backend(self, action: CallBackend) -> Replied | HookAnswered | Failed:
         caller = action.caller
         try:
-            answer = await self._backend.call(action.method, bytes(action.data), caller, self._rpc_timeout_s)
-            return Replied(self._rpc_result(answer, caller.encoding))
+            answer = await self._backends.call(action.method, bytes(action.data), caller, self._rpc_timeout_s)
+            return Replied(self._rpc_result(action, answer))
+        except BackendDisconnect as end:
+            return HookAnswered(Disconnected(end.close))
         except BackendError as error:
             return Failed(error.error)
         except BadAnswer as error:
@@ -233,11 +237,11 @@ class Executor:
             self._refusals.write("an RPC is not answered", str(error), _about(action))
         return Failed(codes.INTERNAL)
 
-    def _rpc_result(self, answer: bytes, encoding: str) -> RPCResult:
+    def _rpc_result(self, action: CallBackend, answer: bytes) -> RPCResult:
         try:
-            return rpc_result(answer, encoding)
+            return rpc_result(answer, action.caller.encoding)
         except BadAnswer:
-            self._tally.backend_failed("rpc", "bad_answer")
+            self._tally.backend_failed(self._backends.of_method(action.method), "rpc", "bad_answer")
             raise
 
 

@@ -8,7 +8,8 @@ from typing import Final
 from proto import codes, subjects
 from services.chassis.process.log_fields import about
 from services.edge.backend import hook_answers, hook_results
-from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer
+from services.edge.backend.backend import BackendAway, BackendError, BadAnswer
+from services.edge.backend.backends import Backends
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.grants import Grant
 from services.edge.session.actions import AskHook
@@ -30,16 +31,17 @@ _DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
 class HookCaller:
     """Asks hooks. Failures go to the refusal log, as any client can cause them."""
 
-    def __init__(self, backend: Backend, refusals: RefusalLog, tally: Tally) -> None:
-        self._backend = backend
+    def __init__(self, backends: Backends, refusals: RefusalLog, tally: Tally) -> None:
+        self._backends = backends
         self._refusals = refusals
         self._tally = tally
 
     async def ask(self, action: AskHook, unix: float) -> HookResult:
         """The backend's answer, or the settings' answer without one. Raises nothing but CancelledError."""
         try:
-            answer = await self._backend.ask(action.event, action.question, action.caller, action.timeout_s)
-            return self._decoded(action.event, answer)
+            backend = self._backends.named(action.backend)
+            answer = await backend.ask(action.event, action.question, action.caller, action.timeout_s)
+            return self._decoded(action, answer)
         except BackendError as error:
             return hook_results.Refused(error.error)
         except BadAnswer as error:
@@ -51,11 +53,11 @@ class HookCaller:
             self._refusals.write(f"no backend answers the {action.event} hook", str(error), _about(action))
             return _allowed(action.event, unix) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)
 
-    def _decoded(self, event: str, answer: bytes) -> HookResult:
+    def _decoded(self, action: AskHook, answer: bytes) -> HookResult:
         try:
-            return _DECODE[event](answer)
+            return _DECODE[action.event](answer)
         except BadAnswer:
-            self._tally.backend_failed(subjects.hook(event), "bad_answer")
+            self._tally.backend_failed(action.backend, subjects.hook(action.event), "bad_answer")
             raise
 
 

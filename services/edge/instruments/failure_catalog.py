@@ -89,8 +89,10 @@ FAILURE_SERIES: Final[tuple[Series, ...]] = (
     counter(
         "fairlead_edge_backend_failures",
         "questions",
-        "Hooks and RPCs without a usable answer, by cause: `no_responders`, `timeout`, `away` (no NATS), `busy` (too "
-        "many wait), `error` (the backend's own error), `bad_answer`.",
+        "Hooks and RPCs without a usable answer, by backend (`nats`, or its name in `backends`) and cause: "
+        "`no_responders`, `timeout`, `away` (no NATS, no connection, status 502 to 504), `tls` (its certificate), "
+        "`busy` (too many wait), `open` (the circuit breaker is), `error` (the backend's own error), `status` (any "
+        "other than 200), `bad_answer`.",
         "backend",
         "call",
         "cause",

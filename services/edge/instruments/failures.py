@@ -20,8 +20,6 @@ from services.edge.tokens.token_keys_http import JwksFetchers
 
 T = TypeVar("T", bound=Hashable)
 
-BACKEND: Final = "nats"
-"""The only kind of backend so far."""
 _KNOWN_CODES: Final = frozenset(
     [code.code for code in vars(codes).values() if isinstance(code, codes.ErrorCode | codes.CloseCode)]
     + [0, 401, 408, 413, 429]
@@ -96,10 +94,10 @@ class FailureMetrics:
         for cause, count in with_zeros(UPGRADE_CAUSES, tally.upgrades_refused).items():
             page.put("fairlead_edge_upgrades_refused", count, cause)
         for asked, histogram in tally.timings.backend_seconds.by_label.items():
-            page.put_histogram("fairlead_edge_backend_seconds", histogram, BACKEND, *asked)
-        causes = product(_BACKEND_CALLS, get_args(backend.FailureCause))
-        for labels, count in with_zeros(causes, tally.backend_failures).items():
-            page.put("fairlead_edge_backend_failures", count, BACKEND, *labels)
+            page.put_histogram("fairlead_edge_backend_seconds", histogram, *asked)
+        causes = product(self._context.backends.names, _BACKEND_CALLS, get_args(backend.FailureCause))
+        for question, count in with_zeros(causes, tally.backend_failures).items():
+            page.put("fairlead_edge_backend_failures", count, *question)
 
     def _put_keys(self, page: Page) -> None:
         fetchers = self._fetchers

@@ -21,7 +21,8 @@ from proto.nesting import TooDeep
 from proto.trace_context import TraceContext
 from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import SERVER, Tracer, active
-from services.edge.backend.backend import Backend, BackendAway, BackendError, BadAnswer, Caller
+from services.edge.backend.backend import BackendAway, BackendDisconnect, BackendError, BadAnswer, Caller
+from services.edge.backend.backends import Backends
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cluster.cluster import Cluster
 from services.edge.cluster.peers import PeersAway
@@ -83,7 +84,7 @@ class ApiMethods:
         channels: ChannelMethods,
         users: UserMethods,
         cluster: Cluster,
-        backend: Backend,
+        backends: Backends,
         rpc_timeout_s: float,
         failures: CallFailures,
         tally: Tally,
@@ -91,7 +92,7 @@ class ApiMethods:
     ) -> None:
         self._channels = channels
         self._cluster = cluster
-        self._backend = backend
+        self._backends = backends
         self._rpc_timeout_s = rpc_timeout_s
         self.failures = failures
         self._tally = tally
@@ -189,7 +190,8 @@ class ApiMethods:
         if method == "publish":
             self._tally.publish_failed("timeout")
         elif method == "rpc":
-            self._tally.question_cut_off("rpc", after_s)
+            # Which method it was is not known here: it counts for the backend of most.
+            self._tally.question_cut_off(self._backends.of_method(""), "rpc", after_s)
 
     # --- several in one ----------------------------------------------------------------------------------------------
 
@@ -257,13 +259,15 @@ class ApiMethods:
     async def _rpc(self, call: RpcCall) -> RpcAnswer:
         check_nesting(call.params)
         try:
-            answer = await self._backend.call(call.method, bytes(call.params), _CALLER, self._rpc_timeout_s)
+            answer = await self._backends.call(call.method, bytes(call.params), _CALLER, self._rpc_timeout_s)
             return RpcAnswer(payload(answer) if answer else _NULL)
         except BackendError as error:
             raise Rejected(error.error) from None
+        except BackendDisconnect:
+            raise Rejected(codes.INTERNAL, hint="the backend answers with a disconnect, and no client asks") from None
         except (BadAnswer, ValueError) as error:
             if not isinstance(error, BadAnswer):  # those are counted already
-                self._tally.backend_failed("rpc", "bad_answer")
+                self._tally.backend_failed(self._backends.of_method(call.method), "rpc", "bad_answer")
             if isinstance(error, TooDeep):
                 raise Rejected(codes.BAD_REQUEST, str(error)) from None
             raise Rejected(codes.INTERNAL, hint=f"a backend's answer is unusable: {error}") from None

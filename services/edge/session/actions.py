@@ -17,6 +17,7 @@ from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
 from services.edge.channels.namespaces import ChannelRules
 from services.edge.channels.subscription import AttachRequest
+from services.edge.hook_settings import NATS
 from services.edge.tokens.token_keys import KeySet
 
 
@@ -36,7 +37,7 @@ class LookUpKey(Struct, frozen=True):
 
 
 class AskHook(Struct, frozen=True):
-    """Ask a backend to decide on `command`. `hook_questions` encodes `question`."""
+    """Ask the backend of this name to decide on `command`. `hook_questions` encodes `question`."""
 
     event: str
     command: Command
@@ -44,6 +45,7 @@ class AskHook(Struct, frozen=True):
     caller: Caller
     timeout_s: float
     allow_when_away: bool
+    backend: str = NATS
     trace: Span | None = None
 
     @property

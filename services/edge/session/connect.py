@@ -37,7 +37,7 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
     Raises `Rejected`, `UnknownKey`.
     """
     section = state.policy.section
-    state.name_software(request.name, request.version)
+    state.introduce(request)
     if request.token:
         try:
             identity = state.policy.verifier.connection(request.token, state.unix(now))
@@ -53,9 +53,9 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
     if section.connect_hook:
         if user:
             state.admit(Identity(user))  # the hook is told of whom it decides
-        caller = state.caller
-        question = hook_questions.connect_question(caller, request)
-        return AskHook("connect", command, question, caller, section.hook_timeout, section.hook_when_away == "allow")
+        caller, backend, allow = state.caller, section.connect_backend, section.hook_when_away == "allow"
+        question = hook_questions.connect_question(caller, request, state.policy.form(backend))
+        return AskHook("connect", command, question, caller, section.hook_timeout, allow, backend)
     if not user and not state.policy.anonymous_may_connect:
         return Close(codes.BAD_REQUEST_CLOSE, "the connect has no token")
     return _admit(state, command.id, request, Identity(user), NO_DATA, now)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.chassis.tracing.span import Tracer
 from services.edge.arrival import UserHeader
+from services.edge.backend.hook_questions import PLAIN, QuestionForm
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
 from services.edge.client_settings import ClientSection
@@ -29,8 +30,9 @@ class Policy:
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
     `tracer` is None while nothing is traced. `origins` are the pages that may connect.
-    `kept_headers` are those of a client's request, in lower case, that are kept for backends. In `user_header` a
-    proxy says who the client is; None if no proxy does.
+    `kept_headers` are those of a client's request, in lower case, that are kept for backends, `emulated_headers` those
+    of its connect command. `forms` is what backends are told that differ from those on NATS, by their names. In
+    `user_header` a proxy says who the client is; None if no proxy does.
     `commands` counts, by kind and code, commands that failed, and those that have no reply; each policy counts on.
     """
 
@@ -45,6 +47,8 @@ class Policy:
     tracer: Tracer | None = None
     origins: Origins = field(default_factory=lambda: Origins([]))
     kept_headers: frozenset[str] = frozenset()
+    emulated_headers: frozenset[str] = frozenset()
+    forms: Mapping[str, QuestionForm] = field(default_factory=dict)
     user_header: UserHeader | None = None
     commands: Counter[tuple[str, int]] = field(default_factory=Counter)
 
@@ -52,6 +56,10 @@ class Policy:
     def anonymous_may_connect(self) -> bool:
         """Whether clients may connect without a token."""
         return self.section.insecure or self.section.allow_anonymous_connect_without_token
+
+    def form(self, backend: str) -> QuestionForm:
+        """What the backend of this name is told."""
+        return self.forms.get(backend, PLAIN)
 
     def count(self, kind: str, code: int) -> None:
         """Counts a command that failed with this code, or (0) was done without a reply."""

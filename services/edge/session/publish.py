@@ -49,9 +49,9 @@ def publish(state: SessionState, command: Command, request: PublishRequest, now:
         raise Rejected(codes.TOO_MANY_REQUESTS, f"the client has reached {limit}")
     options = rules.options
     if options.publish_hook:
-        caller, when_away = state.caller, options.hook_when_away
-        question = hook_questions.publish_question(caller, channel, bytes(request.data))
-        return AskHook("publish", command, question, caller, options.hook_timeout, when_away == "allow")
+        caller, backend, allow = state.caller, options.publish_backend, options.hook_when_away == "allow"
+        question = hook_questions.publish_question(caller, channel, bytes(request.data), state.policy.form(backend))
+        return AskHook("publish", command, question, caller, options.hook_timeout, allow, backend)
     if not may_publish(rules, state.requester, channel in state.channels):
         why = "its namespace has no allow_publish_for_client, nor _for_subscriber for a client that is subscribed"
         raise Rejected(codes.PERMISSION_DENIED, why)

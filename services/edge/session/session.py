@@ -67,16 +67,7 @@ from services.edge.session.effects import (
     SendPing,
     Start,
 )
-from services.edge.session.outcomes import (
-    Attached,
-    AttachedAll,
-    Failed,
-    HookAnswered,
-    HookResult,
-    KeyLookedUp,
-    Outcome,
-    Replied,
-)
+from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, KeyLookedUp, Outcome, Replied
 from services.edge.session.refresh import refresh_by_hook
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
@@ -211,8 +202,11 @@ class Session(CommandOrder):
                 self._open(now)
             case LookUpKey(command), KeyLookedUp(fresh):
                 self._handle(command, effects, now, keys_are_fresh=fresh)
-            case AskHook(), HookAnswered(result):
-                self._hook_answered(action, result, effects, now)
+            case AskHook(), HookAnswered() as answered:
+                self._hook_answered(action, answered, effects, now)
+            case CallBackend(), HookAnswered(hook_results.Disconnected(close)):
+                self.state.policy.count("rpc", close.code)
+                self._close(close, "the answer to an RPC disconnected the client", effects, now)
             case _, Failed():
                 self._failed(action, outcome, effects, now)
             case _:
@@ -233,7 +227,8 @@ class Session(CommandOrder):
         else:
             self._refuse(action.command_id, kind_behind(action), error, effects, now)
 
-    def _hook_answered(self, action: AskHook, result: HookResult, effects: list[Effect], now: float) -> None:
+    def _hook_answered(self, action: AskHook, answered: HookAnswered, effects: list[Effect], now: float) -> None:
+        result = answered.result
         if action.event == "refresh":
             if isinstance(result, hook_results.Extended):
                 self._timers.refreshed()

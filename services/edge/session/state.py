@@ -8,11 +8,13 @@ from typing import Final
 from msgspec import Raw
 from msgspec.structs import replace
 
+from proto.commands import ConnectRequest
 from proto.messages import NO_DATA, ClientInfo
 from services.chassis.process.log_fields import about
 from services.chassis.tracing.span import Span
-from services.edge.arrival import UNKNOWN, Arrival
+from services.edge.arrival import NO_HEADERS, UNKNOWN, Arrival
 from services.edge.backend.backend import Caller
+from services.edge.backend.question_headers import emulated
 from services.edge.channels.namespaces import ChannelRules, Requester, check_length, check_name
 from services.edge.channels.subscription import Subscription
 from services.edge.framing.formats import Format
@@ -51,7 +53,7 @@ class SessionState:
     `id` is the client id that others see; `current` holds the policy. `emulation_session` is the secret by which
     separate HTTP requests send commands of this client, "" on a WebSocket. `native_pings`: the client asked for
     WebSocket pings in place of the protocol's own. `address` is what its address counts as, "" if that is not
-    known; `arrival` is the request with which it came.
+    known; `arrival` is the request with which it came, `emulated` the headers of its connect command for backends.
     `trace` is the span of the command that is being handled, None if that is not traced; an action takes it over.
     """
 
@@ -60,6 +62,7 @@ class SessionState:
         "arrival",
         "channels",
         "current",
+        "emulated",
         "emulation_session",
         "format",
         "id",
@@ -87,6 +90,7 @@ class SessionState:
         self.native_pings = native_pings
         self.address = address
         self.arrival = arrival
+        self.emulated = NO_HEADERS
         self.trace: Span | None = None
         self.identity = ANONYMOUS
         self.name = ""
@@ -117,8 +121,9 @@ class SessionState:
     def caller(self) -> Caller:
         """The client, as backends see it."""
         identity, format = self.identity, self.format
+        transport, encoding = format.transport, format.codec.name
         return Caller(
-            identity.user, self.id, identity.info, identity.meta, format.transport, format.codec.name, self.arrival
+            identity.user, self.id, identity.info, identity.meta, transport, encoding, self.arrival, self.emulated
         )
 
     def about(self, channel: str = "", code: int = 0, method: str = "") -> dict[str, object]:
@@ -156,9 +161,11 @@ class SessionState:
         """Sets the client's identity."""
         self.identity = identity
 
-    def name_software(self, name: str, version: str) -> None:
-        """Sets the name and version of the client's software, as the client gave them, truncated."""
-        self.name, self.version = name[:_NAME_LENGTH], version[:_VERSION_LENGTH]
+    def introduce(self, request: ConnectRequest) -> None:
+        """Keeps what the client says of itself: the name and version of its software, truncated, and the headers of its
+        connect command that backends get."""
+        self.name, self.version = request.name[:_NAME_LENGTH], request.version[:_VERSION_LENGTH]
+        self.emulated = emulated(request.headers, self.policy.emulated_headers)
 
     def renew(self, identity: Identity) -> None:
         """Replaces the identity by a newer one of the same user; `info` and `meta` stay as they are if it has none."""

@@ -54,9 +54,9 @@ def subscribe(
         return _by_token(state, command.id, rules, request, now)
     options = rules.options
     if options.subscribe_hook and not channel.startswith(PRIVATE_PREFIX):
-        caller, when_away = state.caller, options.hook_when_away
-        question = hook_questions.subscribe_question(caller, channel, bytes(request.data))
-        return AskHook("subscribe", command, question, caller, options.hook_timeout, when_away == "allow")
+        caller, backend, allow = state.caller, options.subscribe_backend, options.hook_when_away == "allow"
+        question = hook_questions.subscribe_question(caller, channel, bytes(request.data), state.policy.form(backend))
+        return AskHook("subscribe", command, question, caller, options.hook_timeout, allow, backend)
     if not _may(state, channel, rules):
         raise Rejected(codes.PERMISSION_DENIED, _why_not(channel))
     return _prepare(state, command.id, channel, rules, request, Grant(), now)

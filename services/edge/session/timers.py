@@ -71,9 +71,9 @@ class Timers(Struct, gc=False):
             return Close(codes.CONNECTION_EXPIRED)
         if expires_at and section.refresh_hook and unix >= expires_at and now >= self.ask_refresh_at:
             self.ask_refresh_at = now + _ASK_REFRESH_AGAIN_S
-            caller, when_away = state.caller, section.hook_when_away
-            question = hook_questions.refresh_question(caller)
-            return AskHook("refresh", Command(), question, caller, section.hook_timeout, when_away == "allow")
+            caller, backend, allow = state.caller, section.refresh_backend, section.hook_when_away == "allow"
+            question = hook_questions.refresh_question(caller, state.policy.form(backend))
+            return AskHook("refresh", Command(), question, caller, section.hook_timeout, allow, backend)
         for channel, subscription in state.channels.items():
             if subscription.expires_at and unix >= subscription.expires_at + section.expired_sub_close_delay:
                 if subscription.server_side:

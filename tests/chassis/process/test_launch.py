@@ -39,7 +39,7 @@ VARIABLES = {
     "FAIRLEAD_POSTGRES_URL": "postgresql://127.0.0.1/none",
 }
 LARGE = {
-    "aiohttp": "nats-py loads it where it is",
+    "aiohttp": "only to ask backends over HTTP; nats-py loads it where it is",
     "alembic": "only to migrate",
     "cryptography": "only for public keys",
     "httpx": "only to fetch keys",

@@ -29,6 +29,7 @@ from services.metrics.settings import MetricsSettings
 from services.metrics.settings import from_environ as of_metrics
 from services.sessions.settings import SessionsSettings
 from services.sessions.settings import from_environ as of_sessions
+from tests.support.settings_tables import tables_of
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 SECRET: Final = "hunter2-hunter2-hunter2-hunter2-hunter2"
@@ -235,9 +236,9 @@ SCHEMAS: Final[Mapping[str, type[msgspec.Struct]]] = {
 
 
 def keys(schema: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
-    for section in msgspec.structs.fields(schema):
-        for key in msgspec.structs.fields(section.type):
-            yield f"{section.encode_name}.{key.encode_name}", key.type
+    for name, section in tables_of(schema).items():
+        for key in msgspec.structs.fields(section):
+            yield f"{name}.{key.encode_name}", key.type
 
 
 @pytest.mark.parametrize("service", SERVICES)

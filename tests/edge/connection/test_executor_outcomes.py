@@ -97,8 +97,8 @@ async def test_a_question_past_its_deadline_counts_as_timed_out():
     rpc, hook = CallBackend(1, "never", Raw(b"1"), caller), AskHook("publish", Command(id=1), b"", caller, 30, True)
     assert await execute(rpc, FakeSubscriber(), START) == Failed(codes.INTERNAL)
     assert await execute(hook, FakeSubscriber(), START) == Failed(codes.INTERNAL)
-    assert edge.tally.backend_failures == {("rpc", "timeout"): 1, ("hook.publish", "timeout"): 1}
-    assert {call: seconds.count for (call,), seconds in edge.tally.timings.backend_seconds.by_label.items()} == {
+    assert edge.tally.backend_failures == {("nats", "rpc", "timeout"): 1, ("nats", "hook.publish", "timeout"): 1}
+    assert {call: seconds.count for (_, call), seconds in edge.tally.timings.backend_seconds.by_label.items()} == {
         "rpc": 1,
         "hook.publish": 1,
     }

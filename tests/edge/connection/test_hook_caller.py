@@ -14,6 +14,7 @@ from proto.commands import Command
 from services.chassis.tracing.span import Span
 from services.edge.backend import hook_results
 from services.edge.backend.backend import BackendError, Caller
+from services.edge.backend.backends import Backends
 from services.edge.backend.hook_results import Refused
 from services.edge.connection.hook_caller import EXTENDED_WHEN_AWAY_S, HookCaller
 from services.edge.connection.refusal_log import RefusalLog
@@ -59,7 +60,7 @@ async def answer_to(
     backend = FunctionBackend(hooks={event: function} if answer is not None else {})
     backend.away = away
     asked = AskHook(event, Command(id=1), b'{"q":1}', CALLER, 1.0, allow)
-    return await HookCaller(backend, log or Log(), tally or Tally()).ask(asked, NOW)
+    return await HookCaller(Backends({"nats": backend}), log or Log(), tally or Tally()).ask(asked, NOW)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ class TestEveryEvent:
     async def test_an_unusable_answer_is_no_yes(self, event: str, allow: bool, answer: bytes) -> None:
         log, tally = Log(), Tally()
         assert await answer_to(event, answer, allow, log=log, tally=tally) == Refused(codes.INTERNAL)
-        assert tally.backend_failures == {(f"hook.{event}", "bad_answer"): 1}
+        assert tally.backend_failures == {("nats", f"hook.{event}", "bad_answer"): 1}
         ((what, why),) = log.lines
         assert event in what and "unusable" in what and why
 

@@ -45,8 +45,8 @@ async def test_the_answer_of_a_backend() -> None:
     tally = Tally()
     backend = MeasuredBackend(FunctionBackend({"echo": echo}, {}), tally)
     await backend.call("echo", b"", ANYBODY, LONG_S)
-    assert named(tally.timings.backend_seconds.of("rpc")) == set()
+    assert named(tally.timings.backend_seconds.of("nats", "rpc")) == set()
     span = tracer(KeptSpans()).begin("command rpc", SERVER, None, {})
     with working_in(span):
         await backend.call("echo", b"", ANYBODY, LONG_S)
-    assert named(tally.timings.backend_seconds.of("rpc")) == {span.context.trace_id}
+    assert named(tally.timings.backend_seconds.of("nats", "rpc")) == {span.context.trace_id}

@@ -121,8 +121,8 @@ async def test_codes_that_backends_choose_share_a_label(a: TestEdge) -> None:
 
 
 async def test_backends_have_a_histogram_by_call(a: TestEdge) -> None:
-    a.tally.timings.backend_seconds.of("hook.connect").observe(0.3)
-    a.tally.backend_failed("hook.connect", "bad_answer")
+    a.tally.timings.backend_seconds.of("nats", "hook.connect").observe(0.3)
+    a.tally.backend_failed("nats", "hook.connect", "bad_answer")
     of, labels = metrics(a), {"backend": "nats", "call": "hook.connect"}
     assert value(of, "backend_seconds_sum", **labels) == 0.3
     assert value(of, "backend_failures_total", cause="bad_answer", **labels) == 1

@@ -51,7 +51,7 @@ class Api:
             channels,
             users,
             edge.cluster,
-            edge.backend,
+            edge.context.backends,
             rpc_timeout_s,
             CallFailures(lambda what, why, fields, *, kind: self.told.append((what, why, fields))),
             edge.tally,
@@ -361,5 +361,5 @@ async def test_questions_of_calls_that_take_too_long_count_as_timed_out(cluster,
     api = Api(edge, rpc_timeout_s=30)
     monkeypatch.setattr(api_methods, "CALL_DEADLINE_S", 0.05)
     assert await api.error("rpc", method="gate", params=1) == 100
-    assert edge.tally.backend_failures == {("rpc", "timeout"): 1}
-    assert edge.tally.timings.backend_seconds.of("rpc").count == 1
+    assert edge.tally.backend_failures == {("nats", "rpc", "timeout"): 1}
+    assert edge.tally.timings.backend_seconds.of("nats", "rpc").count == 1

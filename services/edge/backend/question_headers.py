@@ -1,0 +1,92 @@
+"""What a backend over HTTP is told: the headers of questions, the operator's own and those of the client that its
+allow-lists name, and the form of the body. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from proto import signature
+from services.edge.arrival import NO_HEADERS
+from services.edge.backend.backend import Caller
+from services.edge.backend.hook_questions import QuestionForm
+from services.edge.backend_settings import BackendSettings
+
+MAX_EMULATED_LENGTH: Final = 4096
+"""Characters of all emulated headers of one client, which are kept as long as it is connected."""
+
+_CONTROL: Final = re.compile(r"[^\t -~\x80-\U0010ffff]|[\x80-\x9f\ud800-\udfff]")
+
+
+def emulated(given: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+    """Of the headers in a connect command, those of these names, in lower case: clients write anything there.
+
+    Values that no header could have are left out, and everything beyond `MAX_EMULATED_LENGTH`.
+    """
+    if not names or not given:
+        return NO_HEADERS
+    kept: dict[str, str] = {}
+    room = MAX_EMULATED_LENGTH
+    for name, value in given.items():
+        if (name := name.lower()) in names and name not in kept and not _CONTROL.search(value):
+            room -= len(value)
+            if room < 0:
+                break
+            kept[name] = value.strip()
+    return kept or NO_HEADERS
+
+
+def wanted(backends: Iterable[BackendSettings]) -> frozenset[str]:
+    """The headers of clients' requests that any of these backends gets, in lower case."""
+    return frozenset(name.lower() for backend in backends for name in backend.http_headers)
+
+
+def wanted_emulated(backends: Iterable[BackendSettings]) -> frozenset[str]:
+    """The same of emulated headers."""
+    return frozenset(name.lower() for backend in backends for name in backend.emulated_headers)
+
+
+def form_of(settings: BackendSettings) -> QuestionForm:
+    """The form of its questions. Emulated headers are not in their bodies, as they come as headers."""
+    return QuestionForm(settings.include_connection_meta, False, settings.binary_encoding)
+
+
+class QuestionHeaders:
+    """The headers of questions to one backend."""
+
+    def __init__(self, settings: BackendSettings, user_agent: str) -> None:
+        self._own = {
+            "User-Agent": user_agent,
+            "Accept-Encoding": "identity",  # the limit is on what is transferred
+            **settings.static_headers,
+        }
+        self._secret = settings.secret
+        self._of_request = [(name.lower(), name) for name in settings.http_headers]
+        self._emulated = [(name.lower(), name) for name in settings.emulated_headers]
+
+    def of(self, caller: Caller | None, question: bytes, unix: float) -> dict[str, str]:
+        """The headers of this question at `unix`. A header of the request wins over an emulated one of its name."""
+        headers = dict(self._own)
+        if caller is not None:
+            given: dict[str, tuple[str, str]] = {}
+            for lower, name in self._emulated:
+                if lower in caller.emulated:
+                    given[lower] = name, caller.emulated[lower]
+            for lower, name in self._of_request:
+                if value := caller.arrival.headers.get(lower, ""):
+                    given[lower] = name, _as_sent(value)
+            if "user-agent" in given:
+                del headers["User-Agent"]
+            headers.update(given.values())
+        headers["Content-Type"] = "application/json"
+        if self._secret:
+            headers[signature.HEADER] = signature.sign(self._secret, int(unix), question)
+        return headers
+
+
+def _as_sent(value: str) -> str:
+    """The text whose UTF-8 is the bytes that the client sent; what is no UTF-8 is replaced, as JSON would."""
+    text = value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
+    return _CONTROL.sub("", text)

@@ -1,0 +1,196 @@
+"""The tables `backends`, each an HTTP service of the application, and the section `rpc`: which of them answers RPCs.
+
+The names of options are Centrifugo's where it has them, so that its users know them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from proto.codes import check_close_reason
+from proto.signature import HEADER as SIGNATURE
+from proto.signature import MIN_SECRET_LENGTH
+from services.chassis.nats.credential_files import BadFile
+from services.chassis.nats.tls import tls_context
+from services.chassis.process.secret_files import Secret
+from services.chassis.process.settings import Count, Duration, Section, is_http_address
+from services.chassis.process.settings_errors import FORM
+from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS
+
+EVENT: Final = "{event}"
+"""Stands in a backend's `url` for what is asked: connect, refresh, subscribe, publish or rpc."""
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_OWN_HEADERS: Final = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        SIGNATURE.lower(),
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""What the edge says of its own request, and nobody else may."""
+
+_NAME: Final = '2 to 64 letters, digits, "-", "_" and "."'
+Name = Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,64}\Z", extra={FORM: _NAME})]
+
+
+class ToError(Section, frozen=True):
+    """The error that a client gets for a status."""
+
+    code: Annotated[int, Meta(ge=100, le=1999)]
+    """From 400 on for your own; 100 to 399 are the protocol's."""
+    message: Annotated[str, Meta(max_length=256)] = "error"
+    """The message that the client gets."""
+    temporary: bool = False
+    """Whether SDKs try again by themselves."""
+
+
+class ToDisconnect(Section, frozen=True):
+    """The close with which a client's connection ends for a status."""
+
+    code: Annotated[int, Meta(ge=3001, le=4999)]
+    """From 4000 on for your own. SDKs do not reconnect after 3500 to 3999 and 4500 to 4999."""
+    reason: str
+    """The reason that the client gets."""
+
+    def __post_init__(self) -> None:
+        try:
+            check_close_reason(self.reason)
+        except ValueError as error:
+            raise ValueError(f"expected a usable reason: {error}") from None
+
+
+class StatusToCode(Section, frozen=True):
+    """What a status of HTTP means for the client, in place of error 100."""
+
+    status_code: Annotated[int, Meta(ge=201, le=599)]
+    """The status that the backend answers."""
+    to_error: ToError | None = None
+    """The client's command fails with this error."""
+    to_disconnect: ToDisconnect | None = None
+    """The client's connection is closed with this code."""
+
+    def __post_init__(self) -> None:
+        if (self.to_error is None) == (self.to_disconnect is None):
+            raise ValueError("expected one of to_error and to_disconnect")
+
+
+class BackendSettings(Section, frozen=True, kw_only=True):
+    """One backend: where it is asked, what it is told, and how long it may take."""
+
+    name: Name
+    """By which settings, metrics and the log name it; not "nats"."""
+    url: str
+    """Where it is asked, such as "https://app.example.com/realtime/{event}": `{event}` is connect, refresh, subscribe,
+    publish or rpc. Without `{event}`, everything is asked at this one address."""
+    timeout: Duration = Duration(0)
+    """How long it may take for an answer, below 4.5 s. 0: as `hook_timeout` and `client.rpc_timeout` say, which hold
+    anyway."""
+    http_headers: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
+    """Headers of a client's own request (its upgrade) that the backend gets, such as "Cookie", "X-Real-IP"."""
+    emulated_headers: list[str] = []  # noqa: RUF012
+    """Those that the client may send in its connect command instead: an SDK's `headers`. Anybody can write anything
+    there. A header of the request wins."""
+    static_headers: dict[str, str] = {}  # noqa: RUF012
+    """Headers that the backend gets with each question, such as a key of its own."""
+    include_connection_meta: bool = False
+    """Whether questions have the connection's `meta`."""
+    binary_encoding: bool = False
+    """Whether payloads of questions are always in base64, as `b64data`."""
+    status_to_code_transforms: list[StatusToCode] = []  # noqa: RUF012
+    """What a client gets for a status other than 200, which is error 100 otherwise."""
+    secret: Secret = ""
+    """With it, questions have the header `Fairlead-Signature`. At least 16 characters. Empty: they have none."""
+    ca_file: str = ""
+    """The path of the certificates (PEM) that vouch for the backend's own; empty for those of the system."""
+    cert_file: str = ""
+    """The path of the certificate (PEM) that the edge shows the backend, with `key_file`."""
+    key_file: str = ""
+    """The path of the private key (PEM, not encrypted) of `cert_file`."""
+    max_in_flight: Count = 256
+    """Questions that the backend is asked at once, each on a connection of its own, which is used again. Further ones
+    wait for their turn within their time."""
+    breaker_failures: Annotated[int, Meta(ge=0)] = 20
+    """After so many questions in a row without an answer it is not asked for `breaker_pause`. 0: always asked."""
+    breaker_pause: Duration = Duration(2)
+    """How long it is not asked. Then one question tries whether it is back."""
+
+    def __post_init__(self) -> None:
+        if self.name == NATS:
+            raise ValueError('expected another name than "nats", which stands for the edge\'s own NATS')
+        if not is_http_address(self.url.replace(EVENT, "event")) or "@" in self.url.partition("?")[0]:
+            raise ValueError(
+                'expected url to be an address such as "http://127.0.0.1:3000/realtime/{event}", without a user: a '
+                "key of the backend is for static_headers"
+            )
+        if not 0 <= self.timeout < COMMAND_DEADLINE_S:
+            raise ValueError(f"expected timeout below {COMMAND_DEADLINE_S} s, when SDKs give up, or 0")
+        if 0 < len(self.secret) < MIN_SECRET_LENGTH:
+            raise ValueError(f"expected secret of at least {MIN_SECRET_LENGTH} characters")
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("expected cert_file and key_file to be both set or both empty")
+        self._check_headers()
+        statuses = [each.status_code for each in self.status_to_code_transforms]
+        if len(set(statuses)) != len(statuses):
+            raise ValueError("expected each status once in status_to_code_transforms")
+        if self.ca_file or self.cert_file:
+            try:
+                tls_context(self.ca_file, self.cert_file, self.key_file, "")
+            except BadFile as error:
+                raise ValueError(str(error)) from None
+
+    def _check_headers(self) -> None:
+        for key in ("http_headers", "emulated_headers", "static_headers"):
+            for name in getattr(self, key):
+                if not _HEADER_NAME.fullmatch(name):
+                    raise ValueError(f"expected {key} to be names of headers, got {name!a}")
+                if name.lower() in _OWN_HEADERS or name.lower().startswith("sec-websocket-"):
+                    raise ValueError(f"expected {key} without {name}, which is the edge's own to set")
+        if not all(value.isprintable() and value.isascii() for value in self.static_headers.values()):
+            raise ValueError("expected the values of static_headers in printable ASCII")
+        told = {name.lower() for name in (*self.http_headers, *self.emulated_headers)}
+        if both := sorted(told & {name.lower() for name in self.static_headers}):
+            raise ValueError(
+                f"expected {both[0]} either in static_headers or among those of clients, who could replace it"
+            )
+
+
+class RPCNamespace(Section, frozen=True, kw_only=True):
+    """The backend of some RPCs."""
+
+    name: Name
+    """What the methods begin with, before their first ":"; or the whole name of one method."""
+    backend: str = NATS
+    """Which one answers them: the name of one of `backends`, or "nats"."""
+
+
+class RPCSection(Section, frozen=True):
+    """RPCs: which backend answers them."""
+
+    backend: str = NATS
+    """Which one answers all others: the name of one of `backends`, or "nats" for whoever subscribes to `rpc.>`."""
+    namespaces: list[RPCNamespace] = []  # noqa: RUF012
+    """The backends of some of them."""
+
+    def __post_init__(self) -> None:
+        names = [namespace.name for namespace in self.namespaces]
+        if len(set(names)) != len(names):
+            raise ValueError("expected each namespace once")
