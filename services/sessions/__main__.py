@@ -11,6 +11,7 @@ from collections.abc import Callable
 from services.chassis.process.launch import Command, Service
 from services.sessions.dead_letters_arguments import describe
 from services.sessions.settings import SessionsSettings, cautions, from_environ
+from services.sessions.webhooks.letters_arguments import describe_letters
 
 
 def _serve(settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:
@@ -35,9 +36,18 @@ def _dead_letters(settings: SessionsSettings, asked: Namespace) -> None:
     run(settings, asked)
 
 
+def _webhook_dead_letters(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.webhooks.letters_command import run
+
+    run(settings, asked)
+
+
 COMMANDS = {
     "migrate": Command("update the tables in PostgreSQL", _migrate),
     "dead-letters": Command("list, show, replay or delete what could not be folded", _dead_letters, describe),
+    "webhook-dead-letters": Command(
+        "list, show, replay or delete what webhooks did not take", _webhook_dead_letters, describe_letters
+    ),
 }
 SERVICE = Service("sessions", from_environ, _serve, cautions, COMMANDS)
 

@@ -38,6 +38,7 @@ from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings, cautions
 from services.sessions.store_postgres import PostgresStore
+from services.sessions.webhooks.webhook import Webhook
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,12 @@ class Sessions:
         self._silence = EdgeSilence(LOST_AFTER_S)
         self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
+        webhooks = settings.sessions.webhooks
+        self._webhook_pool = Pool(settings.postgres.url, max(1, len(webhooks)))  # each holds one while it works
+        self._webhooks = [
+            Webhook(one, self._log, self._webhook_pool, self._prepare, self._instruments, settings.sessions.log_max_age)
+            for one in webhooks
+        ]
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
@@ -83,9 +90,9 @@ class Sessions:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             self._tracing.start()
-            async with self._pool, self._read_pool:
+            async with self._pool, self._read_pool, self._webhook_pool:
                 work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
-                tasks = [vital(one) for one in work]
+                tasks = [vital(one) for one in (*work, *(webhook.run() for webhook in self._webhooks))]
                 try:
                     yield
                 finally:
@@ -119,6 +126,8 @@ class Sessions:
     async def _listen(self) -> None:
         await self._link.open()
         self._log.on_written(self._projector.notify)
+        for webhook in self._webhooks:
+            self._log.on_written(webhook.notify)
         self._link.subscribe(
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )

@@ -48,4 +48,32 @@ SESSIONS_SERIES: Final = catalog(
         "process, while PostgreSQL has not been reached at all.",
     ),
     counter("fairlead_sessions_pruned", "sessions", "Ended sessions removed because of their age."),
+    counter("fairlead_webhooks_events", "events", "Events that the receiver of a webhook has taken.", "webhook"),
+    counter(
+        "fairlead_webhooks_requests",
+        "requests",
+        "Requests to webhooks, by what came of them: taken; refused (a status of 400, 413, 415 or 422); another "
+        "status; redirect; timeout; unreachable; tls (a certificate that does not verify).",
+        "webhook",
+        "outcome",
+    ),
+    counter(
+        "fairlead_webhooks_dead_letters",
+        "events",
+        "Events that were set aside: refused, or given up after `give_up_after`. "
+        "`python -m services.sessions webhook-dead-letters` lists and replays them.",
+        "webhook",
+    ),
+    counter(
+        "fairlead_webhooks_overtaken",
+        "messages",
+        "Messages that the session log dropped before their events were delivered.",
+        "webhook",
+    ),
+    gauge(
+        "fairlead_webhooks_age_seconds",
+        "seconds",
+        "Age of the oldest event that the process tries to deliver now, 0 if there is none.",
+        "webhook",
+    ),
 )

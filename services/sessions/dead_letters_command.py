@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.dead_letters_arguments import Which
 from services.sessions.dead_letters_postgres import DeadLetters
 from services.sessions.entries import DeadLetter, Entry, letter
+from services.sessions.printing import print_json, print_line, print_table, printable, readable, to_reader
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings
 from services.sessions.store import FactsRefused, Store
@@ -33,11 +33,7 @@ def run(settings: SessionsSettings, asked: Namespace) -> None:
     Exits with 1 if something was not found, or could not be folded again.
     """
     try:
-        done = asyncio.run(_run(settings, asked))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough, as `head` does; the interpreter flushes once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        done = to_reader(lambda: asyncio.run(_run(settings, asked)))
     except (StoreAway, SchemaRefused) as error:
         sys.exit(f"fairlead-sessions: {error}")
     if not done:
@@ -63,18 +59,18 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
         if asked.action == "delete":
             await kept.delete(found)
             if asked.json:
-                _print_json({"deleted": len(found)})
+                print_json({"deleted": len(found)})
             else:
-                _print(f"deleted {len(found)}")
+                print_line(f"deleted {len(found)}")
             return True
         store = PostgresStore(pool, int(settings.sessions.resume_window * 1000))
         replays: list[Replay] = []
         for each in found:
             replays.append(await replay(store, kept, each))
             if not asked.json:
-                _print(_told(replays[-1]))
+                print_line(_told(replays[-1]))
         if asked.json:
-            _print_json(replays)
+            print_json(replays)
         return all(one.refused is None for one in replays)
 
 
@@ -115,7 +111,7 @@ def _told(done: Replay) -> str:
     if done.refused is None:
         return f"{done.sequence}: folded {done.folded} facts"
     folded = f"folded {done.folded} facts, the rest is " if done.folded else ""
-    return f"{done.sequence}: {folded}still put aside: {_printable(done.refused)}"
+    return f"{done.sequence}: {folded}still put aside: {printable(done.refused)}"
 
 
 def _of(which: Which, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
@@ -128,37 +124,33 @@ def _of(which: Which, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
 
 def _print_list(letters: Sequence[DeadLetter], as_json: bool) -> None:
     if as_json:
-        _print_json([_described(one) for one in letters])
+        print_json([_described(one) for one in letters])
         return
     several = len({one.epoch for one in letters}) > 1
     rows = [
         (
             f"{one.epoch}/{one.sequence}" if several else str(one.sequence),
             f"{_time(one):%Y-%m-%d %H:%M:%S}",
-            _printable(one.instance),
+            printable(one.instance),
             str(one.size),
-            _printable(one.reason),
+            printable(one.reason),
         )
         for one in letters
     ]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    for row in (_COLUMNS, *rows) if rows else ():
-        _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if not rows:
-        _print("there are no dead letters")
+    print_table(_COLUMNS, rows, "there are no dead letters")
 
 
 def _print_whole(letters: Sequence[DeadLetter], as_json: bool) -> None:
     if as_json:
-        _print_json([{**_described(one), "data": base64.b64encode(one.data).decode()} for one in letters])
+        print_json([{**_described(one), "data": base64.b64encode(one.data).decode()} for one in letters])
         return
     for one in letters:
-        _print(f"message    {one.sequence} of the session log, epoch {one.epoch}")
-        _print(f"put aside  {_time(one):%Y-%m-%d %H:%M:%S} UTC")
-        _print(f"written by {_printable(one.instance)}")
-        _print(f"reason     {_printable(one.reason)}")
-        _print(f"bytes      {one.size}" + (f", the first {len(one.data)} kept" if len(one.data) < one.size else ""))
-        _print("\n" + _readable(one.data))
+        print_line(f"message    {one.sequence} of the session log, epoch {one.epoch}")
+        print_line(f"put aside  {_time(one):%Y-%m-%d %H:%M:%S} UTC")
+        print_line(f"written by {printable(one.instance)}")
+        print_line(f"reason     {printable(one.reason)}")
+        print_line(f"bytes      {one.size}" + (f", the first {len(one.data)} kept" if len(one.data) < one.size else ""))
+        print_line("\n" + readable(one.data))
 
 
 def _described(one: DeadLetter) -> dict[str, Any]:
@@ -174,24 +166,3 @@ def _described(one: DeadLetter) -> dict[str, Any]:
 
 def _time(one: DeadLetter) -> datetime:
     return datetime.fromtimestamp(one.put_aside_at / 1000, UTC)
-
-
-def _readable(data: bytes) -> str:
-    """JSON with indentation, and anything else as it is; a terminal gets no control characters."""
-    try:
-        text = msgspec.json.format(data, indent=2).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = data.decode(errors="backslashreplace")
-    return "\n".join(map(_printable, text.split("\n")))
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-def _print_json(what: object) -> None:
-    _print(msgspec.json.encode(what).decode())

@@ -25,6 +25,11 @@ class Instruments:
         self.lag_batches = self._gauge("fairlead_sessions_lag_batches")
         self.projection_age = self._gauge("fairlead_sessions_projection_age_seconds")
         self.pruned = self._counter("fairlead_sessions_pruned")
+        self.webhook_events = self._counter("fairlead_webhooks_events")
+        self.webhook_requests = self._counter("fairlead_webhooks_requests")
+        self.webhook_dead_letters = self._counter("fairlead_webhooks_dead_letters")
+        self.webhook_overtaken = self._counter("fairlead_webhooks_overtaken")
+        self.webhook_age = self._gauge("fairlead_webhooks_age_seconds")
 
     def _counter(self, name: str) -> Counter:
         series = SESSIONS_SERIES[name]

@@ -22,6 +22,7 @@ from services.chassis.process.settings import (
 )
 from services.chassis.tracing.settings import TracingSettings
 from services.sections import SECTIONS
+from services.sessions.webhooks.settings import WebhookSettings, check_webhooks
 
 MAX_RESUME_WINDOW_S = 24 * 3600
 
@@ -46,6 +47,8 @@ class SessionsSection(Section, frozen=True):
     """For how long PostgreSQL keeps an ended session; 0 for ever."""
     migrate: bool = True
     """Whether to migrate the database at the start. Otherwise `python -m services.sessions migrate` does it."""
+    webhooks: list[WebhookSettings] = []  # noqa: RUF012 - msgspec copies mutable defaults
+    """Where events of connections and channels are sent: a table `[[sessions.webhooks]]` each."""
 
     def __post_init__(self) -> None:
         if self.resume_window > MAX_RESUME_WINDOW_S:
@@ -54,6 +57,7 @@ class SessionsSection(Section, frozen=True):
             raise ValueError("expected sessions.log_max_age of at least 60 s")
         if 0 < self.keep < self.log_max_age:
             raise ValueError("expected sessions.keep of at least sessions.log_max_age, or 0")
+        check_webhooks(self.webhooks)
 
 
 class PostgresSection(Section, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
 
@@ -113,4 +113,47 @@ class DeadLetterRow(SQLModel, table=True):
     reason: str = _name()
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    put_aside_at: datetime = _moment()
+
+
+class WebhookRow(SQLModel, table=True):
+    """How far a webhook has come: the table of `webhooks.progress.Progress`, which documents the columns."""
+
+    __tablename__ = "webhooks"
+    name: str = _name(primary_key=True)
+    epoch: str = _name()
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    part: int = Field(sa_column=Column(Integer, nullable=False))
+    silent_until: int = Field(sa_column=Column(BigInteger, nullable=False))
+    moved_at: datetime = _moment()
+
+
+class WebhookConnectionRow(SQLModel, table=True):
+    """What a webhook knows of a connection: `webhooks.tracker.KnownConnection`, in JSON."""
+
+    __tablename__ = "webhook_connections"
+    webhook: str = _name(primary_key=True)
+    connection: str = _name(primary_key=True)
+    state: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class WebhookWriterRow(SQLModel, table=True):
+    """The last batch of each process that a webhook has delivered: a repeated one is recognized by its number."""
+
+    __tablename__ = "webhook_writers"
+    webhook: str = _name(primary_key=True)
+    instance: str = _name(primary_key=True)
+    number: int = Field(sa_column=Column(BigInteger, nullable=False))
+    wrote_at: datetime = _moment()
+
+
+class WebhookDeadLetterRow(SQLModel, table=True):
+    """A request that was given up: the table of `webhooks.progress.WebhookLetter`, which documents the columns."""
+
+    __tablename__ = "webhook_dead_letters"
+    number: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
+    webhook: str = _name()
+    reason: str = _name()
+    events: int = Field(sa_column=Column(Integer, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     put_aside_at: datetime = _moment()

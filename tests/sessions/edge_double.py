@@ -14,6 +14,7 @@ from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, SessionEvent, encode_batch
 from proto.telemetry import EdgeLoad, Heartbeat, Process, encode_heartbeat
 from services.chassis.nats.stream_making import stream_config
+from tests.support.eventually import eventually
 
 PROCESS = Process(cpu_s=1.5, rss_bytes=50_000_000, open_fds=20, max_fds=1024, loop_lag_s=0.001, uptime_s=60.0)
 
@@ -100,3 +101,17 @@ class EdgeDouble:
 
     async def delete_log(self) -> None:
         await self._link.jetstream(timeout=5).delete_stream(subjects.SESSIONS_STREAM)
+
+    async def purge(self, keep: int) -> None:
+        """Removes all but the newest messages of the log, as its limits do."""
+        await self._link.jetstream(timeout=5).purge_stream(subjects.SESSIONS_STREAM, keep=keep)
+
+    async def settled(self, consumer: str) -> None:
+        """Waits until the durable consumer has acknowledged everything in the log."""
+        js = self._link.jetstream(timeout=5)
+
+        async def all_acknowledged() -> bool:
+            info = await js.consumer_info(subjects.SESSIONS_STREAM, consumer)
+            return (info.num_pending, info.num_ack_pending) == (0, 0)
+
+        await eventually(all_acknowledged)

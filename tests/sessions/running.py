@@ -20,9 +20,11 @@ def variables(nats_server: NatsServer, postgres: Postgres, **more: str) -> dict[
     return {f"FAIRLEAD_{name}": value for name, value in own.items()}
 
 
-def start(services: Services, nats_server: NatsServer, postgres: Postgres, **more: str) -> ServiceProcess:
-    """Starts it, without waiting."""
-    return services.start("sessions", variables(nats_server, postgres, **more))
+def start(
+    services: Services, nats_server: NatsServer, postgres: Postgres, *, toml: str = "", **more: str
+) -> ServiceProcess:
+    """Starts it, without waiting. `toml` is the text of its configuration file."""
+    return services.start("sessions", variables(nats_server, postgres, **more), toml)
 
 
 async def ask(service: ServiceProcess, path: str, **query: str | int) -> dict[str, Any]:
@@ -55,3 +57,12 @@ async def metric(service: ServiceProcess, name: str) -> float:
         text = (await http.get(f"{service.url}/metrics", timeout=10)).text
     (line,) = [line for line in text.splitlines() if line.startswith(name + " ")]
     return float(line.rpartition(" ")[2])
+
+
+async def metric_of(service: ServiceProcess, name: str, **labels: str) -> float:
+    """The value of a series with labels, 0 if nothing was counted yet."""
+    async with http_client() as http:
+        text = (await http.get(f"{service.url}/metrics", timeout=10)).text
+    shown = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    found = [line for line in text.splitlines() if line.startswith(f"{name}{{{shown}}} ")]
+    return float(found[0].rpartition(" ")[2]) if found else 0.0

@@ -22,10 +22,10 @@ def password_of(user: str) -> str:
     return f"a-password-of-{user}"
 
 
-def restricted_nats(folder: Path) -> NativeNats:
-    """A server that has read it. The passwords are in its environment, and so in the test's."""
+def restricted_nats(folder: Path, configuration: str = "") -> NativeNats:
+    """A server that has read it, or `configuration`. The passwords are in its environment, and so in the test's."""
     server = NativeNats(folder)
-    server.configure(SHIPPED.read_text())
+    server.configure(configuration or SHIPPED.read_text())
     os.environ.update({f"NATS_{user.upper()}_PASSWORD": password_of(user) for user in USERS})
     server.start()
     return server

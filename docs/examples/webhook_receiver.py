@@ -1,0 +1,50 @@
+"""Receives webhooks with the standard library alone: it checks the signature, and prints each event once.
+
+    WEBHOOK_SECRET=... .venv/bin/python docs/examples/webhook_receiver.py [PORT]
+
+docs/events.md describes the events, and what they promise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+SECRET = os.environ["WEBHOOK_SECRET"]
+PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
+
+seen: set[str] = set()  # in an application: a unique column of its database, written in the transaction of the event
+
+
+def is_signed(signature: str, body: bytes) -> bool:
+    """`signature` is "t=<Unix seconds>,v1=<HMAC-SHA256 of "t.body", in hexadecimal>"."""
+    at, _, digest = signature.removeprefix("t=").partition(",v1=")
+    expected = hmac.new(SECRET.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(digest.encode(), expected.encode()) and abs(time.time() - int(at)) < 300
+
+
+class Webhook(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # the connection is used again
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        signed = is_signed(self.headers.get("Fairlead-Signature", ""), body)
+        for event in json.loads(body)["events"] if signed else ():
+            if event["id"] not in seen:
+                seen.add(event["id"])
+                print(event["type"], event.get("user", ""), event.get("channel", ""), flush=True)
+        self.send_response(204 if signed else 401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Not a line for each request."""
+
+
+if __name__ == "__main__":
+    HTTPServer(("127.0.0.1", PORT), Webhook).serve_forever()
