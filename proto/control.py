@@ -69,11 +69,15 @@ class UnsubscribeUser(Request, frozen=True, tag="unsubscribe_user"):
 
 
 class DisconnectUser(Request, frozen=True, tag="disconnect_user"):
-    """Closes connections of a user."""
+    """Closes connections of a user. With `admitted_before`, in Unix milliseconds: those that were let in before that,
+    or at the same time by a client whose id is before `or_client_before`.
+    """
 
     to: Selector
     code: int
     reason: str
+    admitted_before: int = 0
+    or_client_before: str = ""
 
 
 class RefreshUser(Request, frozen=True, tag="refresh_user"):

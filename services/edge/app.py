@@ -58,6 +58,7 @@ from services.edge.connection.memory_guard import limits as memory_limits
 from services.edge.connection.memory_watch import MemoryWatch
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
+from services.edge.connection.single_connection import SingleConnection
 from services.edge.edge_settings import MEMORY
 from services.edge.instruments.catalog import EDGE_SERIES
 from services.edge.instruments.exposition import EdgeMetrics
@@ -149,6 +150,7 @@ class Edge:
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
             admission=Admission(lambda: self._node.available, adapters.cluster.room_elsewhere, adapters.nats_problem),
             refusals=refusals,
+            single_connection=SingleConnection(adapters.peers, refusals),
             connection_log=ConnectionLog(clock.now) if settings.log.connections else None,
             session_log=adapters.session_log,
             timing_wheel=TimingWheel(clock.now()),
@@ -220,6 +222,7 @@ class Edge:
                 self._adapters.pulse.last_beat()  # all clients are gone
                 await self.reloads.stop()
                 await self.adoption.stop()
+                await self.context.single_connection.stop()
                 await end(tasks)
                 await self._api_calls.stop()
                 await self._fetchers.close()

@@ -78,6 +78,8 @@ class ClientSection(TokenSettings, frozen=True):
     """The transports that clients may use: websocket, http_stream, sse, uni_websocket, uni_http_stream, uni_sse."""
     user_connection_limit: Annotated[int, Meta(ge=0)] = 0
     """Connections that one user may have on one edge; one more is closed with 3504. 0: any number."""
+    single_connection: bool = False
+    """A user's newest connection closes the user's others, on all edges, with 3504."""
     disallow_anonymous_connection_tokens: bool = False
     """Tokens without a user id are refused with 3507."""
     connect_include_server_time: bool = False

@@ -34,6 +34,7 @@ from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor, KeyLookup, NoKeyLookup
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
+from services.edge.connection.single_connection import SingleConnection
 from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.grants import Grant
 from services.edge.hook_settings import NATS
@@ -223,6 +224,7 @@ class TestEdge:
             door=Door(limits, 2**20, registry.make_room),
             admission=Admission(lambda: self.node.available, self.cluster.room_elsewhere),
             refusals=refusals,
+            single_connection=SingleConnection(self.peers, refusals),
             connection_log=None,
             session_log=self.sessions,
             timing_wheel=TimingWheel(START),

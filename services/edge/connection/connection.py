@@ -27,6 +27,7 @@ from services.edge.channels.subscription import AttachRequest
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.incoming import Incoming
 from services.edge.connection.outlet import Outlet, Transport
+from services.edge.connection.single_connection import Newest
 from services.edge.connection.slow_consumer import CaughtUp, Held, PositionLost, SlowConsumer
 from services.edge.framing.formats import Format
 from services.edge.framing.wire import ABNORMAL
@@ -36,6 +37,7 @@ from services.edge.session.effects import (
     Announce,
     AwaitTurn,
     CatchUp,
+    CloseOthers,
     Detach,
     Dismiss,
     Effect,
@@ -139,8 +141,7 @@ class Connection(Incoming):
         if self._outlet.closed:
             return
         now = self._context.clock.now()
-        slow = self._outlet.slow or self._hold_back()
-        slow.stall(now)
+        (self._outlet.slow or self._hold_back()).stall(now)
         self._context.registry.stall(self)
         self._apply(self.session.stalled(now))
 
@@ -294,6 +295,8 @@ class Connection(Incoming):
             case CatchUp(positions):
                 outlet.flush()
                 self._catch_up_from(positions)
+            case CloseOthers(user, admitted_at):
+                context.single_connection.close_others(Newest(user, self.session.state.id, admitted_at))
             case Dismiss(user):
                 context.registry.dismiss(user, self)
             case Farewell(close):
@@ -346,16 +349,9 @@ class Connection(Incoming):
     # --- a slow client -----------------------------------------------------------------------------------------------
 
     def _hold_back(self, connecting: bool = False) -> SlowConsumer:
-        context = self._context
-        section = context.policy.section
-        slow = SlowConsumer(
-            self._outlet,
-            context.node,
-            self.session.state.channels,
-            context.tally,
-            section.slow_close_delay,
-            connecting,
-        )
+        context, channels = self._context, self.session.state.channels
+        delay_s = context.policy.section.slow_close_delay
+        slow = SlowConsumer(self._outlet, context.node, channels, context.tally, delay_s, connecting)
         self._outlet.hold_back(slow)
         return slow
 

@@ -14,6 +14,7 @@ from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
+from services.edge.connection.single_connection import SingleConnection
 from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session_log import SessionLog
 from services.edge.tally import Tally
@@ -37,6 +38,7 @@ class EdgeContext:
     admission: Admission
     door: Door
     refusals: RefusalLog
+    single_connection: SingleConnection
     connection_log: ConnectionLog | None
     session_log: SessionLog
     timing_wheel: TimingWheel

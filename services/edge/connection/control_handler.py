@@ -44,6 +44,7 @@ from services.edge.session.server_commands import (
     SubscribeClient,
     UnsubscribeClient,
 )
+from services.edge.session.state import SessionState
 
 _decode_grant = JsonDecoder[Grant](Grant).decode
 
@@ -92,8 +93,8 @@ class ControlHandler:
                 return self._command(to, RefreshClient(expire_at, info))
             case SendUser(to, data):
                 return self._command(to, SendToClient(data))
-            case DisconnectUser(to, code, reason):
-                return self._close(to, CloseCode(code, reason))
+            case DisconnectUser(to, code, reason, before, client):
+                return self._close(to, CloseCode(code, reason), (before, client) if before else None)
             case Emulate(session, data):
                 return self._emulate(session, data)
             case unreachable:
@@ -125,8 +126,9 @@ class ControlHandler:
             connection.server_command(command)
         return Done(len(chosen))
 
-    def _close(self, to: Selector, close: CloseCode) -> Done:
-        chosen = list(self._chosen(to))
+    def _close(self, to: Selector, close: CloseCode, newest: tuple[int, str] | None = None) -> Done:
+        """Closes those that were let in before `newest`, in order of time and client id; None: all."""
+        chosen = [each for each in self._chosen(to) if newest is None or _is_before(each.session.state, newest)]
         for connection in chosen:
             connection.close(close)
         return Done(len(chosen))
@@ -140,3 +142,7 @@ class ControlHandler:
                 and state.id not in to.whitelist
             ):
                 yield connection
+
+
+def _is_before(state: SessionState, newest: tuple[int, str]) -> bool:
+    return state.admitted_at > 0 and (state.admitted_at, state.id) < newest

@@ -14,7 +14,17 @@ from proto.replies import ConnectResult, Push, Reply, SubscribeResult, reply_to
 from proto.replies import Unsubscribe as UnsubscribePush
 from services.edge.channels.subscription import AttachRequest
 from services.edge.session.actions import Connect
-from services.edge.session.effects import Announce, CatchUp, Detach, Effect, Flush, Record, Reschedule, Send
+from services.edge.session.effects import (
+    Announce,
+    CatchUp,
+    CloseOthers,
+    Detach,
+    Effect,
+    Flush,
+    Record,
+    Reschedule,
+    Send,
+)
 from services.edge.session.outcomes import Attached
 from services.edge.session.results import connect_reply, fit_into_reply, subscribe_pushes, tailored
 from services.edge.session.state import SessionState
@@ -38,7 +48,10 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         **_details(state),
     )
     # The first ping may be due before the time limit for connecting.
-    return [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
+    effects: list[Effect] = [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
+    if identity.user and state.policy.section.single_connection:
+        effects.append(CloseOthers(identity.user, state.admitted_at))
+    return effects
 
 
 def _details(state: SessionState) -> dict[str, str]:

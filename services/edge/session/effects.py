@@ -42,6 +42,15 @@ class Admit(Struct, frozen=True, gc=False):
     user: str
 
 
+class CloseOthers(Struct, frozen=True, gc=False):
+    """Close the user's connections, on all edges, that were let in before this one: before `admitted_at`, in Unix
+    milliseconds.
+    """
+
+    user: str
+    admitted_at: int
+
+
 class Dismiss(Struct, frozen=True, gc=False):
     """Stop counting the connection as one of `user`."""
 
@@ -169,6 +178,7 @@ RareEffect = (
     | ReleasePushes
     | CatchUp
     | Dismiss
+    | CloseOthers
     | Farewell
     | Ended
     | EndSpan

@@ -54,11 +54,13 @@ class SessionState:
     separate HTTP requests send commands of this client, "" on a WebSocket. `native_pings`: the client asked for
     WebSocket pings in place of the protocol's own. `address` is what its address counts as, "" if that is not
     known; `arrival` is the request with which it came, `emulated` the headers of its connect command for backends.
-    `trace` is the span of the command that is being handled, None if that is not traced; an action takes it over.
+    `admitted_at` is when it was let in, in Unix milliseconds, 0 before. `trace` is the span of the command that
+    is being handled, None if that is not traced; an action takes it over.
     """
 
     __slots__ = (
         "address",
+        "admitted_at",
         "arrival",
         "channels",
         "current",
@@ -95,6 +97,7 @@ class SessionState:
         self.identity = ANONYMOUS
         self.name = ""
         self.version = ""
+        self.admitted_at = 0
         self.channels: dict[str, Subscription] = {}
 
     @property
@@ -157,9 +160,10 @@ class SessionState:
         """What is handled now is traced by this span, or not at all."""
         self.trace = span
 
-    def admit(self, identity: Identity) -> None:
-        """Sets the client's identity."""
+    def admit(self, identity: Identity, at: int = 0) -> None:
+        """Sets the client's identity; `at` is when it was let in, in Unix milliseconds, 0 before that is decided."""
         self.identity = identity
+        self.admitted_at = at
 
     def introduce(self, request: ConnectRequest) -> None:
         """Keeps what the client says of itself: the name and version of its software, truncated, and the headers of its
