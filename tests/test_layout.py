@@ -31,6 +31,7 @@ UNTESTED = {
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py and tests/sessions/test_api.py",
     "services/edge/__main__.py": "run by the processes of the integration tests",
+    "services/edge/moving/command.py": "tests/docs/test_moving.py, as a process",
     "services/edge/adapters_memory.py": "tests/integration/test_memory_broker.py, as a process",
     "services/edge/broker/known_streams.py": "tests/edge/broker, through the broker on NATS",
     "services/edge/broker/stream_health_nats.py": "tests/edge/broker/test_stream_gates_nats.py, on a real NATS",

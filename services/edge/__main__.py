@@ -9,6 +9,7 @@ from collections.abc import Callable
 from services.chassis.process.launch import Service
 from services.edge.commands import COMMANDS
 from services.edge.configuration import from_environ
+from services.edge.moving.command import TOOLS
 from services.edge.settings import EdgeSettings
 
 
@@ -24,7 +25,7 @@ def _cautions(settings: EdgeSettings) -> list[str]:
     return list(cautions(settings))
 
 
-SERVICE = Service("edge", from_environ, _serve, _cautions, COMMANDS)
+SERVICE = Service("edge", from_environ, _serve, _cautions, COMMANDS, TOOLS)
 
 
 def main() -> None:

@@ -72,12 +72,22 @@ class Command(Generic[S]):
 
 
 @dataclass(frozen=True)
+class Tool:
+    """What a process does without settings, such as making some. Its fields are those of `Command`."""
+
+    about: str
+    run: Callable[[Namespace], None]
+    describe: Callable[[ArgumentParser], None] = no_arguments
+
+
+@dataclass(frozen=True)
 class Service(Generic[S]):
     """How the process of one service starts.
 
     `read` makes its settings, or raises `ConfigurationError`; `cautions` are sentences about settings that are allowed
     and rarely meant. `serve` loads the service's parts and runs them until a signal; it gets the settings, and what
-    reads them anew for a reload. Every service has the command `check` besides its own `commands`.
+    reads them anew for a reload. Every service has the command `check` besides its own `commands`; `tools` read no
+    settings.
     """
 
     name: str
@@ -85,12 +95,16 @@ class Service(Generic[S]):
     serve: Callable[[S, Callable[[], S]], None]
     cautions: Callable[[S], Iterable[str]]
     commands: Mapping[str, Command[S]] = field(default_factory=dict)
+    tools: Mapping[str, Tool] = field(default_factory=dict)
 
     def main(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         """Does what the arguments ask for. Exits with 1 for a mistake in the settings, with 2 for one in them."""
         asked = self._parse(arguments)
         if asked.command == "check":
             self._check(environ)
+            return
+        if asked.command in self.tools:
+            self.tools[asked.command].run(asked)
             return
         if asked.command is None:
             HANGUP.hold()  # from before the settings are read, so that no later change of them is missed
@@ -129,7 +143,8 @@ class Service(Generic[S]):
         parser = ArgumentParser(program, description=f"Runs the {self.name} service until SIGTERM, or one command.")
         commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
         commands.add_parser("check", help="read the configuration, say whether it is valid, and start nothing")
-        for name, command in self.commands.items():
+        offered: dict[str, Command[S] | Tool] = {**self.commands, **self.tools}
+        for name, command in offered.items():
             command.describe(commands.add_parser(name, help=command.about, description=command.about))
         return parser.parse_args(arguments)
 

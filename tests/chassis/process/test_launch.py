@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -13,7 +14,7 @@ from typing import NamedTuple, NoReturn
 import pytest
 
 from deploy.processes.ports import free_port
-from services.chassis.process.launch import Service
+from services.chassis.process.launch import Service, Tool
 from services.chassis.process.settings import ConfigurationError
 from services.edge.settings import EdgeSettings
 
@@ -115,6 +116,18 @@ def unreachable(settings: EdgeSettings, read: object = None) -> NoReturn:
 def test_a_mistake_in_the_settings_ends_the_process_with_what_it_is() -> None:
     with pytest.raises(SystemExit, match=r"^fairlead-edge: edge\.port: expected a number$"):
         Service("edge", unusable, unreachable, unreachable).settings({})
+
+
+def test_a_tool_runs_where_there_are_no_settings_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    def describe(parser: ArgumentParser) -> None:
+        parser.add_argument("name")
+
+    def greet(asked: Namespace) -> None:
+        sys.stdout.write(f"hello {asked.name}\n")
+
+    tools = {"greet": Tool("say hello", greet, describe)}
+    Service("edge", unusable, unreachable, unreachable, tools=tools).main(["greet", "alice"], {})
+    assert capsys.readouterr().out == "hello alice\n"
 
 
 @pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])

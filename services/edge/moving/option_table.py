@@ -1,0 +1,82 @@
+"""What each option of Centrifugo 6 becomes: the table `centrifugo_options.toml`, read and looked up."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from typing import Any, Final
+
+_FILE: Final = "centrifugo_options.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The edge's key `target` says the same."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The edge behaves as with `value`; for who has another one, `otherwise` says what to do."""
+
+    value: Any
+    otherwise: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotNeeded:
+    """Nothing has to say it; `why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """Nothing can say it; `instead`, what to do."""
+
+    instead: str
+
+
+Row = Kept | Fixed | NotNeeded | NotThere
+
+
+class OptionTable:
+    """The rows by the path of an option, as the data file's first lines describe it."""
+
+    def __init__(self, text: str) -> None:
+        data = tomllib.loads(text)
+        self.rows: Mapping[str, Row] = {
+            **{name: Kept(name) for name in data["same"]},
+            **{name: Kept(target) for name, target in data["renamed"].items()},
+            **{name: Fixed(entry["value"], entry["otherwise"]) for name, entry in data["fixed"].items()},
+            **{name: NotNeeded(why) for name, why in data["not_needed"].items()},
+            **{name: NotThere(instead) for name, instead in data["not_there"].items()},
+        }
+        self.until: Mapping[str, str] = data["until"]
+        self.off_unless_enabled: tuple[str, ...] = tuple(data["off_unless_enabled"]["tables"])
+        self.defaults: Mapping[str, Any] = data["defaults"]
+
+    def row(self, option: str) -> Row | None:
+        """The row of an option; None for one that Centrifugo does not have."""
+        best = _best(option, self.rows)
+        return self.rows[best] if best else None
+
+    def while_away(self, option: str, target: str) -> str:
+        """What to do while an edge does not have the key `target`."""
+        best = _best(option, self.until)
+        return self.until[best] if best else f"this edge has no {target}"
+
+
+def read_table() -> OptionTable:
+    """The table that this edge comes with."""
+    return OptionTable((files(__package__) / _FILE).read_text(encoding="utf-8"))
+
+
+def _best(option: str, patterns: Iterable[str]) -> str:
+    """The longest pattern that matches, "" for none. The option itself is longer than any pattern of its own."""
+    matching = [pattern for pattern in patterns if pattern == option or fnmatchcase(option, pattern)]
+    return option if option in matching else max(matching, key=len, default="")

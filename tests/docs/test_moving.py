@@ -1,0 +1,126 @@
+"""The pages for those who come from another server: their code is run on an edge, or is what a command prints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.edge.configuration import from_environ
+from tests.support.edges import FAST_GOODBYE, token
+from tests.support.processes import ServiceProcess, Services
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs/moving"
+SDK = ROOT / "tests/js/node_modules/centrifuge/build/index.mjs"
+NODE = Path(sys.executable).with_name("node")
+ANSWER_S = 15.0
+ADDRESS = "ws://127.0.0.1:8000/connection/websocket"
+SECRET, API_KEY = "a-secret-of-thirty-two-characters-or-more", "the-key-of-our-backends"
+
+pytestmark = pytest.mark.integration
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The page's blocks of code in this language."""
+    text = (PAGES / page).read_text()
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+def imported(folder: Path, config: str) -> str:
+    """What the command prints about the page's configuration, which it converts in this folder."""
+    (folder / "config.json").write_text(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "services.edge", "import-centrifugo", "config.json"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=ANSWER_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+async def start(services: Services, toml: str) -> ServiceProcess:
+    """An edge by itself with this configuration, at a port of its own."""
+    variables = {"FAIRLEAD_EDGE_BROKER": "memory", "FAIRLEAD_EDGE_CLIENT_PORT": "0", "FAIRLEAD_EDGE_HOST": "127.0.0.1"}
+    return await services.start("edge", variables | FAST_GOODBYE, toml).ready()
+
+
+class Script:
+    """A page's JavaScript, run by Node: `prefix` is what the page leaves to the reader. It ends with its input."""
+
+    def __init__(self, folder: Path, prefix: str, code: str) -> None:
+        self._file = folder / "client.mjs"
+        ends = "process.stdin.on('end', () => process.exit()).resume();\n"
+        self._file.write_text(
+            f"import {{ Centrifuge, UnauthorizedError }} from {json.dumps(str(SDK))};\n{prefix}\n{code}\n{ends}"
+        )
+
+    async def __aenter__(self) -> Script:
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(NODE, self._file, stdin=pipe, stdout=pipe)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        async with asyncio.timeout(ANSWER_S):
+            await self._process.wait()
+
+    async def line(self) -> str:
+        """The next line that it prints."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(ANSWER_S):
+            return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+
+def test_the_command_prints_and_writes_what_the_page_says(tmp_path: Path) -> None:
+    (config,), (report,) = blocks("from-centrifugo.md", "json"), blocks("from-centrifugo.md", "text")
+    toml, _ = blocks("from-centrifugo.md", "toml")
+    assert imported(tmp_path, config) == report
+    assert (tmp_path / "fairlead.toml").read_text() == toml
+    from_environ({"FAIRLEAD_CONFIG": str(tmp_path / "fairlead.toml")})
+
+
+async def test_clients_and_callers_of_centrifugo_go_on_as_they_are(tmp_path: Path, services: Services) -> None:
+    (toml, _), (client,) = blocks("from-centrifugo.md", "toml"), blocks("from-centrifugo.md", "js")
+    (backend,) = blocks("from-centrifugo.md", "python")
+    edge = await start(services, toml)
+    prefix = (
+        f"const fetchToken = async () => {json.dumps(token('alice', SECRET))};\n"
+        "const show = (data) => console.log(data.text);\n"
+    )
+    code = client.replace(ADDRESS, edge.ws_url)
+    async with Script(tmp_path, prefix, code + "room.on('subscribed', () => console.log('subscribed'));") as script:
+        assert await script.line() == "subscribed"
+        exec_in = backend.replace("http://127.0.0.1:9000", edge.url)
+        await asyncio.to_thread(exec, exec_in, {})
+        assert await script.line() == "from a backend"
+
+
+async def test_what_was_emitted_to_a_room_is_published_to_a_channel(tmp_path: Path, services: Services) -> None:
+    *_, backend, page = blocks("from-socketio.md", "js")
+    (toml,) = blocks("from-socketio.md", "toml")
+    edge = await start(services, toml)
+    prefix = (
+        f"const SECRET = {SECRET!r}, API_KEY = {API_KEY!r}, alice = {{ id: '7', name: 'Alice' }};\n"
+        "const mayEnter = async (user, room) => room === 'tea';\n"
+        "const save = async (user, room, text) => ({ id: 1, by: user.name, text });\n"
+        "const show = (message) => console.log(JSON.stringify(message));\n"
+        "const ask = async (path) => path === '/connect' ? connect(alice) : enter(alice, path.split('/')[2]);\n"
+    )
+    suffix = "room.on('subscribed', async () => console.log(JSON.stringify(await say(alice, 'tea', 'hello'))));\n"
+    code = (backend + page).replace(ADDRESS, edge.ws_url).replace("http://127.0.0.1:8000", edge.url)
+    async with Script(tmp_path, prefix, code + suffix) as script:
+        said = {await script.line(), await script.line()}
+        assert said == {'{"id":1}', '{"id":1,"by":"Alice","text":"hello"}'}

@@ -1,0 +1,169 @@
+"""What options of Centrifugo become where the two servers differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.edge.configuration import from_environ
+from services.edge.moving.toml_text import toml_text
+from tests.edge.moving.conversions import converted
+
+
+def namespace(tmp_path: Path, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of one namespace, and the lines about them."""
+    made = converted(tmp_path, channel={"namespaces": [{"name": "chat", **options}]})
+    lines = {line.option.rpartition(".")[2]: line for line in made.lines.values()}
+    return made.tables["channel"]["namespaces"][0], lines
+
+
+def test_what_centrifugo_does_unasked_is_written_where_an_edge_does_otherwise(tmp_path: Path) -> None:
+    made = converted(tmp_path)
+    assert made.tables["edge"] == {"host": "0.0.0.0", "port": 8000}
+    assert made.tables["client"] == {"concurrency": 1}, "RPCs of one client in their order"
+    assert made.lines["http_server.port"].says == "Centrifugo's default"
+
+
+@pytest.mark.parametrize("internal", ["9000", 9000])
+def test_a_second_port_is_for_clients_here_and_for_the_inside_there(tmp_path: Path, internal: Any) -> None:
+    made = converted(tmp_path, http_server={"internal_port": internal})
+    assert made.tables["edge"]["port"] == 9000 and made.tables["edge"]["client_port"] == 8000
+
+
+def test_the_same_port_twice_is_one(tmp_path: Path) -> None:
+    made = converted(tmp_path, http_server={"port": 8000, "internal_port": "8000"})
+    assert made.tables["edge"]["port"] == 8000 and "client_port" not in made.tables["edge"]
+
+
+def test_what_is_off_is_not_missed(tmp_path: Path) -> None:
+    made = converted(
+        tmp_path,
+        grpc_api={"enabled": False, "port": 10000},
+        uni_sse={"max_request_body_size": 1_000_000},
+        broker={"nats": {"url": "nats://nowhere:4222"}},
+        client={"proxy": {"connect": {"enabled": False, "endpoint": "http://127.0.0.1"}}},
+        http_server={"tls": {"enabled": False, "cert_pem_file": "x"}, "h2c_external": False},
+    )
+    assert {line.verdict.value for option, line in made.lines.items() if "connect.enabled" not in option} <= {
+        "not needed",
+        "same",
+        "renamed",
+    }
+    assert made.lines["grpc_api.port"].says == "grpc_api.enabled is off"
+    assert "nats" not in made.tables and "message_size_limit" not in made.tables["client"]
+
+
+def test_the_transports_that_are_on_are_a_list(tmp_path: Path) -> None:
+    made = converted(tmp_path, websocket={"disabled": True}, sse={"enabled": True}, http_stream={"enabled": False})
+    assert made.tables["client"]["transports"] == ["sse"]
+    assert made.verdict("websocket.disabled") == made.verdict("sse.enabled") == "renamed"
+
+
+def test_one_limit_of_size_takes_the_largest(tmp_path: Path) -> None:
+    made = converted(
+        tmp_path,
+        websocket={"message_size_limit": 100_000},
+        sse={"enabled": True, "max_request_body_size": 200_000},
+    )
+    assert made.tables["client"]["message_size_limit"] == 200_000
+
+
+def test_a_limit_that_would_stop_the_start_is_left_out(tmp_path: Path) -> None:
+    made = converted(tmp_path, websocket={"message_size_limit": 1_000}, client={"channel_limit": 300})
+    assert "message_size_limit" not in made.tables["client"]
+    assert "too small for 300 subscriptions" in made.lines["websocket.message_size_limit"].says
+
+
+@pytest.mark.parametrize("half", [{"history_size": 9}, {"history_ttl": "9s"}, {"history_size": 0, "history_ttl": "0s"}])
+def test_without_a_history_nothing_of_it_is_written(tmp_path: Path, half: dict[str, Any]) -> None:
+    options, lines = namespace(tmp_path, **half, force_recovery=True, allowed_delta_types=["fossil"], presence=True)
+    assert options == {"name": "chat", "presence": True}
+    assert "no history" in lines["force_recovery"].says and lines["force_recovery"].verdict.value == "not needed"
+
+
+def test_what_holds_for_all_channels_becomes_an_option_of_each_namespace(tmp_path: Path) -> None:
+    history = {"history_size": 10, "history_ttl": "60s"}
+    made = converted(
+        tmp_path,
+        channel={
+            "history_meta_ttl": "48h",
+            "publication_data_format": "json",
+            "namespaces": [{"name": "aa", **history}, {"name": "bb", "publication_data_format": "json_object"}],
+        },
+    )
+    first, second = made.tables["channel"]["namespaces"]
+    assert first["history_meta_ttl"] == "48h" and first["publication_data_format"] == "json"
+    assert "history_meta_ttl" not in second and second["publication_data_format"] == "json_object"
+
+
+def test_an_expression_that_matches_a_part_there_matches_the_whole_here(tmp_path: Path) -> None:
+    options, lines = namespace(tmp_path, channel_regex="[0-9]")
+    assert options["channel_regex"] == "(?s:.*)(?:[0-9])(?s:.*)" and "whole" in lines["channel_regex"].says
+
+
+def test_an_expression_of_go_alone_is_for_the_operator(tmp_path: Path) -> None:
+    options, lines = namespace(tmp_path, channel_regex=r"^\pL+$")
+    assert "channel_regex" not in options and lines["channel_regex"].verdict.value == "not there"
+
+
+def test_a_rate_is_written_as_one(tmp_path: Path) -> None:
+    made = converted(tmp_path, client={"connection_rate_limit": 500, "connection_limit": 10_000})
+    assert made.tables["limits"] == {"connects": "500/1s", "connections": 10_000}
+
+
+def test_the_key_before_goes_on_being_taken(tmp_path: Path) -> None:
+    made = converted(tmp_path, client={"token": {"hmac_secret_key": "new", "hmac_previous_secret_key": "old"}})
+    assert made.tables["client"]["token_hmac_secret_key"] == "new"
+    assert made.tables["client"]["token_keys"] == [{"algorithm": "HS256", "secret": "old"}]
+
+
+def test_a_proxy_becomes_a_backend_that_the_hook_names(tmp_path: Path) -> None:
+    made = converted(
+        tmp_path,
+        client={"proxy": {"connect": {"enabled": True, "endpoint": "http://127.0.0.1:3000/connect", "timeout": "2s"}}},
+        channel={
+            "proxy": {"publish": {"endpoint": "grpc://127.0.0.1:3001"}},
+            "namespaces": [{"name": "chat", "subscribe_proxy_enabled": True, "subscribe_proxy_name": "rooms"}],
+        },
+        proxies=[{"name": "rooms", "endpoint": "http://127.0.0.1:3000/subscribe", "http_headers": ["Cookie"]}],
+    )
+    file = tmp_path / "fairlead.toml"
+    file.write_text(toml_text(made.tables, ""))
+    settings = from_environ({"FAIRLEAD_CONFIG": str(file)})
+    assert settings.client.connect_hook and settings.client.connect_backend == "connect"
+    assert settings.channel.namespaces[0].subscribe_hook and settings.channel.namespaces[0].subscribe_backend == "rooms"
+    assert {each.name: each.url for each in settings.backends} == {
+        "connect": "http://127.0.0.1:3000/connect",
+        "rooms": "http://127.0.0.1:3000/subscribe",
+    }
+    assert made.lines["proxies[rooms].endpoint"].key == "backends[rooms].url"
+    assert "address of HTTP" in made.lines["channel.proxy.publish.endpoint"].says
+
+
+def test_a_boundary_of_its_own_is_said(tmp_path: Path) -> None:
+    made = converted(tmp_path, channel={"namespace_boundary": "/", "private_prefix": "$"})
+    assert made.verdict("channel.private_prefix") == "same"
+    assert made.lines["channel.namespace_boundary"].says == "a namespace ends with a colon: rename channels"
+
+
+def test_an_option_of_nobody_is_said(tmp_path: Path) -> None:
+    made = converted(tmp_path, client={"tokn": {"hmac_secret_key": "x"}}, token_hmac_secret_key="x")
+    assert made.verdict("client.tokn.hmac_secret_key") == made.verdict("token_hmac_secret_key") == "unknown"
+
+
+def test_a_name_in_capitals_is_the_same_option(tmp_path: Path) -> None:
+    assert converted(tmp_path, Log={"Level": "warn"}).tables["log"] == {"level": "warning"}
+
+
+@pytest.mark.parametrize(("value", "written"), [("8000", 8000), (8000, 8000)])
+def test_numbers_may_be_texts(tmp_path: Path, value: Any, written: int) -> None:
+    assert converted(tmp_path, http_server={"port": value}).tables["edge"]["port"] == written
+
+
+def test_a_value_that_an_edge_does_not_take_is_said_without_the_value(tmp_path: Path) -> None:
+    made = converted(tmp_path, client={"channel_limit": "plenty", "pong_timeout": "-1s", "ping_interval": "-1s"})
+    assert made.tables["client"] == {"concurrency": 1, "ping_interval": 0}
+    assert made.verdict("client.channel_limit") == made.verdict("client.pong_timeout") == "not there"
+    assert "plenty" not in made.lines["client.channel_limit"].says

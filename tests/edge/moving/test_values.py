@@ -1,0 +1,89 @@
+"""Values that mean the same in another spelling."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from services.chassis.process.settings import Duration
+from services.edge.moving.values import NotConvertible, convert
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("60s", 60),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("1.5h", 5400),
+        ("1500us", 0.0015),
+        ("2w", 1_209_600),
+        (".5s", 0.5),
+        (0, 0),
+        (5_000_000_000, 5),
+        ("5000000000", 5),
+    ],
+)
+def test_durations_of_go_are_read(written: Any, seconds: float) -> None:
+    value, _ = convert("client.stale_close_delay", written, Duration)
+    assert float(Duration.parse(value)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("written", ["-1s", -1, "soon", "1y", True, None, []])
+def test_what_is_no_duration_is_refused(written: Any) -> None:
+    with pytest.raises(NotConvertible):
+        convert("client.stale_close_delay", written, Duration)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("^[a-z]+$", ["abc"], ["ab1", "", "ABC"]),
+        ("[a-z]", ["1a1", "a"], ["11"]),
+        ("^a|b$", ["axx", "xxb"], ["xax", "xbx"]),
+        (r"^\d+$", ["12"], ["1x", "١٢"]),
+        (r"^room\$", ["room$x"], ["room", "xroom$"]),
+        ("", ["anything"], []),
+    ],
+)
+def test_an_expression_goes_on_matching_the_same_names(pattern: str, matching: list[str], others: list[str]) -> None:
+    mine, _ = convert("namespace.channel_regex", pattern, str)
+    expression = re.compile(mine or ".*")
+    assert all(expression.fullmatch(name) for name in matching)
+    assert not any(expression.fullmatch(name) for name in others)
+
+
+@pytest.mark.parametrize("pattern", [r"^\pL+$", "[[:alpha:]]", r"a\z", r"\Qa.b\E", "(?i)a", "("])
+def test_an_expression_of_go_alone_is_refused(pattern: str) -> None:
+    with pytest.raises(NotConvertible, match="regular expression of Python"):
+        convert("namespace.channel_regex", pattern, str)
+
+
+def test_levels_of_the_log_have_other_names() -> None:
+    assert [convert("log.level", level, str)[0] for level in ("trace", "warn", "fatal", "none", "info")] == [
+        "debug",
+        "warning",
+        "error",
+        "error",
+        "info",
+    ]
+
+
+def test_origins_with_other_wildcards_are_the_operators_to_write() -> None:
+    assert convert("client.allowed_origins", ["https://*.example.com"], list[str])[0] == ["https://*.example.com"]
+    with pytest.raises(NotConvertible, match=r"only \* is special"):
+        convert("client.allowed_origins", ["https://{a,b}.example.com"], list[str])
+
+
+def test_a_backend_that_speaks_grpc_needs_another_address() -> None:
+    with pytest.raises(NotConvertible, match="address of HTTP"):
+        convert("proxy.endpoint", "grpc://127.0.0.1:12000", str)
+
+
+def test_what_a_status_becomes_has_one_half() -> None:
+    close = {"code": 4504, "reason": "x"}
+    given = [{"status_code": 404, "to_error": {"code": 0, "message": ""}, "to_disconnect": close}]
+    value, _ = convert("proxy.http.status_to_code_transforms", given, list[dict[str, Any]])
+    assert value == [{"status_code": 404, "to_disconnect": close}]
