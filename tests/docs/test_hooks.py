@@ -12,6 +12,7 @@ from msgspec import Raw
 from proto.codes import CloseCode, ErrorCode
 from proto.commands import ConnectRequest
 from services.chassis.nats.link import NatsLink
+from services.edge.arrival import Arrival
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.backend_nats import NatsBackend
@@ -28,7 +29,8 @@ ON, OFF = Switch(True), Switch(False)
 QUESTIONS: Final = {
     "connect": [
         hook_questions.connect_question(
-            Caller(client=CLIENT), ConnectRequest(data=Raw(b'{"password":"wonderland"}'), name="js", version="5.8.0")
+            Caller(client=CLIENT, arrival=Arrival("203.0.113.7", "https://app.example.com", "Mozilla/5.0")),
+            ConnectRequest(data=Raw(b'{"password":"wonderland"}'), name="js", version="5.8.0"),
         )
     ],
     "subscribe": [hook_questions.subscribe_question(ALICE, "chat:lobby", b'{"invite":"k7"}')],

@@ -32,16 +32,21 @@ class _Question(Struct, frozen=True, omit_defaults=True):
     version: str = ""
     headers: dict[str, str] = {}
     channels: list[str] = []
+    address: str = ""
+    user_agent: str = ""
+    origin: str = ""
 
 
 class QuestionForm(Struct, frozen=True):
     """What a backend is told. `meta`: the connection's; `headers`: the emulated ones, in the body of the connect
-    question; `binary`: payloads are always in base64.
+    question; `binary`: payloads are always in base64; `arrival`: from where the client comes, in the body of the
+    connect question, of which Centrifugo's says nothing.
     """
 
     meta: bool = True
     headers: bool = True
     binary: bool = False
+    arrival: bool = True
 
 
 PLAIN: Final = QuestionForm()
@@ -54,6 +59,9 @@ def connect_question(caller: Caller, request: ConnectRequest, form: QuestionForm
     """May this client connect? `caller.user` is the user of its token, "" without one."""
     headers = request.headers if form.headers else {}
     told = {"name": request.name, "version": request.version, "headers": headers, "channels": list(request.subs)}
+    if form.arrival:
+        came = caller.arrival
+        told |= {"address": came.address, "user_agent": came.user_agent, "origin": came.origin}
     return _question(caller, caller.user or UNSET, bytes(request.data), form, **told)
 
 

@@ -50,7 +50,7 @@ def wanted_emulated(backends: Iterable[BackendSettings]) -> frozenset[str]:
 
 def form_of(settings: BackendSettings) -> QuestionForm:
     """The form of its questions. Emulated headers are not in their bodies, as they come as headers."""
-    return QuestionForm(settings.include_connection_meta, False, settings.binary_encoding)
+    return QuestionForm(settings.include_connection_meta, False, settings.binary_encoding, False)
 
 
 class QuestionHeaders:

@@ -13,6 +13,7 @@ from msgspec import Raw
 from proto.codec import payload
 from proto.codes import CloseCode, ErrorCode
 from proto.commands import ConnectRequest
+from services.edge.arrival import Arrival
 from services.edge.backend import hook_answers, hook_questions
 from services.edge.backend.backend import BadAnswer, Caller
 from services.edge.backend.hook_answers import connect_answer, publish_answer, refresh_answer, subscribe_answer
@@ -58,6 +59,16 @@ def test_the_connect_question_tells_what_the_client_said_and_no_user_before_ther
     of_a_token = json.loads(hook_questions.connect_question(ALICE, request))
     assert of_a_token == {**told, "user": "alice", "meta": {"role": "admin"}}
     assert json.loads(hook_questions.connect_question(anonymous, ConnectRequest())) == COMMON
+
+
+def test_the_connect_question_tells_from_where_the_client_comes_unless_the_form_is_centrifugo_s():
+    came = Arrival("2001:db8::1", "https://a.example", "Mozilla/5.0", {"cookie": "secret"})
+    caller, request = Caller(client="c1", transport="sse", arrival=came), ConnectRequest()
+    told = {**COMMON, "address": "2001:db8::1", "origin": "https://a.example", "user_agent": "Mozilla/5.0"}
+    assert json.loads(hook_questions.connect_question(caller, request)) == told
+    form = hook_questions.QuestionForm(arrival=False)
+    assert json.loads(hook_questions.connect_question(caller, request, form)) == COMMON
+    assert "address" not in json.loads(hook_questions.refresh_question(caller))
 
 
 def test_the_other_questions_always_have_user_and_channel():

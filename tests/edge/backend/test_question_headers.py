@@ -86,6 +86,8 @@ def test_what_is_kept_of_clients_is_what_any_backend_gets() -> None:
 
 
 def test_the_form_of_the_body_is_the_operator_s() -> None:
-    assert form_of(BackendSettings(name="app", url=URL)) == QuestionForm(meta=False, headers=False, binary=False)
+    assert form_of(BackendSettings(name="app", url=URL)) == QuestionForm(
+        meta=False, headers=False, binary=False, arrival=False
+    )
     told = BackendSettings(name="app", url=URL, include_connection_meta=True, binary_encoding=True)
-    assert form_of(told) == QuestionForm(meta=True, headers=False, binary=True)
+    assert form_of(told) == QuestionForm(meta=True, headers=False, binary=True, arrival=False)
