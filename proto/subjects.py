@@ -23,7 +23,7 @@ and never returns an empty string.
 | `ctl.vouch`                   | core NATS, request/reply   | does a log go on, asks an edge that starts        |
 | `rpc.<method>`                | core NATS, request/reply   | a client's RPC, answered by any backend           |
 | `send.<user>`                 | core NATS                  | a client's message that needs no answer           |
-| `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, refresh |
+| `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, ...     |
 | `api.<method>`                | core NATS, request/reply   | the server API, answered by any edge              |
 | `plan.<what>`                 | core NATS, request/reply   | capacity and forecast, answered by any metrics service |
 """
@@ -215,7 +215,7 @@ def sent_by(user: str) -> str:
 
 
 def hook(event: str) -> str:
-    """The subject of the hook for an event: "connect", "subscribe", "publish" or "refresh"."""
+    """The subject of the hook for an event: "connect", "subscribe", "publish", "refresh" or "sub_refresh"."""
     return f"hook.{_token(event)}"
 
 

@@ -21,7 +21,7 @@ from services.chassis.process.settings_errors import FORM
 from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS
 
 EVENT: Final = "{event}"
-"""Stands in a backend's `url` for what is asked: connect, refresh, subscribe, publish or rpc."""
+"""Stands in a backend's `url` for what is asked: connect, refresh, subscribe, publish, sub_refresh or rpc."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _OWN_HEADERS: Final = frozenset(
@@ -100,7 +100,7 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     """By which settings, metrics and the log name it; not "nats"."""
     url: str
     """Where it is asked, such as "https://app.example.com/realtime/{event}": `{event}` is connect, refresh, subscribe,
-    publish or rpc. Without `{event}`, everything is asked at this one address."""
+    publish, sub_refresh or rpc. Without `{event}`, everything is asked at this one address."""
     timeout: Duration = Duration(0)
     """How long it may take for an answer, below 4.5 s. 0: as `hook_timeout` and `client.rpc_timeout` say, which hold
     anyway."""

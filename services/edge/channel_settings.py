@@ -95,6 +95,10 @@ class ChannelOptions(Section, frozen=True):
     """A backend decides about clients' publishes, and may change them."""
     publish_backend: str = NATS
     """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.publish`."""
+    sub_refresh_hook: bool = False
+    """A backend decides about subscriptions that expire, instead of the client's new token."""
+    sub_refresh_backend: str = NATS
+    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.sub_refresh`."""
     hook_timeout: Duration = Duration(1)
     """How long the backend may take for these hooks. Less than 4.5 s."""
     hook_when_away: str = "refuse"

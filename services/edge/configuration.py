@@ -73,6 +73,7 @@ def _hooks(settings: EdgeSettings) -> list[Hook]:
     for where, options in _tables(settings.channel):
         hooks.append(Hook(f"{where}: ", "subscribe_hook", options.subscribe_hook, options.subscribe_backend))
         hooks.append(Hook(f"{where}: ", "publish_hook", options.publish_hook, options.publish_backend))
+        hooks.append(Hook(f"{where}: ", "sub_refresh_hook", options.sub_refresh_hook, options.sub_refresh_backend))
     return hooks
 
 

@@ -39,6 +39,7 @@ QUESTIONS: Final = {
         hook_questions.publish_question(ALICE_IN_PROTOBUF, "chat:lobby", b"\x01\x02\xff"),
     ],
     "refresh": [hook_questions.refresh_question(ALICE)],
+    "sub_refresh": [hook_questions.sub_refresh_question(ALICE, "chat:lobby")],
 }
 
 LATER: Final = 1_796_000_000
@@ -78,7 +79,7 @@ ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
         hook_answers.publish_answer,
         [
             hook_results.Accepted(b'{"text":"hi","by":"alice"}', True, {"kind": "chat"}),
-            hook_results.Accepted(b"\x01\x02\xff"),
+            hook_results.Accepted(b"\x01\x02\xff", key="order-7"),
             hook_results.Accepted(),
             hook_results.Refused(ErrorCode(400, "expected a JSON object")),
             hook_results.Disconnected(CloseCode(4503, "spam")),
@@ -92,6 +93,10 @@ ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
             hook_results.Disconnected(CloseCode(4504, "signed out")),
             hook_results.Refused(ErrorCode(100, "ask again")),
         ],
+    ),
+    "sub_refresh": (
+        hook_answers.refresh_answer,
+        [hook_results.Extended(LATER + 3600, Raw(b'{"role":"guest"}')), hook_results.Expired()],
     ),
 }
 

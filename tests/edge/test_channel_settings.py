@@ -88,7 +88,7 @@ def test_a_rate_of_a_namespace_that_is_none_is_refused_by_name(tmp_path: Path) -
 def test_nothing_is_allowed_by_default() -> None:
     defaults = msgspec.structs.asdict(ChannelOptions())
     neither = {"slow_client", "force_recovery_mode", "hook_timeout", "hook_when_away", "history_meta_ttl"}
-    neither |= {"history_when_full", "subscribe_backend", "publish_backend"}
+    neither |= {"history_when_full", "subscribe_backend", "publish_backend", "sub_refresh_backend"}
     assert [name for name, value in defaults.items() if value and name not in neither] == []
     client = EdgeSettings().client
     assert client.transports == ["websocket"]

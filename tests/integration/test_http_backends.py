@@ -35,6 +35,8 @@ subscribe_hook = true
 subscribe_backend = "app"
 publish_hook = true
 publish_backend = "app"
+sub_refresh_hook = true
+sub_refresh_backend = "app"
 [[backends]]
 name = "app"
 url = "%s/centrifugo/{event}"
@@ -64,7 +66,7 @@ class Proxy:
         match asked.path:
             case "/centrifugo/connect":
                 return answer(self._connect(asked))
-            case "/centrifugo/refresh":
+            case "/centrifugo/refresh" | "/centrifugo/sub_refresh":
                 return answer({"result": {"expire_at": int(time.time()) + 3600}})
             case "/centrifugo/subscribe" | "/centrifugo/publish":
                 return answer({"result": {}})
@@ -182,6 +184,16 @@ async def test_a_connection_that_expires_is_refreshed_by_the_backend(edge, proxy
             BASE | {"protocol": "json", "client": ident, "user": "56", "meta": {"plan": "pro"}}
         ]
         assert "error" not in await client.ask(rpc={"method": "x"})
+
+
+async def test_a_subscription_that_expires_is_refreshed_by_the_backend(edge, proxy):
+    proxy.answers["chat:index"] = answer({"result": {"expire_at": int(time.time()) + 2}})
+    async with wire_client(edge, **COOKIE) as client:
+        ident = (await client.ask(connect={}))["connect"]["client"]
+        assert "expires" not in await client.subscribe("chat:index")
+        await eventually(lambda: proxy.questions("sub_refresh"))
+        known = BASE | {"protocol": "json", "client": ident, "user": "56", "meta": {"plan": "pro"}}
+        assert proxy.questions("sub_refresh")[0] == known | {"channel": "chat:index"}
 
 
 async def test_a_backend_that_answers_nothing_usable_is_told_to_clients_to_metrics_and_to_the_log(edge, proxy, double):

@@ -51,6 +51,7 @@ _OF_PERMISSIONS = [
     Namespace(name="json", allow_publish_for_client=True, publication_data_format="json"),
     Namespace(name="binary", allow_publish_for_client=True, publication_data_format="binary"),
     Namespace(name="object", allow_publish_for_client=True, publication_data_format="json_object"),
+    Namespace(name="renewed", subscribe_hook=True, sub_refresh_hook=True, presence=True, hook_timeout=Duration(2)),
     Namespace(name="asked", subscribe_hook=True, publish_hook=True, hook_timeout=Duration(2), **HISTORY),
     Namespace(
         name="both",

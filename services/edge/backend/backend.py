@@ -35,7 +35,7 @@ FIRST_ERROR_CODE: Final = 100  # SDKs use smaller codes themselves
 LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a connection
 
 
-HOOK_EVENTS: Final = ("connect", "subscribe", "publish", "refresh")
+HOOK_EVENTS: Final = ("connect", "subscribe", "publish", "refresh", "sub_refresh")
 """What a backend may be asked to decide: see `Backend.ask`."""
 
 FailureCause = Literal["no_responders", "timeout", "away", "tls", "busy", "open", "error", "status", "bad_answer"]
@@ -125,7 +125,7 @@ class Backend(Protocol):
         """
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
-        """The answer to a hook's question: "connect", "subscribe", "publish" or "refresh".
+        """The answer to a hook's question, by its event: one of `HOOK_EVENTS`.
 
         Raises `BackendError`, `BackendAway`, `BadAnswer`. Over HTTP, errors are in the answer (`hook_answers`).
         """

@@ -51,7 +51,7 @@ _UNAVAILABLE: Final = (502, 503, 504)
 """With these a proxy or the application itself says that it is away. 500 is no such thing: it is the mistake of one
 handler, which a client may provoke, and must not take the backend from all others."""
 
-_REPEATABLE: Final = ("connect", "subscribe", "refresh")
+_REPEATABLE: Final = ("connect", "subscribe", "refresh", "sub_refresh")
 """Questions that only decide: one that met a connection on which nothing came back is asked once more."""
 
 

@@ -33,6 +33,9 @@ from services.edge.backend.hook_results import (
 )
 from services.edge.grants import Grant, Override, Terms, grant_from, json_field
 
+MAX_KEY_LENGTH: Final = 256
+"""Characters of an idempotency key."""
+
 MAX_CHANNELS: Final = 1000
 """Server-side subscriptions in one answer: each is set up before the client gets its reply."""
 
@@ -92,6 +95,7 @@ class _PublishResult(Struct, frozen=True):
     b64data: str | None = None
     skip_history: bool | None = False
     tags: dict[str, str] | None = None
+    idempotency_key: str | None = None
 
 
 class _RPCResult(Struct, frozen=True):
@@ -152,7 +156,10 @@ def publish_answer(data: bytes) -> PublishHookResult:
         return no
     result = _decided(answer)
     changed = _bytes(result.data, result.b64data) or None
-    return Accepted(changed, bool(result.skip_history), result.tags or {})
+    key = result.idempotency_key or ""
+    if len(key) > MAX_KEY_LENGTH:
+        raise BadAnswer(f"the answer's idempotency_key has more than {MAX_KEY_LENGTH} characters")
+    return Accepted(changed, bool(result.skip_history), result.tags or {}, key)
 
 
 def refresh_answer(data: bytes) -> RefreshHookResult:

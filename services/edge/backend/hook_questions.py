@@ -80,6 +80,11 @@ def refresh_question(caller: Caller, form: QuestionForm = PLAIN) -> bytes:
     return _question(caller, caller.user, b"", form)
 
 
+def sub_refresh_question(caller: Caller, channel: str, form: QuestionForm = PLAIN) -> bytes:
+    """May this client stay subscribed, now that its subscription expires?"""
+    return _question(caller, caller.user, b"", form, channel=channel)
+
+
 def rpc_question(caller: Caller, method: str, data: bytes, form: QuestionForm) -> bytes:
     """A client's RPC, for a backend that is not asked on a subject of the method."""
     return _question(caller, caller.user, data, form, method=method)

@@ -45,15 +45,18 @@ class Admitted(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """The publication is published, with `data` as its payload unless that is None."""
+    """The publication is published, with `data` as its payload unless that is None. `key`: once, "" for as often as it
+    is sent.
+    """
 
     data: bytes | None = None
     skip_history: bool = False
     tags: dict[str, str] = {}
+    key: str = ""
 
 
 class Extended(Struct, frozen=True):
-    """The connection is extended until `expires_at`. An empty `info` or `meta` stays as it was."""
+    """The connection or subscription is extended until `expires_at`. An empty `info` or `meta` stays as it was."""
 
     expires_at: int = 0
     info: Raw = NO_DATA
@@ -61,7 +64,7 @@ class Extended(Struct, frozen=True):
 
 
 class Expired(Struct, frozen=True):
-    """The connection has expired."""
+    """The connection, or the subscription, has expired."""
 
 
 ConnectHookResult = Admitted | Unauthenticated | Refused | Disconnected

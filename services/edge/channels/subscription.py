@@ -23,11 +23,13 @@ class Subscription:
     it, None when the channel has neither presence nor joins and leaves. `chan_info`: the info that its publications
     here carry. `announced`: the member as other edges know it, None before its join. `has_base`: the client holds the
     channel's previous publication, so that the next one may be sent as a difference. `seen` is the number of the last
-    batch of the channel that is done for this client: sent, or skipped.
+    batch of the channel that is done for this client: sent, or skipped. `ask_refresh_at` is when, in the edge's own
+    time, the sub_refresh hook is asked again.
     """
 
     __slots__ = (
         "announced",
+        "ask_refresh_at",
         "chan_info",
         "delta",
         "emits_join_leave",
@@ -60,6 +62,7 @@ class Subscription:
         self.rules = rules
         self.server_side = server_side
         self.expires_at = grant.expires_at
+        self.ask_refresh_at = 0.0
         self.recoverable = recoverable or (
             options.has_history and _switched(override.force_recovery, options.force_recovery)
         )
@@ -83,11 +86,15 @@ class Subscription:
 
     def extend(self, expires_at: int, chan_info: Raw) -> None:
         """It expires at this time from now on (Unix seconds, 0: never). `chan_info` stays as it is if that is empty."""
-        self.expires_at = expires_at
+        self.expires_at, self.ask_refresh_at = expires_at, 0.0
         if bytes(chan_info):
             self.chan_info = chan_info
             if self.member is not None and bytes(self.member.chan_info) != bytes(chan_info):
                 self.member = replace(self.member, chan_info=chan_info)
+
+    def asked_to_refresh(self, again_at: float) -> None:
+        """The sub_refresh hook is being asked; if it does not extend the subscription, it is asked again then."""
+        self.ask_refresh_at = again_at
 
     def show(self, conn_info: Raw) -> None:
         """Others see this info of the client from now on."""

@@ -25,6 +25,7 @@ _DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
     "subscribe": hook_answers.subscribe_answer,
     "publish": hook_answers.publish_answer,
     "refresh": hook_answers.refresh_answer,
+    "sub_refresh": hook_answers.refresh_answer,
 }
 
 

@@ -13,6 +13,7 @@ from proto.commands import Command, PublishRequest, RPCRequest
 from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA
 from services.edge.backend import hook_questions
+from services.edge.backend.hook_answers import MAX_KEY_LENGTH
 from services.edge.backend.hook_results import Accepted
 from services.edge.channels.namespaces import ChannelRules, may_publish
 from services.edge.rejection import Rejected, check_nesting
@@ -22,8 +23,6 @@ from services.edge.session.state import SessionState
 
 PUBLISH_RPC: Final = "fairlead.publish"
 """The RPC by which stock SDKs publish with an idempotency key, as their own publish has no field for it."""
-
-MAX_KEY_LENGTH: Final = 256
 
 
 class _PublishParameters(Struct, frozen=True):
@@ -55,14 +54,15 @@ def publish(state: SessionState, command: Command, request: PublishRequest, now:
     if not may_publish(rules, state.requester, channel in state.channels):
         why = "its namespace has no allow_publish_for_client, nor _for_subscriber for a client that is subscribed"
         raise Rejected(codes.PERMISSION_DENIED, why)
-    return _prepare(state, command, request, rules, request.data)
+    return _prepare(state, command, request, rules, request.data, key=request.idempotency_key)
 
 
 def publish_allowed(state: SessionState, command: Command, request: PublishRequest, result: Accepted) -> Publish:
     """Decides by the result of the publish hook, which may replace the data. Raises `Rejected`."""
     rules = state.rules(request.channel)
     data = request.data if result.data is None else Raw(result.data)
-    return _prepare(state, command, request, rules, data, result.tags or None, result.skip_history)
+    key = result.key or request.idempotency_key
+    return _prepare(state, command, request, rules, data, result.tags or None, result.skip_history, key)
 
 
 def _prepare(
@@ -73,9 +73,9 @@ def _prepare(
     data: Raw,
     tags: dict[str, str] | None = None,
     skip_history: bool = False,
+    key: str = "",
 ) -> Publish:
-    channel, key = request.channel, request.idempotency_key
-    content = bytes(data)
+    channel, content = request.channel, bytes(data)
     if not content or len(key) > MAX_KEY_LENGTH:
         raise Rejected(codes.BAD_REQUEST, f"no data, or a key of more than {MAX_KEY_LENGTH} characters")
     data_format = rules.options.publication_data_format

@@ -81,6 +81,27 @@ def _expired(subscription: Subscription, channel: str, command_id: int) -> EndSu
     return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED, reply_to(command_id, Error(*codes.EXPIRED)))
 
 
+def sub_refresh_by_hook(
+    state: SessionState, channel: str, result: HookResult, now: float
+) -> EndSubscriptions | Close | Nothing:
+    """Decides by the result of the sub_refresh hook. If it refuses, it is asked again until the grace period ends."""
+    subscription = state.channels.get(channel)
+    if subscription is None:  # the client has left meanwhile
+        return NOTHING
+    if isinstance(result, hook_results.Disconnected):
+        return Close(result.close, "the sub_refresh hook disconnected the client")
+    if isinstance(result, hook_results.Refused):
+        return NOTHING
+    until = result.expires_at if isinstance(result, hook_results.Extended) else 1
+    if 0 < until <= state.unix(now):
+        if subscription.server_side:
+            return Close(codes.SUBSCRIPTION_EXPIRED, "the sub_refresh hook let a subscription expire")
+        return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED)
+    if isinstance(result, hook_results.Extended):
+        subscription.extend(until, result.info)
+    return NOTHING
+
+
 def refresh_by_hook(state: SessionState, result: HookResult, now: float) -> Close | Nothing:
     """Decides by the result of the refresh hook. If it refuses, it is asked again until the grace period ends."""
     match result:

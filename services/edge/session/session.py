@@ -68,7 +68,7 @@ from services.edge.session.effects import (
     Start,
 )
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, KeyLookedUp, Outcome, Replied
-from services.edge.session.refresh import refresh_by_hook
+from services.edge.session.refresh import refresh_by_hook, sub_refresh_by_hook
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
 from services.edge.session.timers import Timers
@@ -214,7 +214,7 @@ class Session(CommandOrder):
 
     def _failed(self, action: Action, failed: Failed, effects: list[Effect], now: float) -> None:
         error = failed.error
-        if isinstance(action, AskHook) and action.event == "refresh":
+        if isinstance(action, AskHook) and action.event in ("refresh", "sub_refresh"):
             return  # the hook is asked again, until the grace period ends the connection
         if isinstance(action, AttachRequest) and not action.command_id:
             why = failed.why or error.message
@@ -233,6 +233,10 @@ class Session(CommandOrder):
             if isinstance(result, hook_results.Extended):
                 self._timers.refreshed()
             self._follow(refresh_by_hook(self.state, result, now), effects, now)
+            effects += attachment.changes(self.state)
+        elif action.event == "sub_refresh":
+            channel = aim_of(action.command).channel
+            self._follow(sub_refresh_by_hook(self.state, channel, result, now), effects, now)
             effects += attachment.changes(self.state)
         elif isinstance(result, hook_results.Refused):
             kind = kind_of(action.command)
@@ -342,7 +346,7 @@ class Session(CommandOrder):
         due = self._timers.due(self.state, self.phase, now)
         if isinstance(due, SendPing):
             effects.append(due)
-        elif isinstance(due, AskHook):  # no command waits for the refresh hook
+        elif isinstance(due, AskHook):  # no command waits for a hook about what expires
             effects.append(Start(due, now + COMMAND_DEADLINE_S))
         else:
             self._follow(due, effects, now)

@@ -188,7 +188,7 @@ def _prepare(
         data=grant.data,
         recover=recover,
         reject_unrecovered=bool(request.flag & REJECT_UNRECOVERED) and not server_side,
-        ttl=seconds_left(grant.expires_at, state.unix(now)) if grant.expires_at else 0,
+        ttl=seconds_left(grant.expires_at, state.unix(now)) if grant.expires_at and not options.sub_refresh_hook else 0,
     )
 
 

@@ -13,8 +13,9 @@ from zlib import crc32
 from msgspec import Struct
 
 from proto import codes
-from proto.commands import Command
+from proto.commands import Command, SubRefreshRequest
 from services.edge.backend import hook_questions
+from services.edge.channel_settings import ChannelOptions
 from services.edge.session.actions import AskHook
 from services.edge.session.decisions import NOTHING, Close, EndSubscriptions, Nothing
 from services.edge.session.effects import SendPing
@@ -57,7 +58,10 @@ class Timers(Struct, gc=False):
                 at = min(at, max(ends_at, self.ask_refresh_at))
         for subscription in state.channels.values():
             if subscription.expires_at:
-                at = min(at, subscription.expires_at - policy.clock_ahead() + section.expired_sub_close_delay)
+                ends_at = subscription.expires_at - policy.clock_ahead()
+                at = min(at, ends_at + section.expired_sub_close_delay)
+                if subscription.rules.options.sub_refresh_hook:
+                    at = min(at, max(ends_at, subscription.ask_refresh_at))
         return at
 
     def due(self, state: SessionState, phase: Phase, now: float) -> Due:
@@ -79,6 +83,11 @@ class Timers(Struct, gc=False):
                 if subscription.server_side:
                     return Close(codes.SUBSCRIPTION_EXPIRED)
                 return EndSubscriptions((channel,), codes.UNSUBSCRIBED_EXPIRED)
+            if subscription.expires_at and unix >= subscription.expires_at and now >= subscription.ask_refresh_at:
+                options = subscription.rules.options
+                if options.sub_refresh_hook:
+                    subscription.asked_to_refresh(now + _ASK_REFRESH_AGAIN_S)
+                    return _sub_refresh(state, channel, options)
         if now < self.next_at:
             return NOTHING
         if self.awaits_pong:
@@ -108,3 +117,10 @@ class Timers(Struct, gc=False):
     def refreshed(self) -> None:
         """The refresh hook extended the connection: the next time to ask it is when the connection expires again."""
         self.ask_refresh_at = 0.0
+
+
+def _sub_refresh(state: SessionState, channel: str, options: ChannelOptions) -> AskHook:
+    caller, backend, allow = state.caller, options.sub_refresh_backend, options.hook_when_away == "allow"
+    question = hook_questions.sub_refresh_question(caller, channel, state.policy.form(backend))
+    command = Command(sub_refresh=SubRefreshRequest(channel=channel))  # as if the client had sent it
+    return AskHook("sub_refresh", command, question, caller, options.hook_timeout, allow, backend)

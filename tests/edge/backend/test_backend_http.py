@@ -268,7 +268,8 @@ async def test_what_a_client_may_provoke_does_not_take_the_backend_from_others(s
 
 
 @pytest.mark.parametrize(
-    ("event", "asked"), [("connect", 2), ("subscribe", 2), ("refresh", 2), ("publish", 1), ("rpc", 1)]
+    ("event", "asked"),
+    [("connect", 2), ("subscribe", 2), ("refresh", 2), ("sub_refresh", 2), ("publish", 1), ("rpc", 1)],
 )
 async def test_only_a_question_that_changes_nothing_is_asked_again_when_its_connection_breaks(
     event: str, asked: int

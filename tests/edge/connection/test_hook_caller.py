@@ -26,7 +26,7 @@ from tests.support.function_backend import FunctionBackend
 
 NOW = 1_767_225_600.5
 CALLER = Caller("42", "c1")
-EVENTS = ("connect", "subscribe", "publish", "refresh")
+EVENTS = ("connect", "subscribe", "publish", "refresh", "sub_refresh")
 
 
 class Log(RefusalLog):
@@ -113,6 +113,7 @@ async def test_a_backend_that_is_away_says_what_the_settings_say(nobody: bool) -
         "subscribe": Grant(),
         "publish": hook_results.Accepted(),
         "refresh": hook_results.Extended(expires_at=int(NOW) + EXTENDED_WHEN_AWAY_S),
+        "sub_refresh": hook_results.Extended(expires_at=int(NOW) + EXTENDED_WHEN_AWAY_S),
     }
     for event in EVENTS:
         answer: object = None if nobody else {"result": {}}

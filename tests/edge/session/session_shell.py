@@ -183,7 +183,7 @@ class Shell:
     def _started(self, action: Action, deadline: float) -> list[Effect]:
         assert not self.ended
         assert deadline <= self.now + COMMAND_DEADLINE_S
-        if isinstance(action, AskHook) and action.event == "refresh":
+        if isinstance(action, AskHook) and action.event in ("refresh", "sub_refresh"):
             self.beside.append(action)
             return []
         if isinstance(action, CallBackend):

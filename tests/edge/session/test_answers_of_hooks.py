@@ -205,6 +205,12 @@ class TestPublish:
         asked, _ = conversation.asks(self.COMMAND)
         assert closed_by(conversation.decided(asked, BANNED)) == 4501
 
+    def test_a_key_of_the_backend_is_that_of_the_publish(self) -> None:
+        conversation = Conversation().connected()
+        asked, _ = conversation.asks(self.COMMAND)
+        action = started(conversation.decided(asked, hook_results.Accepted(key="order-7")))
+        assert isinstance(action, Publish) and (action.key, action.as_rpc) == ("order-7", False)
+
     def test_the_rpc_that_publishes_is_asked_about_in_the_same_way(self) -> None:
         conversation = Conversation().connected()
         data = {"channel": "asked:x", "idempotency_key": "k", "data": 1}

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from services.edge.backend.hook_answers import MAX_KEY_LENGTH
 from services.edge.session.effects import LogRefusal, Send
-from services.edge.session.publish import MAX_KEY_LENGTH, PUBLISH_RPC
+from services.edge.session.publish import PUBLISH_RPC
 from tests.edge.conversation import START, Conversation, connected, logged, token
 
 
