@@ -74,6 +74,8 @@ class Webhook:
         self._failing = False
         self._oldest_at: int | None = None  # of the request in progress, in Unix milliseconds
         instruments.webhook_age.labels(self._name).set_function(self._age_s)
+        for counter in (instruments.webhook_events, instruments.webhook_dead_letters, instruments.webhook_overtaken):
+            counter.labels(self._name)  # at 0: Prometheus sees no increase of what was not there before
 
     def notify(self) -> None:
         """Wakes it: something may have been written to the log."""

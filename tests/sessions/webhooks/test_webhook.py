@@ -14,6 +14,7 @@ from tests.sessions.running import metric_of, start
 from tests.sessions.test_with_edges import client, edge
 from tests.sessions.webhooks.receiver import SECRET, Event, Receiver, toml
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
@@ -38,6 +39,11 @@ def end(connection: str) -> Closed:
 async def begun(service: ServiceProcess, name: str = "app") -> None:
     """The webhook follows the log: what is written from now on is sent."""
     await eventually(lambda: f"webhook {name} follows the session log" in service.log())
+
+
+async def is_shown(service: ServiceProcess, line: str) -> bool:
+    async with http_client() as http:
+        return line in (await http.get(f"{service.url}/metrics")).text.splitlines()
 
 
 async def run(services: Services, nats_server: NatsServer, postgres: Postgres, config: str) -> ServiceProcess:
@@ -133,6 +139,7 @@ async def test_a_receiver_that_is_away_gets_everything_later_or_in_a_letter_afte
         config = toml(patient.url) + toml(hasty.url, "hasty", give_up_after="100ms")
         service = await run(services, nats_server, postgres, config)
         await begun(service, "hasty")
+        assert await is_shown(service, 'fairlead_webhooks_dead_letters_total{webhook="hasty"} 0.0'), "it can increase"
         async with EdgeDouble(nats_server.url, "i1") as edge:
             await edge.write(*life("c1"))
             await eventually(lambda: "events for webhook hasty were set aside: status 503" in service.log())
