@@ -221,6 +221,7 @@ def hook(event: str) -> str:
 
 API_ALL: Final = "api.*"
 API_QUEUE: Final = "edges"
+API_PUBLISH: Final = "api.publish"
 
 
 def api_method(subject: str) -> str:
@@ -239,6 +240,10 @@ INBOX: Final = "_INBOX"
 def inbox_prefix(service: str) -> str:
     """Where the replies to one service come. Not below `_INBOX.`, which backends may read by default."""
     return f"{INBOX}_fairlead_{service}"
+
+
+OUTBOX_INBOX: Final = f"{INBOX}_outbox"
+"""Where the replies to the outbox come, which calls the server API: edges send no answers to inboxes of services."""
 
 
 _OURS: Final = (

@@ -23,6 +23,7 @@ SECTIONS: Final = frozenset(
         "limits",
         "sessions",
         "postgres",
+        "outbox",
         "metrics",
         "history",
         "capacity",

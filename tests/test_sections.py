@@ -37,5 +37,6 @@ def test_every_secret_may_be_in_a_file_of_its_own() -> None:
         "nats.password",
         "nats.token",
         "nats.url",
+        "outbox.url",
         "postgres.url",
     }

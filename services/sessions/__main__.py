@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from services.chassis.process.launch import Command, Service
 from services.sessions.dead_letters_arguments import describe
+from services.sessions.outbox.arguments import describe as describe_outbox
 from services.sessions.settings import SessionsSettings, cautions, from_environ
 from services.sessions.webhooks.letters_arguments import describe_letters
 
@@ -42,8 +43,15 @@ def _webhook_dead_letters(settings: SessionsSettings, asked: Namespace) -> None:
     run(settings, asked)
 
 
+def _outbox(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.outbox.command import run
+
+    run(settings, asked)
+
+
 COMMANDS = {
     "migrate": Command("update the tables in PostgreSQL", _migrate),
+    "outbox": Command("list, show, replay or delete rows of the outbox; its SQL", _outbox, describe_outbox),
     "dead-letters": Command("list, show, replay or delete what could not be folded", _dead_letters, describe),
     "webhook-dead-letters": Command(
         "list, show, replay or delete what webhooks did not take", _webhook_dead_letters, describe_letters

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from msgspec.structs import replace
@@ -31,6 +31,9 @@ from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
+from services.sessions.outbox.publisher_nats import OutboxPublisher
+from services.sessions.outbox.relay import Relay
+from services.sessions.outbox.table_postgres import OutboxTable
 from services.sessions.projection_watch import ProjectionWatch
 from services.sessions.projector import Projector
 from services.sessions.reader_postgres import PostgresReader
@@ -50,6 +53,9 @@ _WORK_CONNECTIONS: Final = 3
 
 _READ_CONNECTIONS: Final = 5
 """Those that serve queries. They are others: however slow queries are, facts are folded."""
+
+_LEAVE_S: Final = 6.0
+"""For how long the end waits for rows of the outbox that are being published."""
 
 
 class Sessions:
@@ -79,6 +85,18 @@ class Sessions:
             Webhook(one, self._log, self._webhook_pool, self._prepare, self._instruments, settings.sessions.log_max_age)
             for one in webhooks
         ]
+        outbox = settings.outbox
+        self._outbox_link = NatsLink(
+            settings.nats, f"{settings.name}-outbox", lambda: self._relay.notify(), inbox_prefix=subjects.OUTBOX_INBOX
+        )
+        self._outbox_pool = Pool(outbox.url, outbox.workers)
+        self._relay = Relay(
+            OutboxTable(self._outbox_pool, outbox.url),
+            OutboxPublisher(self._outbox_link),
+            self._instruments,
+            outbox.workers,
+            outbox.poll_interval,
+        )
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
@@ -90,15 +108,23 @@ class Sessions:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             self._tracing.start()
-            async with self._pool, self._read_pool, self._webhook_pool:
+            async with AsyncExitStack() as stack:
+                for pool in (self._pool, self._read_pool, self._webhook_pool):
+                    await stack.enter_async_context(pool)
                 work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
                 tasks = [vital(one) for one in (*work, *(webhook.run() for webhook in self._webhooks))]
+                if self.settings.outbox.url:
+                    await stack.enter_async_context(self._outbox_pool)
+                    tasks.append(vital(self._relay_outbox()))
                 try:
                     yield
                 finally:
+                    await self._relay.leave(_LEAVE_S)
                     self._pulse.beat()  # how far it has come
                     await self.reloads.stop()
                     await end(tasks)
+                    if self.settings.outbox.url:
+                        await self._outbox_link.close()
                     await self._link.close()
                     await self._tracing.stop()
 
@@ -114,7 +140,9 @@ class Sessions:
         )
         registry = own.registry(self._instruments.registry)
         health = health_routes(
-            lambda: self._link.problem or self._projector.problem, registry, lambda: self._edge_watch.problem
+            lambda: self._link.problem or self._projector.problem,
+            registry,
+            lambda: self._edge_watch.problem or self._relay.problem or self._outbox_link.problem,
         )
         routes = health + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
@@ -132,6 +160,10 @@ class Sessions:
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )
         await asyncio.gather(self._pulse.run(), self._watch.run())
+
+    async def _relay_outbox(self) -> None:
+        await self._outbox_link.open()
+        await self._relay.run()
 
     async def _prepare(self) -> None:
         url = self.settings.postgres.url

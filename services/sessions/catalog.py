@@ -47,6 +47,28 @@ SESSIONS_SERIES: Final = catalog(
         "Age of the oldest batch in the log that is not in PostgreSQL, 0 if none waits; since the start of the "
         "process, while PostgreSQL has not been reached at all.",
     ),
+    counter("fairlead_sessions_outbox_published", "rows", "Rows of the outbox that were published and deleted."),
+    counter(
+        "fairlead_sessions_outbox_set_aside",
+        "rows",
+        "Rows of the outbox that cannot be published, set aside. `python -m services.sessions outbox` lists them.",
+    ),
+    counter(
+        "fairlead_sessions_outbox_retries",
+        "tries",
+        "Publishes of the outbox that failed and are tried again. The rows behind them in their channels wait.",
+    ),
+    histogram(
+        "fairlead_sessions_outbox_seconds",
+        "seconds",
+        FAST_S,
+        "Time from the insertion of a row of the outbox until the relay has published it, the transaction included.",
+    ),
+    gauge(
+        "fairlead_sessions_outbox_oldest_seconds",
+        "seconds",
+        "Time since the oldest row of the outbox that is not published was inserted, 0 without any.",
+    ),
     counter("fairlead_sessions_pruned", "sessions", "Ended sessions removed because of their age."),
     counter("fairlead_webhooks_events", "events", "Events that the receiver of a webhook has taken.", "webhook"),
     counter(

@@ -70,6 +70,23 @@ class PostgresSection(Section, frozen=True):
         check_url(self.url)
 
 
+class OutboxSection(Section, frozen=True):
+    """The section `outbox`."""
+
+    url: Secret = ""
+    """The application's database, with the table `fairlead_outbox`; like postgres.url. Empty: there is no outbox."""
+    workers: Annotated[int, Meta(ge=1, le=32)] = 4
+    """How much is published at once: so many connections to that database, and one more that listens."""
+    poll_interval: Duration = Duration(1)
+    """How often to look for rows that no notification has told of."""
+
+    def __post_init__(self) -> None:
+        if self.url:
+            check_url(self.url, "outbox.url")
+        if not 0.05 <= self.poll_interval <= 60:
+            raise ValueError("expected outbox.poll_interval of 50ms to 1m")
+
+
 class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """All sections that the sessions service reads."""
 
@@ -78,6 +95,7 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     process: ProcessSettings = ProcessSettings()
     sessions: SessionsSection = SessionsSection()
+    outbox: OutboxSection = OutboxSection()
     http_api: HttpApiSettings = HttpApiSettings()
     tracing: TracingSettings = TracingSettings()
 

@@ -64,7 +64,7 @@ MORE = {
         ("publish", "tel.edge.x"),
         ("publish", "ctl.roll_call"),
         ("publish", "ctl.vouch"),
-        ("publish", "api.publish"),
+        ("publish", "api.disconnect"),
         ("publish", "$JS.API.STREAM.CREATE.CH_chat_0"),
         ("publish", "$JS.API.STREAM.UPDATE.CH_chat_0"),
         ("publish", "$JS.API.STREAM.DELETE.SESSIONS"),

@@ -76,6 +76,25 @@ SESSIONS: Final = Board(
             "Edges that ended without a drain, since the sessions service started.",
         ),
         Panel(
+            "Outbox",
+            "ops",
+            {
+                "published": "sum(rate(fairlead_sessions_outbox_published_total[$w]))",
+                "tried again": "sum(rate(fairlead_sessions_outbox_retries_total[$w]))",
+                "set aside": "sum(rate(fairlead_sessions_outbox_set_aside_total[$w]))",
+            },
+            "Rows that applications have committed.",
+        ),
+        Panel(
+            "Outbox: time",
+            "s",
+            {
+                **quantiles("fairlead_sessions_outbox_seconds"),
+                "oldest row": "max(fairlead_sessions_outbox_oldest_seconds)",
+            },
+            "From the insertion of a row to its publication, and how long the oldest one has waited.",
+        ),
+        Panel(
             "Old sessions removed",
             "ops",
             {"": "sum(rate(fairlead_sessions_pruned_total[$w]))"},

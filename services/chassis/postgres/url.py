@@ -35,8 +35,15 @@ _NOT_OFFERED: Final = frozenset(
 """Options of libpq that asyncpg would send to the server, which refuses them."""
 
 
-def check_url(url: str) -> None:
-    """Raises ValueError with what was expected of `postgres.url`."""
+def check_url(url: str, setting: str = "postgres.url") -> None:
+    """Raises ValueError with what was expected of `setting`."""
+    try:
+        _check(url)
+    except ValueError as error:
+        raise ValueError(str(error).replace("postgres.url", setting)) from None
+
+
+def _check(url: str) -> None:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError(f"expected postgres.url to begin with postgresql://, as in {FORM}")

@@ -1,0 +1,107 @@
+"""A row of the outbox as a call of the server API, and what became of it. Pure."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+from proto import codes
+
+MAX_CALL_BYTES: Final = 768 * 1024
+"""Bytes of a call that an edge takes. A row whose data alone are larger is not read."""
+
+MAX_REASON: Final = 500
+"""Characters of an edge's message that are kept."""
+
+_TEMPORARY: Final = frozenset(
+    (
+        codes.INTERNAL.code,
+        codes.TOO_MANY_REQUESTS.code,
+        # The history is full, of a namespace that refuses then. It has room again when older publications go.
+        codes.LIMIT_EXCEEDED.code,
+    )
+)
+
+
+class Row(NamedTuple):
+    """A row that waits. `data`, `tags` are JSON; one of `data` and `binary` is set, neither if the row is too large.
+
+    `waited_s`: seconds from its insertion until it was read.
+    """
+
+    id: int
+    message_id: str
+    channel: str
+    data: str | None
+    binary: bytes | None
+    tags: str | None
+    waited_s: float
+
+
+class Published(NamedTuple):
+    """It is stored, or NATS has it."""
+
+
+class Refused(NamedTuple):
+    """It cannot be published: repeating it unchanged will not succeed. `code` is one of `proto.codes`."""
+
+    code: int
+    reason: str
+
+
+class NotNow(NamedTuple):
+    """It is not known to be published. Trying again may succeed, and does no harm: an edge publishes a key once."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Published | Refused | NotNow
+
+TOO_LARGE: Final = Refused(
+    codes.LIMIT_EXCEEDED.code,
+    f"larger than a call may be: expected at most {MAX_CALL_BYTES} bytes, and what NATS takes",
+)
+
+
+class _Problem(Struct):
+    code: int
+    message: str
+
+
+class _Answer(Struct):
+    result: Raw = Raw(b"")
+    error: _Problem | None = None
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(_Answer).decode
+
+
+def call_of(row: Row) -> bytes | None:
+    """The body of the call of `publish`; None if it is too large."""
+    if row.data is None and row.binary is None:
+        return None
+    call: dict[str, Any] = {"channel": row.channel, "idempotency_key": f"outbox:{row.message_id}"}
+    if row.binary is not None:
+        call["b64data"] = base64.b64encode(row.binary).decode()
+    else:
+        call["data"] = Raw((row.data or "").encode())
+    if row.tags is not None:
+        call["tags"] = Raw(row.tags.encode())
+    body = _encode(call)
+    return body if len(body) <= MAX_CALL_BYTES else None
+
+
+def outcome_of(answer: bytes) -> Outcome:
+    """What an edge's answer to that call means."""
+    try:
+        found = _decode(answer)
+    except (msgspec.DecodeError, RecursionError):
+        return NotNow("an edge's answer cannot be read")
+    if found.error is not None:
+        text = f"{found.error.message[:MAX_REASON]} ({found.error.code})"
+        return NotNow(text) if found.error.code in _TEMPORARY else Refused(found.error.code, text)
+    return Published() if bytes(found.result) else NotNow("an edge's answer has neither a result nor an error")
