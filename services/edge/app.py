@@ -76,7 +76,7 @@ from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
 from services.edge.timing_wheel import TICK_S, TimingWheel
 from services.edge.tokens.configured_keys import key_sets
-from services.edge.tokens.token_keys_http import JwksFetchers
+from services.edge.tokens.jwks_fetchers import JwksFetchers
 from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
 from services.edge.transports.websocket import OPENINGS_PER_TURN, UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
@@ -212,8 +212,7 @@ class Edge:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
             work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch(), self._memory.run()]
-            if self._fetchers.any:
-                work.append(self._fetchers.run())
+            work.append(self._fetchers.run())
             self._tracing.start()
             tasks = [vital(each) for each in work]
             try:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Duration, Section, is_http_address
 
 MIN_JWKS_REFRESH_S: Final = 1.0
 """Keys change every few weeks: a shorter interval would ask too much of the server that has them."""
+
+
+PLACE: Final = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}")
+"""A place in the address of a JWKS document for a named group of a pattern, such as {{realm}}."""
 
 
 class TokenKey(Section, frozen=True):
@@ -42,7 +47,9 @@ class TokenSettings(Section, frozen=True):
     token_keys: list[TokenKey] = []  # noqa: RUF012
     """Further keys, each with its algorithm and `kid`, such as the old and the new one while keys are rotated."""
     token_jwks_public_endpoint: str = ""
-    """The address of a JWKS document with public keys (https://...). Read again for a token with an unknown `kid`."""
+    """The address of a JWKS document with public keys (https://...). Read again for a token with an unknown `kid`. With
+    places such as {{realm}}, for groups of the two patterns below, each issuer has an address of its own.
+    """
     token_jwks_refresh: Duration = Duration(600)
     """How often JWKS documents are read, so that withdrawn keys stop working. At least 1 s."""
     token_audience: str = ""
@@ -99,6 +106,11 @@ class Tokens(NamedTuple):
     user_id_claim: str
 
     @property
+    def is_template(self) -> bool:
+        """Whether each issuer has an endpoint of its own."""
+        return PLACE.search(self.jwks_public_endpoint) is not None
+
+    @property
     def has_keys(self) -> bool:
         """Whether such a token can be valid."""
         return any(self[1:7])
@@ -121,7 +133,7 @@ def check_tokens(section: TokenSettings) -> None:
         raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
     for prefix in ("token_", "subscription_token_"):
         tokens, where = _tokens(section, prefix), f"client.{prefix}"
-        if (url := tokens.jwks_public_endpoint) and not is_http_address(url):
+        if (url := PLACE.sub("x", tokens.jwks_public_endpoint)) and not is_http_address(url):
             raise ValueError(f"expected {where}jwks_public_endpoint to be an address such as https://host/path")
         for name in ("audience", "issuer"):
             pattern = getattr(tokens, f"{name}_regex")
@@ -131,12 +143,33 @@ def check_tokens(section: TokenSettings) -> None:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"expected {where}{name}_regex to be a regular expression: {error}") from None
+        if tokens.is_template:
+            _check_template(tokens, where)
     alone = _tokens(section, "subscription_token_")
     if not alone.has_keys and any(alone[7:]):
         raise ValueError(
             "expected a key for subscription tokens (client.subscription_token_hmac_secret_key, another one or an "
             "endpoint) with the other options client.subscription_token_...: without one they do nothing"
         )
+
+
+def _check_template(tokens: Tokens, where: str) -> None:
+    """Raises ValueError for an address in which a token could choose whose host is asked, or that lacks a group."""
+    url = tokens.jwks_public_endpoint
+    if any(tokens[1:6]):
+        raise ValueError(f"expected no other keys with a place in {where}jwks_public_endpoint")
+    host = urlsplit(url).netloc
+    if PLACE.search(host) and not re.fullmatch(r"\.[^@:]*[^@:.](?::\d+)?", PLACE.split(host)[-1]):
+        raise ValueError(f"expected {where}jwks_public_endpoint to have a host that ends in your own name")
+    groups: set[str] = set()
+    for pattern in (tokens.audience_regex, tokens.issuer_regex):
+        groups |= re.compile(pattern).groupindex.keys()
+    for name in PLACE.findall(url):
+        if name not in groups:
+            raise ValueError(
+                f"expected a group (?P<{name}>...) in {where}issuer_regex or {where}audience_regex for its place in "
+                f"{where}jwks_public_endpoint"
+            )
 
 
 def _tokens(section: TokenSettings, prefix: str) -> Tokens:

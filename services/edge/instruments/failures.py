@@ -16,7 +16,7 @@ from services.edge.connection.context import EdgeContext
 from services.edge.session.command_kinds import KINDS
 from services.edge.session_log import SessionLog
 from services.edge.tally import UPGRADE_CAUSES
-from services.edge.tokens.token_keys_http import JwksFetchers
+from services.edge.tokens.jwks_fetchers import JwksFetchers
 
 T = TypeVar("T", bound=Hashable)
 

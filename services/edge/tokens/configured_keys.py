@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from services.edge.token_settings import TokenKey, Tokens, TokenSettings, connection_tokens, subscription_tokens
+from services.edge.tokens.tenant_keys import TenantKeySet
 from services.edge.tokens.token_algorithms import (
     ALGORITHMS,
     ECDSA_ALGORITHMS,
@@ -40,7 +41,10 @@ def configured_keys(section: TokenSettings) -> KeySet:
 
 
 def _key_set(tokens: Tokens) -> KeySet:
-    return KeySet(keys_of(tokens), fetched=bool(tokens.jwks_public_endpoint))
+    url, setting = tokens.jwks_public_endpoint, f"client.{tokens.prefix}jwks_public_endpoint"
+    if tokens.is_template:
+        return TenantKeySet(url, setting)
+    return KeySet(keys_of(tokens), bool(url), url, setting)
 
 
 def keys_of(tokens: Tokens | None) -> list[Key]:

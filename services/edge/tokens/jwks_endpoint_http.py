@@ -15,22 +15,23 @@ from services.edge.tokens.token_public_keys import PublicKey, keys_from_jwks
 DOCUMENT_LIMIT_BYTES: Final = 256 * 1024
 
 
-class JwksEndpoint:
-    """One address. Without timeouts of its own: `JwksFetcher` has one for the whole answer."""
+class JwksClient:
+    """What reads documents, from any address, so many at once. Without timeouts of its own: `JwksFetcher` has one for
+    the whole answer.
+    """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
+    def __init__(self, connections: int) -> None:
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
         # httpx's timeout is one for each step, which bounds nothing of the whole.
         self._client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
 
-    async def keys(self) -> tuple[list[PublicKey], list[str]]:
+    async def keys(self, url: str) -> tuple[list[PublicKey], list[str]]:
         """The keys that can check tokens, and a text for each that cannot. Raises `BadJwks`, and httpx's errors."""
-        return keys_from_jwks(await self._download())
+        return keys_from_jwks(await self._download(url))
 
-    async def _download(self) -> bytes:
+    async def _download(self, url: str) -> bytes:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}  # the limit is on what is transferred
-        async with self._client.stream("GET", self._url, headers=headers) as response:
+        async with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 raise BadJwks(f"status {response.status_code}")
             body = bytearray()

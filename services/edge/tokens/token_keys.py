@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -73,10 +73,14 @@ class SecretKey:
 
 
 class KeySet:
-    """Configured keys, and keys from the JWKS endpoint; `fetched` says whether there is one."""
+    """Configured keys, and keys from the JWKS endpoint; `fetched` says whether there is one, at `url`, which the option
+    `setting` names.
+    """
 
-    def __init__(self, keys: Iterable[Key] = (), fetched: bool = False) -> None:
+    def __init__(self, keys: Iterable[Key] = (), fetched: bool = False, url: str = "", setting: str = "") -> None:
         self._fetched = fetched
+        self.url = url
+        self.setting = setting
         self._own: tuple[Key, ...] = ()
         self._from_endpoint: tuple[Key, ...] = ()
         self._by_kid: dict[str, list[Key]] = {}
@@ -87,6 +91,15 @@ class KeySet:
     def empty(self) -> bool:
         """Whether no token can ever be valid."""
         return not self._own and not self._fetched
+
+    @property
+    def has_fetched(self) -> bool:
+        """Whether the endpoint has given keys."""
+        return bool(self._from_endpoint)
+
+    def of(self, names: Mapping[str, str | None]) -> KeySet:
+        """The keys for a token whose claims have these names in them: see `tenant_keys`."""
+        return self
 
     def replace_configured(self, keys: Iterable[Key]) -> None:
         """Replaces the configured keys. Tokens that only a previous key signed are no longer valid."""

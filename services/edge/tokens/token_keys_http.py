@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from services.edge.token_settings import TokenSettings, connection_tokens, subscription_tokens
-from services.edge.tokens.configured_keys import KeySets
 from services.edge.tokens.token_keys import BadJwks, Key, KeySet
 
 log = logging.getLogger(__name__)
@@ -25,39 +23,49 @@ QUIET_S: Final = 5.0
 """For so long after a read, tokens with unknown keys do not cause another one: anybody can make up a `kid`."""
 
 
-class Endpoint(Protocol):
-    """Where the keys come from (`jwks_endpoint_http`, which is imported late)."""
+class Client(Protocol):
+    """What reads endpoints (`jwks_endpoint_http`, which is imported late)."""
 
-    async def keys(self) -> tuple[Sequence[Key], list[str]]:
-        """The keys, and a text for each one that cannot be used. Raises `BadJwks` and errors of the transfer."""
+    async def keys(self, url: str) -> tuple[Sequence[Key], list[str]]:
+        """The keys there, and a text for each one that cannot be used. Raises `BadJwks` and errors of the transfer."""
 
     async def close(self) -> None:
         """Ends its connections."""
 
 
+class LateClient:
+    """Makes the client when it is first needed, off the event loop: its imports take half a second."""
+
+    def __init__(self, connections: int) -> None:
+        self._connections = connections
+        self._making: asyncio.Task[Client] | None = None
+
+    async def made(self) -> Client:
+        """The client, as soon as it is there."""
+        if self._making is None:
+            self._making = asyncio.create_task(asyncio.to_thread(_make_client, self._connections))
+        return await asyncio.shield(self._making)
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        if self._making is not None:
+            await (await self._making).close()
+
+
 class JwksFetcher:
-    """Fills `keys` from `url`, which `setting` names. `clock` is any clock in seconds that does not go back.
+    """Fills `keys` from their endpoint. `clock` is any clock in seconds that does not go back.
 
     `run` keeps the keys fresh, as a task; `wanted` asks for an unknown one; `close` ends it all. `fetches` counts the
     reads that gave keys ("good") and those that did not ("failed").
     """
 
-    def __init__(
-        self,
-        url: str,
-        keys: KeySet,
-        refresh_s: float,
-        clock: Callable[[], float],
-        setting: str = "client.token_jwks_public_endpoint",
-    ) -> None:
-        self._url = url
-        self._setting = setting
+    def __init__(self, keys: KeySet, refresh_s: float, clock: Callable[[], float], client: LateClient) -> None:
         self._keys = keys
         self._refresh_s = refresh_s
         self._clock = clock
         self._asked_at = -math.inf
         self._fetching: asyncio.Task[bool] | None = None
-        self._endpoint: Endpoint | None = None
+        self._client = client
         self._closed = False
         self._unusable: list[str] = []
         self._fresh_at = clock()
@@ -80,8 +88,6 @@ class JwksFetcher:
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
-        if self._endpoint is not None:
-            await self._endpoint.close()
 
     async def wanted(self, kid: str) -> bool:
         """To be called for a token with an unknown key; verify the token again afterwards.
@@ -108,9 +114,7 @@ class JwksFetcher:
 
     async def _fetch(self) -> bool:
         try:
-            if self._endpoint is None:  # half a second of imports, which the event loop must not wait for
-                self._endpoint = await asyncio.to_thread(_open_endpoint, self._url)
-            good = await self._read(self._endpoint)
+            good = await self._read(await self._client.made())
             self.fetches["good" if good else "failed"] += 1
             if good:
                 self._fresh_at = self._clock()
@@ -118,71 +122,25 @@ class JwksFetcher:
         finally:
             self._fetching = None
 
-    async def _read(self, endpoint: Endpoint) -> bool:
+    async def _read(self, client: Client) -> bool:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                keys, unusable = await endpoint.keys()
+                keys, unusable = await client.keys(self._keys.url)
         except Exception as error:  # not only httpx's: an address with port 99999 ends in an ExceptionGroup
             # The address may hold a password, and an error's text may hold the address.
             why = error if isinstance(error, BadJwks) else type(error).__name__
-            log.warning("%s gives no keys, the old ones stay: %s", self._setting, why)
+            log.warning("%s gives no keys, the old ones stay: %s", self._keys.setting, why)
             return False
         if unusable and unusable != self._unusable:
-            log.info("%s: some keys are not used: %s", self._setting, "; ".join(unusable[:5]))
+            log.info("%s: some keys are not used: %s", self._keys.setting, "; ".join(unusable[:5]))
         self._unusable = unusable
         if not keys:
-            log.warning("%s has no key that tokens can be checked with", self._setting)
+            log.warning("%s has no key that tokens can be checked with", self._keys.setting)
         self._keys.replace_fetched(keys)
         return True
 
 
-class JwksFetchers:
-    """The endpoints of an edge: that of connection tokens, that of subscription tokens if these have one of their own.
+def _make_client(connections: int) -> Client:
+    from services.edge.tokens.jwks_endpoint_http import JwksClient
 
-    The methods are those of each.
-    """
-
-    def __init__(self, section: TokenSettings, keys: KeySets, clock: Callable[[], float]) -> None:
-        self._by_keys: dict[KeySet, JwksFetcher] = {}
-        for tokens, key_set in (
-            (connection_tokens(section), keys.connection),
-            (subscription_tokens(section), keys.subscription),
-        ):
-            if tokens is not None and tokens.jwks_public_endpoint:
-                url, setting = tokens.jwks_public_endpoint, f"client.{tokens.prefix}jwks_public_endpoint"
-                self._by_keys[key_set] = JwksFetcher(url, key_set, section.token_jwks_refresh, clock, setting)
-
-    @property
-    def any(self) -> bool:
-        """Whether there are any."""
-        return bool(self._by_keys)
-
-    @property
-    def fetches(self) -> Counter[str]:
-        """The reads of all, by result."""
-        return sum((fetcher.fetches for fetcher in self._by_keys.values()), Counter())
-
-    @property
-    def age_s(self) -> float:
-        """Of the endpoint that has given no keys for the longest time; 0 without one."""
-        return max((fetcher.age_s for fetcher in self._by_keys.values()), default=0.0)
-
-    async def run(self) -> None:
-        """Keeps all keys fresh. Does not return."""
-        await asyncio.gather(*(fetcher.run() for fetcher in self._by_keys.values()))
-
-    async def wanted(self, kid: str, keys: KeySet) -> bool:
-        """To be called for a token with an unknown key of `keys`: see `JwksFetcher.wanted`."""
-        fetcher = self._by_keys.get(keys)
-        return await fetcher.wanted(kid) if fetcher is not None else True
-
-    async def close(self) -> None:
-        """Ends all reads."""
-        for fetcher in self._by_keys.values():
-            await fetcher.close()
-
-
-def _open_endpoint(url: str) -> Endpoint:
-    from services.edge.tokens.jwks_endpoint_http import JwksEndpoint
-
-    return JwksEndpoint(url)
+    return JwksClient(connections)

@@ -104,6 +104,8 @@ _decode_id = JsonDecoder[str | int](str | int).decode
 ANY_CLAIMS: Final = connection_tokens(TokenSettings())
 MAX_AUDIENCES: Final = 64
 """Of one token: each is compared."""
+MAX_CLAIM_LENGTH: Final = 512
+"""Characters of `aud` and `iss` where they are checked. Patterns may take long with more."""
 
 
 class TokenVerifier:
@@ -183,27 +185,38 @@ class TokenVerifier:
             raise InvalidToken("it is not a JWT") from None
         if header.crit is not UNSET or not header.b64:
             raise InvalidToken("it uses an extension of JWT")
-        self._keys.check(header.alg, header.kid, message, signed)
+        if not self._tokens.is_template:  # otherwise its claims say whose keys it needs
+            self._keys.check(header.alg, header.kid, message, signed)
         try:
             claims = _claims.decode(_unpack(body))
         except ValueError as error:
             # The library's text names the claim and the types, not the value.
             kind = error if isinstance(error, msgspec.ValidationError) else "they are not JSON"
             raise InvalidToken(f"its claims have another shape: {kind}") from None
-        self._expect(claims)
+        names = self._expect(claims)
+        if self._tokens.is_template:
+            self._keys.of(names).check(header.alg, header.kid, message, signed)
         if self._tokens.user_id_claim:
             return replace(claims, sub=self._user(_unpack(body)))
         return claims
 
-    def _expect(self, claims: _Claims) -> None:
-        """Raises `InvalidToken` if it is not meant for us."""
+    def _expect(self, claims: _Claims) -> dict[str, str | None]:
+        """The named groups of the patterns that it matches. Raises `InvalidToken` if it is not meant for us."""
         tokens = self._tokens
+        names: dict[str, str | None] = {}
         if tokens.audience or tokens.audience_regex:
             audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
-            if not any(self._audience.fullmatch(audience) for audience in audiences[:MAX_AUDIENCES]):
+            matches = (_matched(self._audience, audience) for audience in audiences[:MAX_AUDIENCES])
+            match = next(filter(None, matches), None)
+            if match is None:
                 raise InvalidToken(f"its aud is not what client.{tokens.prefix}audience says")
-        if (tokens.issuer or tokens.issuer_regex) and not self._issuer.fullmatch(claims.iss):
-            raise InvalidToken(f"its iss is not what client.{tokens.prefix}issuer says")
+            names = match.groupdict()
+        if tokens.issuer or tokens.issuer_regex:
+            match = _matched(self._issuer, claims.iss)
+            if match is None:
+                raise InvalidToken(f"its iss is not what client.{tokens.prefix}issuer says")
+            names |= match.groupdict()
+        return names
 
     def _user(self, body: bytes) -> str:
         """The user's id in the claim that the settings name. Raises `InvalidToken`."""
@@ -243,6 +256,10 @@ def _unpack(part: bytes) -> bytes:
 def _header(head: bytes) -> _Header:
     """The header of a token. The tokens of one signer share it, so it is remembered. Raises ValueError."""
     return _headers.decode(_unpack(head))
+
+
+def _matched(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return pattern.fullmatch(text) if len(text) <= MAX_CLAIM_LENGTH else None
 
 
 def _user_id(value: Raw) -> str:

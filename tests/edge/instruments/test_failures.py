@@ -24,7 +24,7 @@ from services.edge.server_api.answers import METHODS
 from services.edge.session_log import NoSessionLog
 from services.edge.tally import UPGRADE_CAUSES
 from services.edge.tokens.configured_keys import key_sets
-from services.edge.tokens.token_keys_http import JwksFetchers
+from services.edge.tokens.jwks_fetchers import JwksFetchers
 from tests.support.cluster import START, TestEdge
 
 

@@ -10,16 +10,12 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 
-from services.edge.adoption import verifier_of
-from services.edge.client_settings import ClientSection
-from services.edge.settings import EdgeSettings
 from services.edge.tokens import token_keys_http
-from services.edge.tokens.configured_keys import key_sets
 from services.edge.tokens.jwks_endpoint_http import DOCUMENT_LIMIT_BYTES
-from services.edge.tokens.token_keys import InvalidToken, KeySet, UnknownKey
-from services.edge.tokens.token_keys_http import QUIET_S, JwksFetcher, JwksFetchers
+from services.edge.tokens.token_keys import KeySet, UnknownKey
+from services.edge.tokens.token_keys_http import QUIET_S, JwksFetcher, LateClient
 from services.edge.tokens.tokens import TokenVerifier
-from tests.edge.signers import SECRET, Signer, jwks, signer
+from tests.edge.signers import Signer, jwks, signer
 from tests.support.eventually import eventually
 
 NOW = 1_767_225_600
@@ -57,8 +53,13 @@ class Edge:
 
     def __init__(self, url: str, refresh_s: float = 600) -> None:
         self.now = 1000.0
-        self.keys = KeySet(fetched=True)
-        self.fetcher = JwksFetcher(url, self.keys, refresh_s, lambda: self.now)
+        self.keys = KeySet(fetched=True, url=url, setting="client.token_jwks_public_endpoint")
+        self.client = LateClient(1)
+        self.fetcher = JwksFetcher(self.keys, refresh_s, lambda: self.now, self.client)
+
+    async def close(self) -> None:
+        await self.fetcher.close()
+        await self.client.close()
 
     def knows(self, by: Signer) -> bool:
         try:
@@ -85,7 +86,7 @@ async def url(endpoint: Endpoint) -> AsyncIterator[str]:
 async def edge(url: str) -> AsyncIterator[Edge]:
     edge = Edge(url)
     yield edge
-    await edge.fetcher.close()
+    await edge.close()
 
 
 async def test_keys_are_read(edge: Edge, endpoint: Endpoint) -> None:
@@ -221,7 +222,7 @@ async def running(edge: Edge) -> AsyncIterator[None]:
     yield
     task.cancel()
     await asyncio.wait([task])
-    await edge.fetcher.close()
+    await edge.close()
 
 
 async def test_it_reads_again_and_again(url: str, endpoint: Endpoint) -> None:
@@ -253,23 +254,3 @@ async def test_after_its_end_nothing_is_read(edge: Edge, endpoint: Endpoint, cap
     assert not await edge.fetcher.refresh()
     assert len(endpoint.requests) == 1
     assert _own_warnings(caplog) == []
-
-
-async def test_subscription_tokens_may_have_an_endpoint_of_their_own(url: str, endpoint: Endpoint) -> None:
-    endpoint.body = jwks(OLD.jwk())
-    section = ClientSection(token_hmac_secret_key=SECRET, subscription_token_jwks_public_endpoint=url)
-    keys, now = key_sets(section), 1000.0
-    fetchers = JwksFetchers(section, keys, lambda: now)
-    verifier = verifier_of(EdgeSettings(client=section), keys)
-    token = OLD.token(sub="42", channel="news")
-    try:
-        with pytest.raises(UnknownKey) as unknown:
-            verifier.subscription(token, NOW)
-        assert fetchers.any and await fetchers.wanted(unknown.value.kid, unknown.value.keys)
-        assert verifier.subscription(token, NOW).user == "42"
-        assert fetchers.fetches == {"good": 1} and fetchers.age_s == 0
-        with pytest.raises(InvalidToken):
-            verifier.connection(OLD.token(sub="42"), NOW)
-        assert await fetchers.wanted("x", keys.connection), "there is nowhere to look"
-    finally:
-        await fetchers.close()
