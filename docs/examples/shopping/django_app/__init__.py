@@ -1,0 +1,1 @@
+"""The application: `views` for browsers, `realtime` for Fairlead, and `permissions` for both."""

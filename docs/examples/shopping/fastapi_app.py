@@ -1,0 +1,216 @@
+"""A shared shopping list on FastAPI: its session cookie logs in, its code decides, its transactions publish.
+
+    uvicorn fastapi_app:app --port 8080
+
+fairlead.toml beside this file is the edges' configuration; docs/python.md says how to start everything. The views that
+Fairlead asks are below "realtime"; each has what any other view has: the session, the database, the permissions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
+from starlette.middleware.sessions import SessionMiddleware
+
+from fairlead import SIGNATURE_HEADER, AsyncFairlead, BadSignature, FairleadError, verify
+
+log = logging.getLogger(__name__)
+
+FAIRLEAD_URL = os.environ.get("FAIRLEAD_URL", "http://127.0.0.1:8000")
+REALTIME = FAIRLEAD_URL.replace("http", "ws", 1) + "/connection/websocket"
+API_KEY = os.environ["FAIRLEAD_HTTP_API_KEY"]
+HOOK_SECRET = os.environ.get("HOOK_SECRET", "the-example-s-own-secret")
+DATABASE_URL = os.environ["DATABASE_URL"]
+HERE = Path(__file__).resolve().parent
+OUTBOX_SQL = Path(os.environ.get("OUTBOX_SQL", HERE.parents[2] / "services/sessions/outbox/outbox.sql")).read_text()
+
+PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "singer"}  # yours are hashed, in a table
+MOST_ITEMS = 5
+TABLES = """
+CREATE TABLE IF NOT EXISTS lists (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE IF NOT EXISTS members (list_id int REFERENCES lists, username text, PRIMARY KEY (list_id, username));
+CREATE TABLE IF NOT EXISTS items (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    list_id int NOT NULL REFERENCES lists,
+    text text NOT NULL,
+    bought bool NOT NULL DEFAULT false
+);
+INSERT INTO lists VALUES (1, 'Party'), (2, 'Surprise for Alice') ON CONFLICT DO NOTHING;
+INSERT INTO members VALUES (1, 'alice'), (1, 'bob'), (2, 'bob') ON CONFLICT DO NOTHING;
+"""
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async with (
+        asyncpg.create_pool(DATABASE_URL, min_size=1, max_size=10) as pool,
+        AsyncFairlead(FAIRLEAD_URL, API_KEY) as fairlead,
+    ):
+        await pool.execute(OUTBOX_SQL)  # in your application, a migration
+        await pool.execute(TABLES)
+        yield {"pool": pool, "fairlead": fairlead}
+
+
+app = FastAPI(lifespan=lifespan)
+app.add_middleware(SessionMiddleware, secret_key=os.environ["SESSION_SECRET"])
+
+
+# --- who may do what: the same for views and for Fairlead ------------------------------------------------------------
+
+
+async def transaction(request: Request) -> AsyncIterator[asyncpg.Connection]:
+    """A connection in a transaction, which an exception of the view rolls back."""
+    async with request.state.pool.acquire() as connection, connection.transaction():
+        yield connection
+
+
+Database = Annotated[asyncpg.Connection, Depends(transaction, scope="function")]  # committed before the answer is sent
+
+
+async def may_see(database: asyncpg.Connection, user: str, list_id: int) -> bool:
+    query = "SELECT EXISTS (SELECT FROM members WHERE list_id = $1 AND username = $2)"
+    return await database.fetchval(query, list_id, user)
+
+
+async def member(request: Request, list_id: int, database: Database) -> str:
+    """The user of the session, who must be a member of the list."""
+    user = request.session.get("user", "")
+    if not await may_see(database, user, list_id):
+        raise HTTPException(403, "you are not a member of this list")
+    return user
+
+
+Member = Annotated[str, Depends(member)]
+
+
+async def publish_with(database: asyncpg.Connection, item: asyncpg.Record) -> None:
+    """Publishes an item if the transaction commits, and only then."""
+    data = json.dumps({"item": dict(item)})
+    await database.execute("SELECT fairlead_publish($1, $2)", f"lists:{item['list_id']}", data)
+
+
+# --- the application -------------------------------------------------------------------------------------------------
+
+
+class Login(BaseModel):
+    name: str
+    password: str
+
+
+class NewItem(BaseModel):
+    text: str
+
+
+@app.post("/login", status_code=204)
+async def login(request: Request, form: Login) -> None:
+    if PASSWORDS.get(form.name) != form.password:
+        raise HTTPException(400, "wrong name or password")
+    request.session["user"] = form.name
+
+
+@app.post("/logout", status_code=204)
+async def logout(request: Request) -> None:
+    user = request.session.pop("user", "")
+    if user:
+        try:
+            await request.state.fairlead.call("disconnect", user=user, repeatable=True)
+        except FairleadError:
+            log.exception("%s has logged out, and stays connected", user)  # the session must end all the same
+
+
+@app.get("/me")
+async def me(request: Request) -> dict[str, Any]:
+    return {"user": request.session.get("user"), "realtime": REALTIME, "list": 1}
+
+
+@app.get("/lists/{list_id}")
+async def items(list_id: int, user: Member, database: Database) -> dict[str, Any]:
+    name = await database.fetchval("SELECT name FROM lists WHERE id = $1", list_id)
+    rows = await database.fetch("SELECT id, text, bought FROM items WHERE list_id = $1 ORDER BY id", list_id)
+    return {"name": name, "items": [dict(row) for row in rows]}
+
+
+@app.post("/lists/{list_id}/items", status_code=204)
+async def add(list_id: int, new: NewItem, user: Member, database: Database) -> None:
+    insert = "INSERT INTO items (list_id, text) VALUES ($1, $2) RETURNING id, list_id, text, bought"
+    await publish_with(database, await database.fetchrow(insert, list_id, new.text))
+    if await database.fetchval("SELECT count(*) FROM items WHERE list_id = $1", list_id) > MOST_ITEMS:
+        raise HTTPException(409, "the list is full")  # rolled back: nobody hears of the item
+
+
+@app.post("/lists/{list_id}/nudge", status_code=204)
+async def nudge(request: Request, list_id: int, user: Member) -> None:
+    """A word to those who are there now: no row, no history."""
+    await request.state.fairlead.publish(f"lists:{list_id}", {"nudge": user}, skip_history=True)
+
+
+# --- realtime: what Fairlead asks ------------------------------------------------------------------------------------
+
+
+async def from_fairlead(request: Request) -> None:
+    try:
+        verify(HOOK_SECRET, request.headers.get(SIGNATURE_HEADER), await request.body())
+    except BadSignature as error:
+        raise HTTPException(401, str(error)) from None
+
+
+realtime = APIRouter(prefix="/realtime", dependencies=[Depends(from_fairlead)])
+
+
+class Question(BaseModel):
+    user: str = ""
+    channel: str = ""
+    method: str = ""
+    data: Any = None
+
+
+@realtime.post("/connect")
+async def connect(request: Request) -> dict[str, Any]:
+    """The cookie came along, so the session is that of the browser."""
+    user = request.session.get("user")
+    if user is None:
+        return {"disconnect": {"code": 4501, "reason": "log in first"}}
+    return {"result": {"user": user, "info": {"name": user.title()}}}
+
+
+@realtime.post("/subscribe")
+async def subscribe(question: Question, database: Database) -> dict[str, Any]:
+    list_id = question.channel.removeprefix("lists:")
+    if not list_id.isdecimal() or not await may_see(database, question.user, int(list_id)):
+        return {"error": {"code": 103, "message": "permission denied"}}
+    return {"result": {}}
+
+
+@realtime.post("/rpc")
+async def rpc(question: Question, database: Database) -> dict[str, Any]:
+    if question.method != "buy":
+        return {"error": {"code": 104, "message": "method not found"}}
+    update = (
+        "UPDATE items SET bought = true FROM members WHERE id = $1 AND members.list_id = items.list_id"
+        " AND username = $2 RETURNING id, items.list_id, text, bought"
+    )
+    item = await database.fetchrow(update, int(question.data["item"]), question.user)
+    if item is None:
+        return {"error": {"code": 404, "message": "there is no such item"}}
+    await publish_with(database, item)
+    return {"result": {"data": {}}}
+
+
+app.include_router(realtime)
+app.mount("/page", StaticFiles(directory=HERE / "page"))
+
+
+@app.get("/")
+async def index() -> Response:
+    return FileResponse(HERE / "page/index.html")

@@ -1,0 +1,197 @@
+"""The shopping list on FastAPI and on Django, in a browser: the framework's own cookie, permissions, transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from deploy.processes.ports import free_port
+from deploy.processes.process import Process, Program
+from deploy.processes.readiness import http_status
+from tests.docs.conftest import SDK
+from tests.stack.checkout import ROOT
+from tests.support.edges import API_KEY, FAST_GOODBYE
+from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
+from tests.support.processes import Services
+from tests.support.servers import NatsServer, Postgres
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+EXAMPLE = ROOT / "docs/examples/shopping"
+OUTBOX_SQL = ROOT / "services/sessions/outbox/outbox.sql"
+PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "singer"}
+MOST_ITEMS = 5
+
+
+class Application:
+    """The application as its developer starts it, with an edge, and the relay of its outbox."""
+
+    def __init__(self, kind: str, folder: Path, fairlead: str, postgres: Postgres) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder / "shopping"
+        shutil.copytree(EXAMPLE, self._folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+        sdk = self._folder / "page" / SDK  # as npm installs it
+        sdk.parent.mkdir(parents=True)
+        shutil.copy(ROOT / "tests/js" / SDK, sdk)
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),  # as `pip install ./fairlead` does
+            "FAIRLEAD_URL": fairlead,
+            "FAIRLEAD_HTTP_API_KEY": API_KEY,
+            "DATABASE_URL": postgres.url,
+            "SESSION_SECRET": "a-secret-of-the-tests",
+            "OUTBOX_SQL": str(OUTBOX_SQL),
+        }
+        commands = {
+            "fastapi": [["-m", "uvicorn", "fastapi_app:app", "--port", str(self.port)]],
+            "django": [
+                ["manage.py", "migrate"],
+                ["manage.py", "demo"],
+                ["manage.py", "runserver", "--noreload", f"127.0.0.1:{self.port}"],
+            ],
+        }
+        *self._first, self._last = [[sys.executable, *command] for command in commands[kind]]
+        self.process = self._program(self._last)
+
+    def _program(self, command: list[str]) -> Process:
+        name = "-".join(command[1:3]).replace("/", "")
+        log = self._folder / f"{name}.log"
+        return Process(Program(name, command, {}, folder=self._folder), log, environ=self._environ)
+
+    async def start(self) -> None:
+        for command in self._first:
+            done = await asyncio.create_subprocess_exec(*command, cwd=self._folder, env=self._environ)
+            assert await done.wait() == 0
+        self.process.start()
+        await asyncio.to_thread(self.process.wait_until_ready, lambda: http_status(self.port, path="/me") == 200, 30)
+
+
+@pytest.fixture(params=["fastapi", "django"])
+async def application(
+    request: pytest.FixtureRequest, tmp_path: Path, services: Services, nats_server: NatsServer, postgres: Postgres
+) -> AsyncIterator[Application]:
+    edge_port = free_port()
+    made = Application(request.param, tmp_path, f"http://127.0.0.1:{edge_port}", postgres)
+    toml = (EXAMPLE / "fairlead.toml").read_text().replace("http://127.0.0.1:8080", made.url)
+    common = {"FAIRLEAD_NATS_URL": nats_server.url, "FAIRLEAD_HTTP_API_KEY": API_KEY, **FAST_GOODBYE}
+    edge = services.start("edge", {**common, "FAIRLEAD_EDGE_PORT": str(edge_port)}, toml)
+    relay = {"FAIRLEAD_POSTGRES_URL": postgres.fresh_database(), "FAIRLEAD_OUTBOX_URL": postgres.url}
+    try:
+        await made.start()
+        await edge.ready()
+        await services.start("sessions", {**common, **relay}).ready()
+        yield made
+        assert "Traceback" not in made.process.log_text()
+    finally:
+        sys.stdout.write(made.process.log_text())
+        made.process.kill()
+
+
+class Person:
+    """One browser with its own cookies, and the page in it."""
+
+    def __init__(self, page: Page, name: str, site: str) -> None:
+        self.page, self.name, self.site = page, name, site
+        self.complaints: list[str] = []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    async def log_in(self, list_id: int = 1, password: str = "") -> None:
+        await self.page.goto(f"{self.site}/?list={list_id}")
+        await self.page.get_by_label("Your name").fill(self.name)
+        await self.page.get_by_label("Password").fill(password or PASSWORDS[self.name])
+        await self.page.get_by_role("button", name="Log in").click()
+
+    async def is_online(self) -> None:
+        assert await self.page.get_by_role("status").text_content() == "online"
+
+    async def add(self, text: str) -> None:
+        await self.page.get_by_label("What is missing").fill(text)
+        await self.page.get_by_role("button", name="Add").click()
+
+    async def sees(self, *items: str) -> None:
+        assert await self.page.locator("#items li").all_text_contents() == list(items)
+
+    async def sees_bought(self, *items: str) -> None:
+        assert await self.page.locator("#items .bought").all_text_contents() == list(items)
+
+    async def is_told(self, text: str) -> None:
+        assert text in (await self.page.locator("#notice").text_content() or "")
+
+    async def is_with(self, *names: str) -> None:
+        assert await self.page.locator("#people").text_content() == ", ".join(names)
+
+
+@pytest.fixture
+async def people(browser: Browser, application: Application) -> AsyncIterator[dict[str, Person]]:
+    found: dict[str, Person] = {}
+    for name in PASSWORDS:
+        context = await browser.new_context(
+            viewport={"width": 640, "height": 480}, device_scale_factor=2, color_scheme="light", locale="en-GB"
+        )
+        found[name] = Person(await context.new_page(), name, application.url)
+    yield found
+    assert [complaint for person in found.values() for complaint in person.complaints] == []
+
+
+async def until(check: Any, *arguments: str) -> None:
+    await eventually(functools.partial(check, *arguments))
+
+
+async def test_people_shop_together(application, people, tmp_path):
+    alice, bob, carol = people["alice"], people["bob"], people["carol"]
+    for person in (alice, bob):
+        await person.log_in()
+        await until(person.is_online)
+    await until(alice.is_with, "Alice", "Bob")  # presence
+
+    await alice.add("Tea <b>& biscuits</b>")  # the outbox, in the view's transaction
+    for person in (alice, bob):
+        await until(person.sees, "Tea <b>& biscuits</b>")
+    await bob.page.get_by_role("button", name="Tea").click()  # an RPC to a view
+    for person in (alice, bob):
+        await until(person.sees_bought, "Tea <b>& biscuits</b>")
+    await alice.page.get_by_role("button", name="Nudge").click()  # a view that publishes
+    await until(bob.is_told, "alice asks: who is going?")
+
+    for number in range(1, MOST_ITEMS):
+        await bob.add(f"Candle {number}")
+        await until(alice.sees, "Tea <b>& biscuits</b>", *(f"Candle {n}" for n in range(1, number + 1)))
+    await alice.add("One too many")  # rolled back: nobody hears of it
+    await until(alice.is_told, "the list is full")
+    await bob.page.get_by_role("button", name="Nudge").click()
+    await until(alice.is_told, "bob asks: who is going?")  # later than the one too many would have come
+    for person in (alice, bob):
+        await person.sees("Tea <b>& biscuits</b>", *(f"Candle {n}" for n in range(1, MOST_ITEMS)))
+        await person.page.screenshot(path=tmp_path / f"{person.name}.png")
+
+    await carol.log_in()  # no member of the list, or without the permission
+    await until(carol.is_told, "You may not see this list: permission denied")
+    await carol.page.screenshot(path=tmp_path / "carol.png")
+    await alice.is_with("Alice", "Bob")
+
+    await bob.page.get_by_role("button", name="Log out").click()
+    await until(alice.is_with, "Alice")
+    await bob.page.get_by_label("Your name").wait_for()
+
+
+async def test_who_is_not_logged_in_gets_nothing(application, people):
+    alice = people["alice"]
+    await alice.log_in(password="guessed")
+    await alice.page.get_by_role("alert").filter(has_text="wrong name or password").wait_for()
+    async with http_client() as http:
+        assert (await http.get(f"{application.url}/lists/1")).status_code == 403
+        forged = await http.post(f"{application.url}/realtime/subscribe", json={"user": "alice", "channel": "lists:1"})
+        assert forged.status_code == 401, "only Fairlead may ask"
+        forged = await http.post(f"{application.url}/lists/1/items", json={"text": "x"})
+        assert forged.status_code == 403
