@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from proto.events import Closed, Opened, SessionEvent, Subscribed
+from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.database import as_ordinary_user, execute
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import API_KEY, ask, metric, request, sessions_of
@@ -175,5 +176,5 @@ async def test_tables_without_their_revision_are_waited_for(
     await execute(postgres.url, "DELETE FROM alembic_version")
     service.start()
     await eventually(lambda: unready(service, "already exists (42P07)", "restore the table of the revisions"))
-    await execute(postgres.url, "INSERT INTO alembic_version VALUES ('0002')")
+    await execute(postgres.url, f"INSERT INTO alembic_version VALUES ('{SCHEMA.head}')")
     await service.ready()

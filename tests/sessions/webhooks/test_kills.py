@@ -63,6 +63,7 @@ def first_arrivals(received: list[Event]) -> dict[str, list[str]]:
     return lives
 
 
+@pytest.mark.timeout(240)
 async def test_nothing_is_lost_or_out_of_order_whatever_is_killed(
     services: Services, nats_server: NatsServer, postgres: Postgres, tmp_path: Path
 ):
