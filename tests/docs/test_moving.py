@@ -108,6 +108,83 @@ async def test_clients_and_callers_of_centrifugo_go_on_as_they_are(tmp_path: Pat
         assert await script.line() == "from a backend"
 
 
+DJANGO = """
+import sys
+from types import SimpleNamespace
+from wsgiref.simple_server import make_server
+
+from django.conf import settings
+
+url, key, secret = sys.argv[1:]
+settings.configure(
+    ROOT_URLCONF=__name__, MIDDLEWARE=["__main__.sessions"], ALLOWED_HOSTS=["127.0.0.1"], SECRET_KEY="of the test",
+    FAIRLEAD_URL=url, FAIRLEAD_API_KEY=key, FAIRLEAD_TOKEN_SECRET=secret,
+)
+
+
+def sessions(view):
+    def with_user(request):
+        request.user = SimpleNamespace(pk=7, is_authenticated=True, get_username=lambda: "alice")
+        return view(request)
+
+    return with_user
+
+
+def may_enter(user, room):
+    return room == "tea"
+
+
+def save_message(user, room, text):
+    return {"id": 1, "by": user.get_username(), "text": text}
+
+
+"""
+SERVES = """
+import django
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+with make_server("127.0.0.1", 0, application) as server:
+    print(server.server_port, flush=True)
+    server.serve_forever()
+"""
+
+
+async def test_the_views_do_what_the_consumer_did(tmp_path: Path, services: Services) -> None:
+    _, views = blocks("from-django-channels.md", "python")
+    _, page = blocks("from-django-channels.md", "js")
+    (toml,) = blocks("from-django-channels.md", "toml")
+    edge = await start(services, toml)
+    (tmp_path / "site.py").write_text(DJANGO + views + SERVES)
+    django = await asyncio.create_subprocess_exec(
+        sys.executable,
+        tmp_path / "site.py",
+        *(edge.url, API_KEY, SECRET),
+        stdout=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert django.stdout is not None
+        async with asyncio.timeout(ANSWER_S):
+            port = int(await django.stdout.readline())
+        prefix = (
+            "const over = globalThis.fetch, headers = {}, show = (message) => console.log(JSON.stringify(message));\n"
+            f"globalThis.fetch = (path, options) => over(`http://127.0.0.1:{port}${{path}}`, options);\n"
+        )
+        suffix = (
+            "room.on('subscribed', () => say('hello'));\n"
+            "const other = client.newSubscription('chat:secret', { getToken: () => ask('/rooms/secret/enter') });\n"
+            "other.on('unsubscribed', ({ code }) => console.log(code));\n"
+            "room.on('publication', () => other.subscribe());\n"
+        )
+        async with Script(tmp_path, prefix, page.replace(ADDRESS, edge.ws_url) + suffix) as script:
+            assert json.loads(await script.line()) == {"id": 1, "by": "alice", "text": "hello"}
+            assert await script.line() == "1", "unauthorized"
+    finally:
+        django.kill()
+        await django.wait()
+
+
 async def test_what_was_emitted_to_a_room_is_published_to_a_channel(tmp_path: Path, services: Services) -> None:
     *_, backend, page = blocks("from-socketio.md", "js")
     (toml,) = blocks("from-socketio.md", "toml")
