@@ -170,7 +170,8 @@ async def test_connections_and_subscriptions_not_refreshed_in_time_end_and_retur
     services, nats_server, stock, x
 ):
     """A connection ends with 3005, a subscription with 2501. The token that SDKs come back with is expired (109)."""
-    edge = await start_edge(services, nats_server, "hasty", FAIRLEAD_CLIENT_EXPIRED_CLOSE_DELAY="500ms").ready()
+    soon_closed = {f"FAIRLEAD_CLIENT_EXPIRED_{of}CLOSE_DELAY": "500ms" for of in ("", "SUB_")}
+    edge = await start_edge(services, nats_server, "hasty", **soon_closed).ready()
     await stock.ready()
     channel = f"closed:{x}"
     clients = []
