@@ -39,6 +39,7 @@ UNTESTED = {
     "services/edge/broker/voucher_nats.py": "tests/edge/broker/test_vouching_nats.py, on a real NATS",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
     "services/sessions/catalog.py": "tests/docs/test_metrics_page.py",
+    "services/edge/session/lifecycle.py": "tests/edge/session/test_session.py and test_session_end.py, as the session",
     "services/edge/session/decisions.py": "data; the tests of every command see it as effects",
     "services/edge/timings.py": "tests/edge/instruments/test_exposition.py",
     "services/metrics/plan_api.py": "tests/metrics/test_service_history.py, over HTTP and NATS",

@@ -1,12 +1,9 @@
 """One client's conversation: events in, effects out. Does no I/O and reads no clock.
 
-    NEW --connect--> CONNECTING (to its channels) --> CONNECTED --> CLOSED
-     '----------------'--refused with an error--> REFUSED --> CLOSED: the client should leave; its commands are ignored
-
 Commands are handled in order of arrival, the client's own and those of backends. If a command needs the cluster or a
 hook, the session starts an action (`Start`), and the commands behind it wait in the queue until `completed` gets the
 outcome. RPCs run beside, up to `client.concurrency` of them. All commands wait while the session is blocked: replies to
-a client that does not read would pile up.
+a client that does not read would pile up. `lifecycle`, its base class, has the phases of a session.
 
 Each method returns the effects of one event. The connection carries them out before it hands in the next event; only
 `stalled` may come in between, from a write that fills the socket.
@@ -17,9 +14,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from proto import codes
-from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
+from proto.codes import ErrorCode
 from proto.commands import Command, SendRequest, request_of
-from proto.events import Closed
 from proto.messages import Error
 from proto.replies import Reply, reply_to
 from services.edge.backend import hook_results
@@ -38,8 +34,6 @@ from services.edge.session.actions import (
     ReadPresence,
 )
 from services.edge.session.command_kinds import Aim, aim_behind, aim_of, count_close, kind_behind, kind_of
-from services.edge.session.command_order import CommandOrder
-from services.edge.session.connect import CLOSE_FOR_ERROR
 from services.edge.session.decisions import (
     NOTHING,
     Close,
@@ -50,49 +44,19 @@ from services.edge.session.decisions import (
     Unsubscribe,
 )
 from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key
-from services.edge.session.effects import (
-    Admit,
-    Detach,
-    Dismiss,
-    Effect,
-    Ended,
-    Farewell,
-    Flush,
-    Forward,
-    HoldPushes,
-    Record,
-    ReleasePushes,
-    Reschedule,
-    Send,
-    SendPing,
-    Start,
-)
+from services.edge.session.effects import Detach, Effect, Flush, Forward, Reschedule, Send, SendPing, Start
+from services.edge.session.lifecycle import Lifecycle
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, KeyLookedUp, Outcome, Replied
 from services.edge.session.refresh import refresh_by_hook, sub_refresh_by_hook
 from services.edge.session.server_commands import ServerCommand
-from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
-from services.edge.session.timers import Timers
+from services.edge.session.state import NEW, REFUSED
 from services.edge.tokens.tokens import UnknownKey
 
 
-class Session(CommandOrder):
+class Session(Lifecycle):
     """One client's conversation. `state` describes the client, which has to connect before `stale_at`."""
 
-    __slots__ = ("_timers", "phase")
-
-    def __init__(self, state: SessionState, stale_at: float) -> None:
-        super().__init__(state)
-        self.phase = NEW
-        self._timers = Timers(stale_at)
-
-    @property
-    def _takes_server_commands(self) -> bool:
-        return self.phase is CONNECTED or self.phase is CONNECTING
-
-    @property
-    def awaits_connect(self) -> bool:
-        """Whether the client has sent no command yet."""
-        return self.phase is NEW and self._in_progress is None
+    __slots__ = ()
 
     # --- commands ----------------------------------------------------------------------------------------------------
 
@@ -254,53 +218,6 @@ class Session(CommandOrder):
                 count_close(self.state.policy, action.command, decision)
                 self._follow(decision, effects, now)
 
-    # --- connect -----------------------------------------------------------------------------------------------------
-
-    def _connect(self, action: Connect, effects: list[Effect], now: float) -> None:
-        self.phase = CONNECTING
-        effects.append(Admit(self.state.identity.user))  # at once, so that the connection limit of its user counts it
-        if action.requests:
-            effects.append(HoldPushes())
-            self._start(action, effects, now)
-        else:
-            self._open(now)
-            effects += attachment.opened(self.state, action.command_id, action.result, now)
-
-    def _open(self, now: float) -> None:
-        self.phase = CONNECTED
-        self._timers.connected(self.state, now)
-
-    def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
-        self._note_error("connect", error)
-        if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
-            effects += (ReleasePushes(), Dismiss(self.state.identity.user))
-        if self.state.format.unidirectional:
-            self._close(CLOSE_FOR_ERROR.get(error.code, codes.INTERNAL_CLOSE), error.message, effects, now)
-            return
-        self.phase = REFUSED
-        effects += (Send(reply_to(command_id, Error(*error))), Reschedule())
-
-    # --- channels ----------------------------------------------------------------------------------------------------
-
-    def end_subscription(self, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
-        """Ends one of the client's subscriptions, and sends it an unsubscribe push."""
-        effects: list[Effect] = []
-        self._end_subscription(channel, why, effects, now)
-        return effects
-
-    def _end_subscription(self, channel: str, why: UnsubscribeCode, effects: list[Effect], now: float) -> None:
-        subscription = self.state.channels.get(channel)
-        if subscription is None:
-            if isinstance(self._in_progress, Connect) and channel in self._in_progress.channels:
-                effects.append(Detach((channel,)))  # attached already, while its connect reply waits for other channels
-                self._close(codes.INSUFFICIENT_STATE, "", effects, now)
-            return
-        if subscription.server_side and why.code >= codes.UNSUBSCRIBED_INSUFFICIENT_STATE.code:
-            # SDKs cannot repeat a server-side subscription; when they reconnect, the server makes it again.
-            self._close(codes.INSUFFICIENT_STATE, "", effects, now)
-            return
-        effects += attachment.unsubscribed_by_server(self.state, channel, why, now)
-
     # --- commands of backends ----------------------------------------------------------------------------------------
 
     def _handle_server_command(self, command: ServerCommand, effects: list[Effect], now: float) -> None:
@@ -313,28 +230,7 @@ class Session(CommandOrder):
             self._log("a backend's subscribe was refused", rejection.for_log, effects, rejection.error.code, aim)
         self._end_trace(effects)
 
-    # --- the client's socket -----------------------------------------------------------------------------------------
-
-    def stalled(self, now: float) -> list[Effect]:
-        """The client does not take what is written to it: blocks the session until `caught_up`."""
-        if self.closed:
-            return []
-        self.blocked = True
-        effects: list[Effect] = [Reschedule()]
-        self._pace_reading(effects)
-        return effects
-
-    def caught_up(self, now: float) -> list[Effect]:
-        """The client has taken everything that it had missed."""
-        self.blocked = False
-        return self._advance([], now)
-
-    # --- time --------------------------------------------------------------------------------------------------------
-
-    @property
-    def deadline(self) -> float:
-        """When to call `tick` next."""
-        return self._timers.deadline(self.state, self.phase)
+    # --- time ---------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Effect]:
         """Does what is due at `now`."""
@@ -351,48 +247,3 @@ class Session(CommandOrder):
         else:
             self._follow(due, effects, now)
         return effects
-
-    def native_pong(self, now: float) -> None:
-        """The client answered a WebSocket ping."""
-        if not self.closed:
-            self._timers.native_pong(self.state, now)
-
-    # --- the end -----------------------------------------------------------------------------------------------------
-
-    def close(self, close: CloseCode, now: float, detail: str = "") -> list[Effect]:
-        """Ends the session with this code; `detail` is for the log. Only the first call counts."""
-        effects: list[Effect] = []
-        self._close(close, detail, effects, now)
-        return effects
-
-    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float) -> None:
-        if self.closed:
-            return
-        if self.state.channels and not self.blocked:
-            effects.append(Flush(tuple(self.state.channels)))
-        if detail:
-            self._log(f"a connection was closed: {close.reason}", detail, effects, close.code)
-        effects.append(Farewell(close))
-        self._end(close.code, close.reason, effects, now)
-        self._pace_reading(effects)  # for the peer's close frame
-
-    def ended(self, code: int, reason: str, now: float) -> list[Effect]:
-        """The client has closed the connection, or its transport is gone."""
-        effects: list[Effect] = []
-        if not self.closed:
-            self._end(code, reason, effects, now)
-        return effects
-
-    def _end(self, code: int, reason: str, effects: list[Effect], now: float) -> None:
-        state, opened = self.state, self.phase is CONNECTED
-        self.phase = CLOSED
-        self._clear()
-        attaching = self._in_progress.channels if isinstance(self._in_progress, Connect) else ()
-        if channels := tuple(state.channels) or attaching:
-            effects.append(Detach(channels))
-            state.channels.clear()
-        effects.append(Ended(code, state.identity.user))
-        if opened:
-            effects.append(
-                Record(Closed(at=attachment.milliseconds(state, now), connection=state.id, code=code, reason=reason))
-            )
