@@ -63,6 +63,15 @@ class BadPublication(ValueError):
     """A message on a channel's subject is not a publication: it is empty, or its headers are malformed."""
 
 
+MAX_EPOCH_LENGTH: Final = 256
+"""Characters of the epoch of a version."""
+
+
+def is_version_epoch(text: str) -> bool:
+    """Whether it can be one: it travels in a header, which neither holds a line break nor keeps spaces at its ends."""
+    return len(text) <= MAX_EPOCH_LENGTH and text.isprintable() and text == text.strip()
+
+
 class Version(NamedTuple):
     """The version of published data. A publication that is not newer than the channel's newest one is not stored, so
     that publishers may race or repeat.

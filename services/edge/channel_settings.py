@@ -17,7 +17,8 @@ from services.edge.hook_settings import NATS, check_hook
 SLOW_CLIENT_POLICIES: Final = ("disconnect", "drop")
 DELTA_TYPES: Final = ("fossil",)
 DATA_FORMATS: Final = ("", "json", "json_object", "binary")
-RECOVERY_MODES: Final = ("stream", "cache")
+CACHE: Final = "cache"
+RECOVERY_MODES: Final = ("stream", CACHE)
 WHEN_FULL: Final = ("evict", "refuse")
 _NAME: Final = '2 to 64 letters, digits, "-", "_" and "."'
 

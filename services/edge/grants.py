@@ -35,13 +35,16 @@ class Grant(Struct, frozen=True, omit_defaults=True):
     """A subscription's own terms. `info` is shown to others (`chan_info`), `data` is sent to the subscriber with its
     reply.
 
-    Both are JSON, or empty. `expires_at` is in Unix seconds, 0 for never.
+    Both are JSON, or empty; the `data` of a hook's answer to a Protobuf client may be any bytes. `expires_at` is in
+    Unix seconds, 0 for never. `cache_recover`: in a channel that is a cache, the subscriber gets the newest publication
+    without asking for it.
     """
 
     info: Raw = NO_DATA
     data: Raw = NO_DATA
     expires_at: int = 0
     override: Override = Override()
+    cache_recover: bool = False
 
 
 class Terms(Struct, frozen=True):

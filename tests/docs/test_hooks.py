@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
 from proto.commands import ConnectRequest
+from proto.publications import Version
 from services.chassis.nats.link import NatsLink
 from services.edge.arrival import Arrival
 from services.edge.backend import hook_answers, hook_questions, hook_results
@@ -80,6 +81,7 @@ ANSWERS: Final[dict[str, tuple[Any, list[object]]]] = {
         [
             hook_results.Accepted(b'{"text":"hi","by":"alice"}', True, {"kind": "chat"}),
             hook_results.Accepted(b"\x01\x02\xff", key="order-7"),
+            hook_results.Accepted(version=Version(17, "2026")),
             hook_results.Accepted(),
             hook_results.Refused(ErrorCode(400, "expected a JSON object")),
             hook_results.Disconnected(CloseCode(4503, "spam")),

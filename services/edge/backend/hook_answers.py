@@ -11,12 +11,14 @@ import base64
 from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import DecodeError, Meta, Raw, Struct
+from msgspec.structs import replace
 
 from proto.codec import is_too_deep
 from proto.codes import CloseCode, check_close_reason
 from proto.json_decoder import JsonDecoder
 from proto.messages import NO_DATA
 from proto.nesting import TooDeep
+from proto.publications import MAX_EPOCH_LENGTH, Version, is_version_epoch
 from services.edge.backend.backend import BackendDisconnect, BackendError, BadAnswer, DeepAnswer, checked_error
 from services.edge.backend.hook_results import (
     Accepted,
@@ -49,6 +51,7 @@ T = TypeVar("T")
 
 _Code = Annotated[int, Meta(ge=0, le=9999)]
 _Limit = Annotated[int, Meta(ge=0, le=1_000_000)]
+_Version = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class _Error(Struct, frozen=True):
@@ -75,6 +78,8 @@ class _SubscribeResult(Struct, frozen=True):
     b64data: str | None = None
     expire_at: int | float | None = None
     override: Override | None = None
+    cache_recover: bool | None = False
+    server_tags_filter: Raw = NO_DATA  # which is not offered
 
 
 class _ConnectResult(Struct, frozen=True):
@@ -96,6 +101,8 @@ class _PublishResult(Struct, frozen=True):
     skip_history: bool | None = False
     tags: dict[str, str] | None = None
     idempotency_key: str | None = None
+    version: _Version | None = None
+    version_epoch: str | None = None
 
 
 class _RPCResult(Struct, frozen=True):
@@ -118,8 +125,8 @@ _refresh: JsonDecoder[_Answer[_RefreshResult]] = JsonDecoder(_Answer[_RefreshRes
 _rpc: JsonDecoder[_Answer[_RPCResult]] = JsonDecoder(_Answer[_RPCResult])
 
 
-def connect_answer(data: bytes) -> ConnectHookResult:
-    """The result in a backend's answer. Raises `BadAnswer`."""
+def connect_answer(data: bytes, encoding: str = "json") -> ConnectHookResult:
+    """The result in a backend's answer about a client with this encoding. Raises `BadAnswer`."""
     answer = _read(_connect, data)
     if (no := _refusal(answer.error, answer.disconnect)) is not None:
         return no
@@ -127,7 +134,7 @@ def connect_answer(data: bytes) -> ConnectHookResult:
     if result is None:
         return Unauthenticated()
     subs = {channel: Grant() for channel in result.channels or ()}
-    subs.update((channel, _grant(terms)) for channel, terms in (result.subs or {}).items())
+    subs.update((channel, _grant(terms, encoding)) for channel, terms in (result.subs or {}).items())
     if len(subs) > MAX_CHANNELS:
         raise BadAnswer(f"the answer has {len(subs)} channels, expected at most {MAX_CHANNELS}")
     if "" in subs:
@@ -136,17 +143,17 @@ def connect_answer(data: bytes) -> ConnectHookResult:
         user=result.user or "",
         expires_at=_time(result.expire_at),
         info=_json("info", result.info, result.b64info),
-        data=_json("data", result.data, result.b64data),
+        data=_own_data(result.data, result.b64data, encoding),
         meta=_json("meta", result.meta),
         subs=subs,
         connection_limit=result.connection_limit or 0,
     )
 
 
-def subscribe_answer(data: bytes) -> SubscribeHookResult:
-    """The result in a backend's answer. Raises `BadAnswer`."""
+def subscribe_answer(data: bytes, encoding: str = "json") -> SubscribeHookResult:
+    """The result in a backend's answer about a client with this encoding. Raises `BadAnswer`."""
     answer = _read(_subscribe, data)
-    return _refusal(answer.error, answer.disconnect) or _grant(_decided(answer))
+    return _refusal(answer.error, answer.disconnect) or _grant(_decided(answer), encoding)
 
 
 def publish_answer(data: bytes) -> PublishHookResult:
@@ -159,7 +166,10 @@ def publish_answer(data: bytes) -> PublishHookResult:
     key = result.idempotency_key or ""
     if len(key) > MAX_KEY_LENGTH:
         raise BadAnswer(f"the answer's idempotency_key has more than {MAX_KEY_LENGTH} characters")
-    return Accepted(changed, bool(result.skip_history), result.tags or {}, key)
+    version = _version(result)
+    if version is not None and result.skip_history:
+        raise BadAnswer("the answer has version and skip_history: a version is compared with the history")
+    return Accepted(changed, bool(result.skip_history), result.tags or {}, key, version)
 
 
 def refresh_answer(data: bytes) -> RefreshHookResult:
@@ -219,14 +229,25 @@ def _close(end: _Disconnect) -> CloseCode:
     return CloseCode(end.code, reason)
 
 
-def _grant(result: _SubscribeResult) -> Grant:
-    terms = Terms(result.info, result.b64info or "", result.data, result.b64data or "", result.override)
+def _grant(result: _SubscribeResult, encoding: str) -> Grant:
+    if bytes(result.server_tags_filter) not in (b"", b"null"):  # ignored, it would show what it is to hide
+        raise BadAnswer("the answer has a server_tags_filter, which is not offered")
+    terms = Terms(result.info, result.b64info or "", override=result.override)
     try:
-        return grant_from(terms, _time(result.expire_at))
+        grant = grant_from(terms, _time(result.expire_at))
     except TooDeep as error:
         raise DeepAnswer(error) from None
     except ValueError as error:
         raise BadAnswer(f"the answer's {error}") from None
+    data = _own_data(result.data, result.b64data, encoding)
+    return replace(grant, data=data, cache_recover=bool(result.cache_recover))
+
+
+def _version(result: _PublishResult) -> Version | None:
+    epoch = result.version_epoch or ""
+    if not is_version_epoch(epoch):
+        raise BadAnswer(f"the answer's version_epoch is not printable, or has more than {MAX_EPOCH_LENGTH} characters")
+    return Version(result.version, epoch) if result.version else None
 
 
 def _time(value: int | float | None) -> int:
@@ -235,6 +256,13 @@ def _time(value: int | float | None) -> int:
     if not 0 <= value < _END_OF_TIME:
         raise BadAnswer("the answer's expire_at is not a time")
     return int(value)
+
+
+def _own_data(data: Raw, in_base64: str | None, encoding: str) -> Raw:
+    """What the client itself gets: JSON, or if it is on Protobuf, any bytes."""
+    if encoding == "json" or not in_base64:
+        return _json("data", data, in_base64)
+    return Raw(_bytes(data, in_base64))
 
 
 def _bytes(data: Raw, in_base64: str | None) -> bytes:

@@ -1,7 +1,7 @@
 """The results of hooks: what a backend may decide about a client. docs/hooks.md describes them.
 
 `info` is shown to other clients, `data` is sent to the client itself, and only backends see `meta`. All three are JSON,
-or empty. Times are Unix seconds, 0 for never.
+or empty; `data` for a Protobuf client may be any bytes. Times are Unix seconds, 0 for never.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from proto.codes import CloseCode, ErrorCode
 from proto.messages import NO_DATA
+from proto.publications import Version
 from services.edge.grants import Grant
 
 
@@ -45,14 +46,17 @@ class Admitted(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """The publication is published, with `data` as its payload unless that is None. `key`: once, "" for as often as it
-    is sent.
+    """The publication is published, with `data` as its payload unless that is None.
+
+    `key`: the channel gets it once, "" for as often as it is sent. With a `version`, it is published only if that is
+    newer than the version of the channel's newest publication.
     """
 
     data: bytes | None = None
     skip_history: bool = False
     tags: dict[str, str] = {}
     key: str = ""
+    version: Version | None = None
 
 
 class Extended(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from proto import codes
 from proto.members import Changed, Joined, Left
@@ -13,6 +13,7 @@ from proto.publications import Version
 from proto.replies import SubscribeResult
 from services.chassis.tracing.span import ACTIVE, PRODUCER, Tracer, active
 from services.edge.broker.broker import Broker, BrokerAway, BrokerRefused
+from services.edge.channel_settings import CACHE
 from services.edge.channels.batch import is_ended
 from services.edge.channels.channel import Channel
 from services.edge.channels.channel_log import ChannelLog
@@ -32,8 +33,6 @@ from services.edge.cluster.join_leave import JoinLeave
 from services.edge.cluster.peers import Peers
 from services.edge.rejection import Rejected
 from services.edge.tally import Tally
-
-CACHE: Final = "cache"
 
 
 class Attachment(NamedTuple):

@@ -7,7 +7,6 @@ has been pushed to the subscriber yet; the caller applies the outcome in the sam
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 from typing import Final, Protocol, assert_never
 
@@ -23,6 +22,7 @@ from services.edge.backend.backend import BackendAway, BackendDisconnect, Backen
 from services.edge.backend.backends import Backends
 from services.edge.backend.hook_results import Disconnected
 from services.edge.broker.broker import BrokerAway, BrokerRefused
+from services.edge.channels.message_ids import of_backend, of_client
 from services.edge.channels.node import Node
 from services.edge.channels.subscriber import Subscriber
 from services.edge.channels.subscription import AttachRequest
@@ -194,9 +194,12 @@ class Executor:
 
     async def _publish(self, action: Publish) -> Result:
         publication = Publication(data=action.data, info=action.info, tags=action.tags)
-        message_id = _message_id(action) if action.key else ""
+        message_id = ""
+        if action.key:
+            channel, key = action.channel, action.key
+            message_id = of_backend(channel, key) if action.key_of_backend else of_client(channel, action.user, key)
         position = await self._node.publish(
-            action.channel, action.rules, publication, message_id, skip_history=action.skip_history
+            action.channel, action.rules, publication, message_id, action.version, action.skip_history
         )
         if not action.key:
             return PublishResult()
@@ -251,9 +254,3 @@ def _about(action: Action) -> dict[str, object]:
     info = action.info if isinstance(action, Publish) else None
     user, client = (caller.user, caller.client) if caller else (info.user, info.client) if info else ("", "")
     return about(client=client or "", user=user or "", **aim_behind(action)._asdict())
-
-
-def _message_id(action: Publish) -> str:
-    """Scopes keys by channel and user, so that users cannot collide. In base64, as a key may contain any character."""
-    scope = _encode([action.channel, action.user, action.key])
-    return "client." + base64.b64encode(scope).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from proto import codes, subjects
@@ -19,14 +18,6 @@ from services.edge.tally import Tally
 
 EXTENDED_WHEN_AWAY_S: Final = 60
 """How long a connection is extended if the refresh hook does not answer and `hook_when_away` is "allow"."""
-
-_DECODE: Final[dict[str, Callable[[bytes], HookResult]]] = {
-    "connect": hook_answers.connect_answer,
-    "subscribe": hook_answers.subscribe_answer,
-    "publish": hook_answers.publish_answer,
-    "refresh": hook_answers.refresh_answer,
-    "sub_refresh": hook_answers.refresh_answer,
-}
 
 
 class HookCaller:
@@ -56,10 +47,22 @@ class HookCaller:
 
     def _decoded(self, action: AskHook, answer: bytes) -> HookResult:
         try:
-            return _DECODE[action.event](answer)
+            return _decode(action.event, answer, action.caller.encoding)
         except BadAnswer:
             self._tally.backend_failed(action.backend, subjects.hook(action.event), "bad_answer")
             raise
+
+
+def _decode(event: str, answer: bytes, encoding: str) -> HookResult:
+    match event:
+        case "connect":
+            return hook_answers.connect_answer(answer, encoding)
+        case "subscribe":
+            return hook_answers.subscribe_answer(answer, encoding)
+        case "publish":
+            return hook_answers.publish_answer(answer)
+        case _:
+            return hook_answers.refresh_answer(answer)
 
 
 def _about(action: AskHook) -> dict[str, object]:

@@ -16,8 +16,9 @@ from proto import codes
 from proto.codec import payload
 from proto.messages import ClientInfo, Publication, StreamPosition
 from proto.nesting import TooDeep
-from proto.publications import Version
+from proto.publications import MAX_EPOCH_LENGTH, Version, is_version_epoch
 from services.edge.broker.broker import BrokerRefused
+from services.edge.channels.message_ids import of_backend
 from services.edge.channels.namespaces import ChannelRules, Namespaces, check_length, check_name
 from services.edge.channels.node import Node
 from services.edge.rejection import Rejected, check_nesting
@@ -88,10 +89,7 @@ class ChannelMethods:
         rules = self.rules(channel)
         if what.version is not None and not rules.has_history:
             raise Rejected(codes.NOT_AVAILABLE, "versions need a channel with history")
-        message_id = ""
-        if what.key:
-            # In base64, so that a key may hold anything; with the channel, since keys are the channel's own.
-            message_id = ".".join(("api", base64.b64encode(f"{channel}\n{what.key}".encode()).decode()))
+        message_id = of_backend(channel, what.key) if what.key else ""
         try:
             position = await self._node.publish(
                 channel, rules, what.publication, message_id, what.version, what.skip_history, confirm=True
@@ -171,11 +169,11 @@ def prepare(call: Publishing) -> Prepared:
     """Checks what is to be published, to whichever channel. Raises `Rejected`."""
     if len(call.idempotency_key) > MAX_KEY_LENGTH:
         raise Rejected(codes.BAD_REQUEST, f"expected an idempotency_key of at most {MAX_KEY_LENGTH} characters")
-    epoch = call.version_epoch
-    # It travels in a header, which neither holds a line break nor keeps spaces at its ends.
-    if len(epoch) > MAX_KEY_LENGTH or not epoch.isprintable() or epoch != epoch.strip():
-        raise Rejected(codes.BAD_REQUEST, f"expected a printable version_epoch of at most {MAX_KEY_LENGTH} characters")
-    version = Version(call.version, epoch) if call.version else None
+    if not is_version_epoch(call.version_epoch):
+        raise Rejected(
+            codes.BAD_REQUEST, f"expected a printable version_epoch of at most {MAX_EPOCH_LENGTH} characters"
+        )
+    version = Version(call.version, call.version_epoch) if call.version else None
     if version is not None and call.skip_history:
         raise Rejected(
             codes.BAD_REQUEST, "expected version or skip_history, not both: a version is compared with the history"

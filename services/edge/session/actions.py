@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from proto.commands import Command
 from proto.messages import ClientInfo, StreamPosition
+from proto.publications import Version
 from proto.replies import ConnectResult
 from services.chassis.tracing.span import Span
 from services.edge.backend.backend import Caller
@@ -69,7 +70,10 @@ class Connect(Struct, frozen=True):
 
 @final
 class Publish(Struct, frozen=True):
-    """Publish to a channel. With a `key`, a repeated publish is stored once, and the reply contains the position."""
+    """Publish to a channel. With a `key`, a repeated publish is stored once, and the reply contains the position.
+
+    The key is the client's own, or with `key_of_backend` one that its hook's answer names. `version`: see `Node`.
+    """
 
     command_id: int
     channel: str
@@ -80,6 +84,8 @@ class Publish(Struct, frozen=True):
     tags: dict[str, str] | None = None
     skip_history: bool = False
     key: str = ""
+    key_of_backend: bool = False
+    version: Version | None = None
     as_rpc: bool = False  # the client sent it as the built-in RPC and expects an RPC reply
     trace: Span | None = None
 

@@ -105,7 +105,8 @@ def _admit(
         return Close(codes.CONNECTION_LIMIT, f"the user has reached {whose}")
     grants = _grants(state, request.subs)
     if len(grants) > section.channel_limit:
-        return Close(codes.CHANNEL_LIMIT)
+        why = f"it would have {len(grants)} channels by its token, the connect hook or itself"
+        return Close(codes.CHANNEL_LIMIT, f"{why}, more than client.channel_limit")
     nothing = SubscribeRequest()
     requests = [
         subscribe.server_side(state, channel, grant, request.subs.get(channel, nothing), now)

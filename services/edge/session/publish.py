@@ -6,6 +6,7 @@ import base64
 from typing import Final
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from proto import codes
 from proto.codec import optional_payload, payload
@@ -60,9 +61,17 @@ def publish(state: SessionState, command: Command, request: PublishRequest, now:
 def publish_allowed(state: SessionState, command: Command, request: PublishRequest, result: Accepted) -> Publish:
     """Decides by the result of the publish hook, which may replace the data. Raises `Rejected`."""
     rules = state.rules(request.channel)
+    if result.version is not None and not rules.has_history:
+        raise Rejected(codes.INTERNAL, "the publish hook's answer has a version, and the channel has no history")
     data = request.data if result.data is None else Raw(result.data)
-    key = result.key or request.idempotency_key
-    return _prepare(state, command, request, rules, data, result.tags or None, result.skip_history, key)
+    publishing = _prepare(state, command, request, rules, data, key=result.key or request.idempotency_key)
+    return replace(
+        publishing,
+        tags=result.tags or None,
+        skip_history=result.skip_history,
+        key_of_backend=bool(result.key),
+        version=result.version,
+    )
 
 
 def _prepare(
@@ -71,8 +80,6 @@ def _prepare(
     request: PublishRequest,
     rules: ChannelRules,
     data: Raw,
-    tags: dict[str, str] | None = None,
-    skip_history: bool = False,
     key: str = "",
 ) -> Publish:
     channel, content = request.channel, bytes(data)
@@ -90,8 +97,6 @@ def _prepare(
         data=data,
         info=state.info(subscription.chan_info) if subscription is not None else state.info(),
         user=state.identity.user,
-        tags=tags,
-        skip_history=skip_history,
         key=key,
         as_rpc=command.rpc is not None,
     )

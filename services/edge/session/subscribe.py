@@ -12,6 +12,7 @@ from proto.commands import Command, SubscribeRequest, UnsubscribeRequest
 from proto.messages import StreamPosition
 from proto.replies import Reply, UnsubscribeResult, reply_to
 from services.edge.backend import hook_questions
+from services.edge.channel_settings import CACHE
 from services.edge.channels.namespaces import (
     PRIVATE_PREFIX,
     USER_BOUNDARY,
@@ -181,6 +182,8 @@ def _prepare(
         delta=rules.has_history and request.delta in options.allowed_delta_types,
     )
     recover = StreamPosition(request.offset, request.epoch) if subscription.recoverable and request.recover else None
+    if recover is None and grant.cache_recover and rules.has_history and options.force_recovery_mode == CACHE:
+        recover = StreamPosition()  # as of a client that has nothing yet
     return AttachRequest(
         command_id=command_id,
         channel=channel,

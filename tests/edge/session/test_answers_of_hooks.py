@@ -8,11 +8,16 @@ import pytest
 from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
+from proto.messages import StreamPosition
+from proto.publications import Version
+from services.chassis.process.settings import Duration
 from services.edge.backend import hook_results
+from services.edge.channel_settings import ChannelSection, Namespace
 from services.edge.channels.subscription import AttachRequest
 from services.edge.framing import formats
 from services.edge.grants import Grant, Override, Switch
 from services.edge.session.actions import AskHook, Connect, Publish
+from services.edge.session.effects import LogRefusal
 from tests.edge.conversation import START, Conversation, closed_by, error_in, said, started, token
 
 CONNECT: dict[str, Any] = {
@@ -20,6 +25,15 @@ CONNECT: dict[str, Any] = {
     "connect": {"data": {"ticket": 7}, "name": "js", "version": "5", "headers": {"x-forwarded-for": "::1"}},
 }
 BANNED = hook_results.Disconnected(CloseCode(4501, "banned"))
+ASKED = ChannelSection(
+    namespaces=[
+        Namespace(name="asked", publish_hook=True),
+        Namespace(name="asked_and_kept", publish_hook=True, history_size=10, history_ttl=Duration(60)),
+        Namespace(
+            name="now", subscribe_hook=True, history_size=1, history_ttl=Duration(60), force_recovery_mode="cache"
+        ),
+    ]
+)
 NOT_YOURS = hook_results.Refused(ErrorCode(403, "not yours"))
 
 
@@ -103,6 +117,24 @@ class TestConnect:
         conversation = hooked()
         asked, _ = conversation.asks(CONNECT)
         assert closed_by(conversation.decided(asked, BANNED)) == 4501
+
+    def test_channels_beyond_the_limit_end_it_and_the_log_says_whose(self) -> None:
+        conversation = hooked(channel_limit=2)
+        asked, _ = conversation.asks(CONNECT)
+        subs = {f"open:{number}": Grant() for number in range(3)}
+        effects = conversation.decided(asked, hook_results.Admitted(user="7", subs=subs))
+        assert closed_by(effects) == 3505
+        (logged,) = [each for each in effects if isinstance(each, LogRefusal)]
+        assert "3 channels" in logged.why and "client.channel_limit" in logged.why
+
+    def test_a_subscription_may_begin_with_what_a_cache_holds(self) -> None:
+        conversation = hooked(channel=ASKED)
+        asked, _ = conversation.asks(CONNECT)
+        subs = {"now:x": Grant(cache_recover=True), "now:y": Grant(), "asked_and_kept:x": Grant(cache_recover=True)}
+        action = started(conversation.decided(asked, hook_results.Admitted(user="7", subs=subs)))
+        assert isinstance(action, Connect)
+        asking = {each.channel: each.recover for each in action.requests}
+        assert asking == {"now:x": StreamPosition(), "now:y": None, "asked_and_kept:x": None}
 
 
 class TestSubscribe:
@@ -210,6 +242,27 @@ class TestPublish:
         asked, _ = conversation.asks(self.COMMAND)
         action = started(conversation.decided(asked, hook_results.Accepted(key="order-7")))
         assert isinstance(action, Publish) and (action.key, action.as_rpc) == ("order-7", False)
+        assert action.key_of_backend, "and the channel's, whoever publishes"
+
+    def test_a_key_of_the_client_stays_its_own(self) -> None:
+        conversation = Conversation().connected()
+        publish = self.COMMAND["publish"] | {"idempotency_key": "k"}
+        asked, _ = conversation.asks({"id": 2, "publish": publish})
+        action = started(conversation.decided(asked, hook_results.Accepted()))
+        assert isinstance(action, Publish) and (action.key, action.key_of_backend) == ("k", False)
+
+    def test_a_version_goes_along_and_needs_a_history(self) -> None:
+        for channel, code in (("asked:x", 100), ("asked_and_kept:x", 0)):
+            conversation = Conversation(channel=ASKED).connected()
+            asked, _ = conversation.asks({"id": 2, "publish": {"channel": channel, "data": 1}})
+            effects = conversation.decided(asked, hook_results.Accepted(version=Version(7, "a")))
+            if code:
+                assert error_in(effects) == code
+                (logged,) = [each for each in effects if isinstance(each, LogRefusal)]
+                assert "the publish hook's answer has a version, and the channel has no history" in logged.why
+            else:
+                action = started(effects)
+                assert isinstance(action, Publish) and action.version == Version(7, "a")
 
     def test_the_rpc_that_publishes_is_asked_about_in_the_same_way(self) -> None:
         conversation = Conversation().connected()
