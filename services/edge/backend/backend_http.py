@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -40,9 +41,9 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = MAX_ANSWER_BYTES * 4 // 3 + 1024
 """An answer of the largest size for a client may be in base64."""
 
-KEEP_ALIVE_S: Final = 4.0
-"""How long a connection is kept for the next question: less than servers keep it, of which uvicorn and Node wait 5 s,
-so that a question seldom meets a connection that is being closed."""
+KEEP_ALIVE_S: Final = 1.5
+"""How long a connection is kept for the next question: less than servers keep it, of which gunicorn waits 2 s, uvicorn
+and Node 5 s, so that a question seldom meets a connection that is being closed."""
 
 _NAMES_KEPT_S: Final = 10
 """How long a name that was looked up is used, so that a backend may move."""
@@ -53,6 +54,9 @@ handler, which a client may provoke, and must not take the backend from all othe
 
 _REPEATABLE: Final = ("connect", "subscribe", "refresh", "sub_refresh")
 """Questions that only decide: one that met a connection on which nothing came back is asked once more."""
+
+_REASON_LENGTH: Final = 200
+"""Characters of a library's text that a log line has."""
 
 
 class HttpBackend:
@@ -68,7 +72,7 @@ class HttpBackend:
         self._headers = QuestionHeaders(settings, f"Fairlead/{VERSION}")
         self._answers = {each.status_code: _answer_for(each) for each in settings.status_to_code_transforms}
         self._tls = tls_context(settings.ca_file, settings.cert_file, settings.key_file, "")
-        self._connections = settings.max_in_flight
+        self._places = asyncio.Semaphore(settings.max_in_flight)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause)
         self._pause_s = float(settings.breaker_pause)
         self._waiting = 0
@@ -111,18 +115,23 @@ class HttpBackend:
             raise BackendAway(f"{self._name} did not answer, so it is not asked for {self._pause_s:g} s", "open")
         within_s = min(timeout_s, self._timeout_s or timeout_s)
         self._waiting += 1
+        asked = False
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s), self._places:
+                asked = True
                 answer = await self._ask(event, question, headers)
         except TimeoutError:
+            if not asked:  # which says nothing of the backend: those before it will
+                text = f"{self._name} has max_in_flight questions already, and none was answered within {within_s:g} s"
+                raise BackendAway(text, "busy") from None
             raise self._away(f"{self._name} did not answer within {within_s:g} s", "timeout") from None
         except aiohttp.ClientSSLError as error:
-            raise self._away(f"the TLS of {self._name}: {_short(error)}", "tls") from None
+            raise self._away(f"the TLS of {self._name} failed: {_reason(error)}", "tls") from None
         except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
             self._back()
-            raise BadAnswer(f"{self._name} answered no whole HTTP: {_short(error)}") from None
+            raise BadAnswer(f"{self._name} answered no whole HTTP: {_reason(error)}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._away(f"{self._name} cannot be reached: {_short(error)}", "away") from None
+            raise self._away(f"{self._name} cannot be reached: {_reason(error)}", "away") from None
         except BadAnswer:
             self._back()
             raise
@@ -138,6 +147,8 @@ class HttpBackend:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if event not in _REPEATABLE or isinstance(error, aiohttp.ClientConnectorError):
                 raise
+            return await self._post(url, question, headers)
+        except aiohttp.ClientConnectionResetError:  # before a byte of the question was written
             return await self._post(url, question, headers)
 
     async def _post(self, url: str, question: bytes, headers: dict[str, str]) -> bytes:
@@ -161,7 +172,10 @@ class HttpBackend:
     def _open(self) -> aiohttp.ClientSession:
         """Called with the first question, as it needs the event loop."""
         connector = aiohttp.TCPConnector(
-            limit=self._connections, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=_NAMES_KEPT_S, ssl=self._tls
+            limit=0,  # `_places` has it
+            keepalive_timeout=KEEP_ALIVE_S,
+            ttl_dns_cache=_NAMES_KEPT_S,
+            ssl=self._tls,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -189,5 +203,15 @@ def _answer_for(each: StatusToCode) -> bytes:
     return json.encode({"error": each.to_error})
 
 
-def _short(error: Exception) -> str:
-    return f"{str(error) or type(error).__name__:.200}"
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line: not the library's own text, which has the address, and so a key in its query."""
+    text = str(error)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        verdict = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else cause
+        text = f"{error.host}:{error.port}: {verdict}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        text = f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        text = error.message
+    return " ".join(text.split())[:_REASON_LENGTH] or type(error).__name__

@@ -184,14 +184,17 @@ def refresh_answer(data: bytes) -> RefreshHookResult:
 
 
 def rpc_answer(data: bytes) -> bytes:
-    """What a client gets, of a backend's answer over HTTP. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`."""
+    """What a client gets, of a backend's answer over HTTP. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`.
+
+    `{}` is an answer without data, as with Centrifugo: nothing is allowed by it.
+    """
     answer = _read(_rpc, data)
     no = _refusal(answer.error, answer.disconnect)
     if isinstance(no, Refused):
         raise BackendError(*no.error)
     if no is not None:
         raise BackendDisconnect(no.close)
-    result = _decided(answer)
+    result = answer.result or _RPCResult()
     return _bytes(result.data, result.b64data)
 
 

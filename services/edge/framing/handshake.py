@@ -111,8 +111,14 @@ def _headers(lines: str, once: tuple[str, ...]) -> dict[str, str]:
         elif key in once:
             raise _bad(f"expected the header {key} once")
         else:
-            headers[key] += f", {value.strip()}"
+            headers[key] += f"{separator(key)}{value.strip()}"
     return headers
+
+
+def separator(name: str) -> str:
+    """What joins the values of a repeated header of this name, in lower case. A proxy that takes HTTP/2 from a browser
+    gets its cookies in several headers, and may pass them on so (RFC 9113, 8.2.3)."""
+    return "; " if name == "cookie" else ", "
 
 
 def _listed(value: str) -> list[str]:

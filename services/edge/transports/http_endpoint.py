@@ -15,6 +15,7 @@ from services.chassis.process.log_fields import about
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import TurnedAway
 from services.edge.connection.refusal_log import shown_origin
+from services.edge.framing.handshake import separator
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
@@ -52,7 +53,7 @@ class HttpRequest:
 
     def header(self, name: str) -> str:
         """The value of a header, those of a repeated one joined; "" without one."""
-        return ", ".join(self.headers.getlist(name))
+        return separator(name).join(self.headers.getlist(name))
 
     def count(self, name: str) -> int:
         """How often the request has a header."""

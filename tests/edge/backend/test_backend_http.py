@@ -24,6 +24,7 @@ from services.edge.backend.backend_http import HttpBackend
 from services.edge.backend_settings import BackendSettings, StatusToCode, ToDisconnect, ToError
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 from tests.support.certificates import Authority
+from tests.support.eventually import eventually
 from tests.support.http_backend import Answer, answer, http_double
 
 ALICE = Caller(
@@ -103,6 +104,8 @@ async def test_an_rpc_is_a_question_too_and_its_answer_is_any_bytes() -> None:
         with pytest.raises(BackendError) as caught:
             await backend.call("a..b", b"", ALICE, LONG_S)
         assert caught.value.code == 104
+    async with asking(lambda asked: answer({})) as (backend, _, _):
+        assert await backend.call("greet", b"", ALICE, LONG_S) == b"", "as with Centrifugo"
 
 
 async def test_meta_and_base64_are_told_to_whom_the_settings_say() -> None:
@@ -201,6 +204,23 @@ async def test_nobody_listens(unused_tcp_port: int) -> None:
     await backend.close()
 
 
+async def test_a_failure_tells_its_reason_in_one_line_and_no_key_of_the_address(unused_tcp_port: int) -> None:
+    async with http_double(lambda asked: b"SSH-2.0-OpenSSH_9.6\r\n", closes=True) as double:
+        reasons = {
+            double.url: "app answered no whole HTTP: Bad status line: Expected HTTP/",
+            "http://nobody.invalid": "app cannot be reached: nobody.invalid:80: ",
+            f"http://127.0.0.1:{unused_tcp_port}": f"app cannot be reached: 127.0.0.1:{unused_tcp_port}: ",
+        }
+        for url, reason in reasons.items():
+            settings = BackendSettings(name="app", url=f"{url}/hook?key=hidden")
+            backend = HttpBackend(settings, Clock(), lambda: 0.0)
+            with pytest.raises((BackendAway, BadAnswer)) as caught:
+                await backend.ask("connect", QUESTION, ALICE, LONG_S)
+            text = str(caught.value)
+            assert text.startswith(reason) and "\n" not in text and "hidden" not in text and " object at " not in text
+            await backend.close()
+
+
 async def test_a_certificate_that_nobody_vouches_for_is_no_backend_and_one_of_the_authority_is(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -209,7 +229,9 @@ async def test_a_certificate_that_nobody_vouches_for_is_no_backend_and_one_of_th
         strangers = HttpBackend(BackendSettings(name="app", url=double.url), Clock(), lambda: 0.0)
         known = BackendSettings(name="app", url=double.url, ca_file=str(authority.file))
         backend = HttpBackend(known, Clock(), lambda: 0.0)
-        assert await cause_of(strangers) == ("BackendAway", "tls")
+        with pytest.raises(BackendAway, match=r"the TLS of app failed: 127.0.0.1:\d+: .*certificate") as failure:
+            await strangers.ask("connect", QUESTION, ALICE, LONG_S)
+        assert failure.value.cause == "tls"
         assert double.asked == []
         assert await backend.ask("connect", QUESTION, ALICE, LONG_S) == YES
         await strangers.close()
@@ -225,6 +247,22 @@ async def test_questions_at_once_are_bounded_and_the_others_wait_for_their_turn(
         answers = await asyncio.gather(*(backend.ask("connect", QUESTION, ALICE, LONG_S) for _ in range(30)))
         assert answers == [YES] * 30
         assert double.most_at_once == 3 and double.connections == 3
+
+
+async def test_a_question_that_found_no_place_is_busy_and_says_nothing_of_the_backend() -> None:
+    async def hold(asked: object) -> bytes:
+        await release.wait()
+        return answer(YES)
+
+    release = asyncio.Event()
+    async with asking(hold, max_in_flight=1, breaker_failures=2) as (backend, double, _):
+        held = asyncio.create_task(backend.ask("connect", QUESTION, ALICE, LONG_S))
+        await eventually(lambda: double.asked)
+        for _ in range(3):
+            assert await cause_of(backend, timeout_s=SHORT_S) == ("BackendAway", "busy")
+        release.set()
+        assert await held == YES and len(double.asked) == 1
+        assert await backend.ask("connect", QUESTION, ALICE, LONG_S) == YES, "its breaker did not open"
 
 
 async def test_beyond_the_questions_that_may_wait_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,13 @@ def test_the_example_of_the_rfc() -> None:
     assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in accept_response(upgrade, None)
 
 
+def test_cookies_in_several_headers_are_one_list_of_cookies() -> None:
+    """As a proxy passes them on that took them over HTTP/2."""
+    head = request(cookie="a=1", accept="x").replace(b"\r\n\r\n", b"\r\nCookie: b=2\r\nAccept: y\r\n\r\n")
+    upgrade = parse_upgrade(head)
+    assert (upgrade.header("cookie"), upgrade.header("accept")) == ("a=1; b=2", "x, y")
+
+
 def test_a_stock_client_takes_our_answer() -> None:
     client = ClientProtocol(parse_uri("ws://edge.example.com/connection/websocket"), subprotocols=None)
     asked = client.connect()
