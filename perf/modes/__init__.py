@@ -15,6 +15,7 @@ NAMES = (
         "observed",
         "budget",
         "fold",
+        "webhooks",
         "compare",
         "scale",
         "attacks",

@@ -56,10 +56,11 @@ async def fill_log(stack: OwnStack, batches: Iterable[EventBatch]) -> int:
 class OwnSessions:
     """Made by `running_sessions`."""
 
-    def __init__(self, pid: int, port: int) -> None:
-        self.pid = pid
+    def __init__(self, process: Process, port: int) -> None:
+        self.pid = process.pid
+        self.log = process.log_text
         self._port = port
-        self._stats = psutil.Process(pid)
+        self._stats = psutil.Process(process.pid)
 
     async def folded(self) -> float:
         """The number of events that are in PostgreSQL."""
@@ -71,14 +72,18 @@ class OwnSessions:
 
 
 @contextlib.asynccontextmanager
-async def running_sessions(stack: OwnStack, database: OwnPostgres) -> AsyncIterator[OwnSessions]:
-    """A service that is started and answers; it may have begun to fold. Raises `Refusal` if it does not get ready."""
+async def running_sessions(stack: OwnStack, database: OwnPostgres, toml: str = "") -> AsyncIterator[OwnSessions]:
+    """A service that is started and answers; it may have begun to fold. `toml` is its configuration file. Raises
+    `Refusal` if it does not get ready."""
     port = free_port()
-    environ = {name: value for name, value in stack.environ.items() if name != "FAIRLEAD_CONFIG"}
+    environ = dict(stack.environ)
     variables = {"FAIRLEAD_POSTGRES_URL": database.url, "FAIRLEAD_SESSIONS_PORT": str(port)}
     program = Program("the sessions service", (sys.executable, "-m", "services.sessions"), variables)
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-sessions-") as folder:
+        config = Path(folder) / "fairlead.toml"
+        config.write_text(toml)
+        environ["FAIRLEAD_CONFIG"] = str(config)
         service = Process(program, Path(folder) / "sessions.log", environ=environ)
         async with processes.running(service, STOP_WITHIN_S):
             await processes.ready(service, lambda: http_status(port, path="/metrics") is not None)
-            yield OwnSessions(service.pid, port)
+            yield OwnSessions(service, port)
