@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.alerts.cause import Cause, Step, nothing
-from tests.alerts.causes import backends, capacity, edges, nats, processes, sessions, store
-from tests.alerts.surroundings import KeyEndpoint, NatsPeers, SmallDisk, Surroundings
+from tests.alerts.causes import backends, capacity, edges, nats, processes, sessions, store, webhooks
+from tests.alerts.surroundings import KeyEndpoint, NatsPeers, SmallDisk, Surroundings, WebhookReceiver
 from tests.stack.checkout import Checkout
 
 _LOCAL = "deploy/local/fairlead.toml"
@@ -63,6 +63,13 @@ async def _with_keys(checkout: Checkout, surroundings: Surroundings) -> dict[str
     return {"FAIRLEAD_CLIENT_TOKEN_JWKS_PUBLIC_ENDPOINT": f"http://127.0.0.1:{surroundings.keys.port}/jwks"}
 
 
+async def _with_a_webhook(checkout: Checkout, surroundings: Surroundings) -> dict[str, str]:
+    surroundings.receiver = WebhookReceiver()
+    await surroundings.receiver.start()
+    checkout.append(_LOCAL, webhooks.webhook(surroundings.receiver.port))
+    return {}
+
+
 SCENES = (
     Scene(
         "plain",
@@ -111,6 +118,7 @@ SCENES = (
         ready=capacity.remember_weeks,
         together=True,
     ),
+    Scene("webhooks", webhooks.WEBHOOKS, build=_with_a_webhook),
     Scene("load", (edges.SATURATED,)),
 )
 

@@ -1,4 +1,5 @@
-"""What stands around a stage that causes need: a place of keys for tokens, further NATS servers, a small disk."""
+"""What stands around a stage that causes need: a place of keys for tokens, a receiver of webhooks, further NATS
+servers, a small disk."""
 
 from __future__ import annotations
 
@@ -41,6 +42,31 @@ class KeyEndpoint:
         status, body = ("500 Broken", b"") if self.broken else ("200 OK", b'{"keys": []}')
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
         await writer.drain()
+        writer.close()
+
+
+class WebhookReceiver:
+    """Answers each request of a webhook with `status`."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.status = "204 No Content"
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._answer, HOST, self.port)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
+            await reader.readexactly(int(length))
+            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
         writer.close()
 
 
@@ -137,12 +163,13 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.keys: KeyEndpoint | None = None
+        self.receiver: WebhookReceiver | None = None
         self.peers: NatsPeers | None = None
         self.disk: SmallDisk | None = None
         self.backend = EchoBackend()
 
     def close(self) -> None:
         """Ends them. The stack has to be down."""
-        for one in (self.keys, self.peers, self.disk):
+        for one in (self.keys, self.receiver, self.peers, self.disk):
             if one is not None:
                 one.close()

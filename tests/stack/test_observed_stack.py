@@ -56,6 +56,11 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
 QUIET = {
     "traefik_tls_certs_not_after",  # no certificate is served here
     "fairlead_edge_jwks_fetches_total",  # there is no endpoint for keys
+    "fairlead_webhooks_events_total",  # nor is there a webhook
+    "fairlead_webhooks_requests_total",
+    "fairlead_webhooks_dead_letters_total",
+    "fairlead_webhooks_overtaken_total",
+    "fairlead_webhooks_age_seconds",
 }
 """Series that are there only where there is something that this stack does not have."""
 

@@ -95,6 +95,28 @@ SESSIONS: Final = Board(
             "From the insertion of a row to its publication, and how long the oldest one has waited.",
         ),
         Panel(
+            "Webhooks: events",
+            "ops",
+            {
+                "{{webhook}} took": "sum by (webhook) (rate(fairlead_webhooks_events_total[$w]))",
+                "{{webhook}}: set aside": "sum by (webhook) (rate(fairlead_webhooks_dead_letters_total[$w]))",
+                "{{webhook}}: missed in the log": "sum by (webhook) (rate(fairlead_webhooks_overtaken_total[$w]))",
+            },
+            "What is set aside waits for an operator; what was missed in the log is lost to the receiver.",
+        ),
+        Panel(
+            "Webhooks: requests",
+            "ops",
+            {"{{webhook}}: {{outcome}}": "sum by (webhook, outcome) (rate(fairlead_webhooks_requests_total[$w]))"},
+            "By what came of them: anything but taken is sent again.",
+        ),
+        Panel(
+            "Webhooks: time",
+            "s",
+            {"{{webhook}}": "max by (webhook) (fairlead_webhooks_age_seconds)"},
+            "Age of the oldest event that is being delivered. It grows while a receiver does not take events.",
+        ),
+        Panel(
             "Old sessions removed",
             "ops",
             {"": "sum(rate(fairlead_sessions_pruned_total[$w]))"},

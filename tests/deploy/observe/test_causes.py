@@ -17,8 +17,6 @@ WITHOUT_A_CAUSE = {
     "OutboxLate": "the stack has no application with an outbox; tests/sessions/outbox/test_relay.py reads the series",
     "OutboxRowsSetAside": "the same; tests/sessions/outbox/test_outbox.py has a row refused",
     "ForecastUnavailable": "the last forecast is used for hours before there is none, and the alert waits for an hour",
-    "WebhookLate": "the stage has no webhook; tests/sessions/webhooks/test_webhook.py sees its series grow",
-    "WebhookEventsSetAside": "the stage has no webhook; tests/sessions/webhooks/test_webhook.py sees its series count",
 }
 """Alert -> why nothing makes it fire on a real stack."""
 
