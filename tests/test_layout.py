@@ -58,7 +58,6 @@ UNTESTED = {
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/webhooks/letters_arguments.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
     "services/sessions/webhooks/letters_command.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
-    "services/sessions/webhooks/progress_postgres.py": "tests/sessions/webhooks/test_webhook.py and test_kills.py",
 }
 """Modules that no test imports: the tests that cover them, or why none has to."""
 

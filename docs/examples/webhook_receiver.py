@@ -15,7 +15,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-SECRET = os.environ["WEBHOOK_SECRET"]
+SECRETS = os.environ["WEBHOOK_SECRET"].split()  # two, with a space between, while one is exchanged
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
 
 seen: set[str] = set()  # in an application: a unique column of its database, written in the transaction of the event
@@ -24,8 +24,9 @@ seen: set[str] = set()  # in an application: a unique column of its database, wr
 def is_signed(signature: str, body: bytes) -> bool:
     """`signature` is "t=<Unix seconds>,v1=<HMAC-SHA256 of "t.body", in hexadecimal>"."""
     at, _, digest = signature.removeprefix("t=").partition(",v1=")
-    expected = hmac.new(SECRET.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(digest.encode(), expected.encode()) and abs(time.time() - int(at)) < 300
+    expected = [hmac.new(one.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest() for one in SECRETS]
+    known = any(hmac.compare_digest(digest.encode(), one.encode()) for one in expected)
+    return known and abs(time.time() - int(at)) < 300
 
 
 class Webhook(BaseHTTPRequestHandler):

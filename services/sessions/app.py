@@ -41,11 +41,12 @@ from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings, cautions
 from services.sessions.store_postgres import PostgresStore
-from services.sessions.webhooks.webhook import Webhook
+from services.sessions.webhooks.settings import MAX_WEBHOOKS
+from services.sessions.webhooks.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
-RELOADABLE: Final = frozenset({"http_api"})
+RELOADABLE: Final = frozenset({"http_api", "sessions.webhooks"})
 """The sections and keys that a reload may change."""
 
 _WORK_CONNECTIONS: Final = 3
@@ -79,12 +80,10 @@ class Sessions:
         self._silence = EdgeSilence(LOST_AFTER_S)
         self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
-        webhooks = settings.sessions.webhooks
-        self._webhook_pool = Pool(settings.postgres.url, max(1, len(webhooks)))  # each holds one while it works
-        self._webhooks = [
-            Webhook(one, self._log, self._webhook_pool, self._prepare, self._instruments, settings.sessions.log_max_age)
-            for one in webhooks
-        ]
+        self._webhook_pool = Pool(settings.postgres.url, MAX_WEBHOOKS)  # each holds one while it works
+        self._webhooks = Webhooks(
+            self._log, self._webhook_pool, self._prepare, self._instruments, settings.sessions.log_max_age
+        )
         outbox = settings.outbox
         self._outbox_link = NatsLink(
             settings.nats, f"{settings.name}-outbox", lambda: self._relay.notify(), inbox_prefix=subjects.OUTBOX_INBOX
@@ -112,7 +111,8 @@ class Sessions:
                 for pool in (self._pool, self._read_pool, self._webhook_pool):
                     await stack.enter_async_context(pool)
                 work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
-                tasks = [vital(one) for one in (*work, *(webhook.run() for webhook in self._webhooks))]
+                tasks = [vital(one) for one in work]
+                await self._webhooks.adopt(self.settings.sessions.webhooks)
                 if self.settings.outbox.url:
                     await stack.enter_async_context(self._outbox_pool)
                     tasks.append(vital(self._relay_outbox()))
@@ -122,6 +122,7 @@ class Sessions:
                     await self._relay.leave(_LEAVE_S)
                     self._pulse.beat()  # how far it has come
                     await self.reloads.stop()
+                    await self._webhooks.stop()
                     await end(tasks)
                     if self.settings.outbox.url:
                         await self._outbox_link.close()
@@ -142,7 +143,9 @@ class Sessions:
         health = health_routes(
             lambda: self._link.problem or self._projector.problem,
             registry,
-            lambda: self._edge_watch.problem or self._relay.problem or self._outbox_link.problem,
+            lambda: (
+                self._edge_watch.problem or self._relay.problem or self._outbox_link.problem or self._webhooks.problem
+            ),
         )
         routes = health + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
@@ -150,12 +153,11 @@ class Sessions:
     async def _adopt(self, settings: SessionsSettings) -> None:
         """These are the settings from now on."""
         self._api_keys.replace(settings.http_api)
+        await self._webhooks.adopt(settings.sessions.webhooks)
 
     async def _listen(self) -> None:
         await self._link.open()
-        self._log.on_written(self._projector.notify)
-        for webhook in self._webhooks:
-            self._log.on_written(webhook.notify)
+        self._log.on_written(self._on_written)
         self._link.subscribe(
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )
@@ -168,6 +170,10 @@ class Sessions:
     async def _prepare(self) -> None:
         url = self.settings.postgres.url
         await (SCHEMA.migrate(url) if self.settings.sessions.migrate else SCHEMA.check(url))
+
+    def _on_written(self) -> None:
+        self._projector.notify()
+        self._webhooks.notify()
 
     def _on_connected(self) -> None:
         self._silence.on_connected(asyncio.get_running_loop().time())

@@ -43,6 +43,16 @@ def test_every_type_is_shown_as_it_is_sent(number: int, kinds: object):
     assert shown == set(get_args(kinds))
 
 
+@pytest.mark.parametrize(
+    ("section", "kinds"), [("### The events", WebhookEvent), ("### The facts", SessionEvent)], ids=["events", "facts"]
+)
+def test_every_field_has_its_row(section: str, kinds: object):
+    rows = re.findall(r"^\| (`.*?) \|", PAGE.partition(section + "\n")[2].partition("\n#")[0], re.MULTILINE)
+    told = set(re.findall(r"`(\w+)`", "".join(rows)))
+    sent = {field.encode_name for kind in get_args(kinds) for field in msgspec.structs.fields(kind)}
+    assert sent - told == set()
+
+
 def test_the_batch_is_one():
     batch = msgspec.json.decode(BLOCKS[2], type=EventBatch)
     assert msgspec.to_builtins(batch) == msgspec.json.decode(BLOCKS[2])
@@ -68,7 +78,9 @@ def running(out: Path, example: str, *arguments: str) -> Iterator[subprocess.Pop
     """An example, which adds its lines to the file `out`."""
     command = [sys.executable, str(ROOT / example), *arguments]
     with out.open("ab") as lines:
-        process = subprocess.Popen(command, stdout=lines, env={**os.environ, "WEBHOOK_SECRET": SECRET})
+        process = subprocess.Popen(
+            command, stdout=lines, env={**os.environ, "WEBHOOK_SECRET": f"the-next-one-of-the-tests {SECRET}"}
+        )
     try:
         yield process
     finally:

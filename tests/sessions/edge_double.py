@@ -59,6 +59,10 @@ class EdgeDouble:
                 await self.beat()
             await asyncio.sleep(1)
 
+    def die(self) -> None:
+        """Its heartbeats end, as those of an edge that was killed."""
+        self._pulse.cancel()
+
     def batch(self, *events: SessionEvent) -> EventBatch:
         self.number += 1
         return EventBatch(edge=self.edge, instance=self.instance, number=self.number, events=list(events))

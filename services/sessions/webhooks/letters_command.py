@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from services.chassis.nats.credential_files import BadFile
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.printing import print_json, print_line, print_table, printable, readable, to_reader
@@ -90,8 +91,8 @@ async def _replay(kept: WebhookLetters, webhooks: Mapping[str, WebhookSettings],
         return Replayed(which.number, which.webhook, 0, "it is gone")
     try:
         sender = WebhookSender(settings)
-    except OSError as error:
-        return Replayed(which.number, which.webhook, 0, f"{settings.ca_file}: {error}")
+    except BadFile as error:
+        return Replayed(which.number, which.webhook, 0, str(error))
     try:
         verdict = await sender.send(whole.body)
     finally:

@@ -1,7 +1,8 @@
 """How far webhooks have come, in PostgreSQL: one process at a time works on a webhook, and moves it on in transactions.
 
 The lock is one of the connection to PostgreSQL. It is gone when the process is, so another one takes over at once; and
-since everything is written over the connection that holds it, nobody writes without it.
+since everything is written over the connection that holds it, nobody writes without it. A machine that is gone without
+a word, and a process that hangs, lose it too: PostgreSQL ends their connection.
 """
 
 from __future__ import annotations
@@ -21,6 +22,18 @@ from services.sessions.webhooks.tracker import Changes
 
 _LOCK_SPACE: Final = 0x776562  # "web": the first key of our advisory locks
 _LOCK: Final = "SELECT pg_try_advisory_lock($1, hashtext($2))"
+
+IDLE_S: Final = 180
+"""After so long without a statement PostgreSQL ends the connection. A webhook that works says something within two
+minutes at most: the longest timeout of a request, and the longest pause before the next."""
+
+_KEEPALIVE_S: Final = 5
+_PROBES: Final = 3
+"""After 20 s without an answer from the machine PostgreSQL ends the connection. Its default is two hours."""
+
+_WATCH: Final = """
+SELECT set_config('tcp_keepalives_idle', $1, false), set_config('tcp_keepalives_interval', $1, false),
+    set_config('tcp_keepalives_count', $2, false), set_config('idle_session_timeout', $3, false)"""
 
 _PROGRESS: Final = "SELECT epoch, sequence, part, silent_until FROM webhooks WHERE name = $1"
 _ROWS: Final = "SELECT connection, state FROM webhook_connections WHERE webhook = $1"
@@ -125,6 +138,8 @@ async def held(pool: Pool, name: str) -> AsyncIterator[WebhookProgress | None]:
     """
     async with pool.database() as database:  # the lock is given back with the connection
         locked = await database.fetchval(_LOCK, _LOCK_SPACE, name)
+        if locked:  # the settings, too, end with the loan of the connection
+            await database.execute(_WATCH, str(_KEEPALIVE_S), str(_PROBES), f"{IDLE_S}s")
         yield WebhookProgress(database, name) if locked else None
 
 

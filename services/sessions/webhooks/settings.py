@@ -8,6 +8,8 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from proto.signature import MIN_SECRET_LENGTH
+from services.chassis.nats.credential_files import BadFile
+from services.chassis.nats.tls import tls_context
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Duration, Section, is_http_address
 from services.sessions.webhooks.payload import EVENT_TYPES
@@ -43,14 +45,19 @@ class WebhookSettings(Section, frozen=True):
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError('expected a name of 1 to 64 letters, digits, "-", "_" and "."')
-        if not is_http_address(self.url):
-            raise ValueError("expected url to be an address such as https://app.example.com/fairlead")
+        if not is_http_address(self.url) or "@" in self.url.partition("?")[0]:
+            raise ValueError("expected url to be an address such as https://app.example.com/fairlead, without a user")
         if len(self.secret) < MIN_SECRET_LENGTH:
             raise ValueError(f"expected secret of at least {MIN_SECRET_LENGTH} characters")
         if unknown := sorted(set(self.events) - set(EVENT_TYPES)):
             raise ValueError(f"expected events to be of {', '.join(EVENT_TYPES)}, not {unknown[0]!r}")
         if not 0 < self.timeout <= MAX_TIMEOUT_S:
             raise ValueError("expected timeout above 0 and at most 60 s")
+        if self.ca_file:
+            try:
+                tls_context(self.ca_file, "", "", "")
+            except BadFile as error:
+                raise ValueError(str(error)) from None
 
     @property
     def wanted(self) -> frozenset[str]:

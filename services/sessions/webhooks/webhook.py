@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import Final, Protocol
 
+from services.chassis.nats.credential_files import BadFile
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.chassis.postgres.pool import Pool
 from services.chassis.process.complaint import Complaint
@@ -72,6 +73,10 @@ class Webhook:
         self._written = asyncio.Event()
         self._complaint = Complaint()
         self._failing = False
+        self._refused_in_a_row = 0  # requests of which nothing was taken
+        self._aside_unsaid = 0  # events that were set aside since the log said so last
+        self.problem: str | None = None
+        """What it cannot do now, for `/readyz`; None if it can work."""
         self._oldest_at: int | None = None  # of the request in progress, in Unix milliseconds
         instruments.webhook_age.labels(self._name).set_function(self._age_s)
         for counter in (instruments.webhook_events, instruments.webhook_dead_letters, instruments.webhook_overtaken):
@@ -83,10 +88,11 @@ class Webhook:
 
     async def run(self) -> None:
         """Works until cancelled."""
-        pause, longest = _RETRY_S
-        prepared = False
+        first_pause, longest = _RETRY_S
+        pause, prepared = first_pause, False
         try:
             while True:
+                began = time.monotonic()
                 try:
                     if self._sender is None:  # half a second of imports, which the event loop must not wait for
                         self._sender = await asyncio.to_thread(self._open_sender, self._settings)
@@ -94,17 +100,20 @@ class Webhook:
                         await self._prepare()
                         prepared = True
                     async with held(self._pool, self._name) as progress:
-                        if progress is not None:
+                        if progress is None:
+                            self.problem = None  # another process works on it
+                        else:
                             await self._work(progress)
-                            pause = _RETRY_S[0]
-                except (StoreAway, LogAway, LogNewer, SchemaRefused, OSError) as error:
+                except (StoreAway, LogAway, LogNewer, SchemaRefused, BadFile, OSError) as error:
                     prepared = False
+                    self.problem = f"webhook {self._name}, which cannot go on: {error}"
                     if self._complaint.due(str(error), time.monotonic()):
                         log.warning("webhook %s cannot go on now, retrying: %s", self._name, error)
                 self._oldest_at = None
+                pause = min(pause * 2, longest) if time.monotonic() - began < longest else first_pause
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, longest)
         finally:
+            self._oldest_at = None  # a webhook that is gone does not age
             if self._sender is not None:
                 await self._sender.close()
 
@@ -126,6 +135,7 @@ class Webhook:
         while True:
             self._written.clear()
             page = await self._log.read(at.at.sequence + 1)
+            self.problem = None
             at = await self._deliver_page(progress, page, at, tracker)
             if not page.more:
                 await self._wait_for_notice()
@@ -170,20 +180,34 @@ class Webhook:
         if batch.events:
             self._oldest_at = batch.oldest_at
             set_aside = await self._send(progress, batch.events)
+        given_up = sum(one.events for one in set_aside)
         after = Progress(Position(at.at.epoch, batch.after.done), batch.after.part, at.silent_until)
         if after != at:
             await progress.commit(after, batch.changes, set_aside)
         self._oldest_at = None
-        for one in set_aside:
-            self._instruments.webhook_dead_letters.labels(self._name).inc(one.events)
+        if set_aside:
+            self._say_set_aside(given_up, ", ".join(sorted({one.reason for one in set_aside})))
+        if batch.events and given_up == len(batch.events):
+            # It may refuse whatever it gets, such as with 400 for a wrong signature. Without a pause the whole log
+            # would soon be among the dead letters, and the oldest of them gone.
+            self._refused_in_a_row += 1
+            await asyncio.sleep(pause_s(self._refused_in_a_row))
+        elif batch.events:
+            self._refused_in_a_row = 0
+        return after
+
+    def _say_set_aside(self, events: int, reasons: str) -> None:
+        self._instruments.webhook_dead_letters.labels(self._name).inc(events)
+        self._aside_unsaid += events
+        if self._complaint.due(f"set aside: {reasons}", time.monotonic()):
             log.error(
                 "%d events for webhook %s were set aside: %s; `python -m services.sessions webhook-dead-letters` lists "
                 "and replays them",
-                one.events,
+                self._aside_unsaid,
                 self._name,
-                one.reason,
+                reasons,
             )
-        return after
+            self._aside_unsaid = 0
 
     async def _send(self, progress: WebhookProgress, events: Sequence[bytes]) -> list[SetAside]:
         """Sends the events; what has to be set aside is returned. Of events that the receiver refuses, those that it
@@ -202,6 +226,8 @@ class Webhook:
                 refusals = 1
             else:
                 set_aside.append(SetAside(body_of(part), len(part), verdict.reason))
+            if waiting:
+                await progress.check()  # many requests may follow before the next commit
         if not any_taken and len(set_aside) > 1:  # it refuses everything: that is one letter
             return [SetAside(body_of(events), len(events), set_aside[0].reason)]
         return set_aside
@@ -219,12 +245,14 @@ class Webhook:
                 if self._failing:
                     log.info("webhook %s takes events again", self._name)
                     self._failing = False
+                    self.problem = None
                 return verdict
             refused += verdict.meaning is Meaning.REFUSED
             left_s = self._settings.give_up_after - (time.monotonic() - started)
             if refused >= refusals or left_s <= 0:
                 return verdict
             self._failing = True
+            self.problem = f"webhook {self._name}, whose receiver does not take events: {verdict.reason}"
             if self._complaint.due(verdict.reason, time.monotonic()):
                 log.warning("webhook %s does not take events, trying again: %s", self._name, verdict.reason)
             await progress.check()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -15,15 +18,15 @@ from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import start
 from tests.sessions.webhooks.receiver import Event, ReceiverProcess, toml
 from tests.support.eventually import eventually
-from tests.support.processes import Services
+from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
 pytestmark = pytest.mark.integration
 
-CONNECTIONS = 60
+CONNECTIONS: Final = 60
 """Whose lives go on at once, in each round."""
 
-LIFE = [
+LIFE: Final = [
     "connected",
     "subscribed news",
     "subscribed tea",
@@ -44,23 +47,38 @@ def steps(name: str) -> list[SessionEvent]:
     ]
 
 
-async def live(edge: EdgeDouble, names: list[str]) -> None:
+async def live(edge: EdgeDouble, names: list[str], upto: int = 5) -> None:
     """Their lives, a step of all of them in each message; each is stored, as edges do it, again until NATS has it."""
-    for facts in zip(*map(steps, names), strict=True):
+    for facts in list(zip(*map(steps, names), strict=True))[:upto]:
         batch = edge.batch(*facts)
         await eventually(partial(edge.store, encode_batch(batch), batch.message_id), within_s=30)
 
 
-def first_arrivals(received: list[Event]) -> dict[str, list[str]]:
+def of_round(received: list[Event], number: int) -> list[Event]:
+    """What has come of the connections of a round; number -1: what has come of channels."""
+    return [one for one in received if one.get("connection", "c-1-").startswith(f"c{number}-")]
+
+
+def lives(received: list[Event]) -> dict[str, list[str]]:
     """By connection, its events in the order in which they came first."""
     seen: dict[str, Event] = {}
-    lives: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for event in received:
         known = seen.setdefault(event["id"], event)
         assert event == known, "a repetition is the same event"
         if known is event and "connection" in event:
-            lives.setdefault(event["connection"], []).append(f"{event['type']} {event.get('channel', '')}".strip())
-    return lives
+            found.setdefault(event["connection"], []).append(f"{event['type']} {event.get('channel', '')}".strip())
+    return found
+
+
+def began_at(service: ServiceProcess) -> list[str]:
+    """The line of its log, which begins with the time, that says when it began to send last; none if never."""
+    return [line for line in service.log().splitlines() if "webhook app follows the session log" in line][-1:]
+
+
+def row(kill: str, sent: int, received: list[Event], lost: int, out_of_order: int) -> str:
+    repeated = len(received) - len({one["id"] for one in received})
+    return f"| {kill} | {sent} | {len(received)} | {repeated} | {lost} | {out_of_order} |\n"
 
 
 @pytest.mark.timeout(240)
@@ -68,52 +86,82 @@ async def test_nothing_is_lost_or_out_of_order_whatever_is_killed(
     services: Services, nats_server: NatsServer, postgres: Postgres, tmp_path: Path
 ):
     with ReceiverProcess(tmp_path) as receiver:
-        service = await start(services, nats_server, postgres, toml=toml(receiver.url, max_events=25)).ready()
-        await eventually(lambda: "webhook app follows the session log" in service.log())
+        config = toml(receiver.url, max_events=25)
+        one = await start(services, nats_server, postgres, toml=config).ready()
+        await eventually(lambda: "webhook app follows the session log" in one.log())
+        other = await start(services, nats_server, postgres, toml=config).ready()
 
-        async def restart_service() -> None:
-            service.kill9()
-            service.start()
+        async def the_sessions_service_that_sends() -> None:
+            sends = max((one, other), key=began_at)
+            sends.kill9()
+            sends.start()
 
-        async def restart_receiver() -> None:
+        async def both_sessions_services() -> None:
+            for each in (one, other):
+                each.kill9()
+                each.start()
+
+        async def the_receiver() -> None:
             receiver.kill9()
             await asyncio.to_thread(receiver.start)
 
-        async def restart_nats() -> None:
+        async def nats() -> None:
             await asyncio.to_thread(nats_server.kill9)
             await asyncio.to_thread(nats_server.start)
 
-        async def restart_postgres() -> None:
+        async def postgresql() -> None:
             await asyncio.to_thread(postgres.stop)
             await asyncio.to_thread(postgres.start)
 
-        names: list[str] = []
-        kills = [restart_service, restart_receiver, restart_nats, restart_service, restart_postgres, restart_receiver]
-        async with EdgeDouble(nats_server.url, "i1") as edge:
-            for round_, kill in enumerate(kills):
-                mine = [f"c{round_}-{number}" for number in range(CONNECTIONS)]
-                names += mine
+        async def the_edge() -> None:
+            killed.die()
+
+        kills: list[Callable[[], Awaitable[None]]] = [
+            the_sessions_service_that_sends,
+            the_receiver,
+            nats,
+            both_sessions_services,
+            postgresql,
+            the_edge,
+        ]
+        names = {number: [f"c{number}-{each}" for each in range(CONNECTIONS)] for number in range(len(kills))}
+        async with EdgeDouble(nats_server.url, "i1") as edge, EdgeDouble(nats_server.url, "i2") as killed:
+            for number, kill in enumerate(kills):
                 before = len(receiver.received())
-                writing = asyncio.create_task(live(edge, mine))
+                # An edge that is killed has no time to write how its clients end.
+                mine = live(killed, names[number], upto=4) if kill is the_edge else live(edge, names[number])
+                writing = asyncio.create_task(mine)
                 # In the midst of it: after each kill the events of the round before may still be on their way.
                 await eventually(partial(receiver.has_more_than, before), within_s=60)
+                if kill is the_edge:
+                    await writing
                 await kill()
                 await writing
 
             async def all_there() -> None:
-                lives = first_arrivals(receiver.received())
-                assert sum(map(len, lives.values())) == len(names) * len(LIFE)
+                arrived = lives(receiver.received())
+                assert sum(map(len, arrived.values())) == len(kills) * CONNECTIONS * len(LIFE)
 
             await eventually(all_there, within_s=90)
         received = receiver.received()
-    lives = first_arrivals(received)
-    out_of_order = [name for name in names if lives[name] != LIFE]
-    occupations = [one["type"] for one in {one["id"]: one for one in received}.values() if "connection" not in one]
-    distinct = len({one["id"] for one in received})
-    sys.stdout.write(
-        f"kills {len(kills)}; events of connections {len(names) * len(LIFE)}, lost 0; of channels {len(occupations)}; "
-        f"received {len(received)}, distinct {distinct}, repeated with the same id {len(received) - distinct}; "
-        f"connections out of order {len(out_of_order)}\n"
+    arrived = lives(received)
+    table = (
+        "| killed under load | sent | received | repeated, same id | lost | out of order |\n|---|---|---|---|---|---|\n"
     )
-    assert out_of_order == []
-    assert occupations.count("occupied") == occupations.count("vacated") > 0
+    total_out_of_order = 0
+    for number, kill in enumerate(kills):
+        out_of_order = sum(arrived[name] != LIFE for name in names[number])
+        total_out_of_order += out_of_order
+        sent, mine_received = CONNECTIONS * len(LIFE), of_round(received, number)
+        distinct = len({one["id"] for one in mine_received})
+        what = kill.__name__.replace("_", " ")
+        table += row(what, sent, mine_received, sent - distinct, out_of_order)
+    of_channels = of_round(received, -1)
+    firsts = {one["id"]: one for one in of_channels}
+    table += row("(of channels)", len(firsts), of_channels, 0, 0)
+    sys.stdout.write(table)
+    assert total_out_of_order == 0
+    kinds = Counter(one["type"] for one in firsts.values())
+    assert kinds["occupied"] == kinds["vacated"] > 0
+    ended = {one["code"] for one in of_round(received, len(kills) - 1) if one["type"] == "disconnected"}
+    assert ended == {1006}, "said by the sessions service, as the edge could not"

@@ -138,3 +138,23 @@ async def test_the_body_is_signed_as_it_is_sent():
     assert is_signed([SECRET], head[HEADER], seen[1], 1_796_000_001)
     assert not is_signed(["another-secret-of-tests"], head[HEADER], seen[1], 1_796_000_001)
     assert head["Content-Type"] == "application/json"
+
+
+async def test_what_a_receiver_wants_kept_is_not_kept_and_no_failure_of_the_client_is_an_exception():
+    heads: list[bytes] = []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readuntil(b"}")
+            writer.write(b"HTTP/1.1 204 No Content\r\nSet-Cookie: sticky=1; Path=/\r\n\r\n")
+            await writer.drain()
+
+    async with serving(peer) as port:
+        sender = WebhookSender(WebhookSettings("app", f"http://127.0.0.1:{port}/", SECRET))
+        for _ in range(2):
+            assert (await sender.send(b"{}")).meaning is Meaning.TAKEN
+        await sender.close()
+    assert len(heads) == 2 and b"cookie" not in heads[1].lower()
+    unusual = await sent_to("http://exa_mple..com:1/\x7f")
+    assert unusual.outcome == "unreachable" and unusual.reason

@@ -30,7 +30,9 @@ def test_a_webhook_needs_a_name_an_address_and_a_secret_which_may_be_in_a_file(t
     ("text", "expected"),
     [
         (toml("ftp://x"), 'sessions.webhooks[0] ("app"): expected url to be an address'),
+        (toml("https://user:word@app.example.com/"), "without a user"),
         (toml(URL, name="a b"), "expected a name"),
+        (toml(URL, ca_file="/nowhere.pem"), "ca_file: /nowhere.pem: expected certificates in PEM: No such file"),
         (toml(URL, secret="short"), "expected secret of at least 16 characters"),
         (toml(URL, events=["conected"]), "not 'conected'"),
         (toml(URL, timeout="2m"), "at most 60 s"),
