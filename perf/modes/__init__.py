@@ -12,6 +12,7 @@ NAMES = (
         "micro",
         "proofs",
         "limits",
+        "hooks",
         "observed",
         "budget",
         "fold",

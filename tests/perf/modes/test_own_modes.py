@@ -56,6 +56,14 @@ async def test_limits(tmp_path: Path) -> None:
     assert limited["lost"] == 0 and all(ratio > 0 for ratio in limited["ratio"].values())
 
 
+async def test_hooks(tmp_path: Path) -> None:
+    hooked = await report(tmp_path, "hooks", *FEW, "--rounds", "1")
+    assert hooked["ways"].keys() == {"token", "nats", "http"}
+    for way in hooked["ways"].values():
+        assert way["connects_per_s"][0] > 0 and way["connect_s"][0]["p99"] > 0
+    assert hooked["ratio_of_connects"].keys() == hooked["ratio_of_cpu"].keys() == {"nats", "http"}
+
+
 async def test_observed(tmp_path: Path) -> None:
     observed = await report(tmp_path, "observed", *FEW, *SHORT, "--rounds", "1")
     assert observed["ratio"].keys() == {"accept", "publish", "fanout", "latency"}
