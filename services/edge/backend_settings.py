@@ -10,7 +10,6 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from proto.codes import check_close_reason
 from proto.signature import HEADER as SIGNATURE
 from proto.signature import MIN_SECRET_LENGTH
 from services.chassis.nats.credential_files import BadFile
@@ -18,7 +17,7 @@ from services.chassis.nats.tls import tls_context
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Count, Duration, Section, is_http_address
 from services.chassis.process.settings_errors import FORM
-from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS
+from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, ToDisconnect
 
 EVENT: Final = "{event}"
 """Stands in a backend's `url` for what is asked: connect, refresh, subscribe, publish, sub_refresh or rpc."""
@@ -61,21 +60,6 @@ class ToError(Section, frozen=True):
     """The message that the client gets."""
     temporary: bool = False
     """Whether SDKs try again by themselves."""
-
-
-class ToDisconnect(Section, frozen=True):
-    """The close with which a client's connection ends for a status."""
-
-    code: Annotated[int, Meta(ge=3001, le=4999)]
-    """From 4000 on for your own. SDKs do not reconnect after 3500 to 3999 and 4500 to 4999."""
-    reason: str
-    """The reason that the client gets."""
-
-    def __post_init__(self) -> None:
-        try:
-            check_close_reason(self.reason)
-        except ValueError as error:
-            raise ValueError(f"expected a usable reason: {error}") from None
 
 
 class StatusToCode(Section, frozen=True):

@@ -11,8 +11,8 @@ from typing import Annotated, Final
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
-from services.chassis.process.settings import Count, Duration
-from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, check_hook
+from services.chassis.process.settings import Count, Duration, Section
+from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, ToDisconnect, check_hook
 from services.edge.token_settings import TokenSettings, check_tokens
 
 SUBSCRIBE_BYTES: Final = 512
@@ -25,6 +25,15 @@ DETAILS: Final = ("address", "transport", "user_agent", "origin")
 """What session events may tell of a client."""
 
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, 5.6.2
+
+
+class CodeToDisconnect(Section, frozen=True):
+    """The close that takes the place of an error, where a client cannot be told one."""
+
+    code: Annotated[int, Meta(ge=100, le=1999)]
+    """The error's code."""
+    to: ToDisconnect
+    """The code and the reason with which the connection ends."""
 
 
 class ClientSection(TokenSettings, frozen=True):
@@ -108,6 +117,9 @@ class ClientSection(TokenSettings, frozen=True):
     hook_when_away: str = "refuse"
     """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow" (as anonymous)."""
 
+    connect_code_to_unidirectional_disconnect: list[CodeToDisconnect] = []  # noqa: RUF012
+    """How a one-way connection ends whose connect fails with one of these errors, in place of 3004 and the like."""
+
     def __post_init__(self) -> None:
         if self.pong_timeout >= self.ping_interval > 0:
             raise ValueError("expected client.pong_timeout to be shorter than client.ping_interval")
@@ -122,6 +134,9 @@ class ClientSection(TokenSettings, frozen=True):
         unknown = [name for name in self.session_event_details if name not in DETAILS]
         if unknown:
             raise ValueError(f"expected client.session_event_details from {', '.join(DETAILS)}, got {unknown[0]!r}")
+        codes = [each.code for each in self.connect_code_to_unidirectional_disconnect]
+        if len(set(codes)) != len(codes):
+            raise ValueError("expected each code once in client.connect_code_to_unidirectional_disconnect")
         check_hook("client.", self.hook_timeout, self.hook_when_away)
         if not 0 < self.rpc_timeout < COMMAND_DEADLINE_S:
             raise ValueError(f"expected client.rpc_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")

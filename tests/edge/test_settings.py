@@ -159,6 +159,7 @@ def test_clients_bear_the_option_names_of_the_reference(tmp_path: Path) -> None:
     assert (client.user_connection_limit, client.user_personal_channel_namespace) == (3, "mine")
 
 
+UNI = "[client]\nconnect_code_to_unidirectional_disconnect = [{"
 NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
 
 
@@ -200,6 +201,12 @@ NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
         (NAMESPACE + "hook_timeout = 0", "expected hook_timeout below 4.5 s"),
         (NAMESPACE + "hook_when_away = 'no'", 'expected hook_when_away "refuse" or "allow"'),
         ("[client]\nhook_timeout = 5", "expected client.hook_timeout below 4.5 s"),
+        (UNI + "code = 404, to = {code = 400, reason = 'x'}}]", "code: expected a whole number of at least 3001"),
+        (UNI + "code = 404, to = {code = 4904, reason = '1'}}]", "expected a usable reason"),
+        (
+            UNI + "code = 404, to = {code = 4904, reason = 'x'}}, {code = 404, to = {code = 4905, reason = 'x'}}]",
+            "expected each code once in client.connect_code_to_unidirectional_disconnect",
+        ),
         ("[client]\nhook_when_away = true", "client.hook_when_away: expected text, got true or false"),
         ("[client]\nhook_when_away = 'no'", 'expected client.hook_when_away "refuse" or "allow"'),
         ("[client]\nrpc_timeout = 4.5", "expected client.rpc_timeout below 4.5 s"),

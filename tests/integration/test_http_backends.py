@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import websockets
 
 from tests.support.edges import start_edge_in_memory, wire_client
 from tests.support.eventually import eventually
@@ -25,6 +26,7 @@ TOML = """
 allowed_origins = ["https://example.com"]
 connect_hook = true
 connect_backend = "app"
+connect_code_to_unidirectional_disconnect = [{code = 403, to = {code = 4903, reason = "forbidden"}}]
 refresh_hook = true
 refresh_backend = "app"
 [rpc]
@@ -54,6 +56,7 @@ class Proxy:
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
         self.expires_in = 3600.0
+        self.forbidden = b""
         self.asked: list[Asked] = []
 
     def __call__(self, asked: Asked) -> bytes:
@@ -65,7 +68,7 @@ class Proxy:
             return given
         match asked.path:
             case "/centrifugo/connect":
-                return answer(self._connect(asked))
+                return self.forbidden if self.forbidden else answer(self._connect(asked))
             case "/centrifugo/refresh" | "/centrifugo/sub_refresh":
                 return answer({"result": {"expire_at": int(time.time()) + 3600}})
             case "/centrifugo/subscribe" | "/centrifugo/publish":
@@ -175,24 +178,36 @@ async def test_a_browser_may_send_its_header_in_the_connect_command_and_nobody_e
         assert await stranger.closed() == (4501, "unauthorized")
 
 
-async def test_a_connection_that_expires_is_refreshed_by_the_backend(edge, proxy):
+async def test_a_status_is_an_error_to_an_sdk_and_the_end_of_a_one_way_connection(edge, proxy, encoding):
+    proxy.forbidden = answer(b"<html>", "403 Forbidden")
+    async with wire_client(edge, **COOKIE) as client:
+        assert (await client.ask(connect={}))["error"] == {"code": 403, "message": "permission denied"}
+    async with websockets.connect(edge.ws_url.replace("websocket", "uni_websocket"), **COOKIE) as one_way:
+        await one_way.send("{}")
+        with pytest.raises(websockets.ConnectionClosed) as end:
+            while await one_way.recv():
+                pass
+        assert end.value.rcvd is not None and (end.value.rcvd.code, end.value.rcvd.reason) == (4903, "forbidden")
+
+
+async def test_a_connection_that_expires_is_refreshed_by_the_backend(edge, proxy, encoding):
     proxy.expires_in = 1.2
     async with wire_client(edge, **COOKIE) as client:
         ident = (await client.ask(connect={}))["connect"]["client"]
         await eventually(lambda: proxy.questions("refresh"))
         assert proxy.questions("refresh") == [
-            BASE | {"protocol": "json", "client": ident, "user": "56", "meta": {"plan": "pro"}}
+            BASE | {"protocol": encoding, "client": ident, "user": "56", "meta": {"plan": "pro"}}
         ]
         assert "error" not in await client.ask(rpc={"method": "x"})
 
 
-async def test_a_subscription_that_expires_is_refreshed_by_the_backend(edge, proxy):
+async def test_a_subscription_that_expires_is_refreshed_by_the_backend(edge, proxy, encoding):
     proxy.answers["chat:index"] = answer({"result": {"expire_at": int(time.time()) + 2}})
     async with wire_client(edge, **COOKIE) as client:
         ident = (await client.ask(connect={}))["connect"]["client"]
         assert "expires" not in await client.subscribe("chat:index")
         await eventually(lambda: proxy.questions("sub_refresh"))
-        known = BASE | {"protocol": "json", "client": ident, "user": "56", "meta": {"plan": "pro"}}
+        known = BASE | {"protocol": encoding, "client": ident, "user": "56", "meta": {"plan": "pro"}}
         assert proxy.questions("sub_refresh")[0] == known | {"channel": "chat:index"}
 
 

@@ -72,6 +72,7 @@ class HttpBackend:
         self._headers = QuestionHeaders(settings, f"Fairlead/{VERSION}")
         self._answers = {each.status_code: _answer_for(each) for each in settings.status_to_code_transforms}
         self._tls = tls_context(settings.ca_file, settings.cert_file, settings.key_file, "")
+        self._max_in_flight = settings.max_in_flight
         self._places = asyncio.Semaphore(settings.max_in_flight)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause)
         self._pause_s = float(settings.breaker_pause)
@@ -122,8 +123,8 @@ class HttpBackend:
                 answer = await self._ask(event, question, headers)
         except TimeoutError:
             if not asked:  # which says nothing of the backend: those before it will
-                text = f"{self._name} has max_in_flight questions already, and none was answered within {within_s:g} s"
-                raise BackendAway(text, "busy") from None
+                why = f"at most {self._max_in_flight} questions are in flight (max_in_flight)"
+                raise BackendAway(f"{self._name} was not asked within {within_s:g} s: {why}", "busy") from None
             raise self._away(f"{self._name} did not answer within {within_s:g} s", "timeout") from None
         except aiohttp.ClientSSLError as error:
             raise self._away(f"the TLS of {self._name} failed: {_reason(error)}", "tls") from None

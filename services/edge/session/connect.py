@@ -7,11 +7,13 @@ from typing import Final
 from msgspec import Raw
 
 from proto import codes
+from proto.codes import CloseCode, ErrorCode
 from proto.commands import Command, ConnectRequest, SubscribeRequest
 from proto.messages import NO_DATA
 from proto.replies import ConnectResult
 from services.edge.backend import hook_questions, hook_results
 from services.edge.channels.namespaces import personal_channel
+from services.edge.client_settings import ClientSection
 from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
 from services.edge.session import subscribe
@@ -20,15 +22,22 @@ from services.edge.session.decisions import Close
 from services.edge.session.state import SessionState
 from services.edge.tokens.tokens import ExpiredToken, Identity, InvalidToken
 
-CLOSE_FOR_ERROR: Final = {
+_CLOSE_FOR_ERROR: Final = {
     codes.TOKEN_EXPIRED.code: codes.CONNECTION_EXPIRED,
     codes.EXPIRED.code: codes.CONNECTION_EXPIRED,
     codes.TOO_MANY_REQUESTS.code: codes.TOO_MANY_REQUESTS_CLOSE,
     codes.PERMISSION_DENIED.code: codes.PERMISSION_DENIED_CLOSE,
 }
-"""A unidirectional client gets no replies: an error of its connect closes the connection, with 3004 if not listed."""
 
 Decided = Connect | AskHook | Close
+
+
+def close_for_error(error: ErrorCode, section: ClientSection) -> CloseCode:
+    """A unidirectional client gets no replies: an error of its connect closes the connection, as the settings say."""
+    for each in section.connect_code_to_unidirectional_disconnect:
+        if each.code == error.code:
+            return CloseCode(each.to.code, each.to.reason)
+    return _CLOSE_FOR_ERROR.get(error.code, codes.INTERNAL_CLOSE)
 
 
 def connect(state: SessionState, command: Command, request: ConnectRequest, now: float) -> Decided:

@@ -16,7 +16,7 @@ from proto.replies import reply_to
 from services.edge.session import attachment
 from services.edge.session.actions import Connect
 from services.edge.session.command_order import CommandOrder
-from services.edge.session.connect import CLOSE_FOR_ERROR
+from services.edge.session.connect import close_for_error
 from services.edge.session.effects import (
     Admit,
     Detach,
@@ -75,7 +75,7 @@ class Lifecycle(CommandOrder):
         if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
         if self.state.format.unidirectional:
-            self._close(CLOSE_FOR_ERROR.get(error.code, codes.INTERNAL_CLOSE), error.message, effects, now)
+            self._close(close_for_error(error, self.state.policy.section), error.message, effects, now)
             return
         self.phase = REFUSED
         effects += (Send(reply_to(command_id, Error(*error))), Reschedule())

@@ -21,7 +21,8 @@ from services.edge.arrival import Arrival
 from services.edge.backend import backend_http
 from services.edge.backend.backend import BackendAway, BackendDisconnect, BackendError, BadAnswer, Caller
 from services.edge.backend.backend_http import HttpBackend
-from services.edge.backend_settings import BackendSettings, StatusToCode, ToDisconnect, ToError
+from services.edge.backend_settings import BackendSettings, StatusToCode, ToError
+from services.edge.hook_settings import ToDisconnect
 from tests.chassis.tracing.receiver_double import KeptSpans, tracer
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually

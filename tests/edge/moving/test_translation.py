@@ -55,6 +55,16 @@ def test_what_is_off_is_not_missed(tmp_path: Path) -> None:
     assert "nats" not in made.tables and "message_size_limit" not in made.tables["client"]
 
 
+def test_how_one_way_connections_end_is_one_list(tmp_path: Path) -> None:
+    transforms = [{"code": 404, "to": {"code": 4904, "reason": "not found"}}]
+    for enabled in (True, False):
+        table = {"enabled": enabled, "transforms": transforms}
+        made = converted(tmp_path, client={"connect_code_to_unidirectional_disconnect": table})
+        written = made.tables["client"].get("connect_code_to_unidirectional_disconnect")
+        assert written == (transforms if enabled else None)
+        assert made.lines["client.connect_code_to_unidirectional_disconnect.enabled"].verdict.value == "not needed"
+
+
 def test_the_transports_that_are_on_are_a_list(tmp_path: Path) -> None:
     made = converted(tmp_path, websocket={"disabled": True}, sse={"enabled": True}, http_stream={"enabled": False})
     assert made.tables["client"]["transports"] == ["sse"]

@@ -10,7 +10,9 @@ from proto import codes
 from proto.events import Opened
 from services.edge.arrival import Arrival
 from services.edge.backend.hook_results import Admitted, Refused, Unauthenticated
+from services.edge.client_settings import CodeToDisconnect
 from services.edge.framing import formats
+from services.edge.hook_settings import ToDisconnect
 from services.edge.session.effects import Admit, Record
 from tests.edge.conversation import (
     START,
@@ -144,6 +146,18 @@ class TestUnidirectional:
         asked, _ = conversation.asks(CONNECT)
         effects = conversation.decided(asked, Refused(error))
         assert closed_by(effects) == code and error.message in logged(effects)
+
+    def test_the_settings_say_how_an_error_ends_the_connection(self) -> None:
+        says = [
+            CodeToDisconnect(403, ToDisconnect(4903, "permission denied")),
+            CodeToDisconnect(109, ToDisconnect(4904, "log in again")),
+        ]
+        conversation = self.uni(connect_hook=True, connect_code_to_unidirectional_disconnect=says)
+        asked, _ = conversation.asks(CONNECT)
+        assert closed_by(conversation.decided(asked, Refused(codes.ErrorCode(403, "not yours")))) == 4903
+        assert self.uni(connect_code_to_unidirectional_disconnect=says).closed(connect(exp=START)) == 4904
+        both_ways = Conversation(connect_code_to_unidirectional_disconnect=says)
+        assert both_ways.hears(connect(exp=START))["error"]["code"] == 109, "others get the error itself"
 
     def test_an_expired_token(self) -> None:
         assert self.uni().closed(connect(exp=START)) == 3005
