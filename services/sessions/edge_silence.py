@@ -27,6 +27,7 @@ class EdgeSilence:
         self._names: dict[str, str] = {}
         self._listening_since: float | None = None
         self._ticked: float | None = None
+        self._open_since: dict[str, float] = {}  # lost ones with open connections
 
     def on_connected(self, now: float) -> None:
         """This process hears heartbeats from now on."""
@@ -66,6 +67,13 @@ class EdgeSilence:
             if now - max(heard, since) >= self._lost_after_s:
                 gone[instance] = heard_wall_ms
         return gone
+
+    def lost_again(self, instances: Iterable[str], now: float, wall_ms: int) -> dict[str, int]:
+        """Those of `instances`, which count as lost and nevertheless have open connections, that have been silent for
+        `lost_after_s` meanwhile, each with the time since when. They were back, and died before they were heard."""
+        self._open_since = {one: self._open_since.get(one, now) for one in instances}
+        since = {one: now - self._open_since[one] for one in self.lost(self._open_since, now, wall_ms)}
+        return {one: wall_ms - int(for_s * 1000) for one, for_s in since.items() if for_s >= self._lost_after_s}
 
     def found(self, instances: Iterable[str], now: float) -> list[str]:
         """Those of `instances` that were heard in the last `lost_after_s` seconds."""

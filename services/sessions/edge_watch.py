@@ -1,8 +1,8 @@
 """Writes to the session log that an edge is lost, or found again.
 
 The facts about one edge have a writer of their own, whose batches are numbered on from the last applied one: odd
-numbers for lost, even ones for found. Two instances of this service that notice the same event therefore write the same
-batch, which is stored once.
+numbers for lost, even ones for found; one that is lost twice in a row skips the even one. Two instances of this service
+that notice the same event therefore write the same batch, which is stored once.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class EdgeWatch:
         numbers = await self._store.writers(WRITER_PREFIX)
         lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
-        gone = self._silence.lost(open_instances - lost, now, wall_ms)
+        again = self._silence.lost_again(open_instances & lost, now, wall_ms)
+        gone = self._silence.lost(open_instances - lost, now, wall_ms) | again
         back = self._silence.found(lost, now)
         self._told &= {*((instance, False) for instance in gone), *((instance, True) for instance in back)}
         for instance, last_heard_ms in gone.items():
@@ -89,19 +90,21 @@ class EdgeWatch:
                     (wall_ms - last_heard_ms) / 1000,
                     extra=about(edge=self._silence.name_of(instance), instance=instance),
                 )
-            await self._write(instance, numbers, EdgeLost(at=last_heard_ms, instance=instance))
+            await self._write(
+                instance, numbers, EdgeLost(at=last_heard_ms, instance=instance), 2 if instance in again else 1
+            )
         for instance in back:
             if self._is_news(instance, True):
                 fields = about(edge=self._silence.name_of(instance), instance=instance)
                 log.warning("an edge that counted as lost is heard again", extra=fields)
-            await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance))
+            await self._write(instance, numbers, EdgeFound(at=wall_ms, instance=instance), 1)
 
     def _is_news(self, instance: str, found: bool) -> bool:
         told = (instance, found) in self._told
         self._told.add((instance, found))
         return not told
 
-    async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound) -> None:
+    async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound, step: int) -> None:
         writer = WRITER_PREFIX + instance
-        number = numbers.get(writer, 0) + 1
+        number = numbers.get(writer, 0) + step
         await self._log.append(EventBatch(edge=self._name, instance=writer, number=number, events=[fact]))

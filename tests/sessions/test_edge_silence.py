@@ -60,3 +60,16 @@ def test_it_remembers_a_bounded_number():
     for number in range(MAX_INSTANCES + 10):
         silence.heard(f"i{number}", 1, 1_000)
     assert len(silence._heard) == MAX_INSTANCES
+
+
+def test_a_lost_one_that_opened_connections_and_died_before_it_was_heard_is_lost_again():
+    silence = listening()
+    silence.heard("a", 1, wall_ms=1_000)
+    seconds(silence, 1, 20)
+    assert silence.lost_again({"a"}, 20, 20_000) == {}, "it may be heard any moment"
+    assert silence.lost_again({"a"}, 24.9, 24_900) == {}
+    assert silence.lost_again({"a"}, 25, 25_000) == {"a": 20_000}
+    assert silence.lost_again(set(), 26, 26_000) == {}
+    assert silence.lost_again({"a"}, 27, 27_000) == {}, "other connections: it counts anew"
+    silence.heard("a", 30, wall_ms=30_000)
+    assert silence.lost_again({"a"}, 33, 33_000) == {}, "it is back"

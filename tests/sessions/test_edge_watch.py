@@ -87,3 +87,23 @@ async def test_a_return_is_said_once_and_written(caplog: pytest.LogCaptureFixtur
     found = log.written[-1]
     assert found.number == 2 and found.events == [EdgeFound(at=found.events[0].at, instance="i1")]
     assert caplog.text.count("is heard again") == 1
+
+
+async def test_an_edge_that_came_back_and_died_before_it_was_heard_ends_the_connections_that_it_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = LogDouble()
+    watch, store, silence = await with_a_silent_edge(log)
+    await watch.look()
+    await fold(store, log.written[-1])
+    await fold(store, EventBatch("edge-1", "i1", 2, [Opened(at=2, connection="c2", user="bob")]))
+    await watch.look()
+    assert len(log.written) == 1, "it may be back"
+    monkeypatch.setattr(silence, "_lost_after_s", 0.0)  # as if it had stayed silent for so long
+    await watch.look()
+    lost = log.written[-1]
+    assert lost.number == 3 and isinstance(lost.events[0], EdgeLost)
+    await fold(store, lost)
+    assert await store.open_instances() == set()
+    await watch.look()
+    assert log.written[-1] is lost

@@ -24,6 +24,8 @@ from services.sessions.webhooks.sender_http import WebhookSender
 from services.sessions.webhooks.settings import WebhookSettings
 from services.sessions.webhooks.verdict import Meaning
 
+_NOT_TRIED: Final = "not tried, as the receiver did not take the one before"
+
 _COLUMNS: Final = ("NUMBER", "WEBHOOK", "SET ASIDE (UTC)", "EVENTS", "REASON")
 
 
@@ -63,8 +65,12 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
             return True
         webhooks = {one.name: one for one in settings.sessions.webhooks}
         replays: list[Replayed] = []
+        unwell: set[str] = set()  # webhooks whose receiver took nothing: the others would wait for it one by one
         for each in found:
-            replays.append(await _replay(kept, webhooks, each))
+            if each.webhook in unwell:
+                replays.append(Replayed(each.number, each.webhook, 0, _NOT_TRIED))
+            else:
+                replays.append(await _replay(kept, webhooks, each, unwell))
             if not asked.json:
                 print_line(_told(replays[-1]))
         if asked.json:
@@ -81,8 +87,10 @@ class Replayed(msgspec.Struct):
     refused: str | None
 
 
-async def _replay(kept: WebhookLetters, webhooks: Mapping[str, WebhookSettings], which: WebhookLetter) -> Replayed:
-    """Sends a letter once more. Raises `StoreAway`."""
+async def _replay(
+    kept: WebhookLetters, webhooks: Mapping[str, WebhookSettings], which: WebhookLetter, unwell: set[str]
+) -> Replayed:
+    """Sends a letter once more. Adds its webhook to `unwell` if the receiver is not well. Raises `StoreAway`."""
     settings = webhooks.get(which.webhook)
     if settings is None:
         return Replayed(which.number, which.webhook, 0, "no webhook of this name is configured")
@@ -97,6 +105,8 @@ async def _replay(kept: WebhookLetters, webhooks: Mapping[str, WebhookSettings],
         verdict = await sender.send(whole.body)
     finally:
         await sender.close()
+    if verdict.meaning is Meaning.AGAIN:
+        unwell.add(which.webhook)
     if verdict.meaning is not Meaning.TAKEN:
         return Replayed(which.number, which.webhook, 0, verdict.reason)
     await kept.delete([which.number])

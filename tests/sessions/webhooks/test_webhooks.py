@@ -123,8 +123,15 @@ async def test_a_receiver_that_refuses_everything_is_given_pauses_and_readyz_say
             assert await ready_says(service) == "ready\n"
         (line,) = [one for one in service.log().splitlines() if "were set aside" in one]
         assert "1 events for webhook app were set aside: status 400" in line, "not a line for each"
-        await service.reload(toml(app.url) + toml(app.url, "second"))
-        assert await metric_of(service, "fairlead_webhooks_dead_letters_total", webhook="app") == 6 - len(app.events)
+        app.answer = lambda events: 503
+        before = len(app.requests)
+        done = await service.command("webhook-dead-letters", "replay", "all")
+        assert done.returncode == 1 and len(app.requests) == before + 1, "the others are not tried"
+        assert "1: still set aside: status 503\n2: still set aside: not tried" in done.stdout
+        app.answer = lambda events: 204
+        assert (await service.command("webhook-dead-letters", "replay", "all")).returncode == 0
+        assert await metric_of(service, "fairlead_webhooks_dead_letters_total", webhook="app") >= 2
+    assert {one["connection"] for one in app.events} == {f"c{number}" for number in range(6)}, "all came in the end"
 
 
 async def test_a_channel_is_occupied_by_all_edges_together_also_after_a_crash_of_the_service_and_of_an_edge(
