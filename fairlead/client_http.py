@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
 from fairlead.awaited import AsyncCalls
 from fairlead.blocking import Calls
 from fairlead.calls import TIMEOUT_S, Call, answer_of
-from fairlead.errors import Unavailable
+from fairlead.errors import BadAnswer, FairleadError, Unavailable
 
 T = TypeVar("T")
 
 _LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
 """Of one client: when all connections are in use, a call waits for one, within its time."""
+_LONGEST_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes. A whole history may be long; something else than an edge could send without end."""
 
 
 class Fairlead(Calls):
@@ -46,13 +50,17 @@ class Fairlead(Calls):
             self._http.close()
 
     def _attempt(self, call: Call[T], timeout_s: float) -> T:
+        ends_at = time.monotonic() + timeout_s
+        body = bytearray()
         try:
-            response = self._http.post(
-                self._address.of(call), content=call.body, headers=self._address.headers, timeout=timeout_s
-            )
-        except httpx.TransportError as error:
-            raise _unavailable(call, error) from error
-        return answer_of(call, response.content, response.status_code)
+            with self._http.stream("POST", **self._address.request(call, timeout_s)) as response:
+                for part in response.iter_bytes():
+                    _add(part, body, call)
+                    if time.monotonic() > ends_at:  # httpx has a limit for each part alone
+                        raise httpx.ReadTimeout(f"no whole answer within {timeout_s:.1f} s")
+        except httpx.RequestError as error:
+            raise _failed(call, error) from error
+        return answer_of(call, bytes(body), response.status_code)
 
 
 class AsyncFairlead(AsyncCalls):
@@ -79,13 +87,19 @@ class AsyncFairlead(AsyncCalls):
             await self._http.aclose()
 
     async def _attempt(self, call: Call[T], timeout_s: float) -> T:
+        body = bytearray()
         try:
-            response = await self._http.post(
-                self._address.of(call), content=call.body, headers=self._address.headers, timeout=timeout_s
-            )
-        except httpx.TransportError as error:
-            raise _unavailable(call, error) from error
-        return answer_of(call, response.content, response.status_code)
+            async with (
+                asyncio.timeout(timeout_s),
+                self._http.stream("POST", **self._address.request(call, timeout_s)) as response,
+            ):
+                async for part in response.aiter_bytes():
+                    _add(part, body, call)
+        except TimeoutError:
+            raise Unavailable(f"{call.method}: no whole answer within {timeout_s:.1f} s") from None
+        except httpx.RequestError as error:
+            raise _failed(call, error) from error
+        return answer_of(call, bytes(body), response.status_code)
 
 
 class _Address:
@@ -97,11 +111,25 @@ class _Address:
         if not api_key:
             raise ValueError("expected an API key (http_api.key of the edges)")
         self._url = url.rstrip("/")
-        self.headers = {"X-API-Key": api_key, "Content-Type": "application/json"}
+        self._headers = {"X-API-Key": api_key, "Content-Type": "application/json"}
 
-    def of(self, call: Call[T]) -> str:
-        return f"{self._url}/api/{call.method}"
+    def request(self, call: Call[T], timeout_s: float) -> dict[str, Any]:
+        """What httpx's `stream` takes. Redirects are not followed, whatever a client of the application's does."""
+        return {
+            "url": f"{self._url}/api/{call.method}",
+            "content": call.body,
+            "headers": self._headers,
+            "timeout": timeout_s,
+            "follow_redirects": False,
+        }
 
 
-def _unavailable(call: Call[T], error: httpx.TransportError) -> Unavailable:
-    return Unavailable(f"{call.method}: {str(error) or type(error).__name__}")
+def _add(part: bytes, body: bytearray, call: Call[T]) -> None:
+    body += part
+    if len(body) > _LONGEST_ANSWER:
+        raise BadAnswer(f"{call.method}: the answer is longer than {_LONGEST_ANSWER} bytes")
+
+
+def _failed(call: Call[T], error: httpx.RequestError) -> FairleadError:
+    text = f"{call.method}: {str(error) or type(error).__name__}"
+    return Unavailable(text) if isinstance(error, httpx.TransportError) else BadAnswer(text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from fairlead import AsyncFairlead, BadAnswer, CallRefused, Fairlead, Position, Unavailable
+from fairlead import AsyncFairlead, BadAnswer, CallRefused, Fairlead, Position, Unavailable, client_http
 
 Outcome = httpx.Response | Exception
 STORED = b'{"result":{"offset":7,"epoch":"e"}}'
@@ -82,6 +82,7 @@ async def test_a_publish_that_does_not_get_through_says_why_in_time(publish):
         (answer(401, b'{"error":{"code":401,"message":"expected a key"}}'), CallRefused),
         (answer(302, location="http://elsewhere.example/"), BadAnswer),
         (answer(200, b"<html></html>"), BadAnswer),
+        (lambda: httpx.DecodingError("not gzip"), BadAnswer),
     ],
 )
 async def test_what_stays_so_is_not_asked_again_and_redirects_are_not_followed(publish, outcome, error):
@@ -102,3 +103,27 @@ def test_a_client_of_your_own_stays_open():
     with httpx.Client(transport=httpx.MockTransport(Network(answer(200, STORED)))) as http:
         Fairlead(URL, "a-key", http=http).close()
         assert not http.is_closed
+
+
+class Drip(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """An answer that never ends; each part of it comes in time."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            yield b" "
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0)
+            yield b" "
+
+
+async def test_an_answer_that_does_not_end_does_not_hold_the_caller(publish):
+    with pytest.raises(Unavailable, match="no whole answer within"):
+        await publish(Network(lambda: httpx.Response(200, stream=Drip())), 0.2)
+
+
+async def test_an_answer_without_measure_is_refused(publish, monkeypatch):
+    monkeypatch.setattr(client_http, "_LONGEST_ANSWER", 1000)
+    with pytest.raises(BadAnswer, match="longer than 1000 bytes"):
+        await publish(Network(lambda: httpx.Response(200, stream=Drip())), 5)

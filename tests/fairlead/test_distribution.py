@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email.parser import Parser
 
@@ -31,6 +32,9 @@ def test_a_wheel_has_the_package_and_needs_httpx_alone(tmp_path):
     assert sorted(name for name in names if "dist-info" not in name) == sorted(
         f"fairlead/{name}" for name in (*code, "py.typed")
     )
+    assert [name for name in names if name.endswith("/licenses/LICENSE")]
+    assert (ROOT / "fairlead/LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert "docs/python.md" in metadata, "its page in an index is its README"
     required = Parser().parsestr(metadata).get_all("Requires-Dist")
     assert required is not None
     assert [need for need in required if "extra" not in need] == ["httpx>=0.28"]
@@ -39,3 +43,11 @@ def test_a_wheel_has_the_package_and_needs_httpx_alone(tmp_path):
     program = f"import sys; sys.path.insert(0, {path!r}); sys.argv[1:] = [{path!r}]{IMPORTED}"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=30)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_it_has_the_version_of_the_services():
+    projects = [
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in (".", "fairlead")
+    ]
+    assert projects[0]["version"] == projects[1]["version"]
+    assert projects[0]["name"] != projects[1]["name"]
