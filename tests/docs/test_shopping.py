@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import shutil
 import sys
@@ -11,12 +12,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from playwright.async_api import Browser, Page
 
 from deploy.processes.ports import free_port
 from deploy.processes.process import Process, Program
 from deploy.processes.readiness import http_status
+from fairlead import SIGNATURE_HEADER, sign
 from tests.docs.conftest import SDK
 from tests.stack.checkout import ROOT
 from tests.support.edges import API_KEY, FAST_GOODBYE
@@ -30,6 +33,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 EXAMPLE = ROOT / "docs/examples/shopping"
 OUTBOX_SQL = ROOT / "services/sessions/outbox/outbox.sql"
 PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "singer"}
+HOOK_SECRET = "the-example-s-own-secret"
 MOST_ITEMS = 5
 
 
@@ -39,6 +43,7 @@ class Application:
     def __init__(self, kind: str, folder: Path, fairlead: str, postgres: Postgres) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._sessions = {"fastapi": "logins", "django": "django_session"}[kind]
         self._folder = folder / "shopping"
         shutil.copytree(EXAMPLE, self._folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
         sdk = self._folder / "page" / SDK  # as npm installs it
@@ -51,6 +56,7 @@ class Application:
             "FAIRLEAD_HTTP_API_KEY": API_KEY,
             "DATABASE_URL": postgres.url,
             "SESSION_SECRET": "a-secret-of-the-tests",
+            "ASK_AGAIN_S": "1",
             "OUTBOX_SQL": str(OUTBOX_SQL),
         }
         commands = {
@@ -75,6 +81,23 @@ class Application:
             assert await done.wait() == 0
         self.process.start()
         await asyncio.to_thread(self.process.wait_until_ready, lambda: http_status(self.port, path="/me") == 200, 30)
+
+    async def end_all_sessions(self) -> None:
+        """As an administrator does, or the time: no view of the application runs."""
+        connection = await asyncpg.connect(self._environ["DATABASE_URL"])
+        try:
+            await connection.execute(f"DELETE FROM {self._sessions}")
+        finally:
+            await connection.close()
+
+    async def ask(self, event: str, question: dict[str, Any]) -> Any:
+        """Its answer to a question that is signed as an edge signs."""
+        body = json.dumps(question).encode()
+        headers = {SIGNATURE_HEADER: sign(HOOK_SECRET, body), "Content-Type": "application/json"}
+        async with http_client() as http:
+            answer = await http.post(f"{self.url}/realtime/{event}", content=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
 
 @pytest.fixture(params=["fastapi", "django"])
@@ -132,16 +155,26 @@ class Person:
         assert await self.page.locator("#people").text_content() == ", ".join(names)
 
 
-@pytest.fixture
-async def people(browser: Browser, application: Application) -> AsyncIterator[dict[str, Person]]:
-    found: dict[str, Person] = {}
-    for name in PASSWORDS:
-        context = await browser.new_context(
+class People:
+    """Opens browsers, each with its own cookies."""
+
+    def __init__(self, browser: Browser, site: str) -> None:
+        self._browser, self._site = browser, site
+        self.found: list[Person] = []
+
+    async def make(self, name: str) -> Person:
+        context = await self._browser.new_context(
             viewport={"width": 640, "height": 480}, device_scale_factor=2, color_scheme="light", locale="en-GB"
         )
-        found[name] = Person(await context.new_page(), name, application.url)
-    yield found
-    assert [complaint for person in found.values() for complaint in person.complaints] == []
+        self.found.append(Person(await context.new_page(), name, self._site))
+        return self.found[-1]
+
+
+@pytest.fixture
+async def people(browser: Browser, application: Application) -> AsyncIterator[People]:
+    made = People(browser, application.url)
+    yield made
+    assert [complaint for person in made.found for complaint in person.complaints] == []
 
 
 async def until(check: Any, *arguments: str) -> None:
@@ -149,7 +182,7 @@ async def until(check: Any, *arguments: str) -> None:
 
 
 async def test_people_shop_together(application, people, tmp_path):
-    alice, bob, carol = people["alice"], people["bob"], people["carol"]
+    alice, bob, carol = [await people.make(name) for name in PASSWORDS]
     for person in (alice, bob):
         await person.log_in()
         await until(person.is_online)
@@ -162,7 +195,7 @@ async def test_people_shop_together(application, people, tmp_path):
     for person in (alice, bob):
         await until(person.sees_bought, "Tea <b>& biscuits</b>")
     await alice.page.get_by_role("button", name="Nudge").click()  # a view that publishes
-    await until(bob.is_told, "alice asks: who is going?")
+    await until(bob.is_told, "Alice asks: who is going?")
 
     for number in range(1, MOST_ITEMS):
         await bob.add(f"Candle {number}")
@@ -170,7 +203,7 @@ async def test_people_shop_together(application, people, tmp_path):
     await alice.add("One too many")  # rolled back: nobody hears of it
     await until(alice.is_told, "the list is full")
     await bob.page.get_by_role("button", name="Nudge").click()
-    await until(alice.is_told, "bob asks: who is going?")  # later than the one too many would have come
+    await until(alice.is_told, "Bob asks: who is going?")  # later than the one too many would have come
     for person in (alice, bob):
         await person.sees("Tea <b>& biscuits</b>", *(f"Candle {n}" for n in range(1, MOST_ITEMS)))
         await person.page.screenshot(path=tmp_path / f"{person.name}.png")
@@ -185,13 +218,47 @@ async def test_people_shop_together(application, people, tmp_path):
     await bob.page.get_by_label("Your name").wait_for()
 
 
-async def test_who_is_not_logged_in_gets_nothing(application, people):
-    alice = people["alice"]
+async def test_who_is_not_logged_in_gets_nothing(application, people, tmp_path):
+    alice = await people.make("alice")
     await alice.log_in(password="guessed")
     await alice.page.get_by_role("alert").filter(has_text="wrong name or password").wait_for()
+    await alice.page.screenshot(path=tmp_path / "refused.png")
     async with http_client() as http:
         assert (await http.get(f"{application.url}/lists/1")).status_code == 403
         forged = await http.post(f"{application.url}/realtime/subscribe", json={"user": "alice", "channel": "lists:1"})
         assert forged.status_code == 401, "only Fairlead may ask"
         forged = await http.post(f"{application.url}/lists/1/items", json={"text": "x"})
         assert forged.status_code == 403
+    await what_clients_make_up_is_refused(application)
+
+
+async def what_clients_make_up_is_refused(application: Application) -> None:
+    asked = {"client": "c", "transport": "websocket", "protocol": "json", "encoding": "json", "user": "1"}
+    for channel in ("lists:", "lists:0x1", "lists:01", "lists:\u0663", "lists:" + "9" * 30, "other:1", "lists:1\n"):
+        answer = await application.ask("subscribe", asked | {"channel": channel})
+        assert answer["error"]["code"] == 103, channel
+    for data in (None, [], "1", {}, {"item": "x"}, {"item": None}, {"item": {}}):
+        answer = await application.ask("rpc", asked | {"method": "buy", "data": data})
+        assert answer["error"]["code"] == 400, data
+    assert (await application.ask("rpc", asked | {"method": "buy", "data": {"item": 7}}))["error"]["code"] == 404
+    assert (await application.ask("rpc", asked))["error"]["code"] == 104
+
+
+async def test_a_connection_ends_with_its_session(application, people, tmp_path):
+    here, there, bob = [await people.make(name) for name in ("alice", "alice", "bob")]
+    for person in (here, there, bob):
+        await person.log_in()
+        await until(person.is_online)
+    await until(bob.is_with, "Alice", "Bob")
+
+    await here.page.get_by_role("button", name="Log out").click()
+    await here.page.get_by_label("Your name").wait_for()
+    await bob.add("Tea")
+    await until(there.sees, "Tea")  # alice's other browser is still logged in
+    await until(there.is_online)
+    await bob.is_with("Alice", "Bob")
+
+    await application.end_all_sessions()
+    for person in (there, bob):
+        await person.page.get_by_label("Your name").wait_for()
+    await bob.page.screenshot(path=tmp_path / "ended.png")

@@ -11,19 +11,31 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pathlib
+import re
+import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import asyncpg
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 from starlette.middleware.sessions import SessionMiddleware
 
 from fairlead import SIGNATURE_HEADER, AsyncFairlead, BadSignature, FairleadError, verify
+from fairlead.hooks import (
+    Answer,
+    ConnectResult,
+    RefreshResult,
+    RPCQuestion,
+    RPCResult,
+    SubscribeQuestion,
+    SubscribeResult,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +44,16 @@ REALTIME = FAIRLEAD_URL.replace("http", "ws", 1) + "/connection/websocket"
 API_KEY = os.environ["FAIRLEAD_HTTP_API_KEY"]
 HOOK_SECRET = os.environ.get("HOOK_SECRET", "the-example-s-own-secret")
 DATABASE_URL = os.environ["DATABASE_URL"]
-HERE = Path(__file__).resolve().parent
-OUTBOX_SQL = Path(os.environ.get("OUTBOX_SQL", HERE.parents[2] / "services/sessions/outbox/outbox.sql")).read_text()
+HERE = pathlib.Path(__file__).resolve().parent
+OUTBOX = pathlib.Path(os.environ.get("OUTBOX_SQL", HERE.parents[2] / "services/sessions/outbox/outbox.sql"))
+OUTBOX_SQL = OUTBOX.read_text()
+ASK_AGAIN_S = float(os.environ.get("ASK_AGAIN_S", "60"))
 
 PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "singer"}  # yours are hashed, in a table
 MOST_ITEMS = 5
+SESSION_ENDED = {"code": 4000, "reason": "session ended"}  # clients connect again: who is still logged in may
 TABLES = """
+CREATE TABLE IF NOT EXISTS logins (id text PRIMARY KEY, username text NOT NULL, ends_at timestamptz NOT NULL);
 CREATE TABLE IF NOT EXISTS lists (id int PRIMARY KEY, name text NOT NULL);
 CREATE TABLE IF NOT EXISTS members (list_id int REFERENCES lists, username text, PRIMARY KEY (list_id, username));
 CREATE TABLE IF NOT EXISTS items (
@@ -78,14 +94,24 @@ async def transaction(request: Request) -> AsyncIterator[asyncpg.Connection]:
 Database = Annotated[asyncpg.Connection, Depends(transaction, scope="function")]  # committed before the answer is sent
 
 
+async def session_user(request: Request, database: Database) -> str:
+    """The user of the session, "" without one. A cookie that is only signed would be good until it expires: its
+    row ends with the log out."""
+    query = "SELECT username FROM logins WHERE id = $1 AND ends_at > now()"
+    return await database.fetchval(query, request.session.get("login", "")) or ""
+
+
 async def may_see(database: asyncpg.Connection, user: str, list_id: int) -> bool:
     query = "SELECT EXISTS (SELECT FROM members WHERE list_id = $1 AND username = $2)"
     return await database.fetchval(query, list_id, user)
 
 
-async def member(request: Request, list_id: int, database: Database) -> str:
+SessionUser = Annotated[str, Depends(session_user)]
+ListId = Annotated[int, Path(ge=1, lt=2**31)]
+
+
+async def member(list_id: ListId, user: SessionUser, database: Database) -> str:
     """The user of the session, who must be a member of the list."""
-    user = request.session.get("user", "")
     if not await may_see(database, user, list_id):
         raise HTTPException(403, "you are not a member of this list")
     return user
@@ -109,40 +135,43 @@ class Login(BaseModel):
 
 
 class NewItem(BaseModel):
-    text: str
+    text: str = Field(min_length=1, max_length=200)
 
 
 @app.post("/login", status_code=204)
-async def login(request: Request, form: Login) -> None:
+async def login(request: Request, form: Login, database: Database) -> None:
     if PASSWORDS.get(form.name) != form.password:
         raise HTTPException(400, "wrong name or password")
-    request.session["user"] = form.name
+    request.session["login"] = secrets.token_urlsafe()
+    insert = "INSERT INTO logins VALUES ($1, $2, now() + interval '1 day')"
+    await database.execute(insert, request.session["login"], form.name)
 
 
 @app.post("/logout", status_code=204)
 async def logout(request: Request) -> None:
-    user = request.session.pop("user", "")
+    login = request.session.pop("login", "")
+    user = await request.state.pool.fetchval("DELETE FROM logins WHERE id = $1 RETURNING username", login)
     if user:
         try:
-            await request.state.fairlead.call("disconnect", user=user, repeatable=True)
+            await request.state.fairlead.call("disconnect", user=user, disconnect=SESSION_ENDED, repeatable=True)
         except FairleadError:
-            log.exception("%s has logged out, and stays connected", user)  # the session must end all the same
+            log.exception("%s has logged out, and is connected until Fairlead asks again", user)
 
 
 @app.get("/me")
-async def me(request: Request) -> dict[str, Any]:
-    return {"user": request.session.get("user"), "realtime": REALTIME, "list": 1}
+async def me(user: SessionUser) -> dict[str, Any]:
+    return {"user": user or None, "realtime": REALTIME, "list": 1}
 
 
 @app.get("/lists/{list_id}")
-async def items(list_id: int, user: Member, database: Database) -> dict[str, Any]:
+async def items(list_id: ListId, user: Member, database: Database) -> dict[str, Any]:
     name = await database.fetchval("SELECT name FROM lists WHERE id = $1", list_id)
     rows = await database.fetch("SELECT id, text, bought FROM items WHERE list_id = $1 ORDER BY id", list_id)
     return {"name": name, "items": [dict(row) for row in rows]}
 
 
 @app.post("/lists/{list_id}/items", status_code=204)
-async def add(list_id: int, new: NewItem, user: Member, database: Database) -> None:
+async def add(list_id: ListId, new: NewItem, user: Member, database: Database) -> None:
     insert = "INSERT INTO items (list_id, text) VALUES ($1, $2) RETURNING id, list_id, text, bought"
     await publish_with(database, await database.fetchrow(insert, list_id, new.text))
     if await database.fetchval("SELECT count(*) FROM items WHERE list_id = $1", list_id) > MOST_ITEMS:
@@ -150,61 +179,82 @@ async def add(list_id: int, new: NewItem, user: Member, database: Database) -> N
 
 
 @app.post("/lists/{list_id}/nudge", status_code=204)
-async def nudge(request: Request, list_id: int, user: Member) -> None:
+async def nudge(request: Request, list_id: ListId, user: Member) -> None:
     """A word to those who are there now: no row, no history."""
-    await request.state.fairlead.publish(f"lists:{list_id}", {"nudge": user}, skip_history=True)
+    await request.state.fairlead.publish(f"lists:{list_id}", {"nudge": user.title()}, skip_history=True)
 
 
 # --- realtime: what Fairlead asks ------------------------------------------------------------------------------------
 
 
-async def from_fairlead(request: Request) -> None:
+async def from_fairlead(request: Request) -> Any:
+    """The question, which a view gets by this dependency once the signature is right."""
+    body = await request.body()
     try:
-        verify(HOOK_SECRET, request.headers.get(SIGNATURE_HEADER), await request.body())
+        verify(HOOK_SECRET, request.headers.get(SIGNATURE_HEADER), body)
     except BadSignature as error:
         raise HTTPException(401, str(error)) from None
+    return json.loads(body)
 
 
 realtime = APIRouter(prefix="/realtime", dependencies=[Depends(from_fairlead)])
+LIST = re.compile(r"lists:([1-9][0-9]{0,8})")
 
 
-class Question(BaseModel):
-    user: str = ""
-    channel: str = ""
-    method: str = ""
-    data: Any = None
+def until_asked_again() -> float:
+    """A connection expires after a minute, and Fairlead asks `refresh`: has its session ended meanwhile?"""
+    return time.time() + ASK_AGAIN_S
 
 
-@realtime.post("/connect")
-async def connect(request: Request) -> dict[str, Any]:
+@realtime.post("/connect", response_model=None)
+async def connect(user: SessionUser) -> Answer[ConnectResult]:
     """The cookie came along, so the session is that of the browser."""
-    user = request.session.get("user")
-    if user is None:
+    if not user:
         return {"disconnect": {"code": 4501, "reason": "log in first"}}
-    return {"result": {"user": user, "info": {"name": user.title()}}}
+    return {"result": {"user": user, "info": {"name": user.title()}, "expire_at": until_asked_again()}}
 
 
-@realtime.post("/subscribe")
-async def subscribe(question: Question, database: Database) -> dict[str, Any]:
-    list_id = question.channel.removeprefix("lists:")
-    if not list_id.isdecimal() or not await may_see(database, question.user, int(list_id)):
+@realtime.post("/refresh", response_model=None)
+async def refresh(user: SessionUser) -> Answer[RefreshResult]:
+    """The cookie is still that with which the browser connected."""
+    if not user:
+        return {"disconnect": {"code": 4501, "reason": "log in first"}}
+    return {"result": {"expire_at": until_asked_again()}}
+
+
+@realtime.post("/subscribe", response_model=None)
+async def subscribe(
+    question: Annotated[SubscribeQuestion, Depends(from_fairlead)], user: SessionUser, database: Database
+) -> Answer[SubscribeResult]:
+    found = LIST.fullmatch(question["channel"])
+    if found is None or not await may_see(database, user, int(found[1])):
         return {"error": {"code": 103, "message": "permission denied"}}
     return {"result": {}}
 
 
-@realtime.post("/rpc")
-async def rpc(question: Question, database: Database) -> dict[str, Any]:
-    if question.method != "buy":
+class Purchase(BaseModel):
+    item: int = Field(ge=1, lt=2**31)
+
+
+@realtime.post("/rpc", response_model=None)
+async def rpc(
+    question: Annotated[RPCQuestion, Depends(from_fairlead)], user: SessionUser, database: Database
+) -> Answer[RPCResult]:
+    if question.get("method") != "buy":
         return {"error": {"code": 104, "message": "method not found"}}
+    try:
+        purchase = Purchase.model_validate(question.get("data"))  # which a client may have filled with anything
+    except ValidationError:
+        return {"error": {"code": 400, "message": 'expected {"item": 17}'}}
     update = (
         "UPDATE items SET bought = true FROM members WHERE id = $1 AND members.list_id = items.list_id"
         " AND username = $2 RETURNING id, items.list_id, text, bought"
     )
-    item = await database.fetchrow(update, int(question.data["item"]), question.user)
+    item = await database.fetchrow(update, purchase.item, user)
     if item is None:
         return {"error": {"code": 404, "message": "there is no such item"}}
     await publish_with(database, item)
-    return {"result": {"data": {}}}
+    return {"result": {}}
 
 
 app.include_router(realtime)

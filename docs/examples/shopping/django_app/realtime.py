@@ -1,12 +1,13 @@
 """What Fairlead asks. A question is a request with the browser's cookie, so `request.user` is who connects."""
 
 import json
+import re
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -16,11 +17,22 @@ from django_app.models import Item
 from django_app.outbox import publish_with_transaction
 from django_app.permissions import may_see
 from fairlead import SIGNATURE_HEADER, BadSignature, verify
+from fairlead.hooks import (
+    Answer,
+    ConnectQuestion,
+    ConnectResult,
+    RefreshQuestion,
+    RefreshResult,
+    RPCQuestion,
+    RPCResult,
+    SubscribeQuestion,
+    SubscribeResult,
+)
 
-Answer = dict[str, Any]
+LIST = re.compile(r"lists:([1-9][0-9]{0,8})")
 
 
-def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Answer]) -> Callable[[HttpRequest], HttpResponse]:
+def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Answer[Any]]) -> Callable[[HttpRequest], HttpResponse]:
     """A view for Fairlead alone: its signature takes the place of Django's protection against forged requests."""
 
     @csrf_exempt
@@ -36,30 +48,51 @@ def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Answer]) -> Callable[
     return checked
 
 
+def until_asked_again() -> float:
+    """A connection expires after a minute, and Fairlead asks `refresh`: has its session ended meanwhile?"""
+    return time.time() + settings.FAIRLEAD_ASK_AGAIN_S
+
+
 @asked_by_fairlead
-def connect(request: HttpRequest, question: Any) -> Answer:
+def connect(request: HttpRequest, question: ConnectQuestion) -> Answer[ConnectResult]:
     if not request.user.is_authenticated:
         return {"disconnect": {"code": 4501, "reason": "log in first"}}
-    return {"result": {"user": str(request.user.pk), "info": {"name": request.user.get_username().title()}}}
+    user, info = str(request.user.pk), {"name": request.user.get_username().title()}
+    return {"result": {"user": user, "info": info, "expire_at": until_asked_again()}}
 
 
 @asked_by_fairlead
-def subscribe(request: HttpRequest, question: Any) -> Answer:
-    list_id = question["channel"].removeprefix("lists:")
-    if not list_id.isdecimal() or not may_see(User.objects.get(pk=question["user"]), int(list_id)):
+def refresh(request: HttpRequest, question: RefreshQuestion) -> Answer[RefreshResult]:
+    """The cookie is still that with which the browser connected."""
+    if not request.user.is_authenticated:
+        return {"disconnect": {"code": 4501, "reason": "log in first"}}
+    return {"result": {"expire_at": until_asked_again()}}
+
+
+@asked_by_fairlead
+def subscribe(request: HttpRequest, question: SubscribeQuestion) -> Answer[SubscribeResult]:
+    found = LIST.fullmatch(question["channel"])
+    if found is None or not may_see(request.user, int(found[1])):
         return {"error": {"code": 103, "message": "permission denied"}}
     return {"result": {}}
 
 
 @asked_by_fairlead
-def rpc(request: HttpRequest, question: Any) -> Answer:
-    if question["method"] != "buy":
+def rpc(request: HttpRequest, question: RPCQuestion) -> Answer[RPCResult]:
+    if question.get("method") != "buy":
         return {"error": {"code": 104, "message": "method not found"}}
-    with transaction.atomic():
-        found = Item.objects.select_for_update().filter(pk=question["data"]["item"]).first()
-        if found is None or not may_see(User.objects.get(pk=question["user"]), found.list_id):
-            return {"error": {"code": 404, "message": "there is no such item"}}
-        found.bought = True
-        found.save(update_fields=["bought"])
-        publish_with_transaction(found)
-    return {"result": {"data": {}}}
+    match question.get("data"):  # which a client may have filled with anything
+        case {"item": int(item)}:
+            return buy(request, item)
+    return {"error": {"code": 400, "message": 'expected {"item": 17}'}}
+
+
+@transaction.atomic
+def buy(request: HttpRequest, item: int) -> Answer[RPCResult]:
+    found = Item.objects.select_for_update().filter(pk=item).first()
+    if found is None or not may_see(request.user, found.list_id):
+        return {"error": {"code": 404, "message": "there is no such item"}}
+    found.bought = True
+    found.save(update_fields=["bought"])
+    publish_with_transaction(found)
+    return {"result": {}}

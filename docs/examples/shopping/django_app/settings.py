@@ -36,4 +36,5 @@ DATABASES = {
 FAIRLEAD_URL = os.environ.get("FAIRLEAD_URL", "http://127.0.0.1:8000")
 FAIRLEAD_API_KEY = os.environ["FAIRLEAD_HTTP_API_KEY"]
 FAIRLEAD_HOOK_SECRET = os.environ.get("HOOK_SECRET", "the-example-s-own-secret")
+FAIRLEAD_ASK_AGAIN_S = float(os.environ.get("ASK_AGAIN_S", "60"))
 FAIRLEAD_OUTBOX_SQL = os.environ.get("OUTBOX_SQL", str(BASE.parents[2] / "services/sessions/outbox/outbox.sql"))

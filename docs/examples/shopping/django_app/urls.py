@@ -14,6 +14,7 @@ urlpatterns = [
     path("lists/<int:list_id>/items", views.add),
     path("lists/<int:list_id>/nudge", views.nudge),
     path("realtime/connect", realtime.connect),
+    path("realtime/refresh", realtime.refresh),
     path("realtime/subscribe", realtime.subscribe),
     path("realtime/rpc", realtime.rpc),
 ]

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.forms import ModelForm
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
@@ -24,9 +25,17 @@ MOST_ITEMS = 5
 FAIRLEAD = Fairlead(settings.FAIRLEAD_URL, settings.FAIRLEAD_API_KEY)
 REALTIME = settings.FAIRLEAD_URL.replace("http", "ws", 1) + "/connection/websocket"
 
+SESSION_ENDED = {"code": 4000, "reason": "session ended"}  # clients connect again: who is still logged in may
+
 
 class ListFull(Exception):
     pass
+
+
+class NewItem(ModelForm):
+    class Meta:
+        model = Item
+        fields = ("text",)
 
 
 def for_members(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -61,9 +70,9 @@ def log_out(request: HttpRequest) -> HttpResponse:
     logout(request)
     if user.is_authenticated:
         try:
-            FAIRLEAD.call("disconnect", user=str(user.pk), repeatable=True)
+            FAIRLEAD.call("disconnect", user=str(user.pk), disconnect=SESSION_ENDED, repeatable=True)
         except FairleadError:
-            log.exception("%s has logged out, and stays connected", user)  # the session has ended all the same
+            log.exception("%s has logged out, and is connected until Fairlead asks again", user)
     return HttpResponse(status=204)
 
 
@@ -83,9 +92,12 @@ def items(request: HttpRequest, list_id: int) -> JsonResponse:
 @require_POST
 @for_members
 def add(request: HttpRequest, list_id: int) -> HttpResponse:
+    form = NewItem(json.loads(request.body))
+    if not form.is_valid():
+        return JsonResponse({"detail": "expected a text of at most 200 characters"}, status=422)
     try:
         with transaction.atomic():
-            item = Item.objects.create(list_id=list_id, text=json.loads(request.body)["text"])
+            item = Item.objects.create(list_id=list_id, text=form.cleaned_data["text"])
             publish_with_transaction(item)
             if Item.objects.filter(list_id=list_id).count() > MOST_ITEMS:
                 raise ListFull  # rolled back: nobody hears of the item
@@ -98,5 +110,5 @@ def add(request: HttpRequest, list_id: int) -> HttpResponse:
 @for_members
 def nudge(request: HttpRequest, list_id: int) -> HttpResponse:
     """A word to those who are there now: no row, no history."""
-    FAIRLEAD.publish(f"lists:{list_id}", {"nudge": request.user.get_username()}, skip_history=True)
+    FAIRLEAD.publish(f"lists:{list_id}", {"nudge": request.user.get_username().title()}, skip_history=True)
     return HttpResponse(status=204)

@@ -18,21 +18,22 @@ class ShoppingList {
     this.client = client;
     this.id = id;
     this.items = new Map();
-    this.waiting = null; // changes that came while the items are being loaded
+    this.loading = null; // while the items are being loaded: the changes that came meanwhile
   }
 
   open() {
     this.subscription = this.client
       .newSubscription(`lists:${this.id}`)
       .on('subscribed', ({ wasRecovering, recovered }) => {
+        at('content').hidden = false;
         if (!(wasRecovering && recovered)) this.load(); // otherwise all that was missed comes as publications
         this.showPeople();
       })
       .on('unsubscribed', ({ reason }) => {
-        at('add').hidden = true;
+        at('content').hidden = true;
         notice(`You may not see this list: ${reason}`);
       })
-      .on('publication', ({ data }) => (this.waiting ? this.waiting.push(data) : this.change(data)))
+      .on('publication', ({ data }) => (this.loading ? this.loading.push(data) : this.change(data)))
       .on('join', () => this.showPeople())
       .on('leave', () => this.showPeople());
     this.subscription.subscribe();
@@ -40,13 +41,18 @@ class ShoppingList {
 
   /** Changes that come meanwhile may be in what is loaded already: to apply them again does no harm. */
   async load() {
-    this.waiting ??= [];
-    const { name, items } = await ask(`/lists/${this.id}`);
-    at('title').textContent = name;
-    this.items = new Map(items.map((item) => [item.id, item]));
-    const waiting = this.waiting;
-    this.waiting = null;
-    waiting.forEach((change) => this.change(change));
+    const changes = (this.loading = []);
+    try {
+      const { name, items } = await ask(`/lists/${this.id}`);
+      if (this.loading !== changes) return; // a later load has begun
+      at('title').textContent = name;
+      this.items = new Map(items.map((item) => [item.id, item]));
+    } catch (error) {
+      notice(`The list could not be loaded: ${error.message}`);
+    }
+    if (this.loading !== changes) return;
+    this.loading = null;
+    changes.forEach((change) => this.change(change));
     this.show();
   }
 
@@ -70,7 +76,8 @@ class ShoppingList {
   }
 
   async showPeople() {
-    const { clients } = await this.subscription.presence();
+    const { clients } = await this.subscription.presence().catch(() => ({})); // it ended meanwhile
+    if (!clients) return;
     const names = new Set(Object.values(clients).map(({ connInfo }) => connInfo.name));
     at('people').textContent = [...names].sort().join(', ');
   }
@@ -89,7 +96,11 @@ async function enter() {
   client
     .on('connecting', () => (at('state').textContent = 'connecting'))
     .on('connected', () => (at('state').textContent = 'online'))
-    .on('disconnected', ({ reason }) => (at('state').textContent = `offline: ${reason}`));
+    .on('disconnected', async ({ reason }) => {
+      at('state').textContent = `offline: ${reason}`;
+      const { user } = await ask('/me').catch(() => ({ user: 'somebody' }));
+      if (!user) location.reload(); // the session has ended: log in again
+    });
   const shown = new ShoppingList(client, Number(new URLSearchParams(location.search).get('list') ?? list));
   shown.open();
   client.connect();
@@ -106,7 +117,7 @@ async function enter() {
     at('text').value = '';
   });
   at('nudge').onclick = () => ask(`/lists/${shown.id}/nudge`, {}).catch((error) => notice(error.message));
-  at('logout').onclick = () => ask('/logout', {}).then(() => location.reload());
+  at('logout').onclick = () => ask('/logout', {}).then(() => location.reload(), (error) => notice(error.message));
 }
 
 at('login').onsubmit = async (event) => {
