@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.middleware.sessions import SessionMiddleware
 
 from fairlead import SIGNATURE_HEADER, AsyncFairlead, BadSignature, FairleadError, verify
+from fairlead.events import WebhookBody
 from fairlead.hooks import (
     Answer,
     ConnectResult,
@@ -62,6 +63,7 @@ CREATE TABLE IF NOT EXISTS items (
     text text NOT NULL,
     bought bool NOT NULL DEFAULT false
 );
+CREATE TABLE IF NOT EXISTS visits (id text PRIMARY KEY, list_id int, username text, ended_at timestamptz);
 INSERT INTO lists VALUES (1, 'Party'), (2, 'Surprise for Alice') ON CONFLICT DO NOTHING;
 INSERT INTO members VALUES (1, 'alice'), (1, 'bob'), (2, 'bob') ON CONFLICT DO NOTHING;
 """
@@ -167,7 +169,13 @@ async def me(user: SessionUser) -> dict[str, Any]:
 async def items(list_id: ListId, user: Member, database: Database) -> dict[str, Any]:
     name = await database.fetchval("SELECT name FROM lists WHERE id = $1", list_id)
     rows = await database.fetch("SELECT id, text, bought FROM items WHERE list_id = $1 ORDER BY id", list_id)
-    return {"name": name, "items": [dict(row) for row in rows]}
+    visits = "SELECT username, max(ended_at) AS ended_at FROM visits WHERE list_id = $1 GROUP BY username"
+    left = [left_at(row["username"], row["ended_at"].timestamp()) for row in await database.fetch(visits, list_id)]
+    return {"name": name, "items": [dict(row) for row in rows], "left": left}
+
+
+def left_at(user: str, at: float) -> dict[str, Any]:
+    return {"name": user.title(), "at": at}
 
 
 @app.post("/lists/{list_id}/items", status_code=204)
@@ -255,6 +263,20 @@ async def rpc(
         return {"error": {"code": 404, "message": "there is no such item"}}
     await publish_with(database, item)
     return {"result": {}}
+
+
+@realtime.post("/events", status_code=204)
+async def events(body: Annotated[WebhookBody, Depends(from_fairlead)], database: Database) -> None:
+    """Webhooks: who has left a list. An event may come again, so its id is that of the row."""
+    insert = (
+        "INSERT INTO visits VALUES ($1, $2, $3, to_timestamp($4::float8)) ON CONFLICT (id) DO NOTHING RETURNING true"
+    )
+    for event in body["events"]:
+        if event["type"] == "unsubscribed" and (found := LIST.fullmatch(event["channel"])):
+            user, at = event.get("user", ""), event["at"] / 1000
+            if await database.fetchval(insert, event["id"], int(found[1]), user, at):
+                data = json.dumps({"left": left_at(user, at)})
+                await database.execute("SELECT fairlead_publish($1, $2)", event["channel"], data)
 
 
 app.include_router(realtime)

@@ -15,3 +15,15 @@ class Item(models.Model):
     def shown(self) -> dict[str, object]:
         """The item as the page gets it."""
         return {"id": self.pk, "text": self.text, "bought": self.bought}
+
+
+class Visit(models.Model):
+    """A visit that has ended, as a webhook told: `id` is that of the event, which may come again."""
+
+    id = models.CharField(max_length=200, primary_key=True)
+    list_id = models.IntegerField()
+    user = models.ForeignKey(User, on_delete=models.CASCADE)
+    ended_at = models.DateTimeField()
+
+    def shown(self) -> dict[str, object]:
+        return {"name": self.user.get_username().title(), "at": self.ended_at.timestamp()}

@@ -3,11 +3,8 @@
 from django.db import connection
 from psycopg.types.json import Jsonb
 
-from django_app.models import Item
 
-
-def publish_with_transaction(item: Item) -> None:
-    """Publishes the item if the transaction commits, and only then."""
+def publish_with_transaction(list_id: int, change: dict[str, object]) -> None:
+    """Publishes a change of the list if the transaction commits, and only then."""
     with connection.cursor() as cursor:
-        data = Jsonb({"item": item.shown()})
-        cursor.execute("SELECT fairlead_publish(%s, %s)", [f"lists:{item.list_id}", data])
+        cursor.execute("SELECT fairlead_publish(%s, %s)", [f"lists:{list_id}", Jsonb(change)])

@@ -4,19 +4,22 @@ import json
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from django_app.models import Item
+from django_app.models import Item, Visit
 from django_app.outbox import publish_with_transaction
 from django_app.permissions import may_see
 from fairlead import SIGNATURE_HEADER, BadSignature, verify
+from fairlead.events import Unsubscribed, WebhookBody
 from fairlead.hooks import (
     Answer,
     ConnectQuestion,
@@ -32,7 +35,7 @@ from fairlead.hooks import (
 LIST = re.compile(r"lists:([1-9][0-9]{0,8})")
 
 
-def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Answer[Any]]) -> Callable[[HttpRequest], HttpResponse]:
+def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Any]) -> Callable[[HttpRequest], HttpResponse]:
     """A view for Fairlead alone: its signature takes the place of Django's protection against forged requests."""
 
     @csrf_exempt
@@ -94,5 +97,27 @@ def buy(request: HttpRequest, item: int) -> Answer[RPCResult]:
         return {"error": {"code": 404, "message": "there is no such item"}}
     found.bought = True
     found.save(update_fields=["bought"])
-    publish_with_transaction(found)
+    publish_with_transaction(found.list_id, {"item": found.shown()})
     return {"result": {}}
+
+
+@asked_by_fairlead
+def events(request: HttpRequest, body: WebhookBody) -> dict[str, object]:
+    """Webhooks: who has left a list. Any JSON with status 200 says that we have them."""
+    for event in body["events"]:
+        if event["type"] == "unsubscribed" and (found := LIST.fullmatch(event["channel"])):
+            left(int(found[1]), event)
+    return {}
+
+
+@transaction.atomic
+def left(list_id: int, event: Unsubscribed) -> None:
+    """Stores the visit, and tells those who are there. An event may come again, so its id is that of the row."""
+    user = User.objects.filter(pk=event.get("user")).first()
+    if user is None:
+        return  # deleted meanwhile
+    ended_at = datetime.fromtimestamp(event["at"] / 1000, UTC)
+    told = {"list_id": list_id, "user": user, "ended_at": ended_at}
+    visit, new = Visit.objects.get_or_create(id=event["id"], defaults=told)
+    if new:
+        publish_with_transaction(list_id, {"left": visit.shown()})

@@ -17,4 +17,5 @@ urlpatterns = [
     path("realtime/refresh", realtime.refresh),
     path("realtime/subscribe", realtime.subscribe),
     path("realtime/rpc", realtime.rpc),
+    path("realtime/events", realtime.events),
 ]

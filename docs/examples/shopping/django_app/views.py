@@ -14,7 +14,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 
-from django_app.models import Item, ShoppingList
+from django_app.models import Item, ShoppingList, Visit
 from django_app.outbox import publish_with_transaction
 from django_app.permissions import may_see
 from fairlead import Fairlead, FairleadError
@@ -86,7 +86,8 @@ def me(request: HttpRequest) -> JsonResponse:
 def items(request: HttpRequest, list_id: int) -> JsonResponse:
     found = ShoppingList.objects.get(pk=list_id)
     shown = [item.shown() for item in found.items.order_by("pk")]
-    return JsonResponse({"name": found.name, "items": shown})
+    last = Visit.objects.filter(list_id=list_id).order_by("user", "-ended_at").distinct("user").select_related("user")
+    return JsonResponse({"name": found.name, "items": shown, "left": [visit.shown() for visit in last]})
 
 
 @require_POST
@@ -98,7 +99,7 @@ def add(request: HttpRequest, list_id: int) -> HttpResponse:
     try:
         with transaction.atomic():
             item = Item.objects.create(list_id=list_id, text=form.cleaned_data["text"])
-            publish_with_transaction(item)
+            publish_with_transaction(list_id, {"item": item.shown()})
             if Item.objects.filter(list_id=list_id).count() > MOST_ITEMS:
                 raise ListFull  # rolled back: nobody hears of the item
     except ListFull:

@@ -18,6 +18,8 @@ class ShoppingList {
     this.client = client;
     this.id = id;
     this.items = new Map();
+    this.here = new Set();
+    this.left = new Map(); // when those who are not here left, in Unix seconds
     this.loading = null; // while the items are being loaded: the changes that came meanwhile
   }
 
@@ -43,10 +45,11 @@ class ShoppingList {
   async load() {
     const changes = (this.loading = []);
     try {
-      const { name, items } = await ask(`/lists/${this.id}`);
+      const { name, items, left } = await ask(`/lists/${this.id}`);
       if (this.loading !== changes) return; // a later load has begun
       at('title').textContent = name;
       this.items = new Map(items.map((item) => [item.id, item]));
+      this.left = new Map(left.map(({ name, at }) => [name, at]));
     } catch (error) {
       notice(`The list could not be loaded: ${error.message}`);
     }
@@ -56,9 +59,10 @@ class ShoppingList {
     this.show();
   }
 
-  change({ item, nudge }) {
+  change({ item, nudge, left }) {
     if (nudge) notice(`${nudge} asks: who is going?`);
     if (item) this.items.set(item.id, item);
+    if (left) this.left.set(left.name, left.at);
     this.show();
   }
 
@@ -73,13 +77,17 @@ class ShoppingList {
       return line;
     });
     at('items').replaceChildren(...lines);
+    at('people').textContent = [...this.here].sort().join(', ');
+    const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { timeStyle: 'short' });
+    const gone = [...this.left].filter(([name]) => !this.here.has(name)).sort();
+    at('gone').textContent = gone.map(([name, seconds]) => `${name} left at ${time(seconds)}`).join(', ');
   }
 
   async showPeople() {
     const { clients } = await this.subscription.presence().catch(() => ({})); // it ended meanwhile
     if (!clients) return;
-    const names = new Set(Object.values(clients).map(({ connInfo }) => connInfo.name));
-    at('people').textContent = [...names].sort().join(', ');
+    this.here = new Set(Object.values(clients).map(({ connInfo }) => connInfo.name));
+    this.show();
   }
 }
 

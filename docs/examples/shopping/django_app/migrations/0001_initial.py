@@ -27,4 +27,13 @@ class Migration(migrations.Migration):
                 ("bought", models.BooleanField(default=False)),
             ],
         ),
+        migrations.CreateModel(
+            "Visit",
+            [
+                ("id", models.CharField(max_length=200, primary_key=True)),
+                ("list_id", models.IntegerField()),
+                ("user", models.ForeignKey(settings.AUTH_USER_MODEL, CASCADE)),
+                ("ended_at", models.DateTimeField()),
+            ],
+        ),
     )
