@@ -123,6 +123,7 @@ class SubscribeResult(TypedDict, total=False):
     b64data: str
     expire_at: float
     override: Override
+    cache_recover: bool
 
 
 class ConnectResult(TypedDict, total=False):
@@ -144,6 +145,8 @@ class PublishResult(TypedDict, total=False):
     skip_history: bool
     tags: dict[str, str]
     idempotency_key: str
+    version: int
+    version_epoch: str
 
 
 class RefreshResult(TypedDict, total=False):
