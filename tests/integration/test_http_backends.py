@@ -176,6 +176,9 @@ async def test_a_browser_may_send_its_header_in_the_connect_command_and_nobody_e
     async with wire_client(edge) as stranger:
         await stranger.send({"id": 1, "connect": {}})
         assert await stranger.closed() == (4501, "unauthorized")
+    async with wire_client(edge) as wordy:
+        error = (await wordy.ask(connect={"headers": {"Authorization": "x" * 8193}}))["error"]
+        assert error["code"] == 106 and "the headers of the connect have more than 8192 characters" in edge.log()
 
 
 async def test_a_status_is_an_error_to_an_sdk_and_the_end_of_a_one_way_connection(edge, proxy, encoding):

@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from proto import signature
+from proto import codes, signature
 from services.edge.arrival import NO_HEADERS
 from services.edge.backend.backend import Caller
 from services.edge.backend.hook_questions import QuestionForm
 from services.edge.backend_settings import BackendSettings
+from services.edge.rejection import Rejected
 
-MAX_EMULATED_LENGTH: Final = 4096
-"""Characters of all emulated headers of one client, which are kept as long as it is connected."""
+MAX_EMULATED_LENGTH: Final = 8192
+"""Characters of all emulated headers of one client, which are kept as long as it is connected. Tokens of identity
+providers have up to a few thousand."""
 
 _CONTROL: Final = re.compile(r"[^\t -~\x80-\U0010ffff]|[\x80-\x9f\ud800-\udfff]")
 
@@ -23,7 +25,8 @@ _CONTROL: Final = re.compile(r"[^\t -~\x80-\U0010ffff]|[\x80-\x9f\ud800-\udfff]"
 def emulated(given: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
     """Of the headers in a connect command, those of these names, in lower case: clients write anything there.
 
-    Values that no header could have are left out, and everything beyond `MAX_EMULATED_LENGTH`.
+    Values that no header could have are left out. Raises `Rejected` for more than `MAX_EMULATED_LENGTH`: without its
+    token the backend would refuse the client, and nobody would know why.
     """
     if not names or not given:
         return NO_HEADERS
@@ -33,7 +36,8 @@ def emulated(given: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
         if (name := name.lower()) in names and name not in kept and not _CONTROL.search(value):
             room -= len(value)
             if room < 0:
-                break
+                why = f"the headers of the connect have more than {MAX_EMULATED_LENGTH} characters"
+                raise Rejected(codes.LIMIT_EXCEEDED, why)
             kept[name] = value.strip()
     return kept or NO_HEADERS
 

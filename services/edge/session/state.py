@@ -167,7 +167,7 @@ class SessionState:
 
     def introduce(self, request: ConnectRequest) -> None:
         """Keeps what the client says of itself: the name and version of its software, truncated, and the headers of its
-        connect command that backends get."""
+        connect command that backends get. Raises `Rejected`."""
         self.name, self.version = request.name[:_NAME_LENGTH], request.version[:_VERSION_LENGTH]
         self.emulated = emulated(request.headers, self.policy.emulated_headers)
 

@@ -17,6 +17,7 @@ from services.edge.backend.question_headers import (
     wanted_emulated,
 )
 from services.edge.backend_settings import BackendSettings
+from services.edge.rejection import Rejected
 
 URL = "http://127.0.0.1/x"
 OWN = {"User-Agent": "Fairlead/test", "Accept-Encoding": "identity", "Content-Type": "application/json"}
@@ -73,9 +74,11 @@ def test_emulated_headers_are_kept_by_the_list_and_within_bounds() -> None:
     names = frozenset({"authorization", "x-a"})
     assert emulated({"AUTHORIZATION": "b", "Cookie": "c"}, names) == {"authorization": "b"}
     assert emulated({"Authorization": "b"}, frozenset()) == {}
-    long = {"authorization": "x" * MAX_EMULATED_LENGTH, "x-a": "y"}
-    assert emulated(long, names) == {"authorization": "x" * MAX_EMULATED_LENGTH}
-    assert emulated({"authorization": "x" * (MAX_EMULATED_LENGTH + 1)}, names) == {}
+    longest = {"authorization": "x" * MAX_EMULATED_LENGTH, "x-a": ""}
+    assert emulated(longest, names) == longest
+    with pytest.raises(Rejected, match="the headers of the connect have more than 8192 characters"):
+        emulated(longest | {"x-a": "y"}, names)
+    assert emulated(longest | {"x-other": "y"}, names) == longest, "only what backends get counts"
 
 
 def test_what_is_kept_of_clients_is_what_any_backend_gets() -> None:
