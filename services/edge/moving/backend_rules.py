@@ -1,55 +1,98 @@
-"""Which backend answers which hook and which RPC: in Centrifugo each has an address, here each has a backend. Pure."""
+"""Which backend a proxy of Centrifugo becomes, and which hooks and RPCs ask it. Pure.
+
+A proxy is known by its table: "client.proxy.connect", or "proxies[rooms]" for one with a name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from services.edge.moving.edge_keys import NAMESPACE, kind_of
+from services.chassis.process.settings import Duration
+from services.edge.channel_settings import ChannelOptions
+from services.edge.client_settings import ClientSection
+from services.edge.hook_settings import NATS
+from services.edge.moving.centrifugo_file import PLACES, Option
+
+OF_NAMESPACES: Final = ("subscribe", "publish", "sub_refresh")
+OF_CLIENTS: Final = ("connect", "refresh")
 
 _DEFAULT: Final = "default"
-"""In Centrifugo the name of the proxy that stands in `channel.proxy` or `rpc.proxy`."""
+"""The name by which Centrifugo knows the proxy of a place, such as `channel.proxy.subscribe`."""
+_NAMED: Final = "proxies["
 _RPC: Final = "rpc"
 
-
-def chosen(event: str, name: Any) -> str:
-    """The backend that stands for a proxy's name; "" and "default" are the one of the event."""
-    return event if name in (None, "", _DEFAULT) else str(name)
+Backends = Mapping[str, Mapping[str, Any]]
+"""The tables `backends` by the tables of the proxies that they were."""
 
 
-def choose_for_clients(client: dict[str, Any], backends: Mapping[str, Any]) -> None:
-    """Names the backends of the hooks about connections."""
-    for event in ("connect", "refresh"):
-        if client.get(f"{event}_hook") and event in backends and kind_of(f"client.{event}_backend"):
-            client[f"{event}_backend"] = event
+def table_of(option: Option) -> str:
+    """The proxy that an option belongs to, "" for none."""
+    return option.path.removesuffix(option.name.removeprefix("proxy")) if option.name.startswith("proxy.") else ""
+
+
+def backend_names(tables: Iterable[str]) -> dict[str, str]:
+    """The name of each proxy's backend: its own, or that of its event."""
+    names: dict[str, str] = {}
+    events = {table: event for event, table in PLACES.items()}
+    for table in sorted(dict.fromkeys(tables), key=lambda each: not each.startswith(_NAMED)):
+        name = events.get(table) or table.removeprefix(_NAMED)[:-1]
+        while name == NATS or name in names.values():
+            name += "-proxy"
+        names[table] = name
+    return names
+
+
+def choose_for_clients(client: dict[str, Any], backends: Backends) -> list[str]:
+    """Names the backends of the hooks about connections. Returns the hooks without one, which are asked on NATS."""
+    return _choose(client, {event: PLACES[event] for event in OF_CLIENTS}, backends)
 
 
 def choose_for_namespace(
-    options: dict[str, Any], where: str, values: Mapping[str, Any], backends: Mapping[str, Any]
-) -> None:
+    options: dict[str, Any], where: str, values: Mapping[str, Any], backends: Backends
+) -> list[str]:
     """The same for the hooks of a namespace, whose options stand at `where` in Centrifugo's `values`."""
-    for event in ("subscribe", "publish", "sub_refresh"):
-        backend = chosen(event, values.get(f"{where}.{event}_proxy_name"))
-        if options.get(f"{event}_hook") and backend in backends and kind_of(f"{NAMESPACE}.{event}_backend"):
-            options[f"{event}_backend"] = backend
+    tables = {event: _table(event, values.get(f"{where}.{event}_proxy_name")) for event in OF_NAMESPACES}
+    return _choose(options, tables, backends)
 
 
-def rpc_section(values: Mapping[str, Any], backends: Mapping[str, Any]) -> dict[str, Any]:
-    """The section `rpc`, empty if no proxy answers RPCs, or this edge has no such section."""
-    if kind_of(f"{_RPC}.backend") is None:
-        return {}
+def rpc_section(values: Mapping[str, Any], backends: Backends) -> tuple[dict[str, Any], Any]:
+    """The section `rpc`, empty if no proxy answers RPCs; and a longer `client.rpc_timeout` if one needs it, or None."""
     made: dict[str, Any] = {}
     namespaces: list[dict[str, str]] = []
+    asked: list[Mapping[str, Any]] = []
     for path, switch in values.items():
         where = path.removesuffix(".proxy_enabled")
-        if where == path or switch is not True:
+        if where == path or not where.startswith(f"{_RPC}."):
             continue
-        backend = chosen(_RPC, values.get(f"{where}.proxy_name"))
-        if backend not in backends:
-            continue
-        name = where.removeprefix(f"{_RPC}.namespaces[")
+        backend = backends.get(_table(_RPC, values.get(f"{where}.proxy_name"))) if switch is True else None
+        if backend:
+            asked.append(backend)
+        name = backend["name"] if backend else NATS
         if where == f"{_RPC}.without_namespace":
-            made["backend"] = backend
-        elif name != where:
-            namespaces.append({"name": name[:-1], "backend": backend})
-    return made | ({"namespaces": namespaces} if namespaces else {})
+            made["backend"] = name
+        else:
+            namespaces.append({"name": where.removeprefix(f"{_RPC}.namespaces[")[:-1], "backend": name})
+    if not asked:
+        return {}, None
+    return made | ({"namespaces": namespaces} if namespaces else {}), _longer(asked, ClientSection().rpc_timeout)
+
+
+def _choose(options: dict[str, Any], tables: Mapping[str, str], backends: Backends) -> list[str]:
+    events = [event for event in tables if options.get(f"{event}_hook")]
+    asked = {event: backends[tables[event]] for event in events if tables[event] in backends}
+    for event, backend in asked.items():
+        options[f"{event}_backend"] = backend["name"]
+    if longer := _longer(asked.values(), ChannelOptions().hook_timeout):
+        options["hook_timeout"] = longer
+    return [event for event in events if event not in asked]
+
+
+def _table(event: str, name: Any) -> str:
+    return PLACES[event] if name in (None, "", _DEFAULT) else f"{_NAMED}{name}]"
+
+
+def _longer(asked: Iterable[Mapping[str, Any]], usual: float) -> Any:
+    """The longest time that one of these may take, if it is longer than usual; else None."""
+    longest = max((each.get("timeout", 0) for each in asked), key=Duration.parse, default=0)
+    return longest if Duration.parse(longest) > usual else None

@@ -32,15 +32,15 @@ _OF_LISTS: Final = {
 _WITHOUT: Final = {"channel.without_namespace": "namespace", f"{_RPC}.without_namespace": "rpc_namespace"}
 _VALUES: Final = ("static_headers", "static_metadata", "channel_replacements")
 """Tables that are the value of one option."""
-_BACKENDS: Final = {
-    "client.proxy.connect": "connect",
-    "client.proxy.refresh": "refresh",
-    "channel.proxy.subscribe": "subscribe",
-    "channel.proxy.publish": "publish",
-    "channel.proxy.sub_refresh": "sub_refresh",
-    f"{_RPC}.proxy": _RPC,
+PLACES: Final = {
+    "connect": "client.proxy.connect",
+    "refresh": "client.proxy.refresh",
+    "subscribe": "channel.proxy.subscribe",
+    "publish": "channel.proxy.publish",
+    "sub_refresh": "channel.proxy.sub_refresh",
+    _RPC: f"{_RPC}.proxy",
 }
-"""Proxies that have a place in place of a name, and the name that they get."""
+"""The tables of the proxies that have a place in place of a name, by what they are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Option:
     """One option of the file.
 
     `path` says where it stands: "channel.namespaces[chat].presence". `name` is its path in the table of options:
-    "namespace.presence". `owner` is the namespace or the backend that it belongs to.
+    "namespace.presence". `owner` is the namespace, the consumer or the named proxy that it belongs to.
     """
 
     path: str
@@ -85,16 +85,19 @@ def _parsed(path: Path, data: bytes) -> Any:
             return _parsed_yaml(data.decode())
         if kind == ".toml":
             return tomllib.loads(data.decode())
+    except ImportError:
+        raise ValueError(
+            f"{path} cannot be read here, as PyYAML is not installed: pip install pyyaml, or convert the file to JSON, "
+            "for example by yq -o json"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not {kind[1:].upper()}: {error}") from None
     raise ValueError(f"{path}: expected a name that ends in .json, .yaml, .yml or .toml")
 
 
 def _parsed_yaml(text: str) -> Any:
-    try:
-        import yaml  # of the extra `local`: images do without
-    except ImportError:
-        raise ValueError("PyYAML is not installed here; install it, or convert the file to JSON") from None
+    import yaml  # of the extra `local`: images do without
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -132,7 +135,7 @@ def _placed(path: str, value: Any) -> Option:
     for table, name in _WITHOUT.items():
         if path.startswith(f"{table}."):
             return Option(path, name + path.removeprefix(table), value, WITHOUT_NAMESPACE)
-    for table, owner in _BACKENDS.items():
+    for table in PLACES.values():
         if path.startswith(f"{table}.") and path != f"{table}.enabled":
-            return Option(path, "proxy" + path.removeprefix(table), value, owner)
+            return Option(path, "proxy" + path.removeprefix(table), value)
     return Option(path, path, value)

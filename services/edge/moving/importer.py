@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ def import_centrifugo(file: Path, to: Path | None) -> None:
     """
     try:
         options = read_options(file)
-        translation = Translation(options, read_table())
+        translation = Translation(options, read_table(), time.time())
     except ValueError as error:
         sys.exit(f"fairlead-edge: {error}")
     text = toml_text(translation.tables(), f"Written by import-centrifugo from {file.name}.")

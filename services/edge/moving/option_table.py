@@ -56,7 +56,6 @@ class OptionTable:
             **{name: NotNeeded(why) for name, why in data["not_needed"].items()},
             **{name: NotThere(instead) for name, instead in data["not_there"].items()},
         }
-        self.until: Mapping[str, str] = data["until"]
         self.off_unless_enabled: tuple[str, ...] = tuple(data["off_unless_enabled"]["tables"])
         self.defaults: Mapping[str, Any] = data["defaults"]
 
@@ -64,11 +63,6 @@ class OptionTable:
         """The row of an option; None for one that Centrifugo does not have."""
         best = _best(option, self.rows)
         return self.rows[best] if best else None
-
-    def while_away(self, option: str, target: str) -> str:
-        """What to do while an edge does not have the key `target`."""
-        best = _best(option, self.until)
-        return self.until[best] if best else f"this edge has no {target}"
 
 
 def read_table() -> OptionTable:

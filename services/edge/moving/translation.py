@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
-from services.edge.moving.backend_rules import choose_for_clients, choose_for_namespace, rpc_section
+from services.edge.client_settings import SUBSCRIBE_BYTES
+from services.edge.moving.backend_rules import (
+    OF_CLIENTS,
+    OF_NAMESPACES,
+    backend_names,
+    choose_for_clients,
+    choose_for_namespace,
+    rpc_section,
+    table_of,
+)
 from services.edge.moving.centrifugo_file import WITHOUT_NAMESPACE, Option
+from services.edge.moving.durations import NotConvertible
 from services.edge.moving.edge_keys import BACKEND, BACKENDS, NAMESPACE, kind_of
 from services.edge.moving.namespace_rules import adjust
 from services.edge.moving.option_table import Fixed, Kept, NotNeeded, NotThere, OptionTable
 from services.edge.moving.report import Line, Verdict
-from services.edge.moving.values import NotConvertible, convert
+from services.edge.moving.values import convert
 
 Tables = dict[str, Any]
 
@@ -23,20 +34,32 @@ _PREVIOUS_KEYS: Final = {
     "client.token.hmac_previous_secret_key": "client.token_keys",
     "client.subscription_token.hmac_previous_secret_key": "client.subscription_token_keys",
 }
-_BYTES_OF_A_CHANNEL: Final = 512
+_VALID_UNTIL: Final = "_valid_until"
+_UNKNOWN: Final = "no option of Centrifugo 6: misspelt, of its PRO edition, or newer than this table"
+_OF_AN_OLDER_VERSION: Final = (
+    "no option of Centrifugo 6: if the file is of an older version, bring it to version 6 first"
+)
+_USERS_OF_CHANNELS: Final = "the subscribe hook is asked about these channels, too, and decides alone"
+_ON_NATS: Final = "asked on NATS, as its proxy has no address of HTTP"
+_BEFORE_6_9: Final = "until 6.9 these came from emulated headers as well: name those in emulated_headers, too"
 
 
 class Translation:
-    """What has been made of the options so far: `tables` of the configuration, and a line for each option."""
+    """What has been made of the options so far: `tables` of the configuration, and a line for each option.
 
-    def __init__(self, options: Iterable[Option], table: OptionTable) -> None:
+    `now` is the time in Unix seconds: a key whose time is over is not taken along.
+    """
+
+    def __init__(self, options: Iterable[Option], table: OptionTable, now: float = 0) -> None:
         self._table = table
+        self._now = now
         self._tables: Tables = {}
         self._namespaces: dict[str, Tables] = {}
         self._backends: dict[str, Tables] = {}
         self._lines: dict[str, Line] = {}
         given = list(options)
         self._values: Mapping[str, Any] = {option.path: option.value for option in given}
+        self._names = backend_names(filter(None, map(table_of, given)))
         self._two_ports = str(self._values.get("http_server.internal_port", "")) not in (
             "",
             str(self._values.get("http_server.port", table.defaults["http_server.port"])),
@@ -78,12 +101,10 @@ class Translation:
         if option.path == "websocket.disabled" and option.value is True:
             self._say(option, Verdict.RENAMED, _OF_TRANSPORTS)
             return
-        if kind_of(keys := _PREVIOUS_KEYS.get(option.path, "")) and option.value:
-            section, _, key = keys.partition(".")
-            self._section(section)[key] = [{"algorithm": "HS256", "secret": option.value}]
-            self._say(option, Verdict.RENAMED, keys, "for HS256; remove it when the last token has expired")
+        if option.path in _PREVIOUS_KEYS and option.value:
+            self._take_previous_key(option)
             return
-        match self._table.row(option.name):
+        match self._table.row(self._row_name(option)):
             case Kept(target):
                 self._keep(option, target, says)
             case Fixed(value, otherwise):
@@ -94,37 +115,52 @@ class Translation:
             case NotThere(instead):
                 self._say_not_there(option, instead)
             case None:
-                self._say(option, Verdict.UNKNOWN, says="no option of Centrifugo 6, or a newer one: read what it does")
+                self._say(option, Verdict.UNKNOWN, says=_UNKNOWN if "." in option.path else _OF_AN_OLDER_VERSION)
             case unexpected:
                 assert_never(unexpected)
 
-    def _keep(self, option: Option, target: str, says: str) -> None:
-        kind = kind_of(target)
-        if kind is None:
-            self._say_not_there(option, self._table.while_away(option.name, target))
+    def _take_previous_key(self, option: Option) -> None:
+        until = self._values.get(f"{option.path}{_VALID_UNTIL}") or 0
+        if isinstance(until, int | float) and 0 < until < self._now:
+            self._say(option, Verdict.NOT_NEEDED, says="its time is over")
             return
+        key = _PREVIOUS_KEYS[option.path]
+        self._section("client")[key.partition(".")[2]] = [{"algorithm": "HS256", "secret": option.value}]
+        self._say(option, Verdict.RENAMED, key, "for HS256; remove it when the last token has expired")
+
+    def _row_name(self, option: Option) -> str:
+        """Where the table has the option: those of a consumer among those of its type."""
+        if not option.name.startswith("consumers."):
+            return option.name
+        kind = self._values.get(f"consumers[{option.owner}].type")
+        return option.name if option.name.startswith(f"consumers.{kind}.") else option.name.replace(".", f".{kind}.", 1)
+
+    def _keep(self, option: Option, target: str, says: str) -> None:
         if target == _OF_TRANSPORTS or target.endswith(("backend", ".namespaces")):
-            self._say(option, Verdict.RENAMED, _shown(target, option))  # written when all options are known
+            self._say(option, Verdict.RENAMED, self._shown(target, option))  # written when all options are known
             return
         try:
-            value, note = convert(option.name, option.value, kind)
+            value, note = convert(option.name, option.value, kind_of(target))
         except NotConvertible as error:
             self._say(option, Verdict.NOT_THERE, says=str(error))
             return
         section, _, key = target.partition(".")
         if target == _OF_SIZE:
             self._section(section)[key] = max(value, self._section(section).get(key, 0))
+        elif target == f"{BACKEND}.name":
+            self._owner(section, option)  # which has its name
         elif value != "" and not (section == NAMESPACE and option.name.startswith("channel.")):
-            self._owner(section, option.owner)[key] = value
+            self._owner(section, option)[key] = value
         same = target in (option.name, option.path)
         said = "; ".join(filter(None, (says, note)))
-        self._say(option, Verdict.SAME if same else Verdict.RENAMED, _shown(target, option), said)
+        self._say(option, Verdict.SAME if same else Verdict.RENAMED, self._shown(target, option), said)
 
-    def _owner(self, section: str, owner: str) -> Tables:
+    def _owner(self, section: str, option: Option) -> Tables:
         if section == NAMESPACE:
-            return self._namespaces.setdefault(owner, {})
+            return self._namespaces.setdefault(option.owner, {})
         if section == BACKEND:
-            return self._backends.setdefault(owner, {"name": owner})
+            proxy = table_of(option)
+            return self._backends.setdefault(proxy, {"name": self._names[proxy]})
         return self._section(section)
 
     def _section(self, name: str) -> Tables:
@@ -133,11 +169,13 @@ class Translation:
 
     def _off(self, option: Option) -> str:
         """Why the option does not count; "" if it does."""
-        if option.name.startswith("proxy."):
-            proxy = option.path.removesuffix(option.name.removeprefix("proxy"))
-            if not self._values.get(f"{proxy}.endpoint"):
+        if proxy := table_of(option):
+            endpoint = self._values.get(f"{proxy}.endpoint")
+            if not endpoint:
                 return f"{proxy} has no endpoint"
-        if option.path.endswith("proxy_name"):
+            if option.name != "proxy.endpoint" and not str(endpoint).startswith(("http://", "https://")):
+                return f"{proxy} has no address of HTTP"
+        if option.path.endswith("_proxy_name") or option.name == "rpc_namespace.proxy_name":
             switch = option.path.removesuffix("name") + "enabled"
             if self._values.get(switch) is not True:
                 return f"{switch} is off"
@@ -172,17 +210,59 @@ class Translation:
                 value, _ = convert(path, self._values[path], kind_of(f"{NAMESPACE}.{key}"))
                 for each in self._namespaces.values() if value != "" else ():
                     each.setdefault(key, value)
-        self._backends = {name: each for name, each in self._backends.items() if "url" in each}
-        choose_for_clients(self._tables.get("client", {}), self._backends)
-        if rpc := rpc_section(self._values, self._backends):
+        self._settle_tls()
+        self._settle_headers()
+        self._settle_hooks()
+
+    def _settle_hooks(self) -> None:
+        """Which backend answers which hook and which RPC."""
+        rpc, longer = rpc_section(self._values, self._backends)
+        if rpc:
             self._tables["rpc"] = rpc
+        if longer:
+            self._section("client")["rpc_timeout"] = longer
+        client = self._tables.get("client", {})
+        self._say_of_hooks(client, "client.proxy.{}.enabled", choose_for_clients(client, self._backends))
         for owner, options in self._namespaces.items():
             where = f"channel.namespaces[{owner}]" if owner else "channel.without_namespace"
-            choose_for_namespace(options, where, self._values, self._backends)
+            alone = choose_for_namespace(options, where, self._values, self._backends)
+            self._say_of_hooks(options, where + ".{}_proxy_enabled", alone)
+            if options.get("subscribe_hook") and options.get("allow_user_limited_channels"):
+                self._note(_USERS_OF_CHANNELS, f"{where}.allow_user_limited_channels")
             for key, why in adjust(options).items():
                 for path in (f"{where}.{key}", f"{where}.{key}y"):  # auto_cache_recovery
                     if path in self._lines:
                         self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=why)
+
+    def _say_of_hooks(self, options: Tables, switch: str, alone: list[str]) -> None:
+        """`switch` is where an event's hook is switched on in Centrifugo; `alone` are the events without a backend."""
+        for event in (*OF_CLIENTS, *OF_NAMESPACES):
+            if options.get(f"{event}_hook"):
+                timeout = f"with hook_timeout = {options['hook_timeout']}" if "hook_timeout" in options else ""
+                self._note(_ON_NATS if event in alone else timeout, switch.format(event))
+
+    def _settle_headers(self) -> None:
+        """A client may not replace a static header: Centrifugo lets it."""
+        for proxy, backend in self._backends.items():
+            static = {name.lower() for name in backend.get("static_headers", {})}
+            for key in ("http_headers", "emulated_headers"):
+                if both := [name for name in backend.get(key, []) if name.lower() in static]:
+                    backend[key] = [name for name in backend[key] if name not in both]
+                    self._note(f"without {', '.join(both)}, which static_headers has", f"{proxy}.{key}")
+            if "emulated_headers" not in backend and backend.get("http_headers"):
+                self._note(_BEFORE_6_9, f"{proxy}.http_headers")
+
+    def _settle_tls(self) -> None:
+        """Without the scheme, an edge takes what NATS offers."""
+        nats = self._tables.get("nats", {})
+        if self._values.get("broker.nats.tls.enabled") is True and "url" in nats:
+            nats["url"] = nats["url"].replace("nats://", "tls://")
+
+    def _note(self, says: str, *options: str) -> None:
+        """Says it as well of those of the options that are in the file and are kept."""
+        for option in options:
+            if (line := self._lines.get(option)) and line.verdict in (Verdict.SAME, Verdict.RENAMED):
+                self._lines[option] = replace(line, says="; ".join(filter(None, (line.says, says))))
 
     def _settle_transports(self) -> None:
         websocket = [] if self._values.get("websocket.disabled") is True else ["websocket"]
@@ -194,16 +274,15 @@ class Translation:
     def _settle_size(self) -> None:
         client = self._tables.get("client", {})
         channels = client.get("channel_limit", 128)
-        if 0 <= client.get("message_size_limit", -1) < _BYTES_OF_A_CHANNEL * channels:
+        if 0 <= client.get("message_size_limit", -1) < SUBSCRIBE_BYTES * channels:
             del client["message_size_limit"]
             why = f"it would be too small for {channels} subscriptions in one message, with which clients reconnect"
             for path, line in self._lines.items():
                 if line.key == _OF_SIZE:
                     self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=why)
 
-
-def _shown(target: str, option: Option) -> str:
-    """The key as the report has it: an option of the same namespace, or of the backend that a proxy becomes."""
-    if target.startswith(f"{BACKEND}."):
-        return f"{BACKENDS}[{option.owner}]{target.removeprefix(BACKEND)}"
-    return target.removeprefix(f"{NAMESPACE}.")
+    def _shown(self, target: str, option: Option) -> str:
+        """The key as the report has it: an option of the same namespace, or of the backend that a proxy becomes."""
+        if target.startswith(f"{BACKEND}."):
+            return f"{BACKENDS}[{self._names[table_of(option)]}]{target.removeprefix(BACKEND)}"
+        return target.removeprefix(f"{NAMESPACE}.")

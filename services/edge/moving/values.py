@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from services.chassis.process.settings import Duration, Rate, is_http_address
-from services.edge.channel_settings import DATA_FORMATS
+from services.chassis.process.settings import Duration, Rate
+from services.edge.moving.durations import NotConvertible, duration
+from services.edge.moving.proxy_values import OF_PROXIES
 from services.edge.origins import check_pattern
 
 _LEVELS: Final = {"trace": "debug", "warn": "warning", "fatal": "error", "none": "error"}
-_UNIT_S: Final = {
-    unit: Decimal(seconds)
-    for unit, seconds in {
-        "ns": "1e-9",
-        "us": "1e-6",
-        "µs": "1e-6",
-        "ms": "1e-3",
-        "s": "1",
-        "m": "60",
-        "h": "3600",
-        "d": "86400",
-        "w": "604800",
-    }.items()
-}
-_DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h|d|w)", re.ASCII)
 _NOT_PYTHONS: Final = re.compile(r"\[\[:|\\z|\\[pP]|\\Q|\\C")
 """What Go's regular expressions have and Python's have not, or read differently."""
-
-
-class NotConvertible(ValueError):
-    """The edge's key cannot say what the value says. The text tells why, without the value."""
 
 
 def convert(option: str, value: Any, kind: Any) -> tuple[Any, str]:
@@ -45,7 +26,7 @@ def convert(option: str, value: Any, kind: Any) -> tuple[Any, str]:
     if option in _OF_OPTIONS:
         return _OF_OPTIONS[option](value)
     if kind is Duration:
-        return _duration(value), ""
+        return duration(value), ""
     if kind == list[str] and isinstance(value, str):  # Centrifugo splits it
         value = value.split()
     try:
@@ -55,31 +36,10 @@ def convert(option: str, value: Any, kind: Any) -> tuple[Any, str]:
     return value if isinstance(value, list | dict) else msgspec.to_builtins(made), ""
 
 
-def _duration(value: Any) -> Any:
-    """A duration of Go as it is, if the edge reads it too, else in seconds; a number is of nanoseconds."""
-    if isinstance(value, str):
-        try:
-            if not value.isdigit():
-                Duration.parse(value)
-                return value
-        except ValueError:
-            pass
-        parts = _DURATION.findall(value)
-        if "".join(number + unit for number, unit in parts) == value:
-            return _plain(sum((Decimal(number) * _UNIT_S[unit] for number, unit in parts), Decimal(0)))
-    if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value), re.ASCII):
-        raise NotConvertible("expected a duration of 0 or more; what it switches off in Centrifugo is always on here")
-    return _plain(int(value) * _UNIT_S["ns"])
-
-
-def _plain(seconds: Decimal) -> int | float:
-    return int(seconds) if seconds == int(seconds) else float(seconds)
-
-
 def _ping_interval(value: Any) -> tuple[Any, str]:
     if str(value).startswith("-"):
         return 0, "0 switches pings off"
-    return _duration(value), ""
+    return duration(value), ""
 
 
 def _level(value: Any) -> tuple[Any, str]:
@@ -134,26 +94,11 @@ def _regex(value: Any) -> tuple[Any, str]:
 
 
 def _data_format(value: Any) -> tuple[Any, str]:
-    if value == "binary" and value not in DATA_FORMATS:
-        return "", 'as "", which lets anything pass'
-    return value, ""
+    return value, "empty data are refused" if value == "binary" else ""
 
 
-def _endpoint(value: Any) -> tuple[Any, str]:
-    if not is_http_address(str(value)):
-        raise NotConvertible("backends are asked over HTTP, or answer on NATS: give yours an address of HTTP")
-    return value, ""
-
-
-def _transforms(value: Any) -> tuple[Any, str]:
-    """Without the half that says nothing, as the file of all defaults has both."""
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise NotConvertible("expected a list of tables")
-    halves = ("to_error", "to_disconnect")
-    return [
-        {key: part for key, part in each.items() if key not in halves or (isinstance(part, dict) and part.get("code"))}
-        for each in value
-    ], ""
+def _user_header(value: Any) -> tuple[Any, str]:
+    return value, "name the addresses of that proxy in edge.trusted_proxies" if value else ""
 
 
 _OF_OPTIONS: Final[Mapping[str, Callable[[Any], tuple[Any, str]]]] = {
@@ -170,6 +115,6 @@ _OF_OPTIONS: Final[Mapping[str, Callable[[Any], tuple[Any, str]]]] = {
     "client.token.issuer_regex": _regex,
     "client.subscription_token.audience_regex": _regex,
     "client.subscription_token.issuer_regex": _regex,
-    "proxy.endpoint": _endpoint,
-    "proxy.http.status_to_code_transforms": _transforms,
+    "client.user_id_http_header": _user_header,
+    **OF_PROXIES,
 }

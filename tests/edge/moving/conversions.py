@@ -22,9 +22,9 @@ class Converted(NamedTuple):
         return self.lines[option].verdict.value
 
 
-def converted(tmp_path: Any, **config: Any) -> Converted:
-    """The outcome for a configuration with these tables."""
+def converted(tmp_path: Any, now: float = 0, /, **config: Any) -> Converted:
+    """The outcome for a configuration with these tables, at this time."""
     file = tmp_path / "config.json"
     file.write_bytes(msgspec.json.encode(config))
-    translation = Translation(read_options(file), read_table())
+    translation = Translation(read_options(file), read_table(), now)
     return Converted(translation.tables(), {line.option: line for line in translation.lines})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,4 +62,14 @@ def test_tables_that_are_a_value_are_one_option(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"rpc": {"proxy": {"http": {"static_headers": {"X-Key": "Mixed Case"}}}}}')
     (option,) = read_options(file)
-    assert (option.name, option.value, option.owner) == ("proxy.http.static_headers", {"X-Key": "Mixed Case"}, "rpc")
+    assert (option.name, option.value) == ("proxy.http.static_headers", {"X-Key": "Mixed Case"})
+
+
+def test_without_pyyaml_a_yaml_file_is_not_called_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the image, and after `pip install` of the extra `edge`."""
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    file = tmp_path / "config.yaml"
+    file.write_text("client: {}")
+    with pytest.raises(ValueError, match="PyYAML is not installed: pip install pyyaml, or convert") as raised:
+        read_options(file)
+    assert "is not YAML" not in str(raised.value)

@@ -149,7 +149,87 @@ def test_a_proxy_becomes_a_backend_that_the_hook_names(tmp_path: Path) -> None:
         "rooms": "http://127.0.0.1:3000/subscribe",
     }
     assert made.lines["proxies[rooms].endpoint"].key == "backends[rooms].url"
-    assert "address of HTTP" in made.lines["channel.proxy.publish.endpoint"].says
+    assert "over HTTP, or on NATS" in made.lines["channel.proxy.publish.endpoint"].says
+
+
+def test_a_proxy_of_grpc_becomes_no_backend_and_its_hook_is_asked_on_nats(tmp_path: Path) -> None:
+    made = converted(
+        tmp_path,
+        client={"proxy": {"connect": {"enabled": True, "endpoint": "grpc://backend:30000", "timeout": "600s"}}},
+        channel={"namespaces": [{"name": "web", "subscribe_proxy_enabled": True, "subscribe_proxy_name": "rooms"}]},
+        proxies=[{"name": "rooms", "endpoint": "grpc://backend:30000", "http_headers": ["Cookie"]}],
+    )
+    assert "backends" not in made.tables
+    assert made.lines["client.proxy.connect.timeout"].says == "client.proxy.connect has no address of HTTP"
+    assert made.verdict("proxies[rooms].http_headers") == "not needed", "it would be renamed to what is not there"
+    for switch in ("client.proxy.connect.enabled", "channel.namespaces[web].subscribe_proxy_enabled"):
+        assert "asked on NATS" in made.lines[switch].says
+
+
+def test_a_proxy_that_may_take_long_takes_the_hook_with_it(tmp_path: Path) -> None:
+    made = converted(
+        tmp_path,
+        client={"proxy": {"connect": {"enabled": True, "endpoint": "http://127.0.0.1/connect", "timeout": "3s"}}},
+    )
+    assert made.tables["client"]["hook_timeout"] == "3s"
+    assert made.lines["client.proxy.connect.enabled"].says == "with hook_timeout = 3s"
+
+
+def test_a_client_may_no_longer_replace_a_static_header(tmp_path: Path) -> None:
+    proxy = {
+        "endpoint": "http://127.0.0.1",
+        "http_headers": ["Cookie", "authorization"],
+        "http": {"static_headers": {"Authorization": "Bearer of-centrifugo"}},
+    }
+    made = converted(tmp_path, rpc={"proxy": proxy, "without_namespace": {"proxy_enabled": True}})
+    (backend,) = made.tables["backends"]
+    assert backend["http_headers"] == ["Cookie"] and backend["static_headers"]
+    assert "without authorization, which static_headers has" in made.lines["rpc.proxy.http_headers"].says
+
+
+@pytest.mark.parametrize(("emulated", "said"), [({}, True), ({"emulated_headers": []}, False)])
+def test_before_6_9_headers_came_from_two_places(tmp_path: Path, emulated: dict[str, Any], said: bool) -> None:
+    proxy = {"endpoint": "http://127.0.0.1", "http_headers": ["Authorization"]} | emulated
+    made = converted(tmp_path, rpc={"proxy": proxy})
+    assert ("emulated_headers" in made.lines["rpc.proxy.http_headers"].says) is said
+
+
+def test_a_hook_is_asked_about_more_channels_than_its_proxy(tmp_path: Path) -> None:
+    options, lines = namespace(tmp_path, subscribe_proxy_enabled=True, allow_user_limited_channels=True)
+    assert options["subscribe_hook"] and "is asked about these channels" in lines["allow_user_limited_channels"].says
+
+
+def test_tls_that_was_asked_of_nats_is_asked_again(tmp_path: Path) -> None:
+    nats = {"url": "nats://one:4222,nats://two:4222", "tls": {"enabled": True, "server_ca_pem": "/tls/ca.pem"}}
+    made = converted(tmp_path, broker={"enabled": True, "type": "nats", "nats": nats})
+    assert made.tables["nats"] == {"url": "tls://one:4222,tls://two:4222", "ca_file": "/tls/ca.pem"}
+
+
+def test_a_consumer_gets_the_advice_for_its_type(tmp_path: Path) -> None:
+    made = converted(
+        tmp_path,
+        consumers=[
+            {"name": "outbox", "enabled": True, "type": "postgresql", "postgresql": {"dsn": "postgres://"}},
+            {"name": "kafka", "enabled": True, "type": "kafka"},
+        ],
+    )
+    assert "outbox table" in made.lines["consumers[outbox].type"].says
+    assert "/api/publish" in made.lines["consumers[kafka].enabled"].says
+
+
+def test_a_key_whose_time_is_over_stays_out(tmp_path: Path) -> None:
+    token = {"hmac_secret_key": "new", "hmac_previous_secret_key": "old", "hmac_previous_secret_key_valid_until": 1_000}
+    assert "token_keys" in converted(tmp_path, 999, client={"token": token}).tables["client"]
+    made = converted(tmp_path, 1_001, client={"token": token})
+    assert "token_keys" not in made.tables["client"]
+    assert made.lines["client.token.hmac_previous_secret_key"].says == "its time is over"
+
+
+def test_a_file_of_an_older_version_is_recognized(tmp_path: Path) -> None:
+    made = converted(tmp_path, token_hmac_secret_key="x", namespaces=[{"name": "chat"}])
+    assert {line.says for line in made.lines.values() if line.verdict.value == "unknown"} == {
+        "no option of Centrifugo 6: if the file is of an older version, bring it to version 6 first"
+    }
 
 
 def test_a_boundary_of_its_own_is_said(tmp_path: Path) -> None:

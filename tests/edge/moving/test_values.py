@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from services.chassis.process.settings import Duration
-from services.edge.moving.values import NotConvertible, convert
+from services.edge.moving.durations import NotConvertible
+from services.edge.moving.values import convert
 
 
 @pytest.mark.parametrize(
@@ -77,13 +78,6 @@ def test_origins_with_other_wildcards_are_the_operators_to_write() -> None:
         convert("client.allowed_origins", ["https://{a,b}.example.com"], list[str])
 
 
-def test_a_backend_that_speaks_grpc_needs_another_address() -> None:
-    with pytest.raises(NotConvertible, match="address of HTTP"):
-        convert("proxy.endpoint", "grpc://127.0.0.1:12000", str)
-
-
-def test_what_a_status_becomes_has_one_half() -> None:
-    close = {"code": 4504, "reason": "x"}
-    given = [{"status_code": 404, "to_error": {"code": 0, "message": ""}, "to_disconnect": close}]
-    value, _ = convert("proxy.http.status_to_code_transforms", given, list[dict[str, Any]])
-    assert value == [{"status_code": 404, "to_disconnect": close}]
+def test_what_needs_a_second_setting_says_so() -> None:
+    assert "edge.trusted_proxies" in convert("client.user_id_http_header", "X-User", str)[1]
+    assert convert("namespace.publication_data_format", "binary", str) == ("binary", "empty data are refused")
