@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 
 from services.edge.configuration import from_environ
+from services.edge.moving.centrifugo_file import read_options
+from services.edge.moving.option_table import read_table
+from services.edge.moving.report import Verdict
+from services.edge.moving.translation import Translation
 from tests.support.edges import FAST_GOODBYE, token
 from tests.support.processes import ServiceProcess, Services
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs/moving"
+EVERY_OPTION = ROOT / "tests/edge/moving/every_option.json"
 SDK = ROOT / "tests/js/node_modules/centrifuge/build/index.mjs"
 NODE = Path(sys.executable).with_name("node")
 ANSWER_S = 15.0
@@ -84,6 +89,14 @@ class Script:
             return (await self._process.stdout.readline()).decode().rstrip("\n")
 
 
+def test_the_page_says_what_instead_for_everything_that_is_not_there() -> None:
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\|[^|]+\|$", (PAGES / "from-centrifugo.md").read_text(), re.MULTILINE)
+    named = [re.escape(pattern).replace(r"\*", ".*") for row in rows for pattern in re.findall(r"`([^`]+)`", row)]
+    lines = Translation(read_options(EVERY_OPTION), read_table()).lines
+    gone = [line.option for line in lines if line.verdict is Verdict.NOT_THERE]
+    assert [option for option in gone if not any(re.fullmatch(pattern, option) for pattern in named)] == []
+
+
 def test_the_command_prints_and_writes_what_the_page_says(tmp_path: Path) -> None:
     (config,), (report,) = blocks("from-centrifugo.md", "json"), blocks("from-centrifugo.md", "text")
     toml, _ = blocks("from-centrifugo.md", "toml")
@@ -124,7 +137,8 @@ settings.configure(
 
 def sessions(view):
     def with_user(request):
-        request.user = SimpleNamespace(pk=7, is_authenticated=True, get_username=lambda: "alice")
+        known = request.COOKIES.get("sessionid") == "of alice"
+        request.user = SimpleNamespace(pk=7, is_authenticated=known, get_username=lambda: "alice")
         return view(request)
 
     return with_user
@@ -169,17 +183,23 @@ async def test_the_views_do_what_the_consumer_did(tmp_path: Path, services: Serv
             port = int(await django.stdout.readline())
         prefix = (
             "const over = globalThis.fetch, headers = {}, show = (message) => console.log(JSON.stringify(message));\n"
-            f"globalThis.fetch = (path, options) => over(`http://127.0.0.1:{port}${{path}}`, options);\n"
+            "let cookie = 'sessionid=\"of alice\"';\n"
+            f"const there = (path) => `http://127.0.0.1:{port}${{path}}`;\n"
+            "globalThis.fetch = (path, options) => over(there(path), { ...options, headers: { cookie } });\n"
         )
         suffix = (
             "room.on('subscribed', () => say('hello'));\n"
             "const other = client.newSubscription('chat:secret', { getToken: () => ask('/rooms/secret/enter') });\n"
             "other.on('unsubscribed', ({ code }) => console.log(code));\n"
             "room.on('publication', () => other.subscribe());\n"
+            f"const stranger = new Centrifuge('{edge.ws_url}', {{ getToken: () => ask('/realtime/connect') }});\n"
+            "stranger.on('disconnected', ({ code }) => console.log('stranger', code));\n"
+            "other.on('unsubscribed', () => { cookie = ''; stranger.connect(); });\n"
         )
         async with Script(tmp_path, prefix, page.replace(ADDRESS, edge.ws_url) + suffix) as script:
             assert json.loads(await script.line()) == {"id": 1, "by": "alice", "text": "hello"}
             assert await script.line() == "1", "unauthorized"
+            assert await script.line() == "stranger 1", "who has signed out gets no token, and no page for people"
     finally:
         django.kill()
         await django.wait()
