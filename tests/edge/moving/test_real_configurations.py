@@ -79,7 +79,10 @@ prometheus:
     settings = settings_of(
         tmp_path, config, FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY=SECRET, FAIRLEAD_HTTP_API_KEY="key of the backends"
     )
-    assert settings.channel.namespaces[0].history_ttl == 720 * 3600 and settings.channel.namespaces[0].force_positioning
+    assert (
+        float(settings.channel.namespaces[0].history_ttl) == 720 * 3600
+        and settings.channel.namespaces[0].force_positioning
+    )
     assert settings.channel.without_namespace.has_history and settings.client.allowed_origins == ["*"]
 
 
