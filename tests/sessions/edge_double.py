@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from types import TracebackType
+from typing import Any
 
-import nats
 import nats.js.errors
+from nats.aio.client import Client
 
 from proto import subjects
 from proto.events import LOG_DUPLICATE_WINDOW_S, LOG_MAX_AGE_S, EventBatch, SessionEvent, encode_batch
@@ -27,6 +28,18 @@ def load(**changes: int | None) -> EdgeLoad:
     return EdgeLoad(**(values | {"accepted": 0} | changes))  # type: ignore[arg-type]  # the names are its fields
 
 
+class _Client(Client):
+    """nats-py's client, which leaves a connection open to a proxy, as of containers, that has no server behind it."""
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            if self._transport is not None:
+                self._transport.close()
+            raise
+
+
 class EdgeDouble:
     """An edge process by the name of `instance`. An async context manager.
 
@@ -41,7 +54,9 @@ class EdgeDouble:
         self.number = 0
 
     async def __aenter__(self) -> EdgeDouble:
-        self._link = await nats.connect(self._url, reconnect_time_wait=0.05, max_reconnect_attempts=-1)
+        self._link = _Client()
+        often: dict[str, Any] = {"reconnect_time_wait": 0.05, "max_reconnect_attempts": -1}  # typed as whole seconds
+        await self._link.connect(self._url, **often)
         self._pulse = asyncio.create_task(self._beat_on())
         return self
 
