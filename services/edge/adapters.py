@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from services.chassis.metrics.process import NatsFigures
+from services.chassis.nats.link import NatsLink
 from services.chassis.process.heartbeat import Pulse
 from services.edge.backend.backend import Backend
 from services.edge.broker.broker import Broker
@@ -38,6 +39,7 @@ class Adapters(ABC):
 
     `in_flight` counts publishes that wait for the broker; `pulse` sends the edge's heartbeats.
     `nats` is the connection to NATS and `broker_clock` its clock, as metrics report them; None for an edge without.
+    `link` is the same connection, for backends that have a table.
     """
 
     broker: Broker
@@ -49,6 +51,7 @@ class Adapters(ABC):
     in_flight: InFlight
     pulse: Pulse
     nats: NatsFigures | None
+    link: NatsLink | None
     broker_clock: BrokerClock | None
 
     def nats_problem(self) -> str | None:

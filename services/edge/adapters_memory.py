@@ -64,6 +64,7 @@ class MemoryAdapters(Adapters):
         add_load: AddFigures,
     ) -> None:
         self.nats = None
+        self.link = None
         self.broker_clock = None
         self._node: Node | None = None
         self._logs = MemoryLogs(classes, now)

@@ -60,7 +60,7 @@ class NatsAdapters(Adapters):
             instance,
             settings.edge.max_publishes_in_flight,
         )
-        self.nats = self._link
+        self.nats = self.link = self._link
         self.in_flight = self._broker.in_flight
         self.broker_clock = self._broker.clock.clock
         self.session_log = self._session_log = NatsSessionLog(self._link, settings.name, instance)

@@ -39,7 +39,7 @@ from services.edge.adapters_memory import MemoryAdapters
 from services.edge.adapters_nats import NatsAdapters
 from services.edge.adoption import RELOADABLE, Adoption, verifier_of
 from services.edge.arrival import UserHeader
-from services.edge.backend.configured_backends import configured_backends
+from services.edge.backend.configured_backends import ConfiguredBackends
 from services.edge.backend.question_headers import form_of, wanted, wanted_emulated
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
@@ -119,7 +119,8 @@ class Edge:
         adapters.cluster.listen(self._node.member_tracker)
         keys = key_sets(settings.client)
         self._fetchers = JwksFetchers(settings.client, keys, clock.now)
-        backends, self._close_backends = configured_backends(settings, adapters.backend, tally, clock.now, clock.unix)
+        self._backends = ConfiguredBackends(settings, adapters.backend, adapters.link, tally, clock.now, clock.unix)
+        backends = self._backends.backends
         registry, refusals = ConnectionRegistry(), RefusalLog(clock.now)
         version = f"Fairlead {VERSION}"
         self.context = EdgeContext(
@@ -214,6 +215,7 @@ class Edge:
             work = [self._start(), self._turn_wheel(), self._audit(), self._adapters.watch(), self._memory.run()]
             work.append(self._fetchers.run())
             self._tracing.start()
+            self._backends.start()
             tasks = [vital(each) for each in work]
             try:
                 yield {"context": self.context}
@@ -229,7 +231,7 @@ class Edge:
                 await self._node.member_tracker.stop()
                 await self._node.sync.stop()
                 self._node.parts.stop()
-                await self._close_backends()
+                await self._backends.close()
                 await self._adapters.close()
                 await self._tracing.stop()
 

@@ -1,4 +1,4 @@
-"""The tables `backends`, each an HTTP service of the application, and the section `rpc`: which of them answers RPCs.
+"""The tables `backends`, each a service of the application, and the section `rpc`: which of them answers RPCs.
 
 The names of options are Centrifugo's where it has them, so that its users know them.
 """
@@ -9,10 +9,12 @@ import re
 from typing import Annotated, Final
 
 from msgspec import Meta
+from msgspec.structs import fields
 
 from proto.signature import HEADER as SIGNATURE
 from proto.signature import MIN_SECRET_LENGTH
 from services.chassis.nats.credential_files import BadFile
+from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.tls import tls_context
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Count, Duration, Section, is_http_address
@@ -21,6 +23,14 @@ from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, ToDisconnect
 
 EVENT: Final = "{event}"
 """Stands in a backend's `url` for what is asked: connect, refresh, subscribe, publish, sub_refresh or rpc."""
+
+OWN_NATS: Final = "nats://"
+"""The `url` of a backend on the edge's own NATS."""
+
+_SIGN_IN: Final = ("user", "password", "token", "nkey_file", "credentials_file")
+_TLS: Final = ("ca_file", "cert_file", "key_file")
+_OF_HTTP: Final = ("status_to_code_transforms", "max_in_flight", "breaker_failures", "breaker_pause")
+"""Options that mean nothing on NATS."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _OWN_HEADERS: Final = frozenset(
@@ -84,7 +94,8 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     """By which settings, metrics and the log name it; not "nats"."""
     url: str
     """Where it is asked, such as "https://app.example.com/realtime/{event}": `{event}` is connect, refresh, subscribe,
-    publish, sub_refresh or rpc. Without `{event}`, everything is asked at this one address."""
+    publish, sub_refresh or rpc. Without `{event}`, everything is asked at this one address. "nats://": on the edge's
+    own NATS; "nats://host:port" or "tls://host:port": on another one."""
     timeout: Duration = Duration(0)
     """How long it may take for an answer, below 4.5 s. 0: as `hook_timeout` and `client.rpc_timeout` say, which hold
     anyway."""
@@ -109,6 +120,16 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     """The path of the certificate (PEM) that the edge shows the backend, with `key_file`."""
     key_file: str = ""
     """The path of the private key (PEM, not encrypted) of `cert_file`."""
+    user: str = ""
+    """On another NATS: the name under which the edge signs in there, with `password`."""
+    password: Secret = ""
+    """The password of `user`."""
+    token: Secret = ""
+    """Or the token that all clients of that NATS share."""
+    nkey_file: str = ""
+    """Or the path of a file with a user's seed (SU...)."""
+    credentials_file: str = ""
+    """Or the path of a `.creds` file with a user's JWT and seed."""
     max_in_flight: Count = 256
     """Questions that the backend is asked at once, each on a connection of its own, which is used again. Further ones
     wait for their turn within their time."""
@@ -120,11 +141,7 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.name == NATS:
             raise ValueError('expected another name than "nats", which stands for the edge\'s own NATS')
-        if not is_http_address(self.url.replace(EVENT, "event")) or "@" in self.url.partition("?")[0]:
-            raise ValueError(
-                'expected url to be an address such as "http://127.0.0.1:3000/realtime/{event}", without a user: a '
-                "key of the backend is for static_headers"
-            )
+        self._check_way()
         if not 0 <= self.timeout < COMMAND_DEADLINE_S:
             raise ValueError(f"expected timeout below {COMMAND_DEADLINE_S} s, when SDKs give up, or 0")
         if 0 < len(self.secret) < MIN_SECRET_LENGTH:
@@ -135,11 +152,54 @@ class BackendSettings(Section, frozen=True, kw_only=True):
         statuses = [each.status_code for each in self.status_to_code_transforms]
         if len(set(statuses)) != len(statuses):
             raise ValueError("expected each status once in status_to_code_transforms")
-        if self.ca_file or self.cert_file:
+        if not self.on_nats and (self.ca_file or self.cert_file):
             try:
                 tls_context(self.ca_file, self.cert_file, self.key_file, "")
             except BadFile as error:
                 raise ValueError(str(error)) from None
+
+    @property
+    def on_nats(self) -> bool:
+        """Whether it is asked over NATS."""
+        return self.url.lower().startswith((OWN_NATS, "tls://"))
+
+    @property
+    def other_nats(self) -> NatsSettings | None:
+        """How the edge reaches its NATS; None if that is the edge's own, or it is asked over HTTP."""
+        if not self.on_nats or self.url == OWN_NATS:
+            return None
+        return NatsSettings(url=self.url, **{key: getattr(self, key) for key in (*_SIGN_IN, *_TLS)})
+
+    def _check_way(self) -> None:
+        """Checks the address, and that there is no option that means nothing there."""
+        if self.on_nats:
+            self._check_nats()
+            return
+        if not is_http_address(self.url.replace(EVENT, "event")) or "@" in self.url.partition("?")[0]:
+            raise ValueError(
+                'expected url to be an address such as "http://127.0.0.1:3000/realtime/{event}", without a user: a '
+                'key of the backend is for static_headers; or "nats://"'
+            )
+        self._expect_without(_SIGN_IN, "a backend over HTTP: a key of it is for static_headers")
+
+    def _check_nats(self) -> None:
+        if "@" in self.url:
+            raise ValueError("expected url without a user: user and password are keys of their own")
+        if EVENT in self.url:
+            raise ValueError(f"expected url without {EVENT}: on NATS, the subject has the event")
+        if self.url == OWN_NATS:
+            self._expect_without((*_SIGN_IN, *_TLS), f'url = "{OWN_NATS}": those of [nats] hold')
+        try:
+            self.other_nats  # noqa: B018 - it checks what it is made of
+        except ValueError as error:
+            raise ValueError(str(error).replace("nats.", "")) from None
+        self._expect_without(_OF_HTTP, "a backend on NATS")
+
+    def _expect_without(self, keys: tuple[str, ...], where: str) -> None:
+        for each in fields(self):
+            default = each.default_factory() if callable(each.default_factory) else each.default
+            if each.name in keys and getattr(self, each.name) != default:
+                raise ValueError(f"expected no {each.name} with {where}")
 
     def _check_headers(self) -> None:
         for key in ("http_headers", "emulated_headers", "static_headers"):
@@ -148,6 +208,8 @@ class BackendSettings(Section, frozen=True, kw_only=True):
                     raise ValueError(f"expected {key} to be names of headers, got {name!a}")
                 if name.lower() in _OWN_HEADERS or name.lower().startswith("sec-websocket-"):
                     raise ValueError(f"expected {key} without {name}, which is the edge's own to set")
+                if self.on_nats and name.lower().startswith(("nats-", "fairlead-")):
+                    raise ValueError(f"expected {key} without {name}: on NATS, these names are not for others")
         if not all(value.isprintable() and value.isascii() for value in self.static_headers.values()):
             raise ValueError("expected the values of static_headers in printable ASCII")
         told = {name.lower() for name in (*self.http_headers, *self.emulated_headers)}

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from services.chassis.http.client_address import Proxies
 from services.chassis.process.settings import ConfigurationError, load
+from services.edge.backend_settings import OWN_NATS
 from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.channels.namespaces import history_share
 from services.edge.client_settings import SUBSCRIBE_BYTES
@@ -48,6 +49,12 @@ def _check_no_backend(settings: EdgeSettings) -> None:
     asking = [hook for hook in _hooks(settings) if hook.switched_on and hook.backend == NATS]
     if settings.client.allow_send:
         asking.append(Hook("client.", "allow_send", True, NATS))
+    for backend in settings.backends:
+        if backend.url == OWN_NATS:
+            raise ConfigurationError(
+                f'backends, "{backend.name}": url: expected "nats://host:port" with edge.broker = "memory", which has '
+                f'no NATS of its own, got "{OWN_NATS}"'
+            )
     if asking:
         raise ConfigurationError(
             f'{asking[0].where}{asking[0].name}: expected false with edge.broker = "memory", which has no NATS for '

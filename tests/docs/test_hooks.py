@@ -17,6 +17,7 @@ from services.edge.arrival import Arrival
 from services.edge.backend import hook_answers, hook_questions, hook_results
 from services.edge.backend.backend import BackendError, Caller
 from services.edge.backend.backend_nats import NatsBackend
+from services.edge.backend.named_backend_nats import NamedNatsBackend
 from services.edge.grants import Grant, Override, Switch
 from tests.edge.read_settings import read
 
@@ -170,3 +171,20 @@ def test_the_rpc_over_http_is_as_edges_encode_and_take_it():
     form = hook_questions.QuestionForm(meta=False)
     assert question == hook_questions.rpc_question(ALICE, "greet", b'{"name":"Bob"}', form)
     assert hook_answers.rpc_answer(answer) == b'{"text":"hello, Bob"}'
+
+
+async def test_a_question_to_a_table_on_nats_has_the_headers_of_its_example(tmp_path):
+    section = PAGE[PAGE.index("\n## Over NATS, with a table\n") :]
+    example = re.search(r"```toml\n(.*?)```", section, re.DOTALL)
+    assert example is not None
+    (app,) = read(tmp_path, example[1]).backends
+    link = Link()
+    came = Arrival(headers={"cookie": "sessionid=56"})
+    alice = Caller(client=CLIENT, arrival=came, emulated={"authorization": "Bearer 7"})
+    backend = NamedNatsBackend(cast(NatsLink, link), app, lambda: 1_796_000_000)
+    await backend.ask("connect", b"{}", alice, 1.0)
+    assert link.requested is not None
+    subject, headers = link.requested
+    assert subject == "hook.connect" and headers is not None
+    signed = re.sub(rb"v1=[0-9a-f]{64}", b'v1=<HMAC-SHA256 of "1796000000." and the body, in hexadecimal>', headers)
+    assert signed == headers_in("Over NATS, with a table")

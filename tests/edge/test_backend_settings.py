@@ -61,6 +61,21 @@ def test_a_secret_of_a_backend_may_be_in_a_file_and_is_not_shown(tmp_path: Path)
         ('url = "ftp://127.0.0.1/"', "expected url to be an address such as"),
         ('url = "http://user:password@127.0.0.1/"', "without a user: a key of the backend is for static_headers"),
         ('url = "/realtime"', "expected url to be an address such as"),
+        ('url = "nats://127.0.0.1:x"', "expected url to be nats://host:port"),
+        ('url = "nats://a b"', "expected url to have no spaces"),
+        (
+            'url = "nats://alice:secret@127.0.0.1"',
+            "expected url without a user: user and password are keys of their own",
+        ),
+        ('url = "nats://127.0.0.1/{event}"', "expected url without {event}: on NATS, the subject has the event"),
+        ('url = "nats://"\nuser = "u"\npassword = "p"', 'expected no user with url = "nats://": those of [nats] hold'),
+        ('url = "nats://"\nca_file = "/x.pem"', 'expected no ca_file with url = "nats://": those of [nats] hold'),
+        ('url = "nats://127.0.0.1"\nuser = "u"', "expected password with user: set both, or neither"),
+        ('url = "nats://127.0.0.1"\nnkey_file = "/nowhere"', "nkey_file: /nowhere: "),
+        ('url = "nats://127.0.0.1"\nmax_in_flight = 7', "expected no max_in_flight with a backend on NATS"),
+        ('url = "nats://"\nstatic_headers = {fairlead-user = "x"}', "static_headers without fairlead-user: on NATS"),
+        ('url = "nats://"\nemulated_headers = ["Nats-Msg-Id"]', "emulated_headers without Nats-Msg-Id: on NATS"),
+        ('token = "t"', "expected no token with a backend over HTTP: a key of it is for static_headers"),
         ('timeout = "5s"', "expected timeout below 4.5 s"),
         ('http_headers = ["Cookie: x"]', "expected http_headers to be names of headers, got 'Cookie: x'"),
         ('emulated_headers = ["Content-Length"]', "emulated_headers without Content-Length, which is the edge's own"),
@@ -86,6 +101,29 @@ def test_each_mistake_is_told_with_its_place(tmp_path: Path, line: str, why: str
     key = line.partition(" ")[0]
     said = refusal(tmp_path, "".join(row + "\n" for row in APP.splitlines() if not row.startswith(f"{key} ")) + line)
     assert why in said and said.startswith("fairlead.toml: "), said
+
+
+def test_a_backend_may_be_on_the_edge_s_own_nats_and_on_another_one(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    own, other = read(
+        tmp_path,
+        f"""[[backends]]
+name = "own"
+url = "nats://"
+http_headers = ["Cookie"]
+[[backends]]
+name = "other"
+url = "tls://a.example.com:4222,tls://b.example.com"
+user = "edge"
+password_file = "{tmp_path}/password"
+""",
+    ).backends
+    assert own.on_nats and own.other_nats is None
+    there = other.other_nats
+    assert there is not None and there.wants_tls and (there.user, there.password) == ("edge", "secret")
+    assert there.servers.addresses == ["a.example.com:4222", "b.example.com:4222"]
+    (http,) = read(tmp_path, APP).backends
+    assert not http.on_nats and http.other_nats is None
 
 
 def test_a_backend_without_an_address_and_one_that_is_no_list(tmp_path: Path) -> None:
@@ -124,3 +162,6 @@ def test_an_edge_by_itself_may_have_backends_over_http_and_none_on_nats(tmp_path
     assert settings.client.connect_backend == "app"
     said = refusal(tmp_path, f"{memory}[client]\nconnect_hook = true\n{APP}", SECRET)
     assert "client.connect_hook: expected false with edge.broker" in said and "with one of backends" in said
+    said = refusal(tmp_path, f'{memory}[[backends]]\nname = "app"\nurl = "nats://"\n')
+    assert 'backends, "app": url: expected "nats://host:port" with edge.broker = "memory"' in said
+    assert read(tmp_path, f'{memory}[[backends]]\nname = "app"\nurl = "nats://127.0.0.1"\n').backends[0].on_nats

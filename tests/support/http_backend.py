@@ -45,12 +45,14 @@ class HttpDouble:
     closes: bool = False
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
     at_once: int = 0
     most_at_once: int = 0
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         number = self.connections
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
@@ -59,6 +61,7 @@ class HttpDouble:
                     if self.closes:
                         break
         finally:
+            self.open -= 1
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()

@@ -77,7 +77,7 @@ class NatsLink:
     `on_connected` runs after every (re)connection, once all subscriptions are made again; `on_disconnected` when the
     connection drops, but not when `close` ends it. Both are plain functions and must not block. `disconnects` and
     `permission_violations` count since the start. Replies come to subjects below `inbox_prefix`, unless the settings
-    have another one.
+    have another one. In the log, `called` is what this NATS is, and `keys` what the names of its settings begin with.
     """
 
     def __init__(
@@ -87,12 +87,16 @@ class NatsLink:
         on_connected: Callable[[], None] = lambda: None,
         on_disconnected: Callable[[], None] = lambda: None,
         inbox_prefix: str = subjects.INBOX,
+        called: str = "NATS",
+        keys: str = "nats.",
     ) -> None:
         self._name = name
+        self._called = called
+        self._keys = keys
         self._replicas = settings.replicas or 0
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
-        self._sign_in = SignIn(settings)
+        self._sign_in = SignIn(settings, keys)
         self._client = ListeningClient(self._sign_in)
         inbox = f"{settings.inbox_prefix or inbox_prefix}.{NUID().next().decode()}"
         self._inbox = Inbox(inbox, self._client.send_message)
@@ -149,7 +153,7 @@ class NatsLink:
 
     async def open(self) -> None:
         """Connects. Waits for NATS without a limit, and logs every 10 s why it is not connected."""
-        log.info("connecting to NATS at %s as %s", ", ".join(self._addresses), self._sign_in.who)
+        log.info("connecting to %s at %s as %s", self._called, ", ".join(self._addresses), self._sign_in.who)
         connecting = self._client.connect(
             [f"nats://{address}" for address in self._addresses],
             name=self._name,
@@ -165,7 +169,7 @@ class NatsLink:
         )
         await _until_done_or_cancelled(connecting)
         self.subscribe(self._inbox.pattern, self._inbox.collect)
-        log.info("connected to NATS")
+        log.info("connected to %s", self._called)
         self._connected()
 
     async def close(self) -> None:
@@ -186,7 +190,7 @@ class NatsLink:
         if self._ending:
             return
         self.disconnects += 1
-        log.warning("lost the connection to NATS, reconnecting")
+        log.warning("lost the connection to %s, reconnecting", self._called)
         self._inbox.fail_all(NatsAway("the connection dropped"))
         self._client.drop_pending()
         self._permissions.forget()
@@ -194,7 +198,7 @@ class NatsLink:
         self._on_disconnected()
 
     async def _reconnected(self) -> None:
-        log.info("connected to NATS again")
+        log.info("connected to %s again", self._called)
         self._connected()
 
     async def _log_error(self, error: Exception) -> None:
@@ -207,10 +211,11 @@ class NatsLink:
             if isinstance(error, TimeoutError) and not error.errno:
                 text = "no answer in time: it hangs, or this is not the port of its clients (4222 by default)"
             if isinstance(error, ssl.SSLError):
-                text += " (its certificate and ours: nats.ca_file, nats.cert_file, nats.key_file)"
-            self._complain(f"waiting for NATS at {', '.join(self._addresses)}: {text}")
+                keys = self._keys
+                text += f" (its certificate and ours: {keys}ca_file, {keys}cert_file, {keys}key_file)"
+            self._complain(f"waiting for {self._called} at {', '.join(self._addresses)}: {text}")
         else:
-            log.debug("NATS: %s: %s", type(error).__name__, error)
+            log.debug("%s: %s: %s", self._called, type(error).__name__, error)
 
     def _complain(self, text: str) -> None:
         """Logs the same thing every 10 s at the most."""
@@ -224,7 +229,7 @@ class NatsLink:
 
     def _refused(self, reason: str) -> None:
         now = asyncio.get_running_loop().time()
-        self._refusal = f"NATS refuses the credentials of {self._sign_in.who}: {reason}"
+        self._refusal = f"{self._called} refuses the credentials of {self._sign_in.who}: {reason}"
         self._refusal_ends_at = now + _REFUSAL_HOLDS_S
         if now >= self._refusal_again_at:
             self._refusal_again_at = now + _REFUSED_AGAIN_S
@@ -234,7 +239,7 @@ class NatsLink:
         """A server has written an error, and goes on, or ends the connection."""
         forbidden = forbidden_by(complaint)
         if forbidden is None:
-            self._complain(f"NATS says: {complaint}")
+            self._complain(f"{self._called} says: {complaint}")
             return
         loop = asyncio.get_running_loop()
         if self._permissions.refused(forbidden, loop.time()) and self._news is None:
@@ -247,9 +252,11 @@ class NatsLink:
     def _tell_what_is_forbidden(self) -> None:
         self._news = None
         if news := self._permissions.news(asyncio.get_running_loop().time()):
-            who = self._sign_in.who
             log.warning(
-                "NATS does not permit %s: allow it to %s in the configuration of NATS (docs/nats.md)", news, who
+                "%s does not permit %s: allow it to %s in the configuration of NATS (docs/nats.md)",
+                self._called,
+                news,
+                self._sign_in.who,
             )
 
     def _try_again(self) -> None:

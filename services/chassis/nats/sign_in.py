@@ -17,20 +17,21 @@ from services.chassis.nats.tls import tls_context
 class SignIn:
     """By the settings, which have been checked."""
 
-    def __init__(self, settings: NatsSettings) -> None:
+    def __init__(self, settings: NatsSettings, keys: str = "nats.") -> None:
+        """`keys` is what the names of the settings begin with."""
         self._settings = settings
+        self._keys = keys
         servers = settings.servers
         self._login: dict[str, str] = {}
-        self._who = "nobody (nats.user and nats.password are not set, nor is another way to sign in)"
+        self._who = f"nobody ({keys}user and {keys}password are not set, nor is another way to sign in)"
         if user := settings.user or servers.user:
-            where = "nats.user" if settings.user else "nats.url"
-            self._who = f"user {user} ({where})"
+            self._who = f"user {user} ({keys}{'user' if settings.user else 'url'})"
             self._login = {"user": user, "pass": settings.password or servers.password}
         elif token := settings.token or servers.token:
-            self._who = "the token of nats.token" if settings.token else "the token in nats.url"
+            self._who = f"the token of {keys}token" if settings.token else f"the token in {keys}url"
             self._login = {"auth_token": token}
         elif settings.cert_file:
-            self._who = "who has the certificate of nats.cert_file"
+            self._who = f"who has the certificate of {keys}cert_file"
         self._contexts: dict[tuple[int, ...], ssl.SSLContext] = {}
 
     @property
@@ -38,9 +39,9 @@ class SignIn:
         """Who signs in, for people: without anything secret."""
         try:
             if path := self._settings.nkey_file:
-                return f"user {read_nkey(path).public()} (nats.nkey_file)"
+                return f"user {read_nkey(path).public()} ({self._keys}nkey_file)"
             if path := self._settings.credentials_file:
-                return f"user {read_creds(path).nkey.public()} (nats.credentials_file)"
+                return f"user {read_creds(path).nkey.public()} ({self._keys}credentials_file)"
         except BadFile as error:
             return str(error)
         return self._who

@@ -52,6 +52,12 @@ _UNAVAILABLE: Final = (502, 503, 504)
 """With these a proxy or the application itself says that it is away. 500 is no such thing: it is the mistake of one
 handler, which a client may provoke, and must not take the backend from all others."""
 
+OF_HTTP: Final = {
+    "User-Agent": f"Fairlead/{VERSION}",
+    "Accept-Encoding": "identity",  # the limit is on what is transferred
+    "Content-Type": "application/json",
+}
+
 _REPEATABLE: Final = ("connect", "subscribe", "refresh", "sub_refresh")
 """Questions that only decide: one that met a connection on which nothing came back is asked once more."""
 
@@ -69,7 +75,7 @@ class HttpBackend:
         self._now = now
         self._unix = unix
         self._form = form_of(settings)
-        self._headers = QuestionHeaders(settings, f"Fairlead/{VERSION}")
+        self._headers = QuestionHeaders(settings, OF_HTTP)
         self._answers = {each.status_code: _answer_for(each) for each in settings.status_to_code_transforms}
         self._tls = tls_context(settings.ca_file, settings.cert_file, settings.key_file, "")
         self._max_in_flight = settings.max_in_flight

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import string
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from proto.trace_context import with_context
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers, header
 from services.chassis.tracing.span import ACTIVE, PRODUCER, Attributes, Span
 from services.chassis.tracing.span import CLIENT as CLIENT_SPAN
+from services.edge.arrival import NO_HEADERS
 from services.edge.backend.backend import (
     MAX_IN_FLIGHT,
     BackendAway,
@@ -60,14 +62,14 @@ class NatsBackend:
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         subject = subjects.rpc(checked_method(method))
-        return await self._traced("rpc", subject, data, _headers(caller), timeout_s)
+        return await self.request("rpc", subject, data, headers_of(caller), timeout_s)
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
-        headers = _headers(caller) if caller else None
-        return await self._traced(f"hook {event}", subjects.hook(event), question, headers, timeout_s)
+        headers = headers_of(caller) if caller else None
+        return await self.request(f"hook {event}", subjects.hook(event), question, headers, timeout_s)
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
-        headers = _headers(caller)
+        headers = headers_of(caller)
         if cause is None:
             with contextlib.suppress(NatsAway, NatsRefused):
                 self._link.publish(subjects.sent_by(caller.user), data, headers)
@@ -77,8 +79,11 @@ class NatsBackend:
         with contextlib.suppress(NatsAway, NatsRefused), cause.child("send", PRODUCER, attributes) as span:
             self._link.publish(subjects.sent_by(caller.user), data, with_context(headers, span.context))
 
-    async def _traced(self, name: str, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
-        """Asks, in a span of its own if anything is traced; the backend gets that in the header `traceparent`."""
+    async def request(self, name: str, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
+        """Asks, in a span of this name if anything is traced; the backend gets that in the header `traceparent`.
+
+        Raises as `call` does.
+        """
         cause = ACTIVE.get()
         if cause is None:
             return await self._ask(subject, data, headers, timeout_s)
@@ -105,7 +110,8 @@ class NatsBackend:
         return checked_size(answer)
 
 
-def _headers(caller: Caller) -> bytes:
+def headers_of(caller: Caller, more: Mapping[str, str] = NO_HEADERS) -> bytes:
+    """The header block that says on whose behalf the edge asks, and what else a backend gets: `more`."""
     lines = [
         "NATS/1.0",
         f"{USER}: {quote(caller.user, safe=_PRINTABLE)}",
@@ -117,6 +123,7 @@ def _headers(caller: Caller) -> bytes:
         lines.append(f"{INFO}: {info}")
     if meta := _ascii(caller.meta):
         lines.append(f"{META}: {meta}")
+    lines += [f"{name}: {value}" for name, value in more.items()]
     return "\r\n".join((*lines, "", "")).encode()
 
 

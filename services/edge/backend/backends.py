@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.chassis.tracing.span import Span
-from services.edge.backend.backend import Backend, Caller
+from services.edge.backend.backend import Backend, BackendAway, Caller
 from services.edge.backend_settings import RPCSection
 from services.edge.hook_settings import NATS
 
@@ -18,10 +18,13 @@ class Backends:
     """Backends by their names, "nats" among them: that one also takes messages that want no answer."""
 
     def __init__(self, by_name: Mapping[str, Backend], rpc: RPCSection | None = None) -> None:
-        section = rpc or RPCSection()
+        self.replace(by_name, rpc or RPCSection())
+
+    def replace(self, by_name: Mapping[str, Backend], rpc: RPCSection) -> None:
+        """These are the backends from now on."""
         self._by_name = dict(by_name)
-        self._of_others = section.backend
-        self._of_namespaces = {each.name: each.backend for each in section.namespaces}
+        self._of_others = rpc.backend
+        self._of_namespaces = {each.name: each.backend for each in rpc.namespaces}
 
     @property
     def names(self) -> list[str]:
@@ -29,8 +32,11 @@ class Backends:
         return list(self._by_name)
 
     def named(self, name: str) -> Backend:
-        """The backend of this name."""
-        return self._by_name[name]
+        """The backend of this name. Raises `BackendAway` for one that a reload took away."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise BackendAway(f"there is no backend {name} any more", "no_responders") from None
 
     def of_method(self, method: str) -> str:
         """The name of the backend that answers this RPC."""
@@ -40,7 +46,7 @@ class Backends:
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         """The answer to an RPC, by the backend that `of_method` names. See `Backend.call`."""
-        return await self._by_name[self.of_method(method)].call(method, data, caller, timeout_s)
+        return await self.named(self.of_method(method)).call(method, data, caller, timeout_s)
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
         """Sends a client's message that wants no answer, over NATS. See `Backend.send`."""

@@ -1,5 +1,5 @@
-"""What a backend over HTTP is told: the headers of questions, the operator's own and those of the client that its
-allow-lists name, and the form of the body. Pure.
+"""What a backend that has a table is told: the headers of questions, the operator's own and those of the client that
+its allow-lists name, and the form of the body. Pure.
 """
 
 from __future__ import annotations
@@ -58,14 +58,10 @@ def form_of(settings: BackendSettings) -> QuestionForm:
 
 
 class QuestionHeaders:
-    """The headers of questions to one backend."""
+    """The headers of questions to one backend. `of_http` are those that HTTP itself needs; none of them on NATS."""
 
-    def __init__(self, settings: BackendSettings, user_agent: str) -> None:
-        self._own = {
-            "User-Agent": user_agent,
-            "Accept-Encoding": "identity",  # the limit is on what is transferred
-            **settings.static_headers,
-        }
+    def __init__(self, settings: BackendSettings, of_http: Mapping[str, str] = NO_HEADERS) -> None:
+        self._own = {**of_http, **settings.static_headers}
         self._secret = settings.secret
         self._of_request = [(name.lower(), name) for name in settings.http_headers]
         self._emulated = [(name.lower(), name) for name in settings.emulated_headers]
@@ -82,9 +78,8 @@ class QuestionHeaders:
                 if value := caller.arrival.headers.get(lower, ""):
                     given[lower] = name, _as_sent(value)
             if "user-agent" in given:
-                del headers["User-Agent"]
+                headers.pop("User-Agent", None)
             headers.update(given.values())
-        headers["Content-Type"] = "application/json"
         if self._secret:
             headers[signature.HEADER] = signature.sign(self._secret, int(unix), question)
         return headers

@@ -20,11 +20,11 @@ from services.edge.backend_settings import BackendSettings
 from services.edge.rejection import Rejected
 
 URL = "http://127.0.0.1/x"
-OWN = {"User-Agent": "Fairlead/test", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+OF_HTTP = {"User-Agent": "Fairlead/test", "Accept-Encoding": "identity", "Content-Type": "application/json"}
 
 
 def headers(caller: Caller | None, **settings: object) -> dict[str, str]:
-    made = QuestionHeaders(BackendSettings(name="app", url=URL, **settings), "Fairlead/test")  # type: ignore[arg-type]
+    made = QuestionHeaders(BackendSettings(name="app", url=URL, **settings), OF_HTTP)  # type: ignore[arg-type]
     return made.of(caller, b"{}", 1_796_000_000.5)
 
 
@@ -33,13 +33,13 @@ def came(**values: str) -> Caller:
 
 
 def test_without_lists_a_backend_learns_nothing_of_the_request() -> None:
-    assert headers(came(cookie="id=1", authorization="Bearer x")) == OWN
-    assert headers(None, http_headers=["Cookie"]) == OWN
+    assert headers(came(cookie="id=1", authorization="Bearer x")) == OF_HTTP
+    assert headers(None, http_headers=["Cookie"]) == OF_HTTP
 
 
 def test_the_headers_of_the_request_that_the_list_names_pass_as_they_came() -> None:
     told = headers(came(cookie="id=1; b=2", user_agent="Firefox", x_other="no"), http_headers=["Cookie", "User-Agent"])
-    assert told == OWN | {"Cookie": "id=1; b=2", "User-Agent": "Firefox"}
+    assert told == OF_HTTP | {"Cookie": "id=1; b=2", "User-Agent": "Firefox"}
 
 
 def test_bytes_of_a_header_pass_as_they_came_if_they_are_utf_8() -> None:
@@ -55,6 +55,12 @@ def test_a_header_of_the_request_wins_over_one_that_the_client_wrote_into_its_co
     assert headers(claimed, **lists)["Authorization"] == "claimed"
     assert "Authorization" not in headers(claimed, http_headers=["Authorization"])
     assert "Authorization" not in headers(came(authorization="real"), emulated_headers=["Authorization"])
+
+
+def test_on_nats_there_are_those_of_the_table_alone() -> None:
+    table = BackendSettings(name="app", url="nats://", http_headers=["User-Agent"], static_headers={"X-Key": "k"})
+    assert QuestionHeaders(table).of(Caller(), b"{}", 0.0) == {"X-Key": "k"}
+    assert QuestionHeaders(table).of(came(user_agent="Firefox"), b"{}", 0.0) == {"X-Key": "k", "User-Agent": "Firefox"}
 
 
 def test_static_headers_and_a_signature_of_the_very_body() -> None:
