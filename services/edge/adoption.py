@@ -13,9 +13,12 @@ from dataclasses import replace
 from typing import Final
 
 from services.chassis.http.api_key import ApiKeys
+from services.chassis.nats.credential_files import BadFile
 from services.chassis.process.reload import ReloadRefused, news
 from services.chassis.process.tasks import Tasks
 from services.edge.adapters import Adapters
+from services.edge.backend.configured_backends import ConfiguredBackends
+from services.edge.backend.question_headers import form_of, wanted, wanted_emulated
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
@@ -35,10 +38,14 @@ RELOADABLE: Final = frozenset(
     {
         "http_api",
         "limits",
+        "backends",
+        "rpc",
         "channel.namespaces",
         "channel.without_namespace",
         "channel.history_max_bytes",
         "client.allowed_origins",
+        "client.connect_backend",
+        "client.refresh_backend",
         "client.token_hmac_secret_key",
         "client.token_rsa_public_key",
         "client.token_ecdsa_public_key",
@@ -85,6 +92,7 @@ class Adoption:
         adapters: Adapters,
         node: Node,
         api_keys: ApiKeys,
+        backends: ConfiguredBackends,
         adopted: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -94,6 +102,7 @@ class Adoption:
         self._adapters = adapters
         self._node = node
         self._api_keys = api_keys
+        self._backends = backends
         self._adopted = adopted
         self._tasks = Tasks()
 
@@ -109,7 +118,14 @@ class Adoption:
             verifier=verifier_of(settings, self._keys),
             allowances=policy.allowances.renewed(settings.limits, settings.client, settings.channel),
             origins=Origins(settings.client.allowed_origins),
+            kept_headers=wanted(settings.backends),
+            emulated_headers=wanted_emulated(settings.backends),
+            forms={each.name: form_of(each) for each in settings.backends},
         )
+        try:
+            backends = self._backends.prepared(settings)
+        except BadFile as error:
+            raise ReloadRefused(str(error)) from None
         warnings = news(cautions(before), cautions(settings))
         if namespaces.history_classes() != policy.namespaces.history_classes():
             try:
@@ -119,6 +135,7 @@ class Adoption:
         # One step from here on: nothing is awaited, and nothing fails.
         self._keys.connection.replace_configured(keys)
         self._keys.subscription.replace_configured(subscription_keys)
+        self._backends.adopt(backends)
         self._current.replace(renewed)
         self._api_keys.replace(settings.http_api)
         if settings.limits != before.limits:

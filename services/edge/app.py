@@ -184,6 +184,7 @@ class Edge:
             adapters,
             self._node,
             api_keys,
+            self._backends,
             self._metrics.begin_times,
         )
         self.reloads = Reloads(settings, read, RELOADABLE, self.adoption.adopt)

@@ -13,13 +13,18 @@ from services.chassis.process.reload import ReloadRefused
 from services.chassis.process.settings import Duration, Rate
 from services.edge.adapters import Adapters
 from services.edge.adoption import RELOADABLE, Adoption
+from services.edge.backend.configured_backends import ConfiguredBackends
+from services.edge.backend_settings import BackendSettings, RPCSection
 from services.edge.broker.broker import BrokerRefused
 from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.client_settings import ClientSection
 from services.edge.limit_settings import NO_LIMITS
 from services.edge.settings import EdgeSettings
+from services.edge.tally import Tally
 from services.edge.tokens.configured_keys import key_sets
+from tests.support.certificates import Authority
 from tests.support.cluster import EdgeCluster, TestEdge
+from tests.support.function_backend import FunctionBackend
 from tests.support.settings_tables import tables_of
 
 SECRET = "a secret of the tests, " * 3
@@ -30,6 +35,12 @@ AFTER = replace(
     client=replace(BEFORE.client, token_hmac_secret_key=SECRET[::-1], allowed_origins=["https://a.example"]),
     channel=ChannelSection(namespaces=[KEPT]),
     limits=replace(NO_LIMITS, address_connects=Rate(1, 60)),
+    backends=[
+        BackendSettings(
+            name="app", url="http://127.0.0.1/", http_headers=["Cookie"], emulated_headers=["X-A"], binary_encoding=True
+        )
+    ],
+    rpc=RPCSection(backend="app"),
 )
 
 
@@ -55,6 +66,7 @@ class Adopting:
         self.adapters = FakeAdapters()
         self.keys = key_sets(BEFORE.client)
         context = self.edge.context
+        self.backends = ConfiguredBackends(BEFORE, FunctionBackend(), None, Tally(), lambda: 0.0, lambda: 0.0)
         adapters = cast("Adapters", self.adapters)
         self.adoption = Adoption(
             BEFORE,
@@ -64,6 +76,7 @@ class Adopting:
             adapters,
             self.edge.node,
             ApiKeys(BEFORE.http_api),
+            self.backends,
             lambda: None,
         )
 
@@ -72,7 +85,9 @@ class Adopting:
         policy, knock = self.edge.context.policy, self.edge.context.door.knock
         knocks = [knock("192.0.2.1", 0.0) is None for _ in range(2)]
         kept = policy.namespaces.named("kept") is not None
-        return kept, policy.origins.allow("https://a.example"), policy.section.token_hmac_secret_key, knocks
+        backends = self.backends.backends
+        asked = backends.names, backends.of_method("greet"), policy.emulated_headers, policy.form("app").binary
+        return kept, asked, policy.origins.allow("https://a.example"), policy.section.token_hmac_secret_key, knocks
 
 
 @pytest.fixture
@@ -81,11 +96,14 @@ async def adopting():
     await it.edge.start()
     yield it
     await it.adoption.stop()
+    await it.backends.close()
 
 
 async def test_everything_holds_at_once(adopting):
     await adopting.adoption.adopt(AFTER)
-    assert adopting.state() == (True, True, SECRET[::-1], [True, False])
+    asked = ["nats", "app"], "app", {"x-a"}, True
+    assert adopting.state() == (True, asked, True, SECRET[::-1], [True, False])
+    assert adopting.edge.context.policy.kept_headers == {"cookie"}
     assert [list(classes) for classes in adopting.adapters.classes] == [["kept"]]
 
 
@@ -94,6 +112,16 @@ async def test_nothing_does_when_the_broker_refuses(adopting):
     with pytest.raises(ReloadRefused, match="the streams of the namespaces cannot be made or changed: insufficient"):
         await adopting.adoption.adopt(AFTER)
     assert adopting.state() == before
+
+
+async def test_nothing_does_when_a_backend_s_certificate_is_gone(adopting, tmp_path):
+    before, ca = adopting.state(), Authority(tmp_path).file
+    (app,) = AFTER.backends
+    after = replace(AFTER, backends=[replace(app, url="https://127.0.0.1/", ca_file=str(ca))])
+    ca.unlink()
+    with pytest.raises(ReloadRefused, match="ca_file"):
+        await adopting.adoption.adopt(after)
+    assert adopting.state() == before and adopting.adapters.classes == []
 
 
 async def test_the_broker_is_asked_only_for_namespaces_that_it_keeps(adopting):

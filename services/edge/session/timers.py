@@ -16,6 +16,7 @@ from proto import codes
 from proto.commands import Command, SubRefreshRequest
 from services.edge.backend import hook_questions
 from services.edge.channel_settings import ChannelOptions
+from services.edge.rejection import Rejected
 from services.edge.session.actions import AskHook
 from services.edge.session.decisions import NOTHING, Close, EndSubscriptions, Nothing
 from services.edge.session.effects import SendPing
@@ -87,7 +88,7 @@ class Timers(Struct, gc=False):
                 options = subscription.rules.options
                 if options.sub_refresh_hook:
                     subscription.asked_to_refresh(now + _ASK_REFRESH_AGAIN_S)
-                    return _sub_refresh(state, channel, options)
+                    return _sub_refresh(state, channel, _options_now(state, channel) or options)
         if now < self.next_at:
             return NOTHING
         if self.awaits_pong:
@@ -117,6 +118,15 @@ class Timers(Struct, gc=False):
     def refreshed(self) -> None:
         """The refresh hook extended the connection: the next time to ask it is when the connection expires again."""
         self.ask_refresh_at = 0.0
+
+
+def _options_now(state: SessionState, channel: str) -> ChannelOptions | None:
+    """The options of the channel's namespace, which a reload may have changed; None if it has no such hook any more."""
+    try:
+        options = state.policy.namespaces.rules(channel).options
+    except Rejected:  # it is gone, and so is the subscription soon
+        return None
+    return options if options.sub_refresh_hook else None
 
 
 def _sub_refresh(state: SessionState, channel: str, options: ChannelOptions) -> AskHook:

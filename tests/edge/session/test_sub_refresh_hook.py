@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from msgspec import Raw
 from proto.codes import CloseCode, ErrorCode
 from proto.replies import SubscribeResult
 from services.edge.backend import hook_results
+from services.edge.channel_settings import ChannelSection, Namespace
+from services.edge.channels.namespaces import Namespaces
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant
 from services.edge.session.actions import AskHook, Connect
@@ -45,6 +48,19 @@ def test_it_is_asked_when_the_subscription_expires_and_not_before() -> None:
     question = asked(conversation, 60)
     assert (question.event, question.timeout_s, question.backend) == ("sub_refresh", 2, "nats")
     assert b'"user":"42","channel":"renewed:x"' in question.question
+
+
+def test_after_a_reload_it_is_the_backend_that_the_namespace_names_now() -> None:
+    conversation = expiring()
+    renewed = ChannelSection(
+        namespaces=[
+            Namespace(name="renewed", subscribe_hook=True, sub_refresh_hook=True, sub_refresh_backend="app"),
+        ]
+    )
+    conversation.current.replace(replace(conversation.current.policy, namespaces=Namespaces(renewed)))
+    assert asked(conversation, 60).backend == "app"
+    conversation.current.replace(replace(conversation.current.policy, namespaces=Namespaces(ChannelSection())))
+    assert asked(conversation, 66).backend == "nats", "the one of before, until the reload has ended the subscription"
 
 
 def test_prolonged_and_what_others_see_of_it_changes() -> None:
