@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -15,16 +13,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser
 
 from deploy.processes.ports import free_port
 from deploy.processes.process import Process, Program
 from deploy.processes.readiness import http_status
 from fairlead import SIGNATURE_HEADER, sign
 from tests.docs.conftest import SDK
+from tests.docs.shopper import PASSWORDS, Person, until
 from tests.stack.checkout import ROOT
 from tests.support.edges import API_KEY, FAST_GOODBYE
-from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
@@ -33,7 +31,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 EXAMPLE = ROOT / "docs/examples/shopping"
 OUTBOX_SQL = ROOT / "services/sessions/outbox/outbox.sql"
-PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "singer"}
 HOOK_SECRET = "the-example-s-own-secret"
 MOST_ITEMS = 5
 
@@ -122,43 +119,6 @@ async def application(
         made.process.kill()
 
 
-class Person:
-    """One browser with its own cookies, and the page in it."""
-
-    def __init__(self, page: Page, name: str, site: str) -> None:
-        self.page, self.name, self.site = page, name, site
-        self.complaints: list[str] = []
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    async def log_in(self, list_id: int = 1, password: str = "") -> None:
-        await self.page.goto(f"{self.site}/?list={list_id}")
-        await self.page.get_by_label("Your name").fill(self.name)
-        await self.page.get_by_label("Password").fill(password or PASSWORDS[self.name])
-        await self.page.get_by_role("button", name="Log in").click()
-
-    async def is_online(self) -> None:
-        assert await self.page.get_by_role("status").text_content() == "online"
-
-    async def add(self, text: str) -> None:
-        await self.page.get_by_label("What is missing").fill(text)
-        await self.page.get_by_role("button", name="Add").click()
-
-    async def sees(self, *items: str) -> None:
-        assert await self.page.locator("#items li").all_text_contents() == list(items)
-
-    async def sees_bought(self, *items: str) -> None:
-        assert await self.page.locator("#items .bought").all_text_contents() == list(items)
-
-    async def is_told(self, text: str) -> None:
-        assert text in (await self.page.locator("#notice").text_content() or "")
-
-    async def is_with(self, *names: str) -> None:
-        assert await self.page.locator("#people").text_content() == ", ".join(names)
-
-    async def sees_who_left(self, name: str) -> None:
-        assert re.fullmatch(rf"{name} left at \d\d:\d\d", await self.page.locator("#gone").text_content() or "")
-
-
 class People:
     """Opens browsers, each with its own cookies."""
 
@@ -179,10 +139,6 @@ async def people(browser: Browser, application: Application) -> AsyncIterator[Pe
     made = People(browser, application.url)
     yield made
     assert [complaint for person in made.found for complaint in person.complaints] == []
-
-
-async def until(check: Any, *arguments: str) -> None:
-    await eventually(functools.partial(check, *arguments))
 
 
 async def test_people_shop_together(application, people, tmp_path):
