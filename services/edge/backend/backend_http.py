@@ -160,6 +160,8 @@ class HttpBackend:
 
     async def _post(self, url: str, question: bytes, headers: dict[str, str]) -> bytes:
         session = self._session or self._open()
+        if session.closed:
+            raise BackendAway(f"{self._name} is not asked any more: the edge stops, or has a new table for it")
         async with session.post(url, data=question, headers=headers, allow_redirects=False) as response:
             status = response.status
             if (answer := self._answers.get(status)) is not None:

@@ -346,6 +346,19 @@ async def test_a_traced_question_carries_its_span_and_nothing_of_the_client_is_i
         assert span.name == "hook connect" and ALICE.user not in str(span.attributes)
 
 
+async def test_a_question_that_is_in_progress_when_the_edge_stops_has_no_answer() -> None:
+    async def hold(asked: object) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async with asking(hold) as (backend, double, _):
+        in_progress = asyncio.create_task(cause_of(backend, "connect"))
+        await eventually(lambda: double.asked)
+        await backend.close()
+        assert await in_progress == ("BackendAway", "away")
+        assert await cause_of(backend, "publish") == ("BackendAway", "away")
+
+
 async def test_a_message_without_an_answer_is_not_asked() -> None:
     async with asking(lambda asked: answer(YES)) as (backend, double, _):
         backend.send(b"1", ALICE)
