@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,25 @@ def test_the_image_runs_what_was_tested(name: str) -> None:
 
     tested = pins("requirements.lock")
     assert {package: version for package, version in pins(name).items() if tested[package] != version} == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [
+        ("requirements.lock", ["edge", "sessions", "metrics", "forecast", "tracing", "local"]),
+        ("deploy/requirements.lock", ["edge", "sessions", "metrics", "tracing"]),
+        ("deploy/requirements-forecast.lock", ["edge", "sessions", "metrics", "forecast", "tracing"]),
+    ],
+)
+def test_a_lock_has_what_each_process_needs(name: str, extras: list[str]) -> None:
+    """A package that is there because another one needs it is gone one day."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    entries = re.findall(
+        r"^([a-z0-9-]+)==.*\n(?:    --hash.*\n)+((?:    #.*\n)+)", (ROOT / name).read_text(), re.MULTILINE
+    )
+    ours = {package for package, reasons in entries if "fairlead (pyproject.toml)" in reasons}
+    assert {re.split(r"[^a-z0-9-]", one, maxsplit=1)[0] for one in wanted} - ours == set()
 
 
 def test_each_container_signs_in_to_nats_as_the_user_that_ships_for_it() -> None:

@@ -37,5 +37,11 @@ async def _takes_them(stage: Stage) -> None:
 
 WEBHOOKS = (
     Cause("the receiver of a webhook answers 503", ("WebhookLate",), _is_not_well, _takes_them),
-    Cause("the receiver of a webhook refuses its events (422)", ("WebhookEventsSetAside",), _refuses, _takes_them),
+    Cause(
+        "the receiver of a webhook refuses its events (422)",
+        ("WebhookEventsSetAside",),
+        _refuses,
+        _takes_them,
+        besides=("WebhookLate",),
+    ),
 )
