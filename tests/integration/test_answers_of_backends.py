@@ -14,6 +14,7 @@ import pytest
 from proto.codec_protobuf import decode_replies
 from tests.support.edges import WireClient, api, start_edge_in_memory, wire_client
 from tests.support.http_backend import Asked, HttpDouble, answer, http_double
+from tests.support.metrics import metric
 from tests.support.processes import ServiceProcess, Services
 
 pytestmark = pytest.mark.integration
@@ -123,18 +124,21 @@ async def test_each_field_of_a_connect_answer_does_what_it_says(edge, app, encod
             },
             "chat:c": {"override": {"force_positioning": {"value": True}}},
             "now:price": {"cache_recover": True},
+            "now:nothing": {"cache_recover": True},
         },
     }
     async with wire_client(edge) as client:
         reply = (await client.ask(connect={}))["connect"]
         assert (reply["data"], reply["expires"]) == ({"hello": "Ann"}, True) and 3590 < reply["ttl"] <= 3600
         subs = reply["subs"]
-        assert sorted(subs) == ["chat:a", "chat:all", "chat:b", "chat:c", "now:price"]
+        assert sorted(subs) == ["chat:a", "chat:all", "chat:b", "chat:c", "now:nothing", "now:price"]
         assert subs["chat:a"]["data"] == {"topic": "tea"} and subs["chat:a"]["expires"] is True
         assert subs["chat:b"]["data"] == {"topic": "milk"} and "expires" not in subs["chat:b"]
         assert [subs[channel].get("recoverable", False) for channel in sorted(subs)][:4] == [False, False, True, False]
         assert [subs[channel].get("positioned", False) for channel in sorted(subs)][:4] == [False, False, True, True]
         assert [each["data"] for each in subs["now:price"]["publications"]] == [{"eur": 7}]
+        assert subs["now:price"]["recovered"], "or SDKs would not deliver it"
+        assert "publications" not in subs["now:nothing"] and await metric(edge, "unrecovered_total") == 0
         assert (await client.push("chat:a"))["join"]["info"]["user"] == "56", "only where the answer says so"
         assert (await presence(edge, "chat:a"))["56"] == {
             "user": "56",

@@ -280,7 +280,8 @@ class Node:
 def _reads_newest(request: AttachRequest) -> bool:
     """Whether the channel is a cache, of which a subscriber gets the newest publication instead of what it missed."""
     options = request.subscription.rules.options
-    return options.force_recovery_mode == CACHE and (request.recover is not None or options.auto_cache_recover)
+    asked = request.recover is not None or request.cache_recover or options.auto_cache_recover
+    return asked and options.force_recovery_mode == CACHE
 
 
 def _result(request: AttachRequest, channel_log: ChannelLog | None = None) -> SubscribeResult:

@@ -122,7 +122,8 @@ class AttachRequest(Struct, frozen=True):
     """A checked subscribe: attach the client to `channel` on these terms.
 
     `recover` is the position after which it wants what it missed; `reject_unrecovered` asks for error 112 when that
-    cannot be had. `data` goes to the client with its reply. `command_id` is 0 for a server-side subscription.
+    cannot be had. With `cache_recover` it gets the newest publication of a channel that is a cache, whatever it has.
+    `data` goes to the client with its reply. `command_id` is 0 for a server-side subscription.
     """
 
     command_id: int
@@ -133,6 +134,7 @@ class AttachRequest(Struct, frozen=True):
     reject_unrecovered: bool = False
     ttl: int = 0  # seconds until the subscription expires, 0 for never
     trace: Span | None = None  # of the subscribe command, if that is traced
+    cache_recover: bool = False
 
 
 def _switched(switch: Switch | None, otherwise: bool) -> bool:

@@ -12,7 +12,6 @@ from proto.commands import Command, SubscribeRequest, UnsubscribeRequest
 from proto.messages import StreamPosition
 from proto.replies import Reply, UnsubscribeResult, reply_to
 from services.edge.backend import hook_questions
-from services.edge.channel_settings import CACHE
 from services.edge.channels.namespaces import (
     PRIVATE_PREFIX,
     USER_BOUNDARY,
@@ -182,14 +181,13 @@ def _prepare(
         delta=rules.has_history and request.delta in options.allowed_delta_types,
     )
     recover = StreamPosition(request.offset, request.epoch) if subscription.recoverable and request.recover else None
-    if recover is None and grant.cache_recover and rules.has_history and options.force_recovery_mode == CACHE:
-        recover = StreamPosition()  # as of a client that has nothing yet
     return AttachRequest(
         command_id=command_id,
         channel=channel,
         subscription=subscription,
         data=grant.data,
         recover=recover,
+        cache_recover=grant.cache_recover,
         reject_unrecovered=bool(request.flag & REJECT_UNRECOVERED) and not server_side,
         ttl=seconds_left(grant.expires_at, state.unix(now)) if grant.expires_at and not options.sub_refresh_hook else 0,
     )

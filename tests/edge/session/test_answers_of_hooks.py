@@ -8,7 +8,6 @@ import pytest
 from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
-from proto.messages import StreamPosition
 from proto.publications import Version
 from services.chassis.process.settings import Duration
 from services.edge.backend import hook_results
@@ -130,11 +129,11 @@ class TestConnect:
     def test_a_subscription_may_begin_with_what_a_cache_holds(self) -> None:
         conversation = hooked(channel=ASKED)
         asked, _ = conversation.asks(CONNECT)
-        subs = {"now:x": Grant(cache_recover=True), "now:y": Grant(), "asked_and_kept:x": Grant(cache_recover=True)}
+        subs = {"now:x": Grant(cache_recover=True), "now:y": Grant()}
         action = started(conversation.decided(asked, hook_results.Admitted(user="7", subs=subs)))
         assert isinstance(action, Connect)
-        asking = {each.channel: each.recover for each in action.requests}
-        assert asking == {"now:x": StreamPosition(), "now:y": None, "asked_and_kept:x": None}
+        asking = {each.channel: (each.cache_recover, each.recover) for each in action.requests}
+        assert asking == {"now:x": (True, None), "now:y": (False, None)}, "it is no recovery, which could fail"
 
 
 class TestSubscribe:
