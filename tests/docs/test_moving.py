@@ -105,6 +105,13 @@ def test_the_command_prints_and_writes_what_the_page_says(tmp_path: Path) -> Non
     from_environ({"FAIRLEAD_CONFIG": str(tmp_path / "fairlead.toml")})
 
 
+def test_the_backends_of_the_page_are_taken_by_an_edge(tmp_path: Path) -> None:
+    _, backends = blocks("from-centrifugo.md", "toml")
+    (tmp_path / "fairlead.toml").write_text(backends)
+    settings = from_environ({"FAIRLEAD_CONFIG": str(tmp_path / "fairlead.toml")})
+    assert settings.channel.namespaces[0].subscribe_backend == settings.backends[1].name == "rooms"
+
+
 async def test_clients_and_callers_of_centrifugo_go_on_as_they_are(tmp_path: Path, services: Services) -> None:
     (toml, _), (client,) = blocks("from-centrifugo.md", "toml"), blocks("from-centrifugo.md", "js")
     (backend,) = blocks("from-centrifugo.md", "python")

@@ -17,6 +17,10 @@ from services.edge.moving.report import report
 from services.edge.moving.toml_text import toml_text
 from services.edge.moving.translation import Translation
 
+_BEHIND_A_PROXY: Final = (
+    "behind a proxy or a balancer: name its addresses in edge.trusted_proxies, or all clients have one address for "
+    "limits"
+)
 _MODE: Final = 0o600
 """Of the file, as it may hold secrets."""
 
@@ -35,10 +39,10 @@ def import_centrifugo(file: Path, to: Path | None) -> None:
     lines = [f"{file}: {len(options)} options", *report(translation.lines)]
     if to is None:
         sys.stdout.write(text)
-        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.write("\n".join([*lines, _BEHIND_A_PROXY]) + "\n")
         return
     _write(to, text)
-    sys.stdout.write("\n".join([*lines, *_checked(to)]) + "\n")
+    sys.stdout.write("\n".join([*lines, _BEHIND_A_PROXY, *_checked(to)]) + "\n")
 
 
 def _write(path: Path, text: str) -> None:

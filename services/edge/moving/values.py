@@ -67,12 +67,23 @@ def _concurrency(value: Any) -> tuple[Any, str]:
 
 def _origins(value: Any) -> tuple[Any, str]:
     patterns = value.split() if isinstance(value, str) else value
+    mistakes: dict[str, str] = {}
     for pattern in patterns:
         try:
             check_pattern(pattern)
         except ValueError as error:
-            raise NotConvertible(f"only * is special here; write each origin: {error}") from None
-    return patterns, ""
+            mistakes[pattern] = str(error)
+    taken = [pattern for pattern in patterns if pattern not in mistakes]
+    says = "; ".join(mistakes.values())
+    if mistakes and not taken:
+        raise NotConvertible(f"only * is special here; write each origin: {says}")
+    return taken, f"without {len(mistakes)} of {len(patterns)}: {says}" if mistakes else ""
+
+
+def _meta_ttl(value: Any) -> tuple[Any, str]:
+    """0 stands for the one of all channels."""
+    made = duration(value)
+    return made if Duration.parse(made) else "", ""
 
 
 def _regex(value: Any) -> tuple[Any, str]:
@@ -110,6 +121,7 @@ _OF_OPTIONS: Final[Mapping[str, Callable[[Any], tuple[Any, str]]]] = {
     "client.connection_rate_limit": _per_second,
     "channel.publication_data_format": _data_format,
     "namespace.publication_data_format": _data_format,
+    "namespace.history_meta_ttl": _meta_ttl,
     "namespace.channel_regex": _regex,
     "client.token.audience_regex": _regex,
     "client.token.issuer_regex": _regex,

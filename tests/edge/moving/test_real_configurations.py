@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -12,12 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.chassis.process.settings import ConfigurationError
 from services.edge.cautions import cautions
+from services.edge.client_settings import ClientSection
 from services.edge.configuration import from_environ
 from services.edge.moving.centrifugo_file import read_options
 from services.edge.moving.option_table import read_table
 from services.edge.moving.toml_text import toml_text
 from services.edge.moving.translation import Translation
 from services.edge.settings import EdgeSettings
+from tests.edge.moving.test_importer import EVERY_OPTION
 
 SECRET = "bbe7d157-a253-4094-9759-06a8236543f9"
 
@@ -77,13 +81,17 @@ prometheus:
     with pytest.raises(ConfigurationError, match="FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY"):
         settings_of(tmp_path, config)
     settings = settings_of(
-        tmp_path, config, FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY=SECRET, FAIRLEAD_HTTP_API_KEY="key of the backends"
+        tmp_path,
+        config,
+        FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY=SECRET,
+        FAIRLEAD_HTTP_API_KEY="key of the backends",
+        FAIRLEAD_CLIENT_ALLOWED_ORIGINS="https://a.example.com,https://b.example.com",
     )
     assert (
         float(settings.channel.namespaces[0].history_ttl) == 720 * 3600
         and settings.channel.namespaces[0].force_positioning
     )
-    assert settings.channel.without_namespace.has_history and settings.client.allowed_origins == ["*"]
+    assert settings.channel.without_namespace.has_history and len(settings.client.allowed_origins) == 2
 
 
 def test_every_switch_of_a_namespace_stays_on(tmp_path: Path) -> None:
@@ -167,3 +175,71 @@ def test_proxies_of_grpc_leave_an_edge_that_starts_and_lets_nobody_in_unasked(tm
     assert settings.client.connect_hook and settings.client.connect_backend == "nats"
     assert settings.channel.namespaces[0].subscribe_hook and settings.backends == []
     assert settings.client.hook_when_away == "refuse"
+
+
+DEFAULTS: dict[str, Any] = {
+    "http_server": {"port": 8000},
+    "client": {
+        "ping_interval": "25s",
+        "pong_timeout": "8s",
+        "expired_close_delay": "25s",
+        "expired_sub_close_delay": "25s",
+        "stale_close_delay": "10s",
+        "channel_limit": 128,
+        "queue_max_size": 1048576,
+        "history_max_publication_limit": 300,
+        "recovery_max_publication_limit": 300,
+    },
+    "channel": {
+        "history_meta_ttl": "48h",
+        "max_length": 255,
+        "private_prefix": "$",
+        "namespace_boundary": ":",
+        "user_boundary": "#",
+        "user_separator": ",",
+    },
+    "websocket": {"message_size_limit": 65536, "compression_level": 1, "handler_prefix": "/connection/websocket"},
+    "uni_websocket": {"compression_level": 1},
+    "shutdown": {"timeout": "30s"},
+    "log": {"level": "info"},
+}
+
+
+VALUES = ("static_headers", "static_metadata", "channel_replacements")
+
+
+def all_off(option: Any) -> Any:
+    """What a file of all defaults has where Centrifugo has none: `false`, `0`, `"0s"`, an empty text or list."""
+    if isinstance(option, dict):
+        return {name: {} if name in VALUES else all_off(each) for name, each in option.items()}
+    if isinstance(option, str):
+        return "0s" if re.fullmatch(r"\d+(ms|s|m|h)", option) else ""
+    return type(option)()
+
+
+def test_a_file_of_all_defaults_becomes_the_defaults_and_misses_nothing(tmp_path: Path) -> None:
+    """As `centrifugo defaultconfig` writes it, with the secret that it needs and one namespace."""
+    config = all_off(msgspec.json.decode(EVERY_OPTION.read_bytes()))
+    for section, options in DEFAULTS.items():
+        config[section] |= options
+    config["client"]["token"]["hmac_secret_key"] = SECRET
+    history = {"name": "chat", "history_size": 10, "history_ttl": "60s"}
+    config["channel"]["namespaces"] = [config["channel"]["without_namespace"] | history]
+    file = tmp_path / "config.json"
+    file.write_bytes(msgspec.json.encode(config))
+    lines = Translation(read_options(file), read_table()).lines
+    assert {line.option: line.says for line in lines if line.verdict.value in ("not there", "unknown")} == {}
+    settings = settings_of(tmp_path, config)
+    changed = {
+        key
+        for key in settings.client.__struct_fields__
+        if getattr(settings.client, key) != getattr(ClientSection(), key)
+    }
+    assert changed == {
+        "token_hmac_secret_key",
+        "concurrency",
+        "compression_min_bytes",
+        "recovery_max_publication_limit",
+    }
+    (chat,) = settings.channel.namespaces
+    assert float(chat.history_meta_ttl) == 48 * 3600, "0 in a namespace stands for the one of all"

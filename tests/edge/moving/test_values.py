@@ -78,6 +78,13 @@ def test_origins_with_other_wildcards_are_the_operators_to_write() -> None:
         convert("client.allowed_origins", ["https://{a,b}.example.com"], list[str])
 
 
+def test_one_origin_that_nobody_sends_does_not_shut_the_others_out() -> None:
+    given = ["https://app.example.com", "app.example.com"]
+    value, says = convert("client.allowed_origins", given, list[str])
+    assert value == ["https://app.example.com"]
+    assert says.startswith("without 1 of 2: ") and 'expected "https://app.example.com"' in says
+
+
 def test_what_needs_a_second_setting_says_so() -> None:
     assert "edge.trusted_proxies" in convert("client.user_id_http_header", "X-User", str)[1]
     assert convert("namespace.publication_data_format", "binary", str) == ("binary", "empty data are refused")
