@@ -18,7 +18,7 @@ from services.chassis.process.reload import ReloadRefused, news
 from services.chassis.process.tasks import Tasks
 from services.edge.adapters import Adapters
 from services.edge.backend.configured_backends import ConfiguredBackends
-from services.edge.backend.question_headers import form_of, wanted, wanted_emulated
+from services.edge.backend.question_headers import form_of, kept, wanted_emulated
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
@@ -118,7 +118,7 @@ class Adoption:
             verifier=verifier_of(settings, self._keys),
             allowances=policy.allowances.renewed(settings.limits, settings.client, settings.channel),
             origins=Origins(settings.client.allowed_origins),
-            kept_headers=wanted(settings.backends),
+            kept=kept(settings.client, settings.backends),
             emulated_headers=wanted_emulated(settings.backends),
             forms={each.name: form_of(each) for each in settings.backends},
         )

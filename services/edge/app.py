@@ -40,7 +40,7 @@ from services.edge.adapters_nats import NatsAdapters
 from services.edge.adoption import RELOADABLE, Adoption, verifier_of
 from services.edge.arrival import UserHeader
 from services.edge.backend.configured_backends import ConfiguredBackends
-from services.edge.backend.question_headers import form_of, wanted, wanted_emulated
+from services.edge.backend.question_headers import form_of, kept, wanted_emulated
 from services.edge.broker.broker import BrokerAway, BrokerRefused
 from services.edge.cautions import cautions
 from services.edge.channels.namespaces import Namespaces
@@ -136,10 +136,10 @@ class Edge:
                     clock.ahead,
                     tracer,
                     Origins(settings.client.allowed_origins),
-                    kept_headers=wanted(settings.backends),
+                    kept=kept(settings.client, settings.backends),
                     emulated_headers=wanted_emulated(settings.backends),
                     forms={each.name: form_of(each) for each in settings.backends},
-                    user_header=_user_header(settings),
+                    user_header=UserHeader(name) if (name := settings.client.user_id_http_header) else None,
                 )
             ),
             node=self._node,
@@ -317,11 +317,6 @@ class Edge:
         )
         memory = EdgeMemory(used=self._memory.used, limit=self._memory.limits.least)
         return replace(heartbeat, edge=load, memory=memory, has_room=context.admission.has_room)
-
-
-def _user_header(settings: EdgeSettings) -> UserHeader | None:
-    name = settings.client.user_id_http_header
-    return UserHeader(name, Proxies(settings.edge.trusted_proxies)) if name else None
 
 
 async def _expect_upgrade(request: Request) -> Response:

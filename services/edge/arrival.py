@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from msgspec import Struct
-
-from services.chassis.http.client_address import Proxies
+from msgspec.structs import force_setattr
 
 MAX_TEXT_LENGTH: Final = 256
 """Characters that are kept of `Origin` and `User-Agent`, which every client has and anybody can make long."""
+
+
+class Kept(NamedTuple):
+    """What is kept of clients' requests. Where no setting asks for anything, that is nothing.
+
+    `request`: address, origin and user agent, until the client is connected. `headers`: further ones, in lower case,
+    for backends, as long as it is. `of_proxies` are those of them that count from trusted proxies only.
+    """
+
+    request: bool = False
+    headers: frozenset[str] = frozenset()
+    of_proxies: frozenset[str] = frozenset()
+
+
+NOTHING_KEPT: Final = Kept()
 
 
 class Arrival(Struct, frozen=True, gc=False):
     """A client's request: an upgrade to a WebSocket, or the one that opened its HTTP stream.
 
     `address` is the client's own, told by trusted proxies if there are any. `origin` is the page, `user_agent` the
-    browser or library; each is "" if it is not known. `headers` are the further ones that the settings ask for
-    (`Policy.kept_headers`), by their names in lower case. Their values are text in Latin-1, one character for a byte.
-    The request head bounds them (16 KiB). `user` is who it is according to an authenticating proxy, "" without one.
+    browser or library; each is "" if it is not known or not `Kept`. `headers` are further ones, by their names in lower
+    case. Their values are text in Latin-1, one character for a byte. The request head bounds them (16 KiB). `user` is
+    who it is according to an authenticating proxy, "" without one.
     """
 
     address: str = ""
@@ -29,9 +43,11 @@ class Arrival(Struct, frozen=True, gc=False):
     headers: dict[str, str] = {}
     user: str = ""
 
-    def chosen(self, names: Iterable[str]) -> dict[str, str]:
-        """Those of `headers` that an allow-list names, in lower case."""
-        return {name: self.headers[name] for name in names if name in self.headers}
+    def settle(self) -> None:
+        """The client is connected: of its request, only the headers are still needed. The others are "" from now on."""
+        if self is not UNKNOWN:
+            for name in ("address", "origin", "user_agent", "user"):
+                force_setattr(self, name, "")
 
 
 UNKNOWN: Final = Arrival()
@@ -41,29 +57,38 @@ NO_HEADERS: Final[dict[str, str]] = {}
 
 
 class UserHeader:
-    """The header in which an authenticating proxy says who the user is. Nobody but `proxies` is believed."""
+    """The header in which an authenticating proxy says who the user is."""
 
-    def __init__(self, name: str, proxies: Proxies) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name.lower()
-        self._proxies = proxies
 
-    def user(self, peer: str, header: Callable[[str], str]) -> str:
-        """The user of a request that came from `peer`; "" if the proxy names none, or the peer is no such proxy.
+    def user(self, by_proxy: bool, header: Callable[[str], str]) -> str:
+        """The user of a request; "" if no trusted proxy wrote its head (`by_proxy`), or it names none.
 
-        Raises ValueError if the value is not UTF-8.
+        Raises ValueError if the value is not text in UTF-8.
         """
-        if not self._proxies.trust(peer):
+        if not by_proxy:
             return ""
         try:
-            return header(self.name).encode("latin-1").decode()
+            user = header(self.name).encode("latin-1").decode()
         except UnicodeDecodeError:
-            raise ValueError(f"expected the header {self.name} in UTF-8 (client.user_id_http_header)") from None
+            user = "\0"
+        if not user.isprintable():
+            raise ValueError(f"expected the header {self.name} to be text in UTF-8 (client.user_id_http_header)")
+        return user
 
 
-def arrival_of(address: str, header: Callable[[str], str], kept: Iterable[str], user: str = "") -> Arrival:
-    """What is kept of a request. `header` returns a header's value by its name in lower case, "" without one."""
-    headers = {name: value for name in kept if (value := header(name))} or NO_HEADERS
-    return Arrival(address, _shared(header("origin")), _shared(header("user-agent")), headers, user)
+def arrival_of(address: str, header: Callable[[str], str], kept: Kept, by_proxy: bool, user: str = "") -> Arrival:
+    """What is kept of a request. `header` returns a header's value by its name in lower case, "" without one;
+    `by_proxy`: a trusted proxy wrote them.
+    """
+    headers = NO_HEADERS
+    if kept.headers:
+        wanted = kept.headers if by_proxy else kept.headers - kept.of_proxies
+        headers = {name: value for name in wanted if (value := header(name))} or NO_HEADERS
+    if kept.request:
+        return Arrival(address, _shared(header("origin")), _shared(header("user-agent")), headers, user)
+    return Arrival(headers=headers, user=user) if headers or user else UNKNOWN
 
 
 def _shared(text: str) -> str:

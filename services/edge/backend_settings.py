@@ -57,6 +57,22 @@ _OWN_HEADERS: Final = frozenset(
 )
 """What the edge says of its own request, and nobody else may."""
 
+PROXY_HEADERS: Final = frozenset(
+    {
+        "cf-connecting-ip",
+        "forwarded",
+        "true-client-ip",
+        "x-client-ip",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
+"""Headers by which proxies tell whose request it is. Those of a client itself say what it likes, so they are dropped:
+backends believe them."""
+
 _NAME: Final = '2 to 64 letters, digits, "-", "_" and "."'
 Name = Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,64}\Z", extra={FORM: _NAME})]
 
@@ -100,7 +116,8 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     """How long it may take for an answer, below 4.5 s. 0: as `hook_timeout` and `client.rpc_timeout` say, which hold
     anyway."""
     http_headers: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
-    """Headers of a client's own request (its upgrade) that the backend gets, such as "Cookie", "X-Real-IP"."""
+    """Headers of a client's own request (its upgrade) that the backend gets, such as "Cookie". Those by which proxies
+    say whose request it is, such as "X-Real-IP", it gets from `edge.trusted_proxies` only."""
     emulated_headers: list[str] = []  # noqa: RUF012
     """Those that the client may send in its connect command instead: an SDK's `headers`. Anybody can write anything
     there. A header of the request wins."""
@@ -108,6 +125,8 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     """Headers that the backend gets with each question, such as a key of its own."""
     include_connection_meta: bool = False
     """Whether questions have the connection's `meta`."""
+    include_client_request: bool = False
+    """Whether the connect question has the client's `address`, `user_agent` and `origin`, as the edge knows them."""
     binary_encoding: bool = False
     """Whether payloads of questions are always in base64, as `b64data`."""
     status_to_code_transforms: list[StatusToCode] = []  # noqa: RUF012
@@ -212,6 +231,11 @@ class BackendSettings(Section, frozen=True, kw_only=True):
                     raise ValueError(f"expected {key} without {name}: on NATS, these names are not for others")
         if not all(value.isprintable() and value.isascii() for value in self.static_headers.values()):
             raise ValueError("expected the values of static_headers in printable ASCII")
+        if of_proxies := [name for name in self.emulated_headers if name.lower() in PROXY_HEADERS]:
+            raise ValueError(
+                f"expected emulated_headers without {of_proxies[0]}, by which proxies say whose request it is: clients "
+                "could write anything there"
+            )
         told = {name.lower() for name in (*self.http_headers, *self.emulated_headers)}
         if both := sorted(told & {name.lower() for name in self.static_headers}):
             raise ValueError(

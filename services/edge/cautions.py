@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from services.edge.backend_settings import PROXY_HEADERS
 from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.client_settings import ClientSection
 from services.edge.origins import too_open
@@ -26,6 +27,7 @@ def cautions(settings: EdgeSettings) -> Iterator[str]:
         if 0 < len(getattr(client, name).encode()) < STRONG_SECRET_BYTES:
             yield f"client.{name} is shorter than {STRONG_SECRET_BYTES} bytes (RFC 7518, 3.2)"
     yield from _of_origins(client)
+    yield from _of_proxy_headers(settings)
     yield from _of_idle_options(settings.channel)
     yield from _of_rates(settings)
 
@@ -34,6 +36,19 @@ def _of_origins(client: ClientSection) -> Iterator[str]:
     for pattern in client.allowed_origins:
         if why := too_open(pattern):
             yield f'client.allowed_origins: "{pattern}" lets in more pages than may be meant: {why}'
+
+
+def _of_proxy_headers(settings: EdgeSettings) -> Iterator[str]:
+    """Headers that backends never get, as there is nobody to write them."""
+    if settings.edge.trusted_proxies:
+        return
+    for backend in settings.backends:
+        for name in backend.http_headers:
+            if name.lower() in PROXY_HEADERS:
+                yield (
+                    f'backends, "{backend.name}": http_headers: {name} is passed on from edge.trusted_proxies only, '
+                    "and there are none: clients could write anything there"
+                )
 
 
 _HISTORY: Final = ("history_size",)

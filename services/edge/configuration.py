@@ -116,8 +116,17 @@ def _check_proxies(settings: EdgeSettings) -> None:
 
 
 def _check_user_header(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` for a header that nobody is believed in: every client would be a stranger."""
-    if settings.client.user_id_http_header and not settings.edge.trusted_proxies:
+    """Raises `ConfigurationError` for a header that nobody is believed in: every client would be a stranger. And for a
+    backend that would believe a client there.
+    """
+    header = settings.client.user_id_http_header.lower()
+    for backend in settings.backends:
+        if header and header in map(str.lower, backend.emulated_headers):
+            raise ConfigurationError(
+                f'backends, "{backend.name}": expected emulated_headers without client.user_id_http_header, '
+                f"{settings.client.user_id_http_header}: any client could write there who it is"
+            )
+    if header and not settings.edge.trusted_proxies:
         raise ConfigurationError(
             "client.user_id_http_header: expected edge.trusted_proxies with it, the addresses of the authenticating "
             "proxy: what anybody else writes into that header is not believed"

@@ -103,7 +103,7 @@ async def test_everything_holds_at_once(adopting):
     await adopting.adoption.adopt(AFTER)
     asked = ["nats", "app"], "app", {"x-a"}, True
     assert adopting.state() == (True, asked, True, SECRET[::-1], [True, False])
-    assert adopting.edge.context.policy.kept_headers == {"cookie"}
+    assert adopting.edge.context.policy.kept.headers == {"cookie"}
     assert [list(classes) for classes in adopting.adapters.classes] == [["kept"]]
 
 

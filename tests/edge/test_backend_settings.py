@@ -79,6 +79,7 @@ def test_a_secret_of_a_backend_may_be_in_a_file_and_is_not_shown(tmp_path: Path)
         ('timeout = "5s"', "expected timeout below 4.5 s"),
         ('http_headers = ["Cookie: x"]', "expected http_headers to be names of headers, got 'Cookie: x'"),
         ('emulated_headers = ["Content-Length"]', "emulated_headers without Content-Length, which is the edge's own"),
+        ('emulated_headers = ["x-real-ip"]', "emulated_headers without x-real-ip, by which proxies say whose request"),
         ('static_headers = {Fairlead-Signature = "t=1"}', "static_headers without Fairlead-Signature"),
         ('static_headers = {X-Key = "a\\nb"}', "expected the values of static_headers in printable ASCII"),
         (

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import fields, replace
 
 from services.chassis.process.settings import Duration, Rate
+from services.edge.backend_settings import BackendSettings
 from services.edge.cautions import cautions
 from services.edge.channel_settings import ChannelOptions, ChannelSection, Namespace
 from services.edge.channels.namespaces import Namespaces
@@ -33,6 +34,15 @@ def test_insecure_and_a_short_secret() -> None:
     assert "ANYBODY may connect" in one
     (one,) = warned(token_hmac_secret_key="x" * 16)
     assert "shorter than 32 bytes" in one and "xxxx" not in one
+
+
+def test_a_header_of_proxies_for_a_backend_without_a_proxy() -> None:
+    backend = BackendSettings(name="app", url="http://app.example/{event}", http_headers=["Cookie", "X-Real-IP"])
+    settings = EdgeSettings(limits=NO_LIMITS, backends=[backend])
+    (one,) = cautions(settings)
+    assert one.startswith('backends, "app": http_headers: X-Real-IP is passed on from edge.trusted_proxies only')
+    behind = replace(settings, edge=replace(settings.edge, trusted_proxies=["10.0.0.0/8"]))
+    assert list(cautions(behind)) == []
 
 
 @pytest.mark.parametrize(

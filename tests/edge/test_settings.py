@@ -289,5 +289,10 @@ class TestProxies:
         settings = read(tmp_path, f"{text}[edge]\ntrusted_proxies = ['10.0.0.1']", {})  # and no key for tokens
         assert settings.client.user_id_http_header == "X-Auth-User"
 
+    def test_a_backend_does_not_take_the_user_s_name_from_a_connect_command(self, tmp_path: Path) -> None:
+        text = "[client]\nuser_id_http_header = 'X-Auth-User'\n[edge]\ntrusted_proxies = ['10.0.0.1']\n"
+        backend = "[[backends]]\nname = 'app'\nurl = 'http://app.example'\nemulated_headers = ['x-auth-user']"
+        assert "any client could write there who it is" in refusal(tmp_path, text + backend, {})
+
     def test_a_header_has_a_name(self, tmp_path: Path) -> None:
         assert "to be the name of a header" in refusal(tmp_path, "[client]\nuser_id_http_header = 'X Auth'")

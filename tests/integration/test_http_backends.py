@@ -107,7 +107,10 @@ async def double(proxy: Proxy) -> AsyncIterator[HttpDouble]:
 
 @pytest.fixture
 async def edge(services: Services, double: HttpDouble) -> ServiceProcess:
-    return await start_edge_in_memory(services, toml=TOML % double.url).ready()
+    """With a proxy in front: the clients, which write what it would."""
+    return await start_edge_in_memory(
+        services, toml=TOML % double.url, FAIRLEAD_EDGE_TRUSTED_PROXIES="127.0.0.1"
+    ).ready()
 
 
 COOKIE: dict[str, Any] = {"additional_headers": {"Cookie": "sessionid=56", "X-Real-Ip": "192.0.2.1"}}

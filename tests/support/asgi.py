@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Scope
 
+from services.chassis.http.client_address import mark_by_proxy
 from services.chassis.http.sockets import HttpSocket, with_socket
 
 
@@ -19,10 +20,6 @@ class FakeSocketTransport:
         self.stall = False
         self.gone = False
         self.aborted = False
-        self.peer = "192.0.2.9"
-
-    def get_extra_info(self, name: str) -> Any:
-        return {"peername": (self.peer, 4711)}[name]
 
     def writelines(self, parts: Any) -> None:
         assert not self.gone, "a write to a socket that is gone"
@@ -74,6 +71,7 @@ class Call:
         complete: bool = True,
         path: str = "/tested",
         client: str = "",
+        by_proxy: bool = False,
     ) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -93,6 +91,8 @@ class Call:
             "client": (client, 0) if client else None,
         }
         with_socket(scope, self.transport.socket)
+        if by_proxy:
+            mark_by_proxy(scope)
         self.task = asyncio.get_running_loop().create_task(cast("Any", app(scope, self._receive, self._send)))
 
     async def _receive(self) -> Message:

@@ -85,10 +85,6 @@ class FakeTransport:
         self.closing = False
         self.aborted = False
         self.ended = False  # no more is written, but still read
-        self.peer = "192.0.2.9"
-
-    def get_extra_info(self, name: str) -> Any:
-        return {"peername": (self.peer, 4711)}[name]
 
     def write_eof(self) -> None:
         self.ended = True

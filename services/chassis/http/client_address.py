@@ -6,13 +6,24 @@ what a trusted proxy wrote counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableMapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
 _LONGEST: Final = 64
 """Characters of an address with its port and zone."""
 _MAX_HOPS: Final = 32
+_BY_PROXY: Final = "fairlead.by_proxy"  # of the ASGI scope's extensions
+
+
+def mark_by_proxy(scope: MutableMapping[str, Any]) -> None:
+    """Says of a request that a trusted proxy wrote its head, and did not just pass on what a client wrote."""
+    scope.setdefault("extensions", {})[_BY_PROXY] = True
+
+
+def is_by_proxy(scope: Mapping[str, Any]) -> bool:
+    """Whether a request is marked so."""
+    return _BY_PROXY in (scope.get("extensions") or {})
 
 
 def parse(text: str) -> IPv4Address | IPv6Address | None:

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from services.chassis.http import proxy_protocol
-from services.chassis.http.client_address import Proxies
+from services.chassis.http.client_address import Proxies, is_by_proxy, mark_by_proxy
 from services.chassis.http.health import LIVE_PATH, METRICS_PATH, READY_PATH
 
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -121,7 +121,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     head_timeout_s: ClassVar[float] = HEAD_TIMEOUT_S
     max_head_bytes: ClassVar[int] = MAX_HEAD_BYTES
     proxies: ClassVar[Proxies | None] = None
-    """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`."""
+    """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`. Both are
+    told whether one of these wrote the head (`client_address.is_by_proxy`)."""
     proxy_protocol_port: ClassVar[int] = 0
     """The port on which connections of `proxies` begin with a PROXY header. 0: none. `X-Forwarded-For` does not count
     there: the proxy passes it through as the client has written it."""
@@ -267,7 +268,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             forwarded = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
             self._client_address = proxies.client(peer, ",".join(forwarded))
-        cast("MutableMapping[str, Any]", self.scope)["client"] = (self._client_address, port)
+        scope = cast("MutableMapping[str, Any]", self.scope)
+        scope["client"] = (self._client_address, port)
+        if not self._passed_through and proxies.trust(peer):
+            mark_by_proxy(scope)
 
     def _complete_long_head(self) -> None:
         """Hands over the path alone, then the query: the application's task, which reads it, begins in a later turn."""
@@ -378,7 +382,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self.proxies is not None:
             made: Any = self.ws_protocol_class
-            self.ws_protocol_class = cast("Any", partial(made, client=self._client_address))
+            by_proxy = is_by_proxy(cast("MutableMapping[str, Any]", self.scope))
+            self.ws_protocol_class = cast("Any", partial(made, client=self._client_address, by_proxy=by_proxy))
         super().handle_websocket_upgrade()
         del self.parser  # it refers to this object, and the two would otherwise wait for the garbage collector
 

@@ -57,12 +57,6 @@ class HttpSocket:
             self.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
 
 
-def peer_of(transport: asyncio.BaseTransport) -> str:
-    """The address of a socket's other end, which may be a proxy; "" if it is gone."""
-    name = transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else ""
-
-
 def socket_of(scope: MutableMapping[str, Any]) -> HttpSocket:
     """The socket of a request. Raises KeyError if the server is not ours."""
     return cast("HttpSocket", scope["extensions"][_EXTENSION])

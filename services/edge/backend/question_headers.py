@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from proto import codes, signature
-from services.edge.arrival import NO_HEADERS
+from services.edge.arrival import NO_HEADERS, Kept
 from services.edge.backend.backend import Caller
 from services.edge.backend.hook_questions import QuestionForm
-from services.edge.backend_settings import BackendSettings
+from services.edge.backend_settings import PROXY_HEADERS, BackendSettings
+from services.edge.client_settings import ClientSection
 from services.edge.rejection import Rejected
 
 MAX_EMULATED_LENGTH: Final = 8192
@@ -52,9 +53,17 @@ def wanted_emulated(backends: Iterable[BackendSettings]) -> frozenset[str]:
     return frozenset(name.lower() for backend in backends for name in backend.emulated_headers)
 
 
+def kept(client: ClientSection, backends: Iterable[BackendSettings]) -> Kept:
+    """What is kept of clients' requests: what these settings ask for."""
+    headers = wanted(backends)
+    request = client.connect_hook or bool(client.session_event_details)
+    return Kept(request, headers, headers & (PROXY_HEADERS | {client.user_id_http_header.lower()}))
+
+
 def form_of(settings: BackendSettings) -> QuestionForm:
     """The form of its questions. Emulated headers are not in their bodies, as they come as headers."""
-    return QuestionForm(settings.include_connection_meta, False, settings.binary_encoding, False)
+    meta, request = settings.include_connection_meta, settings.include_client_request
+    return QuestionForm(meta, headers=False, binary=settings.binary_encoding, arrival=request)
 
 
 class QuestionHeaders:

@@ -47,6 +47,7 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         client_version=state.version,
         **_details(state),
     )
+    state.arrival.settle()
     # The first ping may be due before the time limit for connecting.
     effects: list[Effect] = [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
     if identity.user and state.policy.section.single_connection:

@@ -107,7 +107,8 @@ def _admit(
 ) -> Connect | Close:
     """`connection_limit` is the hook's, 0 for that of the settings."""
     policy, section = state.policy, state.policy.section
-    state.admit(identity, int(state.unix(now) * 1000))  # first, so that what is logged of a refusal names the user
+    at = int(state.unix(now) * 1000) if section.single_connection else 0
+    state.admit(identity, at)  # first, so that what is logged of a refusal names the user
     limit = connection_limit or section.user_connection_limit
     if limit and identity.user and policy.connections_of(identity.user) >= limit:
         whose = "the connect hook's connection_limit" if connection_limit else "client.user_connection_limit"

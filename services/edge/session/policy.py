@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.chassis.tracing.span import Tracer
-from services.edge.arrival import UserHeader
+from services.edge.arrival import NOTHING_KEPT, Kept, UserHeader
 from services.edge.backend.hook_questions import PLAIN, QuestionForm
 from services.edge.channel_settings import ChannelSection
 from services.edge.channels.namespaces import Namespaces
@@ -30,9 +30,9 @@ class Policy:
     user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
     how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
     `tracer` is None while nothing is traced. `origins` are the pages that may connect.
-    `kept_headers` are those of a client's request, in lower case, that are kept for backends, `emulated_headers` those
-    of its connect command. `forms` is what backends are told that differ from those on NATS, by their names. In
-    `user_header` a proxy says who the client is; None if no proxy does.
+    `kept` is what is kept of a client's request, `emulated_headers` are those of its connect command that backends get,
+    in lower case. `forms` is what backends are told that differ from those on NATS, by their names. In `user_header` a
+    proxy says who the client is; None if no proxy does.
     `commands` counts, by kind and code, commands that failed, and those that have no reply; each policy counts on.
     """
 
@@ -46,7 +46,7 @@ class Policy:
     clock_ahead: Callable[[], float] = lambda: 0.0
     tracer: Tracer | None = None
     origins: Origins = field(default_factory=lambda: Origins([]))
-    kept_headers: frozenset[str] = frozenset()
+    kept: Kept = NOTHING_KEPT
     emulated_headers: frozenset[str] = frozenset()
     forms: Mapping[str, QuestionForm] = field(default_factory=dict)
     user_header: UserHeader | None = None

@@ -54,8 +54,8 @@ class SessionState:
     separate HTTP requests send commands of this client, "" on a WebSocket. `native_pings`: the client asked for
     WebSocket pings in place of the protocol's own. `address` is what its address counts as, "" if that is not
     known; `arrival` is the request with which it came, `emulated` the headers of its connect command for backends.
-    `admitted_at` is when it was let in, in Unix milliseconds, 0 before. `trace` is the span of the command that
-    is being handled, None if that is not traced; an action takes it over.
+    `admitted_at` is when it was let in, in Unix milliseconds, 0 before and without `client.single_connection`. `trace`
+    is the span of the command that is being handled, None if that is not traced; an action takes it over.
     """
 
     __slots__ = (

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from services.chassis.http.client_address import is_by_proxy
 from services.chassis.process.log_fields import about
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import TurnedAway
@@ -48,6 +49,7 @@ class HttpRequest:
         self.headers = headers
         self.method: str = scope["method"]
         self.client: str = (scope.get("client") or ("", 0))[0]  # None when its socket is closed already
+        self.by_proxy = is_by_proxy(scope)
         self.is_binary = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/octet-stream"
         self._receive = receive
 

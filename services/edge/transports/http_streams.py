@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Send
 
-from services.chassis.http.sockets import HttpSocket, peer_of, socket_of
+from services.chassis.http.sockets import HttpSocket, socket_of
 from services.edge.arrival import Arrival, arrival_of
 from services.edge.cluster.peers import Peers
 from services.edge.connection.connection import Connection
@@ -191,10 +191,10 @@ class StreamEndpoint(Endpoint):
             if request.count(policy.user_header.name) > 1:
                 raise Refusal(400, f"expected the header {policy.user_header.name} once")
             try:
-                user = policy.user_header.user(peer_of(socket_of(request.scope).transport), request.header)
+                user = policy.user_header.user(request.by_proxy, request.header)
             except ValueError as error:
                 raise Refusal(400, str(error)) from None
-        return arrival_of(request.client or "", request.header, policy.kept_headers, user)
+        return arrival_of(request.client or "", request.header, policy.kept, request.by_proxy, user)
 
     def refused(self, refusal: Refusal) -> None:
         self.context.tally.refused_upgrade(refusal.cause)

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Final, cast
 
 from proto import codes
-from services.chassis.http.sockets import peer_of
 from services.chassis.process.log_fields import about
 from services.edge.arrival import UserHeader, arrival_of
 from services.edge.connection.connection import Connection
@@ -58,17 +57,34 @@ FRAMES_BEFORE_CONNECT: Final = 64
 
 
 class WebSocket(asyncio.Protocol):
-    """The constructor's arguments are uvicorn's, and the client's address; `app_state` (of the lifespan) holds the
-    context.
+    """The constructor's arguments are uvicorn's, and the client's address, and whether a trusted proxy wrote the head
+    of its request; `app_state` (of the lifespan) holds the context.
     """
 
-    __slots__ = ("_address", "_before_connect", "_client", "_connection", "_context", "_frames", "_transport", "_wire")
+    __slots__ = (
+        "_address",
+        "_before_connect",
+        "_by_proxy",
+        "_client",
+        "_connection",
+        "_context",
+        "_frames",
+        "_transport",
+        "_wire",
+    )
 
     def __init__(
-        self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None, client: str = ""
+        self,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: Any = None,
+        client: str = "",
+        by_proxy: bool = False,
     ) -> None:
         self._context: EdgeContext = app_state["context"]
         self._client = client
+        self._by_proxy = by_proxy
         self._address = counted_as(client)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self._wire: wire.Wire | None = None  # until the handshake
@@ -231,7 +247,8 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
         native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
-        arrival = arrival_of(self._client, upgrade.header, self._context.policy.kept_headers, user)
+        arrival = arrival_of(self._client, upgrade.header, self._context.policy.kept, self._by_proxy, user)
+        self._client = ""
         self._connection = connection = Connection(
             self._context, self._transport, format, session, native_pings, self._address, arrival
         )
@@ -274,7 +291,7 @@ class WebSocket(asyncio.Protocol):
     def _user(self, user_header: UserHeader, upgrade: Upgrade) -> str:
         """Who it is according to a proxy. Raises `HandshakeRefused`."""
         try:
-            return user_header.user(peer_of(self._transport), upgrade.header)
+            return user_header.user(self._by_proxy, upgrade.header)
         except ValueError as error:
             raise HandshakeRefused("400 Bad Request", str(error)) from None
 

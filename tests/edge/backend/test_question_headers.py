@@ -100,3 +100,4 @@ def test_the_form_of_the_body_is_the_operator_s() -> None:
     )
     told = BackendSettings(name="app", url=URL, include_connection_meta=True, binary_encoding=True)
     assert form_of(told) == QuestionForm(meta=True, headers=False, binary=True, arrival=False)
+    assert form_of(BackendSettings(name="app", url=URL, include_client_request=True)).arrival

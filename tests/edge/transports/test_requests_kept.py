@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.chassis.http.client_address import Proxies
-from services.edge.arrival import Arrival, UserHeader
+from services.edge.arrival import Arrival, Kept, UserHeader
 from services.edge.transports.http_streams import client_routes
 from tests.edge.transports.upgraded import HELLO, Socket
 from tests.support.asgi import Call
@@ -21,7 +20,8 @@ HERE, PAGE, BROWSER = "2001:db8::1", "https://example.com", "Mozilla/5.0"
 async def edge() -> TestEdge:
     """An edge that keeps one header more."""
     edge = TestEdge(EdgeCluster(), transports=["websocket", "http_stream"], allowed_origins=["*"])
-    edge.context.current.replace(replace(edge.context.policy, kept_headers=frozenset({"cookie"})))
+    kept = Kept(True, frozenset({"cookie", "x-real-ip"}), frozenset({"x-real-ip"}))
+    edge.context.current.replace(replace(edge.context.policy, kept=kept))
     return await edge.start()
 
 
@@ -31,17 +31,25 @@ def arrival_of_the_only_client(edge: TestEdge) -> Arrival:
 
 
 async def test_of_a_websocket(edge):
-    Socket(edge, client=HERE, origin=PAGE, user_agent=BROWSER, cookie="session=1", authorization="Bearer x")
+    more = "Authorization: Bearer x\r\nX-Real-IP: 127.0.0.1\r\n"
+    socket = Socket(edge, client=HERE, origin=PAGE, user_agent=BROWSER, cookie="session=1", more=more)
     assert arrival_of_the_only_client(edge) == Arrival(HERE, PAGE, BROWSER, {"cookie": "session=1"})
+    await socket.connected()
+    assert arrival_of_the_only_client(edge) == Arrival(headers={"cookie": "session=1"})
+
+
+async def test_of_a_websocket_behind_a_proxy(edge):
+    Socket(edge, client=HERE, by_proxy=True, x_real_ip=HERE)
+    assert arrival_of_the_only_client(edge) == Arrival(HERE, headers={"x-real-ip": HERE})
 
 
 async def test_of_an_http_stream(edge):
     routes = client_routes(edge.context, edge.peers, 10)
     stream = next(route.app for route in routes if route.path == "/connection/http_stream")
-    headers = {"Origin": PAGE, "User-Agent": BROWSER, "Cookie": "session=1", "Authorization": "Bearer x"}
+    headers = {"Origin": PAGE, "Cookie": "session=1", "Authorization": "Bearer x", "X-Real-IP": "127.0.0.1"}
     call = Call(stream, body=b'{"id":1,"connect":{}}', headers=headers, client=HERE)
     await eventually(lambda: call.transport.socket.listener is not None)
-    assert arrival_of_the_only_client(edge) == Arrival(HERE, PAGE, BROWSER, {"cookie": "session=1"})
+    assert arrival_of_the_only_client(edge) == Arrival(headers={"cookie": "session=1"})
 
 
 async def test_of_a_client_that_says_nothing(edge):
@@ -52,51 +60,46 @@ async def test_of_a_client_that_says_nothing(edge):
 class TestAuthenticatingProxy:
     """`client.user_id_http_header`: the proxy is one of `edge.trusted_proxies`."""
 
-    PROXY = "10.0.0.7"
-
     @pytest.fixture
     async def edge(self) -> TestEdge:
         edge = TestEdge(EdgeCluster(), transports=["websocket", "http_stream"], insecure=False)
-        header = UserHeader("X-Auth-User", Proxies([self.PROXY]))
-        edge.context.current.replace(replace(edge.context.policy, user_header=header))
+        edge.context.current.replace(replace(edge.context.policy, user_header=UserHeader("X-Auth-User")))
         return await edge.start()
 
-    def connect(self, edge: TestEdge, peer: str, *values: str) -> Socket:
+    def connect(self, edge: TestEdge, by_proxy: bool, *values: str) -> Socket:
         fields = "".join(f"X-Auth-User: {value}\r\n" for value in values)
-        return Socket(edge, more=fields, peer=peer)
+        return Socket(edge, more=fields, by_proxy=by_proxy)
 
     async def test_it_says_who_connects_by_a_websocket(self, edge):
-        await self.connect(edge, self.PROXY, "alice").connected()
+        await self.connect(edge, True, "alice").connected()
         assert edge.context.registry.count_of_user("alice") == 1
 
     async def test_what_a_client_writes_there_itself_counts_for_nothing(self, edge):
-        socket = self.connect(edge, "203.0.113.1", "alice")
+        socket = self.connect(edge, False, "alice")
         socket.send(HELLO)
         assert socket.close_frame[0] == 3501
         assert edge.context.registry.count_of_user("alice") == 0
 
     async def test_a_header_that_a_proxy_added_to_the_client_s_own_is_refused(self, edge):
-        socket = self.connect(edge, self.PROXY, "root", "alice")
+        socket = self.connect(edge, True, "root", "alice")
         assert socket.status == 400 and "x-auth-user once" in socket.response
 
     async def test_an_id_that_is_no_text_is_refused(self, edge):
-        assert self.connect(edge, self.PROXY, "\xff").status == 400
+        assert self.connect(edge, True, "\xff").status == 400
 
     async def test_it_says_who_opens_an_http_stream(self, edge):
-        call = self.stream(edge, self.PROXY, "alice")
+        call = self.stream(edge, True, "alice")
         await eventually(lambda: call.transport.socket.listener is not None)
         assert edge.context.registry.count_of_user("alice") == 1
-        refused = self.stream(edge, self.PROXY, "\xff")
+        refused = self.stream(edge, True, "\xff")
         assert await refused.answered() == 400
 
     async def test_on_an_http_stream_too_a_client_is_not_believed(self, edge):
-        call = self.stream(edge, "203.0.113.1", "alice")
+        call = self.stream(edge, False, "alice")
         await eventually(lambda: call.transport.socket.listener is not None)
         assert edge.context.registry.count_of_user("alice") == 0
 
-    def stream(self, edge: TestEdge, peer: str, user: str) -> Call:
+    def stream(self, edge: TestEdge, by_proxy: bool, user: str) -> Call:
         routes = client_routes(edge.context, edge.peers, 10)
         stream = next(route.app for route in routes if route.path == "/connection/http_stream")
-        call = Call(stream, body=HELLO, headers={"X-Auth-User": user})
-        call.transport.peer = peer
-        return call
+        return Call(stream, body=HELLO, headers={"X-Auth-User": user}, by_proxy=by_proxy)

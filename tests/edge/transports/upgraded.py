@@ -31,15 +31,14 @@ class Socket:
         edge: TestEdge,
         target: str = "/connection/websocket",
         client: str = "",
-        peer: str = "",
+        by_proxy: bool = False,
         more: str = "",
         **headers: str,
     ) -> None:
         """`more` are further lines of the head."""
         self.edge = edge
         self.transport = FakeTransport()
-        self.transport.peer = peer
-        self.protocol = WebSocket(None, None, {"context": edge.context}, client=client)
+        self.protocol = WebSocket(None, None, {"context": edge.context}, client=client, by_proxy=by_proxy)
         self.protocol.connection_made(cast("asyncio.Transport", self.transport))
         fields = {
             "host": "x",
