@@ -19,6 +19,7 @@ _commands: JsonDecoder[Command] = JsonDecoder(Command, replaces_halves=True)
 _connects: JsonDecoder[ConnectRequest] = JsonDecoder(ConnectRequest, replaces_halves=True)
 _decode_strictly = _commands.strictly
 _encode = msgspec.json.Encoder().encode
+_NULL = Raw(b"null")
 
 
 class JsonCodec:
@@ -96,7 +97,8 @@ def _decode_leniently(frame: bytes, lines: list[bytes], max_commands: int) -> li
 
 
 # A publication may come from a Protobuf client or from NATS, so its payload is checked here, before it is embedded. All
-# other payloads (`info`, a subscription's `data`, an RPC's answer) are checked where they arrive.
+# other payloads (`info`, a subscription's `data`, an RPC's answer) are checked where they arrive. An empty one, which a
+# namespace of binary data may have, is null here.
 
 _Check = Callable[[list[Publication]], list[Publication]]
 
@@ -144,15 +146,18 @@ def _checked(publications: list[Publication]) -> list[Publication]:
 
 
 def _checked_data(data: Raw) -> Raw:
+    content = bytes(data)
+    if not content:
+        return _NULL
     try:
-        return payload(bytes(data))
+        return payload(content)
     except ValueError as error:
         raise NotEncodable(str(error)) from None
 
 
 def _is_json(publication: Publication) -> bool:
     try:
-        payload(bytes(publication.data))
-    except ValueError:
+        _checked_data(publication.data)
+    except NotEncodable:
         return False
     return True

@@ -10,6 +10,7 @@ speak Protobuf), and an edge relays payload bytes without decoding them. The hea
 | `Fairlead-Tags`          | the publication's tags, a JSON object of strings                            |
 | `Fairlead-Version`       | the version of the published data, see `Version`                            |
 | `Fairlead-Version-Epoch` | the epoch within which versions are compared                                |
+| `Fairlead-Empty`         | a publication without a payload, whose message is no stray empty one        |
 | `Fairlead-Removed`       | not a publication: the channel's history up to this sequence was removed    |
 | `Fairlead-At`            | when an edge accepted it, by the clock of NATS: Unix time in microseconds   |
 | `traceparent`            | the span that published it, if it is traced (W3C); beside it, `tracestate`  |
@@ -39,6 +40,7 @@ INFO: Final = "Fairlead-Info"
 TAGS: Final = "Fairlead-Tags"
 VERSION: Final = "Fairlead-Version"
 VERSION_EPOCH: Final = "Fairlead-Version-Epoch"
+EMPTY: Final = "Fairlead-Empty"
 REMOVED: Final = "Fairlead-Removed"
 AT: Final = "Fairlead-At"
 
@@ -49,6 +51,7 @@ _INFO = f"\r\n{INFO}:".encode()
 _TAGS = f"\r\n{TAGS}:".encode()
 _VERSION = f"\r\n{VERSION}:".encode()
 _VERSION_EPOCH = f"\r\n{VERSION_EPOCH}:".encode()
+_EMPTY = f"\r\n{EMPTY}:".encode()
 _REMOVED = f"\r\n{REMOVED}:".encode()
 _AT = f"\r\n{AT}:".encode()
 _AT_NAME = AT.encode()
@@ -60,7 +63,9 @@ _decode_tags = JsonDecoder[dict[str, str]](dict[str, str], replaces_halves=True)
 
 
 class BadPublication(ValueError):
-    """A message on a channel's subject is not a publication: it is empty, or its headers are malformed."""
+    """A message on a channel's subject is not a publication: it is empty and does not say so, or its headers are
+    malformed.
+    """
 
 
 MAX_EPOCH_LENGTH: Final = 256
@@ -139,6 +144,8 @@ def encode_headers(
         lines.append(f"{INFO}: ".encode() + _encode(publication.info))
     if publication.tags:
         lines.append(f"{TAGS}: ".encode() + _encode(publication.tags))
+    if not bytes(publication.data):
+        lines.append(f"{EMPTY}: 1".encode())
     if version is not None:
         lines.append(f"{VERSION}: {version.number}".encode())
         if version.epoch:
@@ -154,7 +161,7 @@ def encode_removal(upto: int) -> bytes:
 
 def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> Publication:
     """The publication in a message. Raises `BadPublication`."""
-    if not data:
+    if not data and (headers is None or _EMPTY not in headers):
         raise BadPublication("no payload")
     if headers is None or _OURS not in headers:
         return Publication(Raw(data), None, offset)

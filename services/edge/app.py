@@ -160,7 +160,7 @@ class Edge:
             clock=clock,
             tally=tally,
         )
-        self._control_handler = ControlHandler(self._node, registry, tracer)
+        self._control_handler = ControlHandler(self._node, registry, clock.unix, tracer)
         self.drain = Drain(self.context, settings.edge)
         limits = memory_limits(settings.edge.memory_soft_limit, settings.edge.memory_hard_limit, available_bytes())
         self._memory = MemoryWatch(self.context, limits, resident_bytes, give_back, gc.collect)

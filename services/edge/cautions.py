@@ -9,6 +9,7 @@ from services.edge.backend_settings import PROXY_HEADERS
 from services.edge.channel_settings import ChannelOptions, ChannelSection
 from services.edge.client_settings import ClientSection
 from services.edge.origins import too_open
+from services.edge.patterns import check_effort
 from services.edge.session.allowances import floors
 from services.edge.settings import EdgeSettings
 
@@ -28,6 +29,7 @@ def cautions(settings: EdgeSettings) -> Iterator[str]:
             yield f"client.{name} is shorter than {STRONG_SECRET_BYTES} bytes (RFC 7518, 3.2)"
     yield from _of_origins(client)
     yield from _of_proxy_headers(settings)
+    yield from _of_patterns(settings.channel)
     yield from _of_idle_options(settings.channel)
     yield from _of_rates(settings)
 
@@ -71,6 +73,14 @@ def _tables(channel: ChannelSection) -> dict[str, ChannelOptions]:
     return {"channel.without_namespace": channel.without_namespace} | {
         f'channel.namespaces, "{each.name}"': each for each in channel.namespaces
     }
+
+
+def _of_patterns(channel: ChannelSection) -> Iterator[str]:
+    for where, options in _tables(channel).items():
+        try:
+            check_effort(options.channel_regex)
+        except ValueError as error:
+            yield f"{where}: channel_regex: any client may send a name for which an edge stands still: {error}"
 
 
 def _of_idle_options(channel: ChannelSection) -> Iterator[str]:

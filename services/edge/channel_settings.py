@@ -16,7 +16,8 @@ from services.edge.hook_settings import NATS, check_hook
 
 SLOW_CLIENT_POLICIES: Final = ("disconnect", "drop")
 DELTA_TYPES: Final = ("fossil",)
-DATA_FORMATS: Final = ("", "json", "json_object", "binary")
+BINARY: Final = "binary"
+DATA_FORMATS: Final = ("", "json", "json_object", BINARY)
 CACHE: Final = "cache"
 RECOVERY_MODES: Final = ("stream", CACHE)
 WHEN_FULL: Final = ("evict", "refuse")
@@ -86,8 +87,8 @@ class ChannelOptions(Section, frozen=True):
     allow_tags_filter: bool = False
     """Subscribers may filter publications by their tags."""
     publication_data_format: str = ""
-    """What clients may publish: "" or "binary" anything, "json" only JSON, "json_object" only JSON objects. Never
-    nothing at all."""
+    """What clients may publish: "" anything but an empty payload, "binary" that too, "json" only JSON, "json_object"
+    only JSON objects."""
     subscribe_hook: bool = False
     """A backend decides about subscribes without a subscription token."""
     subscribe_backend: str = NATS

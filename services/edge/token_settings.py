@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Duration, Section, is_http_address
+from services.edge.patterns import check_effort
 
 MIN_JWKS_REFRESH_S: Final = 1.0
 """Keys change every few weeks: a shorter interval would ask too much of the server that has them."""
@@ -141,8 +142,11 @@ def check_tokens(section: TokenSettings) -> None:
                 raise ValueError(f"expected {where}{name} or {where}{name}_regex, got both")
             try:
                 re.compile(pattern)
+                check_effort(pattern)
             except re.error as error:
                 raise ValueError(f"expected {where}{name}_regex to be a regular expression: {error}") from None
+            except ValueError as error:
+                raise ValueError(f"{where}{name}_regex: {error}") from None
         if tokens.is_template:
             _check_template(tokens, where)
     alone = _tokens(section, "subscription_token_")

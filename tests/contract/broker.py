@@ -191,7 +191,7 @@ class BrokerContract(BrokerIndex, BrokerTraces):
         await eventually(lambda: len(heard_a.ephemerals) == 5)
         assert sorted(int(bytes(got.data)) for _, got in heard_a.ephemerals) == [1, 4, 5, 6, 7]
 
-    @pytest.mark.parametrize("data", [b"not json", b"\xff\x00\r\n", b"{}"])
+    @pytest.mark.parametrize("data", [b"not json", b"\xff\x00\r\n", b"{}", b""])
     async def test_a_payload_is_any_bytes(self, pair, data):
         a, b, heard_a, _ = pair
         await a.open(NEWS)

@@ -36,6 +36,14 @@ def test_insecure_and_a_short_secret() -> None:
     assert "shorter than 32 bytes" in one and "xxxx" not in one
 
 
+def test_a_pattern_of_channels_that_a_client_may_keep_busy() -> None:
+    settings = EdgeSettings(
+        limits=NO_LIMITS, channel=ChannelSection(namespaces=[Namespace(name="a1", channel_regex="(a+)+")])
+    )
+    (one,) = cautions(settings)
+    assert one.startswith('channel.namespaces, "a1": channel_regex: any client may send a name')
+
+
 def test_a_header_of_proxies_for_a_backend_without_a_proxy() -> None:
     backend = BackendSettings(name="app", url="http://app.example/{event}", http_headers=["Cookie", "X-Real-IP"])
     settings = EdgeSettings(limits=NO_LIMITS, backends=[backend])

@@ -103,7 +103,7 @@ HOLDERS: dict[str, Around] = {
 
 in_every_place = pytest.mark.parametrize("around", HOLDERS.values(), ids=HOLDERS)
 
-NOT_JSON = [b"", b"hello", b"\xff\x00", b'"\xff"', b"1\n2", b'{"a":1', b'1},"offset":9', b'1}}\n{"id":1', b"1,"]
+NOT_JSON = [b"hello", b"\xff\x00", b'"\xff"', b"1\n2", b'{"a":1', b'1},"offset":9', b'1}}\n{"id":1', b"1,"]
 
 
 def offsets_in(value: Any) -> list[int]:
@@ -112,6 +112,12 @@ def offsets_in(value: Any) -> list[int]:
         own = [value["offset"]] if "data" in value and "offset" in value else []
         return own + [offset for inner in value.values() for offset in offsets_in(inner)]
     return [offset for inner in value for offset in offsets_in(inner)] if isinstance(value, list) else []
+
+
+@in_every_place
+def test_an_empty_payload_is_null(around: Around) -> None:
+    """A JSON client hears that something was published."""
+    assert b'"data":null' in JSON.encode_reply(around(Publication(data=Raw(b""), offset=5)))
 
 
 @in_every_place

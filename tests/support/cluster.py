@@ -235,7 +235,7 @@ class TestEdge:
         )
         if admits:
             self.context.admission.open()
-        self.control_handler = ControlHandler(self.node, registry, tracer)
+        self.control_handler = ControlHandler(self.node, registry, self.clock.unix, tracer)
         self.asked: list[ControlRequest] = []
         self.when_asked: Callable[[ControlRequest], object] = lambda request: None  # called before it answers
 

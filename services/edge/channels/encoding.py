@@ -50,6 +50,8 @@ def as_delta(format: Format, publication: Publication, previous: Publication | N
     In JSON both are strings: the text of the difference, or of the whole payload. None if the format cannot carry it.
     """
     data = bytes(publication.data)
+    if not data:
+        return publication
     if format.codec is JSON:
         try:
             payload(data)  # the text itself is passed on, line breaks included: the next difference refers to it

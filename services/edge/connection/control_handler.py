@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from inspect import isawaitable
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import DecodeError
 
@@ -48,12 +48,20 @@ from services.edge.session.state import SessionState
 
 _decode_grant = JsonDecoder[Grant](Grant).decode
 
+SURELY_OLDER_S: Final = 30.0
+"""A connection that was let in so long ago is older than one that other edges are told of now, which takes less than
+half of that (`single_connection`). Of two that came within this time, the edges' clocks say which one is newer."""
+
 
 class ControlHandler:
     """Answers at once, but for the one question that takes long: a server command queues in its connection."""
 
-    def __init__(self, node: Node, registry: ConnectionRegistry, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, node: Node, registry: ConnectionRegistry, unix: Callable[[], float], tracer: Tracer | None = None
+    ) -> None:
+        """`unix` is the edge's wall clock."""
         self._node = node
+        self._unix = unix
         self._registry = registry
         self._tracer = tracer
 
@@ -128,7 +136,10 @@ class ControlHandler:
 
     def _close(self, to: Selector, close: CloseCode, newest: tuple[int, str] | None = None) -> Done:
         """Closes those that were let in before `newest`, in order of time and client id; None: all."""
-        chosen = [each for each in self._chosen(to) if newest is None or _is_before(each.session.state, newest)]
+        chosen = list(self._chosen(to))
+        if newest is not None:
+            before = int((self._unix() - SURELY_OLDER_S) * 1000)
+            chosen = [each for each in chosen if _is_before(each.session.state, newest, before)]
         for connection in chosen:
             connection.close(close)
         return Done(len(chosen))
@@ -144,5 +155,6 @@ class ControlHandler:
                 yield connection
 
 
-def _is_before(state: SessionState, newest: tuple[int, str]) -> bool:
-    return state.admitted_at > 0 and (state.admitted_at, state.id) < newest
+def _is_before(state: SessionState, newest: tuple[int, str], surely: int) -> bool:
+    """Whether it came before `newest`; or before `surely` by this edge's clock, however far the other's is off."""
+    return 0 < state.admitted_at < surely or (state.admitted_at > 0 and (state.admitted_at, state.id) < newest)

@@ -12,6 +12,7 @@ from services.chassis.process.settings import Duration, Rate
 from services.edge.moving.durations import NotConvertible, duration
 from services.edge.moving.proxy_values import OF_PROXIES
 from services.edge.origins import check_pattern
+from services.edge.patterns import check_effort
 
 _LEVELS: Final = {"trace": "debug", "warn": "warning", "fatal": "error", "none": "error"}
 _NOT_PYTHONS: Final = re.compile(r"\[\[:|\\z|\\[pP]|\\Q|\\C")
@@ -104,8 +105,21 @@ def _regex(value: Any) -> tuple[Any, str]:
     return mine, "" if mine == pattern else "as an expression for the whole text"
 
 
-def _data_format(value: Any) -> tuple[Any, str]:
-    return value, "empty data are refused" if value == "binary" else ""
+def _claim_regex(value: Any) -> tuple[Any, str]:
+    """An expression that the whole claim must match. What Go finds anywhere in a claim lets strangers in (decision 38),
+    and is not made as wide as that.
+    """
+    mine, says = _regex(value)
+    if "(?s:.*)" in mine:
+        mine = mine.replace("(?s:.*)", "")
+        says = (
+            "the whole claim must match it, in which Centrifugo looks for it anywhere: put .* where there may be more"
+        )
+    try:
+        check_effort(mine)
+    except ValueError as error:
+        raise NotConvertible(str(error)) from None
+    return mine, says
 
 
 def _user_header(value: Any) -> tuple[Any, str]:
@@ -119,14 +133,12 @@ _OF_OPTIONS: Final[Mapping[str, Callable[[Any], tuple[Any, str]]]] = {
     "client.ping_interval": _ping_interval,
     "client.concurrency": _concurrency,
     "client.connection_rate_limit": _per_second,
-    "channel.publication_data_format": _data_format,
-    "namespace.publication_data_format": _data_format,
     "namespace.history_meta_ttl": _meta_ttl,
     "namespace.channel_regex": _regex,
-    "client.token.audience_regex": _regex,
-    "client.token.issuer_regex": _regex,
-    "client.subscription_token.audience_regex": _regex,
-    "client.subscription_token.issuer_regex": _regex,
+    "client.token.audience_regex": _claim_regex,
+    "client.token.issuer_regex": _claim_regex,
+    "client.subscription_token.audience_regex": _claim_regex,
+    "client.subscription_token.issuer_regex": _claim_regex,
     "client.user_id_http_header": _user_header,
     **OF_PROXIES,
 }

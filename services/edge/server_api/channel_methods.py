@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,10 +14,11 @@ from msgspec import UNSET, Raw
 
 from proto import codes
 from proto.codec import payload
-from proto.messages import ClientInfo, Publication, StreamPosition
+from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
 from proto.nesting import TooDeep
 from proto.publications import MAX_EPOCH_LENGTH, Version, is_version_epoch
 from services.edge.broker.broker import BrokerRefused
+from services.edge.channel_settings import BINARY
 from services.edge.channels.message_ids import of_backend
 from services.edge.channels.namespaces import ChannelRules, Namespaces, check_length, check_name
 from services.edge.channels.node import Node
@@ -87,6 +88,7 @@ class ChannelMethods:
         The next call of the same backend may come by another edge, and must not overtake this one.
         """
         rules = self.rules(channel)
+        self.check_data(what, [channel])
         if what.version is not None and not rules.has_history:
             raise Rejected(codes.NOT_AVAILABLE, "versions need a channel with history")
         message_id = of_backend(channel, what.key) if what.key else ""
@@ -97,6 +99,17 @@ class ChannelMethods:
         except BrokerRefused as error:
             raise Rejected(codes.LIMIT_EXCEEDED, hint=str(error)) from None
         return PublishAnswer(position.offset, position.epoch) if position is not None else PublishAnswer()
+
+    def check_data(self, what: Prepared, channels: Iterable[str]) -> None:
+        """Raises `Rejected` for an empty payload if none of these channels has binary data."""
+        if not bytes(what.publication.data) and not any(map(self._takes_empty, channels)):
+            raise Rejected(codes.BAD_REQUEST, "expected data")
+
+    def _takes_empty(self, channel: str) -> bool:
+        try:
+            return self.rules(channel).options.publication_data_format == BINARY
+        except Rejected:
+            return False
 
     # --- presence ----------------------------------------------------------------------------------------------------
 
@@ -184,6 +197,7 @@ def prepare(call: Publishing) -> Prepared:
 
 
 def _data_of(call: Publishing) -> Raw:
+    """What is to be published; empty if the call has no data. Raises `Rejected`."""
     if call.b64data:
         try:
             data = base64.b64decode(call.b64data, validate=True)
@@ -193,7 +207,7 @@ def _data_of(call: Publishing) -> Raw:
             check_nesting(Raw(data))
             return Raw(data)
     if not bytes(call.data):
-        raise Rejected(codes.BAD_REQUEST, "expected data")
+        return NO_DATA  # where the namespace has binary data
     try:
         return payload(bytes(call.data))
     except TooDeep as error:

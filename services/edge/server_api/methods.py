@@ -199,6 +199,7 @@ class ApiMethods:
         if not 0 < len(call.channels) <= MAX_CHANNELS:
             raise Rejected(codes.BAD_REQUEST, f"expected 1 to {MAX_CHANNELS} channels")
         what = prepare(call)
+        self._channels.check_data(what, call.channels)
 
         async def publish(channel: str) -> PublishReply:
             try:

@@ -16,6 +16,7 @@ from proto.messages import NO_DATA
 from services.edge.backend import hook_questions
 from services.edge.backend.hook_answers import MAX_KEY_LENGTH
 from services.edge.backend.hook_results import Accepted
+from services.edge.channel_settings import BINARY
 from services.edge.channels.namespaces import ChannelRules, may_publish
 from services.edge.rejection import Rejected, check_nesting
 from services.edge.session.actions import AskHook, Publish
@@ -83,9 +84,9 @@ def _prepare(
     key: str = "",
 ) -> Publish:
     channel, content = request.channel, bytes(data)
-    if not content or len(key) > MAX_KEY_LENGTH:
-        raise Rejected(codes.BAD_REQUEST, f"no data, or a key of more than {MAX_KEY_LENGTH} characters")
     data_format = rules.options.publication_data_format
+    if (not content and data_format != BINARY) or len(key) > MAX_KEY_LENGTH:
+        raise Rejected(codes.BAD_REQUEST, f"no data, or a key of more than {MAX_KEY_LENGTH} characters")
     if data_format and not _has_format(content, data_format):
         why = f"the data does not match the namespace's publication_data_format, {data_format}"
         raise Rejected(codes.BAD_REQUEST, why)
@@ -103,7 +104,7 @@ def _prepare(
 
 
 def _has_format(data: bytes, data_format: str) -> bool:
-    if data_format == "binary":
+    if data_format == BINARY:
         return True
     try:
         payload(data)

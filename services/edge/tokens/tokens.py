@@ -102,10 +102,11 @@ _decode_all = JsonDecoder[dict[str, Raw]](dict[str, Raw]).decode
 _decode_id = JsonDecoder[str | int](str | int).decode
 
 ANY_CLAIMS: Final = connection_tokens(TokenSettings())
-MAX_AUDIENCES: Final = 64
-"""Of one token: each is compared."""
 MAX_CLAIM_LENGTH: Final = 512
-"""Characters of `aud` and `iss` where they are checked. Patterns may take long with more."""
+"""Characters of `iss`, and of each `aud`, where they are checked. Patterns may take long with more."""
+MAX_AUDIENCES_LENGTH: Final = 4096
+"""Characters of all `aud` of a token that are looked at, and one more for each. Others are as if they were not there.
+"""
 
 
 class TokenVerifier:
@@ -206,13 +207,12 @@ class TokenVerifier:
         names: dict[str, str | None] = {}
         if tokens.audience or tokens.audience_regex:
             audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
-            matches = (_matched(self._audience, audience) for audience in audiences[:MAX_AUDIENCES])
-            match = next(filter(None, matches), None)
+            match = _first_match(self._audience, audiences)
             if match is None:
                 raise InvalidToken(f"its aud is not what client.{tokens.prefix}audience says")
             names = match.groupdict()
         if tokens.issuer or tokens.issuer_regex:
-            match = _matched(self._issuer, claims.iss)
+            match = _first_match(self._issuer, [claims.iss])
             if match is None:
                 raise InvalidToken(f"its iss is not what client.{tokens.prefix}issuer says")
             names |= match.groupdict()
@@ -258,8 +258,15 @@ def _header(head: bytes) -> _Header:
     return _headers.decode(_unpack(head))
 
 
-def _matched(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    return pattern.fullmatch(text) if len(text) <= MAX_CLAIM_LENGTH else None
+def _first_match(pattern: re.Pattern[str], texts: list[str]) -> re.Match[str] | None:
+    room = MAX_AUDIENCES_LENGTH
+    for text in texts:
+        room -= len(text) + 1
+        if room < 0:
+            break
+        if len(text) <= MAX_CLAIM_LENGTH and (match := pattern.fullmatch(text)):
+            return match
+    return None
 
 
 def _user_id(value: Raw) -> str:

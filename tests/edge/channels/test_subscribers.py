@@ -372,3 +372,11 @@ def test_the_end_of_a_subscription_reaches_each_one_and_they_may_leave_meanwhile
         subscriber.owner.end_subscription("news", codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         subscribers.remove(subscriber)
     assert not subscribers and all(len(each.ended) == 1 for each in everybody)
+
+
+@pytest.mark.parametrize("format", [formats.WEBSOCKET_JSON, formats.WEBSOCKET_PROTOBUF], ids=["json", "protobuf"])
+def test_deltas_go_on_after_an_empty_publication(format: Format) -> None:
+    """A namespace of binary data may have one. It is whole, and so is the next: nothing is shorter than what it is."""
+    before, empty, after = [publication("x" * 90, 1), Publication(data=Raw(b""), offset=2), publication("x" * 90, 3)]
+    made, _ = encoding.as_deltas(format, [before, empty, after])
+    assert made[1] == empty and not made[2].delta

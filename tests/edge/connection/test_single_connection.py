@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.edge.connection.control_handler import SURELY_OLDER_S
 from services.edge.connection.single_connection import TRIES, Newest, SingleConnection
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
@@ -47,6 +48,17 @@ async def test_one_that_is_newer_stays_when_an_older_one_is_heard_of_late() -> N
     assert newer.closed == 0
     newest = await opened(one)
     await eventually(lambda: newer.closed == older.closed == 3504)
+    assert newest.closed == 0
+
+
+async def test_a_clock_that_is_off_leaves_no_connection_open_that_is_older_for_certain() -> None:
+    one, two = await edges()
+    one.clock.time += 100  # ahead of the other edge
+    older = await opened(one)
+    await settled()  # what others are told of it has come
+    one.clock.time += SURELY_OLDER_S + 1
+    newest = await opened(two)
+    await eventually(lambda: older.closed == 3504)
     assert newest.closed == 0
 
 

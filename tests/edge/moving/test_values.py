@@ -62,6 +62,16 @@ def test_an_expression_of_go_alone_is_refused(pattern: str) -> None:
         convert("namespace.channel_regex", pattern, str)
 
 
+def test_an_expression_for_a_claim_is_not_made_as_wide_as_go_s() -> None:
+    """What is found anywhere in an issuer lets strangers in."""
+    mine, says = convert("client.token.issuer_regex", r"https://[a-z]+\.example\.com", str)
+    assert not re.fullmatch(mine, "https://shop.example.com.evil.example") and "the whole claim" in says
+    assert re.fullmatch(mine, "https://shop.example.com")
+    assert convert("client.token.issuer_regex", "^[a-z]+$", str) == ("^[a-z]+$", "")
+    with pytest.raises(NotConvertible, match="expected no repeat"):
+        convert("client.token.issuer_regex", r"^([a-z]+\.)+com$", str)
+
+
 def test_levels_of_the_log_have_other_names() -> None:
     assert [convert("log.level", level, str)[0] for level in ("trace", "warn", "fatal", "none", "info")] == [
         "debug",
@@ -87,4 +97,3 @@ def test_one_origin_that_nobody_sends_does_not_shut_the_others_out() -> None:
 
 def test_what_needs_a_second_setting_says_so() -> None:
     assert "edge.trusted_proxies" in convert("client.user_id_http_header", "X-User", str)[1]
-    assert convert("namespace.publication_data_format", "binary", str) == ("binary", "empty data are refused")

@@ -134,3 +134,13 @@ async def test_null_is_the_same_as_a_field_that_is_left_out(api, method):
         if (method, name) not in OPTIONAL:
             answer = await call(api, method, **(given | {name: None}))
             assert answer["error"]["code"] == 107, f"{name} is required"
+
+
+async def test_only_channels_of_binary_data_take_an_empty_payload(api: Api) -> None:
+    assert "result" in await call(api, "publish", channel="binary:x")
+    assert (await call(api, "publish", channel="chat:x"))["error"] == {
+        "code": 107,
+        "message": "bad request: expected data",
+    }
+    replies = (await call(api, "broadcast", channels=["binary:x", "chat:x"]))["result"]["responses"]
+    assert ["error" in reply for reply in replies] == [False, True]

@@ -126,6 +126,12 @@ class TestDataFormats:
             else:
                 assert error_in(effects) == 107
 
+    def test_nothing_at_all_where_the_namespace_has_binary_data(self) -> None:
+        action = started(self.publish("binary:x", b""))
+        assert isinstance(action, Publish) and not bytes(action.data)
+        for channel in ("open:x", "json:x", "object:x"):
+            assert error_in(self.publish(channel, b"")) == 107
+
     @given(st.binary(min_size=1, max_size=20))
     def test_accepted_json_data_is_json(self, data: bytes) -> None:
         action = started_or_none(self.publish("object:x", data))
