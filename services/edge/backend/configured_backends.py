@@ -118,23 +118,25 @@ class ConfiguredBackends:
         for name, each in self._made.items():
             if before.get(name) is not each:
                 _start(each)
-        self._retired += [each for name, each in before.items() if self._made.get(name) is not each]
-        self._tasks.start(self._retire())
+        retired = [each for name, each in before.items() if self._made.get(name) is not each]
+        self._retired += retired
+        self._tasks.start(self._retire(retired))
 
     async def close(self) -> None:
         """Closes the connections to all of them."""
         await self._tasks.stop()
-        self._retired += self._made.values()
-        await self._close_retired()
+        await self._close([*self._retired, *self._made.values()])
 
-    async def _retire(self) -> None:
+    async def _retire(self, retired: list[Made]) -> None:
         await asyncio.sleep(COMMAND_DEADLINE_S)  # no question takes longer
-        await self._close_retired()
+        await self._close(retired)
 
-    async def _close_retired(self) -> None:
-        while self._retired:
-            if (connections := self._retired.pop().connections) is not None:
-                await connections.close()
+    async def _close(self, made: list[Made]) -> None:
+        for each in made:
+            if each in self._retired:
+                self._retired.remove(each)
+            if each.connections is not None:
+                await each.connections.close()
 
     def _by_name(self) -> dict[str, Backend]:
         return {NATS: self._own} | {name: each.backend for name, each in self._made.items()}

@@ -103,6 +103,28 @@ async def test_a_question_that_was_asked_before_a_reload_is_answered_after_it() 
             assert await asked == b'"late"'
 
 
+async def test_a_reload_closes_nothing_of_the_one_after_it(monkeypatch) -> None:
+    may_answer = asyncio.Event()
+
+    async def late(asked: Asked) -> bytes:
+        await may_answer.wait()
+        return answer({"result": {"data": "late"}})
+
+    async with http_double(told("a")) as a, http_double(late) as b, http_double(told("c")) as c:
+        app = BackendSettings(name="app", url=a.url)
+        async with configured(app) as made:
+            await call(made)
+            monkeypatch.setattr(configured_backends, "COMMAND_DEADLINE_S", 0.3)
+            adopt(made, replace(app, url=b.url))
+            asked = asyncio.create_task(call(made))
+            await eventually(lambda: b.asked)
+            monkeypatch.setattr(configured_backends, "COMMAND_DEADLINE_S", 60.0)
+            adopt(made, replace(app, url=c.url))
+            await eventually(lambda: a.open == 0)
+            may_answer.set()
+            assert await asked == b'"late"'
+
+
 async def test_the_connections_to_a_backend_that_is_gone_are_closed(monkeypatch) -> None:
     monkeypatch.setattr(configured_backends, "COMMAND_DEADLINE_S", 0.0)
     async with http_double(told("a")) as a, configured(BackendSettings(name="app", url=a.url)) as made:
