@@ -242,6 +242,20 @@ def test_a_lock_has_what_each_process_needs(name: str, extras: list[str]) -> Non
     assert {re.split(r"[^a-z0-9-]", one, maxsplit=1)[0] for one in wanted} - ours == set()
 
 
+@pytest.mark.parametrize("name", ["deploy/requirements.lock", "deploy/requirements-forecast.lock"])
+def test_the_image_has_nothing_that_only_tests_and_examples_need(name: str) -> None:
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^A-Za-z0-9-]", each)[0] for each in requirements}
+
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = pyproject["project"]
+    of_services = names(sum(project["optional-dependencies"].values(), project["dependencies"]))
+    of_people = names(pyproject["dependency-groups"]["dev"]) - of_services
+    assert {"django", "fastapi", "psycopg"} < of_people
+    installed = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / name).read_text(), re.MULTILINE))
+    assert of_people & installed == set()
+
+
 def test_each_container_signs_in_to_nats_as_the_user_that_ships_for_it() -> None:
     users = set(
         re.findall(r"\{ user: (\w+), password: \$NATS_\w+_PASSWORD", (ROOT / "deploy/nats/nats.conf").read_text())

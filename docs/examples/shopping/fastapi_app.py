@@ -224,9 +224,10 @@ async def connect(user: SessionUser) -> Answer[ConnectResult]:
 
 @realtime.post("/refresh", response_model=None)
 async def refresh(user: SessionUser) -> Answer[RefreshResult]:
-    """The cookie is still that with which the browser connected."""
+    """The cookie is that with which the browser connected. If its session has ended, the browser connects again, with
+    the cookie that it has by now."""
     if not user:
-        return {"disconnect": {"code": 4501, "reason": "log in first"}}
+        return {"result": {"expired": True}}
     return {"result": {"expire_at": until_asked_again()}}
 
 

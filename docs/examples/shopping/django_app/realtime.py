@@ -66,9 +66,10 @@ def connect(request: HttpRequest, question: ConnectQuestion) -> Answer[ConnectRe
 
 @asked_by_fairlead
 def refresh(request: HttpRequest, question: RefreshQuestion) -> Answer[RefreshResult]:
-    """The cookie is still that with which the browser connected."""
+    """The cookie is that with which the browser connected. If its session has ended, the browser connects again, with
+    the cookie that it has by now: Django exchanges it when a password is changed."""
     if not request.user.is_authenticated:
-        return {"disconnect": {"code": 4501, "reason": "log in first"}}
+        return {"result": {"expired": True}}
     return {"result": {"expire_at": until_asked_again()}}
 
 
