@@ -84,6 +84,7 @@ async def answers(port: int, path: str) -> None:
     assert await asyncio.to_thread(http_status, port, path=path) in (200, 404)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's command is curl")
 @pytest.mark.parametrize("kind", ["fastapi", "django"])
 async def test_a_first_view_logs_in_by_a_cookie(tmp_path: Path, kind: str):
     heading = "\n## A first view"
@@ -113,6 +114,7 @@ async def test_a_first_view_logs_in_by_a_cookie(tmp_path: Path, kind: str):
             assert forged.status_code == 401
 
 
+@pytest.mark.integration
 async def test_a_row_of_sqlalchemy_is_published_with_its_transaction(postgres: Postgres):
     (code,) = (block for block in blocks("\n## In your transaction", "python") if "sqlalchemy" in block)
     found: dict[str, Any] = {}
