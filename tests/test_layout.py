@@ -52,7 +52,6 @@ UNTESTED = {
     "services/sessions/outbox/arguments.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/command.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/publisher_nats.py": "tests/sessions/outbox/test_outbox.py, with edges",
-    "services/sessions/outbox/set_aside_postgres.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/printing.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",

@@ -33,7 +33,7 @@ from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
 from services.sessions.outbox.publisher_nats import OutboxPublisher
 from services.sessions.outbox.relay import Relay
-from services.sessions.outbox.table_postgres import OutboxTable
+from services.sessions.outbox.table_postgres import MARKING, OutboxTable
 from services.sessions.projection_watch import ProjectionWatch
 from services.sessions.projector import Projector
 from services.sessions.reader_postgres import PostgresReader
@@ -88,7 +88,7 @@ class Sessions:
         self._outbox_link = NatsLink(
             settings.nats, f"{settings.name}-outbox", lambda: self._relay.notify(), inbox_prefix=subjects.OUTBOX_INBOX
         )
-        self._outbox_pool = Pool(outbox.url, outbox.workers)
+        self._outbox_pool = Pool(outbox.url, outbox.workers + MARKING)
         self._relay = Relay(
             OutboxTable(self._outbox_pool, outbox.url),
             OutboxPublisher(self._outbox_link),

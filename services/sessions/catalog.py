@@ -67,7 +67,8 @@ SESSIONS_SERIES: Final = catalog(
     gauge(
         "fairlead_sessions_outbox_oldest_seconds",
         "seconds",
-        "Time since the oldest row of the outbox that is not published was inserted, 0 without any.",
+        "Time since the oldest row of the outbox that is not published was inserted, 0 without any. While its table "
+        "cannot be read, it goes on from what it was.",
     ),
     counter("fairlead_sessions_pruned", "sessions", "Ended sessions removed because of their age."),
     counter("fairlead_webhooks_events", "events", "Events that the receiver of a webhook has taken.", "webhook"),

@@ -76,7 +76,7 @@ class OutboxSection(Section, frozen=True):
     url: Secret = ""
     """The application's database, with the table `fairlead_outbox`; like postgres.url. Empty: there is no outbox."""
     workers: Annotated[int, Meta(ge=1, le=32)] = 4
-    """How much is published at once: so many connections to that database, and one more that listens."""
+    """How much is published at once: so many connections to that database. Two more mark rows, one listens."""
     poll_interval: Duration = Duration(1)
     """How often to look for rows that no notification has told of."""
 

@@ -20,12 +20,13 @@ from tests.contract.broker_publications import PLAIN as PLAIN
 from tests.contract.broker_publications import Pair
 from tests.contract.broker_publications import publication as publication
 from tests.contract.broker_publications import store as store
+from tests.contract.broker_search import BrokerSearch
 from tests.contract.broker_traces import BrokerTraces
 from tests.contract.listener import Listener as Listener
 from tests.support.eventually import eventually
 
 
-class BrokerContract(BrokerIndex, BrokerTraces):
+class BrokerContract(BrokerIndex, BrokerSearch, BrokerTraces):
     """Two edges of one cluster, `a` and `b`, with the events of each."""
 
     def cluster(self) -> AbstractAsyncContextManager[Pair]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -41,15 +42,19 @@ async def read_stream(
     subject: str = "",
     max_bytes: int = READ_BYTES,
     timeout_s: float = 5.0,
+    since: float = 0.0,
 ) -> tuple[list[StoredMessage], int]:
     """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and how many follow.
+
+    With `since`, Unix time in seconds, from the first one on that was stored then or later, instead of `from_sequence`.
 
     Once they are `max_bytes` in size, no further one is read: at least one is, and one may be past that size. Raises
     `NatsAway`, also if the reply is incomplete: a partial read never looks like a complete one.
     """
+    start = {"start_time": datetime.fromtimestamp(since, UTC)} if since else {"seq": max(1, from_sequence)}
     query = msgspec.json.encode(
         {
-            "seq": max(1, from_sequence),
+            **start,
             "batch": limit,
             "max_bytes": max_bytes,
             "next_by_subj": subject or ">",

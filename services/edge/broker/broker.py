@@ -159,8 +159,21 @@ class Retained(NamedTuple):
     first: int = 0
 
 
+class KeySearch(NamedTuple):
+    """What was found of a message id among the entries of a channel that were stored since some time.
+
+    `position`: where it is, None if it is not there. `held`: the entries until there, or all. `removed`: one of them
+    marks that the history was removed. `unbroken`: nothing that was stored since then went for lack of room.
+    """
+
+    position: StreamPosition | None
+    held: int
+    removed: bool
+    unbroken: bool
+
+
 class LogIndex(Protocol):
-    """Which entries the channels had, for much longer than they are retained."""
+    """Which entries the channels had, for much longer than they are retained; and what was published with an id."""
 
     @property
     def kept(self) -> bool:
@@ -179,6 +192,12 @@ class LogIndex(Protocol):
         The index has read the log up to `upto` at least. Marks of what was removed before are left out. None if the
         index cannot tell: it does not reach back that far, or there is none for this epoch of the log. Raises
         `BrokerAway`.
+        """
+
+    async def search(self, address: ChannelAddress, message_id: str, since: float) -> KeySearch:
+        """Looks for what was published with this id after `since`, a time by the broker's clock. Raises `BrokerAway`.
+
+        It reads the log itself, and of it all that was stored in the channel since then: for what happens rarely.
         """
 
 

@@ -25,6 +25,7 @@ from services.edge.broker.broker import (
     BrokerRefused,
     ChannelAddress,
     Indexed,
+    KeySearch,
     LogEntry,
     LogPage,
     LogState,
@@ -190,6 +191,14 @@ class MemoryLogIndex:
         await self._travel()
         log = self._logs.log(address.history_class)
         return log.index.after(address.channel, offset, log.last, named_upto) if log.epoch == epoch else None
+
+    async def search(self, address: ChannelAddress, message_id: str, since: float) -> KeySearch:
+        await self._travel()
+        log = self._logs.log(address.history_class)
+        entries = log.since(address.channel, since)
+        found = [entry.sequence for entry in entries if log.ids.get(entry.sequence) == message_id]
+        position = StreamPosition(found[0], log.epoch) if found else None
+        return KeySearch(position, len(entries), any(entry.removed_upto for entry in entries), log.reaches_to(since))
 
 
 def _check_size(publication: Publication) -> None:

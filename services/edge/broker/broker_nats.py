@@ -24,6 +24,7 @@ from services.edge.broker.broker import (
     BrokerRefused,
     ChannelAddress,
     Indexed,
+    KeySearch,
     LogEntry,
     LogPage,
     LogState,
@@ -31,6 +32,7 @@ from services.edge.broker.broker import (
 )
 from services.edge.broker.broker_clock_nats import NatsClock
 from services.edge.broker.channel_subscription import ChannelSubscription
+from services.edge.broker.key_search_nats import search_key
 from services.edge.broker.log_audit_nats import LogAudit
 from services.edge.broker.log_setup_nats import LogSetup
 from services.edge.broker.log_streams_nats import LogStreams
@@ -53,6 +55,8 @@ behind."""
 DELETED_S: Final = 1.0
 """How long a deleted stream stays away while nobody uses it: whoever deleted it may be restoring a copy."""
 
+SEARCHES_AT_ONCE: Final = 2
+"""Searches for message ids in progress. Each reads a page at a time."""
 LOOKS_AT_ONCE: Final = 16
 """Reads of newest entries in progress. Each brings one entry, of whatever size."""
 
@@ -73,7 +77,7 @@ class NatsBroker:
         self._setup = LogSetup(link, self._streams, self.gates, classes)
         self.classes = self._streams.classes
         self._known = self._streams.known
-        self.index = NatsLogIndex(self._streams, self.gates)
+        self.index = NatsLogIndex(link, self._streams, self.gates)
         self.health = NatsStreamHealth(self._streams, self.gates)
         self._publisher = NatsPublisher(link, self._streams, self.gates, instance, max_in_flight, self.now)
         self.in_flight = self._publisher.in_flight
@@ -335,7 +339,9 @@ class NatsBroker:
 class NatsLogIndex:
     """The index of the logs, see `broker.LogIndex`."""
 
-    def __init__(self, streams: LogStreams, gates: StreamGates) -> None:
+    def __init__(self, link: NatsLink, streams: LogStreams, gates: StreamGates) -> None:
+        self._link = link
+        self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._streams = streams
         self._gates = gates
 
@@ -353,6 +359,17 @@ class NatsLogIndex:
         if self._gates.of(where.stream) is not None:
             raise BrokerAway("the stream does not answer")
         return await _reach(self._streams.indexes.after(where, epoch, offset, upto, named_upto, first))
+
+    async def search(self, address: ChannelAddress, message_id: str, since: float) -> KeySearch:
+        return await _reach(self._search(address, message_id, since))
+
+    async def _search(self, address: ChannelAddress, message_id: str, since: float) -> KeySearch:
+        async with self._searches:
+            where = self._streams.address(address)
+            if self._gates.of(where.stream) is not None:
+                raise BrokerAway("the stream does not answer")
+            log_now = await self._streams.fresh_state(where.stream)
+            return await search_key(self._link, where, log_now, message_id, since)
 
 
 async def _reach(call: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,7 @@ Bounded: each channel by its namespace's `history_size` and `history_ttl`, and a
 from __future__ import annotations
 
 import bisect
+import math
 import secrets
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Set
@@ -108,6 +109,7 @@ class MemoryLog:
         self.last = 0
         self.keys = _Keys(min(MAX_DUPLICATE_WINDOW_S, options.history_ttl))
         self.versions: dict[int, Version] = {}
+        self.ids: dict[int, str] = {}
         self.index = MemoryIndex(options.history_size)
         self.max_bytes = _max_bytes(options)
         self._bytes = 0
@@ -127,6 +129,10 @@ class MemoryLog:
         """The entries of a channel, oldest first."""
         return self._channels.get(channel, [])
 
+    def since(self, channel: str, at: float) -> list[LogEntry]:
+        """Those that were stored at `at` or later."""
+        return [entry for entry in self.of(channel) if self._stored[entry.sequence][1] >= at]
+
     def newest(self, channel: str) -> int:
         """The sequence of the channel's newest entry, 0 if it has none."""
         mine = self.of(channel)
@@ -136,6 +142,11 @@ class MemoryLog:
     def first(self) -> int:
         """The sequence of the oldest entry of all channels, or of the next one if there is none."""
         return next(iter(self._stored), self.last + 1)
+
+    def reaches_to(self, at: float) -> bool:
+        """Whether the oldest entry is older than `at`, or the first one that there ever was."""
+        sequence, (_, stored_at) = next(iter(self._stored.items()), (self.last + 1, ("", math.inf)))
+        return sequence == 1 or stored_at <= at
 
     def refuses(self, channel: str, size: int) -> bool:
         """Whether there is no room for `size` bytes, and nothing goes for it but what the channel itself replaces."""
@@ -175,6 +186,7 @@ class MemoryLog:
         for entry in mine[: max(count, 0)]:
             del self._stored[entry.sequence]
             self.versions.pop(entry.sequence, None)
+            self.ids.pop(entry.sequence, None)
             self._bytes -= bytes_of(entry)
         del mine[: max(count, 0)]
         if not mine:
@@ -250,6 +262,7 @@ class MemoryLogs:
         number = log.last + 1
         if message_id:
             log.keys.add(message_id, number, now)
+            log.ids[number] = message_id
         if version is not None:
             log.versions[number] = version
         entry = LogEntry(number, replace(publication, offset=number), 0, now, active_context())

@@ -7,7 +7,7 @@ from typing import Final
 
 from proto import codes
 from proto.messages import Publication, StreamPosition
-from services.edge.broker.broker import Broker
+from services.edge.broker.broker import MAX_DUPLICATE_WINDOW_S, Broker
 from services.edge.channels.channel_registry import ChannelRegistry
 from services.edge.channels.log_pages import ANY_SIZE, page_before, page_from
 from services.edge.channels.namespaces import ChannelRules
@@ -16,6 +16,11 @@ from services.edge.rejection import Rejected
 
 _END_OF_LOGS: Final = 2**63 - 1
 """No log comes so far. NATS cannot be asked for what comes after the largest offset that a client can send."""
+
+_SLACK_S: Final = 5.0
+"""A publish takes 4 s at most, and clocks differ a little: so much earlier a key counts as forgotten."""
+
+_UNKNOWN: Final = "it may have been published before, longer ago than keys are remembered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,29 @@ class ChannelHistory:
                 at_least = page[-1].offset if newest is None else max(page[-1].offset, newest.sequence)
                 top = StreamPosition(at_least, top.epoch)
             return HistoryPage(page, top)
+
+    async def find_key(
+        self, name: str, rules: ChannelRules, message_id: str, age_s: float, skips_history: bool = False
+    ) -> StreamPosition | None:
+        """Where a publication is stored that may have been published with this id, `age_s` seconds ago or later.
+
+        None if it was not published, or if the broker remembers the id and finds that out when it is published. The
+        rules may be those of a channel without history. Raises `BrokerAway`, and `Rejected` (112) if nobody knows.
+        """
+        kept = rules.has_history and not skips_history
+        options, age_s = rules.options, age_s + _SLACK_S
+        if age_s <= (min(MAX_DUPLICATE_WINDOW_S, options.history_ttl) if kept else MAX_DUPLICATE_WINDOW_S):
+            return None
+        if not kept:
+            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and it was not to be stored")
+        found = await self._broker.index.search(rules.address(name), message_id, self._broker.now() - age_s)
+        if found.position is not None:
+            return found.position
+        if age_s > options.history_ttl or found.held >= options.history_size or found.removed:
+            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and the history does not reach back to then")
+        if not found.unbroken and options.history_when_full != "refuse":
+            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and some history went for lack of room since")
+        return None
 
     async def remove(self, name: str, rules: ChannelRules) -> None:
         """Removes what is kept of a channel. Raises `BrokerAway`, `BrokerRefused`."""

@@ -87,6 +87,14 @@ class PublishCall(Publishing, frozen=True, kw_only=True):
     """Publish to one channel."""
 
     channel: Channel
+    key_age: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds since `idempotency_key` may have been published first; 0: it cannot have been. One "
+            "that is older than keys are remembered is looked up in the history. Error 112: it is not known.",
+        ),
+    ] = 0
 
 
 class BroadcastCall(Publishing, frozen=True, kw_only=True):

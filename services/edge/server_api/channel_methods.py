@@ -82,10 +82,11 @@ class ChannelMethods:
 
     # --- publish -----------------------------------------------------------------------------------------------------
 
-    async def publish(self, channel: str, what: Prepared) -> PublishAnswer:
+    async def publish(self, channel: str, what: Prepared, key_age_s: float = 0.0) -> PublishAnswer:
         """Publishes; returns once it is stored, or NATS has it.
 
-        The next call of the same backend may come by another edge, and must not overtake this one.
+        The next call of the same backend may come by another edge, and must not overtake this one. `key_age_s`: seconds
+        since its key may have been published first. Raises `Rejected` (112) if nobody knows any more whether it was.
         """
         rules = self.rules(channel)
         self.check_data(what, [channel])
@@ -93,6 +94,10 @@ class ChannelMethods:
             raise Rejected(codes.NOT_AVAILABLE, "versions need a channel with history")
         message_id = of_backend(channel, what.key) if what.key else ""
         try:
+            if key_age_s and message_id:
+                found = await self._node.history.find_key(channel, rules, message_id, key_age_s, what.skip_history)
+                if found is not None:
+                    return PublishAnswer(found.offset, found.epoch)
             position = await self._node.publish(
                 channel, rules, what.publication, message_id, what.version, what.skip_history, confirm=True
             )

@@ -236,7 +236,7 @@ class ApiMethods:
     # --- other methods -----------------------------------------------------------------------------------------------
 
     async def _publish(self, call: PublishCall) -> Struct:
-        return await self._channels.publish(call.channel, prepare(call))
+        return await self._channels.publish(call.channel, prepare(call), call.key_age)
 
     async def _info(self, call: InfoCall) -> InfoAnswer:
         return InfoAnswer(

@@ -14,10 +14,16 @@ CREATE TABLE IF NOT EXISTS fairlead_outbox (
     -- Passed to subscribers with it: a JSON object of strings.
     tags json CHECK (json_typeof(tags) = 'object'),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When a relay began to publish it first, if it may have been published since. For relays alone.
+    tried_at timestamptz,
     -- One relay works on a slot at a time, which keeps the order of its channels.
     slot smallint NOT NULL GENERATED ALWAYS AS ((hashtext(channel) & 63)::smallint) STORED,
     CHECK (num_nonnulls(data, data_binary) = 1)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+) WITH (
+    -- Half of each page is left for `tried_at`, so that no index is written for it.
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000
+);
 
 CREATE INDEX IF NOT EXISTS fairlead_outbox_slot ON fairlead_outbox (slot, id);
 

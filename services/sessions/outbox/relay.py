@@ -34,7 +34,9 @@ class Turn(Protocol):
 
     @property
     def rows(self) -> Sequence[Row]: ...
-    async def settle(self, published: Sequence[Row], refused: Sequence[tuple[Row, Refused]]) -> None: ...
+    async def settle(
+        self, published: Sequence[Row], refused: Sequence[tuple[Row, Refused]], unsent: Sequence[Row]
+    ) -> None: ...
 
 
 class Table(Protocol):
@@ -50,7 +52,7 @@ class Publisher(Protocol):
 
     @property
     def available(self) -> bool: ...
-    async def publish(self, row: Row) -> Outcome: ...
+    async def publish(self, row: Row, key_age_s: float | None) -> Outcome: ...
 
 
 class Relay:
@@ -71,6 +73,8 @@ class Relay:
         self._turns = 0
         self._leaving = False
         self._settled = asyncio.Event()
+        self._oldest_s = 0.0
+        self._looked_at: float | None = None
         self._watching = False  # the tables are there, and so is PostgreSQL
         self._watch_problem: str | None = None
         self._work_problem: str | None = None
@@ -95,8 +99,8 @@ class Relay:
     async def leave(self, within_s: float) -> None:
         """Takes no more turns; returns when those in progress have ended, or after `within_s` seconds.
 
-        What is published and not deleted would be published again by the next relay: twice, if that comes after NATS
-        has forgotten the keys.
+        What is published and not deleted would have to be looked for by the next relay, if that comes after NATS has
+        forgotten the keys.
         """
         self._leaving = True
         if self._turns:
@@ -111,6 +115,7 @@ class Relay:
     # --- what there is to do -----------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
+        self._looked_at = asyncio.get_running_loop().time()
         while True:
             try:
                 await self._table.check()
@@ -118,10 +123,13 @@ class Relay:
             except StoreAway as error:
                 self._watching = False
                 self._watch_problem = self._complain(error)
+                waited_s = asyncio.get_running_loop().time() - self._looked_at
+                self._instruments.outbox_oldest.set(self._oldest_s + waited_s)
             await asyncio.sleep(_AWAY_S)
 
     def _waited(self, oldest_s: float) -> None:
         self._watch_problem, self._watching = None, True
+        self._oldest_s, self._looked_at = oldest_s, asyncio.get_running_loop().time()
         self._instruments.outbox_oldest.set(oldest_s)
         if oldest_s or self._work_problem:
             self.notify()
@@ -159,8 +167,10 @@ class Relay:
                 if not turn.rows:
                     return False
                 self.notify()  # another worker looks for more
-                published, refused = await self._publish_all(turn.rows, now)
-                await turn.settle(published, refused)
+                published, refused, doubtful = await self._publish_all(turn.rows, now)
+                settled = doubtful.union((row.id for row in published), (row.id for row, _ in refused))
+                unsent = [row for row in turn.rows if row.tried_s is None and row.id not in settled]
+                await turn.settle(published, refused, unsent)
         finally:
             self._turns -= 1
             if not self._turns:
@@ -172,7 +182,12 @@ class Relay:
         self._tell(refused)
         return True
 
-    async def _publish_all(self, rows: Sequence[Row], began: float) -> tuple[list[Row], list[tuple[Row, Refused]]]:
+    async def _publish_all(
+        self, rows: Sequence[Row], began: float
+    ) -> tuple[list[Row], list[tuple[Row, Refused]], set[int]]:
+        """Those that are published, those that are refused, and the ids of those of which it is not known."""
+        loop = asyncio.get_running_loop()
+        doubtful: set[int] = set()
         published: list[Row] = []
         refused: list[tuple[Row, Refused]] = []
         by_channel: dict[str, list[Row]] = {}
@@ -182,15 +197,19 @@ class Relay:
         async def publish(channel: str) -> None:
             for row in by_channel[channel]:
                 async with self._places:
-                    if self._leaving or asyncio.get_running_loop().time() - began > TURN_S:
+                    taken_s = loop.time() - began
+                    if self._leaving or taken_s > TURN_S:
                         return
-                    outcome = await self._publisher.publish(row)
+                    age = None if row.tried_s is None else max(0.0, row.tried_s) + taken_s
+                    outcome = await self._publisher.publish(row, age)
                 match outcome:
                     case Published():
                         published.append(row)
                     case Refused():
                         refused.append((row, outcome))
                     case NotNow():
+                        if outcome.sent:
+                            doubtful.add(row.id)
                         self._put_off(channel, outcome)
                         return
                     case _:
@@ -200,7 +219,7 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             for channel in by_channel:
                 group.create_task(publish(channel))
-        return published, refused
+        return published, refused, doubtful
 
     def _put_off(self, channel: str, why: NotNow) -> None:
         loop = asyncio.get_running_loop()

@@ -16,20 +16,20 @@ MAX_CALL_BYTES: Final = 768 * 1024
 MAX_REASON: Final = 500
 """Characters of an edge's message that are kept."""
 
-_TEMPORARY: Final = frozenset(
-    (
-        codes.INTERNAL.code,
-        codes.TOO_MANY_REQUESTS.code,
-        # The history is full, of a namespace that refuses then. It has room again when older publications go.
-        codes.LIMIT_EXCEEDED.code,
-    )
-)
+_TEMPORARY: Final = {
+    codes.INTERNAL.code: True,
+    codes.TOO_MANY_REQUESTS.code: False,
+    # The history is full, of a namespace that refuses then. It has room again when older publications go.
+    codes.LIMIT_EXCEEDED.code: False,
+}
+"""Errors after which another try may succeed, and whether the row may have been published before that."""
 
 
 class Row(NamedTuple):
     """A row that waits. `data`, `tags` are JSON; one of `data` and `binary` is set, neither if the row is too large.
 
-    `waited_s`: seconds from its insertion until it was read.
+    `waited_s`: seconds from its insertion until it was read. `tried_s`: seconds since it may have been published first,
+    None if it cannot have been.
     """
 
     id: int
@@ -39,6 +39,7 @@ class Row(NamedTuple):
     binary: bytes | None
     tags: str | None
     waited_s: float
+    tried_s: float | None = None
 
 
 class Published(NamedTuple):
@@ -53,9 +54,13 @@ class Refused(NamedTuple):
 
 
 class NotNow(NamedTuple):
-    """It is not known to be published. Trying again may succeed, and does no harm: an edge publishes a key once."""
+    """It is not known to be published. Trying again may succeed, and does no harm: an edge publishes a key once.
+
+    `sent`: it may have been published all the same.
+    """
 
     reason: str
+    sent: bool = True
 
 
 Outcome: TypeAlias = Published | Refused | NotNow
@@ -80,8 +85,9 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
-def call_of(row: Row) -> bytes | None:
-    """The body of the call of `publish`; None if it is too large."""
+def call_of(row: Row, key_age_s: float | None = None) -> bytes | None:
+    """The body of the call of `publish`; None if it is too large. `key_age_s`: seconds since the row may have been
+    published first, None if it cannot have been."""
     if row.data is None and row.binary is None:
         return None
     call: dict[str, Any] = {"channel": row.channel, "idempotency_key": f"outbox:{row.message_id}"}
@@ -91,6 +97,8 @@ def call_of(row: Row) -> bytes | None:
         call["data"] = Raw((row.data or "").encode())
     if row.tags is not None:
         call["tags"] = Raw(row.tags.encode())
+    if key_age_s is not None:
+        call["key_age"] = round(max(0.001, key_age_s), 3)
     body = _encode(call)
     return body if len(body) <= MAX_CALL_BYTES else None
 
@@ -103,5 +111,6 @@ def outcome_of(answer: bytes) -> Outcome:
         return NotNow("an edge's answer cannot be read")
     if found.error is not None:
         text = f"{found.error.message[:MAX_REASON]} ({found.error.code})"
-        return NotNow(text) if found.error.code in _TEMPORARY else Refused(found.error.code, text)
+        sent = _TEMPORARY.get(found.error.code)
+        return Refused(found.error.code, text) if sent is None else NotNow(text, sent)
     return Published() if bytes(found.result) else NotNow("an edge's answer has neither a result nor an error")

@@ -2,6 +2,9 @@
 
 A turn holds the advisory locks of some slots, of which each channel has one. So one relay works on a channel at a time,
 and however it ends, PostgreSQL frees its slots, and what it had not deleted is published again, by its key once.
+
+Before a turn publishes, it marks its rows as tried, in a transaction of its own. What a relay leaves behind is marked
+then, and an edge that is asked to publish it learns how old the key is: it may have to look for it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ SLOTS_OF_A_TURN: Final = 8
 """Of the 64 that `outbox.sql` has: the others are for other workers and relays."""
 ROWS_OF_A_SLOT: Final = 32
 """In one turn, and so at most 256 rows in all."""
+MARKING: Final = 2
+"""Connections of the pool beside those of the turns: a turn marks its rows on another one than its own."""
 BYTES_OF_A_TURN: Final = 4 * 1024 * 1024
 """Of data, and one row more."""
 _FROZEN_S: Final = 20.0
@@ -40,10 +45,11 @@ SELECT slot FROM waiting WHERE pg_try_advisory_xact_lock($1, slot) LIMIT $3"""
 # In a statement of its own, after the locks: what the last holder of a slot has deleted is not seen any more.
 _ROWS: Final = """
 SELECT id, message_id::text, channel, CASE WHEN size <= $4 THEN data END, CASE WHEN size <= $4 THEN data_binary END,
-    tags::text, extract(epoch FROM clock_timestamp() - created_at)::float8
+    tags::text, extract(epoch FROM clock_timestamp() - created_at)::float8,
+    extract(epoch FROM clock_timestamp() - tried_at)::float8
 FROM (
     SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM (
-        SELECT o.id, o.message_id, o.channel, o.data::text, o.data_binary, o.tags, o.created_at,
+        SELECT o.id, o.message_id, o.channel, o.data::text, o.data_binary, o.tags, o.created_at, o.tried_at,
             coalesce(octet_length(o.data::text), octet_length(o.data_binary))
                 + coalesce(octet_length(o.tags::text), 0) AS size
         FROM unnest($1::int[]) AS mine (slot) CROSS JOIN LATERAL (
@@ -53,6 +59,8 @@ FROM (
 ) AS summed
 WHERE before < $5 ORDER BY id"""
 
+_MARK: Final = "UPDATE fairlead_outbox SET tried_at = clock_timestamp() WHERE id = ANY ($1::bigint[])"
+_UNMARK: Final = "UPDATE fairlead_outbox SET tried_at = NULL WHERE id = ANY ($1::bigint[])"
 _DELETE: Final = "DELETE FROM fairlead_outbox WHERE id = ANY ($1::bigint[])"
 
 _SET_ASIDE: Final = """
@@ -72,17 +80,25 @@ class Turn:
         self._database = database
         self.rows = rows
 
-    async def settle(self, published: Sequence[Row], refused: Sequence[tuple[Row, Refused]]) -> None:
-        """Deletes those that are published, and sets aside those that cannot be, when the turn ends. Others wait."""
+    async def settle(
+        self, published: Sequence[Row], refused: Sequence[tuple[Row, Refused]], unsent: Sequence[Row]
+    ) -> None:
+        """Deletes those that are published, and sets aside those that cannot be, when the turn ends. Others wait: of
+        these `unsent` are those that nobody can have published, in this turn or before."""
         if published:
             await self._database.execute(_DELETE, [row.id for row in published])
         if refused:
             ids, codes, reasons = zip(*((row.id, why.code, why.reason) for row, why in refused), strict=True)
             await self._database.execute(_SET_ASIDE, list(ids), list(codes), list(reasons))
+        if unsent:
+            await self._database.execute(_UNMARK, [row.id for row in unsent])
 
 
 class OutboxTable:
-    """The tables of `outbox.sql` at `url`, to which `pool` connects. Every method raises `StoreAway`."""
+    """The tables of `outbox.sql` at `url`, to which `pool` connects. Every method raises `StoreAway`.
+
+    The pool has `MARKING` connections more than there are turns at once.
+    """
 
     def __init__(self, pool: Pool, url: str) -> None:
         self._pool = pool
@@ -112,7 +128,15 @@ class OutboxTable:
             await database.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_S * 1000:.0f}ms'")
             slots = [slot for (slot,) in taken]
             found = await database.fetch(_ROWS, slots, but, ROWS_OF_A_SLOT, MAX_CALL_BYTES, BYTES_OF_A_TURN)
-            yield Turn(database, [Row(*row) for row in found])
+            rows = [Row(*row) for row in found]
+            await self._mark([row.id for row in rows if row.tried_s is None])
+            yield Turn(database, rows)
+
+    async def _mark(self, ids: Sequence[int]) -> None:
+        """These are about to be published: it holds however the turn ends, so not in its transaction."""
+        if ids:
+            async with self._pool.database() as database:
+                await database.execute(_MARK, ids)
 
     async def watch(self, committed: Callable[[], None], waited: Callable[[float], None], every_s: float) -> None:
         """Calls `committed` when a transaction with new rows has committed, and `waited` every `every_s` with the

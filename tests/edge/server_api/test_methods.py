@@ -121,6 +121,18 @@ async def test_a_publish_without_history_is_answered_when_the_broker_has_it(api,
     assert await asked[1] == {"result": {"responses": [{"result": {}}]}}
 
 
+async def test_a_key_that_was_used_long_ago_is_looked_up_and_not_published_twice(api, edge):
+    first = await api.answer("publish", channel="chat:x", data=1, idempotency_key="k")
+    edge.broker._logs.log("chat").keys._known.clear()  # as after five minutes
+    again = await api.answer("publish", channel="chat:x", data=1, idempotency_key="k", key_age=0.0)
+    assert again["result"]["offset"] > first["result"]["offset"], "without its age nobody can know"
+    edge.broker._logs.log("chat").keys._known.clear()
+    assert await api.answer("publish", channel="chat:x", data=1, idempotency_key="k", key_age=400) == first
+    unknown = await api.answer("publish", channel="live:x", data=1, idempotency_key="k", key_age=400)
+    assert unknown["error"]["code"] == 112 and "may have been published before" in unknown["error"]["message"]
+    assert await api.error("publish", channel="chat:x", data=1, idempotency_key="k", key_age=-1) == 107
+
+
 async def test_numbers_beyond_those_of_streams_are_none(api):
     for since in ({"offset": -1}, {"offset": 2**64}, {"offset": 10**40}, {"offset": 1.5}):
         assert await api.error("history", channel="chat:x", since=since) == 107

@@ -13,7 +13,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.instruments import Instruments
 from services.sessions.outbox.relay import Relay
 from services.sessions.outbox.rows import NotNow, Outcome, Published, Refused, Row
-from services.sessions.outbox.table_postgres import OutboxTable
+from services.sessions.outbox.table_postgres import MARKING, OutboxTable
 from tests.sessions.database import execute
 from tests.sessions.outbox.table import insert, make_outbox, rows_of
 from tests.support.eventually import eventually
@@ -31,9 +31,11 @@ class RecordingPublisher:
         self.held: set[str] = set()
         self.published: dict[str, list[str | None]] = defaultdict(list)
         self.tried: list[str] = []
+        self.ages: list[float | None] = []
 
-    async def publish(self, row: Row) -> Outcome:
+    async def publish(self, row: Row, key_age_s: float | None) -> Outcome:
         self.tried.append(row.channel)
+        self.ages.append(key_age_s)
         while row.channel in self.held:
             await asyncio.sleep(0.001)
         answer = self.answers.get(row.channel)
@@ -48,7 +50,7 @@ async def relaying(
     url: str, publisher: RecordingPublisher, *, workers: int = 2, poll_s: float = 60.0
 ) -> AsyncIterator[tuple[Relay, Instruments]]:
     instruments = Instruments()
-    async with Pool(url, workers) as pool:
+    async with Pool(url, workers + MARKING) as pool:
         relay = Relay(OutboxTable(pool, url), publisher, instruments, workers, poll_s)
         running = asyncio.create_task(relay.run())
         try:
@@ -99,6 +101,34 @@ async def test_a_channel_that_fails_waits_alone_and_keeps_its_order(url: str):
         await eventually(lambda: empty(url))
         assert publisher.published["down"] == [str(number) for number in range(100)]
         assert (value(instruments, "retries_total") or 0) >= 2
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_row_that_may_have_been_published_is_tried_again_with_the_age_of_its_key(url: str, sent: bool):
+    publisher = RecordingPublisher()
+    again = NotNow("no edge", sent=False)
+    answers: list[Outcome] = [NotNow("no answer", sent), Published(), NotNow("no answer"), again, Published()]
+    publisher.answers["a"] = lambda row: answers.pop(0)
+    await insert(url, "a", "1", "2")
+    async with relaying(url, publisher):
+        await eventually(lambda: empty(url))
+    first, second, third, fourth, fifth = publisher.ages
+    assert publisher.published["a"] == ["1", "2"] and answers == []
+    assert first is None and (second is not None and second >= 0.2 if sent else second is None)
+    assert third is None, "the row behind it was not sent before"
+    assert fourth is not None and fifth is not None, "what was not sent again is in doubt still"
+
+
+async def test_what_a_relay_leaves_in_the_middle_of_a_turn_is_in_doubt(url: str):
+    killed, next_one = RecordingPublisher(), RecordingPublisher()
+    killed.held.add("a")
+    await insert(url, "a", "1", "2")
+    async with relaying(url, killed):
+        await eventually(lambda: killed.tried == ["a"])
+    assert killed.ages == [None]
+    async with relaying(url, next_one):
+        await eventually(lambda: empty(url))
+    assert len(next_one.ages) == 2 and None not in next_one.ages
 
 
 async def test_a_row_that_is_refused_is_set_aside_and_the_next_ones_go_on(url: str, caplog: pytest.LogCaptureFixture):
@@ -173,10 +203,12 @@ async def test_it_says_what_it_lacks_and_goes_on_when_that_is_there(url: str, ca
 async def test_postgres_may_be_away(url: str, postgres: Postgres):
     publisher = RecordingPublisher()
     await insert(url, "a", "1")
-    async with relaying(url, publisher, poll_s=0.05) as (relay, _):
+    async with relaying(url, publisher, poll_s=0.05) as (relay, instruments):
         await eventually(lambda: empty(url))
+        await eventually(lambda: value(instruments, "oldest_seconds") == 0)
         postgres.stop()
         await eventually(lambda: "check that PostgreSQL runs at the address in outbox.url" in (relay.problem or ""))
+        await eventually(lambda: (value(instruments, "oldest_seconds") or 0) > 0)
         postgres.start()
         await insert(url, "a", "2")
         await eventually(lambda: publisher.published["a"] == ["1", "2"])

@@ -18,6 +18,11 @@ def test_a_call_has_the_data_as_they_were_written_and_the_row_s_key():
     assert json.loads(body) == {"channel": "chat:tea", "data": {"n": 1.5}, "idempotency_key": "outbox:5e0c"}
 
 
+def test_a_call_says_how_old_its_key_is():
+    for age, told in ((12.3456, 12.346), (0.0, 0.001)):
+        assert json.loads(call_of(ROW, age) or b"")["key_age"] == told
+
+
 def test_bytes_and_tags_are_passed_on():
     body = call_of(ROW._replace(data=None, binary=b"\x00\xff", tags='{"k": "v"}'))
     assert body is not None
@@ -41,9 +46,10 @@ def error(code: codes.ErrorCode, why: str = "") -> bytes:
         (b'{"result": {}}', Published()),
         (error(codes.UNKNOWN_CHANNEL), Refused(102, "unknown channel (102)")),
         (error(codes.BAD_REQUEST, "bad request: too deep"), Refused(107, "bad request: too deep (107)")),
+        (error(codes.UNRECOVERABLE_POSITION), Refused(112, "unrecoverable position (112)")),
         (error(codes.INTERNAL), NotNow("internal server error (100)")),
-        (error(codes.TOO_MANY_REQUESTS), NotNow("too many requests (111)")),
-        (error(codes.LIMIT_EXCEEDED), NotNow("limit exceeded (106)")),
+        (error(codes.TOO_MANY_REQUESTS), NotNow("too many requests (111)", sent=False)),
+        (error(codes.LIMIT_EXCEEDED), NotNow("limit exceeded (106)", sent=False)),
         (b"<html>", NotNow("an edge's answer cannot be read")),
         (b"{}", NotNow("an edge's answer has neither a result nor an error")),
     ],

@@ -12,7 +12,7 @@ import pytest
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.outbox.rows import MAX_CALL_BYTES, Refused, Row
-from services.sessions.outbox.table_postgres import ROWS_OF_A_SLOT, OutboxTable
+from services.sessions.outbox.table_postgres import MARKING, ROWS_OF_A_SLOT, OutboxTable
 from tests.sessions.database import execute
 from tests.sessions.outbox.table import insert, make_outbox, rows_of
 from tests.support.eventually import eventually
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def table(postgres: Postgres) -> AsyncIterator[OutboxTable]:
     await make_outbox(postgres.url)
-    async with Pool(postgres.url, 4) as pool:
+    async with Pool(postgres.url, 4 + MARKING) as pool:
         yield OutboxTable(pool, postgres.url)
 
 
@@ -38,10 +38,10 @@ async def test_rows_come_in_their_order_and_are_gone_once_they_are_settled(table
     async with table.turn(()) as turn:
         assert data_of(turn.rows) == [("a", "1"), ("a", '{"n": 2}'), ("a", "3")]
         assert all(0 <= row.waited_s < 60 for row in turn.rows)
-        await turn.settle(turn.rows[:2], [])
+        await turn.settle(turn.rows[:2], [], [])
     async with table.turn(()) as turn:
         assert data_of(turn.rows) == [("a", "3")]
-        await turn.settle(turn.rows, [])
+        await turn.settle(turn.rows, [], [])
     async with table.turn(()) as turn:
         assert turn.rows == ()
 
@@ -73,21 +73,26 @@ async def test_a_channel_is_in_one_turn_at_a_time_and_one_that_waits_in_none(tab
         assert data_of(turn.rows) == [("c0", "1"), ("c0", "2")]
 
 
-async def test_a_turn_that_fails_changes_nothing(table: OutboxTable, postgres: Postgres):
-    await insert(postgres.url, "a", "1")
+async def test_a_turn_that_fails_changes_nothing_but_that_its_rows_were_tried(table: OutboxTable, postgres: Postgres):
+    await insert(postgres.url, "a", "1", "2")
     with contextlib.suppress(ZeroDivisionError):
         async with table.turn(()) as turn:
-            await turn.settle(turn.rows, [])
+            assert [row.tried_s for row in turn.rows] == [None, None]
+            await turn.settle(turn.rows, [], [])
             raise ZeroDivisionError
+    first = [row["tried_at"] for row in await rows_of(postgres.url)]
     async with table.turn(()) as turn:
-        assert data_of(turn.rows) == [("a", "1")]
+        assert data_of(turn.rows) == [("a", "1"), ("a", "2")]
+        assert all(0 <= (row.tried_s or -1) < 60 for row in turn.rows)
+        await turn.settle([], [], turn.rows[1:])
+    assert [row["tried_at"] for row in await rows_of(postgres.url)] == [first[0], None], "the first time counts"
 
 
 async def test_a_relay_that_is_frozen_in_a_turn_loses_it(postgres: Postgres, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("services.sessions.outbox.table_postgres._FROZEN_S", 0.05)
     await make_outbox(postgres.url)
     await insert(postgres.url, "a", "1")
-    async with Pool(postgres.url, 4) as pool:
+    async with Pool(postgres.url, 4 + MARKING) as pool:
         table = OutboxTable(pool, postgres.url)
         with pytest.raises(StoreAway):
             async with table.turn(()) as frozen:
@@ -95,10 +100,10 @@ async def test_a_relay_that_is_frozen_in_a_turn_loses_it(postgres: Postgres, mon
                 async def another() -> None:
                     async with table.turn(()) as turn:
                         assert data_of(turn.rows) == [("a", "1")]
-                        await turn.settle(turn.rows, [])
+                        await turn.settle(turn.rows, [], [])
 
                 await eventually(another)
-                await frozen.settle(frozen.rows, [])
+                await frozen.settle(frozen.rows, [], [])
     assert await rows_of(postgres.url) == []
 
 
@@ -110,7 +115,7 @@ async def test_a_turn_has_a_bounded_part_of_each_slot_and_of_what_is_large(table
         assert len(turn.rows) == ROWS_OF_A_SLOT
     async with table.turn(["many"]) as turn:
         assert len(turn.rows) == 7, "4 MiB, and the one that goes past it"
-        await turn.settle(turn.rows, [])
+        await turn.settle(turn.rows, [], [])
     async with table.turn(["many"]) as turn:
         assert [len(row.data or "") for row in turn.rows] == [600_002] * 5 + [0]
 
@@ -124,7 +129,7 @@ async def test_what_cannot_be_published_is_set_aside_with_its_reason(table: Outb
     before = await rows_of(postgres.url)
     async with table.turn(()) as turn:
         assert (turn.rows[2].binary, turn.rows[2].tags) == (b"\x00\xff", '{"k": "v"}')
-        await turn.settle(turn.rows[:1], [(row, Refused(102, "unknown channel (102)")) for row in turn.rows[1:]])
+        await turn.settle(turn.rows[:1], [(row, Refused(102, "unknown channel (102)")) for row in turn.rows[1:]], [])
     aside = await rows_of(postgres.url, "fairlead_outbox_set_aside")
     assert [(one["code"], one["reason"]) for one in aside] == [(102, "unknown channel (102)")] * 2
     kept = ("id", "message_id", "channel", "data", "data_binary", "tags", "created_at")
