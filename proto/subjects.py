@@ -186,7 +186,7 @@ def store_check(stream: str) -> str:
 
 
 def idempotency_key(channel: str) -> str:
-    """The subject for the idempotency keys of a channel without history: one of 256, since the keys are never read."""
+    """The subject for the idempotency keys of a channel without history: one of 256, as none is looked up by it."""
     return f"key.{crc32(channel.encode()) % 256}"
 
 

@@ -17,6 +17,7 @@ NAMES = (
         "budget",
         "fold",
         "webhooks",
+        "outbox",
         "compare",
         "scale",
         "attacks",

@@ -72,12 +72,17 @@ class OwnSessions:
 
 
 @contextlib.asynccontextmanager
-async def running_sessions(stack: OwnStack, database: OwnPostgres, toml: str = "") -> AsyncIterator[OwnSessions]:
-    """A service that is started and answers; it may have begun to fold. `toml` is its configuration file. Raises
-    `Refusal` if it does not get ready."""
+async def running_sessions(
+    stack: OwnStack, database: OwnPostgres, toml: str = "", **settings: str
+) -> AsyncIterator[OwnSessions]:
+    """A service that is started and answers; it may have begun to fold. Raises `Refusal` if it does not get ready.
+
+    `toml` is its configuration file; `settings` are variables without their prefix: outbox_url=...
+    """
     port = free_port()
     environ = dict(stack.environ)
     variables = {"FAIRLEAD_POSTGRES_URL": database.url, "FAIRLEAD_SESSIONS_PORT": str(port)}
+    variables |= {f"FAIRLEAD_{name.upper()}": value for name, value in settings.items()}
     program = Program("the sessions service", (sys.executable, "-m", "services.sessions"), variables)
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-sessions-") as folder:
         config = Path(folder) / "fairlead.toml"

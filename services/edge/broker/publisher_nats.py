@@ -15,7 +15,7 @@ from proto.messages import Publication, StreamPosition
 from proto.publications import MESSAGE_ID, Version, encode_headers, version_of
 from proto.subjects import KEYS_STREAM, LogAddress
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, NobodyAnswers
-from services.chassis.nats.stream_reads import read_last
+from services.chassis.nats.stream_reads import read_last, read_stream
 from services.chassis.nats.streams import Stored, WrongSequence, expect_last, store
 from services.chassis.process.tasks import Tasks
 from services.chassis.tracing.span import active_context, observe_traced
@@ -160,18 +160,27 @@ class NatsPublisher:
             deadline = _deadline()
             await self.in_flight.enter(deadline)
             try:
-                key = _id_headers(message_id)
-                stored, attempts = await self._try_store(KEYS_STREAM, key_subject, b"", key, deadline)
+                key, mine = _id_headers(message_id), f"{self._instance}.{next(self._ids)}".encode()
+                stored, attempts = await self._try_store(KEYS_STREAM, key_subject, mine, key, deadline)
+                # After several attempts the first one may have stored it, of whose acknowledgement we have not heard.
+                if stored.duplicate and (attempts == 1 or not await self._is_stored(stored.sequence, mine, deadline)):
+                    return
             finally:
                 self.in_flight.leave()
-            if stored.duplicate and attempts == 1:  # otherwise the duplicate may be our own first attempt
-                return
         try:
             self._link.publish(subject, bytes(publication.data), headers)
         except NatsAway as error:
             raise BrokerAway(str(error), error.cause) from None
         except NatsRefused as error:
             raise BrokerRefused(str(error), error.cause) from None
+
+    async def _is_stored(self, sequence: int, mine: bytes, deadline: float) -> bool:
+        """Whether the key of this number was stored with this body."""
+        try:
+            found, _ = await read_stream(self._link, KEYS_STREAM, sequence, 1, timeout_s=_left(deadline))
+        except NatsAway as error:
+            raise BrokerAway(str(error), error.cause) from None
+        return any((key.sequence, key.data) == (sequence, mine) for key in found)
 
     async def sent(self) -> None:
         """Returns when NATS has processed all that was sent until now. Raises `BrokerAway`."""

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS fairlead_outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- The publication's idempotency key: other than `id` it does not come again after a restored backup.
     message_id uuid NOT NULL DEFAULT gen_random_uuid(),
-    channel text NOT NULL CHECK (channel <> ''),
+    channel text NOT NULL CHECK (char_length(channel) BETWEEN 1 AND 320),
     -- What is published: JSON, or any bytes for clients that speak Protobuf.
     data json,
     data_binary bytea,

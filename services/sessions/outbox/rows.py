@@ -110,7 +110,8 @@ def outcome_of(answer: bytes) -> Outcome:
     except (msgspec.DecodeError, RecursionError):
         return NotNow("an edge's answer cannot be read")
     if found.error is not None:
-        text = f"{found.error.message[:MAX_REASON]} ({found.error.code})"
+        # PostgreSQL stores no NUL.
+        text = f"{found.error.message[:MAX_REASON]} ({found.error.code})".replace("\0", "\ufffd")
         sent = _TEMPORARY.get(found.error.code)
         return Refused(found.error.code, text) if sent is None else NotNow(text, sent)
     return Published() if bytes(found.result) else NotNow("an edge's answer has neither a result nor an error")

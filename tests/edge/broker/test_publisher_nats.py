@@ -49,6 +49,32 @@ async def test_a_publish_that_is_not_acknowledged_in_time_says_so_and_leaves_its
         await store(a, NEWS, 2)
 
 
+@pytest.mark.parametrize("used_before", [False, True])
+async def test_without_history_a_key_is_published_once_also_when_an_acknowledgement_is_lost(
+    nats_server, monkeypatch, used_before
+):
+    attempts = 0
+
+    async def unheard_at_first(*arguments):
+        nonlocal attempts
+        attempts += 1
+        stored = await store_in(*arguments)
+        if attempts == 1:
+            raise NatsAway("no answer in time", "timeout")
+        return stored
+
+    async with broker(nats_server.url, heard := Listener()) as a:
+        await a.open(PLAIN)
+        if used_before:
+            await a.publish(PLAIN, publication(1), "key")
+        monkeypatch.setattr(publisher_nats, "store", unheard_at_first)
+        await a.publish(PLAIN, publication(1), "key")
+        assert attempts == 2
+        await a.publish(PLAIN, publication(2), confirm=True)
+        await eventually(lambda: [bytes(each.data) for _, each in heard.ephemerals][-1:] == [b"2"])
+        assert [bytes(each.data) for _, each in heard.ephemerals] == [b"1", b"2"]
+
+
 async def test_the_time_until_an_acknowledgement_counts_from_the_first_attempt(nats_server, monkeypatch):
     attempts = 0
 

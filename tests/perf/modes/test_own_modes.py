@@ -83,6 +83,13 @@ async def test_proofs(tmp_path: Path) -> None:
     assert all(each["resume_ms"] > 0 for each in figures["ways"])
 
 
+async def test_outbox(tmp_path: Path) -> None:
+    options = ("--rate", "40", "--seconds", "0.5", "--poll-interval", "100ms", "--backlog", "500")
+    figures = await report(tmp_path, "outbox", *options)
+    assert (figures["rows"], figures["lost"], figures["doubled"]) == (20, 0, 0)
+    assert figures["notified_s"]["p99"] > 0 and figures["polled_s"]["p50"] > 0 and figures["backlog_a_second"] > 0
+
+
 async def test_latency(tmp_path: Path) -> None:
     options = ["--channels", "4", "--rounds", "2", "--bare-nats", "--arrivals", "10"]
     options += ["--set", "process_gc_thresholds", "700,10,10"]

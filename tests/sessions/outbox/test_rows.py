@@ -45,6 +45,7 @@ def error(code: codes.ErrorCode, why: str = "") -> bytes:
         (b'{"result": {"offset": 3, "epoch": "e"}}', Published()),
         (b'{"result": {}}', Published()),
         (error(codes.UNKNOWN_CHANNEL), Refused(102, "unknown channel (102)")),
+        (error(codes.BAD_REQUEST, "a\0b"), Refused(107, "a\ufffdb (107)")),
         (error(codes.BAD_REQUEST, "bad request: too deep"), Refused(107, "bad request: too deep (107)")),
         (error(codes.UNRECOVERABLE_POSITION), Refused(112, "unrecoverable position (112)")),
         (error(codes.INTERNAL), NotNow("internal server error (100)")),

@@ -143,6 +143,7 @@ async def test_what_cannot_be_published_is_set_aside_with_its_reason(table: Outb
         "('a', NULL, NULL, NULL)",
         "('a', '1', '\\x00', NULL)",
         "('', '1', NULL, NULL)",
+        "(repeat('a', 321), '1', NULL, NULL)",
         "('a', '1', NULL, '[]')",
         "('a', '{', NULL, NULL)",
     ],
