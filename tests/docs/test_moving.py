@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,24 @@ class Script:
 
 
 def test_the_page_says_what_instead_for_everything_that_is_not_there() -> None:
-    rows = re.findall(r"^\|[^|]+\|([^|]+)\|[^|]+\|$", (PAGES / "from-centrifugo.md").read_text(), re.MULTILINE)
-    named = [re.escape(pattern).replace(r"\*", ".*") for row in rows for pattern in re.findall(r"`([^`]+)`", row)]
+    """The numbers are those of a configuration with every option."""
+    page = (PAGES / "from-centrifugo.md").read_text()
+    section = page.partition("## What is not there")[2].partition("\n## ")[0]
     lines = Translation(read_options(EVERY_OPTION), read_table()).lines
-    gone = [line.option for line in lines if line.verdict is Verdict.NOT_THERE]
-    assert [option for option in gone if not any(re.fullmatch(pattern, option) for pattern in named)] == []
+    left = [line.option for line in lines if line.verdict is Verdict.NOT_THERE]
+    rows = re.findall(r"^\|[^|]+\| (\d+) \|([^|]+)\|[^|]+\|$", section, re.MULTILINE)
+    for number, options in rows:
+        patterns = [re.escape(each).replace(r"\*", ".*") for each in re.findall(r"`([^`]+)`", options)]
+        named = [option for option in left if any(re.fullmatch(pattern, option) for pattern in patterns)]
+        assert len(named) == int(number), options
+        left = [option for option in left if option not in named]
+    assert left == []
+    counted = Counter(line.verdict.value for line in lines)
+    text = " ".join(section.split())
+    assert f"has {sum(counted.values()):,} of them" in text
+    assert f"{counted['same']} are the same, {counted['renamed']} renamed, {counted['not needed']} not needed" in text
+    first = sum(int(number) for number, _ in rows[:6])
+    assert f"and {counted['not there']} not there; {first} of the last are in the first six rows" in text
 
 
 def test_the_command_prints_and_writes_what_the_page_says(tmp_path: Path) -> None:
