@@ -20,6 +20,7 @@ from deploy.local import secrets_file
 from deploy.processes.ports import free_port
 from deploy.processes.readiness import http_status
 from tests.docs.conftest import SDK
+from tests.docs.curl import provide
 from tests.stack.checkout import ROOT, Checkout
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
@@ -84,7 +85,6 @@ async def answers(port: int, path: str) -> None:
     assert await asyncio.to_thread(http_status, port, path=path) in (200, 404)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's command is curl")
 @pytest.mark.parametrize("kind", ["fastapi", "django"])
 async def test_a_first_view_logs_in_by_a_cookie(tmp_path: Path, kind: str):
     heading = "\n## A first view"
@@ -97,11 +97,15 @@ async def test_a_first_view_logs_in_by_a_cookie(tmp_path: Path, kind: str):
     def here(command: str) -> str:
         return command.replace(".venv/bin", str(BIN)).replace("8080", str(port)).replace("8100", str(edge_port))
 
+    path = os.environ["PATH"] if shutil.which("curl") else f"{provide(tmp_path)}:{os.environ['PATH']}"
     start, connect, publish = map(here, blocks(heading))
     async with shell(f"{start}\nwait", tmp_path):
         await eventually(lambda: answers(port, "/"))
         await eventually(lambda: answers(edge_port, "/readyz"))
-        async with shell(connect, tmp_path) as alice, shell(connect.replace("-b user=alice", ""), tmp_path) as nobody:
+        async with (
+            shell(connect, tmp_path, PATH=path) as alice,
+            shell(connect.replace("-b user=alice", ""), tmp_path, PATH=path) as nobody,
+        ):
             assert '"chat:lobby"' in await reads(alice, "connect")
             assert "log in first" in await reads(nobody, "4501")
             assert "Position" in await run(publish, tmp_path)
