@@ -1,5 +1,6 @@
-"""The adapters of an edge by itself (`edge.broker = "memory"`): no NATS, no other edges, no backends, no sessions.
+"""The adapters of an edge by itself (`edge.broker = "memory"`): no NATS, and nothing that is reached over it.
 
+Other edges, sessions and backends on NATS do not exist; backends over HTTP do.
 For a first try, and for the tests of applications. Publications are gone when the process ends.
 """
 
@@ -80,7 +81,7 @@ class MemoryAdapters(Adapters):
     async def start(self, node: Node, responder: Responder) -> None:
         log.warning(
             'edge.broker = "memory": channels are kept in this process alone and are gone when it ends; there are no '
-            "other edges, no backends and no sessions"
+            "other edges, no backends on NATS and no sessions"
         )
         self._node = node
         self._join_leave.start(node.member_tracker)

@@ -35,7 +35,7 @@ class EdgeSection(Section, frozen=True):
     8101, so that the edges of one host have names of their own. Metrics add up edges of one name."""
     broker: str = "nats"
     """"nats", or "memory": an edge by itself that needs no NATS, for a first try and for the tests of applications. It
-    keeps channels in its own memory, and has no other edges, no backends and no sessions."""
+    keeps channels in its own memory, and has no other edges, no backends on NATS and no sessions."""
     drain_delay: Duration = Duration(0.5)
     """How long the edge accepts new clients after SIGTERM, until the load balancer notices that it is not ready."""
     drain_rate: Annotated[int, Meta(ge=0)] = 1000
