@@ -22,6 +22,8 @@ from services.edge.limit_settings import NO_LIMITS
 from services.edge.settings import EdgeSettings
 from services.edge.tally import Tally
 from services.edge.tokens.configured_keys import key_sets
+from services.edge.tokens.tokens import InvalidToken
+from tests.edge.signers import Signer
 from tests.support.certificates import Authority
 from tests.support.cluster import EdgeCluster, TestEdge
 from tests.support.function_backend import FunctionBackend
@@ -105,6 +107,29 @@ async def test_everything_holds_at_once(adopting):
     assert adopting.state() == (True, asked, True, SECRET[::-1], [True, False])
     assert adopting.edge.context.policy.kept.headers == {"cookie"}
     assert [list(classes) for classes in adopting.adapters.classes] == [["kept"]]
+
+
+async def test_a_key_of_subscription_tokens_that_was_taken_away_counts_no_longer(adopting):
+    """They have keys of their own, then another one, then none: that of connection tokens counts again."""
+
+    async def accepted(key: str) -> list[bool]:
+        client = replace(BEFORE.client, subscription_token_hmac_secret_key=key)
+        await adopting.adoption.adopt(replace(BEFORE, client=client))
+        return [
+            subscribes(each)
+            for each in (SECRET, "the first of the two keys, of 32 bytes", "the second of the two keys, of 32 bytes")
+        ]
+
+    def subscribes(key: str) -> bool:
+        token = Signer("HS256", key=key).token(channel="news", sub="alice")
+        try:
+            return bool(adopting.edge.context.policy.verifier.subscription(token, 0.0).user)
+        except InvalidToken:
+            return False
+
+    assert await accepted("the first of the two keys, of 32 bytes") == [False, True, False]
+    assert await accepted("the second of the two keys, of 32 bytes") == [False, False, True]
+    assert await accepted("") == [True, False, False]
 
 
 async def test_nothing_does_when_the_broker_refuses(adopting):
