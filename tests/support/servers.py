@@ -64,6 +64,9 @@ class PostgresServer(Protocol):
     def stop(self) -> None:
         """Ends it at once, with every connection to it."""
 
+    def kill9(self) -> None:
+        """Ends all of its processes as a crash would: the next start recovers what was committed."""
+
     def close(self) -> None:
         """Ends it for good and removes its data."""
 
@@ -75,6 +78,7 @@ class Postgres:
         self._server = server
         self.start = server.start
         self.stop = server.stop
+        self.kill9 = server.kill9
         self.url = self.fresh_database()
 
     def fresh_database(self) -> str:

@@ -125,3 +125,6 @@ class ContainerPostgres(_Container):
 
     def stop(self) -> None:
         self._made.stop(timeout=10)
+
+    def kill9(self) -> None:
+        self._made.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import sys
@@ -100,7 +101,7 @@ class NativeNats:
 
 
 class NativePostgres:
-    """One cluster, without fsync: its tests stop it, they do not cut its power."""
+    """One cluster, without fsync: tests stop and kill it, they do not cut the power of its machine."""
 
     def __init__(self) -> None:
         assert postgres.USER == DATABASE_USER
@@ -108,7 +109,7 @@ class NativePostgres:
         self.port = free_port()
         privilege, data = postgres.Privilege.find(), self._folder / "data"
         postgres.initialise(privilege, data)
-        settings = {"max_connections": "100", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        settings = {"max_connections": "100", "fsync": "off", "full_page_writes": "off"}
         program = Program(
             "PostgreSQL", postgres.command(privilege, data, self.port, settings), stop_signal=signal.SIGINT
         )  # SIGINT: its "fast" shutdown
@@ -121,6 +122,14 @@ class NativePostgres:
 
     def stop(self) -> None:
         self._process.end(_STOP_WITHIN_S)
+
+    def kill9(self) -> None:
+        others = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        for each in others:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(others, _STOP_WITHIN_S)
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGQUIT)  # its "immediate" shutdown: the data is removed anyway

@@ -52,6 +52,21 @@ async def test_postgres_keeps_its_data_across_a_stop_and_databases_are_apart(pos
     await other.close()
 
 
+async def test_postgres_that_is_killed_has_what_was_committed(postgres: Postgres):
+    connection = await asyncpg.connect(postgres.url)
+    await connection.execute("CREATE TABLE kept (n int)")
+    for number in range(100):
+        await connection.execute("INSERT INTO kept VALUES ($1)", number)
+    postgres.kill9()
+    with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await connection.fetchval("SELECT 1")
+    connection.terminate()
+    postgres.start()
+    connection = await asyncpg.connect(postgres.url)
+    assert await connection.fetchval("SELECT count(*) FROM kept") == 100
+    await connection.close()
+
+
 def test_a_backend_that_is_asked_for_and_missing_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(servers_native, "missing", lambda: "these wheels are missing: x")
     monkeypatch.setattr(servers_containers, "missing", lambda: "no Docker engine answers")

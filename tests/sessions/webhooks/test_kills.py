@@ -110,7 +110,7 @@ async def test_nothing_is_lost_or_out_of_order_whatever_is_killed(
             await asyncio.to_thread(nats_server.start)
 
         async def postgresql() -> None:
-            await asyncio.to_thread(postgres.stop)
+            await asyncio.to_thread(postgres.kill9)
             await asyncio.to_thread(postgres.start)
 
         async def the_edge() -> None:
