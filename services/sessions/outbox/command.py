@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.outbox.set_aside_postgres import Aside, SetAside
 from services.sessions.outbox.sql import OUTBOX_SQL
 from services.sessions.outbox.table_postgres import OutboxTable
+from services.sessions.printing import print_json, print_line, print_table, printable, readable, to_reader
 from services.sessions.settings import SessionsSettings
 
 _COLUMNS: Final = ("ROW", "SET ASIDE (UTC)", "CHANNEL", "BYTES", "REASON")
@@ -31,11 +31,7 @@ def run(settings: SessionsSettings, asked: Namespace) -> None:
     if not settings.outbox.url:
         sys.exit("fairlead-sessions: outbox.url is not set: there is no outbox")
     try:
-        done = asyncio.run(_run(settings.outbox.url, asked))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough, as `head` does; the interpreter flushes once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        done = to_reader(lambda: asyncio.run(_run(settings.outbox.url, asked)))
     except StoreAway as error:
         sys.exit(f"fairlead-sessions: {error}".replace("postgres.url", "outbox.url"))
     if not done:
@@ -47,7 +43,7 @@ async def _run(url: str, asked: Namespace) -> bool:
         kept = SetAside(pool)
         if asked.action == "install":
             await kept.install()
-            _print("the outbox is there")
+            print_line("the outbox is there")
             return True
         await OutboxTable(pool, url).check()
         if asked.action in (None, "list"):
@@ -64,7 +60,10 @@ async def _run(url: str, asked: Namespace) -> bool:
             else (await kept.delete(asked.which), "deleted")
         )
         if asked.which is None or done:
-            _print(msgspec.json.encode({verb: done}).decode() if asked.json else f"{verb} {done}")
+            if asked.json:
+                print_json({verb: done})
+            else:
+                print_line(f"{verb} {done}")
         return _known(asked.which, asked.which is None or bool(done))
 
 
@@ -76,32 +75,33 @@ def _known(which: int, found: bool) -> bool:
 
 def _print_list(rows: Sequence[Aside], as_json: bool) -> None:
     if as_json:
-        _print(msgspec.json.encode([_described(one) for one in rows]).decode())
+        print_json([_described(one) for one in rows])
         return
     table = [
-        (str(one.id), _time(one.set_aside_at), _printable(one.channel), str(one.size), _printable(one.reason))
+        (str(one.id), _time(one.set_aside_at), printable(one.channel), str(one.size), printable(one.reason))
         for one in rows
     ]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *table, strict=True)]
-    for line in (_COLUMNS, *table) if table else ():
-        _print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    if not table:
-        _print("no rows are set aside")
+    print_table(_COLUMNS, table, "no rows are set aside")
 
 
 def _print_whole(one: Aside, as_json: bool) -> None:
-    binary = {} if one.binary is None else {"b64data": base64.b64encode(one.binary).decode()}
+    binary = None if one.binary is None else base64.b64encode(one.binary).decode()
     if as_json:
-        _print(msgspec.json.encode({**_described(one), "data": one.data, **binary}).decode())
+        data = {"data": _json(one.data)} if binary is None else {"b64data": binary}
+        print_json({**_described(one), **data, "tags": _json(one.tags)})
         return
-    _print(f"row        {one.id}, key {one.message_id}")
-    _print(f"channel    {_printable(one.channel)}")
-    _print(f"inserted   {_time(one.created_at)} UTC")
-    _print(f"set aside  {_time(one.set_aside_at)} UTC")
-    _print(f"reason     {_printable(one.reason)}")
+    print_line(f"row        {one.id}, key {one.message_id}")
+    print_line(f"channel    {printable(one.channel)}")
+    print_line(f"inserted   {_time(one.created_at)} UTC")
+    print_line(f"set aside  {_time(one.set_aside_at)} UTC")
+    print_line(f"reason     {printable(one.reason)}")
     if one.tags is not None:
-        _print(f"tags       {_printable(one.tags)}")
-    _print("\n" + (binary.get("b64data") or "\n".join(map(_printable, (one.data or "").split("\n")))))
+        print_line(f"tags       {printable(one.tags)}")
+    print_line("\n" + (readable((one.data or "").encode()) if binary is None else binary))
+
+
+def _json(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())
 
 
 def _described(one: Aside) -> dict[str, Any]:
@@ -119,11 +119,3 @@ def _described(one: Aside) -> dict[str, Any]:
 
 def _time(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")

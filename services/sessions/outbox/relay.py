@@ -109,7 +109,8 @@ class Relay:
                     await self._settled.wait()
             except TimeoutError:
                 log.warning(
-                    "the outbox is left in the middle of a turn: its rows are published again, by their keys once"
+                    "stopping while rows of the outbox are being published: what is not deleted yet is sent again with "
+                    "its key, so that it is published once"
                 )
 
     # --- what there is to do -----------------------------------------------------------------------------------------

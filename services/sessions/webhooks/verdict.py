@@ -32,9 +32,13 @@ class Verdict(NamedTuple):
 TAKEN: Final = Verdict(Meaning.TAKEN, "taken")
 
 
+REASON_LENGTH: Final = 200
+"""Characters of a reason, for the log, `/readyz` and dead letters. A library may quote what the receiver sent."""
+
+
 def failed(outcome: str, reason: str) -> Verdict:
     """A request that has to be sent again."""
-    return Verdict(Meaning.AGAIN, outcome, reason)
+    return Verdict(Meaning.AGAIN, outcome, reason[:REASON_LENGTH])
 
 
 def of_status(status: int) -> Verdict:

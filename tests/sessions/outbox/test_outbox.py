@@ -77,6 +77,8 @@ async def test_what_a_transaction_commits_reaches_subscribers_and_what_cannot_is
         assert table[0].split()[0] == "ROW" and table[1].split()[0] == which and len(table) == 2
         shown = (await relay.command("outbox", "show", which)).stdout
         assert aside["message_id"] in shown and "\\u001b[2J" in shown
+        whole = json.loads((await relay.command("outbox", "show", which, "--json")).stdout)
+        assert whole == {**aside, "data": "\x1b[2J", "tags": None}
         assert (await relay.command("outbox", "replay", "999")).returncode == 1
         assert (await relay.command("outbox", "replay", which)).stdout == "put back 1\n"
         await eventually(lambda: set_aside_again(url, aside))
@@ -198,7 +200,7 @@ async def test_kills_of_every_process_lose_double_and_reorder_nothing(
     nats_server.start()
     kills["nats"] += 1
     await more(40)
-    await asyncio.to_thread(postgres.stop)
+    await asyncio.to_thread(postgres.kill9)
     await asyncio.to_thread(postgres.start)
     kills["postgres"] += 1
     await more(40)

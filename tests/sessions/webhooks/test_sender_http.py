@@ -14,7 +14,7 @@ from proto.signature import HEADER, is_signed
 from services.chassis.process.settings import Duration
 from services.sessions.webhooks.sender_http import WebhookSender
 from services.sessions.webhooks.settings import WebhookSettings
-from services.sessions.webhooks.verdict import Meaning, Verdict
+from services.sessions.webhooks.verdict import REASON_LENGTH, Meaning, Verdict
 from tests.sessions.webhooks.receiver import SECRET
 from tests.support.certificates import Authority
 
@@ -80,6 +80,12 @@ async def test_an_answer_that_does_not_take_the_events(answer: bytes, outcome: s
         verdict = await sent_to(f"http://127.0.0.1:{port}/")
     assert verdict.outcome == outcome and verdict.meaning is not Meaning.TAKEN
     assert verdict.reason
+
+
+async def test_of_what_a_receiver_writes_little_is_told():
+    async with serving(answering(b"x" * 50_000 + b"\r\n\r\n")) as port:
+        verdict = await sent_to(f"http://127.0.0.1:{port}/")
+    assert verdict.outcome == "unreachable" and 0 < len(verdict.reason) <= REASON_LENGTH
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nslow"], ids=["silent", "slow"])
