@@ -120,14 +120,14 @@ class Backend(Protocol):
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         """The answer to a client's RPC. `data` and the answer are any bytes, passed on as they are.
 
-        Raises `BackendError`, `BackendAway` (also when `timeout_s` seconds went by), `BadAnswer`; over HTTP
-        `BackendDisconnect` as well.
+        Raises `BackendError`, `BackendAway` (also when `timeout_s` seconds went by), `BadAnswer`; a backend that has a
+        table also `BackendDisconnect`.
         """
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
         """The answer to a hook's question, by its event: one of `HOOK_EVENTS`.
 
-        Raises `BackendError`, `BackendAway`, `BadAnswer`. Over HTTP, errors are in the answer (`hook_answers`).
+        Raises `BackendError`, `BackendAway`, `BadAnswer`. Errors may be in the answer instead (`hook_answers`).
         """
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:

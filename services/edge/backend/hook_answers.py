@@ -1,4 +1,4 @@
-"""Decodes what a backend answers to hooks, and over HTTP to RPCs. Pure.
+"""Decodes what a backend answers to hooks, and one that has a table to RPCs. Pure.
 
 docs/hooks.md describes every answer, in Centrifugo's shapes; tests/docs compares its examples with this module. null is
 the same as a field that is left out; unknown fields are ignored. `{}` is not a yes: from the connect hook it means "not
@@ -184,7 +184,7 @@ def refresh_answer(data: bytes) -> RefreshHookResult:
 
 
 def rpc_answer(data: bytes) -> bytes:
-    """What a client gets, of a backend's answer over HTTP. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`.
+    """What a client gets of the answer to its RPC. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`.
 
     `{}` is an answer without data, as with Centrifugo: nothing is allowed by it.
     """

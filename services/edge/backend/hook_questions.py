@@ -50,7 +50,7 @@ class QuestionForm(Struct, frozen=True):
 
 
 PLAIN: Final = QuestionForm()
-"""What backends behind NATS are told."""
+"""What the backend `nats` is told, which has no table."""
 
 _encode = Encoder().encode
 
