@@ -30,7 +30,9 @@ def test_every_secret_may_be_in_a_file_of_its_own() -> None:
         if is_secret(key.type)
     }
     assert secrets == {
+        "backends.password",
         "backends.secret",
+        "backends.token",
         "client.token_hmac_secret_key",
         "client.subscription_token_hmac_secret_key",
         "http_api.key",
