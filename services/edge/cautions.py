@@ -48,8 +48,8 @@ def _of_proxy_headers(settings: EdgeSettings) -> Iterator[str]:
         for name in backend.http_headers:
             if name.lower() in PROXY_HEADERS:
                 yield (
-                    f'backends, "{backend.name}": http_headers: {name} is passed on from edge.trusted_proxies only, '
-                    "and there are none: clients could write anything there"
+                    f'backends, "{backend.name}": http_headers: {name} is never passed on, as it counts from '
+                    "edge.trusted_proxies only, and there are none: set those, or leave the header out"
                 )
 
 

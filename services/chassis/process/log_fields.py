@@ -29,6 +29,7 @@ def about(
     instance: str = "",
     method: str = "",
     key: str = "",
+    backend: str = "",
     transport: str = "",
     encoding: str = "",
     library: str = "",
@@ -38,7 +39,8 @@ def about(
 
     `client` is a client id, `code` one of `proto.codes` or an HTTP status. `edge` and `instance` name another process
     than the one that writes. `method` and `key` are those of a call of the server API: the key's name, not the key.
-    `library` is the client's software and its version, `seconds` how long it took.
+    `backend` is the name of a backend's table, or "nats". `library` is the client's software and its version, `seconds`
+    how long it took.
     """
     given = {
         "client": client,
@@ -50,6 +52,7 @@ def about(
         "instance": instance,
         "method": method,
         "key": key,
+        "backend": backend,
         "transport": transport,
         "encoding": encoding,
         "library": library,

@@ -46,6 +46,8 @@ _LAST_CLOSE_CODE: Final = 4999
 _NO_REASON: Final = "disconnected"  # where the backend gives none
 _END_OF_TIME: Final = 2**53  # beyond it JSON's numbers are not exact
 
+_ENVELOPE: Final = {"result", "error", "disconnect"}
+
 T = TypeVar("T")
 
 
@@ -123,6 +125,7 @@ _subscribe: JsonDecoder[_Answer[_SubscribeResult]] = JsonDecoder(_Answer[_Subscr
 _publish: JsonDecoder[_Answer[_PublishResult]] = JsonDecoder(_Answer[_PublishResult])
 _refresh: JsonDecoder[_Answer[_RefreshResult]] = JsonDecoder(_Answer[_RefreshResult])
 _rpc: JsonDecoder[_Answer[_RPCResult]] = JsonDecoder(_Answer[_RPCResult])
+_fields: JsonDecoder[dict[str, Raw]] = JsonDecoder(dict[str, Raw])
 
 
 def connect_answer(data: bytes, encoding: str = "json") -> ConnectHookResult:
@@ -186,7 +189,8 @@ def refresh_answer(data: bytes) -> RefreshHookResult:
 def rpc_answer(data: bytes) -> bytes:
     """What a client gets of the answer to its RPC. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`.
 
-    `{}` is an answer without data, as with Centrifugo: nothing is allowed by it.
+    `{}` is an answer without data, as with Centrifugo: nothing is allowed by it. Other fields alone are a mistake, such
+    as an answer for the backend `nats`, which needs no envelope: the client would get null, and nobody would know why.
     """
     answer = _read(_rpc, data)
     no = _refusal(answer.error, answer.disconnect)
@@ -194,11 +198,13 @@ def rpc_answer(data: bytes) -> bytes:
         raise BackendError(*no.error)
     if no is not None:
         raise BackendDisconnect(no.close)
+    if answer.result is None and (fields := _read(_fields, data)) and not fields.keys() & _ENVELOPE:
+        raise BadAnswer('the answer has none of result, error and disconnect: expected {"result": {"data": ...}}')
     result = answer.result or _RPCResult()
     return _bytes(result.data, result.b64data)
 
 
-def _read(decoder: JsonDecoder[_Answer[T]], data: bytes) -> _Answer[T]:
+def _read(decoder: JsonDecoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
     except DecodeError as error:

@@ -223,34 +223,34 @@ class Executor:
     # --- backends ----------------------------------------------------------------------------------------------------
 
     async def _call_backend(self, action: CallBackend) -> Replied | HookAnswered | Failed:
-        caller = action.caller
+        asked = self._backends.of_method(action.method)
         try:
-            answer = await self._backends.call(action.method, bytes(action.data), caller, self._rpc_timeout_s)
-            return Replied(self._rpc_result(action, answer))
+            answer = await self._backends.call(action.method, bytes(action.data), action.caller, self._rpc_timeout_s)
+            return Replied(self._rpc_result(action, answer, asked))
         except BackendDisconnect as end:
             return HookAnswered(Disconnected(end.close))
         except BackendError as error:
             return Failed(error.error)
         except BadAnswer as error:
-            self._refusals.write("a backend's answer to an RPC is unusable", str(error), _about(action))
+            self._refusals.write("a backend's answer to an RPC is unusable", str(error), _about(action, asked))
             return Failed(error.error)
         except BackendAway as error:
             if error.no_responders:
-                return Failed(codes.NOT_AVAILABLE, "no backend answers it")
-            self._refusals.write("an RPC is not answered", str(error), _about(action))
+                return Failed(codes.NOT_AVAILABLE, f"no backend answers it, asked: {asked}")
+            self._refusals.write("an RPC is not answered", str(error), _about(action, asked))
         return Failed(codes.INTERNAL)
 
-    def _rpc_result(self, action: CallBackend, answer: bytes) -> RPCResult:
+    def _rpc_result(self, action: CallBackend, answer: bytes, asked: str) -> RPCResult:
         try:
             return rpc_result(answer, action.caller.encoding)
         except BadAnswer:
-            self._tally.backend_failed(self._backends.of_method(action.method), "rpc", "bad_answer")
+            self._tally.backend_failed(asked, "rpc", "bad_answer")
             raise
 
 
-def _about(action: Action) -> dict[str, object]:
+def _about(action: Action, backend: str = "") -> dict[str, object]:
     """The fields of a log record about a command that failed here, as far as its action knows them."""
     caller = action.caller if isinstance(action, CallBackend | AskHook) else None
     info = action.info if isinstance(action, Publish) else None
     user, client = (caller.user, caller.client) if caller else (info.user, info.client) if info else ("", "")
-    return about(client=client or "", user=user or "", **aim_behind(action)._asdict())
+    return about(client=client or "", user=user or "", backend=backend, **aim_behind(action)._asdict())

@@ -66,7 +66,8 @@ def _decode(event: str, answer: bytes, encoding: str) -> HookResult:
 
 
 def _about(action: AskHook) -> dict[str, object]:
-    return about(client=action.caller.client, user=action.caller.user, channel=aim_of(action.command).channel)
+    channel = aim_of(action.command).channel
+    return about(client=action.caller.client, user=action.caller.user, channel=channel, backend=action.backend)
 
 
 def _allowed(event: str, unix: float) -> HookResult:

@@ -259,6 +259,7 @@ class ApiMethods:
 
     async def _rpc(self, call: RpcCall) -> RpcAnswer:
         check_nesting(call.params)
+        asked = f" (asked: {self._backends.of_method(call.method)})"
         try:
             answer = await self._backends.call(call.method, bytes(call.params), _CALLER, self._rpc_timeout_s)
             return RpcAnswer(payload(answer) if answer else _NULL)
@@ -271,11 +272,11 @@ class ApiMethods:
                 self._tally.backend_failed(self._backends.of_method(call.method), "rpc", "bad_answer")
             if isinstance(error, TooDeep):
                 raise Rejected(codes.BAD_REQUEST, str(error)) from None
-            raise Rejected(codes.INTERNAL, hint=f"a backend's answer is unusable: {error}") from None
+            raise Rejected(codes.INTERNAL, hint=f"a backend's answer is unusable{asked}: {error}") from None
         except BackendAway as error:
             if error.no_responders:
                 raise Rejected(codes.NOT_AVAILABLE, "no backend answers this method") from None
-            raise Rejected(codes.INTERNAL, hint=f"no backend answered in time: {error}") from None
+            raise Rejected(codes.INTERNAL, hint=f"no backend answered in time{asked}: {error}") from None
 
 
 async def _each(items: Sequence[T], do: Callable[[T], Awaitable[R]], at_once: int) -> list[R]:

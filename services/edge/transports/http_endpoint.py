@@ -135,7 +135,8 @@ class Endpoint(ABC):
     def _check_offered(self) -> None:
         offered = self.context.policy.section.transports
         if self._transports and not any(name in offered for name in self._transports):
-            why = f"{' and '.join(self._transports)} are not offered here (client.transports)"
+            are = "is" if len(self._transports) == 1 else "are"
+            why = f"{' and '.join(self._transports)} {are} not offered here (client.transports)"
             raise Refusal(404, why, cause="not_offered")
 
     def _check_method(self, method: str) -> None:

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from proto.publications import Version
 from services.edge.backend.backend import BadAnswer
-from services.edge.backend.hook_answers import connect_answer, publish_answer, subscribe_answer
+from services.edge.backend.hook_answers import connect_answer, publish_answer, rpc_answer, subscribe_answer
 from services.edge.backend.hook_results import Accepted, Admitted
 from services.edge.grants import Grant
 
@@ -92,3 +92,16 @@ def test_a_filter_that_would_hide_something_is_not_left_out() -> None:
         with pytest.raises(BadAnswer, match="server_tags_filter"):
             connect_answer(result(subs={"chat:a": fields}))
     assert subscribe_answer(result(server_tags_filter=None)) == Grant()
+
+
+def test_an_rpc_answer_without_its_envelope_is_told_and_not_a_silent_null() -> None:
+    for forgotten in (b'{"text":"x"}', b'{"data":{"text":"x"}}', b'{"b64data":"/wA="}'):
+        with pytest.raises(BadAnswer, match="none of result, error and disconnect: expected"):
+            rpc_answer(forgotten)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{}", b'{"result":null}', b'{"result":{}}', b'{"error":null}', b'{"result":null,"v":1}']
+)
+def test_an_rpc_answer_may_be_without_data(answer: bytes) -> None:
+    assert rpc_answer(answer) == b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from functools import partial
 
 import pytest
@@ -267,6 +268,20 @@ class TestRpc:
         assert await talk.error(rpc={}) == 108
         edge.backend.away = True
         assert await talk.error(rpc={"method": "nope"}) == 100, "who knows"
+
+    async def test_the_log_names_the_backend_that_failed(self, cluster, caplog):
+        backend = self.backend(raw=lambda data, caller: b"\xff")
+        edge = await TestEdge(cluster, backend=backend).start()
+        talk = await connected(edge)
+        with caplog.at_level(logging.INFO):
+            assert await talk.error(rpc={"method": "raw"}) == 100
+            assert await talk.error(rpc={"method": "nobody"}) == 108
+            backend.away = True
+            assert await talk.error(rpc={"method": "raw"}) == 100
+        unusable, nobody, away = caplog.records
+        assert "unusable" in unusable.getMessage() and unusable.backend == "nats"
+        assert "no backend answers it, asked: nats" in nobody.getMessage()
+        assert "is not answered" in away.getMessage() and away.backend == "nats"
 
     async def test_no_such_method(self, edge):
         talk = await connected(edge)

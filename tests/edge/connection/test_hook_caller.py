@@ -40,6 +40,7 @@ class Log(RefusalLog):
         self, what: str, why: str, fields: Mapping[str, object], trace: Span | None = None, kind: str = ""
     ) -> None:
         assert (fields["user"], fields["client"]) == (CALLER.user, CALLER.client)
+        assert fields["backend"] == "app", "whom to look at"
         self.lines.append((what, why))
 
 
@@ -59,8 +60,8 @@ async def answer_to(
 
     backend = FunctionBackend(hooks={event: function} if answer is not None else {})
     backend.away = away
-    asked = AskHook(event, Command(id=1), b'{"q":1}', CALLER, 1.0, allow)
-    return await HookCaller(Backends({"nats": backend}), log or Log(), tally or Tally()).ask(asked, NOW)
+    asked = AskHook(event, Command(id=1), b'{"q":1}', CALLER, 1.0, allow, "app")
+    return await HookCaller(Backends({"app": backend}), log or Log(), tally or Tally()).ask(asked, NOW)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ class TestEveryEvent:
     async def test_an_unusable_answer_is_no_yes(self, event: str, allow: bool, answer: bytes) -> None:
         log, tally = Log(), Tally()
         assert await answer_to(event, answer, allow, log=log, tally=tally) == Refused(codes.INTERNAL)
-        assert tally.backend_failures == {("nats", f"hook.{event}", "bad_answer"): 1}
+        assert tally.backend_failures == {("app", f"hook.{event}", "bad_answer"): 1}
         ((what, why),) = log.lines
         assert event in what and "unusable" in what and why
 

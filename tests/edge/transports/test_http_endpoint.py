@@ -126,4 +126,6 @@ async def test_a_client_that_leaves_meanwhile_gets_no_answer(echo):
 async def test_an_address_is_there_while_one_of_its_transports_is_offered(edge):
     assert await Call(Echo(edge.context, ("POST",), ("sse", "websocket"))).answered() == 200
     call = Call(Echo(edge.context, ("POST",), ("sse", "http_stream")))
-    assert await call.answered() == 404 and b"client.transports" in call.body
+    assert await call.answered() == 404 and b"sse and http_stream are not offered" in call.body
+    call = Call(Echo(edge.context, ("POST",), ("sse",)))
+    assert await call.answered() == 404 and b"sse is not offered here (client.transports)" in call.body
