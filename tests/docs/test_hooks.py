@@ -147,7 +147,7 @@ async def test_headers_of_a_question_are_as_edges_encode_them():
     link = Link()
     zoe = Caller("zoë smith", CLIENT, Raw('{"name":"Zoë"}'.encode()))
     await NatsBackend(cast(NatsLink, link)).call("greet", b"{}", zoe, 1.0)
-    assert link.requested == ("rpc.greet", headers_in("How a question arrives"))
+    assert link.requested == ("rpc.greet", headers_in("How a question arrives over NATS"))
 
 
 async def test_headers_of_an_answer_tell_the_error_that_the_page_shows():
