@@ -160,8 +160,11 @@ def check_tokens(section: TokenSettings) -> None:
 def _check_template(tokens: Tokens, where: str) -> None:
     """Raises ValueError for an address in which a token could choose whose host is asked, or that lacks a group."""
     url = tokens.jwks_public_endpoint
-    if any(tokens[1:6]):
-        raise ValueError(f"expected no other keys with a place in {where}jwks_public_endpoint")
+    if others := [f"{where}{name}" for name in Tokens._fields[1:6] if getattr(tokens, name)]:
+        raise ValueError(
+            f"expected no other keys with a place in {where}jwks_public_endpoint: remove {', '.join(others)}, as "
+            "tokens are verified with the keys of their issuer alone"
+        )
     host = urlsplit(url).netloc
     if PLACE.search(host) and not re.fullmatch(r"\.[^@:]*[^@:.](?::\d+)?", PLACE.split(host)[-1]):
         raise ValueError(f"expected {where}jwks_public_endpoint to have a host that ends in your own name")

@@ -101,7 +101,7 @@ def test_the_routes_lead_to_the_containers_that_there_are() -> None:
     containers = yaml.safe_load(COMPOSE)["services"]
     edges = [name for name in containers if name.startswith("edge-")]
     (client_port,) = re.findall(r'FAIRLEAD_EDGE_CLIENT_PORT: "(\d+)"', COMPOSE)
-    port = EdgeSettings().edge.port
+    (port,) = re.findall(r'FAIRLEAD_EDGE_PORT: "(\d+)"', COMPOSE)
 
     found = yaml.safe_load(ROUTES)
     http, tcp = found["http"]["services"], found["tcp"]["services"]

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from services.chassis.process.configuration_file import pinned
 from services.chassis.process.hangup import HANGUP
 from services.chassis.process.log import configure
-from services.chassis.process.settings import ConfigurationError, LogSettings, where_from
+from services.chassis.process.settings import ConfigurationError, LogSettings, hidden_secrets, where_from
 
 _KEPT_OUT: Final = ("aiohttp",)
 """Optional dependencies of libraries, which Fairlead does not need for those. nats-py imports aiohttp, if it is
@@ -151,7 +151,8 @@ class Service(Generic[S]):
     def _check(self, environ: Mapping[str, str]) -> None:
         settings = self._read(environ)
         lines = [f"the configuration of {settings.name} is valid", *where_from(type(settings), environ)]
-        lines += [f"caution: {caution}" for caution in self.cautions(settings)]
+        cautions = [*hidden_secrets(type(settings), environ), *self.cautions(settings)]
+        lines += [f"caution: {caution}" for caution in cautions]
         sys.stdout.write("\n  ".join(lines) + "\n")
 
 

@@ -209,6 +209,23 @@ def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
     return [*lines, "variables: " + (", ".join(variables) or "none")]
 
 
+def hidden_secrets(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
+    """Sentences about the secrets of the file that do not count, as a variable gives another one."""
+    source, tables = _read_file(environ)
+    hidden = []
+    for name, (section, key, _, other) in _variables(schema).items():
+        table = tables.get(section)
+        if name not in environ or not isinstance(table, dict):
+            continue
+        if other and table.get(key) != environ[name]:  # those of secrets have two ways
+            hidden += [
+                f"{name} wins over {section}.{each} of {source}, which has no effect: leave one of the two out"
+                for each in (key, other)
+                if table.get(each)
+            ]
+    return hidden
+
+
 def _read_file(environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     try:
         return read_file(environ.get(CONFIG_VARIABLE, ""))

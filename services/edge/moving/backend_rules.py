@@ -17,10 +17,10 @@ from services.edge.moving.centrifugo_file import PLACES, Option
 OF_NAMESPACES: Final = ("subscribe", "publish", "sub_refresh")
 OF_CLIENTS: Final = ("connect", "refresh")
 
-_DEFAULT: Final = "default"
+DEFAULT_PROXY: Final = "default"
 """The name by which Centrifugo knows the proxy of a place, such as `channel.proxy.subscribe`."""
 _NAMED: Final = "proxies["
-_RPC: Final = "rpc"
+RPC: Final = "rpc"
 
 Backends = Mapping[str, Mapping[str, Any]]
 """The tables `backends` by the tables of the proxies that they were."""
@@ -63,19 +63,24 @@ def rpc_section(values: Mapping[str, Any], backends: Backends) -> tuple[dict[str
     asked: list[Mapping[str, Any]] = []
     for path, switch in values.items():
         where = path.removesuffix(".proxy_enabled")
-        if where == path or not where.startswith(f"{_RPC}."):
+        if where == path or not where.startswith(f"{RPC}."):
             continue
-        backend = backends.get(_table(_RPC, values.get(f"{where}.proxy_name"))) if switch is True else None
+        backend = backends.get(_table(RPC, values.get(f"{where}.proxy_name"))) if switch is True else None
         if backend:
             asked.append(backend)
         name = backend["name"] if backend else NATS
-        if where == f"{_RPC}.without_namespace":
+        if where == f"{RPC}.without_namespace":
             made["backend"] = name
         else:
-            namespaces.append({"name": where.removeprefix(f"{_RPC}.namespaces[")[:-1], "backend": name})
+            namespaces.append({"name": where.removeprefix(f"{RPC}.namespaces[")[:-1], "backend": name})
     if not asked:
         return {}, None
     return made | ({"namespaces": namespaces} if namespaces else {}), _longer(asked, ClientSection().rpc_timeout)
+
+
+def table_of_rpc(name: Any) -> str:
+    """The table of the proxy that RPCs ask for which this name is given."""
+    return _table(RPC, name)
 
 
 def _choose(options: dict[str, Any], tables: Mapping[str, str], backends: Backends) -> list[str]:
@@ -89,7 +94,7 @@ def _choose(options: dict[str, Any], tables: Mapping[str, str], backends: Backen
 
 
 def _table(event: str, name: Any) -> str:
-    return PLACES[event] if name in (None, "", _DEFAULT) else f"{_NAMED}{name}]"
+    return PLACES[event] if name in (None, "", DEFAULT_PROXY) else f"{_NAMED}{name}]"
 
 
 def _longer(asked: Iterable[Mapping[str, Any]], usual: float) -> Any:

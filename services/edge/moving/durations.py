@@ -26,7 +26,14 @@ _DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h|d|w)", re.A
 
 
 class NotConvertible(ValueError):
-    """The edge's key cannot say what the value says. The text tells why, without the value."""
+    """The edge's key cannot say what the value says. The text tells why, without the value.
+
+    `taken` is the part of the value that the key can say, None for nothing.
+    """
+
+    def __init__(self, why: str, taken: Any = None) -> None:
+        super().__init__(why)
+        self.taken = taken
 
 
 def duration(value: Any) -> Any:

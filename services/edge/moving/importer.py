@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-from services.chassis.process.configuration_file import CONFIG_VARIABLE
+from services.chassis.process.configuration_file import CONFIG_VARIABLE, DEFAULT
 from services.chassis.process.settings import ConfigurationError
 from services.edge.configuration import from_environ
 from services.edge.moving.centrifugo_file import read_options
@@ -21,6 +22,7 @@ _BEHIND_A_PROXY: Final = (
     "behind a proxy or a balancer: name its addresses in edge.trusted_proxies, or all clients have one address for "
     "limits"
 )
+_SHOWN: Final = 3
 _MODE: Final = 0o600
 """Of the file, as it may hold secrets."""
 
@@ -28,21 +30,39 @@ _MODE: Final = 0o600
 def import_centrifugo(file: Path, to: Path | None) -> None:
     """Writes what `file` becomes into the new file `to`, None: to the standard output; and reports on each option.
 
-    Exits the process with the reason if `file` cannot be read, or `to` cannot be made.
+    Exits the process with the reason if `file` cannot be read or is of an older version, or `to` cannot be made; and
+    with 1 if an edge would not start with what it wrote.
     """
     try:
         options = read_options(file)
         translation = Translation(options, read_table(), time.time())
     except ValueError as error:
         sys.exit(f"fairlead-edge: {error}")
+    if older := translation.of_an_older_version:
+        sys.exit(
+            f"fairlead-edge: {file} is of Centrifugo 5 or older, by {_some(older)}: bring it to version 6 first, "
+            "with the converter of Centrifugo's site; nothing was written"
+        )
     text = toml_text(translation.tables(), f"Written by import-centrifugo from {file.name}.")
     lines = [f"{file}: {len(options)} options", *report(translation.lines)]
     if to is None:
         sys.stdout.write(text)
-        sys.stderr.write("\n".join([*lines, _BEHIND_A_PROXY]) + "\n")
-        return
-    _write(to, text)
-    sys.stdout.write("\n".join([*lines, _BEHIND_A_PROXY, *_checked(to)]) + "\n")
+        mistakes = _mistakes_in(text)
+        outcome = _outcome("printed the configuration", mistakes)
+        sys.stderr.write("\n".join([*lines, _BEHIND_A_PROXY, *outcome]) + "\n")
+    else:
+        _write(to, text)
+        mistakes = _mistakes(to)
+        outcome = _outcome(f"written to {to}", mistakes)
+        sys.stdout.write("\n".join([*lines, _BEHIND_A_PROXY, *outcome]) + "\n")
+    if mistakes:
+        sys.exit(1)
+
+
+def _some(options: list[str]) -> str:
+    """The first few of these, and how many more there are."""
+    shown = ", ".join(options[:_SHOWN])
+    return f"{shown} and {len(options) - _SHOWN} more" if len(options) > _SHOWN else shown
 
 
 def _write(path: Path, text: str) -> None:
@@ -55,10 +75,27 @@ def _write(path: Path, text: str) -> None:
         sys.exit(f"fairlead-edge: {path} cannot be written: {error.strerror}")
 
 
-def _checked(path: Path) -> list[str]:
-    """Whether an edge takes the file as it is, without any variable."""
+def _mistakes_in(text: str) -> list[str]:
+    """The same for a configuration that is not in a file."""
+    try:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, DEFAULT)
+            path.write_text(text, encoding="utf-8")
+            return [mistake.replace(str(path), DEFAULT) for mistake in _mistakes(path)]
+    except OSError as error:
+        return [f"it could not be checked, as no temporary file can be made: {error.strerror}"]
+
+
+def _mistakes(path: Path) -> list[str]:
+    """Why an edge does not take the file as it is, without any variable."""
     try:
         from_environ({CONFIG_VARIABLE: str(path)})
     except ConfigurationError as error:
-        return [f"written to {path}; before an edge starts:", *(f"  {mistake}" for mistake in error.mistakes)]
-    return [f"written to {path}, which is valid"]
+        return list(error.mistakes)
+    return []
+
+
+def _outcome(done: str, mistakes: list[str]) -> list[str]:
+    if mistakes:
+        return [f"{done}; before an edge starts:", *(f"  {mistake}" for mistake in mistakes)]
+    return [f"{done}, which is valid"]

@@ -15,11 +15,19 @@ from services.edge.moving.durations import NotConvertible, duration
 
 _LONGEST: Final = "4.4s"
 """The longest time for an answer that a backend may have."""
+_GRPC: Final = "grpc://"
 _HALVES: Final = ("to_error", "to_disconnect")
 _PEM: Final = "-----BEGIN"
 
 
+def is_grpc(endpoint: Any) -> bool:
+    """Whether a proxy with this address is asked over gRPC."""
+    return str(endpoint).startswith(_GRPC)
+
+
 def _endpoint(value: Any) -> tuple[Any, str]:
+    if is_grpc(value):
+        raise NotConvertible("gRPC is not there: a backend is asked over HTTP, or on NATS")
     if mistake := _mistake_of_backend(url=str(value)):
         raise NotConvertible(f"a backend is asked over HTTP, or on NATS; {mistake}")
     return value, ""

@@ -8,21 +8,26 @@ from typing import Any, Final, assert_never
 
 from services.edge.client_settings import SUBSCRIBE_BYTES
 from services.edge.moving.backend_rules import (
+    DEFAULT_PROXY,
     OF_CLIENTS,
     OF_NAMESPACES,
+    RPC,
     backend_names,
     choose_for_clients,
     choose_for_namespace,
     rpc_section,
     table_of,
+    table_of_rpc,
 )
 from services.edge.moving.centrifugo_file import WITHOUT_NAMESPACE, Option
 from services.edge.moving.durations import NotConvertible
 from services.edge.moving.edge_keys import BACKEND, BACKENDS, NAMESPACE, kind_of
 from services.edge.moving.namespace_rules import adjust
 from services.edge.moving.option_table import Fixed, Kept, NotNeeded, NotThere, OptionTable
+from services.edge.moving.proxy_values import is_grpc
 from services.edge.moving.report import Line, Verdict
 from services.edge.moving.values import convert
+from services.edge.token_settings import PLACE
 
 Tables = dict[str, Any]
 
@@ -39,8 +44,16 @@ _UNKNOWN: Final = "no option of Centrifugo 6: misspelt, of its PRO edition, or n
 _OF_AN_OLDER_VERSION: Final = (
     "no option of Centrifugo 6: if the file is of an older version, bring it to version 6 first"
 )
+_ONLY_IN_6: Final = ("channel.", "client.", "http_server.", "http_api.", "engine.", "broker.")
+"""Tables that a configuration of version 5 does not have."""
 _USERS_OF_CHANNELS: Final = "the subscribe hook is asked about these channels, too, and decides alone"
 _ON_NATS: Final = "asked on NATS, as its proxy has no address of HTTP"
+_NO_BACKEND: Final = "this proxy becomes no backend, as it has no address of HTTP: backends answer on NATS"
+_NO_PROXY: Final = "proxies has none of this name: name one that is there"
+_OTHER_KEYS: Final = ("hmac_secret_key", "hmac_previous_secret_key", "rsa_public_key", "ecdsa_public_key")
+_JWKS_ALONE: Final = "tokens are verified with the keys of jwks_public_endpoint alone, in Centrifugo, too"
+_OF_RPCS: Final = f"{RPC}."
+_RPCS_ON_NATS: Final = "no proxy answers RPCs over HTTP: backends answer them on NATS"
 _BEFORE_6_9: Final = "until 6.9 these came from emulated headers as well: name those in emulated_headers, too"
 
 
@@ -75,6 +88,13 @@ class Translation:
     def lines(self) -> list[Line]:
         """One for each option, and one for each default of Centrifugo that is written."""
         return list(self._lines.values())
+
+    @property
+    def of_an_older_version(self) -> list[str]:
+        """The options by which the file is of version 5 or older, and not of 6; none if it is of 6."""
+        if any(path.startswith(_ONLY_IN_6) for path in self._values):
+            return []
+        return [line.option for line in self._lines.values() if line.says == _OF_AN_OLDER_VERSION]
 
     def tables(self) -> Tables:
         """The tables of the edge's configuration."""
@@ -137,12 +157,16 @@ class Translation:
 
     def _keep(self, option: Option, target: str, says: str) -> None:
         if target == _OF_TRANSPORTS or target.endswith(("backend", ".namespaces")):
-            self._say(option, Verdict.RENAMED, self._shown(target, option))  # written when all options are known
+            shown = self._shown(target, option)  # written when all options are known
+            self._say(option, Verdict.SAME if shown == option.path else Verdict.RENAMED, shown)
             return
         try:
             value, note = convert(option.name, option.value, kind_of(target))
         except NotConvertible as error:
             self._say(option, Verdict.NOT_THERE, says=str(error))
+            if error.taken is not None:
+                section, _, key = target.partition(".")
+                self._owner(section, option)[key] = error.taken
             return
         section, _, key = target.partition(".")
         if target == _OF_SIZE:
@@ -174,7 +198,7 @@ class Translation:
             if not endpoint:
                 return f"{proxy} has no endpoint"
             if option.name != "proxy.endpoint" and not str(endpoint).startswith(("http://", "https://")):
-                return f"{proxy} has no address of HTTP"
+                return f"{proxy} is asked over gRPC" if is_grpc(endpoint) else f"{proxy} has no address of HTTP"
         if option.path.endswith("_proxy_name") or option.name == "rpc_namespace.proxy_name":
             switch = option.path.removesuffix("name") + "enabled"
             if self._values.get(switch) is not True:
@@ -211,6 +235,7 @@ class Translation:
                 for each in self._namespaces.values() if value != "" else ():
                     each.setdefault(key, value)
         self._settle_tls()
+        self._settle_keys()
         self._settle_headers()
         self._settle_hooks()
 
@@ -219,6 +244,7 @@ class Translation:
         rpc, longer = rpc_section(self._values, self._backends)
         if rpc:
             self._tables["rpc"] = rpc
+        self._say_of_rpcs()
         if longer:
             self._section("client")["rpc_timeout"] = longer
         client = self._tables.get("client", {})
@@ -227,6 +253,8 @@ class Translation:
             where = f"channel.namespaces[{owner}]" if owner else "channel.without_namespace"
             alone = choose_for_namespace(options, where, self._values, self._backends)
             self._say_of_hooks(options, where + ".{}_proxy_enabled", alone)
+            for event in alone:
+                self._say_of_name(f"{where}.{event}_proxy_name")
             if options.get("subscribe_hook") and options.get("allow_user_limited_channels"):
                 self._note(_USERS_OF_CHANNELS, f"{where}.allow_user_limited_channels")
             for key, why in adjust(options).items():
@@ -240,6 +268,37 @@ class Translation:
             if options.get(f"{event}_hook"):
                 timeout = f"with hook_timeout = {options['hook_timeout']}" if "hook_timeout" in options else ""
                 self._note(_ON_NATS if event in alone else timeout, switch.format(event))
+
+    def _say_of_rpcs(self) -> None:
+        """Of options that are not written."""
+        for path, line in self._lines.items():
+            if not (path.startswith(_OF_RPCS) and line.key.startswith(_OF_RPCS)):
+                continue
+            if path.endswith(".proxy_name") and table_of_rpc(self._values[path]) not in self._backends:
+                self._say_of_name(path)
+            elif "rpc" not in self._tables:
+                self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=_RPCS_ON_NATS)
+
+    def _say_of_name(self, path: str) -> None:
+        """Of the name of a proxy, at `path`, that has become no backend."""
+        if path not in self._lines:
+            return
+        name = self._values[path]
+        if name in (None, "", DEFAULT_PROXY) or any(each.startswith(f"proxies[{name}].") for each in self._values):
+            self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=_NO_BACKEND)
+        else:
+            self._lines[path] = Line(path, Verdict.NOT_THERE, says=_NO_PROXY)
+
+    def _settle_keys(self) -> None:
+        """Centrifugo looks at no other key where there is a JWKS; an edge takes none beside one for each issuer."""
+        for kind in ("token", "subscription_token"):
+            if not PLACE.search(str(self._values.get(f"client.{kind}.jwks_public_endpoint", ""))):
+                continue
+            for key in _OTHER_KEYS:
+                path = f"client.{kind}.{key}"
+                if path in self._lines and self._values[path]:
+                    self._section("client").pop(self._lines[path].key.partition(".")[2], None)
+                    self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=_JWKS_ALONE)
 
     def _settle_headers(self) -> None:
         """A client may not replace a static header: Centrifugo lets it."""
@@ -285,4 +344,7 @@ class Translation:
         """The key as the report has it: an option of the same namespace, or of the backend that a proxy becomes."""
         if target.startswith(f"{BACKEND}."):
             return f"{BACKENDS}[{self._names[table_of(option)]}]{target.removeprefix(BACKEND)}"
+        if option.name.startswith("rpc_namespace.") and option.owner:
+            table = option.path.rpartition(".")[0]
+            return f"{table}.{'name' if option.name.endswith('.name') else 'backend'}"
         return target.removeprefix(f"{NAMESPACE}.")

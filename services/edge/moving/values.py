@@ -15,6 +15,10 @@ from services.edge.origins import check_pattern
 from services.edge.patterns import check_effort
 
 _LEVELS: Final = {"trace": "debug", "warn": "warning", "fatal": "error", "none": "error"}
+_OF_GLOBS: Final = re.compile(r"[?{}\\]|\[(?![0-9a-f.*]*:[0-9a-f:.*]*\])", re.IGNORECASE)
+"""What is special in Centrifugo's origins besides `*`. An address of IPv6 is in brackets, too."""
+_MOST_ORIGINS: Final = 100
+"""That one pattern becomes."""
 _NOT_PYTHONS: Final = re.compile(r"\[\[:|\\z|\\[pP]|\\Q|\\C")
 """What Go's regular expressions have and Python's have not, or read differently."""
 
@@ -67,7 +71,33 @@ def _concurrency(value: Any) -> tuple[Any, str]:
 
 
 def _origins(value: Any) -> tuple[Any, str]:
-    patterns = value.split() if isinstance(value, str) else value
+    """The patterns, with each of `{a,b}` written out. One that needs more than that is lost, and said to be."""
+    given = value.split() if isinstance(value, str) else value
+    patterns = [each for pattern in given for each in _written_out(str(pattern))]
+    lost = [pattern for pattern in patterns if _OF_GLOBS.search(pattern)]
+    if lost:
+        taken, _ = _known_origins([pattern for pattern in patterns if pattern not in lost])
+        raise NotConvertible(
+            f"only * is special here, so these would let nobody in; write each origin: {', '.join(lost)}", taken or None
+        )
+    taken, says = _known_origins(patterns)
+    if patterns and not taken:
+        raise NotConvertible(says)
+    return taken, "; ".join(filter(None, ("with each of {a,b} written out" if patterns != given else "", says)))
+
+
+def _written_out(pattern: str) -> list[str]:
+    """The patterns for which one with `{a,b}` stands; itself if it has none, or stands for too many."""
+    made = [""]
+    for number, part in enumerate(re.split(r"\{([^{}\[\]\\]*)\}", pattern)):
+        made = [head + each for head in made for each in (part.split(",") if number % 2 else [part])]
+        if len(made) > _MOST_ORIGINS:
+            return [pattern]
+    return [pattern] if any("{" in each for each in made) else made
+
+
+def _known_origins(patterns: list[str]) -> tuple[list[str], str]:
+    """Those that some browser sends, and what is said of the others, which let nobody in with Centrifugo either."""
     mistakes: dict[str, str] = {}
     for pattern in patterns:
         try:
@@ -75,10 +105,7 @@ def _origins(value: Any) -> tuple[Any, str]:
         except ValueError as error:
             mistakes[pattern] = str(error)
     taken = [pattern for pattern in patterns if pattern not in mistakes]
-    says = "; ".join(mistakes.values())
-    if mistakes and not taken:
-        raise NotConvertible(f"only * is special here; write each origin: {says}")
-    return taken, f"without {len(mistakes)} of {len(patterns)}: {says}" if mistakes else ""
+    return taken, f"without {len(mistakes)} of {len(patterns)}: {'; '.join(mistakes.values())}" if mistakes else ""
 
 
 def _meta_ttl(value: Any) -> tuple[Any, str]:

@@ -52,6 +52,24 @@ def test_check_repeats_what_the_start_warns_of() -> None:
     assert "  caution: http_api.key is not set" in sessions.stdout
 
 
+def test_check_warns_of_a_variable_that_hides_a_secret_of_the_file(tmp_path: Path) -> None:
+    """As in containers, whose variables would make every token and key of an imported file invalid."""
+    file, key = tmp_path / "fairlead.toml", tmp_path / "key"
+    key.write_text("the key of the file")
+    file.write_text(f'[client]\ntoken_hmac_secret_key = "{SECRET}"\n[http_api]\nkey_file = "{key}"\n')
+    given = {"FAIRLEAD_CONFIG": str(file), "FAIRLEAD_HTTP_API_KEY": "another key"}
+    hidden = said("edge", "check", **given, FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY=f"{SECRET}!")
+    assert hidden.returncode == 0
+    for variable, option in (
+        ("FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY", "client.token_hmac_secret_key"),
+        ("FAIRLEAD_HTTP_API_KEY", "http_api.key_file"),
+    ):
+        assert f"  caution: {variable} wins over {option} of {file}, which has no effect" in hidden.stdout
+    assert SECRET not in hidden.stdout and "another key" not in hidden.stdout
+    same = said("edge", "check", **given, FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY=SECRET)
+    assert "wins over http_api" in same.stdout and "wins over client" not in same.stdout, "the same secret hides none"
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_check_says_what_is_wrong_and_fails(service: str) -> None:
     checked = said(service, "check", FAIRLEAD_LOG_LEVEL="loud", FAIRLEAD_CLIENT_INSECURE="1", FAIRLEAD_POSTGRES_URL="")

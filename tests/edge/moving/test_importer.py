@@ -90,7 +90,10 @@ def test_the_file_with_secrets_is_its_owners_and_the_report_shows_none(
 
 
 def test_it_says_what_lacks_before_an_edge_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = imported(written(tmp_path, {"log": {"level": "info"}}), tmp_path / "fairlead.toml", capsys)
+    with pytest.raises(SystemExit) as ended:
+        import_centrifugo(written(tmp_path, {"log": {"level": "info"}}), tmp_path / "fairlead.toml")
+    said = capsys.readouterr().out
+    assert ended.value.code == 1, "scripts notice it"
     assert "before an edge starts:" in said and "client.token_hmac_secret_key is missing" in said
 
 
@@ -110,6 +113,33 @@ def test_to_the_standard_output_goes_the_configuration_alone(
     (tmp_path / "piped.toml").write_text(printed.out)
     from_environ({"FAIRLEAD_CONFIG": str(tmp_path / "piped.toml")})
     assert "not there (" in printed.err
+    assert printed.err.endswith("printed the configuration, which is valid\n")
+
+
+def test_the_report_says_what_lacks_of_a_configuration_that_is_printed_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        import_centrifugo(written(tmp_path, {"log": {"level": "info"}}), None)
+    printed = capsys.readouterr()
+    assert ended.value.code == 1 and "[log]" in printed.out
+    assert "before an edge starts:\n  client.token_hmac_secret_key is missing" in printed.err
+
+
+def test_a_file_of_an_older_version_is_refused_by_its_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nearly nothing of it would be in the result, which would listen on all addresses."""
+    flat = {"token_hmac_secret_key": "x" * 32, "api_key": "k", "port": 8000, "engine": "redis", "log_level": "info"}
+    to = tmp_path / "fairlead.toml"
+    with pytest.raises(
+        SystemExit, match="is of Centrifugo 5 or older, by token_hmac_secret_key, api_key, port and 2 more:"
+    ):
+        import_centrifugo(written(tmp_path, flat), to)
+    assert not to.exists() and capsys.readouterr().out == ""
+    with pytest.raises(SystemExit) as ended:
+        import_centrifugo(written(tmp_path, {"http_api": {"key": "k"}, "api_keey": "k"}), to)
+    assert ended.value.code == 1 and to.exists(), "one misspelt option makes no older version"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

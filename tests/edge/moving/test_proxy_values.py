@@ -13,7 +13,7 @@ from services.edge.moving.values import convert
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
-@pytest.mark.parametrize("endpoint", ["grpc://127.0.0.1:12000", "127.0.0.1:3001", "http://user:password@127.0.0.1"])
+@pytest.mark.parametrize("endpoint", ["h2c://127.0.0.1:12000", "127.0.0.1:3001", "http://user:password@127.0.0.1"])
 def test_an_address_that_no_backend_has_is_refused_without_showing_it(endpoint: str) -> None:
     with pytest.raises(NotConvertible, match="expected url to be an address such as") as raised:
         convert("proxy.endpoint", endpoint, str)

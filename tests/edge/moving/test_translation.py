@@ -160,10 +160,59 @@ def test_a_proxy_of_grpc_becomes_no_backend_and_its_hook_is_asked_on_nats(tmp_pa
         proxies=[{"name": "rooms", "endpoint": "grpc://backend:30000", "http_headers": ["Cookie"]}],
     )
     assert "backends" not in made.tables
-    assert made.lines["client.proxy.connect.timeout"].says == "client.proxy.connect has no address of HTTP"
+    assert made.lines["client.proxy.connect.timeout"].says == "client.proxy.connect is asked over gRPC"
+    assert made.lines["client.proxy.connect.endpoint"].says.startswith("gRPC is not there")
     assert made.verdict("proxies[rooms].http_headers") == "not needed", "it would be renamed to what is not there"
     for switch in ("client.proxy.connect.enabled", "channel.namespaces[web].subscribe_proxy_enabled"):
         assert "asked on NATS" in made.lines[switch].says
+
+
+def test_a_proxy_that_is_not_there_or_of_grpc_gives_no_key_that_is_not_in_the_file(tmp_path: Path) -> None:
+    on = {"subscribe_proxy_enabled": True, "subscribe_proxy_name": "nope"}
+    of_grpc = {"publish_proxy_enabled": True, "publish_proxy_name": "rooms"}
+    made = converted(
+        tmp_path,
+        channel={"namespaces": [{"name": "chat", **on, **of_grpc}]},
+        proxies=[{"name": "rooms", "endpoint": "grpc://backend:30000"}],
+        rpc={"namespaces": [{"name": "pay", "proxy_enabled": True, "proxy_name": "nope"}]},
+    )
+    for path in ("channel.namespaces[chat].subscribe_proxy_name", "rpc.namespaces[pay].proxy_name"):
+        assert (made.verdict(path), made.lines[path].says) == (
+            "not there",
+            "proxies has none of this name: name one that is there",
+        )
+    assert made.verdict("channel.namespaces[chat].publish_proxy_name") == "not needed"
+    assert made.verdict("rpc.namespaces[pay].proxy_enabled") == "not needed" and "rpc" not in made.tables
+
+
+def test_the_backend_of_a_namespace_of_rpcs_is_named_where_it_stands(tmp_path: Path) -> None:
+    proxy = {"endpoint": "http://127.0.0.1"}
+    made = converted(tmp_path, rpc={"proxy": proxy, "namespaces": [{"name": "pay", "proxy_enabled": True}]})
+    assert made.tables["rpc"] == {"namespaces": [{"name": "pay", "backend": "rpc"}]}
+    assert made.lines["rpc.namespaces[pay].proxy_enabled"].key == "rpc.namespaces[pay].backend"
+    assert made.verdict("rpc.namespaces[pay].name") == "same"
+
+
+def test_a_lost_origin_is_not_called_the_same(tmp_path: Path) -> None:
+    origins = ["https://?.example.com", "https://{a,b}.example.com"]
+    made = converted(tmp_path, client={"allowed_origins": origins})
+    assert made.tables["client"]["allowed_origins"] == ["https://a.example.com", "https://b.example.com"]
+    assert made.verdict("client.allowed_origins") == "not there"
+    assert "https://?.example.com" in made.lines["client.allowed_origins"].says
+
+
+def test_a_secret_beside_a_jwks_for_each_issuer_stays_out_as_centrifugo_does_not_look_at_it(tmp_path: Path) -> None:
+    token = {
+        "hmac_secret_key": "a secret that is long enough for HMAC",
+        "jwks_public_endpoint": "https://id.example.com/realms/{{realm}}/certs",
+        "issuer_regex": "^https://id\\.example\\.com/realms/(?P<realm>[a-z]+)$",
+    }
+    made = converted(tmp_path, client={"token": token})
+    assert "token_hmac_secret_key" not in made.tables["client"]
+    assert made.verdict("client.token.hmac_secret_key") == "not needed"
+    file = tmp_path / "fairlead.toml"
+    file.write_text(toml_text(made.tables, ""))
+    from_environ({"FAIRLEAD_CONFIG": str(file)})
 
 
 def test_a_proxy_that_may_take_long_takes_the_hook_with_it(tmp_path: Path) -> None:

@@ -84,8 +84,23 @@ def test_levels_of_the_log_have_other_names() -> None:
 
 def test_origins_with_other_wildcards_are_the_operators_to_write() -> None:
     assert convert("client.allowed_origins", ["https://*.example.com"], list[str])[0] == ["https://*.example.com"]
+    for lost in ("https://?.example.com", "https://[a-c].example.com", "https://{a,{b,c}}.example.com"):
+        with pytest.raises(NotConvertible, match=r"only \* is special") as refused:
+            convert("client.allowed_origins", ["http://[::1]:3000", lost], list[str])
+        assert lost in str(refused.value)
+        assert refused.value.taken == ["http://[::1]:3000"], "the others go on"
+
+
+def test_alternatives_in_an_origin_are_written_out() -> None:
+    value, says = convert("client.allowed_origins", "https://{a,b}.example.{com,org} https://c.example", list[str])
+    assert value == [
+        *(f"https://{host}" for host in ("a.example.com", "a.example.org")),
+        *(f"https://{host}" for host in ("b.example.com", "b.example.org", "c.example")),
+    ]
+    assert "written out" in says
+    many = "https://" + "{a,b}" * 9 + ".example"
     with pytest.raises(NotConvertible, match=r"only \* is special"):
-        convert("client.allowed_origins", ["https://{a,b}.example.com"], list[str])
+        convert("client.allowed_origins", many, list[str])
 
 
 def test_one_origin_that_nobody_sends_does_not_shut_the_others_out() -> None:
