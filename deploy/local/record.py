@@ -1,17 +1,20 @@
-"""What the running stack writes down for `make status`, `perf` and whoever else asks: its plan, and the autoscaler's
-last look.
+"""What the running stack writes down for `make status`, `make run`, `perf` and whoever else asks: its plan, the
+settings that it was given, and the autoscaler's last look.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 
 from deploy.local.settings import Folders, Plan, Ports
+
+_SETTING = "FAIRLEAD_"
 
 
 def write_plan(folders: Folders, plan: Plan) -> None:
@@ -29,9 +32,27 @@ def read_plan(folders: Folders) -> Plan | None:
         return None
 
 
+def write_given(folders: Folders, environ: Mapping[str, str]) -> None:
+    """Writes down the FAIRLEAD_* variables that it was given, for their owner alone: there are secrets among them."""
+    given = {name: value for name, value in environ.items() if name.startswith(_SETTING)}
+    path = _given(folders)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(given, file)
+
+
+def read_given(folders: Folders) -> dict[str, str]:
+    """Those variables; none if they are not known."""
+    try:
+        return msgspec.json.decode(_given(folders).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
 def remove(folders: Folders) -> None:
-    """Forgets both."""
+    """Forgets all."""
     _plan(folders).unlink(missing_ok=True)
+    _given(folders).unlink(missing_ok=True)
     _scaling(folders).unlink(missing_ok=True)
 
 
@@ -64,6 +85,10 @@ def read_scaling(folders: Folders) -> ScalingReport | None:
 
 def _plan(folders: Folders) -> Path:
     return folders.run / "stack.json"
+
+
+def _given(folders: Folders) -> Path:
+    return folders.run / "given.json"
 
 
 def _scaling(folders: Folders) -> Path:

@@ -18,6 +18,7 @@ def command(
     service: str, arguments: Sequence[str], folders: Folders, environ: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and the environment. `service` is "sessions", "metrics", "edge" or one edge, such as "edge-2".
+    FAIRLEAD_* variables of `environ` win over those with which the running stack was started.
 
     Raises `LocalStackError`: there is no such service, there has been no stack here yet, or `arguments` are empty,
     with which the service would start a second time.
@@ -31,12 +32,19 @@ def command(
         raise LocalStackError(f"expected a service ({', '.join((*SERVICES, *edges))}), got {service!r}")
     if not arguments:
         raise LocalStackError(f"expected a command after {service}, such as check; {service} --help lists them")
-    variables = configuration.environment(plan, folders, secrets, environ)
+    given = {name: value for name, value in record.read_given(folders).items() if not _is_given(name, environ)}
+    variables = configuration.environment(plan, folders, secrets, {**given, **environ})
     del variables[configuration.MARK]  # it is no part of the stack, which `make down` would stop
     kind, _, number = service.partition("-")
     if kind == "edge":
         variables |= configuration.edge_environment(plan, int(number or 1))
     return [sys.executable, "-m", f"services.{kind}", *arguments], variables
+
+
+def _is_given(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether the setting of this variable is there, as a value or as a file."""
+    setting = name.removesuffix("_FILE")
+    return setting in environ or f"{setting}_FILE" in environ
 
 
 def run(service: str, arguments: Sequence[str], folders: Folders, environ: Mapping[str, str]) -> NoReturn:

@@ -66,6 +66,7 @@ class Stack:
             postgres.ensure_database(privilege, self._folders.postgres, secrets[secrets_file.POSTGRES_PASSWORD])
             config = configuration.write(plan, self._folders, privilege)
             record.write_plan(self._folders, plan)
+            record.write_given(self._folders, caller)
             since = logs.sizes(self._folders)
             try:
                 daemon = self._launch(config, configuration.environment(plan, self._folders, secrets, caller))

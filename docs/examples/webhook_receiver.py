@@ -12,13 +12,15 @@ import hmac
 import json
 import os
 import sys
+import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SECRETS = os.environ["WEBHOOK_SECRET"].split()  # two, with a space between, while one is exchanged
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
 
 seen: set[str] = set()  # in an application: a unique column of its database, written in the transaction of the event
+one_at_a_time = threading.Lock()
 
 
 def is_signed(signature: str, body: bytes) -> bool:
@@ -36,9 +38,10 @@ class Webhook(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         signed = is_signed(self.headers.get("Fairlead-Signature", ""), body)
         for event in json.loads(body)["events"] if signed else ():
-            if event["id"] not in seen:
-                seen.add(event["id"])
-                print(event["type"], event.get("user", ""), event.get("channel", ""), flush=True)
+            with one_at_a_time:
+                if event["id"] not in seen:
+                    seen.add(event["id"])
+                    print(event["type"], event.get("user", ""), event.get("channel", ""), flush=True)
         self.send_response(204 if signed else 401)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -48,4 +51,5 @@ class Webhook(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    HTTPServer(("127.0.0.1", PORT), Webhook).serve_forever()
+    # A thread for each connection: a dead letter that is replayed comes on another one than the events of now.
+    ThreadingHTTPServer(("127.0.0.1", PORT), Webhook).serve_forever()

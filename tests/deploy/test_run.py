@@ -43,6 +43,20 @@ def test_it_reads_what_the_service_reads(
     assert MARK not in variables, "make down would stop it"
 
 
+def test_it_has_the_settings_with_which_the_stack_was_started(folders: Folders) -> None:
+    shell = {"FAIRLEAD_OUTBOX_URL": "postgresql://x", "FAIRLEAD_LOG_LEVEL": "debug", "OTHER": "1"}
+    record.write_given(folders, shell)
+    (written,) = (path for path in folders.run.iterdir() if "postgresql://x" in path.read_text())
+    assert written.stat().st_mode & 0o777 == 0o600
+    _, variables = command("sessions", ["outbox", "list"], folders, {"FAIRLEAD_LOG_LEVEL": "error"})
+    assert variables["FAIRLEAD_OUTBOX_URL"] == "postgresql://x" and "OTHER" not in variables
+    assert variables["FAIRLEAD_LOG_LEVEL"] == "error", "the shell's wins"
+    _, variables = command("sessions", ["outbox", "list"], folders, {"FAIRLEAD_OUTBOX_URL_FILE": "/etc/url"})
+    assert "FAIRLEAD_OUTBOX_URL" not in variables, "both would be refused"
+    record.remove(folders)
+    assert not written.exists()
+
+
 def test_a_file_with_a_secret_that_the_stack_has_of_its_own_is_left_out(folders: Folders) -> None:
     shell = {f"{secrets_file.API_KEY}_FILE": "/etc/key", "FAIRLEAD_LOG_LEVEL": "debug"}
     _, variables = command("edge", ["check"], folders, shell)

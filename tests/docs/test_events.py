@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -18,8 +19,12 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from deploy.processes.ports import free_port
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
+from services.chassis.process.settings import Duration
 from services.sessions.settings import from_environ
 from services.sessions.webhooks.payload import WebhookEvent
+from services.sessions.webhooks.sender_http import WebhookSender
+from services.sessions.webhooks.settings import WebhookSettings
+from services.sessions.webhooks.verdict import Meaning
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import start
 from tests.sessions.webhooks.receiver import SECRET, toml
@@ -132,6 +137,26 @@ async def test_a_backend_with_the_permissions_of_the_page_reads_the_log_and_noth
             assert await backend.is_refused("publish", "ev.session.i1")
     finally:
         server.close()
+
+
+async def test_the_receiver_takes_a_replay_beside_a_connection_that_is_open(tmp_path: Path):
+    port = free_port()
+    settings = WebhookSettings("app", f"http://127.0.0.1:{port}/", SECRET, timeout=Duration(5.0))
+    with running(tmp_path / "printed", "docs/examples/webhook_receiver.py", str(port)):
+        await eventually(lambda: _listens(port), within_s=20)
+        with socket.create_connection(("127.0.0.1", port)):
+            sender = WebhookSender(settings)
+            verdict = await sender.send(b'{"version":1,"events":[]}')
+            await sender.close()
+    assert verdict.meaning is Meaning.TAKEN, verdict
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.integration

@@ -24,7 +24,7 @@ def describe(parser: ArgumentParser) -> None:
         action = actions.add_parser(name, parents=[as_json], help=about)
         action.add_argument("which", type=_one_or_all, metavar="ID|all", help="as `list` shows it, or all")
     actions.add_parser("sql", help="print the tables, functions and the trigger, for a migration of the application")
-    actions.add_parser("install", help="make them in the database of outbox.url; what is there stays as it is")
+    actions.add_parser("install", help="make them in the database of outbox.url, as its user; what is there stays")
 
 
 def _one(text: str) -> int:

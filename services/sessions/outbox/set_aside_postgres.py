@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import asyncpg
+
+from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.outbox.sql import OUTBOX_SQL
 
@@ -26,6 +29,14 @@ WITH gone AS (
 _DELETE: Final = """
 WITH gone AS (DELETE FROM fairlead_outbox_set_aside WHERE $1::bigint IS NULL OR id = $1 RETURNING id)
 SELECT count(*) FROM gone"""
+
+_IS_WHOLE: Final = """
+SELECT to_regclass('fairlead_outbox') IS NOT NULL AND to_regclass('fairlead_outbox_slot') IS NOT NULL
+    AND to_regclass('fairlead_outbox_set_aside') IS NOT NULL
+    AND to_regprocedure('fairlead_publish(text, jsonb, jsonb)') IS NOT NULL
+    AND EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = to_regclass('fairlead_outbox') AND tgname = 'fairlead_outbox_notify'
+    )"""
 
 
 class Aside(NamedTuple):
@@ -75,6 +86,17 @@ class SetAside:
         return found
 
     async def install(self) -> None:
-        """Makes the tables; what is there stays as it is."""
-        async with self._pool.database() as database, database.transaction():
-            await database.execute(OUTBOX_SQL)
+        """Makes the tables. Where all is there nothing changes, so any user may ask for it, and a trigger that was
+        switched off stays so."""
+        try:
+            async with self._pool.database() as database, database.transaction():
+                if not await database.fetchval(_IS_WHOLE):
+                    await database.execute(OUTBOX_SQL)
+        except StoreAway as error:
+            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise StoreAway(
+                    f"PostgreSQL: {error.__cause__}: the user of outbox.url may not make the outbox: install it as the "
+                    "owner of the application's tables (give FAIRLEAD_OUTBOX_URL for this command), or run what "
+                    "`outbox sql` prints as a migration"
+                ) from error.__cause__
+            raise

@@ -25,7 +25,7 @@ _READ_BYTES: Final = 4096
 
 _KEEP_ALIVE_S: Final = 1.0
 """An idle connection is closed after it, before servers do: many do so after 2 or 5 s, and a request that crosses their
-close would fail for nothing."""
+close would fail for nothing. And a receiver with one thread serves nobody else while a connection is open."""
 
 USER_AGENT: Final = "Fairlead-Webhook/1"
 
@@ -36,20 +36,26 @@ class WebhookSender:
     def __init__(self, settings: WebhookSettings, now: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._now = now
-        verify = tls_context(settings.ca_file, "", "", f"webhook {settings.name}: ")
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEP_ALIVE_S)
-        # httpx's timeouts are for each step; ours is for the whole.
-        self._client = httpx.AsyncClient(
-            verify=verify,
-            timeout=None,
-            limits=limits,
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a receiver's cookies are not kept
-        )
+        self._verify = tls_context(settings.ca_file, "", "", f"webhook {settings.name}: ")
+        self._client = _client(self._verify)
+        self._idle: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def send(self, body: bytes) -> Verdict:
-        """POSTs `body` once. Every failure is a verdict, never an exception."""
+        """POSTs `body` once. Every failure is a verdict, never an exception. One call at a time."""
+        self._stop_waiting()
+        try:
+            return await self._post(body)
+        finally:
+            self._idle = asyncio.get_running_loop().call_later(_KEEP_ALIVE_S, self._close_idle)
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        self._stop_waiting()
+        await self._client.aclose()
+        await asyncio.gather(*self._closing)
+
+    async def _post(self, body: bytes) -> Verdict:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": USER_AGENT,
@@ -74,9 +80,29 @@ class WebhookSender:
             cause = "tls" if _is_tls(error) else "unreachable"
             return failed(cause, f"{type(error).__name__}: {error}")
 
-    async def close(self) -> None:
-        """Ends its connections."""
-        await self._client.aclose()
+    def _stop_waiting(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _close_idle(self) -> None:
+        # httpx closes a connection that is past its time only when the next request comes, which may be hours later.
+        before, self._client = self._client, _client(self._verify)
+        task = asyncio.get_running_loop().create_task(before.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _client(verify: ssl.SSLContext) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEP_ALIVE_S)
+    return httpx.AsyncClient(
+        verify=verify,
+        timeout=None,  # httpx's are for each step; ours is for the whole
+        limits=limits,
+        follow_redirects=False,
+        trust_env=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a receiver's cookies are not kept
+    )
 
 
 def _is_tls(error: BaseException) -> bool:

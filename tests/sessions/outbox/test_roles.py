@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.outbox.rows import Refused
 from services.sessions.outbox.set_aside_postgres import SetAside
@@ -56,6 +57,30 @@ async def test_an_application_may_publish_and_see_nothing_of_others(urls: tuple[
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await execute(app, statement)
     assert len(await rows_of(postgres.url)) == 2
+
+
+async def test_a_relay_may_ask_for_an_outbox_that_is_there_and_nothing_changes(
+    urls: tuple[str, str], postgres: Postgres
+):
+    _, relay = urls
+    await execute(postgres.url, "ALTER TABLE fairlead_outbox DISABLE TRIGGER fairlead_outbox_notify")
+    for url in (relay, postgres.url):
+        async with Pool(url, 1) as pool:
+            await SetAside(pool).install()
+    enabled = "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'fairlead_outbox_notify'"
+    database = await asyncpg.connect(postgres.url)
+    try:
+        assert await database.fetchval(enabled) == "D", "who has switched it off wants it so"
+    finally:
+        await database.close()
+
+
+async def test_who_may_not_make_an_outbox_learns_who_may(urls: tuple[str, str], postgres: Postgres):
+    _, relay = urls
+    await execute(postgres.url, "DROP TABLE fairlead_outbox_set_aside")
+    async with Pool(relay, 1) as pool:
+        with pytest.raises(StoreAway, match="install it as the owner"):
+            await SetAside(pool).install()
 
 
 async def test_a_relay_and_its_operator_may_do_their_work(urls: tuple[str, str], postgres: Postgres):

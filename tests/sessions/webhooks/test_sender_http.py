@@ -12,11 +12,13 @@ import pytest
 
 from proto.signature import HEADER, is_signed
 from services.chassis.process.settings import Duration
+from services.sessions.webhooks import sender_http
 from services.sessions.webhooks.sender_http import WebhookSender
 from services.sessions.webhooks.settings import WebhookSettings
 from services.sessions.webhooks.verdict import REASON_LENGTH, Meaning, Verdict
 from tests.sessions.webhooks.receiver import SECRET
 from tests.support.certificates import Authority
+from tests.support.eventually import eventually
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -144,6 +146,30 @@ async def test_the_body_is_signed_as_it_is_sent():
     assert is_signed([SECRET], head[HEADER], seen[1], 1_796_000_001)
     assert not is_signed(["another-secret-of-tests"], head[HEADER], seen[1], 1_796_000_001)
     assert head["Content-Type"] == "application/json"
+
+
+async def test_an_idle_connection_is_closed_and_the_next_request_opens_another(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sender_http, "_KEEP_ALIVE_S", 0.05)
+    ended: list[bytes] = []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        ended.append(await reader.read())
+
+    async def closed_after_a_request(number: int) -> None:
+        assert (await sender.send(b"{}")).meaning is Meaning.TAKEN
+        await eventually(lambda: len(ended) == number)
+
+    async with serving(peer) as port:
+        sender = WebhookSender(WebhookSettings("app", f"http://127.0.0.1:{port}/", SECRET))
+        try:
+            await closed_after_a_request(1)
+            await closed_after_a_request(2)
+        finally:
+            await sender.close()
+    assert ended == [b"", b""]
 
 
 async def test_what_a_receiver_wants_kept_is_not_kept_and_no_failure_of_the_client_is_an_exception():
