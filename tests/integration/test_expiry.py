@@ -16,6 +16,7 @@ FAST = {
     "FAIRLEAD_CLIENT_PONG_TIMEOUT": "500ms",
     "FAIRLEAD_CLIENT_STALE_CLOSE_DELAY": "500ms",
     "FAIRLEAD_CLIENT_EXPIRED_CLOSE_DELAY": "500ms",
+    "FAIRLEAD_CLIENT_EXPIRED_SUB_CLOSE_DELAY": "500ms",
 }
 
 
@@ -75,7 +76,7 @@ async def test_a_server_side_subscription_that_expires_ends_the_connection(hasty
     """It can only come from a backend: tokens have no expiry for single channels of a connection."""
     async with wire_client(hasty) as client:
         await client.connect("alice")
-        call = {"user": "alice", "channel": "closed:x", "expire_at": in_seconds(1)}
+        call = {"user": "alice", "channel": "closed:x", "expire_at": in_seconds(2)}
         assert (await api(hasty, "subscribe", call)).json() == {"result": {}}
         assert "subscribe" in await client.push("closed:x")
         assert await client.closed_after_pings() == (3006, "subscription expired")
