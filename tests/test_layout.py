@@ -38,6 +38,7 @@ UNTESTED = {
     "services/edge/broker/stream_marking_nats.py": "tests/edge/broker/test_rollback.py, on a real NATS",
     "services/edge/broker/voucher_nats.py": "tests/edge/broker/test_vouching_nats.py, on a real NATS",
     "services/edge/adapters_nats.py": "run by the processes of the integration tests",
+    "services/sessions/actions_arguments.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/catalog.py": "tests/docs/test_metrics_page.py",
     "services/edge/session/lifecycle.py": "tests/edge/session/test_session.py and test_session_end.py, as the session",
     "services/edge/session/decisions.py": "data; the tests of every command see it as effects",
