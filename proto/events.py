@@ -7,6 +7,7 @@ sessions service decides from these facts to which *session* a connection belong
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -49,7 +50,9 @@ class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False)
 class Opened(Event, frozen=True, tag="opened", gc=False):
     """A client connected and was authenticated. `user` is "" for an anonymous client.
 
-    The last four are told as the edge's settings say (`client.session_event_details`), and "" otherwise.
+    `encoding` is "json" or "protobuf". `address`, `transport`, `user_agent` and `origin` are told as the edge's
+    settings say (`client.session_event_details`), and "" otherwise; the address as `client.session_addresses` says: in
+    full, truncated to its network, or as a keyed digest.
     """
 
     connection: str
@@ -61,31 +64,133 @@ class Opened(Event, frozen=True, tag="opened", gc=False):
     transport: str = ""
     user_agent: str = ""
     origin: str = ""
+    encoding: str = ""
+
+
+class Refused(Event, frozen=True, tag="refused", gc=False):
+    """A client was refused: `action` is what it wanted ("connect", "subscribe", "publish", ...), `code` an error or
+    close code of `proto.codes`, `reason` its text.
+
+    Whom it concerns is told as far as it is known. Beyond a rate an edge writes only samples: this one stands for
+    `count` refusals of the same action and code.
+    """
+
+    action: str
+    code: Uint32
+    reason: str = ""
+    connection: str = ""
+    user: str = ""
+    channel: str = ""
+    client_name: str = ""
+    client_version: str = ""
+    address: str = ""
+    transport: str = ""
+    user_agent: str = ""
+    origin: str = ""
+    count: Number = 1
 
 
 class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
-    """A client subscribed to a channel. `recovered` is None if it did not ask for recovery."""
+    """A client subscribed to a channel, and is at `offset` in it.
+
+    `recovered` is None if it did not ask for recovery. Otherwise it had come to the offset `recovered_from`; True: it
+    got all `recovered_count` publications since; False: it was told of a gap.
+    """
 
     connection: str
     channel: str
     recovered: bool | None = None
     offset: Natural = 0
+    recovered_from: Natural = 0
+    recovered_count: Natural = 0
 
 
 class Unsubscribed(Event, frozen=True, tag="unsubscribed", gc=False):
-    """A subscription ended, by the client (code 0) or by the server (a code of `proto.codes`)."""
+    """A subscription ended, by the client (code 0) or by the server (a code of `proto.codes`). `by` as in `Closed`."""
 
     connection: str
     channel: str
     code: Uint32 = 0
+    by: str = ""
+    reason: str = ""
+
+
+class Refreshed(Event, frozen=True, tag="refreshed", gc=False):
+    """A connection, or with `channel` one of its subscriptions, got a new expiry: `expires_at`, in Unix milliseconds, 0
+    if it no longer expires."""
+
+    connection: str
+    channel: str = ""
+    expires_at: Natural = 0
+
+
+class Lagged(Event, frozen=True, tag="lagged", gc=False):
+    """A client does not take what is sent to it: `waiting` bytes wait for its socket."""
+
+    connection: str
+    waiting: Natural = 0
+
+
+class CaughtUp(Event, frozen=True, tag="caught_up", gc=False):
+    """A client that lagged has received everything, `lagged_ms` milliseconds after it began to lag."""
+
+    connection: str
+    lagged_ms: Natural = 0
 
 
 class Closed(Event, frozen=True, tag="closed", gc=False):
-    """A connection ended. `code` is the WebSocket close code, 1006 if the peer vanished without one."""
+    """A connection ended. `code` is the WebSocket close code, 1006 if the peer vanished without one.
+
+    `by` says who ended it: one of the `BY_*` below, "" if the edge is too old to say. The counters are those of the
+    whole connection, in messages and in bytes of payload. `heard_at`: when the client was last heard, in Unix
+    milliseconds, 0 if unknown. `offsets` has the last offset delivered in each channel with history, of at most
+    `MAX_OFFSETS` channels.
+    """
 
     connection: str
     code: Uint32
     reason: str = ""
+    by: str = ""
+    messages_in: Natural = 0
+    messages_out: Natural = 0
+    bytes_in: Natural = 0
+    bytes_out: Natural = 0
+    heard_at: Natural = 0
+    offsets: dict[str, Natural] = {}
+
+
+BY_CLIENT: Final = "client"
+"""The client said goodbye: by a close frame, or by unsubscribing."""
+BY_NETWORK: Final = "network"
+"""The client vanished: its socket broke, or it no longer answered pings."""
+BY_EDGE: Final = "edge"
+"""The edge ended it: a limit, an expired token, a violated protocol, a mistake of its own."""
+BY_DRAIN: Final = "drain"
+"""The edge is being stopped."""
+BY_BACKEND: Final = "backend"
+"""The application asked for it, by the server API or by a hook."""
+BY_LOSS: Final = "loss"
+"""The edge died: the sessions service closed the connection for it."""
+
+MAX_OFFSETS: Final = 64
+
+
+class EdgeStarted(Event, frozen=True, tag="edge_started", gc=False):
+    """The edge process that writes this is ready for clients. `software`: the version of Fairlead that it runs."""
+
+    software: str = ""
+
+
+class EdgeDraining(Event, frozen=True, tag="edge_draining", gc=False):
+    """The edge process that writes this is being stopped, and closes its `connections` clients."""
+
+    connections: Natural = 0
+
+
+class EdgeStopped(Event, frozen=True, tag="edge_stopped", gc=False):
+    """The edge process that writes this has closed its clients, all but `left` of them, and exits."""
+
+    left: Natural = 0
 
 
 class EdgeLost(Event, frozen=True, tag="edge_lost", gc=False):
@@ -103,7 +208,29 @@ class EdgeFound(Event, frozen=True, tag="edge_found", gc=False):
     instance: str
 
 
-SessionEvent = Opened | Subscribed | Unsubscribed | Closed | EdgeLost | EdgeFound
+class Erased(Event, frozen=True, tag="erased", gc=False):
+    """Everything about a user up to `at` is erased. `user_digest` is `user_digest(user)`: the log does not name him.
+
+    The privacy command writes this. Every fold obeys it, also one of an older copy of the log.
+    """
+
+    user_digest: str
+
+
+def user_digest(user: str) -> str:
+    """The name of a user in an `Erased`: SHA-256 of his id in UTF-8, in hexadecimal, as PostgreSQL computes it too."""
+    return sha256(user.encode()).hexdigest()
+
+
+OfConnection = Opened | Subscribed | Unsubscribed | Refreshed | Lagged | CaughtUp | Closed
+"""The facts about one connection that has been opened."""
+
+OfEdge = EdgeStarted | EdgeDraining | EdgeStopped | EdgeLost | EdgeFound
+
+SessionEvent = (
+    Opened | Refused | Subscribed | Unsubscribed | Refreshed | Lagged | CaughtUp | Closed
+    | EdgeStarted | EdgeDraining | EdgeStopped | EdgeLost | EdgeFound | Erased
+)  # fmt: skip
 
 
 MAX_TRACES: Final = 16

@@ -17,17 +17,27 @@ from hashlib import blake2b
 from typing import assert_never
 
 from proto.events import (
+    BY_LOSS,
+    CaughtUp,
     Closed,
+    EdgeDraining,
     EdgeFound,
     EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
+    Erased,
     EventBatch,
+    Lagged,
     Opened,
+    Refreshed,
+    Refused,
     SessionEvent,
     Subscribed,
     Unsubscribed,
     is_resumable,
 )
-from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME, Connection, Session, State, Subscription
+from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME, Connection, Session, Subscription
+from services.sessions.state import State
 
 NAME = "sessions-1"
 """The position is stored under this name. Change it to rebuild the rows: a new name starts at the log's beginning."""
@@ -99,6 +109,10 @@ def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "")
             _edge_lost(state, event)
         case EdgeFound():
             _edge_found(state, event)
+        case (
+            Refused() | Refreshed() | Lagged() | CaughtUp() | EdgeStarted() | EdgeDraining() | EdgeStopped() | Erased()
+        ):
+            pass
         case _:
             assert_never(event)
     return state
@@ -123,13 +137,14 @@ def _opened(state: State, event: Opened, edge: str, instance: str) -> None:
             connections=1,
             opened_at=at,
             lineage=lineage,
+            address=text(event.address),
         )
         state.put_session(session)
     else:
         session.connection, session.edge, session.instance = connection, edge, instance
-        session.client_version = text(event.client_version)
+        session.client_version, session.address = text(event.client_version), text(event.address)
         session.connections += 1
-        state.set_end(session, None, None, None, "")
+        state.set_end(session, None, None, None)
         state.resumed += 1
     state.changed_sessions.add(session.id)
     state.put_connection(Connection(connection, session.id, edge, instance, at))
@@ -141,7 +156,8 @@ def _subscribed(state: State, event: Subscribed) -> None:
     if connection not in state.connections:
         state.unknown += 1
         return
-    row = Subscription(connection, text(event.channel), time_of(event.at), None, event.recovered)
+    opened_at = state.connections[connection].opened_at
+    row = Subscription(connection, text(event.channel), opened_at, time_of(event.at), None, event.recovered)
     state.put_subscription(row)
     state.changed_subscriptions.add((row.connection, row.channel))
 
@@ -161,12 +177,12 @@ def _closed(state: State, event: Closed) -> None:
     if connection is None:
         state.unknown += 1
     elif connection.closed_at is None or _was_lost(connection):  # the edge's own word overrides the guess
-        _close(state, connection, time_of(event.at), min(event.code, _MAX_CODE), text(event.reason))
+        _close(state, connection, time_of(event.at), min(event.code, _MAX_CODE), text(event.reason), text(event.by))
 
 
-def _close(state: State, connection: Connection, at: int, code: int, reason: str) -> None:
+def _close(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:
     at = max(at, connection.opened_at)
-    connection.closed_at, connection.close_code, connection.close_reason = at, code, reason
+    connection.closed_at, connection.close_code, connection.close_reason, connection.close_by = at, code, reason, by
     state.changed_connections.add(connection.id)
     session = state.sessions.get(connection.session_id)
     if session is None:
@@ -175,12 +191,12 @@ def _close(state: State, connection: Connection, at: int, code: int, reason: str
     if session.connection != connection.id:
         return  # the session has gone on with another connection
     if session.lineage is None or not is_resumable(code):
-        state.set_end(session, at, None, code, reason)
+        state.set_end(session, at, None, code, reason, by)
         return
     away_until = at + state.resume_window_ms
     if session.away_until is None:  # otherwise the edge's own word only corrects the time
         state.interrupted += 1
-    state.set_end(session, at, away_until, code, reason)
+    state.set_end(session, at, away_until, code, reason, by)
     later = state.first_opened(session.lineage, at, away_until, other_than=session)
     if later is not None:
         state.merge(session, later)
@@ -192,20 +208,20 @@ def _edge_lost(state: State, event: EdgeLost) -> None:
     state.edges_lost += 1
     gone = [one for one in state.connections.values() if one.instance == instance and one.closed_at is None]
     for connection in sorted(gone, key=_age):
-        _close(state, connection, at, EDGE_LOST_CODE, EDGE_LOST_REASON)
+        _close(state, connection, at, EDGE_LOST_CODE, EDGE_LOST_REASON, BY_LOSS)
 
 
 def _edge_found(state: State, event: EdgeFound) -> None:
     instance = name_of(event.instance)
     back = [one for one in state.connections.values() if one.instance == instance and _was_lost(one)]
     for connection in sorted(back, key=_age):
-        connection.closed_at, connection.close_code, connection.close_reason = None, None, ""
+        connection.closed_at, connection.close_code, connection.close_reason, connection.close_by = None, None, "", ""
         state.changed_connections.add(connection.id)
         session = state.sessions.get(connection.session_id)
         if session is None:
             state.unknown += 1  # somebody deleted its row
         elif session.connection == connection.id:
-            state.set_end(session, None, None, None, "")
+            state.set_end(session, None, None, None)
 
 
 def _was_lost(connection: Connection) -> bool:

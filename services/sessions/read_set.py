@@ -9,9 +9,25 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, assert_never
 
-from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, Subscribed, Unsubscribed
+from proto.events import (
+    CaughtUp,
+    Closed,
+    EdgeDraining,
+    EdgeFound,
+    EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
+    Erased,
+    EventBatch,
+    Lagged,
+    Opened,
+    Refreshed,
+    Refused,
+    Subscribed,
+    Unsubscribed,
+)
 from services.sessions.projection import lineage_of, name_of, text, time_of
-from services.sessions.rows import State
+from services.sessions.state import State
 
 
 class Span(NamedTuple):
@@ -66,6 +82,17 @@ class ReadSet:
                     self.lost.setdefault(name_of(event.instance), []).append(time_of(event.at))
                 case EdgeFound():
                     self.found.add(name_of(event.instance))
+                case (
+                    Refused()
+                    | Refreshed()
+                    | Lagged()
+                    | CaughtUp()
+                    | EdgeStarted()
+                    | EdgeDraining()
+                    | EdgeStopped()
+                    | Erased()
+                ):
+                    pass
                 case _:
                     assert_never(event)
 

@@ -1,4 +1,4 @@
-"""The read model's rows in memory, and the working set of them that a fold changes.
+"""The rows of the read models in memory, as the folds make them.
 
 Times are in Unix milliseconds. Texts are cut to what a PostgreSQL index can hold, and have no NUL, which PostgreSQL
 cannot store. Rows consist of texts and numbers only, so the garbage collector need not track them.
@@ -6,8 +6,7 @@ cannot store. Rows consist of texts and numbers only, so the garbage collector n
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import defaultdict
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -21,7 +20,7 @@ MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and Post
 
 
 class Session(Struct, gc=False):
-    """A client's stay, over one or more connections. `connection` is the current or last of them.
+    """A client's stay, over one or more connections. `connection` is the current or last of them, `address` that of it.
 
     While it is connected, `ended_at`, `away_until` and `end_code` are None. A connection of the same `lineage` may
     continue it until `away_until` (see `projection.lineage_of`); without a lineage it cannot be continued.
@@ -42,6 +41,8 @@ class Session(Struct, gc=False):
     away_until: int | None = None
     end_code: int | None = None
     end_reason: str = ""
+    end_by: str = ""
+    address: str = ""
 
 
 class Connection(Struct, gc=False):
@@ -55,114 +56,141 @@ class Connection(Struct, gc=False):
     closed_at: int | None = None
     close_code: int | None = None
     close_reason: str = ""
+    close_by: str = ""
 
 
 class Subscription(Struct, gc=False):
     """The latest subscription of a connection to a channel.
 
     `until` is None if it was not ended by itself: it lasts, or lasted, as long as the connection. There is one row for
-    each connection and channel, so that a client that subscribes in a loop does not fill the table.
+    each connection and channel, so that a client that subscribes in a loop does not fill the table. `opened_at` is when
+    the connection was opened: rows of one connection are in tables of the same time.
     """
 
     connection: str
     channel: str
+    opened_at: int
     since: int
     until: int | None = None
     recovered: bool | None = None
 
 
-class State:
-    """The rows that a fold may touch: all rows, or those that a store has loaded for a batch.
+class TimelineEntry(Struct):
+    """The facts about one connection in one batch of the log, each in JSON as it is in the log. `number` is that of the
+    batch, by the connection's edge; `at` is the time of the first fact."""
 
-    `resume_window_ms` is how long a session that is away may be continued. `changed_*` and `removed` are the keys of
-    the rows that a store must write or delete; the numbers count what the fold did. Rows are added by `put_*`, which
-    keep the indexes.
-    """
+    connection: str
+    number: int
+    at: int
+    facts: list[bytes]
 
-    def __init__(self, resume_window_ms: int) -> None:
-        self.resume_window_ms = resume_window_ms
-        self.sessions: dict[str, Session] = {}
-        self.connections: dict[str, Connection] = {}
-        self.subscriptions: dict[tuple[str, str], Subscription] = {}
-        self.changed_sessions: set[str] = set()
-        self.changed_connections: set[str] = set()
-        self.changed_subscriptions: set[tuple[str, str]] = set()
-        self.removed: set[str] = set()  # sessions that another one has absorbed
-        self.events = 0
-        self.unknown = 0  # facts about connections whose opening is not in the log, or no longer
-        self.interrupted = 0  # times that a session lost its connection so that it may be resumed
-        self.resumed = 0
-        self.edges_lost = 0
-        self._away: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (away_until, session)
-        self._opened: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (opened_at, session)
-        self._of_session: dict[str, set[str]] = defaultdict(set)  # session -> connections
 
-    # --- adding rows ----------------------------------------------------------------------------------------------
+class UserDevice(Struct, gc=False):
+    """What one device of a user did: a device is a session key, a client name and a version. Counts and times are added
+    to the row that is stored."""
 
-    def put_session(self, row: Session) -> None:
-        """Adds a session, unless it is there already."""
-        if row.id in self.sessions:
-            return
-        self.sessions[row.id] = row
-        if row.lineage is not None:
-            insort(self._opened[row.lineage], (row.opened_at, row.id))
-            if row.away_until is not None:
-                insort(self._away[row.lineage], (row.away_until, row.id))
+    user: str
+    session_key: str
+    client_name: str
+    client_version: str
+    first_seen: int
+    last_seen: int
+    sessions: int = 0
+    connections: int = 0
 
-    def put_connection(self, row: Connection) -> None:
-        """Adds a connection, unless it is there already."""
-        if row.id not in self.connections:
-            self.connections[row.id] = row
-            self._of_session[row.session_id].add(row.id)
 
-    def put_subscription(self, row: Subscription) -> None:
-        """Adds a subscription, or replaces the one of the same connection and channel."""
-        self.subscriptions[row.connection, row.channel] = row
+class Channel(Struct, gc=False):
+    """A channel: who is subscribed now, the most that ever were and since when, and how often anybody subscribed."""
 
-    # --- queries and changes ----------------------------------------------------------------------------------------
+    name: str
+    subscribers: int
+    peak: int
+    peak_at: int
+    subscriptions: int
+    first_at: int
+    last_at: int
 
-    def longest_away(self, lineage: str, at: int) -> Session | None:
-        """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest."""
-        waiting = self._away.get(lineage, ())
-        found = bisect_left(waiting, (at, ""))
-        return self.sessions[waiting[found][1]] if found < len(waiting) else None
 
-    def first_opened(self, lineage: str, since: int, until: int, other_than: Session) -> Session | None:
-        """Of the other sessions of this lineage, the first that was opened from `since` to `until` (inclusive)."""
-        opened = self._opened.get(lineage, ())
-        found = bisect_left(opened, (since, ""))
-        if found < len(opened) and opened[found][1] == other_than.id:
-            found += 1
-        if found < len(opened) and opened[found][0] <= until:
-            return self.sessions[opened[found][1]]
-        return None
+class ChannelHour(Struct, gc=False):
+    """A channel in one hour in which its subscribers changed: the most, how many there were at the end (of what is
+    folded), and how often somebody subscribed. `hour` is its beginning."""
 
-    def set_end(self, row: Session, at: int | None, away_until: int | None, code: int | None, reason: str) -> None:
-        """Ends a session at `at`, or continues it if `at` is None."""
-        if row.lineage is not None and row.away_until is not None:
-            self._drop(self._away[row.lineage], (row.away_until, row.id))
-        row.ended_at, row.away_until, row.end_code, row.end_reason = at, away_until, code, reason
-        if row.lineage is not None and away_until is not None:
-            insort(self._away[row.lineage], (away_until, row.id))
-        self.changed_sessions.add(row.id)
+    channel: str
+    hour: int
+    peak: int
+    last: int
+    subscriptions: int
 
-    def merge(self, row: Session, later: Session) -> None:
-        """Lets `row` absorb `later`: its connections, its current one and its end. `later` is removed."""
-        self.set_end(row, later.ended_at, later.away_until, later.end_code, later.end_reason)
-        self.set_end(later, None, None, None, "")
-        if later.lineage is not None:
-            self._drop(self._opened[later.lineage], (later.opened_at, later.id))
-        row.connection, row.edge, row.instance = later.connection, later.edge, later.instance
-        row.client_version = later.client_version
-        row.connections += later.connections
-        for connection in self._of_session.pop(later.id, ()):
-            self.connections[connection].session_id = row.id
-            self.changed_connections.add(connection)
-            self._of_session[row.id].add(connection)
-        del self.sessions[later.id]
-        self.changed_sessions.discard(later.id)
-        self.removed.add(later.id)
 
-    @staticmethod
-    def _drop(index: list[tuple[int, str]], entry: tuple[int, str]) -> None:
-        del index[bisect_left(index, entry)]
+class Refusal(Struct, gc=False):
+    """A refused client: one row of those that edges write (`proto.events.Refused`)."""
+
+    at: int
+    edge: str
+    instance: str
+    action: str
+    code: int
+    reason: str
+    connection: str
+    user: str
+    channel: str
+    client_name: str
+    client_version: str
+    address: str
+    count: int
+
+
+class Edge(Struct, gc=False):
+    """One run of an edge process. Moments that were not, or are not known, are None; `ended`: how many of its
+    connections were closed, in whatever way."""
+
+    instance: str
+    edge: str
+    software: str = ""
+    first_at: int = 0
+    last_at: int = 0
+    started_at: int | None = None
+    draining_at: int | None = None
+    stopped_at: int | None = None
+    lost_at: int | None = None
+    opened: int = 0
+    ended: int = 0
+
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+WIDTHS = (MINUTE_MS, HOUR_MS)
+"""Counts are kept by minute and by hour: the one for curves of a day, the other for those of a month."""
+
+
+class DropKey(NamedTuple):
+    """What ends of connections are counted by: those of the `width` milliseconds from `at` on."""
+
+    width: int
+    at: int
+    edge: str
+    code: int
+    by: str
+    client_name: str
+    client_version: str
+
+
+class OpeningKey(NamedTuple):
+    """What opened connections are counted by. `resumed`: they continued a session."""
+
+    width: int
+    at: int
+    edge: str
+    client_name: str
+    client_version: str
+    resumed: bool
+
+
+class RefusalKey(NamedTuple):
+    """What refusals are counted by."""
+
+    width: int
+    at: int
+    edge: str
+    action: str
+    code: int

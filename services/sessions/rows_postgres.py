@@ -14,7 +14,8 @@ import asyncpg
 
 from services.chassis.postgres.pool import Database
 from services.sessions import statements as sql
-from services.sessions.rows import Connection, Session, State, Subscription
+from services.sessions.rows import Connection, Session, Subscription
+from services.sessions.state import State
 
 K = TypeVar("K", str, tuple[str, str])
 """The key of a row."""
@@ -95,10 +96,11 @@ def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 def session_of(row: asyncpg.Record) -> Session:
     """A row of `sql.SESSION_COLUMNS`."""
-    (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason) = row
+    (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason,
+     by, address) = row  # fmt: skip
     return Session(
         id_, user, key, name, version, edge, instance, connection, count, milliseconds(opened), lineage,
-        _milliseconds(ended), _milliseconds(away), code, reason,
+        _milliseconds(ended), _milliseconds(away), code, reason, by, address,
     )  # fmt: skip
 
 
@@ -106,27 +108,30 @@ def _session_values(row: Session) -> tuple[Any, ...]:
     return (
         row.id, row.user, row.session_key, row.client_name, row.client_version, row.edge, row.instance, row.connection,
         row.connections, moment(row.opened_at), row.lineage, _moment(row.ended_at), _moment(row.away_until),
-        row.end_code, row.end_reason,
+        row.end_code, row.end_reason, row.end_by, row.address,
     )  # fmt: skip
 
 
 def connection_of(row: asyncpg.Record) -> Connection:
     """A row of `sql.CONNECTION_COLUMNS`."""
-    id_, session_id, edge, instance, opened, closed, code, reason = row
-    return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason)
+    id_, session_id, edge, instance, opened, closed, code, reason, by = row
+    return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason, by)
 
 
 def _connection_values(row: Connection) -> tuple[Any, ...]:
     closed = _moment(row.closed_at)
     opened = moment(row.opened_at)
-    return row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason
+    return (
+        row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason, row.close_by,
+    )  # fmt: skip
 
 
 def subscription_of(row: asyncpg.Record) -> Subscription:
     """A row of `sql.SUBSCRIPTION_COLUMNS`."""
-    connection, channel, since, until, recovered = row
-    return Subscription(connection, channel, milliseconds(since), _milliseconds(until), recovered)
+    connection, channel, opened, since, until, recovered = row
+    return Subscription(connection, channel, milliseconds(opened), milliseconds(since), _milliseconds(until), recovered)
 
 
 def _subscription_values(row: Subscription) -> tuple[Any, ...]:
-    return row.connection, row.channel, moment(row.since), _moment(row.until), row.recovered
+    opened, since = moment(row.opened_at), moment(row.since)
+    return row.connection, row.channel, opened, since, _moment(row.until), row.recovered

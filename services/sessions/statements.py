@@ -6,10 +6,10 @@ from typing import Final
 
 SESSION_COLUMNS: Final = (
     "id, user_id, session_key, client_name, client_version, edge, instance, connection, connections, opened_at, "
-    "lineage, ended_at, away_until, end_code, end_reason"
+    "lineage, ended_at, away_until, end_code, end_reason, end_by, address"
 )
-CONNECTION_COLUMNS: Final = "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason"
-SUBSCRIPTION_COLUMNS: Final = "connection, channel, since, until, recovered"
+CONNECTION_COLUMNS: Final = "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by"
+SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, recovered"
 
 # --- position ---------------------------------------------------------------------------------------------------------
 
@@ -87,21 +87,22 @@ REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
 WRITE_SESSIONS: Final = f"""
 INSERT INTO sessions ({SESSION_COLUMNS})
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::int[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::int[], $15::text[])
-ON CONFLICT (id) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
+    $9::int[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::int[], $15::text[],
+    $16::text[], $17::text[])
+ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
     instance = excluded.instance, connection = excluded.connection, connections = excluded.connections,
     ended_at = excluded.ended_at, away_until = excluded.away_until, end_code = excluded.end_code,
-    end_reason = excluded.end_reason"""
+    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address"""
 
 WRITE_CONNECTIONS: Final = f"""
 INSERT INTO connections ({CONNECTION_COLUMNS})
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
-    $8::text[])
-ON CONFLICT (id) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
-    close_code = excluded.close_code, close_reason = excluded.close_reason"""
+    $8::text[], $9::text[])
+ON CONFLICT (id, opened_at) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
+    close_code = excluded.close_code, close_reason = excluded.close_reason, close_by = excluded.close_by"""
 
 WRITE_SUBSCRIPTIONS: Final = f"""
 INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bool[])
-ON CONFLICT (connection, channel) DO UPDATE SET since = excluded.since, until = excluded.until,
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
+ON CONFLICT (connection, channel, opened_at) DO UPDATE SET since = excluded.since, until = excluded.until,
     recovered = excluded.recovered"""

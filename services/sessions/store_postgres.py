@@ -23,8 +23,8 @@ from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter
 from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.read_set import ReadSet, read_set_of
-from services.sessions.rows import State
 from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of, writes
+from services.sessions.state import State
 from services.sessions.store import Outcome, Position, PositionConflict, refusals, unseen
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from services.sessions.entries import DeadLetter
 from services.sessions.projection import fold
 from services.sessions.read_ahead import Portion
 from services.sessions.read_set import read_set_of
-from services.sessions.rows import State
+from services.sessions.state import State
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Store
 from tests.sessions.poison import poison, poisoned
 from tests.sessions.stories import WINDOW_MS, long_story, split

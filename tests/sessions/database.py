@@ -10,8 +10,8 @@ from services.chassis.postgres.pool import Pool
 from services.sessions import statements as sql
 from services.sessions.dead_letters_postgres import DeadLetters
 from services.sessions.entries import DeadLetter
-from services.sessions.rows import State
 from services.sessions.rows_postgres import connection_of, session_of, subscription_of
+from services.sessions.state import State
 
 
 async def read_rows(url: str) -> State:

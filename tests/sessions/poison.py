@@ -12,7 +12,7 @@ from proto.events import EventBatch, Opened, encode_batch
 from proto.events_reading import read_message
 from services.sessions import projection
 from services.sessions.entries import Entry
-from services.sessions.rows import State
+from services.sessions.state import State
 
 POISON = "poison"
 """The connection whose opening cannot be folded, once `poison` was called."""

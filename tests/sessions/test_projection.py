@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
 from services.sessions.projection import EDGE_LOST_CODE, EDGE_LOST_REASON, apply, fold
-from services.sessions.rows import Session, State
+from services.sessions.rows import Session
+from services.sessions.state import State
 from tests.sessions.stories import WINDOW_MS, long_story, split, stories
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 
 import asyncpg
 import pytest
@@ -29,8 +30,12 @@ async def test_migrations_make_exactly_the_described_tables(postgres: Postgres):
     await asyncio.gather(*(SCHEMA.migrate(postgres.url) for _ in range(3)))
     assert await SCHEMA.revision(postgres.url) == SCHEMA.head
 
+    def is_described(name: str | None, kind: str, parents: object) -> bool:
+        return kind != "table" or name is None or re.search(r"_(p\d{8}|default)$", name) is None
+
     def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_name": is_described}
+        context = MigrationContext.configure(connection, opts=opts)
         return list(compare_metadata(context, SQLModel.metadata))
 
     engine = create_async_engine(postgres.url.replace("postgresql", "postgresql+asyncpg", 1))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.sessions.entries import DeadLetter
-from services.sessions.rows import State
+from services.sessions.state import State
 from services.sessions.store import Store
 from tests.contract.session_store import StoreContract
 from tests.sessions.stories import WINDOW_MS

@@ -14,8 +14,8 @@ from services.chassis.postgres.pool import Pool
 from services.sessions import dead_letters_postgres
 from services.sessions.entries import DeadLetter
 from services.sessions.projection import fold
-from services.sessions.rows import State
 from services.sessions.schema_postgres import SCHEMA
+from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_store import StoreContract, batch

@@ -9,7 +9,7 @@ from proto.events import EventBatch
 from services.sessions.entries import MAX_LETTERS, DeadLetter
 from services.sessions.projection import fold, name_of
 from services.sessions.read_set import ReadSet
-from services.sessions.rows import State
+from services.sessions.state import State
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, refusals, unseen
 
 

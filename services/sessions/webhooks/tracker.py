@@ -13,7 +13,24 @@ from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct, json
 
-from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import (
+    CaughtUp,
+    Closed,
+    EdgeDraining,
+    EdgeFound,
+    EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
+    Erased,
+    EventBatch,
+    Lagged,
+    Opened,
+    Refreshed,
+    Refused,
+    SessionEvent,
+    Subscribed,
+    Unsubscribed,
+)
 from services.sessions.projection import name_of
 from services.sessions.webhooks.payload import (
     Connected,
@@ -114,6 +131,17 @@ class Tracker:
                 return self._edge_lost(fact)
             case EdgeFound():
                 return self._edge_found(fact)
+            case (
+                Refused()
+                | Refreshed()
+                | Lagged()
+                | CaughtUp()
+                | EdgeStarted()
+                | EdgeDraining()
+                | EdgeStopped()
+                | Erased()
+            ):
+                return iter(())
             case _:
                 assert_never(fact)
 

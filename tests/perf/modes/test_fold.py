@@ -7,7 +7,7 @@ from pathlib import Path
 from perf.load import session_facts
 from proto.events import Closed, Opened
 from services.sessions.projection import fold
-from services.sessions.rows import State
+from services.sessions.state import State
 from tests.perf.command import perf
 
 

@@ -1,0 +1,279 @@
+"""The read models of the whole life of sessions, and tables that are partitioned by time.
+
+Rows that are there move into the new tables, a partition for each week; the models that can be filled from them are.
+"""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_MOVED = ("sessions", "connections", "subscriptions")
+_BY_TIME = (
+    "sessions", "connections", "subscriptions", "timeline", "channel_hours", "drops", "openings", "refusal_counts",
+    "refusals", "log_archive",
+)  # fmt: skip
+
+_TABLES = """
+CREATE TABLE sessions (
+    id TEXT COLLATE "C" NOT NULL,
+    user_id TEXT COLLATE "C" NOT NULL,
+    session_key TEXT COLLATE "C" NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    instance TEXT COLLATE "C" NOT NULL,
+    connection TEXT COLLATE "C" NOT NULL,
+    connections INTEGER NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    lineage TEXT COLLATE "C",
+    ended_at TIMESTAMP WITH TIME ZONE,
+    away_until TIMESTAMP WITH TIME ZONE,
+    end_code INTEGER,
+    end_reason TEXT COLLATE "C" NOT NULL,
+    end_by TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (id, opened_at)
+) PARTITION BY RANGE (opened_at);
+CREATE INDEX sessions_away ON sessions (away_until, id) WHERE away_until IS NOT NULL;
+CREATE INDEX sessions_away_by_lineage ON sessions (lineage, away_until) WHERE away_until IS NOT NULL;
+CREATE INDEX sessions_by_address ON sessions (address, opened_at, id) WHERE address <> '';
+CREATE INDEX sessions_by_edge ON sessions (edge, opened_at, id);
+CREATE INDEX sessions_by_end ON sessions (end_code, opened_at, id) WHERE end_code IS NOT NULL;
+CREATE INDEX sessions_by_lineage ON sessions (lineage, opened_at) WHERE lineage IS NOT NULL;
+CREATE INDEX sessions_by_time ON sessions (opened_at, id);
+CREATE INDEX sessions_by_user ON sessions (user_id, opened_at, id);
+CREATE INDEX sessions_by_version ON sessions (client_name, client_version, opened_at, id);
+CREATE INDEX sessions_long ON sessions (opened_at, id) WHERE ended_at - opened_at > '1 day'::interval;
+CREATE INDEX sessions_medium ON sessions (opened_at, id)
+    WHERE ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval;
+CREATE INDEX sessions_open ON sessions (opened_at, id) WHERE ended_at IS NULL;
+CREATE INDEX sessions_short ON sessions (opened_at, id) WHERE ended_at - opened_at <= '01:00:00'::interval;
+
+CREATE TABLE connections (
+    id TEXT COLLATE "C" NOT NULL,
+    session_id TEXT COLLATE "C" NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    instance TEXT COLLATE "C" NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    closed_at TIMESTAMP WITH TIME ZONE,
+    close_code INTEGER,
+    close_reason TEXT COLLATE "C" NOT NULL,
+    close_by TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (id, opened_at)
+) PARTITION BY RANGE (opened_at);
+CREATE INDEX connections_by_session ON connections (session_id);
+CREATE INDEX connections_lost_by_instance ON connections (instance)
+    WHERE close_code = 1006 AND close_reason = 'edge lost';
+CREATE INDEX connections_open_by_instance ON connections (instance) WHERE closed_at IS NULL;
+
+CREATE TABLE subscriptions (
+    connection TEXT COLLATE "C" NOT NULL,
+    channel TEXT COLLATE "C" NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    since TIMESTAMP WITH TIME ZONE NOT NULL,
+    until TIMESTAMP WITH TIME ZONE,
+    recovered BOOLEAN,
+    PRIMARY KEY (connection, channel, opened_at)
+) PARTITION BY RANGE (opened_at);
+CREATE INDEX subscriptions_by_channel ON subscriptions (channel, since);
+
+CREATE TABLE timeline (
+    connection TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    facts JSON NOT NULL,
+    PRIMARY KEY (connection, number, at)
+) PARTITION BY RANGE (at);
+
+CREATE TABLE user_devices (
+    user_id TEXT COLLATE "C" NOT NULL,
+    session_key TEXT COLLATE "C" NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    first_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+    sessions BIGINT NOT NULL,
+    connections BIGINT NOT NULL,
+    PRIMARY KEY (user_id, session_key, client_name, client_version)
+);
+CREATE INDEX user_devices_by_time ON user_devices (last_seen);
+
+CREATE TABLE channels (
+    name TEXT COLLATE "C" NOT NULL,
+    subscribers INTEGER NOT NULL,
+    peak INTEGER NOT NULL,
+    peak_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    subscriptions BIGINT NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (name)
+);
+CREATE INDEX channels_by_subscribers ON channels (subscribers, name);
+CREATE INDEX channels_by_time ON channels (last_at);
+
+CREATE TABLE channel_hours (
+    channel TEXT COLLATE "C" NOT NULL,
+    hour TIMESTAMP WITH TIME ZONE NOT NULL,
+    peak INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    subscriptions BIGINT NOT NULL,
+    PRIMARY KEY (channel, hour)
+) PARTITION BY RANGE (hour);
+CREATE INDEX channel_hours_by_peak ON channel_hours (hour, peak DESC);
+
+CREATE TABLE drops (
+    width INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    code INTEGER NOT NULL,
+    by TEXT COLLATE "C" NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (width, at, edge, code, by, client_name, client_version)
+) PARTITION BY RANGE (at);
+
+CREATE TABLE openings (
+    width INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    resumed BOOLEAN NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (width, at, edge, client_name, client_version, resumed)
+) PARTITION BY RANGE (at);
+
+CREATE TABLE refusal_counts (
+    width INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    action TEXT COLLATE "C" NOT NULL,
+    code INTEGER NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (width, at, edge, action, code)
+) PARTITION BY RANGE (at);
+
+CREATE TABLE refusals (
+    number BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    instance TEXT COLLATE "C" NOT NULL,
+    action TEXT COLLATE "C" NOT NULL,
+    code INTEGER NOT NULL,
+    reason TEXT COLLATE "C" NOT NULL,
+    connection TEXT COLLATE "C" NOT NULL,
+    user_id TEXT COLLATE "C" NOT NULL,
+    channel TEXT COLLATE "C" NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (number, at)
+) PARTITION BY RANGE (at);
+CREATE INDEX refusals_by_time ON refusals (at);
+CREATE INDEX refusals_by_user ON refusals (user_id, at) WHERE user_id <> '';
+
+CREATE TABLE edges (
+    instance TEXT COLLATE "C" NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    software TEXT COLLATE "C" NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE,
+    draining_at TIMESTAMP WITH TIME ZONE,
+    stopped_at TIMESTAMP WITH TIME ZONE,
+    lost_at TIMESTAMP WITH TIME ZONE,
+    opened BIGINT NOT NULL,
+    ended BIGINT NOT NULL,
+    PRIMARY KEY (instance)
+);
+CREATE INDEX edges_by_time ON edges (last_at);
+
+CREATE TABLE log_archive (
+    epoch TEXT COLLATE "C" NOT NULL,
+    sequence BIGINT NOT NULL,
+    stored_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    writer TEXT COLLATE "C" NOT NULL,
+    data BYTEA NOT NULL,
+    PRIMARY KEY (epoch, sequence, stored_at)
+) PARTITION BY RANGE (stored_at);
+
+CREATE TABLE erasures (
+    user_digest TEXT COLLATE "C" NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (user_digest)
+);
+
+CREATE TABLE heard_edges (
+    instance TEXT COLLATE "C" NOT NULL,
+    edge TEXT COLLATE "C" NOT NULL,
+    heard_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (instance)
+);
+"""
+
+_DEFAULT = "CREATE TABLE {0}_default PARTITION OF {0} DEFAULT"
+
+# A partition for each week (from a Monday on, in UTC) of which there are rows.
+_WEEKS = """
+DO $$
+DECLARE week timestamptz; name text;
+BEGIN
+    FOR week IN
+        SELECT generate_series(
+            date_trunc('week', min(opened_at), 'UTC'), date_trunc('week', max(opened_at), 'UTC'), interval '7 days'
+        ) FROM old_connections
+    LOOP
+        FOREACH name IN ARRAY ARRAY['sessions', 'connections', 'subscriptions'] LOOP
+            EXECUTE format(
+                'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+                name || '_p' || to_char(week AT TIME ZONE 'UTC', 'YYYYMMDD'), name, week, week + interval '7 days'
+            );
+        END LOOP;
+    END LOOP;
+END $$"""
+
+_MOVE = (
+    """INSERT INTO sessions SELECT id, user_id, session_key, client_name, client_version, edge, instance, connection,
+        connections, opened_at, lineage, ended_at, away_until, end_code, end_reason, '', '' FROM old_sessions""",
+    """INSERT INTO connections SELECT id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, ''
+        FROM old_connections""",
+    """INSERT INTO subscriptions SELECT s.connection, s.channel, c.opened_at, s.since, s.until, s.recovered
+        FROM old_subscriptions s JOIN old_connections c ON c.id = s.connection""",
+    """INSERT INTO user_devices SELECT user_id, session_key, client_name, client_version, min(opened_at),
+        max(COALESCE(ended_at, opened_at)), count(*), sum(connections) FROM sessions WHERE user_id <> ''
+        GROUP BY 1, 2, 3, 4""",
+    """INSERT INTO channels SELECT s.channel, count(*) FILTER (WHERE s.until IS NULL AND c.closed_at IS NULL),
+        count(*) FILTER (WHERE s.until IS NULL AND c.closed_at IS NULL), now(), count(*), min(s.since), max(s.since)
+        FROM subscriptions s JOIN connections c ON c.id = s.connection GROUP BY 1""",
+    """INSERT INTO projections SELECT m.name || '-1', p.epoch, p.sequence, p.moved_at FROM projections p, unnest(
+        ARRAY['timeline', 'users', 'channels', 'drops', 'versions', 'refusals', 'edges']) AS m(name)
+        WHERE p.name = 'sessions-1'""",
+)
+
+
+def upgrade() -> None:
+    for name in _MOVED:
+        op.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
+        op.execute(f"ALTER TABLE old_{name} RENAME CONSTRAINT {name}_pkey TO old_{name}_pkey")
+    for name in (
+        "connections_by_session", "connections_lost_by_instance", "connections_open_by_instance", "sessions_away",
+        "sessions_by_lineage", "sessions_by_time", "sessions_by_user", "sessions_open_by_edge",
+    ):  # fmt: skip
+        op.execute(f"DROP INDEX {name}")
+    for statement in _TABLES.split(";\n"):
+        if statement.strip():
+            op.execute(statement)
+    for name in _BY_TIME:
+        op.execute(_DEFAULT.format(name))
+    op.execute(_WEEKS)
+    for statement in _MOVE:
+        op.execute(statement)
+    for name in _MOVED:
+        op.execute(f"DROP TABLE old_{name}")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a copy of the database that was made before the upgrade")
