@@ -84,9 +84,16 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def nats_server(backend: Backend, tmp_path: Path) -> Iterator[NatsServer]:
+def chosen_backend(backend: Backend, request: pytest.FixtureRequest) -> Backend:
+    """`backend`, for a test that runs once on each of the two kinds."""
+    assert request.node.get_closest_marker("native") is None, "a test on servers of the backend is not `native`"
+    return backend
+
+
+@pytest.fixture
+def nats_server(chosen_backend: Backend, tmp_path: Path) -> Iterator[NatsServer]:
     """A NATS server of this test's own."""
-    server = backend.nats(tmp_path / "nats")
+    server = chosen_backend.nats(tmp_path / "nats")
     try:
         server.start()
         yield server
@@ -105,7 +112,7 @@ def _postgres_server(backend: Backend) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres(_postgres_server: PostgresServer) -> Iterator[Postgres]:
+def postgres(_postgres_server: PostgresServer, chosen_backend: Backend) -> Iterator[Postgres]:
     """An empty database of this test's own; the server may be stopped and started."""
     _postgres_server.start()
     yield Postgres(_postgres_server)

@@ -30,7 +30,7 @@ ANSWER_S = 15.0
 ADDRESS = "ws://127.0.0.1:8000/connection/websocket"
 SECRET, API_KEY = "a-secret-of-thirty-two-characters-or-more", "the-key-of-our-backends"
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -17,7 +17,7 @@ from tests.support.http_backend import Asked, HttpDouble, answer, http_double
 from tests.support.metrics import metric
 from tests.support.processes import ServiceProcess, Services
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 TOML = """
 [client]

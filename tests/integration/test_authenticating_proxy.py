@@ -15,7 +15,7 @@ from deploy.processes.ports import free_port
 from tests.support.edges import start_edge_in_memory
 from tests.support.processes import Services
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 PROXY, STRANGER = "127.0.0.1", "127.0.0.2"
 SETTINGS = {

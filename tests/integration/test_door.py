@@ -20,7 +20,7 @@ from tests.support.processes import ServiceProcess, Services
 from tests.support.stock_clients import KINDS, StockClients, events_of
 from tests.support.stock_errors import CommandFailed
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 PATH = "/connection/websocket"
 HERE, THERE, LIAR = "192.0.2.1", "192.0.2.2", "198.51.100.9"

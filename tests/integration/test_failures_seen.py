@@ -16,6 +16,7 @@ from tests.support.servers_native import NativeNats
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.native
 async def test_a_full_disk_of_nats(services, tmp_path):
     """Of a native NATS, whatever TEST_BACKEND is."""
     server = NativeNats(tmp_path / "nats")

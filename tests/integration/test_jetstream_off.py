@@ -14,7 +14,7 @@ from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess
 from tests.support.servers_native import NativeNats
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 WITHOUT = 'accounts { A { users: [ { user: "a", password: "b" } ] } }\nno_auth_user: "a"'
 

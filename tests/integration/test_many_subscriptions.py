@@ -12,7 +12,7 @@ from tests.support.http_streams import frame_of, stream_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.stock_clients import StockClients, events_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 LIMIT = 256
 LONGEST = 255

@@ -20,7 +20,7 @@ from tests.support.stock_clients import StockClient, data_of
 
 log = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.native, pytest.mark.timeout(240)]
 
 CHANNELS = ("big:a", "big:b", "big:c", "big:d")  # in both streams of the namespace
 MANY = 20

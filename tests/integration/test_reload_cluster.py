@@ -12,7 +12,7 @@ from tests.support.links import linked
 from tests.support.nats_cluster import NatsCluster, all_current
 from tests.support.processes import ServiceProcess
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.native, pytest.mark.timeout(240)]
 
 
 def configuration(*namespaces: str, size: int, replicas: int) -> str:

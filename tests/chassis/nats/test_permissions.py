@@ -169,6 +169,7 @@ def listen(link: NatsLink, subject: str) -> list[bytes]:
 
 
 @pytest.mark.integration
+@pytest.mark.native
 async def test_what_is_forbidden_is_counted_named_and_a_problem(
     server: NativeNats, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,6 +195,7 @@ async def test_what_is_forbidden_is_counted_named_and_a_problem(
 
 
 @pytest.mark.integration
+@pytest.mark.native
 async def test_what_is_permitted_by_a_reload_works_without_a_reconnect(
     server: NativeNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +220,7 @@ async def test_what_is_permitted_by_a_reload_works_without_a_reconnect(
 
 
 @pytest.mark.integration
+@pytest.mark.native
 async def test_what_is_permitted_when_nats_comes_back_is_no_problem_any_more(server: NativeNats) -> None:
     server.configure(users('"_INBOX.>"'))
     server.start()

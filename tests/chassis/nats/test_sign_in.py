@@ -25,7 +25,7 @@ from tests.support.nats_identities import USER, Identity, Trust
 from tests.support.processes import Services
 from tests.support.servers_native import NativeNats
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 PASSWORD = "p@ss/w:rd?#[%20]é"
 TOKEN = "a-token-of-the-tests"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.perf.command import perf
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.native]
 
 
 async def test_two_systems_are_started_measured_and_stopped(tmp_path: Path) -> None:
