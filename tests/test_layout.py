@@ -182,6 +182,16 @@ def test_ci_is_a_script_that_runs() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("marker", ["browser", "observe", "docker"])
+def test_ci_runs_the_folders_of_each_test_that_only_it_runs(marker: str) -> None:
+    """It names them, so that a step does not first import all other tests."""
+    command = re.search(rf"pytest -m {marker}((?: tests/\S+)+)", (ROOT / ".ci/run").read_text())
+    assert command is not None
+    marked = [name_of(path) for path in TESTS if f"pytest.mark.{marker}" in path.read_text()]
+    assert marked
+    assert [name for name in marked if not name.startswith(tuple(f"{one}/" for one in command[1].split()))] == []
+
+
 def test_no_conflict_was_committed() -> None:
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     mark = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
