@@ -53,6 +53,7 @@ UNTESTED = {
     "services/sessions/outbox/arguments.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/command.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/publisher_nats.py": "tests/sessions/outbox/test_outbox.py, with edges",
+    "services/sessions/log_archive_postgres.py": "tests/contract/session_store.py, through the stores",
     "services/sessions/openapi.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/printing.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",

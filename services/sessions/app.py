@@ -75,7 +75,9 @@ class Sessions:
         self._pool = Pool(settings.postgres.url, _WORK_CONNECTIONS)
         self._read_pool = Pool(settings.postgres.url, _READ_CONNECTIONS, for_reading=True)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
-        self._projector = Projector(self._log, store, self._prepare, self._instruments, self._tracing.tracer)
+        self._projector = Projector(
+            self._log, store, self._prepare, self._instruments, self._tracing.tracer, settings.sessions.archive
+        )
         self._watch = ProjectionWatch(self._log, self._projector, self._instruments)
         self._silence = EdgeSilence(LOST_AFTER_S)
         self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)

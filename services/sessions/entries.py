@@ -18,7 +18,7 @@ default, 1 GiB."""
 
 class Entry(NamedTuple):
     """A message of the log: its sequence, its bytes, and the process on whose subject it is; then what was read of it,
-    as in `proto.events_reading`."""
+    as in `proto.events_reading`; and when NATS stored it, in Unix milliseconds."""
 
     sequence: int
     data: bytes
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     batch: EventBatch | None
     unreadable: Unreadable | None = None
     unknown: tuple[str, ...] = ()
+    stored_at: int = 0
 
 
 class DeadLetter(NamedTuple):

@@ -122,7 +122,7 @@ class SessionLog:
                 what = f"message {message.sequence} of the session log is of a newer version"
                 raise LogNewer(f"{what} ({newer}): upgrade this service") from newer
             writer = subjects.writer_of(message.subject.decode(errors="replace"))
-            entries.append(Entry(message.sequence, message.data, writer, *read))
+            entries.append(Entry(message.sequence, message.data, writer, *read, int(message.stored_at * 1000)))
             upto = message.sequence
         return LogPage(entries, upto, left > 0)
 

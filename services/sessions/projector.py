@@ -49,12 +49,14 @@ class Projector:
         prepare: Callable[[], Awaitable[None]],
         instruments: Instruments,
         tracer: Tracer | None = None,
+        archiving: bool = False,
     ) -> None:
         self._log = session_log
         self._store = store
         self._prepare = prepare
         self._instruments = instruments
         self._tracer = tracer
+        self._archiving = archiving
         self._position = ORIGIN
         self._written = asyncio.Event()
         self._waiting = Waiting()
@@ -133,7 +135,7 @@ class Projector:
         with ExitStack() as ended:
             for span in spans:
                 ended.enter_context(span)
-            await commit_portion(self._store, self._position, portion, self._took)
+            await commit_portion(self._store, self._position, portion, self._took, self._archiving)
         self._instruments.batch_seconds.observe(time.monotonic() - started)
         unknown = [name for entry in portion.entries for name in entry.unknown]
         self._instruments.unknown_types.inc(len(unknown))

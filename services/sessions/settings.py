@@ -45,6 +45,11 @@ class SessionsSection(Section, frozen=True):
     PostgreSQL may be unavailable."""
     keep: Duration = Duration(30 * 24 * 3600)
     """For how long PostgreSQL keeps an ended session; 0 for ever."""
+    archive: bool = False
+    """Whether PostgreSQL keeps a copy of the session log, so that read models can be rebuilt from before `log_max_age`:
+    about 150 bytes a fact."""
+    archive_keep: Duration = Duration(0)
+    """For how long it keeps the copy; 0 for ever."""
     migrate: bool = True
     """Whether to migrate the database at the start. Otherwise `python -m services.sessions migrate` does it."""
     webhooks: list[WebhookSettings] = []  # noqa: RUF012 - msgspec copies mutable defaults
@@ -57,6 +62,8 @@ class SessionsSection(Section, frozen=True):
             raise ValueError("expected sessions.log_max_age of at least 60 s")
         if 0 < self.keep < self.log_max_age:
             raise ValueError("expected sessions.keep of at least sessions.log_max_age, or 0")
+        if 0 < self.archive_keep < self.log_max_age:
+            raise ValueError("expected sessions.archive_keep of at least sessions.log_max_age, or 0")
         check_webhooks(self.webhooks)
 
 

@@ -20,7 +20,10 @@ POSITION: Final = "SELECT epoch, sequence FROM projections WHERE name = $1"
 LOCK_POSITION: Final = """
 INSERT INTO projections AS p (name, epoch, sequence, moved_at) VALUES ($1, '', 0, now())
 ON CONFLICT (name) DO UPDATE SET name = p.name
-RETURNING epoch, sequence"""
+RETURNING epoch, sequence, generation"""
+
+# Rows changed without the position, under its lock: what other processes keep of them in memory is void.
+NEXT_GENERATION: Final = "UPDATE projections SET generation = generation + 1 WHERE name = $1"
 
 MOVE_POSITION: Final = "UPDATE projections SET epoch = $2, sequence = $3, moved_at = now() WHERE name = $1"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from proto.events import EventBatch
 from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.errors import StoreAway as StoreAway
-from services.sessions.entries import DeadLetter, storable
+from services.sessions.entries import DeadLetter, Entry, storable
 from services.sessions.projection import name_of
 from services.sessions.read_set import ReadSet
 
@@ -62,9 +62,10 @@ class Store(Protocol):
         batches: Sequence[EventBatch],
         read_set: ReadSet | None = None,
         letters: Sequence[DeadLetter] = (),
+        archived: Sequence[Entry] = (),
     ) -> Outcome:
-        """Folds `batches` into the rows, puts `letters` aside, and moves the position from `expected` to `upto`, in one
-        transaction.
+        """Folds `batches` into the rows, puts `letters` aside, copies the messages `archived` into the archive, and
+        moves the position from `expected` to `upto`, in one transaction.
 
         `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
         last applied one of its writer has been applied before and is left out. Of letters `MAX_LETTERS` are kept.

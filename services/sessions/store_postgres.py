@@ -20,7 +20,8 @@ from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions import statements as sql
 from services.sessions.dead_letters_postgres import put_aside, take_out
-from services.sessions.entries import DeadLetter
+from services.sessions.entries import DeadLetter, Entry
+from services.sessions.log_archive_postgres import archive
 from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of, writes
@@ -64,6 +65,7 @@ class PostgresStore:
         batches: Sequence[EventBatch],
         read_set: ReadSet | None = None,
         letters: Sequence[DeadLetter] = (),
+        archived: Sequence[Entry] = (),
     ) -> Outcome:
         async def attempt(copying: bool) -> Outcome:
             async with self._locked() as (database, actual):
@@ -74,6 +76,8 @@ class PostgresStore:
                 state = await self._fold(database, new, read_set, copying)
                 if letters:
                     await put_aside(database, letters)
+                if archived:
+                    await archive(database, upto.epoch, archived)
                 await self._move(database, upto, new)
             return _outcome(state, len(batches) - len(new))
 
@@ -84,7 +88,9 @@ class PostgresStore:
             async with self._locked() as (database, _):
                 if not await take_out(database, letter, rest):
                     return None
-                return _outcome(await self._fold(database, [batch], None, copying), 0)
+                outcome = _outcome(await self._fold(database, [batch], None, copying), 0)
+                await database.execute(sql.NEXT_GENERATION, NAME)
+                return outcome
 
         return await _either_way(attempt)
 

@@ -40,13 +40,17 @@ HOUR, DAY = "'01:00:00'::interval", "'1 day'::interval"
 
 
 class ProjectionRow(SQLModel, table=True):
-    """How far a projection has come in the log: the epoch of the stream and the last sequence in the rows."""
+    """How far a projection has come in the log: the epoch of the stream and the last sequence in the rows.
+
+    `generation` grows when rows change otherwise than with the position: rows that a process keeps in memory are void.
+    """
 
     __tablename__ = "projections"
     name: str = _name(primary_key=True)
     epoch: str = _name()
     sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     moved_at: datetime = _moment()
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class LogWriterRow(SQLModel, table=True):

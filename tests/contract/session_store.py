@@ -20,7 +20,7 @@ from proto.events import (
     decode_batch,
 )
 from services.sessions.commits import Step, commit_portion
-from services.sessions.entries import DeadLetter
+from services.sessions.entries import DeadLetter, Entry
 from services.sessions.projection import fold
 from services.sessions.read_ahead import Portion
 from services.sessions.read_set import read_set_of
@@ -56,6 +56,10 @@ class StoreContract:
         """All dead letters that the store holds, with their data, oldest first."""
         raise NotImplementedError
 
+    async def archive(self, store: Store) -> dict[tuple[str, int], bytes]:
+        """The messages that the store has archived, by epoch and sequence."""
+        raise NotImplementedError
+
     @pytest.fixture
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         self.request = request
@@ -69,6 +73,17 @@ class StoreContract:
         assert await store.position() == first
         assert await store.commit(first, Position("another", 1), []) == Outcome()
         assert await store.position() == Position("another", 1)
+
+    async def test_messages_are_archived_with_the_facts_that_they_bring_or_not_at_all(self, store):
+        entries = [Entry(n, f"message {n}".encode(), "i\0\ud800", None, stored_at=1_700_000_000_123) for n in (1, 2)]
+        await store.commit(ORIGIN, Position("epoch", 2), [], archived=entries)
+        with pytest.raises(PositionConflict):
+            await store.commit(ORIGIN, Position("epoch", 3), [], archived=[entries[0]._replace(sequence=3)])
+        assert await self.archive(store) == {("epoch", 1): b"message 1", ("epoch", 2): b"message 2"}
+        again = [entries[0]._replace(data=b"a user who was erased"), entries[1]._replace(sequence=3)]
+        await store.commit(Position("epoch", 2), Position("epoch", 3), [], archived=again)
+        found = await self.archive(store)
+        assert (found["epoch", 1], found["epoch", 3]) == (b"message 1", b"message 2"), "no row is written over"
 
     async def test_it_moves_only_from_where_it_is_expected_and_else_nothing_changes(self, store):
         first = Position("epoch", 3)

@@ -36,6 +36,16 @@ async def read_letters(url: str) -> list[DeadLetter]:
         return [whole for each in await kept.all() if (whole := await kept.whole(each)) is not None]
 
 
+async def read_archive(url: str) -> dict[tuple[str, int], bytes]:
+    """The archived messages, by epoch and sequence."""
+    database = await asyncpg.connect(url)
+    try:
+        rows = await database.fetch("SELECT epoch, sequence, data FROM log_archive")
+        return {(row["epoch"], row["sequence"]): row["data"] for row in rows}
+    finally:
+        await database.close()
+
+
 async def execute(url: str, *statements: str) -> None:
     """What an operator does by hand."""
     database = await asyncpg.connect(url)

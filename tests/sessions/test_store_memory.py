@@ -25,3 +25,7 @@ class TestMemoryStore(StoreContract):
     async def letters(self, store: Store) -> list[DeadLetter]:
         assert isinstance(store, MemoryStore)
         return list(store.letters.values())
+
+    async def archive(self, store: Store) -> dict[tuple[str, int], bytes]:
+        assert isinstance(store, MemoryStore)
+        return store.archive

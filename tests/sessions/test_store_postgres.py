@@ -19,7 +19,7 @@ from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_store import StoreContract, batch
-from tests.sessions.database import execute, read_letters, read_rows
+from tests.sessions.database import execute, read_archive, read_letters, read_rows
 from tests.sessions.stories import WINDOW_MS
 from tests.support.servers import Postgres
 
@@ -51,6 +51,9 @@ class TestPostgresStore(StoreContract):
 
     async def letters(self, store: Store) -> list[DeadLetter]:
         return await read_letters(self.postgres.url)
+
+    async def archive(self, store: Store) -> dict[tuple[str, int], bytes]:
+        return await read_archive(self.postgres.url)
 
 
 async def test_two_writers_at_once_apply_a_batch_once(postgres_store: PostgresStore):

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 
 from proto.events import EventBatch
-from services.sessions.entries import MAX_LETTERS, DeadLetter
+from services.sessions.entries import MAX_LETTERS, DeadLetter, Entry
 from services.sessions.projection import fold, name_of
 from services.sessions.read_set import ReadSet
 from services.sessions.state import State
@@ -19,6 +19,7 @@ class MemoryStore:
     def __init__(self, resume_window_ms: int) -> None:
         self.state = State(resume_window_ms)
         self.letters: dict[tuple[str, int], DeadLetter] = {}
+        self.archive: dict[tuple[str, int], bytes] = {}
         self._numbers: dict[str, int] = {}
         self._position = ORIGIN
 
@@ -32,6 +33,7 @@ class MemoryStore:
         batches: Sequence[EventBatch],
         read_set: ReadSet | None = None,
         letters: Sequence[DeadLetter] = (),
+        archived: Sequence[Entry] = (),
     ) -> Outcome:
         if expected != self._position:
             raise PositionConflict(self._position)
@@ -43,6 +45,8 @@ class MemoryStore:
             self.letters[letter.epoch, letter.sequence] = letter
         while len(self.letters) > MAX_LETTERS:
             del self.letters[next(iter(self.letters))]
+        for entry in archived:
+            self.archive.setdefault((upto.epoch, entry.sequence), entry.data)
         return outcome
 
     async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
