@@ -1,24 +1,25 @@
-"""The rows of the read model as PostgreSQL has them: read into those of the fold, and written in bulk.
-
-New rows are copied, which costs PostgreSQL far less than an upsert; rows that were loaded are upserted.
-"""
+"""The rows of the read models as PostgreSQL has them, and as the fold has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Set
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Final
 
 import asyncpg
 
-from services.chassis.postgres.pool import Database
-from services.sessions import statements as sql
-from services.sessions.rows import Connection, Session, Subscription
-from services.sessions.state import State
-
-K = TypeVar("K", str, tuple[str, str])
-"""The key of a row."""
+from services.sessions.rows import (
+    Channel,
+    ChannelHour,
+    Connection,
+    Edge,
+    Refusal,
+    Session,
+    Subscription,
+    TimelineEntry,
+    UserDevice,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -45,49 +46,6 @@ def _milliseconds(at: datetime | None) -> int | None:
     return None if at is None else milliseconds(at)
 
 
-class _Table(NamedTuple):
-    name: str
-    columns: list[str]
-    upsert: str
-
-
-_SESSIONS = _Table("sessions", sql.SESSION_COLUMNS.split(", "), sql.WRITE_SESSIONS)
-_CONNECTIONS = _Table("connections", sql.CONNECTION_COLUMNS.split(", "), sql.WRITE_CONNECTIONS)
-_SUBSCRIPTIONS = _Table("subscriptions", sql.SUBSCRIPTION_COLUMNS.split(", "), sql.WRITE_SUBSCRIPTIONS)
-
-Statement = Callable[[], Coroutine[Any, Any, str]]
-
-
-def writes(database: Database, state: State, fresh: Set[str]) -> Iterator[Statement]:
-    """The statements that write the changed rows. The rows of each are made when it is taken from the iterator."""
-
-    def table(
-        table: _Table, changed: Iterable[K], is_new: Callable[[K], bool], values: Callable[[K], tuple[Any, ...]]
-    ) -> Iterator[Statement]:
-        new: list[K] = []
-        others: list[K] = []
-        for key in sorted(changed):
-            (new if is_new(key) else others).append(key)
-        if new:
-            rows = [values(key) for key in new]
-            yield partial(database.copy_records_to_table, table.name, records=rows, columns=table.columns)
-        if others:
-            yield partial(database.execute, table.upsert, *columns(map(values, others), len(table.columns)))
-
-    sessions, connections, subscriptions = state.sessions, state.connections, state.subscriptions
-    is_fresh = fresh.__contains__
-    yield from table(_SESSIONS, state.changed_sessions, is_fresh, lambda key: _session_values(sessions[key]))
-    yield from table(
-        _CONNECTIONS, state.changed_connections, is_fresh, lambda key: _connection_values(connections[key])
-    )
-    yield from table(
-        _SUBSCRIPTIONS,
-        state.changed_subscriptions,
-        lambda key: key[0] in fresh,
-        lambda key: _subscription_values(subscriptions[key]),
-    )
-
-
 def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     """The columns of these rows, as the arrays that the statements take; `width` of them if there is no row."""
     found = [list(column) for column in zip(*rows, strict=True)]
@@ -104,7 +62,7 @@ def session_of(row: asyncpg.Record) -> Session:
     )  # fmt: skip
 
 
-def _session_values(row: Session) -> tuple[Any, ...]:
+def values_of_session(row: Session) -> tuple[Any, ...]:
     return (
         row.id, row.user, row.session_key, row.client_name, row.client_version, row.edge, row.instance, row.connection,
         row.connections, moment(row.opened_at), row.lineage, _moment(row.ended_at), _moment(row.away_until),
@@ -118,7 +76,7 @@ def connection_of(row: asyncpg.Record) -> Connection:
     return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason, by)
 
 
-def _connection_values(row: Connection) -> tuple[Any, ...]:
+def values_of_connection(row: Connection) -> tuple[Any, ...]:
     closed = _moment(row.closed_at)
     opened = moment(row.opened_at)
     return (
@@ -132,6 +90,69 @@ def subscription_of(row: asyncpg.Record) -> Subscription:
     return Subscription(connection, channel, milliseconds(opened), milliseconds(since), _milliseconds(until), recovered)
 
 
-def _subscription_values(row: Subscription) -> tuple[Any, ...]:
+def values_of_subscription(row: Subscription) -> tuple[Any, ...]:
     opened, since = moment(row.opened_at), moment(row.since)
     return row.connection, row.channel, opened, since, _moment(row.until), row.recovered
+
+
+def values_of_timeline(entry: TimelineEntry) -> tuple[Any, ...]:
+    """The columns of `statements_writing.TIMELINE_COLUMNS`."""
+    return entry.connection, entry.number, moment(entry.at), (b"[" + b",".join(entry.facts) + b"]").decode()
+
+
+def values_of_user_device(row: UserDevice) -> tuple[Any, ...]:
+    """The columns of `statements_writing.USER_DEVICE_COLUMNS`."""
+    return (
+        row.user, row.session_key, row.client_name, row.client_version, moment(row.first_seen), moment(row.last_seen),
+        row.sessions, row.connections,
+    )  # fmt: skip
+
+
+def channel_of(row: asyncpg.Record) -> Channel:
+    """A row of `statements_writing.CHANNEL_COLUMNS`."""
+    name, subscribers, peak, peak_at, subscriptions, first_at, last_at = row
+    return Channel(
+        name, subscribers, peak, milliseconds(peak_at), subscriptions, milliseconds(first_at), milliseconds(last_at)
+    )
+
+
+def values_of_channel(row: Channel) -> tuple[Any, ...]:
+    """The columns of `statements_writing.CHANNEL_COLUMNS`."""
+    peak_at, first_at, last_at = moment(row.peak_at), moment(row.first_at), moment(row.last_at)
+    return row.name, row.subscribers, row.peak, peak_at, row.subscriptions, first_at, last_at
+
+
+def channel_hour_of(row: asyncpg.Record) -> ChannelHour:
+    """A row of `statements_writing.CHANNEL_HOUR_COLUMNS`."""
+    channel, hour, peak, last, subscriptions = row
+    return ChannelHour(channel, milliseconds(hour), peak, last, subscriptions)
+
+
+def values_of_channel_hour(row: ChannelHour) -> tuple[Any, ...]:
+    """The columns of `statements_writing.CHANNEL_HOUR_COLUMNS`."""
+    return row.channel, moment(row.hour), row.peak, row.last, row.subscriptions
+
+
+def edge_of(row: asyncpg.Record) -> Edge:
+    """A row of `statements_writing.EDGE_COLUMNS`."""
+    instance, edge, software, first, last, started, draining, stopped, lost, opened, ended = row
+    return Edge(
+        instance, edge, software, milliseconds(first), milliseconds(last), _milliseconds(started),
+        _milliseconds(draining), _milliseconds(stopped), _milliseconds(lost), opened, ended,
+    )  # fmt: skip
+
+
+def values_of_edge(row: Edge) -> tuple[Any, ...]:
+    """The columns of `statements_writing.EDGE_COLUMNS`."""
+    return (
+        row.instance, row.edge, row.software, moment(row.first_at), moment(row.last_at), _moment(row.started_at),
+        _moment(row.draining_at), _moment(row.stopped_at), _moment(row.lost_at), row.opened, row.ended,
+    )  # fmt: skip
+
+
+def values_of_refusal(row: Refusal) -> tuple[Any, ...]:
+    """The columns of `statements_writing.REFUSAL_COLUMNS`."""
+    return (
+        moment(row.at), row.edge, row.instance, row.action, row.code, row.reason, row.connection, row.user, row.channel,
+        row.client_name, row.client_version, row.address, row.count,
+    )  # fmt: skip

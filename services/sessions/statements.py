@@ -1,4 +1,5 @@
-"""The SQL of the write side. Statements take arrays, so that a batch needs few round trips, whatever its size."""
+"""The SQL of positions, and of the rows that a fold needs. Statements take arrays, so that a batch needs few round
+trips, whatever its size. `statements_writing` has the rest of the write side."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ RETURNING epoch, sequence, generation"""
 # Rows changed without the position, under its lock: what other processes keep of them in memory is void.
 NEXT_GENERATION: Final = "UPDATE projections SET generation = generation + 1 WHERE name = $1"
 
-MOVE_POSITION: Final = "UPDATE projections SET epoch = $2, sequence = $3, moved_at = now() WHERE name = $1"
+MOVE_POSITIONS: Final = """
+INSERT INTO projections AS p (name, epoch, sequence, moved_at)
+SELECT m.name, $2, $3, now() FROM unnest($1::text[]) AS m(name)
+ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence, moved_at = excluded.moved_at"""
 
 NUMBERS: Final = "SELECT instance, number FROM log_writers WHERE instance = ANY($1::text[])"
 WRITERS: Final = "SELECT instance, number FROM log_writers WHERE starts_with(instance, $1)"
@@ -82,30 +86,3 @@ JOIN sessions s ON s.lineage = e.lineage AND s.opened_at >= e.first_at AND s.ope
 SUBSCRIPTIONS: Final = f"""
 SELECT {", ".join(f"s.{name}" for name in SUBSCRIPTION_COLUMNS.split(", "))}
 FROM unnest($1::text[], $2::text[]) AS k(connection, channel) JOIN subscriptions s USING (connection, channel)"""
-
-# --- writing: new rows are copied, the others are written by these ---------------------------------------------------
-
-REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
-
-WRITE_SESSIONS: Final = f"""
-INSERT INTO sessions ({SESSION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::int[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::int[], $15::text[],
-    $16::text[], $17::text[])
-ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
-    instance = excluded.instance, connection = excluded.connection, connections = excluded.connections,
-    ended_at = excluded.ended_at, away_until = excluded.away_until, end_code = excluded.end_code,
-    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address"""
-
-WRITE_CONNECTIONS: Final = f"""
-INSERT INTO connections ({CONNECTION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
-    $8::text[], $9::text[])
-ON CONFLICT (id, opened_at) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
-    close_code = excluded.close_code, close_reason = excluded.close_reason, close_by = excluded.close_by"""
-
-WRITE_SUBSCRIPTIONS: Final = f"""
-INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
-ON CONFLICT (connection, channel, opened_at) DO UPDATE SET since = excluded.since, until = excluded.until,
-    recovered = excluded.recovered"""

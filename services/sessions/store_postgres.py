@@ -7,9 +7,8 @@ else only deletes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -24,13 +23,17 @@ from services.sessions.entries import DeadLetter, Entry
 from services.sessions.log_archive_postgres import archive
 from services.sessions.projection import NAME, fold, name_of, text
 from services.sessions.read_set import ReadSet, read_set_of
-from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of, writes
+from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of
 from services.sessions.state import State
 from services.sessions.store import Outcome, Position, PositionConflict, refusals, unseen
+from services.sessions.writes_postgres import Fresh, write
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+MODELS = [NAME, "timeline-1", "users-1", "channels-1", "drops-1", "versions-1", "refusals-1", "edges-1"]
+"""The models that move together. The position that counts, and its lock, are those of the first."""
 
 
 class PostgresStore:
@@ -108,8 +111,9 @@ class PostgresStore:
         state = await self._load(database, read_set_of(batches) if read_set is None else read_set)
         loaded = frozenset(state.connections)
         fold(state, batches)
-        fresh = state.connections.keys() - loaded if copying else frozenset[str]()
-        await self._write(database, state, fresh)
+        new = state.connections.keys() - loaded if copying else frozenset[str]()
+        subscriptions = {key for key in state.changed_subscriptions if key[0] in new}
+        await write(database, state, Fresh(new, subscriptions, copying))
         return state
 
     async def _load(self, database: Database, read_set: ReadSet) -> State:
@@ -148,33 +152,12 @@ class PostgresStore:
                 state.put_subscription(subscription_of(row))
         return state
 
-    async def _write(self, database: Database, state: State, fresh: Set[str]) -> None:
-        """Writes all changes. The rows of each statement are made while PostgreSQL executes the previous one.
-
-        `fresh` has the connections that are not in the tables yet.
-        """
-        if state.removed:
-            await database.execute(sql.REMOVE_SESSIONS, list(state.removed))
-        at_work: asyncio.Task[str] | None = None
-        try:
-            for statement in writes(database, state, fresh):
-                if at_work is not None:
-                    await at_work
-                at_work = asyncio.get_running_loop().create_task(statement())
-                await asyncio.sleep(0)  # it is sent
-            if at_work is not None:
-                await at_work
-        finally:
-            if at_work is not None and not at_work.done():
-                at_work.cancel()
-                await asyncio.wait([at_work])
-
     async def _move(self, database: Database, upto: Position, new: Sequence[EventBatch]) -> None:
         last = {name_of(batch.instance): batch for batch in new}
         if last:
             rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
             await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
-        await database.execute(sql.MOVE_POSITION, NAME, upto.epoch, upto.sequence)
+        await database.execute(sql.MOVE_POSITIONS, MODELS, upto.epoch, upto.sequence)
 
 
 async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,10 +15,22 @@ from services.chassis.postgres.pool import Pool
 from services.sessions import dead_letters_postgres
 from services.sessions.entries import DeadLetter
 from services.sessions.projection import fold
+from services.sessions.rows import (
+    Channel,
+    ChannelHour,
+    DropKey,
+    Edge,
+    OpeningKey,
+    Refusal,
+    RefusalKey,
+    TimelineEntry,
+    UserDevice,
+)
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
-from services.sessions.store_postgres import PostgresStore
+from services.sessions.store_postgres import MODELS, PostgresStore
+from services.sessions.writes_postgres import Fresh, write
 from tests.contract.session_store import StoreContract, batch
 from tests.sessions.database import execute, read_archive, read_letters, read_rows
 from tests.sessions.stories import WINDOW_MS
@@ -37,6 +50,53 @@ async def store_on(postgres: Postgres) -> AsyncIterator[PostgresStore]:
 async def postgres_store(postgres: Postgres) -> AsyncIterator[PostgresStore]:
     async with store_on(postgres) as store:
         yield store
+
+
+async def added(postgres: Postgres, query: str) -> list[tuple[object, ...]]:
+    database = await asyncpg.connect(postgres.url)
+    try:
+        return [tuple(row) for row in await database.fetch(query)]
+    finally:
+        await database.close()
+
+
+async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres, postgres_store: PostgresStore):
+    for first, last, moved in ((5_000, 9_000, 2), (4_000, 6_000, -1)):
+        state = State(WINDOW_MS)
+        state.users["ann", "", "", ""] = UserDevice("ann", "", "", "", first, last, 1, 2)
+        state.drops[DropKey(60_000, 0, "edge-1", 1006, "loss", "", "")] += moved
+        state.openings[OpeningKey(60_000, 0, "edge-1", "", "", True)] += moved
+        state.refusal_counts[RefusalKey(60_000, 0, "edge-1", "connect", 3500)] += moved
+        state.channels["news"] = Channel("news", moved, 7, 1, 9, 1, last)
+        state.changed_channels.add("news")
+        state.channel_hours["news", 0] = ChannelHour("news", 0, 7, moved, 1)
+        state.changed_hours.add(("news", 0))
+        state.edges["i1"] = Edge("i1", "edge-1", "", first, last, ended=moved)
+        state.changed_edges.add("i1")
+        state.refusals.append(Refusal(1, "edge-1", "i1", "connect", 3500, "no", "", "ann", "", "", "", "", 1))
+        state.timeline["c1", 7] = TimelineEntry("c1", 7, 1_000, [b'{"at":%d,"user":"\\u0000"}' % first])
+        async with Pool(postgres.url, 1) as pool, pool.database() as database:
+            await write(database, state, Fresh(set(), set(), copying=first == 5_000))
+    assert await added(
+        postgres, "SELECT extract(epoch FROM first_seen), extract(epoch FROM last_seen), sessions, connections "
+        "FROM user_devices"
+    ) == [(4, 9, 2, 4)]  # fmt: skip
+    for table in ("drops", "openings", "refusal_counts"):
+        assert await added(postgres, f"SELECT width, count FROM {table}") == [(60, 1)]
+    assert await added(postgres, "SELECT subscribers, peak FROM channels") == [(-1, 7)]
+    assert await added(postgres, "SELECT last FROM channel_hours") == [(-1,)]
+    assert await added(postgres, "SELECT extract(epoch FROM last_at), ended FROM edges") == [(6, -1)]
+    assert await added(postgres, "SELECT count(*) FROM refusals") == [(2,)]
+    ((facts,),) = await added(postgres, "SELECT facts FROM timeline")
+    assert [each["at"] for each in json.loads(str(facts))] == [5_000, 4_000]
+
+
+async def test_all_models_move_together(postgres: Postgres, postgres_store: PostgresStore):
+    await postgres_store.commit(ORIGIN, Position("e", 3), [])
+    assert await added(postgres, "SELECT DISTINCT epoch, sequence, moved_at IS NOT NULL FROM projections") == [
+        ("e", 3, True)
+    ]
+    assert {name for (name,) in await added(postgres, "SELECT name FROM projections")} == set(MODELS)
 
 
 class TestPostgresStore(StoreContract):
@@ -83,7 +143,9 @@ async def test_a_crash_between_rows_and_position_leaves_neither(postgres: Postgr
 async def test_a_row_that_somebody_put_in_by_hand_is_overwritten(postgres: Postgres, postgres_store: PostgresStore):
     opened = batch(1, Opened(at=1, connection="c1", user="ann"), Subscribed(at=2, connection="c1", channel="news"))
     database = await asyncpg.connect(postgres.url)
-    await database.execute("INSERT INTO subscriptions (connection, channel, since) VALUES ('c1', 'news', 'epoch')")
+    await database.execute(
+        "INSERT INTO subscriptions VALUES ('c1', 'news', to_timestamp(0.001), to_timestamp(0), NULL, NULL)"
+    )
     await database.close()
     assert (await postgres_store.commit(ORIGIN, Position("e", 1), [opened])).events == 2
     rows, wanted = await read_rows(postgres.url), fold(State(WINDOW_MS), [opened])

@@ -1,0 +1,132 @@
+"""The SQL that writes the rows of a fold. Statements take arrays, so that a commit needs few, whatever its size.
+
+New rows are copied; these are for rows that are there already, and for counts, which are added to what is there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.sessions.statements import CONNECTION_COLUMNS, SESSION_COLUMNS, SUBSCRIPTION_COLUMNS
+
+TIMELINE_COLUMNS: Final = "connection, number, at, facts"
+USER_DEVICE_COLUMNS: Final = (
+    "user_id, session_key, client_name, client_version, first_seen, last_seen, sessions, connections"
+)
+CHANNEL_COLUMNS: Final = "name, subscribers, peak, peak_at, subscriptions, first_at, last_at"
+CHANNEL_HOUR_COLUMNS: Final = "channel, hour, peak, last, subscriptions"
+DROP_COLUMNS: Final = "width, at, edge, code, by, client_name, client_version, count"
+OPENING_COLUMNS: Final = "width, at, edge, client_name, client_version, resumed, count"
+REFUSAL_COUNT_COLUMNS: Final = "width, at, edge, action, code, count"
+REFUSAL_COLUMNS: Final = (
+    "at, edge, instance, action, code, reason, connection, user_id, channel, client_name, client_version, address, "
+    "count"
+)
+EDGE_COLUMNS: Final = (
+    "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"
+)
+
+REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
+
+WRITE_SESSIONS: Final = f"""
+INSERT INTO sessions ({SESSION_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::int[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::int[], $15::text[],
+    $16::text[], $17::text[])
+ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
+    instance = excluded.instance, connection = excluded.connection, connections = excluded.connections,
+    ended_at = excluded.ended_at, away_until = excluded.away_until, end_code = excluded.end_code,
+    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address"""
+
+WRITE_CONNECTIONS: Final = f"""
+INSERT INTO connections ({CONNECTION_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
+    $8::text[], $9::text[])
+ON CONFLICT (id, opened_at) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
+    close_code = excluded.close_code, close_reason = excluded.close_reason, close_by = excluded.close_by"""
+
+WRITE_SUBSCRIPTIONS: Final = f"""
+INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
+ON CONFLICT (connection, channel, opened_at) DO UPDATE SET since = excluded.since, until = excluded.until,
+    recovered = excluded.recovered"""
+
+# Facts of a batch come again only as those of a dead letter, when others of the same batch are there already. The
+# arrays are joined as texts: `jsonb` would refuse a NUL that somebody has in a name.
+ADD_TO_TIMELINE: Final = f"""
+INSERT INTO timeline AS t ({TIMELINE_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::json[])
+ON CONFLICT (connection, number, at) DO UPDATE
+SET facts = (left(t.facts::text, -1) || ',' || substr(excluded.facts::text, 2))::json"""
+
+ADD_USER_DEVICES: Final = f"""
+INSERT INTO user_devices AS t ({USER_DEVICE_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+    $7::bigint[], $8::bigint[])
+ON CONFLICT (user_id, session_key, client_name, client_version) DO UPDATE SET
+    first_seen = LEAST(t.first_seen, excluded.first_seen), last_seen = GREATEST(t.last_seen, excluded.last_seen),
+    sessions = t.sessions + excluded.sessions, connections = t.connections + excluded.connections"""
+
+WRITE_CHANNELS: Final = f"""
+INSERT INTO channels ({CHANNEL_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::timestamptz[], $5::bigint[], $6::timestamptz[],
+    $7::timestamptz[])
+ON CONFLICT (name) DO UPDATE SET subscribers = excluded.subscribers, peak = excluded.peak, peak_at = excluded.peak_at,
+    subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at"""
+
+WRITE_CHANNEL_HOURS: Final = f"""
+INSERT INTO channel_hours ({CHANNEL_HOUR_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::int[], $5::bigint[])
+ON CONFLICT (channel, hour) DO UPDATE SET peak = excluded.peak, last = excluded.last,
+    subscriptions = excluded.subscriptions"""
+
+ADD_DROPS: Final = f"""
+INSERT INTO drops AS t ({DROP_COLUMNS})
+SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
+    $8::bigint[])
+ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count"""
+
+ADD_OPENINGS: Final = f"""
+INSERT INTO openings AS t ({OPENING_COLUMNS})
+SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bigint[])
+ON CONFLICT (width, at, edge, client_name, client_version, resumed) DO UPDATE SET count = t.count + excluded.count"""
+
+ADD_REFUSAL_COUNTS: Final = f"""
+INSERT INTO refusal_counts AS t ({REFUSAL_COUNT_COLUMNS})
+SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::text[], $5::int[], $6::bigint[])
+ON CONFLICT (width, at, edge, action, code) DO UPDATE SET count = t.count + excluded.count"""
+
+WRITE_EDGES: Final = f"""
+INSERT INTO edges ({EDGE_COLUMNS})
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bigint[])
+ON CONFLICT (instance) DO UPDATE SET edge = excluded.edge, software = excluded.software, first_at = excluded.first_at,
+    last_at = excluded.last_at, started_at = excluded.started_at, draining_at = excluded.draining_at,
+    stopped_at = excluded.stopped_at, lost_at = excluded.lost_at, opened = excluded.opened, ended = excluded.ended"""
+
+# --- erasure ----------------------------------------------------------------------------------------------------------
+
+_DIGEST: Final = "encode(sha256(convert_to(user_id, 'UTF8')), 'hex')"
+
+# The names of erased users: tables have names, the log has digests. Each reads an index of names only.
+USERS_OF_DIGESTS: Final = f"""
+SELECT user_id FROM (
+    SELECT DISTINCT user_id FROM user_devices
+    UNION SELECT DISTINCT user_id FROM sessions
+    UNION SELECT DISTINCT user_id FROM refusals WHERE user_id <> ''
+) AS known WHERE {_DIGEST} = ANY($1::text[])"""
+
+ERASE: Final = (
+    """WITH gone AS (SELECT id FROM connections WHERE session_id IN
+        (SELECT id FROM sessions WHERE user_id = ANY($1::text[]))),
+    told AS (DELETE FROM timeline WHERE connection IN (SELECT id FROM gone)),
+    heard AS (DELETE FROM subscriptions WHERE connection IN (SELECT id FROM gone))
+    DELETE FROM connections WHERE id IN (SELECT id FROM gone)""",
+    "DELETE FROM sessions WHERE user_id = ANY($1::text[])",
+    "DELETE FROM user_devices WHERE user_id = ANY($1::text[])",
+    "DELETE FROM refusals WHERE user_id = ANY($1::text[])",
+)
+
+REMEMBER_ERASURES: Final = """
+INSERT INTO erasures (user_digest, at) SELECT e.* FROM unnest($1::text[], $2::timestamptz[]) AS e
+ON CONFLICT (user_digest) DO UPDATE SET at = GREATEST(erasures.at, excluded.at)"""
