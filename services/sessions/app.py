@@ -29,6 +29,8 @@ from services.chassis.tracing.tracing import Tracing
 from services.sessions.api import SessionsApi, on_http_error
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
+from services.sessions.heard_edges import HeardEdges
+from services.sessions.heard_edges_postgres import HeardTable
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
 from services.sessions.outbox.publisher_nats import OutboxPublisher
@@ -49,8 +51,11 @@ log = logging.getLogger(__name__)
 RELOADABLE: Final = frozenset({"http_api", "sessions.webhooks"})
 """The sections and keys that a reload may change."""
 
-_WORK_CONNECTIONS: Final = 3
-"""Connections to PostgreSQL that fold, look for lost edges, and remove what is old."""
+_WORK_CONNECTIONS: Final = 4
+"""Connections to PostgreSQL that fold, keep which edges were heard, look for lost ones, and remove what is old."""
+
+_AT_ONCE_S: Final = 1.0
+"""NATS that takes a connection within this time was there before this process."""
 
 _READ_CONNECTIONS: Final = 5
 """Those that serve queries. They are others: however slow queries are, facts are folded."""
@@ -80,7 +85,11 @@ class Sessions:
         )
         self._watch = ProjectionWatch(self._log, self._projector, self._instruments)
         self._silence = EdgeSilence(LOST_AFTER_S)
-        self._edge_watch = EdgeWatch(self._silence, self._log, store, settings.name, lambda: self._projector.caught_up)
+        self._heard_edges = HeardEdges(HeardTable(self._pool))
+        self._edge_watch = EdgeWatch(
+            self._silence, self._log, store, self._heard_edges, settings.name, lambda: self._projector.caught_up
+        )
+        self._connecting_since: float | None = None  # for the first time
         self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
         self._webhook_pool = Pool(settings.postgres.url, MAX_WEBHOOKS)  # each holds one while it works
         self._webhooks = Webhooks(
@@ -112,7 +121,13 @@ class Sessions:
             async with AsyncExitStack() as stack:
                 for pool in (self._pool, self._read_pool, self._webhook_pool):
                     await stack.enter_async_context(pool)
-                work = (self._projector.run(), self._listen(), self._edge_watch.run(), self._retention.run())
+                work = (
+                    self._projector.run(),
+                    self._listen(),
+                    self._heard_edges.run(),
+                    self._edge_watch.run(),
+                    self._retention.run(),
+                )
                 tasks = [vital(one) for one in work]
                 await self._webhooks.adopt(self.settings.sessions.webhooks)
                 if self.settings.outbox.url:
@@ -158,6 +173,7 @@ class Sessions:
         await self._webhooks.adopt(settings.sessions.webhooks)
 
     async def _listen(self) -> None:
+        self._connecting_since = asyncio.get_running_loop().time()
         await self._link.open()
         self._log.on_written(self._on_written)
         self._link.subscribe(
@@ -178,7 +194,9 @@ class Sessions:
         self._webhooks.notify()
 
     def _on_connected(self) -> None:
-        self._silence.on_connected(asyncio.get_running_loop().time())
+        now, since = asyncio.get_running_loop().time(), self._connecting_since
+        self._silence.on_connected(now, at_the_start=since is not None and now - since < _AT_ONCE_S)
+        self._connecting_since = None
         self._projector.notify()
 
     def _on_disconnected(self) -> None:

@@ -3,6 +3,9 @@
 The facts about one edge have a writer of their own, whose batches are numbered on from the last applied one: odd
 numbers for lost, even ones for found; one that is lost twice in a row skips the even one. Two instances of this service
 that notice the same event therefore write the same batch, which is stored once.
+
+The moment of a loss is when anybody heard the edge last (`heard_edges`). It must not be later than the first return of
+one of its clients on another edge: their sessions would be split in two.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from collections.abc import Callable
 import msgspec
 
 from proto.events import EdgeFound, EdgeLost, EventBatch
-from proto.telemetry import decode_heartbeat
+from proto.telemetry import LOST_AFTER_S, decode_heartbeat
 from services.chassis.process.complaint import Complaint
 from services.chassis.process.log_fields import about
 from services.sessions.edge_silence import EdgeSilence
+from services.sessions.heard_edges import HeardEdges
 from services.sessions.log_nats import LogAway, SessionLog
 from services.sessions.store import Store, StoreAway
 
@@ -36,11 +40,18 @@ class EdgeWatch:
     """
 
     def __init__(
-        self, silence: EdgeSilence, session_log: SessionLog, store: Store, name: str, caught_up: Callable[[], bool]
+        self,
+        silence: EdgeSilence,
+        session_log: SessionLog,
+        store: Store,
+        heard_edges: HeardEdges,
+        name: str,
+        caught_up: Callable[[], bool],
     ) -> None:
         self._silence = silence
         self._log = session_log
         self._store = store
+        self._heard_edges = heard_edges
         self._name = name
         self._caught_up = caught_up
         self._told: set[tuple[str, bool]] = set()  # instances that are lost, or found (True), and not yet in the store
@@ -53,7 +64,9 @@ class EdgeWatch:
             heartbeat = decode_heartbeat(data)
         except (msgspec.DecodeError, RecursionError):
             return
-        self._silence.heard(heartbeat.instance, time.monotonic(), int(time.time() * 1000), heartbeat.name)
+        at = moment_of(heartbeat.at, int(time.time() * 1000))
+        self._silence.heard(heartbeat.instance, time.monotonic(), at, heartbeat.name)
+        self._heard_edges.heard(heartbeat.instance, heartbeat.name, at)
 
     async def run(self) -> None:
         """Looks for lost and found edges once a second, until cancelled."""
@@ -79,6 +92,8 @@ class EdgeWatch:
         numbers = await self._store.writers(WRITER_PREFIX)
         lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
+        if suspects := self._silence.suspects(open_instances, now):
+            self._silence.recall(await self._heard_edges.recall(suspects))
         again = self._silence.lost_again(open_instances & lost, now, wall_ms)
         gone = self._silence.lost(open_instances - lost, now, wall_ms) | again
         back = self._silence.found(lost, now)
@@ -108,3 +123,9 @@ class EdgeWatch:
         writer = WRITER_PREFIX + instance
         number = numbers.get(writer, 0) + step
         await self._log.append(EventBatch(edge=self._name, instance=writer, number=number, events=[fact]))
+
+
+def moment_of(sent_ms: int, received_ms: int) -> int:
+    """When an edge lived, by its heartbeat: the time that it says, which is that of its facts, if that can be true. One
+    that arrives late must not let the edge live on."""
+    return sent_ms if received_ms - LOST_AFTER_S * 1000 <= sent_ms <= received_ms else received_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.sessions.edge_silence import MAX_INSTANCES, EdgeSilence
+from services.sessions.edge_silence import MAX_INSTANCES, EdgeSilence, Sighting
 
 
 def listening(at: float = 0) -> EdgeSilence:
@@ -73,3 +73,65 @@ def test_a_lost_one_that_opened_connections_and_died_before_it_was_heard_is_lost
     assert silence.lost_again({"a"}, 27, 27_000) == {}, "other connections: it counts anew"
     silence.heard("a", 30, wall_ms=30_000)
     assert silence.lost_again({"a"}, 33, 33_000) == {}, "it is back"
+
+
+def started(at: float = 100) -> EdgeSilence:
+    """A process that has just begun, after another that heard edge `a` at 98,000 ms for the last time."""
+    silence = EdgeSilence(lost_after_s=5)
+    silence.on_connected(at, at_the_start=True)
+    silence.tick(at)
+    silence.recall({"a": Sighting("edge-1", 98_000, 97_000)})
+    return silence
+
+
+def test_one_that_died_before_this_process_began_ended_when_the_process_before_heard_it_last():
+    silence = started()
+    seconds(silence, 100, 104)
+    assert silence.lost({"a"}, 102.9, 104_000) == {}, "its heartbeat may be under way"
+    assert silence.lost({"a"}, 104, 102_900) == {}, "five seconds of silence it must be"
+    assert silence.lost({"a"}, 103, 103_000) == {"a": 98_000}
+    assert silence.name_of("a") == "edge-1"
+
+
+def test_a_listening_that_is_not_the_first_lasts_five_seconds_whatever_is_recalled():
+    for reconnects in (True, False):
+        silence = started(at=90)
+        silence.tick(92)
+        silence.tick(100)  # it stood still
+        if reconnects:
+            silence.on_disconnected()
+            silence.on_connected(100)
+        seconds(silence, 101, 105)
+        assert silence.lost({"a"}, 104.9, 104_900) == {}
+        assert silence.lost({"a"}, 105, 105_000) == {"a": 98_000}
+
+
+def test_one_that_another_process_hears_is_not_lost():
+    silence = listening()
+    silence.heard("a", 1, wall_ms=1_000)
+    seconds(silence, 1, 20)
+    silence.recall({"a": Sighting("edge-1", 18_000)})
+    assert silence.lost({"a"}, 20, 20_000) == {}
+    assert silence.lost({"a"}, 23, 23_000) == {"a": 18_000}, "the other one heard it last"
+    silence.recall({"a": Sighting("edge-1", 99_000)})
+    assert silence.lost({"a"}, 23, 23_000) == {"a": 1_000}, "a clock that is far ahead is not believed"
+    assert sorted(silence.suspects({"a", "b"}, 23)) == ["a", "b"]
+    silence.heard("a", 24, wall_ms=24_000)
+    assert silence.suspects({"a", "b"}, 24) == ["b"]
+    silence.on_disconnected()
+    assert silence.suspects({"a", "b"}, 60) == []
+
+
+def test_one_that_nobody_heard_ended_with_its_last_fact():
+    silence = listening(at=10)
+    silence.recall({"a": Sighting("", None, 3_000), "b": Sighting("", None, 99_000), "c": Sighting("", None)})
+    assert silence.lost({"a", "b", "c"}, 15, 15_000) == {"a": 3_000, "b": 10_000, "c": 10_000}
+
+
+def test_late_facts_of_a_lost_one_end_with_the_last_of_them():
+    silence = listening()
+    silence.heard("a", 1, wall_ms=1_000)
+    seconds(silence, 1, 26)
+    silence.lost_again({"a"}, 20, 20_000)
+    silence.recall({"a": Sighting("edge-1", 1_000, 1_400)})
+    assert silence.lost_again({"a"}, 25, 25_000) == {"a": 1_400}

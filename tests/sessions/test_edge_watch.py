@@ -7,10 +7,14 @@ import time
 import pytest
 
 from proto.events import EdgeFound, EdgeLost, EventBatch, Opened
+from proto.telemetry import Heartbeat, encode_heartbeat
 from services.sessions.edge_silence import EdgeSilence
-from services.sessions.edge_watch import EdgeWatch
+from services.sessions.edge_watch import EdgeWatch, moment_of
+from services.sessions.heard_edges import Heard, HeardEdges
 from services.sessions.log_nats import LogAway
 from services.sessions.store import ORIGIN, Position, StoreAway
+from tests.sessions.edge_double import PROCESS
+from tests.sessions.heard_table import HeardInMemory
 from tests.support.store_memory import MemoryStore
 
 LOST_AFTER_S = 3_600.0
@@ -29,13 +33,16 @@ class LogDouble:
         self.written.append(batch)
 
 
-async def with_a_silent_edge(log: LogDouble) -> tuple[EdgeWatch, MemoryStore, EdgeSilence]:
+async def with_a_silent_edge(
+    log: LogDouble, table: HeardInMemory | None = None
+) -> tuple[EdgeWatch, MemoryStore, EdgeSilence]:
     """A watch that has heard nothing for long, and a store with a connection to the edge of instance i1."""
     store, silence = MemoryStore(60_000), EdgeSilence(LOST_AFTER_S)
     opened = EventBatch("edge-1", "i1", 1, [Opened(at=1, connection="c1", user="ann")])
     await store.commit(ORIGIN, Position("e", 1), [opened])
     silence.on_connected(time.monotonic() - 2 * LOST_AFTER_S)
-    watch = EdgeWatch(silence, log, store, "sessions", lambda: True)  # type: ignore[arg-type]  # a double
+    heard = HeardEdges(table or HeardInMemory())
+    watch = EdgeWatch(silence, log, store, heard, "sessions", lambda: True)  # type: ignore[arg-type]  # a double
     return watch, store, silence
 
 
@@ -107,3 +114,38 @@ async def test_an_edge_that_came_back_and_died_before_it_was_heard_ends_the_conn
     assert await store.open_instances() == set()
     await watch.look()
     assert log.written[-1] is lost
+
+
+async def test_a_loss_is_at_the_moment_when_another_process_of_this_service_heard_the_edge_last() -> None:
+    log, table = LogDouble(), HeardInMemory()
+    watch, _, _ = await with_a_silent_edge(log, table)
+    await table.keep([Heard("i1", "edge-1", 12_345)])
+    await watch.look()
+    (lost,) = log.written
+    assert lost.events == [EdgeLost(at=12_345, instance="i1")]
+
+
+async def test_a_loss_of_an_edge_that_nobody_heard_is_not_after_its_last_fact() -> None:
+    log, table = LogDouble(), HeardInMemory()
+    watch, _, _ = await with_a_silent_edge(log, table)
+    table.facts["i1"] = 1
+    await watch.look()
+    assert log.written[0].events == [EdgeLost(at=1, instance="i1")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "heard"), [(9_900, 9_900), (5_000, 5_000), (4_999, 10_000), (10_001, 10_000), (-(2**70), 10_000)]
+)
+def test_a_heartbeat_says_when_its_edge_lived_if_that_can_be_true(sent: int, heard: int) -> None:
+    assert moment_of(sent, received_ms=10_000) == heard
+
+
+async def test_what_the_watch_hears_is_kept() -> None:
+    table = HeardInMemory()
+    watch, _, _ = await with_a_silent_edge(LogDouble(), table)
+    now = int(time.time() * 1000)
+    beat = Heartbeat(service="edge", name="edge-1", instance="i1", version="0", at=now, process=PROCESS)
+    for data in (b"rubbish", encode_heartbeat(beat)):
+        watch.heard(data)
+    await watch._heard_edges.write()
+    assert table.rows == {"i1": Heard("i1", "edge-1", now)}
