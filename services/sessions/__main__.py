@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from services.chassis.process.launch import Command, Service
+from services.sessions.commands import arguments as questions
 from services.sessions.dead_letters_arguments import describe
 from services.sessions.outbox.arguments import describe as describe_outbox
 from services.sessions.settings import SessionsSettings, cautions, from_environ
@@ -49,7 +50,22 @@ def _outbox(settings: SessionsSettings, asked: Namespace) -> None:
     run(settings, asked)
 
 
+def _ask(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.commands.asking import run
+
+    run(settings, asked)
+
+
 COMMANDS = {
+    "who": Command("the sessions that were connected at a moment, or are now", _ask, questions.describe_who),
+    "why": Command("why a user dropped, what he missed, what he was refused", _ask, questions.describe_why),
+    "timeline": Command("all facts of a session in order", _ask, questions.describe_timeline),
+    "drops": Command("how many connections were dropped, and how", _ask, questions.describe_drops),
+    "channels": Command("subscribers of channels, now and at their peaks", _ask, questions.describe_channels),
+    "versions": Command("versions of clients; what changed since a deploy", _ask, questions.describe_versions),
+    "refusals": Command("who was refused, how often and why", _ask, questions.describe_refusals),
+    "edges": Command("edges that ran, drained, stopped or died", _ask, questions.describe_edges),
+    "users": Command("users and their devices, when first and last seen", _ask, questions.describe_users),
     "migrate": Command("update the tables in PostgreSQL", _migrate),
     "outbox": Command("list, show, replay or delete rows of the outbox; its SQL", _outbox, describe_outbox),
     "dead-letters": Command("list, show, replay or delete what could not be folded", _dead_letters, describe),

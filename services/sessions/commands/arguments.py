@@ -1,0 +1,120 @@
+"""The arguments of the questions: read at each start, so this imports nothing large."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import datetime
+from typing import Final
+
+from services.chassis.process.launch import argument
+from services.sessions.commands import clock
+from services.sessions.commands.moments import beginning, moment
+
+_MAX_LIMIT: Final = 100_000
+_SINCE: Final = "where the period begins: a duration before now (1h, 2 days), or a time (14:02, 2026-11-28 14:02); {}"
+_UNTIL: Final = "where it ends; now"
+
+
+def describe_who(parser: ArgumentParser) -> None:
+    """Adds `at`, `channel`, `user`, `edge`, `limit`."""
+    parser.add_argument("--at", type=_moment, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago"; now')
+    parser.add_argument("--channel", metavar="CHANNEL", help="only who was subscribed to it")
+    parser.add_argument("--user", metavar="USER", help="only this user's sessions")
+    parser.add_argument("--edge", metavar="EDGE", help="only who was connected to it")
+    _limit(parser, 100, "sessions")
+    _json(parser)
+
+
+def describe_why(parser: ArgumentParser) -> None:
+    """Adds `user`, `since`, `until`, `limit`."""
+    parser.add_argument("user", metavar="USER", help="the user's id")
+    _period(parser, "1d")
+    _limit(parser, 20, "ends, and refusals")
+    _json(parser)
+
+
+def describe_timeline(parser: ArgumentParser) -> None:
+    """Adds `id`."""
+    parser.add_argument("id", metavar="SESSION|CONNECTION", help="the id of a session, or of one of its connections")
+    _json(parser)
+
+
+def describe_drops(parser: ArgumentParser) -> None:
+    """Adds `by`, `code`, `all`, `since`, `until`."""
+    parser.add_argument(
+        "--by", choices=("code", "version", "edge", "by"), default="code", help="what to count by; code"
+    )
+    parser.add_argument("--code", type=int, metavar="CODE", help="only this code")
+    parser.add_argument("--all", action="store_true", help="count the clients' own goodbyes in")
+    _period(parser, "1h")
+    _json(parser)
+
+
+def describe_channels(parser: ArgumentParser) -> None:
+    """Adds `peak`, `channel`, `since`, `until`, `limit`."""
+    parser.add_argument("--peak", action="store_true", help="the highest peaks of the period first")
+    parser.add_argument("--channel", metavar="CHANNEL", help="one channel, by hour and by day")
+    _period(parser, "1d")
+    _limit(parser, 30, "channels")
+    _json(parser)
+
+
+def describe_versions(parser: ArgumentParser) -> None:
+    """Adds `before`, `since_deploy`, `since`, `until`."""
+    parser.add_argument("--before", type=_moment, metavar="TIME", help="what changed since then, against before it")
+    parser.add_argument(
+        "--since-deploy", action="store_true", help="what changed since edges first ran another version of Fairlead"
+    )
+    _period(parser, "1d")
+    _json(parser)
+
+
+def describe_refusals(parser: ArgumentParser) -> None:
+    """Adds `by`, `since`, `until`."""
+    parser.add_argument("--by", choices=("action", "code", "user"), default="action", help="what to count by; action")
+    _period(parser, "1d")
+    _json(parser)
+
+
+def describe_edges(parser: ArgumentParser) -> None:
+    """Adds `since`, `until`, `limit`."""
+    _period(parser, "1d")
+    _limit(parser, 100, "runs of edges")
+    _json(parser)
+
+
+def describe_users(parser: ArgumentParser) -> None:
+    """Adds `user`, `since`, `until`, `limit`."""
+    parser.add_argument("user", nargs="?", metavar="USER", help="one user, with the devices; otherwise the latest seen")
+    _period(parser, "1d")
+    _limit(parser, 50, "users")
+    _json(parser)
+
+
+def _period(parser: ArgumentParser, default: str) -> None:
+    parser.add_argument("--since", type=_beginning, default=default, metavar="TIME", help=_SINCE.format(default))
+    parser.add_argument("--until", type=_beginning, metavar="TIME", help=_UNTIL)
+
+
+def _limit(parser: ArgumentParser, default: int, what: str) -> None:
+    parser.add_argument("--limit", type=_count, default=default, metavar="N", help=f"at most so many {what}; {default}")
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON object instead of text")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= _MAX_LIMIT):
+        raise ArgumentTypeError(f"expected a number from 1 to {_MAX_LIMIT}, not {text!r}")
+    return int(text)
+
+
+@argument
+def _moment(text: str) -> datetime:
+    return moment(text, clock.now())
+
+
+@argument
+def _beginning(text: str) -> datetime:
+    return beginning(text, clock.now())

@@ -1,0 +1,75 @@
+"""`edges`: the runs of edges, with their drains and deaths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from msgspec import Struct
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.commands.question import Question
+from services.sessions.commands.screen import Screen, counted, spoken
+from services.sessions.queries.edges_postgres import EdgeRun, Edges
+from services.sessions.queries.periods import Period
+
+_COLUMNS: Final = ("EDGE", "INSTANCE", "SOFTWARE", "STARTED", "LIVED", "WHAT BECAME OF IT", "OPENED", "ENDED")
+
+
+class EdgeRuns(Struct):
+    """The runs in a period; `more`: there were others, beyond the limit."""
+
+    period: Period
+    edges: list[EdgeRun]
+    more: bool
+
+
+async def ask(pool: Pool, question: Question) -> EdgeRuns:
+    """The runs, by the arguments."""
+    limit: int = question.asked.limit
+    found = await Edges(pool).during(question.period, limit + 1)
+    return EdgeRuns(question.period, found[:limit], len(found) > limit)
+
+
+def show(answer: EdgeRuns, question: Question, screen: Screen) -> None:
+    """Prints the answer."""
+    if not answer.edges:
+        screen.say(f"No edge has written facts {screen.period(answer.period)}.")
+        return
+    states = Counter(one.state for one in answer.edges)
+    ends = ", ".join(
+        f"{states[state]} {state}" for state in ("running", "draining", "stopped", "lost") if states[state]
+    )
+    screen.say(f"{counted(len(answer.edges), 'run')} of edges {screen.period(answer.period)}: {ends}.")
+    screen.say()
+    screen.table(_COLUMNS, [_row(one, screen) for one in answer.edges], numbers=(6, 7))
+    if answer.more:
+        screen.say()
+        screen.say(f"These are the {len(answer.edges)} newest: --limit shows more.")
+
+
+def _row(one: EdgeRun, screen: Screen) -> tuple[str, ...]:
+    return (
+        one.edge,
+        one.instance,
+        one.software or "?",
+        screen.time(one.began_at) if one.started_at else f"before {screen.time(one.first_at)}",
+        spoken((one.ended_at or screen.now) - one.began_at),
+        became(one, screen),
+        f"{one.opened:,}",
+        f"{one.ended:,}",
+    )
+
+
+def became(one: EdgeRun, screen: Screen) -> str:
+    """What became of an edge, in words."""
+    drained = "" if one.draining_at is None else f"draining since {screen.time(one.draining_at)}"
+    match one.state:
+        case "running":
+            return "running"
+        case "draining":
+            return drained
+        case "stopped":
+            return ", ".join(filter(None, (drained, f"stopped at {screen.time(one.stopped_at)}")))
+        case "lost":
+            return ", ".join(filter(None, (drained, f"lost at {screen.time(one.lost_at)}")))

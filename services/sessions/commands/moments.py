@@ -1,0 +1,109 @@
+"""Moments and periods as people write them, in the local time zone: pure but for that zone.
+
+A moment is "now", "14:02", "14:02:30", "yesterday 14:02", "2026-11-28", "2026-11-28 14:02", ISO 8601 with or without a
+zone, or "10m ago". A time of day means the last such time: when it is 9:00, "14:02" is that of yesterday. Where a
+period begins, a duration alone means so long ago: "1h", "1h30m", "10 min", "2 days".
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+from typing import Final
+
+from services.chassis.process.settings import Duration
+
+EXPECTED: Final = '"14:02", "yesterday 14:02", "2026-11-28 14:02", "2026-11-28T14:02:30+01:00" or "10m ago"'
+
+_UNITS: Final = {
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("day", "days"), "d"),
+}
+_TIME: Final = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(\.\d{1,6})?)?", re.ASCII)
+_DAY: Final = timedelta(days=1)
+_EARLIEST: Final = 1970
+
+
+class BadMoment(ValueError):
+    """The text is not a moment, or not one that has come. The message says what was expected."""
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """The moment that `text` means, at `now`, in the local zone. Raises `BadMoment`."""
+    found = _moment(" ".join(text.split()).lower(), now)
+    if found is None:
+        raise BadMoment(f"expected a time such as {EXPECTED}, not {text!r}")
+    if found > now:
+        raise BadMoment(
+            f"expected a time that has come, not {text!r}: now it is {now.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+        )
+    if found.year < _EARLIEST:
+        raise BadMoment(f"expected a time since {_EARLIEST}, not {text!r}")
+    return found
+
+
+def beginning(text: str, now: datetime) -> datetime:
+    """The moment where a period begins: a duration before `now`, or a moment. Raises `BadMoment`."""
+    before = _duration(" ".join(text.split()).lower())
+    if before is not None:
+        return _ago(before, now, text)
+    try:
+        return moment(text, now)
+    except BadMoment as error:
+        raise BadMoment(f"{error}" if "has come" in str(error) else f"{error}; or a duration such as 1h") from None
+
+
+def _moment(text: str, now: datetime) -> datetime | None:
+    if text == "now":
+        return now
+    if text.endswith(" ago"):
+        before = _duration(text.removesuffix(" ago"))
+        return None if before is None else _ago(before, now, text)
+    day, _, rest = text.rpartition(" ")
+    if day in ("today", "yesterday") or text in ("today", "yesterday"):
+        of_day = _time(rest) if day else time()
+        today = now.astimezone().date()
+        date = today - _DAY if text.startswith("yesterday") else today
+        return None if of_day is None else datetime.combine(date, of_day).astimezone()
+    of_day = _time(text)
+    if of_day is not None:
+        at = datetime.combine(now.astimezone().date(), of_day).astimezone()
+        if at > now:
+            at = datetime.combine(now.astimezone().date() - _DAY, of_day).astimezone()
+        return at
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _time(text: str) -> time | None:
+    written = _TIME.fullmatch(text)
+    if written is None:
+        return None
+    hours, minutes, seconds, fraction = written.groups()
+    try:
+        return time(int(hours), int(minutes), int(seconds or 0), round(float(fraction or 0) * 1e6) % 1_000_000)
+    except ValueError:
+        return None
+
+
+def _duration(text: str) -> timedelta | None:
+    """A duration as settings take it, or with a unit in words. None if it is neither; a bare number is none."""
+    parts = re.findall(r"[\d.]+|[a-z]+", text, re.ASCII)
+    if not parts or "".join(parts) != text.replace(" ", "") or len(parts) % 2:
+        return None
+    try:
+        return timedelta(seconds=Duration.parse("".join(_UNITS.get(part, part) for part in parts)))
+    except ValueError:
+        return None
+
+
+def _ago(before: timedelta, now: datetime, text: str) -> datetime:
+    try:
+        found = (now - before).astimezone()
+    except (OverflowError, ValueError, OSError):
+        raise BadMoment(f"expected a shorter time than {text!r}") from None
+    return found

@@ -1,0 +1,159 @@
+"""How answers look: tables as wide as the terminal, times in the local zone, durations and counts as people say them.
+
+No text of a client reaches a terminal with control characters in it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.sessions.commands.plot import condensed, curve
+from services.sessions.printing import printable
+from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, Point
+
+_UNBOUND: Final = 10_000
+"""Columns where nobody looks: a file or a pipe gets whole lines."""
+_PLOT: Final = 100
+"""Columns of a plot there."""
+
+
+class Screen:
+    """Prints one answer at `now`. A terminal is as wide as it is; NO_COLOR leaves it without bold text."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now.astimezone()
+        terminal = sys.stdout.isatty()
+        self._console = Console(
+            file=sys.stdout,
+            width=None if terminal else _UNBOUND,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            soft_wrap=False,
+        )
+        self._plot_width = min(self._console.width, 200) if terminal else _PLOT
+
+    def say(self, sentence: str = "") -> None:
+        """Prints a sentence. What a client chose in it must be `printable`."""
+        self._console.print(Text(sentence))
+
+    def heading(self, text: str) -> None:
+        """Prints a line that names what follows."""
+        self._console.print(Text(text, style="bold"))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
+        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text."""
+        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for place, name in enumerate(columns):
+            shown.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+        for row in rows:
+            shown.add_row(*(Text(printable(cell)) for cell in row))
+        with self._console.capture() as printed:
+            self._console.print(shown)
+        for line in printed.get().splitlines():
+            sys.stdout.write(line.rstrip() + "\n")
+
+    def plot(self, points: Sequence[Point], step_s: int, what: str, peaks: bool = False) -> None:
+        """Prints a curve with its title: so many `what` a step. Steps that have no room of their own are added up, or
+        the greatest counts if they are `peaks`."""
+        room = self._plot_width - 3 - max(len(str(sum(one.count for one in points))), 1)
+        values, size = condensed([one.count for one in points], room, max if peaks else sum)
+        marks = [self._mark(one.at, step_s) for one in points[::size]]
+        self.heading(f"{what} per {spoken(timedelta(seconds=step_s * size)).removeprefix('1 ')}")
+        for line in curve(values, marks):
+            self._console.print(Text(line))
+
+    def _mark(self, at: datetime, step_s: int) -> str:
+        local = at.astimezone()
+        if step_s < 24 * HOUR_S and self.now - local < timedelta(hours=24):
+            return f"{local:%H:%M}"
+        return f"{local.day} {local:%b}" if step_s >= 24 * HOUR_S else f"{local.day} {local:%b %H:%M}"
+
+    def time(self, at: datetime | None, seconds: bool = True) -> str:
+        """A moment in the local zone, without the day if that is today; "" for None."""
+        if at is None:
+            return ""
+        local = at.astimezone()
+        of_day = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+        if local.date() == self.now.date():
+            return of_day
+        return f"{self.day(at)} {of_day}"
+
+    def day(self, at: datetime) -> str:
+        """The day of a moment in the local zone, with the year if that is another one."""
+        local = at.astimezone()
+        return f"{local.day} {local:%b}" + (f" {local.year}" if local.year != self.now.year else "")
+
+    @property
+    def zone(self) -> str:
+        """What times are in, with the day that is not said: "28 Nov 2026, UTC"."""
+        return f"{self.now.day} {self.now:%b %Y}, {zone_of(self.now)}"
+
+    def period(self, period: Period) -> str:
+        """The period in words, with its zone."""
+        until = "now" if abs(self.now - period.until) < timedelta(seconds=1) else self.time(period.until, seconds=False)
+        return f"from {self.time(period.since, seconds=False)} to {until} ({self.zone})"
+
+
+def zone_of(at: datetime) -> str:
+    """The zone of a moment: its name, and its distance to UTC if the name does not say it."""
+    offset, name = at.strftime("%z"), at.tzname() or ""
+    shown = f"{offset[:3]}:{offset[3:]}"
+    if name == "UTC":
+        return name
+    return f"{name} ({shown})" if name and name[0] not in "+-" else shown
+
+
+def spoken(length: timedelta) -> str:
+    """A duration as people say it: "3.2 s", "4 min", "2 h 5 min", "3 d 4 h"."""
+    seconds = length.total_seconds()
+    if seconds < 0:
+        return "-" + spoken(-length)
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    if round(seconds) < MINUTE_S:
+        return f"{round(seconds)} s"
+    if round(seconds) < HOUR_S:
+        return _two(round(seconds), MINUTE_S, "min", 1, "s")
+    if seconds < 24 * HOUR_S:
+        return _two(round(seconds), HOUR_S, "h", MINUTE_S, "min")
+    return _two(round(seconds), 24 * HOUR_S, "d", HOUR_S, "h")
+
+
+def _two(seconds: int, large_s: int, large: str, small_s: int, small: str) -> str:
+    whole, rest = seconds // large_s, seconds % large_s // small_s
+    return f"{whole} {large}" + (f" {rest} {small}" if rest else "")
+
+
+def sized(count: int) -> str:
+    """A number of bytes: "812 B", "4.1 KiB"."""
+    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """The number with its noun: "1 session", "2 sessions", "1,200 sessions"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def share(part: int, whole: int) -> str:
+    """A part in percent: "12 %", and below ten with one more digit."""
+    percent = 100 * part / whole if whole else 0.0
+    return f"{percent:.1f} %" if 0 < percent < 10 else f"{percent:.0f} %"
+
+
+def client_of(name: str, version: str) -> str:
+    """A client's name and version in one: "js 5.8.0"; "?" if it told neither."""
+    return " ".join(part for part in (name, version) if part) or "?"

@@ -1,0 +1,132 @@
+"""`versions`: which clients are here, how many of their connections were dropped, and what changed since a deploy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.commands.meanings import meaning
+from services.sessions.commands.question import BadQuestion, NotFound, Question
+from services.sessions.commands.screen import Screen, client_of, counted
+from services.sessions.printing import printable
+from services.sessions.queries.drops_postgres import DropCounts
+from services.sessions.queries.edges_postgres import Deploy, Edges
+from services.sessions.queries.periods import Period
+from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.versions_postgres import VersionCounts, VersionQueries, Versions
+
+_USED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "ENDED", "DROPPED", "DROP RATE")
+_CHANGED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "BEFORE", "DROPPED", "BEFORE", "DROP RATE", "BEFORE")
+_CODES: Final = ("WHAT", "CODE", "MEANING", "SINCE", "BEFORE")
+
+
+class CodeChange(Struct):
+    """How often connections were dropped with a code, or clients refused with it (`action`: what they wanted), in the
+    period and before."""
+
+    action: str
+    code: int
+    during: int
+    before: int
+
+
+class VersionReport(Struct):
+    """The versions; and if a moment was asked about, what changed since then: `deploy` if it was one of edges."""
+
+    versions: Versions
+    compared: bool
+    deploy: Deploy | None
+    changes: list[CodeChange]
+
+
+async def ask(pool: Pool, question: Question) -> VersionReport:
+    """The versions, by the arguments. Raises `NotFound` if there was no deploy."""
+    asked, deploy = question.asked, None
+    if asked.since_deploy and asked.before is not None:
+        raise BadQuestion("expected --before or --since-deploy, not both")
+    period = question.period
+    if asked.since_deploy:
+        deploy = await Edges(pool).last_deploy(question.now)
+        if deploy is None:
+            raise NotFound(
+                "no deploy is known: all edges that started run the same version; --before TIME compares too"
+            )
+    since = asked.before if deploy is None else deploy.at
+    if since is None:
+        return VersionReport(await VersionQueries(pool).ask(period), False, None, [])
+    if since >= period.until:
+        raise BadQuestion("expected --before to be before --until")
+    period = Period(since, period.until)
+    return VersionReport(await VersionQueries(pool).ask(period), True, deploy, await _changes(pool, period))
+
+
+async def _changes(pool: Pool, period: Period) -> list[CodeChange]:
+    counts: dict[tuple[str, int], list[int]] = {}
+    for place, each in enumerate((period, period.before)):
+        for drop in (await DropCounts(pool).ask(each)).groups:
+            counts.setdefault(("", drop.code or 0), [0, 0])[place] = drop.count
+        for refusal in (await RefusalCounts(pool).ask(each, "action")).groups:
+            counts.setdefault((refusal.action or "", refusal.code or 0), [0, 0])[place] = refusal.count
+    changes = [CodeChange(action, code, *two) for (action, code), two in counts.items()]
+    return sorted(changes, key=lambda one: (-abs(one.during - one.before), one.action, one.code))
+
+
+def show(answer: VersionReport, question: Question, screen: Screen) -> None:
+    """Prints the answer."""
+    period, versions = answer.versions.period, answer.versions.versions
+    if answer.deploy is not None:
+        deploy = answer.deploy
+        screen.say(
+            f"Deploy at {screen.time(deploy.at)}: {printable(deploy.before) or '?'} -> {printable(deploy.software)},"
+            f" first on {printable(deploy.edge)}."
+        )
+    if not versions:
+        screen.say(f"No client is connected, and none was {screen.period(period)}.")
+        return
+    if not answer.compared:
+        screen.say(f"{counted(len(versions), 'version')} of clients {screen.period(period)}.")
+        screen.say()
+        rows = [
+            (
+                client_of(one.client_name, one.client_version),
+                *(f"{each:,}" for each in (one.sessions, one.during.opened, one.during.ended, one.during.dropped)),
+                _rate(one.during),
+            )
+            for one in versions
+        ]
+        screen.table(_USED, rows, numbers=range(1, 6))
+        return
+    screen.say(f"What changed {screen.period(period)}, against as long before.")
+    screen.say()
+    rows = []
+    for one in versions:
+        now, before = one.during, one.before
+        numbers = (one.sessions, now.opened, before.opened, now.dropped, before.dropped)
+        name = client_of(one.client_name, one.client_version)
+        rows.append((name, *(f"{each:,}" for each in numbers), _rate(now), _rate(before)))
+    screen.table(_CHANGED, rows, numbers=range(1, 8))
+    screen.say()
+    if not answer.changes:
+        screen.say("Nothing was dropped or refused, neither since nor before.")
+        return
+    screen.table(
+        _CODES,
+        [
+            (
+                f"{one.action} refused" if one.action else "dropped",
+                str(one.code),
+                meaning(one.code),
+                f"{one.during:,}",
+                f"{one.before:,}",
+            )
+            for one in answer.changes
+        ],
+        numbers=(3, 4),
+    )
+
+
+def _rate(counts: VersionCounts) -> str:
+    rate = counts.drop_rate
+    return "" if rate is None else f"{100 * rate:.0f} %"

@@ -1,0 +1,134 @@
+"""Channels: their subscribers now, their peaks, and the curve of one of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.projection import text
+from services.sessions.queries.periods import HOUR_S, Period, floor
+
+_HOUR: Final = timedelta(hours=1)
+MAX_HOURS: Final = 31 * 24
+"""A curve, and a search for peaks, goes back no further."""
+
+_NOW: Final = """
+SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_hour, subscriptions FROM channels
+ORDER BY subscribers DESC, name DESC LIMIT $1"""
+
+# The greatest peaks of a period are among the greatest of each of its hours. A channel that did not change in it is in
+# no hour: it has as many subscribers all the time as it has now.
+_PEAKS: Final = """
+WITH found AS (
+    SELECT h.channel, h.hour, h.peak
+    FROM generate_series($1::timestamptz, $2::timestamptz, '1 hour') AS t(hour) CROSS JOIN LATERAL (
+        SELECT channel, hour, peak FROM channel_hours WHERE hour = t.hour ORDER BY peak DESC LIMIT $4) AS h
+    UNION ALL
+    SELECT name, NULL, subscribers FROM (
+        SELECT name, subscribers FROM channels WHERE last_at < $1 AND subscribers > 0
+        ORDER BY subscribers DESC, name DESC LIMIT $4) AS quiet
+), highest AS (
+    SELECT DISTINCT ON (channel) channel, hour, peak FROM found ORDER BY channel, peak DESC, hour
+)
+SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
+    CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $3 THEN c.peak_at END AS peak_at,
+    (SELECT coalesce(sum(subscriptions), 0)::bigint FROM channel_hours
+     WHERE channel = c.name AND hour >= $1 AND hour <= $2) AS subscriptions
+FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $4) AS h JOIN channels c ON c.name = h.channel
+ORDER BY h.peak DESC, c.name"""
+
+_ONE: Final = """
+SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_hour, subscriptions FROM channels
+WHERE name = $1"""
+_HOURS: Final = """
+SELECT hour AS at, peak, last, subscriptions FROM channel_hours WHERE channel = $1 AND hour >= $2 AND hour < $3
+ORDER BY hour"""
+_BEFORE: Final = "SELECT last FROM channel_hours WHERE channel = $1 AND hour < $2 ORDER BY hour DESC LIMIT 1"
+
+
+class ChannelUse(Struct):
+    """A channel: its subscribers now, the most there were, and how often somebody subscribed.
+
+    Of all time, or of a period. `peak_at` is the moment of the peak. Of a period it may be known to the hour only:
+    `peak_hour` is the beginning of that; both are None if it had that many before the period began, and ever since.
+    """
+
+    channel: str
+    subscribers: int
+    peak: int
+    peak_at: datetime | None
+    peak_hour: datetime | None
+    subscriptions: int
+
+
+class ChannelHour(Struct):
+    """An hour, or a day: the most subscribers, how many at its end, how often somebody subscribed."""
+
+    at: datetime
+    peak: int
+    last: int
+    subscriptions: int
+
+
+class ChannelCurve(Struct):
+    """A channel over a period: each hour of it, also those in which nothing changed."""
+
+    use: ChannelUse
+    period: Period
+    hours: list[ChannelHour]
+
+
+class Channels:
+    """Asks about channels."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def now(self, limit: int) -> list[ChannelUse]:
+        """The `limit` channels that have most subscribers now, with their peaks of all time."""
+        async with self._pool.database() as database:
+            return [ChannelUse(**row) for row in await database.fetch(_NOW, limit)]
+
+    async def peaks(self, period: Period, limit: int) -> list[ChannelUse]:
+        """The `limit` channels with the highest peaks in this period, the highest first. Raises ValueError if it is
+        longer than `MAX_HOURS`."""
+        hours = _hours(period)
+        async with self._pool.database() as database:
+            rows = await database.fetch(_PEAKS, hours[0], hours[-1], period.until, limit)
+        return [ChannelUse(**row) for row in rows]
+
+    async def curve(self, channel: str, period: Period) -> ChannelCurve | None:
+        """One channel over this period; None if nobody ever subscribed. Raises ValueError as `peaks` does."""
+        hours, name = _hours(period), text(channel)
+        async with self._pool.database() as database:
+            row = await database.fetchrow(_ONE, name)
+            if row is None:
+                return None
+            changed = await database.fetch(_HOURS, name, hours[0], period.until)
+            before = await database.fetchval(_BEFORE, name, hours[0])
+        known = {one["at"]: ChannelHour(**one) for one in changed}
+        return ChannelCurve(ChannelUse(**row), period, carried(hours, known, before or 0))
+
+
+def carried(hours: list[datetime], known: dict[datetime, ChannelHour], level: int) -> list[ChannelHour]:
+    """All hours: in one in which nothing changed there were as many as at the end of the one before, `level` at
+    first."""
+    made = []
+    for hour in hours:
+        made.append(known.get(hour) or ChannelHour(hour, level, level, 0))
+        level = made[-1].last
+    return made
+
+
+def _hours(period: Period) -> list[datetime]:
+    """Where the hours of the period begin, at least one."""
+    if period.until - period.since > MAX_HOURS * _HOUR:
+        raise ValueError(f"expected a period of at most {MAX_HOURS // 24} days")
+    at, hours = floor(period.since, HOUR_S), list[datetime]()
+    while at < period.until or not hours:
+        hours.append(at)
+        at += _HOUR
+    return hours

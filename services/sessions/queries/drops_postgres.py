@@ -1,0 +1,100 @@
+"""How many connections ended, and how: by code, version, edge, or by who ended them; over time."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from proto.events import BY_CLIENT, CLOSED_BY_CLIENT
+from services.chassis.postgres.pool import Database, Pool
+from services.sessions.queries.periods import COUNTED, Period, Point, filled
+
+DropsBy = Literal["code", "version", "edge", "by"]
+_COLUMNS: Final[dict[str, str]] = {
+    "code": "code",
+    "version": "client_name, client_version",
+    "edge": "edge",
+    "by": '"by"',
+}
+
+MAX_GROUPS: Final = 200
+
+GOODBYE: Final = f"""("by" = '{BY_CLIENT}' OR code IN ({", ".join(map(str, sorted(CLOSED_BY_CLIENT)))}))"""
+"""The condition for ends that the client itself wanted. All others are drops."""
+
+
+class DropCount(Struct):
+    """The ends of connections that have in common what they were counted by."""
+
+    count: int
+    code: int | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+    edge: str | UnsetType = UNSET
+    client_name: str | UnsetType = UNSET
+    client_version: str | UnsetType = UNSET
+
+
+class Drops(Struct):
+    """Ends of connections in a period: all that are meant (`total`), the greatest groups of them first, and the curve.
+
+    `goodbyes` are the ends that the client wanted. They are left out of everything else, or not, as was asked.
+    """
+
+    period: Period
+    by: DropsBy
+    total: int
+    goodbyes: int
+    with_goodbyes: bool
+    groups: list[DropCount]
+    step_s: int
+    curve: list[Point]
+
+
+class DropCounts:
+    """Asks for counts of ends."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def ask(
+        self, period: Period, by: DropsBy = "code", *, code: int | None = None, with_goodbyes: bool = False
+    ) -> Drops:
+        """The ends in this period, of one code or of all. At most `MAX_GROUPS` groups."""
+        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
+            groups = await _groups(database, period, _COLUMNS[by], code, with_goodbyes)
+            total, goodbyes = await database.fetchrow(
+                f"""SELECT coalesce(sum(count) FILTER (WHERE $6 OR NOT {GOODBYE}), 0)::bigint,
+                    coalesce(sum(count) FILTER (WHERE {GOODBYE}), 0)::bigint
+                FROM drops WHERE {COUNTED} AND ($5::int IS NULL OR code = $5)""",
+                *period.counted,
+                code,
+                with_goodbyes,
+            ) or (0, 0)
+            curve = await database.fetch(
+                f"""SELECT at, sum(count)::bigint FROM drops
+                WHERE width = $1 AND at >= $2 AND at < $3 AND ($4::int IS NULL OR code = $4) AND ($5 OR NOT {GOODBYE})
+                GROUP BY at""",
+                period.step_s,
+                period.points[0],
+                period.until,
+                code,
+                with_goodbyes,
+            )
+        points = filled(period, dict(map(tuple, curve)))
+        return Drops(period, by, total, goodbyes, with_goodbyes, groups, period.step_s, points)
+
+
+async def _groups(
+    database: Database, period: Period, columns: str, code: int | None, with_goodbyes: bool
+) -> list[DropCount]:
+    rows = await database.fetch(
+        f"""SELECT {columns}, sum(count)::bigint AS count FROM drops
+        WHERE {COUNTED} AND ($5::int IS NULL OR code = $5) AND ($6 OR NOT {GOODBYE})
+        GROUP BY {columns} ORDER BY sum(count) DESC, {columns} LIMIT {MAX_GROUPS}""",
+        *period.counted,
+        code,
+        with_goodbyes,
+    )
+    made: list[dict[str, Any]] = [dict(row) for row in rows]
+    return [DropCount(**one) for one in made]

@@ -1,0 +1,103 @@
+"""The runs of edge processes: when each began, drained, stopped or was lost; and when the software last changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.queries.periods import Period
+
+EdgeState = Literal["running", "draining", "stopped", "lost"]
+
+_FIELDS: Final = (
+    "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"
+)
+_RUNS: Final = f"SELECT {_FIELDS} FROM edges"
+
+# The first start with software that is not that of the start before it: edges are replaced one by one.
+_DEPLOY: Final = """
+SELECT started_at AS at, software, before, edge FROM (
+    SELECT started_at, software, edge, lag(software) OVER (ORDER BY started_at, instance) AS before
+    FROM edges WHERE started_at IS NOT NULL AND started_at <= $1
+) AS starts WHERE software <> before ORDER BY started_at DESC LIMIT 1"""
+
+
+class EdgeRun(Struct):
+    """One run of an edge. `first_at` and `last_at` are its first and last facts; other moments are None if they were
+    not, or are not known. `opened` and `ended` count its connections."""
+
+    instance: str
+    edge: str
+    software: str
+    first_at: datetime
+    last_at: datetime
+    started_at: datetime | None
+    draining_at: datetime | None
+    stopped_at: datetime | None
+    lost_at: datetime | None
+    opened: int
+    ended: int
+
+    @property
+    def state(self) -> EdgeState:
+        """What is known of it last."""
+        if self.stopped_at is not None:
+            return "stopped"
+        if self.lost_at is not None:
+            return "lost"
+        return "running" if self.draining_at is None else "draining"
+
+    @property
+    def began_at(self) -> datetime:
+        """Its start, or the first that is known of it."""
+        return self.first_at if self.started_at is None else min(self.started_at, self.first_at)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it stopped or was lost."""
+        return self.lost_at if self.stopped_at is None else self.stopped_at
+
+
+class Deploy(Struct):
+    """The moment from which edges ran another version of Fairlead: the first of them, and the version before."""
+
+    at: datetime
+    software: str
+    before: str
+    edge: str
+
+
+class Edges:
+    """Asks about edges."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def during(self, period: Period, limit: int) -> list[EdgeRun]:
+        """Up to `limit` runs of which something is known in this period, latest begun first. A run that only goes on
+        and has no clients that come or leave writes nothing: it is counted in, too."""
+        async with self._pool.database() as database:
+            rows = await database.fetch(
+                f"""{_RUNS} WHERE first_at < $2 AND (last_at >= $1 OR stopped_at IS NULL AND lost_at IS NULL)
+                ORDER BY coalesce(least(started_at, first_at), first_at) DESC, instance LIMIT $3""",
+                period.since,
+                period.until,
+                limit,
+            )
+        return [EdgeRun(**row) for row in rows]
+
+    async def of(self, instances: Sequence[str]) -> dict[str, EdgeRun]:
+        """The runs of these instances, as far as they are known."""
+        async with self._pool.database() as database:
+            rows = await database.fetch(f"{_RUNS} WHERE instance = ANY($1::text[])", list(instances))
+        return {row["instance"]: EdgeRun(**row) for row in rows}
+
+    async def last_deploy(self, until: datetime) -> Deploy | None:
+        """The last one up to this moment; None if all starts that are known were with the same software."""
+        async with self._pool.database() as database:
+            row = await database.fetchrow(_DEPLOY, until)
+        return None if row is None else Deploy(**row)

@@ -1,0 +1,107 @@
+"""Who was refused, how often and why. Beyond a rate edges write samples: each stands for `count` refusals."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.projection import identity
+from services.sessions.queries.periods import COUNTED, Period, Point, filled
+
+RefusalsBy = Literal["action", "code", "user"]
+
+MAX_GROUPS: Final = 200
+
+_COUNTS: Final = f"""
+SELECT {{columns}}, sum(count)::bigint AS count FROM refusal_counts WHERE {COUNTED}
+GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
+
+_BY_USER: Final = f"""
+SELECT user_id AS user, action, code, min(reason) AS reason, sum(count)::bigint AS count, max(at) AS last_at,
+    (array_agg(address ORDER BY at DESC, number DESC))[1] AS address,
+    (array_agg(channel ORDER BY at DESC, number DESC))[1] AS channel
+FROM refusals WHERE at >= $1 AND at < $2
+GROUP BY user_id, action, code ORDER BY sum(count) DESC, user_id, action, code LIMIT {MAX_GROUPS}"""
+
+_TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
+_CURVE: Final = """
+SELECT at, sum(count)::bigint FROM refusal_counts WHERE width = $1 AND at >= $2 AND at < $3 GROUP BY at"""
+
+_ONES: Final = """
+SELECT at, edge, action, code, reason, connection, user_id AS user, channel, client_name, client_version, address, count
+FROM refusals WHERE at >= $1 AND at < $2 {and_user} ORDER BY at DESC, number DESC LIMIT $3"""
+
+
+class RefusalCount(Struct):
+    """Refusals that have in common what they were counted by. By user: the reason, and the last time, whence, and into
+    which channel."""
+
+    count: int
+    action: str | UnsetType = UNSET
+    code: int | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+    last_at: datetime | UnsetType = UNSET
+
+
+class Refusals(Struct):
+    """Refusals in a period: how many, the greatest groups of them first, and their curve."""
+
+    period: Period
+    by: RefusalsBy
+    total: int
+    groups: list[RefusalCount]
+    step_s: int
+    curve: list[Point]
+
+
+class RefusedClient(Struct):
+    """One refusal as an edge wrote it. It stands for `count` of them."""
+
+    at: datetime
+    edge: str
+    action: str
+    code: int
+    reason: str
+    connection: str
+    user: str
+    channel: str
+    client_name: str
+    client_version: str
+    address: str
+    count: int
+
+
+class RefusalCounts:
+    """Asks for refusals."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def ask(self, period: Period, by: RefusalsBy = "action") -> Refusals:
+        """The refusals in this period. At most `MAX_GROUPS` groups: by action and code, by code alone, or by user."""
+        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
+            if by == "user":
+                rows = await database.fetch(_BY_USER, period.since, period.until)
+            else:
+                columns = "action, code" if by == "action" else "code"
+                rows = await database.fetch(_COUNTS.format(columns=columns), *period.counted)
+            total = await database.fetchval(_TOTAL, *period.counted)
+            curve = await database.fetch(_CURVE, period.step_s, period.points[0], period.until)
+        points = filled(period, dict(map(tuple, curve)))
+        return Refusals(period, by, total, [RefusalCount(**row) for row in rows], period.step_s, points)
+
+    async def ones(self, period: Period, limit: int, user: str | None = None) -> list[RefusedClient]:
+        """Up to `limit` refusals, newest first; of one user, or of all."""
+        values = [period.since, period.until, limit]
+        async with self._pool.database() as database:
+            if user is None:
+                rows = await database.fetch(_ONES.format(and_user=""), *values)
+            else:
+                rows = await database.fetch(_ONES.format(and_user="AND user_id = $4"), *values, identity(user))
+        return [RefusedClient(**row) for row in rows]

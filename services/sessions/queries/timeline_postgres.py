@@ -1,0 +1,143 @@
+"""All facts of a session's life, in order, with what follows from its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from proto.events import SessionEvent
+from services.chassis.postgres.pool import Database, Pool
+from services.sessions.projection import name_of, time_of
+
+MAX_CONNECTIONS: Final = 1000
+MAX_BATCHES: Final = 10_000
+"""Rows of facts in one answer: the first ones. A row has those of one connection in one batch of its edge."""
+
+_SESSION: Final = """
+SELECT id, user_id AS user, session_key, client_name, client_version, address, opened_at, ended_at,
+    away_until, end_code, end_reason, end_by
+FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1 LIMIT 1), $1)"""
+
+_CONNECTIONS: Final = """
+SELECT id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+WHERE session_id = $1 ORDER BY opened_at, id LIMIT $2"""
+
+# A fact is written with its batch: never before the connection was opened.
+_FACTS: Final = """
+SELECT connection, facts::text FROM timeline WHERE connection = ANY($1::text[]) AND at >= $2
+ORDER BY at, connection, number LIMIT $3"""
+
+_decode_fact: Final[Callable[[bytes], SessionEvent]] = msgspec.json.Decoder(SessionEvent).decode
+_decode_facts = msgspec.json.Decoder(list[Raw]).decode
+
+
+class _Header(Struct):
+    """What every fact has, whatever its type."""
+
+    at: int = 0
+    type: str = ""
+
+
+_decode_header = msgspec.json.Decoder(_Header).decode
+
+
+class SessionLife(Struct):
+    """A session: whose it is, and how it ended. Its last four are None or "" while it is connected."""
+
+    id: str
+    user: str
+    session_key: str
+    client_name: str
+    client_version: str
+    address: str
+    opened_at: datetime
+    ended_at: datetime | None
+    away_until: datetime | None
+    end_code: int | None
+    end_reason: str
+    end_by: str
+
+
+class ConnectionLife(Struct):
+    """One of its connections. `closed_at` and `close_code` are None while it is open."""
+
+    id: str
+    edge: str
+    instance: str
+    opened_at: datetime
+    closed_at: datetime | None
+    close_code: int | None
+    close_reason: str
+    close_by: str
+
+
+class TimelineFact(Struct):
+    """A fact about a connection: as the log has it, in JSON."""
+
+    connection: str
+    fact: Raw
+
+    @property
+    def event(self) -> SessionEvent | None:
+        """The fact as this version reads it; None if it cannot."""
+        try:
+            return _decode_fact(self.fact)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    @property
+    def at(self) -> datetime:
+        """When it happened."""
+        return datetime.fromtimestamp(time_of(_decode_header(self.fact).at) / 1000, UTC)
+
+    @property
+    def type(self) -> str:
+        """The name of its type, also of one that this version does not know."""
+        return _decode_header(self.fact).type
+
+
+class Timeline(Struct):
+    """A session with its connections, oldest first, and the facts about them in order; `truncated` if there are more.
+
+    The facts may be gone before the session is: what the connections say is left.
+    """
+
+    session: SessionLife
+    connections: list[ConnectionLife]
+    facts: list[TimelineFact]
+    truncated: bool
+
+
+class Timelines:
+    """Asks for the timeline of a session."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def of(self, id_: str) -> Timeline | None:
+        """The session with this id, or that of the connection with this id; None if there is neither."""
+        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
+            row = await database.fetchrow(_SESSION, name_of(id_))
+            if row is None:
+                return None
+            session = SessionLife(**row)
+            rows = await database.fetch(_CONNECTIONS, session.id, MAX_CONNECTIONS + 1)
+            connections = [ConnectionLife(**one) for one in rows[:MAX_CONNECTIONS]]
+            facts = await facts_of(database, connections, MAX_BATCHES + 1)
+        truncated = len(rows) > MAX_CONNECTIONS or len(facts) > MAX_BATCHES
+        found = [one for batch in facts[:MAX_BATCHES] for one in batch]
+        found.sort(key=lambda one: one.at)  # those of two edges may overlap; those of one moment stay in their order
+        return Timeline(session, connections, found, truncated)
+
+
+async def facts_of(database: Database, connections: Sequence[ConnectionLife], limit: int) -> list[list[TimelineFact]]:
+    """The facts about these connections, by the batches that brought them, in order; of at most `limit` batches."""
+    if not connections:
+        return []
+    first = min(one.opened_at for one in connections)
+    rows = await database.fetch(_FACTS, [one.id for one in connections], first, limit)
+    return [[TimelineFact(connection, Raw(one)) for one in _decode_facts(facts)] for connection, facts in rows]

@@ -1,0 +1,226 @@
+"""Why a user dropped: the ends of his connections, with what came before and after each, and what he was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+from msgspec import Struct
+
+from proto.events import Closed, Subscribed
+from services.chassis.postgres.pool import Database, Pool
+from services.sessions.projection import identity
+from services.sessions.queries.edges_postgres import EdgeRun, Edges
+from services.sessions.queries.periods import Period
+from services.sessions.queries.refusals_postgres import RefusalCounts, RefusedClient
+from services.sessions.queries.timeline_postgres import ConnectionLife, TimelineFact, facts_of
+
+MAX_SESSIONS: Final = 500
+MAX_CONNECTIONS: Final = 2000
+_MAX_BATCHES: Final = 20_000
+
+_SESSIONS: Final = """
+SELECT id, session_key, client_name, client_version, address, opened_at, ended_at, away_until
+FROM sessions WHERE user_id = $1 AND opened_at < $3 AND (ended_at IS NULL OR ended_at >= $2)
+ORDER BY opened_at DESC, id DESC LIMIT $4"""
+
+_CONNECTIONS: Final = """
+SELECT session_id, id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+WHERE session_id = ANY($1::text[]) AND (closed_at IS NULL OR closed_at >= $2)
+ORDER BY opened_at DESC, id DESC LIMIT $3"""
+
+_KNOWN: Final = """
+SELECT EXISTS (SELECT FROM sessions WHERE user_id = $1), count(*)
+FROM sessions WHERE user_id = $1 AND ended_at IS NULL"""
+
+
+class Delivered(Struct):
+    """What a connection had been sent: messages and bytes each way, and the last offset by channel with history."""
+
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    offsets: dict[str, int]
+
+
+class CatchUp(Struct):
+    """What a client got of a channel when it was back. `recovered`: True, all `count` messages after the offset
+    `after`; False, it was told of a gap; None, it did not ask. `offset`: where it was then."""
+
+    channel: str
+    recovered: bool | None
+    after: int
+    count: int
+    offset: int
+
+
+class Return(Struct):
+    """How a client came back: by which connection, where, and whether its session went on (`resumed`)."""
+
+    connection: str
+    edge: str
+    at: datetime
+    resumed: bool
+    channels: list[CatchUp]
+
+
+class ConnectionEnd(Struct):
+    """The end of a connection. What is not known is None: `delivered` if the edge died, `edge_run` if the edge's facts
+    are gone. `away_until`: so long the client may still resume, or could have, if it never came back."""
+
+    at: datetime
+    session: str
+    connection: str
+    opened_at: datetime
+    client_name: str
+    client_version: str
+    address: str
+    edge: str
+    code: int
+    reason: str
+    by: str
+    away_until: datetime | None
+    delivered: Delivered | None
+    back: Return | None
+    edge_run: EdgeRun | None
+
+
+class UserStory(Struct):
+    """A user in a period: the ends of his connections and his refusals, newest first, up to a limit of each.
+
+    `known`: whether he ever was here, as far as it is kept. `connected`: his sessions that are connected now.
+    """
+
+    user: str
+    period: Period
+    known: bool
+    connected: int
+    ends: list[ConnectionEnd]
+    refusals: list[RefusedClient]
+    more: bool
+
+
+class _Stay(Struct):
+    id: str
+    session_key: str
+    client_name: str
+    client_version: str
+    address: str
+    opened_at: datetime
+    ended_at: datetime | None
+    away_until: datetime | None
+
+
+class UserStories:
+    """Asks for what happened to users."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def why(self, user: str, period: Period, limit: int) -> UserStory:
+        """The story of one user in this period."""
+        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
+            known, connected = await database.fetchrow(_KNOWN, identity(user)) or (False, 0)
+            rows = await database.fetch(_SESSIONS, identity(user), period.since, period.until, MAX_SESSIONS)
+            stays = [_Stay(**row) for row in rows]
+            lives = await _connections(database, stays, period)
+            back = _next(stays, lives)
+            ended = [
+                (one, stay)
+                for stay in stays
+                for one in lives.get(stay.id, ())
+                if one.closed_at is not None and period.since <= one.closed_at < period.until
+            ]
+            ended.sort(key=lambda end: (end[0].closed_at, end[0].id), reverse=True)
+            more, ended = len(ended) > limit, ended[:limit]
+            wanted = {one.id: one for end, _ in ended for one in (end, back.get(end.id)) if one is not None}
+            facts: dict[str, list[TimelineFact]] = {}
+            for batch in await facts_of(database, list(wanted.values()), _MAX_BATCHES):
+                for fact in batch:
+                    facts.setdefault(fact.connection, []).append(fact)
+        runs = await Edges(self._pool).of(sorted({one.instance for one, _ in ended}))
+        refusals = await RefusalCounts(self._pool).ones(period, limit + 1, user)
+        ends = [_end(one, stay, back.get(one.id), lives, facts, runs) for one, stay in ended]
+        more = more or len(refusals) > limit
+        return UserStory(user, period, known or bool(refusals), connected, ends, refusals[:limit], more)
+
+
+async def _connections(database: Database, stays: Sequence[_Stay], period: Period) -> dict[str, list[ConnectionLife]]:
+    """The connections of these sessions that were open in the period, oldest first, by session."""
+    found: dict[str, list[ConnectionLife]] = {}
+    rows = await database.fetch(_CONNECTIONS, [one.id for one in stays], period.since, MAX_CONNECTIONS)
+    for session, *values in reversed(rows):
+        found.setdefault(session, []).append(ConnectionLife(*values))
+    return found
+
+
+def _next(stays: Sequence[_Stay], lives: Mapping[str, list[ConnectionLife]]) -> dict[str, ConnectionLife]:
+    """For each connection the one that the same device opened next: in its session, or in a new one after that."""
+    found = {one.id: later for life in lives.values() for one, later in pairwise(life)}
+    first: dict[tuple[str, str], list[tuple[_Stay, ConnectionLife]]] = {}
+    for stay in stays:  # newest first
+        device = stay.session_key, stay.client_name
+        if life := lives.get(stay.id):
+            later = [one for began, one in first.get(device, ()) if stay.ended_at and began.opened_at >= stay.ended_at]
+            if later:
+                found[life[-1].id] = later[-1]
+            first.setdefault(device, []).append((stay, life[0]))
+    return found
+
+
+def _end(
+    one: ConnectionLife,
+    stay: _Stay,
+    later: ConnectionLife | None,
+    lives: Mapping[str, list[ConnectionLife]],
+    facts: Mapping[str, list[TimelineFact]],
+    runs: Mapping[str, EdgeRun],
+) -> ConnectionEnd:
+    assert one.closed_at is not None
+    back = None
+    if later is not None:
+        resumed = later in lives[stay.id]
+        back = Return(later.id, later.edge, later.opened_at, resumed, _caught_up(facts.get(later.id, ())))
+    return ConnectionEnd(
+        at=one.closed_at,
+        session=stay.id,
+        connection=one.id,
+        opened_at=one.opened_at,
+        client_name=stay.client_name,
+        client_version=stay.client_version,
+        address=stay.address,
+        edge=one.edge,
+        code=one.close_code or 0,
+        reason=one.close_reason,
+        by=one.close_by,
+        away_until=stay.away_until if back is None else None,
+        delivered=_delivered(facts.get(one.id, ())),
+        back=back,
+        edge_run=runs.get(one.instance),
+    )
+
+
+def _delivered(facts: Sequence[TimelineFact]) -> Delivered | None:
+    for fact in reversed(facts):
+        match fact.event:
+            case Closed() as end:
+                return Delivered(end.messages_in, end.messages_out, end.bytes_in, end.bytes_out, end.offsets)
+            case _:
+                pass
+    return None
+
+
+def _caught_up(facts: Sequence[TimelineFact]) -> list[CatchUp]:
+    """What the first subscription to each channel brought."""
+    found: dict[str, CatchUp] = {}
+    for fact in facts:
+        match fact.event:
+            case Subscribed() as one if one.channel not in found:
+                caught_up = CatchUp(one.channel, one.recovered, one.recovered_from, one.recovered_count, one.offset)
+                found[one.channel] = caught_up
+            case _:
+                pass
+    return [found[channel] for channel in sorted(found)]

@@ -1,0 +1,83 @@
+"""Users: when each was first and last seen, with which devices and versions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.projection import identity
+from services.sessions.queries.periods import Period
+
+MAX_DEVICES: Final = 200
+
+_SEEN: Final = """
+SELECT d.user_id AS user, min(d.first_seen) AS first_seen, max(d.last_seen) AS last_seen,
+    sum(d.sessions)::bigint AS sessions, sum(d.connections)::bigint AS connections,
+    count(DISTINCT (d.session_key, d.client_name)) AS devices,
+    count(DISTINCT (d.client_name, d.client_version)) AS versions
+FROM (
+    SELECT user_id, max(last_seen) AS seen FROM user_devices WHERE last_seen >= $1 AND first_seen < $2 AND user_id <> ''
+    GROUP BY user_id ORDER BY 2 DESC, 1 LIMIT $3
+) AS latest JOIN user_devices d USING (user_id)
+GROUP BY d.user_id ORDER BY max(d.last_seen) DESC, d.user_id"""
+
+_DEVICES: Final = """
+SELECT session_key, client_name, client_version, first_seen, last_seen, sessions, connections FROM user_devices
+WHERE user_id = $1 ORDER BY last_seen DESC, session_key, client_name, client_version LIMIT $2"""
+
+_CONNECTED: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
+
+
+class SeenUser(Struct):
+    """A user over all the time that is known. A device is a session key and a client name."""
+
+    user: str
+    first_seen: datetime
+    last_seen: datetime
+    sessions: int
+    connections: int
+    devices: int
+    versions: int
+
+
+class Device(Struct):
+    """What one device of a user did with one version of its client."""
+
+    session_key: str
+    client_name: str
+    client_version: str
+    first_seen: datetime
+    last_seen: datetime
+    sessions: int
+    connections: int
+
+
+class KnownUser(Struct):
+    """Everything about one user: how many of his sessions are connected, and his devices, the latest seen first."""
+
+    user: str
+    connected: int
+    devices: list[Device]
+
+
+class Users:
+    """Asks about users."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def seen(self, period: Period, limit: int) -> list[SeenUser]:
+        """Up to `limit` users who were seen in this period, the latest first. Anonymous clients are nobody."""
+        async with self._pool.database() as database:
+            rows = await database.fetch(_SEEN, period.since, period.until, limit)
+        return [SeenUser(**row) for row in rows]
+
+    async def one(self, user: str) -> KnownUser | None:
+        """What is known of a user, with at most `MAX_DEVICES` devices; None if he never was here."""
+        async with self._pool.database() as database:
+            devices = await database.fetch(_DEVICES, identity(user), MAX_DEVICES)
+            connected = await database.fetchval(_CONNECTED, identity(user))
+        return KnownUser(user, connected, [Device(**row) for row in devices]) if devices else None

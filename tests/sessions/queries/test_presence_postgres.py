@@ -1,0 +1,97 @@
+"""Who was connected at a moment, whatever sessions lasted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.queries.presence_postgres import Presence, Present
+from services.sessions.rows import Connection, Session, Subscription
+from tests.sessions.rows_by_hand import EPOCH, Row, insert
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+THEN = 40 * DAY
+
+
+def stay(name: str, began: int, ended: int | None, edge: str = "edge-1", user: str = "") -> list[Row]:
+    """A session of one connection; times are distances to THEN."""
+    end = None if ended is None else THEN + ended
+    code = None if ended is None else 1001
+    opened = THEN + began
+    return [
+        Session(name, user or name, "", "js", "5.8", edge, "i1", name, 1, opened, None, end, None, code),
+        Connection(name, name, edge, "i1", opened, end, code),
+    ]
+
+
+async def ask(postgres: Postgres, limit: int = 10, **conditions: str) -> Present:
+    async with Pool(postgres.url, 1) as pool:
+        return await Presence(pool).at(EPOCH + timedelta(milliseconds=THEN), limit, **conditions)
+
+
+async def test_sessions_of_any_length_are_found_and_those_before_and_after_are_not(postgres: Postgres):
+    await insert(
+        postgres.url,
+        *stay("short", -30 * MINUTE, 10 * MINUTE),
+        *stay("hour", -HOUR + 1, 1),
+        *stay("medium", -23 * HOUR, 30 * MINUTE),
+        *stay("long", -30 * DAY, 1),
+        *stay("open", -20 * DAY, None),
+        *stay("began-then", 0, 5),
+        *stay("ended-then", -MINUTE, 0),
+        *stay("long-ended", -3 * DAY, -1),
+        *stay("later", 1, None),
+    )
+    present = await ask(postgres)
+    assert [one.id for one in present.sessions] == ["began-then", "short", "hour", "medium", "open", "long"]
+    assert not present.more
+    assert {one.edge for one in present.sessions} == {"edge-1"}
+
+
+async def test_a_session_that_was_away_was_not_there_and_one_that_moved_was_on_the_edge_of_then(postgres: Postgres):
+    gone = Session("c1", "ann", "", "js", "5.8", "edge-2", "i2", "c2", 2, THEN - HOUR, None)
+    moved = Session("c3", "bob", "", "js", "5.8", "edge-2", "i2", "c4", 2, THEN - HOUR, None)
+    await insert(
+        postgres.url,
+        gone,
+        Connection("c1", "c1", "edge-1", "i1", THEN - HOUR, THEN - 5, 1001),
+        Connection("c2", "c1", "edge-2", "i2", THEN + 5),
+        moved,
+        Connection("c3", "c3", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001),
+        Connection("c4", "c3", "edge-2", "i2", THEN + 9),
+    )
+    (one,) = (await ask(postgres)).sessions
+    assert (one.user, one.edge, one.connection) == ("bob", "edge-1", "c3")
+    assert (await ask(postgres, edge="edge-2")).sessions == []
+    assert [one.user for one in (await ask(postgres, edge="edge-1")).sessions] == ["bob"]
+
+
+async def test_channels_are_those_of_then(postgres: Postgres):
+    opened = THEN - HOUR
+    await insert(
+        postgres.url,
+        *stay("c1", -HOUR, None, user="ann"),
+        Subscription("c1", "there", opened, opened + 1),
+        Subscription("c1", "left", opened, opened + 1, THEN - 1),
+        Subscription("c1", "leaves", opened, opened + 1, THEN + 1),
+        Subscription("c1", "not-yet", opened, THEN + 1),
+        *stay("c2", -HOUR, None, user="bob"),
+    )
+    ann, bob = sorted((await ask(postgres)).sessions, key=lambda one: one.user)
+    assert (ann.channels, ann.channel_count, bob.channels) == (["leaves", "there"], 2, [])
+    assert [one.user for one in (await ask(postgres, channel="there")).sessions] == ["ann"]
+    assert (await ask(postgres, channel="left")).sessions == []
+
+
+async def test_the_newest_come_first_and_what_is_beyond_the_limit_is_said(postgres: Postgres):
+    await insert(
+        postgres.url, *(row for n in range(5) for row in stay(f"s{n}", -n * 20 * HOUR - 1, None, user=f"u{n % 2}"))
+    )
+    present = await ask(postgres, limit=2)
+    assert ([one.id for one in present.sessions], present.more) == (["s0", "s1"], True)
+    assert [one.id for one in (await ask(postgres, user="u0")).sessions] == ["s0", "s2", "s4"]

@@ -1,0 +1,82 @@
+"""Rows of the read models put into PostgreSQL without a fold, for tests of what is asked of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from services.sessions.rows import (
+    Channel,
+    ChannelHour,
+    Connection,
+    DropKey,
+    Edge,
+    OpeningKey,
+    Refusal,
+    RefusalKey,
+    Session,
+    Subscription,
+    TimelineEntry,
+    UserDevice,
+)
+from services.sessions.schema_postgres import SCHEMA
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+TABLES: Final[dict[type, str]] = {
+    Session: "sessions",
+    Connection: "connections",
+    Subscription: "subscriptions",
+    TimelineEntry: "timeline",
+    UserDevice: "user_devices",
+    Channel: "channels",
+    ChannelHour: "channel_hours",
+    Refusal: "refusals",
+    Edge: "edges",
+}
+COUNTS: Final[dict[type, str]] = {DropKey: "drops", OpeningKey: "openings", RefusalKey: "refusal_counts"}
+MOMENTS: Final = {"at", "hour", "since", "until", "first_seen", "last_seen", "away_until"}
+
+Row = Struct | tuple[DropKey | OpeningKey | RefusalKey, int]
+
+
+async def insert(url: str, *rows: Row) -> None:
+    """Puts rows into their tables, which are made if they are not there. A count is a pair of its key and the number;
+    only that of its own width is written."""
+    await SCHEMA.migrate(url)
+    database = await asyncpg.connect(url)
+    try:
+        for row in rows:
+            table, values = _of(row)
+            names = ", ".join(f'"{name}"' for name in values)
+            places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
+            await database.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", *values.values())
+    finally:
+        await database.close()
+
+
+def _of(row: Row) -> tuple[str, dict[str, Any]]:
+    if isinstance(row, tuple):
+        key, count = row
+        values = {**key._asdict(), "width": key.width // 1000, "count": count}
+        return COUNTS[type(key)], {name: _value(name, value) for name, value in values.items()}
+    values = {name: getattr(row, name) for name in row.__struct_fields__}
+    if "user" in values:
+        values["user_id"] = values.pop("user")
+    if isinstance(row, TimelineEntry):
+        values["facts"] = "[" + b",".join(row.facts).decode() + "]"
+    return TABLES[type(row)], {name: _value(name, value) for name, value in values.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, int) and (name.endswith("_at") or name in MOMENTS):
+        return EPOCH + timedelta(milliseconds=value)
+    return value
+
+
+def entry(connection: str, number: int, *facts: Any) -> TimelineEntry:
+    """The facts about a connection in one batch."""
+    return TimelineEntry(connection, number, facts[0].at, [msgspec.json.encode(fact) for fact in facts])
