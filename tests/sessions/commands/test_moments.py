@@ -1,0 +1,108 @@
+"""Times as operators write them, in a zone with summer time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from services.sessions.commands.moments import BadMoment, beginning, moment
+
+NOW = datetime(2026, 11, 28, 13, 30, tzinfo=UTC)  # 14:30 in Berlin
+
+
+@pytest.fixture(autouse=True)
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("now", "2026-11-28 13:30:00"),
+        ("14:02", "2026-11-28 13:02:00"),
+        ("9:05", "2026-11-28 08:05:00"),
+        ("14:02:30", "2026-11-28 13:02:30"),
+        ("14:02:30.5", "2026-11-28 13:02:30.500000"),
+        ("14:30", "2026-11-28 13:30:00"),
+        ("14:31", "2026-11-27 13:31:00"),  # not yet today
+        ("today 14:02", "2026-11-28 13:02:00"),
+        ("  Yesterday   14:02 ", "2026-11-27 13:02:00"),
+        ("yesterday", "2026-11-26 23:00:00"),
+        ("2026-11-27", "2026-11-26 23:00:00"),
+        ("2026-11-27 14:02", "2026-11-27 13:02:00"),
+        ("2026-07-01 14:02", "2026-07-01 12:02:00"),  # in summer
+        ("2026-11-28T14:02:30+02:00", "2026-11-28 12:02:30"),
+        ("2026-11-28T12:02:30Z", "2026-11-28 12:02:30"),
+        ("2026-11-28t12:02:30z", "2026-11-28 12:02:30"),
+        ("10m ago", "2026-11-28 13:20:00"),
+        ("10 min ago", "2026-11-28 13:20:00"),
+        ("1h30m ago", "2026-11-28 12:00:00"),
+        ("2 days ago", "2026-11-26 13:30:00"),
+        ("1 hour 30 minutes ago", "2026-11-28 12:00:00"),
+    ],
+)
+def test_a_moment(text, utc):
+    assert moment(text, NOW) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "24:00",
+        "14:60",
+        "1402",
+        "14",
+        "-1h ago",
+        "ago",
+        "10 ago",
+        "x ago",
+        "today noon",
+        "2026-13-01",
+        "١٤:٠٢",
+    ],
+)
+def test_what_is_no_moment_is_told_with_what_would_be_one(text):
+    with pytest.raises(BadMoment, match='expected a time such as "14:02"'):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["2026-11-28 14:31", "today 15:00", "9999-12-30T23:59:59Z"])
+def test_what_has_not_come_is_told_with_the_time_that_it_is(text):
+    with pytest.raises(BadMoment, match=r"has come, .*: now it is 2026-11-28 14:30:00 CET"):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["1900-01-01", "0001-01-01", "99 days 9000000h ago", "40000d ago"])
+def test_what_is_too_long_ago_is_refused(text):
+    with pytest.raises(BadMoment):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("1h", "2026-11-28 12:30:00"),
+        ("90 min", "2026-11-28 12:00:00"),
+        ("1d", "2026-11-27 13:30:00"),
+        ("14:00", "2026-11-28 13:00:00"),
+        ("1h ago", "2026-11-28 12:30:00"),
+        ("2026-11-28 14:02", "2026-11-28 13:02:00"),
+    ],
+)
+def test_a_period_begins_a_duration_before_now_or_at_a_moment(text, utc):
+    assert beginning(text, NOW) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "60", "h", "1 fortnight"])
+def test_what_is_neither_is_told_with_both(text):
+    with pytest.raises(BadMoment, match="or a duration such as 1h"):
+        beginning(text, NOW)

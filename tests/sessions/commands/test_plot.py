@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from services.sessions.commands.plot import condensed, curve
+
+
+def test_the_greatest_value_reaches_the_top_and_the_least_is_seen():
+    assert curve([0, 1, 100, 50], ["13:00", "", "", ""], height=2) == [
+        "100 │  █",
+        "  0 │ ▁██",
+        "    └────",
+        "     13:00",
+    ]
+
+
+def test_marks_stand_below_their_columns_where_there_is_room():
+    marks = [f"13:{minute:02}" for minute in range(30)]
+    assert curve([1] * 30, marks, height=1)[-1] == "   13:00       13:12       13:24"
+
+
+def test_no_values_are_no_curve_and_zeros_are_a_flat_one():
+    assert curve([], []) == []
+    assert curve([0, 0], ["", ""], height=1)[:2] == ["0 │", "  └──"]
+
+
+def test_values_that_have_no_room_are_joined():
+    assert condensed([1, 2, 3, 4, 5], 2, sum) == ([6, 9], 3)
+    assert condensed([1, 9, 3, 4, 5], 2, max) == ([9, 5], 3)
+    assert condensed([1, 2], 80, sum) == ([1, 2], 1)
+    assert condensed([1, 2], 0, sum) == ([3], 2)
