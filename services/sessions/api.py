@@ -23,9 +23,9 @@ from starlette.routing import Route
 from services.chassis.http.api_key import ApiKeys, Refusal, reaches
 from services.chassis.process.api_keys import READ
 from services.sessions.openapi import describe
-from services.sessions.projection import identity
 from services.sessions.reader_postgres import Place, PostgresReader
 from services.sessions.store import StoreAway
+from services.sessions.values import identity
 from services.sessions.views import Failure, Problem, SessionsPage, SessionState
 
 MAX_LIMIT: Final = 1000

@@ -25,10 +25,10 @@ from services.sessions.edge_silence import EdgeSilence
 from services.sessions.heard_edges import HeardEdges
 from services.sessions.log_nats import LogAway, SessionLog
 from services.sessions.store import Store, StoreAway
+from services.sessions.values import WATCH_WRITER
 
 log = logging.getLogger(__name__)
 
-WRITER_PREFIX = "watch-"
 _INTERVAL_S = 1.0
 
 
@@ -89,8 +89,8 @@ class EdgeWatch:
 
     async def _look(self) -> None:
         open_instances = await self._store.open_instances()
-        numbers = await self._store.writers(WRITER_PREFIX)
-        lost = {name.removeprefix(WRITER_PREFIX) for name, number in numbers.items() if number % 2}
+        numbers = await self._store.writers(WATCH_WRITER)
+        lost = {name.removeprefix(WATCH_WRITER) for name, number in numbers.items() if number % 2}
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
         if suspects := self._silence.suspects(open_instances, now):
             self._silence.recall(await self._heard_edges.recall(suspects))
@@ -120,7 +120,7 @@ class EdgeWatch:
         return not told
 
     async def _write(self, instance: str, numbers: dict[str, int], fact: EdgeLost | EdgeFound, step: int) -> None:
-        writer = WRITER_PREFIX + instance
+        writer = WATCH_WRITER + instance
         number = numbers.get(writer, 0) + step
         await self._log.append(EventBatch(edge=self._name, instance=writer, number=number, events=[fact]))
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from proto.events import EventBatch
 from proto.events_reading import Unreadable
-from services.sessions.projection import name_of, text
+from services.sessions.values import name_of, text
 
 MAX_LETTERS: Final = 4096
 """Dead letters that are kept. Beyond it the oldest go."""

@@ -1,20 +1,15 @@
-"""Folds facts into rows: pure, without I/O and without a clock. This module defines what a *session* is.
+"""Folds facts into the rows of all read models, in one pass: pure, without I/O and without a clock.
 
-A session begins with a connection and outlives it. When a connection closes in a way after which clients reconnect
-(`proto.events.is_resumable`), its session is *away* for the resume window. The next connection of the same *lineage*
-(user, session key, client name) continues a session that is away: one connection continues one session, the one that
-has been away for longest.
-
-Facts of two edges reach the log in any order: a client can be on edge B before edge A has written that it left. A
-session that ends therefore absorbs a later session of its lineage, if one was opened after that moment.
-docs/decisions/0014-session-resume-heuristic.md has the reasons and limits.
+Each model of `models` says how a fact changes its rows; this module says in which order they learn of it. What a
+session is, `models.sessions` decides. Facts come late, again, or about what nobody knows: a fact that is told again
+changes nothing, and a fact about a connection whose opening is not known is counted, and else left out.
+docs/decisions/0040-read-models-in-one-pass.md has the reasons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import blake2b
-from typing import assert_never
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, assert_never
 
 from proto.events import (
     BY_LOSS,
@@ -34,198 +29,185 @@ from proto.events import (
     SessionEvent,
     Subscribed,
     Unsubscribed,
-    is_resumable,
 )
-from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME, Connection, Session, Subscription
+from services.sessions.models import channels, drops, edges, erasure, refusals, sessions, timeline, users, versions
+from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, MAX_CODE, Connection
 from services.sessions.state import State
+from services.sessions.values import identity as identity
+from services.sessions.values import lineage_of as lineage_of
+from services.sessions.values import name_of as name_of
+from services.sessions.values import text as text
+from services.sessions.values import time_of as time_of
 
-NAME = "sessions-1"
-"""The position is stored under this name. Change it to rebuild the rows: a new name starts at the log's beginning."""
+NAME: Final = "sessions-1"
+"""Whoever moves the positions holds the lock of this one."""
 
-EDGE_LOST_CODE = 1006
-EDGE_LOST_REASON = "edge lost"
-_MAX_CODE = 2**31 - 1
-
-
-def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
-    """The lineage of a session, as a digest of fixed size; None for an anonymous client without a session key."""
-    if not user and not session_key:
-        return None
-    parts = (identity(user), identity(session_key), identity(client_name))
-    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-
-
-def identity(value: str) -> str:
-    """`value` as `text` has it, but no two values alike: one that `text` would change ends with a digest of the whole.
-
-    What it returns is its own identity.
-    """
-    if len(value) <= MAX_TEXT and "\0" not in value:
-        return value
-    digest = blake2b(value.encode(), digest_size=16).hexdigest()
-    return text(f"{value[: MAX_TEXT - 1 - len(digest)]}~{digest}")
+NAMES: Final[Mapping[str, str]] = {
+    "sessions": NAME,
+    "timeline": "timeline-1",
+    "users": "users-1",
+    "channels": "channels-1",
+    "drops": "drops-1",
+    "versions": "versions-1",
+    "refusals": "refusals-1",
+    "edges": "edges-1",
+}
+"""The read models, and the name under which the position of each is stored. All move together. Whoever changes how a
+model is folded gives it a new number: its rows are then to be built again."""
 
 
-def text(value: str, limit: int = MAX_TEXT) -> str:
-    """`value` as PostgreSQL can store and index it: at most `limit` characters, without NUL."""
-    return value[:limit].replace("\0", "\ufffd")
+class Writer(NamedTuple):
+    """Who wrote a batch, and its number."""
 
-
-def name_of(value: str) -> str:
-    """Likewise, the name of a connection or instance."""
-    return text(value, MAX_ID)
-
-
-def time_of(at: int) -> int:
-    """The time `at`, within the range that PostgreSQL and Python both support, in Unix milliseconds."""
-    return min(max(at, 0), MAX_TIME)
+    edge: str
+    instance: str
+    number: int
 
 
 def fold(state: State, batches: Iterable[EventBatch]) -> State:
     """Applies the facts of `batches`, in order. Changes `state` in place and returns it."""
     for batch in batches:
-        edge, instance = text(batch.edge), name_of(batch.instance)
+        writer = Writer(text(batch.edge), name_of(batch.instance), batch.number)
+        edges.told(state, batch, writer.edge, writer.instance)
         for event in batch.events:
-            apply(state, event, edge, instance)
+            _apply(state, event, time_of(event.at), writer)
+        state.events += len(batch.events)
     return state
 
 
-def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "") -> State:
-    """Applies one fact that the process `instance` of `edge` wrote. Changes `state` in place and returns it.
+def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "", number: int = 1) -> State:
+    """Applies one fact, a batch of its own that the process `instance` of `edge` wrote."""
+    return fold(state, [EventBatch(edge, instance, number, [event])])
 
-    Applying a fact again changes nothing, except that a later `Subscribed` of the same channel replaces the row.
-    """
-    state.events += 1
+
+def _apply(state: State, event: SessionEvent, at: int, writer: Writer) -> None:
     match event:
         case Opened():
-            _opened(state, event, edge, instance)
+            _opened(state, event, at, writer)
         case Subscribed():
-            _subscribed(state, event)
+            _subscribed(state, event, at, writer)
         case Unsubscribed():
-            _unsubscribed(state, event)
+            _unsubscribed(state, event, at, writer)
         case Closed():
-            _closed(state, event)
+            _closed(state, event, at, writer)
+        case Refreshed() | Lagged() | CaughtUp():
+            _noted(state, event, at, writer)
+        case Refused():
+            _refused(state, event, at, writer)
         case EdgeLost():
-            _edge_lost(state, event)
+            _edge_lost(state, event, at)
         case EdgeFound():
-            _edge_found(state, event)
-        case (
-            Refused() | Refreshed() | Lagged() | CaughtUp() | EdgeStarted() | EdgeDraining() | EdgeStopped() | Erased()
-        ):
-            pass
+            _edge_found(state, event, at)
+        case EdgeStarted() | EdgeDraining() | EdgeStopped():
+            edges.moment(state, event, writer.edge, writer.instance, at)
+        case Erased():
+            erasure.erase(state, event.user_digest, at)
         case _:
             assert_never(event)
-    return state
 
 
-def _opened(state: State, event: Opened, edge: str, instance: str) -> None:
-    connection, at = name_of(event.connection), time_of(event.at)
-    if connection in state.connections:
+def _opened(state: State, event: Opened, at: int, writer: Writer) -> None:
+    name = name_of(event.connection)
+    if name in state.connections or (at <= state.erased_until and erasure.is_erased(state, event.user, at)):
         return
-    lineage = lineage_of(event.user, event.session_key, event.client_name)
-    session = state.longest_away(lineage, at) if lineage is not None else None
-    if session is None:
-        session = Session(
-            id=connection,
-            user=identity(event.user),
-            session_key=text(event.session_key),
-            client_name=text(event.client_name),
-            client_version=text(event.client_version),
-            edge=edge,
-            instance=instance,
-            connection=connection,
-            connections=1,
-            opened_at=at,
-            lineage=lineage,
-            address=text(event.address),
-        )
-        state.put_session(session)
-    else:
-        session.connection, session.edge, session.instance = connection, edge, instance
-        session.client_version, session.address = text(event.client_version), text(event.address)
-        session.connections += 1
-        state.set_end(session, None, None, None)
-        state.resumed += 1
-    state.changed_sessions.add(session.id)
-    state.put_connection(Connection(connection, session.id, edge, instance, at))
-    state.changed_connections.add(connection)
+    session, connection = sessions.opened(state, event, name, at, writer.edge, writer.instance)
+    users.opened(state, session, connection)
+    versions.opened(state, connection, session.client_name)
+    edges.opened(state, connection)
+    timeline.told(state, connection, writer.number, at, event)
 
 
-def _subscribed(state: State, event: Subscribed) -> None:
-    connection = name_of(event.connection)
-    if connection not in state.connections:
-        state.unknown += 1
-        return
-    opened_at = state.connections[connection].opened_at
-    row = Subscription(connection, text(event.channel), opened_at, time_of(event.at), None, event.recovered)
-    state.put_subscription(row)
-    state.changed_subscriptions.add((row.connection, row.channel))
-
-
-def _unsubscribed(state: State, event: Unsubscribed) -> None:
-    key = (name_of(event.connection), text(event.channel))
-    row = state.subscriptions.get(key)
-    if row is None:
-        state.unknown += 1
-    elif row.until is None:
-        row.until = time_of(event.at)
-        state.changed_subscriptions.add(key)
-
-
-def _closed(state: State, event: Closed) -> None:
+def _subscribed(state: State, event: Subscribed, at: int, writer: Writer) -> None:
     connection = state.connections.get(name_of(event.connection))
     if connection is None:
         state.unknown += 1
-    elif connection.closed_at is None or _was_lost(connection):  # the edge's own word overrides the guess
-        _close(state, connection, time_of(event.at), min(event.code, _MAX_CODE), text(event.reason), text(event.by))
+        return
+    channel = text(event.channel)
+    began = sessions.subscribed(state, event, connection, channel, at)
+    if began is None:
+        return
+    if began:
+        channels.subscribed(state, connection, channel, at)
+    timeline.told(state, connection, writer.number, at, event)
 
 
-def _close(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:
+def _unsubscribed(state: State, event: Unsubscribed, at: int, writer: Writer) -> None:
+    connection = state.connections.get(name_of(event.connection))
+    if connection is None:
+        state.unknown += 1
+        return
+    channel = text(event.channel)
+    if sessions.unsubscribed(state, connection.id, channel, at):
+        channels.unsubscribed(state, connection, channel, at)
+        timeline.told(state, connection, writer.number, at, event)
+
+
+def _closed(state: State, event: Closed, at: int, writer: Writer) -> None:
+    connection = state.connections.get(name_of(event.connection))
+    if connection is None:
+        state.unknown += 1
+    elif connection.closed_at is None or connection.was_lost:  # the edge's own word overrides the guess
+        _end(state, connection, at, min(event.code, MAX_CODE), text(event.reason), text(event.by))
+        timeline.told(state, connection, writer.number, at, event)
+
+
+def _noted(state: State, event: Refreshed | Lagged | CaughtUp, at: int, writer: Writer) -> None:
+    connection = state.connections.get(name_of(event.connection))
+    if connection is None:
+        state.unknown += 1
+    else:
+        timeline.told(state, connection, writer.number, at, event)
+
+
+def _refused(state: State, event: Refused, at: int, writer: Writer) -> None:
+    if at <= state.erased_until and erasure.is_erased(state, event.user, at):
+        return
+    refusals.refused(state, event, at, writer.edge, writer.instance)
+    connection = state.connections.get(name_of(event.connection))
+    if connection is not None:
+        timeline.told(state, connection, writer.number, at, event)
+
+
+def _end(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:
+    """A connection closed, or how it did is corrected."""
     at = max(at, connection.opened_at)
-    connection.closed_at, connection.close_code, connection.close_reason, connection.close_by = at, code, reason, by
-    state.changed_connections.add(connection.id)
     session = state.sessions.get(connection.session_id)
-    if session is None:
-        state.unknown += 1  # somebody deleted its row
-        return
-    if session.connection != connection.id:
-        return  # the session has gone on with another connection
-    if session.lineage is None or not is_resumable(code):
-        state.set_end(session, at, None, code, reason, by)
-        return
-    away_until = at + state.resume_window_ms
-    if session.away_until is None:  # otherwise the edge's own word only corrects the time
-        state.interrupted += 1
-    state.set_end(session, at, away_until, code, reason, by)
-    later = state.first_opened(session.lineage, at, away_until, other_than=session)
+    client_name = "" if session is None else session.client_name
+    if connection.closed_at is None:
+        channels.closed(state, connection, at)
+        edges.ended(state, connection, at)
+    else:
+        drops.count(state, connection, client_name, -1)
+    later = sessions.closed(state, connection, at, code, reason, by)
+    drops.count(state, connection, client_name)
+    if session is not None:
+        users.seen(state, session, connection, at)
     if later is not None:
-        state.merge(session, later)
-        state.resumed += 1
+        first = state.connections.get(later.id)  # a session bears the name of its first connection
+        users.absorbed(state, later, first)
+        if first is not None:
+            versions.resumed_after_all(state, first, later.client_name)
 
 
-def _edge_lost(state: State, event: EdgeLost) -> None:
-    instance, at = name_of(event.instance), time_of(event.at)
-    state.edges_lost += 1
-    gone = [one for one in state.connections.values() if one.instance == instance and one.closed_at is None]
-    for connection in sorted(gone, key=_age):
-        _close(state, connection, at, EDGE_LOST_CODE, EDGE_LOST_REASON, BY_LOSS)
-
-
-def _edge_found(state: State, event: EdgeFound) -> None:
+def _edge_lost(state: State, event: EdgeLost, at: int) -> None:
     instance = name_of(event.instance)
-    back = [one for one in state.connections.values() if one.instance == instance and _was_lost(one)]
+    state.edges_lost += 1
+    edges.lost(state, instance, at)
+    gone = [one for one in state.unsettled(instance) if one.closed_at is None]
+    for connection in sorted(gone, key=_age):
+        _end(state, connection, at, EDGE_LOST_CODE, EDGE_LOST_REASON, BY_LOSS)
+
+
+def _edge_found(state: State, event: EdgeFound, at: int) -> None:
+    instance = name_of(event.instance)
+    edges.found(state, instance, at)
+    back = [one for one in state.unsettled(instance) if one.closed_at is not None]
     for connection in sorted(back, key=_age):
-        connection.closed_at, connection.close_code, connection.close_reason, connection.close_by = None, None, "", ""
-        state.changed_connections.add(connection.id)
         session = state.sessions.get(connection.session_id)
-        if session is None:
-            state.unknown += 1  # somebody deleted its row
-        elif session.connection == connection.id:
-            state.set_end(session, None, None, None)
-
-
-def _was_lost(connection: Connection) -> bool:
-    return connection.close_code == EDGE_LOST_CODE and connection.close_reason == EDGE_LOST_REASON
+        drops.count(state, connection, "" if session is None else session.client_name, -1)
+        sessions.reopened(state, connection)
+        channels.reopened(state, connection, at)
+        edges.ended(state, connection, at, -1)
 
 
 def _age(connection: Connection) -> tuple[int, str]:

@@ -26,8 +26,8 @@ from proto.events import (
     Subscribed,
     Unsubscribed,
 )
-from services.sessions.projection import lineage_of, name_of, text, time_of
 from services.sessions.state import State
+from services.sessions.values import lineage_of, name_of, text, time_of
 
 
 class Span(NamedTuple):
@@ -52,46 +52,49 @@ class _InBatch(NamedTuple):
 
 
 class ReadSet:
-    """The rows that a fold may touch: `connections` by id, `subscriptions` by key (connection, channel), the open
-    connections of the instances in `lost` (with the moments of their loss), and the lost ones of those in `found`."""
+    """The rows that a fold may touch: `connections` by id, the open connections of the instances in `lost` (with the
+    moments of their loss), the lost ones of those in `found`, and the open ones of the users in `erased`; all with
+    their sessions. What else it may touch, the methods say when these are loaded."""
 
     def __init__(self) -> None:
         self.connections: set[str] = set()
-        self.subscriptions: set[tuple[str, str]] = set()
         self.lost: dict[str, list[int]] = {}  # instance -> when
         self.found: set[str] = set()
+        self.erased: dict[str, int] = {}  # digests of users -> up to when
+        self._subscriptions: set[tuple[str, str]] = set()
+        self._instances: set[str] = set()
         self._opened: dict[str, Span] = {}
         self._closed: list[tuple[str, int]] = []
         self._in_batch: dict[str, _InBatch] = {}
 
     def add(self, batch: EventBatch) -> None:
         """Adds what folding `batch` may touch."""
+        instance = name_of(batch.instance)
+        self._instances.add(instance)
         for event in batch.events:
             match event:
                 case Opened():
-                    self._add_opened(event, name_of(batch.instance))
+                    self._add_opened(event, instance)
                 case Closed():
+                    connection = name_of(event.connection)
+                    self.connections.add(connection)
+                    self._closed.append((connection, time_of(event.at)))
+                case Subscribed() | Unsubscribed():
+                    connection = name_of(event.connection)
+                    self.connections.add(connection)
+                    self._subscriptions.add((connection, text(event.channel)))
+                case Refreshed() | Lagged() | CaughtUp():
                     self.connections.add(name_of(event.connection))
-                    self._closed.append((name_of(event.connection), time_of(event.at)))
-                case Subscribed():
-                    self.connections.add(name_of(event.connection))
-                case Unsubscribed():
-                    self.connections.add(name_of(event.connection))
-                    self.subscriptions.add((name_of(event.connection), text(event.channel)))
+                case Refused():
+                    if event.connection:
+                        self.connections.add(name_of(event.connection))
                 case EdgeLost():
                     self.lost.setdefault(name_of(event.instance), []).append(time_of(event.at))
                 case EdgeFound():
                     self.found.add(name_of(event.instance))
-                case (
-                    Refused()
-                    | Refreshed()
-                    | Lagged()
-                    | CaughtUp()
-                    | EdgeStarted()
-                    | EdgeDraining()
-                    | EdgeStopped()
-                    | Erased()
-                ):
+                case Erased():
+                    self.erased[event.user_digest] = max(time_of(event.at), self.erased.get(event.user_digest, 0))
+                case EdgeStarted() | EdgeDraining() | EdgeStopped():
                     pass
                 case _:
                     assert_never(event)
@@ -104,11 +107,37 @@ class ReadSet:
             self._opened[lineage] = self._opened.get(lineage, Span(lineage, at, at, 0)).joined(at)
             self._in_batch.setdefault(connection, _InBatch(lineage, instance, at))  # the fold keeps the first, too
 
-    def ends(self, state: State) -> list[Span]:
-        """The lineages of the sessions that may end in the batch, with the times of their ends.
+    # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 
-        `state` must have the connections that the batch mentions, and their sessions, unless their rows are gone.
-        """
+    def whole(self, state: State) -> set[str]:
+        """The connections all of whose subscriptions without an end may be touched: the connection may end, or turn out
+        not to have ended."""
+        names = {name for name, _ in self._closed if name in state.connections}
+        if self.lost or self.found or self.erased:
+            names.update(
+                row.id
+                for row in state.connections.values()
+                if row.instance in self.lost or row.instance in self.found or self.erased
+            )
+        return {name for name in names if state.connections[name].closed_at is None or state.connections[name].was_lost}
+
+    def subscriptions(self, state: State) -> set[tuple[str, str]]:
+        """The keys of subscriptions that may be touched beside those of `whole`: a new connection has none yet."""
+        return {key for key in self._subscriptions if key[0] in state.connections}
+
+    def channels(self, state: State) -> set[str]:
+        """The channels that may be touched. `state` must have the subscriptions, too."""
+        names = {channel for _, channel in self._subscriptions}
+        for connection in self.whole(state):
+            names.update(state.open_channels(connection))
+        return names
+
+    def edges(self, state: State) -> set[str]:
+        """The instances of edges that may be touched."""
+        return self._instances | self.lost.keys() | self.found | {row.instance for row in state.connections.values()}
+
+    def ends(self, state: State) -> list[Span]:
+        """The lineages of the sessions that may end in the batch, with the times of their ends."""
         spans: dict[str, Span] = {}
 
         def lineage_of_session(id_: str) -> str | None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from proto.events import OfConnection, Refused
+
 MAX_ID = 64
 """Characters of a connection's or instance's name: a UUID that we make."""
 
@@ -18,12 +20,17 @@ MAX_TEXT = 512
 
 MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and PostgreSQL's dates agree on
 
+MAX_CODE = 2**31 - 1
+
+EDGE_LOST_CODE = 1006
+EDGE_LOST_REASON = "edge lost"
+
 
 class Session(Struct, gc=False):
     """A client's stay, over one or more connections. `connection` is the current or last of them, `address` that of it.
 
     While it is connected, `ended_at`, `away_until` and `end_code` are None. A connection of the same `lineage` may
-    continue it until `away_until` (see `projection.lineage_of`); without a lineage it cannot be continued.
+    continue it until `away_until` (see `values.lineage_of`); without a lineage it cannot be continued.
     """
 
     id: str
@@ -46,7 +53,8 @@ class Session(Struct, gc=False):
 
 
 class Connection(Struct, gc=False):
-    """One client connection. `closed_at` and `close_code` are None while it is open."""
+    """One client connection. `closed_at` and `close_code` are None while it is open. `client_version` is that of its
+    client; its session has the other things that are known of it."""
 
     id: str
     session_id: str
@@ -57,6 +65,12 @@ class Connection(Struct, gc=False):
     close_code: int | None = None
     close_reason: str = ""
     close_by: str = ""
+    client_version: str = ""
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether it closed only because its edge is thought to be lost: its edge may know better, or be found."""
+        return self.close_code == EDGE_LOST_CODE and self.close_reason == EDGE_LOST_REASON
 
 
 class Subscription(Struct, gc=False):
@@ -76,13 +90,13 @@ class Subscription(Struct, gc=False):
 
 
 class TimelineEntry(Struct):
-    """The facts about one connection in one batch of the log, each in JSON as it is in the log. `number` is that of the
-    batch, by the connection's edge; `at` is the time of the first fact."""
+    """The facts about one connection in one batch of the log. `number` is that of the batch, by the connection's edge;
+    `at` is the time of the first fact. Facts of the same connection and number are added to those that are stored."""
 
     connection: str
     number: int
     at: int
-    facts: list[bytes]
+    facts: list[OfConnection | Refused]
 
 
 class UserDevice(Struct, gc=False):
@@ -113,7 +127,10 @@ class Channel(Struct, gc=False):
 
 class ChannelHour(Struct, gc=False):
     """A channel in one hour in which its subscribers changed: the most, how many there were at the end (of what is
-    folded), and how often somebody subscribed. `hour` is its beginning."""
+    folded), and how often somebody subscribed. `hour` is its beginning.
+
+    It is added to the row that is stored: the greater peak stays, `last` is replaced, and `subscriptions` are added.
+    """
 
     channel: str
     hour: int

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
+from msgspec import json
 
 from services.sessions.rows import (
     Channel,
@@ -20,6 +21,8 @@ from services.sessions.rows import (
     TimelineEntry,
     UserDevice,
 )
+
+_encode = json.Encoder().encode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -72,8 +75,10 @@ def values_of_session(row: Session) -> tuple[Any, ...]:
 
 def connection_of(row: asyncpg.Record) -> Connection:
     """A row of `sql.CONNECTION_COLUMNS`."""
-    id_, session_id, edge, instance, opened, closed, code, reason, by = row
-    return Connection(id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason, by)
+    id_, session_id, edge, instance, opened, closed, code, reason, by, version = row
+    return Connection(
+        id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason, by, version
+    )
 
 
 def values_of_connection(row: Connection) -> tuple[Any, ...]:
@@ -81,6 +86,7 @@ def values_of_connection(row: Connection) -> tuple[Any, ...]:
     opened = moment(row.opened_at)
     return (
         row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason, row.close_by,
+        row.client_version,
     )  # fmt: skip
 
 
@@ -97,7 +103,7 @@ def values_of_subscription(row: Subscription) -> tuple[Any, ...]:
 
 def values_of_timeline(entry: TimelineEntry) -> tuple[Any, ...]:
     """The columns of `statements_writing.TIMELINE_COLUMNS`."""
-    return entry.connection, entry.number, moment(entry.at), (b"[" + b",".join(entry.facts) + b"]").decode()
+    return entry.connection, entry.number, moment(entry.at), _encode(entry.facts).decode()
 
 
 def values_of_user_device(row: UserDevice) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
 from services.sessions.rows import (
     Channel,
@@ -25,8 +26,11 @@ class State:
     """The rows that a fold may touch: all rows, or those that a store has loaded for a batch.
 
     `resume_window_ms` is how long a session that is away may be continued. `changed_*` and `removed` are the keys of
-    the rows that a store must write or delete; the numbers count what the fold did. Rows are added by `put_*`, which
-    keep the indexes.
+    the rows that a store must write or delete; the numbers count what the fold did. Sessions, connections,
+    subscriptions and erasures are added by `put_*`, which keep the indexes.
+
+    A store that finds `erased` deletes, before it writes anything, all that it has of these users: their sessions with
+    their connections and all that belongs to these, their devices, and their refusals.
     """
 
     def __init__(self, resume_window_ms: int) -> None:
@@ -37,21 +41,23 @@ class State:
         self.changed_sessions: set[str] = set()
         self.changed_connections: set[str] = set()
         self.changed_subscriptions: set[tuple[str, str]] = set()
-        self.removed: set[str] = set()  # sessions that another one has absorbed
+        self.removed: set[str] = set()  # sessions that another one has absorbed, or that were erased
+        self.removed_connections: set[str] = set()  # erased, with their subscriptions and timelines
         self.channels: dict[str, Channel] = {}
-        self.channel_hours: dict[tuple[str, int], ChannelHour] = {}
         self.edges: dict[str, Edge] = {}
         self.changed_channels: set[str] = set()
-        self.changed_hours: set[tuple[str, int]] = set()
         self.changed_edges: set[str] = set()
-        # What a store adds to what it has: nothing of it needs to be loaded before.
+        # What a store adds to what it has, as `rows` says for each: nothing of it needs to be loaded before.
+        self.channel_hours: dict[tuple[str, int], ChannelHour] = {}
         self.timeline: dict[tuple[str, int], TimelineEntry] = {}  # by connection and number of the batch
         self.users: dict[tuple[str, str, str, str], UserDevice] = {}
         self.drops: Counter[DropKey] = Counter()
         self.openings: Counter[OpeningKey] = Counter()
         self.refusal_counts: Counter[RefusalKey] = Counter()
         self.refusals: list[Refusal] = []
-        self.erased: list[str] = []  # digests of users
+        self.erased: list[tuple[str, int]] = []  # digests of users, and up to when, told by the folded facts
+        self.erasures: dict[str, int] = {}  # all that are known, likewise
+        self.erased_until = -1  # no fact after this moment is about an erased user
         self.events = 0
         self.unknown = 0  # facts about connections whose opening is not in the log, or no longer
         self.interrupted = 0  # times that a session lost its connection so that it may be resumed
@@ -60,6 +66,8 @@ class State:
         self._away: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (away_until, session)
         self._opened: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (opened_at, session)
         self._of_session: dict[str, set[str]] = defaultdict(set)  # session -> connections
+        self._unsettled: dict[str, set[str]] = defaultdict(set)  # instance -> connections that are open, or were lost
+        self._open_channels: dict[str, set[str]] = defaultdict(set)  # connection -> of subscriptions without an end
 
     # --- adding rows ----------------------------------------------------------------------------------------------
 
@@ -78,12 +86,41 @@ class State:
         if row.id not in self.connections:
             self.connections[row.id] = row
             self._of_session[row.session_id].add(row.id)
+            if row.closed_at is None or row.was_lost:
+                self._unsettled[row.instance].add(row.id)
 
     def put_subscription(self, row: Subscription) -> None:
         """Adds a subscription, or replaces the one of the same connection and channel."""
         self.subscriptions[row.connection, row.channel] = row
+        if row.until is None:
+            self._open_channels[row.connection].add(row.channel)
+        else:
+            self._open_channels[row.connection].discard(row.channel)
+
+    def put_erasure(self, digest: str, at: int) -> None:
+        """Adds that a user was erased up to `at`."""
+        self.erased.append((digest, at))
+        self.know_erasures({digest: at})
+
+    def know_erasures(self, erasures: Mapping[str, int]) -> None:
+        """Adds erasures that are stored: digests of users, and up to when."""
+        for digest, at in erasures.items():
+            self.erasures[digest] = max(at, self.erasures.get(digest, -1))
+            self.erased_until = max(at, self.erased_until)
 
     # --- queries and changes ----------------------------------------------------------------------------------------
+
+    def connections_of(self, session: str) -> list[str]:
+        """The connections of a session."""
+        return sorted(self._of_session.get(session, ()))
+
+    def unsettled(self, instance: str) -> list[Connection]:
+        """The connections of an edge process that are open, or closed only because it is thought to be lost."""
+        return [self.connections[name] for name in self._unsettled.get(instance, ())]
+
+    def open_channels(self, connection: str) -> Collection[str]:
+        """The channels of the subscriptions of a connection that have not ended by themselves."""
+        return self._open_channels.get(connection, ())
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
         """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest."""
@@ -112,6 +149,36 @@ class State:
             insort(self._away[row.lineage], (away_until, row.id))
         self.changed_sessions.add(row.id)
 
+    def set_close(self, row: Connection, at: int | None, code: int | None, reason: str = "", by: str = "") -> None:
+        """Closes a connection at `at`, or opens it again if `at` is None."""
+        row.closed_at, row.close_code, row.close_reason, row.close_by = at, code, reason, by
+        if at is not None and not row.was_lost:
+            self._unsettled[row.instance].discard(row.id)
+        self.changed_connections.add(row.id)
+
+    def end_subscription(self, row: Subscription, at: int) -> None:
+        """Ends a subscription by itself, at `at`."""
+        row.until = at
+        self._open_channels[row.connection].discard(row.channel)
+
+    def remove(self, rows: Iterable[Session]) -> None:
+        """Removes sessions with their connections and subscriptions."""
+        gone: set[str] = set()
+        for row in rows:
+            self.set_end(row, None, None, None)
+            if row.lineage is not None:
+                self._drop(self._opened[row.lineage], (row.opened_at, row.id))
+            gone |= self._of_session.pop(row.id, set())
+            self._forget(row.id)
+        for name in gone:
+            self._unsettled[self.connections.pop(name).instance].discard(name)
+            self._open_channels.pop(name, None)
+        for key in [key for key in self.subscriptions if key[0] in gone]:
+            del self.subscriptions[key]
+            self.changed_subscriptions.discard(key)
+        self.changed_connections -= gone
+        self.removed_connections |= gone
+
     def merge(self, row: Session, later: Session) -> None:
         """Lets `row` absorb `later`: its connections, its current one and its end. `later` is removed."""
         self.set_end(row, later.ended_at, later.away_until, later.end_code, later.end_reason, later.end_by)
@@ -125,9 +192,12 @@ class State:
             self.connections[connection].session_id = row.id
             self.changed_connections.add(connection)
             self._of_session[row.id].add(connection)
-        del self.sessions[later.id]
-        self.changed_sessions.discard(later.id)
-        self.removed.add(later.id)
+        self._forget(later.id)
+
+    def _forget(self, session: str) -> None:
+        del self.sessions[session]
+        self.changed_sessions.discard(session)
+        self.removed.add(session)
 
     @staticmethod
     def _drop(index: list[tuple[int, str]], entry: tuple[int, str]) -> None:

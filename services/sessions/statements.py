@@ -9,7 +9,9 @@ SESSION_COLUMNS: Final = (
     "id, user_id, session_key, client_name, client_version, edge, instance, connection, connections, opened_at, "
     "lineage, ended_at, away_until, end_code, end_reason, end_by, address"
 )
-CONNECTION_COLUMNS: Final = "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by"
+CONNECTION_COLUMNS: Final = (
+    "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by, client_version"
+)
 SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, recovered"
 
 # --- position ---------------------------------------------------------------------------------------------------------

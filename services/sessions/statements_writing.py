@@ -41,7 +41,7 @@ ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_versi
 WRITE_CONNECTIONS: Final = f"""
 INSERT INTO connections ({CONNECTION_COLUMNS})
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
-    $8::text[], $9::text[])
+    $8::text[], $9::text[], $10::text[])
 ON CONFLICT (id, opened_at) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
     close_code = excluded.close_code, close_reason = excluded.close_reason, close_by = excluded.close_by"""
 
@@ -74,11 +74,11 @@ SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::timestamptz[], $5::bi
 ON CONFLICT (name) DO UPDATE SET subscribers = excluded.subscribers, peak = excluded.peak, peak_at = excluded.peak_at,
     subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at"""
 
-WRITE_CHANNEL_HOURS: Final = f"""
-INSERT INTO channel_hours ({CHANNEL_HOUR_COLUMNS})
+ADD_CHANNEL_HOURS: Final = f"""
+INSERT INTO channel_hours AS t ({CHANNEL_HOUR_COLUMNS})
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::int[], $5::bigint[])
-ON CONFLICT (channel, hour) DO UPDATE SET peak = excluded.peak, last = excluded.last,
-    subscriptions = excluded.subscriptions"""
+ON CONFLICT (channel, hour) DO UPDATE SET peak = GREATEST(t.peak, excluded.peak), last = excluded.last,
+    subscriptions = t.subscriptions + excluded.subscriptions"""
 
 ADD_DROPS: Final = f"""
 INSERT INTO drops AS t ({DROP_COLUMNS})

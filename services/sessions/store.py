@@ -12,8 +12,8 @@ from proto.events import EventBatch
 from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.errors import StoreAway as StoreAway
 from services.sessions.entries import DeadLetter, Entry, storable
-from services.sessions.projection import name_of
 from services.sessions.read_set import ReadSet
+from services.sessions.values import name_of
 
 
 class Position(NamedTuple):

@@ -21,19 +21,17 @@ from services.sessions import statements as sql
 from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter, Entry
 from services.sessions.log_archive_postgres import archive
-from services.sessions.projection import NAME, fold, name_of, text
+from services.sessions.projection import NAME, NAMES, fold
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of
 from services.sessions.state import State
 from services.sessions.store import Outcome, Position, PositionConflict, refusals, unseen
+from services.sessions.values import name_of, text
 from services.sessions.writes_postgres import Fresh, write
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-MODELS = [NAME, "timeline-1", "users-1", "channels-1", "drops-1", "versions-1", "refusals-1", "edges-1"]
-"""The models that move together. The position that counts, and its lock, are those of the first."""
 
 
 class PostgresStore:
@@ -146,8 +144,9 @@ class PostgresStore:
             state.put_session(session)
         for connection in connections:
             state.put_connection(connection)
-        if read_set.subscriptions:
-            keys = columns(read_set.subscriptions, 2)
+        keys_wanted = read_set.subscriptions(state)
+        if keys_wanted:
+            keys = columns(keys_wanted, 2)
             for row in await database.fetch(sql.SUBSCRIPTIONS, *keys):
                 state.put_subscription(subscription_of(row))
         return state
@@ -157,7 +156,7 @@ class PostgresStore:
         if last:
             rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
             await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
-        await database.execute(sql.MOVE_POSITIONS, MODELS, upto.epoch, upto.sequence)
+        await database.execute(sql.MOVE_POSITIONS, [*NAMES.values()], upto.epoch, upto.sequence)
 
 
 async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:

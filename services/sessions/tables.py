@@ -134,6 +134,7 @@ class ConnectionRow(SQLModel, table=True):
     close_code: int | None = None
     close_reason: str = _name()
     close_by: str = _name()
+    client_version: str = _name()
 
 
 class SubscriptionRow(SQLModel, table=True):

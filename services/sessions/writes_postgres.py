@@ -117,8 +117,8 @@ def _statements(database: Database, state: State, fresh: Fresh) -> Iterator[Stat
         [rows.values_of_channel(state.channels[key]) for key in sorted(state.changed_channels)],
     )
     yield from upsert(
-        sql.WRITE_CHANNEL_HOURS,
-        [rows.values_of_channel_hour(state.channel_hours[key]) for key in sorted(state.changed_hours)],
+        sql.ADD_CHANNEL_HOURS,
+        [rows.values_of_channel_hour(state.channel_hours[key]) for key in sorted(state.channel_hours)],
     )
     yield from upsert(sql.WRITE_EDGES, [rows.values_of_edge(state.edges[key]) for key in sorted(state.changed_edges)])
     yield from upsert(sql.ADD_DROPS, _counts(state.drops))

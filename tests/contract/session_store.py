@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -21,11 +21,12 @@ from proto.events import (
 )
 from services.sessions.commits import Step, commit_portion
 from services.sessions.entries import DeadLetter, Entry
-from services.sessions.projection import fold
+from services.sessions.projection import NAMES, fold
 from services.sessions.read_ahead import Portion
 from services.sessions.read_set import read_set_of
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Store
+from tests.contract.session_rows import rows_of
 from tests.sessions.poison import poison, poisoned
 from tests.sessions.stories import WINDOW_MS, long_story, split
 
@@ -34,16 +35,15 @@ def batch(number: int, *events: SessionEvent, instance: str = "i1") -> EventBatc
     return EventBatch(edge="edge-1", instance=instance, number=number, events=list(events))
 
 
-def same_rows(one: State, other: State) -> bool:
-    return (one.sessions, one.connections, one.subscriptions) == (
-        other.sessions,
-        other.connections,
-        other.subscriptions,
-    )
-
-
 class StoreContract:
     """An empty store, with a resume window of `WINDOW_MS`."""
+
+    models: Sequence[str] = tuple(NAMES)
+    """The read models that it keeps."""
+
+    def same_rows(self, one: State, other: State) -> bool:
+        """Whether all rows of its models are alike."""
+        return rows_of(one, self.models) == rows_of(other, self.models)
 
     def opened(self) -> AbstractAsyncContextManager[Store]:
         raise NotImplementedError("the subclass gives an empty store")
@@ -93,7 +93,7 @@ class StoreContract:
             with pytest.raises(PositionConflict) as conflict:
                 await store.commit(expected, Position("epoch", 9), [batch(2, Closed(at=2, connection="c1", code=1000))])
             assert conflict.value.actual == first
-        assert await store.position() == first and same_rows(await self.rows(store), before)
+        assert await store.position() == first and self.same_rows(await self.rows(store), before)
         assert await store.last_number("i1") == 1 and await store.open_instances() == {"i1"}
 
     async def test_a_batch_that_comes_again_is_left_out(self, store):
@@ -150,7 +150,7 @@ class StoreContract:
             at = upto
         kept, wanted = await self.rows(store), fold(State(WINDOW_MS), batches)
         assert wanted.resumed, "a story in which nobody comes back proves little"
-        assert same_rows(kept, wanted)
+        assert self.same_rows(kept, wanted)
 
     async def test_letters_are_put_aside_with_the_position_or_not_at_all(self, store):
         put = [DeadLetter("epoch", n, "i1", "no batch", b"rubbish", 7) for n in (1, 2)]
@@ -174,7 +174,7 @@ class StoreContract:
         assert await store.replay(letter, late) is None
         assert await self.letters(store) == []
         assert (await store.position(), await store.last_number("i1")) == (at, 2)
-        assert same_rows(await self.rows(store), fold(State(WINDOW_MS), [batch(2, opened), late]))
+        assert self.same_rows(await self.rows(store), fold(State(WINDOW_MS), [batch(2, opened), late]))
 
     @pytest.mark.parametrize("seed", range(12))
     async def test_whatever_is_poisonous_all_else_is_folded_as_if_it_were_not_there(self, store, seed, monkeypatch):
@@ -189,7 +189,7 @@ class StoreContract:
             portion = Portion(at, part, 0, None)
             await commit_portion(store, steps[-1].position if steps else Position("", 0), portion, steps.append)
         assert await store.position() == Position("", len(log.entries))
-        assert same_rows(await self.rows(store), fold(State(WINDOW_MS), log.good))
+        assert self.same_rows(await self.rows(store), fold(State(WINDOW_MS), log.good))
         letters = await self.letters(store)
         assert [each.sequence for each in letters] == log.refused
         assert [each.sequence for step in steps for each in step.letters] == log.refused
@@ -200,5 +200,5 @@ class StoreContract:
         replayed = [decode_batch(each.data) for each in mended]
         for letter, late in zip(mended, replayed, strict=True):
             assert await store.replay(letter, late) is not None
-        assert same_rows(await self.rows(store), fold(State(WINDOW_MS), [*log.good, *replayed]))
+        assert self.same_rows(await self.rows(store), fold(State(WINDOW_MS), [*log.good, *replayed]))
         assert [each.sequence for each in await self.letters(store)] == sorted({*log.refused} - {*log.mendable})

@@ -25,8 +25,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the fold fail at an opening of `POISON`, until it is undone."""
     folds = projection._opened
 
-    def fails(state: State, event: Opened, edge: str, instance: str) -> None:
-        folds(state, event, edge, instance)
+    def fails(state: State, event: Opened, at: int, writer: projection.Writer) -> None:
+        folds(state, event, at, writer)
         if event.connection == POISON:
             raise AssertionError("this one cannot be folded")
 

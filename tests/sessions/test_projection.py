@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
-from services.sessions.projection import EDGE_LOST_CODE, EDGE_LOST_REASON, apply, fold
-from services.sessions.rows import Session
+from services.sessions.projection import apply, fold
+from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, Session
 from services.sessions.state import State
+from tests.contract.session_rows import rows_of
 from tests.sessions.stories import WINDOW_MS, long_story, split, stories
 
 
@@ -157,10 +158,6 @@ def test_subscriptions_keep_their_latest_stretch_and_facts_of_unknown_connection
     assert state.unknown == 2
 
 
-def rows(state: State) -> tuple[object, ...]:
-    return state.sessions, state.connections, state.subscriptions
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_rows_of_long_stories_agree_with_each_other(seed: int):
     batches = long_story(seed)
@@ -173,7 +170,7 @@ def test_any_split_into_batches_gives_the_same_rows(batches: list[EventBatch], c
     parts = State(WINDOW_MS)
     for stretch in split(batches, cuts):
         fold(parts, stretch)
-    assert rows(parts) == rows(whole)
+    assert rows_of(parts) == rows_of(whole)
 
 
 @given(stories)

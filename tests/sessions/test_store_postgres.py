@@ -14,7 +14,7 @@ from proto.events import Closed, EdgeFound, EdgeLost, Opened, SessionEvent, Subs
 from services.chassis.postgres.pool import Pool
 from services.sessions import dead_letters_postgres
 from services.sessions.entries import DeadLetter
-from services.sessions.projection import fold
+from services.sessions.projection import NAMES, fold
 from services.sessions.rows import (
     Channel,
     ChannelHour,
@@ -29,7 +29,7 @@ from services.sessions.rows import (
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
-from services.sessions.store_postgres import MODELS, PostgresStore
+from services.sessions.store_postgres import PostgresStore
 from services.sessions.writes_postgres import Fresh, write
 from tests.contract.session_store import StoreContract, batch
 from tests.sessions.database import execute, read_archive, read_letters, read_rows
@@ -70,11 +70,10 @@ async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres, 
         state.channels["news"] = Channel("news", moved, 7, 1, 9, 1, last)
         state.changed_channels.add("news")
         state.channel_hours["news", 0] = ChannelHour("news", 0, 7, moved, 1)
-        state.changed_hours.add(("news", 0))
         state.edges["i1"] = Edge("i1", "edge-1", "", first, last, ended=moved)
         state.changed_edges.add("i1")
         state.refusals.append(Refusal(1, "edge-1", "i1", "connect", 3500, "no", "", "ann", "", "", "", "", 1))
-        state.timeline["c1", 7] = TimelineEntry("c1", 7, 1_000, [b'{"at":%d,"user":"\\u0000"}' % first])
+        state.timeline["c1", 7] = TimelineEntry("c1", 7, 1_000, [Opened(at=first, connection="c1", user="\0")])
         async with Pool(postgres.url, 1) as pool, pool.database() as database:
             await write(database, state, Fresh(set(), set(), copying=first == 5_000))
     assert await added(
@@ -96,10 +95,12 @@ async def test_all_models_move_together(postgres: Postgres, postgres_store: Post
     assert await added(postgres, "SELECT DISTINCT epoch, sequence, moved_at IS NOT NULL FROM projections") == [
         ("e", 3, True)
     ]
-    assert {name for (name,) in await added(postgres, "SELECT name FROM projections")} == set(MODELS)
+    assert {name for (name,) in await added(postgres, "SELECT name FROM projections")} == set(NAMES.values())
 
 
 class TestPostgresStore(StoreContract):
+    models = ("sessions",)
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Store]:
         self.postgres: Postgres = self.request.getfixturevalue("postgres")

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from proto.events import EventBatch
 from services.sessions.entries import MAX_LETTERS, DeadLetter, Entry
-from services.sessions.projection import fold, name_of
+from services.sessions.projection import fold
 from services.sessions.read_set import ReadSet
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, refusals, unseen
+from services.sessions.values import name_of
 
 
 class MemoryStore:

@@ -31,7 +31,7 @@ from proto.events import (
     Subscribed,
     Unsubscribed,
 )
-from services.sessions.projection import name_of
+from services.sessions.values import name_of
 from services.sessions.webhooks.payload import (
     Connected,
     Disconnected,

@@ -60,6 +60,7 @@ CREATE TABLE connections (
     close_code INTEGER,
     close_reason TEXT COLLATE "C" NOT NULL,
     close_by TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
 CREATE INDEX connections_by_session ON connections (session_id);
@@ -238,8 +239,9 @@ END $$"""
 _MOVE = (
     """INSERT INTO sessions SELECT id, user_id, session_key, client_name, client_version, edge, instance, connection,
         connections, opened_at, lineage, ended_at, away_until, end_code, end_reason, '', '' FROM old_sessions""",
-    """INSERT INTO connections SELECT id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, ''
-        FROM old_connections""",
+    """INSERT INTO connections SELECT c.id, c.session_id, c.edge, c.instance, c.opened_at, c.closed_at, c.close_code,
+        c.close_reason, '', COALESCE(s.client_version, '')
+        FROM old_connections c LEFT JOIN old_sessions s ON s.id = c.session_id""",
     """INSERT INTO subscriptions SELECT s.connection, s.channel, c.opened_at, s.since, s.until, s.recovered
         FROM old_subscriptions s JOIN old_connections c ON c.id = s.connection""",
     """INSERT INTO user_devices SELECT user_id, session_key, client_name, client_version, min(opened_at),

@@ -1,0 +1,64 @@
+"""The model `edges`: the runs of edge processes, from the first word of each to its last, and their connections."""
+
+from __future__ import annotations
+
+from proto.events import EdgeDraining, EdgeStarted, EdgeStopped, EventBatch
+from services.sessions.rows import Connection, Edge
+from services.sessions.state import State
+from services.sessions.values import NO_EDGES, text, time_of
+
+
+def told(state: State, batch: EventBatch, edge: str, instance: str) -> None:
+    """The process `instance` wrote a batch."""
+    if not batch.events or instance.startswith(NO_EDGES):
+        return
+    times = [event.at for event in batch.events]
+    first, last = time_of(min(times)), time_of(max(times))
+    row = _row(state, instance, edge, first)
+    if first < row.first_at:
+        row.first_at = first
+    if last > row.last_at:
+        row.last_at = last
+
+
+def moment(state: State, event: EdgeStarted | EdgeDraining | EdgeStopped, edge: str, instance: str, at: int) -> None:
+    """A moment in the run of the process `instance`, which tells it itself. Each comes once."""
+    row = _row(state, instance, edge, at)
+    match event:
+        case EdgeStarted():
+            row.software = row.software or text(event.software)
+            row.started_at = at if row.started_at is None else row.started_at
+        case EdgeDraining():
+            row.draining_at = at if row.draining_at is None else row.draining_at
+        case EdgeStopped():
+            row.stopped_at = at if row.stopped_at is None else row.stopped_at
+
+
+def lost(state: State, instance: str, at: int) -> None:
+    """The process died at `at`."""
+    _row(state, instance, "", at).lost_at = at
+
+
+def found(state: State, instance: str, at: int) -> None:
+    """The process is alive."""
+    _row(state, instance, "", at).lost_at = None
+
+
+def opened(state: State, connection: Connection) -> None:
+    """Counts a connection of an edge."""
+    _row(state, connection.instance, connection.edge, connection.opened_at).opened += 1
+
+
+def ended(state: State, connection: Connection, at: int, difference: int = 1) -> None:
+    """Counts the end of a connection; with -1, takes it back."""
+    _row(state, connection.instance, connection.edge, at).ended += difference
+
+
+def _row(state: State, instance: str, edge: str, at: int) -> Edge:
+    row = state.edges.get(instance)
+    if row is None:
+        row = state.edges[instance] = Edge(instance, edge, first_at=at, last_at=at)
+    elif not row.edge:
+        row.edge = edge
+    state.changed_edges.add(instance)
+    return row

@@ -1,0 +1,41 @@
+"""Erasure: what was told about a user is removed from all models, and what is told later of that time is not folded.
+
+Counts without names stay as they are: how many connections ended with a code tells nothing of anybody.
+"""
+
+from __future__ import annotations
+
+from proto.events import user_digest
+from services.sessions.models import channels, edges
+from services.sessions.state import State
+from services.sessions.values import identity
+
+
+def is_erased(state: State, user: str, at: int) -> bool:
+    """Whether a fact about `user` that happened at `at` is one of those that were erased."""
+    return bool(user) and at <= state.erasures.get(user_digest(identity(user)), -1)
+
+
+def erase(state: State, digest: str, at: int) -> None:
+    """Removes all that the log has told of the user so far: his sessions and all that belongs to these, his devices,
+    and his refusals."""
+    state.put_erasure(digest, at)
+    known: dict[str, bool] = {"": False}
+
+    def is_his(user: str) -> bool:
+        found = known.get(user)
+        if found is None:
+            found = known[user] = user_digest(user) == digest
+        return found
+
+    gone = [one for one in state.sessions.values() if is_his(one.user)]
+    for session in gone:
+        for name in state.connections_of(session.id):
+            connection = state.connections[name]
+            if connection.closed_at is None:
+                channels.closed(state, connection, at)
+                edges.ended(state, connection, at)
+    state.remove(gone)
+    state.timeline = {key: row for key, row in state.timeline.items() if key[0] not in state.removed_connections}
+    state.users = {key: row for key, row in state.users.items() if not is_his(key[0])}
+    state.refusals = [row for row in state.refusals if not is_his(row.user)]

@@ -1,0 +1,32 @@
+"""The model `refusals`: who was refused what, and why; and counts of them, also of those that no edge wrote singly."""
+
+from __future__ import annotations
+
+from proto.events import Refused
+from services.sessions.rows import MAX_CODE, WIDTHS, Refusal, RefusalKey
+from services.sessions.state import State
+from services.sessions.values import identity, name_of, text
+
+
+def refused(state: State, event: Refused, at: int, edge: str, instance: str) -> None:
+    """Adds a refusal, and counts those for which it stands."""
+    action, code = text(event.action), min(event.code, MAX_CODE)
+    state.refusals.append(
+        Refusal(
+            at=at,
+            edge=edge,
+            instance=instance,
+            action=action,
+            code=code,
+            reason=text(event.reason),
+            connection=name_of(event.connection),
+            user=identity(event.user),
+            channel=text(event.channel),
+            client_name=text(event.client_name),
+            client_version=text(event.client_version),
+            address=text(event.address),
+            count=event.count,
+        )
+    )
+    for width in WIDTHS:
+        state.refusal_counts[RefusalKey(width, at - at % width, edge, action, code)] += event.count

@@ -1,0 +1,109 @@
+"""The model `sessions`: sessions, their connections, and the subscriptions of these. It defines what a *session* is.
+
+A session begins with a connection and outlives it. When a connection closes in a way after which clients reconnect
+(`proto.events.is_resumable`), its session is *away* for the resume window. The next connection of the same *lineage*
+(user, session key, client name) continues a session that is away: one connection continues one session, the one that
+has been away for longest.
+
+Facts of two edges reach the log in any order: a client can be on edge B before edge A has written that it left. A
+session that ends therefore absorbs a later session of its lineage, if one was opened after that moment.
+docs/decisions/0014-session-resume-heuristic.md has the reasons and limits.
+"""
+
+from __future__ import annotations
+
+from proto.events import Opened, Subscribed, is_resumable
+from services.sessions.rows import Connection, Session, Subscription
+from services.sessions.state import State
+from services.sessions.values import identity, lineage_of, text
+
+
+def opened(state: State, event: Opened, name: str, at: int, edge: str, instance: str) -> tuple[Session, Connection]:
+    """Adds the connection `name`, which is new, and its session, unless it continues one that is there."""
+    lineage = lineage_of(event.user, event.session_key, event.client_name)
+    version, address = text(event.client_version), text(event.address)
+    session = state.longest_away(lineage, at) if lineage is not None else None
+    if session is None:
+        session = Session(
+            id=name,
+            user=identity(event.user),
+            session_key=text(event.session_key),
+            client_name=text(event.client_name),
+            client_version=version,
+            edge=edge,
+            instance=instance,
+            connection=name,
+            connections=1,
+            opened_at=at,
+            lineage=lineage,
+            address=address,
+        )
+        state.put_session(session)
+    else:
+        session.connection, session.edge, session.instance = name, edge, instance
+        session.client_version, session.address = version, address
+        session.connections += 1
+        state.set_end(session, None, None, None)
+        state.resumed += 1
+    state.changed_sessions.add(session.id)
+    connection = Connection(name, session.id, edge, instance, at, client_version=version)
+    state.put_connection(connection)
+    state.changed_connections.add(name)
+    return session, connection
+
+
+def closed(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> Session | None:
+    """Closes a connection, or corrects how it closed. Returns the later session that its session absorbed, if any."""
+    state.set_close(connection, at, code, reason, by)
+    session = state.sessions.get(connection.session_id)
+    if session is None:
+        state.unknown += 1  # somebody deleted its row
+        return None
+    if session.connection != connection.id:
+        return None  # the session has gone on with another connection
+    if session.lineage is None or not is_resumable(code):
+        state.set_end(session, at, None, code, reason, by)
+        return None
+    away_until = at + state.resume_window_ms
+    if session.away_until is None:  # otherwise the edge's own word only corrects the time
+        state.interrupted += 1
+    state.set_end(session, at, away_until, code, reason, by)
+    later = state.first_opened(session.lineage, at, away_until, other_than=session)
+    if later is not None:
+        state.merge(session, later)
+        state.resumed += 1
+    return later
+
+
+def reopened(state: State, connection: Connection) -> None:
+    """Takes back that a connection ended with its edge."""
+    state.set_close(connection, None, None)
+    session = state.sessions.get(connection.session_id)
+    if session is None:
+        state.unknown += 1  # somebody deleted its row
+    elif session.connection == connection.id:
+        state.set_end(session, None, None, None)
+
+
+def subscribed(state: State, event: Subscribed, connection: Connection, channel: str, at: int) -> bool | None:
+    """Whether a subscription began; False if there is one already, and only its row is new; None if the fact is told
+    again, and nothing changed."""
+    before = state.subscriptions.get((connection.id, channel))
+    if before is not None and before.since == at and before.until != at:
+        return None
+    state.put_subscription(Subscription(connection.id, channel, connection.opened_at, at, None, event.recovered))
+    state.changed_subscriptions.add((connection.id, channel))
+    return before is None or before.until is not None
+
+
+def unsubscribed(state: State, name: str, channel: str, at: int) -> bool:
+    """Whether the connection `name` was subscribed, so that a subscription of it ended."""
+    row = state.subscriptions.get((name, channel))
+    if row is None:
+        state.unknown += 1
+        return False
+    if row.until is not None:
+        return False
+    state.end_subscription(row, at)
+    state.changed_subscriptions.add((name, channel))
+    return True

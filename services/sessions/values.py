@@ -1,0 +1,60 @@
+"""Values of facts as PostgreSQL can store and index them: texts, names, times, and what tells sessions apart. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME
+
+_LINEAGES: Final = 8192
+"""Cached lineages: each is asked for twice, for what to load and for the fold, with a page of the log in between."""
+
+
+@lru_cache(_LINEAGES)
+def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
+    """The lineage of a session, as a digest of fixed size; None for an anonymous client without a session key."""
+    if not user and not session_key:
+        return None
+    parts = (identity(user), identity(session_key), identity(client_name))
+    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def identity(value: str) -> str:
+    """`value` as `text` has it, but no two values alike: one that `text` would change ends with a digest of the whole.
+
+    What it returns is its own identity.
+    """
+    if len(value) <= MAX_TEXT and "\0" not in value:
+        return value
+    digest = blake2b(value.encode(), digest_size=16).hexdigest()
+    return text(f"{value[: MAX_TEXT - 1 - len(digest)]}~{digest}")
+
+
+def text(value: str, limit: int = MAX_TEXT) -> str:
+    """`value` as PostgreSQL can store and index it: at most `limit` characters, without NUL."""
+    if len(value) <= limit and "\0" not in value:
+        return value
+    return value[:limit].replace("\0", "\ufffd")
+
+
+def name_of(value: str) -> str:
+    """Likewise, the name of a connection or instance."""
+    if len(value) <= MAX_ID and "\0" not in value:
+        return value
+    return text(value, MAX_ID)
+
+
+def time_of(at: int) -> int:
+    """The time `at`, within the range that PostgreSQL and Python both support, in Unix milliseconds."""
+    return at if 0 <= at <= MAX_TIME else min(max(at, 0), MAX_TIME)
+
+
+WATCH_WRITER: Final = "watch-"
+"""What the names of writers begin with that tell of lost edges; the rest is the edge's instance."""
+
+PRIVACY_WRITER: Final = "privacy-"
+"""What the names of writers begin with that tell of erasures."""
+
+NO_EDGES: Final = (WATCH_WRITER, PRIVACY_WRITER)
