@@ -67,7 +67,7 @@ def _of(row: Row) -> tuple[str, dict[str, Any]]:
     if "user" in values:
         values["user_id"] = values.pop("user")
     if isinstance(row, TimelineEntry):
-        values["facts"] = "[" + b",".join(row.facts).decode() + "]"
+        values["facts"] = msgspec.json.encode(row.facts).decode()
     return TABLES[type(row)], {name: _value(name, value) for name, value in values.items()}
 
 
@@ -79,4 +79,4 @@ def _value(name: str, value: Any) -> Any:
 
 def entry(connection: str, number: int, *facts: Any) -> TimelineEntry:
     """The facts about a connection in one batch."""
-    return TimelineEntry(connection, number, facts[0].at, [msgspec.json.encode(fact) for fact in facts])
+    return TimelineEntry(connection, number, facts[0].at, list(facts))
