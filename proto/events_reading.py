@@ -1,22 +1,22 @@
 """Reads a message of the session log as far as this version understands it, so that one bad fact loses no other.
 
-Four rules. A batch of a newer version is not read at all: its reader waits until it is upgraded. A fact of an unknown
-type is left out. A fact that is not as its type says is left out too, and handed back with the reason. A message whose
-envelope is not that of a batch is handed back as a whole.
+Five rules. A batch of a newer version is not read at all: its reader waits until it is upgraded. A fact of an older
+version of its type is lifted to the newest one (`events_upcasting`). A fact of an unknown type, or of a newer version
+of its type, is left out. A fact that is not as its type says is left out too, and handed back with the reason. A
+message whose envelope is not that of a batch is handed back as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Final, NamedTuple, TypeVar, get_args
+from typing import Annotated, NamedTuple, TypeVar
 
 from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType, json
 
 from proto.events import EVENTS_VERSION, MAX_VERSION, EventBatch, Number, SessionEvent, decode_batch
+from proto.events_upcasting import FACTS, UnknownType, Upcasting
 
 T = TypeVar("T")
-
-KNOWN_TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(SessionEvent))
 
 
 class NewerBatch(Exception):
@@ -61,29 +61,23 @@ class _Envelope(Struct):
     traces: list[str] | UnsetType = UNSET
 
 
-class _Typed(Struct):
-    type: str
-
-
 _decode_version = json.Decoder(_Versioned).decode
 _decode_envelope = json.Decoder(_Envelope).decode
-_decode_typed = json.Decoder(_Typed).decode
-_decode_event = json.Decoder(SessionEvent).decode
 _encode = json.Encoder().encode
 
 
-def read_message(data: bytes) -> ReadMessage:
-    """Reads one message of the session log. Raises `NewerBatch`, and nothing else."""
+def read_message(data: bytes, facts: Upcasting[SessionEvent] = FACTS) -> ReadMessage:
+    """Reads one message of the session log, whose facts are those of `facts`. Raises `NewerBatch`, and nothing else."""
     try:
         batch = decode_batch(data)
     except DecodeError as error:
-        return _read_in_parts(data, str(error))
+        return _read_in_parts(data, str(error), facts)
     if batch.version > EVENTS_VERSION:
         raise NewerBatch(batch.version)
     return ReadMessage(batch)
 
 
-def _read_in_parts(data: bytes, reason: str) -> ReadMessage:
+def _read_in_parts(data: bytes, reason: str, facts: Upcasting[SessionEvent]) -> ReadMessage:
     version = _tried(_decode_version, data)
     if version is not None and version.version > EVENTS_VERSION:
         raise NewerBatch(version.version)
@@ -96,14 +90,12 @@ def _read_in_parts(data: bytes, reason: str) -> ReadMessage:
     why = ""
     for raw in envelope.events:
         try:
-            events.append(_decode_event(raw))
-        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            typed = _tried(_decode_typed, raw)
-            if typed is not None and typed.type not in KNOWN_TYPES:
-                unknown.append(typed.type)
-            else:
-                bad.append(raw)
-                why = why or str(error)
+            events.append(facts.read(raw))
+        except UnknownType as error:
+            unknown.append(error.tag)
+        except DecodeError as error:
+            bad.append(raw)
+            why = why or str(error)
     made = EventBatch(envelope.edge, envelope.instance, envelope.number, events, envelope.version, envelope.traces)
     if not bad:
         return ReadMessage(made, None, tuple(unknown))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -11,13 +13,15 @@ from proto.events import (
     EVENTS_VERSION,
     MAX_VERSION,
     Closed,
+    Event,
     EventBatch,
     Opened,
     SessionEvent,
     decode_batch,
     encode_batch,
 )
-from proto.events_reading import KNOWN_TYPES, NewerBatch, ReadMessage, read_message
+from proto.events_reading import NewerBatch, ReadMessage, read_message
+from proto.events_upcasting import Step, Upcasting
 from tests.proto.strategies import structs
 
 GOOD: list[SessionEvent] = [Opened(at=1, connection="c1", user="ann"), Closed(at=2, connection="c1", code=1000)]
@@ -26,10 +30,6 @@ BATCH = EventBatch("edge-1", "i1", 7, list(GOOD))
 
 def message(*events: object, **members: object) -> bytes:
     return msgspec.json.encode({**msgspec.to_builtins(BATCH), "events": list(events), **members})
-
-
-def test_all_types_of_the_contract_are_known() -> None:
-    assert {"opened", "subscribed", "unsubscribed", "closed", "edge_lost", "edge_found"} == KNOWN_TYPES
 
 
 @given(structs(EventBatch))
@@ -52,6 +52,32 @@ def test_a_fact_of_an_unknown_type_is_left_out_alone() -> None:
     unknown = {"type": "teleported", "at": 2**99, "to": {"x": [None]}}
     read = read_message(message(GOOD[0], unknown, GOOD[1], {"type": "moved"}))
     assert read == ReadMessage(BATCH, None, ("teleported", "moved"))
+
+
+def test_so_is_one_of_a_newer_version_of_its_type() -> None:
+    newer = {"type": "closed@2", "at": 1, "link": "c1"}
+    assert read_message(message(GOOD[0], newer, GOOD[1])) == ReadMessage(BATCH, None, ("closed@2",))
+
+
+def test_one_of_an_older_version_is_read_as_its_newest() -> None:
+    class Shut(Event, frozen=True, tag="shut"):
+        link: str
+
+    class Ended(Event, frozen=True, tag="shut@2"):
+        connection: str
+
+    class Read(Ended, frozen=True, tag="shut@3"):
+        pass
+
+    steps = (
+        Step(Shut, lambda old: Ended(old.at, old.link)),
+        Step(Ended, lambda old: Read(old.at, old.connection)),
+    )
+    facts = Upcasting[SessionEvent]((*get_args(SessionEvent), Read), steps)
+    old = ({"type": "shut", "at": 5, "link": "c1"}, {"type": "shut@2", "at": 6, "connection": "c2"})
+    read = read_message(message(GOOD[0], *old, {"type": "shut@4", "at": 1}), facts)
+    assert read.unreadable is None and read.unknown == ("shut@4",) and read.batch is not None
+    assert read.batch.events == [GOOD[0], Read(5, "c1"), Read(6, "c2")]
 
 
 @pytest.mark.parametrize(
