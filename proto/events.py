@@ -269,6 +269,8 @@ def traces_field(contexts: list[TraceContext]) -> list[str] | UnsetType:
 
 
 encode_batch = json.Encoder().encode
+encode_fact = encode_batch
+"""One fact as a batch holds it."""
 _decode_batch = json.Decoder(EventBatch).decode
 
 

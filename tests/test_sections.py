@@ -33,6 +33,7 @@ def test_every_secret_may_be_in_a_file_of_its_own() -> None:
         "backends.password",
         "backends.secret",
         "backends.token",
+        "client.session_address_key",
         "client.token_hmac_secret_key",
         "client.subscription_token_hmac_secret_key",
         "http_api.key",

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from proto.events import EdgeStarted
 from proto.telemetry import EdgeLoad, EdgeMemory, Heartbeat
 from services.chassis.http.api_key import ApiKeys
 from services.chassis.http.application import make_application
@@ -56,6 +57,7 @@ from services.edge.connection.drain import Drain
 from services.edge.connection.executor import Executor
 from services.edge.connection.memory_guard import limits as memory_limits
 from services.edge.connection.memory_watch import MemoryWatch
+from services.edge.connection.refusal_facts import RefusalFacts
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.connection.single_connection import SingleConnection
@@ -79,6 +81,7 @@ from services.edge.tokens.configured_keys import key_sets
 from services.edge.tokens.jwks_fetchers import JwksFetchers
 from services.edge.transports.client_port import ClientPort
 from services.edge.transports.http_streams import client_routes
+from services.edge.transports.refused_handshakes import note_refused
 from services.edge.transports.websocket import OPENINGS_PER_TURN, UNI_WEBSOCKET_PATH, WEBSOCKET_PATH, WebSocket
 from services.edge.turn_queue import TurnQueue
 
@@ -122,6 +125,7 @@ class Edge:
         self._backends = ConfiguredBackends(settings, adapters.backend, adapters.link, tally, clock.now, clock.unix)
         backends = self._backends.backends
         registry, refusals = ConnectionRegistry(), RefusalLog(clock.now)
+        session_log = adapters.session_log
         version = f"Fairlead {VERSION}"
         self.context = EdgeContext(
             current=CurrentPolicy(
@@ -151,9 +155,10 @@ class Edge:
             door=Door(settings.limits, descriptor_limit(), registry.make_room, self._tell_of_crowd),
             admission=Admission(lambda: self._node.available, adapters.cluster.room_elsewhere, adapters.nats_problem),
             refusals=refusals,
+            refusal_facts=RefusalFacts(session_log.record, clock.now, clock.unix),
             single_connection=SingleConnection(adapters.peers, refusals),
             connection_log=ConnectionLog(clock.now) if settings.log.connections else None,
-            session_log=adapters.session_log,
+            session_log=session_log,
             timing_wheel=TimingWheel(clock.now()),
             turns=Turns(),
             openings=TurnQueue(OPENINGS_PER_TURN),
@@ -203,6 +208,11 @@ class Edge:
         )
         self._api = ServerApi(api_keys, methods, methods.counts, methods.failures)
         self._api_calls = adapters.api_calls(methods)
+
+    def turned_away(self, cause: str) -> None:
+        """A connection was refused before its request was read."""
+        self.context.tally.refused_upgrade(cause)
+        note_refused(self.context, 503 if cause == "no_room" else 400, cause)
 
     def pipelined(self, path: str) -> None:
         """A connection was refused for too many requests at once, the last one to this path."""
@@ -259,6 +269,7 @@ class Edge:
         """Connects, makes missing streams, then accepts clients. Waits for NATS without a limit."""
         await self._adapters.start(self._node, self._control_handler.answer)
         self.context.admission.open()
+        self.context.session_log.record(EdgeStarted(int(self.context.clock.unix() * 1000), VERSION))
         self._metrics.ready()
         self._api_calls.start()
         section, fields = self.settings.edge, about(instance=self.instance)
@@ -288,6 +299,7 @@ class Edge:
         while True:
             await asyncio.sleep(TICK_S)
             self.context.timing_wheel.turn(self.context.clock.now())
+            self.context.refusal_facts.sweep()
             self._node.channels.sweep()
 
     async def _audit(self) -> None:
@@ -350,7 +362,7 @@ def serve(settings: EdgeSettings, read: Callable[[], EdgeSettings]) -> None:
         proxies=Proxies(section.trusted_proxies),
         proxy_protocol_port=section.client_port if section.proxy_protocol else 0,
         room=edge.room,
-        turned_away=edge.context.tally.refused_upgrade,
+        turned_away=edge.turned_away,
         pipelined=edge.pipelined,
         gc_thresholds=settings.process.gc_thresholds,
     )

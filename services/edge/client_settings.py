@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
+from services.chassis.process.secret_files import Secret
 from services.chassis.process.settings import Count, Duration, Section
 from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, ToDisconnect, check_hook
 from services.edge.token_settings import TokenSettings, check_tokens
@@ -20,6 +21,15 @@ SUBSCRIBE_BYTES: Final = 512
 `connect` and all subscriptions in one message."""
 
 TRANSPORTS: Final = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
+
+FULL: Final = "full"
+TRUNCATED: Final = "truncated"
+HASHED: Final = "hashed"
+NONE: Final = "none"
+ADDRESSES: Final = (FULL, TRUNCATED, HASHED, NONE)
+"""How session events may tell addresses."""
+
+MIN_ADDRESS_KEY_LENGTH: Final = 32
 
 DETAILS: Final = ("address", "transport", "user_agent", "origin")
 """What session events may tell of a client."""
@@ -96,6 +106,11 @@ class ClientSection(TokenSettings, frozen=True):
     session_event_details: list[str] = []  # noqa: RUF012
     """What session events tell of a client that connects: address, transport, user_agent, origin. They are stored, and
     some are personal data."""
+    session_addresses: str = FULL
+    """How session events tell addresses, where `session_event_details` names them: "full"; "truncated" to the network
+    (/24, IPv6 /48); "hashed" with `session_address_key`, so that one address is always the same digest; "none"."""
+    session_address_key: Secret = ""
+    """The key of these digests, which only the edges know, at least 32 characters. With another key, digests differ."""
     subscribe_to_user_personal_channel: bool = False
     """The server subscribes every client with a user id to "#<user id>"."""
     user_personal_channel_namespace: str = ""
@@ -134,6 +149,14 @@ class ClientSection(TokenSettings, frozen=True):
         unknown = [name for name in self.session_event_details if name not in DETAILS]
         if unknown:
             raise ValueError(f"expected client.session_event_details from {', '.join(DETAILS)}, got {unknown[0]!r}")
+        if self.session_addresses not in ADDRESSES:
+            are = ", ".join(ADDRESSES)
+            raise ValueError(f"expected client.session_addresses to be one of {are}, got {self.session_addresses!r}")
+        if self.session_addresses == HASHED and len(self.session_address_key) < MIN_ADDRESS_KEY_LENGTH:
+            raise ValueError(
+                f"expected client.session_address_key of at least {MIN_ADDRESS_KEY_LENGTH} characters, as "
+                'client.session_addresses is "hashed"'
+            )
         codes = [each.code for each in self.connect_code_to_unidirectional_disconnect]
         if len(set(codes)) != len(codes):
             raise ValueError("expected each code once in client.connect_code_to_unidirectional_disconnect")

@@ -32,6 +32,7 @@ from services.edge.connection.context import EdgeContext
 from services.edge.connection.control_handler import ControlHandler
 from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor, KeyLookup, NoKeyLookup
+from services.edge.connection.refusal_facts import RefusalFacts
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.connection.single_connection import SingleConnection
@@ -224,6 +225,7 @@ class TestEdge:
             door=Door(limits, 2**20, registry.make_room),
             admission=Admission(lambda: self.node.available, self.cluster.room_elsewhere),
             refusals=refusals,
+            refusal_facts=RefusalFacts(self.sessions.record, clock.now, clock.unix),
             single_connection=SingleConnection(self.peers, refusals),
             connection_log=None,
             session_log=self.sessions,

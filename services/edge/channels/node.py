@@ -225,6 +225,13 @@ class Node:
             return None
         return StreamPosition(channel.delivered_offset(subscription), channel.log.epoch)
 
+    def delivered_offset(self, name: str, subscriber: Subscriber) -> int:
+        """The offset up to which a subscriber was sent everything; 0 without history, or if it is not subscribed."""
+        channel = self.channels.get(name)
+        subscription = None if channel is None else channel.subscribers.get(subscriber)
+        position = None if subscription is None else self.delivered_position(name, subscription)
+        return 0 if position is None else position.offset
+
     def resume(self, name: str, subscriber: Subscriber, subscription: Subscription) -> None:
         """A subscriber has caught up with an open channel's log: from now on it gets what is published."""
         channel = self.channels.get(name)

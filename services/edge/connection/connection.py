@@ -19,13 +19,13 @@ from proto.codec import BadFrame
 from proto.codec_json import decode_connect
 from proto.codes import CloseCode, UnsubscribeCode
 from proto.commands import Command
-from proto.events import Closed, Opened
+from proto.events import BY_EDGE, BY_NETWORK
 from proto.messages import StreamPosition
 from services.edge.arrival import UNKNOWN, Arrival
 from services.edge.channels.subscriber import Untaken
 from services.edge.channels.subscription import AttachRequest
+from services.edge.connection.account import Account
 from services.edge.connection.context import EdgeContext
-from services.edge.connection.incoming import Incoming
 from services.edge.connection.outlet import Outlet, Transport
 from services.edge.connection.single_connection import Newest
 from services.edge.connection.slow_consumer import CaughtUp, Held, PositionLost, SlowConsumer
@@ -51,6 +51,7 @@ from services.edge.session.effects import (
     PaceReading,
     RareEffect,
     Record,
+    RecordRefusal,
     ReleasePushes,
     Reschedule,
     Send,
@@ -72,7 +73,7 @@ LOOK_AGAIN_S: Final = 30.0
 """How late a connection may expire whose end a jump of the wall clock has brought nearer. Longer than between pings."""
 
 
-class Connection(Incoming):
+class Connection(Account):
     """The connection of one client. Made when the transport is open.
 
     `emulation_session` is the secret by which separate HTTP requests send commands of this client, "" on a WebSocket.
@@ -80,7 +81,7 @@ class Connection(Incoming):
     counts as (`door.counted_as`), `arrival` the request with which it came.
     """
 
-    __slots__ = ("_accepted_at", "wheel_tick")
+    __slots__ = ("wheel_tick",)
 
     def __init__(
         self,
@@ -94,9 +95,9 @@ class Connection(Incoming):
     ) -> None:
         id, current = str(uuid.uuid4()), context.current
         state = SessionState(id, current, format, emulation_session, native_pings, address, arrival)
-        self._accepted_at = context.clock.now()
-        session = Session(state, self._accepted_at + context.policy.section.stale_close_delay)
-        super().__init__(context, Outlet(self, transport, format, context.tally), session)
+        now = context.clock.now()
+        session = Session(state, now + context.policy.section.stale_close_delay)
+        super().__init__(context, Outlet(self, transport, format, context.tally), session, now)
         self.wheel_tick = 0
         context.tally.accepted += 1
         context.registry.add(self)
@@ -116,8 +117,9 @@ class Connection(Incoming):
         except BadFrame as error:
             self.close(codes.BAD_REQUEST_CLOSE, str(error))
             return
-        context.tally.messages_in += len(commands)
-        self._apply(session.commands(commands, len(message), context.clock.now()))
+        now = context.clock.now()
+        self._count_in(len(commands), len(message), now)
+        self._apply(session.commands(commands, len(message), now))
 
     def connect_received(self, message: bytes) -> None:
         """Handles a unidirectional client's only message: a `ConnectRequest` in JSON, "" for none."""
@@ -129,9 +131,9 @@ class Connection(Incoming):
         except BadFrame as error:
             self.close(codes.BAD_REQUEST_CLOSE, str(error))
             return
-        context.tally.messages_in += 1
-        self._connect_came_at = context.clock.now()
-        self._apply(session.commands([Command(id=1, connect=connect)], len(message), context.clock.now()))
+        now = self._connect_came_at = context.clock.now()
+        self._count_in(1, len(message), now)
+        self._apply(session.commands([Command(id=1, connect=connect)], len(message), now))
 
     def pause_writing(self) -> None:
         """The transport is full. Called inside of a write: from here on fan-out skips this client.
@@ -141,7 +143,9 @@ class Connection(Incoming):
         if self._outlet.closed:
             return
         now = self._context.clock.now()
-        (self._outlet.slow or self._hold_back()).stall(now)
+        slow = self._outlet.slow or self._hold_back()
+        if slow.stall(now):
+            self._tell_lag(slow, now)
         self._context.registry.stall(self)
         self._apply(self.session.stalled(now))
 
@@ -162,7 +166,8 @@ class Connection(Incoming):
     def lost(self) -> None:
         """The transport is gone."""
         self._backlog = self._early = None
-        self._apply(self.session.ended(ABNORMAL, codes.CONNECTION_CLOSED.reason, self._context.clock.now()))
+        now = self._context.clock.now()
+        self._apply(self.session.ended(ABNORMAL, codes.CONNECTION_CLOSED.reason, now, BY_NETWORK))
         self._context.timing_wheel.remove(self)
         self._context.registry.remove(self)
         self._context.door.leave(self.session.state.address)
@@ -183,17 +188,17 @@ class Connection(Incoming):
         """Ends one subscription, and sends the client an unsubscribe push."""
         self._apply(self.session.end_subscription(channel, why, self._context.clock.now()))
 
-    def leave(self, close: CloseCode) -> None:
+    def leave(self, close: CloseCode, by: str = BY_EDGE) -> None:
         """Closes once the command in progress is answered; at once if none is in progress."""
-        self._apply(self.session.leave(close, self._context.clock.now()))
+        self._apply(self.session.leave(close, self._context.clock.now(), by))
 
-    def close(self, close: CloseCode, detail: str = "") -> None:
-        """Ends the connection with this code; `detail` is for the log. Only the first call counts."""
-        self._apply(self.session.close(close, self._context.clock.now(), detail))
+    def close(self, close: CloseCode, detail: str = "", by: str = BY_EDGE) -> None:
+        """Ends it with this code; `detail` is for the log, `by` who wants it. Only the first call counts."""
+        self._apply(self.session.close(close, self._context.clock.now(), detail, by))
 
-    def cut(self) -> None:
+    def cut(self, by: str = BY_EDGE) -> None:
         """Closes, and aborts the transport without waiting for the client."""
-        self.close(codes.GOING_AWAY)
+        self.close(codes.GOING_AWAY, by=by)
         self._outlet.transport.abort()
 
     def on_time(self, now: float) -> float:
@@ -242,13 +247,7 @@ class Connection(Incoming):
             elif type(effect) is Start:
                 following += self._start(effect.action, effect.deadline)
             elif type(effect) is Record:
-                event = effect.event
-                if type(event) is Opened:
-                    self._count_connect(effect.trace)
-                elif context.connection_log is not None and type(event) is Closed:
-                    duration_s = context.clock.now() - self._accepted_at
-                    context.connection_log.disconnected(self.session.state, event, duration_s)
-                context.session_log.record(event, effect.trace)
+                self._record(effect)
             elif type(effect) is Reschedule:
                 context.timing_wheel.add(self, self._next_time(context.clock.now()))
             elif type(effect) is Admit:
@@ -265,6 +264,8 @@ class Connection(Incoming):
                 context.node.flush(outlet, channels)
             case Detach(channels):
                 self._may_return = False  # what it recovers from here on was missed on this connection
+                if self.session.closed:
+                    self._keep_offsets(channels)
                 for channel in channels:
                     context.node.unsubscribe(outlet, channel)
             case Announce(channel, subscription):
@@ -272,6 +273,8 @@ class Connection(Incoming):
                 context.node.announce(channel, subscription)
             case LogRefusal(what, why, code, channel, method, trace):
                 context.refusals.write(what, why, self.session.state.about(channel, code, method), trace)
+            case RecordRefusal():
+                self._record_refusal(effect)
             case PaceReading(paused):
                 if paused is self.session.reading_paused:  # otherwise a write of this step has filled the socket since
                     self._pace_reading(paused)
@@ -383,6 +386,7 @@ class Connection(Incoming):
 
     def _caught_up(self, held: list[Held]) -> None:
         outlet = self._outlet
+        self._tell_caught_up(self._context.clock.now())
         outlet.release()
         for channel, framed, events in held:
             if channel in self.session.state.channels:

@@ -12,6 +12,7 @@ from services.edge.connection.clock import Clock
 from services.edge.connection.connection_log import ConnectionLog
 from services.edge.connection.door import Door
 from services.edge.connection.executor import Executor
+from services.edge.connection.refusal_facts import RefusalFacts
 from services.edge.connection.refusal_log import RefusalLog
 from services.edge.connection.registry import ConnectionRegistry
 from services.edge.connection.single_connection import SingleConnection
@@ -38,6 +39,7 @@ class EdgeContext:
     admission: Admission
     door: Door
     refusals: RefusalLog
+    refusal_facts: RefusalFacts
     single_connection: SingleConnection
     connection_log: ConnectionLog | None
     session_log: SessionLog

@@ -30,6 +30,7 @@ from proto.control import (
     Unknown,
     UnsubscribeUser,
 )
+from proto.events import BY_BACKEND, BY_EDGE
 from proto.json_decoder import JsonDecoder
 from proto.messages import StreamPosition
 from proto.trace_context import TraceContext
@@ -140,8 +141,9 @@ class ControlHandler:
         if newest is not None:
             before = int((self._unix() - SURELY_OLDER_S) * 1000)
             chosen = [each for each in chosen if _is_before(each.session.state, newest, before)]
+        by = BY_BACKEND if newest is None else BY_EDGE
         for connection in chosen:
-            connection.close(close)
+            connection.close(close, by=by)
         return Done(len(chosen))
 
     def _chosen(self, to: Selector) -> Iterator[RegisteredConnection]:

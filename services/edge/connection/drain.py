@@ -11,6 +11,7 @@ import logging
 from typing import Final
 
 from proto import codes
+from proto.events import BY_DRAIN, EdgeDraining, EdgeStopped
 from services.edge.connection.context import EdgeContext
 from services.edge.edge_settings import EdgeSection
 
@@ -55,6 +56,7 @@ class Drain:
         deadline = began + section.drain_timeout
         context.admission.begin_drain()
         self.left = len(context.registry)
+        context.session_log.record(EdgeDraining(self._unix_ms(), self.left))
         log.info("draining: unready, closing %d connections", self.left)
         await asyncio.sleep(section.drain_delay)
         context.admission.close()
@@ -62,13 +64,16 @@ class Drain:
         await self._close_paced(deadline - _RESERVE_S)
         await self._wait_for_handshakes(min(loop.time() + _HANDSHAKE_S, deadline))
         for connection in context.registry:
-            connection.cut()
+            connection.cut(BY_DRAIN)
         self.left = 0
+        context.refusal_facts.flush()
+        left = sum(not connection.closed for connection in context.registry)
+        context.session_log.record(EdgeStopped(self._unix_ms(), left))
         stored = await context.session_log.flush(max(0.1, deadline - loop.time()))
         seconds = loop.time() - began
         if stored and context.session_log.stored and not context.session_log.dropped:
             log.info("drained in %.2f s, every session event is stored", seconds)
-        elif stored:  # an edge without sessions, one without clients, or one that had to drop some
+        elif stored:  # an edge without sessions, or one that had to drop some events
             log.info("drained in %.2f s", seconds)
         else:
             log.error(
@@ -76,6 +81,9 @@ class Drain:
                 "will end those sessions when it no longer receives heartbeats of this edge",
                 seconds,
             )
+
+    def _unix_ms(self) -> int:
+        return int(self._context.clock.unix() * 1000)
 
     async def _close_paced(self, until: float) -> None:
         loop = asyncio.get_running_loop()
@@ -87,7 +95,7 @@ class Drain:
             due = closes_due(count, self._section.drain_rate, seconds, loop.time() - began)
             while closed < due:
                 for connection in waiting[closed : min(due, closed + _SLICE)]:
-                    connection.leave(codes.GOING_AWAY)
+                    connection.leave(codes.GOING_AWAY, BY_DRAIN)
                 closed = min(due, closed + _SLICE)
                 if loop.time() < until:  # other tasks may take any time in their turns; the drain has a time limit
                     await asyncio.sleep(0)

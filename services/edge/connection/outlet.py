@@ -67,10 +67,21 @@ class Outlet:
     """A connection as channels see it (see `subscriber.Subscriber`). `owner` is that connection.
 
     `slow` is set while the client does not take what is written, or has to catch up first. `closed`: nothing is written
-    any more.
+    any more. `messages_out` and `bytes_out` count what was written to this client.
     """
 
-    __slots__ = ("_pending", "_pending_bytes", "_tally", "closed", "format", "owner", "slow", "transport")
+    __slots__ = (
+        "_pending",
+        "_pending_bytes",
+        "_tally",
+        "bytes_out",
+        "closed",
+        "format",
+        "messages_out",
+        "owner",
+        "slow",
+        "transport",
+    )
 
     def __init__(self, owner: Owner, transport: Transport, format: Format, tally: Tally) -> None:
         self.owner = owner
@@ -81,6 +92,7 @@ class Outlet:
         self._tally = tally
         self._pending: list[bytes] | None = None  # replies of this step
         self._pending_bytes = 0
+        self.messages_out = self.bytes_out = 0
 
     # --- pushes of channels ------------------------------------------------------------------------------------------
 
@@ -89,9 +101,11 @@ class Outlet:
         if self.closed or (self.slow is not None and not self._takes(self.slow, subscription)):
             return self._untaken(subscription, count)
         self.transport.write(framed)
-        tally = self._tally
+        tally, size = self._tally, len(framed)
         tally.messages_out += count
-        tally.bytes_out += len(framed)
+        tally.bytes_out += size
+        self.messages_out += count
+        self.bytes_out += size
         return None
 
     def _takes(self, slow: SlowConsumer, subscription: Subscription) -> bool:
@@ -176,6 +190,8 @@ class Outlet:
         if not self.closed:
             self._tally.messages_out += messages
             self._tally.bytes_out += len(framed)
+            self.messages_out += messages
+            self.bytes_out += len(framed)
             self.transport.write(framed)
 
     def ping(self, native: bool) -> None:

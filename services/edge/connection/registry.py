@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from proto.codes import CloseCode
+from proto.events import BY_EDGE
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
 from services.edge.session.state import REFUSED
@@ -42,13 +43,13 @@ class RegisteredConnection(Protocol):
     def server_command(self, command: ServerCommand) -> None:
         """Queues a command of a backend behind those that wait."""
 
-    def leave(self, close: CloseCode) -> None:
-        """Closes once the command in progress is answered."""
+    def leave(self, close: CloseCode, by: str = BY_EDGE) -> None:
+        """Closes once the command in progress is answered. `by` is who wants it (`proto.events`)."""
 
-    def close(self, close: CloseCode, detail: str = "") -> None:
+    def close(self, close: CloseCode, detail: str = "", by: str = BY_EDGE) -> None:
         """Closes now."""
 
-    def cut(self) -> None:
+    def cut(self, by: str = BY_EDGE) -> None:
         """Closes without waiting for the client."""
 
 

@@ -101,6 +101,7 @@ class SlowConsumer:
         self._flowing.set()
         self._buffered = 0
         self.loses = not connecting
+        self.told_at = 0.0  # since when it lags, if the session log was told
         self.give_up_at = float("inf")
 
     @property
@@ -124,15 +125,20 @@ class SlowConsumer:
             self._labels = self._sink.owner.labels()
         return self._labels
 
-    def stall(self, now: float) -> None:
-        """The socket's buffer is full (again). From now on publications without history are lost for this client."""
+    def stall(self, now: float) -> bool:
+        """The socket's buffer is full (again). From now on publications without history are lost for this client.
+
+        Returns whether it was not slow before.
+        """
         self.loses = True
-        if not self._stalled:
+        is_news = not self._stalled
+        if is_news:
             self._stalled = True
             self._tally.lagged[self.labels()] += 1
         self._flowing.clear()
         self._buffered = self._sink.buffered
         self.give_up_at = now + self._close_delay_s
+        return is_news
 
     def resume(self) -> None:
         """The socket's buffer has room."""
@@ -147,6 +153,11 @@ class SlowConsumer:
         """The client has its reply, which brought it to these positions; it catches up from there."""
         self._connecting = False
         self._positions.update(positions)
+
+    def offset(self, channel: str) -> int | None:
+        """How far it has come in a channel that it has to catch up with."""
+        position = self._positions.get(channel)
+        return None if position is None else position.offset
 
     def hold(self, channel: str, framed: bytes, count: int) -> bool:
         """Keeps a frame of joins and leaves for later; False if there is no room for it."""

@@ -14,11 +14,13 @@ MAX_QUERY_PARAMETERS: Final = 64
 
 
 class HandshakeRefused(Exception):
-    """The upgrade is refused. `response` is the HTTP response to send, with this status; `cause` is for metrics."""
+    """The upgrade is refused. `response` is the HTTP response to send, with this status; `cause` is for metrics and for
+    the session log."""
 
     def __init__(self, status: str, detail: str, headers: str = "", cause: str = "bad_request") -> None:
         super().__init__(detail)
         self.cause = cause
+        self.status = int(status.partition(" ")[0])
         body = f"{detail}\n"
         self.response = (
             f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body.encode())}\r\n"

@@ -5,15 +5,18 @@ Each function changes the state and returns the effects in the same step: subscr
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from proto.codes import UnsubscribeCode
-from proto.events import Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import BY_CLIENT, Opened, Refreshed, SessionEvent, Subscribed, Unsubscribed
 from proto.messages import StreamPosition
 from proto.replies import ConnectResult, Push, Reply, SubscribeResult, reply_to
 from proto.replies import Unsubscribe as UnsubscribePush
 from services.edge.channels.subscription import AttachRequest
 from services.edge.session.actions import Connect
+from services.edge.session.details import details as details_of
 from services.edge.session.effects import (
     Announce,
     CatchUp,
@@ -28,6 +31,9 @@ from services.edge.session.effects import (
 from services.edge.session.outcomes import Attached
 from services.edge.session.results import connect_reply, fit_into_reply, subscribe_pushes, tailored
 from services.edge.session.state import SessionState
+
+_LATEST_S: Final = 2**53
+"""The latest end, in Unix seconds, that a fact tells: in milliseconds it is still a number of 64 bits."""
 
 
 def milliseconds(state: SessionState, now: float) -> int:
@@ -45,7 +51,8 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         session_key=identity.session_key,
         client_name=state.name,
         client_version=state.version,
-        **_details(state),
+        encoding=state.format.codec.name,
+        **details(state),
     )
     state.arrival.settle()
     # The first ping may be due before the time limit for connecting.
@@ -55,10 +62,9 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
     return effects
 
 
-def _details(state: SessionState) -> dict[str, str]:
-    """What the settings want told of how the client came."""
-    told = state.policy.section.session_event_details
-    return {name: state.format.transport if name == "transport" else getattr(state.arrival, name) for name in told}
+def details(state: SessionState) -> dict[str, str]:
+    """What the settings want told of how the client came. Known until it is connected."""
+    return details_of(state.policy.section, state.arrival, state.format.transport)
 
 
 def connected(state: SessionState, action: Connect, attached: dict[str, Attached], now: float) -> list[Effect]:
@@ -76,7 +82,7 @@ def connected(state: SessionState, action: Connect, attached: dict[str, Attached
     effects = opened(state, action.command_id, replace(action.result, subs=subs), now)
     effects.append(CatchUp(positions))
     for request in action.requests:
-        effects += _entered(state, request, results[request.channel], now)
+        effects += _entered(state, request, results[request.channel], attached[request.channel], now)
     return effects
 
 
@@ -89,7 +95,7 @@ def subscribed(
     """
     channel, subscription = request.channel, request.subscription
     state.channels[channel] = subscription
-    result = tailored(state.format, subscription, attached.result)
+    whole = result = tailored(state.format, subscription, attached.result)
     positions: dict[str, StreamPosition] = {}
     if result.publications:
         fitted, positions = fit_into_reply({channel: result})
@@ -104,7 +110,7 @@ def subscribed(
         positions.setdefault(channel, attached.position)
     if positions:
         effects.append(CatchUp(positions))
-    effects += _entered(state, request, result, now)
+    effects += _entered(state, request, whole, attached, now)
     return effects, bool(positions)
 
 
@@ -115,29 +121,56 @@ def changes(state: SessionState) -> list[Effect]:
 
 def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) -> list[Effect]:
     """Unsubscribes the client from a channel at its own request."""
-    fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel)
+    fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel, by=BY_CLIENT)
     return [*_leave(state, channel), _record(state, fact), Send(reply)]
 
 
-def unsubscribed_by_server(state: SessionState, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
+def renewed(state: SessionState, channel: str, now: float) -> list[Effect]:
+    """The connection, or its subscription to `channel`, has a new expiry: tells so, also others what they see of it."""
+    expires_at = state.channels[channel].expires_at if channel else state.identity.expires_at
+    fact = Refreshed(milliseconds(state, now), state.id, channel, min(max(expires_at, 0), _LATEST_S) * 1000)
+    return [_record(state, fact), *changes(state), Reschedule()]
+
+
+def unsubscribed_by_server(
+    state: SessionState, channel: str, why: UnsubscribeCode, now: float, by: str
+) -> list[Effect]:
     """Unsubscribes the client from a channel, and pushes the reason to it."""
-    fact = Unsubscribed(at=milliseconds(state, now), connection=state.id, channel=channel, code=why.code)
+    fact = Unsubscribed(milliseconds(state, now), state.id, channel, why.code, by, why.reason)
     push = Push(channel=channel, unsubscribe=UnsubscribePush(*why))
     return [*_leave(state, channel), _record(state, fact), Send(Reply(push=push))]
 
 
-def _entered(state: SessionState, request: AttachRequest, result: SubscribeResult, now: float) -> list[Effect]:
+def _entered(
+    state: SessionState, request: AttachRequest, result: SubscribeResult, attached: Attached, now: float
+) -> list[Effect]:
+    """`result` has all publications that the reply, or pushes behind it, bring to the client."""
     subscription, channel = request.subscription, request.channel
     subscription.show(state.identity.info)  # a refresh may have changed it meanwhile
     recovered = result.recovered if result.was_recovering else None
-    at = milliseconds(state, now)
-    fact = Subscribed(at=at, connection=state.id, channel=channel, recovered=recovered, offset=result.offset)
+    fact = Subscribed(
+        milliseconds(state, now),
+        state.id,
+        channel,
+        recovered,
+        result.offset,
+        recovered_from=request.recover.offset if request.recover is not None and result.was_recovering else 0,
+        recovered_count=_count(result, attached) if recovered else 0,
+    )
     effects: list[Effect] = [_record(state, fact)]
     if subscription.emits_join_leave and subscription.member is not None:
         effects.append(Announce(channel, subscription))
     if subscription.expires_at:
         effects.append(Reschedule())
     return effects
+
+
+def _count(result: SubscribeResult, attached: Attached) -> int:
+    """The publications that the client missed. Those that it has yet to catch up with are counted by their offsets."""
+    count = len(result.publications)
+    if attached.behind is not None and attached.position is not None:
+        count += max(0, attached.position.offset - attached.behind.offset)
+    return count
 
 
 def _leave(state: SessionState, channel: str) -> tuple[Flush, Detach]:

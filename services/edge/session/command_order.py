@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from proto import codes
 from proto.codes import CloseCode, ErrorCode
 from proto.commands import Command
+from proto.events import BY_EDGE
 from services.chassis.tracing.span import Tracer
 from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.session.actions import Action, CallBackend
@@ -63,7 +64,7 @@ class CommandOrder(ABC):
         self._in_progress: Action | None = None
         self._calls = 0  # RPCs in progress, beside that action
         self._deadline = 0.0  # of the action in progress
-        self._leaving: CloseCode | None = None  # closes with this code once nothing is in progress
+        self._leaving: tuple[CloseCode, str] | None = None  # closes so, by whom, once nothing is in progress
         self.reading_paused = False
         self.awaits_turn = False
         self._allowance = COMMANDS_PER_TURN  # of queued commands, in this turn
@@ -94,7 +95,7 @@ class CommandOrder(ABC):
         """Handles a command of a backend."""
 
     @abstractmethod
-    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float) -> None:
+    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float, by: str = BY_EDGE) -> None:
         """Ends the session."""
 
     # --- events ------------------------------------------------------------------------------------------------------
@@ -133,10 +134,10 @@ class CommandOrder(ABC):
         self._allowance = COMMANDS_PER_TURN
         return self._advance([], now)
 
-    def leave(self, close: CloseCode, now: float) -> list[Effect]:
-        """Closes once the commands in progress are answered, and starts no others."""
+    def leave(self, close: CloseCode, now: float, by: str = BY_EDGE) -> list[Effect]:
+        """Closes once the commands in progress are answered, and starts no others. `by`: who wants it."""
         effects: list[Effect] = []
-        self._leaving = close
+        self._leaving = close, by
         self._leave_if_done(effects, now)
         return effects
 
@@ -147,7 +148,8 @@ class CommandOrder(ABC):
 
     def _leave_if_done(self, effects: list[Effect], now: float) -> None:
         if self._leaving is not None and self._in_progress is None and not self._calls:
-            self._close(self._leaving, "", effects, now)
+            close, by = self._leaving
+            self._close(close, "", effects, now, by)
 
     # --- the queue ---------------------------------------------------------------------------------------------------
 

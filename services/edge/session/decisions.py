@@ -8,15 +8,17 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from proto.codes import CloseCode, UnsubscribeCode
+from proto.events import BY_EDGE
 from proto.replies import Reply
 from services.edge.session.actions import Action
 
 
 class Close(Struct, frozen=True, gc=False):
-    """End the connection with this code. `detail` is for the log."""
+    """End the connection with this code. `detail` is for the log, `by` who wants it (`proto.events.BY_EDGE`, ...)."""
 
     close: CloseCode
     detail: str = ""
+    by: str = BY_EDGE
 
 
 class Unsubscribe(Struct, frozen=True, gc=False):
@@ -29,12 +31,21 @@ class Unsubscribe(Struct, frozen=True, gc=False):
 class EndSubscriptions(Struct, frozen=True, gc=False):
     """End the client's subscriptions to these channels, as the server wants it: an unsubscribe push tells why.
 
-    Then send the reply, if a command waits for one.
+    Then send the reply, if a command waits for one. `by` is who wants it.
     """
 
     channels: tuple[str, ...]
     why: UnsubscribeCode
     reply: Reply | None = None
+    by: str = BY_EDGE
+
+
+class Renewed(Struct, frozen=True, gc=False):
+    """The connection, or with `channel` its subscription there, has a new expiry: tell so, and send the reply if there
+    is one."""
+
+    reply: Reply | None = None
+    channel: str = ""
 
 
 class ForwardMessage(Struct, frozen=True, gc=False):
@@ -49,4 +60,4 @@ class Nothing(Struct, frozen=True, gc=False):
 
 NOTHING = Nothing()
 
-Decision = Reply | Close | Unsubscribe | EndSubscriptions | ForwardMessage | Nothing | Action
+Decision = Reply | Close | Unsubscribe | EndSubscriptions | Renewed | ForwardMessage | Nothing | Action

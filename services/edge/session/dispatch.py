@@ -21,6 +21,7 @@ from proto.commands import (
     UnsubscribeRequest,
     request_of,
 )
+from proto.events import BY_BACKEND
 from services.edge.backend import hook_results
 from services.edge.grants import Grant
 from services.edge.rejection import Rejected, check_nesting
@@ -108,7 +109,7 @@ def decide_by_hook(state: SessionState, command: Command, result: HookResult, no
     """Decides on `command` by the result of its hook. Raises `Rejected`."""
     match result, request_of(command):
         case hook_results.Disconnected(close), _:
-            return Close(close, f"a hook disconnected the client: {kind_of(command)}")
+            return Close(close, f"a hook disconnected the client: {kind_of(command)}", BY_BACKEND)
         case hook_results.Admitted() | hook_results.Unauthenticated(), ConnectRequest() as request:
             return connect_decided(state, command.id, request, result, now)
         case Grant() as grant, SubscribeRequest() as request:

@@ -109,6 +109,16 @@ class Forward(Struct, frozen=True, gc=False):
     trace: Span | None = None
 
 
+class RecordRefusal(Struct, frozen=True, gc=False):
+    """Write to the session log that the client was refused, at a bounded rate: the fields are those of
+    `proto.events.Refused`."""
+
+    action: str
+    code: int
+    reason: str
+    channel: str = ""
+
+
 class LogRefusal(Struct, frozen=True, gc=False):
     """Log a refusal, at a bounded rate for each kind. `what` is its kind, one of a few texts.
 
@@ -169,6 +179,7 @@ RareEffect = (
     Flush
     | Detach
     | Announce
+    | RecordRefusal
     | LogRefusal
     | PaceReading
     | AwaitTurn

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from proto import codes
 from proto.codes import CloseCode, ErrorCode, UnsubscribeCode
-from proto.events import Closed
+from proto.events import BY_CLIENT, BY_DRAIN, BY_EDGE, Closed
 from proto.messages import Error
 from proto.replies import reply_to
 from services.edge.session import attachment
@@ -27,6 +27,7 @@ from services.edge.session.effects import (
     Flush,
     HoldPushes,
     Record,
+    RecordRefusal,
     ReleasePushes,
     Reschedule,
     Send,
@@ -72,12 +73,13 @@ class Lifecycle(CommandOrder):
 
     def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
         self._note_error("connect", error)
+        effects.append(RecordRefusal("connect", error.code, error.message))
         if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
+        self.phase = REFUSED
         if self.state.format.unidirectional:
             self._close(close_for_error(error, self.state.policy.section), error.message, effects, now)
             return
-        self.phase = REFUSED
         effects += (Send(reply_to(command_id, Error(*error))), Reschedule())
 
     # --- channels ----------------------------------------------------------------------------------------------------
@@ -85,21 +87,21 @@ class Lifecycle(CommandOrder):
     def end_subscription(self, channel: str, why: UnsubscribeCode, now: float) -> list[Effect]:
         """Ends one of the client's subscriptions, and sends it an unsubscribe push."""
         effects: list[Effect] = []
-        self._end_subscription(channel, why, effects, now)
+        self._end_subscription(channel, why, effects, now, BY_EDGE)
         return effects
 
-    def _end_subscription(self, channel: str, why: UnsubscribeCode, effects: list[Effect], now: float) -> None:
+    def _end_subscription(self, channel: str, why: UnsubscribeCode, effects: list[Effect], now: float, by: str) -> None:
         subscription = self.state.channels.get(channel)
         if subscription is None:
             if isinstance(self._in_progress, Connect) and channel in self._in_progress.channels:
                 effects.append(Detach((channel,)))  # attached already, while its connect reply waits for other channels
-                self._close(codes.INSUFFICIENT_STATE, "", effects, now)
+                self._close(codes.INSUFFICIENT_STATE, "", effects, now, by)
             return
         if subscription.server_side and why.code >= codes.UNSUBSCRIBED_INSUFFICIENT_STATE.code:
             # SDKs cannot repeat a server-side subscription; when they reconnect, the server makes it again.
-            self._close(codes.INSUFFICIENT_STATE, "", effects, now)
+            self._close(codes.INSUFFICIENT_STATE, "", effects, now, by)
             return
-        effects += attachment.unsubscribed_by_server(self.state, channel, why, now)
+        effects += attachment.unsubscribed_by_server(self.state, channel, why, now, by)
 
     # --- the client's socket -----------------------------------------------------------------------------------------
 
@@ -131,31 +133,33 @@ class Lifecycle(CommandOrder):
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def close(self, close: CloseCode, now: float, detail: str = "") -> list[Effect]:
-        """Ends the session with this code; `detail` is for the log. Only the first call counts."""
+    def close(self, close: CloseCode, now: float, detail: str = "", by: str = BY_EDGE) -> list[Effect]:
+        """Ends the session with this code; `detail` is for the log, `by` who wants it. Only the first call counts."""
         effects: list[Effect] = []
-        self._close(close, detail, effects, now)
+        self._close(close, detail, effects, now, by)
         return effects
 
-    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float) -> None:
+    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float, by: str = BY_EDGE) -> None:
         if self.closed:
             return
+        if (self.phase is NEW or self.phase is CONNECTING) and by != BY_DRAIN:
+            effects.append(RecordRefusal("connect", close.code, close.reason))
         if self.state.channels and not self.blocked:
             effects.append(Flush(tuple(self.state.channels)))
         if detail:
             self._log(f"a connection was closed: {close.reason}", detail, effects, close.code)
         effects.append(Farewell(close))
-        self._end(close.code, close.reason, effects, now)
+        self._end(close.code, close.reason, effects, now, by)
         self._pace_reading(effects)  # for the peer's close frame
 
-    def ended(self, code: int, reason: str, now: float) -> list[Effect]:
-        """The client has closed the connection, or its transport is gone."""
+    def ended(self, code: int, reason: str, now: float, by: str = BY_CLIENT) -> list[Effect]:
+        """The client has closed the connection, or (by `BY_NETWORK`) its transport is gone."""
         effects: list[Effect] = []
         if not self.closed:
-            self._end(code, reason, effects, now)
+            self._end(code, reason, effects, now, by)
         return effects
 
-    def _end(self, code: int, reason: str, effects: list[Effect], now: float) -> None:
+    def _end(self, code: int, reason: str, effects: list[Effect], now: float, by: str) -> None:
         state, opened = self.state, self.phase is CONNECTED
         self.phase = CLOSED
         self._clear()
@@ -165,6 +169,5 @@ class Lifecycle(CommandOrder):
             state.channels.clear()
         effects.append(Ended(code, state.identity.user))
         if opened:
-            effects.append(
-                Record(Closed(at=attachment.milliseconds(state, now), connection=state.id, code=code, reason=reason))
-            )
+            at = attachment.milliseconds(state, now)
+            effects.append(Record(Closed(at=at, connection=state.id, code=code, reason=reason, by=by)))

@@ -14,13 +14,14 @@ from msgspec import Raw
 from proto import codes
 from proto.codes import UnsubscribeCode
 from proto.commands import SubscribeRequest
+from proto.events import BY_BACKEND
 from proto.messages import StreamPosition
 from proto.replies import AsyncMessage, Push, Refresh, Reply
 from services.chassis.tracing.span import Span
 from services.edge.channels.subscription import AttachRequest
 from services.edge.grants import Grant, seconds_left
 from services.edge.rejection import Rejected
-from services.edge.session.decisions import NOTHING, Decision, EndSubscriptions, Nothing
+from services.edge.session.decisions import NOTHING, Decision, EndSubscriptions, Nothing, Renewed
 from services.edge.session.state import SessionState
 from services.edge.session.subscribe import server_side
 
@@ -70,11 +71,11 @@ def decide(state: SessionState, command: ServerCommand, now: float) -> Decision:
         case SubscribeClient():
             return _subscribe(state, command, now)
         case UnsubscribeClient(channel, why):
-            return EndSubscriptions((channel,) if channel else tuple(state.channels), why)
+            return EndSubscriptions((channel,) if channel else tuple(state.channels), why, by=BY_BACKEND)
         case RefreshClient(expires_at, info):
             state.extend(expires_at, info)
             ttl = seconds_left(expires_at, state.unix(now))
-            return Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl)))
+            return Renewed(Reply(push=Push(refresh=Refresh(expires=ttl > 0, ttl=ttl))))
         case SendToClient(data):
             return Reply(push=Push(message=AsyncMessage(data)))
         case unreachable:

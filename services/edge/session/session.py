@@ -16,6 +16,7 @@ from typing import assert_never
 from proto import codes
 from proto.codes import ErrorCode
 from proto.commands import Command, SendRequest, request_of
+from proto.events import BY_BACKEND
 from proto.messages import Error
 from proto.replies import Reply, reply_to
 from services.edge.backend import hook_results
@@ -41,10 +42,11 @@ from services.edge.session.decisions import (
     EndSubscriptions,
     ForwardMessage,
     Nothing,
+    Renewed,
     Unsubscribe,
 )
 from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key
-from services.edge.session.effects import Detach, Effect, Flush, Forward, Reschedule, Send, SendPing, Start
+from services.edge.session.effects import Detach, Effect, Flush, Forward, RecordRefusal, Send, SendPing, Start
 from services.edge.session.lifecycle import Lifecycle
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, KeyLookedUp, Outcome, Replied
 from services.edge.session.refresh import refresh_by_hook, sub_refresh_by_hook
@@ -95,13 +97,16 @@ class Session(Lifecycle):
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
         self._log_command(kind_of(command), aim_of(command), error, rejection.why, effects)
-        self._refuse(command.id, kind_of(command), error, effects, now)
+        self._refuse(command.id, kind_of(command), aim_of(command).channel, error, effects, now)
 
-    def _refuse(self, command_id: int, kind: str, error: ErrorCode, effects: list[Effect], now: float) -> None:
+    def _refuse(
+        self, command_id: int, kind: str, channel: str, error: ErrorCode, effects: list[Effect], now: float
+    ) -> None:
         if self.phase is NEW:
             self._refuse_connect(command_id, error, effects, now)
             return
         self._note_error(kind, error)
+        effects.append(RecordRefusal(kind, error.code, error.message, channel))
         if command_id:  # a `send` has none, and no reply
             effects.append(Send(reply_to(command_id, Error(*error))))
 
@@ -113,21 +118,25 @@ class Session(Lifecycle):
             case Connect():
                 self._connect(decision, effects, now)
             case Reply():
-                effects += (Send(decision), *attachment.changes(self.state), Reschedule())  # it may have been a refresh
+                effects.append(Send(decision))
+            case Renewed(reply, channel):
+                if reply is not None:
+                    effects.append(Send(reply))
+                effects += attachment.renewed(self.state, channel, now)
             case ReadHistory() | ReadPresence() | CallBackend() | LookUpKey() | AskHook():
                 self._start(decision, effects, now)
             case Unsubscribe(channel, reply):
                 effects += attachment.unsubscribed(self.state, channel, reply, now)
-            case EndSubscriptions(channels, why, reply):
+            case EndSubscriptions(channels, why, reply, by):
                 for channel in channels:
-                    self._end_subscription(channel, why, effects, now)
+                    self._end_subscription(channel, why, effects, now, by)
                 if reply is not None:
                     effects.append(Send(reply))
             case ForwardMessage(data):
                 self.state.policy.count("send", 0)
                 effects.append(Forward(self.state.caller, data, self.state.trace))
-            case Close(close, detail):
-                self._close(close, detail, effects, now)
+            case Close(close, detail, by):
+                self._close(close, detail, effects, now, by)
             case Nothing():
                 pass
             case unreachable:
@@ -170,7 +179,7 @@ class Session(Lifecycle):
                 self._hook_answered(action, answered, effects, now)
             case CallBackend(), HookAnswered(hook_results.Disconnected(close)):
                 self.state.policy.count("rpc", close.code)
-                self._close(close, "the answer to an RPC disconnected the client", effects, now)
+                self._close(close, "the answer to an RPC disconnected the client", effects, now, BY_BACKEND)
             case _, Failed():
                 self._failed(action, outcome, effects, now)
             case _:
@@ -183,13 +192,15 @@ class Session(Lifecycle):
         if isinstance(action, AttachRequest) and not action.command_id:
             why = failed.why or error.message
             self._log("a backend's subscribe was not carried out", why, effects, error.code, aim_behind(action))
+            effects.append(RecordRefusal("subscribe", error.code, error.message, action.channel))
             return
         if failed.why:
             self._log_command(kind_behind(action), aim_behind(action), error, failed.why, effects)
         if isinstance(action, Connect):
             self._refuse_connect(action.command_id, error, effects, now)
         else:
-            self._refuse(action.command_id, kind_behind(action), error, effects, now)
+            channel = aim_behind(action).channel
+            self._refuse(action.command_id, kind_behind(action), channel, error, effects, now)
 
     def _hook_answered(self, action: AskHook, answered: HookAnswered, effects: list[Effect], now: float) -> None:
         result = answered.result
@@ -197,18 +208,16 @@ class Session(Lifecycle):
             if isinstance(result, hook_results.Extended):
                 self._timers.refreshed()
             self._follow(refresh_by_hook(self.state, result, now), effects, now)
-            effects += attachment.changes(self.state)
         elif action.event == "sub_refresh":
             channel = aim_of(action.command).channel
             self._follow(sub_refresh_by_hook(self.state, channel, result, now), effects, now)
-            effects += attachment.changes(self.state)
         elif isinstance(result, hook_results.Refused):
             kind = kind_of(action.command)
             if result.error.code != codes.INTERNAL.code:  # that nobody answers the hook is logged already
                 # Its message is the backend's own, so it tells no kinds of refusals apart.
                 what, why = f"a command was refused by the {action.event} hook", result.error.message
                 self._log(what, why, effects, result.error.code, aim_of(action.command))
-            self._refuse(action.command.id, kind, result.error, effects, now)
+            self._refuse(action.command.id, kind, aim_of(action.command).channel, result.error, effects, now)
         else:
             try:
                 decision = decide_by_hook(self.state, action.command, result, now)
@@ -227,7 +236,9 @@ class Session(Lifecycle):
             self._follow(server_commands.decide(self.state, command, now), effects, now)
         except Rejected as rejection:
             aim = Aim(getattr(command, "channel", ""))
-            self._log("a backend's subscribe was refused", rejection.for_log, effects, rejection.error.code, aim)
+            error = rejection.error
+            self._log("a backend's subscribe was refused", rejection.for_log, effects, error.code, aim)
+            effects.append(RecordRefusal("subscribe", error.code, error.message, aim.channel))
         self._end_trace(effects)
 
     # --- time ---------------------------------------------------------------------------------------------------------

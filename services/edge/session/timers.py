@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from proto import codes
 from proto.commands import Command, SubRefreshRequest
+from proto.events import BY_NETWORK
 from services.edge.backend import hook_questions
 from services.edge.channel_settings import ChannelOptions
 from services.edge.rejection import Rejected
@@ -92,7 +93,7 @@ class Timers(Struct, gc=False):
         if now < self.next_at:
             return NOTHING
         if self.awaits_pong:
-            return Close(codes.NO_PONG)
+            return Close(codes.NO_PONG, by=BY_NETWORK)
         self.awaits_pong = state.answers_pings or state.native_pings or state.format.pongs_natively
         self.next_at = now + (section.pong_timeout if self.awaits_pong else section.ping_interval)
         return SendPing(state.native_pings)

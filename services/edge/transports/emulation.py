@@ -20,6 +20,7 @@ from services.edge.cluster.peers import PeerGone, Peers, PeersAway
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import counted_as
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
+from services.edge.transports.refused_handshakes import EMULATE
 
 EMULATION_PATH: Final = "/emulation"
 
@@ -56,6 +57,8 @@ def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
 
 class Emulation(Endpoint):
     """The address to which clients on HTTP streams send their commands."""
+
+    action = EMULATE
 
     def __init__(self, context: EdgeContext, peers: Peers) -> None:
         super().__init__(context, ("POST",), ("http_stream", "sse"))

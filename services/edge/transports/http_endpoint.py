@@ -13,10 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from services.chassis.http.client_address import is_by_proxy
 from services.chassis.process.log_fields import about
+from services.edge.arrival import arrival_of
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import TurnedAway
 from services.edge.connection.refusal_log import shown_origin
 from services.edge.framing.handshake import separator
+from services.edge.transports.refused_handshakes import HANDSHAKE, note_refused
 
 BODY_TIMEOUT_S: Final = 10.0
 """How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
@@ -90,7 +92,12 @@ class HttpRequest:
 
 
 class Endpoint(ABC):
-    """An ASGI application for one address, which is served if one of `transports` is in `client.transports`."""
+    """An ASGI application for one address, which is served if one of `transports` is in `client.transports`.
+
+    `action` is what its clients want, as session events tell of those that are refused.
+    """
+
+    action = HANDSHAKE
 
     def __init__(self, context: EdgeContext, methods: tuple[str, ...], transports: tuple[str, ...]) -> None:
         self.context = context
@@ -115,9 +122,18 @@ class Endpoint(ABC):
             what = f"a request for {scope['path']} was refused"
             address, _ = scope.get("client") or ("", 0)
             self.context.refusals.write(what, why, about(code=refusal.status, address=address))
+            self._note(refusal, scope, address, headers)
             response = PlainTextResponse(f"{refusal}\n", refusal.status, cors | refusal.headers)
         if response is not None:
             await response(scope, receive, send)
+
+    def _note(self, refusal: Refusal, scope: Scope, address: str, headers: Headers) -> None:
+        def header(name: str) -> str:
+            return headers.get(name, "")
+
+        arrival = arrival_of(address or "", header, self.context.policy.kept, is_by_proxy(scope))
+        transport = self._transports[0] if len(self._transports) == 1 else ""
+        note_refused(self.context, refusal.status, refusal.cause, arrival, transport, self.action)
 
     def refused(self, refusal: Refusal) -> None:  # noqa: B027 - nothing by default
         """Counts a refusal, where the request was to make a client."""

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Send
 
+from proto.events import BY_DRAIN
 from services.chassis.http.sockets import HttpSocket, socket_of
 from services.edge.arrival import Arrival, arrival_of
 from services.edge.cluster.peers import Peers
@@ -103,7 +104,7 @@ class StreamTransport:
         try:
             await self._over.wait()
         except asyncio.CancelledError:
-            self._connection.cut()
+            self._connection.cut(BY_DRAIN)  # the server ends its requests
             raise
 
     # --- called by the connection ------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final, cast
 
 from proto import codes
+from proto.events import BY_DRAIN
 from services.chassis.process.log_fields import about
-from services.edge.arrival import UserHeader, arrival_of
+from services.edge.arrival import Arrival, UserHeader, arrival_of
 from services.edge.connection.connection import Connection
 from services.edge.connection.context import EdgeContext
 from services.edge.connection.door import HTTP_STATUS, counted_as
@@ -22,6 +23,7 @@ from services.edge.framing import deflate, formats, wire
 from services.edge.framing.formats import Compression, Format
 from services.edge.framing.handshake import HandshakeRefused, Upgrade, accept_response, parse_upgrade
 from services.edge.session.state import CONNECTED, NEW, REFUSED
+from services.edge.transports.refused_handshakes import note_refused
 
 WEBSOCKET_PATH: Final = "/connection/websocket"
 UNI_WEBSOCKET_PATH: Final = "/connection/uni_websocket"
@@ -209,7 +211,7 @@ class WebSocket(asyncio.Protocol):
     def shutdown(self) -> None:
         """uvicorn's shutdown. The drain has closed everything before."""
         if self._connection is not None:
-            self._connection.close(codes.GOING_AWAY)
+            self._connection.close(codes.GOING_AWAY, by=BY_DRAIN)
         else:
             self._transport.close()
 
@@ -232,10 +234,12 @@ class WebSocket(asyncio.Protocol):
             user = self._user(user_header, upgrade) if user_header is not None else ""
         except HandshakeRefused as refused:
             self._context.tally.refused_upgrade(refused.cause)
-            asked = ""
+            asked, transport = "", "websocket"
             if upgrade is not None:
+                transport = "uni_websocket" if upgrade.path == UNI_WEBSOCKET_PATH else transport
                 asked = f"; asked for {shown(upgrade.path)}{shown_origin(upgrade.headers.get('origin'))}"
             self._context.refusals.write("an upgrade was refused", f"{refused}{asked}", about(address=self._address))
+            note_refused(self._context, refused.status, refused.cause, self._arrival(upgrade), transport)
             self._transport.write(refused.response)
             self._transport.close()
             return
@@ -247,13 +251,18 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(accept_response(upgrade, subprotocol, agreed.response if agreed is not None else ""))
         session = secrets.token_urlsafe() if format.unidirectional else ""  # only these are addressed by it
         native_pings = upgrade.query.get("cf_ws_frame_ping_pong") == "true" and not format.unidirectional
-        arrival = arrival_of(self._client, upgrade.header, self._context.policy.kept, self._by_proxy, user)
+        arrival = self._arrival(upgrade, user)
         self._client = ""
         self._connection = connection = Connection(
             self._context, self._transport, format, session, native_pings, self._address, arrival
         )
         if format.unidirectional and (commands := upgrade.query.get("cf_connect")):
             connection.connect_received(commands.encode())
+
+    def _arrival(self, upgrade: Upgrade | None, user: str = "") -> Arrival:
+        """What is kept of its request, which may be none (`upgrade` is None)."""
+        header = _no_header if upgrade is None else upgrade.header
+        return arrival_of(self._client, header, self._context.policy.kept, self._by_proxy, user)
 
     def _choose(self, upgrade: Upgrade) -> tuple[Format, str | None]:
         """The requested format, and the subprotocol to confirm. Raises `HandshakeRefused`."""
@@ -303,7 +312,7 @@ class WebSocket(asyncio.Protocol):
         elif connection.closed:
             return
         elif opcode == wire.PONG:
-            connection.session.native_pong(self._context.clock.now())
+            connection.native_pong(self._context.clock.now())
         elif connection.session.state.format.unidirectional:
             connection.connect_received(payload)
         else:
@@ -329,6 +338,10 @@ class WebSocket(asyncio.Protocol):
             self._transport.write(wire.close_frame(echo, ""))
         connection.closed_by_peer(code, reason)
         self._transport.close()
+
+
+def _no_header(name: str) -> str:
+    return ""
 
 
 def _joined(frames: Iterator[tuple[int, bytes]], parser: wire.Wire, data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proto import codes
-from proto.events import Closed, Opened, Subscribed, Unsubscribed
+from proto.events import Closed, Opened, Refused, Subscribed, Unsubscribed
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
@@ -61,7 +61,11 @@ class TestSessionLog:
         assert (await refused.reply(1))["error"]["code"] == 102
         for talk in (silent, forged, refused):
             talk.connection.lost()
-        assert edge.sessions.events == []
+        assert events_of(edge, silent) == [] and events_of(edge, forged) == events_of(edge, refused) == [Refused]
+        assert [(event.action, event.code, event.user) for event in edge.sessions.events] == [
+            ("connect", 3500, ""),
+            ("connect", 102, "42"),
+        ]
 
     async def test_every_session_that_is_opened_is_closed_once(self, edge):
         """Also one whose connect failed half way, and one that vanished in the middle of it."""
@@ -150,7 +154,9 @@ class TestHooks:
         talk = Talk(edge)
         talk.say({"id": 1, "connect": {}})
         await eventually(lambda: talk.closed == 4501)
-        assert talk.transport.close_frame == (4501, "banned") and edge.sessions.events == []
+        assert talk.transport.close_frame == (4501, "banned")
+        (event,) = edge.sessions.events
+        assert isinstance(event, Refused) and (event.action, event.code, event.reason) == ("connect", 4501, "banned")
 
     async def test_away_the_client_is_to_come_again(self):
         edge = await self.edge()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proto.codes import CloseCode
+from proto.events import BY_EDGE
 from services.edge.connection.registry import ConnectionRegistry, Lag
 from services.edge.session.server_commands import ServerCommand
 from services.edge.session.session import Session
@@ -29,13 +30,13 @@ class Connection:
     def server_command(self, command: ServerCommand) -> None:
         raise AssertionError
 
-    def leave(self, close: CloseCode) -> None:
+    def leave(self, close: CloseCode, by: str = BY_EDGE) -> None:
         raise AssertionError
 
-    def close(self, close: CloseCode, detail: str = "") -> None:
+    def close(self, close: CloseCode, detail: str = "", by: str = BY_EDGE) -> None:
         raise AssertionError
 
-    def cut(self) -> None:
+    def cut(self, by: str = BY_EDGE) -> None:
         raise AssertionError
 
 
@@ -46,7 +47,7 @@ class Waiting(Connection):
         self.is_cut = False
         self.session = cast("Session", SimpleNamespace(phase=phase, awaits_connect=awaits_connect and phase is NEW))
 
-    def cut(self) -> None:
+    def cut(self, by: str = BY_EDGE) -> None:
         self.is_cut = True
 
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from proto.codes import CloseCode, ErrorCode
+from proto.events import Refreshed
 from proto.publications import Version
 from services.chassis.process.settings import Duration
 from services.edge.backend import hook_results
@@ -16,7 +17,7 @@ from services.edge.channels.subscription import AttachRequest
 from services.edge.framing import formats
 from services.edge.grants import Grant, Override, Switch
 from services.edge.session.actions import AskHook, Connect, Publish
-from services.edge.session.effects import LogRefusal
+from services.edge.session.effects import LogRefusal, Record, Reschedule
 from tests.edge.conversation import START, Conversation, closed_by, error_in, said, started, token
 
 CONNECT: dict[str, Any] = {
@@ -310,7 +311,8 @@ class TestRefresh:
         conversation = self.expiring()
         asked = self.asked(conversation, 60)
         result = hook_results.Extended(expires_at=int(START) + 120, info=Raw(b'{"n":2}'))
-        assert conversation.decided(asked, result) == []
+        fact = Refreshed(at=int(START + 60) * 1000, connection="c1", expires_at=int(START + 120) * 1000)
+        assert conversation.decided(asked, result) == [Record(fact), Reschedule()]
         identity = conversation.state.identity
         assert (bytes(identity.info), bytes(identity.meta)) == (b'{"n":2}', b'{"m":1}'), "what is not new stays"
         assert conversation.session.deadline == START + 120
@@ -319,7 +321,8 @@ class TestRefresh:
 
     def test_prolonged_for_good(self) -> None:
         conversation = self.expiring()
-        assert conversation.decided(self.asked(conversation, 60), hook_results.Extended()) == []
+        effects = conversation.decided(self.asked(conversation, 60), hook_results.Extended())
+        assert effects == [Record(Refreshed(at=int(START + 60) * 1000, connection="c1")), Reschedule()]
         assert conversation.session.tick(START + 1e6) == []
 
     def test_prolonged_to_a_time_that_is_past_is_no_prolonging(self) -> None:

@@ -97,7 +97,7 @@ class TestSubscribed:
 class TestConnected:
     def test_without_channels_the_session_begins_at_once(self) -> None:
         effects = Conversation().says(connect())
-        assert facts(effects) == [Opened(at=AT, connection="c1", user="42")]
+        assert facts(effects) == [Opened(at=AT, connection="c1", user="42", encoding="json")]
         assert "connect" in said(effects) and Reschedule() in effects
 
     def test_its_channels_are_part_of_the_reply_and_facts_of_their_own(self) -> None:
@@ -124,4 +124,4 @@ class TestUnsubscribed:
         effects = conversation.says({"id": 3, "unsubscribe": {"channel": "news"}})
         assert effects[:2] == [Flush(("news",)), Detach(("news",))]
         assert kinds(effects) == [Flush, Detach, Record, Send]
-        assert facts(effects) == [Unsubscribed(at=AT, connection="c1", channel="news")]
+        assert facts(effects) == [Unsubscribed(at=AT, connection="c1", channel="news", by="client")]

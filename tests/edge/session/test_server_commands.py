@@ -52,7 +52,7 @@ class TestSubscribe:
         conversation = connected()
         effects = conversation.server_command(SubscribeClient(channel, Grant()))
         assert "a backend's subscribe was refused" in logged(effects) and why in logged(effects)
-        assert [type(effect).__name__ for effect in effects] == ["Flush", "LogRefusal"]
+        assert [type(effect).__name__ for effect in effects] == ["Flush", "LogRefusal", "RecordRefusal"]
 
     def test_no_more_channels_than_a_client_may_have(self) -> None:
         conversation = connected(channel_limit=1)

@@ -80,7 +80,7 @@ class TestTheEnd:
         effects = conversation.session.ended(1000, "bye", START + 5)
         assert [type(effect) for effect in effects] == [Detach, Ended, Record]
         (record,) = [effect for effect in effects if isinstance(effect, Record)]
-        assert record.event == Closed(at=int(START + 5) * 1000, connection="c1", code=1000, reason="bye")
+        assert record.event == Closed(at=int(START + 5) * 1000, connection="c1", code=1000, reason="bye", by="client")
 
     def test_channels_attached_meanwhile_are_detached(self) -> None:
         conversation = connected()

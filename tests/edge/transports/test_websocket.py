@@ -148,7 +148,9 @@ class TestFrames:
             socket.edge.clock.time += 3
             edge.context.timing_wheel.turn(edge.clock.time)
             assert socket.transport.aborted
-        assert edge.sessions.events == []
+        assert [(event.action, event.code) for event in edge.sessions.events] == [
+            ("connect", code) for code in (1002, 1007, 1009, 1002, 3501, 3501)
+        ]
 
     async def test_the_largest_message_is_taken(self, edge):
         socket = await Socket(edge).connected()

@@ -1,0 +1,30 @@
+"""Tells the session log of clients that were refused before they were one: an upgrade, or the request for a stream."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from proto.events import Refused
+from services.edge.arrival import UNKNOWN, Arrival
+from services.edge.connection.context import EdgeContext
+from services.edge.session.details import details
+
+HANDSHAKE: Final = "handshake"
+EMULATE: Final = "emulate"
+"""What such a client wanted: to connect, or to send commands by an HTTP request of their own."""
+
+
+def note_refused(
+    context: EdgeContext,
+    status: int,
+    cause: str,
+    arrival: Arrival = UNKNOWN,
+    transport: str = "",
+    action: str = HANDSHAKE,
+) -> None:
+    """Notes a refusal with this HTTP status; `cause` is one of `tally.UPGRADE_CAUSES`."""
+    if context.refusal_facts.takes(action, status, cause):
+        told = details(context.policy.section, arrival, transport)
+        context.refusal_facts.write(replace(Refused(0, action, status, cause), **told))
