@@ -11,7 +11,7 @@ speak Protobuf), and an edge relays payload bytes without decoding them. The hea
 | `Fairlead-Version`       | the version of the published data, see `Version`                            |
 | `Fairlead-Version-Epoch` | the epoch within which versions are compared                                |
 | `Fairlead-Empty`         | a publication without a payload, whose message is no stray empty one        |
-| `Fairlead-Removed`       | not a publication: the channel's history up to this sequence was removed    |
+| `Fairlead-Removed`       | not a publication: history up to this sequence was removed, all or some     |
 | `Fairlead-At`            | when an edge accepted it, by the clock of NATS: Unix time in microseconds   |
 | `traceparent`            | the span that published it, if it is traced (W3C); beside it, `tracestate`  |
 
@@ -27,7 +27,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from proto.codec import optional_payload
@@ -146,17 +146,24 @@ def encode_headers(
         lines.append(f"{TAGS}: ".encode() + _encode(publication.tags))
     if not bytes(publication.data):
         lines.append(f"{EMPTY}: 1".encode())
-    if version is not None:
-        lines.append(f"{VERSION}: {version.number}".encode())
-        if version.epoch:
-            lines.append(f"{VERSION_EPOCH}: {version.epoch}".encode())
+    lines += _version_lines(version)
     block = b"\r\n".join((b"NATS/1.0", *lines, b"", b"")) if lines else None
     return block if trace is None else with_context(block, trace)
 
 
-def encode_removal(upto: int) -> bytes:
-    """The headers of a removal marker: the channel's history up to the sequence `upto` was removed. It has no body."""
-    return f"NATS/1.0\r\n{REMOVED}: {upto}\r\n\r\n".encode()
+def _version_lines(version: Version | None) -> list[bytes]:
+    if version is None:
+        return []
+    epoch = [f"{VERSION_EPOCH}: {version.epoch}".encode()] if version.epoch else []
+    return [f"{VERSION}: {version.number}".encode(), *epoch]
+
+
+def encode_removal(upto: int, version: Version | None = None) -> bytes:
+    """The headers of a removal marker: the channel's history up to the sequence `upto` was removed. It has no body.
+
+    Where only some of it was (a user was erased), the newest publication may still be there: `version` is its version.
+    """
+    return b"\r\n".join((b"NATS/1.0", f"{REMOVED}: {upto}".encode(), *_version_lines(version), b"", b""))
 
 
 def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> Publication:
@@ -254,3 +261,13 @@ def _value(headers: bytes | None, name: bytes) -> bytes | None:
         return None
     start += len(name)
     return headers[start : headers.find(b"\r\n", start)].strip()
+
+
+def publisher_of(headers: bytes | None) -> str:
+    """The id of the user who published a message, "" for an anonymous one, and if it does not say, or malformed."""
+    info = _value(headers, _INFO)
+    try:
+        user = _infos.decode(info).user if info else UNSET
+    except ValueError:
+        return ""
+    return "" if user is UNSET else user

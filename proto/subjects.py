@@ -99,6 +99,10 @@ def log_stream(history_class: str, partition: int) -> str:
     return f"CH_{_token(history_class).replace('%', '=')}_{partition}"
 
 
+LOGS: Final = "CH_"
+"""How the names of the streams of all logs begin."""
+
+
 def class_of_stream(stream: str) -> str:
     """The history class whose log, or its index, a stream of this name holds; "" for any other stream."""
     found = _OF_LOGS.fullmatch(stream)
@@ -222,6 +226,7 @@ def hook(event: str) -> str:
 API_ALL: Final = "api.*"
 API_QUEUE: Final = "edges"
 API_PUBLISH: Final = "api.publish"
+API_DISCONNECT: Final = "api.disconnect"
 
 
 def api_method(subject: str) -> str:
@@ -244,6 +249,10 @@ def inbox_prefix(service: str) -> str:
 
 OUTBOX_INBOX: Final = f"{INBOX}_outbox"
 """Where the replies to the outbox come, which calls the server API: edges send no answers to inboxes of services."""
+
+
+PRIVACY_INBOX: Final = f"{INBOX}_privacy"
+"""Where the replies to exports and erasures of users come, which call the server API too."""
 
 
 _OURS: Final = (
@@ -305,6 +314,11 @@ def stream_update(stream: str) -> str:
 def stream_delete(stream: str) -> str:
     """The subject on which JetStream deletes a stream."""
     return f"$JS.API.STREAM.DELETE.{stream}"
+
+
+def message_delete(stream: str) -> str:
+    """The subject on which JetStream deletes one message of a stream, and overwrites it on the disk."""
+    return f"$JS.API.STREAM.MSG.DELETE.{stream}"
 
 
 def consumer_create(stream: str, consumer: str) -> str:

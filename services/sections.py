@@ -29,5 +29,6 @@ SECTIONS: Final = frozenset(
         "capacity",
         "forecast",
         "tracing",
+        "privacy",
     }
 )

@@ -12,6 +12,7 @@ from services.chassis.process.launch import Command, Service
 from services.sessions.commands import arguments as questions
 from services.sessions.dead_letters_arguments import describe
 from services.sessions.outbox.arguments import describe as describe_outbox
+from services.sessions.privacy.arguments import describe_erase, describe_export
 from services.sessions.settings import SessionsSettings, cautions, from_environ
 from services.sessions.webhooks.letters_arguments import describe_letters
 
@@ -56,6 +57,18 @@ def _ask(settings: SessionsSettings, asked: Namespace) -> None:
     run(settings, asked)
 
 
+def _export_user(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.privacy.command import export_user
+
+    export_user(settings, asked)
+
+
+def _erase_user(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.privacy.command import erase_user
+
+    erase_user(settings, asked)
+
+
 COMMANDS = {
     "who": Command("the sessions that were connected at a moment, or are now", _ask, questions.describe_who),
     "why": Command("why a user dropped, what he missed, what he was refused", _ask, questions.describe_why),
@@ -72,6 +85,8 @@ COMMANDS = {
     "webhook-dead-letters": Command(
         "list, show, replay or delete what webhooks did not take", _webhook_dead_letters, describe_letters
     ),
+    "export-user": Command("write all that is stored about a user", _export_user, describe_export),
+    "erase-user": Command("erase all that is stored about a user", _erase_user, describe_erase),
 }
 SERVICE = Service("sessions", from_environ, _serve, cautions, COMMANDS)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from proto.events import LOG_MAX_AGE_S, LOG_MAX_BYTES
 from services.chassis.nats.settings import NatsSettings
@@ -94,6 +95,20 @@ class OutboxSection(Section, frozen=True):
             raise ValueError("expected outbox.poll_interval of 50ms to 1m")
 
 
+class PrivacySection(Section, frozen=True):
+    """The section `privacy`."""
+
+    nats_user: str = ""
+    """The user of NATS as whom exports and erasures of users sign in, who may read and delete messages; with
+    `nats_password`. Empty: as the section `nats` says."""
+    nats_password: Secret = ""
+    """The password of `nats_user`."""
+
+    def __post_init__(self) -> None:
+        if bool(self.nats_user) != bool(self.nats_password):
+            raise ValueError("expected privacy.nats_user and privacy.nats_password: set both, or neither")
+
+
 class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """All sections that the sessions service reads."""
 
@@ -105,11 +120,22 @@ class SessionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     outbox: OutboxSection = OutboxSection()
     http_api: HttpApiSettings = HttpApiSettings()
     tracing: TracingSettings = TracingSettings()
+    privacy: PrivacySection = PrivacySection()
 
     @property
     def name(self) -> str:
         """The name of this process."""
         return self.sessions.name or f"sessions-{self.sessions.port}"
+
+    @property
+    def privacy_nats(self) -> NatsSettings:
+        """How exports and erasures reach NATS."""
+        if not self.privacy.nats_user:
+            return self.nats
+        user, password = self.privacy.nats_user, self.privacy.nats_password
+        return replace(
+            self.nats, user=user, password=password, token="", nkey_file="", credentials_file="", inbox_prefix=""
+        )
 
 
 def from_environ(environ: Mapping[str, str]) -> SessionsSettings:

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from tests.support.eventually import eventually
 from tests.support.servers_native import NativeNats
 
-USERS: Final = ("edge", "sessions", "metrics", "backend", "operator")
+USERS: Final = ("edge", "sessions", "privacy", "metrics", "backend", "operator")
 SHIPPED: Final = Path(__file__).resolve().parents[2] / "deploy/nats/nats.conf"
 
 

@@ -84,6 +84,11 @@ class ServiceProcess:
             subprocess.run, argv, env=self._environ, capture_output=True, text=True, timeout=30
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The same, without waiting for its end."""
+        argv = [*self._process.program.command, *arguments]
+        return subprocess.Popen(argv, env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def kill9(self) -> None:
         self._process.kill()
 

@@ -43,12 +43,13 @@ class Native:
 
 
 class NativeNats:
-    """See `servers.NatsServer`. `configure`, `reload` and `break_disk` are for tests of a native server."""
+    """See `servers.NatsServer`. `folder`, `configure`, `reload` and `break_disk` are for tests of a native server."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._port = free_port()
         self.url = f"nats://127.0.0.1:{self._port}"
+        self.folder = folder
         self._store, self._copy = folder / "jetstream", folder / "backup"
         self._configuration = folder / "nats.conf"
         self._configuration.touch()

@@ -175,7 +175,7 @@ async def stream_names(link: NatsLink, prefix: str) -> list[str]:
 async def last_followed(link: NatsLink, stream: str, subject: str = ">") -> Followed | None:
     """The newest message of a following stream, None if it has none. Raises `NatsAway`."""
     message = await read_last(link, stream, subject)
-    return None if message is None else _followed(message)
+    return None if message is None else followed(message)
 
 
 async def read_followed(
@@ -186,10 +186,11 @@ async def read_followed(
     They are fewer once they have `max_bytes`. Raises `NatsAway`.
     """
     messages, left = await read_stream(link, stream, from_number, limit, subject, max_bytes)
-    return [_followed(message) for message in messages], left
+    return [followed(message) for message in messages], left
 
 
-def _followed(message: StoredMessage) -> Followed:
+def followed(message: StoredMessage) -> Followed:
+    """A message of a following stream, as it was read."""
     parts = (header(message.headers, _SOURCE) or b"").split(b" ")
     at = (header(message.headers, b"Nats-Time-Stamp") or b"").decode()
     return Followed(message.sequence, int(parts[1]) if len(parts) > 1 else 0, message.headers, at)

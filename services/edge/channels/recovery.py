@@ -163,8 +163,18 @@ async def _newest(broker: Broker, syncing: Syncing, channel: Channel, log: Chann
         if entry is not None and entry.sequence > log.last:  # its live message is still on its way
             await syncing.synced(channel)
         if log.last == last:
-            return None if entry is None else entry.publication
+            return None if entry is None else await _publication(broker, channel, entry)
         newest = log.newest
         if newest is not None and newest.offset > last:  # it came just now
             return newest
     raise BrokerAway("the channel changes faster than it is read")
+
+
+async def _publication(broker: Broker, channel: Channel, newest: LogEntry) -> Publication | None:
+    """The publication that the newest entry is, or of which a mark says that it was the newest: when a user is erased,
+    what others published stays."""
+    if newest.publication is not None or not newest.removed_upto:
+        return newest.publication
+    page = await broker.read(channel.address, newest.removed_upto, 1)
+    kept = (entry.publication for entry in page.entries if entry.sequence == newest.removed_upto)
+    return next(kept, None)

@@ -1,0 +1,87 @@
+"""The archive of the session log: what a rewritten message became, and what was archived before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.privacy.progress import Progress
+from services.sessions.privacy.rewriting import Connections
+from services.sessions.rows_postgres import moment
+
+_PAGE: Final = 256
+_STEP: Final = "log archive"
+
+_COUNT: Final = "SELECT count(*) FROM log_archive"
+_READ: Final = """
+SELECT epoch, sequence, data FROM log_archive WHERE (epoch, sequence) > ($1, $2) ORDER BY epoch, sequence LIMIT $3"""
+_ONE: Final = "SELECT data FROM log_archive WHERE epoch = $1 AND sequence = $2"
+_REWRITE: Final = "UPDATE log_archive SET data = $3 WHERE epoch = $1 AND sequence = $2"
+_REMOVE: Final = "DELETE FROM log_archive WHERE epoch = $1 AND sequence = $2"
+_INSERT: Final = "INSERT INTO log_archive (epoch, sequence, stored_at, writer, data) VALUES ($1, $2, $3, $4, $5)"
+
+
+class Place(NamedTuple):
+    """Where a message was in the log."""
+
+    epoch: str
+    sequence: int
+
+
+class Archived(NamedTuple):
+    """A message of the archive."""
+
+    place: Place
+    data: bytes
+
+
+class Archive:
+    """Every method raises `StoreAway`."""
+
+    def __init__(self, pool: Pool, progress: Progress) -> None:
+        self._pool = pool
+        self._progress = progress
+
+    async def put(self, epoch: str, sequence: int, stored_at: int, writer: str, data: bytes) -> None:
+        """From now on these bytes stand for the message. `stored_at`: when NATS stored it, in Unix milliseconds."""
+        async with self._pool.database() as database, database.transaction():
+            done = await database.execute(_REWRITE, epoch, sequence, data)
+            if done.endswith(" 0"):
+                await database.execute(_INSERT, epoch, sequence, moment(stored_at), writer, data)
+
+    async def messages(self) -> AsyncIterator[Archived]:
+        """All of them, epoch by epoch, in order."""
+        async with self._pool.database() as database:
+            total, done = int(await database.fetchval(_COUNT)), 0
+        place = Place("", 0)
+        while True:
+            async with self._pool.database() as database:
+                page = [Archived(Place(row[0], row[1]), row[2]) for row in await database.fetch(_READ, *place, _PAGE)]
+            for message in page:
+                yield message
+            if len(page) < _PAGE:
+                return
+            place, done = page[-1].place, done + len(page)
+            self._progress(_STEP, done, total)
+
+    async def search(self, about: Connections) -> list[Place]:
+        """Where the messages about him are. `about` learns of connections."""
+        return [one.place async for one in self.messages() if about.rewritten(one.data) is not None]
+
+    async def erase(self, about: Connections, places: list[Place]) -> int:
+        """Takes him out of these messages, the newest first. Returns how many facts that were."""
+        removed = 0
+        for done, place in enumerate(reversed(places), 1):
+            async with self._pool.database() as database:
+                data = await database.fetchval(_ONE, *place)
+                rewritten = None if data is None else about.rewritten(data)
+                if rewritten is None:
+                    continue
+                if rewritten.data is None:
+                    await database.execute(_REMOVE, *place)
+                else:
+                    await database.execute(_REWRITE, *place, rewritten.data)
+                removed += rewritten.removed
+            self._progress(_STEP, done, len(places))
+        return removed

@@ -1,0 +1,166 @@
+"""`python -m services.sessions export-user` and `erase-user`.
+
+Data goes to stdout, everything else to stderr. Nothing that goes to a log names the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, BinaryIO, Final
+
+from proto import subjects
+from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.postgres.errors import SchemaRefused, StoreAway
+from services.chassis.postgres.pool import Pool
+from services.sessions.printing import print_line, to_reader
+from services.sessions.privacy.erasure import Erasure
+from services.sessions.privacy.export import Export
+from services.sessions.privacy.person import NobodyMeant, Person
+from services.sessions.privacy.progress import Incomplete, Refused, Report
+from services.sessions.privacy.unreachable import UNREACHABLE
+from services.sessions.schema_postgres import SCHEMA
+from services.sessions.settings import SessionsSettings
+
+_TOLD_EVERY_S: Final = 0.2
+_CONNECT_S: Final = 15.0
+_CONNECTIONS: Final = 3
+"""To PostgreSQL: an export reads rows of one table while it reads those of another."""
+
+
+def export_user(settings: SessionsSettings, asked: Namespace) -> None:
+    """Writes all that is stored about a user. Exits with 1 if that fails: what was written is incomplete then."""
+    _run(lambda person: _export(settings, person, asked.output), asked.user)
+
+
+def erase_user(settings: SessionsSettings, asked: Namespace) -> None:
+    """Erases a user. Exits with 1 if it was refused, or is incomplete."""
+    _run(lambda person: _erase(settings, person, asked), asked.user)
+
+
+def _run(work: Callable[[Person], Coroutine[Any, Any, bool]], user: str) -> None:
+    try:
+        person = Person(user)
+        done = to_reader(lambda: asyncio.run(work(person)))
+    except (NobodyMeant, Refused, StoreAway, SchemaRefused, NatsAway, NatsRefused, OSError) as error:
+        sys.exit(f"fairlead-sessions: {error}")
+    except Incomplete as error:
+        sys.exit(f"fairlead-sessions: {error}. The erasure is incomplete: run the command again, it goes on")
+    if not done:
+        sys.exit(1)
+
+
+@asynccontextmanager
+async def _connected(settings: SessionsSettings) -> AsyncIterator[tuple[NatsLink, Pool]]:
+    await SCHEMA.check(settings.postgres.url)
+    link = NatsLink(settings.privacy_nats, f"{settings.name}-privacy", inbox_prefix=subjects.PRIVACY_INBOX)
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await link.open()
+    except TimeoutError:
+        raise NatsAway(link.problem or f"no connection to NATS within {_CONNECT_S:g} s") from None
+    try:
+        async with Pool(settings.postgres.url, _CONNECTIONS) as pool:
+            yield link, pool
+    finally:
+        await link.close()
+
+
+async def _export(settings: SessionsSettings, person: Person, path: str | None) -> bool:
+    lines = 0
+    with _output(path) as output, _Line() as line:
+        async with _connected(settings) as (link, pool):
+            async for each in Export(link, pool, person, line.progress).lines():
+                output.write(each)
+                lines += 1
+        output.flush()
+    _tell(f"exported {lines} lines" + (f" to {path}" if path else ""))
+    return True
+
+
+@contextmanager
+def _output(path: str | None) -> Any:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    file: BinaryIO
+    with os.fdopen(descriptor, "wb") as file:
+        yield file
+
+
+async def _erase(settings: SessionsSettings, person: Person, asked: Namespace) -> bool:
+    webhooks = [each.name for each in settings.sessions.webhooks]
+    async with _connected(settings) as (link, pool):
+        with _Line() as line:
+            erasure = Erasure(link, pool, person, webhooks, line.progress)
+            if not asked.dry_run:
+                await erasure.disconnected(and_end=asked.disconnect)
+            report = await erasure.search()
+        _show(report)
+        if asked.dry_run or not report.total:
+            return True
+        if not asked.yes and not await asyncio.to_thread(_is_confirmed, person):
+            _tell("that is another user id: nothing was erased")
+            return False
+        with _Line() as line:
+            done = await erasure.erase()
+    _show_done(report, done)
+    return True
+
+
+def _show(report: Report) -> None:
+    if report.erased_at:
+        _tell(f"the user was erased before, at {time.strftime('%F %T', time.gmtime(report.erased_at / 1000))} UTC")
+    if not report.total:
+        _tell("nothing is stored about this user")
+    for store, count in report.stores.items():
+        print_line(f"{count:>12,}  {store}")
+    sys.stdout.flush()
+
+
+def _show_done(report: Report, done: Counter[str]) -> None:
+    _tell(f"erased. {done.total():,} facts were taken out of the log and its archive")
+    _tell("What this cannot reach:")
+    for each in UNREACHABLE:
+        _tell(f"- {each}")
+
+
+def _is_confirmed(person: Person) -> bool:
+    sys.stderr.write("This cannot be undone. Type the user id again: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().rstrip("\n") == person.user
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+class _Line:
+    """The progress, as one line of a terminal that changes. Elsewhere there is none."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._told_at = 0.0
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._told_at:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """See `Progress`."""
+        now = time.monotonic()
+        if self._shown and now >= self._told_at + _TOLD_EVERY_S:
+            self._told_at = now
+            sys.stderr.write(f"\r\x1b[K{step}: {done:,}" + (f" of {total:,}" if total else ""))
+            sys.stderr.flush()

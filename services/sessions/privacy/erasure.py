@@ -1,0 +1,140 @@
+"""Erases a user: in the log, in what was derived from it, and in the histories of channels.
+
+The order makes it safe to stop anywhere and to begin again: a fact is gone before the one that says that it is his. The
+log is rewritten first, while the tables still know his connections; then `Erased` is written, which every fold obeys;
+and what came in meanwhile is rewritten last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from services.chassis.nats.link import NatsLink
+from services.chassis.postgres.pool import Pool
+from services.sessions.privacy.archive_postgres import Archive, Place
+from services.sessions.privacy.disconnecting_nats import disconnect
+from services.sessions.privacy.keys_nats import Keys
+from services.sessions.privacy.log_nats import LogOfPerson
+from services.sessions.privacy.person import Person
+from services.sessions.privacy.progress import Incomplete, Progress, Refused, Report
+from services.sessions.privacy.publications_nats import Found, Publications
+from services.sessions.privacy.rewriting import Connections
+from services.sessions.privacy.tables_postgres import Tables
+
+PATIENCE_S: Final = 30.0
+"""How long an erasure waits for the service to read the log, and for the user's sessions to end."""
+_AGAIN_S: Final = 0.1
+
+
+@dataclass(slots=True)
+class _Search:
+    """What was found: where it is, up to the message `upto` of the log of this epoch."""
+
+    epoch: str
+    upto: int
+    log: array[int]
+    archive: list[Place]
+    publications: list[Found]
+    keys: array[int]
+
+
+class Erasure:
+    """Of one user. `webhooks` are the names of those that are configured, as they read the log too.
+
+    Every method raises `StoreAway`, `NatsAway`, `NatsRefused`, and `Incomplete`: erasing again then goes on.
+    """
+
+    def __init__(
+        self,
+        link: NatsLink,
+        pool: Pool,
+        person: Person,
+        webhooks: list[str],
+        progress: Progress,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._link = link
+        self._person = person
+        self._webhooks = webhooks
+        self._progress = progress
+        self._patience_s = patience_s
+        self._archive = Archive(pool, progress)
+        self._log = LogOfPerson(link, self._archive, progress)
+        self._tables = Tables(pool, person)
+        self._publications = Publications(link, person, progress)
+        self._keys = Keys(link, person, progress)
+        self._about = Connections(person, set())
+        self._found: _Search | None = None
+
+    async def search(self) -> Report:
+        """What is stored about him. Changes nothing."""
+        state = await self._log.state()
+        await self._read_upto(state.last, state.epoch)
+        self._about = about = Connections(self._person, await self._tables.connections())
+        archive = await self._archive.search(about)
+        log = await self._log.search(about, state.first - 1, state.last)
+        publications, keys = await self._publications.search(), await self._keys.search()
+        self._found = _Search(state.epoch, state.last, log, archive, publications, keys)
+        counts = await self._tables.count(about)
+        counts["log messages"] = len(log)
+        counts["archived log messages"] = len(archive)
+        counts["publications"] = sum(len(each.log) for each in publications)
+        counts["index entries"] = sum(len(numbers) for each in publications for numbers in each.indexes.values())
+        counts["idempotency keys"] = len(keys)
+        return Report(+counts, await self._tables.erased_at())
+
+    async def disconnected(self, and_end: bool) -> None:
+        """Raises `Refused` if he is connected; with `and_end` his connections are ended instead, and waited for."""
+        if not await self._tables.open_sessions():
+            return
+        if not and_end:
+            raise Refused("the user is connected: let your application refuse him, and disconnect him (--disconnect)")
+        await disconnect(self._link, self._person)
+        until = self._until()
+        while await self._tables.open_sessions():
+            await self._wait(
+                until, "sessions of the user are still open, or open again: let your application refuse him"
+            )
+
+    async def erase(self) -> Counter[str]:
+        """Erases what `search` has found, and what came since. Returns what was taken out of the log, by store."""
+        found, about = self._found, self._about
+        assert found is not None, "search first"
+        done: Counter[str] = Counter()
+        done["facts in the log"] = await self._log.erase(about, found.epoch, found.log)
+        done["facts in the archive"] = await self._archive.erase(about, found.archive)
+        for each in found.publications:
+            await self._publications.erase(each)
+        await self._keys.erase(found.keys)
+        erased = await self._log.append(self._person, int(time.time() * 1000))
+        await self._read_upto(erased, found.epoch)
+        late = await self._log.search(about, found.upto, erased)
+        done["facts in the log"] += await self._log.erase(about, found.epoch, late)
+        await self._tables.erase(about)
+        return done
+
+    async def _read_upto(self, sequence: int, epoch: str) -> None:
+        """Waits until all readers of the log have read it up to there: what they have not, must not be rewritten."""
+        until = self._until()
+        while True:
+            position = await self._tables.position(self._webhooks)
+            if position.epoch == epoch and position.sequence >= sequence:
+                return
+            await self._wait(
+                until,
+                f"the sessions service, or a webhook of it, has read the log up to {position.sequence} of {sequence}: "
+                "it must run, and catch up",
+            )
+
+    def _until(self) -> float:
+        return asyncio.get_running_loop().time() + self._patience_s
+
+    async def _wait(self, until: float, why: str) -> None:
+        if asyncio.get_running_loop().time() > until:
+            raise Incomplete(why)
+        await asyncio.sleep(_AGAIN_S)

@@ -1,0 +1,56 @@
+"""Idempotency keys: those that a user gave name him in the message id that edges make of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterator
+from typing import Final
+
+from proto import subjects
+from proto.publications import MESSAGE_ID
+from services.chassis.nats.erasing import erase
+from services.chassis.nats.link import NatsLink, header
+from services.chassis.nats.stream_reads import StoredMessage, read_stream
+from services.chassis.nats.streams import stream_state
+from services.sessions.privacy.person import Person
+from services.sessions.privacy.progress import Progress
+
+_PAGE: Final = 256
+_ID: Final = MESSAGE_ID.encode()
+
+
+class Keys:
+    """Every method raises `NatsAway`, `NatsRefused`."""
+
+    def __init__(self, link: NatsLink, person: Person, progress: Progress) -> None:
+        self._link = link
+        self._person = person
+        self._progress = progress
+
+    async def search(self) -> array[int]:
+        """The sequences of his keys."""
+        return array("Q", [key.sequence async for key in self.his()])
+
+    async def his(self) -> AsyncIterator[StoredMessage]:
+        """His keys."""
+        state = await stream_state(self._link, subjects.KEYS_STREAM)
+        after, upto, left = 0, 0 if state is None else state.last, 1
+        while left and after < upto:
+            messages, left = await read_stream(self._link, subjects.KEYS_STREAM, after + 1, _PAGE)
+            for message in messages:
+                if self._is_his(message):
+                    yield message
+            after = messages[-1].sequence if messages else upto
+            self._progress("idempotency keys", min(after, upto), upto)
+
+    def _is_his(self, message: StoredMessage) -> bool:
+        """A key of a channel with history is in the body, behind its position; another one is the message's own id."""
+        stored = message.data.decode(errors="replace").rpartition(" ")[2]
+        own = (header(message.headers, _ID) or b"").decode(errors="replace")
+        person = self._person
+        return any(person.gave_key(one) or person.is_of_his_channel(one) for one in (stored, own))
+
+    async def erase(self, sequences: array[int]) -> None:
+        """Deletes these keys. What was published with one may be published again."""
+        for sequence in sequences:
+            await erase(self._link, subjects.KEYS_STREAM, sequence)
