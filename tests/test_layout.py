@@ -88,6 +88,7 @@ UNTESTED = {
     "services/sessions/privacy/log_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/progress.py": "types",
     "services/sessions/privacy/publications_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
+    "services/sessions/privacy/tables_postgres.py": "tests/sessions/privacy/test_erasure.py, at the command line",
     "services/sessions/privacy/unreachable.py": "data; docs/privacy.md has it",
     "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/webhooks/letters_arguments.py": "tests/sessions/webhooks/test_webhook.py, at the command line",

@@ -42,4 +42,5 @@ def test_every_secret_may_be_in_a_file_of_its_own() -> None:
         "nats.url",
         "outbox.url",
         "postgres.url",
+        "privacy.nats_password",
     }

@@ -260,11 +260,14 @@ def test_each_container_signs_in_to_nats_as_the_user_that_ships_for_it() -> None
     users = set(
         re.findall(r"\{ user: (\w+), password: \$NATS_\w+_PASSWORD", (ROOT / "deploy/nats/nats.conf").read_text())
     )
-    assert users == {"edge", "sessions", "metrics", "backend", "operator"}
+    assert users == {"edge", "sessions", "privacy", "metrics", "backend", "operator"}
     assert set(re.findall(r"^      NATS_(\w+)_PASSWORD: ", COMPOSE, re.MULTILINE)) == {user.upper() for user in users}
     for user in ("edge", "sessions", "metrics"):
         password = rf" +FAIRLEAD_NATS_PASSWORD: \$\{{NATS_{user.upper()}_PASSWORD:"
         assert re.search(rf"FAIRLEAD_NATS_USER: {user}\b.*\n{password}", COMPOSE)
+    assert re.search(
+        r"PRIVACY_NATS_USER: privacy\n +FAIRLEAD_PRIVACY_NATS_PASSWORD: \$\{NATS_PRIVACY_PASSWORD:", COMPOSE
+    )
 
 
 def test_the_script_makes_every_secret_and_writes_over_none(tmp_path: Path) -> None:
@@ -275,7 +278,7 @@ def test_the_script_makes_every_secret_and_writes_over_none(tmp_path: Path) -> N
     subprocess.run(script, check=True)
     made = (tmp_path / ".env").read_text()
     secrets = re.findall(r"^[A-Z_]+=(.*)$", made, re.MULTILINE)
-    assert len(secrets) == len(set(secrets)) == 8 and all(re.fullmatch(r"[0-9a-f]{64}", one) for one in secrets)
+    assert len(secrets) == len(set(secrets)) == 9 and all(re.fullmatch(r"[0-9a-f]{64}", one) for one in secrets)
     again = subprocess.run(script, capture_output=True, text=True)
     assert again.returncode == 1 and "there already" in again.stderr
     assert (tmp_path / ".env").read_text() == made and (tmp_path / ".env").stat().st_mode & 0o77 == 0

@@ -92,4 +92,4 @@ def _plain(text: str) -> str:
 
 def found_in_files(folder: Path, text: str) -> list[str]:
     """The files below a folder that have the bytes of a text."""
-    return [path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+    return [str(path) for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
