@@ -8,7 +8,25 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import (
+    CaughtUp,
+    Closed,
+    EdgeDraining,
+    EdgeFound,
+    EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
+    Erased,
+    EventBatch,
+    Lagged,
+    Opened,
+    Refreshed,
+    Refused,
+    SessionEvent,
+    Subscribed,
+    Unsubscribed,
+    user_digest,
+)
 
 WINDOW_MS = 20_000
 
@@ -16,20 +34,45 @@ _connections = st.sampled_from([f"c{n}" for n in range(9)])
 _moments = st.integers(0, 50_000)  # two and a half windows: some come back in time, some do not
 _instances = st.sampled_from(["i1", "i2", "i3"])
 _channels = st.sampled_from(["news", "room:\0 1"])
+_users = st.sampled_from(["", "ann", "bob"])
+_versions = st.sampled_from(["1.0", "1.1"])
 
 _facts: st.SearchStrategy[SessionEvent] = st.one_of(
     st.builds(
         Opened,
         at=_moments,
         connection=_connections,
-        user=st.sampled_from(["", "ann", "bob"]),
+        user=_users,
         session_key=st.sampled_from(["", "phone"]),
+        client_version=_versions,
     ),
-    st.builds(Closed, at=_moments, connection=_connections, code=st.sampled_from([1000, 1001, 1006, 3503])),
+    st.builds(
+        Closed,
+        at=_moments,
+        connection=_connections,
+        code=st.sampled_from([1000, 1001, 1006, 3503]),
+        by=st.sampled_from(["", "client", "network"]),
+    ),
     st.builds(Subscribed, at=_moments, connection=_connections, channel=_channels, recovered=st.none() | st.booleans()),
     st.builds(Unsubscribed, at=_moments, connection=_connections, channel=_channels),
     st.builds(EdgeLost, at=_moments, instance=_instances),
     st.builds(EdgeFound, at=_moments, instance=_instances),
+    st.builds(
+        Refused,
+        at=_moments,
+        action=st.sampled_from(["connect", "subscribe"]),
+        code=st.sampled_from([103, 3500]),
+        connection=st.just("") | _connections,
+        user=_users,
+        count=st.integers(1, 3),
+    ),
+    st.builds(Refreshed, at=_moments, connection=_connections, expires_at=_moments),
+    st.builds(Lagged, at=_moments, connection=_connections, waiting=_moments),
+    st.builds(CaughtUp, at=_moments, connection=_connections, lagged_ms=_moments),
+    st.builds(EdgeStarted, at=_moments, software=_versions),
+    st.builds(EdgeDraining, at=_moments, connections=st.integers(0, 9)),
+    st.builds(EdgeStopped, at=_moments, left=st.integers(0, 9)),
+    st.builds(Erased, at=_moments, user_digest=st.sampled_from(["ann", "bob"]).map(user_digest)),
 )
 
 
@@ -62,18 +105,35 @@ def long_story(seed: int) -> list[EventBatch]:
         facts: list[SessionEvent] = []
         for _ in range(chance.randint(0, 4)):
             now, name = at + chance.randint(-9_000, 9_000), chance.choice(names)
-            match chance.randint(0, 11):
+            match chance.randint(0, 14):
                 case 0 | 1 | 2 | 3:
-                    facts.append(Opened(at=now, connection=name, user=chance.choice(["ann", "ann", "bob", ""])))
+                    user, version = chance.choice(["ann", "ann", "bob", ""]), chance.choice(["1", "2"])
+                    facts.append(Opened(at=now, connection=name, user=user, client_version=version))
                 case 4 | 5 | 6 | 7:
                     facts.append(Closed(at=now, connection=name, code=chance.choice([1000, 1001, 1001, 1006])))
-                case 8:
-                    facts.append(Subscribed(at=now, connection=name, channel="news"))
+                case 8 | 12 | 13:
+                    facts.append(Subscribed(at=now, connection=name, channel=chance.choice(["news", "chat"])))
                 case 9:
                     facts.append(Unsubscribed(at=now, connection=name, channel="news"))
+                case 14:
+                    facts.append(chance.choice(_beside(now, name)))
                 case 10:
                     facts.append(EdgeLost(at=now, instance=chance.choice(["i1", "i2", "i3"])))
                 case _:
                     facts.append(EdgeFound(at=now, instance=chance.choice(["i1", "i2", "i3"])))
         parts.append((chance.choice(["i1", "i2", "i3"]), facts))
     return _numbered(parts)
+
+
+def _beside(at: int, connection: str) -> list[SessionEvent]:
+    """Facts that change nothing of sessions, and one that erases a user."""
+    return [
+        Refused(at=at, action="subscribe", code=103, connection=connection, user="bob", count=2),
+        Lagged(at=at, connection=connection, waiting=70_000),
+        CaughtUp(at=at, connection=connection, lagged_ms=40),
+        Refreshed(at=at, connection=connection, expires_at=at + 60_000),
+        EdgeStarted(at=at, software="1.0"),
+        EdgeDraining(at=at, connections=2),
+        EdgeStopped(at=at),
+        Erased(at=at, user_digest=user_digest("bob")),
+    ]

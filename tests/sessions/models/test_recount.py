@@ -1,0 +1,45 @@
+"""The counting models say what a naive count of the rows says, after any story."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from proto.events import EventBatch
+from services.sessions.projection import fold
+from services.sessions.state import State
+from tests.sessions.models import recount
+from tests.sessions.stories import WINDOW_MS, long_story, stories
+
+
+def agrees(told: list[EventBatch]) -> None:
+    batches = recount.without_erasures(told)
+    state = fold(State(WINDOW_MS), batches)
+    assert {name: row.subscribers for name, row in state.channels.items() if row.subscribers} == recount.subscribers(
+        state
+    )
+    assert {key: count for key, count in state.drops.items() if count} == recount.drops(state)
+    assert {key: count for key, count in state.openings.items() if count} == recount.openings(state)
+    assert state.refusal_counts == recount.refusals(batches)
+    assert {key: (row.sessions, row.connections) for key, row in state.users.items()} == recount.devices(state)
+    edges = {row.instance: (row.opened, row.ended) for row in state.edges.values() if row.opened}
+    assert edges == recount.edges(state)
+    for count in (state.drops, state.openings, state.refusal_counts):
+        assert min(count.values(), default=0) >= 0
+
+
+@given(stories)
+def test_after_any_story(batches: list[EventBatch]):
+    agrees(batches)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_after_long_ones(seed: int):
+    agrees(long_story(seed))
+
+
+@given(stories)
+def test_nobody_is_subscribed_who_is_gone_also_where_users_are_erased(batches: list[EventBatch]):
+    state = fold(State(WINDOW_MS), batches)
+    counted = {name: row.subscribers for name, row in state.channels.items() if row.subscribers}
+    assert counted == recount.subscribers(state)
