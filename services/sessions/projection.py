@@ -9,7 +9,7 @@ docs/decisions/0040-read-models-in-one-pass.md has the reasons.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 
 from proto.events import (
     BY_LOSS,
@@ -23,6 +23,7 @@ from proto.events import (
     Erased,
     EventBatch,
     Lagged,
+    OfConnection,
     Opened,
     Refreshed,
     Refused,
@@ -31,7 +32,7 @@ from proto.events import (
     Unsubscribed,
 )
 from services.sessions.models import channels, drops, edges, erasure, refusals, sessions, timeline, users, versions
-from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, MAX_CODE, Connection
+from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, MAX_CODE, MAX_TIME, Connection, Edge
 from services.sessions.state import State
 from services.sessions.values import identity as identity
 from services.sessions.values import lineage_of as lineage_of
@@ -56,22 +57,30 @@ NAMES: Final[Mapping[str, str]] = {
 model is folded gives it a new number: its rows are then to be built again."""
 
 
-class Writer(NamedTuple):
-    """Who wrote a batch, and its number."""
+class Writer:
+    """Who wrote the batch that is being folded: its edge's row, None if it is no edge; and its notes for timelines."""
 
-    edge: str
-    instance: str
-    number: int
+    __slots__ = ("edge", "instance", "notes", "row")
+
+    def __init__(self, edge: str, instance: str, row: Edge | None) -> None:
+        self.edge = edge
+        self.instance = instance
+        self.row = row
+        self.notes: timeline.Notes = {}
 
 
 def fold(state: State, batches: Iterable[EventBatch]) -> State:
     """Applies the facts of `batches`, in order. Changes `state` in place and returns it."""
     for batch in batches:
-        writer = Writer(text(batch.edge), name_of(batch.instance), batch.number)
-        edges.told(state, batch, writer.edge, writer.instance)
+        edge, instance, number = text(batch.edge), name_of(batch.instance), batch.number
+        writer = Writer(edge, instance, edges.told(state, batch, edge, instance))
         for event in batch.events:
-            _apply(state, event, time_of(event.at), writer)
+            at = event.at
+            _apply(state, event, at if 0 <= at <= MAX_TIME else time_of(at), writer, number)
+        timeline.settle(state, writer.notes, number)
         state.events += len(batch.events)
+    drops.settle(state)
+    versions.settle(state)
     return state
 
 
@@ -80,7 +89,7 @@ def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "",
     return fold(state, [EventBatch(edge, instance, number, [event])])
 
 
-def _apply(state: State, event: SessionEvent, at: int, writer: Writer) -> None:
+def _apply(state: State, event: SessionEvent, at: int, writer: Writer, number: int) -> None:
     match event:
         case Opened():
             _opened(state, event, at, writer)
@@ -91,7 +100,9 @@ def _apply(state: State, event: SessionEvent, at: int, writer: Writer) -> None:
         case Closed():
             _closed(state, event, at, writer)
         case Refreshed() | Lagged() | CaughtUp():
-            _noted(state, event, at, writer)
+            connection = _known(state, event)
+            if connection is not None:
+                _note(writer, connection.id, event)
         case Refused():
             _refused(state, event, at, writer)
         case EdgeLost():
@@ -99,8 +110,10 @@ def _apply(state: State, event: SessionEvent, at: int, writer: Writer) -> None:
         case EdgeFound():
             _edge_found(state, event, at)
         case EdgeStarted() | EdgeDraining() | EdgeStopped():
-            edges.moment(state, event, writer.edge, writer.instance, at)
+            if writer.row is not None:
+                edges.moment(writer.row, event, at)
         case Erased():
+            timeline.settle(state, writer.notes, number)
             erasure.erase(state, event.user_digest, at)
         case _:
             assert_never(event)
@@ -110,17 +123,19 @@ def _opened(state: State, event: Opened, at: int, writer: Writer) -> None:
     name = name_of(event.connection)
     if name in state.connections or (at <= state.erased_until and erasure.is_erased(state, event.user, at)):
         return
-    session, connection = sessions.opened(state, event, name, at, writer.edge, writer.instance)
-    users.opened(state, session, connection)
-    versions.opened(state, connection, session.client_name)
-    edges.opened(state, connection)
-    timeline.told(state, connection, writer.number, at, event)
+    edge, instance = writer.edge, writer.instance
+    session, connection = sessions.opened(state, event, name, at, edge, instance)
+    first = session.id == name
+    users.count(state, session, connection.client_version, at, int(first), 1)
+    versions.opened(state, connection, session.client_name, not first)
+    row = writer.row or edges.row_of(state, instance, edge, at)
+    row.opened += 1
+    _note(writer, name, event)
 
 
 def _subscribed(state: State, event: Subscribed, at: int, writer: Writer) -> None:
-    connection = state.connections.get(name_of(event.connection))
+    connection = _known(state, event)
     if connection is None:
-        state.unknown += 1
         return
     channel = text(event.channel)
     began = sessions.subscribed(state, event, connection, channel, at)
@@ -128,44 +143,51 @@ def _subscribed(state: State, event: Subscribed, at: int, writer: Writer) -> Non
         return
     if began:
         channels.subscribed(state, connection, channel, at)
-    timeline.told(state, connection, writer.number, at, event)
+    _note(writer, connection.id, event)
 
 
 def _unsubscribed(state: State, event: Unsubscribed, at: int, writer: Writer) -> None:
-    connection = state.connections.get(name_of(event.connection))
+    connection = _known(state, event)
     if connection is None:
-        state.unknown += 1
         return
     channel = text(event.channel)
     if sessions.unsubscribed(state, connection.id, channel, at):
         channels.unsubscribed(state, connection, channel, at)
-        timeline.told(state, connection, writer.number, at, event)
+        _note(writer, connection.id, event)
 
 
 def _closed(state: State, event: Closed, at: int, writer: Writer) -> None:
-    connection = state.connections.get(name_of(event.connection))
-    if connection is None:
-        state.unknown += 1
-    elif connection.closed_at is None or connection.was_lost:  # the edge's own word overrides the guess
+    connection = _known(state, event)
+    if connection is not None and (connection.closed_at is None or connection.was_lost):
+        # The edge's own word overrides the guess that it was lost.
         _end(state, connection, at, min(event.code, MAX_CODE), text(event.reason), text(event.by))
-        timeline.told(state, connection, writer.number, at, event)
-
-
-def _noted(state: State, event: Refreshed | Lagged | CaughtUp, at: int, writer: Writer) -> None:
-    connection = state.connections.get(name_of(event.connection))
-    if connection is None:
-        state.unknown += 1
-    else:
-        timeline.told(state, connection, writer.number, at, event)
+        _note(writer, connection.id, event)
 
 
 def _refused(state: State, event: Refused, at: int, writer: Writer) -> None:
     if at <= state.erased_until and erasure.is_erased(state, event.user, at):
         return
     refusals.refused(state, event, at, writer.edge, writer.instance)
-    connection = state.connections.get(name_of(event.connection))
-    if connection is not None:
-        timeline.told(state, connection, writer.number, at, event)
+    name = name_of(event.connection)
+    if name in state.connections:
+        _note(writer, name, event)
+
+
+def _known(state: State, event: OfConnection) -> Connection | None:
+    """The connection of a fact. None if its opening is not known: the fact is counted, and else left out."""
+    connection = state.connections.get(event.connection) or state.connections.get(name_of(event.connection))
+    if connection is None:
+        state.unknown += 1
+    return connection
+
+
+def _note(writer: Writer, connection: str, event: OfConnection | Refused) -> None:
+    """Notes a fact for the timeline of a connection."""
+    facts = writer.notes.get(connection)
+    if facts is None:
+        writer.notes[connection] = [event]
+    else:
+        facts.append(event)
 
 
 def _end(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:
@@ -175,13 +197,13 @@ def _end(state: State, connection: Connection, at: int, code: int, reason: str, 
     client_name = "" if session is None else session.client_name
     if connection.closed_at is None:
         channels.closed(state, connection, at)
-        edges.ended(state, connection, at)
+        edges.row_of(state, connection.instance, connection.edge, at).ended += 1
     else:
         drops.count(state, connection, client_name, -1)
     later = sessions.closed(state, connection, at, code, reason, by)
     drops.count(state, connection, client_name)
     if session is not None:
-        users.seen(state, session, connection, at)
+        users.count(state, session, connection.client_version, at, 0, 0)
     if later is not None:
         first = state.connections.get(later.id)  # a session bears the name of its first connection
         users.absorbed(state, later, first)
@@ -207,7 +229,7 @@ def _edge_found(state: State, event: EdgeFound, at: int) -> None:
         drops.count(state, connection, "" if session is None else session.client_name, -1)
         sessions.reopened(state, connection)
         channels.reopened(state, connection, at)
-        edges.ended(state, connection, at, -1)
+        edges.row_of(state, instance, connection.edge, at).ended -= 1
 
 
 def _age(connection: Connection) -> tuple[int, str]:

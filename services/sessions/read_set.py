@@ -26,6 +26,7 @@ from proto.events import (
     Subscribed,
     Unsubscribed,
 )
+from services.sessions.rows import Connection
 from services.sessions.state import State
 from services.sessions.values import lineage_of, name_of, text, time_of
 
@@ -38,17 +39,15 @@ class Span(NamedTuple):
     last: int
     facts: int
 
-    def joined(self, at: int) -> Span:
-        """The span with one more fact, at the time `at`."""
-        return Span(self.lineage, min(self.first, at), max(self.last, at), self.facts + 1)
 
-
-class _InBatch(NamedTuple):
-    """A connection with a lineage that the batch opens."""
-
-    lineage: str
-    instance: str
-    opened_at: int
+def _join(spans: dict[str, tuple[int, int, int]], lineage: str, at: int) -> None:
+    """Adds a fact at the time `at` to the spans, of which each is (first, last, facts) here."""
+    span = spans.get(lineage)
+    if span is None:
+        spans[lineage] = at, at, 1
+    else:
+        first, last, facts = span
+        spans[lineage] = min(first, at), max(last, at), facts + 1
 
 
 class ReadSet:
@@ -61,33 +60,32 @@ class ReadSet:
         self.lost: dict[str, list[int]] = {}  # instance -> when
         self.found: set[str] = set()
         self.erased: dict[str, int] = {}  # digests of users -> up to when
-        self._subscriptions: set[tuple[str, str]] = set()
         self._instances: set[str] = set()
-        self._opened: dict[str, Span] = {}
+        self._channels: list[Subscribed | Unsubscribed] = []
+        self._opened: dict[str, tuple[int, int, int]] = {}  # by lineage, as `_join` has it
         self._closed: list[tuple[str, int]] = []
-        self._in_batch: dict[str, _InBatch] = {}
+        self._in_batch: dict[str, tuple[str, str, int]] = {}  # opened connection -> lineage, instance, when
 
     def add(self, batch: EventBatch) -> None:
         """Adds what folding `batch` may touch."""
-        instance = name_of(batch.instance)
+        instance, connections = name_of(batch.instance), self.connections
         self._instances.add(instance)
         for event in batch.events:
             match event:
                 case Opened():
                     self._add_opened(event, instance)
+                case Subscribed() | Unsubscribed():
+                    connections.add(name_of(event.connection))
+                    self._channels.append(event)
                 case Closed():
                     connection = name_of(event.connection)
-                    self.connections.add(connection)
+                    connections.add(connection)
                     self._closed.append((connection, time_of(event.at)))
-                case Subscribed() | Unsubscribed():
-                    connection = name_of(event.connection)
-                    self.connections.add(connection)
-                    self._subscriptions.add((connection, text(event.channel)))
                 case Refreshed() | Lagged() | CaughtUp():
-                    self.connections.add(name_of(event.connection))
+                    connections.add(name_of(event.connection))
                 case Refused():
                     if event.connection:
-                        self.connections.add(name_of(event.connection))
+                        connections.add(name_of(event.connection))
                 case EdgeLost():
                     self.lost.setdefault(name_of(event.instance), []).append(time_of(event.at))
                 case EdgeFound():
@@ -104,8 +102,8 @@ class ReadSet:
         self.connections.add(connection)
         lineage = lineage_of(event.user, event.session_key, event.client_name)
         if lineage is not None:
-            self._opened[lineage] = self._opened.get(lineage, Span(lineage, at, at, 0)).joined(at)
-            self._in_batch.setdefault(connection, _InBatch(lineage, instance, at))  # the fold keeps the first, too
+            _join(self._opened, lineage, at)
+            self._in_batch.setdefault(connection, (lineage, instance, at))  # the fold keeps the first, too
 
     # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 
@@ -123,11 +121,12 @@ class ReadSet:
 
     def subscriptions(self, state: State) -> set[tuple[str, str]]:
         """The keys of subscriptions that may be touched beside those of `whole`: a new connection has none yet."""
-        return {key for key in self._subscriptions if key[0] in state.connections}
+        known = state.connections
+        return {(name, text(event.channel)) for event in self._channels if (name := name_of(event.connection)) in known}
 
     def channels(self, state: State) -> set[str]:
         """The channels that may be touched. `state` must have the subscriptions, too."""
-        names = {channel for _, channel in self._subscriptions}
+        names = {text(channel) for channel in {event.channel for event in self._channels}}
         for connection in self.whole(state):
             names.update(state.open_channels(connection))
         return names
@@ -138,31 +137,28 @@ class ReadSet:
 
     def ends(self, state: State) -> list[Span]:
         """The lineages of the sessions that may end in the batch, with the times of their ends."""
-        spans: dict[str, Span] = {}
-
-        def lineage_of_session(id_: str) -> str | None:
-            session = state.sessions.get(id_)
-            return None if session is None else session.lineage
-
-        def end(lineage: str | None, at: int, opened_at: int) -> None:
-            if lineage is not None:
-                at = max(at, opened_at)  # as the fold does
-                spans[lineage] = spans.get(lineage, Span(lineage, at, at, 0)).joined(at)
-
+        spans: dict[str, tuple[int, int, int]] = {}
         for connection, at in self._closed:
             row, new = state.connections.get(connection), self._in_batch.get(connection)
             if row is not None:
-                end(lineage_of_session(row.session_id), at, row.opened_at)
+                self._end(spans, state, row, at)
             elif new is not None:
-                end(new.lineage, at, new.opened_at)
+                lineage, _, opened_at = new
+                _join(spans, lineage, max(at, opened_at))
         if self.lost:
             for row in state.connections.values():
                 for at in self.lost.get(row.instance, ()):
-                    end(lineage_of_session(row.session_id), at, row.opened_at)
-            for new in self._in_batch.values():
-                for at in self.lost.get(new.instance, ()):
-                    end(new.lineage, at, new.opened_at)
-        return list(spans.values())
+                    self._end(spans, state, row, at)
+            for lineage, instance, opened_at in self._in_batch.values():
+                for at in self.lost.get(instance, ()):
+                    _join(spans, lineage, max(at, opened_at))
+        return [Span(lineage, *span) for lineage, span in spans.items()]
+
+    @staticmethod
+    def _end(spans: dict[str, tuple[int, int, int]], state: State, row: Connection, at: int) -> None:
+        session = state.sessions.get(row.session_id)
+        if session is not None and session.lineage is not None:
+            _join(spans, session.lineage, max(at, row.opened_at))  # as the fold does
 
     def returns(self, ends: Iterable[Span], state: State) -> list[Span]:
         """The lineages that open connections in the batch. `facts` is how many sessions that are away it may use up.
@@ -171,7 +167,9 @@ class ReadSet:
         """
         used = Counter(row.lineage for row in state.sessions.values())
         used.update({span.lineage: span.facts for span in ends})
-        return [span._replace(facts=span.facts + used[span.lineage]) for span in self._opened.values()]
+        return [
+            Span(lineage, first, last, facts + used[lineage]) for lineage, (first, last, facts) in self._opened.items()
+        ]
 
 
 def read_set_of(batches: Iterable[EventBatch]) -> ReadSet:

@@ -53,6 +53,8 @@ class State:
         self.users: dict[tuple[str, str, str, str], UserDevice] = {}
         self.drops: Counter[DropKey] = Counter()
         self.openings: Counter[OpeningKey] = Counter()
+        self.minutes_of_drops: dict[tuple[int, str, int, str, str, str], int] = {}  # not yet among `drops`
+        self.minutes_of_openings: dict[tuple[int, str, str, str, bool], int] = {}  # likewise
         self.refusal_counts: Counter[RefusalKey] = Counter()
         self.refusals: list[Refusal] = []
         self.erased: list[tuple[str, int]] = []  # digests of users, and up to when, told by the folded facts
@@ -63,39 +65,51 @@ class State:
         self.interrupted = 0  # times that a session lost its connection so that it may be resumed
         self.resumed = 0
         self.edges_lost = 0
-        self._away: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (away_until, session)
-        self._opened: dict[str, list[tuple[int, str]]] = defaultdict(list)  # lineage -> (opened_at, session)
-        self._of_session: dict[str, set[str]] = defaultdict(set)  # session -> connections
+        self._away: dict[str, list[tuple[int, str]]] = {}  # lineage -> (away_until, session)
+        self._opened: dict[str, list[tuple[int, str]]] = {}  # lineage -> (opened_at, session)
+        self._resuming: dict[str, set[str]] = defaultdict(set)  # session -> its connections that do not bear its name
         self._unsettled: dict[str, set[str]] = defaultdict(set)  # instance -> connections that are open, or were lost
-        self._open_channels: dict[str, set[str]] = defaultdict(set)  # connection -> of subscriptions without an end
+        self._open_channels: dict[str, set[str]] = {}  # connection -> of subscriptions without an end
 
     # --- adding rows ----------------------------------------------------------------------------------------------
 
     def put_session(self, row: Session) -> None:
         """Adds a session, unless it is there already."""
-        if row.id in self.sessions:
+        id_, lineage = row.id, row.lineage
+        if id_ in self.sessions:
             return
-        self.sessions[row.id] = row
-        if row.lineage is not None:
-            insort(self._opened[row.lineage], (row.opened_at, row.id))
+        self.sessions[id_] = row
+        if lineage is not None:
+            opened = self._opened.get(lineage)
+            if opened is None:
+                self._opened[lineage] = [(row.opened_at, id_)]
+            else:
+                insort(opened, (row.opened_at, id_))
             if row.away_until is not None:
-                insort(self._away[row.lineage], (row.away_until, row.id))
+                insort(self._away.setdefault(lineage, []), (row.away_until, id_))
 
     def put_connection(self, row: Connection) -> None:
         """Adds a connection, unless it is there already."""
-        if row.id not in self.connections:
-            self.connections[row.id] = row
-            self._of_session[row.session_id].add(row.id)
+        id_ = row.id
+        if id_ not in self.connections:
+            self.connections[id_] = row
+            if row.session_id != id_:
+                self._resuming[row.session_id].add(id_)
             if row.closed_at is None or row.was_lost:
-                self._unsettled[row.instance].add(row.id)
+                self._unsettled[row.instance].add(id_)
 
     def put_subscription(self, row: Subscription) -> None:
         """Adds a subscription, or replaces the one of the same connection and channel."""
-        self.subscriptions[row.connection, row.channel] = row
-        if row.until is None:
-            self._open_channels[row.connection].add(row.channel)
+        connection, channel = row.connection, row.channel
+        self.subscriptions[connection, channel] = row
+        channels = self._open_channels.get(connection)
+        if row.until is not None:
+            if channels is not None:
+                channels.discard(channel)
+        elif channels is None:
+            self._open_channels[connection] = {channel}
         else:
-            self._open_channels[row.connection].discard(row.channel)
+            channels.add(channel)
 
     def put_erasure(self, digest: str, at: int) -> None:
         """Adds that a user was erased up to `at`."""
@@ -112,7 +126,8 @@ class State:
 
     def connections_of(self, session: str) -> list[str]:
         """The connections of a session."""
-        return sorted(self._of_session.get(session, ()))
+        own = {session} if session in self.connections else set[str]()
+        return sorted(own.union(self._resuming.get(session, ())))
 
     def unsettled(self, instance: str) -> list[Connection]:
         """The connections of an edge process that are open, or closed only because it is thought to be lost."""
@@ -124,7 +139,9 @@ class State:
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
         """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest."""
-        waiting = self._away.get(lineage, ())
+        waiting = self._away.get(lineage)
+        if not waiting:
+            return None
         found = bisect_left(waiting, (at, ""))
         return self.sessions[waiting[found][1]] if found < len(waiting) else None
 
@@ -142,24 +159,29 @@ class State:
         self, row: Session, at: int | None, away_until: int | None, code: int | None, reason: str = "", by: str = ""
     ) -> None:
         """Ends a session at `at`, or continues it if `at` is None."""
-        if row.lineage is not None and row.away_until is not None:
-            self._drop(self._away[row.lineage], (row.away_until, row.id))
+        lineage = row.lineage
+        if lineage is not None and row.away_until is not None:
+            self._drop(self._away, lineage, (row.away_until, row.id))
         row.ended_at, row.away_until, row.end_code, row.end_reason, row.end_by = at, away_until, code, reason, by
-        if row.lineage is not None and away_until is not None:
-            insort(self._away[row.lineage], (away_until, row.id))
+        if lineage is not None and away_until is not None:
+            insort(self._away.setdefault(lineage, []), (away_until, row.id))
         self.changed_sessions.add(row.id)
 
     def set_close(self, row: Connection, at: int | None, code: int | None, reason: str = "", by: str = "") -> None:
         """Closes a connection at `at`, or opens it again if `at` is None."""
+        id_ = row.id
         row.closed_at, row.close_code, row.close_reason, row.close_by = at, code, reason, by
         if at is not None and not row.was_lost:
-            self._unsettled[row.instance].discard(row.id)
-        self.changed_connections.add(row.id)
+            self._unsettled[row.instance].discard(id_)
+        self.changed_connections.add(id_)
 
     def end_subscription(self, row: Subscription, at: int) -> None:
         """Ends a subscription by itself, at `at`."""
         row.until = at
-        self._open_channels[row.connection].discard(row.channel)
+        channels = self._open_channels[row.connection]
+        channels.discard(row.channel)
+        if not channels:
+            del self._open_channels[row.connection]
 
     def remove(self, rows: Iterable[Session]) -> None:
         """Removes sessions with their connections and subscriptions."""
@@ -167,8 +189,9 @@ class State:
         for row in rows:
             self.set_end(row, None, None, None)
             if row.lineage is not None:
-                self._drop(self._opened[row.lineage], (row.opened_at, row.id))
-            gone |= self._of_session.pop(row.id, set())
+                self._drop(self._opened, row.lineage, (row.opened_at, row.id))
+            gone.update(self.connections_of(row.id))
+            self._resuming.pop(row.id, None)
             self._forget(row.id)
         for name in gone:
             self._unsettled[self.connections.pop(name).instance].discard(name)
@@ -184,14 +207,15 @@ class State:
         self.set_end(row, later.ended_at, later.away_until, later.end_code, later.end_reason, later.end_by)
         self.set_end(later, None, None, None)
         if later.lineage is not None:
-            self._drop(self._opened[later.lineage], (later.opened_at, later.id))
+            self._drop(self._opened, later.lineage, (later.opened_at, later.id))
         row.connection, row.edge, row.instance = later.connection, later.edge, later.instance
         row.client_version, row.address = later.client_version, later.address
         row.connections += later.connections
-        for connection in self._of_session.pop(later.id, ()):
+        for connection in self.connections_of(later.id):
             self.connections[connection].session_id = row.id
             self.changed_connections.add(connection)
-            self._of_session[row.id].add(connection)
+            self._resuming[row.id].add(connection)
+        self._resuming.pop(later.id, None)
         self._forget(later.id)
 
     def _forget(self, session: str) -> None:
@@ -200,5 +224,8 @@ class State:
         self.removed.add(session)
 
     @staticmethod
-    def _drop(index: list[tuple[int, str]], entry: tuple[int, str]) -> None:
-        del index[bisect_left(index, entry)]
+    def _drop(index: dict[str, list[tuple[int, str]]], lineage: str, entry: tuple[int, str]) -> None:
+        entries = index[lineage]
+        del entries[bisect_left(entries, entry)]
+        if not entries:
+            del index[lineage]

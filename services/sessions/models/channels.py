@@ -12,10 +12,7 @@ from services.sessions.state import State
 
 def subscribed(state: State, connection: Connection, channel: str, at: int) -> None:
     """Counts a subscription, and the subscriber if his connection is open still."""
-    present = connection.closed_at is None
-    row = _change(state, channel, 1 if present else 0, at)
-    row.subscriptions += 1
-    state.channel_hours[channel, at - at % HOUR_MS].subscriptions += 1
+    _change(state, channel, 1 if connection.closed_at is None else 0, at, 1)
 
 
 def unsubscribed(state: State, connection: Connection, channel: str, at: int) -> None:
@@ -36,13 +33,17 @@ def reopened(state: State, connection: Connection, at: int) -> None:
         _change(state, channel, 1, at)
 
 
-def _change(state: State, name: str, difference: int, at: int) -> Channel:
-    """Counts `difference` subscribers more at `at`."""
+def _change(state: State, name: str, difference: int, at: int, subscriptions: int = 0) -> None:
+    """Counts `difference` subscribers more at `at`, and so many new subscriptions."""
     row = state.channels.get(name)
     if row is None:
         row = state.channels[name] = Channel(name, 0, 0, at, 0, at, at)
     before = row.subscribers
-    now = row.subscribers = max(before + difference, 0)  # somebody may have deleted the channel's row
+    now = before + difference
+    if now < 0:
+        now = 0  # somebody deleted the channel's row
+    row.subscribers = now
+    row.subscriptions += subscriptions
     if now > row.peak:
         row.peak, row.peak_at = now, at
     if at > row.last_at:
@@ -53,9 +54,9 @@ def _change(state: State, name: str, difference: int, at: int) -> Channel:
     key = name, at - at % HOUR_MS
     hour = state.channel_hours.get(key)
     if hour is None:
-        state.channel_hours[key] = ChannelHour(*key, max(before, now), now, 0)
-    else:
-        hour.last = now
-        if now > hour.peak or before > hour.peak:  # in between, facts of other hours may have been told
-            hour.peak = max(before, now)
-    return row
+        state.channel_hours[key] = ChannelHour(*key, max(before, now), now, subscriptions)
+        return
+    hour.last = now
+    hour.subscriptions += subscriptions
+    if now > hour.peak or before > hour.peak:  # in between, facts of other hours may have been told
+        hour.peak = max(before, now)

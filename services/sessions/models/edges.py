@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from proto.events import EdgeDraining, EdgeStarted, EdgeStopped, EventBatch
-from services.sessions.rows import Connection, Edge
+from services.sessions.rows import Edge
 from services.sessions.state import State
 from services.sessions.values import NO_EDGES, text, time_of
 
 
-def told(state: State, batch: EventBatch, edge: str, instance: str) -> None:
-    """The process `instance` wrote a batch."""
+def told(state: State, batch: EventBatch, edge: str, instance: str) -> Edge | None:
+    """The process `instance` wrote a batch: its row. None if it is no edge."""
     if not batch.events or instance.startswith(NO_EDGES):
-        return
+        return None
     times = [event.at for event in batch.events]
     first, last = time_of(min(times)), time_of(max(times))
-    row = _row(state, instance, edge, first)
+    row = row_of(state, instance, edge, first)
     if first < row.first_at:
         row.first_at = first
     if last > row.last_at:
         row.last_at = last
+    return row
 
 
-def moment(state: State, event: EdgeStarted | EdgeDraining | EdgeStopped, edge: str, instance: str, at: int) -> None:
-    """A moment in the run of the process `instance`, which tells it itself. Each comes once."""
-    row = _row(state, instance, edge, at)
+def moment(row: Edge, event: EdgeStarted | EdgeDraining | EdgeStopped, at: int) -> None:
+    """A moment in the run of an edge, which tells it itself. Each comes once."""
     match event:
         case EdgeStarted():
             row.software = row.software or text(event.software)
@@ -36,25 +36,16 @@ def moment(state: State, event: EdgeStarted | EdgeDraining | EdgeStopped, edge: 
 
 def lost(state: State, instance: str, at: int) -> None:
     """The process died at `at`."""
-    _row(state, instance, "", at).lost_at = at
+    row_of(state, instance, "", at).lost_at = at
 
 
 def found(state: State, instance: str, at: int) -> None:
     """The process is alive."""
-    _row(state, instance, "", at).lost_at = None
+    row_of(state, instance, "", at).lost_at = None
 
 
-def opened(state: State, connection: Connection) -> None:
-    """Counts a connection of an edge."""
-    _row(state, connection.instance, connection.edge, connection.opened_at).opened += 1
-
-
-def ended(state: State, connection: Connection, at: int, difference: int = 1) -> None:
-    """Counts the end of a connection; with -1, takes it back."""
-    _row(state, connection.instance, connection.edge, at).ended += difference
-
-
-def _row(state: State, instance: str, edge: str, at: int) -> Edge:
+def row_of(state: State, instance: str, edge: str, at: int) -> Edge:
+    """The row of a process, to be changed; a new one, heard at `at`, if there is none."""
     row = state.edges.get(instance)
     if row is None:
         row = state.edges[instance] = Edge(instance, edge, first_at=at, last_at=at)

@@ -34,7 +34,7 @@ def erase(state: State, digest: str, at: int) -> None:
             connection = state.connections[name]
             if connection.closed_at is None:
                 channels.closed(state, connection, at)
-                edges.ended(state, connection, at)
+                edges.row_of(state, connection.instance, connection.edge, at).ended += 1
     state.remove(gone)
     state.timeline = {key: row for key, row in state.timeline.items() if key[0] not in state.removed_connections}
     state.users = {key: row for key, row in state.users.items() if not is_his(key[0])}

@@ -20,24 +20,15 @@ from services.sessions.values import identity, lineage_of, text
 
 def opened(state: State, event: Opened, name: str, at: int, edge: str, instance: str) -> tuple[Session, Connection]:
     """Adds the connection `name`, which is new, and its session, unless it continues one that is there."""
-    lineage = lineage_of(event.user, event.session_key, event.client_name)
+    user, key, client = event.user, event.session_key, event.client_name
     version, address = text(event.client_version), text(event.address)
+    lineage = lineage_of(user, key, client)
     session = state.longest_away(lineage, at) if lineage is not None else None
     if session is None:
         session = Session(
-            id=name,
-            user=identity(event.user),
-            session_key=text(event.session_key),
-            client_name=text(event.client_name),
-            client_version=version,
-            edge=edge,
-            instance=instance,
-            connection=name,
-            connections=1,
-            opened_at=at,
-            lineage=lineage,
-            address=address,
-        )
+            name, identity(user), text(key), text(client), version, edge, instance, name, 1, at, lineage,
+            None, None, None, "", "", address,
+        )  # fmt: skip
         state.put_session(session)
     else:
         session.connection, session.edge, session.instance = name, edge, instance
@@ -46,7 +37,7 @@ def opened(state: State, event: Opened, name: str, at: int, edge: str, instance:
         state.set_end(session, None, None, None)
         state.resumed += 1
     state.changed_sessions.add(session.id)
-    connection = Connection(name, session.id, edge, instance, at, client_version=version)
+    connection = Connection(name, session.id, edge, instance, at, None, None, "", "", version)
     state.put_connection(connection)
     state.changed_connections.add(name)
     return session, connection
@@ -88,22 +79,25 @@ def reopened(state: State, connection: Connection) -> None:
 def subscribed(state: State, event: Subscribed, connection: Connection, channel: str, at: int) -> bool | None:
     """Whether a subscription began; False if there is one already, and only its row is new; None if the fact is told
     again, and nothing changed."""
-    before = state.subscriptions.get((connection.id, channel))
+    name = connection.id
+    key = name, channel
+    before = state.subscriptions.get(key)
     if before is not None and before.since == at and before.until != at:
         return None
-    state.put_subscription(Subscription(connection.id, channel, connection.opened_at, at, None, event.recovered))
-    state.changed_subscriptions.add((connection.id, channel))
+    state.put_subscription(Subscription(name, channel, connection.opened_at, at, None, event.recovered))
+    state.changed_subscriptions.add(key)
     return before is None or before.until is not None
 
 
 def unsubscribed(state: State, name: str, channel: str, at: int) -> bool:
     """Whether the connection `name` was subscribed, so that a subscription of it ended."""
-    row = state.subscriptions.get((name, channel))
+    key = name, channel
+    row = state.subscriptions.get(key)
     if row is None:
         state.unknown += 1
         return False
     if row.until is not None:
         return False
     state.end_subscription(row, at)
-    state.changed_subscriptions.add((name, channel))
+    state.changed_subscriptions.add(key)
     return True

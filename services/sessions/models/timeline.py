@@ -7,15 +7,22 @@ resumed, or lost its edge, is no fact of a connection: who reads a timeline sees
 from __future__ import annotations
 
 from proto.events import OfConnection, Refused
-from services.sessions.rows import Connection, TimelineEntry
+from services.sessions.rows import TimelineEntry
 from services.sessions.state import State
+from services.sessions.values import time_of
+
+Notes = dict[str, list[OfConnection | Refused]]
+"""The facts of one batch, by connection."""
 
 
-def told(state: State, connection: Connection, number: int, at: int, event: OfConnection | Refused) -> None:
-    """Adds a fact about a connection. `number` is that of the batch."""
-    key = connection.id, number
-    entry = state.timeline.get(key)
-    if entry is None:
-        state.timeline[key] = TimelineEntry(connection.id, number, at, [event])
-    else:
-        entry.facts.append(event)
+def settle(state: State, notes: Notes, number: int) -> None:
+    """Adds `notes`, the facts of the batch of this number, and empties them."""
+    timeline = state.timeline
+    for connection, facts in notes.items():
+        key = connection, number
+        entry = timeline.get(key)
+        if entry is None:
+            timeline[key] = TimelineEntry(connection, number, time_of(facts[0].at), facts)
+        else:
+            entry.facts += facts
+    notes.clear()

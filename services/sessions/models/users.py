@@ -7,35 +7,25 @@ from services.sessions.rows import Connection, Session, UserDevice
 from services.sessions.state import State
 
 
-def opened(state: State, session: Session, connection: Connection) -> None:
-    """Counts a connection, and its session if it is the first of it."""
-    if session.user:
-        device = _device(state, session, connection.client_version, connection.opened_at)
-        device.connections += 1
-        if connection.id == session.id:
-            device.sessions += 1
-
-
-def seen(state: State, session: Session, connection: Connection, at: int) -> None:
-    """The user was there until `at`."""
-    if session.user:
-        _device(state, session, connection.client_version, at)
+def count(state: State, session: Session, version: str, at: int, sessions: int, connections: int) -> None:
+    """The user of a session was there at `at`, with this version: adds to the counts of his device."""
+    user = session.user
+    if not user:
+        return
+    key = user, session.session_key, session.client_name, version
+    device = state.users.get(key)
+    if device is None:
+        state.users[key] = UserDevice(*key, at, at, sessions, connections)
+        return
+    device.sessions += sessions
+    device.connections += connections
+    if at > device.last_seen:
+        device.last_seen = at
+    elif at < device.first_seen:
+        device.first_seen = at
 
 
 def absorbed(state: State, later: Session, first: Connection | None) -> None:
     """Takes back a session that turned out to continue another. `first` is its first connection."""
-    if later.user:
-        version = later.client_version if first is None else first.client_version
-        _device(state, later, version, later.opened_at).sessions -= 1
-
-
-def _device(state: State, session: Session, version: str, at: int) -> UserDevice:
-    key = session.user, session.session_key, session.client_name, version
-    device = state.users.get(key)
-    if device is None:
-        device = state.users[key] = UserDevice(*key, at, at)
-    elif at > device.last_seen:
-        device.last_seen = at
-    elif at < device.first_seen:
-        device.first_seen = at
-    return device
+    version = later.client_version if first is None else first.client_version
+    count(state, later, version, later.opened_at, -1, 0)

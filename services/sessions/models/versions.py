@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from services.sessions.rows import WIDTHS, Connection, OpeningKey
+from services.sessions.rows import MINUTE_MS, WIDTHS, Connection, OpeningKey
 from services.sessions.state import State
 
 
-def opened(state: State, connection: Connection, client_name: str) -> None:
-    """Counts a connection. It continues a session that does not bear its name."""
-    _count(state, connection, client_name, connection.id != connection.session_id, 1)
+def opened(state: State, connection: Connection, client_name: str, resumed: bool, difference: int = 1) -> None:
+    """Counts a connection, which continues a session or does not; with -1, takes it back."""
+    key = connection.opened_at // MINUTE_MS, connection.edge, client_name, connection.client_version, resumed
+    minutes = state.minutes_of_openings
+    minutes[key] = minutes.get(key, 0) + difference
 
 
 def resumed_after_all(state: State, connection: Connection, client_name: str) -> None:
     """A connection that counted as the first of its session turned out to continue another."""
-    _count(state, connection, client_name, False, -1)
-    _count(state, connection, client_name, True, 1)
+    opened(state, connection, client_name, False, -1)
+    opened(state, connection, client_name, True)
 
 
-def _count(state: State, connection: Connection, client_name: str, resumed: bool, difference: int) -> None:
-    at, edge, version, openings = connection.opened_at, connection.edge, connection.client_version, state.openings
-    for width in WIDTHS:
-        openings[OpeningKey(width, at - at % width, edge, client_name, version, resumed)] += difference
+def settle(state: State) -> None:
+    """Adds what was counted by minute to the counts of all widths."""
+    for (minute, edge, client_name, version, resumed), count in state.minutes_of_openings.items():
+        at = minute * MINUTE_MS
+        for width in WIDTHS:
+            state.openings[OpeningKey(width, at - at % width, edge, client_name, version, resumed)] += count
+    state.minutes_of_openings.clear()
