@@ -47,7 +47,6 @@ UNTESTED = {
     "services/metrics/plan_api.py": "tests/metrics/test_service_history.py, over HTTP and NATS",
     "services/metrics/plan_nats.py": "tests/metrics/test_service_history.py, over NATS",
     "services/metrics/__main__.py": "run by the processes of the integration tests",
-    "services/sessions/__main__.py": "run by the processes of the integration tests",
     "services/sessions/app.py": "composition root",
     "services/sessions/commands/arguments.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/asking.py": "tests/docs/test_sessions_page.py, at the command line",

@@ -16,11 +16,13 @@ _UNTIL: Final = "where it ends; now"
 
 
 def describe_who(parser: ArgumentParser) -> None:
-    """Adds `at`, `channel`, `user`, `edge`, `limit`."""
+    """Adds `at`, `channel`, `user`, `edge`, `by`, `limit`."""
     parser.add_argument("--at", type=_moment, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago"; now')
     parser.add_argument("--channel", metavar="CHANNEL", help="only who was subscribed to it")
     parser.add_argument("--user", metavar="USER", help="only this user's sessions")
     parser.add_argument("--edge", metavar="EDGE", help="only who was connected to it")
+    ways = ("user", "address", "version", "edge")
+    parser.add_argument("--by", choices=ways, help="count the sessions by it instead of listing them")
     _limit(parser, 100, "sessions")
     _json(parser)
 

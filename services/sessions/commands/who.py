@@ -5,43 +5,73 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from msgspec import UNSET
+
 from services.chassis.postgres.pool import Pool
-from services.sessions.commands.question import Question
-from services.sessions.commands.screen import Screen, client_of, counted
+from services.sessions.commands.question import BadQuestion, Question
+from services.sessions.commands.screen import Screen, client_of, counted, share
 from services.sessions.printing import printable
-from services.sessions.queries.presence_postgres import Presence, Present, PresentSession
+from services.sessions.queries.presence_postgres import (
+    Presence,
+    Present,
+    PresentCount,
+    PresentCounts,
+    PresentSession,
+)
 
 _COLUMNS: Final = ("USER", "EDGE", "CLIENT", "ADDRESS", "SINCE", "SESSION", "CHANNELS")
+_HEADS: Final = {"user": "USER", "address": "ADDRESS", "version": "CLIENT", "edge": "EDGE"}
+_ANONYMOUS: Final = "(anonymous)"
 _CHANNELS: Final = 4
 _SOON: Final = timedelta(seconds=1)
 
 
-async def ask(pool: Pool, question: Question) -> Present:
+async def ask(pool: Pool, question: Question) -> Present | PresentCounts:
     """Who was there, by the arguments."""
     asked = question.asked
     at = asked.at or question.now
+    if asked.by is not None:
+        if asked.user is not None:
+            raise BadQuestion("expected --by or --user, not both: a user has few sessions")
+        return await Presence(pool).counts(at, asked.by, channel=asked.channel, edge=asked.edge)
     return await Presence(pool).at(at, asked.limit, user=asked.user, channel=asked.channel, edge=asked.edge)
 
 
-def show(answer: Present, question: Question, screen: Screen) -> None:
+def show(answer: Present | PresentCounts, question: Question, screen: Screen) -> None:
     """Prints the answer."""
-    asked, one = question.asked, len(answer.sessions) == 1
+    asked = question.asked
+    number = answer.total if isinstance(answer, PresentCounts) else len(answer.sessions)
     is_now = question.now - answer.at < _SOON
     when = f"{'now, ' if is_now else ''}at {screen.time(answer.at)} ({screen.zone})"
     whose = f" of {printable(asked.user)}" if asked.user is not None else ""
     where = f" on {printable(asked.edge)}" if asked.edge is not None else ""
     where += f" in {printable(asked.channel)}" if asked.channel is not None else ""
-    if not answer.sessions:
+    if not number:
         screen.say(f"No session{whose} {'is' if is_now else 'was'} connected{where} {when}.")
         return
-    is_there = ("is" if one else "are") if is_now else ("was" if one else "were")
-    least = "At least " if answer.more else ""
-    screen.say(f"{least}{counted(len(answer.sessions), 'session')}{whose} {is_there} connected{where} {when}.")
+    is_there = ("is" if number == 1 else "are") if is_now else ("was" if number == 1 else "were")
+    more = isinstance(answer, Present) and answer.more
+    least = "At least " if more else ""
+    screen.say(f"{least}{counted(number, 'session')}{whose} {is_there} connected{where} {when}.")
     screen.say()
+    if isinstance(answer, PresentCounts):
+        rows = [(_key(each), f"{each.count:,}", share(each.count, number)) for each in answer.groups]
+        screen.table((_HEADS[answer.by], "SESSIONS", "SHARE"), rows, numbers=(1, 2))
+        return
     screen.table(_COLUMNS, [_row(each, screen) for each in answer.sessions])
-    if answer.more:
+    if more:
         screen.say()
-        screen.say(f"These are the {len(answer.sessions)} newest: --limit shows more, --user, --edge, --channel fewer.")
+        screen.say(f"These are the {number} newest: --limit shows more, --user, --edge, --channel fewer.")
+
+
+def _key(one: PresentCount) -> str:
+    if one.user is not UNSET:
+        return one.user or _ANONYMOUS
+    if one.address is not UNSET:
+        return one.address or "(not told)"
+    if one.edge is not UNSET:
+        return one.edge
+    return client_of(one.client_name or "", one.client_version or "")
 
 
 def _row(one: PresentSession, screen: Screen) -> tuple[str, ...]:
@@ -49,7 +79,7 @@ def _row(one: PresentSession, screen: Screen) -> tuple[str, ...]:
     if one.channel_count > _CHANNELS:
         channels += f" and {one.channel_count - _CHANNELS} more"
     return (
-        one.user or "(anonymous)",
+        one.user or _ANONYMOUS,
         one.edge,
         client_of(one.client_name, one.client_version),
         one.address,

@@ -91,7 +91,7 @@ async def _groups(
     rows = await database.fetch(
         f"""SELECT {columns}, sum(count)::bigint AS count FROM drops
         WHERE {COUNTED} AND ($5::int IS NULL OR code = $5) AND ($6 OR NOT {GOODBYE})
-        GROUP BY {columns} ORDER BY sum(count) DESC, {columns} LIMIT {MAX_GROUPS}""",
+        GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {MAX_GROUPS}""",
         *period.counted,
         code,
         with_goodbyes,

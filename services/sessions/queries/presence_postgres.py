@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.projection import identity, text
@@ -40,11 +41,14 @@ WHERE $3::text IS NULL OR EXISTS (
 _FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, s.client_version, s.address, s.opened_at, s.ended_at"
 
 
-def _branch(condition: str) -> str:
+_NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $4"
+
+
+def _branch(condition: str, which: str = _NEWEST) -> str:
     return f"""(
 SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
 FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL}
-ORDER BY s.opened_at DESC, s.id DESC LIMIT $4)"""
+{which})"""
 
 
 _CHANNELS: Final = f"""
@@ -64,6 +68,20 @@ WITH present AS (
 _OF_USER: Final = f"""
 WITH present AS {_branch("user_id = $5 AND (ended_at IS NULL OR ended_at > $1)")}
 {_CHANNELS}"""
+
+PresentBy = Literal["user", "address", "version", "edge"]
+_COLUMNS: Final[dict[str, str]] = {
+    "user": "user_id",
+    "address": "address",
+    "version": "client_name, client_version",
+    "edge": "edge",
+}
+MAX_GROUPS: Final = 200
+
+_COUNTS: Final = f"""
+SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
+FROM ({" UNION ALL ".join(_branch(condition, "") for condition in _LASTED)}) AS present
+GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
 
 class PresentSession(Struct):
@@ -97,6 +115,26 @@ class Present(Struct):
     more: bool
 
 
+class PresentCount(Struct):
+    """The sessions that have in common what they were counted by."""
+
+    count: int
+    user: str | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+    client_name: str | UnsetType = UNSET
+    client_version: str | UnsetType = UNSET
+    edge: str | UnsetType = UNSET
+
+
+class PresentCounts(Struct):
+    """How many were connected at `at`: all, and the greatest groups of them."""
+
+    at: datetime
+    by: PresentBy
+    total: int
+    groups: list[PresentCount]
+
+
 class Presence:
     """Asks who was there."""
 
@@ -120,8 +158,20 @@ class Presence:
                 rows = await database.fetch(_ALL, *values)
             else:
                 rows = await database.fetch(_OF_USER, *values, identity(user))
-        found = [
-            PresentSession(**{"user" if name == "user_id" else name: value for name, value in row.items()})
-            for row in rows[:limit]
-        ]
-        return Present(at, found, len(rows) > limit)
+        return Present(at, [PresentSession(**_named(row.items())) for row in rows[:limit]], len(rows) > limit)
+
+    async def counts(
+        self, at: datetime, by: PresentBy, *, channel: str | None = None, edge: str | None = None
+    ) -> PresentCounts:
+        """How many were connected at this moment and satisfy the conditions: reads all of them. At most `MAX_GROUPS`
+        groups."""
+        in_channel = None if channel is None else text(channel)
+        async with self._pool.database() as database:
+            rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by]), at, edge, in_channel)
+        groups = [PresentCount(**_named(item for item in row.items() if item[0] != "total")) for row in rows]
+        return PresentCounts(at, by, rows[0]["total"] if rows else 0, groups)
+
+
+def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The columns by the names that structs have for them."""
+    return {"user" if name == "user_id" else name: value for name, value in row}

@@ -1,0 +1,65 @@
+"""The commands of docs/sessions.md, run against the story that the page tells: they print what the page shows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.schema_postgres import SCHEMA
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
+from tests.sessions.commands.asked import at_moment, run
+from tests.sessions.day_of_a_deploy import NOW, WINDOW_MS, batches
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs/sessions.md"
+PROMPT: Final = "$ python -m services.sessions "
+QUESTIONS: Final = 9
+
+
+def shown(page: str) -> list[tuple[str, str]]:
+    """Each command of the page, and what the page shows below it."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [
+        (command, output)
+        for block in blocks
+        for command, _, output in (one.partition("\n") for one in block.split(PROMPT)[1:])
+    ]
+
+
+async def tell(url: str) -> None:
+    """Folds the story as the service does, in commits of a few messages."""
+    await SCHEMA.migrate(url)
+    story = list(batches())
+    async with Pool(url, 1) as pool:
+        store, at = PostgresStore(pool, WINDOW_MS), ORIGIN
+        for start in range(0, len(story), 4):
+            upto = Position("epoch", start + 4)
+            await store.commit(at, upto, story[start : start + 4])
+            at = upto
+
+
+def test_every_command_prints_what_the_page_shows(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
+    asyncio.run(tell(postgres.url))
+    told = shown(PAGE.read_text())
+    assert len(told) >= QUESTIONS
+    with at_moment(NOW):
+        for command, output in told:
+            assert run(postgres.url, *shlex.split(command)) == 0
+            assert capsys.readouterr().out == output, command
+
+
+def test_each_of_the_nine_questions_has_a_command():
+    page = PAGE.read_text()
+    asked = re.findall(r"^### (\d)\. ", page, re.MULTILINE)
+    assert asked == [str(number) for number in range(1, QUESTIONS + 1)]
+    for section in re.split(r"^### \d\. ", page, flags=re.MULTILINE)[1:]:
+        assert PROMPT in section
