@@ -10,12 +10,8 @@ from typing import Final
 
 import pytest
 
-from services.chassis.postgres.pool import Pool
-from services.sessions.schema_postgres import SCHEMA
-from services.sessions.store import ORIGIN, Position
-from services.sessions.store_postgres import PostgresStore
 from tests.sessions.commands.asked import at_moment, run
-from tests.sessions.day_of_a_deploy import NOW, WINDOW_MS, batches
+from tests.sessions.day_of_a_deploy import NOW, tell
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -33,18 +29,6 @@ def shown(page: str) -> list[tuple[str, str]]:
         for block in blocks
         for command, _, output in (one.partition("\n") for one in block.split(PROMPT)[1:])
     ]
-
-
-async def tell(url: str) -> None:
-    """Folds the story as the service does, in commits of a few messages."""
-    await SCHEMA.migrate(url)
-    story = list(batches())
-    async with Pool(url, 1) as pool:
-        store, at = PostgresStore(pool, WINDOW_MS), ORIGIN
-        for start in range(0, len(story), 4):
-            upto = Position("epoch", start + 4)
-            await store.commit(at, upto, story[start : start + 4])
-            at = upto
 
 
 def test_every_command_prints_what_the_page_shows(postgres: Postgres, capsys: pytest.CaptureFixture[str]):

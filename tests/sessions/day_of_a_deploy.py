@@ -30,13 +30,17 @@ from proto.events import (
     Subscribed,
     Unsubscribed,
 )
+from services.chassis.postgres.pool import Pool
+from services.sessions.schema_postgres import SCHEMA
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
 
 NOW: Final = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
 """When the questions are asked."""
 
 WINDOW_MS: Final = 60_000
 
-OLD_1, OLD_2, NEW_1, NEW_2, SERVICE = "e1-5f0a", "e2-91bc", "e1-c7d2", "e2-03aa", "sessions-44"
+OLD_1, OLD_2, NEW_1, NEW_2, SERVICE = "e1-5f0a", "e2-91bc", "e1-c7d2", "e2-03aa", "watch-44d0"
 
 CLIENTS: Final[dict[str, dict[str, Any]]] = {
     "alice": {"client_name": "js", "client_version": "5.8.0", "address": "203.0.113.7", "session_key": "laptop"},
@@ -53,9 +57,7 @@ def ms(text: str) -> int:
 
 
 def opened(at: str, connection: str, user: str) -> Opened:
-    return Opened(
-        at=ms(at), connection=connection, user=user, transport="websocket", encoding="json", **CLIENTS[user]
-    )
+    return Opened(at=ms(at), connection=connection, user=user, transport="websocket", encoding="json", **CLIENTS[user])
 
 
 def subscribed(at: str, connection: str, channel: str, **more: Any) -> Subscribed:
@@ -119,7 +121,15 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
     ("edge-2", OLD_2, [closed("14:01:00", "erin-1", 1000, "", BY_CLIENT, messages_out=3, bytes_out=612)]),
     # The deploy: edge-1 drains, its clients go to edge-2, and it comes back with another version.
     ("edge-1", OLD_1, [EdgeDraining(at=ms("14:02:10"), connections=2)]),
-    ("edge-2", OLD_2, [opened("14:02:12.450", "alice-2", "alice"), recovered("14:02:12.500", "alice-2", 41, 3)]),
+    (
+        "edge-2",
+        OLD_2,
+        [
+            opened("14:02:12.450", "alice-2", "alice"),
+            recovered("14:02:12.500", "alice-2", 41, 3),
+            subscribed("14:02:12.500", "alice-2", "news"),
+        ],
+    ),
     (
         "edge-1",
         OLD_1,
@@ -156,13 +166,14 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
     ),
     ("edge-2", OLD_2, [Refreshed(at=ms("14:08:00"), connection="alice-2", expires_at=ms("15:08:00"))]),
     # edge-2 is killed.
-    ("", SERVICE, [EdgeLost(at=ms("14:10:00"), instance=OLD_2)]),
+    ("sessions-8201", SERVICE, [EdgeLost(at=ms("14:10:00"), instance=OLD_2)]),
     (
         "edge-1",
         NEW_1,
         [
             opened("14:10:03.200", "alice-3", "alice"),
             recovered("14:10:03.250", "alice-3", 57, 0),
+            subscribed("14:10:03.250", "alice-3", "news"),
             opened("14:10:04", "carol-3", "carol"),
             recovered("14:10:04.100", "carol-3", 57, 0),
         ],
@@ -178,10 +189,11 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
             Lagged(at=ms("14:15:00"), connection="carol-3", waiting=1_200_000),
             closed("14:15:10", "carol-3", 3008, "slow", BY_EDGE, messages_out=400, bytes_out=1_800_000),
             opened("14:15:12", "carol-4", "carol"),
+            recovered("14:15:12.200", "carol-4", 58, 2),
             closed("14:20:30", "carol-4", 3008, "slow", BY_EDGE, messages_out=380, bytes_out=1_750_000),
         ],
     ),
-    ("edge-2", NEW_2, [opened("14:20:33", "carol-5", "carol")]),
+    ("edge-2", NEW_2, [opened("14:20:33", "carol-5", "carol"), recovered("14:20:33.100", "carol-5", 60, 1)]),
     (
         "edge-1",
         NEW_1,
@@ -200,3 +212,11 @@ def batches() -> Iterator[EventBatch]:
     for edge, instance, events in PARTS:
         numbers[instance] = numbers.get(instance, 0) + 1
         yield EventBatch(edge=edge, instance=instance, number=numbers[instance], events=events)
+
+
+async def tell(url: str) -> None:
+    """Folds the story into the database, as the service does."""
+    await SCHEMA.migrate(url)
+    story = list(batches())
+    async with Pool(url, 1) as pool:
+        await PostgresStore(pool, WINDOW_MS).commit(ORIGIN, Position("epoch", len(story)), story)

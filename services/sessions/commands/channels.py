@@ -85,7 +85,6 @@ def _show_curve(answer: ChannelCurve, screen: Screen) -> None:
         f" {use.peak:,} ever, at {screen.time(use.peak_at)}; {counted(use.subscriptions, 'subscription')} ever"
         f" ({screen.zone})."
     )
-    screen.say()
     screen.plot([Point(one.at, one.peak) for one in answer.hours], HOUR_S, "most subscribers", peaks=True)
     screen.say()
     rows = []

@@ -41,7 +41,6 @@ def show(answer: Drops, question: Question, screen: Screen) -> None:
     heads = _HEADS[answer.by]
     rows = [(*_key(one), f"{one.count:,}", share(one.count, answer.total)) for one in answer.groups]
     screen.table((*heads, what.upper() + "S", "SHARE"), rows, numbers=(len(heads), len(heads) + 1))
-    screen.say()
     screen.plot(answer.curve, answer.step_s, f"{what}s")
 
 

@@ -70,6 +70,13 @@ UNSUBSCRIBES: Final[dict[int, str]] = {
 }
 """Codes with which subscriptions end."""
 
+_SPECIAL: Final[dict[tuple[int, str], str]] = {
+    (_NO_CLOSE_FRAME, BY_LOSS): "the edge died without closing its connections",
+    (codes.GOING_AWAY.code, BY_DRAIN): "the edge was being stopped",
+    (codes.GOING_AWAY.code, BY_CLIENT): "the page was left",
+}
+"""What a close code means if it is known who ended the connection."""
+
 BY: Final[dict[str, str]] = {
     BY_CLIENT: "the client",
     BY_NETWORK: "the network",
@@ -84,8 +91,8 @@ BY: Final[dict[str, str]] = {
 
 def meaning(code: int, by: str = "") -> str:
     """What a close, unsubscribe or error code means, as a part of a sentence."""
-    if by == BY_LOSS:
-        return "the edge died without closing its connections"
+    if (code, by) in _SPECIAL:
+        return _SPECIAL[code, by]
     for known in (CLOSES, ERRORS, UNSUBSCRIBES):
         if code in known:
             return known[code]

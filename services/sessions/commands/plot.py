@@ -8,7 +8,7 @@ from typing import Final
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _EIGHTHS: Final = 8
 _MARK_EVERY: Final = 12
-"""Columns between two marks of the lower edge, at least."""
+"""Columns between two marks of the lower edge, at least, if each is a value."""
 
 
 def condensed(values: Sequence[int], columns: int, join: Callable[[Sequence[int]], int]) -> tuple[list[int], int]:
@@ -17,8 +17,8 @@ def condensed(values: Sequence[int], columns: int, join: Callable[[Sequence[int]
     return [join(values[start : start + size]) for start in range(0, len(values), size)], size
 
 
-def curve(values: Sequence[int], marks: Sequence[str], height: int = 5) -> list[str]:
-    """The lines of a plot, a column for each value; the greatest one reaches the top, and any other than 0 is seen.
+def curve(values: Sequence[int], marks: Sequence[str], wide: int = 1, height: int = 5) -> list[str]:
+    """The lines of a plot, `wide` columns for each value; the greatest one reaches the top, and any but 0 is seen.
 
     `marks` has a text for each value: some of them stand below. [] if there are no values.
     """
@@ -31,17 +31,19 @@ def curve(values: Sequence[int], marks: Sequence[str], height: int = 5) -> list[
     lines = []
     for row in range(height - 1, -1, -1):
         label = str(most) if row == height - 1 else "0" if row == 0 else ""
-        cells = (_BLOCKS[min(max(level - row * _EIGHTHS, 0), _EIGHTHS)] for level in levels)
+        cells = (_BLOCKS[min(max(level - row * _EIGHTHS, 0), _EIGHTHS)] * wide for level in levels)
         lines.append(f"{label:>{margin}} │{''.join(cells)}".rstrip())
-    return [*lines, f"{'':{margin}} └{'─' * len(values)}", f"{'':{margin}}  {_marks(marks)}".rstrip()]
+    below = f"{'':{margin}}  {_marks(marks, wide)}".rstrip()
+    return [*lines, f"{'':{margin}} └{'─' * (len(values) * wide)}", below]
 
 
-def _marks(marks: Sequence[str]) -> str:
-    """As many of the texts as have room, each where its column begins."""
-    line = ""
-    last = -_MARK_EVERY
-    for column, mark in enumerate(marks):
-        if column - last >= _MARK_EVERY and (column + len(mark) <= len(marks) or not column):
+def _marks(marks: Sequence[str], wide: int) -> str:
+    """As many of the texts as have room, each where its value begins."""
+    line, last = "", -_MARK_EVERY
+    for place, mark in enumerate(marks):
+        column = place * wide
+        apart = max(len(mark) + 1, _MARK_EVERY if wide == 1 else 0)
+        if not column or (column - last >= apart and column + len(mark) <= len(marks) * wide):
             line = line.ljust(column) + mark
             last = column
     return line

@@ -34,7 +34,6 @@ def show(answer: Refusals, question: Question, screen: Screen) -> None:
     heads = _HEADS[answer.by]
     rows = [(*_key(one, screen), f"{one.count:,}", share(one.count, answer.total)) for one in answer.groups]
     screen.table((*heads, "REFUSALS", "SHARE"), rows, numbers=(len(heads), len(heads) + 1))
-    screen.say()
     screen.plot(answer.curve, answer.step_s, "refusals")
 
 

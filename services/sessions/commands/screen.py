@@ -22,6 +22,8 @@ _UNBOUND: Final = 10_000
 """Columns where nobody looks: a file or a pipe gets whole lines."""
 _PLOT: Final = 100
 """Columns of a plot there."""
+_WIDEST: Final = 6
+"""Columns of one value of a plot that has few."""
 
 
 class Screen:
@@ -61,13 +63,17 @@ class Screen:
             sys.stdout.write(line.rstrip() + "\n")
 
     def plot(self, points: Sequence[Point], step_s: int, what: str, peaks: bool = False) -> None:
-        """Prints a curve with its title: so many `what` a step. Steps that have no room of their own are added up, or
-        the greatest counts if they are `peaks`."""
+        """Prints an empty line, and a curve with its title: so many `what` a step. Steps that have no room of their own
+        are added up, or the greatest counts if they are `peaks`. One step is no curve."""
+        if len(points) < 2:
+            return
         room = self._plot_width - 3 - max(len(str(sum(one.count for one in points))), 1)
         values, size = condensed([one.count for one in points], room, max if peaks else sum)
         marks = [self._mark(one.at, step_s) for one in points[::size]]
+        wide = max(1, min(_WIDEST, room // len(values)))
+        self.say()
         self.heading(f"{what} per {spoken(timedelta(seconds=step_s * size)).removeprefix('1 ')}")
-        for line in curve(values, marks):
+        for line in curve(values, marks, wide):
             self._console.print(Text(line))
 
     def _mark(self, at: datetime, step_s: int) -> str:

@@ -31,6 +31,7 @@ from services.sessions.commands.question import NotFound, Question
 from services.sessions.commands.screen import Screen, client_of, counted, sized, spoken
 from services.sessions.printing import printable
 from services.sessions.queries.timeline_postgres import ConnectionLife, SessionLife, Timeline, Timelines
+from services.sessions.values import time_of
 
 _COLUMNS: Final = ("TIME", "EDGE", "CONNECTION", "WHAT", "DETAILS")
 
@@ -125,17 +126,19 @@ def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
         case Subscribed():
             return "subscribed", f"{event.channel}{_recovery(event)}"
         case Unsubscribed():
-            by = f", by {ended_by(event.by)}" if event.by and event.code else ""
+            if not event.code:
+                return "unsubscribed", f"{event.channel}, by the client"
+            by = f", by {ended_by(event.by)}" if event.by else ""
             reason = f' "{event.reason}"' if event.reason else ""
             return "unsubscribed", f"{event.channel}: {event.code}{reason}, {meaning(event.code)}{by}"
         case Refreshed():
-            until = datetime.fromtimestamp(min(event.expires_at, 2**40) / 1000, UTC)
+            until = datetime.fromtimestamp(time_of(event.expires_at) / 1000, UTC)
             expires = f"expires at {screen.time(until)}" if event.expires_at else "no longer expires"
             return "refreshed", f"{event.channel or 'the connection'}: {expires}"
         case Lagged():
             return "lags", f"{sized(event.waiting)} wait for the client"
         case CaughtUp():
-            return "caught up", f"after {spoken(timedelta(milliseconds=min(event.lagged_ms, 2**40)))}"
+            return "caught up", f"after {spoken(timedelta(milliseconds=time_of(event.lagged_ms)))}"
         case Closed():
             return "closed", _closed(event)
         case Refused():

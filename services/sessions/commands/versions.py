@@ -13,7 +13,7 @@ from services.sessions.commands.screen import Screen, client_of, counted
 from services.sessions.printing import printable
 from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Deploy, Edges
-from services.sessions.queries.periods import Period
+from services.sessions.queries.periods import MINUTE_S, Period, floor
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.versions_postgres import VersionCounts, VersionQueries, Versions
 
@@ -58,7 +58,7 @@ async def ask(pool: Pool, question: Question) -> VersionReport:
         return VersionReport(await VersionQueries(pool).ask(period), False, None, [])
     if since >= period.until:
         raise BadQuestion("expected --before to be before --until")
-    period = Period(since, period.until)
+    period = Period(floor(since, MINUTE_S), period.until)  # a minute belongs to one of the two periods
     return VersionReport(await VersionQueries(pool).ask(period), True, deploy, await _changes(pool, period))
 
 

@@ -1,4 +1,4 @@
-"""`why`: the ends of a user's connections and his refusals, in sentences."""
+"""`why`: the ends of a user's connections and the refusals, in sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INDENT = " " * 4
 
 
 async def ask(pool: Pool, question: Question) -> UserStory:
-    """The user's story. Raises `NotFound` if he never was here."""
+    """The user's story. Raises `NotFound` if the user never was here."""
     user: str = question.asked.user
     story = await UserStories(pool).why(user, question.period, question.asked.limit)
     if not story.known:
@@ -57,11 +57,11 @@ def _of_end(end: ConnectionEnd, screen: Screen) -> list[str]:
     ]
     if (edge := _edge_then(end, screen)) is not None:
         lines.append(edge)
-    if end.delivered is not None:
-        sent = end.delivered
+    sent = end.delivered
+    if sent is not None and (sent.messages_in or sent.messages_out):
         lines.append(
-            f"Until then {counted(sent.messages_out, 'message')} ({sized(sent.bytes_out)}) sent to him,"
-            f" {counted(sent.messages_in, 'command')} ({sized(sent.bytes_in)}) from him."
+            f"Until then {counted(sent.messages_out, 'message')} ({sized(sent.bytes_out)}) to the client,"
+            f" {counted(sent.messages_in, 'message')} ({sized(sent.bytes_in)}) from it."
         )
     return [*lines, *_what_then(end, screen)]
 
@@ -83,27 +83,27 @@ def _edge_then(end: ConnectionEnd, screen: Screen) -> str | None:
 
 
 def _what_then(end: ConnectionEnd, screen: Screen) -> Iterator[str]:
-    """How he came back, and what he had missed."""
+    """How the client came back, and what it had missed."""
     back = end.back
     if back is not None:
         where = "the same edge" if back.edge == end.edge else f"another edge, {printable(back.edge)}"
-        went_on = "his session went on" if back.resumed else "in a new session"
+        went_on = "the session went on" if back.resumed else "in a new session"
         away = back.at - end.at
         yield f"Back after {spoken(away)} on {where}: {went_on}."
         for channel in back.channels:
             yield _missed(channel)
         had = {} if end.delivered is None else end.delivered.offsets
         for name in sorted(had.keys() - {one.channel for one in back.channels}):
-            yield f"{printable(name)}: not subscribed again; he had it up to offset {had[name]}."
+            yield f"{printable(name)}: not subscribed again; delivered up to offset {had[name]}."
         return
     if end.away_until is None:
-        yield "He did not come back, and SDKs do not by themselves after this code."
+        yield "Not back: after this code SDKs do not connect again by themselves."
     elif end.away_until > screen.now:
-        yield f"Not back yet: he may resume until {screen.time(end.away_until)}."
+        yield f"Not back yet: the session may be resumed until {screen.time(end.away_until)}."
     else:
-        yield f"He did not come back. He could have resumed until {screen.time(end.away_until)}."
+        yield f"Not back. The session could be resumed until {screen.time(end.away_until)}."
     for name, offset in sorted({} if end.delivered is None else end.delivered.offsets.items()):
-        yield f"{printable(name)}: he has it up to offset {offset}."
+        yield f"{printable(name)}: delivered up to offset {offset}."
 
 
 def _missed(one: CatchUp) -> str:

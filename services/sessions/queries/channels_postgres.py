@@ -8,8 +8,8 @@ from typing import Final
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.projection import text
 from services.sessions.queries.periods import HOUR_S, Period, floor
+from services.sessions.values import text
 
 _HOUR: Final = timedelta(hours=1)
 MAX_HOURS: Final = 31 * 24

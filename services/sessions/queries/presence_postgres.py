@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.projection import identity, text
+from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
 """Channels of one session in an answer, in the order of their names."""
@@ -28,7 +28,7 @@ _LASTED: Final = (
 # The connection that carried a session then. Without one the session was away.
 _CARRIED: Final = """
 JOIN LATERAL (
-    SELECT id, edge, instance, opened_at FROM connections
+    SELECT id, edge, instance, client_version, opened_at FROM connections
     WHERE session_id = s.id AND opened_at >= s.opened_at AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
     ORDER BY opened_at DESC LIMIT 1
 ) AS c ON $2::text IS NULL OR c.edge = $2"""
@@ -38,7 +38,7 @@ WHERE $3::text IS NULL OR EXISTS (
     SELECT FROM subscriptions u WHERE u.connection = c.id AND u.channel = $3 AND u.opened_at = c.opened_at
         AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
 
-_FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, s.client_version, s.address, s.opened_at, s.ended_at"
+_FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_version, s.address, s.opened_at, s.ended_at"
 
 
 _NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $4"
@@ -87,7 +87,7 @@ GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 class PresentSession(Struct):
     """A session that was connected: by which connection since when, on which edge; and where it was subscribed.
 
-    `client_version` and `address` are those of its last connection. Of a channel to which a connection has subscribed
+    `address` is that of its last connection. Of a channel to which a connection has subscribed
     several times only the last time is known. `ended_at` is None if it is still there.
     """
 

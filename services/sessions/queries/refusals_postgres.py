@@ -8,8 +8,8 @@ from typing import Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.projection import identity
 from services.sessions.queries.periods import COUNTED, Period, Point, filled
+from services.sessions.values import identity
 
 RefusalsBy = Literal["action", "code", "user"]
 

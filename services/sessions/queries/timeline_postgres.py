@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from proto.events import SessionEvent
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.projection import name_of, time_of
+from services.sessions.values import name_of, time_of
 
 MAX_CONNECTIONS: Final = 1000
 MAX_BATCHES: Final = 10_000
@@ -23,7 +23,7 @@ SELECT id, user_id AS user, session_key, client_name, client_version, address, o
 FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1 LIMIT 1), $1)"""
 
 _CONNECTIONS: Final = """
-SELECT id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+SELECT id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by FROM connections
 WHERE session_id = $1 ORDER BY opened_at, id LIMIT $2"""
 
 # A fact is written with its batch: never before the connection was opened.
@@ -68,6 +68,7 @@ class ConnectionLife(Struct):
     id: str
     edge: str
     instance: str
+    client_version: str
     opened_at: datetime
     closed_at: datetime | None
     close_code: int | None

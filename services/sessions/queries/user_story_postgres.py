@@ -11,23 +11,24 @@ from msgspec import Struct
 
 from proto.events import Closed, Subscribed
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.projection import identity
 from services.sessions.queries.edges_postgres import EdgeRun, Edges
 from services.sessions.queries.periods import Period
 from services.sessions.queries.refusals_postgres import RefusalCounts, RefusedClient
 from services.sessions.queries.timeline_postgres import ConnectionLife, TimelineFact, facts_of
+from services.sessions.values import identity
 
 MAX_SESSIONS: Final = 500
 MAX_CONNECTIONS: Final = 2000
 _MAX_BATCHES: Final = 20_000
 
 _SESSIONS: Final = """
-SELECT id, session_key, client_name, client_version, address, opened_at, ended_at, away_until
+SELECT id, session_key, client_name, address, opened_at, ended_at, away_until
 FROM sessions WHERE user_id = $1 AND opened_at < $3 AND (ended_at IS NULL OR ended_at >= $2)
 ORDER BY opened_at DESC, id DESC LIMIT $4"""
 
 _CONNECTIONS: Final = """
-SELECT session_id, id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+SELECT session_id, id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by
+FROM connections
 WHERE session_id = ANY($1::text[]) AND (closed_at IS NULL OR closed_at >= $2)
 ORDER BY opened_at DESC, id DESC LIMIT $3"""
 
@@ -107,7 +108,6 @@ class _Stay(Struct):
     id: str
     session_key: str
     client_name: str
-    client_version: str
     address: str
     opened_at: datetime
     ended_at: datetime | None
@@ -190,7 +190,7 @@ def _end(
         connection=one.id,
         opened_at=one.opened_at,
         client_name=stay.client_name,
-        client_version=stay.client_version,
+        client_version=one.client_version,
         address=stay.address,
         edge=one.edge,
         code=one.close_code or 0,

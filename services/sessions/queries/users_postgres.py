@@ -8,8 +8,8 @@ from typing import Final
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.projection import identity
 from services.sessions.queries.periods import Period
+from services.sessions.values import identity
 
 MAX_DEVICES: Final = 200
 

@@ -17,6 +17,14 @@ def test_marks_stand_below_their_columns_where_there_is_room():
     assert curve([1] * 30, marks, height=1)[-1] == "   13:00       13:12       13:24"
 
 
+def test_few_values_are_wide_and_each_has_its_mark():
+    assert curve([1, 2], ["12:00", "13:00"], wide=6, height=1) == [
+        "2 │▄▄▄▄▄▄██████",
+        "  └────────────",
+        "   12:00 13:00",
+    ]
+
+
 def test_no_values_are_no_curve_and_zeros_are_a_flat_one():
     assert curve([], []) == []
     assert curve([0, 0], ["", ""], height=1)[:2] == ["0 │", "  └──"]

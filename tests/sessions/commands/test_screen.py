@@ -60,6 +60,7 @@ def test_nothing_that_a_client_chose_controls_the_terminal_or_is_cut(capsys):
 def test_a_plot_is_as_wide_as_there_is_room(capsys):
     start = NOW - timedelta(hours=6)
     Screen(NOW).plot([Point(start + timedelta(minutes=n), n % 2) for n in range(360)], 60, "drops")
-    title, *lines = capsys.readouterr().out.splitlines()
+    empty, title, *lines = capsys.readouterr().out.splitlines()
+    assert not empty
     assert title == "drops per 4 min" and max(map(len, lines)) <= 100
     assert lines[0].startswith("2 │") and "08:30" in lines[-1]

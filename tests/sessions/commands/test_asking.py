@@ -1,0 +1,152 @@
+"""Questions at the command line: for scripts, about what is not there, and when PostgreSQL cannot answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from services.sessions.rows import Connection, Session
+from services.sessions.schema_postgres import SCHEMA
+from tests.sessions.commands.asked import at_moment, run
+from tests.sessions.day_of_a_deploy import NOW, tell
+from tests.sessions.rows_by_hand import insert
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+QUESTIONS = [
+    ["who"],
+    ["who", "--at", "14:02", "--user", "alice"],
+    ["who", "--by", "edge"],
+    ["why", "alice"],
+    ["timeline", "alice-2"],
+    ["drops", "--by", "version", "--all"],
+    ["channels"],
+    ["channels", "--peak"],
+    ["channels", "--channel", "news"],
+    ["versions"],
+    ["versions", "--since-deploy"],
+    ["refusals", "--by", "code"],
+    ["edges"],
+    ["users"],
+    ["users", "bob"],
+]
+
+
+def test_each_answer_is_one_object_for_scripts_and_nothing_else(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
+    asyncio.run(tell(postgres.url))
+    answers = {}
+    with at_moment(NOW):
+        for question in QUESTIONS:
+            assert run(postgres.url, *question, "--json") == 0, question
+            (line,) = capsys.readouterr().out.splitlines()
+            answers[" ".join(question)] = json.loads(line)
+    (alice,) = answers["who --at 14:02 --user alice"]["sessions"]
+    assert (alice["edge"], alice["connection"], alice["channels"]) == ("edge-1", "alice-1", ["chat:lobby", "news"])
+    assert answers["who --at 14:02 --user alice"]["at"] == "2026-11-28T14:02:00Z"
+    lost, drained = answers["why alice"]["ends"]
+    assert (lost["by"], drained["by"], drained["delivered"]["offsets"]) == ("loss", "drain", {"chat:lobby": 41})
+    assert drained["back"]["resumed"] and drained["edge_run"]["instance"] == "e1-5f0a"
+    (lobby, *_) = drained["back"]["channels"]
+    assert (lobby["recovered"], lobby["after"], lobby["count"]) == (True, 41, 3)
+    assert answers["timeline alice-2"]["session"]["id"] == "alice-1"
+    assert [one["fact"]["type"] for one in answers["timeline alice-2"]["facts"]][:2] == ["opened", "subscribed"]
+    drops = answers["drops --by version --all"]
+    assert drops["total"] == sum(one["count"] for one in drops["groups"]) == sum(one["count"] for one in drops["curve"])
+    assert (drops["total"], drops["goodbyes"], len(drops["curve"])) == (9, 1, 60)
+    assert answers["versions --since-deploy"]["deploy"]["software"] == "0.2.0"
+    assert {one["code"] for one in answers["refusals --by code"]["groups"]} == {3500, 103, 111}
+
+
+UNKNOWN = [
+    (["why", "nobody\x1b[2J"], "no user 'nobody\\\\x1b[2J' is known: `users` lists"),
+    (["timeline", "x"], "no session or connection 'x' is known: `who`"),
+    (["users", "nobody"], "no user 'nobody' is known"),
+    (["channels", "--channel", "none"], "nobody ever subscribed to 'none'"),
+    (["versions", "--since-deploy"], "no deploy is known"),
+]
+
+
+def test_what_is_not_known_is_said_with_where_to_look(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
+    asyncio.run(SCHEMA.migrate(postgres.url))
+    with at_moment(NOW):
+        for question, said in UNKNOWN:
+            assert run(postgres.url, *question) == 1
+            assert said in capsys.readouterr().out, question
+
+
+NOTHING = [
+    (["who"], "No session is connected now, at 14:30:00"),
+    (["who", "--at", "14:02", "--channel", "a"], "No session was connected in a at 14:02:00"),
+    (["who", "--by", "version", "--edge", "edge-9"], "No session is connected on edge-9 now"),
+    (["drops"], "No drops from 13:30 to now"),
+    (["drops", "--code", "3008", "--all"], "No ends with code 3008 from 13:30"),
+    (["channels"], "Nobody ever subscribed."),
+    (["channels", "--peak"], "No subscribers from 27 Nov 14:30"),
+    (["versions"], "No client is connected, and none was from"),
+    (["refusals"], "Nobody was refused from"),
+    (["edges"], "No edge has written facts from"),
+    (["users"], "Nobody was seen from"),
+]
+
+
+def test_nothing_is_an_answer_in_a_sentence(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
+    asyncio.run(SCHEMA.migrate(postgres.url))
+    with at_moment(NOW):
+        for question, said in NOTHING:
+            assert run(postgres.url, *question) == 0
+            assert capsys.readouterr().out.startswith(said), question
+
+
+SENSELESS = [
+    (["who", "--at", "soon"], 'expected a time such as "14:02"'),
+    (["who", "--at", "2030-01-01"], "expected a time that has come"),
+    (["who", "--limit", "0"], "expected a number from 1 to 100000, not '0'"),
+    (["who", "--by", "edge", "--user", "ann"], "expected --by or --user, not both"),
+    (["drops", "--since", "14:20", "--until", "14:10"], "expected --since to be before --until"),
+    (["channels", "--peak", "--since", "40d"], "expected a period of at most 31 days"),
+    (["versions", "--since-deploy", "--before", "14:00"], "not both"),
+    (["drops", "--by", "moon"], "invalid choice"),
+]
+
+
+def test_arguments_that_make_no_sense_are_refused(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
+    asyncio.run(SCHEMA.migrate(postgres.url))
+    with at_moment(NOW):
+        for question, said in SENSELESS:
+            assert run(postgres.url, *question) == 2
+            assert said in capsys.readouterr().err, question
+
+
+async def test_what_a_client_chose_does_not_reach_the_terminal_as_it_is(postgres: Postgres, capsys):
+    at, wild = int(NOW.timestamp() * 1000) - 60_000, "\x1b]0;owned\x07\u202e[bold]"
+    session = Session("c1", wild, "", wild, wild, "e", "i", "c1", 1, at, None, at + 5, None, 3500, wild, "edge", wild)
+    connection = Connection("c1", "c1", "e", "i", at, at + 5, 3500, wild, "edge", wild)
+    await insert(postgres.url, session, connection)
+    with at_moment(NOW):
+        for question in (["why", wild], ["who", "--at", "14:29"], ["timeline", "c1"]):
+            assert await asyncio.to_thread(run, postgres.url, *question) == 0
+            printed = capsys.readouterr().out
+            assert "\\x1b]0;owned\\x07\\u202e[bold]" in printed and "\x1b" not in printed and "\u202e" not in printed
+
+
+def test_postgres_that_is_away_is_an_error_with_what_to_do():
+    environ = {**os.environ, "FAIRLEAD_POSTGRES_URL": "postgresql://u:p@127.0.0.1:1/x"}
+    command = [sys.executable, "-m", "services.sessions", "who"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("fairlead-sessions: PostgreSQL: ") and "Traceback" not in done.stderr
+    assert "check that PostgreSQL runs at the address in postgres.url" in done.stderr
+
+
+async def test_a_process_answers_on_a_database_of_its_own_making(postgres: Postgres):
+    await SCHEMA.migrate(postgres.url)
+    environ = {**os.environ, "FAIRLEAD_POSTGRES_URL": postgres.url, "TZ": "UTC", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "services.sessions", "who"]
+    done = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("No session is connected now, at ")
