@@ -12,7 +12,12 @@ from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen, client_of, counted, share
 from services.sessions.queries.drops_postgres import DropCount, DropCounts, Drops
 
-_HEADS: Final = {"code": ("CODE", "MEANING"), "version": ("CLIENT",), "edge": ("EDGE",), "by": ("ENDED BY",)}
+_HEADS: Final = {
+    "code": ("CODE", "MEANING", "ENDED BY"),
+    "version": ("CLIENT",),
+    "edge": ("EDGE",),
+    "by": ("ENDED BY",),
+}
 
 
 async def ask(pool: Pool, question: Question) -> Drops:
@@ -46,7 +51,8 @@ def show(answer: Drops, question: Question, screen: Screen) -> None:
 
 def _key(one: DropCount) -> tuple[str, ...]:
     if one.code is not UNSET:
-        return str(one.code), meaning(one.code)
+        by = one.by or ""
+        return str(one.code), meaning(one.code, by), ended_by(by)
     if one.by is not UNSET:
         return (ended_by(one.by),)
     if one.edge is not UNSET:

@@ -23,11 +23,12 @@ _CODES: Final = ("WHAT", "CODE", "MEANING", "SINCE", "BEFORE")
 
 
 class CodeChange(Struct):
-    """How often connections were dropped with a code, or clients refused with it (`action`: what they wanted), in the
-    period and before."""
+    """How often connections were dropped with a code (`by` whom), or clients refused with it (`action`: what they
+    wanted), in the period and before."""
 
     action: str
     code: int
+    by: str
     during: int
     before: int
 
@@ -63,14 +64,14 @@ async def ask(pool: Pool, question: Question) -> VersionReport:
 
 
 async def _changes(pool: Pool, period: Period) -> list[CodeChange]:
-    counts: dict[tuple[str, int], list[int]] = {}
+    counts: dict[tuple[str, int, str], list[int]] = {}
     for place, each in enumerate((period, period.before)):
         for drop in (await DropCounts(pool).ask(each)).groups:
-            counts.setdefault(("", drop.code or 0), [0, 0])[place] = drop.count
+            counts.setdefault(("", drop.code or 0, drop.by or ""), [0, 0])[place] = drop.count
         for refusal in (await RefusalCounts(pool).ask(each, "action")).groups:
-            counts.setdefault((refusal.action or "", refusal.code or 0), [0, 0])[place] = refusal.count
-    changes = [CodeChange(action, code, *two) for (action, code), two in counts.items()]
-    return sorted(changes, key=lambda one: (-abs(one.during - one.before), one.action, one.code))
+            counts.setdefault((refusal.action or "", refusal.code or 0, ""), [0, 0])[place] = refusal.count
+    changes = [CodeChange(*key, *two) for key, two in counts.items()]
+    return sorted(changes, key=lambda one: (-abs(one.during - one.before), one.action, one.code, one.by))
 
 
 def show(answer: VersionReport, question: Question, screen: Screen) -> None:
@@ -117,7 +118,7 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
             (
                 f"{one.action} refused" if one.action else "dropped",
                 str(one.code),
-                meaning(one.code),
+                meaning(one.code, one.by),
                 f"{one.during:,}",
                 f"{one.before:,}",
             )

@@ -12,7 +12,7 @@ from services.sessions.queries.periods import COUNTED, Period, Point, filled
 
 DropsBy = Literal["code", "version", "edge", "by"]
 _COLUMNS: Final[dict[str, str]] = {
-    "code": "code",
+    "code": 'code, "by"',
     "version": "client_name, client_version",
     "edge": "edge",
     "by": '"by"',
@@ -25,7 +25,8 @@ GOODBYE: Final = f"""("by" = '{BY_CLIENT}' OR code IN ({", ".join(map(str, sorte
 
 
 class DropCount(Struct):
-    """The ends of connections that have in common what they were counted by."""
+    """The ends of connections that have in common what they were counted by. A code is counted by who ended them, too:
+    1006 of a broken network and of a dead edge are two things."""
 
     count: int
     code: int | UnsetType = UNSET
