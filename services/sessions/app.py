@@ -26,7 +26,11 @@ from services.chassis.process.heartbeat import VERSION, Pulse
 from services.chassis.process.reload import Reloads
 from services.chassis.process.tasks import end, vital
 from services.chassis.tracing.tracing import Tracing
-from services.sessions.api import SessionsApi, on_http_error
+from services.sessions.api.calls import Calls
+from services.sessions.api.calls_http import SessionsApi, on_http_error
+from services.sessions.api.positions_postgres import PositionReader
+from services.sessions.api.questions import SessionQuestions
+from services.sessions.api.reader_postgres import SessionsReader
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.heard_edges import HeardEdges
@@ -38,7 +42,6 @@ from services.sessions.outbox.relay import Relay
 from services.sessions.outbox.table_postgres import MARKING, OutboxTable
 from services.sessions.projection_watch import ProjectionWatch
 from services.sessions.projector import Projector
-from services.sessions.reader_postgres import PostgresReader
 from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings, cautions
@@ -110,7 +113,8 @@ class Sessions:
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
-        self._api = SessionsApi(self._api_keys, PostgresReader(self._read_pool))
+        questions = SessionQuestions(SessionsReader(self._read_pool)).questions()
+        self._api = SessionsApi(self._api_keys, Calls(PositionReader(self._read_pool)), questions)
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""

@@ -23,7 +23,7 @@ from services.edge.server_api.methods import CALL_DEADLINE_S
 from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.metrics.settings import from_environ as metrics_settings
-from services.sessions.api import ANSWER_DEADLINE_S
+from services.sessions.api.calls import ANSWER_DEADLINE_S
 from services.sessions.settings import SessionsSettings
 from services.sessions.settings import from_environ as sessions_settings
 from tests.support.settings_tables import tables_of

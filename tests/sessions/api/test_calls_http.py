@@ -5,27 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import jsonschema
 import pytest
-from starlette.exceptions import HTTPException
 
-from proto.events import Closed, EventBatch, Opened, Subscribed
-from services.chassis.http.api_key import ApiKeys
-from services.chassis.http.application import make_application
-from services.chassis.postgres.pool import Pool
-from services.chassis.process.api_keys import ApiKey, HttpApiSettings
-from services.sessions.api import SessionsApi, on_http_error
-from services.sessions.reader_postgres import PostgresReader
-from services.sessions.schema_postgres import SCHEMA
-from services.sessions.store import ORIGIN, Position
-from services.sessions.store_postgres import PostgresStore
+from proto.events import Closed, Opened, Subscribed
+from services.sessions.api.filters import FILTERS
+from tests.sessions.api.serving import reading
 from tests.sessions.running import API_KEY
-from tests.support.plain_http import http_client
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -49,25 +39,6 @@ ODD_USERS = [
     "😀" * 600,
     "%2F+ &=#?",
 ]
-
-
-@asynccontextmanager
-async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """The API over a database with these facts."""
-    await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 4) as pool:
-        store = PostgresStore(pool, resume_window_ms=100 * 365 * 86_400_000)
-        batch = EventBatch(edge="edge-1", instance="i1", number=1, events=list(events))
-        await store.commit(ORIGIN, Position("e", 1), [batch])
-        keys = [
-            ApiKey(name="shop", key="publishes", scope="publish"),
-            ApiKey(name="support", key="reads", scope="read"),
-        ]
-        routes = SessionsApi(ApiKeys(HttpApiSettings(API_KEY, keys)), PostgresReader(pool)).routes()
-        app = make_application(routes, exception_handlers={HTTPException: on_http_error})
-        transport = httpx.ASGITransport(app)
-        async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
-            yield http
 
 
 @pytest.fixture
@@ -251,4 +222,4 @@ async def test_answers_are_what_the_description_says(api: httpx.AsyncClient):
             "the schema refuses something"
         )
     parameters = {one["name"] for one in described["paths"]["/sessions"]["get"]["parameters"]}
-    assert parameters == {"state", "user", "edge", "limit", "cursor"}
+    assert parameters == {each.name for each in FILTERS} | {"limit", "cursor", "after_position"}

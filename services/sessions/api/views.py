@@ -29,6 +29,10 @@ class SessionView(Struct, kw_only=True):
     away_until: Annotated[datetime | None, Meta(description="Until when the client may continue it, while it is away.")]
     end_code: Annotated[int | None, Meta(description="The close code, 1006 if the connection was lost.")]
     end_reason: str
+    end_by: Annotated[str, Meta(description="Who ended it: client, network, edge, drain, backend or loss.")]
+    address: Annotated[
+        str, Meta(description="Of its current or last connection, as the edge is configured to tell it.")
+    ]
 
 
 class ConnectionView(Struct, kw_only=True):
@@ -41,6 +45,7 @@ class ConnectionView(Struct, kw_only=True):
     closed_at: datetime | None
     close_code: int | None
     close_reason: str
+    close_by: str
 
 
 class SubscriptionView(Struct, kw_only=True):

@@ -1,0 +1,115 @@
+"""Answers questions, whichever way they come: the parameters are read, a position is awaited, errors become answers.
+
+An answer has the position of the rows from before it was read: it may be newer than it says, never older. Its tag is
+made of the question and of all that can change the answer, so who has an answer of this tag has the present one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import msgspec
+
+from services.chassis.postgres.errors import StoreAway
+from services.sessions.api.parameters import BadParameter, Parameter, Values, read_all
+from services.sessions.api.positions_postgres import PositionReader, Standing, position_of, position_text
+from services.sessions.api.questions import Question
+from services.sessions.api.reader_postgres import STATEMENT_S, TooSlow
+from services.sessions.api.views import Failure, Problem
+
+ANSWER_DEADLINE_S: Final = 9.0
+"""Below the 9.5 s that Traefik waits, and the 10 s after which clients give up."""
+
+POSITION_WAIT_S: Final = 5.0
+"""For how long a question waits for the position that it names."""
+
+AFTER_POSITION: Final = Parameter(
+    "after_position",
+    "Answer from rows that have everything up to this position, `epoch:sequence`, such as Fairlead-Position of another "
+    f"answer; waits up to {POSITION_WAIT_S:g} s. Also taken as a header of the same name as that of answers.",
+    {"type": "string"},
+    position_of,
+)
+
+
+class Answer(NamedTuple):
+    """A status as HTTP has it, the body in JSON, and what describes it: "" where it has none."""
+
+    status: int
+    body: bytes
+    position: str = ""
+    tag: str = ""
+
+
+class Calls:
+    """Answers questions from the rows that `positions` stands for."""
+
+    def __init__(self, positions: PositionReader) -> None:
+        self._positions = positions
+
+    async def answer(self, question: Question, given: Iterable[tuple[str, str]], known_tags: str = "") -> Answer:
+        """The answer. With status 304, and no body, if its tag is in `known_tags` (If-None-Match)."""
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE_S):
+                return await self._answer(question, list(given), known_tags)
+        except TimeoutError:
+            return failure(503, f"PostgreSQL did not answer within {ANSWER_DEADLINE_S:g} s; try again")
+        except BadParameter as error:
+            return failure(400, f"{error.parameter}: {error}", error.parameter)
+        except StoreAway as error:
+            return failure(503, f"{error}; try again")
+
+    async def _answer(self, question: Question, given: list[tuple[str, str]], known_tags: str) -> Answer:
+        values = read_all(given, (*question.parameters, AFTER_POSITION))
+        standing = await self.standing(values)
+        if isinstance(standing, Answer):
+            return standing
+        position, tag = position_text(standing.position), _tag(question, given, standing)
+        if tag and tag in known_tags:
+            return Answer(304, b"", position, tag)
+        try:
+            found = await question.answer(values)
+        except TooSlow:
+            return failure(503, too_slow(question, values))._replace(position=position)
+        if found is None:
+            return failure(404, question.missing.format(**values))._replace(position=position)
+        return Answer(200, msgspec.json.encode(found), position, tag)
+
+    async def standing(self, values: Values) -> Standing | Answer:
+        """Where the rows stand, once they have come to `after_position`; the answer if they do not in time."""
+        wanted = values.get("after_position")
+        if wanted is None:
+            return await self._positions.standing()
+        reached = await self._positions.reaches(wanted, POSITION_WAIT_S)
+        if reached is not None:
+            return reached
+        position = position_text((await self._positions.standing()).position)
+        why = (
+            f"the rows have come to {position}, not to {position_text(wanted)} within {POSITION_WAIT_S:g} s; try again"
+        )
+        return failure(503, why)._replace(position=position)
+
+
+def too_slow(question: Question, values: Values) -> str:
+    """What to say of a question that PostgreSQL could not answer in time."""
+    return f"PostgreSQL did not find the answer within {STATEMENT_S:g} s: {question.narrower(values)}"
+
+
+def _tag(question: Question, given: list[tuple[str, str]], standing: Standing) -> str:
+    if not standing.mark:
+        return ""
+    asked = sorted((name, value) for name, value in given if name != AFTER_POSITION.name)
+    digest = blake2b(
+        repr((question.name, asked, standing.mark)).encode(errors="surrogatepass"), digest_size=9
+    ).hexdigest()
+    return f'W/"{standing.position.epoch}-{standing.position.sequence}-{digest}"'
+
+
+def failure(status: int, message: str, parameter: str | None = None) -> Answer:
+    """An answer that says what was wrong."""
+    return Answer(
+        status, msgspec.json.encode(Failure(error=Problem(code=status, message=message, parameter=parameter)))
+    )

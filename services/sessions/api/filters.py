@@ -1,0 +1,64 @@
+"""Which sessions a question is about. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from services.sessions.api.parameters import (
+    ADDRESS,
+    AT,
+    CHANNEL,
+    CLIENT_NAME,
+    CLIENT_VERSION,
+    EDGE,
+    END_CODE,
+    FROM,
+    STATE,
+    TO,
+    USER,
+    BadParameter,
+    Parameter,
+    Values,
+)
+
+FILTERS: Final[tuple[Parameter, ...]] = (
+    FROM, TO, AT, USER, CHANNEL, EDGE, END_CODE, CLIENT_NAME, CLIENT_VERSION, ADDRESS, STATE,
+)  # fmt: skip
+
+
+class Filters(Struct, frozen=True, kw_only=True):
+    """All conditions must hold; None is no condition. `since` and `until` are about when a session was opened, `at`
+    about when it was connected, `address` is what it begins with."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    at: datetime | None = None
+    user: str | None = None
+    channel: str | None = None
+    edge: str | None = None
+    end_code: int | None = None
+    client_name: str | None = None
+    client_version: str | None = None
+    address: str | None = None
+    state: str | None = None
+
+
+def filters_of(values: Values) -> Filters:
+    """The filters among the parameters of a question. Raises `BadParameter` for a period that ends before it begins."""
+    since, until = values.get("from"), values.get("to")
+    if since is not None and until is not None and until <= since:
+        raise BadParameter("to", "expected a time after `from`")
+    names = ("at", "user", "channel", "edge", "end_code", "client_name", "client_version", "address", "state")
+    return Filters(since=since, until=until, **{name: values[name] for name in names if name in values})
+
+
+def narrower(filters: Filters) -> str:
+    """What to add to filters with which a question took too long."""
+    if filters.since is None and filters.at is None:
+        return "add `from` (and `to`), or `user`"
+    if filters.user is None:
+        return "add `user`, or shorten the period between `from` and `to`"
+    return "shorten the period between `from` and `to`"

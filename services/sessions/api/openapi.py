@@ -1,0 +1,69 @@
+"""The OpenAPI description of the read API, made from its questions and the structs of its answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from services.chassis.http.openapi import SCHEMA_REF, document, json_content, operation
+from services.sessions.api.calls import AFTER_POSITION
+from services.sessions.api.parameters import Parameter
+from services.sessions.api.questions import Question
+from services.sessions.api.views import Failure
+
+_ERRORS: Final = {
+    "400": "A parameter is invalid.",
+    "401": "The API key is missing or unknown, or none is configured.",
+    "403": "The scope of the API key is neither `read` nor `all`.",
+    "503": "PostgreSQL is unavailable or too slow for these filters, or the rows have not come to `after_position`.",
+}
+_UNCHANGED: Final = {"304": {"description": "The answer is the one whose ETag was sent as If-None-Match."}}
+
+
+def describe(questions: Sequence[Question]) -> dict[str, Any]:
+    """The description, as OpenAPI 3.1."""
+    views = list(dict.fromkeys(question.view for question in questions))
+    (failure, *shapes), schemas = msgspec.json.schema_components((Failure, *views), ref_template=SCHEMA_REF)
+    shape_of = dict(zip(views, shapes, strict=True))
+    paths = {
+        re.sub(r":\w+}", "}", question.path): {
+            "get": operation(
+                question.summary,
+                question.name,
+                [_parameter(each) for each in (*question.parameters, AFTER_POSITION)],
+                shape_of[question.view],
+                _responses(question, failure),
+            )
+        }
+        for question in questions
+    }
+    return document(
+        "Fairlead sessions",
+        "Who is and was connected. Times are in UTC; the newest comes first. Every answer has the header "
+        "`Fairlead-Position`, how far the session log is in it, and an `ETag`.",
+        "http_api.key, or one of http_api.keys; also taken as `Authorization: apikey <key>`.",
+        paths,
+        {
+            "schemas": schemas,
+            "responses": {"Failure": {"description": "What was wrong.", "content": json_content(failure)}},
+        },
+    )
+
+
+def _responses(question: Question, failure: dict[str, Any]) -> dict[str, Any]:
+    errors = {**_ERRORS, "404": "There is no such thing."} if question.missing else _ERRORS
+    said = {code: {"description": text, "content": json_content(failure)} for code, text in sorted(errors.items())}
+    return {**_UNCHANGED, **said}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": "path" if parameter.in_path else "query",
+        "description": parameter.description,
+        "required": parameter.in_path,
+        "schema": parameter.schema,
+    }

@@ -1,0 +1,69 @@
+"""How far the rows have come in the log, and which answers are still true."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.api.parameters import MAX_VALUE
+from services.sessions.projection import NAME
+from services.sessions.store import Position
+
+_PAUSES_S: Final = (0.02, 0.25)
+
+# A session that is away is over when its time has passed: the clock changes answers too, and only at such times. The
+# row of the position is written by every transaction that changes rows, also by those that do not move the position.
+_STATE: Final = """
+SELECT epoch, sequence, xmin::text AS writer,
+    (SELECT max(away_until) FROM sessions WHERE away_until <= now())::text AS ended,
+    floor(extract(epoch FROM now()) / 3600)::bigint AS hour
+FROM projections WHERE name = $1"""
+
+
+class Standing(NamedTuple):
+    """The position of the rows, and a mark that changes whenever an answer may."""
+
+    position: Position
+    mark: str
+
+
+class PositionReader:
+    """Reads and awaits positions. Every method raises `StoreAway`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def standing(self) -> Standing:
+        """Where the rows stand. Old rows are removed without a trace in the log, so a mark holds an hour at most."""
+        async with self._pool.database() as database:
+            row = await database.fetchrow(_STATE, NAME)
+        if row is None:
+            return Standing(Position("", 0), "")
+        return Standing(Position(row["epoch"], row["sequence"]), f"{row['writer']} {row['ended']} {row['hour']}")
+
+    async def reaches(self, wanted: Position, within_s: float) -> Standing | None:
+        """Where the rows stand once they have all up to `wanted`; None if they do not within `within_s` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + within_s, _PAUSES_S[0]
+        while True:
+            standing = await self.standing()
+            if standing.position.epoch == wanted.epoch and standing.position.sequence >= wanted.sequence:
+                return standing
+            if loop.time() + pause > deadline:
+                return None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSES_S[1])
+
+
+def position_text(position: Position) -> str:
+    """A position as headers and parameters have it: `epoch:sequence`."""
+    return f"{position.epoch}:{position.sequence}"
+
+
+def position_of(written: str) -> Position:
+    """The position that `position_text` has written. Raises ValueError."""
+    epoch, colon, sequence = written.rpartition(":")
+    if not colon or not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 18) or len(written) > MAX_VALUE:
+        raise ValueError('expected "epoch:sequence", as the header Fairlead-Position of an answer has it')
+    return Position(epoch, int(sequence))

@@ -1,0 +1,91 @@
+"""Sessions, in PostgreSQL, as the API returns them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from services.chassis.postgres.pool import Database, Pool
+from services.sessions.api.filters import Filters
+from services.sessions.api.parameters import Place
+from services.sessions.api.sessions_sql import COLUMNS, IS_RARE, MAX_NAMES, NAMES, Found, select
+from services.sessions.api.views import ConnectionView, SessionDetail, SessionView, SubscriptionView
+
+MAX_PARTS: Final = 1000
+"""Connections, and subscriptions, in one answer."""
+
+STATEMENT_S: Final = 3.0
+"""How long a statement may take. With the right filters none takes a tenth of a second."""
+
+# A session that was absorbed by another is still found by its id, which is also the id of one of the connections.
+_FIND: Final = f"""
+SELECT {COLUMNS} FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1 LIMIT 1), $1)"""
+
+_CONNECTIONS: Final = """
+SELECT id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+WHERE session_id = $1 ORDER BY opened_at DESC, id DESC LIMIT $2"""
+
+# A subscription without an end of its own ended with its connection.
+_SUBSCRIPTIONS: Final = """
+SELECT s.connection, s.channel, s.since, COALESCE(s.until, c.closed_at) AS until, s.recovered
+FROM connections c JOIN subscriptions s ON s.connection = c.id AND s.opened_at = c.opened_at
+WHERE c.session_id = $1 ORDER BY s.since DESC, s.connection, s.channel LIMIT $2"""
+
+
+class TooSlow(Exception):
+    """PostgreSQL did not find the answer within the time that a statement may take."""
+
+
+@asynccontextmanager
+async def reading(pool: Pool, statement_s: float = STATEMENT_S) -> AsyncIterator[Database]:
+    """A transaction that only reads, of one moment, whose statements are planned for their values and may take
+    `statement_s` seconds each. Raises `TooSlow`, and `StoreAway`."""
+    async with pool.database() as database:
+        try:
+            async with database.transaction(isolation="repeatable_read", readonly=True):
+                # The filters decide on the index: a plan for any values would be a plan for none.
+                limit = f"SET LOCAL statement_timeout = {int(statement_s * 1000)}"
+                await database.execute(f"{limit}; SET LOCAL plan_cache_mode = force_custom_plan")
+                yield database
+        except asyncpg.QueryCanceledError as error:
+            raise TooSlow from error
+
+
+class SessionsReader:
+    """Finds sessions. Every method raises `StoreAway`, and `TooSlow`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def sessions(self, filters: Filters, limit: int, after: Place | None = None) -> list[SessionView]:
+        """Up to `limit` sessions, newest first, from the place `after` on."""
+        async with reading(self._pool) as database:
+            query = select(filters, limit, after, await found_before(database, filters))
+            return [SessionView(**row) for row in await database.fetch(query.sql, *query.values)]
+
+    async def session(self, id_: str) -> SessionDetail | None:
+        """The session with this id, or that of the connection with this id; None if there is neither."""
+        async with reading(self._pool) as database:
+            row = await database.fetchrow(_FIND, id_)
+            if row is None:
+                return None
+            connections = await database.fetch(_CONNECTIONS, row["id"], MAX_PARTS + 1)
+            subscriptions = await database.fetch(_SUBSCRIPTIONS, row["id"], MAX_PARTS + 1)
+        return SessionDetail(
+            **row,
+            connections=[ConnectionView(**one) for one in connections[:MAX_PARTS]],
+            subscriptions=[SubscriptionView(**one) for one in subscriptions[:MAX_PARTS]],
+            truncated=max(len(connections), len(subscriptions)) > MAX_PARTS,
+        )
+
+
+async def found_before(database: Database, filters: Filters) -> Found:
+    """What the statement for these filters needs to know."""
+    names: list[str] = []
+    if filters.client_version is not None and filters.client_name is None and filters.user is None and not filters.at:
+        names = [row["name"] for row in await database.fetch(NAMES)]
+    rare = filters.channel is not None and bool(await database.fetchval(IS_RARE, filters.channel))
+    return Found(rare, names if len(names) <= MAX_NAMES else ())

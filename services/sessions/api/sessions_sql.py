@@ -1,0 +1,209 @@
+"""The SQL that finds sessions. Pure: texts of conditions, and the values that are bound to them.
+
+Rows come in one order, newest first, which all indexes of the table have in themselves (`tables.SessionRow`): a filter
+by equality walks its index, and stops after a page. Where no index has the order, the rows are found in *branches*,
+each by an index that has it, and merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from services.sessions.api.filters import Filters
+from services.sessions.api.parameters import Place
+
+STATE: Final = """CASE WHEN ended_at IS NULL THEN 'open' WHEN away_until > now() THEN 'away' ELSE 'ended' END"""
+COLUMNS: Final = f"""id, user_id AS user, session_key, client_name, client_version, {STATE} AS state, edge, instance,
+    connection, connections AS connection_count, opened_at, ended_at,
+    CASE WHEN away_until > now() THEN away_until END AS away_until, end_code, end_reason, end_by, address"""
+
+_ORDER: Final = "ORDER BY opened_at DESC, id DESC"
+
+_CONDITION: Final[dict[str, str]] = {
+    "open": "ended_at IS NULL",
+    "away": "ended_at IS NOT NULL AND away_until > now()",
+    "ended": "ended_at IS NOT NULL AND away_until > now() IS NOT TRUE",
+}
+
+# By how long sessions lasted, in the words of the partial indexes.
+_SHORT: Final = "ended_at - opened_at <= '01:00:00'::interval"
+_MEDIUM: Final = "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval"
+_LONG: Final = "ended_at - opened_at > '1 day'::interval"
+
+RARE: Final = 2000
+"""A channel with at most so many subscriptions is where the search for its sessions begins."""
+
+IS_RARE: Final = (
+    f"SELECT count(*) <= {RARE} FROM (SELECT FROM subscriptions WHERE channel = $1 LIMIT {RARE + 1}) AS them"
+)
+
+# Goes from name to name in the index sessions_by_version instead of reading every session.
+MAX_NAMES: Final = 50
+NAMES: Final = f"""
+WITH RECURSIVE found(name) AS (
+    (SELECT client_name FROM sessions ORDER BY client_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.client_name FROM sessions s WHERE s.client_name > found.name ORDER BY s.client_name LIMIT 1)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL LIMIT {MAX_NAMES + 1}"""
+
+
+class Found(NamedTuple):
+    """What is known before the search: whether the channel is rare, and the names of clients if they are few. The
+    latter are needed for a version without a name only."""
+
+    rare_channel: bool = False
+    client_names: Sequence[str] = ()
+
+
+UNKNOWN: Final = Found()
+
+
+class Query(NamedTuple):
+    """A statement, and the values of its parameters."""
+
+    sql: str
+    values: list[Any]
+
+
+class _Bound:
+    """Values that become parameters of a statement."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def __call__(self, value: Any) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+
+def select(
+    filters: Filters,
+    limit: int | None = None,
+    after: Place | None = None,
+    found: Found = UNKNOWN,
+    columns: str = COLUMNS,
+) -> Query:
+    """Finds the sessions, newest first: up to `limit` of them, after the place `after`."""
+    bound = _Bound()
+    conditions = _conditions(filters, bound)
+    if after is not None:
+        at, id_ = bound(after.at), bound(after.id)
+        conditions.append(f"opened_at <= {at} AND (opened_at, id) < ({at}, {id_})")
+    with_ = ""
+    if filters.channel is not None:
+        if found.rare_channel:
+            with_ = f"WITH of_channel AS MATERIALIZED (SELECT c.session_id {_of_channel(filters, bound)}) "
+            conditions.append("id IN (SELECT session_id FROM of_channel)")
+        else:
+            conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
+    elif filters.at is not None:
+        conditions.append(f"(connections = 1 OR EXISTS (SELECT FROM connections c WHERE {_open_at(filters, bound)} "
+                          "AND c.session_id = s.id OFFSET 0))")  # fmt: skip
+    end = "" if limit is None else f"LIMIT {int(limit)}"
+    if filters.state == "away" and filters.user is None:
+        # Those who are away now are few; a walk through all sessions would look for them from the newest on.
+        source = (
+            f"WITH away AS MATERIALIZED (SELECT * FROM sessions s WHERE {_all(conditions)}) SELECT {columns} FROM away"
+        )
+        if with_:
+            source = source.replace("WITH away", f"{with_.rstrip()}, away", 1)
+        return Query(f"{source} {_ORDER} {end}", bound.values)
+    branches = _branches(filters, found, bound)
+    if len(branches) == 1:
+        return Query(
+            f"{with_}SELECT {columns} FROM sessions s WHERE {_all(conditions + branches)} {_ORDER} {end}", bound.values
+        )
+    parts = [f"SELECT * FROM sessions s WHERE {_all([*conditions, branch])}" for branch in branches]
+    if limit is not None:
+        parts = [f"({part} {_ORDER} {end})" for part in parts]
+    return Query(f"{with_}SELECT {columns} FROM ({' UNION ALL '.join(parts)}) s {_ORDER} {end}", bound.values)
+
+
+def where(filters: Filters, bound: _Bound) -> str:
+    """The conditions alone, of a question that counts."""
+    conditions = _conditions(filters, bound)
+    if filters.channel is not None:
+        conditions.append(f"s.id IN (SELECT c.session_id {_of_channel(filters, bound)})")
+    return _all(conditions)
+
+
+def _all(conditions: Sequence[str]) -> str:
+    return " AND ".join(conditions) or "true"
+
+
+def _conditions(filters: Filters, bound: _Bound) -> list[str]:
+    found = []
+    if filters.since is not None:
+        found.append(f"opened_at >= {bound(filters.since)}")
+    if filters.until is not None:
+        found.append(f"opened_at < {bound(filters.until)}")
+    for column, value in (
+        ("user_id", filters.user),
+        ("edge", filters.edge),
+        ("end_code", filters.end_code),
+        ("client_name", filters.client_name),
+        ("client_version", filters.client_version),
+    ):
+        if value is not None:
+            found.append(f"{column} = {bound(value)}")
+    if filters.address is not None:
+        found.append(f"address <> '' AND address >= {bound(filters.address)}")
+        if end := after_prefix(filters.address):
+            found.append(f"address < {bound(end)}")
+    if filters.state is not None:
+        found.append(_CONDITION[filters.state])
+    if filters.at is not None:
+        at = bound(filters.at)
+        found.append(f"opened_at <= {at} AND (ended_at IS NULL OR ended_at > {at})")
+    return found
+
+
+def _branches(filters: Filters, found: Found, bound: _Bound) -> list[str]:
+    """Conditions, each of an index, that together hold for every session and no two for the same."""
+    if filters.user is not None:
+        return ["true"]
+    if filters.at is not None:
+        if filters.state == "open":
+            return ["ended_at IS NULL"]
+        at = f"{bound(filters.at)}::timestamptz"
+        ended = [
+            f"{_SHORT} AND opened_at > {at} - '01:00:00'::interval",
+            f"{_MEDIUM} AND opened_at > {at} - '24:00:00'::interval",
+            _LONG,
+        ]
+        return ended if filters.state else [*ended, "ended_at IS NULL"]
+    equal = (filters.edge, filters.end_code, filters.client_name, filters.channel)
+    if filters.client_version is not None and filters.client_name is None and found.client_names:
+        return [f"client_name = {bound(name)}" for name in found.client_names]
+    if filters.state == "ended" and equal == (None,) * len(equal):
+        return [_SHORT, _MEDIUM, _LONG]
+    return ["true"]
+
+
+def _of_channel(filters: Filters, bound: _Bound) -> str:
+    at = ""
+    if filters.at is not None:
+        moment = bound(filters.at)
+        at = f" AND u.since <= {moment} AND (u.until IS NULL OR u.until > {moment}) AND {_open_at(filters, bound)}"
+    return (
+        "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
+        f"WHERE u.channel = {bound(filters.channel)}{at}"
+    )
+
+
+def _open_at(filters: Filters, bound: _Bound) -> str:
+    at = bound(filters.at)
+    return f"c.opened_at <= {at} AND (c.closed_at IS NULL OR c.closed_at > {at})"
+
+
+def after_prefix(prefix: str) -> str:
+    """The first text, by code points, after all that begin with `prefix`; "" if there is none."""
+    while prefix:
+        last = ord(prefix[-1]) + 1
+        if last <= 0x10FFFF:
+            return prefix[:-1] + chr(0xE000 if 0xD800 <= last <= 0xDFFF else last)
+        prefix = prefix[:-1]
+    return ""

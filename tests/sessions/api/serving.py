@@ -1,0 +1,75 @@
+"""The read API over a database, without a process: its application, and clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from proto.events import EventBatch
+from services.chassis.http.api_key import ApiKeys
+from services.chassis.http.application import make_application
+from services.chassis.postgres.pool import Pool
+from services.chassis.process.api_keys import ApiKey, HttpApiSettings
+from services.sessions.api.calls import Calls
+from services.sessions.api.calls_http import SessionsApi, on_http_error
+from services.sessions.api.positions_postgres import PositionReader
+from services.sessions.api.questions import SessionQuestions
+from services.sessions.api.reader_postgres import SessionsReader
+from services.sessions.schema_postgres import SCHEMA
+from services.sessions.store import Position
+from services.sessions.store_postgres import PostgresStore
+from tests.sessions.running import API_KEY
+from tests.support.plain_http import http_client
+from tests.support.servers import Postgres
+
+RESUME_WINDOW_MS = 100 * 365 * 86_400_000
+"""Who is away in a story of the year 1970 still is."""
+
+KEYS = [ApiKey(name="shop", key="publishes", scope="publish"), ApiKey(name="support", key="reads", scope="read")]
+
+
+def application(pool: Pool) -> Starlette:
+    """The read API alone."""
+    keys = ApiKeys(HttpApiSettings(API_KEY, KEYS))
+    questions = SessionQuestions(SessionsReader(pool)).questions()
+    routes = SessionsApi(keys, Calls(PositionReader(pool)), questions).routes()
+    return make_application(routes, exception_handlers={HTTPException: on_http_error})
+
+
+@asynccontextmanager
+async def asking(pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API over a database that is prepared."""
+    transport = httpx.ASGITransport(application(pool))
+    async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
+        yield http
+
+
+class Log:
+    """Writes facts into the rows, as the service does: each batch is a message of the log."""
+
+    def __init__(self, pool: Pool, window_ms: int = RESUME_WINDOW_MS) -> None:
+        self._store = PostgresStore(pool, window_ms)
+        self._number = 0
+
+    async def write(self, *events: Any, edge: str = "edge-1") -> Position:
+        """The position after these facts."""
+        self._number += 1
+        before, after = await self._store.position(), Position("e", self._number)
+        batch = EventBatch(edge=edge, instance=f"i-{edge}", number=self._number, events=list(events))
+        await self._store.commit(before, after, [batch])
+        return after
+
+
+@asynccontextmanager
+async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a database with these facts."""
+    await SCHEMA.migrate(postgres.url)
+    async with Pool(postgres.url, 4) as pool:
+        await Log(pool).write(*events)
+        async with asking(pool) as http:
+            yield http

@@ -1,0 +1,86 @@
+"""Each filter leads to its index: the plans for a full table, told to PostgreSQL without filling one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.sessions.api.filters import Filters
+from services.sessions.api.parameters import Place
+from services.sessions.api.sessions_sql import Found, after_prefix, select
+from services.sessions.schema_postgres import SCHEMA
+from tests.support.servers import Postgres
+
+AT = datetime(2026, 11, 29, 14, 2, tzinfo=UTC)
+
+INDEXES = {
+    "any": (Filters(), {"time"}),
+    "period": (Filters(since=AT), {"time"}),
+    "user": (Filters(user="ann"), {"user"}),
+    "user and state": (Filters(user="ann", state="away"), {"user", "away"}),
+    "user then": (Filters(user="ann", at=AT), {"user"}),
+    "edge": (Filters(edge="edge-1"), {"edge"}),
+    "code": (Filters(end_code=1006), {"end"}),
+    "version": (Filters(client_name="web", client_version="1.0"), {"version"}),
+    "open": (Filters(state="open"), {"open"}),
+    "away": (Filters(state="away"), {"away"}),
+    "ended": (Filters(state="ended"), {"short", "medium", "long"}),
+    "then": (Filters(at=AT), {"short", "medium", "long", "open"}),
+    "then on an edge": (Filters(at=AT, edge="edge-1"), {"short", "medium", "long", "open", "edge"}),
+}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_prefix_is_a_range(prefix: str, text: str) -> None:
+    end = after_prefix(prefix)
+    assert text.startswith(prefix) == (text >= prefix and (not end or text < end))
+
+
+def indexes_of(plan: Any) -> set[str]:
+    """The names of the indexes in a plan, and "all" for a table that is read as a whole."""
+    match plan:
+        case list():
+            return set().union(*map(indexes_of, plan))
+        case dict():
+            found = {"all"} if plan.get("Node Type") == "Seq Scan" else set()
+            if name := plan.get("Index Name"):
+                found.add(name)
+            return found.union(*map(indexes_of, plan.values()))
+    return set()
+
+
+@pytest.mark.integration
+async def test_each_filter_walks_its_index(postgres: Postgres) -> None:
+    await SCHEMA.migrate(postgres.url)
+    database = await asyncpg.connect(postgres.url)
+    await database.execute("""
+        INSERT INTO sessions SELECT 's' || n, 'u' || n % 5000, '', 'client' || n % 3, 'v' || n % 20, 'edge-' || n % 10,
+            'i', 'c', 1,
+            '2026-11-01'::timestamptz + n * interval '40 s', NULL,
+            CASE WHEN n % 50 > 0 THEN '2026-11-01'::timestamptz + n * interval '40 s'
+                + (CASE n % 9 WHEN 0 THEN interval '2 days' WHEN 1 THEN interval '5 hours' ELSE interval '9 min' END)
+            END,
+            CASE WHEN n % 50 > 0 AND n % 3 = 0 THEN '2026-11-01'::timestamptz + n * interval '40 s' END,
+            CASE WHEN n % 50 > 0 THEN 1000 + n % 7 END, '', '', '' FROM generate_series(1, 60000) AS n""")
+    await database.execute("ANALYZE sessions")
+    names = {row[0]: row[1] for row in await database.fetch("""
+        SELECT child.relname, parent.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+        JOIN pg_class parent ON parent.oid = inhparent WHERE child.relkind = 'i'""")}  # fmt: skip
+    await database.execute("SET plan_cache_mode = force_custom_plan")
+    for name, (filters, expected) in INDEXES.items():
+        for after in (None, Place(AT, "s7")):
+            query = select(filters, 101, after)
+            plan = json.loads(await database.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.values))
+            whole = {names.get(index, index) for index in indexes_of(plan)}
+            used = {each.removeprefix("sessions_").removeprefix("by_") for each in whole if "connections" not in each}
+            assert used and used <= expected, (name, used)
+    query = select(Filters(client_version="v1"), 101, None, Found(client_names=["client0", "client1"]))
+    plan = json.loads(await database.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.values))
+    assert {names[each] for each in indexes_of(plan)} == {"sessions_by_version"}
+    await database.close()
