@@ -17,6 +17,7 @@ and never returns an empty string.
 | `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
 | `key.h.<hash>`                | the same stream            | one of a channel with history, and its position   |
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
+| `ev.changes`                  | core NATS                  | what a commit of the sessions service changed     |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
 | `ctl.edge.<instance>`         | core NATS, request/reply   | requests between edges, see `proto.control`       |
 | `ctl.roll_call`               | core NATS                  | an edge is connected (again): all beat at once    |
@@ -26,6 +27,7 @@ and never returns an empty string.
 | `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, ...     |
 | `api.<method>`                | core NATS, request/reply   | the server API, answered by any edge              |
 | `plan.<what>`                 | core NATS, request/reply   | capacity and forecast, answered by any metrics service |
+| `rd.<question>`               | core NATS, request/reply   | about sessions, answered by any sessions service  |
 """
 
 from __future__ import annotations
@@ -239,6 +241,18 @@ PLAN_FORECAST: Final = "plan.forecast"
 PLAN_QUEUE: Final = "metrics"
 
 
+SESSION_CHANGES: Final = "ev.changes"
+"""Beside `SESSION_EVENTS_ALL`: no stream keeps them."""
+
+READ_ALL: Final = "rd.*"
+READ_QUEUE: Final = "sessions"
+
+
+def read_question(subject: str) -> str:
+    """The question that a request on an `rd.` subject asks."""
+    return _name(subject.removeprefix("rd."))
+
+
 INBOX: Final = "_INBOX"
 
 
@@ -271,6 +285,7 @@ _OURS: Final = (
     "hook",
     "api",
     "plan",
+    "rd",
 )
 
 

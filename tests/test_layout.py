@@ -62,13 +62,6 @@ UNTESTED = {
     "services/sessions/commands/edges.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/users.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/queries/user_story_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/timeline_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/drops_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/channels_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/versions_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/refusals_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/edges_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
-    "services/sessions/queries/users_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
     "services/sessions/dead_letters_arguments.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/dead_letters_command.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/outbox/arguments.py": "tests/sessions/outbox/test_outbox.py, at the command line",
@@ -89,7 +82,9 @@ UNTESTED = {
     "services/sessions/privacy/publications_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/tables_postgres.py": "tests/sessions/privacy/test_erasure.py, at the command line",
     "services/sessions/privacy/unreachable.py": "data; docs/privacy.md has it",
-    "services/sessions/api/views.py": "tests/sessions/api/test_calls_http.py, over HTTP",
+    "services/sessions/api/counts.py": "tests/sessions/api/test_models.py, over HTTP",
+    "services/sessions/api/model_views.py": "tests/sessions/api/test_models.py, over HTTP",
+    "services/sessions/changes_nats.py": "tests/sessions/api/test_live_http.py, among two instances",
     "services/sessions/webhooks/letters_arguments.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
     "services/sessions/webhooks/letters_command.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
 }
@@ -148,7 +143,7 @@ OF_OPENTELEMETRY = {"rpc.method", "rpc.system"}
 OF_APPLICATIONS = "fairlead/client_nats.py"
 """It may import none of ours; `tests/integration/test_python_package.py` compares its subject with ours."""
 
-SUBJECT = re.compile(r"(ch|live|eph|mem|key|ev|tel|ctl|rpc|hook|send|api|plan)\.([\w*>{%-]|$)|\$JS\.")
+SUBJECT = re.compile(r"(ch|live|eph|mem|key|ev|tel|ctl|rpc|hook|send|api|plan|rd)\.([\w*>{%-]|$)|\$JS\.")
 
 
 @pytest.mark.parametrize("text", ["ch.", "live.a.1.x", "eph.*", "ev.session.>", "tel.", "$JS.API.INFO"])

@@ -28,9 +28,19 @@ from services.chassis.process.tasks import end, vital
 from services.chassis.tracing.tracing import Tracing
 from services.sessions.api.calls import Calls
 from services.sessions.api.calls_http import SessionsApi, on_http_error
+from services.sessions.api.calls_nats import NatsCalls
+from services.sessions.api.counts_postgres import SessionCounts
+from services.sessions.api.export_http import DESCRIPTION as EXPORT
+from services.sessions.api.export_http import MAX_EXPORTS, ExportApi
+from services.sessions.api.export_postgres import SessionsExport
+from services.sessions.api.live import Hub
+from services.sessions.api.live_http import DESCRIPTION as LIVE
+from services.sessions.api.live_http import LiveApi
+from services.sessions.api.model_questions import ModelQuestions
 from services.sessions.api.positions_postgres import PositionReader
-from services.sessions.api.questions import SessionQuestions
+from services.sessions.api.questions import Question, SessionQuestions
 from services.sessions.api.reader_postgres import SessionsReader
+from services.sessions.changes_nats import ChangesFeed
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
 from services.sessions.heard_edges import HeardEdges
@@ -42,6 +52,13 @@ from services.sessions.outbox.relay import Relay
 from services.sessions.outbox.table_postgres import MARKING, OutboxTable
 from services.sessions.projection_watch import ProjectionWatch
 from services.sessions.projector import Projector
+from services.sessions.queries.channels_postgres import Channels
+from services.sessions.queries.drops_postgres import DropCounts
+from services.sessions.queries.edges_postgres import Edges
+from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.timeline_postgres import Timelines
+from services.sessions.queries.users_postgres import Users
+from services.sessions.queries.versions_postgres import VersionQueries
 from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings, cautions
@@ -82,7 +99,8 @@ class Sessions:
         self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
         self._pool = Pool(settings.postgres.url, _WORK_CONNECTIONS)
         self._read_pool = Pool(settings.postgres.url, _READ_CONNECTIONS, for_reading=True)
-        store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000))
+        self._changes = ChangesFeed(self._link)
+        store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000), self._changes.tell)
         self._projector = Projector(
             self._log, store, self._prepare, self._instruments, self._tracing.tracer, settings.sessions.archive
         )
@@ -113,8 +131,14 @@ class Sessions:
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
-        questions = SessionQuestions(SessionsReader(self._read_pool)).questions()
-        self._api = SessionsApi(self._api_keys, Calls(PositionReader(self._read_pool)), questions)
+        self._hub = Hub()
+        self._export_pool = Pool(settings.postgres.url, MAX_EXPORTS, for_reading=True)
+        calls, questions = Calls(PositionReader(self._read_pool)), _questions(self._read_pool)
+        export = ExportApi(self._api_keys, calls, SessionsExport(self._export_pool))
+        live = LiveApi(self._api_keys, self._hub)
+        others = ((EXPORT, export.export), (LIVE, live.live))
+        self._api = SessionsApi(self._api_keys, calls, questions, others)
+        self._nats_calls = NatsCalls(self._link, calls, questions)
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
@@ -123,7 +147,7 @@ class Sessions:
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             self._tracing.start()
             async with AsyncExitStack() as stack:
-                for pool in (self._pool, self._read_pool, self._webhook_pool):
+                for pool in (self._pool, self._read_pool, self._export_pool, self._webhook_pool):
                     await stack.enter_async_context(pool)
                 work = (
                     self._projector.run(),
@@ -142,6 +166,7 @@ class Sessions:
                 finally:
                     await self._relay.leave(_LEAVE_S)
                     self._pulse.beat()  # how far it has come
+                    await self._nats_calls.stop()
                     await self.reloads.stop()
                     await self._webhooks.stop()
                     await end(tasks)
@@ -171,6 +196,10 @@ class Sessions:
         routes = health + self._api.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
+    async def leave(self) -> None:
+        """Ends what would hold up the end of the process: those who follow changes are told to do so elsewhere."""
+        self._hub.close()
+
     async def _adopt(self, settings: SessionsSettings) -> None:
         """These are the settings from now on."""
         self._api_keys.replace(settings.http_api)
@@ -180,6 +209,8 @@ class Sessions:
         self._connecting_since = asyncio.get_running_loop().time()
         await self._link.open()
         self._log.on_written(self._on_written)
+        self._changes.listen(self._hub.heard)
+        self._nats_calls.start()
         self._link.subscribe(
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )
@@ -216,6 +247,21 @@ class Sessions:
         return replace(heartbeat, sessions=load)
 
 
+def _questions(pool: Pool) -> list[Question]:
+    """All that the read API answers."""
+    sessions = SessionQuestions(SessionsReader(pool), SessionCounts(pool))
+    models = ModelQuestions(
+        Timelines(pool),
+        Users(pool),
+        Channels(pool),
+        DropCounts(pool),
+        RefusalCounts(pool),
+        Edges(pool),
+        VersionQueries(pool),
+    )
+    return [*sessions.questions(), *models.questions()]
+
+
 def serve(settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:
     """Runs the service until a signal."""
     for caution in cautions(settings):
@@ -225,6 +271,7 @@ def serve(settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> N
         app.application(),
         host=settings.sessions.host,
         ports={"sessions.port": settings.sessions.port},
+        before_shutdown=app.leave,
         hung_up=app.reloads.request,
         gc_thresholds=settings.process.gc_thresholds,
     )

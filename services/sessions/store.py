@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from proto.events import EventBatch
 from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.errors import StoreAway as StoreAway
+from services.sessions.changes import Change
 from services.sessions.entries import DeadLetter, Entry, storable
 from services.sessions.read_set import ReadSet
 from services.sessions.values import name_of
@@ -47,6 +48,10 @@ class Outcome(NamedTuple):
     resumed: int = 0  # sessions that were continued by a new connection
     edges_lost: int = 0
     interrupted: int = 0  # sessions that lost their connection so that they may be resumed
+
+
+Tell = Callable[[Position, Position, list[Change] | None], None]
+"""Called with the position before a commit and that after it, and what it changed; None: too much to say."""
 
 
 class Store(Protocol):

@@ -18,6 +18,7 @@ from proto.events import EventBatch
 from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions import statements as sql
+from services.sessions.changes import changes_of
 from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter, Entry
 from services.sessions.log_archive_postgres import archive
@@ -25,7 +26,7 @@ from services.sessions.projection import NAME, NAMES, fold
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of
 from services.sessions.state import State
-from services.sessions.store import Outcome, Position, PositionConflict, refusals, unseen
+from services.sessions.store import Outcome, Position, PositionConflict, Tell, refusals, unseen
 from services.sessions.values import name_of, text
 from services.sessions.writes_postgres import Fresh, write
 
@@ -35,11 +36,15 @@ T = TypeVar("T")
 
 
 class PostgresStore:
-    """The `store.Store` of the service. `resume_window_ms` is how long a session that is away may be continued."""
+    """The `store.Store` of the service. `resume_window_ms` is how long a session that is away may be continued.
 
-    def __init__(self, pool: Pool, resume_window_ms: int) -> None:
+    `tell` is called after each commit with what it changed.
+    """
+
+    def __init__(self, pool: Pool, resume_window_ms: int, tell: Tell | None = None) -> None:
         self._pool = pool
         self._resume_window_ms = resume_window_ms
+        self._tell = tell
 
     async def position(self) -> Position:
         async with self._pool.database() as database:
@@ -75,11 +80,14 @@ class PostgresStore:
                 known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
                 new = unseen(batches, {row["instance"]: row["number"] for row in known})
                 state = await self._fold(database, new, read_set, copying)
+                changes = None if self._tell is None else changes_of(state, new)
                 if letters:
                     await put_aside(database, letters)
                 if archived:
                     await archive(database, upto.epoch, archived)
                 await self._move(database, upto, new)
+            if self._tell is not None:
+                self._tell(expected, upto, changes)
             return _outcome(state, len(batches) - len(new))
 
         return await _either_way(attempt)

@@ -255,6 +255,7 @@ async def test_every_user_does_its_work(cluster: Cluster, server: NativeNats) ->
 
     await eventually(all_are_heard)
     assert "edges" in await backend.ask("plan.capacity", {})
+    assert "sessions" in await backend.ask("rd.sessions", {"limit": 1})
     await is_done_again_after_a_restart(cluster, server)
     for process in cluster.processes:
         assert await violations(process) == 0, process.name

@@ -7,18 +7,20 @@ made of the question and of all that can change the answer, so who has an answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
 
 from services.chassis.postgres.errors import StoreAway
-from services.sessions.api.parameters import BadParameter, Parameter, Values, read_all
+from services.sessions.api.parameters import FIRST_DAY, LAST_DAY, BadParameter, Parameter, Values, read_all
 from services.sessions.api.positions_postgres import PositionReader, Standing, position_of, position_text
 from services.sessions.api.questions import Question
 from services.sessions.api.reader_postgres import STATEMENT_S, TooSlow
 from services.sessions.api.views import Failure, Problem
+from services.sessions.queries.periods import MINUTE_S, ceiling
 
 ANSWER_DEADLINE_S: Final = 9.0
 """Below the 9.5 s that Traefik waits, and the 10 s after which clients give up."""
@@ -35,6 +37,10 @@ AFTER_POSITION: Final = Parameter(
 )
 
 
+MAX_PERIOD: Final = timedelta(days=366)
+"""The longest period of a question."""
+
+
 class Answer(NamedTuple):
     """A status as HTTP has it, the body in JSON, and what describes it: "" where it has none."""
 
@@ -47,8 +53,9 @@ class Answer(NamedTuple):
 class Calls:
     """Answers questions from the rows that `positions` stands for."""
 
-    def __init__(self, positions: PositionReader) -> None:
+    def __init__(self, positions: PositionReader, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._positions = positions
+        self._now = now
 
     async def answer(self, question: Question, given: Iterable[tuple[str, str]], known_tags: str = "") -> Answer:
         """The answer. With status 304, and no body, if its tag is in `known_tags` (If-None-Match)."""
@@ -64,10 +71,12 @@ class Calls:
 
     async def _answer(self, question: Question, given: list[tuple[str, str]], known_tags: str) -> Answer:
         values = read_all(given, (*question.parameters, AFTER_POSITION))
+        if question.period is not None:
+            fill_period(values, question.period, self._now())
         standing = await self.standing(values)
         if isinstance(standing, Answer):
             return standing
-        position, tag = position_text(standing.position), _tag(question, given, standing)
+        position, tag = position_text(standing.position), _tag(question, given, values, standing)
         if tag and tag in known_tags:
             return Answer(304, b"", position, tag)
         try:
@@ -98,12 +107,26 @@ def too_slow(question: Question, values: Values) -> str:
     return f"PostgreSQL did not find the answer within {STATEMENT_S:g} s: {question.narrower(values)}"
 
 
-def _tag(question: Question, given: list[tuple[str, str]], standing: Standing) -> str:
+def fill_period(values: Values, usual: timedelta, now: datetime) -> None:
+    """Completes the period that a question is about; it ends with the present minute unless it is said otherwise.
+
+    Raises `BadParameter` for one that ends before it begins, or is too long.
+    """
+    until = values.setdefault("to", min(ceiling(now, MINUTE_S), LAST_DAY))
+    since = values.setdefault("from", max(until, FIRST_DAY + usual) - usual)
+    if until <= since:
+        raise BadParameter("to", "expected a time after `from`")
+    if until - since > MAX_PERIOD:
+        raise BadParameter("from", f"expected a period of at most {MAX_PERIOD.days} days")
+
+
+def _tag(question: Question, given: list[tuple[str, str]], values: Values, standing: Standing) -> str:
     if not standing.mark:
         return ""
+    period = (values["from"], values["to"]) if question.period is not None else ()
     asked = sorted((name, value) for name, value in given if name != AFTER_POSITION.name)
     digest = blake2b(
-        repr((question.name, asked, standing.mark)).encode(errors="surrogatepass"), digest_size=9
+        repr((question.name, asked, period, standing.mark)).encode(errors="surrogatepass"), digest_size=9
     ).hexdigest()
     return f'W/"{standing.position.epoch}-{standing.position.sequence}-{digest}"'
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from services.chassis.http.api_key import ApiKeys, Refusal, reaches
 from services.chassis.process.api_keys import READ
 from services.sessions.api.calls import AFTER_POSITION, Answer, Calls, failure
-from services.sessions.api.openapi import describe
+from services.sessions.api.openapi import Other, describe
 from services.sessions.api.questions import Question
 
 POSITION_HEADER: Final = "fairlead-position"
@@ -44,16 +44,21 @@ register_url_convertor("text", _AnyText())
 class SessionsApi:
     """The routes of `questions`, for who has one of the `keys` that may read."""
 
-    def __init__(self, keys: ApiKeys, calls: Calls, questions: Sequence[Question]) -> None:
+    def __init__(
+        self, keys: ApiKeys, calls: Calls, questions: Sequence[Question], others: Sequence[tuple[Other, Endpoint]] = ()
+    ) -> None:
+        """`others` are the calls whose answers are no JSON; they see to the keys themselves."""
         self._keys = keys
         self._calls = calls
         self._questions = questions
-        self._description = msgspec.json.encode(describe(questions))
+        self._others = others
+        self._description = msgspec.json.encode(describe(questions, [other for other, _ in others]))
 
     def routes(self) -> list[Route]:
         """All of them; only the description needs no key."""
+        first = [Route(other.path, answer) for other, answer in self._others]
         asked = [Route(question.path, self._answered(question)) for question in self._questions]
-        return [*asked, Route("/openapi.json", self._openapi)]
+        return [*first, *asked, Route("/openapi.json", self._openapi)]
 
     def _answered(self, question: Question) -> Endpoint:
         async def endpoint(request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,17 @@ _ERRORS: Final = {
 _UNCHANGED: Final = {"304": {"description": "The answer is the one whose ETag was sent as If-None-Match."}}
 
 
-def describe(questions: Sequence[Question]) -> dict[str, Any]:
+class Other(NamedTuple):
+    """A call whose answer is no JSON."""
+
+    path: str
+    name: str
+    summary: str
+    parameters: Sequence[Parameter]
+    content: dict[str, Any]
+
+
+def describe(questions: Sequence[Question], others: Sequence[Other] = ()) -> dict[str, Any]:
     """The description, as OpenAPI 3.1."""
     views = list(dict.fromkeys(question.view for question in questions))
     (failure, *shapes), schemas = msgspec.json.schema_components((Failure, *views), ref_template=SCHEMA_REF)
@@ -40,6 +50,12 @@ def describe(questions: Sequence[Question]) -> dict[str, Any]:
         }
         for question in questions
     }
+    for other in others:
+        said = {**_ERRORS, "429": "As many as may run at a time are running."}
+        errors = {code: {"description": text, "content": json_content(failure)} for code, text in sorted(said.items())}
+        described = operation(other.summary, other.name, [_parameter(each) for each in other.parameters], {}, errors)
+        described["responses"]["200"]["content"] = other.content
+        paths[other.path] = {"get": described}
     return document(
         "Fairlead sessions",
         "Who is and was connected. Times are in UTC; the newest comes first. Every answer has the header "

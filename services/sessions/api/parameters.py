@@ -70,6 +70,9 @@ def read_all(given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Va
             values[name] = parameter.read(written)
         except ValueError as error:
             raise BadParameter(name, str(error)) from None
+    for parameter in known:
+        if parameter.in_path and parameter.name not in values:  # over NATS nothing has to be there
+            raise BadParameter(parameter.name, "expected a value")
     return values
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
+from services.sessions.api.counts import GROUP, INTERVAL, CountsView, TooLong
+from services.sessions.api.counts_postgres import SessionCounts
 from services.sessions.api.filters import FILTERS, filters_of, narrower
 from services.sessions.api.parameters import (
     CURSOR,
@@ -14,6 +17,7 @@ from services.sessions.api.parameters import (
     ID,
     LIMIT,
     USER_IN_PATH,
+    BadParameter,
     Parameter,
     Place,
     Values,
@@ -21,13 +25,14 @@ from services.sessions.api.parameters import (
 )
 from services.sessions.api.reader_postgres import SessionsReader
 from services.sessions.api.views import SessionDetail, SessionsPage
+from services.sessions.queries.periods import Period
 
 
 class Question(NamedTuple):
     """`name` is what OpenAPI and NATS call it, `path` where HTTP has it, `view` the shape of the answer.
 
     `answer` returns None if there is no such thing, which `missing` says with the parameters in it. `narrower` says
-    what to change when it takes too long.
+    what to change when it takes too long. With `period` it is about a period, by default the latest one of this length.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Question(NamedTuple):
     answer: Callable[[Values], Awaitable[Struct | None]]
     missing: str = ""
     narrower: Callable[[Values], str] = lambda values: "shorten the period between `from` and `to`"
+    period: timedelta | None = None
 
 
 def _narrower(values: Values) -> str:
@@ -50,8 +56,9 @@ PAGED: Final = (LIMIT, CURSOR)
 class SessionQuestions:
     """Those about sessions."""
 
-    def __init__(self, reader: SessionsReader) -> None:
+    def __init__(self, reader: SessionsReader, counts: SessionCounts) -> None:
         self._reader = reader
+        self._counts = counts
 
     def questions(self) -> Sequence[Question]:
         """All of them."""
@@ -65,6 +72,16 @@ class SessionQuestions:
                 SessionsPage,
                 self._page,
                 narrower=_narrower,
+            ),
+            Question(
+                "session_counts",
+                "/sessions/counts",
+                "Count sessions, by interval and by what filters are about",
+                (GROUP, INTERVAL, *FILTERS),
+                CountsView,
+                self._counted,
+                narrower=_narrower,
+                period=timedelta(days=1),
             ),
             Question(
                 "session",
@@ -92,6 +109,13 @@ class SessionQuestions:
         return SessionsPage(
             sessions=rows[:limit], next=next_page(rows, limit, lambda row: Place(row.opened_at, row.id))
         )
+
+    async def _counted(self, values: Values) -> CountsView:
+        period = Period(values["from"], values["to"])
+        try:
+            return await self._counts.ask(filters_of(values), values.get("group", ()), values.get("interval"), period)
+        except TooLong as error:
+            raise BadParameter("from", str(error)) from None
 
     async def _session(self, values: Values) -> SessionDetail | None:
         return await self._reader.session(values["id"])

@@ -34,6 +34,10 @@ _LONG: Final = "ended_at - opened_at > '1 day'::interval"
 RARE: Final = 2000
 """A channel with at most so many subscriptions is where the search for its sessions begins."""
 
+OF_CHANNELS: Final = """
+JOIN connections c ON c.session_id = s.id JOIN subscriptions u ON u.connection = c.id AND u.opened_at = c.opened_at"""
+"""Joins the sessions `s` with their subscriptions `u`."""
+
 IS_RARE: Final = (
     f"SELECT count(*) <= {RARE} FROM (SELECT FROM subscriptions WHERE channel = $1 LIMIT {RARE + 1}) AS them"
 )
@@ -68,7 +72,7 @@ class Query(NamedTuple):
     values: list[Any]
 
 
-class _Bound:
+class Bound:
     """Values that become parameters of a statement."""
 
     def __init__(self) -> None:
@@ -87,7 +91,7 @@ def select(
     columns: str = COLUMNS,
 ) -> Query:
     """Finds the sessions, newest first: up to `limit` of them, after the place `after`."""
-    bound = _Bound()
+    bound = Bound()
     conditions = _conditions(filters, bound)
     if after is not None:
         at, id_ = bound(after.at), bound(after.id)
@@ -100,8 +104,7 @@ def select(
         else:
             conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
     elif filters.at is not None:
-        conditions.append(f"(connections = 1 OR EXISTS (SELECT FROM connections c WHERE {_open_at(filters, bound)} "
-                          "AND c.session_id = s.id OFFSET 0))")  # fmt: skip
+        conditions.append(_carried(filters, bound))
     end = "" if limit is None else f"LIMIT {int(limit)}"
     if filters.state == "away" and filters.user is None:
         # Those who are away now are few; a walk through all sessions would look for them from the newest on.
@@ -122,11 +125,13 @@ def select(
     return Query(f"{with_}SELECT {columns} FROM ({' UNION ALL '.join(parts)}) s {_ORDER} {end}", bound.values)
 
 
-def where(filters: Filters, bound: _Bound) -> str:
+def where(filters: Filters, bound: Bound) -> str:
     """The conditions alone, of a question that counts."""
     conditions = _conditions(filters, bound)
     if filters.channel is not None:
         conditions.append(f"s.id IN (SELECT c.session_id {_of_channel(filters, bound)})")
+    elif filters.at is not None:
+        conditions.append(_carried(filters, bound))
     return _all(conditions)
 
 
@@ -134,7 +139,7 @@ def _all(conditions: Sequence[str]) -> str:
     return " AND ".join(conditions) or "true"
 
 
-def _conditions(filters: Filters, bound: _Bound) -> list[str]:
+def _conditions(filters: Filters, bound: Bound) -> list[str]:
     found = []
     if filters.since is not None:
         found.append(f"opened_at >= {bound(filters.since)}")
@@ -161,7 +166,7 @@ def _conditions(filters: Filters, bound: _Bound) -> list[str]:
     return found
 
 
-def _branches(filters: Filters, found: Found, bound: _Bound) -> list[str]:
+def _branches(filters: Filters, found: Found, bound: Bound) -> list[str]:
     """Conditions, each of an index, that together hold for every session and no two for the same."""
     if filters.user is not None:
         return ["true"]
@@ -183,7 +188,7 @@ def _branches(filters: Filters, found: Found, bound: _Bound) -> list[str]:
     return ["true"]
 
 
-def _of_channel(filters: Filters, bound: _Bound) -> str:
+def _of_channel(filters: Filters, bound: Bound) -> str:
     at = ""
     if filters.at is not None:
         moment = bound(filters.at)
@@ -194,7 +199,13 @@ def _of_channel(filters: Filters, bound: _Bound) -> str:
     )
 
 
-def _open_at(filters: Filters, bound: _Bound) -> str:
+def _carried(filters: Filters, bound: Bound) -> str:
+    """A session with a single connection was connected all the time."""
+    by_another = f"SELECT FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id OFFSET 0"
+    return f"(connections = 1 OR EXISTS ({by_another}))"
+
+
+def _open_at(filters: Filters, bound: Bound) -> str:
     at = bound(filters.at)
     return f"c.opened_at <= {at} AND (c.closed_at IS NULL OR c.closed_at > {at})"
 

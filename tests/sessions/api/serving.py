@@ -17,9 +17,24 @@ from services.chassis.postgres.pool import Pool
 from services.chassis.process.api_keys import ApiKey, HttpApiSettings
 from services.sessions.api.calls import Calls
 from services.sessions.api.calls_http import SessionsApi, on_http_error
+from services.sessions.api.counts_postgres import SessionCounts
+from services.sessions.api.export_http import DESCRIPTION as EXPORT
+from services.sessions.api.export_http import ExportApi
+from services.sessions.api.export_postgres import SessionsExport
+from services.sessions.api.live import Hub
+from services.sessions.api.live_http import DESCRIPTION as LIVE
+from services.sessions.api.live_http import LiveApi
+from services.sessions.api.model_questions import ModelQuestions
 from services.sessions.api.positions_postgres import PositionReader
-from services.sessions.api.questions import SessionQuestions
+from services.sessions.api.questions import Question, SessionQuestions
 from services.sessions.api.reader_postgres import SessionsReader
+from services.sessions.queries.channels_postgres import Channels
+from services.sessions.queries.drops_postgres import DropCounts
+from services.sessions.queries.edges_postgres import Edges
+from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.timeline_postgres import Timelines
+from services.sessions.queries.users_postgres import Users
+from services.sessions.queries.versions_postgres import VersionQueries
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import Position
 from services.sessions.store_postgres import PostgresStore
@@ -33,11 +48,28 @@ RESUME_WINDOW_MS = 100 * 365 * 86_400_000
 KEYS = [ApiKey(name="shop", key="publishes", scope="publish"), ApiKey(name="support", key="reads", scope="read")]
 
 
-def application(pool: Pool) -> Starlette:
+def all_questions(pool: Pool) -> list[Question]:
+    """Those of the service."""
+    readers = (
+        Timelines(pool),
+        Users(pool),
+        Channels(pool),
+        DropCounts(pool),
+        RefusalCounts(pool),
+        Edges(pool),
+        VersionQueries(pool),
+    )
+    sessions = SessionQuestions(SessionsReader(pool), SessionCounts(pool))
+    return [*sessions.questions(), *ModelQuestions(*readers).questions()]
+
+
+def application(pool: Pool, hub: Hub | None = None) -> Starlette:
     """The read API alone."""
     keys = ApiKeys(HttpApiSettings(API_KEY, KEYS))
-    questions = SessionQuestions(SessionsReader(pool)).questions()
-    routes = SessionsApi(keys, Calls(PositionReader(pool)), questions).routes()
+    calls = Calls(PositionReader(pool))
+    export, live = ExportApi(keys, calls, SessionsExport(pool)), LiveApi(keys, hub or Hub())
+    others = ((EXPORT, export.export), (LIVE, live.live))
+    routes = SessionsApi(keys, calls, all_questions(pool), others).routes()
     return make_application(routes, exception_handlers={HTTPException: on_http_error})
 
 

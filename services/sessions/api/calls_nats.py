@@ -1,0 +1,103 @@
+"""The read API over NATS: a request to the subject of a question, with its parameters as a JSON object, gets the answer
+that HTTP gives, errors included. The header `Fairlead-Position` has the position.
+
+Instances share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
+trusted to read. An answer goes to an inbox and nowhere else, as the service may publish where the asker may not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proto import subjects
+from services.chassis.nats.errors import NatsAway, NatsRefused
+from services.chassis.nats.headers import header_block
+from services.chassis.nats.link import NatsLink
+from services.chassis.process.tasks import Tasks
+from services.sessions.api.calls import Answer, Calls, failure
+from services.sessions.api.parameters import written
+from services.sessions.api.questions import Question
+
+MAX_ASKED: Final = 32
+"""Requests in progress; more are answered with 503."""
+
+MAX_BODY: Final = 64 * 1024
+
+
+class NatsCalls:
+    """Answers `questions` on `link`."""
+
+    def __init__(self, link: NatsLink, calls: Calls, questions: Sequence[Question]) -> None:
+        self._link = link
+        self._calls = calls
+        self._questions = {question.name: question for question in questions}
+        self._tasks = Tasks()
+        self._subscription: int | None = None
+
+    def start(self) -> None:
+        """Answers from now on."""
+        self._subscription = self._link.subscribe(subjects.READ_ALL, self._hear, subjects.READ_QUEUE)
+
+    async def stop(self) -> None:
+        """Takes no more questions, and ends those in progress."""
+        if self._subscription is not None:
+            self._link.unsubscribe(self._subscription)
+            self._subscription = None
+        await self._tasks.stop()
+
+    def _hear(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
+        to = reply.decode(errors="replace")
+        if not to or not subjects.may_be_answered(to):
+            return
+        if len(self._tasks) >= MAX_ASKED:
+            self._send(to, failure(503, f"{MAX_ASKED} questions are being answered, which is all at a time; try again"))
+            return
+        name = subjects.read_question(subject.decode(errors="replace"))
+        self._tasks.start(self._answer(name, data, to))
+
+    async def _answer(self, name: str, data: bytes, to: str) -> None:
+        question = self._questions.get(name)
+        if question is None:
+            known = ", ".join(sorted(self._questions))
+            self._send(to, failure(404, f"there is no question {name[:64]!r}, expected {known}"))
+            return
+        try:
+            given = parameters_of(data)
+        except ValueError as error:
+            self._send(to, failure(400, str(error)))
+            return
+        self._send(to, await self._calls.answer(question, given))
+
+    def _send(self, to: str, answer: Answer) -> None:
+        position = header_block(Fairlead_Position=answer.position) if answer.position else None
+        with contextlib.suppress(NatsAway, NatsRefused):
+            try:
+                self._link.publish(to, answer.body, position)
+            except NatsRefused:
+                too_large = failure(400, "limit: the answer is larger than NATS takes: ask for fewer rows", "limit")
+                self._link.publish(to, too_large.body, position)
+
+
+def parameters_of(data: bytes) -> list[tuple[str, str]]:
+    """The parameters in a request: those of a JSON object, none in an empty message. Raises ValueError."""
+    if not data:
+        return []
+    if len(data) > MAX_BODY:
+        raise ValueError(f"expected a body of at most {MAX_BODY} bytes")
+    try:
+        found: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("expected a JSON object with the parameters, or nothing")
+    given = []
+    for name, value in found.items():
+        try:
+            given.append((name, written(value)))
+        except ValueError as error:
+            raise ValueError(f"{name[:64]}: {error}") from None
+    return given

@@ -1,0 +1,147 @@
+"""Counting sessions: by interval and by what filters are about. Pure.
+
+Where the counts of opened connections (`rows.OpeningKey`) have all that is asked for, they answer, however long the
+period is. Otherwise the sessions themselves are counted, over a period that is bounded.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from services.sessions.api.filters import Filters
+from services.sessions.api.parameters import Parameter, interval, some_of
+from services.sessions.api.sessions_sql import OF_CHANNELS, STATE, Bound, Query, where
+from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, floor
+
+MAX_COUNTED: Final = timedelta(days=7)
+"""The longest period in which sessions themselves are counted, unless they are those of one user."""
+
+MAX_GROUPS: Final = 10_000
+
+_EXPRESSIONS: Final[dict[str, str]] = {
+    "user": "s.user_id",
+    "channel": "u.channel",
+    "edge": "s.edge",
+    "end_code": "s.end_code",
+    "client_name": "s.client_name",
+    "client_version": "s.client_version",
+    "address": "s.address",
+    "state": STATE,
+}
+_OF_OPENINGS: Final = ("edge", "client_name", "client_version")
+
+GROUP: Final = Parameter(
+    "group",
+    f"What to count by: some of {', '.join(_EXPRESSIONS)}, separated by commas.",
+    {"type": "string", "pattern": f"^({'|'.join(_EXPRESSIONS)})(,({'|'.join(_EXPRESSIONS)}))*$"},
+    some_of(*_EXPRESSIONS),
+)
+INTERVAL: Final = Parameter(
+    "interval",
+    "Count each interval of the period by itself: whole minutes such as 5m, 1h, 1d, counted from 1970 in UTC.",
+    {"type": "string", "pattern": "^[1-9][0-9]{0,5}[smhd]$"},
+    interval,
+)
+
+
+Source = Literal["openings", "sessions"]
+
+
+class SessionCount(Struct, kw_only=True):
+    """Sessions that were opened in the interval from `at` on, and have in common what they were counted by."""
+
+    at: datetime
+    count: int
+    user: str | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    edge: str | UnsetType = UNSET
+    end_code: int | UnsetType | None = UNSET
+    client_name: str | UnsetType = UNSET
+    client_version: str | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+
+
+class CountsView(Struct, kw_only=True):
+    """How many sessions were opened in the period, the earliest interval first and in it the greatest group.
+
+    `source`: "openings" are the counts of opened connections that began a session, with the edge and the version at
+    that time; "sessions" are the sessions, with those of their last connection. `interval_s` is null if the period is
+    counted as a whole. With the group `channel` a session counts in each of its channels.
+    """
+
+    period: Period
+    source: Source
+    interval_s: int | None
+    counts: list[SessionCount]
+
+
+class TooLong(Exception):
+    """The period is too long for what is asked; the text says what to do."""
+
+
+def asks_openings(filters: Filters, group: tuple[str, ...]) -> bool:
+    """Whether the counts of opened connections have everything."""
+    others = (filters.at, filters.user, filters.channel, filters.end_code, filters.address, filters.state)
+    return set(group) <= set(_OF_OPENINGS) and all(each is None for each in others)
+
+
+def check(filters: Filters, group: tuple[str, ...], period: Period) -> None:
+    """Raises `TooLong` if sessions would have to be counted over too long a period."""
+    if not asks_openings(filters, group) and filters.user is None and period.until - period.since > MAX_COUNTED:
+        raise TooLong(
+            f"expected a period of at most {MAX_COUNTED.days} days, as these groups and filters are counted session by "
+            f"session; {', '.join(_OF_OPENINGS)} alone, or with one `user`, may be counted over any period"
+        )
+
+
+def count_openings(filters: Filters, group: tuple[str, ...], interval_s: int | None, period: Period) -> Query:
+    """Counts the opened connections that began a session. A minute that the period touches counts as a whole."""
+    bound = Bound()
+    hourly = interval_s is None or interval_s % HOUR_S == 0
+    if hourly:
+        first, last, since, until = (bound(each) for each in period.counted)
+        rows = (
+            f"(width = {HOUR_S} AND at >= {first} AND at < {last} "
+            f"OR width = {MINUTE_S} AND (at >= {since} AND at < {first} OR at >= {last} AND at < {until}))"
+        )
+    else:
+        rows = (
+            f"width = {MINUTE_S} AND at >= {bound(floor(period.since, MINUTE_S))} AND at < {bound(period.counted[3])}"
+        )
+    conditions = [rows, "NOT resumed"]
+    for name in _OF_OPENINGS:
+        if (value := getattr(filters, name)) is not None:
+            conditions.append(f"{name} = {bound(value)}")
+    columns = [_bin("at", interval_s, bound), *group]
+    return _grouped(columns, group, "sum(count)::bigint", f"openings WHERE {' AND '.join(conditions)}", bound.values)
+
+
+def count_sessions(filters: Filters, group: tuple[str, ...], interval_s: int | None) -> Query:
+    """Counts sessions. The filters have the period."""
+    bound = Bound()
+    columns = [_bin("s.opened_at", interval_s, bound), *(_EXPRESSIONS[name] for name in group)]
+    source = f"(SELECT * FROM sessions s WHERE {where(filters, bound)}) s"
+    if "channel" in group:
+        return _grouped(columns, group, "count(DISTINCT s.id)", f"{source} {OF_CHANNELS}", bound.values)
+    return _grouped(columns, group, "count(*)", source, bound.values)
+
+
+def _bin(column: str, interval_s: int | None, bound: Bound) -> str:
+    if interval_s is None:
+        return "NULL::timestamptz"
+    return f"date_bin(make_interval(secs => {bound(interval_s)}::int), {column}, '1970-01-01 00:00:00+00'::timestamptz)"
+
+
+def _grouped(columns: list[str], names: tuple[str, ...], count: str, source: str, values: list[Any]) -> Query:
+    """`names` are those of all `columns` but the first, which is the interval."""
+    selected = ", ".join(f'{column} AS "{name}"' for column, name in zip(columns, ("at", *names), strict=True))
+    numbers = ", ".join(str(number) for number in range(1, len(columns) + 1))
+    order = ", ".join(["1", f"{len(columns) + 1} DESC", *map(str, range(2, len(columns) + 1))])
+    sql = (
+        f"SELECT {selected}, {count} AS count FROM {source} GROUP BY {numbers} ORDER BY {order} LIMIT {MAX_GROUPS + 1}"
+    )
+    return Query(sql, values)

@@ -1,0 +1,47 @@
+"""Counts of sessions, in PostgreSQL."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.api.counts import (
+    MAX_GROUPS,
+    CountsView,
+    SessionCount,
+    Source,
+    TooLong,
+    asks_openings,
+    check,
+    count_openings,
+    count_sessions,
+)
+from services.sessions.api.filters import Filters
+from services.sessions.api.reader_postgres import reading
+from services.sessions.queries.periods import Period
+
+
+class SessionCounts:
+    """Counts sessions."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def ask(self, filters: Filters, group: tuple[str, ...], interval_s: int | None, period: Period) -> CountsView:
+        """The sessions that were opened in the period and satisfy the filters, by interval and group.
+
+        Raises `TooLong` for a period that is too long, or has too many groups; `StoreAway`, and `TooSlow`.
+        """
+        check(filters, group, period)
+        if asks_openings(filters, group):
+            query = count_openings(filters, group, interval_s, period)
+        else:
+            bounded = structs.replace(filters, since=period.since, until=period.until)
+            query = count_sessions(bounded, group, interval_s)
+        async with reading(self._pool) as database:
+            rows = await database.fetch(query.sql, *query.values)
+        if len(rows) > MAX_GROUPS:
+            raise TooLong(f"there are more than {MAX_GROUPS:,} counts: expected a longer interval, or fewer groups")
+        counts = [SessionCount(**{**row, "at": row["at"] or period.since}) for row in rows]
+        source: Source = "openings" if asks_openings(filters, group) else "sessions"
+        return CountsView(period=period, source=source, interval_s=interval_s, counts=counts)

@@ -1,0 +1,113 @@
+"""Sessions as files: CSV for spreadsheets, JSON lines for programs. Pure.
+
+Every file ends with a line that says so, with the number of sessions; or with one that says why it broke off. A file
+without either was cut.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from services.sessions.api.views import SessionView
+
+FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(SessionView))
+
+END: Final = "#end"
+ERROR: Final = "#error"
+"""What the last line of CSV begins with."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+"""What a spreadsheet takes for the beginning of a formula; and the sign that takes that meaning away."""
+
+
+class Format(Protocol):
+    """Writes a file, piece by piece."""
+
+    media_type: str
+
+    def head(self) -> bytes:
+        """The beginning."""
+
+    def rows(self, sessions: Sequence[SessionView]) -> bytes:
+        """Some sessions."""
+
+    def end(self, count: int, position: str) -> bytes:
+        """The end of a file that is whole: `count` sessions, from rows that had come to `position`."""
+
+    def error(self, why: str) -> bytes:
+        """The end of a file that is not."""
+
+
+class Csv:
+    """The fields of a session in a line, their names in the first one.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe, as does text that began with one.
+    """
+
+    media_type = "text/csv; charset=utf-8; header=present"
+
+    def head(self) -> bytes:
+        """The line of the names."""
+        return _lines([FIELDS])
+
+    def rows(self, sessions: Sequence[SessionView]) -> bytes:
+        """A line for each."""
+        return _lines([[_cell(getattr(one, name)) for name in FIELDS] for one in sessions])
+
+    def end(self, count: int, position: str) -> bytes:
+        """`#end,<count>,<position>`."""
+        return _lines([[END, str(count), position]])
+
+    def error(self, why: str) -> bytes:
+        """`#error,<why>`."""
+        return _lines([[ERROR, why]])
+
+
+class JsonLines:
+    """A session, in JSON as in other answers, in a line."""
+
+    media_type = "application/x-ndjson"
+
+    def head(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def rows(self, sessions: Sequence[SessionView]) -> bytes:
+        """A line for each."""
+        return msgspec.json.Encoder().encode_lines(sessions)
+
+    def end(self, count: int, position: str) -> bytes:
+        """`{"end":{"count":...,"position":...}}`."""
+        return msgspec.json.Encoder().encode_lines([{"end": {"count": count, "position": position}}])
+
+    def error(self, why: str) -> bytes:
+        """`{"error":{"message":...}}`."""
+        return msgspec.json.Encoder().encode_lines([{"error": {"message": why}}])
+
+
+FORMATS: Final[dict[str, Format]] = {"csv": Csv(), "jsonl": JsonLines()}
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return value.isoformat()
+        case int():
+            return str(value)
+        case str():
+            return f"'{value}" if value.startswith(_FORMULA) else value
+    raise TypeError(type(value))
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode()

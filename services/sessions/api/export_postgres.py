@@ -1,0 +1,41 @@
+"""Reads sessions by a cursor on the server: any number of them, in bounded memory, as they are at one moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.api.filters import Filters
+from services.sessions.api.reader_postgres import TooSlow, found_before, reading
+from services.sessions.api.sessions_sql import select
+from services.sessions.api.views import SessionView
+
+PORTION: Final = 500
+"""Sessions that are in memory at a time."""
+
+_STATEMENT_S: Final = 30.0
+"""How long a portion may take. The first one may have to sort."""
+
+MAX_EXPORT_S: Final = 900.0
+"""How long an export may take: as long as it reads, PostgreSQL removes no row that has changed since."""
+
+
+class SessionsExport:
+    """Reads sessions for exports, each over a connection of `pool` of its own."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def portions(self, filters: Filters) -> AsyncGenerator[list[SessionView], None]:
+        """All sessions, newest first, in portions. Raises `TooSlow`, also after `MAX_EXPORT_S`; and `StoreAway`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + MAX_EXPORT_S
+        async with reading(self._pool, _STATEMENT_S) as database:
+            query = select(filters, None, None, await found_before(database, filters))
+            cursor = await database.cursor(query.sql, *query.values)
+            while rows := await cursor.fetch(PORTION, timeout=_STATEMENT_S + 5):
+                yield [SessionView(**row) for row in rows]
+                if loop.time() > deadline:
+                    raise TooSlow

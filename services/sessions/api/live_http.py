@@ -1,0 +1,110 @@
+"""`GET /sessions/live`: changes of sessions as they are committed, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from services.chassis.http.api_key import ApiKeys
+from services.sessions.api.calls import failure
+from services.sessions.api.calls_http import given, refused, response
+from services.sessions.api.live import Follower, Hub, LiveFilter, written
+from services.sessions.api.openapi import Other
+from services.sessions.api.parameters import EDGE, USER, BadParameter, Parameter, read_all, stored_text
+from services.sessions.api.positions_postgres import position_of
+from services.sessions.store import Position
+
+MAX_FOLLOWERS: Final = 200
+KEEP_ALIVE_S: Final = 15.0
+"""A comment goes to who has heard nothing for so long, so that proxies do not take the connection for dead."""
+
+CHANNEL: Final = Parameter(
+    "channel",
+    "Only what happened in this channel: sessions subscribed, unsubscribed, or ended while they were subscribed.",
+    {"type": "string"},
+    stored_text,
+)
+LAST_EVENT_ID: Final = Parameter(
+    "last_event_id",
+    "The position of the last event that was received, `epoch:sequence`; also taken as the header Last-Event-ID. What "
+    "changed since comes first, or an event `reset` if that is not known any more.",
+    {"type": "string"},
+    position_of,
+)
+DESCRIPTION: Final = Other(
+    "/sessions/live",
+    "follow_sessions",
+    "Follow changes of sessions, as server-sent events",
+    (USER, EDGE, CHANNEL, LAST_EVENT_ID),
+    {"text/event-stream": {"schema": {"type": "string"}}},
+)
+
+
+class LiveApi:
+    """The stream, for who has one of the `keys` that may read."""
+
+    def __init__(self, keys: ApiKeys, hub: Hub) -> None:
+        self._keys = keys
+        self._hub = hub
+
+    async def live(self, request: Request) -> Response:
+        """The stream, or why there is none."""
+        refusal = refused(self._keys, request)
+        if refusal is not None:
+            return refusal
+        try:
+            values = read_all([*given(request), *_last_seen(request)], DESCRIPTION.parameters)
+        except BadParameter as error:
+            return response(failure(400, f"{error.parameter}: {error}", error.parameter))
+        if len(self._hub) >= MAX_FOLLOWERS:
+            return response(failure(429, f"{MAX_FOLLOWERS} clients follow, which is all that this instance takes"))
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type="text/event-stream")
+        followed = LiveFilter(values.get("user"), values.get("edge"), values.get("channel"))
+        return _Stream(self._hub, followed, values.get("last_event_id"), headers)
+
+
+def _last_seen(request: Request) -> list[tuple[str, str]]:
+    last = request.headers.get("last-event-id")
+    return [("last_event_id", last)] if last and "last_event_id" not in request.query_params else []
+
+
+class _Stream(StreamingResponse):
+    def __init__(self, hub: Hub, followed: LiveFilter, since: Position | None, headers: dict[str, str]) -> None:
+        self._hub = hub
+        self._waiting = asyncio.Event()
+        self._follower = hub.follow(followed, since, self._waiting.set)
+        self._pieces = events(self._follower, self._waiting)
+        super().__init__(self._pieces, media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.leave(self._follower)
+            await self._pieces.aclose()
+
+
+async def events(follower: Follower, waiting: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    """What a follower is sent, until he is cut."""
+    yield b"retry: 2000\n: follows\n\n"
+    while True:
+        waiting.clear()
+        closed = follower.closed
+        taken = follower.take()
+        if taken:
+            yield b"".join(map(written, taken))
+        if closed:
+            return
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_S):
+                await waiting.wait()
+        except TimeoutError:
+            # An id without data moves the client's Last-Event-ID, and is no event.
+            yield f": still here\n{f'id: {follower.position}' if follower.position else ''}\n\n".encode()

@@ -1,0 +1,215 @@
+"""The questions about users, channels, drops, refusals, edges, versions, and the life of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from services.sessions.api.model_views import (
+    ChannelsView,
+    CurveView,
+    EdgesView,
+    EdgeView,
+    RefusalsView,
+    TimelineView,
+    UsersView,
+    by_day,
+)
+from services.sessions.api.parameters import (
+    DEFAULT_LIMIT,
+    FROM,
+    ID,
+    LIMIT,
+    TO,
+    USER_IN_PATH,
+    BadParameter,
+    Parameter,
+    Values,
+    number,
+    one_of,
+    stored_text,
+    user_id,
+)
+from services.sessions.api.questions import Question
+from services.sessions.queries.channels_postgres import MAX_HOURS, Channels
+from services.sessions.queries.drops_postgres import DropCounts, Drops
+from services.sessions.queries.edges_postgres import Edges
+from services.sessions.queries.periods import Period
+from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.timeline_postgres import Timelines
+from services.sessions.queries.users_postgres import KnownUser, Users
+from services.sessions.queries.versions_postgres import VersionQueries, Versions
+
+DAY: Final = timedelta(days=1)
+PERIOD: Final = (FROM, TO)
+
+
+def _choice(name: str, description: str, *values: str) -> Parameter:
+    schema = {"type": "string", "enum": list(values), "default": values[0]}
+    return Parameter(name, description, schema, one_of(*values))
+
+
+CHANNEL_IN_PATH: Final = Parameter("channel", "The channel.", {"type": "string"}, stored_text, in_path=True)
+ORDER: Final = _choice("order", "By subscribers now, or by their peak in the period.", "subscribers", "peak")
+STEP: Final = _choice("step", "The steps of the curve.", "hour", "day")
+DROPS_BY: Final = _choice("by", "What ends are counted by; `by` is who ended them.", "code", "version", "edge", "by")
+REFUSALS_BY: Final = _choice("by", "What refusals are counted by.", "action", "code", "user")
+GOODBYES: Final = _choice("goodbyes", "Whether to count ends that the client wanted, too.", "no", "yes")
+CODE: Final = Parameter("code", "Only ends with this close code.", {"type": "integer"}, number(0, 2**31 - 1))
+REFUSED_USER: Final = Parameter("user", "List only refusals of this user.", {"type": "string"}, user_id)
+
+
+class ModelQuestions:
+    """Those that read models other than that of sessions answer."""
+
+    def __init__(
+        self,
+        timelines: Timelines,
+        users: Users,
+        channels: Channels,
+        drops: DropCounts,
+        refusals: RefusalCounts,
+        edges: Edges,
+        versions: VersionQueries,
+    ) -> None:
+        self._timelines = timelines
+        self._users = users
+        self._channels = channels
+        self._drops = drops
+        self._refusals = refusals
+        self._edges = edges
+        self._versions = versions
+
+    def questions(self) -> Sequence[Question]:
+        """All of them."""
+        no_session, no_user, no_channel = (
+            "there is no session {id!r}",
+            "user {user!r} was never here, or is forgotten",
+            "nobody ever subscribed to channel {channel!r}",
+        )
+        return (
+            Question(
+                "timeline",
+                "/sessions/{id}/timeline",
+                "Get all facts of a session's life, in order",
+                (ID,),
+                TimelineView,
+                self._timeline,
+                no_session,
+            ),
+            Question(
+                "users", "/users", "List users, latest seen first", (*PERIOD, LIMIT), UsersView, self._seen, period=DAY
+            ),
+            Question("user", "/users/{user:text}", "Get a user", (USER_IN_PATH,), KnownUser, self._user, no_user),
+            Question(
+                "channels",
+                "/channels",
+                "List the channels with most subscribers",
+                (ORDER, *PERIOD, LIMIT),
+                ChannelsView,
+                self._most_used,
+                period=DAY,
+            ),
+            Question(
+                "channel",
+                "/channels/{channel:text}",
+                "Get the curve of a channel",
+                (CHANNEL_IN_PATH, STEP, *PERIOD),
+                CurveView,
+                self._curve,
+                no_channel,
+                period=DAY,
+            ),
+            Question(
+                "drops",
+                "/drops",
+                "Count ends of connections",
+                (DROPS_BY, CODE, GOODBYES, *PERIOD),
+                Drops,
+                self._dropped,
+                period=DAY,
+            ),
+            Question(
+                "refusals",
+                "/refusals",
+                "Count refusals, and list the latest",
+                (REFUSALS_BY, REFUSED_USER, *PERIOD, LIMIT),
+                RefusalsView,
+                self._refused,
+                period=DAY,
+            ),
+            Question("edges", "/edges", "List runs of edges", (*PERIOD, LIMIT), EdgesView, self._ran, period=DAY),
+            Question(
+                "versions",
+                "/versions",
+                "Count connections by client version, in the period and in the one before",
+                PERIOD,
+                Versions,
+                self._used,
+                period=DAY,
+            ),
+        )
+
+    async def _timeline(self, values: Values) -> TimelineView | None:
+        found = await self._timelines.of(values["id"])
+        return None if found is None else TimelineView.of(found)
+
+    async def _seen(self, values: Values) -> UsersView:
+        return UsersView(period=period_of(values), users=await self._users.seen(period_of(values), _limit(values)))
+
+    async def _user(self, values: Values) -> KnownUser | None:
+        return await self._users.one(values["user"])
+
+    async def _most_used(self, values: Values) -> ChannelsView:
+        period = period_of(values)
+        if values.get("order") == "peak":
+            _check_hours(period)
+            return ChannelsView(period=period, channels=await self._channels.peaks(period, _limit(values)))
+        return ChannelsView(period=None, channels=await self._channels.now(_limit(values)))
+
+    async def _curve(self, values: Values) -> CurveView | None:
+        _check_hours(period_of(values))
+        found = await self._channels.curve(values["channel"], period_of(values))
+        if found is None:
+            return None
+        step = values.get("step", "hour")
+        curve = found.hours if step == "hour" else by_day(found.hours)
+        return CurveView(channel=found.use, period=found.period, step=step, curve=curve)
+
+    async def _dropped(self, values: Values) -> Drops:
+        return await self._drops.ask(
+            period_of(values),
+            values.get("by", "code"),
+            code=values.get("code"),
+            with_goodbyes=values.get("goodbyes") == "yes",
+        )
+
+    async def _refused(self, values: Values) -> RefusalsView:
+        period = period_of(values)
+        return RefusalsView(
+            counts=await self._refusals.ask(period, values.get("by", "action")),
+            latest=await self._refusals.ones(period, _limit(values), values.get("user")),
+        )
+
+    async def _ran(self, values: Values) -> EdgesView:
+        runs = await self._edges.during(period_of(values), _limit(values))
+        return EdgesView(period=period_of(values), edges=[EdgeView.of(run) for run in runs])
+
+    async def _used(self, values: Values) -> Versions:
+        return await self._versions.ask(period_of(values))
+
+
+def _check_hours(period: Period) -> None:
+    if period.until - period.since > MAX_HOURS * timedelta(hours=1):
+        raise BadParameter("from", f"expected a period of at most {MAX_HOURS // 24} days")
+
+
+def period_of(values: Values) -> Period:
+    """The period that a question is about."""
+    return Period(values["from"], values["to"])
+
+
+def _limit(values: Values) -> int:
+    found: int = values.get("limit", DEFAULT_LIMIT)
+    return found

@@ -1,0 +1,116 @@
+"""The answers about read models, made of the structs of `queries`, where those are no answers by themselves. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from services.sessions.queries.channels_postgres import ChannelHour, ChannelUse
+from services.sessions.queries.edges_postgres import EdgeRun, EdgeState
+from services.sessions.queries.periods import Period, floor
+from services.sessions.queries.refusals_postgres import Refusals, RefusedClient
+from services.sessions.queries.timeline_postgres import ConnectionLife, SessionLife, Timeline
+from services.sessions.queries.users_postgres import SeenUser
+
+DAY_S: Final = 86_400
+
+
+class TimelineEntry(Struct, kw_only=True):
+    """A fact about a connection. `fact` is as the log has it; its own `at` is in Unix milliseconds."""
+
+    at: datetime
+    type: str
+    connection: str
+    fact: dict[str, Any]
+
+
+class TimelineView(Struct, kw_only=True):
+    """A session with its connections, oldest first, and the facts about them in order; `truncated` if there are more.
+    Facts may be forgotten before the session is."""
+
+    session: SessionLife
+    connections: list[ConnectionLife]
+    facts: list[TimelineEntry]
+    truncated: bool
+
+    @classmethod
+    def of(cls, found: Timeline) -> TimelineView:
+        """A timeline that was found."""
+        facts = [
+            TimelineEntry(at=one.at, type=one.type, connection=one.connection, fact=msgspec.json.decode(one.fact))
+            for one in found.facts
+        ]
+        return cls(session=found.session, connections=found.connections, facts=facts, truncated=found.truncated)
+
+
+class UsersView(Struct, kw_only=True):
+    """Users who were seen in the period, the latest first."""
+
+    period: Period
+    users: list[SeenUser]
+
+
+class ChannelsView(Struct, kw_only=True):
+    """Channels, those with most subscribers first: now (`period` is null), or at their peak in the period."""
+
+    period: Period | None
+    channels: list[ChannelUse]
+
+
+class CurveView(Struct, kw_only=True):
+    """A channel over a period: each hour or day of it, also those in which nothing changed."""
+
+    channel: ChannelUse
+    period: Period
+    step: Literal["hour", "day"]
+    curve: list[ChannelHour]
+
+
+class RefusalsView(Struct, kw_only=True):
+    """Refusals in a period, counted, and the latest of them."""
+
+    counts: Refusals
+    latest: list[RefusedClient]
+
+
+class EdgeView(Struct, kw_only=True):
+    """One run of an edge process. Moments that were not, or are not known, are null."""
+
+    instance: str
+    edge: str
+    state: EdgeState
+    software: Annotated[str, Meta(description="The version of Fairlead that it ran, empty if it is not known.")]
+    first_at: Annotated[datetime, Meta(description="Its first fact.")]
+    last_at: Annotated[datetime, Meta(description="Its last one.")]
+    started_at: datetime | None
+    draining_at: datetime | None
+    stopped_at: datetime | None
+    lost_at: datetime | None
+    opened: Annotated[int, Meta(description="Its connections.")]
+    ended: Annotated[int, Meta(description="Those of them that ended.")]
+
+    @classmethod
+    def of(cls, run: EdgeRun) -> EdgeView:
+        """A run that was found."""
+        return cls(state=run.state, **msgspec.structs.asdict(run))
+
+
+class EdgesView(Struct, kw_only=True):
+    """Runs of edges of which something is known in the period, latest begun first."""
+
+    period: Period
+    edges: list[EdgeView]
+
+
+def by_day(hours: list[ChannelHour]) -> list[ChannelHour]:
+    """A curve by day (in UTC) of one by hour."""
+    days: dict[datetime, ChannelHour] = {}
+    for hour in hours:
+        at = floor(hour.at, DAY_S)
+        day = days.setdefault(at, ChannelHour(at, 0, 0, 0))
+        day.peak, day.last = max(day.peak, hour.peak), hour.last
+        day.subscriptions += hour.subscriptions
+    return list(days.values())

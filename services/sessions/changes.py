@@ -1,0 +1,122 @@
+"""What a commit changed about sessions, as those learn it who follow: one change for each session, its latest. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from proto.events import EventBatch, Opened
+from services.sessions.rows import Session
+from services.sessions.state import State
+from services.sessions.values import name_of
+
+ChangeKind = Literal["opened", "resumed", "away", "ended", "removed", "subscribed", "unsubscribed"]
+
+MAX_CHANGES: Final = 1000
+"""Changes of one commit. A larger one, as a service makes that catches up, is told without them."""
+
+MAX_CHANNELS: Final = 100
+"""Channels in one change."""
+
+
+class Change(Struct, omit_defaults=True):
+    """A session after a commit, and the channels in which it subscribed, unsubscribed, or was when it ended.
+
+    Where several things happened to a session in one commit, `change` is what it is now: "removed" was absorbed by
+    another session, or erased. Times are in Unix milliseconds.
+    """
+
+    change: ChangeKind
+    id: str
+    user: str = ""
+    edge: str = ""
+    connection: str = ""
+    client_name: str = ""
+    client_version: str = ""
+    opened_at: int = 0
+    ended_at: int | None = None
+    away_until: int | None = None
+    end_code: int | None = None
+    end_by: str = ""
+    channels: list[str] = []
+
+
+class Changes(Struct):
+    """The changes of one commit, which moved the rows from one position, `(epoch, sequence)`, to another.
+
+    `whole`: all of them. Otherwise there were too many, and `changes` is empty.
+    """
+
+    before: tuple[str, int]
+    after: tuple[str, int]
+    changes: list[Change]
+    whole: bool = True
+
+
+def changes_of(state: State, batches: Sequence[EventBatch]) -> list[Change] | None:
+    """The changes of a state into which these were folded; None if they are too many."""
+    if len(state.changed_sessions) + len(state.changed_subscriptions) + len(state.removed) > MAX_CHANGES:
+        return None
+    opened = {name_of(event.connection) for batch in batches for event in batch.events if isinstance(event, Opened)}
+    channels = _channels(state)
+    made = [Change("removed", id_) for id_ in sorted(state.removed)]
+    for id_ in sorted(state.changed_sessions):
+        row = state.sessions[id_]
+        made.append(_change(_kind(row, id_ in opened), row, channels.pop(id_, {})))
+    for id_, touched in sorted(channels.items()):
+        if (found := state.sessions.get(id_)) is not None:
+            made.append(_change("subscribed" if any(touched.values()) else "unsubscribed", found, touched))
+    return made
+
+
+def _kind(row: Session, new: bool) -> ChangeKind:
+    if row.ended_at is not None:
+        return "ended" if row.away_until is None else "away"
+    return "opened" if new and row.connections == 1 else "resumed"  # or its edge was not lost after all
+
+
+def _channels(state: State) -> dict[str, dict[str, bool]]:
+    """By session: its channels that are concerned, and whether it is subscribed."""
+    found: dict[str, dict[str, bool]] = defaultdict(dict)
+    for connection, channel in state.changed_subscriptions:
+        if (row := state.connections.get(connection)) is not None:
+            found[row.session_id][channel] = state.subscriptions[connection, channel].until is None
+    for name in state.changed_connections:
+        row = state.connections[name]
+        if row.closed_at is not None:
+            found[row.session_id].update(dict.fromkeys(state.open_channels(name), False))
+    return found
+
+
+def _change(kind: ChangeKind, row: Session, channels: dict[str, bool]) -> Change:
+    return Change(
+        kind,
+        row.id,
+        row.user,
+        row.edge,
+        row.connection,
+        row.client_name,
+        row.client_version,
+        row.opened_at,
+        row.ended_at,
+        row.away_until,
+        row.end_code,
+        row.end_by,
+        sorted(channels)[:MAX_CHANNELS],
+    )
+
+
+encode_changes = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Changes).decode
+
+
+def decode_changes(data: bytes) -> Changes | None:
+    """The changes of a message; None if it has none."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,61 @@
+"""The read API over NATS: the answers of HTTP, errors included, shared among instances."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import nats
+import pytest
+
+from proto.events import Opened
+from services.sessions.api.calls_nats import parameters_of
+from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.running import ask, sessions_of, start
+from tests.support.eventually import eventually
+from tests.support.processes import Services
+from tests.support.servers import NatsServer, Postgres
+
+
+@pytest.mark.integration
+async def test_a_request_is_answered_as_over_http(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+) -> None:
+    one, _ = await start(services, nats_server, postgres).ready(), await start(services, nats_server, postgres).ready()
+    caller = await nats.connect(nats_server.url)
+
+    async def asked(question: str, body: Any = None) -> Any:
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return await caller.request(f"rd.{question}", data, timeout=10)
+
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(*(Opened(at=int(time.time() * 1000), connection=f"c{n}", user="ann") for n in range(3)))
+        await eventually(lambda: sessions_of(one))
+    answer = await asked("sessions", {"user": "ann", "limit": 2})
+    assert json.loads(answer.data) == await ask(one, "/sessions", user="ann", limit=2)
+    position = answer.headers["Fairlead-Position"]
+    assert json.loads((await asked("session", {"id": "c1", "after_position": position})).data)["id"] == "c1"
+    counts = json.loads((await asked("session_counts", {"group": ["edge", "client_name"]})).data)
+    assert [each["count"] for each in counts["counts"]] == [3]
+    assert json.loads((await asked("versions")).data)["versions"][0]["sessions"] == 3
+    for question, body, code, says in (
+        ("session", {"id": "nobody"}, 404, "there is no session 'nobody'"),
+        ("sessions", {"limit": 0}, 400, "limit: expected a number"),
+        ("sessions", {"limit": True}, 400, "limit: expected text or a number"),
+        ("sessions", [1], 400, "expected a JSON object"),
+        ("sessions", b"\xff", 400, "expected a JSON object"),
+        ("session", {}, 400, "id: expected"),
+        ("nonsense", {}, 404, "expected channel, channels"),
+    ):
+        error = json.loads((await asked(question, body)).data)["error"]
+        assert error["code"] == code and says in error["message"], error
+    await caller.close()
+
+
+def test_parameters_are_those_of_an_object() -> None:
+    assert parameters_of(b"") == [] == parameters_of(b"{}")
+    assert parameters_of(b'{"limit": 3, "group": ["a", "b"]}') == [("limit", "3"), ("group", "a,b")]
+    for wrong in (b"null", b"3", b"{", b'{"limit": null}', b"[" * 10_000, b" " * 100_000):
+        with pytest.raises(ValueError, match="expected"):
+            parameters_of(wrong)

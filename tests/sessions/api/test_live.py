@@ -1,0 +1,104 @@
+"""Followers: who gets what, who is cut, and who comes back."""
+
+from __future__ import annotations
+
+import json
+
+from services.sessions.api.live import MAX_KEPT, MAX_WAITING, Follower, Hub, LiveFilter, written
+from services.sessions.changes import Change, Changes
+from services.sessions.store import Position
+
+ALL = LiveFilter()
+
+
+def commit(number: int, *changes: Change, whole: bool = True) -> Changes:
+    return Changes(("e", number - 1), ("e", number), list(changes), whole)
+
+
+def ann(id_: str = "a", **more: object) -> Change:
+    return Change("opened", id_, user="ann", edge="edge-1", **more)  # type: ignore[arg-type]  # fields of Change
+
+
+def follow(hub: Hub, filter_: LiveFilter = ALL, since: int | None = None) -> Follower:
+    return hub.follow(filter_, None if since is None else Position("e", since), lambda: None)
+
+
+def kinds(follower: Follower) -> list[str]:
+    return [event.kind for event in follower.take()]
+
+
+def test_each_follower_gets_what_it_follows() -> None:
+    hub = Hub()
+    everything, of_ann, of_news = (
+        follow(hub),
+        follow(hub, LiveFilter(user="ann")),
+        follow(hub, LiveFilter(channel="news")),
+    )
+    hub.heard(commit(1, ann(), Change("subscribed", "b", user="bob", channels=["news"]), Change("removed", "z")))
+    assert kinds(everything) == ["opened", "subscribed", "removed"]
+    assert kinds(of_ann) == ["opened", "removed"] and kinds(of_news) == ["subscribed", "removed"]
+    assert kinds(everything) == []
+
+
+def test_only_the_last_event_of_a_commit_has_its_position() -> None:
+    hub = Hub()
+    follower = follow(hub)
+    hub.heard(commit(7, ann("a"), ann("b")))
+    first, last = map(written, follower.take())
+    assert b"id:" not in first and b"id: e:7\n" in last
+    assert json.loads(last.split(b"data: ")[1])["id"] == "b"
+
+
+def test_a_gap_between_commits_resets_everybody_once() -> None:
+    hub = Hub()
+    follower = follow(hub)
+    hub.heard(commit(1, ann()))
+    hub.heard(commit(3, ann()))
+    assert kinds(follower) == ["reset"]
+    hub.heard(commit(4, ann()))
+    assert kinds(follower) == ["opened"]
+    hub.heard(commit(5, whole=False))
+    assert kinds(follower) == ["reset"]
+
+
+def test_who_comes_back_gets_what_it_missed() -> None:
+    hub = Hub()
+    for number in range(1, 6):
+        hub.heard(commit(number, ann(str(number))))
+    back = follow(hub, since=3)
+    assert [json.loads(event.data)["id"] for event in back.take()] == ["4", "5"]
+    assert kinds(follow(hub, since=5)) == []
+    assert kinds(follow(hub, since=9)) == ["reset"] == kinds(follow(Hub(), since=0))
+    hub.heard(commit(6, whole=False))
+    assert kinds(follow(hub, since=4)) == ["reset"]
+    assert kinds(follow(hub, since=6)) == []
+
+
+def test_what_is_kept_is_bounded() -> None:
+    hub = Hub()
+    for number in range(1, MAX_KEPT // 10 + 20):
+        hub.heard(commit(number, *(ann(str(n)) for n in range(10))))
+    assert kinds(follow(hub, since=5)) == ["reset"]
+    assert kinds(follow(hub, since=MAX_KEPT // 10)) == ["opened"] * 190
+    assert kinds(follow(hub, since=100)) == ["reset"], "more than may wait for one"
+
+
+def test_a_slow_one_is_cut_and_told() -> None:
+    hub = Hub()
+    slow, quick = follow(hub), follow(hub)
+    for number in range(1, MAX_WAITING + 2):
+        hub.heard(commit(number, ann()))
+        quick.take()
+    assert slow.closed and kinds(slow) == ["slow"]
+    hub.heard(commit(MAX_WAITING + 2, ann()))
+    assert kinds(slow) == [] and kinds(quick) == ["opened"]
+
+
+def test_all_are_told_when_the_instance_stops() -> None:
+    hub = Hub()
+    follower = follow(hub)
+    hub.heard(commit(1, ann()))
+    hub.close()
+    assert kinds(follower) == ["opened", "stopping"] and follower.closed
+    hub.leave(follower)
+    assert len(hub) == 0

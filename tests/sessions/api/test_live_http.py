@@ -1,0 +1,103 @@
+"""Changes of sessions as a client of the running service follows them, on an instance that need not be the one that
+folds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from proto.events import Closed, Opened, Subscribed
+from services.sessions.api.live import Hub, LiveFilter
+from services.sessions.api.live_http import events
+from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.running import API_KEY, sessions_of, start
+from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import NatsServer, Postgres
+
+
+class Stream:
+    """Reads events."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self._lines = answer.aiter_lines()
+
+    async def event(self) -> dict[str, Any]:
+        """The next event: its kind, id and data."""
+        found: dict[str, Any] = {}
+        async with asyncio.timeout(20):
+            async for line in self._lines:
+                name, _, value = line.partition(": ")
+                if name in ("event", "id", "data"):
+                    found[name] = json.loads(value) if name == "data" else value
+                if not line and "event" in found:
+                    return found
+        raise EOFError
+
+    async def ends(self) -> bool:
+        """Whether nothing more comes."""
+        async with asyncio.timeout(20):
+            return [line async for line in self._lines if line.startswith("event")] == []
+
+
+@asynccontextmanager
+async def following(service: ServiceProcess, last: str = "", **query: str) -> AsyncIterator[Stream]:
+    headers = {"X-API-Key": API_KEY, **({"Last-Event-ID": last} if last else {})}
+    async with (
+        http_client(base_url=service.url, headers=headers, timeout=30) as http,
+        http.stream("GET", "/sessions/live", params=query) as answer,
+    ):
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        yield Stream(answer)
+
+
+@pytest.mark.integration
+async def test_changes_reach_followers_of_every_instance_and_who_comes_back(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+) -> None:
+    one, two = (
+        await start(services, nats_server, postgres).ready(),
+        await start(services, nats_server, postgres).ready(),
+    )
+    now = int(time.time() * 1000)
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(Opened(at=now, connection="first", user="bob"))
+        await eventually(lambda: sessions_of(one))
+        async with following(one) as a, following(two, user="ann") as b, following(two, channel="news") as c:
+            await edge.write(Opened(at=now, connection="c1", user="ann", client_name="web"))
+            for stream in (a, b):
+                opened = await stream.event()
+                assert (opened["event"], opened["data"]["id"], opened["data"]["client_name"]) == ("opened", "c1", "web")
+            await edge.write(Subscribed(at=now, connection="c1", channel="news"))
+            assert (await b.event())["event"] == "subscribed" == (await c.event())["event"]
+        await edge.write(Closed(at=now, connection="c1", code=1000))
+        await eventually(lambda: sessions_of(two, state="ended"))
+        async with following(two, last=opened["id"], user="ann") as again, following(one, last="e:1") as lost:
+            missed = [await again.event() for _ in range(2)]
+            assert [each["event"] for each in missed] == ["subscribed", "ended"]
+            assert (await lost.event())["event"] == "reset"
+            assert await two.stop() == 0
+            assert (await again.event())["event"] == "stopping" and await again.ends()
+    async with http_client(base_url=one.url, headers={"X-API-Key": API_KEY}) as http:
+        assert (await http.get("/sessions/live", params={"state": "open"})).status_code == 400
+        assert (await http.get("/sessions/live", headers={"X-API-Key": "wrong"})).status_code == 401
+        assert (await http.head("/sessions/live")).status_code == 200
+
+
+async def test_a_stream_begins_at_once_and_ends_with_its_follower() -> None:
+    hub, waiting = Hub(), asyncio.Event()
+    follower = hub.follow(LiveFilter(), None, waiting.set)
+    stream = events(follower, waiting)
+    assert (await anext(stream)).startswith(b"retry: ")
+    hub.close()
+    assert b"event: stopping" in await anext(stream)
+    assert [piece async for piece in stream] == []

@@ -1,0 +1,73 @@
+"""What a commit changed, as followers learn it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proto.events import Closed, EventBatch, Opened, Subscribed, Unsubscribed
+from services.sessions.changes import MAX_CHANGES, Change, Changes, changes_of, decode_changes, encode_changes
+from services.sessions.projection import fold
+from services.sessions.state import State
+
+
+class Story:
+    """Commits one after the other; each state has what a store would have loaded."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._rows: State | None = None
+
+    def commit(self, *events: Any) -> list[Change] | None:
+        self._number += 1
+        state = State(60_000)
+        if self._rows is not None:
+            for session in self._rows.sessions.values():
+                state.put_session(session)
+            for connection in self._rows.connections.values():
+                state.put_connection(connection)
+            for subscription in self._rows.subscriptions.values():
+                state.put_subscription(subscription)
+        batches = [EventBatch("edge-1", "i", self._number, list(events))]
+        self._rows = fold(state, batches)
+        return changes_of(state, batches)
+
+
+def told(changes: list[Change] | None) -> list[tuple[str, str, list[str]]]:
+    assert changes is not None
+    return [(one.change, one.id, one.channels) for one in changes]
+
+
+def test_a_session_is_told_at_each_turn_of_its_life() -> None:
+    story = Story()
+    assert told(story.commit(Opened(at=1, connection="a", user="ann"))) == [("opened", "a", [])]
+    assert told(story.commit(Subscribed(at=2, connection="a", channel="news"))) == [("subscribed", "a", ["news"])]
+    assert told(story.commit(Closed(at=3, connection="a", code=1006))) == [("away", "a", ["news"])]
+    assert told(story.commit(Opened(at=4, connection="b", user="ann"))) == [("resumed", "a", [])]
+    story.commit(Subscribed(at=5, connection="b", channel="news"))
+    assert told(story.commit(Unsubscribed(at=6, connection="b", channel="news"))) == [("unsubscribed", "a", ["news"])]
+    (ended,) = story.commit(Closed(at=7, connection="b", code=1000)) or []
+    assert (ended.change, ended.user, ended.end_code, ended.ended_at) == ("ended", "ann", 1000, 7)
+    assert told(story.commit()) == []
+
+
+def test_what_happens_within_a_commit_is_told_once() -> None:
+    opened, closed = Opened(at=1, connection="a"), Closed(at=3, connection="a", code=1000)
+    assert told(Story().commit(opened, Subscribed(at=2, connection="a", channel="x"), closed)) == [
+        ("ended", "a", ["x"])
+    ]
+
+
+def test_a_session_that_another_absorbs_is_removed() -> None:
+    story = Story()
+    story.commit(Opened(at=1, connection="a", user="ann"), Opened(at=5, connection="b", user="ann"))
+    assert told(story.commit(Closed(at=4, connection="a", code=1006))) == [("removed", "b", []), ("resumed", "a", [])]
+
+
+def test_a_large_commit_is_not_told() -> None:
+    assert Story().commit(*(Opened(at=1, connection=str(n)) for n in range(MAX_CHANGES + 1))) is None
+
+
+def test_changes_survive_their_way() -> None:
+    changes = Changes(("e", 1), ("e", 2), [Change("away", "a", user="ann", away_until=9, channels=["news"])])
+    assert decode_changes(encode_changes(changes)) == changes
+    assert decode_changes(b"{}") is None and decode_changes(b"\xff") is None
