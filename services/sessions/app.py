@@ -50,6 +50,8 @@ from services.sessions.log_nats import SessionLog
 from services.sessions.outbox.publisher_nats import OutboxPublisher
 from services.sessions.outbox.relay import Relay
 from services.sessions.outbox.table_postgres import MARKING, OutboxTable
+from services.sessions.privacy.access import opened
+from services.sessions.privacy.calls_http import PrivacyApi
 from services.sessions.projection_watch import ProjectionWatch
 from services.sessions.projector import Projector
 from services.sessions.queries.channels_postgres import Channels
@@ -139,6 +141,7 @@ class Sessions:
         others = ((EXPORT, export.export), (LIVE, live.live))
         self._api = SessionsApi(self._api_keys, calls, questions, others)
         self._nats_calls = NatsCalls(self._link, calls, questions)
+        self._privacy = PrivacyApi(self._api_keys, lambda: opened(self.settings))
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""
@@ -164,6 +167,7 @@ class Sessions:
                 try:
                     yield
                 finally:
+                    await self._privacy.stop()
                     await self._relay.leave(_LEAVE_S)
                     self._pulse.beat()  # how far it has come
                     await self._nats_calls.stop()
@@ -193,7 +197,7 @@ class Sessions:
                 self._edge_watch.problem or self._relay.problem or self._outbox_link.problem or self._webhooks.problem
             ),
         )
-        routes = health + self._api.routes()
+        routes = health + self._api.routes() + self._privacy.routes()
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
     async def leave(self) -> None:

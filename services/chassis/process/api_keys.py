@@ -14,7 +14,8 @@ from services.chassis.process.settings_errors import FORM
 ALL: Final = "all"
 PUBLISH: Final = "publish"
 READ: Final = "read"
-SCOPES: Final = (ALL, PUBLISH, READ)
+PRIVACY: Final = "privacy"
+SCOPES: Final = (ALL, PUBLISH, READ, PRIVACY)
 
 _NAME: Final = 'up to 64 letters, digits, "-", "_" and "."'
 
@@ -33,12 +34,12 @@ class ApiKey(Section, frozen=True, kw_only=True):
     key: Secret
     """The key that is sent as `X-API-Key`."""
     scope: str = ALL
-    """What it may do: "publish" (publish and broadcast), "read" (presence, history, channels, info, sessions), or
-    "all"."""
+    """What it may do: "publish" (publish and broadcast), "read" (presence, history, channels, info, sessions),
+    "privacy" (export and erase users), or "all"."""
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
-            raise ValueError('expected scope "all", "publish" or "read"')
+            raise ValueError('expected scope "all", "publish", "read" or "privacy"')
         if not self.key:
             raise ValueError("expected key not to be empty")
         if not _SENDABLE.fullmatch(self.key):

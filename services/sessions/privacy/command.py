@@ -11,31 +11,26 @@ import sys
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
-from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import NatsAway, NatsRefused
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
-from services.chassis.postgres.pool import Pool
 from services.sessions.printing import print_line, to_reader
+from services.sessions.privacy.access import opened
 from services.sessions.privacy.erasure import Erasure
 from services.sessions.privacy.export import Export
 from services.sessions.privacy.person import NobodyMeant, Person
 from services.sessions.privacy.progress import Incomplete, Refused, Report
 from services.sessions.privacy.unreachable import UNREACHABLE
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSettings
 
 _TOLD_EVERY_S: Final = 0.2
-_CONNECT_S: Final = 15.0
-_CONNECTIONS: Final = 3
-"""To PostgreSQL: an export reads rows of one table while it reads those of another."""
 
 
 def export_user(settings: SessionsSettings, asked: Namespace) -> None:
-    """Writes all that is stored about a user. Exits with 1 if that fails: what was written is incomplete then."""
+    """Writes all that is stored about a user. Exits with 1 if that fails; what was written then lacks its last line."""
     _run(lambda person: _export(settings, person, asked.output), asked.user)
 
 
@@ -56,27 +51,11 @@ def _run(work: Callable[[Person], Coroutine[Any, Any, bool]], user: str) -> None
         sys.exit(1)
 
 
-@asynccontextmanager
-async def _connected(settings: SessionsSettings) -> AsyncIterator[tuple[NatsLink, Pool]]:
-    await SCHEMA.check(settings.postgres.url)
-    link = NatsLink(settings.privacy_nats, f"{settings.name}-privacy", inbox_prefix=subjects.PRIVACY_INBOX)
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            await link.open()
-    except TimeoutError:
-        raise NatsAway(link.problem or f"no connection to NATS within {_CONNECT_S:g} s") from None
-    try:
-        async with Pool(settings.postgres.url, _CONNECTIONS) as pool:
-            yield link, pool
-    finally:
-        await link.close()
-
-
 async def _export(settings: SessionsSettings, person: Person, path: str | None) -> bool:
     lines = 0
     with _output(path) as output, _Line() as line:
-        async with _connected(settings) as (link, pool):
-            async for each in Export(link, pool, person, line.progress).lines():
+        async with opened(settings) as stores:
+            async for each in Export(stores.link, stores.pool, person, line.progress).lines():
                 output.write(each)
                 lines += 1
         output.flush()
@@ -85,19 +64,17 @@ async def _export(settings: SessionsSettings, person: Person, path: str | None) 
 
 
 @contextmanager
-def _output(path: str | None) -> Any:
+def _output(path: str | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    file: BinaryIO
     with os.fdopen(descriptor, "wb") as file:
         yield file
 
 
 async def _erase(settings: SessionsSettings, person: Person, asked: Namespace) -> bool:
-    webhooks = [each.name for each in settings.sessions.webhooks]
-    async with _connected(settings) as (link, pool):
+    async with opened(settings) as (link, pool, webhooks):
         with _Line() as line:
             erasure = Erasure(link, pool, person, webhooks, line.progress)
             if not asked.dry_run:

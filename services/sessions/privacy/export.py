@@ -41,7 +41,14 @@ class Export:
         self._keys = Keys(link, person, progress)
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """The lines, each with its line break."""
+        """The lines, each with its line break. The last one says how many came before it: without it, some lack."""
+        count = 0
+        async for line in self._lines():
+            yield line
+            count += 1
+        yield _line("end", lines=count)
+
+    async def _lines(self) -> AsyncIterator[bytes]:
         yield _line("user", id=self._person.user, digest=self._person.digest)
         async for store, row in self._rows.all():
             yield _line(store, row=Raw(row.encode()))

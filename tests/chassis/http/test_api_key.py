@@ -101,7 +101,10 @@ def test_keys_in_the_configuration_may_be_in_files(tmp_path: Path) -> None:
         ("[http_api]\nkey = ' hidden'", "without a space or a line break at either end"),
         ('[http_api]\nkey = "hidden\\n"', "without a space or a line break at either end"),
         ("[[http_api.keys]]\nname = 'a b'\nkey = 'hidden'", "http_api.keys[0].name"),
-        ("[[http_api.keys]]\nname = 'a'\nkey = 'hidden'\nscope = 'write'", 'expected scope "all", "publish" or "read"'),
+        (
+            "[[http_api.keys]]\nname = 'a'\nkey = 'hidden'\nscope = 'write'",
+            'expected scope "all", "publish", "read" or "privacy"',
+        ),
         (
             "[[http_api.keys]]\nname = 'a'\nkey = 'hidden'\n[[http_api.keys]]\nname = 'a'\nkey = 'hidden 2'",
             'expected each name of http_api.keys once, "a" appears twice',

@@ -1,0 +1,137 @@
+"""`POST /privacy/export`, `POST /privacy/erase` and `GET /privacy/erasures/{id}`, for API keys of the scope "privacy".
+
+The user id is in the body: addresses get into the logs of proxies. Our own log has the beginning of its digest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from services.chassis.http.api_key import ApiKeys, Refusal, reaches
+from services.chassis.nats.link import NatsAway, NatsRefused
+from services.chassis.postgres.errors import SchemaRefused, StoreAway
+from services.chassis.process.api_keys import PRIVACY, ApiKey
+from services.sessions.privacy.export import Export
+from services.sessions.privacy.jobs import Job, Jobs, Open, TooMany
+from services.sessions.privacy.person import NobodyMeant, Person
+from services.sessions.privacy.progress import unwatched
+
+log = logging.getLogger(__name__)
+
+MAX_BODY: Final = 64 * 1024
+_AWAY: Final = (StoreAway, SchemaRefused, NatsAway, NatsRefused)
+
+
+class _ExportCall(msgspec.Struct, forbid_unknown_fields=True):
+    user: str
+
+
+class _EraseCall(msgspec.Struct, forbid_unknown_fields=True):
+    user: str
+    dry_run: bool = False
+    disconnect: bool = False
+
+
+class Problem(msgspec.Struct):
+    """What is wrong with a call."""
+
+    code: int
+    message: str
+
+
+class Failure(msgspec.Struct):
+    """The body of an error, as in the rest of the API."""
+
+    error: Problem
+
+
+class PrivacyApi:
+    """The routes, for who has one of the `keys` that may do it."""
+
+    def __init__(self, keys: ApiKeys, open_stores: Open) -> None:
+        self._keys = keys
+        self._open = open_stores
+        self._jobs = Jobs(open_stores)
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/privacy/export", self._guarded(self._export), methods=["POST"]),
+            Route("/privacy/erase", self._guarded(self._erase), methods=["POST"]),
+            Route("/privacy/erasures/{id}", self._guarded(self._erasure)),
+        ]
+
+    async def stop(self) -> None:
+        """Ends the erasures that run."""
+        await self._jobs.stop()
+
+    def _guarded(
+        self, answer: Callable[[Request, ApiKey], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            key = self._keys.of(request)
+            refusal = key if isinstance(key, Refusal) else reaches(key, PRIVACY, "exporting and erasing users")
+            if refusal is not None:
+                return _failure(refusal.status, refusal.why)
+            assert not isinstance(key, Refusal)
+            try:
+                return await answer(request, key)
+            except (msgspec.DecodeError, UnicodeDecodeError, NobodyMeant) as error:
+                return _failure(400, f"body: {error}")
+            except TooMany as error:
+                return _failure(429, f"{error}; try again")
+
+        return endpoint
+
+    async def _export(self, request: Request, key: ApiKey) -> Response:
+        person = Person(msgspec.json.decode(await _body(request), type=_ExportCall).user)
+        log.info("exporting a user: digest=%s key=%s", person.digest[:12], key.name)
+        return StreamingResponse(self._lines(person), media_type="application/x-ndjson")
+
+    async def _lines(self, person: Person) -> AsyncIterator[bytes]:
+        try:
+            async with self._open() as stores:
+                async for line in Export(stores.link, stores.pool, person, unwatched).lines():
+                    yield line
+        except _AWAY as error:  # the status is sent already: there is no line "end"
+            yield msgspec.json.encode({"store": "error", "message": str(error)}) + b"\n"
+
+    async def _erase(self, request: Request, key: ApiKey) -> Response:
+        call = msgspec.json.decode(await _body(request), type=_EraseCall)
+        person = Person(call.user)
+        job = self._jobs.start(person, call.dry_run, call.disconnect)
+        what = "counting what is stored about a user" if job.dry_run else "erasing a user"
+        log.info("%s: job=%s digest=%s key=%s", what, job.id, person.digest[:12], key.name)
+        return _job(202, job)
+
+    async def _erasure(self, request: Request, key: ApiKey) -> Response:
+        job = self._jobs.get(request.path_params["id"])
+        if job is None:
+            return _failure(404, "this process knows no such erasure; asked for again, an erasure goes on")
+        return _job(200, job)
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise msgspec.DecodeError(f"expected at most {MAX_BODY} bytes")
+    return body
+
+
+def _job(status: int, job: Job) -> Response:
+    where = {"location": f"/privacy/erasures/{job.id}"}
+    return Response(msgspec.json.encode(job), status, where, media_type="application/json")
+
+
+def _failure(status: int, message: str) -> Response:
+    more = {"retry-after": "1"} if status == 429 else None
+    return Response(msgspec.json.encode(Failure(Problem(status, message))), status, more, media_type="application/json")

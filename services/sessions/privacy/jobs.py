@@ -1,0 +1,111 @@
+"""Erasures that were asked for over HTTP: they run by themselves, and say how far they have come."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Literal
+
+import msgspec
+
+from services.chassis.nats.link import NatsAway, NatsRefused
+from services.chassis.postgres.errors import SchemaRefused, StoreAway
+from services.chassis.process.tasks import Tasks
+from services.sessions.privacy.access import Stores
+from services.sessions.privacy.erasure import Erasure
+from services.sessions.privacy.person import Person
+from services.sessions.privacy.progress import Incomplete, Refused
+from services.sessions.privacy.unreachable import UNREACHABLE
+
+log = logging.getLogger(__name__)
+
+MAX_RUNNING: Final = 4
+"""Each reads everything that NATS holds."""
+MAX_KEPT: Final = 256
+"""Erasures that have ended, of which one can still ask what became."""
+
+Open = Callable[[], AbstractAsyncContextManager[Stores]]
+
+
+class Job(msgspec.Struct):
+    """An erasure. `stores`: how much was found, by store; `step`: what it works on, and how far it is there.
+
+    `state` is "failed" with the reason in `error`: what is done stays done, and asking again goes on from there.
+    """
+
+    id: str
+    state: Literal["running", "done", "failed"] = "running"
+    dry_run: bool = False
+    step: str = ""
+    done: int = 0
+    total: int = 0
+    stores: dict[str, int] = {}
+    facts_removed: int = 0
+    error: str | None = None
+    unreachable: tuple[str, ...] = ()
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """See `Progress`."""
+        self.step, self.done, self.total = step, done, total
+
+
+class TooMany(Exception):
+    """As many erasures run as may."""
+
+
+class Jobs:
+    """The erasures of this process."""
+
+    def __init__(self, open_stores: Open) -> None:
+        self._open = open_stores
+        self._tasks = Tasks()
+        self._jobs: dict[str, Job] = {}
+        self._running: dict[str, Job] = {}  # by the user's digest
+
+    def get(self, name: str) -> Job | None:
+        """The erasure of this id, if this process knows it."""
+        return self._jobs.get(name)
+
+    def start(self, person: Person, dry_run: bool, disconnect: bool) -> Job:
+        """Begins to erase a user, or returns the erasure of him that is running. Raises `TooMany`."""
+        running = self._running.get(person.digest)
+        if running is not None:
+            return running
+        if len(self._running) >= MAX_RUNNING:
+            raise TooMany(f"{MAX_RUNNING} erasures are running")
+        while len(self._jobs) >= MAX_KEPT:
+            del self._jobs[next(name for name, job in self._jobs.items() if job.state != "running")]
+        job = Job(uuid.uuid4().hex, dry_run=dry_run)
+        self._jobs[job.id] = self._running[person.digest] = job
+        self._tasks.start(self._run(job, person, disconnect))
+        return job
+
+    async def stop(self) -> None:
+        """Ends all of them; asked for again, they go on."""
+        await self._tasks.stop()
+
+    async def _run(self, job: Job, person: Person, disconnect: bool) -> None:
+        try:
+            await self._erase(job, person, disconnect)
+            job.state = "done"
+        except (StoreAway, SchemaRefused, NatsAway, NatsRefused, Incomplete, Refused) as error:
+            job.state, job.error = "failed", str(error)
+        except Exception as error:
+            log.exception("an erasure failed: job=%s", job.id)
+            job.state, job.error = "failed", f"a fault of Fairlead: {type(error).__name__}; its log has more"
+        finally:
+            del self._running[person.digest]
+            log.info("erasure of a user: job=%s %s%s", job.id, job.state, f": {job.error}" if job.error else "")
+
+    async def _erase(self, job: Job, person: Person, disconnect: bool) -> None:
+        async with self._open() as stores:
+            erasure = Erasure(stores.link, stores.pool, person, stores.webhooks, job.progress)
+            if not job.dry_run:
+                await erasure.disconnected(and_end=disconnect)
+            report = await erasure.search()
+            job.stores = dict(report.stores)
+            if report.total and not job.dry_run:
+                job.facts_removed = (await erasure.erase()).total()
+                job.unreachable = UNREACHABLE

@@ -1,0 +1,108 @@
+"""Users exported and erased over HTTP, by keys that may do it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from proto import subjects
+from proto.events import EventBatch, Opened, Subscribed, encode_batch
+from services.chassis.nats.streams import store
+from services.sessions.privacy.calls_http import MAX_BODY
+from services.sessions.privacy.person import Person
+from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
+from tests.sessions.running import sessions_of, start
+from tests.support.eventually import eventually
+from tests.support.links import linked
+from tests.support.plain_http import http_client
+from tests.support.processes import ServiceProcess, Services
+from tests.support.servers import NatsServer, Postgres
+
+ANN = "ann-of-the-tests-of-erasures-over-http"
+KEYS = """
+[[http_api.keys]]
+name = "reader"
+key = "may-read"
+scope = "read"
+[[http_api.keys]]
+name = "officer"
+key = "may-erase"
+scope = "privacy"
+"""
+
+
+async def call(service: ServiceProcess, path: str, body: Any = None, key: str = "may-erase") -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with http_client(headers={"X-API-Key": key}) as http:
+        if body is None:
+            return await http.get(f"{service.url}{path}", timeout=20)
+        return await http.post(f"{service.url}{path}", content=content, timeout=20)
+
+
+async def test_a_user_is_exported_and_erased(services: Services, nats_server: NatsServer, postgres: Postgres) -> None:
+    service = await start(services, nats_server, postgres, toml=KEYS).ready(60)
+    ann = Person(ANN)
+    facts = [Opened(1_000, "c1", ANN, address="192.0.2.7"), Subscribed(1_001, "c1", "news"), Opened(1_002, "c2", "bob")]
+    async with linked(nats_server.url) as link:
+        batch = EventBatch("e", "i", 1, [*facts])
+        await store(link, subjects.session_events("i"), encode_batch(batch), None)
+        await eventually(lambda: _are_known(service, 2))
+
+        exported = (await call(service, "/privacy/export", {"user": ANN})).text.splitlines()
+        lines = [json.loads(line) for line in exported]
+        assert {"user", "sessions", "connections", "subscriptions", "log", "end"} <= {line["store"] for line in lines}
+        assert lines[-1] == {"store": "end", "lines": len(lines) - 1}
+        assert "bob" not in "".join(exported) and "192.0.2.7" in "".join(exported)
+
+        assert (await _ended(service, {"user": ANN, "dry_run": True}))["stores"]["sessions"] == 1
+        refused = await _ended(service, {"user": ANN})
+        assert refused["state"] == "failed" and "is connected" in refused["error"]
+        closed = (
+            b'{"edge":"e","instance":"i","number":2,"events":[{"type":"closed","at":2,"connection":"c1","code":1000}]}'
+        )
+        await store(link, subjects.session_events("i"), closed, None)
+        await eventually(lambda: _are_open(service, 1))
+        done = await _ended(service, {"user": ANN})
+        assert (done["state"], done["error"], done["facts_removed"]) == ("done", None, 3), done
+        assert await found_in_jetstream(link, ann) == set() and await found_in_postgres(postgres.url, ann) == set()
+        assert [row["user"] for row in await sessions_of(service)] == ["bob"]
+    assert ANN not in service.log() and ann.digest[:12] in service.log() and "key=officer" in service.log()
+
+    assert (await call(service, "/privacy/erasures/none")).status_code == 404
+    for path in ("/privacy/export", "/privacy/erase"):
+        assert (await call(service, path, {"user": ANN}, key="may-read")).status_code == 403
+        assert (await call(service, path, {"user": ANN}, key="none")).status_code == 401
+        for body in (
+            b"",
+            b"{",
+            b"\xff",
+            b'{"user": ""}',
+            b'{"user": 1}',
+            b'{"user": "a", "x": 1}',
+            b" " * MAX_BODY * 2,
+        ):
+            answer = await call(service, path, body)
+            assert answer.status_code == 400 and answer.json()["error"]["message"].startswith("body: "), body[:20]
+
+
+async def _are_known(service: ServiceProcess, count: int) -> None:
+    assert len(await sessions_of(service)) == count
+
+
+async def _are_open(service: ServiceProcess, count: int) -> None:
+    assert len(await sessions_of(service, state="open")) == count
+
+
+async def _ended(service: ServiceProcess, body: dict[str, Any]) -> dict[str, Any]:
+    """What became of an erasure."""
+    begun = await call(service, "/privacy/erase", body)
+    assert begun.status_code == 202, begun.text
+
+    async def ended() -> dict[str, Any]:
+        job: dict[str, Any] = (await call(service, begun.headers["location"])).json()
+        assert job["state"] != "running"
+        return job
+
+    return await eventually(ended, within_s=60)
