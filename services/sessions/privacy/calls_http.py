@@ -18,6 +18,7 @@ from services.chassis.http.api_key import ApiKeys, Refusal, reaches
 from services.chassis.nats.link import NatsAway, NatsRefused
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.chassis.process.api_keys import PRIVACY, ApiKey
+from services.chassis.process.log_fields import about
 from services.sessions.privacy.export import Export
 from services.sessions.privacy.jobs import Job, Jobs, Open, TooMany
 from services.sessions.privacy.person import NobodyMeant, Person
@@ -92,7 +93,7 @@ class PrivacyApi:
 
     async def _export(self, request: Request, key: ApiKey) -> Response:
         person = Person(msgspec.json.decode(await _body(request), type=_ExportCall).user)
-        log.info("exporting a user: digest=%s key=%s", person.digest[:12], key.name)
+        log.info("exporting the user of digest %s", person.digest[:12], extra=about(key=key.name))
         return StreamingResponse(self._lines(person), media_type="application/x-ndjson")
 
     async def _lines(self, person: Person) -> AsyncIterator[bytes]:
@@ -107,8 +108,8 @@ class PrivacyApi:
         call = msgspec.json.decode(await _body(request), type=_EraseCall)
         person = Person(call.user)
         job = self._jobs.start(person, call.dry_run, call.disconnect)
-        what = "counting what is stored about a user" if job.dry_run else "erasing a user"
-        log.info("%s: job=%s digest=%s key=%s", what, job.id, person.digest[:12], key.name)
+        what = "counting what is stored about" if job.dry_run else "erasing"
+        log.info("%s the user of digest %s: job %s", what, person.digest[:12], job.id, extra=about(key=key.name))
         return _job(202, job)
 
     async def _erasure(self, request: Request, key: ApiKey) -> Response:

@@ -93,11 +93,11 @@ class Jobs:
         except (StoreAway, SchemaRefused, NatsAway, NatsRefused, Incomplete, Refused) as error:
             job.state, job.error = "failed", str(error)
         except Exception as error:
-            log.exception("an erasure failed: job=%s", job.id)
+            log.exception("job %s failed", job.id)
             job.state, job.error = "failed", f"a fault of Fairlead: {type(error).__name__}; its log has more"
         finally:
             del self._running[person.digest]
-            log.info("erasure of a user: job=%s %s%s", job.id, job.state, f": {job.error}" if job.error else "")
+            log.info("job %s: %s", job.id, job.error or job.state)
 
     async def _erase(self, job: Job, person: Person, disconnect: bool) -> None:
         async with self._open() as stores:
