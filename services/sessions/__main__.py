@@ -13,6 +13,7 @@ from services.sessions.commands import arguments as questions
 from services.sessions.dead_letters_arguments import describe
 from services.sessions.outbox.arguments import describe as describe_outbox
 from services.sessions.privacy.arguments import describe_erase, describe_export
+from services.sessions.rebuilding.arguments import describe_rebuild, describe_verify
 from services.sessions.settings import SessionsSettings, cautions, from_environ
 from services.sessions.webhooks.letters_arguments import describe_letters
 
@@ -69,6 +70,18 @@ def _erase_user(settings: SessionsSettings, asked: Namespace) -> None:
     erase_user(settings, asked)
 
 
+def _rebuild(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.rebuilding.command import run_rebuild
+
+    run_rebuild(settings, asked)
+
+
+def _verify(settings: SessionsSettings, asked: Namespace) -> None:
+    from services.sessions.rebuilding.command import run_verify
+
+    run_verify(settings, asked)
+
+
 COMMANDS = {
     "who": Command("the sessions that were connected at a moment, or are now", _ask, questions.describe_who),
     "why": Command("why a user dropped, what he missed, what he was refused", _ask, questions.describe_why),
@@ -81,6 +94,8 @@ COMMANDS = {
     "users": Command("users and their devices, when first and last seen", _ask, questions.describe_users),
     "migrate": Command("update the tables in PostgreSQL", _migrate),
     "outbox": Command("list, show, replay or delete rows of the outbox; its SQL", _outbox, describe_outbox),
+    "rebuild": Command("fold the log once more, and put a read model of it in place", _rebuild, describe_rebuild),
+    "verify": Command("fold the log once more, and compare the read models with it", _verify, describe_verify),
     "dead-letters": Command("list, show, replay or delete what could not be folded", _dead_letters, describe),
     "webhook-dead-letters": Command(
         "list, show, replay or delete what webhooks did not take", _webhook_dead_letters, describe_letters

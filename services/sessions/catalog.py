@@ -42,6 +42,16 @@ SESSIONS_SERIES: Final = catalog(
     histogram("fairlead_sessions_batch_seconds", "seconds", FAST_S, "Time to fold and commit one part of the log."),
     gauge("fairlead_sessions_lag_batches", "batches", "Batches in the log that are not in PostgreSQL yet."),
     gauge(
+        "fairlead_sessions_lag_events_estimated",
+        "facts",
+        "Facts in the log that are not in PostgreSQL yet, if each batch that waits has as many as those folded last.",
+    ),
+    gauge(
+        "fairlead_sessions_catch_up_seconds",
+        "seconds",
+        "How long it takes to fold what waits at the rate of the last seconds; 0 if nothing waits, or nothing moves.",
+    ),
+    gauge(
         "fairlead_sessions_projection_age_seconds",
         "seconds",
         "Age of the oldest batch in the log that is not in PostgreSQL, 0 if none waits; since the start of the "

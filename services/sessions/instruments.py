@@ -23,6 +23,8 @@ class Instruments:
         self.recreated = self._counter("fairlead_sessions_log_recreated")
         self.batch_seconds = self._histogram("fairlead_sessions_batch_seconds")
         self.lag_batches = self._gauge("fairlead_sessions_lag_batches")
+        self.lag_events = self._gauge("fairlead_sessions_lag_events_estimated")
+        self.catch_up = self._gauge("fairlead_sessions_catch_up_seconds")
         self.projection_age = self._gauge("fairlead_sessions_projection_age_seconds")
         self.outbox_published = self._counter("fairlead_sessions_outbox_published")
         self.outbox_set_aside = self._counter("fairlead_sessions_outbox_set_aside")

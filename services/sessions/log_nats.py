@@ -80,6 +80,19 @@ class SessionLog:
             raise LogAway(f"NATS: {error}") from error
         return LogState(found.epoch, found.first, found.last)
 
+    async def found(self) -> tuple[LogState, int] | None:
+        """The log as it is, and when its first message was stored (Unix milliseconds, 0 if it is empty); None if there
+        is no stream. Changes nothing."""
+        try:
+            state = await stream_state(self._link, subjects.SESSIONS_STREAM)
+            if state is None:
+                return None
+            messages, _ = await read_stream(self._link, subjects.SESSIONS_STREAM, 1, 1)
+        except NatsAway as error:
+            raise LogAway(f"NATS: {error}") from error
+        first_at = int(messages[0].stored_at * 1000) if messages else 0
+        return LogState(state.epoch, messages[0].sequence if messages else state.last + 1, state.last), first_at
+
     async def waiting_after(self, sequence: int) -> Waiting:
         """What comes after the message `sequence`. Changes nothing, and makes no stream."""
         try:

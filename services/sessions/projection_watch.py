@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Final
 
+from services.sessions.backlog import Backlog
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, SessionLog
 from services.sessions.projector import Projector
@@ -24,6 +25,7 @@ class ProjectionWatch:
         self._projector = projector
         self._instruments = instruments
         self._waits_since: float | None = time.monotonic()  # until it is known what waits
+        self._backlog = Backlog()
         self.lag_batches = 0
 
     async def run(self) -> None:
@@ -34,12 +36,16 @@ class ProjectionWatch:
             self._instruments.lag_batches.set(self.lag_batches)
             age = 0.0 if self._waits_since is None else time.monotonic() - self._waits_since
             self._instruments.projection_age.set(age)
+            self._instruments.lag_events.set(self._backlog.facts)
+            self._instruments.catch_up.set(self._backlog.left_s)
             await asyncio.sleep(INTERVAL_S)
 
     async def _look(self) -> None:
+        sequence = self._projector.sequence
         try:
-            waiting = await self._log.waiting_after(self._projector.sequence)
+            waiting = await self._log.waiting_after(sequence)
         except LogAway:
             return
         self.lag_batches = waiting.batches
+        self._backlog.seen(waiting.batches, sequence, self._projector.events_applied, time.monotonic())
         self._waits_since = time.monotonic() - waiting.oldest_age_s if waiting.batches else None

@@ -1,0 +1,103 @@
+"""A schema beside the live one, with the same tables, made by the same migrations. It goes with whoever made it.
+
+Its name begins with `PREFIX`. Who works with it holds an advisory lock of its name: a schema whose lock is free was
+left behind by a process that was killed, and the next one removes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import asyncpg
+
+from services.chassis.postgres.connector import Connector
+from services.chassis.postgres.errors import StoreAway
+from services.chassis.postgres.pool import store_errors
+from services.sessions.schema_postgres import SCHEMA
+
+PREFIX: Final = "fairlead_beside_"
+
+_CONNECT_TIMEOUT_S: Final = 10.0
+_DROP_TIMEOUT_S: Final = 120.0
+_LACKS_RIGHT: Final = "42501"
+
+_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
+_ALL: Final = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1) ORDER BY 1"
+_LIVE: Final = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('projections')"
+_ERASURES: Final = "INSERT INTO {beside}.erasures SELECT * FROM {live}.erasures"
+
+
+class Beside(NamedTuple):
+    """The two schemas, quoted for SQL, and the address at which the tables of the one beside are the tables."""
+
+    live: str
+    beside: str
+    url: str
+
+
+def url_in(url: str, schema: str) -> str:
+    """`url`, for connections whose tables are those of `schema`. A crash may take their last commits back."""
+    parts = urlsplit(url)
+    options = {**dict(parse_qsl(parts.query)), "search_path": schema, "synchronous_commit": "off"}
+    return parts._replace(query=urlencode(options)).geturl()
+
+
+@asynccontextmanager
+async def schema_beside(url: str) -> AsyncIterator[Beside]:
+    """Makes a schema with empty tables, and removes it at the end, with what is still in it. Raises `StoreAway`."""
+    name = PREFIX + secrets.token_hex(6)
+    with store_errors():
+        database = await Connector(url).connect(timeout=_CONNECT_TIMEOUT_S, command_timeout=_DROP_TIMEOUT_S)
+    try:
+        with store_errors():
+            live = await _make(database, name)
+        try:
+            beside = Beside(live, name, url_in(url, name))
+            await SCHEMA.migrate(beside.url)
+            with store_errors():
+                await database.execute(_ERASURES.format(beside=name, live=live))
+            yield beside
+        finally:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await _finish(_drop(database, name))  # otherwise the next one does it
+    finally:
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await database.close(timeout=5)
+
+
+async def _make(database: asyncpg.Connection[asyncpg.Record], name: str) -> str:
+    """Makes the schema, and removes those that were left behind. The live schema's name."""
+    live: str | None = await database.fetchval(_LIVE)
+    assert live is not None, "the revision was checked"
+    for row in await database.fetch(_ALL, PREFIX):
+        if await database.fetchval(_LOCK, row[0]):
+            await _drop(database, row[0])
+            await database.fetchval(_UNLOCK, row[0])
+    await database.fetchval(_LOCK, name)
+    try:
+        await database.execute(f"CREATE SCHEMA {name}")
+    except asyncpg.InsufficientPrivilegeError as error:
+        what = "GRANT CREATE ON DATABASE to the user of postgres.url: the new tables are made in a schema beside"
+        raise StoreAway(f"PostgreSQL: {error} ({_LACKS_RIGHT}): {what}") from error
+    return live
+
+
+async def _drop(database: asyncpg.Connection[asyncpg.Record], name: str) -> None:
+    quoted = '"' + name.replace('"', '""') + '"'
+    await database.execute(f"DROP SCHEMA IF EXISTS {quoted} CASCADE")
+
+
+async def _finish(work: Coroutine[object, object, None]) -> None:
+    """Awaits it to its end, also if this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -1,0 +1,89 @@
+"""One epoch of the session log up to a sequence: from the archive where it has a message, else from the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from proto.events_reading import NewerBatch, Unreadable, read_message
+from services.sessions.entries import Entry
+from services.sessions.log_archive_postgres import ArchivedMessage
+from services.sessions.log_nats import LogNewer, LogPage
+
+PAGE: Final = 256
+"""Archived messages in one read: of the largest they are 64 MiB."""
+
+
+class Archive(Protocol):
+    """The part of `LogArchive` that is needed here."""
+
+    async def page(self, epoch: str, first: int, last: int, limit: int) -> list[ArchivedMessage]:
+        """At most `limit` messages of an epoch with sequences from `first` to `last` (inclusive), in order."""
+
+
+class Stream(Protocol):
+    """The part of `log_nats.SessionLog` that is needed here."""
+
+    async def read(self, start: int) -> LogPage:
+        """A bounded number of messages from sequence `start` on."""
+
+
+class LogReading:
+    """The messages of `epoch` up to the sequence `upto`; `stream` is None if the stream has another epoch now.
+
+    A rewritten message is in the archive only, or in both for a while: the archive has the say. `set_aside` has the
+    sizes of messages, by sequence, whose facts are not in the live tables: they are read as unreadable.
+
+    `missing` counts messages that are in neither, between others. They were erased, or went while nothing was archived.
+    """
+
+    def __init__(
+        self, archive: Archive, stream: Stream | None, epoch: str, upto: int, set_aside: Mapping[int, int]
+    ) -> None:
+        self._archive = archive
+        self._stream = stream
+        self._epoch = epoch
+        self._upto = upto
+        self._set_aside = set_aside
+        self._next: int | None = None
+        self.missing = 0
+
+    async def read(self, start: int) -> LogPage:
+        """The next messages from `start` on, and the sequence up to which they are all that there is.
+
+        Raises `StoreAway`, `LogAway`, and `LogNewer` for facts of a newer version.
+        """
+        archived = await self._archive.page(self._epoch, start, self._upto, PAGE)
+        is_full = len(archived) == PAGE
+        upto = archived[-1].sequence if is_full else self._upto
+        found: dict[int, Entry] = {}
+        if self._stream is not None and not (is_full and upto - start == PAGE - 1):
+            page = await self._stream.read(start)
+            if page.upto >= start:
+                upto = min(upto, page.upto)
+            found = {entry.sequence: entry for entry in page.entries if entry.sequence <= upto}
+        found |= {message.sequence: self._entry(message) for message in archived if message.sequence <= upto}
+        entries = [found[sequence] for sequence in sorted(found)]
+        self._count_missing(entries)
+        return LogPage([self._as_folded(entry) for entry in entries], upto, upto < self._upto)
+
+    def _entry(self, message: ArchivedMessage) -> Entry:
+        try:
+            read = read_message(message.data)
+        except NewerBatch as newer:
+            what = f"message {message.sequence} of the archive is of a newer version ({newer})"
+            raise LogNewer(f"{what}: upgrade this service") from newer
+        return Entry(message.sequence, message.data, message.writer, *read, message.stored_at)
+
+    def _as_folded(self, entry: Entry) -> Entry:
+        """The message without facts, if it was put aside as a whole."""
+        if entry.batch is None or self._set_aside.get(entry.sequence) != len(entry.data):
+            return entry
+        reason = "it is a dead letter of the live tables"
+        return entry._replace(batch=None, unreadable=Unreadable(entry.data, reason))
+
+    def _count_missing(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if self._next is not None:
+                self.missing += max(0, entry.sequence - self._next)
+            self._next = entry.sequence + 1

@@ -1,0 +1,60 @@
+"""The tables of each read model, and how their rows are told apart. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+
+class ModelTable(NamedTuple):
+    """A table of a read model. `key` are the columns that tell its rows apart, `began` is the one that says when what
+    a row is about began.
+
+    `counted`: rows are counts; one of 0 is none. `aside`: columns that only tell rows apart, by chance; rows are then
+    compared by all others, and how many there are of each.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    began: str
+    counted: bool = False
+    aside: tuple[str, ...] = ()
+
+
+MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {
+    "sessions": (
+        ModelTable("sessions", ("id", "opened_at"), "opened_at"),
+        ModelTable("connections", ("id", "opened_at"), "opened_at"),
+        ModelTable("subscriptions", ("connection", "channel", "opened_at"), "opened_at"),
+    ),
+    "timeline": (ModelTable("timeline", ("connection", "number", "at"), "at"),),
+    "users": (ModelTable("user_devices", ("user_id", "session_key", "client_name", "client_version"), "first_seen"),),
+    "channels": (
+        ModelTable("channels", ("name",), "first_at"),
+        ModelTable("channel_hours", ("channel", "hour"), "hour"),
+    ),
+    "drops": (
+        ModelTable("drops", ("width", "at", "edge", "code", "by", "client_name", "client_version"), "at", counted=True),
+    ),
+    "versions": (
+        ModelTable("openings", ("width", "at", "edge", "client_name", "client_version", "resumed"), "at", counted=True),
+    ),
+    "refusals": (
+        ModelTable("refusal_counts", ("width", "at", "edge", "action", "code"), "at", counted=True),
+        ModelTable("refusals", (), "at", aside=("number",)),
+    ),
+    "edges": (ModelTable("edges", ("instance",), "first_at"),),
+}
+"""The read models by name."""
+
+ALL: Final = "all"
+
+
+def models_of(name: str) -> tuple[str, ...]:
+    """The models that a name means: itself, or all of them."""
+    return tuple(MODELS) if name == ALL else (name,)
+
+
+def tables_of(name: str) -> tuple[ModelTable, ...]:
+    """The tables of these models."""
+    return tuple(table for model in models_of(name) for table in MODELS[model])

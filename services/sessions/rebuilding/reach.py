@@ -1,0 +1,61 @@
+"""How far back archive and stream reach together, and what is in the tables from before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from services.sessions.log_archive_postgres import ArchivedEpoch
+from services.sessions.store import Position
+
+SLACK_MS: Final = 60_000
+"""Clocks of edges differ, and facts wait while NATS is away: so much earlier than its message a fact may have been."""
+
+
+class StreamReach(NamedTuple):
+    """What the stream has: its epoch, its first and last sequence, and when the first was stored, in Unix milliseconds
+    (0: it is empty)."""
+
+    epoch: str
+    first: int
+    last: int
+    first_at: int
+
+
+class Reach(NamedTuple):
+    """The epochs of the log to fold, in order, each with the last sequence; the oldest message of all, by its sequence
+    and time (Unix milliseconds, 0 without any); and about how many messages there are."""
+
+    epochs: tuple[Position, ...]
+    first: int
+    first_at: int
+    messages: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it begins with the first message that ever was, as far as can be seen."""
+        return self.first == 1
+
+    @property
+    def since(self) -> str:
+        """Since when there are messages, for people."""
+        if not self.first_at:
+            return "no message at all"
+        at = datetime.fromtimestamp(self.first_at / 1000, UTC)
+        return f"{at:%Y-%m-%d %H:%M:%S} UTC (message {self.first:,})"
+
+
+def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, target: Position) -> Reach:
+    """What there is to fold up to the position `target`: epochs that are over first, as they were archived."""
+    over = [one for one in archived if one.epoch != target.epoch]
+    epochs = (*(Position(one.epoch, one.last) for one in over), target)
+    own = next((one for one in archived if one.epoch == target.epoch), None)
+    firsts = [(one.first_at, one.first) for one in (*over, *([own] if own else ()))]
+    messages = sum(one.messages for one in over) + (own.messages if own else 0)
+    if stream is not None and stream.epoch == target.epoch and stream.first_at and stream.first <= target.sequence:
+        firsts.append((stream.first_at, stream.first))
+        first_new = stream.first if own is None else max(stream.first, own.last + 1)
+        messages += max(0, target.sequence - first_new + 1)
+    first_at, first = min(firsts, default=(0, 0))
+    return Reach(epochs, first, first_at, messages)

@@ -1,0 +1,49 @@
+"""Builds read models anew beside the live ones, and puts them into their place."""
+
+from __future__ import annotations
+
+from services.chassis.postgres.pool import Database
+from services.sessions.printing import print_line
+from services.sessions.projection import NAMES
+from services.sessions.rebuilding.meeting import meet
+from services.sessions.rebuilding.model_tables import models_of, tables_of
+from services.sessions.rebuilding.reach import SLACK_MS
+from services.sessions.rebuilding.swap_postgres import letters_of
+from services.sessions.rebuilding.workshop import NotRebuilt, Workshop
+from services.sessions.store import Position
+
+
+async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
+    """Rebuilds the model `name`, or all. `forget`: rows that are older than the log go, and what depends on them.
+
+    Raises `NotRebuilt`, and what `Refolding` raises.
+    """
+    tables, live, refolding = tables_of(name), workshop.live, workshop.refolding
+    reach = await workshop.begin()
+    older = await live.older(tables, max(0, reach.first_at - SLACK_MS)) if reach.first_at else {"all tables": -1}
+    if older and not forget:
+        what = ", ".join(f"{rows:,} rows of {table}" for table, rows in older.items() if rows >= 0) or "all rows"
+        raise NotRebuilt(f"{what} are older than that, and would be lost: --forget-older-than-log lets them go")
+    await refolding.to(await live.position())
+    workshop.bar.end()
+    await live.analyze(tables)
+
+    async def swap(database: Database, at: Position) -> None:
+        if not refolding.left_out <= (await letters_of(database)).keys():
+            raise NotRebuilt("a dead letter was replayed or deleted meanwhile: run it again")
+        if not forget:
+            await _check_whole(workshop)
+        names = {model: NAMES[model] for model in models_of(name)}
+        await live.take(database, tables, names, at)
+
+    await meet(live, refolding, swap)
+    models, upto = ", ".join(models_of(name)), refolding.position.sequence
+    print_line(f"rebuilt {models} from {workshop.bar.facts:,} facts, up to message {upto:,} of the log")
+
+
+async def _check_whole(workshop: Workshop) -> None:
+    lacks = "--forget-older-than-log builds without them"
+    if await workshop.live.is_behind():
+        raise NotRebuilt(f"the live tables have facts of processes of which the log has none, or not the last: {lacks}")
+    if workshop.refolding.missing and not await workshop.live.has_erased():
+        raise NotRebuilt(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: {lacks}")

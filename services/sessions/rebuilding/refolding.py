@@ -1,0 +1,115 @@
+"""Folds the log once more, with the service's own store, up to a position: from its beginning, or from where it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from services.sessions.commits import Step, commit_portion
+from services.sessions.log_archive_postgres import ArchivedEpoch
+from services.sessions.log_nats import LogState
+from services.sessions.read_ahead import ReadAhead
+from services.sessions.rebuilding.log_reading import Archive, LogReading, Stream
+from services.sessions.rebuilding.reach import Reach, StreamReach, reach_of
+from services.sessions.store import ORIGIN, Position, Store
+
+
+class LogChanged(Exception):
+    """The log was recreated meanwhile: what was folded does not lead to the live position."""
+
+
+class EpochArchive(Archive, Protocol):
+    """The part of `LogArchive` that is needed here."""
+
+    async def epochs(self) -> list[ArchivedEpoch]:
+        """What is archived, the oldest epoch first."""
+
+
+class StatedStream(Stream, Protocol):
+    """The part of `log_nats.SessionLog` that is needed here."""
+
+    async def found(self) -> tuple[LogState, int] | None:
+        """The log, and when its first message was stored, in Unix milliseconds; None if there is no stream."""
+
+
+Letters = Mapping[tuple[str, int], int]
+"""The sizes of dead letters, by epoch and sequence of their messages."""
+
+
+class Refolding:
+    """`store` is empty at first, and is folded up to `position`. `told` learns how many messages and facts of a step
+    were folded.
+
+    Every method raises `StoreAway`, `LogAway` and `LogNewer`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        archive: EpochArchive,
+        stream: StatedStream,
+        letters: Callable[[], Awaitable[Letters]],
+        told: Callable[[int, int], None],
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._stream = stream
+        self._letters = letters
+        self._told = told
+        self.position = ORIGIN
+        self.missing = 0
+        self.left_out: set[tuple[str, int]] = set()
+        """Messages without their facts, since they were dead letters."""
+
+    async def reach(self, target: Position) -> Reach:
+        """What there is to fold up to `target`."""
+        return reach_of(await self._archive.epochs(), await self._stream_reach(), target)
+
+    async def to(self, target: Position) -> None:
+        """Folds on up to `target`, at which the live tables are. Raises `LogChanged`."""
+        if self.position == target:
+            return
+        letters = await self._letters()
+        stream = await self._stream_reach()
+        if self.position == ORIGIN:
+            archived: Sequence[ArchivedEpoch] = await self._archive.epochs()
+            epochs = reach_of(archived, stream, target).epochs
+        elif self.position.epoch == target.epoch and self.position.sequence <= target.sequence:
+            epochs = (target,)
+        else:
+            raise LogChanged(f"the live tables went from {self.position} to {target}: the log was recreated; try again")
+        for end in epochs:
+            if self.position.epoch != end.epoch:
+                await self._move(Position(end.epoch, 0))
+            there = stream is not None and stream.epoch == end.epoch
+            await self._fold(end, self._stream if there else None, letters)
+
+    async def _fold(self, end: Position, stream: Stream | None, letters: Letters) -> None:
+        set_aside = {sequence: size for (epoch, sequence), size in letters.items() if epoch == end.epoch}
+        reading = LogReading(self._archive, stream, end.epoch, end.sequence, set_aside)
+        ahead = ReadAhead(reading, asyncio.Event())
+        try:
+            while self.position.sequence < end.sequence:
+                page = await ahead.read(self.position.sequence + 1)
+                for portion in page.portions:
+                    await commit_portion(self._store, self.position, portion, self._took)
+                    self.left_out |= {
+                        (end.epoch, entry.sequence) for entry in portion.entries if entry.sequence in set_aside
+                    }
+        finally:
+            await ahead.close()
+            self.missing += reading.missing
+
+    async def _move(self, to: Position) -> None:
+        await self._store.commit(self.position, to, [])
+        self.position = to
+
+    def _took(self, step: Step) -> None:
+        messages = step.position.sequence - self.position.sequence
+        self.position = step.position
+        self._told(messages, step.outcome.events)
+
+    async def _stream_reach(self) -> StreamReach | None:
+        found = await self._stream.found()
+        return None if found is None else StreamReach(found[0].epoch, found[0].first, found[0].last, found[1])

@@ -1,0 +1,84 @@
+"""Folds the log afresh, and compares what comes of it with the live tables, at one position of both."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from services.chassis.postgres.pool import Database
+from services.sessions.printing import print_line, printable
+from services.sessions.rebuilding.comparison_postgres import Comparison, Difference, TablesAtOnce, tables_at_once
+from services.sessions.rebuilding.meeting import meet
+from services.sessions.rebuilding.model_tables import tables_of
+from services.sessions.rebuilding.reach import SLACK_MS, Reach
+from services.sessions.rebuilding.workshop import Workshop
+from services.sessions.store import Position
+
+_PRUNED_S: Final = 900.0  # what is about to be pruned because of its age may be gone, or not
+
+_MAX_SHOWN: Final = 200  # characters of a value
+
+
+async def verify(workshop: Workshop, name: str) -> bool:
+    """Compares the model `name`, or all, and says what differs. Whether nothing does. Raises what `Refolding` does."""
+    reach = await workshop.begin()
+    async with AsyncExitStack() as stack:
+        taken: list[TablesAtOnce] = []
+
+        async def take(database: Database, at: Position) -> None:
+            taken.append(await stack.enter_async_context(tables_at_once(workshop.pool, workshop.schemas)))
+
+        await meet(workshop.live, workshop.refolding, take)
+        workshop.bar.end()
+        since = _whole_since(reach, await workshop.live.is_behind(), workshop.settings.keep)
+        window = float(workshop.settings.resume_window)
+        found = await taken[0].compare(tables_of(name), since, window)
+    _say(workshop, found)
+    return not any(one.differing for one in found)
+
+
+def _whole_since(reach: Reach, is_behind: bool, keep_s: float) -> int | None:
+    """From when on both should have everything, in Unix milliseconds; None: from ever."""
+    since = None if reach.is_whole and not is_behind else reach.first_at + SLACK_MS
+    kept_since = int((time.time() - keep_s + _PRUNED_S) * 1000) if keep_s else 0
+    if reach.first_at < kept_since:
+        since = max(since or 0, kept_since)
+    return since
+
+
+def _say(workshop: Workshop, found: list[Comparison]) -> None:
+    at = workshop.refolding.position
+    older = sum(one.older for one in found)
+    if older:
+        print_line(f"{older:,} rows were not compared: they are older than the log, or depend on what is")
+    if left_out := len(workshop.refolding.left_out):
+        print_line(f"{left_out:,} messages are dead letters, and were left out")
+    if workshop.refolding.missing:
+        print_line(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: erased, or not archived")
+    for one in found:
+        if one.differing:
+            print_line(f"{one.table}: {one.differing:,} of {one.rows:,} rows differ")
+            for example in one.examples:
+                _show(example)
+            if one.differing > len(one.examples):
+                print_line(f"  and {one.differing - len(one.examples):,} more")
+    rows, tables = sum(one.rows for one in found), len(found)
+    if not any(one.differing for one in found):
+        print_line(f"equal: {rows:,} rows of {tables} tables, at message {at.sequence:,} of the log")
+
+
+def _show(one: Difference) -> None:
+    key = ", ".join(f"{name}={_value(value)}" for name, value in one.key.items())
+    if one.live is None or one.folded is None:
+        print_line(f"  {key}: {'only in the log' if one.live is None else 'only in the live table'}")
+        return
+    print_line(f"  {key}:")
+    for name, value in one.live.items():
+        if value != one.folded.get(name):
+            print_line(f"    {name}: {_value(value)}, and by the log {_value(one.folded.get(name))}")
+
+
+def _value(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return printable(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")

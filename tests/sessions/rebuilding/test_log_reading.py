@@ -1,0 +1,102 @@
+"""Archive and stream as one log: each message once, the archived one if both have it, none beyond the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from proto.events import EventBatch, Opened, encode_batch
+from services.sessions.entries import Entry
+from services.sessions.log_archive_postgres import ArchivedMessage
+from services.sessions.log_nats import LogNewer, LogPage
+from services.sessions.rebuilding import log_reading
+from services.sessions.rebuilding.log_reading import LogReading
+
+
+def data(user: str) -> bytes:
+    return encode_batch(EventBatch("edge", "i", 1, [Opened(at=1, connection="c", user=user)]))
+
+
+class Archive:
+    def __init__(self, *sequences: int) -> None:
+        self.sequences = sequences
+        self.data = data("of the archive")
+
+    async def page(self, epoch: str, first: int, last: int, limit: int) -> list[ArchivedMessage]:
+        assert epoch == "e"
+        found = [one for one in self.sequences if first <= one <= last][:limit]
+        return [ArchivedMessage(one, 5, "i", self.data) for one in found]
+
+
+class Stream:
+    def __init__(self, *sequences: int) -> None:
+        self.sequences = sequences
+
+    async def read(self, start: int) -> LogPage:
+        found = [one for one in self.sequences if one >= start]
+        entries = [
+            Entry(one, data("of the stream"), "i", EventBatch("e", "i", 1, [Opened(at=1, connection="c", user="s")]))
+            for one in found[:4]
+        ]
+        return LogPage(entries, entries[-1].sequence if entries else start - 1, len(found) > 4)
+
+
+def user_of(batch: EventBatch) -> str:
+    (event,) = batch.events
+    assert isinstance(event, Opened)
+    return event.user
+
+
+async def everything(reading: LogReading, upto: int) -> dict[int, str]:
+    found: dict[int, str] = {}
+    start, more = 1, True
+    while more:
+        page = await reading.read(start)
+        assert page.upto >= start and (page.upto < upto) == page.more
+        for entry in page.entries:
+            assert start <= entry.sequence <= page.upto and entry.sequence not in found
+            found[entry.sequence] = "set aside" if entry.batch is None else user_of(entry.batch)
+        start, more = page.upto + 1, page.more
+    return found
+
+
+NOTHING: Mapping[int, int] = {}
+
+
+@pytest.mark.parametrize("page", [1, 3, 256])
+@pytest.mark.parametrize(
+    ("archived", "streamed", "upto", "from_archive", "missing"),
+    [
+        (range(1, 9), range(6, 15), 12, set(range(1, 9)), 0),
+        (range(0), range(3, 15), 12, set[int](), 0),
+        (range(1, 13), None, 12, set(range(1, 13)), 0),
+        ([2, 9], [1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13], 12, {2, 9}, 0),
+        ([1, 2, 3], [7, 8], 8, {1, 2, 3}, 3),
+        ([1, 2], [], 12, {1, 2}, 0),
+    ],
+)
+async def test_each_message_is_read_once(
+    monkeypatch: pytest.MonkeyPatch, page: int, archived, streamed, upto: int, from_archive: set[int], missing: int
+):
+    monkeypatch.setattr(log_reading, "PAGE", page)
+    stream = None if streamed is None else Stream(*streamed)
+    reading = LogReading(Archive(*archived), stream, "e", upto, NOTHING)
+    found = await everything(reading, upto)
+    assert set(found) == {*archived, *(streamed or ())} - {13, 14}
+    assert {sequence for sequence, user in found.items() if user == "of the archive"} == from_archive
+    assert reading.missing == missing
+
+
+async def test_a_message_that_was_put_aside_as_a_whole_has_no_facts():
+    archive = Archive(1, 2, 3)
+    size = len(archive.data)
+    found = await everything(LogReading(archive, None, "e", 3, {2: size, 3: size - 1}), 3)
+    assert found == {1: "of the archive", 2: "set aside", 3: "of the archive"}, "of the third, only a part was"
+
+
+async def test_a_newer_message_of_the_archive_is_not_skipped():
+    archive = Archive(1)
+    archive.data = data("x").replace(b'"version":1', b'"version":2')
+    with pytest.raises(LogNewer, match="upgrade this service"):
+        await LogReading(archive, None, "e", 1, NOTHING).read(1)

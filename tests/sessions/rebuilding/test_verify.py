@@ -1,0 +1,94 @@
+"""`verify` finds what was changed in the live tables, by any hand, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.sessions.rebuilding.model_tables import MODELS
+from tests.sessions.database import execute
+from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.rebuilding.shop import all_rows, folded, rebuilt, served, settings_of, verified, write_days
+from tests.support.processes import Services
+from tests.support.servers import NatsServer, Postgres
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+CORRUPTIONS = {
+    "sessions": ("DELETE FROM sessions WHERE id = 'd1-bob'", "sessions: 1 of", "only in the log"),
+    "timeline": ("UPDATE timeline SET facts = '[]' WHERE connection = 'd0-ann'", "timeline: ", "facts: []"),
+    "users": ("UPDATE user_devices SET sessions = 99 WHERE user_id = 'eve'", "user_devices: 1 of", "sessions: 99, and"),
+    "channels": ("UPDATE channel_hours SET peak = peak + 1", "channel_hours: ", "peak: "),
+    "drops": ("UPDATE drops SET count = count + 1", "drops: ", "count: "),
+    "versions": ("DELETE FROM openings WHERE client_name = 'js'", "openings: ", "only in the log"),
+    "refusals": ("DELETE FROM refusals WHERE code = 103", "refusals: 3 of", "only in the log"),
+    "edges": (
+        "UPDATE edges SET stopped_at = NULL WHERE instance = 'edge-1'",
+        "edges: 1 of",
+        "stopped_at: nothing, and",
+    ),
+}
+
+
+async def test_what_was_changed_by_hand_is_found_and_repaired(
+    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+):
+    async with served(services, nats_server, postgres) as service:
+        settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
+        assert await verified(settings) and "equal: " in capsys.readouterr().out
+        await execute(postgres.url, *(statement for statement, _, _ in CORRUPTIONS.values()))
+        assert not await verified(settings)
+        said = capsys.readouterr().out
+        for _, *texts in CORRUPTIONS.values():
+            assert all(text in said for text in texts), (texts, said)
+        found = await service.command("verify", "drops")
+        assert found.returncode == 1 and found.stdout.count("differ\n") == 1, found.stderr
+        for model in MODELS:
+            await rebuilt(settings, model)
+        assert await all_rows(postgres.url) == before
+        found = await service.command("verify")
+        assert found.returncode == 0 and "equal: " in found.stdout, found.stdout + found.stderr
+
+
+async def test_rows_that_nobody_wrote_are_found(
+    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+):
+    async with served(services, nats_server, postgres, days=1):
+        await execute(
+            postgres.url,
+            "INSERT INTO channels SELECT 'x' || n, 0, 0, now(), 0, now(), now() FROM generate_series(1, 50) n",
+        )
+        assert not await verified(settings_of(nats_server, postgres), "channels")
+        said = capsys.readouterr().out
+        assert "channels: 50 of 51 rows differ" in said and "and 30 more" in said
+        assert said.count("only in the live table") == 20
+
+
+async def test_what_is_older_than_the_log_is_not_compared(
+    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+):
+    """A session of an hour ago, which an hour later is known to the tables alone, goes on."""
+    async with served(services, nats_server, postgres, days=2) as service:
+        for table, column in (("sessions", "opened_at"), ("connections", "opened_at"), ("user_devices", "first_seen")):
+            await execute(postgres.url, f"UPDATE {table} SET {column} = {column} - interval '1 hour'")
+        async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
+            await edge.purge(keep=1)
+        await write_days(nats_server, 1, begin=2)
+        await folded(service)
+        assert await verified(settings_of(nats_server, postgres)), capsys.readouterr().out
+        assert "rows were not compared" in capsys.readouterr().out
+
+
+async def test_dead_letters_are_left_out_of_both(
+    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+):
+    async with served(services, nats_server, postgres, days=1) as service:
+        settings = settings_of(nats_server, postgres)
+        await execute(postgres.url, "ALTER TABLE channels ADD CONSTRAINT few CHECK (subscriptions < 3)")
+        await write_days(nats_server, 1, begin=1)
+        await folded(service)
+        assert await verified(settings) and "1 messages are dead letters" in capsys.readouterr().out
+        await execute(postgres.url, "ALTER TABLE channels DROP CONSTRAINT few")
+        replayed = await service.command("dead-letters", "replay", "all")
+        assert replayed.returncode == 0, replayed.stdout
+        await rebuilt(settings, "all")
+        assert await verified(settings)
