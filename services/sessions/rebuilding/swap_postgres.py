@@ -133,7 +133,7 @@ class Live:
     async def _take_one(self, database: Database, table: str) -> None:
         live, beside = f"{self._schemas.live}.{table}", f"{self._schemas.beside}.{table}"
         grants = await database.fetch(_GRANTS, live)
-        await self._make_the_same_parts(database, table)
+        await self._make_same_parts(database, table)
         parts = [row["part"] for row in await database.fetch(_PARTS, beside)]
         await database.execute(f"DROP TABLE {live}")
         for name in (beside, *parts):
@@ -142,11 +142,17 @@ class Live:
             option = " WITH GRANT OPTION" if grantable else ""
             await database.execute(f"GRANT {right} ON {live} TO {grantee}{option}")
 
-    async def _make_the_same_parts(self, database: Database, table: str) -> None:
-        """What made the partitions of the live table, ahead of time, will not make them once more."""
+    async def make_same_parts(self, tables: Sequence[ModelTable]) -> None:
+        """Makes the partitions of the live tables beside, too."""
+        async with self._pool.database() as database:
+            for table in tables:
+                await self._make_same_parts(database, table.name)
+
+    async def _make_same_parts(self, database: Database, table: str) -> None:
         beside = f"{self._schemas.beside}.{table}"
         for name, bound in await database.fetch(_MISSING_PARTS, f"{self._schemas.live}.{table}", beside):
-            with suppress(asyncpg.CheckViolationError):  # the default partition has such rows: there they stay
+            # If the default partition has rows of that time, they stay there until the service makes the partition.
+            with suppress(asyncpg.CheckViolationError):
                 async with database.transaction():
                     await database.execute(f"CREATE TABLE {self._schemas.beside}.{name} PARTITION OF {beside} {bound}")
 

@@ -18,6 +18,7 @@ from services.sessions.log_nats import SessionLog
 from services.sessions.printing import print_line
 from services.sessions.rebuilding.bar import Bar
 from services.sessions.rebuilding.beside_postgres import Beside, schema_beside
+from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.rebuilding.reach import Reach
 from services.sessions.rebuilding.refolding import Refolding
 from services.sessions.rebuilding.swap_postgres import Live
@@ -79,6 +80,7 @@ async def workshop(settings: SessionsSettings) -> AsyncIterator[Workshop]:
             log = SessionLog(link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
             store = PostgresStore(beside, int(settings.sessions.resume_window * 1000))
             live = Live(pool, schemas)
+            await live.make_same_parts(tables_of(ALL))
             refolding = Refolding(store, LogArchive(pool), log, live.letters, bar.told)
             yield Workshop(pool, schemas, live, refolding, bar, settings.sessions)
     finally:
