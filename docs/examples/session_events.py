@@ -28,7 +28,7 @@ async def main() -> None:
             (message,) = await log.fetch(1)
             batch = json.loads(message.data)
             for fact in batch["events"]:
-                print(batch["edge"], fact["type"], fact.get("connection") or fact["instance"], flush=True)
+                print(batch["edge"], fact["type"], fact.get("connection", ""), flush=True)
             await message.ack()
 
 

@@ -21,6 +21,9 @@ from services.edge.session.state import CONNECTED
 LAGS_EVERY_S: Final = 10.0
 """A client that lags and catches up again and again has this one episode of each so many seconds told."""
 
+OFFSETS_WHILE_WAITING: Final = 20_000
+"""Facts that wait for NATS; beyond it closes have no offsets, which may take a few kilobytes each."""
+
 _NEVER: Final = -math.inf
 
 
@@ -53,6 +56,8 @@ class Account(Incoming):
     def _keep_offsets(self, channels: Iterable[str]) -> None:
         """The connection is over, and about to leave these channels: notes what it was sent of each."""
         node, outlet = self._context.node, self._outlet
+        if self._context.session_log.waiting > OFFSETS_WHILE_WAITING:
+            return
         offsets: dict[str, int] = {}
         for channel in channels:
             offset = None if outlet.slow is None else outlet.slow.offset(channel)

@@ -28,7 +28,7 @@ from proto.events import (
 from services.chassis.process.settings import Duration
 from services.edge.arrival import Arrival
 from services.edge.backend.backend import BackendDisconnect, Caller
-from services.edge.connection.account import LAGS_EVERY_S
+from services.edge.connection.account import LAGS_EVERY_S, OFFSETS_WHILE_WAITING
 from services.edge.connection.connection import Connection
 from services.edge.connection.drain import Drain
 from services.edge.edge_settings import EdgeSection
@@ -207,6 +207,14 @@ class TestOffsets:
         await talk.subscribe("chat:x")
         await edge.publish("chat:x", 1)
         await talk.ask(unsubscribe={"channel": "chat:x"})
+        talk.connection.lost()
+        assert closed(edge).offsets == {}
+
+    async def test_none_while_very_many_facts_wait_for_nats(self, edge) -> None:
+        talk = await connected(edge, sub="42")
+        await talk.subscribe("chat:x")
+        await edge.publish("chat:x", 1)
+        edge.sessions.waiting = OFFSETS_WHILE_WAITING + 1
         talk.connection.lost()
         assert closed(edge).offsets == {}
 

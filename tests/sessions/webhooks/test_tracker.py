@@ -9,7 +9,25 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import (
+    CaughtUp,
+    Closed,
+    EdgeDraining,
+    EdgeFound,
+    EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
+    Erased,
+    EventBatch,
+    Lagged,
+    Opened,
+    Refreshed,
+    Refused,
+    SessionEvent,
+    Subscribed,
+    Unsubscribed,
+    user_digest,
+)
 from services.sessions.webhooks import tracker as module
 from services.sessions.webhooks.payload import WebhookEvent, encode_event
 from services.sessions.webhooks.tracker import Tracker
@@ -117,6 +135,24 @@ def test_a_batch_that_is_stored_twice_makes_its_events_once():
     once = batch(1, ANN, Closed(at=2, connection="c1", code=1000))
     assert len(take(tracker, once)) == 2
     assert take(tracker, once) == [] and tracker.duplicates == 1
+
+
+def test_facts_that_webhooks_do_not_tell_change_nothing():
+    others: list[SessionEvent] = [
+        EdgeStarted(at=1),
+        Refused(at=2, action="connect", code=3500, connection="c1", user="ann"),
+        Refreshed(at=3, connection="c1", expires_at=9),
+        Lagged(at=4, connection="c1", waiting=9),
+        CaughtUp(at=5, connection="c1", lagged_ms=1),
+        EdgeDraining(at=6, connections=1),
+        EdgeStopped(at=7),
+        Erased(at=8, user_digest=user_digest("bob")),
+    ]
+    tracker = Tracker({}, {})
+    take(tracker, batch(1, ANN))
+    events, changes = tracker.take(batch(2, *others))
+    assert events == [] and changes.rows == {}, "nor is anything written"
+    assert short(take(tracker, batch(3, Closed(at=9, connection="c1", code=1000)))) == ["disconnected c1"]
 
 
 def test_facts_about_a_connection_whose_opening_is_unknown_make_no_event():
