@@ -95,15 +95,14 @@ FORMATS: Final[dict[str, Format]] = {"csv": Csv(), "jsonl": JsonLines()}
 
 
 def _cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case datetime():
-            return value.isoformat()
-        case int():
-            return str(value)
-        case str():
-            return f"'{value}" if value.startswith(_FORMULA) else value
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
     raise TypeError(type(value))
 
 

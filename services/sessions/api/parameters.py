@@ -78,15 +78,12 @@ def read_all(given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Va
 
 def written(value: Any) -> str:
     """A parameter that is given in JSON, as it is written in a URL. Raises ValueError."""
-    match value:
-        case bool() | None:
-            raise ValueError("expected text or a number")
-        case str():
-            return value
-        case int():
-            return str(value)
-        case list() if all(isinstance(each, str) for each in value):
-            return ",".join(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
     raise ValueError("expected text, a number, or a list of texts")
 
 

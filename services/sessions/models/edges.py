@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from proto.events import EdgeDraining, EdgeStarted, EdgeStopped, EventBatch
 from services.sessions.rows import Edge
 from services.sessions.state import State
@@ -32,6 +34,8 @@ def moment(row: Edge, event: EdgeStarted | EdgeDraining | EdgeStopped, at: int) 
             row.draining_at = at if row.draining_at is None else row.draining_at
         case EdgeStopped():
             row.stopped_at = at if row.stopped_at is None else row.stopped_at
+        case _:
+            assert_never(event)
 
 
 def lost(state: State, instance: str, at: int) -> None:

@@ -205,11 +205,9 @@ def _end(
 
 def _delivered(facts: Sequence[TimelineFact]) -> Delivered | None:
     for fact in reversed(facts):
-        match fact.event:
-            case Closed() as end:
-                return Delivered(end.messages_in, end.messages_out, end.bytes_in, end.bytes_out, end.offsets)
-            case _:
-                pass
+        end = fact.event
+        if isinstance(end, Closed):
+            return Delivered(end.messages_in, end.messages_out, end.bytes_in, end.bytes_out, end.offsets)
     return None
 
 
@@ -217,10 +215,8 @@ def _caught_up(facts: Sequence[TimelineFact]) -> list[CatchUp]:
     """What the first subscription to each channel brought."""
     found: dict[str, CatchUp] = {}
     for fact in facts:
-        match fact.event:
-            case Subscribed() as one if one.channel not in found:
-                caught_up = CatchUp(one.channel, one.recovered, one.recovered_from, one.recovered_count, one.offset)
-                found[one.channel] = caught_up
-            case _:
-                pass
+        one = fact.event
+        if isinstance(one, Subscribed) and one.channel not in found:
+            caught_up = CatchUp(one.channel, one.recovered, one.recovered_from, one.recovered_count, one.offset)
+            found[one.channel] = caught_up
     return [found[channel] for channel in sorted(found)]
