@@ -42,7 +42,7 @@ async def test_a_request_is_answered_as_over_http(
     for question, body, code, says in (
         ("session", {"id": "nobody"}, 404, "there is no session 'nobody'"),
         ("sessions", {"limit": 0}, 400, "limit: expected a number"),
-        ("sessions", {"limit": True}, 400, "limit: expected text or a number"),
+        ("sessions", {"limit": True}, 400, "limit: expected text, a number, or a list of texts"),
         ("sessions", [1], 400, "expected a JSON object"),
         ("sessions", b"\xff", 400, "expected a JSON object"),
         ("session", {}, 400, "id: expected"),
