@@ -59,7 +59,6 @@ UNTESTED = {
     "services/sessions/commands/refusals.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/edges.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/users.py": "tests/docs/test_sessions_page.py, at the command line",
-    "services/sessions/queries/user_story_postgres.py": "tests/docs/test_sessions_page.py, on a real PostgreSQL",
     "services/sessions/dead_letters_arguments.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/dead_letters_command.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/outbox/arguments.py": "tests/sessions/outbox/test_outbox.py, at the command line",

@@ -1,0 +1,71 @@
+"""What became of a user after each end of a connection: on the same device, in the same session or a new one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from proto.events import BY_NETWORK, Closed, Opened, SessionEvent, Subscribed
+from services.chassis.postgres.pool import Pool
+from services.sessions.queries.periods import Period
+from services.sessions.queries.user_story_postgres import UserStories, UserStory
+from services.sessions.schema_postgres import SCHEMA
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
+from tests.contract.session_store import batch
+from tests.sessions.rows_by_hand import EPOCH
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+WINDOW_MS = 60_000
+START = 10**12
+
+
+def opened(at: int, name: str, key: str = "phone") -> Opened:
+    return Opened(at=START + at, connection=name, user="ann", session_key=key)
+
+
+def closed(at: int, name: str, code: int = 1006) -> Closed:
+    return Closed(at=START + at, connection=name, code=code, by=BY_NETWORK, offsets={"news": 7})
+
+
+async def told(postgres: Postgres, *facts: SessionEvent, limit: int = 10) -> UserStory:
+    """The story of ann after these facts, an hour after they began."""
+    await SCHEMA.migrate(postgres.url)
+    since = EPOCH + timedelta(milliseconds=START)
+    async with Pool(postgres.url, 1) as pool:
+        await PostgresStore(pool, WINDOW_MS).commit(ORIGIN, Position("e", 1), [batch(1, *facts)])
+        return await UserStories(pool).why("ann", Period(since, since + timedelta(hours=1)), limit)
+
+
+async def test_a_client_comes_back_in_its_session_in_a_new_one_or_never(postgres: Postgres):
+    story = await told(
+        postgres,
+        opened(0, "a"),
+        opened(0, "tablet", "tablet"),
+        closed(10_000, "a"),
+        opened(11_000, "b"),
+        Subscribed(at=START + 11_001, connection="b", channel="news", recovered=False, recovered_from=7, offset=9),
+        closed(20_000, "b"),
+        opened(30_000, "other", "tablet"),  # another device is no return
+        opened(95_000, "c"),  # beyond the resume window
+        closed(99_000, "c", 3500),
+    )
+    never, anew, resumed = story.ends
+    assert story.known and story.connected == 2 and not story.more
+    assert [one.connection for one in story.ends] == ["c", "b", "a"]
+    assert never.back is None and never.away_until is None
+    assert anew.back is not None and (anew.back.connection, anew.back.resumed) == ("c", False)
+    assert resumed.back is not None and (resumed.back.connection, resumed.back.resumed) == ("b", True)
+    (news,) = resumed.back.channels
+    assert (news.recovered, news.after, news.offset) == (False, 7, 9)
+    assert resumed.delivered is not None and resumed.delivered.offsets == {"news": 7}
+
+
+async def test_a_limit_keeps_the_newest_and_says_that_there_is_more(postgres: Postgres):
+    facts = [fact for n in range(4) for fact in (opened(n * 1000, f"c{n}"), closed(n * 1000 + 500, f"c{n}"))]
+    story = await told(postgres, *facts, limit=2)
+    assert ([one.connection for one in story.ends], story.more) == (["c3", "c2"], True)
+    assert story.ends[0].away_until is not None
