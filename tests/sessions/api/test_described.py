@@ -1,0 +1,75 @@
+"""What the description promises, held against a running service with questions that Schemathesis makes up.
+
+`/sessions/live` is left out: it does not end. Few examples of each: every parameter has tests of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proto.events import BY_NETWORK, Closed, EdgeStarted, Opened, Refused, Subscribed
+from tests.sessions.edge_double import EdgeDouble
+from tests.sessions.running import API_KEY, ask, sessions_of, start
+from tests.support.eventually import eventually
+from tests.support.processes import Services
+from tests.support.servers import NatsServer, Postgres
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "ignored_auth",
+)
+
+
+async def run(*command: str | Path, cwd: Path) -> tuple[int, str]:
+    """Its exit code, and all that it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *map(str, command),
+        cwd=cwd,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+async def test_every_answer_is_one_of_those_described(
+    services: Services, nats_server: NatsServer, postgres: Postgres, tmp_path: Path
+) -> None:
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(
+            EdgeStarted(at=1_764_000_000_000, software="1"),
+            *(Opened(at=1_764_000_000_000 + n, connection=f"c{n}", user=f"u{n % 7}") for n in range(40)),
+            *(Subscribed(at=1_764_000_001_000, connection=f"c{n}", channel="news") for n in range(20)),
+            *(Closed(at=1_764_000_002_000, connection=f"c{n}", code=1006, by=BY_NETWORK) for n in range(0, 40, 3)),
+            Refused(at=1_764_000_003_000, action="connect", code=3500),
+        )
+        await eventually(lambda: sessions_of(service))
+    described = await ask(service, "/openapi.json")
+    del described["paths"]["/sessions/live"]
+    description = tmp_path / "openapi.json"
+    description.write_text(json.dumps(described))
+    code, output = await run(
+        *("-m", "schemathesis.cli", "run", description, f"--url={service.url}", f"--checks={','.join(CHECKS)}"),
+        *("--phases=coverage,fuzzing", "--max-examples=8", "--generation-deterministic", "--workers=2", "--no-color"),
+        *("--request-timeout=15", "--warnings=off", "--continue-on-failure", f"--header=X-API-Key:{API_KEY}"),
+        cwd=tmp_path,
+    )
+    assert code == 0, output[:3000] + output[-6000:]
+    assert "Traceback" not in service.log()
