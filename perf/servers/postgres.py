@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,15 +31,15 @@ class OwnPostgres(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def running_postgres() -> AsyncIterator[OwnPostgres]:
-    """Raises `Refusal` if it is not installed or does not get ready."""
+async def running_postgres(settings: Mapping[str, str] | None = None) -> AsyncIterator[OwnPostgres]:
+    """`settings` are PostgreSQL's own. Raises `Refusal` if it is not installed or does not get ready."""
     port, password = free_port(), os.urandom(12).hex()
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-postgres-") as name:
         data = Path(name) / "postgres"
         try:
             privilege = postgres.Privilege.find()
             await asyncio.to_thread(postgres.ensure_database, privilege, data, password)
-            command = postgres.command(privilege, data, port)
+            command = postgres.command(privilege, data, port, settings)
         except ProcessError as error:
             raise Refusal(str(error)) from None
         program = Program("PostgreSQL", command, stop_signal=signal.SIGINT)
