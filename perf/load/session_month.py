@@ -1,7 +1,7 @@
 """The SQL of a plausible month of sessions, made by PostgreSQL itself: what its read models would have of it.
 
-A session is short (70 %), some hours long, or some days; one of seven is carried by several connections. Users, channels
-and the hours of a day are not alike: some have many more sessions than others. Of each 16th session there is a
+A session is short (70 %), some hours long, or some days; one of seven is carried by several connections. Users,
+channels and the hours of a day are not alike: some have many more sessions than others. Each 16th session has a
 timeline. Whatever is counted is counted from these rows, so the read models agree with each other.
 
 `{day}` is the day's beginning, as a timestamp; `{first}` and `{last}` number its sessions.
@@ -61,7 +61,7 @@ _CONNECTIONS: Final = """
 SELECT CASE WHEN i = 0 THEN s.id ELSE md5(s.id || i) END, s.id, s.edge, s.instance, o.at,
     CASE WHEN i + 1 < s.connections THEN o.at + o.stay * 0.99 ELSE s.ended_at END,
     CASE WHEN i + 1 < s.connections THEN 1006 ELSE s.end_code END, s.end_reason,
-    CASE WHEN i + 1 < s.connections THEN 'network' ELSE s.end_by END
+    CASE WHEN i + 1 < s.connections THEN 'network' ELSE s.end_by END, s.client_version
 FROM sessions_{suffix} s CROSS JOIN LATERAL generate_series(0, s.connections - 1) AS i
 CROSS JOIN LATERAL (SELECT (least(coalesce(s.ended_at, {now}), {day} + interval '1 day') - s.opened_at)
     / s.connections AS stay) l
@@ -127,7 +127,8 @@ OF_A_DAY: Final = (
 
 OF_THE_MONTH: Final = (
     """INSERT INTO user_devices SELECT user_id, session_key, client_name, client_version, min(opened_at),
-    max(coalesce(ended_at, opened_at)), count(*), sum(connections) FROM sessions WHERE user_id <> '' GROUP BY 1, 2, 3, 4""",
+    max(coalesce(ended_at, opened_at)), count(*), sum(connections) FROM sessions WHERE user_id <> ''
+    GROUP BY 1, 2, 3, 4""",
     """INSERT INTO channels SELECT channel, (max(peak) * 0.4)::int, max(peak), max(hour), sum(subscriptions), min(hour),
     max(hour) FROM channel_hours GROUP BY 1""",
     """INSERT INTO edges SELECT instance, edge, '1.' || row_number() OVER (ORDER BY min(opened_at)) / 8, min(opened_at),

@@ -16,6 +16,7 @@ NAMES = (
         "observed",
         "budget",
         "fold",
+        "queries",
         "webhooks",
         "outbox",
         "compare",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -15,6 +16,8 @@ from services.sessions.schema_postgres import SCHEMA
 
 _AT_ONCE: Final = 2
 _PICKED: Final = 500
+_STARTS_WITHIN_S: Final = 30.0
+_POLL_S: Final = 0.1
 
 SETTINGS: Final = {
     "shared_buffers": "2GB",
@@ -95,6 +98,17 @@ async def _write_day(
         await database.execute(f"ALTER TABLE {table.name} ATTACH PARTITION {name} FOR VALUES {bounds}")
 
 
+async def is_filled(url: str) -> bool:
+    """Whether there are tables with sessions in them. Waits for a PostgreSQL that is starting."""
+    database = await _connected(url)
+    try:
+        if await database.fetchval("SELECT to_regclass('sessions')") is None:
+            return False
+        return bool(await database.fetchval("SELECT EXISTS (SELECT FROM sessions)"))
+    finally:
+        await database.close()
+
+
 async def size_bytes(url: str) -> int:
     """The bytes of the whole database."""
     database = await asyncpg.connect(url)
@@ -142,3 +156,14 @@ async def pick(url: str, seed: int) -> Picked:
         moments=[now - timedelta(seconds=chance.uniform(60, month_s)) for _ in range(_PICKED)],
         now=now,
     )
+
+
+async def _connected(url: str) -> asyncpg.Connection[Any]:
+    until = time.monotonic() + _STARTS_WITHIN_S
+    while True:
+        try:
+            return await asyncpg.connect(url)
+        except asyncpg.CannotConnectNowError:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(_POLL_S)

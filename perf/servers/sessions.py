@@ -59,12 +59,12 @@ class OwnSessions:
     def __init__(self, process: Process, port: int) -> None:
         self.pid = process.pid
         self.log = process.log_text
-        self._port = port
+        self.port = port
         self._stats = psutil.Process(process.pid)
 
     async def folded(self) -> float:
         """The number of events that are in PostgreSQL."""
-        return await asyncio.to_thread(metrics.read, self._port, _FOLDED)
+        return await asyncio.to_thread(metrics.read, self.port, _FOLDED)
 
     def cpu_s(self) -> float:
         times = self._stats.cpu_times()

@@ -1,0 +1,67 @@
+"""The month of sessions that `perf queries` makes, and one small real run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from perf.load.session_month import DAYS, OF_A_DAY, PARTITIONED
+from perf.modes.queries import Asked, QueryFigures
+from perf.report.distribution import distribution
+from perf.servers import session_rows
+from perf.servers.session_questions import Chance
+from tests.perf.command import perf
+from tests.support.servers import Postgres
+
+
+def test_each_table_that_is_partitioned_gets_rows_of_each_day() -> None:
+    assert sorted(table.name for table in OF_A_DAY) == sorted(PARTITIONED)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+async def test_a_month_has_all_kinds_of_sessions_and_its_counts_agree(postgres: Postgres) -> None:
+    seen: list[float] = []
+    await session_rows.fill(postgres.url, 200 * DAYS, seen.append)
+    assert seen == sorted(seen) and 0.5 < seen[-1] <= 1
+    assert await session_rows.is_filled(postgres.url) and await session_rows.size_bytes(postgres.url) > 10**6
+    rows = await session_rows.rows_of(postgres.url, PARTITIONED)
+    assert min(rows.values()) > 0, rows
+    database = await asyncpg.connect(postgres.url)
+    try:
+        kinds = await database.fetchrow(
+            """SELECT count(*) FILTER (WHERE ended_at IS NULL) AS open,
+            count(*) FILTER (WHERE ended_at - opened_at > interval '1 day') AS long,
+            count(*) FILTER (WHERE connections > 1) AS resumed FROM sessions"""
+        )
+        assert kinds is not None and min(kinds) > 0
+        for table, column in (("openings", "opened_at"), ("drops", "closed_at")):
+            counted = await database.fetchval(f"SELECT sum(count) FROM {table} WHERE width = 3600")
+            same_day = (
+                "count(closed_at) FILTER (WHERE closed_at < date_trunc('day', opened_at, 'UTC') + interval '1 day')"
+            )
+            of_rows = same_day if column == "closed_at" else f"count({column})"
+            assert counted == await database.fetchval(f"SELECT {of_rows} FROM connections")
+    finally:
+        await database.close()
+    picked = await session_rows.pick(postgres.url, 1)
+    assert picked.sessions == (await session_rows.pick(postgres.url, 1)).sessions, "the same for the same seed"
+    chance = Chance(picked, 1)
+    assert chance.period().until <= picked.now and chance.user().startswith("user-")
+
+
+def test_a_question_past_the_bound_is_named() -> None:
+    asked = [Asked("fast", distribution([0.01] * 100)), Asked("slow", distribution([0.01] * 98 + [0.06, 0.07]))]
+    figures = QueryFigures(bound_s=0.05, runs=100, fill_s=None, bytes_on_disk=1, rows={"sessions": 1}, asked=asked)
+    assert figures.slow == ["slow"] and "| slow | 10.0 | 60.0 | 70.0 |" in figures.table()
+
+
+@pytest.mark.timeout(180)
+async def test_queries(tmp_path: Path) -> None:
+    outcome = await perf(tmp_path, "queries", "--sessions", "2900", "--runs", "3", "--bound", "60000")
+    assert outcome.code == 0, outcome.output
+    assert outcome.report["rows"]["sessions"] > 2_000
+    names = [one["question"] for one in outcome.report["asked"]]
+    assert {"who --at", "GET /sessions?state=away"} <= set(names)
