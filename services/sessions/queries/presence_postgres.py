@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
@@ -25,29 +25,36 @@ _LASTED: Final = (
     "ended_at IS NULL",
 )
 
+_REACHES: Final = (timedelta(days=1), timedelta(days=9), None)
+"""How far back sessions are looked for: as a page has the newest, the last day has them all on a busy system. A bound
+leaves PostgreSQL few partitions to plan for and to read, and sessions of long ago have ended, most of them."""
+
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 # The connection that carried a session then. Without one the session was away.
 _CARRIED: Final = """
 JOIN LATERAL (
     SELECT id, edge, instance, client_version, opened_at FROM connections
-    WHERE session_id = s.id AND opened_at >= s.opened_at AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
+    WHERE session_id = s.id AND opened_at >= s.opened_at AND opened_at > $4 AND opened_at <= $1
+        AND (closed_at IS NULL OR closed_at > $1)
     ORDER BY opened_at DESC LIMIT 1
 ) AS c ON $2::text IS NULL OR c.edge = $2"""
 
 _IN_CHANNEL: Final = """
 WHERE $3::text IS NULL OR EXISTS (
     SELECT FROM subscriptions u WHERE u.connection = c.id AND u.channel = $3 AND u.opened_at = c.opened_at
-        AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
+        AND u.opened_at > $4 AND u.opened_at <= $1 AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
 
 _FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_version, s.address, s.opened_at, s.ended_at"
 
 
-_NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $4"
+_NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $5"
 
 
 def _branch(condition: str, which: str = _NEWEST) -> str:
     return f"""(
 SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
-FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL}
+FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND opened_at > $4 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL}
 {which})"""
 
 
@@ -56,17 +63,33 @@ SELECT p.*, u.channels, u.channel_count
 FROM present p CROSS JOIN LATERAL (
     SELECT coalesce((array_agg(channel ORDER BY channel))[:{SHOWN_CHANNELS}], '{{}}') AS channels,
         count(*) AS channel_count
-    FROM subscriptions WHERE connection = p.connection AND opened_at = p.connected_at AND since <= $1
+    FROM subscriptions WHERE connection = p.connection AND opened_at = p.connected_at AND opened_at > $4
+        AND opened_at <= $1 AND since <= $1
         AND (until IS NULL OR until > $1)
 ) AS u ORDER BY p.opened_at DESC, p.id DESC"""
 
 _ALL: Final = f"""
 WITH present AS (
-    SELECT * FROM ({" UNION ALL ".join(map(_branch, _LASTED))}) AS found ORDER BY opened_at DESC, id DESC LIMIT $4)
+    SELECT * FROM ({" UNION ALL ".join(map(_branch, _LASTED))}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
 {_CHANNELS}"""
 
 _OF_USER: Final = f"""
-WITH present AS {_branch("user_id = $5 AND (ended_at IS NULL OR ended_at > $1)")}
+WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)")}
+{_CHANNELS}"""
+
+_RARE: Final = 2000
+"""A channel with at most so many subscriptions is where the search begins."""
+_IS_RARE: Final = f"""
+SELECT count(*) <= {_RARE} FROM (SELECT FROM subscriptions WHERE channel = $1 LIMIT {_RARE + 1}) AS counted"""
+
+_OF_CHANNEL: Final = f"""
+WITH present AS (
+    SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
+    FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at
+        AND (c.closed_at IS NULL OR c.closed_at > $1) AND ($2::text IS NULL OR c.edge = $2)
+    JOIN sessions s ON s.id = c.session_id AND s.opened_at > $4
+    WHERE u.channel = $3 AND u.opened_at <= $1 AND u.since <= $1 AND (u.until IS NULL OR u.until > $1)
+    {_NEWEST})
 {_CHANNELS}"""
 
 PresentBy = Literal["user", "address", "version", "edge"]
@@ -152,12 +175,18 @@ class Presence:
     ) -> Present:
         """Up to `limit` sessions that were connected at this moment and satisfy all conditions (None: no condition)."""
         in_channel = None if channel is None else text(channel)
-        values = [at, edge, in_channel, limit + 1]
-        async with self._pool.database() as database:
-            if user is None:
-                rows = await database.fetch(_ALL, *values)
+        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
+            await database.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # the bounds decide on the plan
+            if user is not None:
+                rows = await database.fetch(_OF_USER, at, edge, in_channel, _FIRST, limit + 1, identity(user))
+            elif in_channel is not None and await database.fetchval(_IS_RARE, in_channel):
+                rows = await database.fetch(_OF_CHANNEL, at, edge, in_channel, _FIRST, limit + 1)
             else:
-                rows = await database.fetch(_OF_USER, *values, identity(user))
+                for reach in _REACHES:
+                    since = _FIRST if reach is None or at - _FIRST < reach else at - reach
+                    rows = await database.fetch(_ALL, at, edge, in_channel, since, limit + 1)
+                    if len(rows) > limit:
+                        break
         return Present(at, [PresentSession(**_named(row.items())) for row in rows[:limit]], len(rows) > limit)
 
     async def counts(
@@ -167,7 +196,7 @@ class Presence:
         groups."""
         in_channel = None if channel is None else text(channel)
         async with self._pool.database() as database:
-            rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by]), at, edge, in_channel)
+            rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by]), at, edge, in_channel, _FIRST)
         groups = [PresentCount(**_named(item for item in row.items() if item[0] != "total")) for row in rows]
         return PresentCounts(at, by, rows[0]["total"] if rows else 0, groups)
 
