@@ -1,0 +1,76 @@
+"""Shows how PostgreSQL would find the answer to every statement that a part of the service asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from services.chassis.postgres.pool import Pool
+
+
+class Scan(NamedTuple):
+    """One node that reads a table: how ("Seq Scan", "Index Scan", ...), which partition, and by which index."""
+
+    how: str
+    table: str
+    by: str
+
+
+class Plan(NamedTuple):
+    """The plan of one statement."""
+
+    statement: str
+    scans: list[Scan]
+
+    def tables(self, name: str) -> set[str]:
+        """The partitions of this table that it reads."""
+        return {one.table for one in self.scans if one.table.startswith(f"{name}_")}
+
+
+class ExplainingPool(Pool):
+    """A pool whose connections explain each statement, with its values, before they execute it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 1)
+        self.plans: list[Plan] = []
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Any]:
+        async with super().database() as database:
+            yield _Explaining(database, self.plans)
+
+
+class _Explaining:
+    def __init__(self, database: Any, plans: list[Plan]) -> None:
+        self._database = database
+        self._plans = plans
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def fetch(self, statement: str, *values: Any) -> Any:
+        await self._explain(statement, values)
+        return await self._database.fetch(statement, *values)
+
+    async def fetchrow(self, statement: str, *values: Any) -> Any:
+        await self._explain(statement, values)
+        return await self._database.fetchrow(statement, *values)
+
+    async def fetchval(self, statement: str, *values: Any) -> Any:
+        await self._explain(statement, values)
+        return await self._database.fetchval(statement, *values)
+
+    async def _explain(self, statement: str, values: tuple[Any, ...]) -> None:
+        plan = json.loads(await self._database.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values))
+        self._plans.append(Plan(statement, list(_scans(plan[0]["Plan"]))))
+
+
+def _scans(node: dict[str, Any]) -> Iterator[Scan]:
+    if "Relation Name" in node:
+        yield Scan(node["Node Type"], node["Relation Name"], node.get("Index Name", ""))
+    elif node["Node Type"] == "Bitmap Index Scan":
+        yield Scan(node["Node Type"], "", node["Index Name"])
+    for one in node.get("Plans", ()):
+        yield from _scans(one)

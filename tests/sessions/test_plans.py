@@ -1,0 +1,105 @@
+"""How PostgreSQL finds the answers at ten million sessions: by an index, in the partitions that are meant.
+
+The tables have few rows, of each day of a month. Their statistics say that there are as many as ten million sessions
+bring (`ROWS_MORE`); the number of pages stays true, which makes reading everything look cheaper than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import NamedTuple
+
+import asyncpg
+import pytest
+
+from perf.load.session_month import DAYS, PARTITIONED
+from perf.servers import session_rows
+from perf.servers.session_questions import Chance, of_the_command_line
+from services.sessions.queries.periods import Period
+from tests.sessions.plans import ExplainingPool, Plan
+from tests.support.servers import Postgres
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+ROWS_MORE = 1_000
+SESSIONS = 10_000_000
+GROWING = (*PARTITIONED, "user_devices", "channels")
+
+SMALL = 5_000
+"""Rows that may be read one after the other: PostgreSQL believes that a partition has no more, such as the default."""
+
+
+class Month(NamedTuple):
+    """A month of sessions, of which PostgreSQL believes that there are ten million, and what to ask about."""
+
+    database: asyncpg.Connection
+    picked: session_rows.Picked
+
+
+@pytest.fixture
+async def month(postgres: Postgres) -> AsyncIterator[Month]:
+    await session_rows.fill(postgres.url, SESSIONS // ROWS_MORE, lambda share: None)
+    picked = await session_rows.pick(postgres.url, 3)
+    connection = await asyncpg.connect(postgres.url)
+    try:
+        await connection.execute(
+            f"UPDATE pg_class SET reltuples = reltuples * {ROWS_MORE} WHERE relnamespace = 'public'::regnamespace"
+        )
+        yield Month(connection, picked)
+    finally:
+        await connection.close()
+
+
+async def large(database: asyncpg.Connection) -> set[str]:
+    """The tables and partitions that grow, and have more than `SMALL` rows."""
+    rows = await database.fetch(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND reltuples > $1",
+        SMALL,
+    )
+    return {row["relname"] for row in rows if row["relname"].startswith(GROWING)}
+
+
+def read_whole(plan: Plan, tables: set[str]) -> list[str]:
+    return [one.table for one in plan.scans if one.how in ("Seq Scan", "Sample Scan") and one.table in tables]
+
+
+async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_end(
+    postgres: Postgres, month: Month
+) -> None:
+    tables = await large(month.database)
+    assert len(tables) > 4 * DAYS, "the statistics are believed"
+    chance = Chance(month.picked, 3)
+    pool = ExplainingPool(postgres.url)
+    async with pool:
+        whole: dict[str, list[str]] = {}
+        for question in of_the_command_line(pool, chance):
+            pool.plans.clear()
+            await question.ask()
+            assert pool.plans, question.name
+            for plan in pool.plans:
+                if found := read_whole(plan, tables):
+                    whole[f"{question.name}: {plan.statement[:60]}"] = sorted(found)[:3]
+        assert whole == {}
+        async with pool.database() as asking:
+            await asking.fetch("SELECT count(*) FROM sessions WHERE end_reason = 'of no index'")
+        assert len(read_whole(pool.plans[-1], tables)) > DAYS // 2, "it would have been seen"
+
+
+async def test_a_period_reads_its_own_partitions_alone(postgres: Postgres, month: Month) -> None:
+    chance = Chance(month.picked, 3)
+    until = month.picked.now - timedelta(days=9)
+    two_days = Period(until - timedelta(days=1), until)
+    chance.period = lambda: two_days  # type: ignore[method-assign]  # the same for each question
+    pool = ExplainingPool(postgres.url)
+    async with pool:
+        for question in of_the_command_line(pool, chance):
+            if question.name.startswith(("drops --by", "refusals", "versions", "channels --peak")) and (
+                "month" not in question.name
+            ):
+                pool.plans.clear()
+                await question.ask()
+                for plan in pool.plans:
+                    for name in ("drops", "openings", "refusal_counts", "refusals"):
+                        # The period before it is asked for, too; and the default partition, where dates are unknown.
+                        assert len(plan.tables(name)) <= 4, (question.name, sorted(plan.tables(name)))
