@@ -13,7 +13,6 @@ from services.sessions.rows_postgres import moment
 _PAGE: Final = 256
 _STEP: Final = "log archive"
 
-_COUNT: Final = "SELECT count(*) FROM log_archive"
 _READ: Final = """
 SELECT epoch, sequence, data FROM log_archive WHERE (epoch, sequence) > ($1, $2) ORDER BY epoch, sequence LIMIT $3"""
 _ONE: Final = "SELECT data FROM log_archive WHERE epoch = $1 AND sequence = $2"
@@ -52,9 +51,7 @@ class Archive:
 
     async def messages(self) -> AsyncIterator[Archived]:
         """All of them, epoch by epoch, in order."""
-        async with self._pool.database() as database:
-            total, done = int(await database.fetchval(_COUNT)), 0
-        place = Place("", 0)
+        place, done = Place("", 0), 0
         while True:
             async with self._pool.database() as database:
                 page = [Archived(Place(row[0], row[1]), row[2]) for row in await database.fetch(_READ, *place, _PAGE)]
@@ -63,7 +60,7 @@ class Archive:
             if len(page) < _PAGE:
                 return
             place, done = page[-1].place, done + len(page)
-            self._progress(_STEP, done, total)
+            self._progress(_STEP, done, 0)
 
     async def search(self, about: Connections) -> list[Place]:
         """Where the messages about him are. `about` learns of connections."""

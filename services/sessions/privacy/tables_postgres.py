@@ -36,7 +36,7 @@ _COUNTS: Final = {
     "subscriptions": f"SELECT count(*) FROM subscriptions WHERE connection IN ({CONNECTIONS})",
     "timeline": f"SELECT count(*) FROM timeline WHERE connection IN ({CONNECTIONS})",
     "devices": "SELECT count(*) FROM user_devices WHERE user_id = $1",
-    "refusals": "SELECT count(*) FROM refusals WHERE user_id = $1",
+    "refusals": "SELECT count(*) FROM refusals WHERE user_id = $1 AND user_id <> ''",
 }
 
 _HIS_CHANNELS: Final = "right({name}, char_length($1) + 1) = '#' || $1"

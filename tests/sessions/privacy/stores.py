@@ -13,10 +13,15 @@ from urllib.parse import unquote
 import asyncpg
 import msgspec
 
+from proto.events_reading import read_message
+from proto.subjects import SESSIONS_STREAM
 from services.chassis.nats.following import stream_names
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.stream_reads import read_stream
+from services.chassis.nats.streams import stream_state
 from services.sessions.privacy.person import Person
+from services.sessions.projection import fold
+from services.sessions.state import State
 
 _TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -88,6 +93,26 @@ def _plain(text: str) -> str:
         else:
             strings.append(str(one))
     return "\n".join(strings)
+
+
+async def folded_afresh(link: NatsLink, url: str) -> State:
+    """What a rebuild makes of the archive and the log: of two messages of the same sequence the archived one counts."""
+    state = await stream_state(link, SESSIONS_STREAM)
+    assert state is not None
+    messages: dict[int, bytes] = {}
+    after, left = 0, 1
+    while left:
+        page, left = await read_stream(link, SESSIONS_STREAM, after + 1, 100)
+        messages |= {message.sequence: message.data for message in page}
+        after = page[-1].sequence if page else after
+    database = await asyncpg.connect(url)
+    try:
+        archived = await database.fetch("SELECT sequence, data FROM log_archive WHERE epoch = $1", state.epoch)
+    finally:
+        await database.close()
+    messages |= {row["sequence"]: row["data"] for row in archived}
+    batches = (read_message(data).batch for _, data in sorted(messages.items()))
+    return fold(State(60_000), [batch for batch in batches if batch is not None])
 
 
 def found_in_files(folder: Path, text: str) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
 from services.sessions.privacy.person import Person
-from tests.sessions.privacy.stores import found_in_files, found_in_jetstream, found_in_postgres
+from tests.sessions.privacy.stores import folded_afresh, found_in_files, found_in_jetstream, found_in_postgres
 from tests.sessions.running import API_KEY, sessions_of
 from tests.support.edges import TOML_WITHOUT_HOOKS, WireClient, api, connected, start_edge
 from tests.support.eventually import eventually
@@ -121,6 +121,9 @@ async def test_a_user_is_nowhere_after_an_erasure(
         assert await found_in_jetstream(it.link, it.ann) == set()
         assert await found_in_postgres(postgres.url, it.ann) == set()
         assert await _rows_of_others(it.service, user) == it.rows
+        afresh = await folded_afresh(it.link, postgres.url)
+        assert {one.id: one.user for one in afresh.sessions.values()} == {row["id"]: row["user"] for row in it.rows}
+        assert {user for user, *_ in afresh.users} == {"bob", "cid"}
         again = await _erase(it)
         assert again.returncode == 0 and "erased before" in again.stderr and "nothing is stored" in again.stderr
         assert user not in it.service.log()
