@@ -25,7 +25,7 @@ from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import Postgres
 from tests.support.servers_native import NativeNats
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 PERSONAL = """[client]
 subscribe_to_user_personal_channel = true
@@ -124,6 +124,10 @@ async def test_a_user_is_nowhere_after_an_erasure(
         afresh = await folded_afresh(it.link, postgres.url)
         assert {one.id: one.user for one in afresh.sessions.values()} == {row["id"]: row["user"] for row in it.rows}
         assert {user for user, *_ in afresh.users} == {"bob", "cid"}
+        rebuilt = await it.service.command("rebuild", "all")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        assert await found_in_postgres(postgres.url, it.ann) == set()
+        assert await _rows_of_others(it.service, user) == it.rows
         again = await _erase(it)
         assert again.returncode == 0 and "erased before" in again.stderr and "nothing is stored" in again.stderr
         assert user not in it.service.log()
