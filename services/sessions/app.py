@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final
 
 from msgspec.structs import replace
@@ -113,7 +114,9 @@ class Sessions:
             self._silence, self._log, store, self._heard_edges, settings.name, lambda: self._projector.caught_up
         )
         self._connecting_since: float | None = None  # for the first time
-        self._retention = Retention(self._pool, settings.sessions.keep, self._instruments)
+        self._retention = Retention(
+            self._pool, settings.sessions.keep, self._instruments, settings.sessions.archive_keep
+        )
         self._webhook_pool = Pool(settings.postgres.url, MAX_WEBHOOKS)  # each holds one while it works
         self._webhooks = Webhooks(
             self._log, self._webhook_pool, self._prepare, self._instruments, settings.sessions.log_max_age
@@ -227,6 +230,7 @@ class Sessions:
     async def _prepare(self) -> None:
         url = self.settings.postgres.url
         await (SCHEMA.migrate(url) if self.settings.sessions.migrate else SCHEMA.check(url))
+        await self._retention.prepare(datetime.now(UTC))
 
     def _on_written(self) -> None:
         self._projector.notify()

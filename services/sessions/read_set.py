@@ -105,6 +105,14 @@ class ReadSet:
             _join(self._opened, lineage, at)
             self._in_batch.setdefault(connection, (lineage, instance, at))  # the fold keeps the first, too
 
+    def instances(self) -> set[str]:
+        """The instances of edges that may be touched, beside those of `connections`."""
+        return self._instances | self.lost.keys() | self.found
+
+    def opens(self) -> list[Span]:
+        """The lineages that open connections in the batch."""
+        return [Span(lineage, *span) for lineage, span in self._opened.items()]
+
     # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 
     def whole(self, state: State) -> set[str]:

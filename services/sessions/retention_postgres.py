@@ -1,5 +1,5 @@
-"""Removes sessions that ended longer ago than the operator wants to keep them, with all their rows, and dead letters of
-that age."""
+"""Makes partitions ahead of time, and removes what is older than the operator wants to keep it: whole partitions, and
+row by row what is in default partitions and in tables that have none."""
 
 from __future__ import annotations
 
@@ -8,62 +8,113 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from services.chassis.postgres.pool import Pool
+from services.chassis.postgres.pool import Database, Pool
 from services.sessions.instruments import Instruments
+from services.sessions.partitions import TIME_COLUMNS
+from services.sessions.partitions_postgres import Partitions
 from services.sessions.store import StoreAway
 
 log = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 300.0
-_PORTION: Final = 5_000  # sessions in one transaction, which stays short enough not to block others
+_PORTION: Final = 5_000  # sessions or rows in one transaction, which stays short enough not to block others
 
 _PRUNE: Final = """
 WITH gone AS (
-    DELETE FROM sessions WHERE id IN (
-        SELECT id FROM sessions WHERE opened_at < $1 AND ended_at < $1 ORDER BY opened_at LIMIT $2
+    DELETE FROM sessions WHERE (id, opened_at) IN (
+        SELECT id, opened_at FROM sessions_default WHERE opened_at < $1 AND ended_at < $1 ORDER BY opened_at LIMIT $2
     ) RETURNING id
 ), closed AS (
     DELETE FROM connections WHERE session_id IN (SELECT id FROM gone) RETURNING id
+), told AS (
+    DELETE FROM timeline WHERE connection IN (SELECT id FROM closed)
 ), ended AS (
     DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)
 ) SELECT count(*) FROM gone"""
 
-# A writer's number is needed while its batches may be in the log, which is never longer than `keep`.
-_PRUNE_WRITERS: Final = "DELETE FROM log_writers WHERE wrote_at < $1"
+_OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"
 
-_PRUNE_LETTERS: Final = "DELETE FROM dead_letters WHERE put_aside_at < $1"
+_COUNTED: Final = ("channel_hours", "drops", "openings", "refusal_counts", "refusals")
+_ROWS: Final = (
+    *((f"{table}_default", f"{TIME_COLUMNS[table]} < $1") for table in _COUNTED),
+    ("timeline_default", "at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection)"),
+    ("connections_default", "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session_id)"),
+    ("subscriptions_default", "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection)"),
+    (
+        "user_devices",
+        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND s.ended_at IS NULL)",
+    ),
+    ("channels", "last_at < $1 AND subscribers = 0"),
+    (
+        "edges",
+        "last_at < $1 AND NOT EXISTS "
+        "(SELECT 1 FROM connections c WHERE c.instance = t.instance AND c.closed_at IS NULL)",
+    ),
+    ("heard_edges", "heard_at < $1"),
+    # A writer's number is needed while its batches may be in the log, which is never longer than what is kept.
+    ("log_writers", "wrote_at < $1"),
+    ("dead_letters", "put_aside_at < $1"),
+)
+"""Tables, and which of their rows go. Those of living sessions stay, and whom somebody erased is remembered."""
+
+_ARCHIVED: Final = ("log_archive_default", "stored_at < $1")
 
 
 class Retention:
-    """Removes sessions that ended more than `keep_s` seconds ago; 0 keeps them for ever."""
+    """Removes sessions that ended more than `keep_s` seconds ago, and messages that were archived more than
+    `archive_keep_s` ago; 0 keeps them for ever."""
 
-    def __init__(self, pool: Pool, keep_s: float, instruments: Instruments) -> None:
+    def __init__(self, pool: Pool, keep_s: float, instruments: Instruments, archive_keep_s: float = 0) -> None:
         self._pool = pool
         self._keep_s = keep_s
+        self._archive_keep_s = archive_keep_s
         self._instruments = instruments
+        self._partitions = Partitions(pool, timedelta(seconds=keep_s), timedelta(seconds=archive_keep_s))
 
     async def run(self) -> None:
-        """Prunes every five minutes, until cancelled."""
-        while self._keep_s:
+        """Does both every five minutes, until cancelled."""
+        while True:
             await asyncio.sleep(_INTERVAL_S)
+            now = datetime.now(UTC)
+            await self.prepare(now)
             try:
-                await self.prune(datetime.now(UTC))
+                await self.prune(now)
             except StoreAway as error:
                 log.warning("cannot remove old sessions now: %s", error)
 
+    async def prepare(self, now: datetime) -> None:
+        """Makes the partitions that facts of `now` and of later go into. If that cannot be now, it is done later: until
+        then the default partition takes them."""
+        try:
+            await self._partitions.make(now)
+        except StoreAway as error:
+            log.warning("cannot make partitions now: %s", error)
+
     async def prune(self, now: datetime) -> int:
-        """Removes what ended more than `keep_s` before `now`. Returns how many sessions. Raises `StoreAway`."""
-        before = now - timedelta(seconds=self._keep_s)
+        """Removes what is old enough at `now`. Returns how many sessions went row by row. Raises `StoreAway`."""
+        await self._partitions.drop(now)
         removed = 0
         async with self._pool.database() as database:
+            if self._archive_keep_s:
+                await _remove(database, *_ARCHIVED, now - timedelta(seconds=self._archive_keep_s))
+            if not self._keep_s:
+                return 0
+            before = now - timedelta(seconds=self._keep_s)
             while True:
                 count: int = await database.fetchval(_PRUNE, before, _PORTION)
                 removed += count
                 self._instruments.pruned.inc(count)
                 if count < _PORTION:
                     break
-            await database.execute(_PRUNE_WRITERS, before)
-            await database.execute(_PRUNE_LETTERS, before)
+            for table, old in _ROWS:
+                await _remove(database, table, old, before)
         if removed:
             log.info("removed %d sessions that ended before %s", removed, before.isoformat(timespec="seconds"))
         return removed
+
+
+async def _remove(database: Database, table: str, old: str, before: datetime) -> None:
+    while True:
+        done = await database.execute(_OLD.format(table=table, old=old), before, _PORTION)
+        if int(done.rpartition(" ")[2]) < _PORTION:
+            return

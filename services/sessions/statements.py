@@ -16,7 +16,7 @@ SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, rec
 
 # --- position ---------------------------------------------------------------------------------------------------------
 
-POSITION: Final = "SELECT epoch, sequence FROM projections WHERE name = $1"
+POSITION: Final = "SELECT epoch, sequence, generation FROM projections WHERE name = $1"
 
 # Creates the row if it is missing, and locks it: the second of two instances waits here, and then sees that the
 # position has moved.
@@ -84,7 +84,3 @@ LATER_SESSIONS: Final = f"""
 SELECT {", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))}
 FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS e(lineage, first_at, last_at)
 JOIN sessions s ON s.lineage = e.lineage AND s.opened_at >= e.first_at AND s.opened_at <= e.last_at"""
-
-SUBSCRIPTIONS: Final = f"""
-SELECT {", ".join(f"s.{name}" for name in SUBSCRIPTION_COLUMNS.split(", "))}
-FROM unnest($1::text[], $2::text[]) AS k(connection, channel) JOIN subscriptions s USING (connection, channel)"""

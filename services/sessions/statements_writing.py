@@ -27,6 +27,11 @@ EDGE_COLUMNS: Final = (
 )
 
 REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
+REMOVE_CONNECTIONS: Final = (
+    "DELETE FROM connections WHERE id = ANY($1::text[])",
+    "DELETE FROM subscriptions WHERE connection = ANY($1::text[])",
+    "DELETE FROM timeline WHERE connection = ANY($1::text[])",
+)
 
 WRITE_SESSIONS: Final = f"""
 INSERT INTO sessions ({SESSION_COLUMNS})
@@ -108,24 +113,28 @@ ON CONFLICT (instance) DO UPDATE SET edge = excluded.edge, software = excluded.s
 
 _DIGEST: Final = "encode(sha256(convert_to(user_id, 'UTF8')), 'hex')"
 
-# The names of erased users: tables have names, the log has digests. Each reads an index of names only.
+# The names of erased users: tables have names, the log has digests.
 USERS_OF_DIGESTS: Final = f"""
-SELECT user_id FROM (
-    SELECT DISTINCT user_id FROM user_devices
-    UNION SELECT DISTINCT user_id FROM sessions
-    UNION SELECT DISTINCT user_id FROM refusals WHERE user_id <> ''
+SELECT user_id, {_DIGEST} AS digest FROM (
+    SELECT user_id FROM user_devices
+    UNION SELECT user_id FROM sessions
+    UNION SELECT user_id FROM refusals WHERE user_id <> ''
 ) AS known WHERE {_DIGEST} = ANY($1::text[])"""
 
+_ERASED: Final = "unnest($1::text[], $2::timestamptz[]) AS e(name, until)"
+
 ERASE: Final = (
-    """WITH gone AS (SELECT id FROM connections WHERE session_id IN
-        (SELECT id FROM sessions WHERE user_id = ANY($1::text[]))),
-    told AS (DELETE FROM timeline WHERE connection IN (SELECT id FROM gone)),
-    heard AS (DELETE FROM subscriptions WHERE connection IN (SELECT id FROM gone))
-    DELETE FROM connections WHERE id IN (SELECT id FROM gone)""",
-    "DELETE FROM sessions WHERE user_id = ANY($1::text[])",
-    "DELETE FROM user_devices WHERE user_id = ANY($1::text[])",
-    "DELETE FROM refusals WHERE user_id = ANY($1::text[])",
+    f"""WITH gone AS (
+        DELETE FROM sessions s USING {_ERASED} WHERE s.user_id = e.name AND s.opened_at <= e.until RETURNING s.id
+    ), closed AS (
+        DELETE FROM connections WHERE session_id IN (SELECT id FROM gone) RETURNING id
+    ), told AS (
+        DELETE FROM timeline WHERE connection IN (SELECT id FROM closed)
+    ) DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)""",
+    f"DELETE FROM refusals r USING {_ERASED} WHERE r.user_id = e.name AND r.at <= e.until",
+    f"DELETE FROM user_devices d USING {_ERASED} WHERE d.user_id = e.name",
 )
+"""What is stored of these users up to these moments."""
 
 REMEMBER_ERASURES: Final = """
 INSERT INTO erasures (user_digest, at) SELECT e.* FROM unnest($1::text[], $2::timestamptz[]) AS e

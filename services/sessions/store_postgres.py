@@ -1,16 +1,19 @@
-"""The read model in PostgreSQL, written in bulk: a commit takes about ten statements, however many facts it has.
+"""The read models in PostgreSQL, written in bulk: a commit takes some ten statements, however many facts it has.
 
-New rows are copied, which costs PostgreSQL far less than an upsert; rows that were loaded are upserted. A connection
-that was not loaded is new, and so are all rows with its name: the writer holds the lock of the position, and everybody
-else only deletes.
+A commit has two halves. The first folds into rows that are kept in memory, and makes what is to be written; the second
+writes it in one transaction. While one commit is written, the next one may be folded. Memory is only believed while
+nobody else writes: under the lock of the position its row must be as this store left it. Otherwise, and after whatever
+goes wrong, the memory is dropped and loaded anew.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -18,38 +21,72 @@ from proto.events import EventBatch
 from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions import statements as sql
-from services.sessions.changes import changes_of
+from services.sessions.changes import Change, changes_of
 from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter, Entry
+from services.sessions.loading_postgres import load, load_erasures, load_living
 from services.sessions.log_archive_postgres import archive
 from services.sessions.projection import NAME, NAMES, fold
 from services.sessions.read_set import ReadSet, read_set_of
-from services.sessions.rows_postgres import columns, connection_of, moment, session_of, subscription_of
-from services.sessions.state import State
-from services.sessions.store import Outcome, Position, PositionConflict, Tell, refusals, unseen
+from services.sessions.resident import Resident
+from services.sessions.rows_postgres import columns
+from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Tell, refusals, unseen
 from services.sessions.values import name_of, text
-from services.sessions.writes_postgres import Fresh, write
+from services.sessions.writes_postgres import Write, erase, writes_of
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MAX_RESIDENT: Final = 200_000
+"""Sessions in memory, about 1 KB each. If more are open, memory begins anew whenever it is full."""
+
+_AGAIN_AFTER_S: Final = 10.0
+"""How long after something went wrong all living sessions are loaded again. Until then memory fills as facts come."""
+
+_SLICE: Final = 256
+"""Facts that are folded in one go, before others have their turn."""
+
+
+class _Plan(NamedTuple):
+    """A commit that is folded, and what it writes."""
+
+    rows: Resident
+    fold: int  # its number
+    writes: list[Write]
+    erased: list[tuple[str, int]]
+    new: list[EventBatch]
+    outcome: Outcome
+    changes: list[Change] | None
+
+
+class _Void(Exception):
+    """The position, or its generation, is not that of the rows in memory."""
+
+    def __init__(self, actual: Position) -> None:
+        self.actual = actual
+
 
 class PostgresStore:
-    """The `store.Store` of the service. `resume_window_ms` is how long a session that is away may be continued.
+    """The `store.Store` of the service. `resume_window_ms` is how long a session that is away may be continued; at most
+    about `max_resident` sessions are kept in memory. `tell` is called after each commit with what it changed."""
 
-    `tell` is called after each commit with what it changed.
-    """
-
-    def __init__(self, pool: Pool, resume_window_ms: int, tell: Tell | None = None) -> None:
+    def __init__(
+        self, pool: Pool, resume_window_ms: int, tell: Tell | None = None, max_resident: int = MAX_RESIDENT
+    ) -> None:
         self._pool = pool
-        self._resume_window_ms = resume_window_ms
         self._tell = tell
+        self._resume_window_ms = resume_window_ms
+        self._max_resident = max_resident
+        self._rows: Resident | None = None
+        self._stored = 0  # the last fold of these rows that is in the tables
+        self._load_at = 0.0  # monotonic time from which all living sessions may be loaded
+        self._preparing = asyncio.Lock()
+        self._writing = asyncio.Lock()
 
     async def position(self) -> Position:
         async with self._pool.database() as database:
-            row = await database.fetchrow(sql.POSITION, NAME)
-        return Position(row["epoch"], row["sequence"]) if row else Position("", 0)
+            return (await _stored_position(database))[0]
 
     async def open_instances(self) -> set[str]:
         async with self._pool.database() as database:
@@ -74,97 +111,166 @@ class PostgresStore:
         archived: Sequence[Entry] = (),
     ) -> Outcome:
         async def attempt(copying: bool) -> Outcome:
-            async with self._locked() as (database, actual):
-                if actual != expected:
-                    raise PositionConflict(actual)
-                known = await database.fetch(sql.NUMBERS, list({name_of(batch.instance) for batch in batches}))
-                new = unseen(batches, {row["instance"]: row["number"] for row in known})
-                state = await self._fold(database, new, read_set, copying)
-                changes = None if self._tell is None else changes_of(state, new)
-                if letters:
-                    await put_aside(database, letters)
-                if archived:
-                    await archive(database, upto.epoch, archived)
-                await self._move(database, upto, new)
-            if self._tell is not None:
-                self._tell(expected, upto, changes)
-            return _outcome(state, len(batches) - len(new))
+            async with self._folded(expected, upto, batches, read_set, copying) as plan:
+                async with self._locked() as (database, position, generation):
+                    if position != expected or generation != plan.rows.generation:
+                        raise _Void(position)
+                    await _write(database, plan)
+                    if letters:
+                        await put_aside(database, letters)
+                    if archived:
+                        await archive(database, upto.epoch, archived)
+                    await _move(database, upto, plan.new)
+                self._stored = plan.fold
+                if self._tell is not None:
+                    self._tell(expected, upto, plan.changes)
+            return plan.outcome
 
-        return await _either_way(attempt)
+        async def attempts(copying: bool) -> Outcome:
+            while True:
+                try:
+                    return await attempt(copying)
+                except _Void as void:
+                    if void.actual != expected:
+                        raise PositionConflict(void.actual) from None
+                    # Only rows have changed: a letter was replayed, or a model rebuilt.
+
+        return await _either_way(attempts)
 
     async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
         async def attempt(copying: bool) -> Outcome | None:
-            async with self._locked() as (database, _):
+            async with self._preparing, self._writing, self._locked() as (database, position, generation):
+                self._drop()
                 if not await take_out(database, letter, rest):
                     return None
-                outcome = _outcome(await self._fold(database, [batch], None, copying), 0)
+                rows = await self._begun(database, position, generation)
+                await load(database, rows, read_set_of([batch]))
+                fold(rows, [batch])
+                plan = await _plan(rows, [], 0, copying)
+                await _write(database, plan)
                 await database.execute(sql.NEXT_GENERATION, NAME)
-                return outcome
+                return plan.outcome
 
         return await _either_way(attempt)
 
+    # --- the first half of a commit: in memory ------------------------------------------------------------------------
+
     @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[tuple[Database, Position]]:
-        """A transaction that holds the lock of the position, which is the second value."""
+    async def _folded(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None, copying: bool
+    ) -> AsyncIterator[_Plan]:
+        """A folded commit, in its turn to be written. Whatever goes wrong, memory is dropped."""
+        try:
+            while True:
+                async with self._preparing:
+                    plan = await self._fold(expected, upto, batches, read_set, copying)
+                    await self._writing.acquire()
+                try:
+                    if plan.rows is self._rows:
+                        yield plan
+                        break
+                    # The commit before this one failed: what is folded upon it is void.
+                finally:
+                    self._writing.release()
+        except BaseException:
+            self._drop()
+            raise
+        if len(plan.rows.sessions) > self._max_resident:
+            self._drop()
+
+    async def _fold(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None, copying: bool
+    ) -> _Plan:
+        rows = self._rows
+        if rows is None or rows.position != expected or rows.is_erasing or self._may_load(rows):
+            async with self._writing, self._pool.database() as database:  # the commit before this one is written
+                rows = self._rows
+                if rows is None or rows.position != expected or self._may_load(rows):
+                    rows = self._rows = await self._loaded(database, expected)
+        rows.shrink(self._stored)
+        if not batches:
+            new: list[EventBatch] = []
+        else:
+            async with self._pool.database() as database:
+                missing = {name_of(batch.instance) for batch in batches} - rows.numbers.keys()
+                if missing:
+                    known = await database.fetch(sql.NUMBERS, list(missing))
+                    rows.numbers |= dict.fromkeys(missing, 0) | {row["instance"]: row["number"] for row in known}
+                new = unseen(batches, rows.numbers)
+                await load(database, rows, read_set_of(new) if read_set is None else read_set)
+        waiting = 0
+        part: list[EventBatch] = []
+        for batch in new:
+            part.append(batch)
+            waiting += len(batch.events)
+            if waiting >= _SLICE or batch is new[-1]:
+                fold(rows, part)
+                part, waiting = [], 0
+                await asyncio.sleep(0)
+        rows.position = upto
+        return await _plan(rows, new, len(batches) - len(new), copying, self._tell is not None)
+
+    def _may_load(self, rows: Resident) -> bool:
+        return rows.knows_nothing and time.monotonic() >= self._load_at
+
+    async def _loaded(self, database: Database, expected: Position) -> Resident:
+        """Memory as of now. Raises `PositionConflict` if somebody else has moved the position."""
+        position, generation = await _stored_position(database)
+        if position != expected:
+            raise PositionConflict(position)
+        rows = await self._begun(database, position, generation)
+        self._stored = 0
+        if time.monotonic() >= self._load_at and not await load_living(database, rows, self._max_resident // 2):
+            self._load_at = time.monotonic() + _AGAIN_AFTER_S
+        return rows
+
+    async def _begun(self, database: Database, position: Position, generation: int) -> Resident:
+        rows = Resident(self._resume_window_ms)
+        rows.position, rows.generation = position, generation
+        await load_erasures(database, rows)
+        return rows
+
+    def _drop(self) -> None:
+        self._rows, self._load_at = None, time.monotonic() + _AGAIN_AFTER_S
+
+    # --- the second half: in PostgreSQL -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[tuple[Database, Position, int]]:
+        """A transaction that holds the lock of the position, which is the second value; and its generation."""
         async with self._pool.database() as database, database.transaction():
             at = await database.fetchrow(sql.LOCK_POSITION, NAME)
             assert at is not None
-            yield database, Position(at["epoch"], at["sequence"])
+            yield database, Position(at["epoch"], at["sequence"]), at["generation"]
 
-    async def _fold(
-        self, database: Database, batches: Sequence[EventBatch], read_set: ReadSet | None, copying: bool
-    ) -> State:
-        state = await self._load(database, read_set_of(batches) if read_set is None else read_set)
-        loaded = frozenset(state.connections)
-        fold(state, batches)
-        new = state.connections.keys() - loaded if copying else frozenset[str]()
-        subscriptions = {key for key in state.changed_subscriptions if key[0] in new}
-        await write(database, state, Fresh(new, subscriptions, copying))
-        return state
 
-    async def _load(self, database: Database, read_set: ReadSet) -> State:
-        state = State(self._resume_window_ms)
-        if not read_set.connections and not read_set.lost and not read_set.found:
-            return state
-        connections = [
-            connection_of(row)
-            for row in await database.fetch(
-                sql.CONNECTIONS_OF_BATCH, list(read_set.connections), list(read_set.lost), list(read_set.found)
-            )
-        ]
-        for row in await database.fetch(sql.SESSIONS, list({one.session_id for one in connections})):
-            state.put_session(session_of(row))
-        for connection in connections:
-            state.put_connection(connection)
-        ends = read_set.ends(state)
-        spans = [(key, moment(first), moment(last + self._resume_window_ms)) for key, first, last, _ in ends]
-        later = (
-            [session_of(row) for row in await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))] if ends else []
-        )
-        if later:
-            for row in await database.fetch(sql.CONNECTIONS_OF_SESSIONS, [one.id for one in later]):
-                connections.append(connection_of(row))
-        wanted = read_set.returns(ends, state)
-        if wanted:
-            rows = [(key, moment(first), moment(last), count) for key, first, last, count in wanted]
-            later += [session_of(row) for row in await database.fetch(sql.AWAY_SESSIONS, *columns(rows, 4))]
-        for session in later:
-            state.put_session(session)
-        for connection in connections:
-            state.put_connection(connection)
-        keys_wanted = read_set.subscriptions(state)
-        if keys_wanted:
-            keys = columns(keys_wanted, 2)
-            for row in await database.fetch(sql.SUBSCRIPTIONS, *keys):
-                state.put_subscription(subscription_of(row))
-        return state
+async def _stored_position(database: Database) -> tuple[Position, int]:
+    row = await database.fetchrow(sql.POSITION, NAME)
+    return (ORIGIN, 0) if row is None else (Position(row["epoch"], row["sequence"]), row["generation"])
 
-    async def _move(self, database: Database, upto: Position, new: Sequence[EventBatch]) -> None:
-        last = {name_of(batch.instance): batch for batch in new}
-        if last:
-            rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
-            await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
-        await database.execute(sql.MOVE_POSITIONS, [*NAMES.values()], upto.epoch, upto.sequence)
+
+async def _plan(rows: Resident, new: list[EventBatch], duplicates: int, copying: bool, telling: bool = False) -> _Plan:
+    changes = changes_of(rows, new) if telling else None
+    writes = await writes_of(rows, copying)
+    outcome = Outcome(rows.events, duplicates, rows.unknown, rows.resumed, rows.edges_lost, rows.interrupted)
+    erased = rows.erased
+    rows.settle()
+    return _Plan(rows, rows.folds, writes, erased, new, outcome, changes)
+
+
+async def _write(database: Database, plan: _Plan) -> None:
+    if plan.erased:
+        await erase(database, plan.erased)
+    for write in plan.writes:
+        await write(database)
+
+
+async def _move(database: Database, upto: Position, new: Sequence[EventBatch]) -> None:
+    last = {name_of(batch.instance): batch for batch in new}
+    if last:
+        rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
+        await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
+    await database.execute(sql.MOVE_POSITIONS, [*NAMES.values()], upto.epoch, upto.sequence)
 
 
 async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:
@@ -178,7 +284,3 @@ async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:
             # Rows were added by hand, or partly restored.
             log.warning("a row that should be new exists already, writing this batch by upserts: %s", error.__cause__)
             return await attempt(False)
-
-
-def _outcome(state: State, duplicates: int) -> Outcome:
-    return Outcome(state.events, duplicates, state.unknown, state.resumed, state.edges_lost, state.interrupted)

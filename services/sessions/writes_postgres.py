@@ -1,32 +1,32 @@
-"""Writes the rows of a fold in bulk.
+"""Writes the rows of a fold in bulk: the rows are made first, so that the fold may go on while they are written.
 
-New rows are copied, which costs PostgreSQL far less than an upsert; rows that were loaded are upserted; counts are
-added to those that are stored.
+New rows are copied, which costs PostgreSQL far less than an upsert; rows that are stored are upserted; counts are added
+to those that are stored.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Set
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple, TypeVar
 
 from services.chassis.postgres.pool import Database
 from services.sessions import rows_postgres as rows
 from services.sessions import statements as loading
 from services.sessions import statements_writing as sql
+from services.sessions.resident import Resident
 from services.sessions.rows_postgres import columns, moment
-from services.sessions.state import State
 
 K = TypeVar("K", str, tuple[str, str])
 """The key of a row."""
+
+V = TypeVar("V")
 
 C = TypeVar("C", bound=tuple[Any, ...])
 """What is counted by: its first two parts are the width and the beginning of a time."""
 
 Values = tuple[Any, ...]
-Statement = Callable[[], Coroutine[Any, Any, str]]
 
 
 class _Table(NamedTuple):
@@ -39,91 +39,93 @@ _SESSIONS: Final = _Table("sessions", loading.SESSION_COLUMNS.split(", "), sql.W
 _CONNECTIONS: Final = _Table("connections", loading.CONNECTION_COLUMNS.split(", "), sql.WRITE_CONNECTIONS)
 _SUBSCRIPTIONS: Final = _Table("subscriptions", loading.SUBSCRIPTION_COLUMNS.split(", "), sql.WRITE_SUBSCRIPTIONS)
 _TIMELINE: Final = _Table("timeline", sql.TIMELINE_COLUMNS.split(", "), sql.ADD_TO_TIMELINE)
-_REFUSALS: Final = sql.REFUSAL_COLUMNS.split(", ")
+_REFUSALS: Final = _Table("refusals", sql.REFUSAL_COLUMNS.split(", "), "")
 
 
-class Fresh(NamedTuple):
-    """What is not in the tables yet: connections (and sessions of these names), and subscriptions. None is, if
-    `copying` is False: rows may be there that should not, so all are upserted."""
-
-    connections: Set[str]
-    subscriptions: Set[tuple[str, str]]
-    copying: bool = True
+Write = Callable[[Database], Coroutine[Any, Any, str]]
+"""Writes rows that are made already."""
 
 
-async def write(database: Database, state: State, fresh: Fresh) -> None:
-    """Writes all changes of `state`. The rows of each statement are made while PostgreSQL executes the one before."""
-    at_work: asyncio.Task[str] | None = None
-    try:
-        for statement in _statements(database, state, fresh):
-            if at_work is not None:
-                await at_work
-            at_work = asyncio.get_running_loop().create_task(statement())
-            await asyncio.sleep(0)  # it is sent
-        if at_work is not None:
-            await at_work
-    finally:
-        if at_work is not None and not at_work.done():
-            at_work.cancel()
-            await asyncio.wait([at_work])
+async def writes_of(state: Resident, copying: bool) -> list[Write]:
+    """What writes the changed rows; they are made now, and others have their turn meanwhile. `copying`: all rows are
+    new that are not known to be stored. Otherwise some may be there that should not, and all are upserted."""
+    made: list[Write] = []
+    for write in _writes(state, copying):
+        made.append(write)
+        await asyncio.sleep(0)
+    return made
 
 
-def _statements(database: Database, state: State, fresh: Fresh) -> Iterator[Statement]:
-    """The statements that write the changed rows. The rows of each are made when it is taken from the iterator."""
-
-    def upsert(statement: str, values: Iterable[Values]) -> Iterator[Statement]:
-        found = columns(values, 0)
-        if found:
-            yield partial(database.execute, statement, *found)
-
-    def split(table: _Table, changed: Iterable[K], new: Set[K], values: Callable[[K], Values]) -> Iterator[Statement]:
-        copied = [values(key) for key in sorted(changed) if key in new]
-        if copied:
-            yield partial(database.copy_records_to_table, table.name, records=copied, columns=table.columns)
-        yield from upsert(table.upsert, [values(key) for key in sorted(changed) if key not in new])
-
+def _writes(state: Resident, copying: bool) -> Iterator[Write]:
+    known, known_subscriptions = state.known, state.known_subscriptions
     if state.removed:
-        yield partial(database.execute, sql.REMOVE_SESSIONS, list(state.removed))
-    sessions, connections, subscriptions = state.sessions, state.connections, state.subscriptions
-    yield from split(
-        _SESSIONS, state.changed_sessions, fresh.connections, lambda key: rows.values_of_session(sessions[key])
+        yield _executes(sql.REMOVE_SESSIONS, [list(state.removed)])
+    if state.removed_connections:
+        for statement in sql.REMOVE_CONNECTIONS:
+            yield _executes(statement, [list(state.removed_connections)])
+    yield from _split(_SESSIONS, state.changed_sessions, known, state.sessions, rows.values_of_session, copying)
+    yield from _split(
+        _CONNECTIONS, state.changed_connections, known, state.connections, rows.values_of_connection, copying
     )
-    yield from split(
-        _CONNECTIONS,
-        state.changed_connections,
-        fresh.connections,
-        lambda key: rows.values_of_connection(connections[key]),
-    )
-    yield from split(
+    yield from _split(
         _SUBSCRIPTIONS,
         state.changed_subscriptions,
-        fresh.subscriptions,
-        lambda key: rows.values_of_subscription(subscriptions[key]),
+        known_subscriptions,
+        state.subscriptions,
+        rows.values_of_subscription,
+        copying,
     )
     told = [rows.values_of_timeline(entry) for entry in state.timeline.values()]
-    if told and fresh.copying:
-        yield partial(database.copy_records_to_table, _TIMELINE.name, records=told, columns=_TIMELINE.columns)
+    if told and copying:
+        yield _copies(_TIMELINE, told)
     else:
-        yield from upsert(_TIMELINE.upsert, told)
+        yield from _upserts(_TIMELINE.upsert, told)
     if state.refusals:
-        refused = [rows.values_of_refusal(row) for row in state.refusals]
-        yield partial(database.copy_records_to_table, "refusals", records=refused, columns=_REFUSALS)
+        yield _copies(_REFUSALS, [rows.values_of_refusal(row) for row in state.refusals])
     # In the order of their keys, as two that write the same rows would otherwise wait for each other.
-    yield from upsert(
+    yield from _upserts(
         sql.ADD_USER_DEVICES, [rows.values_of_user_device(state.users[key]) for key in sorted(state.users)]
     )
-    yield from upsert(
-        sql.WRITE_CHANNELS,
-        [rows.values_of_channel(state.channels[key]) for key in sorted(state.changed_channels)],
+    yield from _upserts(
+        sql.WRITE_CHANNELS, [rows.values_of_channel(state.channels[key]) for key in sorted(state.changed_channels)]
     )
-    yield from upsert(
+    yield from _upserts(
         sql.ADD_CHANNEL_HOURS,
         [rows.values_of_channel_hour(state.channel_hours[key]) for key in sorted(state.channel_hours)],
     )
-    yield from upsert(sql.WRITE_EDGES, [rows.values_of_edge(state.edges[key]) for key in sorted(state.changed_edges)])
-    yield from upsert(sql.ADD_DROPS, _counts(state.drops))
-    yield from upsert(sql.ADD_OPENINGS, _counts(state.openings))
-    yield from upsert(sql.ADD_REFUSAL_COUNTS, _counts(state.refusal_counts))
+    yield from _upserts(sql.WRITE_EDGES, [rows.values_of_edge(state.edges[key]) for key in sorted(state.changed_edges)])
+    yield from _upserts(sql.ADD_DROPS, _counts(state.drops))
+    yield from _upserts(sql.ADD_OPENINGS, _counts(state.openings))
+    yield from _upserts(sql.ADD_REFUSAL_COUNTS, _counts(state.refusal_counts))
+
+
+def _split(
+    table: _Table, changed: Set[K], known: Set[K], rows: Mapping[K, V], values: Callable[[V], Values], copying: bool
+) -> Iterator[Write]:
+    """Copies the rows that are new, and upserts the others."""
+    new = sorted(changed - known) if copying else []
+    if new:
+        yield _copies(table, [values(rows[key]) for key in new])
+    yield from _upserts(table.upsert, [values(rows[key]) for key in sorted(changed & known if copying else changed)])
+
+
+def _copies(table: _Table, records: list[Values]) -> Write:
+    async def copy(database: Database) -> str:
+        return await database.copy_records_to_table(table.name, records=records, columns=table.columns)
+
+    return copy
+
+
+def _upserts(statement: str, values: list[Values]) -> Iterator[Write]:
+    if values:
+        yield _executes(statement, columns(values, 0))
+
+
+def _executes(statement: str, arguments: list[list[Any]]) -> Write:
+    async def execute(database: Database) -> str:
+        return await database.execute(statement, *arguments)
+
+    return execute
 
 
 def _counts(counter: Counter[C]) -> list[Values]:
@@ -131,9 +133,12 @@ def _counts(counter: Counter[C]) -> list[Values]:
     return [(width // 1000, moment(at), *rest, count) for (width, at, *rest), count in sorted(counter.items()) if count]
 
 
-async def erase(database: Database, digests: list[str], at: int) -> None:
-    """Deletes what is stored of the users with these digests, and remembers them. `at` is in Unix milliseconds."""
-    found = [row["user_id"] for row in await database.fetch(sql.USERS_OF_DIGESTS, digests)]
+async def erase(database: Database, erased: Sequence[tuple[str, int]]) -> None:
+    """Deletes what is stored of the users with these digests, up to these moments, and remembers them."""
+    until = dict(sorted(erased, key=lambda each: each[1]))
+    digests, moments = list(until), [moment(at) for at in until.values()]
+    users = {row["user_id"]: row["digest"] for row in await database.fetch(sql.USERS_OF_DIGESTS, digests)}
+    names, ats = list(users), [moment(until[digest]) for digest in users.values()]
     for statement in sql.ERASE:
-        await database.execute(statement, found)
-    await database.execute(sql.REMEMBER_ERASURES, digests, [moment(at)] * len(digests))
+        await database.execute(statement, names, ats)
+    await database.execute(sql.REMEMBER_ERASURES, digests, moments)

@@ -3,27 +3,78 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import asyncpg
+from msgspec.json import Decoder
 
+from proto.events import OfConnection, Refused
 from services.chassis.postgres.pool import Pool
 from services.sessions import statements as sql
+from services.sessions import statements_writing as writing
 from services.sessions.dead_letters_postgres import DeadLetters
 from services.sessions.entries import DeadLetter
-from services.sessions.rows_postgres import connection_of, session_of, subscription_of
+from services.sessions.rows import (
+    ChannelHour,
+    DropKey,
+    OpeningKey,
+    Refusal,
+    RefusalKey,
+    TimelineEntry,
+    UserDevice,
+)
+from services.sessions.rows_postgres import (
+    channel_of,
+    connection_of,
+    edge_of,
+    milliseconds,
+    session_of,
+    subscription_of,
+)
 from services.sessions.state import State
+
+_decode_facts = Decoder(list[OfConnection | Refused]).decode
 
 
 async def read_rows(url: str) -> State:
     state = State(0)
     database = await asyncpg.connect(url)
+
+    async def rows_of(table: str, columns: str) -> list[Any]:
+        return await database.fetch(f"SELECT {columns} FROM {table}")
+
     try:
-        for row in await database.fetch(f"SELECT {sql.SESSION_COLUMNS} FROM sessions"):
+        for row in await rows_of("sessions", sql.SESSION_COLUMNS):
             state.put_session(session_of(row))
-        for row in await database.fetch(f"SELECT {sql.CONNECTION_COLUMNS} FROM connections"):
+        for row in await rows_of("connections", sql.CONNECTION_COLUMNS):
             state.put_connection(connection_of(row))
-        for row in await database.fetch(f"SELECT {sql.SUBSCRIPTION_COLUMNS} FROM subscriptions"):
+        for row in await rows_of("subscriptions", sql.SUBSCRIPTION_COLUMNS):
             state.put_subscription(subscription_of(row))
+        for name, number, at, facts in await rows_of("timeline", writing.TIMELINE_COLUMNS):
+            entry = state.timeline.setdefault((name, number), TimelineEntry(name, number, milliseconds(at), []))
+            entry.facts.extend(_decode_facts(facts))  # two edges may write of a connection in batches of one number
+        for user, key, client, version, first, last, *counts in await rows_of(
+            "user_devices", writing.USER_DEVICE_COLUMNS
+        ):
+            device = UserDevice(user, key, client, version, milliseconds(first), milliseconds(last), *counts)
+            state.users[device.user, device.session_key, device.client_name, device.client_version] = device
+        for row in await rows_of("channels", writing.CHANNEL_COLUMNS):
+            state.channels[row["name"]] = channel_of(row)
+        for channel, hour, *rest in await rows_of("channel_hours", writing.CHANNEL_HOUR_COLUMNS):
+            begin = milliseconds(hour)
+            state.channel_hours[channel, begin] = ChannelHour(channel, begin, *rest)
+        for row in await rows_of("edges", writing.EDGE_COLUMNS):
+            state.edges[row["instance"]] = edge_of(row)
+        for width, at, *rest, count in await rows_of("drops", writing.DROP_COLUMNS):
+            state.drops[DropKey(width * 1000, milliseconds(at), *rest)] = count
+        for width, at, *rest, count in await rows_of("openings", writing.OPENING_COLUMNS):
+            state.openings[OpeningKey(width * 1000, milliseconds(at), *rest)] = count
+        for width, at, *rest, count in await rows_of("refusal_counts", writing.REFUSAL_COUNT_COLUMNS):
+            state.refusal_counts[RefusalKey(width * 1000, milliseconds(at), *rest)] = count
+        for at, *rest in await rows_of("refusals", writing.REFUSAL_COLUMNS):
+            state.refusals.append(Refusal(milliseconds(at), *rest))
+        for digest, at in await rows_of("erasures", "user_digest, at"):
+            state.know_erasures({digest: milliseconds(at)})
     finally:
         await database.close()
     return state

@@ -46,11 +46,14 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
 async def test_a_table_of_others_that_holds_old_sessions_ends_nothing_else(postgres: Postgres):
     await SCHEMA.migrate(postgres.url)
     events: list[SessionEvent] = [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)]
-    async with Pool(postgres.url, 1) as pool:
+    async with Pool(postgres.url, 2) as pool:
         batch = EventBatch(edge="e", instance="i1", number=1, events=events)
         await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [batch])
         await execute(
-            postgres.url, "CREATE TABLE report (id text REFERENCES sessions)", "INSERT INTO report VALUES ('old')"
+            postgres.url,
+            "CREATE TABLE report (id text, opened_at timestamptz, FOREIGN KEY (id, opened_at) REFERENCES sessions)",
+            "INSERT INTO report SELECT id, opened_at FROM sessions",
         )
         with pytest.raises(StoreAway, match=r'on table "report" \(23503\): the tables refuse it'):
             await Retention(pool, 7 * 86_400, Instruments()).prune(datetime(1970, 1, 11, tzinfo=UTC))
+    assert set((await read_rows(postgres.url)).sessions) == {"old"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import itertools
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,38 +13,27 @@ import pytest
 
 from proto.events import Closed, EdgeFound, EdgeLost, Opened, SessionEvent, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
-from services.sessions import dead_letters_postgres
+from services.sessions import dead_letters_postgres, resident, store_postgres, tables
 from services.sessions.entries import DeadLetter
 from services.sessions.projection import NAMES, fold
-from services.sessions.rows import (
-    Channel,
-    ChannelHour,
-    DropKey,
-    Edge,
-    OpeningKey,
-    Refusal,
-    RefusalKey,
-    TimelineEntry,
-    UserDevice,
-)
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
-from services.sessions.writes_postgres import Fresh, write
+from tests.contract.session_rows import rows_of
 from tests.contract.session_store import StoreContract, batch
 from tests.sessions.database import execute, read_archive, read_letters, read_rows
-from tests.sessions.stories import WINDOW_MS
+from tests.sessions.stories import WINDOW_MS, long_story, split
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
 
 
 @asynccontextmanager
-async def store_on(postgres: Postgres) -> AsyncIterator[PostgresStore]:
+async def store_on(postgres: Postgres, max_resident: int = 1_000) -> AsyncIterator[PostgresStore]:
     await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
-        yield PostgresStore(pool, WINDOW_MS)
+        yield PostgresStore(pool, WINDOW_MS, max_resident=max_resident)
 
 
 @pytest.fixture
@@ -60,36 +50,6 @@ async def added(postgres: Postgres, query: str) -> list[tuple[object, ...]]:
         await database.close()
 
 
-async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres, postgres_store: PostgresStore):
-    for first, last, moved in ((5_000, 9_000, 2), (4_000, 6_000, -1)):
-        state = State(WINDOW_MS)
-        state.users["ann", "", "", ""] = UserDevice("ann", "", "", "", first, last, 1, 2)
-        state.drops[DropKey(60_000, 0, "edge-1", 1006, "loss", "", "")] += moved
-        state.openings[OpeningKey(60_000, 0, "edge-1", "", "", True)] += moved
-        state.refusal_counts[RefusalKey(60_000, 0, "edge-1", "connect", 3500)] += moved
-        state.channels["news"] = Channel("news", moved, 7, 1, 9, 1, last)
-        state.changed_channels.add("news")
-        state.channel_hours["news", 0] = ChannelHour("news", 0, 7, moved, 1)
-        state.edges["i1"] = Edge("i1", "edge-1", "", first, last, ended=moved)
-        state.changed_edges.add("i1")
-        state.refusals.append(Refusal(1, "edge-1", "i1", "connect", 3500, "no", "", "ann", "", "", "", "", 1))
-        state.timeline["c1", 7] = TimelineEntry("c1", 7, 1_000, [Opened(at=first, connection="c1", user="\0")])
-        async with Pool(postgres.url, 1) as pool, pool.database() as database:
-            await write(database, state, Fresh(set(), set(), copying=first == 5_000))
-    assert await added(
-        postgres, "SELECT extract(epoch FROM first_seen), extract(epoch FROM last_seen), sessions, connections "
-        "FROM user_devices"
-    ) == [(4, 9, 2, 4)]  # fmt: skip
-    for table in ("drops", "openings", "refusal_counts"):
-        assert await added(postgres, f"SELECT width, count FROM {table}") == [(60, 1)]
-    assert await added(postgres, "SELECT subscribers, peak FROM channels") == [(-1, 7)]
-    assert await added(postgres, "SELECT last FROM channel_hours") == [(-1,)]
-    assert await added(postgres, "SELECT extract(epoch FROM last_at), ended FROM edges") == [(6, -1)]
-    assert await added(postgres, "SELECT count(*) FROM refusals") == [(2,)]
-    ((facts,),) = await added(postgres, "SELECT facts FROM timeline")
-    assert [each["at"] for each in json.loads(str(facts))] == [5_000, 4_000]
-
-
 async def test_all_models_move_together(postgres: Postgres, postgres_store: PostgresStore):
     await postgres_store.commit(ORIGIN, Position("e", 3), [])
     assert await added(postgres, "SELECT DISTINCT epoch, sequence, moved_at IS NOT NULL FROM projections") == [
@@ -99,8 +59,6 @@ async def test_all_models_move_together(postgres: Postgres, postgres_store: Post
 
 
 class TestPostgresStore(StoreContract):
-    models = ("sessions",)
-
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Store]:
         self.postgres: Postgres = self.request.getfixturevalue("postgres")
@@ -117,6 +75,62 @@ class TestPostgresStore(StoreContract):
         return await read_archive(self.postgres.url)
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kept", [0, 3, 20_000])
+@pytest.mark.parametrize("how", ["in turn", "without memory", "by two stores", "at once"])
+async def test_whatever_is_in_memory_the_rows_are_the_fold_over_everything(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, how: str, kept: int
+):
+    """Commits by two stores on one database void each other's memory; of commits that are begun at once, one is folded
+    while the one before it is written."""
+    monkeypatch.setattr(resident, "KEPT_ENDED", kept)
+    for seed in range(3):
+        async with store_on(postgres, 0 if how == "without memory" else 1_000) as one, store_on(postgres) as other:
+            batches, chance = long_story(seed), random.Random(seed)
+            at, begun = ORIGIN, list[asyncio.Task[Outcome]]()
+            stretches = split(batches, [chance.randint(0, 40) for _ in range(80)])
+            stores = [one, other if how == "by two stores" else one]
+            for store, stretch in zip(itertools.cycle(stores), stretches, strict=False):
+                upto = Position("e", at.sequence + len(stretch))
+                begun.append(asyncio.create_task(store.commit(at, upto, stretch)))
+                if how != "at once":
+                    await begun[-1]
+                at = upto
+            await asyncio.gather(*begun)
+        assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), batches))
+        await execute(postgres.url, f"TRUNCATE {', '.join(tables.SessionRow.metadata.tables)}")
+
+
+async def test_a_commit_that_is_folded_upon_one_that_fails_is_void(postgres: Postgres, postgres_store: PostgresStore):
+    opened = batch(1, Opened(at=1, connection="c1", user="ann"))
+    await postgres_store.commit(ORIGIN, Position("e", 1), [opened])
+    await execute(postgres.url, "ALTER TABLE timeline ADD CHECK (number <> 2)")
+    bad = batch(2, Subscribed(at=2, connection="c1", channel="news"))
+    good = batch(3, Subscribed(at=3, connection="c1", channel="others"))
+    tries = await asyncio.gather(
+        postgres_store.commit(Position("e", 1), Position("e", 2), [bad]),
+        postgres_store.commit(Position("e", 2), Position("e", 3), [good]),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in tries] == [FactsRefused, PositionConflict]
+    await postgres_store.commit(Position("e", 1), Position("e", 3), [good])
+    assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), [opened, good]))
+
+
+async def test_a_letter_that_another_process_replays_voids_what_is_in_memory(
+    postgres: Postgres, postgres_store: PostgresStore
+):
+    letter = DeadLetter("e", 1, "i1", "because", b"bytes", 5)
+    opened = batch(1, Opened(at=1, connection="c1", user="ann"))
+    late = batch(2, Closed(at=2, connection="c1", code=1006))
+    back = batch(3, Opened(at=3, connection="c2", user="ann"))
+    await postgres_store.commit(ORIGIN, Position("e", 1), [opened], None, [letter])
+    async with Pool(postgres.url, 1) as pool:
+        assert await PostgresStore(pool, WINDOW_MS).replay(letter, late) == Outcome(1, interrupted=1)
+    assert await postgres_store.commit(Position("e", 1), Position("e", 2), [back]) == Outcome(1, resumed=1)
+    assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), [opened, late, back]))
+
+
 async def test_two_writers_at_once_apply_a_batch_once(postgres_store: PostgresStore):
     upto = Position("epoch", 1)
     one = batch(1, *(Opened(at=n, connection=f"c{n}", user="ann") for n in range(500)))
@@ -126,16 +140,16 @@ async def test_two_writers_at_once_apply_a_batch_once(postgres_store: PostgresSt
     assert sorted(type(one).__name__ for one in tries) == ["Outcome", *["PositionConflict"] * 3]
 
 
-class CrashingStore(PostgresStore):
-    async def _move(self, *_: object) -> None:
+async def test_a_crash_between_rows_and_position_leaves_neither(
+    postgres: Postgres, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+):
+    async def crash(*_: object) -> None:
         raise ConnectionResetError("the rows are written, the position is not")
 
-
-async def test_a_crash_between_rows_and_position_leaves_neither(postgres: Postgres, postgres_store: PostgresStore):
     one = [batch(1, Opened(at=1, connection="c1", user="ann"))]
-    async with Pool(postgres.url, 1) as pool:
-        with pytest.raises(StoreAway):
-            await CrashingStore(pool, WINDOW_MS).commit(ORIGIN, Position("e", 1), one)
+    with monkeypatch.context() as crashing, pytest.raises(StoreAway):
+        crashing.setattr(store_postgres, "_move", crash)
+        await postgres_store.commit(ORIGIN, Position("e", 1), one)
     assert await postgres_store.position() == ORIGIN
     assert not (await read_rows(postgres.url)).sessions
     assert (await postgres_store.commit(ORIGIN, Position("e", 1), one)).events == 1
@@ -219,6 +233,7 @@ async def test_rows_that_somebody_deleted_are_unknown_facts_at_most(
         first = Position("e", gone)
         await postgres_store.commit(ORIGIN, first, [batch(n, event) for n, event in enumerate(life[:gone], 1)])
         await execute(postgres.url, f"DELETE FROM {table}")
+        await execute(postgres.url, "UPDATE projections SET generation = generation + 1")  # what is in memory is void
         at = await postgres_store.position()
         if table == "projections":
             with pytest.raises(PositionConflict):

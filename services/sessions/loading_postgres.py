@@ -1,0 +1,144 @@
+"""Loads into the working set what a fold may touch and memory does not have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from services.chassis.postgres.pool import Database
+from services.sessions import statements as sql
+from services.sessions import statements_writing as columns_of
+from services.sessions.read_set import ReadSet
+from services.sessions.resident import Resident
+from services.sessions.rows import Connection, Session
+from services.sessions.rows_postgres import (
+    channel_of,
+    columns,
+    connection_of,
+    edge_of,
+    milliseconds,
+    moment,
+    session_of,
+    subscription_of,
+)
+
+_SLICE: Final = 10_000
+"""Rows that are loaded at once, so that others have their turn."""
+
+_RECENT_MS: Final = 15 * 60_000
+"""How old the sessions are that are loaded though they have ended: for facts that come late."""
+
+_ERASURES: Final = "SELECT user_digest, at FROM erasures"
+_OPEN_SESSIONS: Final = f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE ended_at IS NULL LIMIT $1"
+_AWAY_SESSIONS: Final = (
+    f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE away_until >= $1 ORDER BY away_until LIMIT $2"
+)
+_RECENT_SESSIONS: Final = f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE opened_at >= $1 LIMIT $2"
+_NEWEST: Final = "SELECT opened_at FROM sessions ORDER BY opened_at DESC, id DESC LIMIT 1"
+_OPEN_OF_USERS: Final = f"""
+SELECT {", ".join(f"c.{name}" for name in sql.CONNECTION_COLUMNS.split(", "))}
+FROM sessions s JOIN connections c ON c.session_id = s.id
+WHERE s.user_id = ANY($1::text[]) AND c.closed_at IS NULL"""
+_SUBSCRIPTIONS: Final = f"SELECT {sql.SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE connection = ANY($1::text[])"
+_CHANNELS: Final = f"SELECT {columns_of.CHANNEL_COLUMNS} FROM channels WHERE name = ANY($1::text[])"
+_EDGES: Final = f"SELECT {columns_of.EDGE_COLUMNS} FROM edges WHERE instance = ANY($1::text[])"
+
+
+async def load_erasures(database: Database, rows: Resident) -> None:
+    """Loads whom no fact may be folded about."""
+    stored = await database.fetch(_ERASURES)
+    rows.know_erasures({row["user_digest"]: milliseconds(row["at"]) for row in stored})
+
+
+async def load_living(database: Database, rows: Resident, limit: int) -> bool:
+    """Loads all sessions that are open, away, or were opened lately. False if there are more than `limit` of a kind:
+    then nothing is loaded."""
+    newest = await database.fetchval(_NEWEST)
+    since = 0 if newest is None else max(0, milliseconds(newest) - _RECENT_MS)
+    found = [
+        await database.fetch(_OPEN_SESSIONS, limit + 1),
+        await database.fetch(_AWAY_SESSIONS, moment(since), limit + 1),
+        await database.fetch(_RECENT_SESSIONS, moment(since), limit + 1),
+    ]
+    if any(len(part) > limit for part in found):
+        return False
+    for part in found:
+        for at in range(0, len(part), _SLICE):
+            await _add_sessions(database, rows, [session_of(row) for row in part[at : at + _SLICE]])
+    rows.away_since = rows.opened_since = since
+    return True
+
+
+async def load(database: Database, rows: Resident, read_set: ReadSet) -> None:
+    """Loads what the facts of `read_set` may touch."""
+    connections = await _connections(database, rows, read_set)
+    missing = {one.session_id for one in connections} - rows.sessions.keys()
+    sessions = [session_of(row) for row in await database.fetch(sql.SESSIONS, list(missing))] if missing else []
+    await _add_sessions(database, rows, sessions)
+    await _add_connections(database, rows, connections)  # of sessions whose rows are gone
+
+    ends = read_set.ends(rows)
+    window = rows.resume_window_ms
+    spans = [(key, moment(first), moment(last + window)) for key, first, last, _ in ends if first < rows.opened_since]
+    if spans:
+        later = await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))
+        await _add_sessions(database, rows, map(session_of, later))
+    if any(span.first < rows.away_since for span in read_set.opens()):
+        wanted = [
+            (key, moment(first), moment(last), count)
+            for key, first, last, count in read_set.returns(ends, rows)
+            if first < rows.away_since
+        ]
+        away = await database.fetch(sql.AWAY_SESSIONS, *columns(wanted, 4))
+        await _add_sessions(database, rows, map(session_of, away))
+
+    channels = read_set.channels(rows) - rows.channels.keys()
+    if channels:
+        for row in await database.fetch(_CHANNELS, list(channels)):
+            rows.channels[row["name"]] = channel_of(row)
+    await _add_edges(database, rows, read_set.instances())
+
+
+async def _connections(database: Database, rows: Resident, read_set: ReadSet) -> list[Connection]:
+    """The connections that the facts name, and those that end with their edge or with their user."""
+    missing = read_set.connections - rows.connections.keys()
+    found: list[Connection] = []
+    if missing or read_set.lost or read_set.found:
+        asked = list(missing), list(read_set.lost), list(read_set.found)
+        found += map(connection_of, await database.fetch(sql.CONNECTIONS_OF_BATCH, *asked))
+    if read_set.erased:
+        users = await database.fetch(columns_of.USERS_OF_DIGESTS, list(read_set.erased))
+        found += map(connection_of, await database.fetch(_OPEN_OF_USERS, [row["user_id"] for row in users]))
+    return [one for one in found if one.id not in rows.connections]
+
+
+async def _add_sessions(database: Database, rows: Resident, sessions: Iterable[Session]) -> None:
+    """Adds sessions whole, those that are not there yet."""
+    new = [one for one in sessions if one.id not in rows.sessions]
+    if not new:
+        return
+    for session in new:
+        rows.add_session(session)
+    found = await database.fetch(sql.CONNECTIONS_OF_SESSIONS, [one.id for one in new])
+    await _add_connections(database, rows, [connection_of(row) for row in found])
+
+
+async def _add_connections(database: Database, rows: Resident, connections: Sequence[Connection]) -> None:
+    """Adds connections with all their subscriptions, those that are not there yet."""
+    new = [one for one in connections if one.id not in rows.connections]
+    if not new:
+        return
+    for connection in new:
+        rows.add_connection(connection)
+    for row in await database.fetch(_SUBSCRIPTIONS, [one.id for one in new]):
+        rows.add_subscription(subscription_of(row))
+    await _add_edges(database, rows, {one.instance for one in new})
+    await asyncio.sleep(0)
+
+
+async def _add_edges(database: Database, rows: Resident, instances: set[str]) -> None:
+    missing = instances - rows.edges.keys()
+    if missing:
+        for row in await database.fetch(_EDGES, list(missing)):
+            rows.edges[row["instance"]] = edge_of(row)

@@ -1,0 +1,93 @@
+"""Which ranges of time the partitions of a table have, and their names. Pure.
+
+A partition goes as a whole when all of it is older than what is kept, so ranges are short where little is kept. They
+are not as short as they could be: who looks for a connection by its name looks into each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+TIME_COLUMNS: Final = {
+    "timeline": "at",
+    "subscriptions": "opened_at",
+    "connections": "opened_at",
+    "sessions": "opened_at",
+    "channel_hours": "hour",
+    "drops": "at",
+    "openings": "at",
+    "refusal_counts": "at",
+    "refusals": "at",
+    "log_archive": "stored_at",
+}
+"""The tables that are partitioned, and by which column; those of parts before those of what they are parts of."""
+
+PAST: Final = timedelta(days=7)
+"""How old facts may be that still get a partition of their time: when the log is read again from its beginning."""
+
+_DAY: Final = timedelta(days=1)
+_WIDTHS: Final = ((timedelta(days=14), _DAY), (timedelta(days=180), 7 * _DAY))
+_LONGEST: Final = 30 * _DAY
+_MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)
+"""All ranges begin a multiple of their width after it."""
+
+
+class Range(NamedTuple):
+    """The times of a partition, without `end`."""
+
+    start: datetime
+    end: datetime
+
+
+class Partition(NamedTuple):
+    """A partition of `table`, and its name."""
+
+    table: str
+    name: str
+    range: Range
+
+
+def width_of(keep: timedelta) -> timedelta:
+    """The width of ranges where rows are kept for so long; zero: for ever."""
+    return next((width for longest, width in _WIDTHS if timedelta(0) < keep <= longest), _LONGEST)
+
+
+def partition(table: str, range: Range) -> Partition:
+    """The partition of `table` for a range. Ranges begin at midnight in UTC."""
+    return Partition(table, f"{table}_p{range.start:%Y%m%d}", range)
+
+
+def missing(there: Iterable[Range], since: datetime, now: datetime, width: timedelta) -> list[Range]:
+    """The ranges that are to be made, so that all times are in one from `since` to the end of the range after that of
+    `now`. Ranges that are there stay as they are, whatever their width."""
+    ranges = sorted(there)
+    made: list[Range] = []
+    at, after_now = since, 0
+    while after_now < 2:
+        found = _covering(ranges, at)
+        if found is None:
+            found = _fitting(ranges, at, width)
+            ranges = sorted([*ranges, found])
+            made.append(found)
+        after_now += found.end > now
+        at = found.end
+    return made
+
+
+def _covering(ranges: Sequence[Range], at: datetime) -> Range | None:
+    return next((each for each in ranges if each.start <= at < each.end), None)
+
+
+def _fitting(ranges: Sequence[Range], at: datetime, width: timedelta) -> Range:
+    start = _MONDAY + (at - _MONDAY) // width * width
+    end = start + width
+    before = [each.end for each in ranges if each.end <= at]
+    behind = [each.start for each in ranges if each.start > at]
+    return Range(max([start, *before]), min([end, *behind]))
+
+
+def outlived(there: Iterable[Partition], before: datetime) -> list[Partition]:
+    """The partitions all of whose times are before `before`, the oldest first."""
+    return sorted((each for each in there if each.range.end <= before), key=lambda each: each.range)
