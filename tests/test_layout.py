@@ -76,6 +76,7 @@ UNTESTED = {
     "services/sessions/models/users.py": "tests/sessions/models/test_recount.py, through the fold",
     "services/sessions/models/versions.py": "tests/sessions/models/test_recount.py, through the fold",
     "services/sessions/statements_writing.py": "tests/sessions/test_store_postgres.py, through the store",
+    "services/sessions/loading_postgres.py": "tests/sessions/test_store_postgres.py, through the store",
     "services/sessions/printing.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/privacy/access.py": "tests/sessions/privacy/test_erasure.py, at the command line",
     "services/sessions/privacy/archive_postgres.py": "tests/sessions/privacy/test_erasure.py, at the command line",
