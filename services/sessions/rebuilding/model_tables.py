@@ -20,6 +20,11 @@ class ModelTable(NamedTuple):
     counted: bool = False
     aside: tuple[str, ...] = ()
 
+    @property
+    def of_hours(self) -> bool:
+        """Whether a row is about up to an hour from `began` on."""
+        return self.counted or self.began == "hour"
+
 
 MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {
     "sessions": (

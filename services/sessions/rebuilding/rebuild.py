@@ -20,7 +20,8 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
     """
     tables, live, refolding = tables_of(name), workshop.live, workshop.refolding
     reach = await workshop.begin()
-    older = await live.older(tables, max(0, reach.first_at - SLACK_MS)) if reach.first_at else {"all tables": -1}
+    slack = -SLACK_MS if reach.is_whole else SLACK_MS
+    older = await live.older(tables, max(0, reach.first_at + slack)) if reach.first_at else {"all tables": -1}
     if older and not forget:
         what = ", ".join(f"{rows:,} rows of {table}" for table, rows in older.items() if rows >= 0) or "all rows"
         raise NotRebuilt(f"{what} are older than that, and would be lost: --forget-older-than-log lets them go")

@@ -85,7 +85,8 @@ class Live:
         async with self._pool.database() as database:
             for table in tables:
                 question = _OLDER.format(live=self._schemas.live, table=table.name, began=table.began)
-                if rows := await database.fetchval(question, before, timeout=_LONG_S):
+                since = before.replace(minute=0, second=0, microsecond=0) if table.of_hours else before
+                if rows := await database.fetchval(question, since, timeout=_LONG_S):
                     found[table.name] = rows
         return found
 

@@ -33,7 +33,7 @@ from tests.support.servers import NatsServer, Postgres
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 OBJECTS = """
-SELECT c.relkind || ' ' || c.relname || ' ' ||
+SELECT c.relkind::text || ' ' || c.relname || ' ' ||
     COALESCE(pg_get_indexdef(i.indexrelid), pg_get_expr(c.relpartbound, c.oid), pg_get_partkeydef(c.oid), '')
 FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace ORDER BY 1"""
 
@@ -181,12 +181,9 @@ async def test_rows_that_are_older_than_the_log_are_not_thrown_away_in_silence(
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=9)
-        with pytest.raises(NotRebuilt, match="--forget-older-than-log builds without them"):
+        with pytest.raises(NotRebuilt, match=r"rows of sessions, .* are older than that"):
             await rebuilt(settings, "sessions")
         assert await all_rows(postgres.url) == before
-        await execute(postgres.url, "UPDATE sessions SET opened_at = opened_at - interval '1 hour' WHERE id = 'd0-ann'")
-        with pytest.raises(NotRebuilt, match="1 rows of sessions are older than that"):
-            await rebuilt(settings, "sessions")
         await rebuilt(settings, "sessions", forget=True)
         left = await rows_of(postgres.url, "sessions")
         assert left and not any("d0-" in row for row in left)

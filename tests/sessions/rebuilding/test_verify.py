@@ -14,7 +14,7 @@ from tests.support.servers import NatsServer, Postgres
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 CORRUPTIONS = {
-    "sessions": ("DELETE FROM sessions WHERE id = 'd1-bob'", "sessions: 1 of", "only in the log"),
+    "sessions": ("DELETE FROM sessions WHERE id = 'd0-bob'", "sessions: 1 of", "only in the log"),
     "timeline": ("UPDATE timeline SET facts = '[]' WHERE connection = 'd0-ann'", "timeline: ", "facts: []"),
     "users": ("UPDATE user_devices SET sessions = 99 WHERE user_id = 'eve'", "user_devices: 1 of", "sessions: 99, and"),
     "channels": ("UPDATE channel_hours SET peak = peak + 1", "channel_hours: ", "peak: "),
