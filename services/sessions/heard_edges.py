@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from services.sessions.edge_silence import MAX_INSTANCES, Sighting
-from services.sessions.projection import name_of, text
 from services.sessions.store import StoreAway
+from services.sessions.values import name_of, text
 
 INTERVAL_S: Final = 0.5
 """The least time between two writes. A heartbeat that comes after a longer pause is written at once."""

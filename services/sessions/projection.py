@@ -34,11 +34,7 @@ from proto.events import (
 from services.sessions.models import channels, drops, edges, erasure, refusals, sessions, timeline, users, versions
 from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, MAX_CODE, MAX_TIME, Connection, Edge
 from services.sessions.state import State
-from services.sessions.values import identity as identity
-from services.sessions.values import lineage_of as lineage_of
-from services.sessions.values import name_of as name_of
-from services.sessions.values import text as text
-from services.sessions.values import time_of as time_of
+from services.sessions.values import name_of, text, time_of
 
 NAME: Final = "sessions-1"
 """Whoever moves the positions holds the lock of this one."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from proto.events import user_digest
-from services.sessions.projection import identity
+from services.sessions.values import identity
 
 _ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from services.sessions.privacy.person import Person
-from services.sessions.projection import name_of
+from services.sessions.values import name_of
 
 _OPENED: Final = "opened"
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 
-from proto.events import EventBatch
+from proto.events import EventBatch, SessionEvent
 from services.sessions.projection import fold
 from services.sessions.state import State
+from tests.contract.session_rows import rows_of
 from tests.sessions.models import recount
 from tests.sessions.stories import WINDOW_MS, long_story, stories
 
@@ -43,3 +45,28 @@ def test_nobody_is_subscribed_who_is_gone_also_where_users_are_erased(batches: l
     state = fold(State(WINDOW_MS), batches)
     counted = {name: row.subscribers for name, row in state.channels.items() if row.subscribers}
     assert counted == recount.subscribers(state)
+
+
+@given(stories, stories)
+def test_facts_about_different_people_in_different_places_can_be_told_in_any_order(
+    here: list[EventBatch], there: list[EventBatch]
+):
+    """Two edges write at once: their batches reach the log in any order."""
+    elsewhere = [of_others(batch) for batch in recount.without_erasures(there)]
+    here = recount.without_erasures(here)
+    one = rows_of(fold(State(WINDOW_MS), [*here, *elsewhere]))
+    other = rows_of(fold(State(WINDOW_MS), [*elsewhere, *here]))
+    assert one == other
+
+
+def of_others(batch: EventBatch) -> EventBatch:
+    """The same facts of another edge, about other connections, users and channels."""
+
+    def renamed(event: SessionEvent) -> SessionEvent:
+        names = {name: f"{value}'" for name in NAMED if (value := getattr(event, name, ""))}
+        return replace(event, **names)
+
+    return EventBatch(f"{batch.edge}'", f"{batch.instance}'", batch.number, [renamed(event) for event in batch.events])
+
+
+NAMED = ("connection", "user", "channel", "instance")

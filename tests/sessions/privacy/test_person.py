@@ -9,7 +9,7 @@ import pytest
 from services.edge.channels.message_ids import of_backend, of_client
 from services.edge.channels.namespaces import personal_channel
 from services.sessions.privacy.person import NobodyMeant, Person
-from services.sessions.projection import identity
+from services.sessions.values import identity
 
 ODD = ['a"b\\c', "Ünï©ødé 🦆", "two\nlines", "a,b#c:d", "x" * 600, "nul\0byte", "</script>"]
 

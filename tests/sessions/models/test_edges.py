@@ -1,0 +1,51 @@
+"""Edges: the life of each process, and how many connections it has had."""
+
+from __future__ import annotations
+
+from proto.events import (
+    Closed,
+    EdgeDraining,
+    EdgeFound,
+    EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
+    Erased,
+    EventBatch,
+    SessionEvent,
+)
+from services.sessions.models import edges
+from services.sessions.rows import Edge
+from services.sessions.state import State
+from tests.sessions.models.telling import ann, told
+
+
+def test_a_life_from_start_to_stop():
+    state = told(
+        EdgeStarted(at=5, software="1.4.0"),
+        ann("c1", 10),
+        EdgeDraining(at=70, connections=1),
+        Closed(at=80, connection="c1", code=1001, by="drain"),
+        EdgeStopped(at=90),
+        EdgeStarted(at=95, software="9"),  # nobody starts twice
+    )
+    assert state.edges == {"i1": Edge("i1", "edge-i1", "1.4.0", 5, 95, 5, 70, 90, None, 1, 1)}
+
+
+def test_a_loss_is_taken_back():
+    lost = ("watch-i1", EdgeLost(at=50, instance="i1"))
+    state = told(ann("c1", 10), lost)
+    assert (state.edges["i1"].lost_at, state.edges["i1"].ended) == (50, 1)
+    told(("watch-i1", EdgeFound(at=60, instance="i1")), state=state)
+    assert (state.edges["i1"].lost_at, state.edges["i1"].ended) == (None, 0)
+    assert state.edges["i1"].last_at == 10, "what others say of it is no word of its own"
+
+
+def test_who_watches_and_who_erases_is_no_edge():
+    for name, event in (("watch-i1", EdgeLost(at=1, instance="i1")), ("privacy-1", Erased(at=1, user_digest="d"))):
+        assert not {"watch-i1", "privacy-1"} & told((name, event)).edges.keys()
+
+
+def test_a_batch_is_heard_from_its_first_to_its_last_moment_in_whatever_order():
+    events: list[SessionEvent] = [EdgeStopped(at=9), EdgeStarted(at=2), EdgeDraining(at=4)]
+    row = edges.told(State(1), EventBatch("e", "i1", 1, events), "e", "i1")
+    assert row is not None and (row.first_at, row.last_at) == (2, 9)
