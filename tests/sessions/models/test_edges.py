@@ -47,5 +47,8 @@ def test_who_watches_and_who_erases_is_no_edge():
 
 def test_a_batch_is_heard_from_its_first_to_its_last_moment_in_whatever_order():
     events: list[SessionEvent] = [EdgeStopped(at=9), EdgeStarted(at=2), EdgeDraining(at=4)]
-    row = edges.told(State(1), EventBatch("e", "i1", 1, events), "e", "i1")
+    state = State(1)
+    row = edges.told(state, EventBatch("e", "i1", 1, events), "e", "i1")
     assert row is not None and (row.first_at, row.last_at) == (2, 9)
+    edges.told(state, EventBatch("e", "i1", 2, [EdgeStopped(at=1)]), "e", "i1")  # its clock was set back
+    assert (row.first_at, row.last_at) == (1, 9)
