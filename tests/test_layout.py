@@ -29,7 +29,6 @@ UNTESTED = {
     "services/chassis/process/configuration_file.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/process/every_mistake.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",
-    "services/chassis/nats/erasing.py": "tests/sessions/privacy/test_erasure.py, which looks into NATS's files",
     "services/chassis/http/openapi.py": "tests/edge/server_api/test_openapi.py, tests/sessions/api/test_calls_http.py",
     "services/edge/__main__.py": "run by the processes of the integration tests",
     "services/edge/moving/command.py": "tests/docs/test_moving.py, as a process",
