@@ -22,12 +22,13 @@ EVENTS_VERSION = 1
 MAX_VERSION: Final = 1000
 """No later version is believed: a reader waits for one that it does not know yet, and must not wait for nonsense."""
 
-_INT64_MAX = 2**63 - 1
+MAX_NATURAL: Final = 2**63 - 1
+"""The largest number in a fact: what a column of PostgreSQL can hold."""
 
-Int64 = Annotated[int, Meta(ge=-(2**63), le=_INT64_MAX)]
-Natural = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
-Number = Annotated[int, Meta(ge=1, le=_INT64_MAX)]
-"""What a column of PostgreSQL can hold. Beyond it a batch is not one."""
+Int64 = Annotated[int, Meta(ge=-(2**63), le=MAX_NATURAL)]
+Natural = Annotated[int, Meta(ge=0, le=MAX_NATURAL)]
+Number = Annotated[int, Meta(ge=1, le=MAX_NATURAL)]
+"""Beyond these bounds a batch is not one."""
 
 LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
 """How long the stream keeps facts by default: how long PostgreSQL may be unavailable, and how far back a read model can

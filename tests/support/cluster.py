@@ -12,7 +12,8 @@ from msgspec import Raw
 
 from proto.codes import CloseCode, UnsubscribeCode
 from proto.control import ControlAnswer, ControlRequest
-from proto.events import SessionEvent
+from proto.events import SessionEvent, encode_fact
+from proto.events_upcasting import FACTS
 from proto.messages import NO_DATA, ClientInfo, Publication, StreamPosition
 from proto.replies import SubscribeResult
 from proto.trace_context import TraceContext
@@ -81,7 +82,7 @@ class FakeClock(Clock):
 
 @dataclass
 class SessionRecord:
-    """A session log that is read by the test."""
+    """A session log that is read by the test. Every fact has to be one that the sessions service can read."""
 
     events: list[SessionEvent] = field(default_factory=list)
     traces: list[TraceContext | None] = field(default_factory=list)
@@ -89,6 +90,7 @@ class SessionRecord:
     oldest_at = problem = None
 
     def record(self, event: SessionEvent, trace: TraceContext | None = None) -> None:
+        assert FACTS.read(encode_fact(event)) == event
         self.events.append(event)
         self.traces.append(trace)
 

@@ -31,7 +31,8 @@ OTHERS: Final = ("other", 0)
 
 _REASON_LENGTH: Final = 128
 _NAME_LENGTH: Final = 320
-"""Of a channel, which a refused client may make as long as a message, and of a user."""
+"""Of a channel, which a refused client may make as long as a message, and of a user. A longer one is left out: what is
+left of it may be the name of another, and an erasure would not find it."""
 
 
 class _Kind:
@@ -61,13 +62,13 @@ class RefusalFacts:
 
     def takes(self, action: str, code: int, reason: str) -> bool:
         """Whether to `write` this refusal; otherwise it is counted, and is part of a later fact."""
-        now = self._now()
-        self.sweep()
-        name = (action, code)
+        now, name = self._now(), (action, code)
         if name not in self._kinds and len(self._kinds) >= MAX_KINDS:
             name = OTHERS
         kind = self._kinds.get(name)
-        if kind is None:
+        if kind is None or now - kind.began >= PER_S:
+            if kind is not None:
+                self._write_held(name, kind)
             kind = self._kinds[name] = _Kind(now)
         if now - self._began >= PER_S:
             self._began, self._bytes = now, 0
@@ -79,13 +80,13 @@ class RefusalFacts:
         return False
 
     def write(self, refused: Refused) -> None:
-        """Writes a refusal that it takes. Its time is set here, and what strangers can make long is cut off."""
+        """Writes a refusal that it takes. Its time is set here, and what strangers can make long is bounded."""
         fact = replace(
             refused,
             at=self._at(),
             reason=refused.reason[:_REASON_LENGTH],
-            channel=refused.channel[:_NAME_LENGTH],
-            user=refused.user[:_NAME_LENGTH],
+            channel=_bounded(refused.channel),
+            user=_bounded(refused.user),
         )
         self._bytes += len(encode_fact(fact))
         self._record(fact)
@@ -111,3 +112,7 @@ class RefusalFacts:
 
     def _at(self) -> int:
         return int(self._unix() * 1000)
+
+
+def _bounded(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else ""

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from proto.codes import UnsubscribeCode
-from proto.events import BY_CLIENT, Opened, Refreshed, SessionEvent, Subscribed, Unsubscribed
+from proto.events import BY_CLIENT, MAX_NATURAL, Opened, Refreshed, SessionEvent, Subscribed, Unsubscribed
 from proto.messages import StreamPosition
 from proto.replies import ConnectResult, Push, Reply, SubscribeResult, reply_to
 from proto.replies import Unsubscribe as UnsubscribePush
@@ -148,13 +148,14 @@ def _entered(
     subscription, channel = request.subscription, request.channel
     subscription.show(state.identity.info)  # a refresh may have changed it meanwhile
     recovered = result.recovered if result.was_recovering else None
+    since = request.recover.offset if request.recover is not None and result.was_recovering else 0
     fact = Subscribed(
         milliseconds(state, now),
         state.id,
         channel,
         recovered,
         result.offset,
-        recovered_from=request.recover.offset if request.recover is not None and result.was_recovering else 0,
+        recovered_from=min(since, MAX_NATURAL),  # a client may say any number
         recovered_count=_count(result, attached) if recovered else 0,
     )
     effects: list[Effect] = [_record(state, fact)]

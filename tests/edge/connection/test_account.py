@@ -278,6 +278,13 @@ class TestSubscriptions:
         assert (again.recovered, again.recovered_from, again.recovered_count) == (True, 2, 3)
         assert (gap.recovered, gap.recovered_from, gap.recovered_count, gap.offset) == (False, 2, 0, 5)
 
+    @pytest.mark.parametrize("offset", [2**63, 2**64 - 1, 10**30])
+    async def test_a_position_that_no_log_has_leaves_the_fact_readable(self, edge, offset: int) -> None:
+        talk = await connected(edge, sub="42")
+        await talk.subscribe("chat:x", recover=True, epoch="other", offset=offset)
+        (fact,) = told(edge, Subscribed)
+        assert (fact.recovered, fact.recovered_from) == (False, 2**63 - 1)
+
     async def test_who_ended_a_subscription_and_why(self, edge) -> None:
         talk = await connected(edge, sub="42")
         for channel in ("chat:x", "chat:y", "chat:z"):

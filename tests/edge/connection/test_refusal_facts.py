@@ -93,10 +93,18 @@ def test_those_that_were_only_counted_are_told_when_the_edge_stops(edge: Edge) -
     assert edge.counts == {("rpc", 108): OF_A_KIND + 5}
 
 
-def test_what_strangers_can_make_long_is_cut_off(edge: Edge) -> None:
+def test_what_strangers_can_make_long_is_bounded(edge: Edge) -> None:
     edge.refuse("subscribe", reason="r" * 10_000, channel="c" * 60_000, user="u" * 60_000)
     (fact,) = edge.refused
     assert len(encode_fact(fact)) < 1000
+
+
+def test_no_part_of_a_name_is_told_as_if_it_were_one(edge: Edge) -> None:
+    """The first characters may be somebody else's name, and nobody would find them to erase the user."""
+    longest = "u" * 320
+    edge.refuse("subscribe", user=longest, channel="c" * 320)
+    edge.refuse("subscribe", user=longest + "2", channel="c" * 321)
+    assert [(fact.user, fact.channel) for fact in edge.refused] == [(longest, "c" * 320), ("", "")]
 
 
 def test_kinds_beyond_the_bound_count_together(edge: Edge) -> None:
