@@ -37,7 +37,8 @@ MAX_BATCH_BYTES: Final = 256 * 1024
 """Facts and bytes of one stream message: a quarter of what NATS accepts. A single fact is always smaller."""
 
 MAX_WAITING: Final = 250_000
-"""Facts held while NATS is unavailable, about 100 MB. Above this the oldest are dropped, and counted."""
+"""Facts held while NATS is unavailable, about 0.4 KB each. Above this the oldest are dropped, and counted. Offsets of
+closes take up to 80 MB more (`account.OFFSETS_WHILE_WAITING`)."""
 
 MAX_TRACES_WAITING: Final = 1024
 """Spans of waiting facts that are remembered."""
