@@ -48,6 +48,7 @@ from services.sessions.heard_edges import HeardEdges
 from services.sessions.heard_edges_postgres import HeardTable
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import SessionLog
+from services.sessions.model_numbers_postgres import warn_of_outdated
 from services.sessions.outbox.publisher_nats import OutboxPublisher
 from services.sessions.outbox.relay import Relay
 from services.sessions.outbox.table_postgres import MARKING, OutboxTable
@@ -230,6 +231,7 @@ class Sessions:
     async def _prepare(self) -> None:
         url = self.settings.postgres.url
         await (SCHEMA.migrate(url) if self.settings.sessions.migrate else SCHEMA.check(url))
+        await warn_of_outdated(self._pool)
         await self._retention.prepare(datetime.now(UTC))
 
     def _on_written(self) -> None:

@@ -13,17 +13,26 @@ from services.chassis.postgres.pool import Database, Pool
 from services.sessions.entries import Entry, storable
 from services.sessions.rows_postgres import columns, milliseconds, moment
 
-_COUNT_TIMEOUT_S: Final = 600.0
-
 # As many rows as a read of the log has messages. One may be there already: rewritten before it was folded.
 _ARCHIVE: Final = """
 INSERT INTO log_archive (epoch, sequence, stored_at, writer, data)
 SELECT $1, m.* FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::bytea[]) AS m
 ON CONFLICT (epoch, sequence, stored_at) DO NOTHING"""
 
+# Goes from epoch to epoch in the index, as the archive may have more than one would like to count.
 _EPOCHS: Final = """
-SELECT epoch, min(sequence), max(sequence), min(stored_at), count(*) FROM log_archive GROUP BY epoch
-ORDER BY min(stored_at), epoch"""
+WITH RECURSIVE epochs(epoch) AS (
+    (SELECT epoch FROM log_archive ORDER BY epoch LIMIT 1)
+    UNION ALL
+    SELECT (SELECT a.epoch FROM log_archive a WHERE a.epoch > epochs.epoch ORDER BY a.epoch LIMIT 1)
+    FROM epochs WHERE epochs.epoch IS NOT NULL
+)
+SELECT f.epoch, f.sequence, l.sequence, f.stored_at FROM epochs
+CROSS JOIN LATERAL (
+    SELECT * FROM log_archive a WHERE a.epoch = epochs.epoch ORDER BY a.sequence LIMIT 1) AS f
+CROSS JOIN LATERAL (
+    SELECT a.sequence FROM log_archive a WHERE a.epoch = epochs.epoch ORDER BY a.sequence DESC LIMIT 1) AS l
+ORDER BY f.stored_at, f.epoch"""
 
 _PAGE: Final = """
 SELECT sequence, stored_at, writer, data FROM log_archive WHERE epoch = $1 AND sequence BETWEEN $2 AND $3
@@ -31,14 +40,13 @@ ORDER BY sequence LIMIT $4"""
 
 
 class ArchivedEpoch(NamedTuple):
-    """What is archived of one epoch of the log: its first and last sequence, when the first was stored (Unix
-    milliseconds), and the number of messages."""
+    """What is archived of one epoch of the log: its first and last sequence, and when the first was stored (Unix
+    milliseconds). Between them may be gaps."""
 
     epoch: str
     first: int
     last: int
     first_at: int
-    messages: int
 
 
 class ArchivedMessage(NamedTuple):
@@ -65,8 +73,8 @@ class LogArchive:
     async def epochs(self) -> list[ArchivedEpoch]:
         """What is archived, the oldest epoch first."""
         async with self._pool.database() as database:
-            rows = await database.fetch(_EPOCHS, timeout=_COUNT_TIMEOUT_S)
-        return [ArchivedEpoch(row[0], row[1], row[2], milliseconds(row[3]), row[4]) for row in rows]
+            rows = await database.fetch(_EPOCHS)
+        return [ArchivedEpoch(row[0], row[1], row[2], milliseconds(row[3])) for row in rows]
 
     async def page(self, epoch: str, first: int, last: int, limit: int) -> list[ArchivedMessage]:
         """At most `limit` messages of an epoch with sequences from `first` to `last` (inclusive), in order."""

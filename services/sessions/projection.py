@@ -37,10 +37,11 @@ from services.sessions.state import State
 from services.sessions.values import name_of, text, time_of
 
 NAME: Final = "sessions-1"
-"""Whoever moves the positions holds the lock of this one."""
+"""Whoever moves the positions holds the lock of this one, and what it says is the position of all. It stays as it is,
+also when `sessions` gets another number: processes of two versions must hold the same lock."""
 
 NAMES: Final[Mapping[str, str]] = {
-    "sessions": NAME,
+    "sessions": "sessions-1",
     "timeline": "timeline-1",
     "users": "users-1",
     "channels": "channels-1",

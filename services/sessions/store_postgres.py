@@ -26,6 +26,7 @@ from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter, Entry
 from services.sessions.loading_postgres import load, load_erasures, load_living
 from services.sessions.log_archive_postgres import archive
+from services.sessions.model_numbers_postgres import outdated
 from services.sessions.projection import NAME, NAMES, fold
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.resident import Resident
@@ -78,6 +79,7 @@ class PostgresStore:
         self._tell = tell
         self._resume_window_ms = resume_window_ms
         self._max_resident = max_resident
+        self._names = [NAME]  # the positions that a commit moves
         self._rows: Resident | None = None
         self._stored = 0  # the last fold of these rows that is in the tables
         self._load_at = 0.0  # monotonic time from which all living sessions may be loaded
@@ -120,7 +122,7 @@ class PostgresStore:
                         await put_aside(database, letters)
                     if archived:
                         await archive(database, upto.epoch, archived)
-                    await _move(database, upto, plan.new)
+                    await _move(database, upto, plan.new, self._names)
                 self._stored = plan.fold
                 if self._tell is not None:
                     self._tell(expected, upto, plan.changes)
@@ -228,6 +230,8 @@ class PostgresStore:
         rows = Resident(self._resume_window_ms)
         rows.position, rows.generation = position, generation
         await load_erasures(database, rows)
+        others = await outdated(database)
+        self._names = [NAME, *(name for model, name in NAMES.items() if name != NAME and model not in others)]
         return rows
 
     def _drop(self) -> None:
@@ -265,12 +269,12 @@ async def _write(database: Database, plan: _Plan) -> None:
         await write(database)
 
 
-async def _move(database: Database, upto: Position, new: Sequence[EventBatch]) -> None:
+async def _move(database: Database, upto: Position, new: Sequence[EventBatch], names: Sequence[str]) -> None:
     last = {name_of(batch.instance): batch for batch in new}
     if last:
         rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
         await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
-    await database.execute(sql.MOVE_POSITIONS, [*NAMES.values()], upto.epoch, upto.sequence)
+    await database.execute(sql.MOVE_POSITIONS, names, upto.epoch, upto.sequence)
 
 
 async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:

@@ -58,6 +58,24 @@ _DEPENDS: Final = {
 }
 """By table: which rows depend on what was before $1, besides those that began before it; $2: until when counts do."""
 
+_BEFORE_ERASURE: Final = "{0} <= (SELECT max(at) FROM {{live}}.erasures)"
+_MORE: Final = 'l."count" > COALESCE(s."count", 0) AND ' + _BEFORE_ERASURE.format("l.at")
+_OF_ERASED: Final = {
+    "drops": _MORE,
+    "openings": _MORE,
+    "refusal_counts": _MORE,
+    "channel_hours": "(s.here IS NULL OR l.peak >= s.peak AND l.last >= s.last AND l.subscriptions >= s.subscriptions)"
+    " AND " + _BEFORE_ERASURE.format("l.hour"),
+    "channels": "(s.here IS NULL OR l.subscribers = s.subscribers AND l.peak >= s.peak AND l.last_at >= s.last_at"
+    " AND l.subscriptions >= s.subscriptions) AND " + _BEFORE_ERASURE.format("l.first_at"),
+    "edges": "(s.here IS NULL OR ROW(l.edge, l.software, l.started_at, l.draining_at, l.stopped_at, l.lost_at)"
+    " IS NOT DISTINCT FROM ROW(s.edge, s.software, s.started_at, s.draining_at, s.stopped_at, s.lost_at)"
+    " AND l.first_at <= s.first_at AND l.last_at >= s.last_at AND l.opened >= s.opened AND l.ended >= s.ended)"
+    " AND " + _BEFORE_ERASURE.format("l.first_at"),
+}
+"""By table of counts: how a row of the live table differs if an erased user was counted in it. Counts are history, in
+which nobody is named: an erasure leaves them. It takes the facts out of the log, so a fold counts without him."""
+
 
 class Difference(NamedTuple):
     """A row that differs: its key, and by column what the live table has and what the log says. A row that only one
@@ -69,13 +87,15 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The comparison of one table: rows that were compared, those that differ (of which some are shown), and those that
-    were not compared, because they are older than the log or depend on what is."""
+    """The comparison of one table: rows that were compared, those that differ (of which some are shown), those that
+    were not compared, because they are older than the log or depend on what is, and those that only differ as counts
+    do after an erasure."""
 
     table: str
     rows: int
     differing: int
     older: int
+    of_erased: int
     examples: list[Difference]
 
 
@@ -116,19 +136,21 @@ class TablesAtOnce:
         joined = self._joined(table, columns, bool(times))
         totals = await self._database.fetchrow(
             f"{joined} SELECT count(*) FILTER (WHERE NOT older), count(*) FILTER (WHERE older), "
-            "count(*) FILTER (WHERE NOT older AND differs) FROM joined",
+            "count(*) FILTER (WHERE NOT older AND differs AND NOT of_erased), "
+            "count(*) FILTER (WHERE NOT older AND differs AND of_erased) FROM joined",
             *times,
             timeout=_LONG_S,
         )
         assert totals is not None
-        rows, older, differing = totals
+        rows, older, differing, of_erased = totals
         examples: list[Difference] = []
         if differing:
-            question = f"{joined} SELECT live, folded FROM joined WHERE NOT older AND differs ORDER BY place LIMIT "
-            shown = await self._database.fetch(question + str(MAX_EXAMPLES), *times, timeout=_LONG_S)
+            which = f"NOT older AND differs AND NOT of_erased ORDER BY place LIMIT {MAX_EXAMPLES}"
+            question = f"{joined} SELECT live, folded FROM joined WHERE {which}"
+            shown = await self._database.fetch(question, *times, timeout=_LONG_S)
             keys = table.key or tuple(name.strip('"') for name, _ in columns)
             examples = [_difference(keys, row["live"], row["folded"]) for row in shown]
-        return Comparison(table.name, rows, differing, older, examples)
+        return Comparison(table.name, rows, differing, older, of_erased, examples)
 
     def _joined(self, table: ModelTable, columns: Sequence[tuple[str, bool]], is_cut: bool) -> str:
         """A WITH whose table `joined` has both sides of each row."""
@@ -149,12 +171,14 @@ class TablesAtOnce:
         differs = "l.here IS NULL OR s.here IS NULL"
         if values:
             differs += f" OR ROW({mine}) IS DISTINCT FROM ROW({theirs})"
+        of_erased = self._filled(_OF_ERASED.get(table.name, "false"))
         place = ", ".join(f"COALESCE(l.{name}, s.{name})" for name in key)
         return f"""
 WITH l AS (SELECT {chosen}, true AS here FROM {self._schemas.live}.{table.name}{which}),
 s AS (SELECT {chosen}, true AS here FROM {self._schemas.beside}.{table.name}{which}),
 joined AS (
-    SELECT {older if is_cut else "false"} AS older, {differs} AS differs, ROW({place}) AS place,
+    SELECT {older if is_cut else "false"} AS older, {differs} AS differs,
+        COALESCE(l.here AND {of_erased}, false) AS of_erased, ROW({place}) AS place,
         CASE WHEN l.here THEN row_to_json(l) END AS live, CASE WHEN s.here THEN row_to_json(s) END AS folded
     FROM l FULL JOIN s ON {same}
 )"""

@@ -52,10 +52,14 @@ def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, targ
     epochs = (*(Position(one.epoch, one.last) for one in over), target)
     own = next((one for one in archived if one.epoch == target.epoch), None)
     firsts = [(one.first_at, one.first) for one in (*over, *([own] if own else ()))]
-    messages = sum(one.messages for one in over) + (own.messages if own else 0)
+    messages = sum(one.last - one.first + 1 for one in over)
     if stream is not None and stream.epoch == target.epoch and stream.first_at and stream.first <= target.sequence:
         firsts.append((stream.first_at, stream.first))
-        first_new = stream.first if own is None else max(stream.first, own.last + 1)
-        messages += max(0, target.sequence - first_new + 1)
+        messages += target.sequence - stream.first + 1
+        own_end = stream.first
+    else:
+        own_end = target.sequence + 1
+    if own is not None:
+        messages += max(0, min(own.last + 1, own_end) - own.first)
     first_at, first = min(firsts, default=(0, 0))
     return Reach(epochs, first, first_at, messages)

@@ -59,6 +59,9 @@ class Refolding:
         self._told = told
         self.position = ORIGIN
         self.missing = 0
+        self.lost = 0
+        self.whole_since = 0
+        """As those of `LogReading`, of all epochs."""
         self.left_out: set[tuple[str, int]] = set()
         """Messages without their facts, since they were dead letters."""
 
@@ -83,11 +86,13 @@ class Refolding:
             if self.position.epoch != end.epoch:
                 await self._move(Position(end.epoch, 0))
             there = stream is not None and stream.epoch == end.epoch
-            await self._fold(end, self._stream if there else None, letters)
+            await self._fold(end, stream.first if there and stream is not None else None, letters)
 
-    async def _fold(self, end: Position, stream: Stream | None, letters: Letters) -> None:
+    async def _fold(self, end: Position, begins: int | None, letters: Letters) -> None:
+        """Folds the rest of an epoch. `begins`: the first message in the stream; None: it has another epoch now."""
         set_aside = {sequence: size for (epoch, sequence), size in letters.items() if epoch == end.epoch}
-        reading = LogReading(self._archive, stream, end.epoch, end.sequence, set_aside)
+        stream = None if begins is None else self._stream
+        reading = LogReading(self._archive, stream, end.epoch, end.sequence, set_aside, begins or 1)
         ahead = ReadAhead(reading, asyncio.Event())
         try:
             while self.position.sequence < end.sequence:
@@ -100,6 +105,11 @@ class Refolding:
         finally:
             await ahead.close()
             self.missing += reading.missing
+            self.lost += reading.lost
+            self.whole_since = reading.whole_since or self.whole_since
+        still = None if stream is None else await self._stream_reach()
+        if stream is not None and (still is None or still.epoch != end.epoch):
+            raise LogChanged("the log was recreated while it was read: try again")
 
     async def _move(self, to: Position) -> None:
         await self._store.commit(self.position, to, [])

@@ -53,7 +53,7 @@ FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass($1) AND a.gran
 _KEEP_POSITION: Final = """
 INSERT INTO projections (name, epoch, sequence, moved_at) VALUES ($1, $2, $3, now())
 ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence, moved_at = excluded.moved_at"""
-_FORGET_OTHERS: Final = "DELETE FROM projections WHERE name ~ ('^' || $1 || '-[0-9]+$') AND name <> $2"
+_FORGET_OTHERS: Final = "DELETE FROM projections WHERE name ~ ('^' || $1 || '-[0-9]+$') AND name <> ALL($2::text[])"
 
 
 class Held(Exception):
@@ -128,7 +128,7 @@ class Live:
             await self._take_one(database, table.name)
         for model, name in names.items():
             await database.execute(_KEEP_POSITION, name, at.epoch, at.sequence)
-            await database.execute(_FORGET_OTHERS, model, name)
+            await database.execute(_FORGET_OTHERS, model, [name, NAME])
         await database.execute(sql.NEXT_GENERATION, NAME)
 
     async def _take_one(self, database: Database, table: str) -> None:

@@ -31,16 +31,20 @@ async def verify(workshop: Workshop, name: str) -> bool:
 
         await meet(workshop.live, workshop.refolding, take)
         workshop.bar.end()
-        since = _whole_since(reach, await workshop.live.is_behind(), workshop.settings.keep)
+        since = _whole_since(
+            reach, workshop.refolding.whole_since, await workshop.live.is_behind(), workshop.settings.keep
+        )
         window = float(workshop.settings.resume_window)
         found = await taken[0].compare(tables_of(name), since, window)
     _say(workshop, found)
     return not any(one.differing for one in found)
 
 
-def _whole_since(reach: Reach, is_behind: bool, keep_s: float) -> int | None:
-    """From when on both should have everything, in Unix milliseconds; None: from ever."""
-    since = None if reach.is_whole and not is_behind else reach.first_at + SLACK_MS
+def _whole_since(reach: Reach, whole_since: int, is_behind: bool, keep_s: float) -> int | None:
+    """From when on both should have everything, in Unix milliseconds; None: from ever. `whole_since`: since when no
+    message is lost (0: none is)."""
+    is_whole = reach.is_whole and not is_behind and not whole_since
+    since = None if is_whole else max(reach.first_at, whole_since) + SLACK_MS
     kept_since = int((time.time() - keep_s + _PRUNED_S) * 1000) if keep_s else 0
     if reach.first_at < kept_since:
         since = max(since or 0, kept_since)
@@ -55,7 +59,14 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
     if left_out := len(workshop.refolding.left_out):
         print_line(f"{left_out:,} messages are dead letters, and were left out")
     if workshop.refolding.missing:
-        print_line(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: erased, or not archived")
+        print_line(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: erased, or deleted")
+    if workshop.refolding.lost:
+        print_line(
+            f"{workshop.refolding.lost:,} messages are neither in the archive nor in the log, because of their age"
+        )
+    if of_erased := sum(one.of_erased for one in found):
+        where = ", ".join(f"{one.of_erased:,} of {one.table}" for one in found if one.of_erased)
+        print_line(f"{of_erased:,} counts still include users who were erased since, as they should: {where}")
     for one in found:
         if one.differing:
             print_line(f"{one.table}: {one.differing:,} of {one.rows:,} rows differ")
@@ -65,7 +76,8 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
                 print_line(f"  and {one.differing - len(one.examples):,} more")
     rows, tables = sum(one.rows for one in found), len(found)
     if not any(one.differing for one in found):
-        print_line(f"equal: {rows:,} rows of {tables} tables, at message {at.sequence:,} of the log")
+        also = ", but for counts that include erased users" if of_erased else ""
+        print_line(f"equal{also}: {rows:,} rows of {tables} tables, at message {at.sequence:,} of the log")
 
 
 def _show(one: Difference) -> None:

@@ -124,6 +124,9 @@ async def test_a_user_is_nowhere_after_an_erasure(
         afresh = await folded_afresh(it.link, postgres.url)
         assert {one.id: one.user for one in afresh.sessions.values()} == {row["id"]: row["user"] for row in it.rows}
         assert {user for user, *_ in afresh.users} == {"bob", "cid"}
+        verified = await it.service.command("verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        assert "counts still include users who were erased" in verified.stdout
         rebuilt = await it.service.command("rebuild", "all")
         assert rebuilt.returncode == 0, rebuilt.stderr
         assert await found_in_postgres(postgres.url, it.ann) == set()
