@@ -51,9 +51,9 @@ class Workshop:
     async def begin(self) -> Reach:
         """How far back the log reaches, which is said. Raises `NotRebuilt` if nothing was ever folded."""
         target = await self.live.position()
-        if target == ORIGIN:
-            raise NotRebuilt("the sessions service has not folded anything yet")
         reach = await self.refolding.reach(target)
+        if target == ORIGIN or not (target.sequence or reach.messages):
+            raise NotRebuilt("the sessions service has not folded anything yet")
         self.bar.begin(reach.messages)
         print_line(f"archive and log reach back to: {reach.since}; about {reach.messages:,} messages")
         return reach

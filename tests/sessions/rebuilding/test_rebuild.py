@@ -6,11 +6,16 @@ import asyncio
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
-from services.sessions.rebuilding.model_tables import MODELS
+from services.chassis.postgres.errors import StoreAway
+from services.chassis.postgres.pool import Pool
+from services.sessions.partitions import TIME_COLUMNS
+from services.sessions.partitions_postgres import Partitions
+from services.sessions.projection import NAMES
 from services.sessions.rebuilding.workshop import NotRebuilt
 from tests.sessions.database import as_ordinary_user, execute
 from tests.sessions.edge_double import EdgeDouble
@@ -46,64 +51,73 @@ async def fetch(url: str, question: str) -> list[str]:
         await database.close()
 
 
-async def test_every_model_is_rebuilt_as_it_was(services: Services, nats_server: NatsServer, postgres: Postgres):
+async def test_models_are_rebuilt_as_they_were(services: Services, nats_server: NatsServer, postgres: Postgres):
     async with served(services, nats_server, postgres) as service:
         settings = settings_of(nats_server, postgres)
         before, objects = await all_rows(postgres.url), await fetch(postgres.url, OBJECTS)
         assert [table for table, rows in before.items() if not rows] == [], "there is something of every model"
-        for model in (*MODELS, "all"):
-            await rebuilt(settings, model)
-            assert await all_rows(postgres.url) == before, model
+        await rebuilt(settings, "sessions")
+        await execute(postgres.url, "UPDATE projections SET name = 'drops-0' WHERE name = 'drops-1'")
+        await rebuilt(settings, "all")
+        assert await all_rows(postgres.url) == before
         assert await fetch(postgres.url, OBJECTS) == objects, "with the same partitions, indexes and sequences"
-        assert await verified(settings)
+        assert set(await fetch(postgres.url, "SELECT name FROM projections")) == set(NAMES.values())
         await write_days(nats_server, 1, begin=3)
         await folded(service)
         assert await verified(settings), "the service writes into the new tables"
         assert await schemas_beside(postgres.url) == 0
+        later = datetime.now(UTC) + timedelta(days=90)
+        async with Pool(postgres.url, 1) as pool:
+            made = {name.rpartition("_p")[0] for name in await Partitions(pool, timedelta(0)).make(later)}
+            assert made == set(TIME_COLUMNS), "as if they had never been swapped"
+            keeping = Partitions(pool, timedelta(days=7), timedelta(days=7))
+            assert {name.rpartition("_p")[0] for name in await keeping.drop(later)} == set(TIME_COLUMNS)
 
 
 async def test_it_is_a_command(services: Services, nats_server: NatsServer, postgres: Postgres):
     service = await start(services, nats_server, postgres).ready(60)
     done = await service.command("rebuild", "drops")
-    assert done.returncode == 1 and "has not folded anything yet" in done.stderr
+    assert done.returncode == 1 and "has not folded anything yet" in done.stderr, done.stderr
     await write_days(nats_server, 2)
     await folded(service)
     before = await rows_of(postgres.url, "drops")
-    await execute(postgres.url, "DELETE FROM drops", "CREATE ROLE reporting", "GRANT SELECT ON drops TO reporting")
+    await execute(postgres.url, "DELETE FROM drops", "GRANT SELECT ON drops TO pg_monitor")
     done = await service.command("rebuild", "drops")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("archive and log reach back to: ")
     assert done.stdout.splitlines()[1].startswith("rebuilt drops from ")
     assert await rows_of(postgres.url, "drops") == before
-    assert await fetch(postgres.url, "SELECT has_table_privilege('reporting', 'drops', 'SELECT')") == ["True"]
-    assert (await service.command("rebuild", "nonsense")).returncode == 2
+    assert await fetch(postgres.url, "SELECT has_table_privilege('pg_monitor', 'drops', 'SELECT')") == ["True"]
+    ordinary = await as_ordinary_user(postgres.url)
+    name = ordinary.partition("//")[2].partition(":")[0]
+    await execute(
+        postgres.url,
+        f'ALTER DATABASE "{postgres.url.rpartition("/")[2]}" OWNER TO CURRENT_USER',
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+    )
+    with pytest.raises(StoreAway, match="GRANT CREATE ON DATABASE"):
+        await rebuilt(settings_of(nats_server, postgres, POSTGRES_URL=ordinary), "all")
 
 
-async def test_who_may_make_no_schema_is_told(services: Services, nats_server: NatsServer, postgres: Postgres):
-    async with served(services, nats_server, postgres, days=1):
-        ordinary = postgres.url
-        url = await as_ordinary_user(ordinary)
-        name = url.partition("//")[2].partition(":")[0]
-        await execute(
-            ordinary,
-            f'ALTER DATABASE "{ordinary.rpartition("/")[2]}" OWNER TO CURRENT_USER',
-            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
-        )
-        environ = variables(nats_server, postgres, POSTGRES_URL=url)
-        command = [sys.executable, "-m", "services.sessions", "rebuild", "all"]
-        done = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1 and "GRANT CREATE ON DATABASE" in done.stderr, done.stderr
-
-
-async def test_facts_that_arrive_meanwhile_are_in_it(services: Services, nats_server: NatsServer, postgres: Postgres):
+async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_in_it(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
     """Somebody reads the tables for a while, so that they cannot be swapped; the service folds on."""
     async with served(services, nats_server, postgres, days=1) as service:
-        settings = settings_of(nats_server, postgres)
+        settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         reader = await asyncpg.connect(postgres.url)
         try:
             reading = reader.transaction()
             await reading.start()
             await reader.fetch("SELECT count(*) FROM sessions")
+            code, said = await ended_by(signal.SIGINT, nats_server, postgres)
+            assert (code, said.splitlines()[-1][:11]) == (130, "interrupted"), said
+            assert await schemas_beside(postgres.url) == 0
+            await eventually(lambda: is_idle(postgres.url), 60)
+            await ended_by(signal.SIGKILL, nats_server, postgres)
+            assert await schemas_beside(postgres.url) == 1
+            assert await all_rows(postgres.url) == before
+            await eventually(lambda: is_idle(postgres.url), 60)
             work = asyncio.create_task(rebuilt(settings, "all"))
             await eventually(lambda: is_ready_to_swap(postgres.url), 60)
             await write_days(nats_server, 2, begin=1)
@@ -115,6 +129,27 @@ async def test_facts_that_arrive_meanwhile_are_in_it(services: Services, nats_se
         await work
         assert await verified(settings)
         assert any("d2-ann" in row for row in await rows_of(postgres.url, "sessions"))
+        assert await schemas_beside(postgres.url) == 0, "also what was killed has left nothing"
+
+
+async def ended_by(end: signal.Signals, nats_server: NatsServer, postgres: Postgres) -> tuple[int | None, str]:
+    """The command gets a signal when it waits for the swap: its exit code, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.sessions", "rebuild", "all"),
+        env=variables(nats_server, postgres),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        await eventually(lambda: is_ready_to_swap(postgres.url), 60)
+        process.send_signal(end)
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert b"Traceback" not in said, said
+    return process.returncode, said.decode()
 
 
 async def is_ready_to_swap(url: str) -> bool:
@@ -123,41 +158,9 @@ async def is_ready_to_swap(url: str) -> bool:
     return await fetch(url, waiting) != ["0"]
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-async def test_one_that_is_ended_changes_nothing_and_the_next_one_clears_up(
-    services: Services, nats_server: NatsServer, postgres: Postgres, end: signal.Signals
-):
-    async with served(services, nats_server, postgres, days=1) as service:
-        before = await all_rows(postgres.url)
-        reader = await asyncpg.connect(postgres.url)
-        try:
-            async with reader.transaction():
-                await reader.fetch("SELECT count(*) FROM sessions")
-                command = [sys.executable, "-m", "services.sessions", "rebuild", "all"]
-                process = await asyncio.create_subprocess_exec(
-                    *command, env=variables(nats_server, postgres), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-                )
-                try:
-                    await eventually(lambda: is_ready_to_swap(postgres.url), 60)
-                    process.send_signal(end)
-                    _, said = await process.communicate()
-                finally:
-                    if process.returncode is None:
-                        process.kill()
-                        await process.wait()
-        finally:
-            await reader.close()
-        assert b"Traceback" not in said
-        if end == signal.SIGINT:
-            assert (process.returncode, said.splitlines()[-1][:11]) == (130, b"interrupted")
-        assert await schemas_beside(postgres.url) == (1 if end == signal.SIGKILL else 0)
-        assert await all_rows(postgres.url) == before
-        await write_days(nats_server, 1, begin=1)
-        await folded(service)
-        settings = settings_of(nats_server, postgres)
-        assert await verified(settings)
-        await rebuilt(settings, "all")
-        assert await verified(settings) and await schemas_beside(postgres.url) == 0
+async def is_idle(url: str) -> bool:
+    """Whether none does."""
+    return not await is_ready_to_swap(url)
 
 
 async def test_the_archive_alone_is_enough(services: Services, nats_server: NatsServer, postgres: Postgres):
