@@ -44,9 +44,9 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
 
 async def _check_whole(workshop: Workshop) -> None:
     lacks = "--forget-older-than-log builds without them"
-    if await workshop.live.is_behind():
-        raise NotRebuilt(f"the live tables have facts of processes of which the log has none, or not the last: {lacks}")
     if lost := workshop.refolding.lost:
         raise NotRebuilt(f"{lost:,} messages are neither in the archive nor in the log, because of their age: {lacks}")
+    if await workshop.live.is_behind():
+        raise NotRebuilt(f"the live tables have facts of processes of which the log has none, or not the last: {lacks}")
     if workshop.refolding.missing and not await workshop.live.has_erased():
         raise NotRebuilt(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: {lacks}")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from proto.events import user_digest
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.partitions import TIME_COLUMNS
@@ -185,6 +186,13 @@ async def test_rows_that_are_older_than_the_log_are_not_thrown_away_in_silence(
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=9)
         with pytest.raises(NotRebuilt, match=r"rows of sessions, .* are older than that"):
+            await rebuilt(settings, "sessions")
+        await execute(
+            postgres.url,
+            "INSERT INTO log_archive SELECT epoch, 1, now() - interval '1 hour', 'w', '' FROM projections LIMIT 1",
+            f"INSERT INTO erasures VALUES ('{user_digest('dan')}', now())",
+        )  # of all the messages that went, the one that was rewritten is there
+        with pytest.raises(NotRebuilt, match=r"\d+ messages are neither in the archive nor in the log"):
             await rebuilt(settings, "sessions")
         assert await all_rows(postgres.url) == before
         await rebuilt(settings, "sessions", forget=True)
