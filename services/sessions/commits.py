@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proto.events_reading import Unreadable
 from services.sessions.entries import DeadLetter, Entry, letter
@@ -28,20 +30,32 @@ async def commit_portion(
     Facts that cannot be folded cost one transaction for each halving that leads to their message. Raises
     `PositionConflict`, and `StoreAway`.
     """
-    after = Position(at.epoch, portion.upto)
-    letters = [letter(at.epoch, entry, entry.unreadable) for entry in portion.entries if entry.unreadable]
-    archived = portion.entries if archiving else ()
     try:
-        outcome = await store.commit(at, after, portion.batches, portion.read_set, letters, archived)
+        step = await _whole(store, at, portion, archiving)
     except FactsRefused as refused:
-        if len(portion.entries) > 1:
-            first, second = portion.halves()
-            await commit_portion(store, at, first, took, archiving)
-            await commit_portion(store, Position(at.epoch, first.upto), second, took, archiving)
-            return
-        letters = [letter(at.epoch, entry, Unreadable(entry.data, str(refused))) for entry in portion.entries]
-        outcome = await _put_aside(store, at, after, letters, archived)
-    took(Step(after, outcome, letters))
+        await _in_halves(store, at, portion, took, archiving, refused)
+    else:
+        took(step)
+
+
+async def _whole(store: Store, at: Position, portion: Portion, archiving: bool) -> Step:
+    after, archived = Position(at.epoch, portion.upto), portion.entries if archiving else ()
+    letters = [letter(at.epoch, entry, entry.unreadable) for entry in portion.entries if entry.unreadable]
+    return Step(after, await store.commit(at, after, portion.batches, portion.read_set, letters, archived), letters)
+
+
+async def _in_halves(
+    store: Store, at: Position, portion: Portion, took: Callable[[Step], None], archiving: bool, refused: FactsRefused
+) -> None:
+    """Commits what was refused as a whole: a single message is put aside."""
+    if len(portion.entries) > 1:
+        first, second = portion.halves()
+        await commit_portion(store, at, first, took, archiving)
+        await commit_portion(store, Position(at.epoch, first.upto), second, took, archiving)
+        return
+    after, archived = Position(at.epoch, portion.upto), portion.entries if archiving else ()
+    letters = [letter(at.epoch, entry, Unreadable(entry.data, str(refused))) for entry in portion.entries]
+    took(Step(after, await _put_aside(store, at, after, letters, archived), letters))
 
 
 async def _put_aside(
@@ -51,3 +65,73 @@ async def _put_aside(
         return await store.commit(at, after, [], None, letters, archived)
     except FactsRefused as refused:  # it stays in the log, so nothing is lost while somebody mends the table
         raise StoreAway(f"a dead letter cannot be stored: {refused}; see the table dead_letters") from refused
+
+
+class Commits:
+    """Commits portions of the log one after the other, from the position `at` on. The next one may begin while one is
+    written: a store then folds it already. `begun`: the sequence up to which they have begun.
+
+    What `finish` raises ends all that have begun: `close`, and go on from the position that the store has then.
+    """
+
+    _AT_ONCE: Final = 2
+
+    def __init__(self, store: Store, at: Position, took: Callable[[Step], None], archiving: bool) -> None:
+        self._store = store
+        self._at = at
+        self._took = took
+        self._archiving = archiving
+        self._waiting: deque[tuple[Portion, asyncio.Task[Step]]] = deque()
+        self.begun = at.sequence
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many have begun that the first of them is to be finished before the next begins."""
+        return len(self._waiting) >= self._AT_ONCE
+
+    @property
+    def are_done(self) -> bool:
+        """Whether all that have begun are finished."""
+        return not self._waiting
+
+    def begin(self, portion: Portion) -> None:
+        """Begins to commit `portion`, which follows those that have begun."""
+        at = Position(self._at.epoch, self.begun)
+        task = asyncio.get_running_loop().create_task(_whole(self._store, at, portion, self._archiving))
+        self._waiting.append((portion, task))
+        self.begun = portion.upto
+
+    async def finish(self) -> Portion:
+        """Finishes the first that has begun. Raises `PositionConflict`, and `StoreAway`."""
+        portion, task = self._waiting[0]
+        try:
+            step = await task
+        except FactsRefused as refused:
+            await self._without(portion, refused)
+        else:
+            self._waiting.popleft()
+            self._at = step.position
+            self._took(step)
+        return portion
+
+    async def _without(self, portion: Portion, refused: FactsRefused) -> None:
+        """Commits the first portion, of which something was refused, in halves.
+
+        Those behind it were folded upon all of it. They end before that, lest one of them be stored by itself once the
+        halves have moved the position, and begin again after it.
+        """
+        behind = [each for each, _ in self._waiting][1:]
+        await self.close()
+        await _in_halves(self._store, self._at, portion, self._took, self._archiving, refused)
+        self._at = Position(self._at.epoch, portion.upto)
+        self.begun = portion.upto
+        for each in behind:
+            self.begin(each)
+
+    async def close(self) -> None:
+        """Ends what has begun, and waits until it has ended. What was about to be stored may be stored, or not."""
+        tasks = [task for _, task in self._waiting]
+        self._waiting.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,7 +1,8 @@
 """Copies facts from the session log into the store, page by page. Waits while the log or the store cannot be used.
 
 The position is in the store, beside the rows. NATS therefore needs no consumer, the facts of a failed commit are simply
-read again, and a second instance of this service finds at its commit that the position has moved, and follows.
+read again, and a second instance of this service finds at its commit that the position has moved. It then stands by,
+and folds nothing until the position no longer moves though there is more in the log.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Final
 
 from services.chassis.postgres.errors import SchemaRefused
-from services.chassis.tracing.span import Tracer
-from services.sessions.commits import Step, commit_portion
+from services.chassis.tracing.span import Span, Tracer
+from services.sessions.commits import Commits, Step
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
 from services.sessions.projection_spans import begin_projections
@@ -29,6 +31,10 @@ CHECK_INTERVAL_S: Final = 1.0
 """How often the log's identity and end are checked."""
 
 _RETRY_S: Final = (0.1, 2.0)  # first and longest pause
+_WATCH_S: Final = 0.5
+_TAKE_OVER_S: Final = 1.5
+"""How often an instance that stands by looks at the position, and how long that must not have moved though there is
+more in the log, before it takes over."""
 _NOTICE_GRACE_S: Final = 0.03  # a message arrives a moment before it can be read from the stream
 _GATHER_S: Final = 0.2
 _GATHER_ABOVE: Final = 10
@@ -61,8 +67,11 @@ class Projector:
         self._written = asyncio.Event()
         self._waiting = Waiting()
         self._losses = Losses()
+        self._gives_way = False  # another instance follows the log
         self.located = False
-        self._last_seen: Position | None = None  # the log's end, at the check before
+        self._begun: deque[tuple[float, list[Span]]] = deque()  # of each commit: since when, and its spans
+        self._last_seen: Position | None = None  # the log's end, about a second ago
+        self._last_seen_at = float("-inf")
         self.events_applied = 0
         self.caught_up = False
 
@@ -88,6 +97,7 @@ class Projector:
                 await self._work()
             except PositionConflict as conflict:
                 self._waiting.gives_way(conflict.actual.sequence, time.monotonic())
+                self._gives_way, pause = True, _RETRY_S[0]
             except (StoreAway, LogAway, LogNewer, SchemaRefused, FactsRefused) as error:
                 if self._waiting.problem is None:
                     pause = _RETRY_S[0]
@@ -100,6 +110,8 @@ class Projector:
         await self._prepare()
         self._position = await self._store.position()
         self.located = True
+        if self._gives_way:
+            await self._stand_by()
         await self._check()
         reader = ReadAhead(self._log, self._written)
         try:
@@ -107,19 +119,47 @@ class Projector:
         finally:
             await reader.close()
 
+    async def _stand_by(self) -> None:
+        """Waits while another instance follows the log: until there is more in it, and the position does not move."""
+        still_since = time.monotonic()
+        while time.monotonic() - still_since < _TAKE_OVER_S:
+            await asyncio.sleep(_WATCH_S)
+            stored, state = await self._store.position(), await self._log.state()
+            if stored != self._position or stored == Position(state.epoch, state.last):
+                still_since = time.monotonic()
+            self._position = stored
+            self._judge(state)
+            self._waiting.follows(self.sequence)
+        self._gives_way = False
+        log.info("no other instance folds the session log any more: taking over from message %d", self.sequence + 1)
+
     async def _follow(self, reader: ReadAhead) -> None:
-        checked = time.monotonic()
         while True:
-            reading = await reader.read(self._position.sequence + 1)
+            commits = Commits(self._store, self._position, self._took, self._archiving)
+            self._begun.clear()
+            try:
+                await self._follow_until_check(reader, commits)
+            finally:
+                await commits.close()
+            await self._check()
+
+    async def _follow_until_check(self, reader: ReadAhead, commits: Commits) -> None:
+        due = time.monotonic() + CHECK_INTERVAL_S
+        while time.monotonic() < due:
+            reading = await reader.read(commits.begun + 1)
             for portion in reading.portions:
-                await self._commit(portion)
-            self._waiting.follows(self.sequence)  # not before: a store that can be read may refuse to be written
+                self._begin(commits, portion)
+                if commits.are_many:
+                    await self._finish(commits)
             if not reading.more:
+                while not commits.are_done:
+                    await self._finish(commits)
+                self._waiting.follows(self.sequence)  # not before: a store that can be read may refuse to be written
                 many = sum(portion.events for portion in reading.portions) > _GATHER_ABOVE
                 await self._wait_for_notice(_GATHER_S if many else _NOTICE_GRACE_S)
-            if time.monotonic() - checked >= CHECK_INTERVAL_S:
-                await self._check()
-                checked = time.monotonic()
+        while not commits.are_done:
+            await self._finish(commits)
+        self._waiting.follows(self.sequence)
 
     async def _wait_for_notice(self, gather_s: float) -> None:
         try:
@@ -129,13 +169,17 @@ class Projector:
             return
         await asyncio.sleep(gather_s)
 
-    async def _commit(self, portion: Portion) -> None:
-        started = time.monotonic()
+    def _begin(self, commits: Commits, portion: Portion) -> None:
         spans = [] if self._tracer is None else begin_projections(self._tracer, portion.batches)
+        self._begun.append((time.monotonic(), spans))
+        commits.begin(portion)
+
+    async def _finish(self, commits: Commits) -> None:
+        started, spans = self._begun.popleft()
         with ExitStack() as ended:
             for span in spans:
                 ended.enter_context(span)
-            await commit_portion(self._store, self._position, portion, self._took, self._archiving)
+            portion = await commits.finish()
         self._instruments.batch_seconds.observe(time.monotonic() - started)
         unknown = [name for entry in portion.entries for name in entry.unknown]
         self._instruments.unknown_types.inc(len(unknown))
@@ -173,6 +217,10 @@ class Projector:
             )
         if state.epoch != self._position.epoch:
             await self._start_over(state)
+        self._judge(state)
+
+    def _judge(self, state: LogState) -> None:
+        """Whether the store has caught up with the log."""
         lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
         # While facts arrive, the newest are never in the store yet. It is enough that those of a second ago are: edges
         # are declared lost only after several seconds of silence.
@@ -181,7 +229,8 @@ class Projector:
             and self._last_seen.epoch == state.epoch
             and self._last_seen.sequence <= self._position.sequence
         )
-        self._last_seen = Position(state.epoch, state.last)
+        if time.monotonic() - self._last_seen_at >= CHECK_INTERVAL_S:
+            self._last_seen, self._last_seen_at = Position(state.epoch, state.last), time.monotonic()
 
     async def _start_over(self, state: LogState) -> None:
         """Follows another log from its beginning. The rows stay: they are still true."""

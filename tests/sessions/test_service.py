@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -214,6 +215,39 @@ async def test_two_instances_share_the_work_without_harm(
     await expect_sessions(pair[0], 750)
     assert sum([await metric(one, "fairlead_sessions_events_applied_total") for one in pair]) == 750
     assert await metric(pair[0], "fairlead_sessions_duplicate_batches_total") == 0
+
+
+async def test_another_instance_takes_over_when_the_one_that_folds_is_killed(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    pair = [await start(services, nats_server, postgres).ready() for _ in range(2)]
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        written = 0
+
+        async def write_until(done: Callable[[], bool]) -> None:
+            nonlocal written
+            async with asyncio.timeout(20):
+                while not done():
+                    await edge.write(*(Opened(at=now_ms(), connection=f"c{written}-{n}", user="ann") for n in range(5)))
+                    written += 1
+
+        await write_until(lambda: any("another instance of this service folds" in one.log() for one in pair))
+        standing_by, folding = sorted(pair, key=lambda one: "another instance" not in one.log())
+        until = written + 20
+        await write_until(lambda: written >= until)
+        folding.kill9()
+        await write_until(lambda: "taking over from message" in standing_by.log())
+        await expect_all(postgres.url, written * 5)
+        assert await metric(standing_by, "fairlead_sessions_events_applied_total") > 0
+        assert await metric(standing_by, "fairlead_sessions_duplicate_batches_total") == 0
+        assert (await readiness(standing_by))[0] == 200
+
+
+async def expect_all(url: str, connections: int) -> None:
+    async def there() -> None:
+        assert len((await read_rows(url)).connections) == connections
+
+    await eventually(there, within_s=20)
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["quiet", "others busy"])
