@@ -40,6 +40,9 @@ NOW: Final = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
 
 WINDOW_MS: Final = 60_000
 
+_COMMITTED: Final = 3
+"""Batches in a commit."""
+
 OLD_1, OLD_2, NEW_1, NEW_2, SERVICE = "e1-5f0a", "e2-91bc", "e1-c7d2", "e2-03aa", "watch-44d0"
 
 CLIENTS: Final[dict[str, dict[str, Any]]] = {
@@ -215,8 +218,12 @@ def batches() -> Iterator[EventBatch]:
 
 
 async def tell(url: str) -> None:
-    """Folds the story into the database, as the service does."""
+    """Folds the story into the database, as services do that take over from each other: a commit for each few batches,
+    by a store that finds the rows of the commits before in the tables."""
     await SCHEMA.migrate(url)
-    story = list(batches())
+    story, before = list(batches()), ORIGIN
     async with Pool(url, 1) as pool:
-        await PostgresStore(pool, WINDOW_MS).commit(ORIGIN, Position("epoch", len(story)), story)
+        for end in range(_COMMITTED, len(story) + _COMMITTED, _COMMITTED):
+            position = Position("epoch", min(end, len(story)))
+            await PostgresStore(pool, WINDOW_MS).commit(before, position, story[end - _COMMITTED : end])
+            before = position
