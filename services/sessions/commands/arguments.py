@@ -11,6 +11,7 @@ from services.sessions.commands import clock
 from services.sessions.commands.moments import beginning, moment
 
 _MAX_LIMIT: Final = 100_000
+_MAX_CODE: Final = 2**31 - 1
 _SINCE: Final = "where the period begins: a duration before now (1h, 2 days), or a time (14:02, 2026-11-28 14:02); {}"
 _UNTIL: Final = "where it ends; now"
 
@@ -18,9 +19,9 @@ _UNTIL: Final = "where it ends; now"
 def describe_who(parser: ArgumentParser) -> None:
     """Adds `at`, `channel`, `user`, `edge`, `by`, `limit`."""
     parser.add_argument("--at", type=_moment, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago"; now')
-    parser.add_argument("--channel", metavar="CHANNEL", help="only who was subscribed to it")
-    parser.add_argument("--user", metavar="USER", help="only this user's sessions")
-    parser.add_argument("--edge", metavar="EDGE", help="only who was connected to it")
+    parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="only who was subscribed to it")
+    parser.add_argument("--user", type=_name, metavar="USER", help="only this user's sessions")
+    parser.add_argument("--edge", type=_name, metavar="EDGE", help="only who was connected to it")
     ways = ("user", "address", "version", "edge")
     parser.add_argument("--by", choices=ways, help="count the sessions by it instead of listing them")
     _limit(parser, 100, "sessions")
@@ -29,7 +30,7 @@ def describe_who(parser: ArgumentParser) -> None:
 
 def describe_why(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
-    parser.add_argument("user", metavar="USER", help="the user's id")
+    parser.add_argument("user", type=_name, metavar="USER", help="the user's id")
     _period(parser, "1d")
     _limit(parser, 20, "ends, and refusals")
     _json(parser)
@@ -37,7 +38,8 @@ def describe_why(parser: ArgumentParser) -> None:
 
 def describe_timeline(parser: ArgumentParser) -> None:
     """Adds `id`."""
-    parser.add_argument("id", metavar="SESSION|CONNECTION", help="the id of a session, or of one of its connections")
+    what = "the id of a session, or of one of its connections"
+    parser.add_argument("id", type=_name, metavar="SESSION|CONNECTION", help=what)
     _json(parser)
 
 
@@ -46,7 +48,7 @@ def describe_drops(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=("code", "version", "edge", "by"), default="code", help="what to count by; code"
     )
-    parser.add_argument("--code", type=int, metavar="CODE", help="only this code")
+    parser.add_argument("--code", type=_code, metavar="CODE", help="only this code")
     parser.add_argument("--all", action="store_true", help="count the clients' own goodbyes in")
     _period(parser, "1h")
     _json(parser)
@@ -55,7 +57,7 @@ def describe_drops(parser: ArgumentParser) -> None:
 def describe_channels(parser: ArgumentParser) -> None:
     """Adds `peak`, `channel`, `since`, `until`, `limit`."""
     parser.add_argument("--peak", action="store_true", help="the highest peaks of the period first")
-    parser.add_argument("--channel", metavar="CHANNEL", help="one channel, by hour and by day")
+    parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="one channel, by hour and by day")
     _period(parser, "1d")
     _limit(parser, 30, "channels")
     _json(parser)
@@ -87,7 +89,8 @@ def describe_edges(parser: ArgumentParser) -> None:
 
 def describe_users(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
-    parser.add_argument("user", nargs="?", metavar="USER", help="one user, with the devices; otherwise the latest seen")
+    what = "one user, with the devices; otherwise the latest seen"
+    parser.add_argument("user", type=_name, nargs="?", metavar="USER", help=what)
     _period(parser, "1d")
     _limit(parser, 50, "users")
     _json(parser)
@@ -107,9 +110,28 @@ def _json(parser: ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= _MAX_LIMIT):
-        raise ArgumentTypeError(f"expected a number from 1 to {_MAX_LIMIT}, not {text!r}")
+    return _number(text, 1, _MAX_LIMIT)
+
+
+def _code(text: str) -> int:
+    return _number(text, 0, _MAX_CODE)
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
+        raise ArgumentTypeError(f"expected a number from {least} to {most}, not {text!r}")
     return int(text)
+
+
+def _name(text: str) -> str:
+    """What users, channels, edges and sessions are called: never "", which a script's unset variable is."""
+    if not text:
+        raise ArgumentTypeError("expected a name, not an empty one")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentTypeError(f"expected UTF-8, not {text!r}") from None
+    return text
 
 
 @argument

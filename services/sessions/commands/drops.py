@@ -10,7 +10,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.commands.meanings import ended_by, meaning
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen, client_of, counted, share
-from services.sessions.queries.drops_postgres import DropCount, DropCounts, Drops
+from services.sessions.queries.drops_postgres import MAX_GROUPS, DropCount, DropCounts, Drops
 
 _HEADS: Final = {
     "code": ("CODE", "MEANING", "ENDED BY"),
@@ -46,6 +46,7 @@ def show(answer: Drops, question: Question, screen: Screen) -> None:
     heads = _HEADS[answer.by]
     rows = [(*_key(one), f"{one.count:,}", share(one.count, answer.total)) for one in answer.groups]
     screen.table((*heads, what.upper() + "S", "SHARE"), rows, numbers=(len(heads), len(heads) + 1))
+    screen.rest(answer.groups, answer.total, MAX_GROUPS, what)
     screen.plot(answer.curve, answer.step_s, f"{what}s")
 
 

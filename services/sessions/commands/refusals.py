@@ -10,7 +10,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.commands.meanings import meaning
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen, counted, share
-from services.sessions.queries.refusals_postgres import RefusalCount, RefusalCounts, Refusals
+from services.sessions.queries.refusals_postgres import MAX_GROUPS, RefusalCount, RefusalCounts, Refusals
 
 _HEADS: Final = {
     "action": ("WANTED", "CODE", "MEANING"),
@@ -34,6 +34,7 @@ def show(answer: Refusals, question: Question, screen: Screen) -> None:
     heads = _HEADS[answer.by]
     rows = [(*_key(one, screen), f"{one.count:,}", share(one.count, answer.total)) for one in answer.groups]
     screen.table((*heads, "REFUSALS", "SHARE"), rows, numbers=(len(heads), len(heads) + 1))
+    screen.rest(answer.groups, answer.total, MAX_GROUPS, "refusal")
     screen.plot(answer.curve, answer.step_s, "refusals")
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,21 @@ _WIDEST: Final = 6
 """Columns of one value of a plot that has few."""
 
 
+_GAP: Final = 2
+"""Spaces between two columns of a table."""
+_NARROW: Final = 20
+"""A column that is at most so wide is not broken, if it can be helped."""
+_LEAST: Final = 8
+"""What is left to each column that may be broken."""
+
+
+class Counted(Protocol):
+    """Whatever has a count."""
+
+    @property
+    def count(self) -> int: ...
+
+
 class Screen:
     """Prints one answer at `now`. A terminal is as wide as it is; NO_COLOR leaves it without bold text."""
 
@@ -40,6 +56,7 @@ class Screen:
             emoji=False,
             soft_wrap=False,
         )
+        self._bold = "" if self._console.no_color else "bold"
         self._plot_width = min(self._console.width, 200) if terminal else _PLOT
 
     def say(self, sentence: str = "") -> None:
@@ -48,19 +65,41 @@ class Screen:
 
     def heading(self, text: str) -> None:
         """Prints a line that names what follows."""
-        self._console.print(Text(text, style="bold"))
+        self._console.print(Text(text, style=self._bold))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
         """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text."""
-        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style=self._bold)
+        whole = self._whole(columns, rows)
         for place, name in enumerate(columns):
-            shown.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+            justify: Literal["left", "right"] = "right" if place in numbers else "left"
+            shown.add_column(name, justify=justify, overflow="fold", no_wrap=place in whole)
         for row in rows:
             shown.add_row(*(Text(printable(cell)) for cell in row))
         with self._console.capture() as printed:
             self._console.print(shown)
         for line in printed.get().splitlines():
             sys.stdout.write(line.rstrip() + "\n")
+
+    def _whole(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> set[int]:
+        """The places of the columns that are not broken, so that what is in them can be read and copied: the narrow
+        ones, while there is room for the others."""
+        lengths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+        room = self._console.width - len(columns) * _GAP - _LEAST * len(columns)
+        whole = set[int]()
+        for length, place in sorted(zip(lengths, range(len(lengths)), strict=True)):
+            room -= max(0, length - _LEAST)
+            if room < 0 or length > _NARROW:
+                break
+            whole.add(place)
+        return whole
+
+    def rest(self, shown: Sequence[Counted], total: int, most: int, what: str) -> None:
+        """Says what a table of at most `most` groups leaves out."""
+        left = total - sum(one.count for one in shown)
+        if len(shown) >= most and left > 0:
+            self.say()
+            self.say(f"These are the {most} greatest groups. {counted(left, what)} in others.")
 
     def plot(self, points: Sequence[Point], step_s: int, what: str, peaks: bool = False) -> None:
         """Prints an empty line, and a curve with its title: so many `what` a step. Steps that have no room of their own

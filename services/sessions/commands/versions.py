@@ -19,6 +19,7 @@ from services.sessions.queries.versions_postgres import VersionCounts, VersionQu
 
 _USED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "ENDED", "DROPPED", "DROP RATE")
 _CHANGED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "BEFORE", "DROPPED", "BEFORE", "DROP RATE", "BEFORE")
+_WHAT: Final = "Sessions are those that are connected now; the other numbers count connections."
 _CODES: Final = ("WHAT", "CODE", "MEANING", "SINCE", "BEFORE")
 
 
@@ -87,7 +88,7 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         screen.say(f"No client is connected, and none was {screen.period(period)}.")
         return
     if not answer.compared:
-        screen.say(f"{counted(len(versions), 'version')} of clients {screen.period(period)}.")
+        screen.say(f"{counted(len(versions), 'version')} of clients {screen.period(period)}. {_WHAT}")
         screen.say()
         rows = [
             (
@@ -98,8 +99,10 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
             for one in versions
         ]
         screen.table(_USED, rows, numbers=range(1, 6))
+        _say_more(answer.versions, screen)
         return
     screen.say(f"What changed {screen.period(period)}, against as long before.")
+    screen.say(_WHAT)
     screen.say()
     rows = []
     for one in versions:
@@ -108,6 +111,7 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         name = client_of(one.client_name, one.client_version)
         rows.append((name, *(f"{each:,}" for each in numbers), _rate(now), _rate(before)))
     screen.table(_CHANGED, rows, numbers=range(1, 8))
+    _say_more(answer.versions, screen)
     screen.say()
     if not answer.changes:
         screen.say("Nothing was dropped or refused, neither since nor before.")
@@ -126,6 +130,12 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         ],
         numbers=(3, 4),
     )
+
+
+def _say_more(versions: Versions, screen: Screen) -> None:
+    if versions.more:
+        screen.say()
+        screen.say(f"These are the {len(versions.versions)} most used. There are others.")
 
 
 def _rate(counts: VersionCounts) -> str:

@@ -12,6 +12,7 @@ from services.sessions.commands.question import BadQuestion, Question
 from services.sessions.commands.screen import Screen, client_of, counted, share
 from services.sessions.printing import printable
 from services.sessions.queries.presence_postgres import (
+    MAX_GROUPS,
     Presence,
     Present,
     PresentCount,
@@ -50,16 +51,19 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
         screen.say(f"No session{whose} {'is' if is_now else 'was'} connected{where} {when}.")
         return
     is_there = ("is" if number == 1 else "are") if is_now else ("was" if number == 1 else "were")
-    more = isinstance(answer, Present) and answer.more
-    least = "At least " if more else ""
+    least = "At least " if answer.more else ""
     screen.say(f"{least}{counted(number, 'session')}{whose} {is_there} connected{where} {when}.")
     screen.say()
     if isinstance(answer, PresentCounts):
         rows = [(_key(each), f"{each.count:,}", share(each.count, number)) for each in answer.groups]
         screen.table((_HEADS[answer.by], "SESSIONS", "SHARE"), rows, numbers=(1, 2))
+        screen.rest(answer.groups, number, MAX_GROUPS, "session")
+        if answer.more:
+            screen.say()
+            screen.say(f"Only the {number:,} newest are counted: --edge and --channel narrow it down.")
         return
     screen.table(_COLUMNS, [_row(each, screen) for each in answer.sessions])
-    if more:
+    if answer.more:
         screen.say()
         screen.say(f"These are the {number} newest: --limit shows more, --user, --edge, --channel fewer.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.edges import became
@@ -29,12 +29,14 @@ async def ask(pool: Pool, question: Question) -> UserStory:
 def show(answer: UserStory, question: Question, screen: Screen) -> None:
     """Prints the answer, newest first."""
     user = printable(answer.user)
-    ends, refusals = counted(len(answer.ends), "connection") + " ended", counted(len(answer.refusals), "refusal")
+    ends = counted(len(answer.ends), "connection") + " ended"
+    refusals = counted(sum(one.count for one in answer.refusals), "refusal")
+    least = "at least " if answer.more else ""
     now = f"{counted(answer.connected, 'session')} connected now" if answer.connected else "not connected now"
     if not answer.ends and not answer.refusals:
         screen.say(f"{user}: no connection ended and nothing was refused {screen.period(answer.period)}; {now}.")
         return
-    screen.say(f"{user}: {ends}, {refusals} {screen.period(answer.period)}; {now}.")
+    screen.say(f"{user}: {least}{ends}, {refusals} {screen.period(answer.period)}; {now}.")
     told = [(end.at, _of_end(end, screen)) for end in answer.ends]
     told += [(one.at, _of_refusal(one, screen)) for one in answer.refusals]
     for _, lines in sorted(told, key=lambda one: one[0], reverse=True):
@@ -45,7 +47,7 @@ def show(answer: UserStory, question: Question, screen: Screen) -> None:
             screen.say(_INDENT + line)
     if answer.more:
         screen.say()
-        screen.say("There are more: --limit shows them, --until goes back.")
+        screen.say("There are more: --limit shows them, --since and --until narrow it down.")
 
 
 def _of_end(end: ConnectionEnd, screen: Screen) -> list[str]:
@@ -89,7 +91,8 @@ def _what_then(end: ConnectionEnd, screen: Screen) -> Iterator[str]:
         where = "the same edge" if back.edge == end.edge else f"another edge, {printable(back.edge)}"
         went_on = "the session went on" if back.resumed else "in a new session"
         away = back.at - end.at
-        yield f"Back after {spoken(away)} on {where}: {went_on}."
+        when = f"Back after {spoken(away)}" if away >= timedelta() else f"Back {spoken(-away)} before that"
+        yield f"{when} on {where}: {went_on}."
         for channel in back.channels:
             yield _missed(channel)
         had = {} if end.delivered is None else end.delivered.offsets
@@ -131,5 +134,5 @@ def _of_refusal(one: RefusedClient, screen: Screen) -> list[str]:
     client = printable(client_of(one.client_name, one.client_version))
     lines.append(f"By {printable(one.edge)} ({client}{whence}).")
     if one.count > 1:
-        lines.append(f"It stands for {one.count:,} alike that the edge did not write one by one.")
+        lines.append(f"{one.count:,} times: the edge did not write each of them.")
     return lines

@@ -51,11 +51,11 @@ _FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_versio
 _NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $5"
 
 
-def _branch(condition: str, which: str = _NEWEST) -> str:
+def _branch(condition: str) -> str:
     return f"""(
 SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
 FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND opened_at > $4 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL}
-{which})"""
+{_NEWEST})"""
 
 
 _CHANNELS: Final = f"""
@@ -100,10 +100,35 @@ _COLUMNS: Final[dict[str, str]] = {
     "edge": "edge",
 }
 MAX_GROUPS: Final = 200
+MAX_COUNTED: Final = 500_000
+"""Sessions that are counted: a few seconds of PostgreSQL's time. Of more, the newest."""
+
+_NEWEST_COUNTED: Final = f"ORDER BY opened_at DESC LIMIT {MAX_COUNTED}"
+
+# A session of one connection was on its edge with its version; for the few of several, that of then is looked up.
+_OF_ONE: Final = """
+SELECT user_id, address, client_name, client_version, edge, opened_at FROM sessions
+WHERE opened_at <= $1 AND connections = 1 AND ($2::text IS NULL OR edge = $2) AND {condition}"""
+_OF_SEVERAL: Final = f"""
+SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, s.opened_at
+FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND connections > 1 AND {{condition}}) AS s {_CARRIED}"""
+
+_ALL_OF_THEM: Final = " UNION ALL ".join(
+    f"({branch.format(condition=condition)} {_NEWEST_COUNTED})"
+    for condition in _LASTED
+    for branch in (_OF_ONE, _OF_SEVERAL)
+).replace("$4", f"'{_FIRST:%Y-%m-%d}'::timestamptz")
+
+_THOSE_IN_CHANNEL: Final = """
+SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, s.opened_at
+FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at
+    AND (c.closed_at IS NULL OR c.closed_at > $1) AND ($2::text IS NULL OR c.edge = $2)
+JOIN sessions s ON s.id = c.session_id
+WHERE u.channel = $3 AND u.opened_at <= $1 AND u.since <= $1 AND (u.until IS NULL OR u.until > $1)"""
 
 _COUNTS: Final = f"""
 SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
-FROM ({" UNION ALL ".join(_branch(condition, "") for condition in _LASTED)}) AS present
+FROM (SELECT * FROM ({{present}}) AS found {_NEWEST_COUNTED}) AS present
 GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
 
@@ -150,12 +175,14 @@ class PresentCount(Struct):
 
 
 class PresentCounts(Struct):
-    """How many were connected at `at`: all, and the greatest groups of them."""
+    """How many were connected at `at`: all (`total`), and the greatest groups of them. `more`: there were others, but
+    only the newest `MAX_COUNTED` are counted."""
 
     at: datetime
     by: PresentBy
     total: int
     groups: list[PresentCount]
+    more: bool
 
 
 class Presence:
@@ -192,13 +219,15 @@ class Presence:
     async def counts(
         self, at: datetime, by: PresentBy, *, channel: str | None = None, edge: str | None = None
     ) -> PresentCounts:
-        """How many were connected at this moment and satisfy the conditions: reads all of them. At most `MAX_GROUPS`
-        groups."""
-        in_channel = None if channel is None else text(channel)
+        """How many were connected at this moment and satisfy the conditions: reads `MAX_COUNTED` of them. At most
+        `MAX_GROUPS` groups."""
+        values = [at, edge] if channel is None else [at, edge, text(channel)]
+        present = _ALL_OF_THEM if channel is None else _THOSE_IN_CHANNEL
         async with self._pool.database() as database:
-            rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by]), at, edge, in_channel, _FIRST)
+            rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by], present=present), *values)
         groups = [PresentCount(**_named(item for item in row.items() if item[0] != "total")) for row in rows]
-        return PresentCounts(at, by, rows[0]["total"] if rows else 0, groups)
+        total = rows[0]["total"] if rows else 0
+        return PresentCounts(at, by, total, groups, total >= MAX_COUNTED)
 
 
 def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:

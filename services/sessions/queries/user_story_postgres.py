@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -20,11 +21,19 @@ from services.sessions.values import identity
 MAX_SESSIONS: Final = 500
 MAX_CONNECTIONS: Final = 2000
 _MAX_BATCHES: Final = 20_000
+_AFTER: Final = 50
+"""Sessions after the period in which it is looked for the return of a client."""
 
-_SESSIONS: Final = """
-SELECT id, session_key, client_name, address, opened_at, ended_at, away_until
-FROM sessions WHERE user_id = $1 AND opened_at < $3 AND (ended_at IS NULL OR ended_at >= $2)
-ORDER BY opened_at DESC, id DESC LIMIT $4"""
+_FIELDS: Final = "id, session_key, client_name, address, opened_at, ended_at, away_until"
+
+# Those of the period, and the first ones after it: in one of these a client may have come back.
+_SESSIONS: Final = f"""
+SELECT {_FIELDS}, true AS during FROM (
+    SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at < $3 AND (ended_at IS NULL OR ended_at >= $2)
+    ORDER BY opened_at DESC, id DESC LIMIT $4) AS period
+UNION ALL SELECT {_FIELDS}, false FROM (
+    SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at >= $3
+    ORDER BY opened_at, id LIMIT {_AFTER}) AS later"""
 
 _CONNECTIONS: Final = """
 SELECT session_id, id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by
@@ -33,7 +42,8 @@ WHERE session_id = ANY($1::text[]) AND (closed_at IS NULL OR closed_at >= $2)
 ORDER BY opened_at DESC, id DESC LIMIT $3"""
 
 _KNOWN: Final = """
-SELECT EXISTS (SELECT FROM sessions WHERE user_id = $1), count(*)
+SELECT EXISTS (SELECT FROM sessions WHERE user_id = $1) OR EXISTS (SELECT FROM user_devices WHERE user_id = $1),
+    count(*)
 FROM sessions WHERE user_id = $1 AND ended_at IS NULL"""
 
 
@@ -59,7 +69,10 @@ class CatchUp(Struct):
 
 
 class Return(Struct):
-    """How a client came back: by which connection, where, and whether its session went on (`resumed`)."""
+    """How a client came back: by which connection, where, and whether its session went on (`resumed`).
+
+    `at` is before the end if the client was back before the edge noticed that the old connection was dead.
+    """
 
     connection: str
     edge: str
@@ -92,7 +105,8 @@ class ConnectionEnd(Struct):
 class UserStory(Struct):
     """A user in a period: the ends of his connections and his refusals, newest first, up to a limit of each.
 
-    `known`: whether he ever was here, as far as it is kept. `connected`: his sessions that are connected now.
+    `known`: whether he ever was here, as far as it is kept. `connected`: his sessions that are connected now. `more`:
+    not all of it is here.
     """
 
     user: str
@@ -112,6 +126,7 @@ class _Stay(Struct):
     opened_at: datetime
     ended_at: datetime | None
     away_until: datetime | None
+    during: bool
 
 
 class UserStories:
@@ -126,7 +141,7 @@ class UserStories:
             known, connected = await database.fetchrow(_KNOWN, identity(user)) or (False, 0)
             rows = await database.fetch(_SESSIONS, identity(user), period.since, period.until, MAX_SESSIONS)
             stays = [_Stay(**row) for row in rows]
-            lives = await _connections(database, stays, period)
+            lives, cut = await _connections(database, stays, period)
             back = _next(stays, lives)
             ended = [
                 (one, stay)
@@ -135,7 +150,8 @@ class UserStories:
                 if one.closed_at is not None and period.since <= one.closed_at < period.until
             ]
             ended.sort(key=lambda end: (end[0].closed_at, end[0].id), reverse=True)
-            more, ended = len(ended) > limit, ended[:limit]
+            more = len(ended) > limit or sum(one.during for one in stays) == MAX_SESSIONS or cut
+            ended = ended[:limit]
             wanted = {one.id: one for end, _ in ended for one in (end, back.get(end.id)) if one is not None}
             facts: dict[str, list[TimelineFact]] = {}
             for batch in await facts_of(database, list(wanted.values()), _MAX_BATCHES):
@@ -148,26 +164,36 @@ class UserStories:
         return UserStory(user, period, known or bool(refusals), connected, ends, refusals[:limit], more)
 
 
-async def _connections(database: Database, stays: Sequence[_Stay], period: Period) -> dict[str, list[ConnectionLife]]:
-    """The connections of these sessions that were open in the period, oldest first, by session."""
+async def _connections(
+    database: Database, stays: Sequence[_Stay], period: Period
+) -> tuple[dict[str, list[ConnectionLife]], bool]:
+    """The connections of these sessions that were open in the period or after it, oldest first, by session; and whether
+    there are more."""
     found: dict[str, list[ConnectionLife]] = {}
     rows = await database.fetch(_CONNECTIONS, [one.id for one in stays], period.since, MAX_CONNECTIONS)
     for session, *values in reversed(rows):
         found.setdefault(session, []).append(ConnectionLife(*values))
-    return found
+    return found, len(rows) == MAX_CONNECTIONS
 
 
 def _next(stays: Sequence[_Stay], lives: Mapping[str, list[ConnectionLife]]) -> dict[str, ConnectionLife]:
-    """For each connection the one that the same device opened next: in its session, or in a new one after that."""
+    """For each connection the one with which the same device went on: in its session, or in another that was opened
+    after that, or before its edge noticed that it was dead."""
     found = {one.id: later for life in lives.values() for one, later in pairwise(life)}
-    first: dict[tuple[str, str], list[tuple[_Stay, ConnectionLife]]] = {}
-    for stay in stays:  # newest first
-        device = stay.session_key, stay.client_name
-        if life := lives.get(stay.id):
-            later = [one for began, one in first.get(device, ()) if stay.ended_at and began.opened_at >= stay.ended_at]
-            if later:
-                found[life[-1].id] = later[-1]
-            first.setdefault(device, []).append((stay, life[0]))
+    devices: dict[tuple[str, str], list[ConnectionLife]] = {}
+    for stay in stays:
+        devices.setdefault((stay.session_key, stay.client_name), []).extend(lives.get(stay.id, ()))
+    for of_device in devices.values():
+        of_device.sort(key=lambda one: one.opened_at)
+    for stay in stays:
+        life = lives.get(stay.id)
+        if not life or (end := stay.ended_at) is None:
+            continue
+        of_device = devices[stay.session_key, stay.client_name]
+        later = of_device[bisect_right(of_device, life[-1].opened_at, key=lambda one: one.opened_at) :]
+        there = (one for one in later if one.opened_at >= end or one.closed_at is None or one.closed_at > end)
+        if (back := next(there, None)) is not None:
+            found[life[-1].id] = back
     return found
 
 

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from msgspec import Struct
 
-from services.chassis.postgres.pool import Database, Pool
+from services.chassis.postgres.pool import Pool
 from services.sessions.queries.drops_postgres import GOODBYE
 from services.sessions.queries.periods import COUNTED, Period
 
 MAX_VERSIONS: Final = 500
 
-_SESSIONS: Final = """
-SELECT client_name, client_version, count(*) FROM sessions WHERE ended_at IS NULL GROUP BY 1, 2"""
-_OPENED: Final = f"""
-SELECT client_name, client_version, sum(count)::bigint FROM openings WHERE {COUNTED} GROUP BY 1, 2"""
-_ENDED: Final = f"""
-SELECT client_name, client_version, sum(count)::bigint,
-    coalesce(sum(count) FILTER (WHERE NOT {GOODBYE}), 0)::bigint
-FROM drops WHERE {COUNTED} GROUP BY 1, 2"""
+_BEFORE: Final = {f"${number}": f"${number + 4}" for number in range(1, 5)}
+_COUNTED_BEFORE: Final = re.sub(r"\$\d", lambda found: _BEFORE[found[0]], COUNTED)
 
-Version = tuple[str, str]
+# One statement, so that PostgreSQL, and not this process, holds all the versions that clients may make up.
+_USED: Final = f"""
+SELECT client_name, client_version, sum(sessions)::bigint AS sessions,
+    sum(opened)::bigint, sum(ended)::bigint, sum(dropped)::bigint,
+    sum(opened_before)::bigint, sum(ended_before)::bigint, sum(dropped_before)::bigint
+FROM (
+    SELECT client_name, client_version, count(*) AS sessions, 0 AS opened, 0 AS ended, 0 AS dropped,
+        0 AS opened_before, 0 AS ended_before, 0 AS dropped_before
+    FROM sessions WHERE ended_at IS NULL GROUP BY 1, 2
+    UNION ALL SELECT client_name, client_version, 0, count, 0, 0, 0, 0, 0 FROM openings WHERE {COUNTED}
+    UNION ALL SELECT client_name, client_version, 0, 0, count, CASE WHEN {GOODBYE} THEN 0 ELSE count END, 0, 0, 0
+        FROM drops WHERE {COUNTED}
+    UNION ALL SELECT client_name, client_version, 0, 0, 0, 0, count, 0, 0 FROM openings WHERE {_COUNTED_BEFORE}
+    UNION ALL SELECT client_name, client_version, 0, 0, 0, 0, 0, count, CASE WHEN {GOODBYE} THEN 0 ELSE count END
+        FROM drops WHERE {_COUNTED_BEFORE}
+) AS counted GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 7 DESC, 1, 2 LIMIT {MAX_VERSIONS + 1}"""
 
 
 class VersionCounts(Struct):
@@ -49,10 +59,12 @@ class VersionUse(Struct):
 
 
 class Versions(Struct):
-    """All versions that are here or were in the period, or in the one of the same length before it; most used first."""
+    """All versions that are here or were in the period, or in the one of the same length before it; most used first.
+    `more`: there are others, which are used less."""
 
     period: Period
     versions: list[VersionUse]
+    more: bool
 
 
 class VersionQueries:
@@ -63,24 +75,10 @@ class VersionQueries:
 
     async def ask(self, period: Period) -> Versions:
         """The versions of clients in this period and before it. At most `MAX_VERSIONS` of them."""
-        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
-            sessions = {(name, version): count for name, version, count in await database.fetch(_SESSIONS)}
-            during = await _counts(database, period)
-            before = await _counts(database, period.before)
-        none = VersionCounts()
-        found = [
-            VersionUse(one[0], one[1], sessions.get(one, 0), during.get(one, none), before.get(one, none))
-            for one in sessions.keys() | during.keys() | before.keys()
+        async with self._pool.database() as database:
+            rows = await database.fetch(_USED, *period.counted, *period.before.counted)
+        versions = [
+            VersionUse(name, version, sessions, VersionCounts(*counts[:3]), VersionCounts(*counts[3:]))
+            for name, version, sessions, *counts in rows[:MAX_VERSIONS]
         ]
-        found.sort(key=lambda one: (-one.sessions, -one.during.opened, one.client_name, one.client_version))
-        return Versions(period, found[:MAX_VERSIONS])
-
-
-async def _counts(database: Database, period: Period) -> dict[Version, VersionCounts]:
-    counts: dict[Version, VersionCounts] = {}
-    for name, version, opened in await database.fetch(_OPENED, *period.counted):
-        counts[name, version] = VersionCounts(opened)
-    for name, version, ended, dropped in await database.fetch(_ENDED, *period.counted):
-        one = counts.setdefault((name, version), VersionCounts())
-        one.ended, one.dropped = ended, dropped
-    return counts
+        return Versions(period, versions, len(rows) > MAX_VERSIONS)

@@ -112,6 +112,10 @@ SENSELESS = [
     (["channels", "--peak", "--since", "40d"], "expected a period of at most 31 days"),
     (["versions", "--since-deploy", "--before", "14:00"], "not both"),
     (["drops", "--by", "moon"], "invalid choice"),
+    (["drops", "--code", "99999999999"], "expected a number from 0 to 2147483647, not '99999999999'"),
+    (["drops", "--code", "-1"], "expected a number from 0"),
+    (["why", ""], "expected a name, not an empty one"),
+    (["who", "--edge", "\udcff"], "expected UTF-8, not '\\udcff'"),
 ]
 
 

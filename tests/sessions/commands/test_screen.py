@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
 
@@ -19,6 +21,22 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@contextmanager
+def narrow(monkeypatch: pytest.MonkeyPatch, columns: int) -> Iterator[StringIO]:
+    """What is printed on a terminal of so many columns."""
+
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    printed = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setenv("TERM", "xterm")
+        patch.setenv("COLUMNS", str(columns))
+        patch.setattr("sys.stdout", printed)
+        yield printed
 
 
 def test_times_are_local_and_name_the_day_only_if_it_is_another():
@@ -64,3 +82,42 @@ def test_a_plot_is_as_wide_as_there_is_room(capsys):
     assert not empty
     assert title == "drops per 4 min" and max(map(len, lines)) <= 100
     assert lines[0].startswith("2 │") and "08:30" in lines[-1]
+
+
+def test_narrow_columns_stay_whole_on_a_terminal_with_room_for_them(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    row = ("alice", "198.51.100.20", "28 Nov 14:02:10", "chat:lobby, news and " + "x" * 200)
+    with narrow(monkeypatch, 60) as printed:
+        Screen(NOW).table(("USER", "ADDRESS", "SINCE", "CHANNELS"), [row])
+    first = printed.getvalue().splitlines()[1]
+    assert first.startswith("alice  198.51.100.20  28 Nov 14:02:10  chat:lobby,")
+    assert max(map(len, printed.getvalue().splitlines())) <= 60
+
+
+def test_nothing_is_lost_on_a_terminal_without_room(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    row = ("alice", "198.51.100.20", "28 Nov 14:02:10", "abcdefghijklmnopqrst")
+    with narrow(monkeypatch, 24) as printed:
+        Screen(NOW).table(("USER", "ADDRESS", "SINCE", "CHANNELS"), [row])
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 24
+    letters = [letter for line in lines for letter in line]
+    assert all(letters.count(letter) >= "".join(row).count(letter) for letter in "".join(row) if letter != " ")
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_gets_bold_heads_unless_it_wants_no_color(monkeypatch, no_color):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    with narrow(monkeypatch, 60) as printed:
+        Screen(NOW).table(("USER",), [("alice",)])
+        Screen(NOW).heading("the end")
+    assert ("\x1b" in printed.getvalue()) is not bool(no_color)
+
+
+def test_groups_that_a_table_leaves_out_are_counted(capsys):
+    groups = [Point(NOW, 5), Point(NOW, 2)]
+    Screen(NOW).rest(groups, 9, 2, "drop")
+    assert capsys.readouterr().out == "\nThese are the 2 greatest groups. 2 drops in others.\n"
+    Screen(NOW).rest(groups, 7, 2, "drop")
+    Screen(NOW).rest(groups, 9, 3, "drop")
+    assert not capsys.readouterr().out

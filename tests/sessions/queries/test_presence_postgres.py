@@ -95,3 +95,39 @@ async def test_the_newest_come_first_and_what_is_beyond_the_limit_is_said(postgr
     present = await ask(postgres, limit=2)
     assert ([one.id for one in present.sessions], present.more) == (["s0", "s1"], True)
     assert [one.id for one in (await ask(postgres, user="u0")).sessions] == ["s0", "s2", "s4"]
+
+
+async def test_counts_are_of_the_sessions_that_are_listed(postgres: Postgres):
+    moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None)
+    gone = Session("g1", "eve", "", "js", "5.8", "edge-2", "i2", "g2", 2, THEN - HOUR, None)
+    await insert(
+        postgres.url,
+        *stay("short", -MINUTE, MINUTE),
+        *stay("medium", -5 * HOUR, 1),
+        *stay("long", -9 * DAY, 1),
+        *stay("open", -20 * DAY, None),
+        *stay("ended", -DAY, -1),
+        *stay("later", 1, None),
+        moved,
+        Connection("m1", "m1", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001, client_version="5.9"),
+        Connection("m2", "m1", "edge-2", "i2", THEN + 9, client_version="6.0"),
+        gone,
+        Connection("g1", "g1", "edge-1", "i1", THEN - HOUR, THEN - 5, 1001),
+        Connection("g2", "g1", "edge-2", "i2", THEN + 5),
+        Subscription("m1", "news", THEN - HOUR, THEN - 5),
+        Subscription("long", "news", THEN - 9 * DAY, THEN - 5, THEN),
+    )
+    at = EPOCH + timedelta(milliseconds=THEN)
+    async with Pool(postgres.url, 1) as pool:
+        presence = Presence(pool)
+        listed = (await presence.at(at, 10)).sessions
+        by_user = await presence.counts(at, "user")
+        by_version = await presence.counts(at, "version")
+        of_edge = await presence.counts(at, "edge", edge="edge-1")
+        elsewhere = await presence.counts(at, "edge", edge="edge-2")
+        in_news = await presence.counts(at, "version", channel="news")
+    assert sorted(str(one.user) for one in by_user.groups) == sorted(one.user for one in listed)
+    assert by_user.total == len(listed) == 5 and not by_user.more
+    assert [(one.client_version, one.count) for one in by_version.groups] == [("5.8", 4), ("5.9", 1)]
+    assert ([one.count for one in of_edge.groups], elsewhere.groups) == ([5], [])
+    assert [(one.client_version, one.count) for one in in_news.groups] == [("5.9", 1)]

@@ -10,11 +10,12 @@ from proto.events import BY_NETWORK, Closed, Opened, SessionEvent, Subscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import Period
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
+from services.sessions.rows import UserDevice
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_store import batch
-from tests.sessions.rows_by_hand import EPOCH
+from tests.sessions.rows_by_hand import EPOCH, insert
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -69,3 +70,28 @@ async def test_a_limit_keeps_the_newest_and_says_that_there_is_more(postgres: Po
     story = await told(postgres, *facts, limit=2)
     assert ([one.connection for one in story.ends], story.more) == (["c3", "c2"], True)
     assert story.ends[0].away_until is not None
+
+
+async def test_a_client_that_was_back_before_its_edge_noticed_is_not_told_to_be_gone(postgres: Postgres):
+    """The network dies without a word: the client connects anew at once, its old edge waits for a pong."""
+    story = await told(postgres, opened(0, "a"), opened(60_000, "b"), closed(85_000, "a"))
+    (dead,) = story.ends
+    assert dead.back is not None and (dead.back.connection, dead.back.resumed) == ("b", False)
+    assert dead.back.at < dead.at and dead.away_until is None
+
+
+async def test_a_client_that_was_back_after_the_period_is_not_told_to_be_gone(postgres: Postgres):
+    await told(postgres, opened(0, "a"), closed(10_000, "a"), opened(200_000, "b"))
+    since = EPOCH + timedelta(milliseconds=START)
+    async with Pool(postgres.url, 1) as pool:
+        story = await UserStories(pool).why("ann", Period(since, since + timedelta(minutes=1)), 10)
+    (end,) = story.ends
+    assert end.back is not None and end.back.connection == "b"
+
+
+async def test_a_user_whose_sessions_are_no_longer_kept_is_known_still(postgres: Postgres):
+    await insert(postgres.url, UserDevice("ann", "phone", "js", "5.8", START, START))
+    since = EPOCH + timedelta(milliseconds=START)
+    async with Pool(postgres.url, 1) as pool:
+        assert (await UserStories(pool).why("ann", Period(since, since + timedelta(hours=1)), 10)).known
+        assert not (await UserStories(pool).why("bob", Period(since, since + timedelta(hours=1)), 10)).known
