@@ -100,7 +100,7 @@ _COLUMNS: Final[dict[str, str]] = {
     "edge": "edge",
 }
 MAX_GROUPS: Final = 200
-MAX_COUNTED: Final = 500_000
+MAX_COUNTED: Final = 250_000
 """Sessions that are counted: a few seconds of PostgreSQL's time. Of more, the newest."""
 
 _NEWEST_COUNTED: Final = f"ORDER BY opened_at DESC LIMIT {MAX_COUNTED}"

@@ -7,9 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 
+from services.sessions.commands import who
+from services.sessions.commands.question import Question
+from services.sessions.commands.screen import Screen
+from services.sessions.queries.presence_postgres import PresentCount, PresentCounts
 from services.sessions.rows import Connection, Session
 from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.commands.asked import at_moment, run
@@ -154,3 +159,13 @@ async def test_a_process_answers_on_a_database_of_its_own_making(postgres: Postg
     command = [sys.executable, "-m", "services.sessions", "who"]
     done = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("No session is connected now, at ")
+
+
+def test_counts_of_a_part_say_that_they_are_of_a_part(capsys: pytest.CaptureFixture[str]):
+    answer = PresentCounts(NOW, "edge", 250_000, [PresentCount(250_000, edge="edge-1")], more=True)
+    asked = Namespace(by="edge", user=None, edge=None, channel=None)
+    with at_moment(NOW):
+        who.show(answer, Question(asked, NOW), Screen(NOW))
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("At least 250,000 sessions are connected now")
+    assert last == "Only the 250,000 newest are counted: --edge and --channel narrow it down."
