@@ -57,7 +57,7 @@ token: named install ## Print a connection token for the local stack: USER=alice
 	@$(BIN)/python -m deploy.local token "$(USER)" --ttl "$(or $(TTL),1h)"
 
 chosen: # before anything is installed
-	@test -n "$(strip $(DO))" || { echo 'DO is required: make run DO="sessions dead-letters list"' >&2; exit 1; }
+	@$(if $(strip $(DO)),:,echo 'DO is required: make run DO="sessions dead-letters list"' >&2; exit 1)
 
 named: # before anything is installed; and not the $$USER of the shell
 	@test "$(origin USER)" = "command line" && test -n "$(strip $(USER))" || { echo "USER is required: make token USER=alice" >&2; exit 1; }
