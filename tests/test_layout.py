@@ -25,7 +25,6 @@ from tests.support.source_tree import (
 MIGRATIONS = "/migrations/"
 
 UNTESTED = {
-    "services/chassis/process/heartbeat.py": "seen from the outside: what the metrics service hears from edges",
     "services/chassis/process/configuration_file.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/process/every_mistake.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",
@@ -63,10 +62,8 @@ UNTESTED = {
     "services/sessions/outbox/arguments.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/command.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/publisher_nats.py": "tests/sessions/outbox/test_outbox.py, with edges",
-    "services/sessions/log_archive_postgres.py": "tests/contract/session_store.py, through the stores",
     "services/sessions/api/openapi.py": "tests/sessions/api/test_calls_http.py, over HTTP",
     "services/sessions/models/sessions.py": "tests/sessions/test_projection.py, through the fold",
-    "services/sessions/statements_writing.py": "tests/sessions/test_store_postgres.py, through the store",
     "services/sessions/loading_postgres.py": "tests/sessions/test_store_postgres.py, through the store",
     "services/sessions/printing.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/privacy/access.py": "tests/sessions/privacy/test_erasure.py, at the command line",
@@ -81,7 +78,6 @@ UNTESTED = {
     "services/sessions/privacy/log_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/progress.py": "types",
     "services/sessions/privacy/publications_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
-    "services/sessions/privacy/tables_postgres.py": "tests/sessions/privacy/test_erasure.py, at the command line",
     "services/sessions/privacy/unreachable.py": "data; docs/privacy.md has it",
     "services/sessions/api/counts.py": "tests/sessions/api/test_models.py, over HTTP",
     "services/sessions/api/model_views.py": "tests/sessions/api/test_models.py, over HTTP",
@@ -93,7 +89,6 @@ UNTESTED = {
     "services/sessions/rebuilding/meeting.py": "tests/sessions/rebuilding/test_rebuild.py, with a reader in the way",
     "services/sessions/rebuilding/refolding.py": "tests/sessions/rebuilding/test_rebuild.py",
     "services/sessions/rebuilding/swap_postgres.py": "tests/sessions/rebuilding/test_rebuild.py",
-    "services/sessions/views.py": "tests/sessions/test_api.py, over HTTP",
     "services/sessions/webhooks/letters_arguments.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
     "services/sessions/webhooks/letters_command.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
 }

@@ -66,7 +66,7 @@ async def load_living(database: Database, rows: Resident, limit: int) -> bool:
     for part in found:
         for at in range(0, len(part), _SLICE):
             await _add_sessions(database, rows, [session_of(row) for row in part[at : at + _SLICE]])
-    rows.away_since = rows.opened_since = since
+    rows.has_all_since(since)
     return True
 
 
@@ -96,7 +96,7 @@ async def load(database: Database, rows: Resident, read_set: ReadSet) -> None:
     channels = read_set.channels(rows) - rows.channels.keys()
     if channels:
         for row in await database.fetch(_CHANNELS, list(channels)):
-            rows.channels[row["name"]] = channel_of(row)
+            rows.add_channel(channel_of(row))
     await _add_edges(database, rows, read_set.instances())
 
 

@@ -96,7 +96,9 @@ def outlived_of(there: Iterable[Partition], keep: dict[str, timedelta], now: dat
 
 
 async def _there(database: Database) -> list[Partition]:
-    rows = await database.fetch(_BOUNDS, list(TIME_COLUMNS))
+    async with database.transaction():
+        await database.execute(_NOT_FOR_LONG)  # pg_get_expr locks each partition
+        rows = await database.fetch(_BOUNDS, list(TIME_COLUMNS))
     return [Partition(row["of"], row["name"], Range(row["start"], row["end"])) for row in rows]
 
 

@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from typing import Final
 
-from services.sessions.rows import Connection, Session, Subscription
+from services.sessions.rows import Channel, Connection, Session, Subscription
 from services.sessions.state import State
 from services.sessions.store import ORIGIN
 
@@ -83,6 +83,14 @@ class Resident(State):
         if key not in self.subscriptions:
             self.put_subscription(row)
             self.known_subscriptions.add(key)
+
+    def add_channel(self, row: Channel) -> None:
+        """Adds a stored channel."""
+        self.channels[row.name] = row
+
+    def has_all_since(self, since: int) -> None:
+        """All sessions have been added that are open, away at `since` or later, or were opened then."""
+        self.away_since = self.opened_since = since
 
     # --- from fold to fold ----------------------------------------------------------------------------------------
 

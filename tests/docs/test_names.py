@@ -14,6 +14,7 @@ from deploy.series_page import CATALOGS
 from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.sessions.outbox.sql import OUTBOX_SQL
+from services.sessions.rebuilding.beside_postgres import PREFIX
 from services.sessions.settings import SessionsSettings
 from tests.support.settings_tables import tables_of
 
@@ -104,5 +105,6 @@ def test_metrics_exist(page):
     named = set(re.findall(r"fairlead_[a-z_]+[a-z]", page.read_text()))
     services = {"fairlead_edge", "fairlead_process", "fairlead_sessions", "fairlead_cluster"}
     of_the_outbox = {*re.findall(r"fairlead_\w+", OUTBOX_SQL), "fairlead_relay"}  # tables, functions; a user
-    shown = {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in named} - services - of_the_outbox
+    schemas = {PREFIX.rstrip("_")}
+    shown = {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in named} - services - of_the_outbox - schemas
     assert sorted(shown - series) == []

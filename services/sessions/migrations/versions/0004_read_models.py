@@ -1,6 +1,7 @@
 """The read models of the whole life of sessions, and tables that are partitioned by time.
 
 Rows that are there move into the new tables, a partition for each week; the models that can be filled from them are.
+What only the log has (timelines, refusals, versions of each connection, drains) begins now, or is rebuilt from it.
 """
 
 from alembic import op
@@ -217,15 +218,15 @@ CREATE TABLE heard_edges (
 
 _DEFAULT = "CREATE TABLE {0}_default PARTITION OF {0} DEFAULT"
 
-# A partition for each week (from a Monday on, in UTC) of which there are rows.
+# A partition for each week (from a Monday on, in UTC) of which there are rows. Clocks may have been wrong: beyond the
+# newest 520 weeks rows go into the default partition, since every partition takes a lock of this transaction.
 _WEEKS = """
 DO $$
 DECLARE week timestamptz; name text;
 BEGIN
     FOR week IN
-        SELECT generate_series(
-            date_trunc('week', min(opened_at), 'UTC'), date_trunc('week', max(opened_at), 'UTC'), interval '7 days'
-        ) FROM old_connections
+        SELECT DISTINCT date_trunc('week', opened_at, 'UTC') AS monday FROM old_connections
+        WHERE opened_at < now() + interval '7 days' ORDER BY monday DESC LIMIT 520
     LOOP
         FOREACH name IN ARRAY ARRAY['sessions', 'connections', 'subscriptions'] LOOP
             EXECUTE format(
@@ -236,20 +237,49 @@ BEGIN
     END LOOP;
 END $$"""
 
+_LOST = "close_code = 1006 AND close_reason = 'edge lost'"
+
+_WIDTHS = "(VALUES (60, 'minute'), (3600, 'hour')) AS w(width, unit)"
+
 _MOVE = (
     """INSERT INTO sessions SELECT id, user_id, session_key, client_name, client_version, edge, instance, connection,
-        connections, opened_at, lineage, ended_at, away_until, end_code, end_reason, '', '' FROM old_sessions""",
-    """INSERT INTO connections SELECT c.id, c.session_id, c.edge, c.instance, c.opened_at, c.closed_at, c.close_code,
-        c.close_reason, '', COALESCE(s.client_version, '')
+        connections, opened_at, lineage, ended_at, away_until, end_code, end_reason,
+        CASE WHEN end_code = 1006 AND end_reason = 'edge lost' THEN 'loss' ELSE '' END, '' FROM old_sessions""",
+    f"""INSERT INTO connections SELECT c.id, c.session_id, c.edge, c.instance, c.opened_at, c.closed_at, c.close_code,
+        c.close_reason, CASE WHEN {_LOST} THEN 'loss' ELSE '' END, COALESCE(s.client_version, '')
         FROM old_connections c LEFT JOIN old_sessions s ON s.id = c.session_id""",
     """INSERT INTO subscriptions SELECT s.connection, s.channel, c.opened_at, s.since, s.until, s.recovered
         FROM old_subscriptions s JOIN old_connections c ON c.id = s.connection""",
-    """INSERT INTO user_devices SELECT user_id, session_key, client_name, client_version, min(opened_at),
-        max(COALESCE(ended_at, opened_at)), count(*), sum(connections) FROM sessions WHERE user_id <> ''
-        GROUP BY 1, 2, 3, 4""",
-    """INSERT INTO channels SELECT s.channel, count(*) FILTER (WHERE s.until IS NULL AND c.closed_at IS NULL),
-        count(*) FILTER (WHERE s.until IS NULL AND c.closed_at IS NULL), now(), count(*), min(s.since), max(s.since)
-        FROM subscriptions s JOIN connections c ON c.id = s.connection GROUP BY 1""",
+    """INSERT INTO user_devices SELECT s.user_id, s.session_key, s.client_name, s.client_version, min(s.opened_at),
+        max(GREATEST(s.opened_at, s.ended_at, c.opened_at, c.closed_at)), count(DISTINCT s.id), count(c.id)
+        FROM sessions s LEFT JOIN connections c ON c.session_id = s.id WHERE s.user_id <> '' GROUP BY 1, 2, 3, 4""",
+    # Of each connection and channel the latest subscription is known. It ends with its connection.
+    """WITH known AS (
+        SELECT s.connection, s.channel, s.since, LEAST(s.until, c.closed_at) AS ended
+        FROM subscriptions s JOIN connections c ON c.id = s.connection
+    ), steps AS (
+        SELECT channel, connection, since AS at, 1 AS step FROM known
+        UNION ALL SELECT channel, connection, GREATEST(since, ended), -1 FROM known WHERE ended IS NOT NULL
+    ), running AS MATERIALIZED (
+        SELECT channel, at, step, connection,
+            sum(step) OVER (PARTITION BY channel ORDER BY at, step DESC, connection ROWS UNBOUNDED PRECEDING) AS now
+        FROM steps
+    ), hours AS (
+        INSERT INTO channel_hours SELECT channel, date_trunc('hour', at, 'UTC'), max(GREATEST(now, now - step)),
+            (array_agg(now ORDER BY at DESC, step, connection DESC))[1], count(*) FILTER (WHERE step = 1)
+        FROM running GROUP BY 1, 2
+    ) INSERT INTO channels SELECT channel, sum(step), max(now), (array_agg(at ORDER BY now DESC, at))[1],
+        count(*) FILTER (WHERE step = 1), min(at), max(at) FROM running GROUP BY 1""",
+    f"""INSERT INTO drops SELECT w.width, date_trunc(w.unit, c.closed_at, 'UTC'), c.edge, c.close_code, c.close_by,
+        COALESCE(s.client_name, ''), c.client_version, count(*)
+        FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
+        WHERE c.closed_at IS NOT NULL AND c.close_code IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7""",
+    f"""INSERT INTO openings SELECT w.width, date_trunc(w.unit, c.opened_at, 'UTC'), c.edge,
+        COALESCE(s.client_name, ''), c.client_version, c.id <> c.session_id, count(*)
+        FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
+        GROUP BY 1, 2, 3, 4, 5, 6""",
+    f"""INSERT INTO edges SELECT instance, min(edge), '', min(opened_at), max(GREATEST(opened_at, closed_at)),
+        NULL, NULL, NULL, max(closed_at) FILTER (WHERE {_LOST}), count(*), count(closed_at) FROM connections GROUP BY 1""",
     """INSERT INTO projections SELECT m.name || '-1', p.epoch, p.sequence, p.moved_at FROM projections p, unnest(
         ARRAY['timeline', 'users', 'channels', 'drops', 'versions', 'refusals', 'edges']) AS m(name)
         WHERE p.name = 'sessions-1'""",
@@ -266,13 +296,17 @@ def upgrade() -> None:
         "sessions_by_lineage", "sessions_by_time", "sessions_by_user", "sessions_open_by_edge",
     ):  # fmt: skip
         op.execute(f"DROP INDEX {name}")
-    for statement in _TABLES.split(";\n"):
-        if statement.strip():
+    statements = [each.strip() for each in _TABLES.split(";\n") if each.strip()]
+    indexes = [each for each in statements if each.startswith("CREATE INDEX")]
+    for statement in statements:
+        if statement not in indexes:
             op.execute(statement)
     for name in _BY_TIME:
         op.execute(_DEFAULT.format(name))
     op.execute(_WEEKS)
     for statement in _MOVE:
+        op.execute(statement)
+    for statement in indexes:  # faster than row by row
         op.execute(statement)
     for name in _MOVED:
         op.execute(f"DROP TABLE old_{name}")
