@@ -279,7 +279,8 @@ _MOVE = (
         FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
         GROUP BY 1, 2, 3, 4, 5, 6""",
     f"""INSERT INTO edges SELECT instance, min(edge), '', min(opened_at), max(GREATEST(opened_at, closed_at)),
-        NULL, NULL, NULL, max(closed_at) FILTER (WHERE {_LOST}), count(*), count(closed_at) FROM connections GROUP BY 1""",
+        NULL, NULL, NULL, max(closed_at) FILTER (WHERE {_LOST}), count(*), count(closed_at)
+        FROM connections GROUP BY 1""",
     """INSERT INTO projections SELECT m.name || '-1', p.epoch, p.sequence, p.moved_at FROM projections p, unnest(
         ARRAY['timeline', 'users', 'channels', 'drops', 'versions', 'refusals', 'edges']) AS m(name)
         WHERE p.name = 'sessions-1'""",
