@@ -1,8 +1,13 @@
 """The sessions service: folds the session log into PostgreSQL and answers queries about sessions.
 
 The way of a fact: stream SESSIONS -> `log_nats` -> `projector` (with `read_ahead`) -> `commits` (which puts aside what
-cannot be folded) -> `store` (in one transaction: load the rows of the batch's `read_set`, fold with `projection`, write
-rows and position) -> `api`, which reads them.
-`edge_watch` adds the one fact that no edge can write: that it is gone. `heard_edges` keeps when it was heard last.
-`webhooks` is another reader of the log, which tells backends.
+cannot be folded) -> `store_postgres`, in two halves. The first folds: `loading_postgres` loads what the batch's
+`read_set` names and `resident`, the rows in memory, lack; `projection` tells `models` of each fact; `writes_postgres`
+makes the statements. The second writes rows and position in one transaction. Then `changes` tells followers, and `api`,
+`commands` and `queries` read.
+
+`retention_postgres` removes what is old, by `partitions_postgres`. `rebuilding` folds the log afresh, beside. `privacy`
+exports and erases users. `edge_watch` adds the one fact that no edge can write: that it is gone; `heard_edges` keeps
+when it was heard last. `webhooks` is another reader of the log, which tells backends; `outbox` has nothing to do with
+the log.
 """

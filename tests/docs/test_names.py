@@ -14,7 +14,6 @@ from deploy.series_page import CATALOGS
 from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.sessions.outbox.sql import OUTBOX_SQL
-from services.sessions.rebuilding.beside_postgres import PREFIX
 from services.sessions.settings import SessionsSettings
 from tests.support.settings_tables import tables_of
 
@@ -105,6 +104,6 @@ def test_metrics_exist(page):
     named = set(re.findall(r"fairlead_[a-z_]+[a-z]", page.read_text()))
     services = {"fairlead_edge", "fairlead_process", "fairlead_sessions", "fairlead_cluster"}
     of_the_outbox = {*re.findall(r"fairlead_\w+", OUTBOX_SQL), "fairlead_relay"}  # tables, functions; a user
-    schemas = {PREFIX.rstrip("_")}
+    schemas = {"fairlead_beside"}  # of a rebuild
     shown = {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in named} - services - of_the_outbox - schemas
     assert sorted(shown - series) == []
