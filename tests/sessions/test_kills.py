@@ -118,7 +118,8 @@ async def test_kills_at_random_lose_nothing_and_double_nothing(
                 await _go_on(loads, 5)
                 for load in loads:
                     load.goes_on.clear()
-                await folded(service)
+                await service.ready(60)
+                await folded(nats_server, postgres)
                 assert await verified(settings_of(nats_server, postgres)), (
                     f"KILL_SEED={SEED}\n{capsys.readouterr().out}"
                 )
@@ -131,7 +132,8 @@ async def test_kills_at_random_lose_nothing_and_double_nothing(
                 task.cancel()
             await asyncio.wait(writing)
         assert all(task.cancelled() for task in writing), "the edges never noticed"
-        await folded(service)
+        await service.ready(60)
+        await folded(nats_server, postgres)
     assert await verified(settings_of(nats_server, postgres)), capsys.readouterr().out
     assert await read_letters(postgres.url) == []
     found = (await read_rows(postgres.url)).connections.keys()

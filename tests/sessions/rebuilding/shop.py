@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from proto import subjects
 from proto.events import (
     CaughtUp,
     Closed,
@@ -23,14 +24,17 @@ from proto.events import (
     Subscribed,
     Unsubscribed,
 )
+from services.chassis.nats.streams import stream_state
+from services.sessions.projection import NAME
 from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.rebuilding.rebuild import rebuild
 from services.sessions.rebuilding.verify import verify
 from services.sessions.rebuilding.workshop import workshop
 from services.sessions.settings import SessionsSettings, from_environ
 from tests.sessions.edge_double import EdgeDouble
-from tests.sessions.running import metric, start, variables
+from tests.sessions.running import start, variables
 from tests.support.eventually import eventually
+from tests.support.links import linked
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
@@ -106,18 +110,20 @@ async def schemas_beside(url: str) -> int:
         await database.close()
 
 
-async def folded(service: ServiceProcess) -> None:
+async def folded(nats_server: NatsServer, postgres: Postgres) -> None:
     """Waits until everything in the log is in the tables."""
+    database = await asyncpg.connect(postgres.url)
+    try:
+        async with linked(nats_server.url) as link:
 
-    async def is_folded() -> bool:
-        await service.ready()
-        return (
-            await metric(service, "fairlead_sessions_lag_batches") == 0
-            and await metric(service, "fairlead_sessions_projection_age_seconds") == 0
-            and await metric(service, "fairlead_sessions_events_applied_total") > 0
-        )
+            async def is_folded() -> bool:
+                log = await stream_state(link, subjects.SESSIONS_STREAM)
+                at = await database.fetchrow("SELECT epoch, sequence FROM projections WHERE name = $1", NAME)
+                return log is not None and at is not None and (log.epoch, log.last) == (at["epoch"], at["sequence"])
 
-    await eventually(is_folded, 60)
+            await eventually(is_folded, 60)
+    finally:
+        await database.close()
 
 
 @asynccontextmanager
@@ -127,7 +133,7 @@ async def served(
     """A running service that has folded so many days."""
     await write_days(nats_server, days)
     service = await start(services, nats_server, postgres, **more).ready(60)
-    await folded(service)
+    await folded(nats_server, postgres)
     yield service
 
 

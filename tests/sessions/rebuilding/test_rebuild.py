@@ -53,7 +53,7 @@ async def fetch(url: str, question: str) -> list[str]:
 
 
 async def test_models_are_rebuilt_as_they_were(services: Services, nats_server: NatsServer, postgres: Postgres):
-    async with served(services, nats_server, postgres) as service:
+    async with served(services, nats_server, postgres):
         settings = settings_of(nats_server, postgres)
         before, objects = await all_rows(postgres.url), await fetch(postgres.url, OBJECTS)
         assert [table for table, rows in before.items() if not rows] == [], "there is something of every model"
@@ -64,7 +64,7 @@ async def test_models_are_rebuilt_as_they_were(services: Services, nats_server: 
         assert await fetch(postgres.url, OBJECTS) == objects, "with the same partitions, indexes and sequences"
         assert set(await fetch(postgres.url, "SELECT name FROM projections")) == set(NAMES.values())
         await write_days(nats_server, 1, begin=3)
-        await folded(service)
+        await folded(nats_server, postgres)
         assert await verified(settings), "the service writes into the new tables"
         assert await schemas_beside(postgres.url) == 0
         later = datetime.now(UTC) + timedelta(days=90)
@@ -80,7 +80,7 @@ async def test_it_is_a_command(services: Services, nats_server: NatsServer, post
     done = await service.command("rebuild", "drops")
     assert done.returncode == 1 and "has not folded anything yet" in done.stderr, done.stderr
     await write_days(nats_server, 2)
-    await folded(service)
+    await folded(nats_server, postgres)
     before = await rows_of(postgres.url, "drops")
     await execute(postgres.url, "DELETE FROM drops", "GRANT SELECT ON drops TO pg_monitor")
     done = await service.command("rebuild", "drops")
@@ -104,7 +104,7 @@ async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
     """Somebody reads the tables for a while, so that they cannot be swapped; the service folds on."""
-    async with served(services, nats_server, postgres, days=1) as service:
+    async with served(services, nats_server, postgres, days=1):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         reader = await asyncpg.connect(postgres.url)
         try:
@@ -122,7 +122,7 @@ async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_
             work = asyncio.create_task(rebuilt(settings, "all"))
             await eventually(lambda: is_ready_to_swap(postgres.url), 60)
             await write_days(nats_server, 2, begin=1)
-            await folded(service)
+            await folded(nats_server, postgres)
             assert not work.done()
             await reading.rollback()
         finally:
@@ -165,7 +165,7 @@ async def is_idle(url: str) -> bool:
 
 
 async def test_the_archive_alone_is_enough(services: Services, nats_server: NatsServer, postgres: Postgres):
-    async with served(services, nats_server, postgres, SESSIONS_ARCHIVE="true") as service:
+    async with served(services, nats_server, postgres, SESSIONS_ARCHIVE="true"):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=1)
@@ -173,7 +173,7 @@ async def test_the_archive_alone_is_enough(services: Services, nats_server: Nats
             assert await all_rows(postgres.url) == before
             await edge.delete_log()
         await write_days(nats_server, 1, begin=3)
-        await folded(service)
+        await folded(nats_server, postgres)
         await asyncio.gather(*(rebuilt(settings, model) for model in ("sessions", "drops")))
         assert await verified(settings), "two logs, one after the other"
 
@@ -181,7 +181,7 @@ async def test_the_archive_alone_is_enough(services: Services, nats_server: Nats
 async def test_rows_that_are_older_than_the_log_are_not_thrown_away_in_silence(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
-    async with served(services, nats_server, postgres, days=2) as service:
+    async with served(services, nats_server, postgres, days=2):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=9)
@@ -199,4 +199,4 @@ async def test_rows_that_are_older_than_the_log_are_not_thrown_away_in_silence(
         left = await rows_of(postgres.url, "sessions")
         assert left and not any("d0-" in row for row in left)
         await write_days(nats_server, 1, begin=2)
-        await folded(service)
+        await folded(nats_server, postgres)

@@ -64,13 +64,13 @@ async def test_what_is_older_than_the_log_is_not_compared(
     services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ):
     """A session of an hour ago, which an hour later is known to the tables alone, goes on."""
-    async with served(services, nats_server, postgres, days=2) as service:
+    async with served(services, nats_server, postgres, days=2):
         for table, column in (("sessions", "opened_at"), ("connections", "opened_at"), ("user_devices", "first_seen")):
             await execute(postgres.url, f"UPDATE {table} SET {column} = {column} - interval '1 hour'")
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=1)
         await write_days(nats_server, 1, begin=2)
-        await folded(service)
+        await folded(nats_server, postgres)
         assert await verified(settings_of(nats_server, postgres)), capsys.readouterr().out
         assert "rows were not compared" in capsys.readouterr().out
 
@@ -82,7 +82,7 @@ async def test_dead_letters_are_left_out_of_both(
         settings = settings_of(nats_server, postgres)
         await execute(postgres.url, "ALTER TABLE channels ADD CONSTRAINT few CHECK (subscriptions < 3)")
         await write_days(nats_server, 1, begin=1)
-        await folded(service)
+        await folded(nats_server, postgres)
         assert await verified(settings) and "1 messages are dead letters" in capsys.readouterr().out
         await execute(postgres.url, "ALTER TABLE channels DROP CONSTRAINT few")
         replayed = await service.command("dead-letters", "replay", "all")
