@@ -33,14 +33,14 @@ from services.sessions.api.calls_nats import NatsCalls
 from services.sessions.api.counts_postgres import SessionCounts
 from services.sessions.api.export_http import DESCRIPTION as EXPORT
 from services.sessions.api.export_http import MAX_EXPORTS, ExportApi
-from services.sessions.api.export_postgres import SessionsExport
+from services.sessions.api.export_postgres import PORTION_S, SessionsExport
 from services.sessions.api.live import Hub
 from services.sessions.api.live_http import DESCRIPTION as LIVE
 from services.sessions.api.live_http import LiveApi
 from services.sessions.api.model_questions import ModelQuestions
 from services.sessions.api.positions_postgres import PositionReader
 from services.sessions.api.questions import Question, SessionQuestions
-from services.sessions.api.reader_postgres import SessionsReader
+from services.sessions.api.reader_postgres import ReadPool, SessionsReader
 from services.sessions.changes_nats import ChangesFeed
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch
@@ -102,9 +102,9 @@ class Sessions:
         )
         self._log = SessionLog(self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes)
         self._pool = Pool(settings.postgres.url, _WORK_CONNECTIONS)
-        self._read_pool = Pool(settings.postgres.url, _READ_CONNECTIONS, for_reading=True)
+        self._read_pool = ReadPool(settings.postgres.url, _READ_CONNECTIONS)
         self._changes = ChangesFeed(self._link)
-        store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000), self._changes.tell)
+        store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000), self._changes)
         self._projector = Projector(
             self._log, store, self._prepare, self._instruments, self._tracing.tracer, settings.sessions.archive
         )
@@ -137,8 +137,8 @@ class Sessions:
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
-        self._hub = Hub()
-        self._export_pool = Pool(settings.postgres.url, MAX_EXPORTS, for_reading=True)
+        self._hub = Hub(self._changes.want)
+        self._export_pool = ReadPool(settings.postgres.url, MAX_EXPORTS, PORTION_S)
         calls, questions = Calls(PositionReader(self._read_pool)), _questions(self._read_pool)
         export = ExportApi(self._api_keys, calls, SessionsExport(self._export_pool))
         live = LiveApi(self._api_keys, self._hub)
@@ -222,7 +222,8 @@ class Sessions:
         self._link.subscribe(
             subjects.telemetry_of("edge"), lambda subject, reply, headers, data: self._edge_watch.heard(data)
         )
-        await asyncio.gather(self._pulse.run(), self._watch.run())
+        followed = self._changes.keep_wanting(lambda: len(self._hub) > 0)
+        await asyncio.gather(self._pulse.run(), self._watch.run(), followed)
 
     async def _relay_outbox(self) -> None:
         await self._outbox_link.open()
@@ -242,6 +243,7 @@ class Sessions:
         now, since = asyncio.get_running_loop().time(), self._connecting_since
         self._silence.on_connected(now, at_the_start=since is not None and now - since < _AT_ONCE_S)
         self._connecting_since = None
+        self._hub.missed()  # what was told meanwhile
         self._projector.notify()
 
     def _on_disconnected(self) -> None:
@@ -257,7 +259,7 @@ class Sessions:
         return replace(heartbeat, sessions=load)
 
 
-def _questions(pool: Pool) -> list[Question]:
+def _questions(pool: ReadPool) -> list[Question]:
     """All that the read API answers."""
     sessions = SessionQuestions(SessionsReader(pool), SessionCounts(pool))
     models = ModelQuestions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -27,7 +27,7 @@ class Change(Struct, omit_defaults=True):
     """A session after a commit, and the channels in which it subscribed, unsubscribed, or was when it ended.
 
     Where several things happened to a session in one commit, `change` is what it is now: "removed" was absorbed by
-    another session, or erased. Times are in Unix milliseconds.
+    another session, or erased. `cut`: there were more channels than a change has. Times are in Unix milliseconds.
     """
 
     change: ChangeKind
@@ -43,34 +43,55 @@ class Change(Struct, omit_defaults=True):
     end_code: int | None = None
     end_by: str = ""
     channels: list[str] = []
+    cut: bool = False
 
 
 class Changes(Struct):
     """The changes of one commit, which moved the rows from one position, `(epoch, sequence)`, to another.
 
-    `whole`: all of them. Otherwise there were too many, and `changes` is empty.
+    `whole`: all of them. Otherwise nobody had asked for them, or there were too many, and `changes` is empty. If
+    `generation` is not that of the commit before, rows have also changed without a commit.
     """
 
     before: tuple[str, int]
     after: tuple[str, int]
     changes: list[Change]
     whole: bool = True
+    generation: int = 0
 
 
 def changes_of(state: State, batches: Sequence[EventBatch]) -> list[Change] | None:
-    """The changes of a state into which these were folded; None if they are too many."""
+    """The changes of a state into which these were folded; None if they are too many, or not known: a store erases
+    sessions that were not loaded."""
+    if state.erased:
+        return None
     if len(state.changed_sessions) + len(state.changed_subscriptions) + len(state.removed) > MAX_CHANGES:
         return None
     opened = {name_of(event.connection) for batch in batches for event in batch.events if isinstance(event, Opened)}
     channels = _channels(state)
     made = [Change("removed", id_) for id_ in sorted(state.removed)]
     for id_ in sorted(state.changed_sessions):
-        row = state.sessions[id_]
-        made.append(_change(_kind(row, id_ in opened), row, channels.pop(id_, {})))
+        row, touched = state.sessions[id_], channels.pop(id_, {})
+        kind = _kind(row, id_ in opened)
+        if row.ended_at is not None:
+            made.append(_change(kind, row, touched))
+        else:
+            subscribed, left = _parted(touched)
+            made.append(_change(kind, row, subscribed))
+            if left:
+                made.append(_change("unsubscribed", row, left))
     for id_, touched in sorted(channels.items()):
         if (found := state.sessions.get(id_)) is not None:
-            made.append(_change("subscribed" if any(touched.values()) else "unsubscribed", found, touched))
+            kinds: tuple[ChangeKind, ChangeKind] = ("subscribed", "unsubscribed")
+            made += [_change(kind, found, names) for kind, names in zip(kinds, _parted(touched), strict=True) if names]
     return made
+
+
+def _parted(touched: dict[str, bool]) -> tuple[list[str], list[str]]:
+    """Channels that are subscribed to, and those that are not any more."""
+    return [name for name, subscribed in touched.items() if subscribed], [
+        name for name, subscribed in touched.items() if not subscribed
+    ]
 
 
 def _kind(row: Session, new: bool) -> ChangeKind:
@@ -82,17 +103,19 @@ def _kind(row: Session, new: bool) -> ChangeKind:
 def _channels(state: State) -> dict[str, dict[str, bool]]:
     """By session: its channels that are concerned, and whether it is subscribed."""
     found: dict[str, dict[str, bool]] = defaultdict(dict)
+    for name in state.changed_connections:
+        closed = state.connections[name]
+        if closed.closed_at is not None:
+            found[closed.session_id].update(dict.fromkeys(state.open_channels(name), False))
     for connection, channel in state.changed_subscriptions:
         if (row := state.connections.get(connection)) is not None:
-            found[row.session_id][channel] = state.subscriptions[connection, channel].until is None
-    for name in state.changed_connections:
-        row = state.connections[name]
-        if row.closed_at is not None:
-            found[row.session_id].update(dict.fromkeys(state.open_channels(name), False))
+            subscribed = row.closed_at is None and state.subscriptions[connection, channel].until is None
+            of_session = found[row.session_id]  # whose next connection may have subscribed again
+            of_session[channel] = subscribed or of_session.get(channel, False)
     return found
 
 
-def _change(kind: ChangeKind, row: Session, channels: dict[str, bool]) -> Change:
+def _change(kind: ChangeKind, row: Session, channels: Collection[str]) -> Change:
     return Change(
         kind,
         row.id,
@@ -107,6 +130,7 @@ def _change(kind: ChangeKind, row: Session, channels: dict[str, bool]) -> Change
         row.end_code,
         row.end_by,
         sorted(channels)[:MAX_CHANNELS],
+        len(channels) > MAX_CHANNELS,
     )
 
 

@@ -1,8 +1,14 @@
-"""Changes of sessions on NATS: the instance that folds tells all instances, each of which has followers of its own."""
+"""Changes of sessions on NATS: the instance that folds tells all instances, each of which has followers of its own.
+
+What changed is worked out only while somebody follows. Otherwise a commit tells its positions, which costs nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -15,19 +21,43 @@ from services.sessions.store import Position
 _RESERVE: Final = 1024
 """Bytes of a message that are left to NATS."""
 
+WANTED_S: Final = 300.0
+"""For how long changes are told after somebody wanted them: who lost his stream comes back within this time."""
+
+_WANT_EVERY_S: Final = 60.0
+_WANTED: Final = b"wanted"
+
 
 class ChangesFeed:
     """Tells changes, and hears them. Without NATS they are lost: who follows sees the gap, as positions do not join."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link
+        self._wanted_until = -math.inf
 
-    def tell(self, before: Position, after: Position, changes: list[Change] | None) -> None:
-        """A commit moved the rows from one position to the other, with these changes; None: too many."""
-        told = Changes((*before,), (*after,), changes or [], changes is not None)
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody, of whichever instance, follows changes, or did so a short time ago."""
+        return time.monotonic() < self._wanted_until
+
+    def want(self) -> None:
+        """Asks the instance that folds, whichever it is, to tell changes from now on."""
+        with contextlib.suppress(NatsAway, NatsRefused):
+            self._link.publish(subjects.SESSION_CHANGES, _WANTED)
+
+    async def keep_wanting(self, followed: Callable[[], bool]) -> None:
+        """Asks again and again as long as there are followers, until cancelled."""
+        while True:
+            if followed():
+                self.want()
+            await asyncio.sleep(_WANT_EVERY_S)
+
+    def tell(self, before: Position, after: Position, changes: list[Change] | None, generation: int = 0) -> None:
+        """A commit moved the rows from one position to the other, with these changes; None: too many, or unknown."""
+        told = Changes((*before,), (*after,), changes or [], changes is not None, generation)
         data = encode_changes(told)
         if len(data) > max(self._link.max_payload - _RESERVE, 0):
-            data = encode_changes(Changes(told.before, told.after, [], whole=False))
+            data = encode_changes(Changes(told.before, told.after, [], whole=False, generation=generation))
         with contextlib.suppress(NatsAway, NatsRefused):
             self._link.publish(subjects.SESSION_CHANGES, data)
 
@@ -35,8 +65,9 @@ class ChangesFeed:
         """Calls `heard` with the changes of each commit, of whichever instance, from now on."""
 
         def handle(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-            changes = decode_changes(data)
-            if changes is not None:
+            if data == _WANTED:
+                self._wanted_until = time.monotonic() + WANTED_S
+            elif (changes := decode_changes(data)) is not None:
                 heard(changes)
 
         self._link.subscribe(subjects.SESSION_CHANGES, handle)

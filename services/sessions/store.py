@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -50,8 +50,16 @@ class Outcome(NamedTuple):
     interrupted: int = 0  # sessions that lost their connection so that they may be resumed
 
 
-Tell = Callable[[Position, Position, list[Change] | None], None]
-"""Called with the position before a commit and that after it, and what it changed; None: too much to say."""
+class Tell(Protocol):
+    """Learns what commits change."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to know more than the positions."""
+
+    def tell(self, before: Position, after: Position, changes: list[Change] | None, generation: int = 0) -> None:
+        """A commit moved the rows from one position to the other. `changes` is None if they were not wanted, are too
+        many, or not known; `generation` is that of the rows."""
 
 
 class Store(Protocol):

@@ -70,7 +70,7 @@ class _Void(Exception):
 
 class PostgresStore:
     """The `store.Store` of the service. `resume_window_ms` is how long a session that is away may be continued; at most
-    about `max_resident` sessions are kept in memory. `tell` is called after each commit with what it changed."""
+    about `max_resident` sessions are kept in memory. `tell` learns after each commit what it changed."""
 
     def __init__(
         self, pool: Pool, resume_window_ms: int, tell: Tell | None = None, max_resident: int = MAX_RESIDENT
@@ -125,7 +125,7 @@ class PostgresStore:
                     await _move(database, upto, plan.new, self._names)
                 self._stored = plan.fold
                 if self._tell is not None:
-                    self._tell(expected, upto, plan.changes)
+                    self._tell.tell(expected, upto, plan.changes, plan.rows.generation)
             return plan.outcome
 
         async def attempts(copying: bool) -> Outcome:
@@ -210,7 +210,7 @@ class PostgresStore:
                 part, waiting = [], 0
                 await asyncio.sleep(0)
         rows.position = upto
-        return await _plan(rows, new, len(batches) - len(new), copying, self._tell is not None)
+        return await _plan(rows, new, len(batches) - len(new), copying, self._tell is not None and self._tell.wanted)
 
     def _may_load(self, rows: Resident) -> bool:
         return rows.knows_nothing and time.monotonic() >= self._load_at

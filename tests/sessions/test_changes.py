@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from proto.events import Closed, EventBatch, Opened, Subscribed, Unsubscribed
-from services.sessions.changes import MAX_CHANGES, Change, Changes, changes_of, decode_changes, encode_changes
+from proto.events import Closed, Erased, EventBatch, Opened, Subscribed, Unsubscribed, user_digest
+from services.sessions.changes import (
+    MAX_CHANGES,
+    MAX_CHANNELS,
+    Change,
+    Changes,
+    changes_of,
+    decode_changes,
+    encode_changes,
+)
 from services.sessions.projection import fold
 from services.sessions.state import State
 
@@ -55,6 +63,34 @@ def test_what_happens_within_a_commit_is_told_once() -> None:
     assert told(Story().commit(opened, Subscribed(at=2, connection="a", channel="x"), closed)) == [
         ("ended", "a", ["x"])
     ]
+
+
+def test_channels_that_were_joined_and_left_in_one_commit_are_told_apart() -> None:
+    story = Story()
+    story.commit(Opened(at=1, connection="a", user="ann"), Subscribed(at=1, connection="a", channel="old"))
+    both = Unsubscribed(at=2, connection="a", channel="old"), Subscribed(at=2, connection="a", channel="new")
+    assert told(story.commit(*both)) == [("subscribed", "a", ["new"]), ("unsubscribed", "a", ["old"])]
+    again = (
+        Closed(at=3, connection="a", code=1006),
+        Opened(at=4, connection="b", user="ann"),
+        Subscribed(at=5, connection="b", channel="new"),
+        Subscribed(at=5, connection="b", channel="more"),
+        Unsubscribed(at=6, connection="b", channel="more"),
+    )
+    assert told(story.commit(*again)) == [("resumed", "a", ["new"]), ("unsubscribed", "a", ["more"])]
+
+
+def test_more_channels_than_are_told_are_said_to_be_cut() -> None:
+    opened = Opened(at=1, connection="a", user="ann")
+    subscribed = [Subscribed(at=1, connection="a", channel=f"c{n:03}") for n in range(MAX_CHANNELS + 1)]
+    (change,) = Story().commit(opened, *subscribed) or []
+    assert (len(change.channels), change.cut) == (MAX_CHANNELS, True)
+
+
+def test_an_erasure_is_not_told_as_not_all_that_goes_is_known() -> None:
+    story = Story()
+    story.commit(Opened(at=1, connection="a", user="ann"))
+    assert story.commit(Erased(at=9, user_digest=user_digest("ann"))) is None
 
 
 def test_a_session_that_another_absorbs_is_removed() -> None:

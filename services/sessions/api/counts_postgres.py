@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from services.chassis.postgres.pool import Pool
 from services.sessions.api.counts import (
     MAX_GROUPS,
     CountsView,
@@ -17,14 +16,14 @@ from services.sessions.api.counts import (
     count_sessions,
 )
 from services.sessions.api.filters import Filters
-from services.sessions.api.reader_postgres import reading
+from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.queries.periods import Period
 
 
 class SessionCounts:
     """Counts sessions."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ReadPool) -> None:
         self._pool = pool
 
     async def ask(self, filters: Filters, group: tuple[str, ...], interval_s: int | None, period: Period) -> CountsView:
@@ -38,7 +37,7 @@ class SessionCounts:
         else:
             bounded = structs.replace(filters, since=period.since, until=period.until)
             query = count_sessions(bounded, group, interval_s)
-        async with reading(self._pool) as database:
+        async with self._pool.database() as database:
             rows = await database.fetch(query.sql, *query.values)
         if len(rows) > MAX_GROUPS:
             raise TooLong(f"there are more than {MAX_GROUPS:,} counts: expected a longer interval, or fewer groups")

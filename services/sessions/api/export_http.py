@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import zlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -23,6 +25,11 @@ from services.sessions.api.openapi import Other
 from services.sessions.api.parameters import BadParameter, Parameter, one_of, read_all
 from services.sessions.api.positions_postgres import position_text
 from services.sessions.api.reader_postgres import TooSlow
+
+log = logging.getLogger(__name__)
+
+_GRACE_S: Final = 30.0
+"""How long after `MAX_EXPORT_S` the last line may take to be sent."""
 
 MAX_EXPORTS: Final = 2
 """Exports at a time; each holds a connection to PostgreSQL."""
@@ -119,7 +126,11 @@ class _File(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._running(1)
         try:
-            await super().__call__(scope, receive, send)
+            # A client that stops to read would hold the connection, and what PostgreSQL may not remove, for ever.
+            async with asyncio.timeout(MAX_EXPORT_S + _GRACE_S):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            log.warning("an export was cut after %g s: its client did not take it", MAX_EXPORT_S + _GRACE_S)
         finally:
             self._running(-1)
             await self._pieces.aclose()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from services.sessions.changes import Change, Changes
 from services.sessions.store import Position
@@ -38,13 +39,14 @@ class LiveFilter(NamedTuple):
     channel: str | None = None
 
     def takes(self, change: Change) -> bool:
-        """Whether the change is followed. A session that was removed is told to everybody: nothing else is known."""
+        """Whether the change is followed. A session that was removed is told to everybody, as nothing else is known;
+        one with more channels than are told to the followers of any."""
         if change.change == "removed":
             return True
         return (
             (self.user is None or change.user == self.user)
             and (self.edge is None or change.edge == self.edge)
-            and (self.channel is None or self.channel in change.channels)
+            and (self.channel is None or self.channel in change.channels or change.cut)
         )
 
 
@@ -93,9 +95,10 @@ class Follower:
 
 
 class Hub:
-    """All followers of this process."""
+    """All followers of this process. `want` is called when one comes: changes are told from then on."""
 
-    def __init__(self) -> None:
+    def __init__(self, want: Callable[[], None] = lambda: None) -> None:
+        self._want = want
         self._followers: set[Follower] = set()
         self._kept: deque[Changes] = deque()
         self._count = 0
@@ -105,12 +108,13 @@ class Hub:
 
     def heard(self, changes: Changes) -> None:
         """A commit, of whichever instance."""
-        joined = not self._kept or self._kept[-1].after == changes.before
-        if not joined or not changes.whole:
-            self._kept.clear()
-            self._count = 0
-            for follower in self._followers:
-                follower.reset("changes were missed: read the sessions anew")
+        last = self._kept[-1] if self._kept else None
+        if last is not None and last.generation != changes.generation:  # a letter was replayed, or a model rebuilt
+            changes = replace(changes, changes=[], whole=False)
+        if not changes.whole or (last is not None and last.after != changes.before):
+            self.missed()
+            if self._followers:
+                self._want()  # the instance that folds may have started a moment ago
         else:
             for follower in self._followers:
                 follower.tell(changes)
@@ -118,6 +122,13 @@ class Hub:
         self._count += len(changes.changes)
         while self._count > MAX_KEPT or len(self._kept) > MAX_KEPT:
             self._count -= len(self._kept.popleft().changes)
+
+    def missed(self) -> None:
+        """Changes may have been missed: all followers are told to read anew."""
+        self._kept.clear()
+        self._count = 0
+        for follower in self._followers:
+            follower.reset("changes were missed: read the sessions anew")
 
     def follow(self, filter_: LiveFilter, since: Position | None, wake: Callable[[], None]) -> Follower:
         """A new follower; one who comes back with the position `since` first gets what he missed, or a reset."""
@@ -130,6 +141,7 @@ class Hub:
                 for changes in missed:
                     follower.tell(changes)
         self._followers.add(follower)
+        self._want()
         return follower
 
     def leave(self, follower: Follower) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from services.chassis.postgres.pool import Pool
 from services.sessions.api.parameters import MAX_VALUE
+from services.sessions.api.reader_postgres import STATEMENT_S, ReadPool
 from services.sessions.projection import NAME
 from services.sessions.store import Position
 
@@ -31,13 +31,13 @@ class Standing(NamedTuple):
 class PositionReader:
     """Reads and awaits positions. Every method raises `StoreAway`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ReadPool) -> None:
         self._pool = pool
 
     async def standing(self) -> Standing:
         """Where the rows stand. Old rows are removed without a trace in the log, so a mark holds an hour at most."""
-        async with self._pool.database() as database:
-            row = await database.fetchrow(_STATE, NAME)
+        async with self._pool.bare() as database:
+            row = await database.fetchrow(_STATE, NAME, timeout=STATEMENT_S)
         if row is None:
             return Standing(Position("", 0), "")
         return Standing(Position(row["epoch"], row["sequence"]), f"{row['writer']} {row['ended']} {row['hour']}")

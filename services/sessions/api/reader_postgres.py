@@ -39,36 +39,49 @@ class TooSlow(Exception):
     """PostgreSQL did not find the answer within the time that a statement may take."""
 
 
-@asynccontextmanager
-async def reading(pool: Pool, statement_s: float = STATEMENT_S) -> AsyncIterator[Database]:
-    """A transaction that only reads, of one moment, whose statements are planned for their values and may take
-    `statement_s` seconds each. Raises `TooSlow`, and `StoreAway`."""
-    async with pool.database() as database:
-        try:
-            async with database.transaction(isolation="repeatable_read", readonly=True):
-                # The filters decide on the index: a plan for any values would be a plan for none.
-                limit = f"SET LOCAL statement_timeout = {int(statement_s * 1000)}"
-                await database.execute(f"{limit}; SET LOCAL plan_cache_mode = force_custom_plan")
-                yield database
-        except asyncpg.QueryCanceledError as error:
-            raise TooSlow from error
+class ReadPool(Pool):
+    """Connections for questions, whose statements may take `statement_s` seconds each: none holds one for long."""
+
+    def __init__(self, url: str, size: int, statement_s: float = STATEMENT_S) -> None:
+        super().__init__(url, size, for_reading=True)
+        self._statement_s = statement_s
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Database]:
+        """A transaction that only reads, of one moment, whose statements are planned for their values. Raises
+        `TooSlow`, and `StoreAway`."""
+        async with super().database() as database:
+            try:
+                async with database.transaction(isolation="repeatable_read", readonly=True):
+                    # The filters decide on the index: a plan for any values would be a plan for none.
+                    limit = f"SET LOCAL statement_timeout = {int(self._statement_s * 1000)}"
+                    await database.execute(f"{limit}; SET LOCAL plan_cache_mode = force_custom_plan")
+                    yield database
+            except asyncpg.QueryCanceledError as error:
+                raise TooSlow from error
+
+    @asynccontextmanager
+    async def bare(self) -> AsyncIterator[Database]:
+        """A connection for one short statement. Raises `StoreAway`."""
+        async with super().database() as database:
+            yield database
 
 
 class SessionsReader:
     """Finds sessions. Every method raises `StoreAway`, and `TooSlow`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ReadPool) -> None:
         self._pool = pool
 
     async def sessions(self, filters: Filters, limit: int, after: Place | None = None) -> list[SessionView]:
         """Up to `limit` sessions, newest first, from the place `after` on."""
-        async with reading(self._pool) as database:
+        async with self._pool.database() as database:
             query = select(filters, limit, after, await found_before(database, filters))
             return [SessionView(**row) for row in await database.fetch(query.sql, *query.values)]
 
     async def session(self, id_: str) -> SessionDetail | None:
         """The session with this id, or that of the connection with this id; None if there is neither."""
-        async with reading(self._pool) as database:
+        async with self._pool.database() as database:
             row = await database.fetchrow(_FIND, id_)
             if row is None:
                 return None

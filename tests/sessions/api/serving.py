@@ -27,7 +27,7 @@ from services.sessions.api.live_http import LiveApi
 from services.sessions.api.model_questions import ModelQuestions
 from services.sessions.api.positions_postgres import PositionReader
 from services.sessions.api.questions import Question, SessionQuestions
-from services.sessions.api.reader_postgres import SessionsReader
+from services.sessions.api.reader_postgres import ReadPool, SessionsReader
 from services.sessions.queries.channels_postgres import Channels
 from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Edges
@@ -48,7 +48,7 @@ RESUME_WINDOW_MS = 100 * 365 * 86_400_000
 KEYS = [ApiKey(name="shop", key="publishes", scope="publish"), ApiKey(name="support", key="reads", scope="read")]
 
 
-def all_questions(pool: Pool) -> list[Question]:
+def all_questions(pool: ReadPool) -> list[Question]:
     """Those of the service."""
     readers = (
         Timelines(pool),
@@ -63,7 +63,7 @@ def all_questions(pool: Pool) -> list[Question]:
     return [*sessions.questions(), *ModelQuestions(*readers).questions()]
 
 
-def application(pool: Pool, hub: Hub | None = None) -> Starlette:
+def application(pool: ReadPool, hub: Hub | None = None) -> Starlette:
     """The read API alone."""
     keys = ApiKeys(HttpApiSettings(API_KEY, KEYS))
     calls = Calls(PositionReader(pool))
@@ -74,11 +74,12 @@ def application(pool: Pool, hub: Hub | None = None) -> Starlette:
 
 
 @asynccontextmanager
-async def asking(pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the API over a database that is prepared."""
-    transport = httpx.ASGITransport(application(pool))
-    async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
-        yield http
+async def asking(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API over the database at `url`, which is prepared."""
+    async with ReadPool(url, 4) as pool:
+        transport = httpx.ASGITransport(application(pool))
+        async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
+            yield http
 
 
 class Log:
@@ -103,5 +104,5 @@ async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.Async
     await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
         await Log(pool).write(*events)
-        async with asking(pool) as http:
+        async with asking(postgres.url) as http:
             yield http

@@ -67,7 +67,7 @@ async def test_every_answer_is_one_of_those_described(
     description.write_text(json.dumps(described))
     code, output = await run(
         *("-m", "schemathesis.cli", "run", description, f"--url={service.url}", f"--checks={','.join(CHECKS)}"),
-        *("--phases=coverage,fuzzing", "--max-examples=8", "--generation-deterministic", "--workers=2", "--no-color"),
+        *("--phases=coverage,fuzzing", "--max-examples=3", "--generation-deterministic", "--workers=2", "--no-color"),
         *("--request-timeout=15", "--warnings=off", "--continue-on-failure", f"--header=X-API-Key:{API_KEY}"),
         cwd=tmp_path,
     )

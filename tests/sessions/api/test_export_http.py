@@ -33,7 +33,7 @@ def test_compression_is_what_the_client_takes(header: str, takes: bool) -> None:
 @pytest.mark.integration
 async def test_everything_that_the_filters_select_is_in_the_file(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 6) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 6) as pool, asking(postgres.url) as http:
         log = Log(pool)
         await log.write(*(Opened(at=n, connection=f"c{n:04}", user="=ann") for n in range(COUNT)))
         await log.write(Opened(at=1, connection="other", user="bob"))
@@ -60,7 +60,7 @@ async def test_everything_that_the_filters_select_is_in_the_file(postgres: Postg
 async def test_more_than_may_run_are_refused_and_one_that_breaks_says_so(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
     holder = await asyncpg.connect(postgres.url)
-    async with Pool(postgres.url, 6) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 6) as pool, asking(postgres.url) as http:
         await Log(pool).write(Opened(at=1, connection="c", user="ann"))
         async with asyncio.TaskGroup() as group, holder.transaction():
             await holder.execute("LOCK TABLE subscriptions IN ACCESS EXCLUSIVE MODE")

@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.chassis.postgres.pool import Pool
 from services.sessions.api.filters import Filters, narrower
 from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import asking
@@ -131,7 +130,7 @@ async def test_every_combination_finds_what_a_look_at_every_session_finds(postgr
         await insert(database, one)
     await database.close()
     found_any = 0
-    async with Pool(postgres.url, 2) as pool, asking(pool) as http:
+    async with asking(postgres.url) as http:
         for asked in combinations():
             sent = {n: when(v).isoformat() if n in ("from", "to", "at") else v for n, v in asked.items()}
             answer = await http.get("/sessions", params={**sent, "limit": 1000})

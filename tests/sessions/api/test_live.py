@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from msgspec.structs import replace
+
 from services.sessions.api.live import MAX_KEPT, MAX_WAITING, Follower, Hub, LiveFilter, written
 from services.sessions.changes import Change, Changes
 from services.sessions.store import Position
@@ -59,6 +61,44 @@ def test_a_gap_between_commits_resets_everybody_once() -> None:
     assert kinds(follower) == ["opened"]
     hub.heard(commit(5, whole=False))
     assert kinds(follower) == ["reset"]
+
+
+def test_rows_that_changed_without_a_commit_reset_everybody() -> None:
+    """A letter was replayed, or a model rebuilt: nobody was told what changed."""
+    hub = Hub()
+    hub.heard(commit(1, ann()))
+    follower = follow(hub)
+    hub.heard(replace(commit(2, ann()), generation=1))
+    assert kinds(follower) == ["reset"]
+    assert kinds(follow(hub, since=1)) == ["reset"], "nor does who comes back from before miss it"
+    hub.heard(replace(commit(3, ann()), generation=1))
+    assert kinds(follower) == ["opened"] == kinds(follow(hub, since=2))
+
+
+def test_who_follows_is_told_when_nats_was_away() -> None:
+    hub = Hub()
+    hub.heard(commit(1, ann()))
+    follower = follow(hub)
+    hub.missed()
+    assert kinds(follower) == ["reset"] == kinds(follow(hub, since=1))
+
+
+def test_changes_are_wanted_when_somebody_follows_and_when_they_were_not_told() -> None:
+    wanted: list[bool] = []
+    hub = Hub(lambda: wanted.append(True))
+    hub.heard(commit(1, whole=False))
+    assert not wanted
+    follower = follow(hub)
+    assert len(wanted) == 1
+    hub.heard(commit(2, whole=False))
+    assert len(wanted) == 2 and kinds(follower) == ["reset"]
+
+
+def test_a_change_with_more_channels_than_are_told_reaches_who_follows_any() -> None:
+    hub = Hub()
+    follower = follow(hub, LiveFilter(channel="zebra"))
+    hub.heard(commit(1, ann(channels=["a"]), ann(channels=["a"], cut=True)))
+    assert kinds(follower) == ["opened"]
 
 
 def test_who_comes_back_gets_what_it_missed() -> None:

@@ -84,6 +84,7 @@ async def test_changes_reach_followers_of_every_instance_and_who_comes_back(
         async with following(two, last=opened["id"], user="ann") as again, following(one, last="e:1") as lost:
             missed = [await again.event() for _ in range(2)]
             assert [each["event"] for each in missed] == ["subscribed", "ended"]
+            assert missed[1]["data"]["channels"] == ["news"]
             assert (await lost.event())["event"] == "reset"
             assert await two.stop() == 0
             assert (await again.event())["event"] == "stopping" and await again.ends()

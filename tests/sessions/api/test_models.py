@@ -57,7 +57,7 @@ QUESTIONS = {
 
 async def test_every_question_is_answered_as_described_with_what_happened(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 4) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         position = await Log(pool).write(*STORY)
         described = (await http.get("/openapi.json")).json()
         assert {path for path in described["paths"] if "export" not in path and "live" not in path} == set(QUESTIONS)
@@ -115,7 +115,7 @@ GROUPS = ("user", "channel", "edge", "end_code", "client_name", "client_version"
 
 async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 4) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         await Log(pool).write(*STORY)
 
         async def counted(**query: str) -> dict[str, int]:
@@ -146,7 +146,7 @@ async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
 async def test_counts_of_openings_are_those_of_sessions_whatever_the_interval(postgres: Postgres) -> None:
     """The two ways to count agree where connections do not move between edges."""
     await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 4) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         events = [
             Opened(at=T0 + n * 7 * MINUTE, connection=f"s{n}", user=f"u{n}", client_version=str(n % 3))
             for n in range(90)
@@ -164,7 +164,7 @@ async def test_counts_of_openings_are_those_of_sessions_whatever_the_interval(po
 async def test_a_question_that_takes_too_long_says_which_filter_to_add(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
     holder = await asyncpg.connect(postgres.url)
-    async with Pool(postgres.url, 2) as pool, asking(pool) as http, holder.transaction():
+    async with Pool(postgres.url, 2) as pool, asking(postgres.url) as http, holder.transaction():
         await Log(pool).write(*STORY)
         await holder.execute("LOCK TABLE subscriptions IN ACCESS EXCLUSIVE MODE")
         answer = await http.get("/sessions", params={"channel": "news"})
@@ -174,10 +174,25 @@ async def test_a_question_that_takes_too_long_says_which_filter_to_add(postgres:
     await holder.close()
 
 
+@pytest.mark.parametrize("path", ["/versions", "/users", "/users/ann", "/sessions/c1/timeline", "/channels", "/edges"])
+async def test_no_question_holds_a_connection_for_longer_than_a_statement_may_take(
+    postgres: Postgres, path: str
+) -> None:
+    await SCHEMA.migrate(postgres.url)
+    holder = await asyncpg.connect(postgres.url)
+    async with asking(postgres.url) as http, holder.transaction():
+        for table in ("openings", "user_devices", "timeline", "channels", "edges"):
+            await holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        answer = await http.get(path)
+        assert answer.status_code == 503, answer.text
+        assert "did not find the answer within 3 s" in answer.json()["error"]["message"]
+    await holder.close()
+
+
 async def test_an_etag_holds_until_a_fact_or_the_clock_changes_the_answer(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
     now = int(datetime.now(UTC).timestamp() * 1000)
-    async with Pool(postgres.url, 4) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         log = Log(pool, window_ms=3_600_000)
         await log.write(
             Opened(at=now - HOUR, connection="a", user="ann"), Closed(at=now - HOUR // 2, connection="a", code=1006)
@@ -209,7 +224,7 @@ async def execute(postgres: Postgres, statement: str) -> str:
 
 async def test_an_answer_waits_for_the_position_that_it_is_asked_for(postgres: Postgres) -> None:
     await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 4) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         log = Log(pool)
         await log.write(*STORY)
         assert (await http.get("/sessions", params={"after_position": "e:1"})).status_code == 200

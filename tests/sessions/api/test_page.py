@@ -9,6 +9,7 @@ import pytest
 
 from proto.events import Opened, Subscribed
 from services.chassis.postgres.pool import Pool
+from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, all_questions, asking
 from tests.support.servers import Postgres
@@ -22,7 +23,7 @@ AT = 1_796_000_000_000
 async def test_the_examples_are_answered(postgres: Postgres) -> None:
     assert len(EXAMPLES) > 20
     await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 3) as pool, asking(pool) as http:
+    async with Pool(postgres.url, 3) as pool, asking(postgres.url) as http:
         await Log(pool).write(
             Opened(at=AT, connection="c1", user="ann"), Subscribed(at=AT, connection="c1", channel="news")
         )
@@ -30,5 +31,5 @@ async def test_the_examples_are_answered(postgres: Postgres) -> None:
             if not example.startswith("/sessions/live"):  # it does not end
                 answer = await http.get(example.replace("$SESSION", "c1"))
                 assert answer.status_code == 200, (example, answer.text)
-        questions = {question.name for question in all_questions(pool)}
+        questions = {question.name for question in all_questions(ReadPool(postgres.url, 1))}
     assert set(re.findall(r"nats request rd\.(\w+)", PAGE)) <= questions
