@@ -12,6 +12,7 @@ from services.chassis.postgres.pool import Database, Pool
 from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
+from services.sessions.projection import NAME
 from services.sessions.store import StoreAway
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ WITH gone AS (
 ), ended AS (
     DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)
 ) SELECT count(*) FROM gone"""
+
+# Whose answer had what was removed is not to be told that nothing has changed (`api.positions_postgres`).
+_TOUCH: Final = "UPDATE projections SET name = name WHERE name = $1"
 
 _OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"
 
@@ -92,18 +96,22 @@ class Retention:
 
     async def prune(self, now: datetime) -> int:
         """Removes what is old enough at `now`. Returns how many sessions went row by row. Raises `StoreAway`."""
-        await self._partitions.drop(now)
+        dropped = await self._partitions.drop(now)
         removed = 0
         async with self._pool.database() as database:
             if self._archive_keep_s:
                 await _remove(database, *_ARCHIVED, now - timedelta(seconds=self._archive_keep_s))
             if not self._keep_s:
                 return 0
+            if dropped:
+                await database.execute(_TOUCH, NAME)
             before = now - timedelta(seconds=self._keep_s)
             while True:
                 count: int = await database.fetchval(_PRUNE, before, _PORTION)
                 removed += count
                 self._instruments.pruned.inc(count)
+                if count:
+                    await database.execute(_TOUCH, NAME)
                 if count < _PORTION:
                     break
             for table, old in _ROWS:

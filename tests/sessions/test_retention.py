@@ -8,6 +8,8 @@ import pytest
 
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
 from services.chassis.postgres.pool import Pool
+from services.sessions.api.positions_postgres import PositionReader
+from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.instruments import Instruments
 from services.sessions.retention_postgres import Retention
 from services.sessions.schema_postgres import SCHEMA
@@ -19,6 +21,20 @@ from tests.support.servers import Postgres
 pytestmark = pytest.mark.integration
 
 DAY_MS = 86_400_000
+
+
+async def test_a_removal_changes_the_mark_of_all_answers(postgres: Postgres):
+    await SCHEMA.migrate(postgres.url)
+    events: list[SessionEvent] = [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)]
+    async with Pool(postgres.url, 2) as pool, ReadPool(postgres.url, 1) as read_pool:
+        await PostgresStore(pool, 1000).commit(ORIGIN, Position("e", 1), [EventBatch("edge-1", "i", 1, events)])
+        positions = PositionReader(read_pool)
+        before = await positions.standing()
+        assert await Retention(pool, 3600, Instruments()).prune(datetime.now(UTC)) == 1
+        after = await positions.standing()
+        assert after.position == before.position and after.mark != before.mark
+        assert await Retention(pool, 3600, Instruments()).prune(datetime.now(UTC)) == 0
+        assert await positions.standing() == after
 
 
 async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):

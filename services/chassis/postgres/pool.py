@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import asyncpg
 
@@ -61,7 +61,7 @@ class Pool:
         self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
-    async def __aenter__(self) -> Pool:
+    async def __aenter__(self) -> Self:
         self._pool = await asyncpg.create_pool(
             self._url,
             connect=cast("Any", self._connector.connect),  # its stub knows only `asyncpg.connect` itself
