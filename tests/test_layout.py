@@ -47,8 +47,6 @@ UNTESTED = {
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/sessions/app.py": "composition root",
     "services/sessions/commands/arguments.py": "tests/docs/test_sessions_page.py, at the command line",
-    "services/sessions/commands/question.py": "tests/docs/test_sessions_page.py, at the command line",
-    "services/sessions/commands/who.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/why.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/timeline.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/drops.py": "tests/docs/test_sessions_page.py, at the command line",
