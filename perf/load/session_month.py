@@ -9,10 +9,12 @@ timeline. Whatever is counted is counted from these rows, so the read models agr
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 DAYS: Final = 29
-"""Less than the service keeps (`sessions.keep`)."""
+KEEP: Final = timedelta(days=30)
+"""How long the service keeps them, if nothing else is set (`sessions.keep`): its partitions depend on it."""
 
 EDGES: Final = 8
 CHATS: Final = 5_000
@@ -91,7 +93,7 @@ _CHANNEL_HOURS: Final = """
 SELECT channel, date_trunc('hour', since), count(*)::int, (count(*) / 2)::int, count(*) FROM subscriptions_{suffix}
 WHERE since < {day} + interval '1 day' GROUP BY 1, 2"""
 
-_WIDTHS: Final = "(VALUES (60, 'minute'), (3600, 'hour')) AS w(width, unit)"
+_WIDTHS: Final = "(VALUES (60, 'minute'), (3600, 'hour'), (86400, 'day')) AS w(width, unit)"
 _DROPS: Final = f"""
 SELECT w.width, date_trunc(w.unit, c.closed_at) AS at, c.edge, c.close_code, c.close_by, s.client_name,
     s.client_version, count(*)

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from perf.load.session_month import DAYS, OF_A_DAY, OF_THE_MONTH, of_day
+from perf.load.session_month import DAYS, KEEP, OF_A_DAY, OF_THE_MONTH, of_day
+from services.sessions.partitions import Range, missing, partition, width_of
 from services.sessions.schema_postgres import SCHEMA
 
 _AT_ONCE: Final = 2
@@ -46,26 +47,35 @@ class Picked(NamedTuple):
 async def fill(url: str, sessions: int, progress: Callable[[float], None]) -> None:
     """Migrates the database, and writes that many sessions with all that belongs to them. `progress`: from 0 to 1.
 
-    Each day's rows are written into tables without indexes, which then become partitions: that is how PostgreSQL makes
-    the indexes of so many rows in minutes.
+    The rows are written into tables without indexes, which then become partitions, the same as the service makes:
+    that is how PostgreSQL makes the indexes of so many rows in minutes.
     """
     await SCHEMA.migrate(url)
     now = datetime.now(UTC)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     days = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
     done = 0
-    waiting = list(enumerate(days))
+    waiting = missing([], days[0], now, width_of(KEEP))
 
     async def worker() -> None:
         nonlocal done
         database = await asyncpg.connect(url)
         try:
-            await database.execute("SET synchronous_commit = off; SET work_mem = '256MB'; SELECT setseed(0.5)")
+            await database.execute(
+                "SET synchronous_commit = off; SET work_mem = '256MB'; SET temp_buffers = '256MB'; SELECT setseed(0.5)"
+            )
             while waiting:
-                number, day = waiting.pop()
-                await _write_day(database, number, day, now, sessions)
-                done += 1
-                progress(done / (DAYS + 3))
+                range = waiting.pop()
+                async with database.transaction():  # WAL is not needed for a table that is made in the same transaction
+                    for table in OF_A_DAY:
+                        name = partition(table.name, range).name
+                        await database.execute(f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS)")
+                    for number, day in enumerate(days):
+                        if range.start <= day < range.end:
+                            await _write_day(database, range, number, day, now, sessions)
+                            done += 1
+                            progress(done / (DAYS + 3))
+                await _attach(database, range)
         finally:
             await database.close()
 
@@ -82,19 +92,24 @@ async def fill(url: str, sessions: int, progress: Callable[[float], None]) -> No
 
 
 async def _write_day(
-    database: asyncpg.Connection[Any], number: int, day: datetime, now: datetime, sessions: int
+    database: asyncpg.Connection[Any], range: Range, number: int, day: datetime, now: datetime, sessions: int
 ) -> None:
-    suffix = f"p{day:%Y%m%d}"
+    """Each table's rows of a day are first in a temporary one: later tables are counted from the day's rows."""
+    suffix = f"d{day:%Y%m%d}"
     for table in OF_A_DAY:
         name = f"{table.name}_{suffix}"
         rows = of_day(table, number, suffix, day.isoformat(), now.isoformat(), sessions)
-        async with database.transaction():  # WAL is not needed for a table that is made in the same transaction
-            await database.execute(f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS)")
-            await database.execute(f"INSERT INTO {name} {rows}")
+        await database.execute(f"CREATE TEMPORARY TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS)")
+        await database.execute(f"INSERT INTO {name} {rows}")
         await database.execute(f"ANALYZE {name}")
+        await database.execute(f"INSERT INTO {partition(table.name, range).name} SELECT * FROM {name}")
+    await database.execute("DROP TABLE " + ", ".join(f"{table.name}_{suffix}" for table in OF_A_DAY))
+
+
+async def _attach(database: asyncpg.Connection[Any], range: Range) -> None:
     for table in OF_A_DAY:
-        bounds = f"FROM ('{day.isoformat()}') TO ('{(day + timedelta(days=1)).isoformat()}')"
-        name = f"{table.name}_{suffix}"
+        bounds = f"FROM ('{range.start.isoformat()}') TO ('{range.end.isoformat()}')"
+        name = partition(table.name, range).name
         await database.execute(f"ALTER TABLE {table.name} ATTACH PARTITION {name} FOR VALUES {bounds}")
 
 

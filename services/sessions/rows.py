@@ -176,8 +176,9 @@ class Edge(Struct, gc=False):
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-WIDTHS = (MINUTE_MS, HOUR_MS)
-"""Counts are kept by minute and by hour: the one for curves of a day, the other for those of a month."""
+DAY_MS = 86_400_000
+WIDTHS = (MINUTE_MS, HOUR_MS, DAY_MS)
+"""Counts are kept by minute, by hour and by day (of UTC): a long period reads few rows, and is exact to the minute."""
 
 
 class DropKey(NamedTuple):

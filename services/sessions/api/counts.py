@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Parameter, interval, some_of
 from services.sessions.api.sessions_sql import OF_CHANNELS, STATE, Bound, Query, where
-from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, floor
+from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, counted_in
 
 MAX_COUNTED: Final = timedelta(days=7)
 """The longest period in which sessions themselves are counted, unless they are those of one user."""
@@ -101,18 +101,8 @@ def check(filters: Filters, group: tuple[str, ...], period: Period) -> None:
 def count_openings(filters: Filters, group: tuple[str, ...], interval_s: int | None, period: Period) -> Query:
     """Counts the opened connections that began a session. A minute that the period touches counts as a whole."""
     bound = Bound()
-    hourly = interval_s is None or interval_s % HOUR_S == 0
-    if hourly:
-        first, last, since, until = (bound(each) for each in period.counted)
-        rows = (
-            f"(width = {HOUR_S} AND at >= {first} AND at < {last} "
-            f"OR width = {MINUTE_S} AND (at >= {since} AND at < {first} OR at >= {last} AND at < {until}))"
-        )
-    else:
-        rows = (
-            f"width = {MINUTE_S} AND at >= {bound(floor(period.since, MINUTE_S))} AND at < {bound(period.counted[3])}"
-        )
-    conditions = [rows, "NOT resumed"]
+    widest = next((width for width in (DAY_S, HOUR_S) if interval_s is None or interval_s % width == 0), MINUTE_S)
+    conditions = [counted_in([bound(each) for each in period.counted_up_to(widest)]), "NOT resumed"]
     for name in _OF_OPENINGS:
         if (value := getattr(filters, name)) is not None:
             conditions.append(f"{name} = {bound(value)}")

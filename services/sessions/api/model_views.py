@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from services.sessions.queries.channels_postgres import ChannelHour, ChannelUse
 from services.sessions.queries.edges_postgres import EdgeRun, EdgeState
-from services.sessions.queries.periods import Period, floor
+from services.sessions.queries.periods import DAY_S, Period, floor
 from services.sessions.queries.refusals_postgres import Refusals, RefusedClient
 from services.sessions.queries.timeline_postgres import ConnectionLife, SessionLife, Timeline
 from services.sessions.queries.users_postgres import SeenUser
-
-DAY_S: Final = 86_400
 
 
 class TimelineEntry(Struct, kw_only=True):

@@ -65,9 +65,9 @@ class DropCounts:
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             groups = await _groups(database, period, _COLUMNS[by], code, with_goodbyes)
             total, goodbyes = await database.fetchrow(
-                f"""SELECT coalesce(sum(count) FILTER (WHERE $6 OR NOT {GOODBYE}), 0)::bigint,
+                f"""SELECT coalesce(sum(count) FILTER (WHERE $8 OR NOT {GOODBYE}), 0)::bigint,
                     coalesce(sum(count) FILTER (WHERE {GOODBYE}), 0)::bigint
-                FROM drops WHERE {COUNTED} AND ($5::int IS NULL OR code = $5)""",
+                FROM drops WHERE {COUNTED} AND ($7::int IS NULL OR code = $7)""",
                 *period.counted,
                 code,
                 with_goodbyes,
@@ -91,7 +91,7 @@ async def _groups(
 ) -> list[DropCount]:
     rows = await database.fetch(
         f"""SELECT {columns}, sum(count)::bigint AS count FROM drops
-        WHERE {COUNTED} AND ($5::int IS NULL OR code = $5) AND ($6 OR NOT {GOODBYE})
+        WHERE {COUNTED} AND ($7::int IS NULL OR code = $7) AND ($8 OR NOT {GOODBYE})
         GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {MAX_GROUPS}""",
         *period.counted,
         code,

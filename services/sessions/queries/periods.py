@@ -1,7 +1,8 @@
-"""A stretch of time, and how it is counted: pure. Counts are kept by minute and by hour (`rows.WIDTHS`)."""
+"""A stretch of time, and how it is counted: pure. Counts are kept by minute, hour and day (`rows.WIDTHS`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -9,14 +10,27 @@ from msgspec import Struct
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
+DAY_S: Final = 86_400
 
 MINUTES_UP_TO: Final = timedelta(hours=6)
 """A longer period has a curve by hour."""
+HOURS_UP_TO: Final = timedelta(days=4)
+"""A longer one has a curve by day, in UTC."""
 
-COUNTED: Final = """(width = 3600 AND at >= $1 AND at < $2
-    OR width = 60 AND (at >= $3 AND at < $1 OR at >= $2 AND at < $4))"""
-"""The condition for rows that are counted in a period, with the four values of `Period.counted`: whole hours by their
-hour, and what is before and after them by minute. So a period is exact to the minute, and reads few rows."""
+_COUNTED: Final = """(width = 86400 AND at >= {0} AND at < {1}
+    OR width = 3600 AND (at >= {2} AND at < {0} OR at >= {1} AND at < {3})
+    OR width = 60 AND (at >= {4} AND at < {2} OR at >= {3} AND at < {5}))"""
+
+
+def counted_in(values: Sequence[str]) -> str:
+    """The condition for rows that are counted in a period: whole days by their day, what is before and after them by
+    whole hours, and the rest by minute. So a period is exact to the minute, and reads few rows. `values`: the SQL of
+    the six values of `Period.counted`."""
+    return _COUNTED.format(*values)
+
+
+COUNTED: Final = counted_in([f"${number}" for number in range(1, 7)])
+"""The same with the values as the first six parameters."""
 
 
 class Period(Struct, frozen=True):
@@ -33,17 +47,21 @@ class Period(Struct, frozen=True):
     @property
     def step_s(self) -> int:
         """The seconds between two points of a curve over it."""
-        return MINUTE_S if self.until - self.since <= MINUTES_UP_TO else HOUR_S
+        length = self.until - self.since
+        return MINUTE_S if length <= MINUTES_UP_TO else HOUR_S if length <= HOURS_UP_TO else DAY_S
 
     @property
-    def counted(self) -> tuple[datetime, datetime, datetime, datetime]:
-        """The values for `COUNTED`. A minute that the period touches belongs to it, unless it begins before `since`
-        and the period begins within it: there the minute counts too, as counts know nothing smaller."""
+    def counted(self) -> tuple[datetime, ...]:
+        """The values for `COUNTED`."""
+        return self.counted_up_to(DAY_S)
+
+    def counted_up_to(self, width_s: int) -> tuple[datetime, ...]:
+        """The six values for `counted_in`, so that no counts are of more than `width_s`: from when until when by day,
+        by hour and by minute. A minute that the period touches counts as a whole."""
         since, until = floor(self.since, MINUTE_S), ceiling(self.until, MINUTE_S)
-        first, last = ceiling(since, HOUR_S), floor(until, HOUR_S)
-        if first >= last:
-            first = last = until
-        return first, last, since, until
+        hours = _whole(since, until, HOUR_S) if width_s >= HOUR_S else (until, until)
+        days = _whole(*hours, DAY_S) if width_s >= DAY_S else (hours[1], hours[1])
+        return (*days, *hours, since, until)
 
     @property
     def points(self) -> list[datetime]:
@@ -61,6 +79,12 @@ class Point(Struct, frozen=True):
 
     at: datetime
     count: int
+
+
+def _whole(since: datetime, until: datetime, step_s: int) -> tuple[datetime, datetime]:
+    """The whole steps between the two; none of them: twice `until`."""
+    first, last = ceiling(since, step_s), floor(until, step_s)
+    return (first, last) if first < last else (until, until)
 
 
 def filled(period: Period, counts: dict[datetime, int]) -> list[Point]:

@@ -7,11 +7,27 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.chassis.postgres.pool import Pool
+from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.periods import Period
 from services.sessions.values import identity
 
 MAX_DEVICES: Final = 200
+
+# The latest devices have the latest users: so many are read, newest first, until they are of enough users.
+_LATEST: Final = """
+SELECT user_id FROM user_devices WHERE last_seen >= $1 AND first_seen < $2 AND user_id <> ''
+ORDER BY last_seen DESC, user_id LIMIT $3"""
+_DEVICES_OF_A_USER: Final = 4
+_MORE: Final = 8
+
+_SEEN: Final = """
+SELECT user_id AS user, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
+    sum(sessions)::bigint AS sessions, sum(connections)::bigint AS connections,
+    count(DISTINCT (session_key, client_name)) AS devices, count(DISTINCT (client_name, client_version)) AS versions
+FROM user_devices WHERE user_id = ANY($1::text[])
+GROUP BY user_id ORDER BY max(last_seen) DESC, user_id"""
+
+_DEVICES: Final = 200
 
 _SEEN: Final = """
 SELECT d.user_id AS user, min(d.first_seen) AS first_seen, max(d.last_seen) AS last_seen,
@@ -72,7 +88,8 @@ class Users:
     async def seen(self, period: Period, limit: int) -> list[SeenUser]:
         """Up to `limit` users who were seen in this period, the latest first. Anonymous clients are nobody."""
         async with self._pool.database() as database:
-            rows = await database.fetch(_SEEN, period.since, period.until, limit)
+            users = await _latest(database, period, limit)
+            rows = await database.fetch(_SEEN, users)
         return [SeenUser(**row) for row in rows]
 
     async def one(self, user: str) -> KnownUser | None:
@@ -81,3 +98,14 @@ class Users:
             devices = await database.fetch(_DEVICES, identity(user), MAX_DEVICES)
             connected = await database.fetchval(_CONNECTED, identity(user))
         return KnownUser(user, connected, [Device(**row) for row in devices]) if devices else None
+
+
+async def _latest(database: Database, period: Period, limit: int) -> list[str]:
+    """The users whose devices were seen last, of those that were seen in the period."""
+    reach = limit * _DEVICES_OF_A_USER
+    while True:
+        rows = await database.fetch(_LATEST, period.since, period.until, reach)
+        users = list(dict.fromkeys(row["user_id"] for row in rows))
+        if len(users) >= limit or len(rows) < reach:
+            return users[:limit]
+        reach *= _MORE

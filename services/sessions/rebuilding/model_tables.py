@@ -21,9 +21,11 @@ class ModelTable(NamedTuple):
     aside: tuple[str, ...] = ()
 
     @property
-    def of_hours(self) -> bool:
-        """Whether a row is about up to an hour from `began` on."""
-        return self.counted or self.began == "hour"
+    def ended(self) -> str:
+        """The SQL of the first moment after what a row is about, as far as it is sure: counts are of a time."""
+        if self.counted:
+            return f"{self.began} + make_interval(secs => width - 1)"
+        return "hour + interval '59 minutes 59 seconds'" if self.began == "hour" else self.began
 
 
 MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {

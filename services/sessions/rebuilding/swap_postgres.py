@@ -26,7 +26,7 @@ _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '2s'"
 
 _HELD: Final = ("55P03", "40P01")  # a lock was not to be had, or somebody waits for us
 
-_OLDER: Final = "SELECT count(*) FROM {live}.{table} WHERE {began} < $1"
+_OLDER: Final = "SELECT count(*) FROM {live}.{table} WHERE {ended} < $1"
 _LETTERS: Final = "SELECT epoch, sequence, size FROM dead_letters"
 
 # Writers of whom the live tables have later batches than the tables beside: the log had them, and has them no longer.
@@ -84,9 +84,8 @@ class Live:
         before: datetime = moment(before_ms)
         async with self._pool.database() as database:
             for table in tables:
-                question = _OLDER.format(live=self._schemas.live, table=table.name, began=table.began)
-                since = before.replace(minute=0, second=0, microsecond=0) if table.of_hours else before
-                if rows := await database.fetchval(question, since, timeout=_LONG_S):
+                question = _OLDER.format(live=self._schemas.live, table=table.name, ended=table.ended)
+                if rows := await database.fetchval(question, before, timeout=_LONG_S):
                     found[table.name] = rows
         return found
 

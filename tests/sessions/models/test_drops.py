@@ -6,7 +6,7 @@ from collections import Counter
 
 from proto.events import BY_LOSS, Closed, EdgeFound, EdgeLost
 from services.sessions.models import drops
-from services.sessions.rows import HOUR_MS, MINUTE_MS, DropKey
+from services.sessions.rows import DAY_MS, HOUR_MS, MINUTE_MS, DropKey
 from services.sessions.state import State
 from tests.sessions.models.telling import ann, told
 
@@ -23,16 +23,25 @@ def test_an_end_counts_by_minute_and_by_hour_with_the_version_of_its_client():
     assert state.drops == {
         DropKey(MINUTE_MS, HOUR_MS + MINUTE_MS, "edge-i1", 1001, "drain", "js", "2.1"): 1,
         DropKey(HOUR_MS, HOUR_MS, "edge-i1", 1001, "drain", "js", "2.1"): 1,
+        DropKey(DAY_MS, 0, "edge-i1", 1001, "drain", "js", "2.1"): 1,
     }
 
 
 def test_the_edge_s_own_word_replaces_the_guess_that_it_was_lost():
     state = told(ann("c1", 0), LOST)
-    assert counted(state) == {(MINUTE_MS, 60_000, 1006, BY_LOSS): 1, (HOUR_MS, 0, 1006, BY_LOSS): 1}
+    assert counted(state) == {
+        (MINUTE_MS, 60_000, 1006, BY_LOSS): 1,
+        (HOUR_MS, 0, 1006, BY_LOSS): 1,
+        (DAY_MS, 0, 1006, BY_LOSS): 1,
+    }
     late = Closed(at=59_000, connection="c1", code=1000, by="client")
     for _ in range(2):
         told(late, state=state)
-        assert counted(state) == {(MINUTE_MS, 0, 1000, "client"): 1, (HOUR_MS, 0, 1000, "client"): 1}
+        assert counted(state) == {
+            (MINUTE_MS, 0, 1000, "client"): 1,
+            (HOUR_MS, 0, 1000, "client"): 1,
+            (DAY_MS, 0, 1000, "client"): 1,
+        }
 
 
 def test_of_an_edge_that_is_found_again_nothing_has_ended():

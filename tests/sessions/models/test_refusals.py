@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proto.events import Refused
 from services.sessions.models import refusals
-from services.sessions.rows import HOUR_MS, MINUTE_MS, RefusalKey
+from services.sessions.rows import DAY_MS, HOUR_MS, MINUTE_MS, RefusalKey
 from services.sessions.state import State
 from tests.sessions.models.telling import ann, told
 
@@ -15,6 +15,7 @@ def test_a_sample_counts_for_all_that_it_stands_for():
     assert state.refusal_counts == {
         RefusalKey(MINUTE_MS, MINUTE_MS, "edge-i1", "subscribe", 103): 80,
         RefusalKey(HOUR_MS, 0, "edge-i1", "subscribe", 103): 80,
+        RefusalKey(DAY_MS, 0, "edge-i1", "subscribe", 103): 80,
     }
     assert [(row.user, row.reason, row.count) for row in state.refusals] == [("ann", "denied", 40)] * 2
     assert [fact for entry in state.timeline.values() for fact in entry.facts].count(refused) == 2

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.sessions.queries.periods import Period, Point, filled
+from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, Point, filled
 
 
 def at(text: str) -> datetime:
@@ -22,23 +22,35 @@ def at(text: str) -> datetime:
 )
 def test_whole_hours_are_counted_by_hour_and_the_rest_by_minute(since, until, hours, minutes):
     wanted = tuple(map(at, (*hours, *minutes)))
-    assert Period(at(since), at(until)).counted == wanted
+    found = Period(at(since), at(until)).counted
+    assert found[2:] == wanted and found[0] == found[1] == wanted[1]
 
 
-def test_no_moment_is_counted_twice_or_left_out():
+def test_whole_days_are_counted_by_day():
+    period = Period(at("22:30"), at("22:30") + timedelta(days=2, hours=4))
+    midnight, end = at("00:00") + timedelta(days=1), at("00:00") + timedelta(days=3)
+    hours = at("23:00"), at("02:00") + timedelta(days=3)
+    assert period.counted == (midnight, end, *hours, period.since, period.until)
+    assert period.counted_up_to(HOUR_S) == (hours[1], hours[1], *hours, period.since, period.until)
+    assert period.counted_up_to(MINUTE_S) == (*[period.until] * 4, period.since, period.until)
+
+
+@pytest.mark.parametrize("width_s", [MINUTE_S, HOUR_S, DAY_S])
+def test_no_moment_is_counted_twice_or_left_out(width_s):
     start = at("11:58")
-    for minutes in range(1, 400, 7):
+    for minutes in range(1, 6000, 7):
         period = Period(start, start + timedelta(minutes=minutes))
-        first, last, since, until = period.counted
-        by_hour = (last - first) // timedelta(minutes=1)
-        by_minute = ((first - since) + (until - last)) // timedelta(minutes=1)
-        assert by_hour + by_minute == minutes and since <= first <= last <= until
+        day, last_day, hour, last_hour, since, until = period.counted_up_to(width_s)
+        stretches = [(day, last_day), (hour, day), (last_day, last_hour), (since, hour), (last_hour, until)]
+        assert sum(((end - begin) for begin, end in stretches), timedelta()) == timedelta(minutes=minutes)
+        assert since <= hour <= day <= last_day <= last_hour <= until
 
 
 def test_a_curve_has_a_point_for_each_step_also_without_counts():
     period = Period(at("13:00:30"), at("13:02:10"))
     assert filled(period, {at("13:01"): 4}) == [Point(at("13:00"), 0), Point(at("13:01"), 4), Point(at("13:02"), 0)]
     assert Period(at("00:10"), at("07:10")).step_s == 3600
+    assert Period(at("00:10"), at("00:10") + timedelta(days=5)).step_s == 86_400
 
 
 def test_the_period_before_is_as_long():
