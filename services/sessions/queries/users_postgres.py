@@ -27,19 +27,6 @@ SELECT user_id AS user, min(first_seen) AS first_seen, max(last_seen) AS last_se
 FROM user_devices WHERE user_id = ANY($1::text[])
 GROUP BY user_id ORDER BY max(last_seen) DESC, user_id"""
 
-_DEVICES: Final = 200
-
-_SEEN: Final = """
-SELECT d.user_id AS user, min(d.first_seen) AS first_seen, max(d.last_seen) AS last_seen,
-    sum(d.sessions)::bigint AS sessions, sum(d.connections)::bigint AS connections,
-    count(DISTINCT (d.session_key, d.client_name)) AS devices,
-    count(DISTINCT (d.client_name, d.client_version)) AS versions
-FROM (
-    SELECT user_id, max(last_seen) AS seen FROM user_devices WHERE last_seen >= $1 AND first_seen < $2 AND user_id <> ''
-    GROUP BY user_id ORDER BY 2 DESC, 1 LIMIT $3
-) AS latest JOIN user_devices d USING (user_id)
-GROUP BY d.user_id ORDER BY max(d.last_seen) DESC, d.user_id"""
-
 _DEVICES: Final = """
 SELECT session_key, client_name, client_version, first_seen, last_seen, sessions, connections FROM user_devices
 WHERE user_id = $1 ORDER BY last_seen DESC, session_key, client_name, client_version LIMIT $2"""

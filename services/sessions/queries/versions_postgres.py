@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.drops_postgres import GOODBYE
-from services.sessions.queries.periods import COUNTED, Period
+from services.sessions.queries.periods import COUNTED, Period, counted_in
 
 MAX_VERSIONS: Final = 500
 
-_BEFORE: Final = {f"${number}": f"${number + 4}" for number in range(1, 5)}
-_COUNTED_BEFORE: Final = re.sub(r"\$\d", lambda found: _BEFORE[found[0]], COUNTED)
+_COUNTED_BEFORE: Final = counted_in([f"${number}" for number in range(7, 13)])
 
 # One statement, so that PostgreSQL, and not this process, holds all the versions that clients may make up.
 _USED: Final = f"""
