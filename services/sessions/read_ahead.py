@@ -12,10 +12,12 @@ from typing import Final, NamedTuple, Protocol
 from proto.events import EventBatch
 from services.sessions.entries import Entry
 from services.sessions.log_nats import LogPage
-from services.sessions.read_set import ReadSet, read_set_of
+from services.sessions.read_set import ReadSet
 
-MAX_EVENTS: Final = 10_000
-"""Facts in one transaction: a third of a second's work at the rate that this service is meant to reach."""
+MAX_EVENTS: Final = 30_000
+"""Facts in one transaction, two thirds of a second's work at the rate that this service is meant to reach: so many only
+with a backlog. The more there are, the more rows are written once instead of twice. A page of the log bounds their
+bytes."""
 
 
 class Log(Protocol):
@@ -50,12 +52,16 @@ def _portion(upto: int, entries: list[Entry], read_set: ReadSet | None) -> Porti
     return Portion(upto, entries, sum(len(one.batch.events) for one in entries if one.batch is not None), read_set)
 
 
-def _prepared(upto: int, entries: list[Entry]) -> Portion:
+async def _prepared(upto: int, entries: list[Entry]) -> Portion:
     portion = _portion(upto, entries, None)
+    read_set = ReadSet()
     try:
-        return portion._replace(read_set=read_set_of(portion.batches))
+        for batch in portion.batches:
+            read_set.add(batch)
+            await asyncio.sleep(0)  # so that a finished commit can go on, and requests are answered
     except Exception:  # the store works it out again, and refuses what is to blame
         return portion
+    return portion._replace(read_set=read_set)
 
 
 class Reading(NamedTuple):
@@ -99,11 +105,10 @@ class ReadAhead:
             entries.append(entry)
             events += 0 if entry.batch is None else len(entry.batch.events)
             if events >= MAX_EVENTS and entry.sequence < page.upto:
-                portions.append(_prepared(entry.sequence, entries))
+                portions.append(await _prepared(entry.sequence, entries))
                 entries, events = [], 0
-                await asyncio.sleep(0)  # so that a finished commit can go on
         if page.upto >= start:
-            portions.append(_prepared(page.upto, entries))
+            portions.append(await _prepared(page.upto, entries))
         return Reading(portions, page.upto, page.more)
 
     async def close(self) -> None:

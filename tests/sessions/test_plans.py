@@ -29,6 +29,9 @@ GROWING = (*PARTITIONED, "user_devices", "channels")
 SMALL = 5_000
 """Rows that may be read one after the other: PostgreSQL believes that a partition has no more, such as the default."""
 
+WEEKS: Final = DAYS // 7
+"""The partitions of each table, at the least."""
+
 
 class Month(NamedTuple):
     """A month of sessions, of which PostgreSQL believes that there are ten million, and what to ask about."""
@@ -68,7 +71,7 @@ async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_en
     postgres: Postgres, month: Month
 ) -> None:
     tables = await large(month.database)
-    assert len(tables) > 4 * DAYS, "the statistics are believed"
+    assert len(tables) > 4 * WEEKS, "the statistics are believed"
     chance = Chance(month.picked, 3)
     pool = ExplainingPool(postgres.url)
     async with pool:
@@ -83,7 +86,7 @@ async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_en
         assert whole == {}
         async with pool.database() as asking:
             await asking.fetch("SELECT count(*) FROM sessions WHERE end_reason = 'of no index'")
-        assert len(read_whole(pool.plans[-1], tables)) > DAYS // 2, "it would have been seen"
+        assert len(read_whole(pool.plans[-1], tables)) > WEEKS // 2, "it would have been seen"
 
 
 async def test_a_period_reads_its_own_partitions_alone(postgres: Postgres, month: Month) -> None:
