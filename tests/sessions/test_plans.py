@@ -29,7 +29,7 @@ GROWING = (*PARTITIONED, "user_devices", "channels")
 SMALL = 5_000
 """Rows that may be read one after the other: PostgreSQL believes that a partition has no more, such as the default."""
 
-WEEKS: Final = DAYS // 7
+WEEKS = DAYS // 7
 """The partitions of each table, at the least."""
 
 

@@ -10,7 +10,6 @@ import json
 from base64 import urlsafe_b64encode
 from typing import Any, assert_never
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -57,8 +56,6 @@ from services.edge.session.server_commands import (
 from services.edge.session.state import Phase
 from tests.edge.conversation import START, token
 from tests.edge.session.session_shell import CHANNELS, CONCURRENCY, OPTIONS, QUEUE_LIMIT, Shell
-
-pytestmark = pytest.mark.timeout(300)  # on a busy machine its half a minute of processor time takes minutes
 
 AT_CONNECT = ("open:a", "log:d", "closed:f")
 _UNKNOWN = (b'{"alg":"RS256","kid":"new"}', b'{"sub":"42"}', b"signed")

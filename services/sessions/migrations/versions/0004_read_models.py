@@ -239,7 +239,7 @@ END $$"""
 
 _LOST = "close_code = 1006 AND close_reason = 'edge lost'"
 
-_WIDTHS = "(VALUES (60, 'minute'), (3600, 'hour')) AS w(width, unit)"
+_WIDTHS = "(VALUES (60, 'minute'), (3600, 'hour'), (86400, 'day')) AS w(width, unit)"
 
 _MOVE = (
     """INSERT INTO sessions SELECT id, user_id, session_key, client_name, client_version, edge, instance, connection,
