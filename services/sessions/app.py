@@ -30,17 +30,17 @@ from services.chassis.tracing.tracing import Tracing
 from services.sessions.api.calls import Calls
 from services.sessions.api.calls_http import SessionsApi, on_http_error
 from services.sessions.api.calls_nats import NatsCalls
-from services.sessions.api.counts_postgres import SessionCounts
 from services.sessions.api.export_http import DESCRIPTION as EXPORT
 from services.sessions.api.export_http import MAX_EXPORTS, ExportApi
-from services.sessions.api.export_postgres import PORTION_S, SessionsExport
 from services.sessions.api.live import Hub
 from services.sessions.api.live_http import DESCRIPTION as LIVE
 from services.sessions.api.live_http import LiveApi
 from services.sessions.api.model_questions import ModelQuestions
-from services.sessions.api.positions_postgres import PositionReader
+from services.sessions.api.positions import PositionReader
 from services.sessions.api.questions import Question, SessionQuestions
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.api.session_counts import SessionCounts
+from services.sessions.api.session_export import PORTION_S, SessionsExport
 from services.sessions.changes_nats import ChangesFeed
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch

@@ -33,7 +33,7 @@ WITH gone AS (
     DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)
 ) SELECT count(*) FROM gone"""
 
-# Whose answer had what was removed is not to be told that nothing has changed (`api.positions_postgres`).
+# Whose answer had what was removed is not to be told that nothing has changed (`api.positions`).
 _TOUCH: Final = "UPDATE projections SET name = name WHERE name = $1"
 
 _OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"

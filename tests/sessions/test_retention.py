@@ -8,7 +8,7 @@ import pytest
 
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
 from services.chassis.postgres.pool import Pool
-from services.sessions.api.positions_postgres import PositionReader
+from services.sessions.api.positions import PositionReader
 from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.instruments import Instruments
 from services.sessions.retention_postgres import Retention

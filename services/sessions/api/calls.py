@@ -16,7 +16,7 @@ import msgspec
 
 from services.chassis.postgres.errors import StoreAway
 from services.sessions.api.parameters import FIRST_DAY, LAST_DAY, BadParameter, Parameter, Values, read_all
-from services.sessions.api.positions_postgres import PositionReader, Standing, position_of, position_text
+from services.sessions.api.positions import PositionReader, Standing, position_of, position_text
 from services.sessions.api.questions import Question
 from services.sessions.api.reader_postgres import STATEMENT_S, TooSlow
 from services.sessions.api.views import Failure, Problem

@@ -19,12 +19,12 @@ from services.chassis.postgres.errors import StoreAway
 from services.sessions.api.calls import AFTER_POSITION, Answer, Calls, failure
 from services.sessions.api.calls_http import POSITION_HEADER, given, refused, response
 from services.sessions.api.export_formats import FORMATS, Format
-from services.sessions.api.export_postgres import MAX_EXPORT_S, SessionsExport
 from services.sessions.api.filters import FILTERS, Filters, filters_of, narrower
 from services.sessions.api.openapi import Other
 from services.sessions.api.parameters import BadParameter, Parameter, one_of, read_all
-from services.sessions.api.positions_postgres import position_text
+from services.sessions.api.positions import position_text
 from services.sessions.api.reader_postgres import TooSlow
+from services.sessions.api.session_export import MAX_EXPORT_S, SessionsExport
 
 log = logging.getLogger(__name__)
 

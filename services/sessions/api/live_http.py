@@ -16,7 +16,7 @@ from services.sessions.api.calls_http import given, refused, response
 from services.sessions.api.live import Follower, Hub, LiveFilter, written
 from services.sessions.api.openapi import Other
 from services.sessions.api.parameters import EDGE, USER, BadParameter, Parameter, read_all, stored_text
-from services.sessions.api.positions_postgres import position_of
+from services.sessions.api.positions import position_of
 from services.sessions.store import Position
 
 MAX_FOLLOWERS: Final = 200

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from services.sessions.api.counts import GROUP, INTERVAL, CountsView, TooLong
-from services.sessions.api.counts_postgres import SessionCounts
 from services.sessions.api.filters import FILTERS, filters_of, narrower
 from services.sessions.api.parameters import (
     CURSOR,
@@ -24,6 +23,7 @@ from services.sessions.api.parameters import (
     cursor_of,
 )
 from services.sessions.api.reader_postgres import SessionsReader
+from services.sessions.api.session_counts import SessionCounts
 from services.sessions.api.views import SessionDetail, SessionsPage
 from services.sessions.queries.periods import Period
 

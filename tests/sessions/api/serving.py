@@ -17,17 +17,17 @@ from services.chassis.postgres.pool import Pool
 from services.chassis.process.api_keys import ApiKey, HttpApiSettings
 from services.sessions.api.calls import Calls
 from services.sessions.api.calls_http import SessionsApi, on_http_error
-from services.sessions.api.counts_postgres import SessionCounts
 from services.sessions.api.export_http import DESCRIPTION as EXPORT
 from services.sessions.api.export_http import ExportApi
-from services.sessions.api.export_postgres import SessionsExport
 from services.sessions.api.live import Hub
 from services.sessions.api.live_http import DESCRIPTION as LIVE
 from services.sessions.api.live_http import LiveApi
 from services.sessions.api.model_questions import ModelQuestions
-from services.sessions.api.positions_postgres import PositionReader
+from services.sessions.api.positions import PositionReader
 from services.sessions.api.questions import Question, SessionQuestions
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.api.session_counts import SessionCounts
+from services.sessions.api.session_export import SessionsExport
 from services.sessions.queries.channels_postgres import Channels
 from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Edges

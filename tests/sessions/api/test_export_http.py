@@ -14,7 +14,7 @@ import pytest
 from proto.events import Opened
 from services.chassis.postgres.pool import Pool
 from services.sessions.api.export_http import MAX_EXPORTS, accepts_gzip
-from services.sessions.api.export_postgres import PORTION
+from services.sessions.api.session_export import PORTION
 from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, asking
 from tests.support.servers import Postgres

@@ -1,4 +1,4 @@
-"""Counts of sessions, in PostgreSQL."""
+"""Counts of sessions: of the table that counts openings where it answers, otherwise of the sessions."""
 
 from __future__ import annotations
 
