@@ -68,7 +68,10 @@ def _output(path: str | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise OSError(f"{path} exists: remove it, or name a file that does not") from None
     with os.fdopen(descriptor, "wb") as file:
         yield file
 
@@ -84,7 +87,7 @@ async def _erase(settings: SessionsSettings, person: Person, asked: Namespace) -
         if asked.dry_run or not report.total:
             return True
         if not asked.yes and not await asyncio.to_thread(_is_confirmed, person):
-            _tell("that is another user id: nothing was erased")
+            _tell("this is not the id of the user above: nothing was erased; --yes erases without asking")
             return False
         with _Line() as line:
             done = await erasure.erase()
