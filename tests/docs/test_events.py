@@ -116,8 +116,10 @@ async def test_a_consumer_in_ten_lines_follows_the_log_and_goes_on_after_it_was_
 async def test_a_backend_with_the_permissions_of_the_page_reads_the_log_and_nothing_more(tmp_path: Path):
     for name in ("$JS.API.CONSUMER.MSG.NEXT.SESSIONS.billing", "$JS.ACK.SESSIONS.billing.>"):
         assert f"`{name}`" in PAGE
-    more = 'allow: ["api.*", "plan.*", "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.billing", "$JS.ACK.SESSIONS.billing.>"]'
-    server = restricted_nats(tmp_path / "nats", SHIPPED.read_text().replace('allow: ["api.*", "plan.*"]', more))
+    before = 'allow: ["api.*", "plan.*", "rd.*"'
+    more = f'{before}, "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.billing", "$JS.ACK.SESSIONS.billing.>"]'
+    assert f"{before}]" in SHIPPED.read_text()
+    server = restricted_nats(tmp_path / "nats", SHIPPED.read_text().replace(f"{before}]", more))
     try:
         async with signed_in(server, "operator") as operator, signed_in(server, "backend") as backend:
             log = operator.connection.jetstream()

@@ -79,9 +79,7 @@ async def story(services: Services, server: NativeNats, postgres: Postgres, ann:
     own = {"FAIRLEAD_NATS_URL": server.url, "FAIRLEAD_POSTGRES_URL": postgres.url, "FAIRLEAD_HTTP_API_KEY": API_KEY}
     privacy = {"FAIRLEAD_PRIVACY_NATS_USER": "privacy", "FAIRLEAD_PRIVACY_NATS_PASSWORD": password_of("privacy")}
     service = services.start("sessions", own | privacy | variables_of("sessions"))
-    edge = start_edge(
-        services, server, "edge-a", TOML, FAIRLEAD_CLIENT_PING_INTERVAL="0", **variables_of("edge")
-    )
+    edge = start_edge(services, server, "edge-a", TOML, FAIRLEAD_CLIENT_PING_INTERVAL="0", **variables_of("edge"))
     for process in (service, edge):
         await process.ready(60)
     operator = NatsSettings(url=server.url, user="operator", password=password_of("operator"))

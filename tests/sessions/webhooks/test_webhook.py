@@ -110,29 +110,29 @@ async def test_an_event_that_is_refused_is_set_aside_and_replayed_by_an_operator
 
     with Receiver(refusing) as app:
         service = await run(services, nats_server, postgres, toml(app.url))
-        async with EdgeDouble(nats_server.url, "i1") as edge:
+        async with EdgeDouble(nats_server.url, "i1") as edge:  # until the end: it is not lost, which would be told too
             await edge.write(*life("c1"), *life("c2", "poison"), *life("c3"), end("c3"))
             await edge.write(end("c1"))
             await eventually(lambda: app.of("c1") == ["connected", "disconnected"], within_s=20)
-        assert app.of("c3") == ["connected", "disconnected"] and app.of("c2") == []
-        await eventually(lambda: "1 events for webhook app were set aside: status 422" in service.log())
-        assert await metric_of(service, "fairlead_webhooks_dead_letters_total", webhook="app") == 1
+            assert app.of("c3") == ["connected", "disconnected"] and app.of("c2") == []
+            await eventually(lambda: "1 events for webhook app were set aside: status 422" in service.log())
+            assert await metric_of(service, "fairlead_webhooks_dead_letters_total", webhook="app") == 1
 
-        async def letters(*arguments: str) -> tuple[int, str]:
-            done = await service.command("webhook-dead-letters", *arguments)
-            return done.returncode, str(done.stdout)
+            async def letters(*arguments: str) -> tuple[int, str]:
+                done = await service.command("webhook-dead-letters", *arguments)
+                return done.returncode, str(done.stdout)
 
-        code, listed = await letters()
-        assert code == 0 and listed.splitlines()[1].split()[:2] == ["1", "app"] and "status 422" in listed
-        code, shown = await letters("show", "1")
-        assert code == 0 and '"user": "poison"' in shown
-        assert await letters("replay", "all") == (1, "1: still set aside: status 422\n")
-        app.answer = lambda events: 204
-        assert await letters("replay", "1") == (0, "1: app took 1 events\n")
-        assert app.of("c2") == ["connected"]
-        assert await letters("list", "--json") == (0, "[]\n")
-        assert (await letters("delete", "1"))[0] == 1
-        assert await letters("delete", "all") == (0, "deleted 0\n")
+            code, listed = await letters()
+            assert code == 0 and listed.splitlines()[1].split()[:2] == ["1", "app"] and "status 422" in listed
+            code, shown = await letters("show", "1")
+            assert code == 0 and '"user": "poison"' in shown
+            assert await letters("replay", "all") == (1, "1: still set aside: status 422\n")
+            app.answer = lambda events: 204
+            assert await letters("replay", "1") == (0, "1: app took 1 events\n")
+            assert app.of("c2") == ["connected"]
+            assert await letters("list", "--json") == (0, "[]\n")
+            assert (await letters("delete", "1"))[0] == 1
+            assert await letters("delete", "all") == (0, "deleted 0\n")
 
 
 async def test_a_receiver_that_is_away_gets_everything_later_or_in_a_letter_after_give_up_after(
