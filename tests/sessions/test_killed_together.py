@@ -111,4 +111,4 @@ async def test_facts_that_arrive_late_join_the_sessions_that_they_belong_to(
         return next(dict(one) for one in detail["connections"] if one["id"] == connection)
 
     assert (await first("a0"))["close_reason"] == "broken", "its own word replaces the guess"
-    assert await ended_ms(service, f"a{CLIENTS - 1}") == died_ms - 100, "it ended with its last fact"
+    assert await ended_ms(service, f"a{CLIENTS - 1}") == died_ms - 50, "it ended with the last fact of its edge"
