@@ -15,6 +15,7 @@ from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
 from services.sessions.retention_postgres import Retention
+from services.sessions.rows import WIDTHS
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
@@ -103,7 +104,8 @@ async def test_outlived_ones_go_and_nothing_that_lives_is_lost(postgres: Postgre
     assert {entry.connection for entry in rows.timeline.values()} == {"open", "late"}
     assert {entry.number for entry in rows.timeline.values()} == {1, 2}
     assert await counts(postgres, "sessions") == {"sessions_default": 2}
-    assert {key.at for key in rows.drops} == {ms(later - DAY), ms(later - DAY) - ms(later - DAY) % 3_600_000}
+    closed = ms(later - DAY)
+    assert {key.at for key in rows.drops} == {closed - closed % width for width in WIDTHS}
     await commit(pool, 3, Closed(at=ms(later), connection="open", code=1000))
     assert (await read_rows(postgres.url)).sessions["open"].end_code == 1000
     await retention.prune(later + 11 * DAY)

@@ -8,7 +8,6 @@ import io
 import json
 
 import asyncpg
-import httpx
 import pytest
 
 from proto.events import Opened
@@ -17,6 +16,7 @@ from services.sessions.api.export_http import MAX_EXPORTS, accepts_gzip
 from services.sessions.api.session_export import PORTION
 from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, asking
+from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 
 COUNT = 2 * PORTION + 7
@@ -68,16 +68,13 @@ async def test_more_than_may_run_are_refused_and_one_that_breaks_says_so(postgre
                 group.create_task(http.get("/sessions/export", params={"channel": "x"})) for _ in range(MAX_EXPORTS)
             ]
 
-            async def refused() -> httpx.Response:
-                while (answer := await http.get("/sessions/export", params={"user": "ann"})).status_code == 200:
-                    await asyncio.sleep(0)
-                return answer
+            async def all_stuck() -> bool:
+                return await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == MAX_EXPORTS
 
-            answer = await refused()
+            await eventually(all_stuck)
+            answer = await http.get("/sessions/export", params={"user": "ann"})
             assert answer.status_code == 429 and "2 exports are running" in answer.json()["error"]["message"]
-            pids = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"
-            while not await holder.fetch(pids):
-                await asyncio.sleep(0)
+            await holder.fetch("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
         ends = [(await task).text.splitlines()[-1] for task in stuck]
         assert any(end.startswith("#error,") for end in ends), ends
         assert (await http.get("/sessions/export", params={"user": "ann"})).text.splitlines()[-1].startswith("#end,1,")
