@@ -15,7 +15,7 @@ _INBOX: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
 
 
 class NatsSettings(Section, frozen=True):
-    """The section `nats`: how a process reaches NATS, and as whom: without any of the settings for that, as nobody.
+    """The section `nats`: how a process reaches NATS, and as whom: without any of the settings for that, anonymously.
 
     Files are read here once, so that a mistake is told at the start, and again at each connect, so that a new one
     counts.

@@ -23,7 +23,7 @@ class SignIn:
         self._keys = keys
         servers = settings.servers
         self._login: dict[str, str] = {}
-        self._who = f"nobody ({keys}user and {keys}password are not set, nor is another way to sign in)"
+        self._who = f"an anonymous client ({keys}user and {keys}password are not set, nor is another way to sign in)"
         if user := settings.user or servers.user:
             self._who = f"user {user} ({keys}{'user' if settings.user else 'url'})"
             self._login = {"user": user, "pass": settings.password or servers.password}

@@ -1,13 +1,14 @@
 """Answers questions, whichever way they come: the parameters are read, a position is awaited, errors become answers.
 
 An answer has the position of the rows from before it was read: it may be newer than it says, never older. Its tag is
-made of the question and of all that can change the answer, so who has an answer of this tag has the present one.
+made of the question and of all that can change the answer, the version of this software included, so who has an answer
+of this tag has the present one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -15,7 +16,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from services.chassis.postgres.errors import StoreAway
-from services.sessions.api.parameters import FIRST_DAY, LAST_DAY, BadParameter, Parameter, Values, read_all
+from services.chassis.process.heartbeat import VERSION
+from services.sessions.api.parameters import AT, FIRST_DAY, LAST_DAY, BadParameter, Parameter, Values, read_all
 from services.sessions.api.positions import PositionReader, Standing, position_of, position_text
 from services.sessions.api.questions import Question
 from services.sessions.api.reader_postgres import STATEMENT_S, TooSlow
@@ -28,6 +30,9 @@ ANSWER_DEADLINE_S: Final = 9.0
 POSITION_WAIT_S: Final = 5.0
 """For how long a question waits for the position that it names."""
 
+CLOCKS_DIFFER: Final = timedelta(seconds=10)
+"""A moment that is so much ahead of the clock of this machine is taken for the present of another."""
+
 AFTER_POSITION: Final = Parameter(
     "after_position",
     "Answer from rows that have everything up to this position, `epoch:sequence`, such as Fairlead-Position of another "
@@ -35,7 +40,6 @@ AFTER_POSITION: Final = Parameter(
     {"type": "string"},
     position_of,
 )
-
 
 MAX_PERIOD: Final = timedelta(days=366)
 """The longest period of a question."""
@@ -51,11 +55,17 @@ class Answer(NamedTuple):
 
 
 class Calls:
-    """Answers questions from the rows that `positions` stands for."""
+    """Answers questions from the rows that `positions` stands for, as `version` of this software does."""
 
-    def __init__(self, positions: PositionReader, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        positions: PositionReader,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        version: str = VERSION,
+    ) -> None:
         self._positions = positions
         self._now = now
+        self._version = version
 
     async def answer(self, question: Question, given: Iterable[tuple[str, str]], known_tags: str = "") -> Answer:
         """The answer. With status 304, and no body, if its tag is in `known_tags` (If-None-Match)."""
@@ -70,13 +80,13 @@ class Calls:
             return failure(503, f"{error}; try again")
 
     async def _answer(self, question: Question, given: list[tuple[str, str]], known_tags: str) -> Answer:
-        values = read_all(given, (*question.parameters, AFTER_POSITION))
+        values = self.read(given, (*question.parameters, AFTER_POSITION))
         if question.period is not None:
             fill_period(values, question.period, self._now())
         standing = await self.standing(values)
         if isinstance(standing, Answer):
             return standing
-        position, tag = position_text(standing.position), _tag(question, given, values, standing)
+        position, tag = position_text(standing.position), self._tag(question, given, values, standing)
         if tag and tag in known_tags:
             return Answer(304, b"", position, tag)
         try:
@@ -88,18 +98,38 @@ class Calls:
         return Answer(200, msgspec.json.encode(found), position, tag)
 
     async def standing(self, values: Values) -> Standing | Answer:
-        """Where the rows stand, once they have come to `after_position`; the answer if they do not in time."""
-        wanted = values.get("after_position")
+        """Where the rows stand, once they have come to `after_position`; the answer if they do not in time, or never
+        will."""
+        wanted = values.get(AFTER_POSITION.name)
         if wanted is None:
             return await self._positions.standing()
-        reached = await self._positions.reaches(wanted, POSITION_WAIT_S)
-        if reached is not None:
-            return reached
-        position = position_text((await self._positions.standing()).position)
-        why = (
-            f"the rows have come to {position}, not to {position_text(wanted)} within {POSITION_WAIT_S:g} s; try again"
-        )
-        return failure(503, why)._replace(position=position)
+        standing = await self._positions.reaches(wanted, POSITION_WAIT_S)
+        if standing.has(wanted):
+            return standing
+        position, name = position_text(standing.position), AFTER_POSITION.name
+        if standing.is_of_another_log(wanted):
+            why = f"{position_text(wanted)} is of another session log than the rows, which have come to {position}"
+            answer = failure(409, f"{name}: {why}: ask without it, and go on from the position of that answer", name)
+        else:
+            why = f"the rows have come to {position}, not to {position_text(wanted)} within {POSITION_WAIT_S:g} s"
+            answer = failure(503, f"{why}; try again")
+        return answer._replace(position=position)
+
+    def read(self, given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Values:
+        """The values of parameters. Raises `BadParameter`, also for a moment that has not come."""
+        values, now = read_all(given, known), self._now()
+        if values.get(AT.name, now) > now + CLOCKS_DIFFER:
+            raise BadParameter(AT.name, f"expected a time that has come: it is {now:%Y-%m-%dT%H:%M:%SZ} here")
+        return values
+
+    def _tag(self, question: Question, given: list[tuple[str, str]], values: Values, standing: Standing) -> str:
+        if not standing.mark:
+            return ""
+        period = (values["from"], values["to"]) if question.period is not None else ()
+        asked = sorted((name, value) for name, value in given if name != AFTER_POSITION.name)
+        told = repr((self._version, question.name, asked, period, standing.mark))
+        digest = blake2b(told.encode(errors="surrogatepass"), digest_size=9).hexdigest()
+        return f'W/"{standing.position.epoch}-{standing.position.sequence}-{digest}"'
 
 
 def too_slow(question: Question, values: Values) -> str:
@@ -118,17 +148,6 @@ def fill_period(values: Values, usual: timedelta, now: datetime) -> None:
         raise BadParameter("to", "expected a time after `from`")
     if until - since > MAX_PERIOD:
         raise BadParameter("from", f"expected a period of at most {MAX_PERIOD.days} days")
-
-
-def _tag(question: Question, given: list[tuple[str, str]], values: Values, standing: Standing) -> str:
-    if not standing.mark:
-        return ""
-    period = (values["from"], values["to"]) if question.period is not None else ()
-    asked = sorted((name, value) for name, value in given if name != AFTER_POSITION.name)
-    digest = blake2b(
-        repr((question.name, asked, period, standing.mark)).encode(errors="surrogatepass"), digest_size=9
-    ).hexdigest()
-    return f'W/"{standing.position.epoch}-{standing.position.sequence}-{digest}"'
 
 
 def failure(status: int, message: str, parameter: str | None = None) -> Answer:

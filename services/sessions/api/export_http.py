@@ -21,7 +21,7 @@ from services.sessions.api.calls_http import POSITION_HEADER, given, refused, re
 from services.sessions.api.export_formats import FORMATS, Format
 from services.sessions.api.filters import FILTERS, Filters, filters_of, narrower
 from services.sessions.api.openapi import Other
-from services.sessions.api.parameters import BadParameter, Parameter, one_of, read_all
+from services.sessions.api.parameters import BadParameter, Parameter, one_of
 from services.sessions.api.positions import position_text
 from services.sessions.api.reader_postgres import TooSlow
 from services.sessions.api.session_export import MAX_EXPORT_S, SessionsExport
@@ -64,7 +64,7 @@ class ExportApi:
         if refusal is not None:
             return refusal
         try:
-            values = read_all(given(request), DESCRIPTION.parameters)
+            values = self._calls.read(given(request), DESCRIPTION.parameters)
             filters = filters_of(values)
             standing = await self._calls.standing(values)
         except BadParameter as error:

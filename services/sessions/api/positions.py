@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from services.sessions.api.parameters import MAX_VALUE
 from services.sessions.api.reader_postgres import STATEMENT_S, ReadPool
 from services.sessions.projection import NAME
-from services.sessions.store import Position
+from services.sessions.store import ORIGIN, Position
 
 _PAUSES_S: Final = (0.02, 0.25)
 
@@ -27,6 +27,15 @@ class Standing(NamedTuple):
     position: Position
     mark: str
 
+    def has(self, wanted: Position) -> bool:
+        """Whether the rows have everything up to this position."""
+        epoch, sequence = self.position
+        return wanted == ORIGIN or (epoch == wanted.epoch and sequence >= wanted.sequence)
+
+    def is_of_another_log(self, wanted: Position) -> bool:
+        """Whether the position is of a log that the rows are not made of, so that they will never come to it."""
+        return wanted != ORIGIN and self.position.epoch not in ("", wanted.epoch)
+
 
 class PositionReader:
     """Reads and awaits positions. Every method raises `StoreAway`."""
@@ -42,16 +51,15 @@ class PositionReader:
             return Standing(Position("", 0), "")
         return Standing(Position(row["epoch"], row["sequence"]), f"{row['writer']} {row['ended']} {row['hour']}")
 
-    async def reaches(self, wanted: Position, within_s: float) -> Standing | None:
-        """Where the rows stand once they have all up to `wanted`; None if they do not within `within_s` seconds."""
+    async def reaches(self, wanted: Position, within_s: float) -> Standing:
+        """Where the rows stand once they have all up to `wanted`, or after `within_s` seconds, or at once if they will
+        never have it."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + within_s, _PAUSES_S[0]
         while True:
             standing = await self.standing()
-            if standing.position.epoch == wanted.epoch and standing.position.sequence >= wanted.sequence:
+            if standing.has(wanted) or standing.is_of_another_log(wanted) or loop.time() + pause > deadline:
                 return standing
-            if loop.time() + pause > deadline:
-                return None
             await asyncio.sleep(pause)
             pause = min(2 * pause, _PAUSES_S[1])
 

@@ -69,7 +69,7 @@ async def test_more_than_may_run_are_refused_and_one_that_breaks_says_so(postgre
             ]
 
             async def all_stuck() -> bool:
-                return await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == MAX_EXPORTS
+                return bool(await holder.fetchval("SELECT count(*) = $1 FROM pg_locks WHERE NOT granted", MAX_EXPORTS))
 
             await eventually(all_stuck)
             answer = await http.get("/sessions/export", params={"user": "ann"})

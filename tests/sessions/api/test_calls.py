@@ -1,0 +1,79 @@
+"""What holds for every question: its moment has come, its position is of this log, its answer has a tag."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from msgspec import Struct
+
+from proto.events import Opened
+from services.chassis.postgres.pool import Pool
+from services.sessions.api.calls import CLOCKS_DIFFER, Calls
+from services.sessions.api.parameters import AT, LIMIT, Values
+from services.sessions.api.positions import PositionReader
+from services.sessions.api.questions import Question
+from services.sessions.api.reader_postgres import ReadPool
+from services.sessions.schema_postgres import SCHEMA
+from tests.sessions.api.serving import Log, asking
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a session that is open since a minute."""
+    await SCHEMA.migrate(postgres.url)
+    at = int((datetime.now(UTC) - timedelta(minutes=1)).timestamp() * 1000)
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
+        await Log(pool).write(Opened(at=at, connection="a", user="ann"))
+        yield http
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/sessions/counts", "/sessions/export", "/users/ann/sessions"])
+async def test_a_moment_that_has_not_come_is_refused(api: httpx.AsyncClient, path: str) -> None:
+    soon = (datetime.now(UTC) + CLOCKS_DIFFER / 2).isoformat()
+    assert (await api.get(path, params={"at": soon})).status_code == 200, "the clocks of machines differ"
+    for later in ((datetime.now(UTC) + 2 * CLOCKS_DIFFER).isoformat(), "2999-01-01T00:00:00Z"):
+        answer = await api.get(path, params={"at": later})
+        assert answer.status_code == 400 and answer.json()["error"]["parameter"] == "at"
+        assert answer.json()["error"]["message"].startswith("at: expected a time that has come: it is 20")
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/edges", "/sessions/export"])
+async def test_a_position_of_another_log_is_refused_at_once(api: httpx.AsyncClient, path: str) -> None:
+    answer = await api.get(path, params={"after_position": "another:1"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["parameter"]) == (409, 409, "after_position")
+    assert "another:1 is of another session log than the rows, which have come to e:1" in error["message"]
+    assert answer.headers["fairlead-position"] == "e:1"
+    assert (await api.get(path, params={"after_position": answer.headers["fairlead-position"]})).status_code == 200
+
+
+async def test_the_position_from_before_the_first_fact_is_behind_all(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/sessions", params={"after_position": ":0"})).status_code == 200
+
+
+class _Found(Struct):
+    limit: int
+
+
+async def _echo(values: Values) -> _Found:
+    return _Found(values.get("limit", 0))
+
+
+QUESTION = Question("echo", "/echo", "", (LIMIT, AT), _Found, _echo)
+
+
+async def test_a_tag_is_of_one_version_of_the_software(api: httpx.AsyncClient, postgres: Postgres) -> None:
+    """Another version may answer in another shape, though no fact was folded."""
+    async with ReadPool(postgres.url, 1) as pool:
+        old, new = (Calls(PositionReader(pool), version=version) for version in ("1.0", "1.1"))
+        first = await old.answer(QUESTION, [("limit", "7")])
+        assert (first.status, first.body) == (200, b'{"limit":7}')
+        assert (await old.answer(QUESTION, [("limit", "7")], first.tag)).status == 304
+        assert (await old.answer(QUESTION, [("limit", "8")], first.tag)).status == 200
+        assert (await new.answer(QUESTION, [("limit", "7")], first.tag)).status == 200
