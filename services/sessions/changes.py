@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Final, Literal
 
 import msgspec
@@ -27,21 +28,12 @@ class Change(Struct, omit_defaults=True):
     """A session after a commit, and the channels in which it subscribed, unsubscribed, or was when it ended.
 
     Where several things happened to a session in one commit, `change` is what it is now: "removed" was absorbed by
-    another session, or erased. `cut`: there were more channels than a change has. Times are in Unix milliseconds.
+    another session, or erased, and has no row. `cut`: there were more channels than a change has.
     """
 
     change: ChangeKind
     id: str
-    user: str = ""
-    edge: str = ""
-    connection: str = ""
-    client_name: str = ""
-    client_version: str = ""
-    opened_at: int = 0
-    ended_at: int | None = None
-    away_until: int | None = None
-    end_code: int | None = None
-    end_by: str = ""
+    session: Session | None = None
     channels: list[str] = []
     cut: bool = False
 
@@ -116,22 +108,8 @@ def _channels(state: State) -> dict[str, dict[str, bool]]:
 
 
 def _change(kind: ChangeKind, row: Session, channels: Collection[str]) -> Change:
-    return Change(
-        kind,
-        row.id,
-        row.user,
-        row.edge,
-        row.connection,
-        row.client_name,
-        row.client_version,
-        row.opened_at,
-        row.ended_at,
-        row.away_until,
-        row.end_code,
-        row.end_by,
-        sorted(channels)[:MAX_CHANNELS],
-        len(channels) > MAX_CHANNELS,
-    )
+    # Of the row as it is now: it stays in memory, and the next commit is folded into it while this one is told.
+    return Change(kind, row.id, copy(row), sorted(channels)[:MAX_CHANNELS], len(channels) > MAX_CHANNELS)
 
 
 encode_changes = msgspec.json.Encoder().encode

@@ -15,6 +15,7 @@ from services.sessions.changes import (
     encode_changes,
 )
 from services.sessions.projection import fold
+from services.sessions.rows import Session
 from services.sessions.state import State
 
 
@@ -54,8 +55,16 @@ def test_a_session_is_told_at_each_turn_of_its_life() -> None:
     story.commit(Subscribed(at=5, connection="b", channel="news"))
     assert told(story.commit(Unsubscribed(at=6, connection="b", channel="news"))) == [("unsubscribed", "a", ["news"])]
     (ended,) = story.commit(Closed(at=7, connection="b", code=1000)) or []
-    assert (ended.change, ended.user, ended.end_code, ended.ended_at) == ("ended", "ann", 1000, 7)
+    row = ended.session
+    assert row is not None and (ended.change, row.user, row.end_code, row.ended_at) == ("ended", "ann", 1000, 7)
     assert told(story.commit()) == []
+
+
+def test_a_change_is_of_its_commit_whatever_comes_after() -> None:
+    story = Story()
+    (opened,) = story.commit(Opened(at=1, connection="a", user="ann")) or []
+    story.commit(Closed(at=3, connection="a", code=1000))
+    assert opened.session is not None and opened.session.ended_at is None
 
 
 def test_what_happens_within_a_commit_is_told_once() -> None:
@@ -104,6 +113,7 @@ def test_a_large_commit_is_not_told() -> None:
 
 
 def test_changes_survive_their_way() -> None:
-    changes = Changes(("e", 1), ("e", 2), [Change("away", "a", user="ann", away_until=9, channels=["news"])])
+    session = Session("a", "ann", "", "web", "1", "edge-1", "i", "a", 1, 1, None, 5, away_until=9)
+    changes = Changes(("e", 1), ("e", 2), [Change("away", "a", session, ["news"]), Change("removed", "b")])
     assert decode_changes(encode_changes(changes)) == changes
     assert decode_changes(b"{}") is None and decode_changes(b"\xff") is None

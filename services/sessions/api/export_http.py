@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from services.chassis.http.api_key import ApiKeys
+from services.chassis.http.unread import dropping_who_does_not_read
 from services.chassis.postgres.errors import StoreAway
 from services.sessions.api.calls import AFTER_POSITION, Answer, Calls, failure
 from services.sessions.api.calls_http import POSITION_HEADER, given, refused, response
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 30.0
 """How long after `MAX_EXPORT_S` the last line may take to be sent."""
+
+UNREAD_S: Final = 60.0
+"""For how long a client may take nothing of a file. It holds a connection, and what PostgreSQL may not remove."""
 
 MAX_EXPORTS: Final = 2
 """Exports at a time; each holds a connection to PostgreSQL."""
@@ -126,11 +130,10 @@ class _File(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._running(1)
         try:
-            # A client that stops to read would hold the connection, and what PostgreSQL may not remove, for ever.
             async with asyncio.timeout(MAX_EXPORT_S + _GRACE_S):
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, receive, dropping_who_does_not_read(scope, send, UNREAD_S))
         except TimeoutError:
-            log.warning("an export was cut after %g s: its client did not take it", MAX_EXPORT_S + _GRACE_S)
+            log.warning("an export was cut after %g s: its client took it too slowly", MAX_EXPORT_S + _GRACE_S)
         finally:
             self._running(-1)
             await self._pieces.aclose()

@@ -7,28 +7,52 @@ were missed. Then all followers are told to read anew ("reset"), and nobody can 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from services.sessions.api.live_views import Said, view_of
 from services.sessions.changes import Change, Changes
 from services.sessions.store import Position
 
 MAX_WAITING: Final = 1000
+MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
 """Changes that wait for one follower. One that takes them more slowly than they come is cut."""
 
 MAX_KEPT: Final = 10_000
+MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 """The latest changes, for who comes back."""
 
 
 class Event(NamedTuple):
-    """One event for a follower: after it he is at `position`, "" if it moves nobody."""
+    """One event for a follower, who is at `position` after it; "" if it moves nobody."""
 
     kind: str
     data: bytes
     position: str = ""
+
+
+class Commit:
+    """The changes of a commit, each written once for all followers."""
+
+    def __init__(self, changes: Changes) -> None:
+        self.changes = changes
+        self.position = ":".join(map(str, changes.after))
+        self._data = [msgspec.json.encode(view_of(change)) for change in changes.changes]
+        self.size = sum(map(len, self._data))
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def events(self, filter_: LiveFilter) -> list[Event]:
+        """What it is to one follower. Only after the last event the follower is at the position of the commit."""
+        taken = [(one, data) for one, data in zip(self.changes.changes, self._data, strict=True) if filter_.takes(one)]
+        last = len(taken) - 1
+        return [
+            Event(one.change, data, self.position if place == last else "") for place, (one, data) in enumerate(taken)
+        ]
 
 
 class LiveFilter(NamedTuple):
@@ -41,11 +65,12 @@ class LiveFilter(NamedTuple):
     def takes(self, change: Change) -> bool:
         """Whether the change is followed. A session that was removed is told to everybody, as nothing else is known;
         one with more channels than are told to the followers of any."""
-        if change.change == "removed":
+        session = change.session
+        if session is None:
             return True
         return (
-            (self.user is None or change.user == self.user)
-            and (self.edge is None or change.edge == self.edge)
+            (self.user is None or session.user == self.user)
+            and (self.edge is None or session.edge == self.edge)
             and (self.channel is None or self.channel in change.channels or change.cut)
         )
 
@@ -56,34 +81,35 @@ class Follower:
     def __init__(self, filter_: LiveFilter, wake: Callable[[], None]) -> None:
         self._filter = filter_
         self._wake = wake
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
+        self._size = 0  # of their data
         self.position = ""  # up to where nothing was missed, once all is taken
         self.closed = False
 
     def take(self) -> list[Event]:
         """What has come since the last call."""
-        taken = list(self._events)
-        self._events.clear()
+        taken, self._events, self._size = self._events, [], 0
         return taken
 
-    def tell(self, changes: Changes) -> None:
+    def tell(self, commit: Commit) -> None:
         """A commit's changes. A follower for whom too much waits is cut."""
         if self.closed:
             return
-        events = list(events_of(changes, self._filter))
-        self.position = ":".join(map(str, changes.after))
-        if len(self._events) + len(events) > MAX_WAITING:
+        events = commit.events(self._filter)
+        self.position = commit.position
+        self._size += size_of(events)
+        if len(self._events) + len(events) > MAX_WAITING or self._size > MAX_WAITING_BYTES:
             self._events.clear()
-            self.close("slow", f"{MAX_WAITING} changes wait for you; follow again with Last-Event-ID")
+            most = f"{MAX_WAITING} changes, or {MAX_WAITING_BYTES // 1024**2} MiB of them,"
+            self.close("slow", f"{most} wait for you; follow again with Last-Event-ID")
         elif events:
             self._events.extend(events)
             self._wake()
 
     def reset(self, why: str) -> None:
-        """Changes were missed: what he knows must be read anew."""
+        """Changes were missed: what the follower knows must be read anew."""
         if not self.closed:
-            self._events.clear()
-            self._events.append(Event("reset", _said(why)))
+            self._events, self._size = [Event("reset", _said(why))], 0
             self._wake()
 
     def close(self, kind: str, why: str) -> None:
@@ -100,52 +126,60 @@ class Hub:
     def __init__(self, want: Callable[[], None] = lambda: None) -> None:
         self._want = want
         self._followers: set[Follower] = set()
-        self._kept: deque[Changes] = deque()
-        self._count = 0
+        self._kept: deque[Commit] = deque()
+        self._count = self._size = 0
 
     def __len__(self) -> int:
         return len(self._followers)
 
     def heard(self, changes: Changes) -> None:
         """A commit, of whichever instance."""
-        last = self._kept[-1] if self._kept else None
+        last = self._kept[-1].changes if self._kept else None
         if last is not None and last.generation != changes.generation:  # a letter was replayed, or a model rebuilt
             changes = replace(changes, changes=[], whole=False)
+        commit = Commit(changes)
         if not changes.whole or (last is not None and last.after != changes.before):
             self.missed()
             if self._followers:
                 self._want()  # the instance that folds may have started a moment ago
         else:
             for follower in self._followers:
-                follower.tell(changes)
-        self._kept.append(changes)
-        self._count += len(changes.changes)
-        while self._count > MAX_KEPT or len(self._kept) > MAX_KEPT:
-            self._count -= len(self._kept.popleft().changes)
+                follower.tell(commit)
+        self._keep(commit)
+
+    def _keep(self, commit: Commit) -> None:
+        self._kept.append(commit)
+        self._count += len(commit)
+        self._size += commit.size
+        while len(self._kept) > 1 and (max(self._count, len(self._kept)) > MAX_KEPT or self._size > MAX_KEPT_BYTES):
+            oldest = self._kept.popleft()
+            self._count -= len(oldest)
+            self._size -= oldest.size
 
     def missed(self) -> None:
         """Changes may have been missed: all followers are told to read anew."""
         self._kept.clear()
-        self._count = 0
+        self._count = self._size = 0
         for follower in self._followers:
             follower.reset("changes were missed: read the sessions anew")
 
     def follow(self, filter_: LiveFilter, since: Position | None, wake: Callable[[], None]) -> Follower:
-        """A new follower; one who comes back with the position `since` first gets what he missed, or a reset."""
+        """A new follower; one who comes back with the position `since` first gets what was missed, or a reset."""
         follower = Follower(filter_, wake)
         if since is not None:
             missed = self._since(since)
-            if missed is None or sum(len(list(events_of(each, filter_))) for each in missed) > MAX_WAITING:
+            events = [event for commit in missed or () for event in commit.events(filter_)]
+            if missed is None or len(events) > MAX_WAITING or size_of(events) > MAX_WAITING_BYTES:
                 follower.reset("what changed meanwhile is not known any more: read the sessions anew")
             else:
-                for changes in missed:
-                    follower.tell(changes)
+                for commit in missed:
+                    follower.tell(commit)
         self._followers.add(follower)
         self._want()
         return follower
 
     def leave(self, follower: Follower) -> None:
-        """He follows no more."""
+        """One follows no more."""
         self._followers.discard(follower)
 
     def close(self) -> None:
@@ -153,28 +187,25 @@ class Hub:
         for follower in self._followers:
             follower.close("stopping", "this instance stops: follow again with Last-Event-ID")
 
-    def _since(self, since: Position) -> list[Changes] | None:
+    def _since(self, since: Position) -> list[Commit] | None:
         """The commits after a position; None if some of them are not kept. The last one alone may have lost its own
         changes: nobody came from before it."""
         kept = list(self._kept)
-        if kept and kept[-1].after == tuple(since):
+        if kept and kept[-1].changes.after == tuple(since):
             return []
-        for number, changes in enumerate(kept):
-            if changes.before == tuple(since) and all(one.whole for one in kept[number:]):
+        for number, commit in enumerate(kept):
+            if commit.changes.before == tuple(since) and all(one.changes.whole for one in kept[number:]):
                 return kept[number:]
         return None
 
 
-def events_of(changes: Changes, filter_: LiveFilter) -> Iterator[Event]:
-    """The events of a commit for one follower. Only after the last one he is at the position of the commit."""
-    taken = [change for change in changes.changes if filter_.takes(change)]
-    for number, change in enumerate(taken, 1):
-        whole = number == len(taken)
-        yield Event(change.change, msgspec.json.encode(change), ":".join(map(str, changes.after)) if whole else "")
+def size_of(events: Iterable[Event]) -> int:
+    """The bytes of what they say."""
+    return sum(len(event.data) for event in events)
 
 
 def _said(why: str) -> bytes:
-    return msgspec.json.encode({"message": why})
+    return msgspec.json.encode(Said(message=why))
 
 
 def written(event: Event) -> bytes:

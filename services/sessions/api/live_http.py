@@ -11,15 +11,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from services.chassis.http.api_key import ApiKeys
+from services.chassis.http.openapi import SCHEMA_REF
+from services.chassis.http.unread import dropping_who_does_not_read
 from services.sessions.api.calls import failure
 from services.sessions.api.calls_http import given, refused, response
 from services.sessions.api.live import Follower, Hub, LiveFilter, written
+from services.sessions.api.live_views import EVENTS
 from services.sessions.api.openapi import Other
 from services.sessions.api.parameters import EDGE, USER, BadParameter, Parameter, read_all, stored_text
 from services.sessions.api.positions import position_of
 from services.sessions.store import Position
 
 MAX_FOLLOWERS: Final = 200
+UNREAD_S: Final = 30.0
+"""For how long a follower may take nothing of what is sent."""
 KEEP_ALIVE_S: Final = 15.0
 """A comment goes to who has heard nothing for so long, so that proxies do not take the connection for dead."""
 
@@ -41,16 +46,28 @@ DESCRIPTION: Final = Other(
     "follow_sessions",
     "Follow changes of sessions, as server-sent events",
     (USER, EDGE, CHANNEL, LAST_EVENT_ID),
-    {"text/event-stream": {"schema": {"type": "string"}}},
+    {
+        "text/event-stream": {
+            "schema": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"oneOf": [{"$ref": SCHEMA_REF.format(name=shape.__name__)} for shape in EVENTS]},
+                "description": "The data of each event. `Said` comes with the events `reset`, `slow` and `stopping`.",
+            }
+        }
+    },
+    EVENTS,
 )
 
 
 class LiveApi:
     """The stream, for who has one of the `keys` that may read."""
 
-    def __init__(self, keys: ApiKeys, hub: Hub) -> None:
+    def __init__(self, keys: ApiKeys, hub: Hub, unread_s: float = UNREAD_S) -> None:
+        """Drops who takes nothing for `unread_s` seconds."""
         self._keys = keys
         self._hub = hub
+        self._unread_s = unread_s
 
     async def live(self, request: Request) -> Response:
         """The stream, or why there is none."""
@@ -67,7 +84,7 @@ class LiveApi:
         if request.method == "HEAD":
             return Response(headers=headers, media_type="text/event-stream")
         followed = LiveFilter(values.get("user"), values.get("edge"), values.get("channel"))
-        return _Stream(self._hub, followed, values.get("last_event_id"), headers)
+        return _Stream(self._hub, followed, values.get("last_event_id"), headers, self._unread_s)
 
 
 def _last_seen(request: Request) -> list[tuple[str, str]]:
@@ -76,8 +93,11 @@ def _last_seen(request: Request) -> list[tuple[str, str]]:
 
 
 class _Stream(StreamingResponse):
-    def __init__(self, hub: Hub, followed: LiveFilter, since: Position | None, headers: dict[str, str]) -> None:
+    def __init__(
+        self, hub: Hub, followed: LiveFilter, since: Position | None, headers: dict[str, str], unread_s: float
+    ) -> None:
         self._hub = hub
+        self._unread_s = unread_s
         self._waiting = asyncio.Event()
         self._follower = hub.follow(followed, since, self._waiting.set)
         self._pieces = events(self._follower, self._waiting)
@@ -85,14 +105,14 @@ class _Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, dropping_who_does_not_read(scope, send, self._unread_s))
         finally:
             self._hub.leave(self._follower)
             await self._pieces.aclose()
 
 
 async def events(follower: Follower, waiting: asyncio.Event) -> AsyncGenerator[bytes, None]:
-    """What a follower is sent, until he is cut."""
+    """What a follower is sent, until it is cut."""
     yield b"retry: 2000\n: follows\n\n"
     while True:
         waiting.clear()

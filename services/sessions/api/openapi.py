@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from services.chassis.http.openapi import SCHEMA_REF, document, json_content, operation
 from services.sessions.api.calls import AFTER_POSITION
@@ -25,20 +26,22 @@ _UNCHANGED: Final = {"304": {"description": "The answer is the one whose ETag wa
 
 
 class Other(NamedTuple):
-    """A call whose answer is no JSON."""
+    """A call whose answer is no JSON, but may have `shapes` in it."""
 
     path: str
     name: str
     summary: str
     parameters: Sequence[Parameter]
     content: dict[str, Any]
+    shapes: tuple[type[Struct], ...] = ()
 
 
 def describe(questions: Sequence[Question], others: Sequence[Other] = ()) -> dict[str, Any]:
     """The description, as OpenAPI 3.1."""
     views = list(dict.fromkeys(question.view for question in questions))
-    (failure, *shapes), schemas = msgspec.json.schema_components((Failure, *views), ref_template=SCHEMA_REF)
-    shape_of = dict(zip(views, shapes, strict=True))
+    inner = [shape for other in others for shape in other.shapes]
+    (failure, *shapes), schemas = msgspec.json.schema_components((Failure, *views, *inner), ref_template=SCHEMA_REF)
+    shape_of = dict(zip(views, shapes, strict=False))
     paths = {
         re.sub(r":\w+}", "}", question.path): {
             "get": operation(

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from services.sessions.api.live import MAX_KEPT, MAX_WAITING, Follower, Hub, LiveFilter, written
-from services.sessions.changes import Change, Changes
+from services.sessions.api.live import (
+    MAX_KEPT,
+    MAX_KEPT_BYTES,
+    MAX_WAITING,
+    MAX_WAITING_BYTES,
+    Follower,
+    Hub,
+    LiveFilter,
+    written,
+)
+from services.sessions.changes import Change, ChangeKind, Changes
+from services.sessions.rows import Session
 from services.sessions.store import Position
 
 ALL = LiveFilter()
@@ -17,8 +28,13 @@ def commit(number: int, *changes: Change, whole: bool = True) -> Changes:
     return Changes(("e", number - 1), ("e", number), list(changes), whole)
 
 
-def ann(id_: str = "a", **more: object) -> Change:
-    return Change("opened", id_, user="ann", edge="edge-1", **more)  # type: ignore[arg-type]  # fields of Change
+def change(kind: ChangeKind, id_: str, user: str, channels: Sequence[str] = (), cut: bool = False) -> Change:
+    row = Session(id_, user, "", "web", "1", "edge-1", "i", id_, 1, 1_000, None)
+    return Change(kind, id_, row, list(channels), cut)
+
+
+def ann(id_: str = "a", channels: Sequence[str] = (), cut: bool = False) -> Change:
+    return change("opened", id_, "ann", channels, cut)
 
 
 def follow(hub: Hub, filter_: LiveFilter = ALL, since: int | None = None) -> Follower:
@@ -36,7 +52,7 @@ def test_each_follower_gets_what_it_follows() -> None:
         follow(hub, LiveFilter(user="ann")),
         follow(hub, LiveFilter(channel="news")),
     )
-    hub.heard(commit(1, ann(), Change("subscribed", "b", user="bob", channels=["news"]), Change("removed", "z")))
+    hub.heard(commit(1, ann(), change("subscribed", "b", "bob", ["news"]), Change("removed", "z")))
     assert kinds(everything) == ["opened", "subscribed", "removed"]
     assert kinds(of_ann) == ["opened", "removed"] and kinds(of_news) == ["subscribed", "removed"]
     assert kinds(everything) == []
@@ -121,6 +137,25 @@ def test_what_is_kept_is_bounded() -> None:
     assert kinds(follow(hub, since=5)) == ["reset"]
     assert kinds(follow(hub, since=MAX_KEPT // 10)) == ["opened"] * 190
     assert kinds(follow(hub, since=100)) == ["reset"], "more than may wait for one"
+
+
+WIDE = ["x" * 500] * 100
+
+
+def test_what_waits_and_what_is_kept_is_bounded_in_bytes_too() -> None:
+    """A change may name a hundred channels of five hundred letters each."""
+    hub, size = Hub(), len("".join(WIDE))
+    follower, number = follow(hub), 0
+    while number * size < MAX_WAITING_BYTES:
+        number += 1
+        hub.heard(commit(number, ann(channels=WIDE)))
+    assert number < MAX_WAITING and kinds(follower) == ["slow"]
+    assert kinds(follow(hub, since=0)) == ["reset"], "who comes back is not cut again and again"
+    while number * size < MAX_KEPT_BYTES:
+        number += 1
+        hub.heard(commit(number, ann(channels=WIDE)))
+    assert kinds(follow(hub, LiveFilter(user="bob"), since=0)) == ["reset"]
+    assert kinds(follow(hub, LiveFilter(user="bob"), since=number - 100)) == []
 
 
 def test_a_slow_one_is_cut_and_told() -> None:

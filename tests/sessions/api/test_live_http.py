@@ -12,15 +12,22 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from proto.events import Closed, Opened, Subscribed
+from services.chassis.http.api_key import ApiKeys
+from services.chassis.http.application import make_application
+from services.chassis.process.api_keys import HttpApiSettings
 from services.sessions.api.live import Hub, LiveFilter
-from services.sessions.api.live_http import events
+from services.sessions.api.live_http import LiveApi, events
+from services.sessions.changes import Change, Changes
+from services.sessions.rows import Session
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import API_KEY, sessions_of, start
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
+from tests.support.raw_client import asking, everything
 from tests.support.servers import NatsServer, Postgres
 
 
@@ -92,6 +99,26 @@ async def test_changes_reach_followers_of_every_instance_and_who_comes_back(
         assert (await http.get("/sessions/live", params={"state": "open"})).status_code == 400
         assert (await http.get("/sessions/live", headers={"X-API-Key": "wrong"})).status_code == 401
         assert (await http.head("/sessions/live")).status_code == 200
+
+
+async def test_who_never_reads_is_cut_and_makes_room_for_another() -> None:
+    """What waits for it is bounded on the way, and its place and its socket are free again."""
+    hub, number = Hub(), 0
+    live = LiveApi(ApiKeys(HttpApiSettings(API_KEY)), hub, unread_s=0.1)
+    app = make_application([Route("/sessions/live", live.live)])
+    async with asking(app, "/sessions/live", {"X-API-Key": API_KEY}) as client:
+        await eventually(lambda: len(hub) == 1)
+        row = Session("a", "ann", "", "web", "1", "edge-1", "i", "a", 1, 1, None)
+        wide = [Change("subscribed", "a", row, [letter * 500 for letter in "abcdefghij" * 10]) for _ in range(20)]
+
+        def is_cut() -> bool:
+            nonlocal number
+            number += 1
+            hub.heard(Changes(("e", number - 1), ("e", number), wide))
+            return len(hub) == 0
+
+        await eventually(is_cut)
+        assert len(await everything(client)) < number * 1_000_000, "only what was on its way, and then the end"
 
 
 async def test_a_stream_begins_at_once_and_ends_with_its_follower() -> None:

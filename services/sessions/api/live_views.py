@@ -1,0 +1,74 @@
+"""The events of those who follow changes, as structs: a session in them is as `/sessions` has it. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from services.sessions.api.views import SessionState, SessionView
+from services.sessions.changes import Change, ChangeKind
+from services.sessions.rows import Session
+from services.sessions.rows_postgres import moment
+
+
+class SessionChange(SessionView, kw_only=True):
+    """A session after a commit, as `/sessions` has it, with what happened to it. Where several things did, `change` is
+    what it is now. One that is `away` and does not come back is over at `away_until`, without another event."""
+
+    change: ChangeKind
+    channels: Annotated[
+        list[str], Meta(description="Where it subscribed or unsubscribed; or was subscribed, when it ended.")
+    ]
+    cut: Annotated[bool, Meta(description="Whether there are more channels than these.")]
+
+
+class SessionRemoved(Struct, kw_only=True):
+    """A session that another one has absorbed, or that was erased: there is none of this id any more."""
+
+    change: ChangeKind
+    id: str
+
+
+class Said(Struct, kw_only=True):
+    """What a follower must know about the stream itself, with the events `reset`, `slow` and `stopping`."""
+
+    message: str
+
+
+EVENTS: Final = (SessionChange, SessionRemoved, Said)
+"""What the data of an event may be."""
+
+
+def view_of(change: Change) -> SessionChange | SessionRemoved:
+    """The event of a change."""
+    row = change.session
+    if row is None:
+        return SessionRemoved(change=change.change, id=change.id)
+    return SessionChange(
+        change=change.change,
+        channels=change.channels,
+        cut=change.cut,
+        id=row.id,
+        user=row.user,
+        session_key=row.session_key,
+        client_name=row.client_name,
+        client_version=row.client_version,
+        state=_state(row),
+        edge=row.edge,
+        instance=row.instance,
+        connection=row.connection,
+        connection_count=row.connections,
+        opened_at=moment(row.opened_at),
+        ended_at=None if row.ended_at is None else moment(row.ended_at),
+        away_until=None if row.away_until is None else moment(row.away_until),
+        end_code=row.end_code,
+        end_reason=row.end_reason,
+        end_by=row.end_by,
+        address=row.address,
+    )
+
+
+def _state(row: Session) -> SessionState:
+    """That of the commit, whatever the time is."""
+    return "open" if row.ended_at is None else "ended" if row.away_until is None else "away"
