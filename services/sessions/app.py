@@ -138,13 +138,15 @@ class Sessions:
         self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
         self._hub = Hub(self._changes.want)
+        self._instruments.followers.set_function(lambda: float(len(self._hub)))
         self._export_pool = ReadPool(settings.postgres.url, MAX_EXPORTS, PORTION_S)
         calls, questions = Calls(PositionReader(self._read_pool)), _questions(self._read_pool)
         export = ExportApi(self._api_keys, calls, SessionsExport(self._export_pool))
         live = LiveApi(self._api_keys, self._hub)
         others = ((EXPORT, export.export), (LIVE, live.live))
-        self._api = SessionsApi(self._api_keys, calls, questions, others)
-        self._nats_calls = NatsCalls(self._link, calls, questions)
+        answered = self._instruments.answered
+        self._api = SessionsApi(self._api_keys, calls, questions, others, answered)
+        self._nats_calls = NatsCalls(self._link, calls, questions, answered)
         self._privacy = PrivacyApi(self._api_keys, lambda: opened(self.settings))
 
     def application(self) -> Starlette:

@@ -80,6 +80,23 @@ SESSIONS_SERIES: Final = catalog(
         "Time since the oldest row of the outbox that is not published was inserted, 0 without any. While its table "
         "cannot be read, it goes on from what it was.",
     ),
+    counter(
+        "fairlead_sessions_questions",
+        "questions",
+        "Questions to the read API, by name (`operationId` in `/openapi.json`), by way (http or nats), and by status "
+        "of the answer. An export or a stream counts when it begins.",
+        "question",
+        "way",
+        "status",
+    ),
+    histogram(
+        "fairlead_sessions_question_seconds",
+        "seconds",
+        FAST_S,
+        "Time from a question to its answer; of an export or a stream, until it begins.",
+        "question",
+    ),
+    gauge("fairlead_sessions_followers", "clients", "Clients that follow changes of sessions at `/sessions/live`."),
     counter("fairlead_sessions_pruned", "sessions", "Ended sessions removed because of their age."),
     counter("fairlead_webhooks_events", "events", "Events that the receiver of a webhook has taken.", "webhook"),
     counter(

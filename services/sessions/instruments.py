@@ -31,12 +31,20 @@ class Instruments:
         self.outbox_retries = self._counter("fairlead_sessions_outbox_retries")
         self.outbox_seconds = self._histogram("fairlead_sessions_outbox_seconds")
         self.outbox_oldest = self._gauge("fairlead_sessions_outbox_oldest_seconds")
+        self.questions = self._counter("fairlead_sessions_questions")
+        self.question_seconds = self._histogram("fairlead_sessions_question_seconds")
+        self.followers = self._gauge("fairlead_sessions_followers")
         self.pruned = self._counter("fairlead_sessions_pruned")
         self.webhook_events = self._counter("fairlead_webhooks_events")
         self.webhook_requests = self._counter("fairlead_webhooks_requests")
         self.webhook_dead_letters = self._counter("fairlead_webhooks_dead_letters")
         self.webhook_overtaken = self._counter("fairlead_webhooks_overtaken")
         self.webhook_age = self._gauge("fairlead_webhooks_age_seconds")
+
+    def answered(self, question: str, way: str, status: int, seconds: float) -> None:
+        """A question to the read API was answered."""
+        self.questions.labels(question, way, str(status)).inc()
+        self.question_seconds.labels(question).observe(seconds)
 
     def _counter(self, name: str) -> Counter:
         series = SESSIONS_SERIES[name]

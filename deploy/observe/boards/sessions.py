@@ -117,6 +117,26 @@ SESSIONS: Final = Board(
             "Age of the oldest event that is being delivered. It grows while a receiver does not take events.",
         ),
         Panel(
+            "Read API: questions",
+            "ops",
+            {
+                "{{question}}: {{status}}": "sum by (question, status) (rate(fairlead_sessions_questions_total[$w]))",
+            },
+            "By name and status: 503 says that PostgreSQL is away, or too slow for the filters.",
+        ),
+        Panel(
+            "Read API: time",
+            "s",
+            quantiles("fairlead_sessions_question_seconds"),
+            "From a question to its answer.",
+        ),
+        Panel(
+            "Read API: followers",
+            "short",
+            {"{{instance}}": "fairlead_sessions_followers"},
+            "Clients of /sessions/live; an instance takes 200.",
+        ),
+        Panel(
             "Old sessions removed",
             "ops",
             {"": "sum(rate(fairlead_sessions_pruned_total[$w]))"},

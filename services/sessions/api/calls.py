@@ -45,6 +45,17 @@ MAX_PERIOD: Final = timedelta(days=366)
 """The longest period of a question."""
 
 
+Answered = Callable[[str, str, int, float], None]
+"""Told of each answer: to which question, by which way ("http" or "nats"), with which status, after how many seconds.
+The name of a question that there is not is `UNKNOWN`."""
+
+UNKNOWN: Final = "(unknown)"
+
+
+def to_nobody(question: str, way: str, status: int, seconds: float) -> None:
+    """Where answers are not counted."""
+
+
 class Answer(NamedTuple):
     """A status as HTTP has it, the body in JSON, and what describes it: "" where it has none."""
 

@@ -5,6 +5,7 @@ Every error is JSON that says what was wrong.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -17,7 +18,7 @@ from starlette.routing import Route
 
 from services.chassis.http.api_key import ApiKeys, Refusal, reaches
 from services.chassis.process.api_keys import READ
-from services.sessions.api.calls import AFTER_POSITION, Answer, Calls, failure
+from services.sessions.api.calls import AFTER_POSITION, Answer, Answered, Calls, failure, to_nobody
 from services.sessions.api.openapi import Other, describe
 from services.sessions.api.questions import Question
 
@@ -45,9 +46,15 @@ class SessionsApi:
     """The routes of `questions`, for who has one of the `keys` that may read."""
 
     def __init__(
-        self, keys: ApiKeys, calls: Calls, questions: Sequence[Question], others: Sequence[tuple[Other, Endpoint]] = ()
+        self,
+        keys: ApiKeys,
+        calls: Calls,
+        questions: Sequence[Question],
+        others: Sequence[tuple[Other, Endpoint]] = (),
+        answered: Answered = to_nobody,
     ) -> None:
         """`others` are the calls whose answers are no JSON; they see to the keys themselves."""
+        self._answered = answered
         self._keys = keys
         self._calls = calls
         self._questions = questions
@@ -56,11 +63,20 @@ class SessionsApi:
 
     def routes(self) -> list[Route]:
         """All of them; only the description needs no key."""
-        first = [Route(other.path, answer) for other, answer in self._others]
-        asked = [Route(question.path, self._answered(question)) for question in self._questions]
+        first = [Route(other.path, self._measured(other.name, answer)) for other, answer in self._others]
+        asked = [Route(each.path, self._measured(each.name, self._endpoint(each))) for each in self._questions]
         return [*first, *asked, Route("/openapi.json", self._openapi)]
 
-    def _answered(self, question: Question) -> Endpoint:
+    def _measured(self, name: str, answer: Endpoint) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            began = time.perf_counter()
+            made = await answer(request)
+            self._answered(name, "http", made.status_code, time.perf_counter() - began)
+            return made
+
+        return endpoint
+
+    def _endpoint(self, question: Question) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             refusal = refused(self._keys, request)
             if refusal is not None:

@@ -8,6 +8,7 @@ trusted to read. An answer goes to an inbox and nowhere else, as the service may
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from services.chassis.nats.errors import NatsAway, NatsRefused
 from services.chassis.nats.headers import header_block
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.tasks import Tasks
-from services.sessions.api.calls import Answer, Calls, failure
+from services.sessions.api.calls import UNKNOWN, Answer, Answered, Calls, failure, to_nobody
 from services.sessions.api.parameters import written
 from services.sessions.api.questions import Question
 
@@ -31,7 +32,10 @@ MAX_BODY: Final = 64 * 1024
 class NatsCalls:
     """Answers `questions` on `link`."""
 
-    def __init__(self, link: NatsLink, calls: Calls, questions: Sequence[Question]) -> None:
+    def __init__(
+        self, link: NatsLink, calls: Calls, questions: Sequence[Question], answered: Answered = to_nobody
+    ) -> None:
+        self._answered = answered
         self._link = link
         self._calls = calls
         self._questions = {question.name: question for question in questions}
@@ -53,24 +57,34 @@ class NatsCalls:
         to = reply.decode(errors="replace")
         if not to or not subjects.may_be_answered(to):
             return
-        if len(self._tasks) >= MAX_ASKED:
-            self._send(to, failure(503, f"{MAX_ASKED} questions are being answered, which is all at a time; try again"))
-            return
         name = subjects.read_question(subject.decode(errors="replace"))
-        self._tasks.start(self._answer(name, data, to))
+        if len(self._tasks) >= MAX_ASKED:
+            busy = failure(503, f"{MAX_ASKED} questions are being answered, which is all at a time; try again")
+            self._send(to, busy)
+            self._count(name, busy, time.perf_counter())
+        else:
+            self._tasks.start(self._reply(name, data, to))
 
-    async def _answer(self, name: str, data: bytes, to: str) -> None:
+    async def _reply(self, name: str, data: bytes, to: str) -> None:
+        began = time.perf_counter()
+        answer = await self._answer(name, data)
+        self._send(to, answer)
+        self._count(name, answer, began)
+
+    def _count(self, name: str, answer: Answer, began: float) -> None:
+        known = name if name in self._questions else UNKNOWN
+        self._answered(known, "nats", answer.status, time.perf_counter() - began)
+
+    async def _answer(self, name: str, data: bytes) -> Answer:
         question = self._questions.get(name)
         if question is None:
             known = ", ".join(sorted(self._questions))
-            self._send(to, failure(404, f"there is no question {name[:64]!r}, expected {known}"))
-            return
+            return failure(404, f"there is no question {name[:64]!r}, expected {known}")
         try:
             given = parameters_of(data)
         except ValueError as error:
-            self._send(to, failure(400, str(error)))
-            return
-        self._send(to, await self._calls.answer(question, given))
+            return failure(400, str(error))
+        return await self._calls.answer(question, given)
 
     def _send(self, to: str, answer: Answer) -> None:
         position = header_block(Fairlead_Position=answer.position) if answer.position else None

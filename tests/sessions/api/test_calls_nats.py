@@ -12,7 +12,7 @@ import pytest
 from proto.events import Opened
 from services.sessions.api.calls_nats import parameters_of
 from tests.sessions.edge_double import EdgeDouble
-from tests.sessions.running import ask, sessions_of, start
+from tests.sessions.running import ask, metric_of, sessions_of, start
 from tests.support.eventually import eventually
 from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
@@ -22,7 +22,10 @@ from tests.support.servers import NatsServer, Postgres
 async def test_a_request_is_answered_as_over_http(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ) -> None:
-    one, _ = await start(services, nats_server, postgres).ready(), await start(services, nats_server, postgres).ready()
+    one, two = (
+        await start(services, nats_server, postgres).ready(),
+        await start(services, nats_server, postgres).ready(),
+    )
     caller = await nats.connect(nats_server.url)
 
     async def asked(question: str, body: Any = None) -> Any:
@@ -51,6 +54,13 @@ async def test_a_request_is_answered_as_over_http(
         error = json.loads((await asked(question, body)).data)["error"]
         assert error["code"] == code and says in error["message"], error
     await caller.close()
+    for name, status, times in (("sessions", "200", 1), ("sessions", "400", 4), ("(unknown)", "404", 1)):
+        counted = {"question": name, "way": "nats", "status": status}
+        both = [await metric_of(each, "fairlead_sessions_questions_total", **counted) for each in (one, two)]
+        assert sum(both) == times, counted
+    over_http = {"question": "sessions", "way": "http", "status": "200"}
+    answered = await metric_of(one, "fairlead_sessions_questions_total", **over_http)
+    assert 0 < answered <= await metric_of(one, "fairlead_sessions_question_seconds_count", question="sessions")
 
 
 def test_parameters_are_those_of_an_object() -> None:
