@@ -106,6 +106,7 @@ def _postgres_server(backend: Backend) -> Iterator[PostgresServer]:
     server = backend.postgres()
     try:
         server.start()
+        Postgres.prepare(server)
         yield server
     finally:
         server.close()
@@ -113,10 +114,17 @@ def _postgres_server(backend: Backend) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres(_postgres_server: PostgresServer, chosen_backend: Backend) -> Iterator[Postgres]:
-    """An empty database of this test's own; the server may be stopped and started."""
+    """A database of this test's own, with the tables of the services; the server may be stopped and started."""
     _postgres_server.start()
     yield Postgres(_postgres_server)
     _postgres_server.start()
+
+
+@pytest.fixture
+def empty_postgres(postgres: Postgres) -> Postgres:
+    """The same with a database that has no tables."""
+    postgres.url = postgres.empty_database()
+    return postgres
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ async def test_a_row_of_sqlalchemy_is_published_with_its_transaction(postgres: P
     (code,) = (block for block in blocks("\n## In your transaction", "python") if "sqlalchemy" in block)
     found: dict[str, Any] = {}
     exec(code, found)
-    engine = create_async_engine(postgres.fresh_database().replace("postgresql://", "postgresql+asyncpg://"))
+    engine = create_async_engine(postgres.empty_database().replace("postgresql://", "postgresql+asyncpg://"))
     outbox = (ROOT / "services/sessions/outbox/outbox.sql").read_text()
     try:
         async with engine.connect() as connection:

@@ -107,7 +107,7 @@ async def application(
     toml = (EXAMPLE / "fairlead.toml").read_text().replace("http://127.0.0.1:8080", made.url)
     common = {"FAIRLEAD_NATS_URL": nats_server.url, "FAIRLEAD_HTTP_API_KEY": API_KEY, **FAST_GOODBYE}
     edge = services.start("edge", {**common, "FAIRLEAD_EDGE_PORT": str(edge_port)}, toml)
-    relay = {"FAIRLEAD_POSTGRES_URL": postgres.fresh_database(), "FAIRLEAD_OUTBOX_URL": postgres.url}
+    relay = {"FAIRLEAD_POSTGRES_URL": postgres.empty_database(), "FAIRLEAD_OUTBOX_URL": postgres.url}
     try:
         await made.start()
         await edge.ready()

@@ -43,7 +43,6 @@ def an_hour(at: int, connections: float = 100, seconds: int = 60) -> list[Minute
 
 @pytest.fixture
 async def pool(postgres: Postgres) -> AsyncIterator[Pool]:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as made:
         yield made
 
@@ -53,16 +52,21 @@ async def rows(pool: Pool, query: str) -> list[Any]:
         return list(await database.fetch(query))
 
 
-async def test_the_migrations_make_the_described_tables_beside_those_of_the_sessions_service(postgres: Postgres):
-    await asyncio.gather(SCHEMA.migrate(postgres.url), SESSIONS.migrate(postgres.url), SCHEMA.migrate(postgres.url))
-    assert (await SCHEMA.revision(postgres.url), await SESSIONS.revision(postgres.url)) == (SCHEMA.head, SESSIONS.head)
+async def test_the_migrations_make_the_described_tables_beside_those_of_the_sessions_service(empty_postgres: Postgres):
+    await asyncio.gather(
+        SCHEMA.migrate(empty_postgres.url), SESSIONS.migrate(empty_postgres.url), SCHEMA.migrate(empty_postgres.url)
+    )
+    assert (await SCHEMA.revision(empty_postgres.url), await SESSIONS.revision(empty_postgres.url)) == (
+        SCHEMA.head,
+        SESSIONS.head,
+    )
 
     def differences(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "compare_server_default": True, "version_table": SCHEMA.version_table}
         options["include_name"] = lambda name, kind, parents: kind != "table" or name.startswith("metrics_")
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), tables.METADATA))
 
-    engine = create_async_engine(postgres.url.replace("postgresql", "postgresql+asyncpg", 1))
+    engine = create_async_engine(empty_postgres.url.replace("postgresql", "postgresql+asyncpg", 1))
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
     await engine.dispose()

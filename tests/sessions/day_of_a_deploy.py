@@ -31,7 +31,6 @@ from proto.events import (
     Unsubscribed,
 )
 from services.chassis.postgres.pool import Pool
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 
@@ -220,7 +219,6 @@ def batches() -> Iterator[EventBatch]:
 async def tell(url: str) -> None:
     """Folds the story into the database, as services do that take over from each other: a commit for each few batches,
     by a store that finds the rows of the commits before in the tables."""
-    await SCHEMA.migrate(url)
     story, before = list(batches()), ORIGIN
     async with Pool(url, 1) as pool:
         for end in range(_COMMITTED, len(story) + _COMMITTED, _COMMITTED):

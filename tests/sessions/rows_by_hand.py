@@ -23,7 +23,6 @@ from services.sessions.rows import (
     TimelineEntry,
     UserDevice,
 )
-from services.sessions.schema_postgres import SCHEMA
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TABLES: Final[dict[type, str]] = {
@@ -44,9 +43,8 @@ Row = Struct | tuple[DropKey | OpeningKey | RefusalKey, int]
 
 
 async def insert(url: str, *rows: Row) -> None:
-    """Puts rows into their tables, which are made if they are not there. A count is a pair of its key and the number;
-    only that of its own width is written."""
-    await SCHEMA.migrate(url)
+    """Puts rows into their tables. A count is a pair of its key and the number; only that of its own width is
+    written."""
     database = await asyncpg.connect(url)
     try:
         for row in rows:

@@ -78,9 +78,9 @@ async def unready(service: ServiceProcess, *because: str) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 async def test_it_waits_until_the_database_is_mended_and_then_goes_on_by_itself(
-    services: Services, nats_server: NatsServer, postgres: Postgres, name: str
+    services: Services, nats_server: NatsServer, empty_postgres: Postgres, name: str
 ):
-    url = await as_ordinary_user(postgres.url)
+    url = await as_ordinary_user(empty_postgres.url)
     names = {"user": url.partition("//")[2].partition(":")[0], "database": url.rpartition("/")[2]}
     state = STATES[name]
     service = await start(services, nats_server, url).ready()
@@ -88,13 +88,13 @@ async def test_it_waits_until_the_database_is_mended_and_then_goes_on_by_itself(
         await edge.write(*facts("c1"))
         await eventually(lambda: one_more(service, 1))
         cut_off = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{names['user']}'"
-        await execute(postgres.url, state.broken.format_map(names), cut_off)
+        await execute(empty_postgres.url, state.broken.format_map(names), cut_off)
         await edge.write(*facts("c2"))
         await eventually(lambda: unready(service, *state.says))
         async with http_client() as http:
             assert (await http.get(f"{service.url}/livez", timeout=5)).status_code == 200
         assert len(await sessions_of(service)) == 1, "questions are answered"
-        await execute(postgres.url, *state.mended.format_map(names).split("; "))  # and no connection is cut off
+        await execute(empty_postgres.url, *state.mended.format_map(names).split("; "))  # and no connection is cut off
         await eventually(lambda: one_more(service, 2))
         await service.ready()
     assert await metric(service, "fairlead_sessions_dead_letters_total") == 0
@@ -118,13 +118,13 @@ TIMEOUTS = {
 
 @pytest.mark.parametrize("name", TIMEOUTS)
 async def test_a_lock_that_somebody_holds_is_said_and_waited_for(
-    services: Services, nats_server: NatsServer, postgres: Postgres, name: str
+    services: Services, nats_server: NatsServer, empty_postgres: Postgres, name: str
 ):
-    url = await as_ordinary_user(postgres.url)
+    url = await as_ordinary_user(empty_postgres.url)
     user = url.partition("//")[2].partition(":")[0]
-    await execute(postgres.url, f"ALTER ROLE {user} SET {TIMEOUTS[name].setting} = '300ms'")
+    await execute(empty_postgres.url, f"ALTER ROLE {user} SET {TIMEOUTS[name].setting} = '300ms'")
     service = await start(services, nats_server, url).ready()
-    somebody = await asyncpg.connect(postgres.url)
+    somebody = await asyncpg.connect(empty_postgres.url)
     async with EdgeDouble(nats_server.url, "i1") as edge:
         async with somebody.transaction():
             await somebody.execute("LOCK TABLE connections IN EXCLUSIVE MODE")

@@ -17,7 +17,6 @@ from services.sessions.commits import Commits, Step, commit_portion
 from services.sessions.entries import Entry
 from services.sessions.projection import fold
 from services.sessions.read_ahead import Portion
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
 from services.sessions.store import Outcome, Position, PositionConflict, StoreAway
 from services.sessions.store_postgres import PostgresStore
@@ -57,7 +56,6 @@ async def test_what_is_refused_is_put_aside_and_what_was_folded_upon_it_is_folde
     chance = random.Random(seed)
     made = poisoned(long_story(seed), chance)
     poison(monkeypatch)
-    await SCHEMA.migrate(postgres.url)
     steps: list[Step] = []
     async with Pool(postgres.url, 4) as pool:
         commits = Commits(PostgresStore(pool, WINDOW_MS), Position("", 0), steps.append, archiving=True)
@@ -78,7 +76,6 @@ async def test_whatever_happens_meanwhile_the_next_one_goes_on_where_the_rows_ar
     chance = random.Random(seed)
     batches = long_story(seed)
     entries = [Entry(number, encode_batch(one), one.instance, one) for number, one in enumerate(batches, 1)]
-    await SCHEMA.migrate(postgres.url)
     happened = 0
     due = chance.randint(1, 4)  # commits until it happens
     running: asyncio.Task[None] | None = None

@@ -12,7 +12,6 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.edge_silence import MAX_INSTANCES, Sighting
 from services.sessions.heard_edges import Heard, HeardEdges, HeardTable
 from services.sessions.heard_edges_postgres import HeardTable as PostgresHeardTable
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.database import execute
@@ -28,7 +27,6 @@ async def table(request: pytest.FixtureRequest) -> AsyncIterator[HeardTable]:
         yield HeardInMemory()
         return
     postgres: Postgres = request.getfixturevalue("postgres")
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as pool:
         yield PostgresHeardTable(pool)
 
@@ -47,7 +45,6 @@ async def test_what_is_kept_never_goes_back(table: HeardTable) -> None:
 async def test_the_last_fact_of_an_edge_with_open_connections_is_known_though_nobody_heard_it(
     postgres: Postgres,
 ) -> None:
-    await SCHEMA.migrate(postgres.url)
     facts: list[SessionEvent] = [
         Opened(at=3, connection="c3"),
         Opened(at=9, connection="c9"),
@@ -60,7 +57,6 @@ async def test_the_last_fact_of_an_edge_with_open_connections_is_known_though_no
 
 @pytest.mark.integration
 async def test_what_was_heard_long_ago_is_forgotten(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as pool:
         table = PostgresHeardTable(pool)
         await table.keep([Heard("old", "edge-1", 1), Heard("new", "edge-1", 1)])

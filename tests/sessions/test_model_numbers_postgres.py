@@ -7,7 +7,6 @@ import pytest
 from services.chassis.postgres.pool import Pool
 from services.sessions.model_numbers_postgres import outdated, warn_of_outdated
 from services.sessions.projection import NAMES
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.support.servers import Postgres
@@ -16,7 +15,6 @@ pytestmark = pytest.mark.integration
 
 
 async def test_a_model_of_another_number_is_named_and_stays_so(postgres: Postgres, caplog: pytest.LogCaptureFixture):
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as pool, pool.database() as database:
         await PostgresStore(pool, 1000).commit(ORIGIN, Position("e", 3), [])
         await warn_of_outdated(pool)
@@ -29,7 +27,6 @@ async def test_a_model_of_another_number_is_named_and_stays_so(postgres: Postgre
 
 
 async def test_the_position_of_all_does_not_hide_that_sessions_are_outdated(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as pool, pool.database() as database:
         await PostgresStore(pool, 1000).commit(ORIGIN, Position("e", 3), [])
         newer = {**NAMES, "sessions": "sessions-2", "edges": "edges-2"}

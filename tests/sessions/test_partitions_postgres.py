@@ -16,7 +16,6 @@ from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
 from services.sessions.retention_postgres import Retention
 from services.sessions.rows import WIDTHS
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_rows import rows_of
@@ -31,7 +30,6 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def pool(postgres: Postgres) -> AsyncIterator[Pool]:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as pool:
         yield pool
 

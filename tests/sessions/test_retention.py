@@ -12,7 +12,6 @@ from services.sessions.api.positions import PositionReader
 from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.instruments import Instruments
 from services.sessions.retention_postgres import Retention
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.database import execute, read_rows
@@ -24,7 +23,6 @@ DAY_MS = 86_400_000
 
 
 async def test_a_removal_changes_the_mark_of_all_answers(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     events: list[SessionEvent] = [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)]
     async with Pool(postgres.url, 2) as pool, ReadPool(postgres.url, 1) as read_pool:
         await PostgresStore(pool, 1000).commit(ORIGIN, Position("e", 1), [EventBatch("edge-1", "i", 1, events)])
@@ -38,7 +36,6 @@ async def test_a_removal_changes_the_mark_of_all_answers(postgres: Postgres):
 
 
 async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     events: list[SessionEvent] = [
         Opened(at=0, connection="old", user="ann"),
         Subscribed(at=0, connection="old", channel="news"),
@@ -60,7 +57,6 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
 
 
 async def test_a_table_of_others_that_holds_old_sessions_ends_nothing_else(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     events: list[SessionEvent] = [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)]
     async with Pool(postgres.url, 2) as pool:
         batch = EventBatch(edge="e", instance="i1", number=1, events=events)

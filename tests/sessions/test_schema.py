@@ -25,10 +25,10 @@ from tests.support.servers import Postgres
 pytestmark = pytest.mark.integration
 
 
-async def test_migrations_make_exactly_the_described_tables(postgres: Postgres):
+async def test_migrations_make_exactly_the_described_tables(empty_postgres: Postgres):
     assert tables.SessionRow.__tablename__ in SQLModel.metadata.tables
-    await asyncio.gather(*(SCHEMA.migrate(postgres.url) for _ in range(3)))
-    assert await SCHEMA.revision(postgres.url) == SCHEMA.head
+    await asyncio.gather(*(SCHEMA.migrate(empty_postgres.url) for _ in range(3)))
+    assert await SCHEMA.revision(empty_postgres.url) == SCHEMA.head
 
     def is_described(name: str | None, kind: str, parents: object) -> bool:
         return kind != "table" or name is None or re.search(r"_(p\d{8}|default)$", name) is None
@@ -38,7 +38,7 @@ async def test_migrations_make_exactly_the_described_tables(postgres: Postgres):
         context = MigrationContext.configure(connection, opts=opts)
         return list(compare_metadata(context, SQLModel.metadata))
 
-    engine = create_async_engine(postgres.url.replace("postgresql", "postgresql+asyncpg", 1))
+    engine = create_async_engine(empty_postgres.url.replace("postgresql", "postgresql+asyncpg", 1))
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
     await engine.dispose()
@@ -50,24 +50,24 @@ def test_the_newest_revision_is_the_one_that_the_service_wants():
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA.head]
 
 
-async def test_an_unknown_or_missing_revision_is_refused_with_what_to_do(postgres: Postgres):
+async def test_an_unknown_or_missing_revision_is_refused_with_what_to_do(empty_postgres: Postgres):
     with pytest.raises(SchemaRefused, match=r"services\.sessions migrate"):
-        await SCHEMA.check(postgres.url)
-    await SCHEMA.migrate(postgres.url)
-    await SCHEMA.check(postgres.url)
-    database = await asyncpg.connect(postgres.url)
+        await SCHEMA.check(empty_postgres.url)
+    await SCHEMA.migrate(empty_postgres.url)
+    await SCHEMA.check(empty_postgres.url)
+    database = await asyncpg.connect(empty_postgres.url)
     await database.execute("UPDATE alembic_version SET version_num = '9999'")
     await database.close()
     with pytest.raises(SchemaRefused, match="run the newer version"):
-        await SCHEMA.migrate(postgres.url)
+        await SCHEMA.migrate(empty_postgres.url)
 
 
-async def test_wrong_credentials_and_an_absent_server_are_told_apart_from_mistakes(postgres: Postgres):
+async def test_wrong_credentials_and_an_absent_server_are_told_apart_from_mistakes(empty_postgres: Postgres):
     with pytest.raises(StoreAway, match="does not exist"):
-        await SCHEMA.migrate(postgres.url + "_absent")
-    postgres.stop()
+        await SCHEMA.migrate(empty_postgres.url + "_absent")
+    empty_postgres.stop()
     with pytest.raises(StoreAway):
-        await SCHEMA.migrate(postgres.url)
+        await SCHEMA.migrate(empty_postgres.url)
 
 
 @pytest.mark.parametrize(
@@ -80,34 +80,34 @@ async def test_wrong_credentials_and_an_absent_server_are_told_apart_from_mistak
     ids=["of the table", "of its row", "of another migration"],
 )
 async def test_a_lock_that_is_held_is_not_waited_for_without_a_bound(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, held: str, because: str
+    empty_postgres: Postgres, monkeypatch: pytest.MonkeyPatch, held: str, because: str
 ):
     monkeypatch.setattr(schema, "_ANSWER_TIMEOUT_S", 0.2)
     monkeypatch.setattr(schema, "_LOCK_TIMEOUT_S", 0.2)
-    await dataclasses.replace(SCHEMA, head="0001").migrate(postgres.url)
-    database = await asyncpg.connect(postgres.url)
+    await dataclasses.replace(SCHEMA, head="0001").migrate(empty_postgres.url)
+    database = await asyncpg.connect(empty_postgres.url)
     try:
         async with database.transaction():
             await database.execute(held)
             async with asyncio.timeout(20):
                 with pytest.raises(StoreAway, match=because):
-                    await SCHEMA.migrate(postgres.url)
+                    await SCHEMA.migrate(empty_postgres.url)
     finally:
         await database.close()
-    await SCHEMA.migrate(postgres.url)
+    await SCHEMA.migrate(empty_postgres.url)
 
 
 async def test_a_server_that_hangs_during_a_migration_is_not_waited_for_without_a_bound(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    empty_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(schema, "_STATEMENT_TIMEOUT_S", 0.2)
-    await dataclasses.replace(SCHEMA, head="0001").migrate(postgres.url)
-    database = await asyncpg.connect(postgres.url)
+    await dataclasses.replace(SCHEMA, head="0001").migrate(empty_postgres.url)
+    database = await asyncpg.connect(empty_postgres.url)
     try:
         async with database.transaction():
             await database.execute("SELECT * FROM alembic_version FOR UPDATE")
             async with asyncio.timeout(8):
                 with pytest.raises(StoreAway, match="does not answer in time"):
-                    await SCHEMA.migrate(postgres.url)
+                    await SCHEMA.migrate(empty_postgres.url)
     finally:
         await database.close()

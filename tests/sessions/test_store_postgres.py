@@ -16,7 +16,6 @@ from services.chassis.postgres.pool import Pool
 from services.sessions import dead_letters_postgres, resident, store_postgres, tables
 from services.sessions.entries import DeadLetter
 from services.sessions.projection import NAMES, fold
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
@@ -31,7 +30,6 @@ pytestmark = pytest.mark.integration
 
 @asynccontextmanager
 async def store_on(postgres: Postgres, max_resident: int = 1_000) -> AsyncIterator[PostgresStore]:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
         yield PostgresStore(pool, WINDOW_MS, max_resident=max_resident)
 

@@ -112,12 +112,12 @@ async def store_as_before(url: str, state: State) -> None:
 
 
 @pytest.fixture
-async def upgraded(postgres: Postgres) -> AsyncIterator[State]:
+async def upgraded(empty_postgres: Postgres) -> AsyncIterator[State]:
     """What the facts fold to, of a database that has been migrated."""
-    await dataclasses.replace(SCHEMA, head="0003").migrate(postgres.url)
+    await dataclasses.replace(SCHEMA, head="0003").migrate(empty_postgres.url)
     state = fold(State(WINDOW_MS), OLD)
-    await store_as_before(postgres.url, state)
-    await SCHEMA.migrate(postgres.url)
+    await store_as_before(empty_postgres.url, state)
+    await SCHEMA.migrate(empty_postgres.url)
     yield state
 
 
@@ -128,46 +128,46 @@ def all_rows(state: State) -> dict[str, Any]:
     return rows_of(state, MODELS) | {"edges": edges}
 
 
-async def test_rows_are_kept_and_the_models_are_as_their_facts_are_folded(postgres: Postgres, upgraded: State):
-    stored = all_rows(await read_rows(postgres.url))
+async def test_rows_are_kept_and_the_models_are_as_their_facts_are_folded(empty_postgres: Postgres, upgraded: State):
+    stored = all_rows(await read_rows(empty_postgres.url))
     for model, rows in all_rows(upgraded).items():
         assert stored[model] == rows, model
     assert upgraded.sessions["a1"].connections == 2 and upgraded.channels["news"].peak == 3, "the story has all of it"
 
 
-async def test_the_store_goes_on_from_there(postgres: Postgres, upgraded: State):
+async def test_the_store_goes_on_from_there(empty_postgres: Postgres, upgraded: State):
     expected = upgraded.channels["news"].subscribers, upgraded.channels["tea"].subscribers
     assert expected == (2, 0)
-    async with Pool(postgres.url, 2) as pool:
+    async with Pool(empty_postgres.url, 2) as pool:
         store = PostgresStore(pool, WINDOW_MS)
         assert await store.position() == AT
         assert (await store.last_number("i1"), await store.last_number("i2")) == (4, 2)
         outcome = await store.commit(AT, Position("e", 20), [*OLD[-1:], *NEW])
         assert outcome.duplicates == 1
         assert await store.position() == Position("e", 20)
-    stored = await read_rows(postgres.url)
+    stored = await read_rows(empty_postgres.url)
     assert (stored.channels["news"].subscribers, stored.channels["tea"].subscribers) == (1, 1)
     for model, rows in all_rows(fold(upgraded, NEW)).items():
         assert all_rows(stored)[model] == rows, model
 
 
-async def test_all_models_stand_where_sessions_stood(postgres: Postgres, upgraded: State):
-    database = await asyncpg.connect(postgres.url)
+async def test_all_models_stand_where_sessions_stood(empty_postgres: Postgres, upgraded: State):
+    database = await asyncpg.connect(empty_postgres.url)
     rows = await database.fetch("SELECT name, epoch, sequence, generation FROM projections")
     await database.close()
     assert {tuple(row) for row in rows} == {(name, *AT, 0) for name in NAMES.values()}
 
 
-async def test_clocks_that_were_wrong_cost_no_partitions(postgres: Postgres):
-    await dataclasses.replace(SCHEMA, head="0003").migrate(postgres.url)
+async def test_clocks_that_were_wrong_cost_no_partitions(empty_postgres: Postgres):
+    await dataclasses.replace(SCHEMA, head="0003").migrate(empty_postgres.url)
     await execute(
-        postgres.url,
+        empty_postgres.url,
         "INSERT INTO connections SELECT 'c' || n, 'c' || n, 'e', 'i', at, NULL, NULL, '' FROM unnest("
         "ARRAY['1970-01-01', '2023-11-14', '9998-12-31']::timestamptz[]) WITH ORDINALITY AS t(at, n)",
     )
     async with asyncio.timeout(30):
-        await SCHEMA.migrate(postgres.url)
-    database = await asyncpg.connect(postgres.url)
+        await SCHEMA.migrate(empty_postgres.url)
+    database = await asyncpg.connect(empty_postgres.url)
     found = await database.fetch("SELECT id, tableoid::regclass::text AS partition FROM connections ORDER BY id")
     await database.close()
     assert {row["id"]: row["partition"] for row in found} == {
@@ -175,9 +175,9 @@ async def test_clocks_that_were_wrong_cost_no_partitions(postgres: Postgres):
     }  # fmt: skip
 
 
-async def test_an_empty_database_is_migrated_too(postgres: Postgres):
-    await dataclasses.replace(SCHEMA, head="0003").migrate(postgres.url)
-    await SCHEMA.migrate(postgres.url)
-    async with Pool(postgres.url, 2) as pool:
+async def test_an_empty_database_is_migrated_too(empty_postgres: Postgres):
+    await dataclasses.replace(SCHEMA, head="0003").migrate(empty_postgres.url)
+    await SCHEMA.migrate(empty_postgres.url)
+    async with Pool(empty_postgres.url, 2) as pool:
         await PostgresStore(pool, WINDOW_MS).commit(await PostgresStore(pool, WINDOW_MS).position(), AT, OLD)
-    assert rows_of(await read_rows(postgres.url), MODELS) == rows_of(fold(State(WINDOW_MS), OLD), MODELS)
+    assert rows_of(await read_rows(empty_postgres.url), MODELS) == rows_of(fold(State(WINDOW_MS), OLD), MODELS)

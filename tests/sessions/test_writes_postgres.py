@@ -21,7 +21,6 @@ from services.sessions.rows import (
     TimelineEntry,
     UserDevice,
 )
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.writes_postgres import writes_of
 from tests.support.servers import Postgres
 
@@ -37,7 +36,6 @@ async def added(postgres: Postgres, query: str) -> list[tuple[object, ...]]:
 
 
 async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     for first, last, moved in ((5_000, 9_000, 2), (4_000, 6_000, -1)):
         state = Resident(60_000)
         state.users["ann", "", "", ""] = UserDevice("ann", "", "", "", first, last, 1, 2)

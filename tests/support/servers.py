@@ -19,8 +19,11 @@ from typing import Any, Protocol
 import asyncpg
 
 from deploy.processes.readiness import nats_greets
+from services.metrics.schema_postgres import SCHEMA as METRICS
+from services.sessions.schema_postgres import SCHEMA as SESSIONS
 from tests.support.eventually import wait_until
 
+_WITH_TABLES = "with_tables"
 DATABASE_USER = "fairlead"
 DATABASE_PASSWORD = "a-password-of-the-tests"  # a recognisable one: tests look for it in logs
 
@@ -72,23 +75,39 @@ class PostgresServer(Protocol):
 
 
 class Postgres:
-    """A database of its own for one test, on a server that the tests of a run share."""
+    """A database of its own for one test, on a server that the tests of a run share and `prepare` made ready.
+
+    `url` is that of a database with the tables of this version of the services: most tests need them, and a copy of
+    the files takes a tenth of the migrations' time.
+    """
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
         self.start = server.start
         self.stop = server.stop
         self.kill9 = server.kill9
-        self.url = self.fresh_database()
+        self.url = self._make(_WITH_TABLES)
 
-    def fresh_database(self) -> str:
-        """Makes an empty database; its URL."""
+    @classmethod
+    def prepare(cls, server: PostgresServer) -> None:
+        """Makes the database that those of the tests are copies of, once."""
+        run_apart(_execute(_url(server, "postgres"), f"CREATE DATABASE {_WITH_TABLES}"))
+        for schema in (SESSIONS, METRICS):
+            run_apart(schema.migrate(_url(server, _WITH_TABLES)))
+
+    def empty_database(self) -> str:
+        """Makes a database without any tables; its URL."""
+        return self._make("template0")
+
+    def _make(self, template: str) -> str:
         name = f"t_{os.urandom(6).hex()}"
-        run_apart(_execute(self._url("postgres"), f'CREATE DATABASE "{name}"'))
-        return self._url(name)
+        statement = f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY file_copy'
+        run_apart(_execute(_url(self._server, "postgres"), statement))
+        return _url(self._server, name)
 
-    def _url(self, database: str) -> str:
-        return f"postgresql://{DATABASE_USER}:{DATABASE_PASSWORD}@127.0.0.1:{self._server.port}/{database}"
+
+def _url(server: PostgresServer, database: str) -> str:
+    return f"postgresql://{DATABASE_USER}:{DATABASE_PASSWORD}@127.0.0.1:{server.port}/{database}"
 
 
 class Backend(Protocol):

@@ -117,7 +117,9 @@ class ContainerNats(_Container):
 class ContainerPostgres(_Container):
     def __init__(self) -> None:
         variables = {"POSTGRES_USER": DATABASE_USER, "POSTGRES_PASSWORD": DATABASE_PASSWORD}
-        super().__init__(POSTGRES_IMAGE, 5432, "postgres -c fsync=off", variables)
+        super().__init__(
+            POSTGRES_IMAGE, 5432, "postgres -c fsync=off -c full_page_writes=off -c autovacuum=off", variables
+        )
 
     def start(self) -> None:
         self._start()

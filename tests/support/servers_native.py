@@ -102,7 +102,8 @@ class NativeNats:
 
 
 class NativePostgres:
-    """One cluster, without fsync: tests stop and kill it, they do not cut the power of its machine."""
+    """One cluster, without fsync: tests stop and kill it, they do not cut the power of its machine. Without autovacuum,
+    too, which would go through hundreds of databases of tests that are over."""
 
     def __init__(self) -> None:
         assert postgres.USER == DATABASE_USER
@@ -110,7 +111,7 @@ class NativePostgres:
         self.port = free_port()
         privilege, data = postgres.Privilege.find(), self._folder / "data"
         postgres.initialise(privilege, data)
-        settings = {"max_connections": "100", "fsync": "off", "full_page_writes": "off"}
+        settings = {"max_connections": "100", "fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
         program = Program(
             "PostgreSQL", postgres.command(privilege, data, self.port, settings), stop_signal=signal.SIGINT
         )  # SIGINT: its "fast" shutdown

@@ -47,7 +47,7 @@ async def test_postgres_keeps_its_data_across_a_stop_and_databases_are_apart(pos
     connection = await asyncpg.connect(postgres.url)
     assert await connection.fetchval("SELECT count(*) FROM kept") == 0
     await connection.close()
-    other = await asyncpg.connect(postgres.fresh_database())
+    other = await asyncpg.connect(postgres.empty_database())
     assert await other.fetchval("SELECT to_regclass('kept')") is None
     await other.close()
 

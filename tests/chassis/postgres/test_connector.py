@@ -36,8 +36,8 @@ def with_servers(postgres: Postgres, *ports: int) -> str:
     return postgres.url.replace(own, ",".join([*(f"127.0.0.1:{port}" for port in ports), own]), 1)
 
 
-async def test_servers_that_are_gone_are_passed_over_by_statements_and_by_migrations(postgres: Postgres) -> None:
-    url = with_servers(postgres, free_port(), free_port())
+async def test_servers_that_are_gone_are_passed_over_by_statements_and_by_migrations(empty_postgres: Postgres) -> None:
+    url = with_servers(empty_postgres, free_port(), free_port())
     await SCHEMA.migrate(url)
     async with Pool(url, 2) as pool, pool.database() as first, pool.database() as second:
         assert [await one.fetchval("SELECT count(*) FROM alembic_version") for one in (first, second)] == [1, 1]

@@ -35,7 +35,6 @@ from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.timeline_postgres import Timelines
 from services.sessions.queries.users_postgres import Users
 from services.sessions.queries.versions_postgres import VersionQueries
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import Position
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.running import API_KEY
@@ -101,7 +100,6 @@ class Log:
 @asynccontextmanager
 async def reading(postgres: Postgres, *events: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The API over a database with these facts."""
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool:
         await Log(pool).write(*events)
         async with asking(postgres.url) as http:

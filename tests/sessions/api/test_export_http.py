@@ -14,7 +14,6 @@ from proto.events import Opened
 from services.chassis.postgres.pool import Pool
 from services.sessions.api.export_http import MAX_EXPORTS, accepts_gzip
 from services.sessions.api.session_export import PORTION
-from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, asking
 from tests.support.eventually import eventually
 from tests.support.servers import Postgres
@@ -32,7 +31,6 @@ def test_compression_is_what_the_client_takes(header: str, takes: bool) -> None:
 
 @pytest.mark.integration
 async def test_everything_that_the_filters_select_is_in_the_file(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 6) as pool, asking(postgres.url) as http:
         log = Log(pool)
         await log.write(*(Opened(at=n, connection=f"c{n:04}", user="=ann") for n in range(COUNT)))
@@ -58,7 +56,6 @@ async def test_everything_that_the_filters_select_is_in_the_file(postgres: Postg
 
 @pytest.mark.integration
 async def test_more_than_may_run_are_refused_and_one_that_breaks_says_so(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     holder = await asyncpg.connect(postgres.url)
     async with Pool(postgres.url, 6) as pool, asking(postgres.url) as http:
         await Log(pool).write(Opened(at=1, connection="c", user="ann"))

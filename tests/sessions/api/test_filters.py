@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 
 from services.sessions.api.filters import Filters, narrower
-from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import asking
 from tests.support.servers import Postgres
 
@@ -124,7 +123,6 @@ def combinations() -> list[dict[str, Any]]:
 
 @pytest.mark.integration
 async def test_every_combination_finds_what_a_look_at_every_session_finds(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     database = await asyncpg.connect(postgres.url)
     for one in STORIES:
         await insert(database, one)

@@ -13,7 +13,6 @@ import pytest
 
 from proto.events import BY_NETWORK, Closed, EdgeStarted, Opened, Refused, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
-from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, asking
 from tests.support.servers import Postgres
 
@@ -56,7 +55,6 @@ QUESTIONS = {
 
 
 async def test_every_question_is_answered_as_described_with_what_happened(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         position = await Log(pool).write(*STORY)
         described = (await http.get("/openapi.json")).json()
@@ -114,7 +112,6 @@ GROUPS = ("user", "channel", "edge", "end_code", "client_name", "client_version"
 
 
 async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         await Log(pool).write(*STORY)
 
@@ -145,7 +142,6 @@ async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
 
 async def test_counts_of_openings_are_those_of_sessions_whatever_the_interval(postgres: Postgres) -> None:
     """The two ways to count agree where connections do not move between edges."""
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         events = [
             Opened(at=T0 + n * 7 * MINUTE, connection=f"s{n}", user=f"u{n}", client_version=str(n % 3))
@@ -162,7 +158,6 @@ async def test_counts_of_openings_are_those_of_sessions_whatever_the_interval(po
 
 
 async def test_a_question_that_takes_too_long_says_which_filter_to_add(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     holder = await asyncpg.connect(postgres.url)
     async with Pool(postgres.url, 2) as pool, asking(postgres.url) as http, holder.transaction():
         await Log(pool).write(*STORY)
@@ -178,7 +173,6 @@ async def test_a_question_that_takes_too_long_says_which_filter_to_add(postgres:
 async def test_no_question_holds_a_connection_for_longer_than_a_statement_may_take(
     postgres: Postgres, path: str
 ) -> None:
-    await SCHEMA.migrate(postgres.url)
     holder = await asyncpg.connect(postgres.url)
     async with asking(postgres.url) as http, holder.transaction():
         for table in ("openings", "user_devices", "channels", "edges"):
@@ -190,7 +184,6 @@ async def test_no_question_holds_a_connection_for_longer_than_a_statement_may_ta
 
 
 async def test_an_etag_holds_until_a_fact_or_the_clock_changes_the_answer(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     now = int(datetime.now(UTC).timestamp() * 1000)
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         log = Log(pool, window_ms=3_600_000)
@@ -223,7 +216,6 @@ async def execute(postgres: Postgres, statement: str) -> str:
 
 
 async def test_an_answer_waits_for_the_position_that_it_is_asked_for(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         log = Log(pool)
         await log.write(*STORY)

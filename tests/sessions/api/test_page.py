@@ -10,7 +10,6 @@ import pytest
 from proto.events import Opened, Subscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.api.reader_postgres import ReadPool
-from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, all_questions, asking
 from tests.support.servers import Postgres
 
@@ -22,7 +21,6 @@ AT = 1_796_000_000_000
 @pytest.mark.integration
 async def test_the_examples_are_answered(postgres: Postgres) -> None:
     assert len(EXAMPLES) > 20
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 3) as pool, asking(postgres.url) as http:
         await Log(pool).write(
             Opened(at=AT, connection="c1", user="ann"), Subscribed(at=AT, connection="c1", channel="news")

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import Found, after_prefix, select
-from services.sessions.schema_postgres import SCHEMA
 from tests.support.servers import Postgres
 
 AT = datetime(2026, 11, 29, 14, 2, tzinfo=UTC)
@@ -57,7 +56,6 @@ def indexes_of(plan: Any) -> set[str]:
 
 @pytest.mark.integration
 async def test_each_filter_walks_its_index(postgres: Postgres) -> None:
-    await SCHEMA.migrate(postgres.url)
     database = await asyncpg.connect(postgres.url)
     await database.execute("""
         INSERT INTO sessions SELECT 's' || n, 'u' || n % 5000, '', 'client' || n % 3, 'v' || n % 20, 'edge-' || n % 10,

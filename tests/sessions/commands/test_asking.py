@@ -16,7 +16,6 @@ from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen
 from services.sessions.queries.presence_postgres import PresentCount, PresentCounts
 from services.sessions.rows import Connection, Session
-from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell
 from tests.sessions.rows_by_hand import insert
@@ -78,7 +77,6 @@ UNKNOWN = [
 
 
 def test_what_is_not_known_is_said_with_where_to_look(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
-    asyncio.run(SCHEMA.migrate(postgres.url))
     with at_moment(NOW):
         for question, said in UNKNOWN:
             assert run(postgres.url, *question) == 1
@@ -101,7 +99,6 @@ NOTHING = [
 
 
 def test_nothing_is_an_answer_in_a_sentence(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
-    asyncio.run(SCHEMA.migrate(postgres.url))
     with at_moment(NOW):
         for question, said in NOTHING:
             assert run(postgres.url, *question) == 0
@@ -125,7 +122,6 @@ SENSELESS = [
 
 
 def test_arguments_that_make_no_sense_are_refused(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
-    asyncio.run(SCHEMA.migrate(postgres.url))
     with at_moment(NOW):
         for question, said in SENSELESS:
             assert run(postgres.url, *question) == 2
@@ -154,7 +150,6 @@ def test_postgres_that_is_away_is_an_error_with_what_to_do():
 
 
 async def test_a_process_answers_on_a_database_of_its_own_making(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     environ = {**os.environ, "FAIRLEAD_POSTGRES_URL": postgres.url, "TZ": "UTC", "LC_ALL": "C"}
     command = [sys.executable, "-m", "services.sessions", "who"]
     done = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)

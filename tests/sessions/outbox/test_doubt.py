@@ -46,7 +46,7 @@ async def forget(nats: NatsServer, edge: ServiceProcess, channel: str) -> None:
 async def test_a_row_that_was_left_behind_is_published_once_however_late_that_is_found(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
-    url = postgres.fresh_database()
+    url = postgres.empty_database()
     await make_outbox(url)
     edge = await start_edge(services, nats_server, "edge-a").ready()
     published, live = str(uuid.uuid4()), str(uuid.uuid4())

@@ -50,7 +50,7 @@ async def empty(url: str) -> None:
 async def test_what_a_transaction_commits_reaches_subscribers_and_what_cannot_is_set_aside(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
-    url = postgres.fresh_database()
+    url = postgres.empty_database()
     relay = await start_relay(services, nats_server, postgres, url).ready()
     assert "outbox install" in await eventually_says(relay, "outbox"), "it works on, and says what it lacks"
     assert (await relay.command("outbox", "install")).stdout == "the outbox is there\n"
@@ -170,7 +170,7 @@ class Application:
 async def test_kills_of_every_process_lose_double_and_reorder_nothing(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
-    url = postgres.fresh_database()
+    url = postgres.empty_database()
     await make_outbox(url)
     edges = list(await start_pair(services, nats_server))
     relays = [start_relay(services, nats_server, postgres, url, f"relay-{number}") for number in (1, 2)]

@@ -11,7 +11,6 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import Period
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
 from services.sessions.rows import UserDevice
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_store import batch
@@ -34,7 +33,6 @@ def closed(at: int, name: str, code: int = 1006) -> Closed:
 
 async def told(postgres: Postgres, *facts: SessionEvent, limit: int = 10) -> UserStory:
     """The story of ann after these facts, an hour after they began."""
-    await SCHEMA.migrate(postgres.url)
     since = EPOCH + timedelta(milliseconds=START)
     async with Pool(postgres.url, 1) as pool:
         await PostgresStore(pool, WINDOW_MS).commit(ORIGIN, Position("e", 1), [batch(1, *facts)])

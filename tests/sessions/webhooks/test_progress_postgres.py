@@ -6,7 +6,6 @@ import pytest
 
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.webhooks import progress_postgres as module
 from services.sessions.webhooks.progress_postgres import held
 from tests.support.eventually import eventually
@@ -19,7 +18,6 @@ async def test_a_holder_that_hangs_loses_the_lock_and_can_write_no_more(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "IDLE_S", 1)
-    await SCHEMA.migrate(postgres.url)
     async with Pool(postgres.url, 2) as pool:
 
         async def is_free() -> bool:
