@@ -62,12 +62,13 @@ def log(nats_server: NatsServer) -> Log:
 
 
 async def test_a_client_comes_recovers_is_told_of_a_gap_and_leaves_its_channels(edge, log):
-    for number in range(3):
-        await api(edge, "publish", {"channel": "chat:x", "data": number})
+    published = [await api(edge, "publish", {"channel": "chat:x", "data": number}) for number in range(3)]
+    since = published[0].json()["result"][
+        "offset"
+    ]  # an edge's marks take offsets too: the next one is not always the next number
     async with wire_client(edge, "protobuf") as client:
         me = (await client.connect("alice"))["client"]
         top = await client.subscribe("chat:x")
-        since = top["offset"] - 2
         await client.ask(unsubscribe={"channel": "chat:x"})
         await client.subscribe("chat:x", recover=True, epoch=top["epoch"], offset=since)
         await client.ask(unsubscribe={"channel": "chat:x"})

@@ -16,7 +16,6 @@ from services.sessions.api.parameters import AT, LIMIT, Values
 from services.sessions.api.positions import PositionReader
 from services.sessions.api.questions import Question
 from services.sessions.api.reader_postgres import ReadPool
-from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.api.serving import Log, asking
 from tests.support.servers import Postgres
 
@@ -26,7 +25,6 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
     """The API over a session that is open since a minute."""
-    await SCHEMA.migrate(postgres.url)
     at = int((datetime.now(UTC) - timedelta(minutes=1)).timestamp() * 1000)
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         await Log(pool).write(Opened(at=at, connection="a", user="ann"))
