@@ -12,8 +12,6 @@ import logging
 from collections import deque
 from typing import Final
 
-from msgspec import UnsetType
-
 from proto import subjects
 from proto.events import (
     LOG_DUPLICATE_WINDOW_S,
@@ -34,7 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 256 * 1024
-"""Facts and bytes of one stream message: a quarter of what NATS accepts. A single fact is always smaller."""
+"""Facts and bytes of one stream message: a quarter of what NATS accepts by default. Where it accepts less, they are
+fewer."""
 
 MAX_WAITING: Final = 250_000
 """Facts held while NATS is unavailable, about 0.4 KB each. Above this the oldest are dropped, and counted. Offsets of
@@ -145,33 +144,61 @@ class NatsSessionLog:
             self._idle.set()
 
     async def _store_next(self) -> None:
-        self._number += 1
-        events = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
-        while True:
-            batch = EventBatch(self._edge, self._instance, self._number, events, traces=self._traces_of(len(events)))
-            data = encode_batch(batch)
-            if len(data) <= MAX_BATCH_BYTES or len(events) == 1:
-                break
-            half = len(events) // 2
-            self._waiting.extendleft(reversed(events[half:]))
-            del events[half:]
-        self._sending = events
+        events = self._sending = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
         self._taken += len(events)
+        batch, data = self._batch(events)
+        while not await self._is_stored(batch, data):
+            if len(events) == 1:
+                self._drop_too_large(len(data))
+                return
+            self._halve(events)
+            batch, data = self._batch(events)
+        self._number += 1
+        self.stored += len(events)
+        self._sending = []
         while self._traces and self._traces[0][0] <= self._taken:
             self._traces.popleft()
+
+    def _batch(self, events: list[SessionEvent]) -> tuple[EventBatch, bytes]:
+        """The next batch, of as many of `events` as it may have; the others wait again."""
+        while True:
+            traces = traces_field([trace for number, trace in self._traces if number <= self._taken])
+            batch = EventBatch(self._edge, self._instance, self._number + 1, events, traces=traces)
+            data = encode_batch(batch)
+            if len(data) <= MAX_BATCH_BYTES or len(events) == 1:
+                return batch, data
+            self._halve(events)
+
+    def _halve(self, events: list[SessionEvent]) -> None:
+        """Puts the second half back: it waits again, before all others."""
+        half = len(events) // 2
+        self._taken -= len(events) - half
+        self._waiting.extendleft(reversed(events[half:]))
+        del events[half:]
+
+    async def _is_stored(self, batch: EventBatch, data: bytes) -> bool:
+        """Stores a batch, however long that takes. False if it is larger than a message may be."""
         headers = header_block(Nats_Msg_Id=batch.message_id)
         while True:
             try:
                 await store(self._link, self._subject, data, headers, _ACK_TIMEOUT_S)
-                self.stored += len(events)
-                self._sending = []
-                self._can()
-                return
             except NatsAway as error:
                 await self._make_again(error)
-            except NatsRefused as error:  # a full disk, for example, until an operator frees some space
-                self._cannot(str(error))
+            except NatsRefused as error:
+                if error.cause == "too_large":  # by the settings of this NATS
+                    return False
+                self._cannot(str(error))  # a full disk, for example, until an operator frees some space
+            else:
+                self._can()
+                return True
             await asyncio.sleep(_RETRY_S)
+
+    def _drop_too_large(self, size: int) -> None:
+        """No later fact may wait for one that NATS never takes."""
+        self._sending = []
+        self.dropped += 1
+        if self._complaint.due("too large", asyncio.get_running_loop().time()):
+            log.error("a session event of %d bytes was dropped: it is larger than NATS takes", size)
 
     async def _make_again(self, error: NatsAway) -> None:
         """Makes the stream again if it was deleted, or did not answer at the start, in case that it did not exist."""
@@ -193,11 +220,6 @@ class NatsSessionLog:
         if self._why_not:
             self._why_not = ""
             log.info("session events are stored again")
-
-    def _traces_of(self, count: int) -> list[str] | UnsetType:
-        """The spans of the next `count` facts, for their batch."""
-        upto = self._taken + count
-        return traces_field([trace for number, trace in self._traces if number <= upto])
 
 
 def _explained(error: NatsAway) -> str:

@@ -10,6 +10,7 @@ from proto import events, subjects
 from proto.trace_context import TraceContext
 from services.chassis.nats.link import NatsAway, NatsLink
 from services.chassis.nats.settings import NatsSettings
+from services.chassis.nats.stream_making import stream_config
 from services.chassis.nats.stream_reads import read_stream
 from services.edge import session_log_nats
 from services.edge.session_log_nats import NatsSessionLog
@@ -121,6 +122,21 @@ async def test_facts_of_any_size_are_stored_and_nobody_elses_are_dropped(nats_se
         assert await log.flush(10)
         assert [fact.at for batch in await stored(link) for fact in batch.events] == list(range(120))
         assert log.dropped == 0
+
+
+async def test_a_nats_that_takes_less_gets_smaller_batches_and_never_holds_up_the_log(nats_server, caplog):
+    async with session_log(nats_server.url) as (log, link):
+        config = stream_config(subjects.SESSIONS_STREAM, subjects.SESSION_EVENTS_ALL, 3600, 120)
+        await link.stream_manager().update_stream(config, max_msg_size=4_000)
+        trace = TraceContext("1" * 32, "2" * 16)
+        for i in range(200):
+            log.record(events.Opened(at=i, connection=f"c{i}", user="u" * (5_000 if i == 70 else 5)), trace)
+        assert await log.flush(10)
+        batches = await stored(link)
+    assert [fact.at for batch in batches for fact in batch.events] == [i for i in range(200) if i != 70]
+    assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
+    assert (log.stored, log.dropped, log.waiting) == (199, 1, 0)
+    assert "larger than NATS takes" in caplog.text
 
 
 async def test_it_says_why_events_wait_and_that_they_are_stored_again(nats_server, monkeypatch, caplog):

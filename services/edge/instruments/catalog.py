@@ -130,7 +130,7 @@ EDGE_SERIES: Final = catalog(
     counter(
         "fairlead_edge_session_events_dropped",
         "events",
-        "Session events dropped because NATS was unavailable for too long.",
+        "Session events dropped: NATS was unavailable for too long, or takes none of their size.",
     ),
     counter("fairlead_edge_closes", "connections", "Connections ended, by WebSocket close code.", "code"),
     counter("fairlead_edge_errors", "replies", "Error replies, by code; `other` for codes of backends.", "code"),
