@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -30,6 +31,9 @@ from services.sessions.values import WATCH_WRITER
 log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
+
+_INTERRUPTED: Final = "an edge with open connections is lost, without a word for %.1f s: their sessions are interrupted"
+_IDLE: Final = "an edge without connections is lost, without a word for %.1f s"
 
 
 class EdgeWatch:
@@ -89,19 +93,20 @@ class EdgeWatch:
 
     async def _look(self) -> None:
         open_instances = await self._store.open_instances()
+        watched = open_instances | await self._store.running_instances()
         numbers = await self._store.writers(WATCH_WRITER)
         lost = {name.removeprefix(WATCH_WRITER) for name, number in numbers.items() if number % 2}
         now, wall_ms = time.monotonic(), int(time.time() * 1000)
-        if suspects := self._silence.suspects(open_instances, now):
+        if suspects := self._silence.suspects(watched, now):
             self._silence.recall(await self._heard_edges.recall(suspects))
         again = self._silence.lost_again(open_instances & lost, now, wall_ms)
-        gone = self._silence.lost(open_instances - lost, now, wall_ms) | again
+        gone = self._silence.lost(watched - lost, now, wall_ms) | again
         back = self._silence.found(lost, now)
         self._told &= {*((instance, False) for instance in gone), *((instance, True) for instance in back)}
         for instance, last_heard_ms in gone.items():
             if self._is_news(instance, False):
                 log.warning(
-                    "an edge with open connections is lost, without a word for %.1f s: their sessions are interrupted",
+                    _INTERRUPTED if instance in open_instances else _IDLE,
                     (wall_ms - last_heard_ms) / 1000,
                     extra=about(edge=self._silence.name_of(instance), instance=instance),
                 )

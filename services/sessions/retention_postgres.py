@@ -13,6 +13,7 @@ from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
 from services.sessions.projection import NAME
+from services.sessions.statements import RUNS
 from services.sessions.store import StoreAway
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ _ROWS: Final = (
     ("channels", "last_at < $1 AND subscribers = 0"),
     (
         "edges",
-        "last_at < $1 AND NOT EXISTS "
+        f"last_at < $1 AND NOT ({RUNS}) AND NOT EXISTS "
         "(SELECT 1 FROM connections c WHERE c.instance = t.instance AND c.closed_at IS NULL)",
     ),
     ("heard_edges", "heard_at < $1"),

@@ -52,6 +52,10 @@ WITH RECURSIVE found(instance) AS (
 )
 SELECT instance FROM found WHERE instance IS NOT NULL"""
 
+# What is known of an edge that told its start, and then neither its end nor its loss: however long it is idle, it runs.
+RUNS: Final = "started_at IS NOT NULL AND stopped_at IS NULL AND lost_at IS NULL"
+RUNNING_INSTANCES: Final = f"SELECT instance FROM edges WHERE {RUNS}"
+
 # --- the rows that a batch may touch ----------------------------------------------------------------------------------
 
 CONNECTIONS_OF_BATCH: Final = f"""

@@ -97,6 +97,9 @@ class Store(Protocol):
     async def open_instances(self) -> set[str]:
         """The instances of edges with open connections. Raises `StoreAway`."""
 
+    async def running_instances(self) -> set[str]:
+        """The instances of edges that told their start, and neither their end nor their loss. Raises `StoreAway`."""
+
     async def last_number(self, instance: str) -> int:
         """The number of the last applied batch of a writer, 0 if there is none. Raises `StoreAway`."""
 

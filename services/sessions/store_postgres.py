@@ -94,6 +94,10 @@ class PostgresStore:
         async with self._pool.database() as database:
             return {row["instance"] for row in await database.fetch(sql.OPEN_INSTANCES)}
 
+    async def running_instances(self) -> set[str]:
+        async with self._pool.database() as database:
+            return {row["instance"] for row in await database.fetch(sql.RUNNING_INSTANCES)}
+
     async def last_number(self, instance: str) -> int:
         async with self._pool.database() as database:
             rows = await database.fetch(sql.NUMBERS, [name_of(instance)])

@@ -12,6 +12,8 @@ from proto.events import (
     Closed,
     EdgeFound,
     EdgeLost,
+    EdgeStarted,
+    EdgeStopped,
     EventBatch,
     Opened,
     SessionEvent,
@@ -135,6 +137,22 @@ class StoreContract:
             Position("epoch", 2), Position("epoch", 3), [batch(2, Closed(at=2, connection="c-i1", code=1000))]
         )
         assert await store.open_instances() == {"i2"}
+
+    async def test_edges_run_from_their_start_until_they_stop_or_are_lost(self, store):
+        at = ORIGIN
+        steps: tuple[tuple[SessionEvent, str, set[str]], ...] = (
+            (Opened(at=1, connection="c1"), "old", set()),
+            (EdgeStarted(at=2), "i1", {"i1"}),
+            (EdgeStarted(at=3), "i2", {"i1", "i2"}),
+            (EdgeStopped(at=4), "i2", {"i1"}),
+            (EdgeLost(at=5, instance="i1"), "watch-i1", set()),
+            (EdgeFound(at=6, instance="i1"), "watch-i1", {"i1"}),
+        )
+        for number, (event, writer, running) in enumerate(steps, 1):
+            upto = Position("epoch", number)
+            await store.commit(at, upto, [batch(number, event, instance=writer)])
+            assert await store.running_instances() == running, event
+            at = upto
 
     @pytest.mark.parametrize("seed", range(24))
     async def test_however_a_story_is_cut_the_rows_are_the_fold_over_everything(self, store, seed):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from proto.events import EdgeFound, EdgeLost, EventBatch, Opened
+from proto.events import Closed, EdgeFound, EdgeLost, EdgeStarted, EdgeStopped, EventBatch, Opened
 from proto.telemetry import Heartbeat, encode_heartbeat
 from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch, moment_of
@@ -131,6 +131,22 @@ async def test_a_loss_of_an_edge_that_nobody_heard_is_not_after_its_last_fact() 
     table.facts["i1"] = 1
     await watch.look()
     assert log.written[0].events == [EdgeLost(at=1, instance="i1")]
+
+
+async def test_an_edge_without_connections_is_lost_too_unless_it_was_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    log = LogDouble()
+    watch, store, _ = await with_a_silent_edge(log)
+    await fold(store, EventBatch("edge-1", "i1", 2, [Closed(at=2, connection="c1", code=1000)]))
+    for instance in ("idle", "stopped"):
+        await fold(store, EventBatch("edge-2", instance, 1, [EdgeStarted(at=1)]))
+    await fold(store, EventBatch("edge-2", "stopped", 2, [EdgeStopped(at=2)]))
+    await watch.look()
+    (lost,) = log.written
+    assert [type(one) for one in lost.events] == [EdgeLost] and lost.instance == "watch-idle"
+    assert "an edge without connections is lost" in caplog.text
+    await fold(store, lost)
+    await watch.look()
+    assert log.written == [lost], "nothing is left to be said"
 
 
 @pytest.mark.parametrize(

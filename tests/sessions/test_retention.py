@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
+from proto.events import Closed, EdgeStarted, EdgeStopped, EventBatch, Opened, SessionEvent, Subscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.api.positions import PositionReader
 from services.sessions.api.reader_postgres import ReadPool
@@ -54,6 +54,21 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
     kept = await read_rows(postgres.url)
     assert set(kept.sessions) == set(kept.connections) == {"late", "open"}
     assert set(kept.subscriptions) == {("open", "news")}
+
+
+async def test_an_edge_that_runs_stays_however_long_it_is_idle(postgres: Postgres):
+    await SCHEMA.migrate(postgres.url)
+    runs: dict[str, list[SessionEvent]] = {
+        "idle": [EdgeStarted(at=0, software="1.0.0")],
+        "stopped": [EdgeStarted(at=0), EdgeStopped(at=1)],
+        "older": [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)],
+    }
+    async with Pool(postgres.url, 1) as pool:
+        batches = [EventBatch("edge-1", instance, 1, events) for instance, events in runs.items()]
+        await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), batches)
+        await Retention(pool, 7 * 86_400, Instruments()).prune(datetime(1970, 1, 11, tzinfo=UTC))
+    (kept,) = (await read_rows(postgres.url)).edges.values()
+    assert (kept.instance, kept.software) == ("idle", "1.0.0")
 
 
 async def test_a_table_of_others_that_holds_old_sessions_ends_nothing_else(postgres: Postgres):

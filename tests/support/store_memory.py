@@ -72,6 +72,13 @@ class MemoryStore:
     async def open_instances(self) -> set[str]:
         return {one.instance for one in self.state.connections.values() if one.closed_at is None}
 
+    async def running_instances(self) -> set[str]:
+        return {
+            one.instance
+            for one in self.state.edges.values()
+            if one.started_at is not None and one.stopped_at is None and one.lost_at is None
+        }
+
     async def last_number(self, instance: str) -> int:
         return self._numbers.get(name_of(instance), 0)
 
