@@ -107,6 +107,8 @@ async def _make(database: Database, new: Partition) -> None:
     start, end = _literal(new.range.start), _literal(new.range.end)
     await database.execute(_NOT_FOR_LONG)
     await database.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+    # From here on nothing may come into the default partition that belongs into the new one: it would not be attached.
+    await database.execute(f"LOCK TABLE {table}_default")
     await database.execute(
         f"WITH moved AS (DELETE FROM {table}_default WHERE {column} >= {start} AND {column} < {end} RETURNING *) "
         f"INSERT INTO {name} SELECT * FROM moved",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,7 @@ from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_rows import rows_of
 from tests.sessions.database import execute, read_rows
+from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -80,6 +82,24 @@ async def test_rows_in_the_default_partition_move_into_a_new_one(postgres: Postg
     assert await counts(postgres, "sessions") == {"sessions_default": 1, "sessions_p20261123": 1}
     assert await counts(postgres, "timeline") == {"timeline_default": 1, "timeline_p20261123": 1}
     assert rows_of(await read_rows(postgres.url)) == before
+
+
+async def test_rows_that_are_written_meanwhile_move_too(postgres: Postgres, pool: Pool):
+    somebody = await asyncpg.connect(postgres.url)
+    writing = somebody.transaction()
+    await writing.start()
+    hour = NOW.replace(minute=0)
+    await somebody.execute("INSERT INTO channel_hours VALUES ('news', $1, 1, 1, 1)", hour)
+    making = asyncio.create_task(Partitions(pool, 30 * DAY).make(NOW))
+
+    async def waits() -> None:
+        assert await somebody.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    await eventually(waits)
+    await writing.commit()
+    await somebody.close()
+    assert "channel_hours_p20261123" in await making
+    assert await counts(postgres, "channel_hours") == {"channel_hours_p20261123": 1}
 
 
 async def test_outlived_ones_go_and_nothing_that_lives_is_lost(postgres: Postgres, pool: Pool):
