@@ -35,7 +35,9 @@ _AWAY_SESSIONS: Final = (
     f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE away_until >= $1 ORDER BY away_until LIMIT $2"
 )
 _RECENT_SESSIONS: Final = f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE opened_at >= $1 LIMIT $2"
-_NEWEST: Final = "SELECT opened_at FROM sessions ORDER BY opened_at DESC, id DESC LIMIT 1"
+_NEWEST: Final = """
+SELECT opened_at FROM sessions WHERE opened_at <= now() ORDER BY opened_at DESC, id DESC LIMIT 1"""
+"""Of the future are those of a clock that is wrong."""
 _OPEN_OF_USERS: Final = f"""
 SELECT {", ".join(f"c.{name}" for name in sql.CONNECTION_COLUMNS.split(", "))}
 FROM sessions s JOIN connections c ON c.session_id = s.id

@@ -5,7 +5,6 @@ It may contain too much, but never too little: a fold over the loaded rows must 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, assert_never
 
@@ -139,10 +138,6 @@ class ReadSet:
             names.update(state.open_channels(connection))
         return names
 
-    def edges(self, state: State) -> set[str]:
-        """The instances of edges that may be touched."""
-        return self._instances | self.lost.keys() | self.found | {row.instance for row in state.connections.values()}
-
     def ends(self, state: State) -> list[Span]:
         """The lineages of the sessions that may end in the batch, with the times of their ends."""
         spans: dict[str, tuple[int, int, int]] = {}
@@ -173,10 +168,10 @@ class ReadSet:
 
         A session that ends in the batch (`ends` as above), or that is in `state` already, may be one of them.
         """
-        used = Counter(row.lineage for row in state.sessions.values())
-        used.update({span.lineage: span.facts for span in ends})
+        ending = {span.lineage: span.facts for span in ends}
         return [
-            Span(lineage, first, last, facts + used[lineage]) for lineage, (first, last, facts) in self._opened.items()
+            Span(lineage, first, last, facts + state.sessions_of(lineage) + ending.get(lineage, 0))
+            for lineage, (first, last, facts) in self._opened.items()
         ]
 
 

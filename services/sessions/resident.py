@@ -18,7 +18,7 @@ KEPT_ENDED: Final = 20_000
 """Ended sessions that stay, away or not: a client that comes back, or facts that come late, need no query."""
 
 KEPT_CHANNELS: Final = 100_000
-"""Beyond it, channels that nobody is subscribed to go."""
+"""Beyond it, channels that nobody is subscribed to go; and again when twice as many are there as were left."""
 
 
 class Resident(State):
@@ -43,6 +43,7 @@ class Resident(State):
         self._leaving: set[str] = set()  # sessions and connections that the last fold removed: the tables may have them
         self._erasing = False
         self._ended: dict[str, int] = {}  # session -> the fold that changed it last, in this order
+        self._channels_to_keep = KEPT_CHANNELS
         self._channels_of: dict[str, set[str]] = defaultdict(set)  # connection -> of all its subscriptions
 
     @property
@@ -128,8 +129,9 @@ class Resident(State):
             if self._ended[id_] > stored:
                 break
             self._evict(id_)
-        if len(self.channels) > KEPT_CHANNELS and stored == self.folds:
+        if len(self.channels) > self._channels_to_keep and stored == self.folds:
             self.channels = {name: row for name, row in self.channels.items() if row.subscribers}
+            self._channels_to_keep = max(KEPT_CHANNELS, 2 * len(self.channels))  # as the search takes long
 
     def _evict(self, id_: str) -> None:
         del self._ended[id_]

@@ -129,6 +129,10 @@ class State:
         own = {session} if session in self.connections else set[str]()
         return sorted(own.union(self._resuming.get(session, ())))
 
+    def sessions_of(self, lineage: str) -> int:
+        """How many sessions of this lineage are here."""
+        return len(self._opened.get(lineage, ()))
+
     def unsettled(self, instance: str) -> list[Connection]:
         """The connections of an edge process that are open, or closed only because it is thought to be lost."""
         return [self.connections[name] for name in self._unsettled.get(instance, ())]

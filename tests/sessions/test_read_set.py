@@ -67,7 +67,8 @@ def loaded(whole: State, read_set: ReadSet) -> State:
         if key in keys or (row.connection in open_ones and row.until is None):
             state.put_subscription(copy.copy(row))
     state.channels = {name: copy.copy(whole.channels[name]) for name in read_set.channels(state) & {*whole.channels}}
-    state.edges = {name: copy.copy(whole.edges[name]) for name in read_set.edges(state) & {*whole.edges}}
+    edges = read_set.instances() | {row.instance for row in state.connections.values()}
+    state.edges = {name: copy.copy(whole.edges[name]) for name in edges & {*whole.edges}}
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,9 @@ from proto.events import Closed, EdgeFound, EdgeLost, Opened, SessionEvent, Subs
 from services.chassis.postgres.pool import Pool
 from services.sessions import dead_letters_postgres, resident, store_postgres, tables
 from services.sessions.entries import DeadLetter
+from services.sessions.loading_postgres import load_living
 from services.sessions.projection import NAMES, fold
+from services.sessions.resident import Resident
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
@@ -242,3 +245,16 @@ async def test_rows_that_somebody_deleted_are_unknown_facts_at_most(
         unknown += outcome.unknown
         assert await postgres_store.open_instances() == set(), "what is left of it has ended"
     assert (unknown > 0) == (table in ("sessions", "connections", "subscriptions"))
+
+
+async def test_a_session_of_the_future_does_not_hide_those_of_the_present(postgres: Postgres):
+    """Otherwise each commit would have to ask for sessions that may be continued."""
+    now = int(time.time() * 1000)
+    async with store_on(postgres) as store:
+        events: list[SessionEvent] = [Opened(at=at, connection=f"c{at}", user="ann") for at in (now, now + 2**40)]
+        await store.commit(ORIGIN, Position("e", 1), [batch(1, *events)])
+        rows = Resident(WINDOW_MS)
+        async with store._pool.database() as database:
+            assert await load_living(database, rows, 10)
+    assert set(rows.sessions) == {f"c{event.at}" for event in events}
+    assert rows.opened_since <= now and rows.away_since <= now
