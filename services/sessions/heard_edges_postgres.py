@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.edge_silence import Sighting
 from services.sessions.heard_edges import Heard
-from services.sessions.rows_postgres import columns, milliseconds, moment
+from services.sessions.rows_postgres import columns, moment, optional_milliseconds
 
 _KEPT: Final = timedelta(days=30)
 
@@ -47,14 +47,12 @@ class HeardTable:
         async with self._pool.database() as database:
             rows = await database.fetch(_RECALL, list(instances))
         return {
-            row["instance"]: Sighting(row["edge"] or "", _milliseconds(row["heard_at"]), _milliseconds(row["fact_at"]))
+            row["instance"]: Sighting(
+                row["edge"] or "", optional_milliseconds(row["heard_at"]), optional_milliseconds(row["fact_at"])
+            )
             for row in rows
         }
 
     async def forget(self) -> None:
         async with self._pool.database() as database:
             await database.execute(_FORGET, _KEPT)
-
-
-def _milliseconds(at: datetime | None) -> int | None:
-    return None if at is None else milliseconds(at)

@@ -45,7 +45,8 @@ def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else moment(ms)
 
 
-def _milliseconds(at: datetime | None) -> int | None:
+def optional_milliseconds(at: datetime | None) -> int | None:
+    """Likewise; None stays None."""
     return None if at is None else milliseconds(at)
 
 
@@ -61,7 +62,7 @@ def session_of(row: asyncpg.Record) -> Session:
      by, address) = row  # fmt: skip
     return Session(
         id_, user, key, name, version, edge, instance, connection, count, milliseconds(opened), lineage,
-        _milliseconds(ended), _milliseconds(away), code, reason, by, address,
+        optional_milliseconds(ended), optional_milliseconds(away), code, reason, by, address,
     )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def connection_of(row: asyncpg.Record) -> Connection:
     """A row of `sql.CONNECTION_COLUMNS`."""
     id_, session_id, edge, instance, opened, closed, code, reason, by, version = row
     return Connection(
-        id_, session_id, edge, instance, milliseconds(opened), _milliseconds(closed), code, reason, by, version
+        id_, session_id, edge, instance, milliseconds(opened), optional_milliseconds(closed), code, reason, by, version
     )
 
 
@@ -93,7 +94,9 @@ def values_of_connection(row: Connection) -> tuple[Any, ...]:
 def subscription_of(row: asyncpg.Record) -> Subscription:
     """A row of `sql.SUBSCRIPTION_COLUMNS`."""
     connection, channel, opened, since, until, recovered = row
-    return Subscription(connection, channel, milliseconds(opened), milliseconds(since), _milliseconds(until), recovered)
+    return Subscription(
+        connection, channel, milliseconds(opened), milliseconds(since), optional_milliseconds(until), recovered
+    )
 
 
 def values_of_subscription(row: Subscription) -> tuple[Any, ...]:
@@ -143,8 +146,8 @@ def edge_of(row: asyncpg.Record) -> Edge:
     """A row of `statements_writing.EDGE_COLUMNS`."""
     instance, edge, software, first, last, started, draining, stopped, lost, opened, ended = row
     return Edge(
-        instance, edge, software, milliseconds(first), milliseconds(last), _milliseconds(started),
-        _milliseconds(draining), _milliseconds(stopped), _milliseconds(lost), opened, ended,
+        instance, edge, software, milliseconds(first), milliseconds(last), optional_milliseconds(started),
+        optional_milliseconds(draining), optional_milliseconds(stopped), optional_milliseconds(lost), opened, ended,
     )  # fmt: skip
 
 
