@@ -34,7 +34,7 @@ from proto.events import (
 from services.sessions.models import channels, drops, edges, erasure, refusals, sessions, timeline, users, versions
 from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, MAX_CODE, MAX_TIME, Connection, Edge
 from services.sessions.state import State
-from services.sessions.values import name_of, text, time_of
+from services.sessions.values import label, name_of, text, time_of
 
 NAME: Final = "sessions-1"
 """Whoever moves the positions holds the lock of this one, and what it says is the position of all. It stays as it is,
@@ -69,7 +69,7 @@ class Writer:
 def fold(state: State, batches: Iterable[EventBatch]) -> State:
     """Applies the facts of `batches`, in order. Changes `state` in place and returns it."""
     for batch in batches:
-        edge, instance, number = text(batch.edge), name_of(batch.instance), batch.number
+        edge, instance, number = label(batch.edge), name_of(batch.instance), batch.number
         writer = Writer(edge, instance, edges.told(state, batch, edge, instance))
         for event in batch.events:
             at = event.at
@@ -157,7 +157,7 @@ def _closed(state: State, event: Closed, at: int, writer: Writer) -> None:
     connection = _known(state, event)
     if connection is not None and (connection.closed_at is None or connection.was_lost):
         # The edge's own word overrides the guess that it was lost.
-        _end(state, connection, at, min(event.code, MAX_CODE), text(event.reason), text(event.by))
+        _end(state, connection, at, min(event.code, MAX_CODE), text(event.reason), label(event.by))
         _note(writer, connection.id, event)
 
 

@@ -18,6 +18,9 @@ MAX_ID = 64
 MAX_TEXT = 512
 """Characters of a name that others choose; at four bytes each it still fits an index entry (2,704 bytes)."""
 
+MAX_LABEL_BYTES = 192
+"""Bytes of a name of which an index entry has several: three of them fit beside such a text."""
+
 MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and PostgreSQL's dates agree on
 
 MAX_CODE = 2**31 - 1

@@ -32,7 +32,7 @@ from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.resident import Resident
 from services.sessions.rows_postgres import columns
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Tell, refusals, unseen
-from services.sessions.values import name_of, text
+from services.sessions.values import label, name_of
 from services.sessions.writes_postgres import Write, erase, writes_of
 
 log = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ async def _write(database: Database, plan: _Plan) -> None:
 async def _move(database: Database, upto: Position, new: Sequence[EventBatch], names: Sequence[str]) -> None:
     last = {name_of(batch.instance): batch for batch in new}
     if last:
-        rows = [(instance, text(batch.edge), batch.number) for instance, batch in sorted(last.items())]
+        rows = [(instance, label(batch.edge), batch.number) for instance, batch in sorted(last.items())]
         await database.execute(sql.KEEP_NUMBERS, *columns(rows, 3))
     await database.execute(sql.MOVE_POSITIONS, names, upto.epoch, upto.sequence)
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from services.sessions.rows import MAX_ID, MAX_TEXT, MAX_TIME
+from services.sessions.rows import MAX_ID, MAX_LABEL_BYTES, MAX_TEXT, MAX_TIME
 
 _LINEAGES: Final = 8192
 """Cached lineages: each is asked for twice, for what to load and for the fold, with a page of the log in between."""
@@ -37,6 +37,18 @@ def text(value: str, limit: int = MAX_TEXT) -> str:
     if len(value) <= limit and "\0" not in value:
         return value
     return value[:limit].replace("\0", "\ufffd")
+
+
+def label(value: str) -> str:
+    """`value` as an index can hold three of them beside a `text`: `MAX_LABEL_BYTES` at most, no two values alike."""
+    if len(value) <= MAX_LABEL_BYTES // 4 and "\0" not in value:  # the usual case: a character has up to four bytes
+        return value
+    data = value.encode()
+    if len(data) <= MAX_LABEL_BYTES and "\0" not in value:
+        return value
+    digest = blake2b(data, digest_size=16).hexdigest()
+    beginning = value.replace("\0", "\ufffd").encode()[: MAX_LABEL_BYTES - 1 - len(digest)]
+    return f"{beginning.decode(errors='ignore')}~{digest}"
 
 
 def name_of(value: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, get_args
 import msgspec
 
 from services.sessions.api.views import SessionState
-from services.sessions.values import identity, text
+from services.sessions.values import identity, label, text
 
 MAX_VALUE: Final = 2048
 """Characters of a parameter. A user id has no limit here: the chassis limits the request head as a whole."""
@@ -104,6 +104,11 @@ def valid_text(value: str) -> str:
 def stored_text(value: str) -> str:
     """A name as the rows have it."""
     return text(valid_text(value))
+
+
+def stored_label(value: str) -> str:
+    """The name of an edge, or of a client's software, as the rows have it."""
+    return label(valid_text(value))
 
 
 def user_id(value: str) -> str:
@@ -229,15 +234,15 @@ USER: Final = Parameter("user", "Only of this user; empty for anonymous clients.
 CHANNEL: Final = Parameter(
     "channel", "Only sessions that were subscribed to this channel; with `at`: at that time.", _TEXT, stored_text
 )
-EDGE: Final = Parameter("edge", "Only on the edge of this name, now or at last.", _TEXT, stored_text)
+EDGE: Final = Parameter("edge", "Only on the edge of this name, now or at last.", _TEXT, stored_label)
 END_CODE: Final = Parameter(
     "end_code",
     "Only sessions that ended with this close code, or are away after it.",
     {"type": "integer", "minimum": 0, "maximum": MAX_CODE},
     number(0, MAX_CODE),
 )
-CLIENT_NAME: Final = Parameter("client_name", "Only clients of this name.", _TEXT, stored_text)
-CLIENT_VERSION: Final = Parameter("client_version", "Only clients of this version.", _TEXT, stored_text)
+CLIENT_NAME: Final = Parameter("client_name", "Only clients of this name.", _TEXT, stored_label)
+CLIENT_VERSION: Final = Parameter("client_version", "Only clients of this version.", _TEXT, stored_label)
 ADDRESS: Final = Parameter(
     "address", 'Only clients whose address begins with this text, such as "10.1.".', {"type": "string", "minLength": 1},
     some_text,

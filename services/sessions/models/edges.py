@@ -7,7 +7,7 @@ from typing import assert_never
 from proto.events import EdgeDraining, EdgeStarted, EdgeStopped, EventBatch
 from services.sessions.rows import Edge
 from services.sessions.state import State
-from services.sessions.values import NO_EDGES, text, time_of
+from services.sessions.values import NO_EDGES, label, time_of
 
 
 def told(state: State, batch: EventBatch, edge: str, instance: str) -> Edge | None:
@@ -28,7 +28,7 @@ def moment(row: Edge, event: EdgeStarted | EdgeDraining | EdgeStopped, at: int) 
     """A moment in the run of an edge, which tells it itself. Each comes once."""
     match event:
         case EdgeStarted():
-            row.software = row.software or text(event.software)
+            row.software = row.software or label(event.software)
             row.started_at = at if row.started_at is None else row.started_at
         case EdgeDraining():
             row.draining_at = at if row.draining_at is None else row.draining_at

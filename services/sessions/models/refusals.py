@@ -5,12 +5,12 @@ from __future__ import annotations
 from proto.events import Refused
 from services.sessions.rows import MAX_CODE, WIDTHS, Refusal, RefusalKey
 from services.sessions.state import State
-from services.sessions.values import identity, name_of, text
+from services.sessions.values import identity, label, name_of, text
 
 
 def refused(state: State, event: Refused, at: int, edge: str, instance: str) -> None:
     """Adds a refusal, and counts those for which it stands."""
-    action, code = text(event.action), min(event.code, MAX_CODE)
+    action, code = label(event.action), min(event.code, MAX_CODE)
     state.refusals.append(
         Refusal(
             at=at,
@@ -22,8 +22,8 @@ def refused(state: State, event: Refused, at: int, edge: str, instance: str) -> 
             connection=name_of(event.connection),
             user=identity(event.user),
             channel=text(event.channel),
-            client_name=text(event.client_name),
-            client_version=text(event.client_version),
+            client_name=label(event.client_name),
+            client_version=label(event.client_version),
             address=text(event.address),
             count=event.count,
         )

@@ -15,18 +15,18 @@ from __future__ import annotations
 from proto.events import Opened, Subscribed, is_resumable
 from services.sessions.rows import Connection, Session, Subscription
 from services.sessions.state import State
-from services.sessions.values import identity, lineage_of, text
+from services.sessions.values import identity, label, lineage_of, text
 
 
 def opened(state: State, event: Opened, name: str, at: int, edge: str, instance: str) -> tuple[Session, Connection]:
     """Adds the connection `name`, which is new, and its session, unless it continues one that is there."""
     user, key, client = event.user, event.session_key, event.client_name
-    version, address = text(event.client_version), text(event.address)
+    version, address = label(event.client_version), text(event.address)
     lineage = lineage_of(user, key, client)
     session = state.longest_away(lineage, at) if lineage is not None else None
     if session is None:
         session = Session(
-            name, identity(user), text(key), text(client), version, edge, instance, name, 1, at, lineage,
+            name, identity(user), label(key), label(client), version, edge, instance, name, 1, at, lineage,
             None, None, None, "", "", address,
         )  # fmt: skip
         state.put_session(session)

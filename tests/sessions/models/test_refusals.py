@@ -25,4 +25,4 @@ def test_no_text_is_longer_than_a_column_holds():
     state = State(1)
     refusals.refused(state, Refused(at=1, action="a" * 600, code=2**32 - 1, user="u\0" * 400), 1, "e", "i")
     (row,) = state.refusals
-    assert len(row.action) == 512 and len(row.user) <= 512 and "\0" not in row.user and row.code < 2**31
+    assert len(row.action) == 192 and len(row.user) <= 512 and "\0" not in row.user and row.code < 2**31
