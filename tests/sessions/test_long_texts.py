@@ -9,7 +9,6 @@ import pytest
 from proto.events import Closed, EventBatch, Opened, Refused, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.rows import MAX_TEXT
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from tests.sessions.database import read_rows
@@ -19,7 +18,6 @@ pytestmark = pytest.mark.integration
 
 
 async def test_no_text_is_too_long_for_an_index(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     chance = random.Random(1)
 
     def long() -> str:

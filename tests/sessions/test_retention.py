@@ -57,7 +57,6 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
 
 
 async def test_an_edge_that_runs_stays_however_long_it_is_idle(postgres: Postgres):
-    await SCHEMA.migrate(postgres.url)
     runs: dict[str, list[SessionEvent]] = {
         "idle": [EdgeStarted(at=0, software="1.0.0")],
         "stopped": [EdgeStarted(at=0), EdgeStopped(at=1)],
