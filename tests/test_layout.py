@@ -62,7 +62,6 @@ UNTESTED = {
     "services/sessions/outbox/publisher_nats.py": "tests/sessions/outbox/test_outbox.py, with edges",
     "services/sessions/api/openapi.py": "tests/sessions/api/test_calls_http.py, over HTTP",
     "services/sessions/models/sessions.py": "tests/sessions/test_projection.py, through the fold",
-    "services/sessions/loading_postgres.py": "tests/sessions/test_store_postgres.py, through the store",
     "services/sessions/printing.py": "tests/sessions/test_dead_letters.py, at the command line",
     "services/sessions/privacy/access.py": "tests/sessions/privacy/test_erasure.py, at the command line",
     "services/sessions/privacy/archive_postgres.py": "tests/sessions/privacy/test_erasure.py, at the command line",
