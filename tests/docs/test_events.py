@@ -98,6 +98,7 @@ def now_ms() -> int:
 
 
 @pytest.mark.integration
+@pytest.mark.once
 async def test_a_consumer_in_ten_lines_follows_the_log_and_goes_on_after_it_was_killed(
     nats_server: NatsServer, tmp_path: Path
 ):
@@ -113,6 +114,7 @@ async def test_a_consumer_in_ten_lines_follows_the_log_and_goes_on_after_it_was_
 
 
 @pytest.mark.integration
+@pytest.mark.once
 async def test_a_backend_with_the_permissions_of_the_page_reads_the_log_and_nothing_more(tmp_path: Path):
     for name in ("$JS.API.CONSUMER.MSG.NEXT.SESSIONS.billing", "$JS.ACK.SESSIONS.billing.>"):
         assert f"`{name}`" in PAGE
@@ -162,6 +164,7 @@ def _listens(port: int) -> bool:
 
 
 @pytest.mark.integration
+@pytest.mark.once
 async def test_the_receiver_prints_each_event_once(
     services: Services, nats_server: NatsServer, postgres: Postgres, tmp_path: Path
 ):

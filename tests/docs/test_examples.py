@@ -113,6 +113,7 @@ async def test_a_backend_publishes_into_the_stack_of_its_checkout_unless_it_name
 
 
 @pytest.mark.integration
+@pytest.mark.once
 @pytest.mark.parametrize("example", ["two_clients.py", "python_client.py"])
 async def test_a_client_says_why_it_is_not_let_in(edge, tmp_path, example):
     examples, secrets = tmp_path / "docs/examples", tmp_path / ".fairlead/secrets.env"
@@ -161,6 +162,7 @@ async def backend(nats: NatsServer) -> AsyncIterator[None]:
 
 
 @pytest.mark.integration
+@pytest.mark.once
 async def test_a_backend_decides_and_answers(edge, nats_server):
     async with backend(nats_server), wire_client(edge) as client, wire_client(edge) as stranger:
         connected = await client.ask(connect={"data": {"password": "wonderland"}})

@@ -14,7 +14,7 @@ from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell
 from tests.support.servers import Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs/sessions.md"
 PROMPT: Final = "$ python -m services.sessions "

@@ -10,7 +10,7 @@ from tests.support.edges import API_KEY, api, connected, wire_client
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 async def result(edge, method, **call):

@@ -14,7 +14,7 @@ import pytest
 from tests.support.edges import API_KEY, connected
 from tests.support.plain_http import http_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTION = ROOT / "docs" / "openapi.json"

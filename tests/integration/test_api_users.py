@@ -10,7 +10,7 @@ from tests.support.edges import api, connected, in_seconds, wire_client
 from tests.support.eventually import eventually
 from tests.support.http_streams import streaming
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol, pytest.mark.usefixtures("encoding")]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.usefixtures("encoding")]
 
 
 async def done(edge, method, **call):

@@ -12,7 +12,7 @@ from tests.support.edges import API_KEY, WireClient, start_edge, token
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.edges import SECRET, api, connected, in_seconds, start_edge, token, wire_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol, pytest.mark.usefixtures("encoding")]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.usefixtures("encoding")]
 
 FAST = {
     "FAIRLEAD_CLIENT_PING_INTERVAL": "1s",

@@ -22,7 +22,7 @@ from tests.support.http_streams import (
 )
 from tests.support.metrics import metric, reaches, stands_at
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 @pytest.fixture(params=KINDS)

@@ -19,7 +19,7 @@ from tests.support.http_streams import (
 from tests.support.metrics import metric, stands_at
 from tests.support.plain_http import http_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 CORS = {"access-control-allow-origin", "access-control-allow-credentials"}
 

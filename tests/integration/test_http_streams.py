@@ -22,7 +22,7 @@ from tests.support.http_streams import (
 from tests.support.metrics import metric, reaches, stands_at
 from tests.support.plain_http import http_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 PING = {"FAIRLEAD_CLIENT_PING_INTERVAL": "1s", "FAIRLEAD_CLIENT_PONG_TIMEOUT": "500ms"}
 

@@ -21,7 +21,7 @@ from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess
 from tests.support.stock_clients import KINDS, StockClient, StockClients, data_of, events_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.timeout(120)]
 
 MB = 1_000_000
 LARGE = "x" * 60_000

@@ -9,7 +9,7 @@ from tests.support.edges import SECRET, token
 from tests.support.processes import Services
 from tests.support.servers import NatsServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 TEXTS, COMMANDS = 2_000, 200
 

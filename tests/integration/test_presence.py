@@ -9,7 +9,7 @@ import pytest
 from tests.support.edges import connected, wire_client
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol, pytest.mark.usefixtures("encoding")]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.usefixtures("encoding")]
 
 
 async def presence(client, channel):

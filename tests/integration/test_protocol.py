@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.edges import connected, in_seconds, start_edge, token, wire_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol, pytest.mark.usefixtures("encoding")]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.usefixtures("encoding")]
 
 
 async def test_connect_and_subscribe_in_one_frame_as_the_js_sdk_sends_them(shared_edge, x):

@@ -18,7 +18,7 @@ from fairlead.client_nats import AsyncNatsFairlead, NatsFairlead
 from proto import subjects
 from tests.support.edges import API_KEY, SECRET, api, connected, start_edge, wire_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 KINDS = ("blocking HTTP", "HTTP", "blocking NATS", "NATS")
 

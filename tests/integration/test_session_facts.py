@@ -22,7 +22,7 @@ from tests.support.metrics import reaches
 from tests.support.processes import ServiceProcess
 from tests.support.servers import NatsServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 E = TypeVar("E", bound=events.Event)
 

@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.floods import ENOUGH, PAYLOAD, flood
 from tests.support.metrics import metric, reaches, series
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 async def stalled(edge, *channels: str) -> WireClient:

@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.stock_clients import KINDS, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 NOT_ALLOWED = {"error": {"code": 403, "message": "not for you"}}
 BANNED = {"disconnect": {"code": 4501, "reason": "banned"}}

@@ -9,7 +9,7 @@ from tests.support.eventually import eventually
 from tests.support.stock_clients import KINDS, data_of, events_of, receives, receives_last, sees
 from tests.support.stock_errors import CommandFailed
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 async def test_subscribe_on_one_edge_publish_on_the_other_received_in_order(shared_pair, client, other, x):

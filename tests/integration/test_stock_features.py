@@ -13,7 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.stock_clients import data_of, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 def users(client, event, channel):

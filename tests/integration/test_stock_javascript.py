@@ -9,7 +9,7 @@ from tests.support.eventually import eventually
 from tests.support.stock_clients import StockClients, data_of, events_of, receives, sees
 from tests.support.stock_js import JsClient
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 @pytest.fixture(params=["json", "protobuf"])

@@ -16,7 +16,7 @@ from tests.support.processes import ServiceProcess
 from tests.support.stock_clients import StockClients, data_of, events_of
 from tests.support.stock_js import JsClient
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 @pytest.fixture(params=[("http_stream", "json"), ("http_stream", "protobuf"), ("sse", "json")], ids="-".join)

@@ -12,7 +12,7 @@ from tests.support.eventually import eventually
 from tests.support.stock_clients import KINDS, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed, TokensAway, Unauthorized
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 OTHER_SECRET = "another-secret-that-is-long-enough-as-well"
 UNAUTHORIZED = 1  # the SDKs' own code

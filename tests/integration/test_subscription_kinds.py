@@ -12,7 +12,7 @@ from proto.fossil import apply_delta
 from tests.support.edges import api, connected, token, wire_client
 from tests.support.metrics import metric
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol, pytest.mark.usefixtures("encoding")]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.usefixtures("encoding")]
 
 
 async def test_channels_of_the_token_are_in_the_connect_reply_and_recover_on_another_edge(shared_pair, x):

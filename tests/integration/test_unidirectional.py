@@ -14,7 +14,7 @@ import websockets
 from tests.support.edges import ANSWER_S, WireClient, api, connected, in_seconds, start_edge, start_pair, token
 from tests.support.http_streams import StreamClient, emulate, request, stream_client
 
-pytestmark = [pytest.mark.integration, pytest.mark.protocol]
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 PING = {"FAIRLEAD_CLIENT_PING_INTERVAL": "1s", "FAIRLEAD_CLIENT_PONG_TIMEOUT": "500ms"}
 

@@ -10,7 +10,7 @@ from tests.perf.command import perf
 from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 SECRET = "a-recognisable-secret-of-the-tests-0123456789"
 CHANNELS = '[[channel.namespaces]]\nname = "perf"\nallow_subscribe_for_client = true\n'

@@ -21,6 +21,7 @@ def test_each_table_that_is_partitioned_gets_rows_of_each_day() -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.once
 @pytest.mark.timeout(180)
 async def test_a_month_has_all_kinds_of_sessions_and_its_counts_agree(postgres: Postgres) -> None:
     seen: list[float] = []

@@ -18,7 +18,7 @@ from tests.sessions.api.serving import reading
 from tests.sessions.running import API_KEY
 from tests.support.servers import Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 USERS = ["ann", "bob", "ann/with a slash", "", "ümläut"]
 COUNT = 60

@@ -24,7 +24,7 @@ from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.timeout(300)]
 
 CHECKS = (
     "not_a_server_error",

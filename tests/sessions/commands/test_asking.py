@@ -21,7 +21,7 @@ from tests.sessions.day_of_a_deploy import NOW, tell
 from tests.sessions.rows_by_hand import insert
 from tests.support.servers import Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 QUESTIONS = [
     ["who"],
