@@ -26,7 +26,7 @@ from services.sessions.edge_silence import EdgeSilence
 from services.sessions.heard_edges import HeardEdges
 from services.sessions.log_nats import LogAway, SessionLog
 from services.sessions.store import Store, StoreAway
-from services.sessions.values import WATCH_WRITER
+from services.sessions.values import WATCH_WRITER, label, name_of
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,9 @@ class EdgeWatch:
         except (msgspec.DecodeError, RecursionError):
             return
         at = moment_of(heartbeat.at, int(time.time() * 1000))
-        self._silence.heard(heartbeat.instance, time.monotonic(), at, heartbeat.name)
-        self._heard_edges.heard(heartbeat.instance, heartbeat.name, at)
+        instance, name = name_of(heartbeat.instance), label(heartbeat.name)  # as the rows have them
+        self._silence.heard(instance, time.monotonic(), at, name)
+        self._heard_edges.heard(instance, name, at)
 
     async def run(self) -> None:
         """Looks for lost and found edges once a second, until cancelled."""

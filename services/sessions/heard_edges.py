@@ -10,7 +10,6 @@ from typing import Final, NamedTuple, Protocol
 
 from services.sessions.edge_silence import MAX_INSTANCES, Sighting
 from services.sessions.store import StoreAway
-from services.sessions.values import label, name_of
 
 INTERVAL_S: Final = 0.5
 """The least time between two writes. A heartbeat that comes after a longer pause is written at once."""
@@ -50,9 +49,8 @@ class HeardEdges:
 
     def heard(self, instance: str, edge: str, at: int) -> None:
         """A heartbeat was heard. Of more than `MAX_INSTANCES` that wait to be written, new ones are left out."""
-        name = name_of(instance)
-        if name in self._waiting or len(self._waiting) < MAX_INSTANCES:
-            self._waiting[name] = Heard(name, label(edge), at)
+        if instance in self._waiting or len(self._waiting) < MAX_INSTANCES:
+            self._waiting[instance] = Heard(instance, edge, at)
             self._any.set()
 
     async def recall(self, instances: Sequence[str]) -> Mapping[str, Sighting]:

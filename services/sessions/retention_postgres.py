@@ -19,6 +19,7 @@ from services.sessions.store import StoreAway
 log = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 300.0
+_CLOCKS_AGREE: Final = timedelta(hours=1)
 _PORTION: Final = 5_000  # sessions or rows in one transaction, which stays short enough not to block others
 
 _PRUNE: Final = """
@@ -77,15 +78,27 @@ class Retention:
         self._partitions = Partitions(pool, timedelta(seconds=keep_s), timedelta(seconds=archive_keep_s))
 
     async def run(self) -> None:
-        """Does both every five minutes, until cancelled."""
+        """Makes what is missing and removes what is old, every five minutes, until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            now = datetime.now(UTC)
-            await self.prepare(now)
-            try:
+            await self.tend(datetime.now(UTC))
+
+    async def tend(self, now: datetime) -> None:
+        """Does it once. If the clock of this machine or of PostgreSQL must be wrong, nothing is removed."""
+        await self.prepare(now)
+        try:
+            async with self._pool.database() as database:
+                theirs: datetime = await database.fetchval("SELECT now()")
+            if abs(theirs - now) <= _CLOCKS_AGREE:
                 await self.prune(now)
-            except StoreAway as error:
-                log.warning("cannot remove old sessions now: %s", error)
+            else:
+                log.error(
+                    "no old sessions are removed: it is %s here, and %s by the clock of PostgreSQL",
+                    now.isoformat(timespec="seconds"),
+                    theirs.isoformat(timespec="seconds"),
+                )
+        except StoreAway as error:
+            log.warning("cannot remove old sessions now: %s", error)
 
     async def prepare(self, now: datetime) -> None:
         """Makes the partitions that facts of `now` and of later go into. If that cannot be now, it is done later: until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from proto.events import Closed, EdgeFound, EdgeLost, EdgeStarted, EdgeStopped, EventBatch, Opened
 from proto.telemetry import Heartbeat, encode_heartbeat
@@ -12,6 +13,7 @@ from services.sessions.edge_silence import EdgeSilence
 from services.sessions.edge_watch import EdgeWatch, moment_of
 from services.sessions.heard_edges import Heard, HeardEdges
 from services.sessions.log_nats import LogAway
+from services.sessions.rows import MAX_ID, MAX_LABEL_BYTES
 from services.sessions.store import ORIGIN, Position, StoreAway
 from tests.sessions.edge_double import PROCESS
 from tests.sessions.heard_table import HeardInMemory
@@ -158,10 +160,15 @@ def test_a_heartbeat_says_when_its_edge_lived_if_that_can_be_true(sent: int, hea
 
 async def test_what_the_watch_hears_is_kept() -> None:
     table = HeardInMemory()
-    watch, _, _ = await with_a_silent_edge(LogDouble(), table)
+    watch, _, silence = await with_a_silent_edge(LogDouble(), table)
     now = int(time.time() * 1000)
     beat = Heartbeat(service="edge", name="edge-1", instance="i1", version="0", at=now, process=PROCESS)
     for data in (b"rubbish", encode_heartbeat(beat)):
         watch.heard(data)
     await watch._heard_edges.write()
     assert table.rows == {"i1": Heard("i1", "edge-1", now)}
+    watch.heard(encode_heartbeat(replace(beat, instance="i\0" * 100_000, name="n" * 100_000)))
+    await watch._heard_edges.write()
+    (long,) = table.rows.keys() - {"i1"}
+    assert len(long) == MAX_ID and "\0" not in long and len(table.rows[long].edge) == MAX_LABEL_BYTES
+    assert long in silence._heard

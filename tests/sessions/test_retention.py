@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -54,6 +54,19 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
     kept = await read_rows(postgres.url)
     assert set(kept.sessions) == set(kept.connections) == {"late", "open"}
     assert set(kept.subscriptions) == {("open", "news")}
+
+
+async def test_a_clock_that_is_wrong_removes_nothing(postgres: Postgres, caplog: pytest.LogCaptureFixture):
+    events: list[SessionEvent] = [Opened(at=0, connection="old"), Closed(at=1, connection="old", code=1000)]
+    async with Pool(postgres.url, 1) as pool:
+        await PostgresStore(pool, 1000).commit(ORIGIN, Position("e", 1), [EventBatch("edge-1", "i", 1, events)])
+        retention = Retention(pool, 7 * 86_400, Instruments())
+        now = datetime.now(UTC)
+        await retention.tend(now + timedelta(days=400))
+        assert set((await read_rows(postgres.url)).sessions) == {"old"}
+        assert "by the clock of PostgreSQL" in caplog.text
+        await retention.tend(now)
+    assert (await read_rows(postgres.url)).sessions == {}
 
 
 async def test_an_edge_that_runs_stays_however_long_it_is_idle(postgres: Postgres):
