@@ -88,7 +88,7 @@ async def test_rows_that_are_written_meanwhile_move_too(postgres: Postgres, pool
     somebody = await asyncpg.connect(postgres.url)
     writing = somebody.transaction()
     await writing.start()
-    hour = NOW.replace(minute=0)
+    hour = NOW - 7 * DAY  # of the first partition that is made
     await somebody.execute("INSERT INTO channel_hours VALUES ('news', $1, 1, 1, 1)", hour)
     making = asyncio.create_task(Partitions(pool, 30 * DAY).make(NOW))
 
@@ -98,8 +98,8 @@ async def test_rows_that_are_written_meanwhile_move_too(postgres: Postgres, pool
     await eventually(waits)
     await writing.commit()
     await somebody.close()
-    assert "channel_hours_p20261123" in await making
-    assert await counts(postgres, "channel_hours") == {"channel_hours_p20261123": 1}
+    assert "channel_hours_p20261116" in await making
+    assert await counts(postgres, "channel_hours") == {"channel_hours_p20261116": 1}
 
 
 async def test_outlived_ones_go_and_nothing_that_lives_is_lost(postgres: Postgres, pool: Pool):
