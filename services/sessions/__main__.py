@@ -84,7 +84,7 @@ def _verify(settings: SessionsSettings, asked: Namespace) -> None:
 
 COMMANDS = {
     "who": Command("the sessions that were connected at a moment, or are now", _ask, questions.describe_who),
-    "why": Command("why a user dropped, what he missed, what he was refused", _ask, questions.describe_why),
+    "why": Command("why a user dropped, what they missed, what they were refused", _ask, questions.describe_why),
     "timeline": Command("all facts of a session in order", _ask, questions.describe_timeline),
     "drops": Command("how many connections were dropped, and how", _ask, questions.describe_drops),
     "channels": Command("subscribers of channels, now and at their peaks", _ask, questions.describe_channels),

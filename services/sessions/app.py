@@ -37,6 +37,7 @@ from services.sessions.api.live_http import DESCRIPTION as LIVE
 from services.sessions.api.live_http import LiveApi
 from services.sessions.api.model_questions import ModelQuestions
 from services.sessions.api.positions import PositionReader
+from services.sessions.api.presence_questions import PresenceQuestions
 from services.sessions.api.questions import Question, SessionQuestions
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
 from services.sessions.api.session_counts import SessionCounts
@@ -59,8 +60,10 @@ from services.sessions.projector import Projector
 from services.sessions.queries.channels_postgres import Channels
 from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Edges
+from services.sessions.queries.presence_postgres import Presence
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.timeline_postgres import Timelines
+from services.sessions.queries.user_story_postgres import UserStories
 from services.sessions.queries.users_postgres import Users
 from services.sessions.queries.versions_postgres import VersionQueries
 from services.sessions.retention_postgres import Retention
@@ -273,7 +276,8 @@ def _questions(pool: ReadPool) -> list[Question]:
         Edges(pool),
         VersionQueries(pool),
     )
-    return [*sessions.questions(), *models.questions()]
+    presence = PresenceQuestions(Presence(pool), UserStories(pool))
+    return [*sessions.questions(), *presence.questions(), *models.questions()]
 
 
 def serve(settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:

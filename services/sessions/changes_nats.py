@@ -22,7 +22,7 @@ _RESERVE: Final = 1024
 """Bytes of a message that are left to NATS."""
 
 WANTED_S: Final = 300.0
-"""For how long changes are told after somebody wanted them: who lost his stream comes back within this time."""
+"""For how long changes are told after somebody wanted them: who lost the stream comes back within this time."""
 
 _WANT_EVERY_S: Final = 60.0
 _WANTED: Final = b"wanted"

@@ -301,7 +301,7 @@ class ArchivedMessageRow(SQLModel, table=True):
 
 
 class ErasureRow(SQLModel, table=True):
-    """A user who was erased, by his digest (`proto.events.user_digest`): facts about him up to `at` are not folded."""
+    """A user who was erased, by a digest (`proto.events.user_digest`): facts about them up to `at` are not folded."""
 
     __tablename__ = "erasures"
     user_digest: str = _name(primary_key=True)

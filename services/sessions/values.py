@@ -58,6 +58,16 @@ def name_of(value: str) -> str:
     return text(value, MAX_ID)
 
 
+def after_prefix(prefix: str) -> str:
+    """The first text, by code points, after all that begin with `prefix`; "" if there is none."""
+    while prefix:
+        last = ord(prefix[-1]) + 1
+        if last <= 0x10FFFF:
+            return prefix[:-1] + chr(0xE000 if 0xD800 <= last <= 0xDFFF else last)
+        prefix = prefix[:-1]
+    return ""
+
+
 def time_of(at: int) -> int:
     """The time `at`, within the range that PostgreSQL and Python both support, in Unix milliseconds."""
     return at if 0 <= at <= MAX_TIME else min(max(at, 0), MAX_TIME)

@@ -24,8 +24,10 @@ from services.edge.settings import EdgeSettings
 from services.metrics.settings import MetricsSettings
 from services.metrics.settings import from_environ as metrics_settings
 from services.sessions.api.calls import ANSWER_DEADLINE_S
+from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.settings import SessionsSettings
 from services.sessions.settings import from_environ as sessions_settings
+from tests.sessions.api.serving import all_questions
 from tests.support.settings_tables import tables_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +112,14 @@ def test_the_routes_lead_to_the_containers_that_there_are() -> None:
     assert http["sessions"]["loadBalancer"]["servers"] == [
         {"url": f"http://sessions:{sessions_settings(ENVIRON).sessions.port}"}
     ]
+
+
+def test_every_question_about_sessions_has_a_route() -> None:
+    rule = yaml.safe_load(ROUTES)["http"]["routers"]["sessions"]["rule"]
+    led = re.findall(r"(Path(?:Prefix)?)\(`([^`]+)`\)", rule)
+    for question in all_questions(ReadPool(ENVIRON["FAIRLEAD_POSTGRES_URL"], 1)):
+        path = re.sub(r"{\w+(:\w+)?}", "x", question.path)
+        assert ("Path", path) in led or any(path.startswith(of) for kind, of in led if kind == "PathPrefix"), path
 
 
 def test_while_the_routes_are_replaced_there_is_one_for_whatever_they_lead_to() -> None:

@@ -17,7 +17,17 @@ import msgspec
 
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.process.heartbeat import VERSION
-from services.sessions.api.parameters import AT, FIRST_DAY, LAST_DAY, BadParameter, Parameter, Values, read_all
+from services.sessions.api.parameters import (
+    AT,
+    FIRST_DAY,
+    FROM,
+    LAST_DAY,
+    TO,
+    BadParameter,
+    Parameter,
+    Values,
+    read_all,
+)
 from services.sessions.api.positions import PositionReader, Standing, position_of, position_text
 from services.sessions.api.questions import Question
 from services.sessions.api.reader_postgres import STATEMENT_S, TooSlow
@@ -94,6 +104,8 @@ class Calls:
         values = self.read(given, (*question.parameters, AFTER_POSITION))
         if question.period is not None:
             fill_period(values, question.period, self._now())
+        if question.of_a_moment:
+            values.setdefault(AT.name, self._now())
         standing = await self.standing(values)
         if isinstance(standing, Answer):
             return standing
@@ -136,9 +148,9 @@ class Calls:
     def _tag(self, question: Question, given: list[tuple[str, str]], values: Values, standing: Standing) -> str:
         if not standing.mark:
             return ""
-        period = (values["from"], values["to"]) if question.period is not None else ()
+        when = tuple(values.get(name) for name in (FROM.name, TO.name, AT.name))  # as it was filled in
         asked = sorted((name, value) for name, value in given if name != AFTER_POSITION.name)
-        told = repr((self._version, question.name, asked, period, standing.mark))
+        told = repr((self._version, question.name, asked, when, standing.mark))
         digest = blake2b(told.encode(errors="surrogatepass"), digest_size=9).hexdigest()
         return f'W/"{standing.position.epoch}-{standing.position.sequence}-{digest}"'
 

@@ -156,17 +156,21 @@ class ModelQuestions:
         return None if found is None else TimelineView.of(found)
 
     async def _seen(self, values: Values) -> UsersView:
-        return UsersView(period=period_of(values), users=await self._users.seen(period_of(values), _limit(values)))
+        limit = _limit(values)
+        found = await self._users.seen(period_of(values), limit + 1)
+        return UsersView(period=period_of(values), users=found[:limit], more=len(found) > limit)
 
     async def _user(self, values: Values) -> KnownUser | None:
         return await self._users.one(values["user"])
 
     async def _most_used(self, values: Values) -> ChannelsView:
-        period = period_of(values)
+        period, limit = period_of(values), _limit(values)
         if values.get("order") == "peak":
             _check_hours(period)
-            return ChannelsView(period=period, channels=await self._channels.peaks(period, _limit(values)))
-        return ChannelsView(period=None, channels=await self._channels.now(_limit(values)))
+            found = await self._channels.peaks(period, limit + 1)
+            return ChannelsView(period=period, channels=found[:limit], more=len(found) > limit)
+        found = await self._channels.now(limit + 1)
+        return ChannelsView(period=None, channels=found[:limit], more=len(found) > limit)
 
     async def _curve(self, values: Values) -> CurveView | None:
         _check_hours(period_of(values))
@@ -186,15 +190,16 @@ class ModelQuestions:
         )
 
     async def _refused(self, values: Values) -> RefusalsView:
-        period = period_of(values)
-        return RefusalsView(
-            counts=await self._refusals.ask(period, values.get("by", "action")),
-            latest=await self._refusals.ones(period, _limit(values), values.get("user")),
-        )
+        period, limit = period_of(values), _limit(values)
+        latest = await self._refusals.ones(period, limit + 1, values.get("user"))
+        counts = await self._refusals.ask(period, values.get("by", "action"))
+        return RefusalsView(counts=counts, latest=latest[:limit], more=len(latest) > limit)
 
     async def _ran(self, values: Values) -> EdgesView:
-        runs = await self._edges.during(period_of(values), _limit(values))
-        return EdgesView(period=period_of(values), edges=[EdgeView.of(run) for run in runs])
+        limit = _limit(values)
+        runs = await self._edges.during(period_of(values), limit + 1)
+        edges = [EdgeView.of(run) for run in runs[:limit]]
+        return EdgesView(period=period_of(values), edges=edges, more=len(runs) > limit)
 
     async def _used(self, values: Values) -> Versions:
         return await self._versions.ask(period_of(values))

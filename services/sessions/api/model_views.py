@@ -45,17 +45,20 @@ class TimelineView(Struct, kw_only=True):
 
 
 class UsersView(Struct, kw_only=True):
-    """Users who were seen in the period, the latest first."""
+    """Users who were seen in the period, the latest first; `more`: there are others, beyond the limit."""
 
     period: Period
     users: list[SeenUser]
+    more: bool
 
 
 class ChannelsView(Struct, kw_only=True):
-    """Channels, those with most subscribers first: now (`period` is null), or at their peak in the period."""
+    """Channels, those with most subscribers first: now (`period` is null), or at their peak in the period. `more`:
+    there are others, beyond the limit."""
 
     period: Period | None
     channels: list[ChannelUse]
+    more: bool
 
 
 class CurveView(Struct, kw_only=True):
@@ -68,10 +71,11 @@ class CurveView(Struct, kw_only=True):
 
 
 class RefusalsView(Struct, kw_only=True):
-    """Refusals in a period, counted, and the latest of them."""
+    """Refusals in a period, counted, and the latest of them; `more`: there are others, beyond the limit."""
 
     counts: Refusals
     latest: list[RefusedClient]
+    more: bool
 
 
 class EdgeView(Struct, kw_only=True):
@@ -97,10 +101,12 @@ class EdgeView(Struct, kw_only=True):
 
 
 class EdgesView(Struct, kw_only=True):
-    """Runs of edges of which something is known in the period, latest begun first."""
+    """Runs of edges of which something is known in the period, latest begun first; `more`: there are others, beyond
+    the limit."""
 
     period: Period
     edges: list[EdgeView]
+    more: bool
 
 
 def by_day(hours: list[ChannelHour]) -> list[ChannelHour]:

@@ -32,7 +32,8 @@ class Question(NamedTuple):
     """`name` is what OpenAPI and NATS call it, `path` where HTTP has it, `view` the shape of the answer.
 
     `answer` returns None if there is no such thing, which `missing` says with the parameters in it. `narrower` says
-    what to change when it takes too long. With `period` it is about a period, by default the latest one of this length.
+    what to change when it takes too long. With `period` it is about a period, by default the latest one of this length;
+    with `of_a_moment` about `at`, by default the present.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Question(NamedTuple):
     missing: str = ""
     narrower: Callable[[Values], str] = lambda values: "shorten the period between `from` and `to`"
     period: timedelta | None = None
+    of_a_moment: bool = False
 
 
 def _narrower(values: Values) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
+from services.sessions.values import after_prefix
 
 STATE: Final = """CASE WHEN ended_at IS NULL THEN 'open' WHEN away_until > now() THEN 'away' ELSE 'ended' END"""
 COLUMNS: Final = f"""id, user_id AS user, session_key, client_name, client_version, {STATE} AS state, edge, instance,
@@ -208,13 +209,3 @@ def _carried(filters: Filters, bound: Bound) -> str:
 def _open_at(filters: Filters, bound: Bound) -> str:
     at = bound(filters.at)
     return f"c.opened_at <= {at} AND (c.closed_at IS NULL OR c.closed_at > {at})"
-
-
-def after_prefix(prefix: str) -> str:
-    """The first text, by code points, after all that begin with `prefix`; "" if there is none."""
-    while prefix:
-        last = ord(prefix[-1]) + 1
-        if last <= 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if 0xD800 <= last <= 0xDFFF else last)
-        prefix = prefix[:-1]
-    return ""

@@ -38,7 +38,7 @@ def describe_why(parser: ArgumentParser) -> None:
 
 def describe_timeline(parser: ArgumentParser) -> None:
     """Adds `id`."""
-    what = "the id of a session, or of one of its connections"
+    what = "the id of a session, or of one of its connections, or its beginning"
     parser.add_argument("id", type=_name, metavar="SESSION|CONNECTION", help=what)
     _json(parser)
 

@@ -42,7 +42,7 @@ def show(answer: EdgeRuns, question: Question, screen: Screen) -> None:
     )
     screen.say(f"{counted(len(answer.edges), 'run')} of edges {screen.period(answer.period)}: {ends}.")
     screen.say()
-    screen.table(_COLUMNS, [_row(one, screen) for one in answer.edges], numbers=(6, 7))
+    screen.table(_COLUMNS, [_row(one, screen) for one in answer.edges], numbers=(6, 7), ids=(1,), below=5)
     if answer.more:
         screen.say()
         screen.say(f"These are the {len(answer.edges)} newest: --limit shows more.")

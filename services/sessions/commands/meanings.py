@@ -101,6 +101,12 @@ def meaning(code: int, by: str = "") -> str:
     return "a code that Fairlead does not use"
 
 
+def end_in_words(code: int, by: str) -> str:
+    """What a close or unsubscribe code means, and who ended it if that does not say so."""
+    what, who = meaning(code, by), ended_by(by)
+    return what if not by or (code, by) in _SPECIAL or who in what else f"{what}, ended by {who}"
+
+
 def ended_by(by: str) -> str:
     """Who ended it, in words; what is not known as it is."""
     return BY.get(by, by)

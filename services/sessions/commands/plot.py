@@ -8,7 +8,9 @@ from typing import Final
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _EIGHTHS: Final = 8
 _MARK_EVERY: Final = 12
-"""Columns between two marks of the lower edge, at least, if each is a value."""
+"""Columns from one mark of the lower edge to the next, at least, if each is a value."""
+_BETWEEN_WORDS: Final = 3
+"""Spaces between two marks of several words, such as "28 Nov 14:00"."""
 
 
 def condensed(values: Sequence[int], columns: int, join: Callable[[Sequence[int]], int]) -> tuple[list[int], int]:
@@ -39,11 +41,13 @@ def curve(values: Sequence[int], marks: Sequence[str], wide: int = 1, height: in
 
 def _marks(marks: Sequence[str], wide: int) -> str:
     """As many of the texts as have room, each where its value begins."""
-    line, last = "", -_MARK_EVERY
+    line, last = "", 0
+    gap = _BETWEEN_WORDS if any(" " in mark for mark in marks) else 1
+    apart = _MARK_EVERY if wide == 1 else 0
     for place, mark in enumerate(marks):
         column = place * wide
-        apart = max(len(mark) + 1, _MARK_EVERY if wide == 1 else 0)
-        if not column or (column - last >= apart and column + len(mark) <= len(marks) * wide):
+        has_room = column >= len(line) + gap and column + len(mark) <= len(marks) * wide
+        if not column or (has_room and column - last >= apart):
             line = line.ljust(column) + mark
             last = column
     return line

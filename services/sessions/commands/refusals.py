@@ -33,7 +33,8 @@ def show(answer: Refusals, question: Question, screen: Screen) -> None:
     screen.say()
     heads = _HEADS[answer.by]
     rows = [(*_key(one, screen), f"{one.count:,}", share(one.count, answer.total)) for one in answer.groups]
-    screen.table((*heads, "REFUSALS", "SHARE"), rows, numbers=(len(heads), len(heads) + 1))
+    below = heads.index("REASON") if "REASON" in heads else None
+    screen.table((*heads, "REFUSALS", "SHARE"), rows, numbers=(len(heads), len(heads) + 1), below=below)
     screen.rest(answer.groups, answer.total, MAX_GROUPS, "refusal")
     screen.plot(answer.curve, answer.step_s, "refusals")
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from services.sessions.commands.plot import condensed, curve
+from services.sessions.commands.tables import GAP, shortened, stacked, width, widths
 from services.sessions.printing import printable
 from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, Point
 
@@ -26,9 +26,6 @@ _PLOT: Final = 100
 _WIDEST: Final = 6
 """Columns of one value of a plot that has few."""
 
-
-_GAP: Final = 2
-"""Spaces between two columns of a table."""
 _NARROW: Final = 20
 """A column that is at most so wide is not broken, if it can be helped."""
 _LEAST: Final = 8
@@ -67,15 +64,41 @@ class Screen:
         """Prints a line that names what follows."""
         self._console.print(Text(text, style=self._bold))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
-        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text."""
-        shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style=self._bold)
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        numbers: Sequence[int] = (),
+        *,
+        ids: Sequence[int] = (),
+        below: int | None = None,
+    ) -> bool:
+        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text.
+
+        Where there is no room, the columns `ids` are cut to what tells them apart, and the column `below` stands below
+        each row. Returns whether ids were cut.
+        """
+        cells = [[printable(cell) for cell in row] for row in rows]
+        room = self._console.width
+        short = shortened(cells, ids) if width(columns, cells) > room else cells
+        if below is not None and width(columns, short) > room:
+            head, *lines = stacked(columns, short, numbers, below, room) or [""]
+            if head:
+                self.heading(head)
+                for line in lines:
+                    self.say(line)
+                return short != cells
+        self._print(columns, short, numbers)
+        return short != cells
+
+    def _print(self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
+        shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style=self._bold)
         whole = self._whole(columns, rows)
         for place, name in enumerate(columns):
             justify: Literal["left", "right"] = "right" if place in numbers else "left"
             shown.add_column(name, justify=justify, overflow="fold", no_wrap=place in whole)
         for row in rows:
-            shown.add_row(*(Text(printable(cell)) for cell in row))
+            shown.add_row(*map(Text, row))
         with self._console.capture() as printed:
             self._console.print(shown)
         for line in printed.get().splitlines():
@@ -84,8 +107,8 @@ class Screen:
     def _whole(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> set[int]:
         """The places of the columns that are not broken, so that what is in them can be read and copied: the narrow
         ones, while there is room for the others."""
-        lengths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
-        room = self._console.width - len(columns) * _GAP - _LEAST * len(columns)
+        lengths = widths(columns, rows)
+        room = self._console.width - len(columns) * GAP - _LEAST * len(columns)
         whole = set[int]()
         for length, place in sorted(zip(lengths, range(len(lengths)), strict=True)):
             room -= max(0, length - _LEAST)
@@ -108,18 +131,19 @@ class Screen:
             return
         room = self._plot_width - 3 - max(len(str(sum(one.count for one in points))), 1)
         values, size = condensed([one.count for one in points], room, max if peaks else sum)
-        marks = [self._mark(one.at, step_s) for one in points[::size]]
+        is_of_days = self.now - points[0].at.astimezone() >= timedelta(hours=24)
+        marks = [self._mark(one.at, step_s, is_of_days) for one in points[::size]]
         wide = max(1, min(_WIDEST, room // len(values)))
         self.say()
         self.heading(f"{what} per {spoken(timedelta(seconds=step_s * size)).removeprefix('1 ')}")
         for line in curve(values, marks, wide):
             self._console.print(Text(line))
 
-    def _mark(self, at: datetime, step_s: int) -> str:
+    def _mark(self, at: datetime, step_s: int, with_day: bool) -> str:
         local = at.astimezone()
-        if step_s < 24 * HOUR_S and self.now - local < timedelta(hours=24):
-            return f"{local:%H:%M}"
-        return f"{local.day} {local:%b}" if step_s >= 24 * HOUR_S else f"{local.day} {local:%b %H:%M}"
+        if step_s >= 24 * HOUR_S:
+            return f"{local.day} {local:%b}"
+        return f"{local.day} {local:%b %H:%M}" if with_day else f"{local:%H:%M}"
 
     def time(self, at: datetime | None, seconds: bool = True) -> str:
         """A moment in the local zone, without the day if that is today; "" for None."""

@@ -26,11 +26,11 @@ from proto.events import (
     Unsubscribed,
 )
 from services.chassis.postgres.pool import Pool
-from services.sessions.commands.meanings import ended_by, meaning
+from services.sessions.commands.meanings import end_in_words, meaning
 from services.sessions.commands.question import NotFound, Question
 from services.sessions.commands.screen import Screen, client_of, counted, sized, spoken
 from services.sessions.printing import printable
-from services.sessions.queries.timeline_postgres import ConnectionLife, SessionLife, Timeline, Timelines
+from services.sessions.queries.timeline_postgres import MAX_NAMED, ConnectionLife, SessionLife, Timeline, Timelines
 from services.sessions.values import time_of
 
 _COLUMNS: Final = ("TIME", "EDGE", "CONNECTION", "WHAT", "DETAILS")
@@ -47,9 +47,15 @@ class Line(NamedTuple):
 
 
 async def ask(pool: Pool, question: Question) -> Timeline:
-    """The timeline. Raises `NotFound`."""
-    id_: str = question.asked.id
-    found = await Timelines(pool).of(id_)
+    """The timeline, by a whole id or the beginning of one. Raises `NotFound`."""
+    id_, timelines = question.asked.id, Timelines(pool)
+    found = await timelines.of(id_)
+    if found is None:
+        others = await timelines.beginning_with(id_)
+        if len(others) > 1:
+            names = ", ".join(map(printable, others[:MAX_NAMED])) + (" and others" if len(others) > MAX_NAMED else "")
+            raise NotFound(f"{printable(id_)!r} is the beginning of several ids: of sessions {names}: give more of one")
+        found = await timelines.of(others[0]) if others else None
     if found is None:
         raise NotFound(
             f"no session or connection {printable(id_)!r} is known: `who` and `why USER` name them; what is older than "
@@ -73,6 +79,8 @@ def show(answer: Timeline, question: Question, screen: Screen) -> None:
             (_time(one.at, screen), edges.get(one.connection, ""), one.connection, one.what, one.details)
             for one in lines
         ],
+        ids=(2,),
+        below=4,
     )
     if answer.truncated:
         screen.say()
@@ -128,9 +136,8 @@ def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
         case Unsubscribed():
             if not event.code:
                 return "unsubscribed", f"{event.channel}, by the client"
-            by = f", by {ended_by(event.by)}" if event.by else ""
             reason = f' "{event.reason}"' if event.reason else ""
-            return "unsubscribed", f"{event.channel}: {event.code}{reason}, {meaning(event.code)}{by}"
+            return "unsubscribed", f"{event.channel}: {event.code}{reason}, {end_in_words(event.code, event.by)}"
         case Refreshed():
             until = datetime.fromtimestamp(time_of(event.expires_at) / 1000, UTC)
             expires = f"expires at {screen.time(until)}" if event.expires_at else "no longer expires"
@@ -164,8 +171,7 @@ def _recovery(event: Subscribed) -> str:
 
 def _closed(event: Closed) -> str:
     reason = f' "{event.reason}"' if event.reason else ""
-    by = f", by {ended_by(event.by)}" if event.by else ""
-    told = f"{event.code}{reason}, {meaning(event.code, event.by)}{by}"
+    told = f"{event.code}{reason}, {end_in_words(event.code, event.by)}"
     if event.messages_in or event.messages_out:
         told += f"; {event.messages_out:,} out ({sized(event.bytes_out)}), {event.messages_in:,} in"
         told += f" ({sized(event.bytes_in)})"

@@ -11,7 +11,7 @@ from services.sessions.commands.question import NotFound, Question
 from services.sessions.commands.screen import Screen, client_of, counted
 from services.sessions.printing import printable
 from services.sessions.queries.periods import Period
-from services.sessions.queries.users_postgres import KnownUser, SeenUser, Users
+from services.sessions.queries.users_postgres import Device, KnownUser, SeenUser, Users
 
 _USERS: Final = ("USER", "FIRST SEEN", "LAST SEEN", "SESSIONS", "CONNECTIONS", "DEVICES", "VERSIONS")
 _DEVICES: Final = ("CLIENT", "SID", "FIRST SEEN", "LAST SEEN", "SESSIONS", "CONNECTIONS")
@@ -51,7 +51,7 @@ def show(answer: SeenUsers | KnownUser, question: Question, screen: Screen) -> N
         (
             one.user,
             screen.time(one.first_seen),
-            screen.time(one.last_seen),
+            _last_seen(one, screen),
             f"{one.sessions:,}",
             f"{one.connections:,}",
             str(one.devices),
@@ -65,6 +65,10 @@ def show(answer: SeenUsers | KnownUser, question: Question, screen: Screen) -> N
         screen.say("There are more: --limit shows them.")
 
 
+def _last_seen(one: SeenUser | Device, screen: Screen) -> str:
+    return "now" if one.connected else screen.time(one.last_seen)
+
+
 def _show_one(one: KnownUser, screen: Screen) -> None:
     first = min(each.first_seen for each in one.devices)
     now = counted(one.connected, "session") + " connected now" if one.connected else "not connected now"
@@ -75,7 +79,7 @@ def _show_one(one: KnownUser, screen: Screen) -> None:
             client_of(each.client_name, each.client_version),
             each.session_key,
             screen.time(each.first_seen),
-            screen.time(each.last_seen),
+            _last_seen(each, screen),
             f"{each.sessions:,}",
             f"{each.connections:,}",
         )

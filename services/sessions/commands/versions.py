@@ -102,14 +102,15 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         _say_more(answer.versions, screen)
         return
     screen.say(f"What changed {screen.period(period)}, against as long before.")
-    screen.say(_WHAT)
+    screen.say(f"{_WHAT} DROPPED is of those that ended.")
     screen.say()
     rows = []
     for one in versions:
         now, before = one.during, one.before
-        numbers = (one.sessions, now.opened, before.opened, now.dropped, before.dropped)
+        numbers = (one.sessions, now.opened, before.opened)
         name = client_of(one.client_name, one.client_version)
-        rows.append((name, *(f"{each:,}" for each in numbers), _rate(now), _rate(before)))
+        ends = (_dropped(now), _dropped(before), _rate(now), _rate(before))
+        rows.append((name, *(f"{each:,}" for each in numbers), *ends))
     screen.table(_CHANGED, rows, numbers=range(1, 8))
     _say_more(answer.versions, screen)
     screen.say()
@@ -136,6 +137,10 @@ def _say_more(versions: Versions, screen: Screen) -> None:
     if versions.more:
         screen.say()
         screen.say(f"These are the {len(versions.versions)} most used. There are others.")
+
+
+def _dropped(counts: VersionCounts) -> str:
+    return f"{counts.dropped:,} of {counts.ended:,}"
 
 
 def _rate(counts: VersionCounts) -> str:

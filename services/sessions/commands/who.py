@@ -62,7 +62,9 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
             screen.say()
             screen.say(f"Only the {number:,} newest are counted: --edge and --channel narrow it down.")
         return
-    screen.table(_COLUMNS, [_row(each, screen) for each in answer.sessions])
+    if screen.table(_COLUMNS, [_row(each, screen) for each in answer.sessions], ids=(5,), below=6):
+        screen.say()
+        screen.say("Ids are cut: `timeline` takes them so, --json has them whole.")
     if answer.more:
         screen.say()
         screen.say(f"These are the {number} newest: --limit shows more, --user, --edge, --channel fewer.")

@@ -63,7 +63,7 @@ def _of_end(end: ConnectionEnd, screen: Screen) -> list[str]:
     if sent is not None and (sent.messages_in or sent.messages_out):
         lines.append(
             f"Until then {counted(sent.messages_out, 'message')} ({sized(sent.bytes_out)}) to the client,"
-            f" {counted(sent.messages_in, 'message')} ({sized(sent.bytes_in)}) from it."
+            f" {counted(sent.messages_in, 'message')} ({sized(sent.bytes_in)}) from it, pings and replies counted in."
         )
     return [*lines, *_what_then(end, screen)]
 

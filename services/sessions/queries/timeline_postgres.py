@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from proto.events import SessionEvent
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.values import name_of, time_of
+from services.sessions.values import after_prefix, name_of, time_of
 
 MAX_CONNECTIONS: Final = 1000
 MAX_BATCHES: Final = 10_000
@@ -21,6 +21,16 @@ _SESSION: Final = """
 SELECT id, user_id AS user, session_key, client_name, client_version, address, opened_at, ended_at,
     away_until, end_code, end_reason, end_by
 FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1 LIMIT 1), $1)"""
+
+MAX_NAMED: Final = 5
+_MAX_FOUND: Final = 200
+
+# A session has the id of its first connection, of which nothing may be known any more.
+_BEGINNING: Final = f"""
+SELECT DISTINCT session FROM (
+    (SELECT session_id AS session FROM connections WHERE id >= $1 AND id < $2 ORDER BY id LIMIT {_MAX_FOUND})
+    UNION ALL (SELECT id FROM sessions WHERE id >= $1 AND id < $2 ORDER BY id LIMIT {_MAX_FOUND})
+) AS found ORDER BY session LIMIT {MAX_NAMED + 1}"""
 
 _CONNECTIONS: Final = """
 SELECT id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by FROM connections
@@ -133,6 +143,14 @@ class Timelines:
         found = [one for batch in facts[:MAX_BATCHES] for one in batch]
         found.sort(key=lambda one: one.at)  # those of two edges may overlap; those of one moment stay in their order
         return Timeline(session, connections, found, truncated)
+
+    async def beginning_with(self, beginning: str) -> list[str]:
+        """The ids of sessions that begin so, or have a connection whose id does: `MAX_NAMED` of them, and one more if
+        there are others."""
+        first = name_of(beginning)
+        async with self._pool.database() as database:
+            rows = await database.fetch(_BEGINNING, first, after_prefix(first))
+        return [row["session"] for row in rows]
 
 
 async def facts_of(database: Database, connections: Sequence[ConnectionLife], limit: int) -> list[list[TimelineFact]]:

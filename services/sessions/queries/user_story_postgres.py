@@ -1,4 +1,4 @@
-"""Why a user dropped: the ends of his connections, with what came before and after each, and what he was refused."""
+"""Why a user dropped: the ends of their connections, with what came before and after each; and their refusals."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ class ConnectionEnd(Struct):
 
 
 class UserStory(Struct):
-    """A user in a period: the ends of his connections and his refusals, newest first, up to a limit of each.
+    """A user in a period: the ends of their connections and their refusals, newest first, up to a limit of each.
 
-    `known`: whether he ever was here, as far as it is kept. `connected`: his sessions that are connected now. `more`:
-    not all of it is here.
+    `known`: whether they ever were here, as far as it is kept. `connected`: their sessions that are connected now.
+    `more`: not all of it is here.
     """
 
     user: str

@@ -23,19 +23,29 @@ _MORE: Final = 8
 _SEEN: Final = """
 SELECT user_id AS user, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
     sum(sessions)::bigint AS sessions, sum(connections)::bigint AS connections,
-    count(DISTINCT (session_key, client_name)) AS devices, count(DISTINCT (client_name, client_version)) AS versions
-FROM user_devices WHERE user_id = ANY($1::text[])
+    count(DISTINCT (session_key, client_name)) AS devices, count(DISTINCT (client_name, client_version)) AS versions,
+    coalesce(max(open.count), 0) AS connected
+FROM user_devices LEFT JOIN (
+    SELECT user_id, count(*) FROM sessions WHERE user_id = ANY($1::text[]) AND ended_at IS NULL GROUP BY user_id
+) AS open USING (user_id)
+WHERE user_id = ANY($1::text[])
 GROUP BY user_id ORDER BY max(last_seen) DESC, user_id"""
 
 _DEVICES: Final = """
-SELECT session_key, client_name, client_version, first_seen, last_seen, sessions, connections FROM user_devices
+SELECT session_key, client_name, client_version, first_seen, last_seen, sessions, connections,
+    coalesce(open.count, 0) AS connected
+FROM user_devices LEFT JOIN (
+    SELECT session_key, client_name, client_version, count(*) FROM sessions
+    WHERE user_id = $1 AND ended_at IS NULL GROUP BY session_key, client_name, client_version
+) AS open USING (session_key, client_name, client_version)
 WHERE user_id = $1 ORDER BY last_seen DESC, session_key, client_name, client_version LIMIT $2"""
 
 _CONNECTED: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
 
 
 class SeenUser(Struct):
-    """A user over all the time that is known. A device is a session key and a client name."""
+    """A user over all the time that is known. A device is a session key and a client name. `last_seen` is when the user
+    last came or left; `connected`: how many sessions are connected now."""
 
     user: str
     first_seen: datetime
@@ -44,10 +54,11 @@ class SeenUser(Struct):
     connections: int
     devices: int
     versions: int
+    connected: int
 
 
 class Device(Struct):
-    """What one device of a user did with one version of its client."""
+    """What one device of a user did with one version of its client. `connected`: how many of its sessions are now."""
 
     session_key: str
     client_name: str
@@ -56,10 +67,11 @@ class Device(Struct):
     last_seen: datetime
     sessions: int
     connections: int
+    connected: int
 
 
 class KnownUser(Struct):
-    """Everything about one user: how many of his sessions are connected, and his devices, the latest seen first."""
+    """Everything about one user: how many sessions are connected, and the devices, the latest seen first."""
 
     user: str
     connected: int
@@ -80,7 +92,7 @@ class Users:
         return [SeenUser(**row) for row in rows]
 
     async def one(self, user: str) -> KnownUser | None:
-        """What is known of a user, with at most `MAX_DEVICES` devices; None if he never was here."""
+        """What is known of a user, with at most `MAX_DEVICES` devices; None if nobody of this id ever was here."""
         async with self._pool.database() as database:
             devices = await database.fetch(_DEVICES, identity(user), MAX_DEVICES)
             connected = await database.fetchval(_CONNECTED, identity(user))

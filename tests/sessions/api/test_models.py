@@ -43,6 +43,9 @@ QUESTIONS = {
     "/sessions/{id}": {},
     "/sessions/{id}/timeline": {},
     "/users/{user}/sessions": {},
+    "/who": {"at": "2026-11-28T00:04:30Z"},
+    "/who/counts": {"at": "2026-11-28T00:04:30Z", "by": "version"},
+    "/users/{user}/why": PERIOD,
     "/users": PERIOD,
     "/users/{user}": {},
     "/channels": {**PERIOD, "order": "peak"},
@@ -94,7 +97,16 @@ def says_what_happened(answers: dict[str, Any]) -> None:
     facts = [(one["type"], one["connection"]) for one in answers["/sessions/{id}/timeline"]["facts"]]
     assert facts == [("opened", "a1"), ("subscribed", "a1"), ("closed", "a1"), ("opened", "a2")]
     assert {one["id"] for one in answers["/users/{user}/sessions"]["sessions"]} == {"a1", "c1"}
+    present = answers["/who"]["sessions"]
+    assert [(one["user"], one["connection"], one["channels"]) for one in present] == [
+        ("bob", "b1", ["news"]),
+        ("ann", "a1", ["news"]),
+    ], "then, though ann is there on another connection now and bob has left the channel"
+    assert [(one["client_version"], one["count"]) for one in answers["/who/counts"]["groups"]] == [("1", 1), ("2", 1)]
+    wanted, broke = answers["/users/{user}/why"]["ends"]
+    assert (broke["code"], broke["by"], broke["back"]["connection"], wanted["code"]) == (1006, "network", "a2", 1000)
     assert {one["user"]: one["sessions"] for one in answers["/users"]["users"]} == {"ann": 2, "bob": 1}
+    assert {one["user"]: one["connected"] for one in answers["/users"]["users"]} == {"ann": 1, "bob": 1}
     assert answers["/users/{user}"]["connected"] == 1 and len(answers["/users/{user}"]["devices"]) == 2
     assert [(one["channel"], one["peak"]) for one in answers["/channels"]["channels"]] == [("news", 2)]
     curve = answers["/channels/{channel}"]["curve"]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
-from services.sessions.api.sessions_sql import Found, after_prefix, select
+from services.sessions.api.sessions_sql import Found, select
+from services.sessions.values import after_prefix
 from tests.support.servers import Postgres
 
 AT = datetime(2026, 11, 29, 14, 2, tzinfo=UTC)

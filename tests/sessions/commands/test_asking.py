@@ -67,6 +67,31 @@ def test_each_answer_is_one_object_for_scripts_and_nothing_else(postgres: Postgr
     assert {one["code"] for one in answers["refusals --by code"]["groups"]} == {3500, 103, 111}
 
 
+def test_a_session_is_found_by_the_beginning_of_its_id_or_of_a_connections(
+    postgres: Postgres, capsys: pytest.CaptureFixture[str]
+):
+    asyncio.run(tell(postgres.url))
+    with at_moment(NOW):
+        for beginning, session in (("er", "erin-1"), ("carol-4", "carol-1"), ("alice-", "alice-1")):
+            assert run(postgres.url, "timeline", beginning) == 0
+            assert capsys.readouterr().out.startswith(f"Session {session} of "), beginning
+        assert run(postgres.url, "timeline", "dave-12") == 1
+        assert "no session or connection 'dave-12' is known" in capsys.readouterr().out
+    asyncio.run(_insert_alike(postgres.url))
+    with at_moment(NOW):
+        assert run(postgres.url, "timeline", "same") == 1
+        said = capsys.readouterr().out
+        assert (
+            "'same' is the beginning of several ids: of sessions same0, same1, same2, same3, same4 and others" in said
+        )
+
+
+async def _insert_alike(url: str) -> None:
+    ids = [f"same{number}" for number in range(7)]
+    sessions = [Session(id_, "x", "", "", "", "e", "i", id_, 1, 5, None) for id_ in ids]
+    await insert(url, *sessions, *(Connection(id_, id_, "e", "i", 5) for id_ in ids))
+
+
 UNKNOWN = [
     (["why", "nobody\x1b[2J"], "no user 'nobody\\\\x1b[2J' is known: `users` lists"),
     (["timeline", "x"], "no session or connection 'x' is known: `who`"),

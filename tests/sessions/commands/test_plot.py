@@ -25,6 +25,14 @@ def test_few_values_are_wide_and_each_has_its_mark():
     ]
 
 
+def test_marks_never_run_together() -> None:
+    """A mark with its day may be followed by one that is shorter than it."""
+    marks = ["27 Nov 22:00", "27 Nov 23:00", "0:00", "1:00", "2:00", "3:00"]
+    assert curve([1] * 6, marks, wide=6, height=1)[-1] == "   27 Nov 22:00      1:00        3:00"
+    days = [f"{day} Nov" for day in range(10, 20)]
+    assert curve([1] * 10, days, wide=3, height=1)[-1] == "   10 Nov   13 Nov   16 Nov"
+
+
 def test_no_values_are_no_curve_and_zeros_are_a_flat_one():
     assert curve([], []) == []
     assert curve([0, 0], ["", ""], height=1)[:2] == ["0 │", "  └──"]

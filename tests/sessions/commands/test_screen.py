@@ -105,6 +105,28 @@ def test_nothing_is_lost_on_a_terminal_without_room(monkeypatch):
     assert all(letters.count(letter) >= "".join(row).count(letter) for letter in "".join(row) if letter != " ")
 
 
+def test_ids_are_cut_and_the_longest_column_goes_below_where_there_is_no_room(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    row = ("alice", "0f9a1c22-7d1e-4a55-9d3c-0123456789ab", "chat:lobby, news, chat:staff and 14 more")
+    columns = ("USER", "SESSION", "CHANNELS")
+    for width, cut, lines in (
+        (100, False, ["  ".join(row)]),
+        (70, True, ["alice  0f9a1c22  chat:lobby, news, chat:staff and 14 more"]),
+        (40, True, ["alice  0f9a1c22", "    chat:lobby, news, chat:staff and 14", "    more"]),
+    ):
+        with narrow(monkeypatch, width) as printed:
+            assert Screen(NOW).table(columns, [row], ids=(1,), below=2) is cut
+        assert printed.getvalue().splitlines()[1:] == lines
+
+
+def test_a_plot_of_more_than_a_day_says_the_day_at_each_mark(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    points = [Point(NOW - timedelta(hours=n), 1) for n in range(30, -1, -1)]
+    with narrow(monkeypatch, 80) as printed:
+        Screen(NOW).plot(points, 3600, "drops")
+    assert printed.getvalue().splitlines()[-1] == "   27 Nov 08:30    27 Nov 16:30    28 Nov 00:30    28 Nov 08:30"
+
+
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_a_terminal_gets_bold_heads_unless_it_wants_no_color(monkeypatch, no_color):
     monkeypatch.setenv("NO_COLOR", no_color)

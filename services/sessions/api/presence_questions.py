@@ -1,0 +1,94 @@
+"""The questions about who was there and why they left: those that the command line answers as `who` and `why`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final, get_args
+
+from services.sessions.api.parameters import (
+    AT,
+    CHANNEL,
+    DEFAULT_LIMIT,
+    EDGE,
+    FROM,
+    LIMIT,
+    TO,
+    USER,
+    USER_IN_PATH,
+    Parameter,
+    Values,
+    one_of,
+)
+from services.sessions.api.questions import Question
+from services.sessions.queries.periods import Period
+from services.sessions.queries.presence_postgres import Presence, Present, PresentBy, PresentCounts
+from services.sessions.queries.user_story_postgres import UserStories, UserStory
+
+_WAYS: Final[tuple[str, ...]] = get_args(PresentBy)
+BY: Final = Parameter(
+    "by",
+    "What sessions are counted by; `version` is that of the client, with its name.",
+    {"type": "string", "enum": list(_WAYS), "default": "edge"},
+    one_of(*_WAYS),
+)
+
+
+def _narrower(values: Values) -> str:
+    return "add `edge`, or `channel`"
+
+
+class PresenceQuestions:
+    """Those about a moment, and about the ends of a user's connections."""
+
+    def __init__(self, presence: Presence, stories: UserStories) -> None:
+        self._presence = presence
+        self._stories = stories
+
+    def questions(self) -> Sequence[Question]:
+        """All of them."""
+        return (
+            Question(
+                "who",
+                "/who",
+                "List who was connected at a moment, by default now, where, and in which channels",
+                (AT, USER, CHANNEL, EDGE, LIMIT),
+                Present,
+                self._who,
+                narrower=_narrower,
+                of_a_moment=True,
+            ),
+            Question(
+                "who_counts",
+                "/who/counts",
+                "Count who was connected at a moment, by default now",
+                (BY, AT, CHANNEL, EDGE),
+                PresentCounts,
+                self._counted,
+                narrower=_narrower,
+                of_a_moment=True,
+            ),
+            Question(
+                "why",
+                "/users/{user:text}/why",
+                "Get the ends of a user's connections: why, what came then, and what was missed; and what was refused",
+                (USER_IN_PATH, FROM, TO, LIMIT),
+                UserStory,
+                self._why,
+                "user {user!r} was never here, or is forgotten",
+                period=timedelta(days=1),
+            ),
+        )
+
+    async def _who(self, values: Values) -> Present:
+        filters = {name: values.get(name) for name in ("user", "channel", "edge")}
+        return await self._presence.at(values["at"], values.get("limit", DEFAULT_LIMIT), **filters)
+
+    async def _counted(self, values: Values) -> PresentCounts:
+        filters = {name: values.get(name) for name in ("channel", "edge")}
+        return await self._presence.counts(values["at"], values.get("by", "edge"), **filters)
+
+    async def _why(self, values: Values) -> UserStory | None:
+        period = Period(values["from"], values["to"])
+        story = await self._stories.why(values["user"], period, values.get("limit", DEFAULT_LIMIT))
+        return story if story.known else None

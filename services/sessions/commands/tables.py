@@ -1,0 +1,84 @@
+"""How a table fits a terminal: ids are cut to what tells them apart, and the longest cell goes below its row. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from rich.cells import cell_len, chop_cells
+
+GAP: Final = 2
+"""Spaces between two columns."""
+INDENT: Final = 4
+"""Spaces before what stands below a row."""
+_SHORTEST: Final = 8
+"""What is left of an id, at the least."""
+
+Rows = Sequence[Sequence[str]]
+
+
+def widths(columns: Sequence[str], rows: Rows) -> list[int]:
+    """The cells of a terminal that each column needs."""
+    return [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+
+
+def width(columns: Sequence[str], rows: Rows) -> int:
+    """The cells that the table needs."""
+    return sum(widths(columns, rows)) + GAP * (len(columns) - 1)
+
+
+def shortened(rows: Rows, places: Collection[int]) -> list[list[str]]:
+    """The rows with the ids in these columns cut to a beginning that tells those in a column apart."""
+    cut = {place: _length([row[place] for row in rows]) for place in places}
+    return [[cell[: cut.get(place, len(cell))] for place, cell in enumerate(row)] for row in rows]
+
+
+def _length(ids: Sequence[str]) -> int:
+    different = set(ids)
+    length, longest = _SHORTEST, max(map(len, ids), default=0)
+    while length < longest and len({one[:length] for one in different}) < len(different):
+        length += 1
+    return length
+
+
+def without(cells: Sequence[str], place: int) -> list[str]:
+    """All but one of them."""
+    return [*cells[:place], *cells[place + 1 :]]
+
+
+def stacked(columns: Sequence[str], rows: Rows, numbers: Collection[int], below: int, most: int) -> list[str]:
+    """The lines of a table of at most `most` cells, whose column at the place `below` stands below each row. The first
+    line is its head. [] if the others have no room beside each other."""
+    heads, beside = without(columns, below), [without(row, below) for row in rows]
+    if width(heads, beside) > most:
+        return []
+    right = {place - (place > below) for place in numbers}
+    room = widths(heads, beside)
+    lines = [_line(heads, room, right)]
+    for row, short in zip(rows, beside, strict=True):
+        lines.append(_line(short, room, right))
+        lines += [" " * INDENT + line for line in wrapped(row[below], most - INDENT)]
+    return lines
+
+
+def _line(cells: Sequence[str], room: Sequence[int], right: Collection[int]) -> str:
+    padded = []
+    for place, (cell, most) in enumerate(zip(cells, room, strict=True)):
+        space = " " * (most - cell_len(cell))
+        padded.append(space + cell if place in right else cell + space)
+    return (" " * GAP).join(padded).rstrip()
+
+
+def wrapped(text: str, most: int) -> Iterator[str]:
+    """The text in lines of at most `most` cells, broken between words; a word that is longer is cut."""
+    line = ""
+    for word in text.split():
+        if line and cell_len(line) + 1 + cell_len(word) <= most:
+            line += " " + word
+            continue
+        if line:
+            yield line
+        *whole, line = chop_cells(word, most)
+        yield from whole
+    if line:
+        yield line
