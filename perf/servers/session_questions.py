@@ -93,6 +93,10 @@ def of_the_command_line(pool: Pool, chance: Chance) -> list[Question]:
         Question("why", lambda: stories.why(chance.user(), chance.period(), LIMIT)),
         Question("why, a month", lambda: stories.why(chance.user(), chance.month(), LIMIT)),
         Question("timeline", lambda: timelines.of(chance.random.choice(chance.picked.with_timeline))),
+        Question(
+            "timeline, by the beginning of an id",
+            lambda: timelines.beginning_with(chance.random.choice(chance.picked.with_timeline)[:8]),
+        ),
         by("code"),
         by("version"),
         by("edge"),
