@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from itertools import islice
 from typing import Final
 
 from services.sessions.rows import Channel, Connection, Session, Subscription
@@ -125,7 +126,7 @@ class Resident(State):
 
     def shrink(self, stored: int) -> None:
         """Forgets rows of ended sessions, if there are too many. `stored`: the last fold that is in the tables."""
-        for id_ in list(self._ended)[: max(0, len(self._ended) - KEPT_ENDED)]:
+        for id_ in list(islice(self._ended, max(0, len(self._ended) - KEPT_ENDED))):
             if self._ended[id_] > stored:
                 break
             self._evict(id_)
