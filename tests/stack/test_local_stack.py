@@ -146,6 +146,8 @@ def test_a_command_of_a_service_needs_nothing_but_its_name(checkout: Checkout) -
     assert (listed.returncode, listed.stdout) == (0, "there are no dead letters\n"), listed.stderr
     checked = checkout.make("run", DO="edge-2 check")
     assert checked.returncode == 0, checked.stderr
+    verified = checkout.make("run", DO="sessions verify")
+    assert "has not folded anything yet" in verified.stderr, verified.stdout + verified.stderr  # nobody was connected
     missing = checkout.make("run", DO="")
     assert missing.returncode != 0 and 'make run DO="sessions dead-letters list"' in missing.stderr
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from proto.events_reading import NewerBatch, Unreadable, read_message
@@ -29,45 +29,26 @@ class Stream(Protocol):
 
 
 class LogReading:
-    """The messages of `epoch` up to the sequence `upto`; `stream` is None if the stream has another epoch now, and
-    begins with the sequence `begins` otherwise.
+    """The messages of `epoch` up to the sequence `upto`; `stream` is None if the stream has another epoch now.
 
     A rewritten message is in the archive only, or in both for a while: the archive has the say. `set_aside` has the
     sizes of messages, by sequence, whose facts are not in the live tables: they are read as unreadable.
-
-    `missing` and `lost` count messages that are in neither, between others. The stream lets the oldest go because of
-    their age, so those from before its beginning are lost: nothing was archived then. Those that are missing in its
-    midst were erased. `whole_since` is when the first message behind the lost ones was stored (Unix milliseconds; 0
-    without any).
     """
 
     def __init__(
-        self,
-        archive: Archive,
-        stream: Stream | None,
-        epoch: str,
-        upto: int,
-        set_aside: Mapping[int, int],
-        begins: int = 1,
+        self, archive: Archive, stream: Stream | None, epoch: str, upto: int, set_aside: Mapping[int, int]
     ) -> None:
         self._archive = archive
         self._stream = stream
         self._epoch = epoch
         self._upto = upto
         self._set_aside = set_aside
-        self._begins = upto + 1 if stream is None else begins
-        self._next: int | None = None
-        self.missing = 0
-        self.lost = 0
-        self.whole_since = 0
 
     async def read(self, start: int) -> LogPage:
         """The next messages from `start` on, and the sequence up to which they are all that there is.
 
         Raises `StoreAway`, `LogAway`, and `LogNewer` for facts of a newer version.
         """
-        if self._next is None and start > 1:
-            self._next = start
         archived = await self._archive.page(self._epoch, start, self._upto, PAGE)
         is_full = len(archived) == PAGE
         upto = archived[-1].sequence if is_full else self._upto
@@ -79,7 +60,6 @@ class LogReading:
             found = {entry.sequence: entry for entry in page.entries if entry.sequence <= upto}
         found |= {message.sequence: self._entry(message) for message in archived if message.sequence <= upto}
         entries = [found[sequence] for sequence in sorted(found)]
-        self._count_missing(entries)
         return LogPage([self._as_folded(entry) for entry in entries], upto, upto < self._upto)
 
     def _entry(self, message: ArchivedMessage) -> Entry:
@@ -96,13 +76,3 @@ class LogReading:
             return entry
         reason = "it is a dead letter of the live tables"
         return entry._replace(batch=None, unreadable=Unreadable(entry.data, reason))
-
-    def _count_missing(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if self._next is not None and entry.sequence > self._next:
-                lost = max(0, min(entry.sequence, self._begins) - self._next)
-                self.missing += entry.sequence - self._next - lost
-                if lost:
-                    self.lost += lost
-                    self.whole_since = entry.stored_at
-            self._next = entry.sequence + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 
@@ -65,3 +65,8 @@ def models_of(name: str) -> tuple[str, ...]:
 def tables_of(name: str) -> tuple[ModelTable, ...]:
     """The tables of these models."""
     return tuple(table for model in models_of(name) for table in MODELS[model])
+
+
+def models_with(tables: Collection[str]) -> list[str]:
+    """The models to which these tables belong."""
+    return [model for model, own in MODELS.items() if any(table.name in tables for table in own)]

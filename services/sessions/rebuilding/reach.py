@@ -25,12 +25,13 @@ class StreamReach(NamedTuple):
 
 class Reach(NamedTuple):
     """The epochs of the log to fold, in order, each with the last sequence; the oldest message of all, by its sequence
-    and time (Unix milliseconds, 0 without any); and about how many messages there are."""
+    and time (Unix milliseconds, 0 without any); about how many messages there are; and whether some are archived."""
 
     epochs: tuple[Position, ...]
     first: int
     first_at: int
     messages: int
+    has_archive: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -38,12 +39,16 @@ class Reach(NamedTuple):
         return self.first == 1
 
     @property
-    def since(self) -> str:
-        """Since when there are messages, for people."""
+    def told(self) -> str:
+        """Since when there are messages, and how many, for people."""
         if not self.first_at:
-            return "no message at all"
+            return "the session log has no message at all"
         at = datetime.fromtimestamp(self.first_at / 1000, UTC)
-        return f"{at:%Y-%m-%d %H:%M:%S} UTC (message {self.first:,})"
+        what = "the session log and its archive reach" if self.has_archive else "the session log reaches"
+        return (
+            f"{what} back to {at:%Y-%m-%d %H:%M:%S} UTC (message {self.first:,}): about {self.messages:,} messages, "
+            "each with one fact or several"
+        )
 
 
 def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, target: Position) -> Reach:
@@ -62,4 +67,4 @@ def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, targ
     if own is not None:
         messages += max(0, min(own.last + 1, own_end) - own.first)
     first_at, first = min(firsts, default=(0, 0))
-    return Reach(epochs, first, first_at, messages)
+    return Reach(epochs, first, first_at, messages, bool(archived))

@@ -8,7 +8,6 @@ from services.sessions.projection import NAMES
 from services.sessions.rebuilding.meeting import meet
 from services.sessions.rebuilding.model_tables import models_of, tables_of
 from services.sessions.rebuilding.reach import SLACK_MS
-from services.sessions.rebuilding.swap_postgres import letters_of
 from services.sessions.rebuilding.workshop import NotRebuilt, Workshop
 from services.sessions.store import Position
 
@@ -30,8 +29,7 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
     await live.analyze(tables)
 
     async def swap(database: Database, at: Position) -> None:
-        if not refolding.left_out <= (await letters_of(database)).keys():
-            raise NotRebuilt("a dead letter was replayed or deleted meanwhile: run it again")
+        await workshop.check_letters(database)
         if not forget:
             await _check_whole(workshop)
         names = {model: NAMES[model] for model in models_of(name)}
@@ -39,14 +37,15 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
 
     await meet(live, refolding, swap)
     models, upto = ", ".join(models_of(name)), refolding.position.sequence
-    print_line(f"rebuilt {models} from {workshop.bar.facts:,} facts, up to message {upto:,} of the log")
+    print_line(f"rebuilt {models} from {workshop.bar.facts:,} facts, up to message {upto:,} of the session log")
 
 
 async def _check_whole(workshop: Workshop) -> None:
     lacks = "--forget-older-than-log builds without them"
-    if lost := workshop.refolding.lost:
+    if lost := workshop.refolding.gaps.lost:
         raise NotRebuilt(f"{lost:,} messages are neither in the archive nor in the log, because of their age: {lacks}")
     if await workshop.live.is_behind():
         raise NotRebuilt(f"the live tables have facts of processes of which the log has none, or not the last: {lacks}")
-    if workshop.refolding.missing and not await workshop.live.has_erased():
-        raise NotRebuilt(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: {lacks}")
+    missing = workshop.refolding.gaps.missing
+    if missing and not await workshop.live.has_erased():
+        raise NotRebuilt(f"{missing:,} messages in the midst of the log are gone: {lacks}")

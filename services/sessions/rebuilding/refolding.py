@@ -10,6 +10,7 @@ from services.sessions.commits import Step, commit_portion
 from services.sessions.log_archive_postgres import ArchivedEpoch
 from services.sessions.log_nats import LogState
 from services.sessions.read_ahead import ReadAhead
+from services.sessions.rebuilding.gaps import Gaps
 from services.sessions.rebuilding.log_reading import Archive, LogReading, Stream
 from services.sessions.rebuilding.reach import Reach, StreamReach, reach_of
 from services.sessions.store import ORIGIN, Position, Store
@@ -58,10 +59,7 @@ class Refolding:
         self._letters = letters
         self._told = told
         self.position = ORIGIN
-        self.missing = 0
-        self.lost = 0
-        self.whole_since = 0
-        """As those of `LogReading`, of all epochs."""
+        self.gaps = Gaps()
         self.left_out: set[tuple[str, int]] = set()
         """Messages without their facts, since they were dead letters."""
 
@@ -69,10 +67,13 @@ class Refolding:
         """What there is to fold up to `target`."""
         return reach_of(await self._archive.epochs(), await self._stream_reach(), target)
 
-    async def to(self, target: Position) -> None:
-        """Folds on up to `target`, at which the live tables are. Raises `LogChanged`."""
+    async def to(self, target: Position, goes_on: Callable[[], bool] = lambda: True) -> bool:
+        """Folds on up to `target`, at which the live tables are, as long as `goes_on`. Whether it is there.
+
+        Raises `LogChanged`.
+        """
         if self.position == target:
-            return
+            return True
         letters = await self._letters()
         stream = await self._stream_reach()
         if self.position == ORIGIN:
@@ -86,34 +87,48 @@ class Refolding:
             if self.position.epoch != end.epoch:
                 await self._move(Position(end.epoch, 0))
             there = stream is not None and stream.epoch == end.epoch
-            await self._fold(end, stream.first if there and stream is not None else None, letters)
+            await self._fold(end, stream.first if there and stream is not None else None, letters, goes_on)
+            if self.position != end:
+                return False
+        return True
 
-    async def _fold(self, end: Position, begins: int | None, letters: Letters) -> None:
-        """Folds the rest of an epoch. `begins`: the first message in the stream; None: it has another epoch now."""
+    async def _fold(self, end: Position, begins: int | None, letters: Letters, goes_on: Callable[[], bool]) -> None:
+        """Folds the rest of an epoch, or some of it. `begins`: the first message in the stream; None: it has another
+        epoch now."""
         set_aside = {sequence: size for (epoch, sequence), size in letters.items() if epoch == end.epoch}
         stream = None if begins is None else self._stream
-        reading = LogReading(self._archive, stream, end.epoch, end.sequence, set_aside, begins or 1)
-        ahead = ReadAhead(reading, asyncio.Event())
+        ahead = ReadAhead(LogReading(self._archive, stream, end.epoch, end.sequence, set_aside), asyncio.Event())
         try:
-            while self.position.sequence < end.sequence:
-                page = await ahead.read(self.position.sequence + 1)
-                for portion in page.portions:
-                    await commit_portion(self._store, self.position, portion, self._took)
-                    self.left_out |= {
-                        (end.epoch, entry.sequence) for entry in portion.entries if entry.sequence in set_aside
-                    }
+            await self._fold_what_comes(ahead, end, goes_on, begins, set_aside)
         finally:
             await ahead.close()
-            self.missing += reading.missing
-            self.lost += reading.lost
-            self.whole_since = reading.whole_since or self.whole_since
         still = None if stream is None else await self._stream_reach()
         if stream is not None and (still is None or still.epoch != end.epoch):
             raise LogChanged("the log was recreated while it was read: try again")
 
+    async def _fold_what_comes(
+        self,
+        ahead: ReadAhead,
+        end: Position,
+        goes_on: Callable[[], bool],
+        begins: int | None,
+        set_aside: Mapping[int, int],
+    ) -> None:
+        while self.position.sequence < end.sequence:
+            page = await ahead.read(self.position.sequence + 1)
+            for portion in page.portions:
+                await commit_portion(self._store, self.position, portion, self._took)
+                self.gaps.saw(portion.entries, begins)
+                self.left_out |= {
+                    (end.epoch, entry.sequence) for entry in portion.entries if entry.sequence in set_aside
+                }
+                if not goes_on():
+                    return
+
     async def _move(self, to: Position) -> None:
         await self._store.commit(self.position, to, [])
         self.position = to
+        self.gaps.begin()
 
     def _took(self, step: Step) -> None:
         messages = step.position.sequence - self.position.sequence

@@ -10,7 +10,7 @@ from services.chassis.postgres.pool import Database
 from services.sessions.printing import print_line, printable
 from services.sessions.rebuilding.comparison_postgres import Comparison, Difference, TablesAtOnce, tables_at_once
 from services.sessions.rebuilding.meeting import meet
-from services.sessions.rebuilding.model_tables import tables_of
+from services.sessions.rebuilding.model_tables import models_with, tables_of
 from services.sessions.rebuilding.reach import SLACK_MS, Reach
 from services.sessions.rebuilding.workshop import Workshop
 from services.sessions.store import Position
@@ -24,25 +24,27 @@ async def verify(workshop: Workshop, name: str) -> bool:
     """Compares the model `name`, or all, and says what differs. Whether nothing does. Raises what `Refolding` does."""
     reach = await workshop.begin()
     async with AsyncExitStack() as stack:
-        taken: list[TablesAtOnce] = []
+        tables: TablesAtOnce | None = None
+        since: int | None = None
 
         async def take(database: Database, at: Position) -> None:
-            taken.append(await stack.enter_async_context(tables_at_once(workshop.pool, workshop.schemas)))
+            nonlocal tables, since
+            await workshop.check_letters(database)
+            since = _whole_since(reach, workshop, await workshop.live.is_behind())
+            tables = await stack.enter_async_context(tables_at_once(workshop.pool, workshop.schemas))
 
         await meet(workshop.live, workshop.refolding, take)
         workshop.bar.end()
-        since = _whole_since(
-            reach, workshop.refolding.whole_since, await workshop.live.is_behind(), workshop.settings.keep
-        )
-        window = float(workshop.settings.resume_window)
-        found = await taken[0].compare(tables_of(name), since, window)
+        assert tables is not None
+        found = await tables.compare(tables_of(name), since, float(workshop.settings.resume_window))
     _say(workshop, found)
     return not any(one.differing for one in found)
 
 
-def _whole_since(reach: Reach, whole_since: int, is_behind: bool, keep_s: float) -> int | None:
-    """From when on both should have everything, in Unix milliseconds; None: from ever. `whole_since`: since when no
-    message is lost (0: none is)."""
+def _whole_since(reach: Reach, workshop: Workshop, is_behind: bool) -> int | None:
+    """From when on both should have everything, in Unix milliseconds; None: from ever. `is_behind`: the log has lost
+    facts that the live tables have."""
+    keep_s, whole_since = workshop.settings.keep, workshop.refolding.gaps.whole_since
     is_whole = reach.is_whole and not is_behind and not whole_since
     since = None if is_whole else max(reach.first_at, whole_since) + SLACK_MS
     kept_since = int((time.time() - keep_s + _PRUNED_S) * 1000) if keep_s else 0
@@ -52,32 +54,34 @@ def _whole_since(reach: Reach, whole_since: int, is_behind: bool, keep_s: float)
 
 
 def _say(workshop: Workshop, found: list[Comparison]) -> None:
-    at = workshop.refolding.position
-    older = sum(one.older for one in found)
-    if older:
+    refolding = workshop.refolding
+    if older := sum(one.older for one in found):
         print_line(f"{older:,} rows were not compared: they are older than the log, or depend on what is")
-    if left_out := len(workshop.refolding.left_out):
+    if left_out := len(refolding.left_out):
         print_line(f"{left_out:,} messages are dead letters, and were left out")
-    if workshop.refolding.missing:
-        print_line(f"{workshop.refolding.missing:,} messages in the midst of the log are gone: erased, or deleted")
-    if workshop.refolding.lost:
-        print_line(
-            f"{workshop.refolding.lost:,} messages are neither in the archive nor in the log, because of their age"
-        )
-    if of_erased := sum(one.of_erased for one in found):
+    if missing := refolding.gaps.missing:
+        print_line(f"{missing:,} messages in the midst of the log are gone: erased, or deleted")
+    if lost := refolding.gaps.lost:
+        print_line(f"{lost:,} messages are neither in the archive nor in the log, because of their age")
+    of_erased = sum(one.of_erased for one in found)
+    if of_erased:
         where = ", ".join(f"{one.of_erased:,} of {one.table}" for one in found if one.of_erased)
         print_line(f"{of_erased:,} counts still include users who were erased since, as they should: {where}")
-    for one in found:
-        if one.differing:
-            print_line(f"{one.table}: {one.differing:,} of {one.rows:,} rows differ")
-            for example in one.examples:
-                _show(example)
-            if one.differing > len(one.examples):
-                print_line(f"  and {one.differing - len(one.examples):,} more")
-    rows, tables = sum(one.rows for one in found), len(found)
-    if not any(one.differing for one in found):
+    differing = [one for one in found if one.differing]
+    for one in differing:
+        print_line(f"{one.table}: {one.differing:,} of {one.rows:,} rows differ")
+        for example in one.examples:
+            _show(example)
+        if one.differing > len(one.examples):
+            print_line(f"  and {one.differing - len(one.examples):,} more")
+    rows, at = sum(one.rows for one in found), f"message {refolding.position.sequence:,} of the session log"
+    if differing:
+        models = models_with({one.table for one in differing})
+        commands = "; ".join(f"python -m services.sessions rebuild {model}" for model in models)
+        print_line(f"not equal, as of {at}. This makes the tables anew from the log: {commands}")
+    else:
         also = ", but for counts that include erased users" if of_erased else ""
-        print_line(f"equal{also}: {rows:,} rows of {tables} tables, at message {at.sequence:,} of the log")
+        print_line(f"equal{also}: {rows:,} rows of {len(found)} tables, as of {at}")
 
 
 def _show(one: Difference) -> None:

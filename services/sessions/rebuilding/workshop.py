@@ -12,7 +12,7 @@ from typing import Final
 
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink
-from services.chassis.postgres.pool import Pool
+from services.chassis.postgres.pool import Database, Pool
 from services.sessions.log_archive_postgres import LogArchive
 from services.sessions.log_nats import SessionLog
 from services.sessions.printing import print_line
@@ -21,7 +21,7 @@ from services.sessions.rebuilding.beside_postgres import Beside, schema_beside
 from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.rebuilding.reach import Reach
 from services.sessions.rebuilding.refolding import Refolding
-from services.sessions.rebuilding.swap_postgres import Live
+from services.sessions.rebuilding.swap_postgres import Live, letters_of
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.settings import SessionsSection, SessionsSettings
 from services.sessions.store import ORIGIN
@@ -55,8 +55,13 @@ class Workshop:
         if target == ORIGIN or not (target.sequence or reach.messages):
             raise NotRebuilt("the sessions service has not folded anything yet")
         self.bar.begin(reach.messages)
-        print_line(f"archive and log reach back to: {reach.since}; about {reach.messages:,} messages")
+        print_line(reach.told)
         return reach
+
+    async def check_letters(self, database: Database) -> None:
+        """Raises `NotRebuilt` if a message was left out whose facts are in the live tables by now."""
+        if not self.refolding.left_out <= (await letters_of(database)).keys():
+            raise NotRebuilt("a dead letter was replayed or deleted meanwhile: run the command again")
 
 
 @asynccontextmanager

@@ -25,17 +25,18 @@ from proto.events import (
     Unsubscribed,
 )
 from services.chassis.nats.streams import stream_state
+from services.sessions.app import Sessions
 from services.sessions.projection import NAME
 from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.rebuilding.rebuild import rebuild
 from services.sessions.rebuilding.verify import verify
 from services.sessions.rebuilding.workshop import workshop
 from services.sessions.settings import SessionsSettings, from_environ
+from tests.sessions.database import with_tables
 from tests.sessions.edge_double import EdgeDouble
-from tests.sessions.running import start, variables
+from tests.sessions.running import variables
 from tests.support.eventually import eventually
 from tests.support.links import linked
-from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
 HOUR_MS = 3_600_000
@@ -127,14 +128,16 @@ async def folded(nats_server: NatsServer, postgres: Postgres) -> None:
 
 
 @asynccontextmanager
-async def served(
-    services: Services, nats_server: NatsServer, postgres: Postgres, days: int = 3, **more: str
-) -> AsyncIterator[ServiceProcess]:
-    """A running service that has folded so many days."""
-    await write_days(nats_server, days)
-    service = await start(services, nats_server, postgres, **more).ready(60)
-    await folded(nats_server, postgres)
-    yield service
+async def served(nats_server: NatsServer, postgres: Postgres, days: int = 3, **more: str) -> AsyncIterator[None]:
+    """A service that has folded so many days, and folds on, within this process."""
+    await with_tables(postgres)
+    if days:
+        await write_days(nats_server, days)
+    settings = settings_of(nats_server, postgres, **more)
+    application = Sessions(settings, lambda: settings).application()
+    async with application.router.lifespan_context(application):
+        await folded(nats_server, postgres)
+        yield
 
 
 def settings_of(nats_server: NatsServer, postgres: Postgres, **more: str) -> SessionsSettings:

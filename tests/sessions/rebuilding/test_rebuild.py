@@ -31,9 +31,8 @@ from tests.sessions.rebuilding.shop import (
     verified,
     write_days,
 )
-from tests.sessions.running import start, variables
+from tests.sessions.running import variables
 from tests.support.eventually import eventually
-from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -52,12 +51,11 @@ async def fetch(url: str, question: str) -> list[str]:
         await database.close()
 
 
-async def test_models_are_rebuilt_as_they_were(services: Services, nats_server: NatsServer, postgres: Postgres):
-    async with served(services, nats_server, postgres):
+async def test_models_are_rebuilt_as_they_were(nats_server: NatsServer, postgres: Postgres):
+    async with served(nats_server, postgres):
         settings = settings_of(nats_server, postgres)
         before, objects = await all_rows(postgres.url), await fetch(postgres.url, OBJECTS)
         assert [table for table, rows in before.items() if not rows] == [], "there is something of every model"
-        await rebuilt(settings, "sessions")
         await execute(postgres.url, "UPDATE projections SET name = 'drops-0' WHERE name = 'drops-1'")
         await rebuilt(settings, "all")
         assert await all_rows(postgres.url) == before
@@ -75,36 +73,47 @@ async def test_models_are_rebuilt_as_they_were(services: Services, nats_server: 
             assert {name.rpartition("_p")[0] for name in await keeping.drop(later)} == set(TIME_COLUMNS)
 
 
-async def test_it_is_a_command(services: Services, nats_server: NatsServer, postgres: Postgres):
-    service = await start(services, nats_server, postgres).ready(60)
-    done = await service.command("rebuild", "drops")
-    assert done.returncode == 1 and "has not folded anything yet" in done.stderr, done.stderr
-    await write_days(nats_server, 2)
-    await folded(nats_server, postgres)
-    before = await rows_of(postgres.url, "drops")
-    await execute(postgres.url, "DELETE FROM drops", "GRANT SELECT ON drops TO pg_monitor")
-    done = await service.command("rebuild", "drops")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith("archive and log reach back to: ")
-    assert done.stdout.splitlines()[1].startswith("rebuilt drops from ")
-    assert await rows_of(postgres.url, "drops") == before
-    assert await fetch(postgres.url, "SELECT has_table_privilege('pg_monitor', 'drops', 'SELECT')") == ["True"]
-    ordinary = await as_ordinary_user(postgres.url)
-    name = ordinary.partition("//")[2].partition(":")[0]
-    await execute(
-        postgres.url,
-        f'ALTER DATABASE "{postgres.url.rpartition("/")[2]}" OWNER TO CURRENT_USER',
-        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+async def test_it_is_a_command(nats_server: NatsServer, postgres: Postgres):
+    async with served(nats_server, postgres, days=0):
+        with pytest.raises(NotRebuilt, match="has not folded anything yet"):
+            await rebuilt(settings_of(nats_server, postgres), "drops")
+        await write_days(nats_server, 2)
+        await folded(nats_server, postgres)
+        before = await rows_of(postgres.url, "drops")
+        await execute(postgres.url, "DELETE FROM drops", "GRANT SELECT ON drops TO pg_monitor")
+        process = await rebuilding(nats_server, postgres, "drops")
+        out, said = await process.communicate()
+        assert process.returncode == 0, said
+        assert [line.partition(" from ")[0] for line in out.decode().splitlines()][1:] == ["rebuilt drops"], out
+        assert out.startswith(b"the session log reaches back to "), out
+        assert await rows_of(postgres.url, "drops") == before
+        assert await fetch(postgres.url, "SELECT has_table_privilege('pg_monitor', 'drops', 'SELECT')") == ["True"]
+        ordinary = await as_ordinary_user(postgres.url)
+        name = ordinary.partition("//")[2].partition(":")[0]
+        await execute(
+            postgres.url,
+            f'ALTER DATABASE "{postgres.url.rpartition("/")[2]}" OWNER TO CURRENT_USER',
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+        )
+        with pytest.raises(StoreAway, match="GRANT CREATE ON DATABASE"):
+            await rebuilt(settings_of(nats_server, postgres, POSTGRES_URL=ordinary), "all")
+
+
+async def rebuilding(nats_server: NatsServer, postgres: Postgres, name: str) -> asyncio.subprocess.Process:
+    """The command as a process."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.sessions", "rebuild", name),
+        env=variables(nats_server, postgres),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    with pytest.raises(StoreAway, match="GRANT CREATE ON DATABASE"):
-        await rebuilt(settings_of(nats_server, postgres, POSTGRES_URL=ordinary), "all")
 
 
 async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_in_it(
-    services: Services, nats_server: NatsServer, postgres: Postgres
+    nats_server: NatsServer, postgres: Postgres
 ):
     """Somebody reads the tables for a while, so that they cannot be swapped; the service folds on."""
-    async with served(services, nats_server, postgres, days=1):
+    async with served(nats_server, postgres, days=1):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         reader = await asyncpg.connect(postgres.url)
         try:
@@ -135,12 +144,7 @@ async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_
 
 async def ended_by(end: signal.Signals, nats_server: NatsServer, postgres: Postgres) -> tuple[int | None, str]:
     """The command gets a signal when it waits for the swap: its exit code, and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.sessions", "rebuild", "all"),
-        env=variables(nats_server, postgres),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = await rebuilding(nats_server, postgres, "all")
     try:
         await eventually(lambda: is_ready_to_swap(postgres.url), 60)
         process.send_signal(end)
@@ -164,24 +168,23 @@ async def is_idle(url: str) -> bool:
     return not await is_ready_to_swap(url)
 
 
-async def test_the_archive_alone_is_enough(services: Services, nats_server: NatsServer, postgres: Postgres):
-    async with served(services, nats_server, postgres, SESSIONS_ARCHIVE="true"):
+async def test_the_archive_alone_is_enough(nats_server: NatsServer, postgres: Postgres):
+    async with served(nats_server, postgres, SESSIONS_ARCHIVE="true"):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=1)
-            await rebuilt(settings, "all")
+            await asyncio.gather(*(rebuilt(settings, model) for model in ("sessions", "drops")))
             assert await all_rows(postgres.url) == before
             await edge.delete_log()
         await write_days(nats_server, 1, begin=3)
         await folded(nats_server, postgres)
-        await asyncio.gather(*(rebuilt(settings, model) for model in ("sessions", "drops")))
         assert await verified(settings), "two logs, one after the other"
 
 
 async def test_rows_that_are_older_than_the_log_are_not_thrown_away_in_silence(
-    services: Services, nats_server: NatsServer, postgres: Postgres
+    nats_server: NatsServer, postgres: Postgres
 ):
-    async with served(services, nats_server, postgres, days=2):
+    async with served(nats_server, postgres, days=2):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=9)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from argparse import Namespace
+
 import pytest
 
+from services.sessions import dead_letters_command
+from services.sessions.dead_letters_arguments import Which
+from services.sessions.rebuilding.command import run_verify
+from services.sessions.rebuilding.model_tables import ALL
 from tests.sessions.database import execute
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.rebuilding.shop import all_rows, folded, rebuilt, served, settings_of, verified, write_days
-from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -31,40 +37,40 @@ CORRUPTED = ("sessions", "timeline", "user_devices", "channel_hours", "drops", "
 
 
 async def test_what_was_changed_by_hand_is_found_and_repaired(
-    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+    nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ):
-    async with served(services, nats_server, postgres) as service:
+    async with served(nats_server, postgres):
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
-        assert await verified(settings) and "equal: " in capsys.readouterr().out
-        await execute(postgres.url, *(statement for statement, _, _ in CORRUPTIONS.values()))
-        assert not await verified(settings)
-        said = capsys.readouterr().out
-        for _, *texts in CORRUPTIONS.values():
-            assert all(text in said for text in texts), (texts, said)
-        found = await service.command("verify", "drops")
-        assert found.returncode == 1 and found.stdout.count("differ\n") == 1, found.stderr
         await execute(
             postgres.url,
+            *(statement for statement, _, _ in CORRUPTIONS.values()),
             "INSERT INTO channels SELECT 'x' || n, 0, 0, now(), 0, now(), now() FROM generate_series(1, 50) n",
         )
-        assert not await verified(settings, "channels")
+        with pytest.raises(SystemExit) as ended:
+            await asyncio.to_thread(run_verify, settings, Namespace(name=ALL))
         said = capsys.readouterr().out
+        assert ended.value.code == 1 and "equal: " not in said
+        for _, *texts in CORRUPTIONS.values():
+            assert all(text in said for text in texts), (texts, said)
         assert "channels: 50 of 51 rows differ" in said and "and 30 more" in said
         assert said.count("only in the live table") == 20
+        assert all(f"services.sessions rebuild {model}" in said.splitlines()[-1] for model in CORRUPTIONS)
         await rebuilt(settings, "drops")
         repaired = await all_rows(postgres.url)
         assert {table for table, rows in repaired.items() if rows == before[table]} & set(CORRUPTED) == {"drops"}
         await rebuilt(settings, "all")
         assert await all_rows(postgres.url) == before
-        found = await service.command("verify")
-        assert found.returncode == 0 and "equal: " in found.stdout, found.stdout + found.stderr
+        capsys.readouterr()
+        await asyncio.to_thread(run_verify, settings, Namespace(name=ALL))
+        begins, *_, ends = capsys.readouterr().out.splitlines()
+        assert begins.startswith("the session log reaches back to ") and ends.startswith("equal: "), (begins, ends)
 
 
 async def test_what_is_older_than_the_log_is_not_compared(
-    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+    nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ):
     """A session of an hour ago, which an hour later is known to the tables alone, goes on."""
-    async with served(services, nats_server, postgres, days=2):
+    async with served(nats_server, postgres, days=2):
         for table, column in (("sessions", "opened_at"), ("connections", "opened_at"), ("user_devices", "first_seen")):
             await execute(postgres.url, f"UPDATE {table} SET {column} = {column} - interval '1 hour'")
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
@@ -76,16 +82,16 @@ async def test_what_is_older_than_the_log_is_not_compared(
 
 
 async def test_dead_letters_are_left_out_of_both(
-    services: Services, nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+    nats_server: NatsServer, postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ):
-    async with served(services, nats_server, postgres, days=1) as service:
+    async with served(nats_server, postgres, days=1):
         settings = settings_of(nats_server, postgres)
         await execute(postgres.url, "ALTER TABLE channels ADD CONSTRAINT few CHECK (subscriptions < 3)")
         await write_days(nats_server, 1, begin=1)
         await folded(nats_server, postgres)
         assert await verified(settings) and "1 messages are dead letters" in capsys.readouterr().out
         await execute(postgres.url, "ALTER TABLE channels DROP CONSTRAINT few")
-        replayed = await service.command("dead-letters", "replay", "all")
-        assert replayed.returncode == 0, replayed.stdout
+        replay = Namespace(action="replay", which=Which(None), json=False)
+        await asyncio.to_thread(dead_letters_command.run, settings, replay)
         await rebuilt(settings, "all")
         assert await verified(settings)
