@@ -28,7 +28,7 @@ class Change(Struct, omit_defaults=True):
     """A session after a commit, and the channels in which it subscribed, unsubscribed, or was when it ended.
 
     Where several things happened to a session in one commit, `change` is what it is now: "removed" was absorbed by
-    another session, or erased, and has no row. `cut`: there were more channels than a change has.
+    another session, and has no row. `cut`: there were more channels than a change has.
     """
 
     change: ChangeKind

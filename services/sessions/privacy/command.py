@@ -22,7 +22,7 @@ from services.sessions.privacy.access import opened
 from services.sessions.privacy.erasure import Erasure
 from services.sessions.privacy.export import Export
 from services.sessions.privacy.person import NobodyMeant, Person
-from services.sessions.privacy.progress import Incomplete, Refused, Report
+from services.sessions.privacy.progress import Connected, Incomplete, Report
 from services.sessions.privacy.unreachable import UNREACHABLE
 from services.sessions.settings import SessionsSettings
 
@@ -30,7 +30,10 @@ _TOLD_EVERY_S: Final = 0.2
 
 
 def export_user(settings: SessionsSettings, asked: Namespace) -> None:
-    """Writes all that is stored about a user. Exits with 1 if that fails; what was written then lacks its last line."""
+    """Writes all that is stored about a user. Exits with 1 if that fails; what was written then lacks its last line.
+
+    With 0, too, if nothing is stored about him: that is an answer. It is told, and the file says so.
+    """
     _run(lambda person: _export(settings, person, asked.output), asked.user)
 
 
@@ -43,7 +46,9 @@ def _run(work: Callable[[Person], Coroutine[Any, Any, bool]], user: str) -> None
     try:
         person = Person(user)
         done = to_reader(lambda: asyncio.run(work(person)))
-    except (NobodyMeant, Refused, StoreAway, SchemaRefused, NatsAway, NatsRefused, OSError) as error:
+    except Connected as error:
+        sys.exit(f"fairlead-sessions: {error}, and add --disconnect")
+    except (NobodyMeant, StoreAway, SchemaRefused, NatsAway, NatsRefused, OSError) as error:
         sys.exit(f"fairlead-sessions: {error}")
     except Incomplete as error:
         sys.exit(f"fairlead-sessions: {error}. The erasure is incomplete: run the command again, it goes on")
@@ -52,14 +57,17 @@ def _run(work: Callable[[Person], Coroutine[Any, Any, bool]], user: str) -> None
 
 
 async def _export(settings: SessionsSettings, person: Person, path: str | None) -> bool:
-    lines = 0
     with _output(path) as output, _Line() as line:
         async with opened(settings) as stores:
-            async for each in Export(stores.link, stores.pool, person, line.progress).lines():
+            export = Export(stores.link, stores.pool, person, line.progress)
+            async for each in export.lines():
                 output.write(each)
-                lines += 1
         output.flush()
-    _tell(f"exported {lines} lines" + (f" to {path}" if path else ""))
+    where = f" to {path}" if path else ""
+    if not export.found:
+        _tell(f"nothing is stored about this user: exported an empty answer{where}")
+    else:
+        _tell(f"exported {export.found:,} records about this user{where}")
     return True
 
 

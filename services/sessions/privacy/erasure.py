@@ -21,7 +21,7 @@ from services.sessions.privacy.disconnecting_nats import disconnect
 from services.sessions.privacy.keys_nats import Keys
 from services.sessions.privacy.log_nats import LogOfPerson
 from services.sessions.privacy.person import Person
-from services.sessions.privacy.progress import Incomplete, Progress, Refused, Report
+from services.sessions.privacy.progress import Connected, Incomplete, Progress, Report
 from services.sessions.privacy.publications_nats import Found, Publications
 from services.sessions.privacy.rewriting import Connections
 from services.sessions.privacy.tables_postgres import Tables
@@ -89,11 +89,11 @@ class Erasure:
         return Report(+counts, await self._tables.erased_at())
 
     async def disconnected(self, and_end: bool) -> None:
-        """Raises `Refused` if he is connected; with `and_end` his connections are ended instead, and waited for."""
+        """Raises `Connected` if he is connected; with `and_end` his connections are ended instead, and waited for."""
         if not await self._tables.open_sessions():
             return
         if not and_end:
-            raise Refused("the user is connected: let your application refuse him, and disconnect him (--disconnect)")
+            raise Connected
         await disconnect(self._link, self._person)
         until = self._until()
         while await self._tables.open_sessions():

@@ -39,17 +39,19 @@ class Export:
         self._log = LogOfPerson(link, self._archive, progress)
         self._publications = Publications(link, person, progress)
         self._keys = Keys(link, person, progress)
+        self.found = 0
+        """The lines that tell something about him: all but the first, which says who is meant, and the last."""
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """The lines, each with its line break. The last one says how many came before it: without it, some lack."""
-        count = 0
+        """The lines, each with its line break. The first one says who is meant. The last one says how many came before
+        it, and how many of these tell something about him: without it, some lack."""
+        yield _line("user", id=self._person.user, digest=self._person.digest)
         async for line in self._lines():
             yield line
-            count += 1
-        yield _line("end", lines=count)
+            self.found += 1
+        yield _line("end", lines=self.found + 1, found=self.found)
 
     async def _lines(self) -> AsyncIterator[bytes]:
-        yield _line("user", id=self._person.user, digest=self._person.digest)
         async for store, row in self._rows.all():
             yield _line(store, row=Raw(row.encode()))
         about = Connections(self._person, await self._tables.connections())

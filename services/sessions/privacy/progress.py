@@ -20,8 +20,11 @@ class Incomplete(Exception):
     """An erasure cannot go on now. What is done stays done, and erasing again goes on from there. The text says why."""
 
 
-class Refused(Exception):
-    """Nothing was erased, for the reason that the text gives."""
+class Connected(Exception):
+    """The user is connected, so nothing was erased. Whoever tells it adds how he is disconnected."""
+
+    def __init__(self) -> None:
+        super().__init__("the user is connected, and nothing was erased: let your application refuse him")
 
 
 class Report(NamedTuple):

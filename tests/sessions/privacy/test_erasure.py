@@ -16,6 +16,7 @@ from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
 from services.sessions.privacy.person import Person
 from tests.sessions.privacy.stores import folded_afresh, found_in_files, found_in_jetstream, found_in_postgres
+from tests.sessions.privacy.test_calls_http import ended
 from tests.sessions.running import API_KEY, sessions_of
 from tests.support.edges import TOML_WITHOUT_HOOKS, WireClient, api, connected, start_edge
 from tests.support.eventually import eventually
@@ -208,6 +209,8 @@ async def test_who_is_connected_is_disconnected_first_or_not_erased(
         await eventually(lambda: _is_open(it.service))
         refused = await _erase(it)
         assert refused.returncode == 1 and "--disconnect" in refused.stderr
+        over_http = await ended(it.service, {"user": PLAIN}, API_KEY)
+        assert over_http["state"] == "failed" and over_http["error"].endswith('and ask again with "disconnect": true')
         assert await found_in_jetstream(it.link, it.ann) != set()
         done = await _erase(it, "--disconnect")
         assert done.returncode == 0, done.stderr

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 import asyncpg
+import pytest
 
 from proto import subjects
 from proto.events import (
@@ -19,9 +24,12 @@ from proto.events import (
 )
 from services.chassis.nats.erasing import erase, message_at
 from services.chassis.nats.streams import store
+from services.sessions.privacy.command import export_user
 from services.sessions.privacy.person import Person
+from services.sessions.settings import SessionsSettings, from_environ
+from tests.sessions.database import with_tables
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
-from tests.sessions.running import metric, sessions_of, start
+from tests.sessions.running import metric, sessions_of, start, variables
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.processes import ServiceProcess, Services
@@ -46,10 +54,15 @@ STORY = (
 
 
 async def test_a_user_goes_from_all_tables_and_others_stay(
-    services: Services, nats_server: NatsServer, postgres: Postgres
+    services: Services,
+    nats_server: NatsServer,
+    postgres: Postgres,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     ann = Person(ANN)
-    service = await start(services, nats_server, postgres).ready(60)
+    await with_tables(postgres)
+    service = await start(services, nats_server, postgres, SESSIONS_ARCHIVE="true").ready(60)
     async with linked(nats_server.url) as link:
         for message in STORY:
             await store(link, subjects.session_events("i"), message, None)
@@ -66,10 +79,12 @@ async def test_a_user_goes_from_all_tables_and_others_stay(
                 await database.execute(_STATE, "w", each["connection"], json.dumps(state).encode())
             old = batch(1, Opened(1, "c0", ANN), Opened(1, "c9", "bob"), instance="of an epoch before")
             await database.execute(_ARCHIVED, "EPOCH", 7, "of an epoch before", old)
+            await _exports(from_environ(variables(nats_server, postgres)), tmp_path / "ann.jsonl", capsys)
+            assert {"log_archive", "sessions", "dead_letters"} <= await found_in_postgres(postgres.url, ann)
             done = await service.command("erase-user", ANN, "--yes")
             assert done.returncode == 0, done.stderr
             found = {line.split("  ")[-1]: int(line.split()[0]) for line in done.stdout.splitlines()}
-            expected = {"dead letters": 2, "webhook dead letters": 2, "webhook states": 1, "archived log messages": 1}
+            expected = {"dead letters": 2, "webhook dead letters": 2, "webhook states": 1, "archived log messages": 6}
             assert expected.items() <= found.items(), found
             assert found["log messages"] == 5
             assert await found_in_postgres(postgres.url, ann) == set()
@@ -87,6 +102,28 @@ async def test_a_user_goes_from_all_tables_and_others_stay(
             assert users == ["bob"]
         finally:
             await database.close()
+
+
+def _written(path: Path) -> tuple[list[dict[str, Any]], int]:
+    return [json.loads(line) for line in path.read_text().splitlines()], path.stat().st_mode
+
+
+async def _exports(settings: SessionsSettings, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command hands out what there is about her, in a file of her own, and says so of whom nothing is stored."""
+    await asyncio.to_thread(export_user, settings, Namespace(user=ANN, output=str(path)))
+    (*lines, last), mode = _written(path)
+    assert {"user", "sessions", "log", "log archive", "dead letters", "webhook states"} <= {
+        one["store"] for one in lines
+    }
+    assert last == {"store": "end", "lines": len(lines), "found": len(lines) - 1}
+    assert f"exported {last['found']} records about this user to {path}\n" == capsys.readouterr().err
+    assert mode & 0o077 == 0, "nobody else may read it"
+    with pytest.raises(SystemExit, match="exists: remove it"):
+        await asyncio.to_thread(export_user, settings, Namespace(user=ANN, output=str(path)))
+    await asyncio.to_thread(export_user, settings, Namespace(user="never seen", output=None))
+    said = capsys.readouterr()
+    assert "nothing is stored about this user" in said.err
+    assert [json.loads(line)["store"] for line in said.out.splitlines()] == ["user", "end"]
 
 
 _LETTER = """
