@@ -25,9 +25,14 @@ MAX_VERSION: Final = 1000
 MAX_NATURAL: Final = 2**63 - 1
 """The largest number in a fact: what a column of PostgreSQL can hold."""
 
+MAX_COUNT: Final = 2**32 - 1
+"""How many of something a fact may tell of, such as refusals. The read models add such numbers up: with one that is
+absurd, the sum would have no room for what comes later, and every fact that adds to it were refused."""
+
 Int64 = Annotated[int, Meta(ge=-(2**63), le=MAX_NATURAL)]
 Natural = Annotated[int, Meta(ge=0, le=MAX_NATURAL)]
 Number = Annotated[int, Meta(ge=1, le=MAX_NATURAL)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 """Beyond these bounds a batch is not one."""
 
 LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
@@ -88,7 +93,7 @@ class Refused(Event, frozen=True, tag="refused", gc=False):
     transport: str = ""
     user_agent: str = ""
     origin: str = ""
-    count: Number = 1
+    count: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
 
 
 class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
@@ -103,7 +108,7 @@ class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
     recovered: bool | None = None
     offset: Natural = 0
     recovered_from: Natural = 0
-    recovered_count: Natural = 0
+    recovered_count: Count = 0
 
 
 class Unsubscribed(Event, frozen=True, tag="unsubscribed", gc=False):
@@ -185,13 +190,13 @@ class EdgeStarted(Event, frozen=True, tag="edge_started", gc=False):
 class EdgeDraining(Event, frozen=True, tag="edge_draining", gc=False):
     """The edge process that writes this is being stopped, and closes its `connections` clients."""
 
-    connections: Natural = 0
+    connections: Count = 0
 
 
 class EdgeStopped(Event, frozen=True, tag="edge_stopped", gc=False):
     """The edge process that writes this has closed its clients, all but `left` of them, and exits."""
 
-    left: Natural = 0
+    left: Count = 0
 
 
 class EdgeLost(Event, frozen=True, tag="edge_lost", gc=False):

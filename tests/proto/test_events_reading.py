@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proto.events import (
     EVENTS_VERSION,
+    MAX_COUNT,
     MAX_VERSION,
     Closed,
     Event,
@@ -82,7 +83,16 @@ def test_one_of_an_older_version_is_read_as_its_newest() -> None:
 
 @pytest.mark.parametrize(
     "fact",
-    [{"type": "opened", "at": 2**63, "connection": "c"}, {"type": "closed", "at": 1}, {"at": 1}, {"type": 7}, [], None],
+    [
+        {"type": "opened", "at": 2**63, "connection": "c"},
+        {"type": "subscribed", "at": 1, "connection": "c", "channel": "x", "recovered_count": MAX_COUNT + 1},
+        {"type": "refused", "at": 1, "action": "connect", "code": 103, "count": MAX_COUNT + 1},
+        {"type": "closed", "at": 1},
+        {"at": 1},
+        {"type": 7},
+        [],
+        None,
+    ],
     ids=str,
 )
 def test_a_fact_that_is_not_as_its_type_says_is_handed_back_alone(fact: object) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from proto.codes import UnsubscribeCode
-from proto.events import BY_CLIENT, MAX_NATURAL, Opened, Refreshed, SessionEvent, Subscribed, Unsubscribed
+from proto.events import BY_CLIENT, MAX_COUNT, MAX_NATURAL, Opened, Refreshed, SessionEvent, Subscribed, Unsubscribed
 from proto.messages import StreamPosition
 from proto.replies import ConnectResult, Push, Reply, SubscribeResult, reply_to
 from proto.replies import Unsubscribe as UnsubscribePush
@@ -171,7 +171,7 @@ def _count(result: SubscribeResult, attached: Attached) -> int:
     count = len(result.publications)
     if attached.behind is not None and attached.position is not None:
         count += max(0, attached.position.offset - attached.behind.offset)
-    return count
+    return min(count, MAX_COUNT)
 
 
 def _leave(state: SessionState, channel: str) -> tuple[Flush, Detach]:
