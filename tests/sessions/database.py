@@ -31,9 +31,7 @@ from services.sessions.rows_postgres import (
     session_of,
     subscription_of,
 )
-from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
-from tests.support.servers import Postgres
 
 _decode_facts = Decoder(list[OfConnection | Refused]).decode
 
@@ -107,26 +105,6 @@ async def execute(url: str, *statements: str) -> None:
             await database.execute(statement)
     finally:
         await database.close()
-
-
-_models: dict[str, str] = {}
-"""By server: the database with the tables of this version that was made there once."""
-_copies: set[str] = set()
-
-
-async def with_tables(postgres: Postgres) -> None:
-    """Gives `postgres` a database that has the tables already: a copy, which takes far less than to migrate one."""
-    server = postgres.url.rpartition("/")[0]
-    if postgres.url in _copies:
-        return
-    if server not in _models:
-        made = postgres.fresh_database()
-        await SCHEMA.migrate(made)
-        _models[server] = made.rpartition("/")[2]
-    name = f"t_{os.urandom(6).hex()}"
-    await execute(f"{server}/postgres", f'CREATE DATABASE "{name}" TEMPLATE "{_models[server]}"')
-    postgres.url = f"{server}/{name}"
-    _copies.add(postgres.url)
 
 
 _OWN_THE_TABLES = """

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
+from deploy.processes.ports import free_port
 from proto.events import Closed, Opened, SessionEvent, Subscribed
 from services.sessions.schema_postgres import SCHEMA
 from tests.sessions.database import as_ordinary_user, execute
@@ -28,13 +29,28 @@ class State(NamedTuple):
     broken: str
     mended: str
     says: tuple[str, ...]
+    servers: int = 1
+    """How many servers `postgres.url` names: all but the last one are gone."""
 
+
+READ_ONLY = (
+    'ALTER DATABASE "{database}" SET default_transaction_read_only = on',
+    'SET default_transaction_read_only = off; ALTER DATABASE "{database}" RESET default_transaction_read_only',
+)
+"""As a standby is, too: it refuses writes with the same error."""
 
 STATES = {
-    "read-only": State(
-        'ALTER DATABASE "{database}" SET default_transaction_read_only = on',
-        'SET default_transaction_read_only = off; ALTER DATABASE "{database}" RESET default_transaction_read_only',
-        ("(25006)", "let postgres.url name the primary"),
+    "read-only": State(*READ_ONLY, ("(25006)", "let postgres.url name the primary")),
+    "only the standby is left": State(
+        *READ_ONLY, ("no server of postgres.url takes writes now: promote one",), servers=2
+    ),
+    "full": State(
+        """CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE 'could not extend file "base/1/2": No space left on device' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER is_full BEFORE INSERT OR UPDATE ON connections FOR EACH STATEMENT EXECUTE FUNCTION is_full()""",
+        "DROP TRIGGER is_full ON connections; DROP FUNCTION is_full",
+        ("No space left on device (53100)", "make room on PostgreSQL's disk"),
     ),
     "no grant": State(
         "REVOKE INSERT, UPDATE ON connections FROM {user}",
@@ -78,23 +94,25 @@ async def unready(service: ServiceProcess, *because: str) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 async def test_it_waits_until_the_database_is_mended_and_then_goes_on_by_itself(
-    services: Services, nats_server: NatsServer, empty_postgres: Postgres, name: str
+    services: Services, nats_server: NatsServer, postgres: Postgres, name: str
 ):
-    url = await as_ordinary_user(empty_postgres.url)
+    url = await as_ordinary_user(postgres.url)
     names = {"user": url.partition("//")[2].partition(":")[0], "database": url.rpartition("/")[2]}
     state = STATES[name]
-    service = await start(services, nats_server, url).ready()
+    own = url.rpartition("@")[2].partition("/")[0]
+    gone = [f"127.0.0.1:{free_port()}" for _ in range(state.servers - 1)]
+    service = await start(services, nats_server, url.replace(own, ",".join([*gone, own]))).ready()
     async with EdgeDouble(nats_server.url, "i1") as edge:
         await edge.write(*facts("c1"))
         await eventually(lambda: one_more(service, 1))
         cut_off = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{names['user']}'"
-        await execute(empty_postgres.url, state.broken.format_map(names), cut_off)
-        await edge.write(*facts("c2"))
+        await execute(postgres.url, state.broken.format_map(names), cut_off)
+        await edge.write(*facts("c2"))  # the log keeps what edges write
         await eventually(lambda: unready(service, *state.says))
         async with http_client() as http:
             assert (await http.get(f"{service.url}/livez", timeout=5)).status_code == 200
         assert len(await sessions_of(service)) == 1, "questions are answered"
-        await execute(empty_postgres.url, *state.mended.format_map(names).split("; "))  # and no connection is cut off
+        await execute(postgres.url, *state.mended.format_map(names).split("; "))  # and no connection is cut off
         await eventually(lambda: one_more(service, 2))
         await service.ready()
     assert await metric(service, "fairlead_sessions_dead_letters_total") == 0
@@ -118,13 +136,13 @@ TIMEOUTS = {
 
 @pytest.mark.parametrize("name", TIMEOUTS)
 async def test_a_lock_that_somebody_holds_is_said_and_waited_for(
-    services: Services, nats_server: NatsServer, empty_postgres: Postgres, name: str
+    services: Services, nats_server: NatsServer, postgres: Postgres, name: str
 ):
-    url = await as_ordinary_user(empty_postgres.url)
+    url = await as_ordinary_user(postgres.url)
     user = url.partition("//")[2].partition(":")[0]
-    await execute(empty_postgres.url, f"ALTER ROLE {user} SET {TIMEOUTS[name].setting} = '300ms'")
+    await execute(postgres.url, f"ALTER ROLE {user} SET {TIMEOUTS[name].setting} = '300ms'")
     service = await start(services, nats_server, url).ready()
-    somebody = await asyncpg.connect(empty_postgres.url)
+    somebody = await asyncpg.connect(postgres.url)
     async with EdgeDouble(nats_server.url, "i1") as edge:
         async with somebody.transaction():
             await somebody.execute("LOCK TABLE connections IN EXCLUSIVE MODE")
@@ -171,10 +189,8 @@ async def one_more(service: ServiceProcess, count: int) -> None:
 async def test_tables_without_their_revision_are_waited_for(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
-    service = await start(services, nats_server, postgres.url).ready()
-    await service.stop()
     await execute(postgres.url, "DELETE FROM alembic_version")
-    service.start()
+    service = start(services, nats_server, postgres.url)
     await eventually(lambda: unready(service, "already exists (42P07)", "restore the table of the revisions"))
     await execute(postgres.url, f"INSERT INTO alembic_version VALUES ('{SCHEMA.head}')")
     await service.ready()

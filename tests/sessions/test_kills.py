@@ -28,7 +28,7 @@ from proto.events import (
     encode_batch,
 )
 from services.sessions.rebuilding.model_tables import ALL, tables_of
-from tests.sessions.database import read_letters, read_rows, with_tables
+from tests.sessions.database import read_letters, read_rows
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.rebuilding.shop import folded, settings_of, verified
 from tests.sessions.running import start
@@ -98,7 +98,6 @@ async def test_kills_at_random_lose_nothing_and_double_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     chance = random.Random(SEED)
-    await with_tables(postgres)
     service = await start(services, nats_server, postgres).ready(60)
     kinds: list[Callable[[], None]] = [
         lambda: _again(service.kill9, service.start),

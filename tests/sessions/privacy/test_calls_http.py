@@ -12,7 +12,6 @@ from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed, e
 from services.chassis.nats.streams import store
 from services.sessions.privacy.calls_http import MAX_BODY
 from services.sessions.privacy.person import Person
-from tests.sessions.database import with_tables
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
 from tests.sessions.running import sessions_of, start
 from tests.support.eventually import eventually
@@ -43,7 +42,6 @@ async def call(service: ServiceProcess, path: str, body: Any = None, key: str = 
 
 
 async def test_a_user_is_exported_and_erased(services: Services, nats_server: NatsServer, postgres: Postgres) -> None:
-    await with_tables(postgres)
     service = await start(services, nats_server, postgres, toml=KEYS).ready(60)
     ann = Person(ANN)
     facts: list[SessionEvent] = [Opened(1_000, "c1", ANN, address="192.0.2.7"), Subscribed(1_001, "c1", "news")]

@@ -27,7 +27,6 @@ from services.chassis.nats.streams import store
 from services.sessions.privacy.command import export_user
 from services.sessions.privacy.person import Person
 from services.sessions.settings import SessionsSettings, from_environ
-from tests.sessions.database import with_tables
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
 from tests.sessions.running import metric, sessions_of, start, variables
 from tests.support.eventually import eventually
@@ -61,7 +60,6 @@ async def test_a_user_goes_from_all_tables_and_others_stay(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ann = Person(ANN)
-    await with_tables(postgres)
     service = await start(services, nats_server, postgres, SESSIONS_ARCHIVE="true").ready(60)
     async with linked(nats_server.url) as link:
         for message in STORY:

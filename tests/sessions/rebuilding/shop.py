@@ -32,7 +32,6 @@ from services.sessions.rebuilding.rebuild import rebuild
 from services.sessions.rebuilding.verify import verify
 from services.sessions.rebuilding.workshop import workshop
 from services.sessions.settings import SessionsSettings, from_environ
-from tests.sessions.database import with_tables
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import variables
 from tests.support.eventually import eventually
@@ -130,7 +129,6 @@ async def folded(nats_server: NatsServer, postgres: Postgres) -> None:
 @asynccontextmanager
 async def served(nats_server: NatsServer, postgres: Postgres, days: int = 3, **more: str) -> AsyncIterator[None]:
     """A service that has folded so many days, and folds on, within this process."""
-    await with_tables(postgres)
     if days:
         await write_days(nats_server, days)
     settings = settings_of(nats_server, postgres, **more)
