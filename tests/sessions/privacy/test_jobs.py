@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -17,20 +16,23 @@ from tests.support.eventually import eventually
 ANN, BOB = Person("ann"), Person("bob")
 
 
-class Away:
+class Away(AbstractAsyncContextManager[Stores]):
     """Stores that cannot be opened, which is found out when the test says so."""
 
     def __init__(self) -> None:
         self.opening = 0
         self.may_fail = asyncio.Event()
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Stores]:
+    def open(self) -> Away:
+        return self
+
+    async def __aenter__(self) -> Stores:
         self.opening += 1
         await self.may_fail.wait()
         self.opening -= 1
         raise StoreAway("PostgreSQL is away")
-        yield
+
+    async def __aexit__(self, *error: object) -> None: ...
 
 
 async def test_who_asks_for_more_gets_an_erasure_of_his_own_that_waits_its_turn() -> None:
