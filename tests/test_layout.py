@@ -77,7 +77,6 @@ UNTESTED = {
     "services/sessions/rebuilding/beside_postgres.py": "tests/sessions/rebuilding/test_rebuild.py",
     "services/sessions/rebuilding/comparison_postgres.py": "tests/sessions/rebuilding/test_verify.py",
     "services/sessions/rebuilding/refolding.py": "tests/sessions/rebuilding/test_rebuild.py",
-    "services/sessions/rebuilding/swap_postgres.py": "tests/sessions/rebuilding/test_rebuild.py",
     "services/sessions/webhooks/letters_arguments.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
     "services/sessions/webhooks/letters_command.py": "tests/sessions/webhooks/test_webhook.py, at the command line",
 }
