@@ -112,6 +112,11 @@ class Follower:
             self._events, self._size = [Event("reset", _said(why))], 0
             self._wake()
 
+    def refuse(self) -> None:
+        """The follower may not know what waits for it, nor what comes."""
+        self._events, self._size = [], 0
+        self.close("refused", "the API key no longer reads: it was taken back, or has another scope")
+
     def close(self, kind: str, why: str) -> None:
         """Nothing more comes after this event."""
         if not self.closed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -20,7 +20,6 @@ from services.sessions.api.live_views import EVENTS
 from services.sessions.api.openapi import Other
 from services.sessions.api.parameters import EDGE, USER, BadParameter, Parameter, read_all, stored_text
 from services.sessions.api.positions import position_of
-from services.sessions.store import Position
 
 MAX_FOLLOWERS: Final = 200
 UNREAD_S: Final = 30.0
@@ -52,7 +51,7 @@ DESCRIPTION: Final = Other(
                 "type": "string",
                 "contentMediaType": "application/json",
                 "contentSchema": {"oneOf": [{"$ref": SCHEMA_REF.format(name=shape.__name__)} for shape in EVENTS]},
-                "description": "The data of each event. `Said` comes with the events `reset`, `slow` and `stopping`.",
+                "description": "The data of each event: `Said` of `reset`, `slow`, `refused` and `stopping`.",
             }
         }
     },
@@ -84,7 +83,10 @@ class LiveApi:
         if request.method == "HEAD":
             return Response(headers=headers, media_type="text/event-stream")
         followed = LiveFilter(values.get("user"), values.get("edge"), values.get("channel"))
-        return _Stream(self._hub, followed, values.get("last_event_id"), headers, self._unread_s)
+        waiting = asyncio.Event()
+        follower = self._hub.follow(followed, values.get("last_event_id"), waiting.set)
+        pieces = events(follower, waiting, lambda: refused(self._keys, request) is None)
+        return _Stream(pieces, headers, self._unread_s, lambda: self._hub.leave(follower))
 
 
 def _last_seen(request: Request) -> list[tuple[str, str]]:
@@ -94,28 +96,34 @@ def _last_seen(request: Request) -> list[tuple[str, str]]:
 
 class _Stream(StreamingResponse):
     def __init__(
-        self, hub: Hub, followed: LiveFilter, since: Position | None, headers: dict[str, str], unread_s: float
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        unread_s: float,
+        over: Callable[[], None],
     ) -> None:
-        self._hub = hub
+        super().__init__(pieces, media_type="text/event-stream", headers=headers)
+        self._pieces = pieces
         self._unread_s = unread_s
-        self._waiting = asyncio.Event()
-        self._follower = hub.follow(followed, since, self._waiting.set)
-        self._pieces = events(self._follower, self._waiting)
-        super().__init__(self._pieces, media_type="text/event-stream", headers=headers)
+        self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, dropping_who_does_not_read(scope, send, self._unread_s))
         finally:
-            self._hub.leave(self._follower)
+            self._over()
             await self._pieces.aclose()
 
 
-async def events(follower: Follower, waiting: asyncio.Event) -> AsyncGenerator[bytes, None]:
-    """What a follower is sent, until it is cut."""
+async def events(
+    follower: Follower, waiting: asyncio.Event, may_follow: Callable[[], bool] = lambda: True
+) -> AsyncGenerator[bytes, None]:
+    """What a follower is sent, until it is cut: also when it may not follow any more, as its key was taken back."""
     yield b"retry: 2000\n: follows\n\n"
     while True:
         waiting.clear()
+        if not may_follow():
+            follower.refuse()
         closed = follower.closed
         taken = follower.take()
         if taken:

@@ -31,7 +31,7 @@ class SessionRemoved(Struct, kw_only=True):
 
 
 class Said(Struct, kw_only=True):
-    """What a follower must know about the stream itself, with the events `reset`, `slow` and `stopping`."""
+    """What a follower must know about the stream itself, with the events `reset`, `slow`, `refused` and `stopping`."""
 
     message: str
 

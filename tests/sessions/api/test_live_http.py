@@ -121,6 +121,17 @@ async def test_who_never_reads_is_cut_and_makes_room_for_another() -> None:
         assert len(await everything(client)) < number * 1_000_000, "only what was on its way, and then the end"
 
 
+async def test_a_stream_ends_when_its_key_is_taken_back() -> None:
+    hub, keys = Hub(), ApiKeys(HttpApiSettings(API_KEY))
+    app = make_application([Route("/sessions/live", LiveApi(keys, hub).live)])
+    async with asking(app, "/sessions/live", {"X-API-Key": API_KEY, "Connection": "close"}) as client:
+        await eventually(lambda: len(hub) == 1)
+        keys.replace(HttpApiSettings("another"))
+        hub.heard(Changes(("e", 0), ("e", 1), [Change("removed", "secret")]))
+        received = await everything(client)
+    assert b"event: refused" in received and b"secret" not in received and len(hub) == 0
+
+
 async def test_a_stream_begins_at_once_and_ends_with_its_follower() -> None:
     hub, waiting = Hub(), asyncio.Event()
     follower = hub.follow(LiveFilter(), None, waiting.set)
