@@ -48,7 +48,7 @@ async def test_sessions_go_on_over_a_drained_and_over_a_killed_edge(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):
     service = start(services, nats_server, postgres)
-    edges = [edge(services, nats_server, f"edge-{number}") for number in (1, 2, 3)]
+    edges = [edge(services, nats_server, f"edge-{number}") for number in (1, 2, 3, 4)]
     for process in (service, *edges):
         await process.ready()
     async with contextlib.AsyncExitStack() as sockets:
@@ -68,6 +68,7 @@ async def test_sessions_go_on_over_a_drained_and_over_a_killed_edge(
         await clients(edges[1], 10)
         await eventually(lambda: on("edge-2", "open", [None] * 10))
         edges[1].kill9()
+        edges[3].kill9()  # nobody was on it
         await clients(edges[2], 9)  # back before the loss was noticed
 
         async def settled() -> None:
@@ -79,5 +80,9 @@ async def test_sessions_go_on_over_a_drained_and_over_a_killed_edge(
             assert [(one["edge"], one["connection_count"]) for one in back] == [("edge-3", 3)] * 9
 
         await eventually(settled, within_s=20)
-        assert await metric(service, "fairlead_sessions_edge_lost_total") == 1
+
+        async def both_are_lost() -> None:
+            assert await metric(service, "fairlead_sessions_edge_lost_total") == 2
+
+        await eventually(both_are_lost)
     await eventually(lambda: on("edge-3", "ended", [1000] * 9))
