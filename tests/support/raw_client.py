@@ -15,17 +15,28 @@ from tests.support.eventually import eventually
 
 
 @asynccontextmanager
-async def asking(app: Any, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[socket.socket]:
-    """A socket that takes little at a time, on which `app` was asked for `path`."""
+async def served(app: Any) -> AsyncIterator[int]:
+    """The port of 127.0.0.1 at which `app` is served as a service serves it."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, http=SocketHttpProtocol, lifespan="off", log_config=None)
-    server, loop = uvicorn.Server(config), asyncio.get_running_loop()
+    server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())  # serve() would take over the signals
     await eventually(lambda: server.started)
     try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+@asynccontextmanager
+async def asking(app: Any, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[socket.socket]:
+    """A socket that takes little at a time, on which `app` was asked for `path`."""
+    loop = asyncio.get_running_loop()
+    async with served(app) as port:
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
             client.setblocking(False)
-            await loop.sock_connect(client, server.servers[0].sockets[0].getsockname())
+            await loop.sock_connect(client, ("127.0.0.1", port))
             lines = [
                 f"GET {path} HTTP/1.1",
                 "Host: x",
@@ -33,9 +44,6 @@ async def asking(app: Any, path: str, headers: Mapping[str, str] | None = None) 
             ]
             await loop.sock_sendall(client, "\r\n".join([*lines, "", ""]).encode())
             yield client
-    finally:
-        server.should_exit = True
-        await running
 
 
 async def everything(client: socket.socket) -> bytearray:
