@@ -67,7 +67,8 @@ class SessionRow(SQLModel, table=True):
     """A client's stay: the table of `rows.Session`.
 
     Who was there at a moment is asked of four indexes, by how long sessions lasted: those that lasted less than an hour
-    began in the hour before, and so on. No index has to be read from the beginning of time.
+    began in the hour before, and so on. No index has to be read from the beginning of time. Of a moment that has just
+    been, few have ended since: they are found by when they ended.
     """
 
     __tablename__ = "sessions"
@@ -78,7 +79,14 @@ class SessionRow(SQLModel, table=True):
         Index("sessions_by_end", "end_code", "opened_at", "id", postgresql_where=text("end_code IS NOT NULL")),
         Index("sessions_by_version", "client_name", "client_version", "opened_at", "id"),
         Index("sessions_by_edge", "edge", "opened_at", "id"),
-        Index("sessions_open", "opened_at", "id", postgresql_where=text("ended_at IS NULL")),
+        Index(
+            "sessions_open",
+            "opened_at",
+            "id",
+            postgresql_include=["client_name", "client_version"],
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("sessions_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         Index("sessions_short", "opened_at", "id", postgresql_where=text(f"ended_at - opened_at <= {HOUR}")),
         Index(
             "sessions_medium",
@@ -194,7 +202,10 @@ class ChannelHourRow(SQLModel, table=True):
     """A channel in an hour: the table of `rows.ChannelHour`."""
 
     __tablename__ = "channel_hours"
-    __table_args__ = (Index("channel_hours_by_peak", "hour", text("peak DESC")), _by_time("hour"))
+    __table_args__ = (
+        Index("channel_hours_by_peak", "hour", text("peak DESC"), postgresql_include=["channel"]),
+        _by_time("hour"),
+    )
     channel: str = _name(primary_key=True)
     hour: datetime = _moment(primary_key=True)
     peak: int

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from services.chassis.postgres.pool import Pool
+from services.chassis.postgres.pool import Database, Pool
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
@@ -77,18 +77,25 @@ _OF_USER: Final = f"""
 WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)")}
 {_CHANNELS}"""
 
-_RARE: Final = 2000
-"""A channel with at most so many subscriptions is where the search begins."""
-_IS_RARE: Final = f"""
-SELECT count(*) <= {_RARE} FROM (SELECT FROM subscriptions WHERE channel = $1 LIMIT {_RARE + 1}) AS counted"""
+_CHANNEL_REACHES: Final = (timedelta(minutes=15), timedelta(days=1))
+"""The same for one channel: a busy one has a page in the last quarter of an hour."""
+
+_FEW: Final = 2_000
+_MANY: Final = 20_000
+"""Subscriptions of a channel that is read as a whole at once, and those in a day of one that is not read as a whole at
+all: the sessions that were there are looked through instead."""
+_HAS_MORE: Final = """
+SELECT count(*) > $4 FROM (
+    SELECT FROM subscriptions WHERE channel = $1 AND since > $2 AND since <= $3 LIMIT $4 + 1) AS counted"""
 
 _OF_CHANNEL: Final = f"""
 WITH present AS (
     SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
     FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at
-        AND (c.closed_at IS NULL OR c.closed_at > $1) AND ($2::text IS NULL OR c.edge = $2)
+        AND c.opened_at > $4 AND (c.closed_at IS NULL OR c.closed_at > $1) AND ($2::text IS NULL OR c.edge = $2)
     JOIN sessions s ON s.id = c.session_id AND s.opened_at > $4
-    WHERE u.channel = $3 AND u.opened_at <= $1 AND u.since <= $1 AND (u.until IS NULL OR u.until > $1)
+    WHERE u.channel = $3 AND u.opened_at > $4 AND u.opened_at <= $1 AND u.since > $4 AND u.since <= $1
+        AND (u.until IS NULL OR u.until > $1)
     {_NEWEST})
 {_CHANNELS}"""
 
@@ -206,14 +213,10 @@ class Presence:
             await database.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # the bounds decide on the plan
             if user is not None:
                 rows = await database.fetch(_OF_USER, at, edge, in_channel, _FIRST, limit + 1, identity(user))
-            elif in_channel is not None and await database.fetchval(_IS_RARE, in_channel):
-                rows = await database.fetch(_OF_CHANNEL, at, edge, in_channel, _FIRST, limit + 1)
+            elif in_channel is not None:
+                rows = await _in_channel(database, at, edge, in_channel, limit + 1)
             else:
-                for reach in _REACHES:
-                    since = _FIRST if reach is None or at - _FIRST < reach else at - reach
-                    rows = await database.fetch(_ALL, at, edge, in_channel, since, limit + 1)
-                    if len(rows) > limit:
-                        break
+                rows = await _within(database, _ALL, _REACHES, at, edge, None, limit + 1)
         return Present(at, [PresentSession(**_named(row.items())) for row in rows[:limit]], len(rows) > limit)
 
     async def counts(
@@ -228,6 +231,38 @@ class Presence:
         groups = [PresentCount(**_named(item for item in row.items() if item[0] != "total")) for row in rows]
         total = rows[0]["total"] if rows else 0
         return PresentCounts(at, by, total, groups, total >= MAX_COUNTED)
+
+
+async def _in_channel(database: Database, at: datetime, edge: str | None, channel: str, limit: int) -> list[Any]:
+    if await database.fetchval(_HAS_MORE, channel, _FIRST, at, _FEW):
+        rows = await _within(database, _OF_CHANNEL, _CHANNEL_REACHES, at, edge, channel, limit)
+        if len(rows) >= limit:
+            return rows
+        if await database.fetchval(_HAS_MORE, channel, _since(at, _CHANNEL_REACHES[-1]), at, _MANY):
+            return await _within(database, _ALL, _REACHES, at, edge, channel, limit)
+    return await _within(database, _OF_CHANNEL, (None,), at, edge, channel, limit)
+
+
+async def _within(
+    database: Database,
+    statement: str,
+    reaches: Sequence[timedelta | None],
+    at: datetime,
+    edge: str | None,
+    channel: str | None,
+    limit: int,
+) -> list[Any]:
+    """The newest `limit` rows, or all that are within the last of the `reaches`."""
+    rows: list[Any] = []
+    for reach in reaches:
+        rows = await database.fetch(statement, at, edge, channel, _since(at, reach), limit)
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+def _since(at: datetime, reach: timedelta | None) -> datetime:
+    return _FIRST if reach is None or at - _FIRST < reach else at - reach
 
 
 def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:

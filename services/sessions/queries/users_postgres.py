@@ -13,11 +13,15 @@ from services.sessions.values import identity
 
 MAX_DEVICES: Final = 200
 
-# The latest devices have the latest users: so many are read, newest first, until they are of enough users.
-_LATEST: Final = """
-SELECT user_id FROM user_devices WHERE last_seen >= $1 AND first_seen < $2 AND user_id <> ''
-ORDER BY last_seen DESC, user_id LIMIT $3"""
-_DEVICES_OF_A_USER: Final = 4
+# Who came in the period, and who was last seen in it: two lists, newest first, of which so much is read that the latest
+# users are in it. A search for those whose first and last times span it would go through all who came later.
+_LEFT: Final = """
+SELECT user_id, last_seen FROM user_devices WHERE last_seen >= $1 AND last_seen < $2 AND user_id <> ''
+ORDER BY last_seen DESC LIMIT $3"""
+_CAME: Final = """
+SELECT user_id, opened_at FROM sessions WHERE opened_at >= $1 AND opened_at < $2 AND user_id <> ''
+ORDER BY opened_at DESC LIMIT $3"""
+_SESSIONS_OF_A_USER: Final = 4
 _MORE: Final = 8
 
 _SEEN: Final = """
@@ -29,7 +33,7 @@ FROM user_devices LEFT JOIN (
     SELECT user_id, count(*) FROM sessions WHERE user_id = ANY($1::text[]) AND ended_at IS NULL GROUP BY user_id
 ) AS open USING (user_id)
 WHERE user_id = ANY($1::text[])
-GROUP BY user_id ORDER BY max(last_seen) DESC, user_id"""
+GROUP BY user_id ORDER BY array_position($1, user_id)"""
 
 _DEVICES: Final = """
 SELECT session_key, client_name, client_version, first_seen, last_seen, sessions, connections,
@@ -85,7 +89,8 @@ class Users:
         self._pool = pool
 
     async def seen(self, period: Period, limit: int) -> list[SeenUser]:
-        """Up to `limit` users who were seen in this period, the latest first. Anonymous clients are nobody."""
+        """Up to `limit` users who came in this period or were last seen in it, the latest first. Anonymous clients are
+        nobody."""
         async with self._pool.database() as database:
             users = await _latest(database, period, limit)
             rows = await database.fetch(_SEEN, users)
@@ -100,11 +105,21 @@ class Users:
 
 
 async def _latest(database: Database, period: Period, limit: int) -> list[str]:
-    """The users whose devices were seen last, of those that were seen in the period."""
-    reach = limit * _DEVICES_OF_A_USER
+    """The users who came or were last seen in the period, the latest first."""
+    reach = limit * _SESSIONS_OF_A_USER
     while True:
-        rows = await database.fetch(_LATEST, period.since, period.until, reach)
-        users = list(dict.fromkeys(row["user_id"] for row in rows))
-        if len(users) >= limit or len(rows) < reach:
+        latest = dict[str, datetime]()
+        known_since = period.since
+        for statement in (_LEFT, _CAME):
+            rows = await database.fetch(statement, period.since, period.until, reach)
+            for user, at in rows:
+                latest[user] = max(at, latest.get(user, at))
+            if len(rows) == reach:  # there may be others before it
+                known_since = max(known_since, rows[-1][1])
+        users = sorted(
+            (user for user, at in latest.items() if at >= known_since),
+            key=lambda user: (-latest[user].timestamp(), user),
+        )
+        if len(users) >= limit or known_since == period.since:
             return users[:limit]
         reach *= _MORE

@@ -48,7 +48,8 @@ CREATE INDEX sessions_by_version ON sessions (client_name, client_version, opene
 CREATE INDEX sessions_long ON sessions (opened_at, id) WHERE ended_at - opened_at > '1 day'::interval;
 CREATE INDEX sessions_medium ON sessions (opened_at, id)
     WHERE ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval;
-CREATE INDEX sessions_open ON sessions (opened_at, id) WHERE ended_at IS NULL;
+CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX sessions_open ON sessions (opened_at, id) INCLUDE (client_name, client_version) WHERE ended_at IS NULL;
 CREATE INDEX sessions_short ON sessions (opened_at, id) WHERE ended_at - opened_at <= '01:00:00'::interval;
 
 CREATE TABLE connections (
@@ -122,7 +123,7 @@ CREATE TABLE channel_hours (
     subscriptions BIGINT NOT NULL,
     PRIMARY KEY (channel, hour)
 ) PARTITION BY RANGE (hour);
-CREATE INDEX channel_hours_by_peak ON channel_hours (hour, peak DESC);
+CREATE INDEX channel_hours_by_peak ON channel_hours (hour, peak DESC) INCLUDE (channel);
 
 CREATE TABLE drops (
     width INTEGER NOT NULL,
