@@ -80,13 +80,15 @@ async def load(database: Database, rows: Resident, read_set: ReadSet) -> None:
     await _add_sessions(database, rows, sessions)
     await _add_connections(database, rows, connections)  # of sessions whose rows are gone
 
-    ends = read_set.ends(rows)
+    # Neither is so while facts come in time: then nothing is worked out of what may end.
+    some_end_early, some_open_early = read_set.ends_before(rows.opened_since), read_set.opens_before(rows.away_since)
+    ends = read_set.ends(rows) if some_end_early or some_open_early else []
     window = rows.resume_window_ms
     spans = [(key, moment(first), moment(last + window)) for key, first, last, _ in ends if first < rows.opened_since]
     if spans:
         later = await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))
         await _add_sessions(database, rows, map(session_of, later))
-    if any(span.first < rows.away_since for span in read_set.opens()):
+    if some_open_early:
         wanted = [
             (key, moment(first), moment(last), count)
             for key, first, last, count in read_set.returns(ends, rows)

@@ -8,6 +8,7 @@ docs/decisions/0040-read-models-in-one-pass.md has the reasons.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, assert_never
 
@@ -63,7 +64,7 @@ class Writer:
         self.edge = edge
         self.instance = instance
         self.row = row
-        self.notes: timeline.Notes = {}
+        self.notes: timeline.Notes = defaultdict(list)
 
 
 def fold(state: State, batches: Iterable[EventBatch]) -> State:
@@ -99,7 +100,7 @@ def _apply(state: State, event: SessionEvent, at: int, writer: Writer, number: i
         case Refreshed() | Lagged() | CaughtUp():
             connection = _known(state, event)
             if connection is not None:
-                _note(writer, connection.id, event)
+                writer.notes[connection.id].append(event)
         case Refused():
             _refused(state, event, at, writer)
         case EdgeLost():
@@ -127,7 +128,7 @@ def _opened(state: State, event: Opened, at: int, writer: Writer) -> None:
     versions.opened(state, connection, session.client_name, not first)
     row = writer.row or edges.row_of(state, instance, edge, at)
     row.opened += 1
-    _note(writer, name, event)
+    writer.notes[name].append(event)
 
 
 def _subscribed(state: State, event: Subscribed, at: int, writer: Writer) -> None:
@@ -140,7 +141,7 @@ def _subscribed(state: State, event: Subscribed, at: int, writer: Writer) -> Non
         return
     if began:
         channels.subscribed(state, connection, channel, at)
-    _note(writer, connection.id, event)
+    writer.notes[connection.id].append(event)
 
 
 def _unsubscribed(state: State, event: Unsubscribed, at: int, writer: Writer) -> None:
@@ -150,7 +151,7 @@ def _unsubscribed(state: State, event: Unsubscribed, at: int, writer: Writer) ->
     channel = text(event.channel)
     if sessions.unsubscribed(state, connection.id, channel, at):
         channels.unsubscribed(state, connection, channel, at)
-        _note(writer, connection.id, event)
+        writer.notes[connection.id].append(event)
 
 
 def _closed(state: State, event: Closed, at: int, writer: Writer) -> None:
@@ -158,7 +159,7 @@ def _closed(state: State, event: Closed, at: int, writer: Writer) -> None:
     if connection is not None and (connection.closed_at is None or connection.was_lost):
         # The edge's own word overrides the guess that it was lost.
         _end(state, connection, at, min(event.code, MAX_CODE), text(event.reason), label(event.by))
-        _note(writer, connection.id, event)
+        writer.notes[connection.id].append(event)
 
 
 def _refused(state: State, event: Refused, at: int, writer: Writer) -> None:
@@ -167,7 +168,7 @@ def _refused(state: State, event: Refused, at: int, writer: Writer) -> None:
     refusals.refused(state, event, at, writer.edge, writer.instance)
     name = name_of(event.connection)
     if name in state.connections:
-        _note(writer, name, event)
+        writer.notes[name].append(event)
 
 
 def _known(state: State, event: OfConnection) -> Connection | None:
@@ -176,15 +177,6 @@ def _known(state: State, event: OfConnection) -> Connection | None:
     if connection is None:
         state.unknown += 1
     return connection
-
-
-def _note(writer: Writer, connection: str, event: OfConnection | Refused) -> None:
-    """Notes a fact for the timeline of a connection."""
-    facts = writer.notes.get(connection)
-    if facts is None:
-        writer.notes[connection] = [event]
-    else:
-        facts.append(event)
 
 
 def _end(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:

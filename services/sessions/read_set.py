@@ -74,11 +74,14 @@ class ReadSet:
                 case Opened():
                     self._add_opened(event, instance)
                 case Subscribed() | Unsubscribed():
-                    connections.add(name_of(event.connection))
+                    if event.connection not in connections:
+                        connections.add(name_of(event.connection))
                     self._channels.append(event)
                 case Closed():
-                    connection = name_of(event.connection)
-                    connections.add(connection)
+                    connection = event.connection
+                    if connection not in connections:
+                        connection = name_of(connection)
+                        connections.add(connection)
                     self._closed.append((connection, time_of(event.at)))
                 case Refreshed() | Lagged() | CaughtUp():
                     connections.add(name_of(event.connection))
@@ -108,9 +111,14 @@ class ReadSet:
         """The instances of edges that may be touched, beside those of `connections`."""
         return self._instances | self.lost.keys() | self.found
 
-    def opens(self) -> list[Span]:
-        """The lineages that open connections in the batch."""
-        return [Span(lineage, *span) for lineage, span in self._opened.items()]
+    def opens_before(self, moment: float) -> bool:
+        """Whether a connection with a lineage is opened in the batch before `moment`."""
+        return any(first < moment for first, _, _ in self._opened.values())
+
+    def ends_before(self, moment: float) -> bool:
+        """Whether a connection may end in the batch before `moment`: what `ends` has is not earlier."""
+        lost = (at for moments in self.lost.values() for at in moments)
+        return any(at < moment for _, at in self._closed) or any(at < moment for at in lost)
 
     # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 

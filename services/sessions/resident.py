@@ -100,12 +100,9 @@ class Resident(State):
         """The changes of a fold are on their way to the tables: they are changes no longer, and what was new is known.
         Raises nothing that depends on the rows."""
         self.folds += 1
-        touched = set(self.changed_sessions)
-        for name in self.changed_connections:
-            touched.add(self.connections[name].session_id)
-        for name, _ in self.changed_subscriptions:
-            touched.add(self.connections[name].session_id)
-        for id_ in touched:
+        changed = self.changed_connections.union(name for name, _ in self.changed_subscriptions)
+        connections = self.connections
+        for id_ in self.changed_sessions.union(connections[name].session_id for name in changed):
             session = self.sessions.get(id_)
             self._ended.pop(id_, None)
             if session is not None and session.ended_at is not None:

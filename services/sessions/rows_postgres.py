@@ -41,6 +41,7 @@ def milliseconds(at: datetime) -> int:
     return (at - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(_MOMENTS)
 def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else moment(ms)
 

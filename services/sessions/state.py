@@ -126,8 +126,9 @@ class State:
 
     def connections_of(self, session: str) -> list[str]:
         """The connections of a session."""
-        own = {session} if session in self.connections else set[str]()
-        return sorted(own.union(self._resuming.get(session, ())))
+        own = [session] if session in self.connections else []
+        resuming = self._resuming.get(session)
+        return sorted(resuming.union(own)) if resuming else own
 
     def sessions_of(self, lineage: str) -> int:
         """How many sessions of this lineage are here."""

@@ -8,8 +8,9 @@ from typing import Final
 
 from services.sessions.rows import MAX_ID, MAX_LABEL_BYTES, MAX_TEXT, MAX_TIME
 
-_LINEAGES: Final = 8192
-"""Cached lineages: each is asked for twice, for what to load and for the fold, with a page of the log in between."""
+_LINEAGES: Final = 32_768
+"""Cached lineages: each is asked for twice, for what to load and for the fold. A page of the log is read in between,
+which has some 13,000 in a backlog."""
 
 
 @lru_cache(_LINEAGES)

@@ -47,6 +47,12 @@ def loaded(whole: State, read_set: ReadSet) -> State:
         ]
     )
     ends = read_set.ends(state)
+    for span in ends:
+        assert read_set.ends_before(span.first + 1), "a store would not look for what comes later"
+    for span in read_set.returns(ends, state):
+        assert read_set.opens_before(span.first + 1), "a store would not look for what is away"
+    assert not read_set.ends_before(0)
+    assert not read_set.opens_before(0)
     for lineage, first, last, _ in ends:
         later = [
             one

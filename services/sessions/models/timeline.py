@@ -6,12 +6,14 @@ resumed, or lost its edge, is no fact of a connection: who reads a timeline sees
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from proto.events import OfConnection, Refused
 from services.sessions.rows import TimelineEntry
 from services.sessions.state import State
 from services.sessions.values import time_of
 
-Notes = dict[str, list[OfConnection | Refused]]
+Notes = defaultdict[str, list[OfConnection | Refused]]
 """The facts of one batch, by connection."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from proto.events import CaughtUp, Closed, EventBatch, Lagged, Refreshed, SessionEvent, Subscribed, Unsubscribed
 from services.sessions.models import timeline
 from services.sessions.projection import fold
@@ -43,7 +45,7 @@ def test_what_changed_nothing_and_what_is_about_nobody_is_not_noted():
 
 def test_facts_of_a_batch_that_come_later_are_added():
     state = told(ann("c1", 5))
-    notes: timeline.Notes = {"c1": [CaughtUp(at=10, connection="c1")]}
+    notes: timeline.Notes = defaultdict(list, {"c1": [CaughtUp(at=10, connection="c1")]})
     timeline.settle(state, notes, 1)
     assert not notes
     assert state.timeline["c1", 1].facts == [ann("c1", 5), CaughtUp(at=10, connection="c1")]
