@@ -99,7 +99,13 @@ class ModelQuestions:
                 no_session,
             ),
             Question(
-                "users", "/users", "List users, latest seen first", (*PERIOD, LIMIT), UsersView, self._seen, period=DAY
+                "users",
+                "/users",
+                "List users who came in a period or were last seen in it, latest first",
+                (*PERIOD, LIMIT),
+                UsersView,
+                self._seen,
+                period=DAY,
             ),
             Question("user", "/users/{user:text}", "Get a user", (USER_IN_PATH,), KnownUser, self._user, no_user),
             Question(
