@@ -32,7 +32,7 @@ INDEXES = {
     "away": (Filters(state="away"), {"away"}),
     "ended": (Filters(state="ended"), {"short", "medium", "long"}),
     "then": (Filters(at=AT), {"short", "medium", "long", "open", "ended"}),
-    "then on an edge": (Filters(at=AT, edge="edge-1"), {"short", "medium", "long", "open", "edge"}),
+    "then on an edge": (Filters(at=AT, edge="edge-1"), {"short", "medium", "long", "open", "edge", "ended"}),
 }
 
 
