@@ -39,8 +39,11 @@ def moment(row: Edge, event: EdgeStarted | EdgeDraining | EdgeStopped, at: int) 
 
 
 def lost(state: State, instance: str, at: int) -> None:
-    """The process died at `at`."""
-    row_of(state, instance, "", at).lost_at = at
+    """The process died at `at`. One that said that it stopped, and has no connection open, did not: whoever noticed its
+    silence had not read that yet."""
+    row = row_of(state, instance, "", at)
+    if row.stopped_at is None or row.opened > row.ended:
+        row.lost_at = at
 
 
 def found(state: State, instance: str, at: int) -> None:

@@ -70,10 +70,18 @@ async def meet(
                 if before - left < (refolding.position.sequence - began) / 2:  # the rest was folded live in between
                     hold_s *= 2
         except Held as held:
+            _end_if_cancelled(held)
             tries += 1
             if tries >= _TRIES:
                 raise StoreAway(str(held)) from held
             await asyncio.sleep(_PAUSE_S)
+
+
+def _end_if_cancelled(held: Held) -> None:
+    """Where an interrupt and the end of the wait for a lock come at once, asyncpg raises only the latter."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from held
 
 
 async def _approach(live: LiveTables, refolding: Following, clock: Callable[[], float]) -> None:

@@ -40,6 +40,13 @@ def test_a_loss_is_taken_back():
     assert state.edges["i1"].last_at == 10, "what others say of it is no word of its own"
 
 
+def test_an_edge_that_stopped_is_not_lost_unless_it_left_a_connection_open():
+    lost = ("watch-i1", EdgeLost(at=50, instance="i1"))
+    closed, stopped = Closed(at=20, connection="c1", code=1001), EdgeStopped(at=30)
+    assert told(ann("c1", 10), closed, stopped, lost).edges["i1"].lost_at is None, "its stop had not been read yet"
+    assert told(ann("c1", 10), stopped, lost).edges["i1"].lost_at == 50
+
+
 def test_who_watches_and_who_erases_is_no_edge():
     for name, event in (("watch-i1", EdgeLost(at=1, instance="i1")), ("privacy-1", Erased(at=1, user_digest="d"))):
         assert not {"watch-i1", "privacy-1"} & told((name, event)).edges.keys()

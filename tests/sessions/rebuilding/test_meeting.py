@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -32,6 +34,7 @@ class Log:
         self.is_held = False
         self.holds: list[float] = []
         self.times_others_hold_it = 0
+        self.is_interrupted = False
 
     async def position_(self) -> Position:
         return Position("e", int(self.live))
@@ -40,6 +43,8 @@ class Log:
     async def locked(self) -> AsyncIterator[tuple[Database, Position]]:
         if self.times_others_hold_it:
             self.times_others_hold_it -= 1
+            if self.is_interrupted:
+                await _lost_interrupt()
             raise Held("others hold it")
         began, self.is_held = self.now, True
         try:
@@ -59,6 +64,15 @@ class Log:
             if not goes_on():
                 break
         return self.position == target
+
+
+async def _lost_interrupt() -> None:
+    """As of asyncpg, where a statement fails at the moment when its task is cancelled."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
 
 
 class Live:
@@ -106,3 +120,12 @@ async def test_tables_that_others_hold_are_waited_for_and_not_for_ever(monkeypat
     log.times_others_hold_it = 30
     with pytest.raises(StoreAway, match="others hold it"):
         await met(log)
+
+
+async def test_an_interrupt_during_the_wait_for_a_lock_ends_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(meeting, "_PAUSE_S", 0)
+    log = Log(live_rate=0, beside_rate=1e9, live=10)
+    log.times_others_hold_it, log.is_interrupted = 3, True
+    with pytest.raises(asyncio.CancelledError):
+        await met(log)
+    assert log.times_others_hold_it == 2
