@@ -27,9 +27,9 @@ CORRUPTIONS = {
     "versions": ("DELETE FROM openings WHERE client_name = 'js'", "openings: ", "only in the log"),
     "refusals": ("DELETE FROM refusals WHERE code = 103", "refusals: 3 of", "only in the log"),
     "edges": (
-        "UPDATE edges SET stopped_at = NULL WHERE instance = 'edge-1'",
+        "UPDATE edges SET draining_at = NULL WHERE instance = 'edge-1'",
         "edges: 1 of",
-        "stopped_at: nothing, and",
+        "draining_at: nothing, and",
     ),
 }
 
