@@ -42,7 +42,8 @@ def milliseconds(at: datetime) -> int:
 
 
 @lru_cache(_MOMENTS)
-def _moment(ms: int | None) -> datetime | None:
+def optional_moment(ms: int | None) -> datetime | None:
+    """Likewise; None stays None."""
     return None if ms is None else moment(ms)
 
 
@@ -70,8 +71,8 @@ def session_of(row: asyncpg.Record) -> Session:
 def values_of_session(row: Session) -> tuple[Any, ...]:
     return (
         row.id, row.user, row.session_key, row.client_name, row.client_version, row.edge, row.instance, row.connection,
-        row.connections, moment(row.opened_at), row.lineage, _moment(row.ended_at), _moment(row.away_until),
-        row.end_code, row.end_reason, row.end_by, row.address,
+        row.connections, moment(row.opened_at), row.lineage, optional_moment(row.ended_at),
+        optional_moment(row.away_until), row.end_code, row.end_reason, row.end_by, row.address,
     )  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def connection_of(row: asyncpg.Record) -> Connection:
 
 
 def values_of_connection(row: Connection) -> tuple[Any, ...]:
-    closed = _moment(row.closed_at)
+    closed = optional_moment(row.closed_at)
     opened = moment(row.opened_at)
     return (
         row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason, row.close_by,
@@ -102,7 +103,7 @@ def subscription_of(row: asyncpg.Record) -> Subscription:
 
 def values_of_subscription(row: Subscription) -> tuple[Any, ...]:
     opened, since = moment(row.opened_at), moment(row.since)
-    return row.connection, row.channel, opened, since, _moment(row.until), row.recovered
+    return row.connection, row.channel, opened, since, optional_moment(row.until), row.recovered
 
 
 def values_of_timeline(entry: TimelineEntry) -> tuple[Any, ...]:
@@ -155,8 +156,9 @@ def edge_of(row: asyncpg.Record) -> Edge:
 def values_of_edge(row: Edge) -> tuple[Any, ...]:
     """The columns of `statements_writing.EDGE_COLUMNS`."""
     return (
-        row.instance, row.edge, row.software, moment(row.first_at), moment(row.last_at), _moment(row.started_at),
-        _moment(row.draining_at), _moment(row.stopped_at), _moment(row.lost_at), row.opened, row.ended,
+        row.instance, row.edge, row.software, moment(row.first_at), moment(row.last_at),
+        optional_moment(row.started_at), optional_moment(row.draining_at), optional_moment(row.stopped_at),
+        optional_moment(row.lost_at), row.opened, row.ended,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from services.sessions.api.views import SessionState, SessionView
 from services.sessions.changes import Change, ChangeKind
 from services.sessions.rows import Session
-from services.sessions.rows_postgres import moment
+from services.sessions.rows_postgres import moment, optional_moment
 
 
 class SessionChange(SessionView, kw_only=True):
@@ -60,8 +60,8 @@ def view_of(change: Change) -> SessionChange | SessionRemoved:
         connection=row.connection,
         connection_count=row.connections,
         opened_at=moment(row.opened_at),
-        ended_at=None if row.ended_at is None else moment(row.ended_at),
-        away_until=None if row.away_until is None else moment(row.away_until),
+        ended_at=optional_moment(row.ended_at),
+        away_until=optional_moment(row.away_until),
         end_code=row.end_code,
         end_reason=row.end_reason,
         end_by=row.end_by,
