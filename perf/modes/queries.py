@@ -3,7 +3,7 @@
 NATS, PostgreSQL and the sessions service are perf's own. PostgreSQL is filled with a month of --sessions and all that
 belongs to them; --database measures one that was filled before. Then each question of the command line (to PostgreSQL)
 and of the HTTP API is asked --runs times, about something else each time. Exit code 1 if the p99 of one is above
---bound.
+--bound, or one was not answered: it is named, with the reason, and the others are asked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from perf import runner
-from perf.errors import Refusal
+from perf.errors import Refusal, RunFailed
 from perf.report import tables
 from perf.report.distribution import Distribution, distribution
 from perf.report.figures import Figures
@@ -27,21 +27,23 @@ from perf.servers.session_questions import Api, Chance, Question, of_the_api, of
 from perf.servers.sessions import running_sessions
 from perf.servers.stack import running_stack
 from perf.settings import PerfSettings
+from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 
 _TABLES = (
-    *("sessions", "connections", "subscriptions", "timeline", "user_devices", "channels", "channel_hours", "drops"),
-    *("openings", "refusals", "refusal_counts", "edges"),
+    *("sessions", "connections", "subscriptions", "timeline", "user_devices", "channels", "channel_hours"),
+    *("channel_days", "drops", "drop_codes", "openings", "refusals", "refusal_counts", "edges"),
 )
 _SESSIONS_A_SECOND = 2_000  # at the least, to fill
 _SEED = 17
 
 
 class Asked(msgspec.Struct):
-    """The times of one question, in seconds."""
+    """The times of one question, in seconds; `failed` says why it was not asked --runs times."""
 
     question: str
     seconds: Distribution
+    failed: str | None = None
 
 
 class QueryFigures(Figures):
@@ -59,6 +61,11 @@ class QueryFigures(Figures):
         """The questions past the bound."""
         return [one.question for one in self.asked if one.seconds.p99 is None or one.seconds.p99 > self.bound_s]
 
+    @property
+    def failed(self) -> list[str]:
+        """The questions without an answer, each with the reason."""
+        return [f"{one.question}: {one.failed}" for one in self.asked if one.failed is not None]
+
     def table(self) -> str:
         lines = tables.markdown(
             ("question", "p50, ms", "p99, ms", "most, ms"),
@@ -73,6 +80,7 @@ class QueryFigures(Figures):
                 ("bytes on disk", f"{self.bytes_on_disk:,}"),
                 ("filled in", "before" if self.fill_s is None else f"{self.fill_s} s"),
                 (f"above {self.bound_s * 1000:g} ms", ", ".join(self.slow) or "none"),
+                *(("not answered", one) for one in self.failed),
             ]
         )
         return f"{lines}\n\n{facts}"
@@ -98,7 +106,7 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
         raise Refusal("--runs is at least 1")
     expected_s = 300 + arguments.sessions / _SESSIONS_A_SECOND + 40 * arguments.runs * arguments.bound / 1000
     figures = await runner.measured(arguments, expected_s, measure, arguments.sessions)
-    return int(figures is None or bool(figures.slow))
+    return int(figures is None or bool(figures.slow or figures.failed))
 
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> QueryFigures:
@@ -143,10 +151,13 @@ async def _fill(url: str, sessions: int, shown: Bar) -> float | None:
 
 
 async def _ask(question: Question, runs: int) -> Asked:
-    """All answers count, those of a connection that has just been made too."""
-    seconds = []
+    """All answers count, those of a connection that has just been made too. The first failure ends the question."""
+    seconds: list[float] = []
     for _ in range(runs):
         began = time.perf_counter()
-        await question.ask()
+        try:
+            await question.ask()
+        except (RunFailed, StoreAway) as error:
+            return Asked(question.name, distribution(seconds), str(error))
         seconds.append(time.perf_counter() - began)
     return Asked(question.name, distribution(seconds))

@@ -134,6 +134,7 @@ class Api:
             answer = self._http.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as error:
+            self._http.close()  # the next question begins with a connection of its own
             raise RunFailed(f"GET {url}: {str(error) or type(error).__name__}") from None
         if answer.status != http.client.OK:
             raise RunFailed(f"GET {url}: {answer.status} {body[:200]!r}")

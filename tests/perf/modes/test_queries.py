@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from perf.errors import RunFailed
 from perf.load.session_month import DAYS, OF_A_DAY, PARTITIONED
-from perf.modes.queries import Asked, QueryFigures
+from perf.modes.queries import Asked, QueryFigures, _ask
 from perf.report.distribution import distribution
 from perf.servers import session_rows
-from perf.servers.session_questions import Chance
+from perf.servers.session_questions import Chance, Question
 from tests.perf.command import perf
 from tests.support.servers import Postgres
 
@@ -57,6 +59,21 @@ def test_a_question_past_the_bound_is_named() -> None:
     asked = [Asked("fast", distribution([0.01] * 100)), Asked("slow", distribution([0.01] * 98 + [0.06, 0.07]))]
     figures = QueryFigures(bound_s=0.05, runs=100, fill_s=None, bytes_on_disk=1, rows={"sessions": 1}, asked=asked)
     assert figures.slow == ["slow"] and "| slow | 10.0 | 60.0 | 70.0 |" in figures.table()
+
+
+async def test_a_question_without_an_answer_is_named_with_what_was_measured_before() -> None:
+    answers = iter([None, None])
+
+    async def ask() -> object:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise RunFailed("GET /sessions: 503") from None
+
+    asked = [await _ask(Question("broken", ask), 5), await _ask(Question("well", lambda: asyncio.sleep(0)), 5)]
+    figures = QueryFigures(bound_s=0.05, runs=5, fill_s=None, bytes_on_disk=1, rows={"sessions": 1}, asked=asked)
+    assert asked[0].seconds.p50 is not None and asked[1].failed is None
+    assert figures.failed == ["broken: GET /sessions: 503"] and "broken: GET /sessions: 503" in figures.table()
 
 
 @pytest.mark.timeout(180)
