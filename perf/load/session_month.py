@@ -21,7 +21,7 @@ CHATS: Final = 5_000
 CODES: Final = "ARRAY[1000, 1000, 1000, 1000, 1001, 1001, 1006, 1006, 1006, 3005]"
 
 PARTITIONED: Final = (
-    *("sessions", "connections", "subscriptions", "timeline", "channel_hours", "drops"),
+    *("sessions", "connections", "subscriptions", "timeline", "channel_hours", "channel_days", "drops", "drop_codes"),
     *("openings", "refusal_counts", "refusals"),
 )
 
@@ -93,12 +93,20 @@ _CHANNEL_HOURS: Final = """
 SELECT channel, date_trunc('hour', since), count(*)::int, (count(*) / 2)::int, count(*) FROM subscriptions_{suffix}
 WHERE since < {day} + interval '1 day' GROUP BY 1, 2"""
 
+_CHANNEL_DAYS: Final = """
+SELECT channel, date_trunc('day', hour), max(peak), (array_agg(hour ORDER BY peak DESC, hour))[1],
+    sum(subscriptions)::bigint
+FROM channel_hours_{suffix} GROUP BY 1, 2"""
+
 _WIDTHS: Final = "(VALUES (60, 'minute'), (3600, 'hour'), (86400, 'day')) AS w(width, unit)"
 _DROPS: Final = f"""
 SELECT w.width, date_trunc(w.unit, c.closed_at) AS at, c.edge, c.close_code, c.close_by, s.client_name,
     s.client_version, count(*)
 FROM connections_{{suffix}} c JOIN sessions_{{suffix}} s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
 WHERE c.closed_at < {{day}} + interval '1 day' GROUP BY 1, 2, 3, 4, 5, 6, 7"""
+
+_DROP_CODES: Final = """
+SELECT width, at, code, by, sum(count)::bigint FROM drops_{suffix} GROUP BY 1, 2, 3, 4"""
 
 _OPENINGS: Final = f"""
 SELECT w.width, date_trunc(w.unit, c.opened_at), c.edge, s.client_name, s.client_version, c.id <> s.id, count(*)
@@ -120,7 +128,9 @@ OF_A_DAY: Final = (
     Table("subscriptions", _SUBSCRIPTIONS),
     Table("timeline", _TIMELINE),
     Table("channel_hours", _CHANNEL_HOURS),
+    Table("channel_days", _CHANNEL_DAYS),
     Table("drops", _DROPS),
+    Table("drop_codes", _DROP_CODES),
     Table("openings", _OPENINGS),
     Table("refusals", _REFUSALS),
     Table("refusal_counts", _REFUSAL_COUNTS),

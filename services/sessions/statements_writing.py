@@ -79,16 +79,35 @@ SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::timestamptz[], $5::bi
 ON CONFLICT (name) DO UPDATE SET subscribers = excluded.subscribers, peak = excluded.peak, peak_at = excluded.peak_at,
     subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at"""
 
+# Days are what their hours are, added up: the first hour of the greatest peak, and all subscriptions.
 ADD_CHANNEL_HOURS: Final = f"""
-INSERT INTO channel_hours AS t ({CHANNEL_HOUR_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::int[], $5::bigint[])
+WITH told AS (
+    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::int[], $5::bigint[])
+        AS h({CHANNEL_HOUR_COLUMNS})
+), days AS (
+    INSERT INTO channel_days AS t (channel, day, peak, peak_hour, subscriptions)
+    SELECT channel, date_trunc('day', hour, 'UTC'), max(peak), (array_agg(hour ORDER BY peak DESC, hour))[1],
+        sum(subscriptions)::bigint
+    FROM told GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (channel, day) DO UPDATE SET
+        peak_hour = CASE WHEN excluded.peak > t.peak THEN excluded.peak_hour
+            WHEN excluded.peak = t.peak THEN LEAST(t.peak_hour, excluded.peak_hour) ELSE t.peak_hour END,
+        peak = GREATEST(t.peak, excluded.peak), subscriptions = t.subscriptions + excluded.subscriptions
+)
+INSERT INTO channel_hours AS t ({CHANNEL_HOUR_COLUMNS}) SELECT * FROM told
 ON CONFLICT (channel, hour) DO UPDATE SET peak = GREATEST(t.peak, excluded.peak), last = excluded.last,
     subscriptions = t.subscriptions + excluded.subscriptions"""
 
 ADD_DROPS: Final = f"""
-INSERT INTO drops AS t ({DROP_COLUMNS})
-SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
-    $8::bigint[])
+WITH told AS (
+    SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
+        $8::bigint[]) AS d({DROP_COLUMNS})
+), codes AS (
+    INSERT INTO drop_codes AS t (width, at, code, by, count)
+    SELECT width, at, code, by, sum(count)::bigint FROM told GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (width, at, code, by) DO UPDATE SET count = t.count + excluded.count
+)
+INSERT INTO drops AS t ({DROP_COLUMNS}) SELECT * FROM told
 ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count"""
 
 ADD_OPENINGS: Final = f"""

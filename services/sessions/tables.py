@@ -213,8 +213,24 @@ class ChannelHourRow(SQLModel, table=True):
     subscriptions: int = _count()
 
 
+class ChannelDayRow(SQLModel, table=True):
+    """A channel in a day (of UTC), added up from its hours as they are written, so that a month of peaks is found in
+    few rows. `peak_hour` is the first hour that has the day's peak."""
+
+    __tablename__ = "channel_days"
+    __table_args__ = (
+        Index("channel_days_by_peak", "day", text("peak DESC"), postgresql_include=["channel", "peak_hour"]),
+        _by_time("day"),
+    )
+    channel: str = _name(primary_key=True)
+    day: datetime = _moment(primary_key=True)
+    peak: int
+    peak_hour: datetime = _moment()
+    subscriptions: int = _count()
+
+
 class DropRow(SQLModel, table=True):
-    """Ends of connections, counted: the table of `rows.DropKey`. `width` is in seconds, here and in the next two."""
+    """Ends of connections, counted: the table of `rows.DropKey`. `width` is in seconds, here and in the next three."""
 
     __tablename__ = "drops"
     __table_args__ = (_by_time("at"),)
@@ -225,6 +241,18 @@ class DropRow(SQLModel, table=True):
     by: str = _name(primary_key=True)
     client_name: str = _name(primary_key=True)
     client_version: str = _name(primary_key=True)
+    count: int = _count()
+
+
+class DropCodeRow(SQLModel, table=True):
+    """The same ends, by how they ended alone, added up as `drops` is written: a curve over minutes reads few rows."""
+
+    __tablename__ = "drop_codes"
+    __table_args__ = (_by_time("at"),)
+    width: int = _key()
+    at: datetime = _moment(primary_key=True)
+    code: int = _key()
+    by: str = _name(primary_key=True)
     count: int = _count()
 
 

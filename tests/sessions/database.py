@@ -36,6 +36,16 @@ from services.sessions.state import State
 _decode_facts = Decoder(list[OfConnection | Refused]).decode
 
 
+# What is added up from other rows as these are written: no fold has it.
+_ADDED_UP = {
+    "SELECT channel, day, peak, peak_hour, subscriptions FROM channel_days": """
+        SELECT channel, date_trunc('day', hour, 'UTC'), max(peak), (array_agg(hour ORDER BY peak DESC, hour))[1],
+            sum(subscriptions)::bigint FROM channel_hours GROUP BY 1, 2""",
+    "SELECT width, at, code, by, count FROM drop_codes WHERE count <> 0": """
+        SELECT width, at, code, by, sum(count)::bigint FROM drops GROUP BY 1, 2, 3, 4 HAVING sum(count) <> 0""",
+}
+
+
 async def read_rows(url: str) -> State:
     state = State(0)
     database = await asyncpg.connect(url)
@@ -75,6 +85,9 @@ async def read_rows(url: str) -> State:
             state.refusals.append(Refusal(milliseconds(at), *rest))
         for digest, at in await rows_of("erasures", "user_digest, at"):
             state.know_erasures({digest: milliseconds(at)})
+        for table, added_up in _ADDED_UP.items():
+            one, other = await database.fetch(table), await database.fetch(added_up)
+            assert sorted(map(tuple, one)) == sorted(map(tuple, other)), table
     finally:
         await database.close()
     return state

@@ -39,6 +39,15 @@ TABLES: Final[dict[type, str]] = {
 COUNTS: Final[dict[type, str]] = {DropKey: "drops", OpeningKey: "openings", RefusalKey: "refusal_counts"}
 MOMENTS: Final = {"at", "hour", "since", "until", "first_seen", "last_seen", "away_until"}
 
+_ADDED_UP: Final = (
+    "DELETE FROM channel_days",
+    """INSERT INTO channel_days SELECT channel, date_trunc('day', hour, 'UTC'), max(peak),
+    (array_agg(hour ORDER BY peak DESC, hour))[1], sum(subscriptions) FROM channel_hours GROUP BY 1, 2""",
+    "DELETE FROM drop_codes",
+    "INSERT INTO drop_codes SELECT width, at, code, by, sum(count) FROM drops GROUP BY 1, 2, 3, 4",
+)
+"""The tables that the fold adds up from others."""
+
 Row = Struct | tuple[DropKey | OpeningKey | RefusalKey, int]
 
 
@@ -52,6 +61,8 @@ async def insert(url: str, *rows: Row) -> None:
             names = ", ".join(f'"{name}"' for name in values)
             places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
             await database.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", *values.values())
+        for statement in _ADDED_UP:
+            await database.execute(statement)
     finally:
         await database.close()
 

@@ -56,10 +56,11 @@ async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres):
         postgres, "SELECT extract(epoch FROM first_seen), extract(epoch FROM last_seen), sessions, connections "
         "FROM user_devices"
     ) == [(4, 9, 2, 4)]  # fmt: skip
-    for table in ("drops", "openings", "refusal_counts"):
+    for table in ("drops", "drop_codes", "openings", "refusal_counts"):
         assert await added(postgres, f"SELECT width, count FROM {table}") == [(60, 1)]
     assert await added(postgres, "SELECT subscribers, peak FROM channels") == [(-1, 7)]
     assert await added(postgres, "SELECT last FROM channel_hours") == [(-1,)]
+    assert await added(postgres, "SELECT peak, subscriptions FROM channel_days") == [(7, 2)]
     assert await added(postgres, "SELECT extract(epoch FROM last_at), ended FROM edges") == [(6, -1)]
     assert await added(postgres, "SELECT count(*) FROM refusals") == [(2,)]
     ((facts,),) = await added(postgres, "SELECT facts FROM timeline")

@@ -43,10 +43,12 @@ _HIS_CHANNELS: Final = "right({name}, char_length($1) + 1) = '#' || $1"
 _CHANNELS: Final = {
     "channels": f"SELECT name FROM channels WHERE {_HIS_CHANNELS.format(name='name')}",
     "channel_hours": f"SELECT DISTINCT channel FROM channel_hours WHERE {_HIS_CHANNELS.format(name='channel')}",
+    "channel_days": f"SELECT DISTINCT channel FROM channel_days WHERE {_HIS_CHANNELS.format(name='channel')}",
 }
 _REMOVE_CHANNELS: Final = {
     "channels": "DELETE FROM channels WHERE name = ANY($1::text[])",
     "channel_hours": "DELETE FROM channel_hours WHERE channel = ANY($1::text[])",
+    "channel_days": "DELETE FROM channel_days WHERE channel = ANY($1::text[])",
 }
 _PAGE: Final = 64
 

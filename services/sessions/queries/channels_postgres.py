@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries.periods import HOUR_S, Period, floor
+from services.sessions.queries.periods import DAY_S, HOUR_S, Period, floor
 from services.sessions.values import text
 
 _HOUR: Final = timedelta(hours=1)
@@ -19,13 +19,15 @@ _NOW: Final = """
 SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_hour, subscriptions FROM channels
 ORDER BY subscribers DESC, name DESC LIMIT $1"""
 
-# The greatest peaks of a period are among the greatest of each of its hours. A channel that did not change in it is in
-# no hour: it has as many subscribers all the time as it has now.
+# The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
+# them. A channel that did not change in it is in none of them: it has as many subscribers all the time as it has now.
 _PEAKS: Final = """
 WITH found AS (
-    SELECT h.channel, h.hour, h.peak
-    FROM generate_series($1::timestamptz, $2::timestamptz, '1 hour') AS t(hour) CROSS JOIN LATERAL (
+    SELECT h.channel, h.hour, h.peak FROM unnest($2::timestamptz[]) AS t(hour) CROSS JOIN LATERAL (
         SELECT channel, hour, peak FROM channel_hours WHERE hour = t.hour ORDER BY peak DESC LIMIT $4) AS h
+    UNION ALL
+    SELECT d.channel, d.peak_hour, d.peak FROM unnest($5::timestamptz[]) AS t(day) CROSS JOIN LATERAL (
+        SELECT channel, peak_hour, peak FROM channel_days WHERE day = t.day ORDER BY peak DESC LIMIT $4) AS d
     UNION ALL
     SELECT name, NULL, subscribers FROM (
         SELECT name, subscribers FROM channels WHERE last_at < $1 AND subscribers > 0
@@ -35,8 +37,10 @@ WITH found AS (
 )
 SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
     CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $3 THEN c.peak_at END AS peak_at,
-    (SELECT coalesce(sum(subscriptions), 0)::bigint FROM channel_hours
-     WHERE channel = c.name AND hour >= $1 AND hour <= $2) AS subscriptions
+    (SELECT coalesce(sum(subscriptions), 0)::bigint FROM (
+        SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour = ANY($2)
+        UNION ALL SELECT subscriptions FROM channel_days WHERE channel = c.name AND day = ANY($5)
+    ) AS counted) AS subscriptions
 FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $4) AS h JOIN channels c ON c.name = h.channel
 ORDER BY h.peak DESC, c.name"""
 
@@ -95,9 +99,10 @@ class Channels:
     async def peaks(self, period: Period, limit: int) -> list[ChannelUse]:
         """The `limit` channels with the highest peaks in this period, the highest first. Raises ValueError if it is
         longer than `MAX_HOURS`."""
-        hours = _hours(period)
+        all_hours = _hours(period)
+        days, hours = _days(all_hours)
         async with self._pool.database() as database:
-            rows = await database.fetch(_PEAKS, hours[0], hours[-1], period.until, limit)
+            rows = await database.fetch(_PEAKS, all_hours[0], hours, period.until, limit, days)
         return [ChannelUse(**row) for row in rows]
 
     async def curve(self, channel: str, period: Period) -> ChannelCurve | None:
@@ -132,3 +137,12 @@ def _hours(period: Period) -> list[datetime]:
         hours.append(at)
         at += _HOUR
     return hours
+
+
+def _days(hours: list[datetime]) -> tuple[list[datetime], list[datetime]]:
+    """The days of which there are all hours, and the hours of no such day."""
+    by_day: dict[datetime, list[datetime]] = {}
+    for hour in hours:
+        by_day.setdefault(floor(hour, DAY_S), []).append(hour)
+    whole = [day for day, of_day in by_day.items() if len(of_day) == DAY_S // HOUR_S]
+    return whole, [hour for day, of_day in by_day.items() if day not in whole for hour in of_day]

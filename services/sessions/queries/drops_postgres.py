@@ -11,12 +11,13 @@ from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.periods import COUNTED, Period, Point, filled
 
 DropsBy = Literal["code", "version", "edge", "by"]
-_COLUMNS: Final[dict[str, str]] = {
-    "code": 'code, "by"',
-    "version": "client_name, client_version",
-    "edge": "edge",
-    "by": '"by"',
+_COLUMNS: Final[dict[str, tuple[str, str]]] = {
+    "code": ("drop_codes", 'code, "by"'),
+    "version": ("drops", "client_name, client_version"),
+    "edge": ("drops", "edge"),
+    "by": ("drop_codes", '"by"'),
 }
+"""The table that has them in the fewest rows, and the columns."""
 
 MAX_GROUPS: Final = 200
 
@@ -63,17 +64,17 @@ class DropCounts:
     ) -> Drops:
         """The ends in this period, of one code or of all. At most `MAX_GROUPS` groups."""
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
-            groups = await _groups(database, period, _COLUMNS[by], code, with_goodbyes)
+            groups = await _groups(database, period, by, code, with_goodbyes)
             total, goodbyes = await database.fetchrow(
                 f"""SELECT coalesce(sum(count) FILTER (WHERE $8 OR NOT {GOODBYE}), 0)::bigint,
                     coalesce(sum(count) FILTER (WHERE {GOODBYE}), 0)::bigint
-                FROM drops WHERE {COUNTED} AND ($7::int IS NULL OR code = $7)""",
+                FROM drop_codes WHERE {COUNTED} AND ($7::int IS NULL OR code = $7)""",
                 *period.counted,
                 code,
                 with_goodbyes,
             ) or (0, 0)
             curve = await database.fetch(
-                f"""SELECT at, sum(count)::bigint FROM drops
+                f"""SELECT at, sum(count)::bigint FROM drop_codes
                 WHERE width = $1 AND at >= $2 AND at < $3 AND ($4::int IS NULL OR code = $4) AND ($5 OR NOT {GOODBYE})
                 GROUP BY at""",
                 period.step_s,
@@ -87,10 +88,11 @@ class DropCounts:
 
 
 async def _groups(
-    database: Database, period: Period, columns: str, code: int | None, with_goodbyes: bool
+    database: Database, period: Period, by: DropsBy, code: int | None, with_goodbyes: bool
 ) -> list[DropCount]:
+    table, columns = _COLUMNS[by]
     rows = await database.fetch(
-        f"""SELECT {columns}, sum(count)::bigint AS count FROM drops
+        f"""SELECT {columns}, sum(count)::bigint AS count FROM {table}
         WHERE {COUNTED} AND ($7::int IS NULL OR code = $7) AND ($8 OR NOT {GOODBYE})
         GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {MAX_GROUPS}""",
         *period.counted,

@@ -49,10 +49,12 @@ _DEPENDS: Final = {
     "timeline": _IS_UNKNOWN.format("COALESCE(l.connection, s.connection)"),
     "channels": _OF_THEIR_CHANNELS.format("COALESCE(l.name, s.name)"),
     "channel_hours": _OF_THEIR_CHANNELS.format("COALESCE(l.channel, s.channel)"),
+    "channel_days": _OF_THEIR_CHANNELS.format("COALESCE(l.channel, s.channel)"),
     "user_devices": """EXISTS (SELECT FROM {live}.user_devices o WHERE o.first_seen < $1
         AND o.user_id = COALESCE(l.user_id, s.user_id) AND o.session_key = COALESCE(l.session_key, s.session_key)
         AND o.client_name = COALESCE(l.client_name, s.client_name))""",
     "drops": "COALESCE(l.at, s.at) < $2",
+    "drop_codes": "COALESCE(l.at, s.at) < $2",
     "openings": "COALESCE(l.at, s.at) < $2",
     "refusal_counts": "COALESCE(l.at, s.at) < date_trunc('hour', $1) + interval '1 hour'",
 }
@@ -62,10 +64,13 @@ _BEFORE_ERASURE: Final = "{0} <= (SELECT max(at) FROM {{live}}.erasures)"
 _MORE: Final = 'l."count" > COALESCE(s."count", 0) AND ' + _BEFORE_ERASURE.format("l.at")
 _OF_ERASED: Final = {
     "drops": _MORE,
+    "drop_codes": _MORE,
     "openings": _MORE,
     "refusal_counts": _MORE,
     "channel_hours": "(s.here IS NULL OR l.peak >= s.peak AND l.last >= s.last AND l.subscriptions >= s.subscriptions)"
     " AND " + _BEFORE_ERASURE.format("l.hour"),
+    "channel_days": "(s.here IS NULL OR l.peak >= s.peak AND l.subscriptions >= s.subscriptions)"
+    " AND " + _BEFORE_ERASURE.format("l.day"),
     "channels": "(s.here IS NULL OR l.subscribers = s.subscribers AND l.peak >= s.peak AND l.last_at >= s.last_at"
     " AND l.subscriptions >= s.subscriptions) AND " + _BEFORE_ERASURE.format("l.first_at"),
     "edges": "(s.here IS NULL OR ROW(l.edge, l.software, l.started_at, l.draining_at, l.stopped_at, l.lost_at)"

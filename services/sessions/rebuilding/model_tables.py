@@ -25,7 +25,8 @@ class ModelTable(NamedTuple):
         """The SQL of the first moment after what a row is about, as far as it is sure: counts are of a time."""
         if self.counted:
             return f"{self.began} + make_interval(secs => width - 1)"
-        return "hour + interval '59 minutes 59 seconds'" if self.began == "hour" else self.began
+        lasts = {"hour": "59 minutes 59 seconds", "day": "23 hours 59 minutes 59 seconds"}.get(self.began)
+        return self.began if lasts is None else f"{self.began} + interval '{lasts}'"
 
 
 MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {
@@ -39,9 +40,11 @@ MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {
     "channels": (
         ModelTable("channels", ("name",), "first_at"),
         ModelTable("channel_hours", ("channel", "hour"), "hour"),
+        ModelTable("channel_days", ("channel", "day"), "day"),
     ),
     "drops": (
         ModelTable("drops", ("width", "at", "edge", "code", "by", "client_name", "client_version"), "at", counted=True),
+        ModelTable("drop_codes", ("width", "at", "code", "by"), "at", counted=True),
     ),
     "versions": (
         ModelTable("openings", ("width", "at", "edge", "client_name", "client_version", "resumed"), "at", counted=True),

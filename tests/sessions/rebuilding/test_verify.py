@@ -10,7 +10,7 @@ import pytest
 from services.sessions import dead_letters_command
 from services.sessions.dead_letters_arguments import Which
 from services.sessions.rebuilding.command import run_verify
-from services.sessions.rebuilding.model_tables import ALL
+from services.sessions.rebuilding.model_tables import ALL, MODELS
 from tests.sessions.database import execute
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.rebuilding.shop import all_rows, folded, rebuilt, served, settings_of, verified, write_days
@@ -24,6 +24,8 @@ CORRUPTIONS = {
     "users": ("UPDATE user_devices SET sessions = 99 WHERE user_id = 'eve'", "user_devices: 1 of", "sessions: 99, and"),
     "channels": ("UPDATE channel_hours SET peak = peak + 1", "channel_hours: ", "peak: "),
     "drops": ("UPDATE drops SET count = count + 1", "drops: ", "count: "),
+    "days": ("UPDATE channel_days SET peak = peak + 1", "channel_days: ", "peak: "),
+    "codes": ("DELETE FROM drop_codes WHERE width = 60", "drop_codes: ", "only in the log"),
     "versions": ("DELETE FROM openings WHERE client_name = 'js'", "openings: ", "only in the log"),
     "refusals": ("DELETE FROM refusals WHERE code = 103", "refusals: 3 of", "only in the log"),
     "edges": (
@@ -54,7 +56,7 @@ async def test_what_was_changed_by_hand_is_found_and_repaired(
             assert all(text in said for text in texts), (texts, said)
         assert "channels: 50 of 51 rows differ" in said and "and 30 more" in said
         assert said.count("only in the live table") == 20
-        assert all(f"services.sessions rebuild {model}" in said.splitlines()[-1] for model in CORRUPTIONS)
+        assert all(f"services.sessions rebuild {model}" in said.splitlines()[-1] for model in MODELS)
         await rebuilt(settings, "drops")
         repaired = await all_rows(postgres.url)
         assert {table for table, rows in repaired.items() if rows == before[table]} & set(CORRUPTED) == {"drops"}

@@ -11,8 +11,8 @@ down_revision = "0003"
 
 _MOVED = ("sessions", "connections", "subscriptions")
 _BY_TIME = (
-    "sessions", "connections", "subscriptions", "timeline", "channel_hours", "drops", "openings", "refusal_counts",
-    "refusals", "log_archive",
+    "sessions", "connections", "subscriptions", "timeline", "channel_hours", "channel_days", "drops", "drop_codes",
+    "openings", "refusal_counts", "refusals", "log_archive",
 )  # fmt: skip
 
 _TABLES = """
@@ -125,6 +125,16 @@ CREATE TABLE channel_hours (
 ) PARTITION BY RANGE (hour);
 CREATE INDEX channel_hours_by_peak ON channel_hours (hour, peak DESC) INCLUDE (channel);
 
+CREATE TABLE channel_days (
+    channel TEXT COLLATE "C" NOT NULL,
+    day TIMESTAMP WITH TIME ZONE NOT NULL,
+    peak INTEGER NOT NULL,
+    peak_hour TIMESTAMP WITH TIME ZONE NOT NULL,
+    subscriptions BIGINT NOT NULL,
+    PRIMARY KEY (channel, day)
+) PARTITION BY RANGE (day);
+CREATE INDEX channel_days_by_peak ON channel_days (day, peak DESC) INCLUDE (channel, peak_hour);
+
 CREATE TABLE drops (
     width INTEGER NOT NULL,
     at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -135,6 +145,15 @@ CREATE TABLE drops (
     client_version TEXT COLLATE "C" NOT NULL,
     count BIGINT NOT NULL,
     PRIMARY KEY (width, at, edge, code, by, client_name, client_version)
+) PARTITION BY RANGE (at);
+
+CREATE TABLE drop_codes (
+    width INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    code INTEGER NOT NULL,
+    by TEXT COLLATE "C" NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (width, at, code, by)
 ) PARTITION BY RANGE (at);
 
 CREATE TABLE openings (
@@ -271,10 +290,13 @@ _MOVE = (
         FROM running GROUP BY 1, 2
     ) INSERT INTO channels SELECT channel, sum(step), max(now), (array_agg(at ORDER BY now DESC, at))[1],
         count(*) FILTER (WHERE step = 1), min(at), max(at) FROM running GROUP BY 1""",
+    """INSERT INTO channel_days SELECT channel, date_trunc('day', hour, 'UTC'), max(peak),
+        (array_agg(hour ORDER BY peak DESC, hour))[1], sum(subscriptions) FROM channel_hours GROUP BY 1, 2""",
     f"""INSERT INTO drops SELECT w.width, date_trunc(w.unit, c.closed_at, 'UTC'), c.edge, c.close_code, c.close_by,
         COALESCE(s.client_name, ''), c.client_version, count(*)
         FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
         WHERE c.closed_at IS NOT NULL AND c.close_code IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7""",
+    "INSERT INTO drop_codes SELECT width, at, code, by, sum(count) FROM drops GROUP BY 1, 2, 3, 4",
     f"""INSERT INTO openings SELECT w.width, date_trunc(w.unit, c.opened_at, 'UTC'), c.edge,
         COALESCE(s.client_name, ''), c.client_version, c.id <> c.session_id, count(*)
         FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
