@@ -25,6 +25,7 @@ from tests.support.source_tree import (
 MIGRATIONS = "/migrations/"
 
 UNTESTED = {
+    "services/sessions/table_columns.py": "tests/sessions/test_schema.py, through tables",
     "services/chassis/process/configuration_file.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/process/every_mistake.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",

@@ -1,0 +1,36 @@
+"""The kinds of columns and indexes that `tables` has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Text, text
+from sqlmodel import Field
+
+
+def text_column(*, primary_key: bool = False, nullable: bool = False) -> Any:
+    return Field(sa_column=Column(Text(collation="C"), primary_key=primary_key, nullable=nullable))
+
+
+def time_column(*, primary_key: bool = False, nullable: bool = False) -> Any:
+    return Field(sa_column=Column(DateTime(timezone=True), primary_key=primary_key, nullable=nullable))
+
+
+def count_column() -> Any:
+    return Field(sa_column=Column(BigInteger, nullable=False))
+
+
+def number_column() -> Any:
+    """A number that is part of the primary key."""
+    return Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+
+
+def by_time(column: str) -> dict[str, str]:
+    """Partitioned by this column."""
+    return {"postgresql_partition_by": f"RANGE ({column})"}
+
+
+def partial_index(name: str, *columns: str, where: str, include: Sequence[str] = ()) -> Index:
+    """An index of the rows for which `where` holds."""
+    return Index(name, *columns, postgresql_where=text(where), postgresql_include=[*include] or None)
