@@ -139,27 +139,40 @@ class Projector:
             self._begun.clear()
             try:
                 await self._follow_until_check(reader, commits)
+                while await self._is_followed_by(commits):
+                    await self._follow_until_check(reader, commits)
+                await self._finish_all(commits)
             finally:
                 await commits.close()
             await self._check()
 
     async def _follow_until_check(self, reader: ReadAhead, commits: Commits) -> None:
         due = time.monotonic() + CHECK_INTERVAL_S
-        while time.monotonic() < due:
+        while True:
             reading = await reader.read(commits.begun + 1)
             for portion in reading.portions:
                 self._begin(commits, portion)
                 if commits.are_many:
                     await self._finish(commits)
             if not reading.more:
-                while not commits.are_done:
-                    await self._finish(commits)
+                await self._finish_all(commits)
                 self._waiting.follows(self.sequence)  # not before: a store that can be read may refuse to be written
                 many = sum(portion.events for portion in reading.portions) > _GATHER_ABOVE
                 await self._wait_for_notice(_GATHER_S if many else _NOTICE_GRACE_S)
-        while not commits.are_done:
-            await self._finish(commits)
-        self._waiting.follows(self.sequence)
+            if time.monotonic() >= due:
+                return
+
+    async def _is_followed_by(self, commits: Commits) -> bool:
+        """Whether commits are under way, and are of the log as it is now. That the position is theirs they see
+        themselves, so with a backlog they need not end for a check: while one is written, the next one is folded."""
+        if commits.are_done:
+            return False
+        self._losses.say(time.monotonic())
+        state = await self._log.state()
+        if state.epoch != self._position.epoch or state.last < commits.begun:
+            return False
+        self._judge(state)
+        return True
 
     async def _wait_for_notice(self, gather_s: float) -> None:
         try:
@@ -180,11 +193,16 @@ class Projector:
             for span in spans:
                 ended.enter_context(span)
             portion = await commits.finish()
+        self._waiting.follows(self.sequence)
         self._instruments.batch_seconds.observe(time.monotonic() - started)
         unknown = [name for entry in portion.entries for name in entry.unknown]
         self._instruments.unknown_types.inc(len(unknown))
         self._losses.add((), unknown)
         self._losses.say(time.monotonic())
+
+    async def _finish_all(self, commits: Commits) -> None:
+        while not commits.are_done:
+            await self._finish(commits)
 
     def _took(self, step: Step) -> None:
         self._position = step.position

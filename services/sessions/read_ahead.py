@@ -7,6 +7,7 @@ remain between two statements.
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import Final, NamedTuple, Protocol
 
 from proto.events import EventBatch
@@ -14,10 +15,9 @@ from services.sessions.entries import Entry
 from services.sessions.log_nats import LogPage
 from services.sessions.read_set import ReadSet
 
-MAX_EVENTS: Final = 30_000
-"""Facts in one transaction, two thirds of a second's work at the rate that this service is meant to reach: so many only
-with a backlog. The more there are, the more rows are written once instead of twice. A page of the log bounds their
-bytes."""
+MAX_EVENTS: Final = 60_000
+"""About the facts in one transaction, at most: so many only with a backlog, of which a page of the log then is one or a
+few. The more there are, the more rows are written once instead of twice. The page bounds their bytes."""
 
 
 class Log(Protocol):
@@ -49,7 +49,17 @@ class Portion(NamedTuple):
 
 
 def _portion(upto: int, entries: list[Entry], read_set: ReadSet | None) -> Portion:
-    return Portion(upto, entries, sum(len(one.batch.events) for one in entries if one.batch is not None), read_set)
+    return Portion(upto, entries, sum(map(_events_of, entries)), read_set)
+
+
+def _events_of(entry: Entry) -> int:
+    return 0 if entry.batch is None else len(entry.batch.events)
+
+
+def _even_part(events: int) -> int:
+    """How many of so many facts go into a portion, if all are to have about as many: the next one is folded while one
+    is written, so that a small one among large ones only lets the other side wait."""
+    return ceil(events / max(1, ceil(events / MAX_EVENTS)))
 
 
 async def _prepared(upto: int, entries: list[Entry]) -> Portion:
@@ -98,17 +108,19 @@ class ReadAhead:
 
     async def _read(self, start: int) -> Reading:
         page = await self._log.read(start)
+        if page.upto < start:
+            return Reading([], page.upto, page.more)
         portions: list[Portion] = []
         entries: list[Entry] = []
         events = 0
+        enough = _even_part(sum(map(_events_of, page.entries)))
         for entry in page.entries:
             entries.append(entry)
-            events += 0 if entry.batch is None else len(entry.batch.events)
-            if events >= MAX_EVENTS and entry.sequence < page.upto:
+            events += _events_of(entry)
+            if events >= enough and entry.sequence < page.upto:
                 portions.append(await _prepared(entry.sequence, entries))
                 entries, events = [], 0
-        if page.upto >= start:
-            portions.append(await _prepared(page.upto, entries))
+        portions.append(await _prepared(page.upto, entries))
         return Reading(portions, page.upto, page.more)
 
     async def close(self) -> None:

@@ -91,6 +91,79 @@ async def test_it_gathers_while_many_facts_come_and_follows_at_once_otherwise(
     assert projector.events_applied == 203
 
 
+class PagedLog(LogDouble):
+    """Each page has one batch."""
+
+    async def read(self, start: int) -> LogPage:
+        page = await super().read(start)
+        return LogPage(page.entries[:1], min(start, page.upto), more=start < page.upto)
+
+
+class TwoAtOnceStore(MemoryStore):
+    """A commit ends when the one after it has begun, or none comes any more."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(RESUME_WINDOW_MS)
+        self._last = last
+        self._begun: dict[int, asyncio.Event] = {}
+
+    async def commit(self, expected: Position, upto: Position, *given: Any, **more: Any) -> Outcome:
+        self._begun.setdefault(upto.sequence, asyncio.Event()).set()
+        if 0 < upto.sequence < self._last:
+            await self._begun.setdefault(upto.sequence + 1, asyncio.Event()).wait()
+        return await super().commit(expected, upto, *given, **more)
+
+
+async def test_with_a_backlog_the_next_commit_begins_while_one_is_written_also_when_the_log_is_to_be_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHECK_INTERVAL_S", 0.0)
+    log = PagedLog()
+    for _ in range(6):
+        log.write(1)
+    made = Projector(log, TwoAtOnceStore(6), nothing, Instruments())  # type: ignore[arg-type]  # a double
+    running = asyncio.create_task(made.run())
+    await eventually(lambda: made.sequence == 6)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("what", ["made anew", "rolled back"])
+async def test_a_log_that_is_another_one_while_commits_are_under_way_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(module, "CHECK_INTERVAL_S", 0.0)
+
+    class Another(PagedLog):
+        epoch = "epoch"
+
+        async def read(self, start: int) -> LogPage:
+            if start == 4 and self.epoch == "epoch":
+                if what == "made anew":
+                    self.epoch = "another"
+                del self.batches[2:]
+            return await super().read(start)
+
+        async def state(self) -> LogState:
+            return LogState(self.epoch, 1, len(self.batches))
+
+        async def renew(self) -> LogState:
+            self.epoch = "renewed"
+            return await self.state()
+
+    log = Another()
+    for _ in range(6):
+        log.write(1)
+    store, instruments = MemoryStore(RESUME_WINDOW_MS), Instruments()
+    made = Projector(log, store, nothing, instruments)  # type: ignore[arg-type]  # a double
+    running = asyncio.create_task(made.run())
+    await eventually(lambda: instruments.registry.get_sample_value("fairlead_sessions_log_recreated_total") == 1)
+    await eventually(lambda: made.sequence == 2)
+    assert await store.position() == Position("another" if what == "made anew" else "renewed", 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 class NewerLog(LogDouble):
     """A log whose next message no reader of this version understands."""
 

@@ -64,6 +64,12 @@ async def test_a_portion_is_bounded_and_knows_what_it_needs():
         assert len(portion.read_set.connections) == sum(len(one.events) for one in portion.batches)
 
 
+async def test_portions_of_a_page_are_about_even():
+    log = FakeLog(last=13, width=13, events=MAX_EVENTS // 10)
+    first, second = (await ReadAhead(log, asyncio.Event()).read(1)).portions
+    assert (len(first.batches), len(second.batches)) == (7, 6)
+
+
 async def test_messages_without_facts_still_move_the_position_and_an_empty_log_does_not():
     class Rejecting(FakeLog):
         async def read(self, start: int) -> LogPage:
