@@ -62,7 +62,7 @@ class SessionRow(SQLModel, table=True):
     __tablename__ = "sessions"
     __table_args__ = (
         Index("sessions_by_time", "opened_at", "id"),
-        Index("sessions_by_user", "user_id", "opened_at", "id"),
+        Index("sessions_by_user", "user_id", "opened_at", "id", postgresql_include=["ended_at"]),
         partial_index("sessions_by_address", "address", "opened_at", "id", where="address <> ''"),
         partial_index("sessions_by_end", "end_code", "opened_at", "id", where="end_code IS NOT NULL"),
         Index("sessions_by_version", "client_name", "client_version", "opened_at", "id"),
@@ -109,6 +109,7 @@ class ConnectionRow(SQLModel, table=True):
     __tablename__ = "connections"
     __table_args__ = (
         Index("connections_by_session", "session_id"),
+        partial_index("connections_lasting", "id", where=f"closed_at IS NULL OR closed_at - opened_at > {DAY}"),
         partial_index("connections_open_by_instance", "instance", where="closed_at IS NULL"),
         partial_index(
             "connections_lost_by_instance", "instance", where="close_code = 1006 AND close_reason = 'edge lost'"
@@ -131,7 +132,10 @@ class SubscriptionRow(SQLModel, table=True):
     """The latest subscription of a connection to a channel: the table of `rows.Subscription`."""
 
     __tablename__ = "subscriptions"
-    __table_args__ = (Index("subscriptions_by_channel", "channel", "since"), by_time("opened_at"))
+    __table_args__ = (
+        Index("subscriptions_by_channel", "channel", "since", postgresql_include=["connection", "opened_at"]),
+        by_time("opened_at"),
+    )
     connection: str = text_column(primary_key=True)
     channel: str = text_column(primary_key=True)
     opened_at: datetime = time_column(primary_key=True)

@@ -11,11 +11,13 @@ from services.chassis.postgres.pool import Pool
 
 
 class Scan(NamedTuple):
-    """One node that reads a table: how ("Seq Scan", "Index Scan", ...), which partition, and by which index."""
+    """One node that reads a table: how ("Seq Scan", "Index Scan", ...), which partition, by which index, and how many
+    rows it read, those included that it did not need."""
 
     how: str
     table: str
     by: str
+    rows: float
 
 
 class Plan(NamedTuple):
@@ -24,13 +26,19 @@ class Plan(NamedTuple):
     statement: str
     scans: list[Scan]
 
+    @property
+    def rows(self) -> int:
+        """How many rows it read in all."""
+        return round(sum(one.rows for one in self.scans))
+
     def tables(self, name: str) -> set[str]:
         """The partitions of this table that it reads."""
         return {one.table for one in self.scans if one.table.startswith(f"{name}_")}
 
 
 class ExplainingPool(Pool):
-    """A pool whose connections explain each statement, with its values, before they execute it."""
+    """A pool whose connections explain each statement, with its values and as it is executed, before they execute it
+    for its rows."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, 1)
@@ -63,14 +71,18 @@ class _Explaining:
         return await self._database.fetchval(statement, *values)
 
     async def _explain(self, statement: str, values: tuple[Any, ...]) -> None:
-        plan = json.loads(await self._database.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values))
+        plan = json.loads(
+            await self._database.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *values)
+        )
         self._plans.append(Plan(statement, list(_scans(plan[0]["Plan"]))))
 
 
 def _scans(node: dict[str, Any]) -> Iterator[Scan]:
     if "Relation Name" in node:
-        yield Scan(node["Node Type"], node["Relation Name"], node.get("Index Name", ""))
+        passed_over = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        rows = (node["Actual Rows"] + passed_over) * node["Actual Loops"]
+        yield Scan(node["Node Type"], node["Relation Name"], node.get("Index Name", ""), rows)
     elif node["Node Type"] == "Bitmap Index Scan":
-        yield Scan(node["Node Type"], "", node["Index Name"])
+        yield Scan(node["Node Type"], "", node["Index Name"], 0)
     for one in node.get("Plans", ()):
         yield from _scans(one)

@@ -29,6 +29,9 @@ GROWING = (*PARTITIONED, "user_devices", "channels")
 SMALL = 5_000
 """Rows that may be read one after the other: PostgreSQL believes that a partition has no more, such as the default."""
 
+MANY = SESSIONS // ROWS_MORE // 2
+"""Rows that no statement reads: half of the sessions that there are."""
+
 WEEKS = DAYS // 7
 """The partitions of each table, at the least."""
 
@@ -76,6 +79,7 @@ async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_en
     pool = ExplainingPool(postgres.url)
     async with pool:
         whole: dict[str, list[str]] = {}
+        many: dict[str, int] = {}
         for question in of_the_command_line(pool, chance):
             pool.plans.clear()
             await question.ask()
@@ -83,7 +87,9 @@ async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_en
             for plan in pool.plans:
                 if found := read_whole(plan, tables):
                     whole[f"{question.name}: {plan.statement[:60]}"] = sorted(found)[:3]
-        assert whole == {}
+                if plan.rows > MANY:
+                    many[f"{question.name}: {plan.statement[:60]}"] = plan.rows
+        assert (whole, many) == ({}, {})
         async with pool.database() as asking:
             await asking.fetch("SELECT count(*) FROM sessions WHERE end_reason = 'of no index'")
         assert len(read_whole(pool.plans[-1], tables)) > WEEKS // 2, "it would have been seen"

@@ -24,16 +24,20 @@ STATEMENT_S: Final = 3.0
 _FIND: Final = f"""
 SELECT {COLUMNS} FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1 LIMIT 1), $1)"""
 
+# In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
 _CONNECTIONS: Final = """
 SELECT id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
-WHERE session_id = $1 ORDER BY opened_at DESC, id DESC LIMIT $2"""
+WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval
+ORDER BY opened_at DESC, id DESC LIMIT $2"""
 
 # A subscription without an end of its own ended with its connection. They are looked up connection by connection: a
 # join would be one with all subscriptions that there are, where PostgreSQL guesses wrong (ten million: 3 s).
 _SUBSCRIPTIONS: Final = """
 SELECT s.connection, s.channel, s.since, COALESCE(s.until, c.closed_at) AS until, s.recovered
 FROM (
-    SELECT id, opened_at, closed_at FROM connections WHERE session_id = $1 ORDER BY opened_at DESC, id DESC LIMIT $2
+    SELECT id, opened_at, closed_at FROM connections
+    WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval
+    ORDER BY opened_at DESC, id DESC LIMIT $2
 ) AS c CROSS JOIN LATERAL (
     SELECT connection, channel, since, until, recovered FROM subscriptions
     WHERE connection = c.id AND opened_at = c.opened_at ORDER BY since DESC, channel LIMIT $2
@@ -56,12 +60,24 @@ class ReadPool(Pool):
     async def database(self) -> AsyncIterator[Database]:
         """A transaction that only reads, of one moment, whose statements are planned for their values. Raises
         `TooSlow`, and `StoreAway`."""
+        # The filters decide on the index: a plan for any values would be a plan for none.
+        async with self._reading("force_custom_plan") as database:
+            yield database
+
+    @asynccontextmanager
+    async def by_name(self) -> AsyncIterator[Database]:
+        """The same for statements that look up one thing by its id, each planned once for a connection: to plan for all
+        partitions takes longer than to look into them."""
+        async with self._reading("force_generic_plan") as database:
+            yield database
+
+    @asynccontextmanager
+    async def _reading(self, plans: str) -> AsyncIterator[Database]:
         async with super().database() as database:
             try:
                 async with database.transaction(isolation="repeatable_read", readonly=True):
-                    # The filters decide on the index: a plan for any values would be a plan for none.
                     limit = f"SET LOCAL statement_timeout = {int(self._statement_s * 1000)}"
-                    await database.execute(f"{limit}; SET LOCAL plan_cache_mode = force_custom_plan")
+                    await database.execute(f"{limit}; SET LOCAL plan_cache_mode = {plans}")
                     yield database
             except asyncpg.QueryCanceledError as error:
                 raise TooSlow from error
@@ -87,12 +103,13 @@ class SessionsReader:
 
     async def session(self, id_: str) -> SessionDetail | None:
         """The session with this id, or that of the connection with this id; None if there is neither."""
-        async with self._pool.database() as database:
+        async with self._pool.by_name() as database:
             row = await database.fetchrow(_FIND, id_)
             if row is None:
                 return None
-            connections = await database.fetch(_CONNECTIONS, row["id"], MAX_PARTS + 1)
-            subscriptions = await database.fetch(_SUBSCRIPTIONS, row["id"], MAX_PARTS + 1)
+            values = row["id"], MAX_PARTS + 1, row["opened_at"]
+            connections = await database.fetch(_CONNECTIONS, *values)
+            subscriptions = await database.fetch(_SUBSCRIPTIONS, *values)
         return SessionDetail(
             **row,
             connections=[ConnectionView(**one) for one in connections[:MAX_PARTS]],

@@ -20,7 +20,7 @@ _LASTED: Final = (
     "ended_at - opened_at <= '01:00:00'::interval AND opened_at > $1::timestamptz - '01:00:00'::interval "
     "AND ended_at > $1",
     "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval "
-    "AND opened_at > $1::timestamptz - '1 day'::interval AND ended_at > $1",
+    "AND opened_at > $1::timestamptz - '24:00:00'::interval AND ended_at > $1",
     "ended_at - opened_at > '1 day'::interval AND ended_at > $1",
     "ended_at IS NULL",
 )
@@ -31,13 +31,16 @@ leaves PostgreSQL few partitions to plan for and to read, and sessions of long a
 
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-# The connection that carried a session then. Without one the session was away.
+# The connection that carried a session then. Without one the session was away. That of a session of one connection is
+# not looked up: its session has what is asked.
 _CARRIED: Final = """
 JOIN LATERAL (
-    SELECT id, edge, instance, client_version, opened_at FROM connections
-    WHERE session_id = s.id AND opened_at >= s.opened_at AND opened_at > $4 AND opened_at <= $1
-        AND (closed_at IS NULL OR closed_at > $1)
-    ORDER BY opened_at DESC LIMIT 1
+    SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.opened_at WHERE s.connections = 1
+    UNION ALL (
+        SELECT id, edge, instance, client_version, opened_at FROM connections
+        WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at AND opened_at > $4
+            AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
+        ORDER BY opened_at DESC LIMIT 1)
 ) AS c ON $2::text IS NULL OR c.edge = $2"""
 
 _IN_CHANNEL: Final = """
@@ -77,10 +80,10 @@ _OF_USER: Final = f"""
 WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)")}
 {_CHANNELS}"""
 
-_CHANNEL_REACHES: Final = (timedelta(minutes=15), timedelta(days=1))
+_CHANNEL_REACHES: Final = (timedelta(minutes=15), timedelta(hours=2), timedelta(days=1))
 """The same for one channel: a busy one has a page in the last quarter of an hour."""
 
-_FEW: Final = 2_000
+_FEW: Final = 500
 _MANY: Final = 20_000
 """Subscriptions of a channel that is read as a whole at once, and those in a day of one that is not read as a whole at
 all: the sessions that were there are looked through instead."""
@@ -88,16 +91,47 @@ _HAS_MORE: Final = """
 SELECT count(*) > $4 FROM (
     SELECT FROM subscriptions WHERE channel = $1 AND since > $2 AND since <= $3 LIMIT $4 + 1) AS counted"""
 
-_OF_CHANNEL: Final = f"""
-WITH present AS (
-    SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
-    FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at
-        AND c.opened_at > $4 AND (c.closed_at IS NULL OR c.closed_at > $1) AND ($2::text IS NULL OR c.edge = $2)
-    JOIN sessions s ON s.id = c.session_id AND s.opened_at > $4
-    WHERE u.channel = $3 AND u.opened_at > $4 AND u.opened_at <= $1 AND u.since > $4 AND u.since <= $1
-        AND (u.until IS NULL OR u.until > $1)
-    {_NEWEST})
-{_CHANNELS}"""
+# Looked up one by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to join tables
+# of millions. Of connections that had lasted for a day, an index has the few that lasted so long. The session of a
+# connection that bears its name began with it.
+_SUBSCRIBED: Final = """
+SELECT c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.*
+FROM (
+    SELECT connection, opened_at FROM subscriptions
+    WHERE channel = $3 AND since > {after} AND since <= {up_to} AND opened_at > $4 AND opened_at <= $1
+) AS u CROSS JOIN LATERAL (
+    SELECT * FROM connections
+    WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > $4 AND opened_at <= $1
+        AND (closed_at IS NULL OR closed_at > $1) AND ($2::text IS NULL OR edge = $2) AND {lasted}
+    OFFSET 0
+) AS c CROSS JOIN LATERAL (
+    SELECT id, user_id, session_key, client_name, address, opened_at, ended_at FROM sessions
+    WHERE id = c.session_id AND opened_at <= c.opened_at + '24:00:00'::interval AND opened_at > $4
+        AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
+    OFFSET 0
+) AS s
+WHERE EXISTS (
+    SELECT FROM subscriptions WHERE connection = c.id AND channel = $3 AND opened_at = c.opened_at
+        AND since <= $1 AND (until IS NULL OR until > $1) OFFSET 0)"""
+
+_DAY_BEFORE: Final = "$1::timestamptz - '24:00:00'::interval"
+_NEW: Final = _SUBSCRIBED.format(after="$4", up_to="$1", lasted="true")
+_OLD_AND_NEW: Final = " UNION ALL ".join(
+    (
+        _SUBSCRIBED.format(after=_DAY_BEFORE, up_to="$1", lasted="true"),
+        _SUBSCRIBED.format(
+            after="$4", up_to=_DAY_BEFORE, lasted="(closed_at IS NULL OR closed_at - opened_at > '1 day'::interval)"
+        ),
+    )
+)
+
+
+def _of_channel(found: str) -> str:
+    return f"WITH present AS (SELECT * FROM ({found}) AS s {_NEWEST}) {_CHANNELS}"
+
+
+_IN_REACH: Final = _of_channel(_NEW)
+_OF_CHANNEL: Final = _of_channel(_OLD_AND_NEW)
 
 PresentBy = Literal["user", "address", "version", "edge"]
 _COLUMNS: Final[dict[str, str]] = {
@@ -112,6 +146,8 @@ MAX_COUNTED: Final = 250_000
 
 _NEWEST_COUNTED: Final = f"ORDER BY opened_at DESC LIMIT {MAX_COUNTED}"
 
+_EVER: Final = f"'{_FIRST:%Y-%m-%d}'::timestamptz"
+
 # A session of one connection was on its edge with its version; for the few of several, that of then is looked up.
 _OF_ONE: Final = """
 SELECT user_id, address, client_name, client_version, edge, opened_at FROM sessions
@@ -124,14 +160,9 @@ _ALL_OF_THEM: Final = " UNION ALL ".join(
     f"({branch.format(condition=condition)} {_NEWEST_COUNTED})"
     for condition in _LASTED
     for branch in (_OF_ONE, _OF_SEVERAL)
-).replace("$4", f"'{_FIRST:%Y-%m-%d}'::timestamptz")
+).replace("$4", _EVER)
 
-_THOSE_IN_CHANNEL: Final = """
-SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, s.opened_at
-FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at
-    AND (c.closed_at IS NULL OR c.closed_at > $1) AND ($2::text IS NULL OR c.edge = $2)
-JOIN sessions s ON s.id = c.session_id
-WHERE u.channel = $3 AND u.opened_at <= $1 AND u.since <= $1 AND (u.until IS NULL OR u.until > $1)"""
+_THOSE_IN_CHANNEL: Final = _OLD_AND_NEW.replace("$4", _EVER)
 
 _COUNTS: Final = f"""
 SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
@@ -235,7 +266,7 @@ class Presence:
 
 async def _in_channel(database: Database, at: datetime, edge: str | None, channel: str, limit: int) -> list[Any]:
     if await database.fetchval(_HAS_MORE, channel, _FIRST, at, _FEW):
-        rows = await _within(database, _OF_CHANNEL, _CHANNEL_REACHES, at, edge, channel, limit)
+        rows = await _within(database, _IN_REACH, _CHANNEL_REACHES, at, edge, channel, limit)
         if len(rows) >= limit:
             return rows
         if await database.fetchval(_HAS_MORE, channel, _since(at, _CHANNEL_REACHES[-1]), at, _MANY):

@@ -19,12 +19,21 @@ _COUNTS: Final = f"""
 SELECT {{columns}}, sum(count)::bigint AS count FROM refusal_counts WHERE {COUNTED}
 GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
+# All are counted; of the greatest groups alone the last refusal is looked up.
 _BY_USER: Final = f"""
-SELECT user_id AS user, action, code, min(reason) AS reason, sum(count)::bigint AS count, max(at) AS last_at,
-    (array_agg(address ORDER BY at DESC, number DESC))[1] AS address,
-    (array_agg(channel ORDER BY at DESC, number DESC))[1] AS channel
-FROM refusals WHERE at >= $1 AND at < $2
-GROUP BY user_id, action, code ORDER BY sum(count) DESC, user_id, action, code LIMIT {MAX_GROUPS}"""
+WITH greatest AS MATERIALIZED (
+    SELECT user_id, action, code, sum(count)::bigint AS count, max(at) AS last_at
+    FROM refusals WHERE at >= $1 AND at < $2
+    GROUP BY user_id, action, code ORDER BY sum(count) DESC, user_id, action, code LIMIT {MAX_GROUPS}
+)
+SELECT user_id AS user, action, code, last.reason, count, last_at, last.address, last.channel
+FROM greatest AS g CROSS JOIN LATERAL (
+    SELECT reason, address, channel FROM refusals AS r
+    WHERE r.at = g.last_at AND r.at >= $1 AND r.at < $2 AND r.user_id = g.user_id
+        AND r.action = g.action AND r.code = g.code
+    ORDER BY number DESC LIMIT 1
+) AS last
+ORDER BY count DESC, user_id, action, code"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
 _CURVE: Final = """

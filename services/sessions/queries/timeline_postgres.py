@@ -32,9 +32,10 @@ SELECT DISTINCT session FROM (
     UNION ALL (SELECT id FROM sessions WHERE id >= $1 AND id < $2 ORDER BY id LIMIT {_MAX_FOUND})
 ) AS found ORDER BY session LIMIT {MAX_NAMED + 1}"""
 
+# In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
 _CONNECTIONS: Final = """
 SELECT id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by FROM connections
-WHERE session_id = $1 ORDER BY opened_at, id LIMIT $2"""
+WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval ORDER BY opened_at, id LIMIT $2"""
 
 # A fact is written with its batch: never before the connection was opened.
 _FACTS: Final = """
@@ -136,7 +137,7 @@ class Timelines:
             if row is None:
                 return None
             session = SessionLife(**row)
-            rows = await database.fetch(_CONNECTIONS, session.id, MAX_CONNECTIONS + 1)
+            rows = await database.fetch(_CONNECTIONS, session.id, MAX_CONNECTIONS + 1, session.opened_at)
             connections = [ConnectionLife(**one) for one in rows[:MAX_CONNECTIONS]]
             facts = await facts_of(database, connections, MAX_BATCHES + 1)
         truncated = len(rows) > MAX_CONNECTIONS or len(facts) > MAX_BATCHES

@@ -26,20 +26,36 @@ _AFTER: Final = 50
 
 _FIELDS: Final = "id, session_key, client_name, address, opened_at, ended_at, away_until"
 
-# Those of the period, and the first ones after it: in one of these a client may have come back.
+# Those of the period, and the first ones after it: in one of these a client may have come back. Of those that were
+# opened before it the index of users tells which had not ended: the others are not read.
 _SESSIONS: Final = f"""
 SELECT {_FIELDS}, true AS during FROM (
-    SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at < $3 AND (ended_at IS NULL OR ended_at >= $2)
+    (SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at >= $2 AND opened_at < $3
+        ORDER BY opened_at DESC, id DESC LIMIT $4)
+    UNION ALL (
+        SELECT s.* FROM (
+            SELECT id, opened_at FROM sessions
+            WHERE user_id = $1 AND opened_at < $2 AND (ended_at IS NULL OR ended_at >= $2)
+            ORDER BY opened_at DESC, id DESC LIMIT $4
+        ) AS lasting CROSS JOIN LATERAL (
+            SELECT {_FIELDS} FROM sessions WHERE id = lasting.id AND opened_at = lasting.opened_at OFFSET 0) AS s)
     ORDER BY opened_at DESC, id DESC LIMIT $4) AS period
 UNION ALL SELECT {_FIELDS}, false FROM (
     SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at >= $3
     ORDER BY opened_at, id LIMIT {_AFTER}) AS later"""
 
+# Each session's are looked for in the partitions of its own time, and of a day more, as clocks of edges may differ.
 _CONNECTIONS: Final = """
-SELECT session_id, id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by
-FROM connections
-WHERE session_id = ANY($1::text[]) AND (closed_at IS NULL OR closed_at >= $2)
-ORDER BY opened_at DESC, id DESC LIMIT $3"""
+SELECT c.* FROM unnest($1::text[], $4::timestamptz[], $5::timestamptz[]) AS s(id, opened_at, ended_at)
+CROSS JOIN LATERAL (
+    SELECT session_id, id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by
+    FROM connections
+    WHERE session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
+        AND opened_at <= COALESCE(s.ended_at + '24:00:00'::interval, 'infinity')
+        AND (closed_at IS NULL OR closed_at >= $2)
+    OFFSET 0
+) AS c
+ORDER BY c.opened_at DESC, c.id DESC LIMIT $3"""
 
 _KNOWN: Final = """
 SELECT EXISTS (SELECT FROM sessions WHERE user_id = $1) OR EXISTS (SELECT FROM user_devices WHERE user_id = $1),
@@ -170,7 +186,8 @@ async def _connections(
     """The connections of these sessions that were open in the period or after it, oldest first, by session; and whether
     there are more."""
     found: dict[str, list[ConnectionLife]] = {}
-    rows = await database.fetch(_CONNECTIONS, [one.id for one in stays], period.since, MAX_CONNECTIONS)
+    ids, opened, ended = ([getattr(one, name) for one in stays] for name in ("id", "opened_at", "ended_at"))
+    rows = await database.fetch(_CONNECTIONS, ids, period.since, MAX_CONNECTIONS, opened, ended)
     for session, *values in reversed(rows):
         found.setdefault(session, []).append(ConnectionLife(*values))
     return found, len(rows) == MAX_CONNECTIONS

@@ -43,7 +43,7 @@ CREATE INDEX sessions_by_edge ON sessions (edge, opened_at, id);
 CREATE INDEX sessions_by_end ON sessions (end_code, opened_at, id) WHERE end_code IS NOT NULL;
 CREATE INDEX sessions_by_lineage ON sessions (lineage, opened_at) WHERE lineage IS NOT NULL;
 CREATE INDEX sessions_by_time ON sessions (opened_at, id);
-CREATE INDEX sessions_by_user ON sessions (user_id, opened_at, id);
+CREATE INDEX sessions_by_user ON sessions (user_id, opened_at, id) INCLUDE (ended_at);
 CREATE INDEX sessions_by_version ON sessions (client_name, client_version, opened_at, id);
 CREATE INDEX sessions_long ON sessions (opened_at, id) WHERE ended_at - opened_at > '1 day'::interval;
 CREATE INDEX sessions_medium ON sessions (opened_at, id)
@@ -66,6 +66,8 @@ CREATE TABLE connections (
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
 CREATE INDEX connections_by_session ON connections (session_id);
+CREATE INDEX connections_lasting ON connections (id)
+    WHERE closed_at IS NULL OR closed_at - opened_at > '1 day'::interval;
 CREATE INDEX connections_lost_by_instance ON connections (instance)
     WHERE close_code = 1006 AND close_reason = 'edge lost';
 CREATE INDEX connections_open_by_instance ON connections (instance) WHERE closed_at IS NULL;
@@ -79,7 +81,7 @@ CREATE TABLE subscriptions (
     recovered BOOLEAN,
     PRIMARY KEY (connection, channel, opened_at)
 ) PARTITION BY RANGE (opened_at);
-CREATE INDEX subscriptions_by_channel ON subscriptions (channel, since);
+CREATE INDEX subscriptions_by_channel ON subscriptions (channel, since) INCLUDE (connection, opened_at);
 
 CREATE TABLE timeline (
     connection TEXT COLLATE "C" NOT NULL,
