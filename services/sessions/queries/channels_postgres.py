@@ -20,20 +20,25 @@ SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_ho
 ORDER BY subscribers DESC, name DESC LIMIT $1"""
 
 # The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
-# them. A channel that did not change in it is in none of them: it has as many subscribers all the time as it has now.
+# them. A channel that did not change in it is in none of them: it has as many subscribers all the time as it has now,
+# and of these only those with more than the last of the others are looked at.
 _PEAKS: Final = """
-WITH found AS (
+WITH changed AS (
     SELECT h.channel, h.hour, h.peak FROM unnest($2::timestamptz[]) AS t(hour) CROSS JOIN LATERAL (
         SELECT channel, hour, peak FROM channel_hours WHERE hour = t.hour ORDER BY peak DESC LIMIT $4) AS h
     UNION ALL
     SELECT d.channel, d.peak_hour, d.peak FROM unnest($5::timestamptz[]) AS t(day) CROSS JOIN LATERAL (
         SELECT channel, peak_hour, peak FROM channel_days WHERE day = t.day ORDER BY peak DESC LIMIT $4) AS d
+), highest_changed AS MATERIALIZED (
+    SELECT * FROM (SELECT DISTINCT ON (channel) channel, hour, peak FROM changed ORDER BY channel, peak DESC, hour) AS c
+    ORDER BY peak DESC, channel LIMIT $4
+), highest AS (
+    SELECT * FROM highest_changed
     UNION ALL
     SELECT name, NULL, subscribers FROM (
         SELECT name, subscribers FROM channels WHERE last_at < $1 AND subscribers > 0
+            AND subscribers >= COALESCE((SELECT peak FROM highest_changed ORDER BY peak DESC OFFSET $4 - 1 LIMIT 1), 0)
         ORDER BY subscribers DESC, name DESC LIMIT $4) AS quiet
-), highest AS (
-    SELECT DISTINCT ON (channel) channel, hour, peak FROM found ORDER BY channel, peak DESC, hour
 )
 SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
     CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $3 THEN c.peak_at END AS peak_at,
