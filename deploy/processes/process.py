@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 TAIL_LINES = 15
 _POLL_S = 0.02
@@ -32,22 +33,41 @@ class Program:
     folder: Path | None = None  # to run in; None: the caller's
 
 
+class Started(Protocol):
+    """What is used of `subprocess.Popen`, so that a process may be started in another way."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Process:
     """A program that `start` runs, again if it has ended. Each run appends to the file `log`.
 
     `environ` is the environment that `program.environment` is added to, by default this process's. `own_group` puts it
     into a process group of its own: Ctrl-C of the terminal does not reach it, and `kill` also kills its children.
+    `popen` starts it, and takes the arguments of `subprocess.Popen`.
     """
 
     def __init__(
-        self, program: Program, log: Path, *, environ: Mapping[str, str] | None = None, own_group: bool = False
+        self,
+        program: Program,
+        log: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        own_group: bool = False,
+        popen: Callable[..., Started] = subprocess.Popen,
     ) -> None:
         self.program = program
         self.log = log
         self.started_at = 0.0  # time.monotonic() just before the process was made
         self._environ = environ
         self._own_group = own_group
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._start = popen
+        self._popen: Started | None = None
 
     @property
     def name(self) -> str:
@@ -74,7 +94,7 @@ class Process:
         environ = os.environ if self._environ is None else self._environ
         with self.log.open("ab") as output:
             self.started_at = time.monotonic()
-            self._popen = subprocess.Popen(
+            self._popen = self._start(
                 self.program.command,
                 cwd=self.program.folder,
                 env={**environ, **self.program.environment},

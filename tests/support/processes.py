@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.processes.ports import free_port
-from deploy.processes.process import Process, Program, tail
+from deploy.processes.process import Process, Program, Started, tail
 from deploy.processes.readiness import http_status
+from tests.support import forks
 
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")  # and none of the caller's FAIRLEAD_*
@@ -43,7 +44,7 @@ class ServiceProcess:
         environ |= {"PYTHONPATH": str(_ROOT), "FAIRLEAD_CONFIG": str(self.config), port_variable: str(self.port)}
         program = Program(self.name, [python or sys.executable, "-m", f"services.{service}"], variables, folder=folder)
         self._environ = {**environ, **variables}
-        self._process = Process(program, folder / f"{self.name}-{self.port}.log", environ=environ)
+        self._process = Process(program, folder / f"{self.name}-{self.port}.log", environ=environ, popen=forks.popen)
 
     @property
     def pid(self) -> int:
@@ -80,14 +81,13 @@ class ServiceProcess:
     async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs `python -m services.NAME ARGUMENTS` with the settings of this process, as in its container."""
         argv = [*self._process.program.command, *arguments]
-        return await asyncio.to_thread(
-            subprocess.run, argv, env=self._environ, capture_output=True, text=True, timeout=30
-        )
+        return await asyncio.to_thread(forks.run, argv, env=self._environ, timeout=30)
 
-    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def begin(self, *arguments: str) -> Started:
         """The same, without waiting for its end."""
         argv = [*self._process.program.command, *arguments]
-        return subprocess.Popen(argv, env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(os.devnull, "wb") as nowhere:
+            return forks.popen(argv, env=self._environ, stdout=nowhere, stderr=nowhere)
 
     def kill9(self) -> None:
         self._process.kill()
