@@ -110,12 +110,16 @@ class NativePostgres:
         self._folder = Path(tempfile.mkdtemp(prefix="fairlead-pg-"))
         self.port = free_port()
         privilege, data = postgres.Privilege.find(), self._folder / "data"
-        postgres.initialise(privilege, data)
+        self.make(privilege, data)
         settings = {"max_connections": "100", "fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
         program = Program(
             "PostgreSQL", postgres.command(privilege, data, self.port, settings), stop_signal=signal.SIGINT
         )  # SIGINT: its "fast" shutdown
         self._process = Process(program, self._folder / "log")
+
+    def make(self, privilege: postgres.Privilege, data: Path) -> None:
+        """Makes its data folder."""
+        postgres.initialise(privilege, data)
 
     def start(self) -> None:
         if not self._process.is_running:
