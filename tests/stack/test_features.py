@@ -18,6 +18,7 @@ from tests.stack.checkout import Checkout
 from tests.stack.fairlead import Fairlead
 from tests.support.edges import in_seconds, token
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.stock_clients import KINDS, StockClient, StockClients, data_of, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed
 
@@ -158,6 +159,20 @@ async def test_the_server_api_reaches_everybody_wherever_they_are(fairlead, clie
         await fairlead.call("disconnect", user=user)
         assert (await sees(client, "disconnected"))[0]["code"] == 3503
         assert data_of(client, channel) == [1]
+
+
+@pytest.mark.parametrize("transport", ["http_stream", "sse", "uni_http_stream", "uni_sse"])
+async def test_a_stream_has_a_socket_of_its_own(fairlead, transport):
+    """Otherwise Traefik breaks off one of 200 at its start: see its routes."""
+    connect = {"token": token("alice", fairlead.token_key, exp=in_seconds(600))}
+    body = connect if transport.startswith("uni_") else {"id": 1, "connect": connect}
+    address = f"http://127.0.0.1:{fairlead.port}"
+    async with http_client() as http:
+        async with http.stream("POST", f"{address}/connection/{transport}", json=body) as stream:
+            assert stream.status_code == 200
+            assert stream.headers["connection"] == "close"
+            assert "client" in await anext(stream.aiter_text())
+        assert "connection" not in (await http.post(f"{address}/emulation", json={})).headers
 
 
 async def test_a_backend_on_nats_answers_and_decides(checkout, fairlead, stock, clients):
