@@ -58,6 +58,12 @@ def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return found or [[] for _ in range(width)]
 
 
+def arguments(rows: Iterable[tuple[Any, ...]], texts: tuple[bool, ...]) -> list[Any]:
+    """Likewise, of at least one row, as a `statements_writing.Upsert` takes them."""
+    columns = zip(*rows, strict=True)
+    return [_encode(column).decode() if text else list(column) for column, text in zip(columns, texts, strict=True)]
+
+
 def session_of(row: asyncpg.Record) -> Session:
     """A row of `sql.SESSION_COLUMNS`."""
     (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason,

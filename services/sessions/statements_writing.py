@@ -5,7 +5,7 @@ New rows are copied; these are for rows that are there already, and for counts, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.sessions.statements import CONNECTION_COLUMNS, SESSION_COLUMNS, SUBSCRIPTION_COLUMNS
 
@@ -26,6 +26,29 @@ EDGE_COLUMNS: Final = (
     "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"
 )
 
+
+class Upsert(NamedTuple):
+    """A statement that takes rows by their columns; `texts` says of each column whether it is one of texts.
+
+    An array of texts is one of JSON: of each element of another the driver asks whether it is an array itself, which
+    takes more time than all else about it.
+    """
+
+    statement: str
+    texts: tuple[bool, ...]
+
+
+def _upsert(types: str, statement: str) -> Upsert:
+    """`statement` has `{rows}` for the rows, whose columns are of these types."""
+    names = types.split()
+    texts = tuple(name == "text" for name in names)
+    columns = (
+        f"json_array_elements_text(${number}::json)" if is_text else f"unnest(${number}::{name}[])"
+        for number, (name, is_text) in enumerate(zip(names, texts, strict=True), 1)
+    )
+    return Upsert(statement.format(rows=f"ROWS FROM ({', '.join(columns)})"), texts)
+
+
 REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"
 REMOVE_CONNECTIONS: Final = (
     "DELETE FROM connections WHERE id = ANY($1::text[])",
@@ -33,57 +56,71 @@ REMOVE_CONNECTIONS: Final = (
     "DELETE FROM timeline WHERE connection = ANY($1::text[])",
 )
 
-WRITE_SESSIONS: Final = f"""
+WRITE_SESSIONS: Final = _upsert(
+    "text text text text text text text text int timestamptz text timestamptz timestamptz int text text text",
+    f"""
 INSERT INTO sessions ({SESSION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::int[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::int[], $15::text[],
-    $16::text[], $17::text[])
+SELECT * FROM {{rows}}
 ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
     instance = excluded.instance, connection = excluded.connection, connections = excluded.connections,
     ended_at = excluded.ended_at, away_until = excluded.away_until, end_code = excluded.end_code,
-    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address"""
+    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address""",
+)
 
-WRITE_CONNECTIONS: Final = f"""
+WRITE_CONNECTIONS: Final = _upsert(
+    "text text text text timestamptz timestamptz int text text text",
+    f"""
 INSERT INTO connections ({CONNECTION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
-    $8::text[], $9::text[], $10::text[])
+SELECT * FROM {{rows}}
 ON CONFLICT (id, opened_at) DO UPDATE SET session_id = excluded.session_id, closed_at = excluded.closed_at,
-    close_code = excluded.close_code, close_reason = excluded.close_reason, close_by = excluded.close_by"""
+    close_code = excluded.close_code, close_reason = excluded.close_reason, close_by = excluded.close_by""",
+)
 
-WRITE_SUBSCRIPTIONS: Final = f"""
+WRITE_SUBSCRIPTIONS: Final = _upsert(
+    "text text timestamptz timestamptz timestamptz bool",
+    f"""
 INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bool[])
+SELECT * FROM {{rows}}
 ON CONFLICT (connection, channel, opened_at) DO UPDATE SET since = excluded.since, until = excluded.until,
-    recovered = excluded.recovered"""
+    recovered = excluded.recovered""",
+)
 
 # Facts of a batch come again only as those of a dead letter, when others of the same batch are there already. The
 # arrays are joined as texts: `jsonb` would refuse a NUL that somebody has in a name.
-ADD_TO_TIMELINE: Final = f"""
+ADD_TO_TIMELINE: Final = _upsert(
+    "text bigint timestamptz json",
+    f"""
 INSERT INTO timeline AS t ({TIMELINE_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::json[])
+SELECT * FROM {{rows}}
 ON CONFLICT (connection, number, at) DO UPDATE
-SET facts = (left(t.facts::text, -1) || ',' || substr(excluded.facts::text, 2))::json"""
+SET facts = (left(t.facts::text, -1) || ',' || substr(excluded.facts::text, 2))::json""",
+)
 
-ADD_USER_DEVICES: Final = f"""
+ADD_USER_DEVICES: Final = _upsert(
+    "text text text text timestamptz timestamptz bigint bigint",
+    f"""
 INSERT INTO user_devices AS t ({USER_DEVICE_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-    $7::bigint[], $8::bigint[])
+SELECT * FROM {{rows}}
 ON CONFLICT (user_id, session_key, client_name, client_version) DO UPDATE SET
     first_seen = LEAST(t.first_seen, excluded.first_seen), last_seen = GREATEST(t.last_seen, excluded.last_seen),
-    sessions = t.sessions + excluded.sessions, connections = t.connections + excluded.connections"""
+    sessions = t.sessions + excluded.sessions, connections = t.connections + excluded.connections""",
+)
 
-WRITE_CHANNELS: Final = f"""
+WRITE_CHANNELS: Final = _upsert(
+    "text int int timestamptz bigint timestamptz timestamptz",
+    f"""
 INSERT INTO channels ({CHANNEL_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::timestamptz[], $5::bigint[], $6::timestamptz[],
-    $7::timestamptz[])
+SELECT * FROM {{rows}}
 ON CONFLICT (name) DO UPDATE SET subscribers = excluded.subscribers, peak = excluded.peak, peak_at = excluded.peak_at,
-    subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at"""
+    subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at""",
+)
 
 # Days are what their hours are, added up: the first hour of the greatest peak, and all subscriptions.
-ADD_CHANNEL_HOURS: Final = f"""
+ADD_CHANNEL_HOURS: Final = _upsert(
+    "text timestamptz int int bigint",
+    f"""
 WITH told AS (
-    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::int[], $5::bigint[])
-        AS h({CHANNEL_HOUR_COLUMNS})
+    SELECT * FROM {{rows}} AS h({CHANNEL_HOUR_COLUMNS})
 ), days AS (
     INSERT INTO channel_days AS t (channel, day, peak, peak_hour, subscriptions)
     SELECT channel, date_trunc('day', hour, 'UTC'), max(peak), (array_agg(hour ORDER BY peak DESC, hour))[1],
@@ -96,37 +133,48 @@ WITH told AS (
 )
 INSERT INTO channel_hours AS t ({CHANNEL_HOUR_COLUMNS}) SELECT * FROM told
 ON CONFLICT (channel, hour) DO UPDATE SET peak = GREATEST(t.peak, excluded.peak), last = excluded.last,
-    subscriptions = t.subscriptions + excluded.subscriptions"""
+    subscriptions = t.subscriptions + excluded.subscriptions""",
+)
 
-ADD_DROPS: Final = f"""
+ADD_DROPS: Final = _upsert(
+    "int timestamptz text int text text text bigint",
+    f"""
 WITH told AS (
-    SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
-        $8::bigint[]) AS d({DROP_COLUMNS})
+    SELECT * FROM {{rows}} AS d({DROP_COLUMNS})
 ), codes AS (
     INSERT INTO drop_codes AS t (width, at, code, by, count)
     SELECT width, at, code, by, sum(count)::bigint FROM told GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (width, at, code, by) DO UPDATE SET count = t.count + excluded.count
 )
 INSERT INTO drops AS t ({DROP_COLUMNS}) SELECT * FROM told
-ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count"""
+ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count""",
+)
 
-ADD_OPENINGS: Final = f"""
+ADD_OPENINGS: Final = _upsert(
+    "int timestamptz text text text bool bigint",
+    f"""
 INSERT INTO openings AS t ({OPENING_COLUMNS})
-SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bigint[])
-ON CONFLICT (width, at, edge, client_name, client_version, resumed) DO UPDATE SET count = t.count + excluded.count"""
+SELECT * FROM {{rows}}
+ON CONFLICT (width, at, edge, client_name, client_version, resumed) DO UPDATE SET count = t.count + excluded.count""",
+)
 
-ADD_REFUSAL_COUNTS: Final = f"""
+ADD_REFUSAL_COUNTS: Final = _upsert(
+    "int timestamptz text text int bigint",
+    f"""
 INSERT INTO refusal_counts AS t ({REFUSAL_COUNT_COLUMNS})
-SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::text[], $5::int[], $6::bigint[])
-ON CONFLICT (width, at, edge, action, code) DO UPDATE SET count = t.count + excluded.count"""
+SELECT * FROM {{rows}}
+ON CONFLICT (width, at, edge, action, code) DO UPDATE SET count = t.count + excluded.count""",
+)
 
-WRITE_EDGES: Final = f"""
+WRITE_EDGES: Final = _upsert(
+    "text text text timestamptz timestamptz timestamptz timestamptz timestamptz timestamptz bigint bigint",
+    f"""
 INSERT INTO edges ({EDGE_COLUMNS})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
-    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bigint[])
+SELECT * FROM {{rows}}
 ON CONFLICT (instance) DO UPDATE SET edge = excluded.edge, software = excluded.software, first_at = excluded.first_at,
     last_at = excluded.last_at, started_at = excluded.started_at, draining_at = excluded.draining_at,
-    stopped_at = excluded.stopped_at, lost_at = excluded.lost_at, opened = excluded.opened, ended = excluded.ended"""
+    stopped_at = excluded.stopped_at, lost_at = excluded.lost_at, opened = excluded.opened, ended = excluded.ended""",
+)
 
 # --- erasure ----------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from services.sessions import rows_postgres as rows
 from services.sessions import statements as loading
 from services.sessions import statements_writing as sql
 from services.sessions.resident import Resident
-from services.sessions.rows_postgres import columns, moment
+from services.sessions.rows_postgres import arguments, moment
 
 K = TypeVar("K", str, tuple[str, str])
 """The key of a row."""
@@ -32,14 +32,14 @@ Values = tuple[Any, ...]
 class _Table(NamedTuple):
     name: str
     columns: list[str]
-    upsert: str
+    upsert: sql.Upsert
 
 
 _SESSIONS: Final = _Table("sessions", loading.SESSION_COLUMNS.split(", "), sql.WRITE_SESSIONS)
 _CONNECTIONS: Final = _Table("connections", loading.CONNECTION_COLUMNS.split(", "), sql.WRITE_CONNECTIONS)
 _SUBSCRIPTIONS: Final = _Table("subscriptions", loading.SUBSCRIPTION_COLUMNS.split(", "), sql.WRITE_SUBSCRIPTIONS)
 _TIMELINE: Final = _Table("timeline", sql.TIMELINE_COLUMNS.split(", "), sql.ADD_TO_TIMELINE)
-_REFUSALS: Final = _Table("refusals", sql.REFUSAL_COLUMNS.split(", "), "")
+_REFUSALS: Final = _Table("refusals", sql.REFUSAL_COLUMNS.split(", "), sql.Upsert("", ()))
 
 
 Write = Callable[[Database], Coroutine[Any, Any, str]]
@@ -116,12 +116,12 @@ def _copies(table: _Table, records: list[Values]) -> Write:
     return copy
 
 
-def _upserts(statement: str, values: list[Values]) -> Iterator[Write]:
+def _upserts(upsert: sql.Upsert, values: list[Values]) -> Iterator[Write]:
     if values:
-        yield _executes(statement, columns(values, 0))
+        yield _executes(upsert.statement, arguments(values, upsert.texts))
 
 
-def _executes(statement: str, arguments: list[list[Any]]) -> Write:
+def _executes(statement: str, arguments: list[Any]) -> Write:
     async def execute(database: Database) -> str:
         return await database.execute(statement, *arguments)
 
