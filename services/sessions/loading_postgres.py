@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from msgspec import json
+
 from services.chassis.postgres.pool import Database
 from services.sessions import statements as sql
 from services.sessions import statements_writing as columns_of
@@ -42,6 +44,7 @@ _OPEN_OF_USERS: Final = f"""
 SELECT {", ".join(f"c.{name}" for name in sql.CONNECTION_COLUMNS.split(", "))}
 FROM sessions s JOIN connections c ON c.session_id = s.id
 WHERE s.user_id = ANY($1::text[]) AND c.closed_at IS NULL"""
+_STORED: Final = "SELECT id FROM connections WHERE id = ANY(ARRAY(SELECT json_array_elements_text($1::json)))"
 _SUBSCRIPTIONS: Final = f"SELECT {sql.SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE connection = ANY($1::text[])"
 _CHANNELS: Final = f"SELECT {columns_of.CHANNEL_COLUMNS} FROM channels WHERE name = ANY($1::text[])"
 _EDGES: Final = f"SELECT {columns_of.EDGE_COLUMNS} FROM edges WHERE instance = ANY($1::text[])"
@@ -72,9 +75,10 @@ async def load_living(database: Database, rows: Resident, limit: int) -> bool:
     return True
 
 
-async def load(database: Database, rows: Resident, read_set: ReadSet) -> None:
-    """Loads what the facts of `read_set` may touch."""
-    connections = await _connections(database, rows, read_set)
+async def load(database: Database, rows: Resident, read_set: ReadSet, presuming: bool = False) -> None:
+    """Loads what the facts of `read_set` may touch. `presuming`: but for connections that it opens, if they are new:
+    whether that is so, `stored_connections` says."""
+    connections = await _connections(database, rows, read_set, presuming)
     missing = {one.session_id for one in connections} - rows.sessions.keys()
     sessions = [session_of(row) for row in await database.fetch(sql.SESSIONS, list(missing))] if missing else []
     await _add_sessions(database, rows, sessions)
@@ -104,9 +108,15 @@ async def load(database: Database, rows: Resident, read_set: ReadSet) -> None:
     await _add_edges(database, rows, read_set.instances())
 
 
-async def _connections(database: Database, rows: Resident, read_set: ReadSet) -> list[Connection]:
+async def stored_connections(database: Database, names: Sequence[str]) -> set[str]:
+    """Which of these connections are stored."""
+    return {row["id"] for row in await database.fetch(_STORED, json.encode(names).decode())} if names else set()
+
+
+async def _connections(database: Database, rows: Resident, read_set: ReadSet, presuming: bool) -> list[Connection]:
     """The connections that the facts name, and those that end with their edge or with their user."""
-    missing = read_set.connections - rows.connections.keys()
+    named = read_set.connections - read_set.opening if presuming else read_set.connections
+    missing = named - rows.connections.keys()
     found: list[Connection] = []
     if missing or read_set.lost or read_set.found:
         asked = list(missing), list(read_set.lost), list(read_set.found)

@@ -52,10 +52,14 @@ def _join(spans: dict[str, tuple[int, int, int]], lineage: str, at: int) -> None
 class ReadSet:
     """The rows that a fold may touch: `connections` by id, the open connections of the instances in `lost` (with the
     moments of their loss), the lost ones of those in `found`, and the open ones of the users in `erased`; all with
-    their sessions. What else it may touch, the methods say when these are loaded."""
+    their sessions. What else it may touch, the methods say when these are loaded.
+
+    Of `connections`, those in `opening` are opened before anything else is told of them: but for an opening that is
+    told twice they are new, and no row has them."""
 
     def __init__(self) -> None:
         self.connections: set[str] = set()
+        self.opening: set[str] = set()
         self.lost: dict[str, list[int]] = {}  # instance -> when
         self.found: set[str] = set()
         self.erased: dict[str, int] = {}  # digests of users -> up to when
@@ -101,7 +105,9 @@ class ReadSet:
 
     def _add_opened(self, event: Opened, instance: str) -> None:
         connection, at = name_of(event.connection), time_of(event.at)
-        self.connections.add(connection)
+        if connection not in self.connections:
+            self.connections.add(connection)
+            self.opening.add(connection)
         lineage = lineage_of(event.user, event.session_key, event.client_name)
         if lineage is not None:
             _join(self._opened, lineage, at)

@@ -24,7 +24,7 @@ from services.sessions import statements as sql
 from services.sessions.changes import Change, changes_of
 from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter, Entry
-from services.sessions.loading_postgres import load, load_erasures, load_living
+from services.sessions.loading_postgres import load, load_erasures, load_living, stored_connections
 from services.sessions.log_archive_postgres import archive
 from services.sessions.model_numbers_postgres import outdated
 from services.sessions.projection import NAME, NAMES, fold
@@ -50,7 +50,7 @@ _SLICE: Final = 256
 
 
 class _Plan(NamedTuple):
-    """A commit that is folded, and what it writes."""
+    """A commit that is folded, and what it writes. It is only right if no connection in `presumed` is stored."""
 
     rows: Resident
     fold: int  # its number
@@ -59,6 +59,7 @@ class _Plan(NamedTuple):
     new: list[EventBatch]
     outcome: Outcome
     changes: list[Change] | None
+    presumed: Sequence[str] = ()
 
 
 class _Void(Exception):
@@ -66,6 +67,10 @@ class _Void(Exception):
 
     def __init__(self, actual: Position) -> None:
         self.actual = actual
+
+
+class _NotNew(Exception):
+    """A connection was presumed to be new, and is stored: its opening was told before."""
 
 
 class PostgresStore:
@@ -194,16 +199,20 @@ class PostgresStore:
                 if rows is None or rows.position != expected or self._may_load(rows):
                     rows = self._rows = await self._loaded(database, expected)
         rows.shrink(self._stored)
-        if not batches:
-            new: list[EventBatch] = []
-        else:
+        new: list[EventBatch] = []
+        presumed: list[str] = []
+        if batches:
             async with self._pool.database() as database:
                 missing = {name_of(batch.instance) for batch in batches} - rows.numbers.keys()
                 if missing:
                     known = await database.fetch(sql.NUMBERS, list(missing))
                     rows.numbers |= dict.fromkeys(missing, 0) | {row["instance"]: row["number"] for row in known}
                 new = unseen(batches, rows.numbers)
-                await load(database, rows, read_set_of(new) if read_set is None else read_set)
+                if read_set is None or len(new) < len(batches):
+                    read_set = read_set_of(new)
+                if copying:
+                    presumed = list(read_set.opening - rows.connections.keys())
+                await load(database, rows, read_set, presuming=copying)
         waiting = 0
         part: list[EventBatch] = []
         for batch in new:
@@ -214,7 +223,8 @@ class PostgresStore:
                 part, waiting = [], 0
                 await asyncio.sleep(0)
         rows.position = upto
-        return await _plan(rows, new, len(batches) - len(new), copying, self._tell is not None and self._tell.wanted)
+        telling = self._tell is not None and self._tell.wanted
+        return (await _plan(rows, new, len(batches) - len(new), copying, telling))._replace(presumed=presumed)
 
     def _may_load(self, rows: Resident) -> bool:
         return rows.knows_nothing and time.monotonic() >= self._load_at
@@ -267,6 +277,8 @@ async def _plan(rows: Resident, new: list[EventBatch], duplicates: int, copying:
 
 
 async def _write(database: Database, plan: _Plan) -> None:
+    if await stored_connections(database, plan.presumed):
+        raise _NotNew
     if plan.erased:
         await erase(database, plan.erased)
     for write in plan.writes:
@@ -282,10 +294,13 @@ async def _move(database: Database, upto: Position, new: Sequence[EventBatch], n
 
 
 async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:
-    """Writes new rows by copying them, or by upserts if some of them are there already."""
+    """Presumes that what is opened is new, and copies new rows; or looks for all of it first, and upserts the rows, if
+    some of them are there already."""
     with refusals():
         try:
             return await attempt(True)
+        except _NotNew:
+            return await attempt(False)
         except DataRefused as error:
             if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proto.events import EventBatch, user_digest
+from proto.events import EventBatch, Opened, Refused, Subscribed, user_digest
 from services.sessions.projection import fold
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows import Connection, Session
@@ -136,3 +136,10 @@ def test_of_any_story(batches: list[EventBatch], cuts: list[int]):
 def test_of_long_ones(seed: int):
     chance = random.Random(seed)
     is_enough(long_story(seed), [chance.randint(0, 40) for _ in range(chance.choice([3, 10, 80]))])
+
+
+def test_connections_are_new_that_are_opened_before_anything_else_is_told_of_them():
+    early = EventBatch("edge-1", "i1", 1, [Subscribed(at=1, connection="c1", channel="news"), Opened(2, "c2")])
+    later = EventBatch("edge-1", "i1", 2, [Opened(3, "c1"), Opened(3, "c2"), Refused(3, "publish", 1, connection="c3")])
+    read_set = read_set_of([early, later])
+    assert (read_set.connections, read_set.opening) == ({"c1", "c2", "c3"}, {"c2"})

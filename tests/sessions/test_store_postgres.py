@@ -61,6 +61,18 @@ async def test_all_models_move_together(postgres: Postgres, postgres_store: Post
     assert {name for (name,) in await added(postgres, "SELECT name FROM projections")} == set(NAMES.values())
 
 
+async def test_a_connection_that_memory_has_forgotten_is_not_opened_once_more(postgres: Postgres):
+    batches = [
+        batch(1, Opened(1_000, "c1", "ann"), Subscribed(1_000, "c1", "news")),
+        batch(1, Opened(2_000, "c1", "ben"), Opened(2_000, "c2", "eve"), Closed(3_000, "c1", 1000), instance="i2"),
+        batch(2, Opened(3_000, "c1", "ann"), Opened(3_000, "c3", "joe"), instance="i2"),
+    ]
+    async with store_on(postgres, max_resident=0) as store:  # it begins anew with each commit
+        for number, one in enumerate(batches):
+            await store.commit(Position("e", number) if number else ORIGIN, Position("e", number + 1), [one])
+    assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), batches))
+
+
 class TestPostgresStore(StoreContract):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Store]:
