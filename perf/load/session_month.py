@@ -2,7 +2,8 @@
 
 A session is short (70 %), some hours long, or some days; one of seven is carried by several connections. Users,
 channels and the hours of a day are not alike: some have many more sessions than others. Each 16th session has a
-timeline. Whatever is counted is counted from these rows, so the read models agree with each other.
+timeline. Whatever is counted is counted from these rows, so the read models agree with each other. Counts are written
+in the order of time, as a fold writes them: those of a period are on few pages.
 
 `{day}` is the day's beginning, as a timestamp; `{first}` and `{last}` number its sessions.
 """
@@ -21,8 +22,8 @@ CHATS: Final = 5_000
 CODES: Final = "ARRAY[1000, 1000, 1000, 1000, 1001, 1001, 1006, 1006, 1006, 3005]"
 
 PARTITIONED: Final = (
-    *("sessions", "connections", "subscriptions", "timeline", "channel_hours", "channel_days", "drops", "drop_codes"),
-    *("openings", "refusal_counts", "refusals"),
+    *("sessions", "connections", "subscriptions", "timeline", "channel_hours", "channel_days"),
+    *("drops", "drop_codes", "drop_versions", "openings", "opening_versions", "refusal_counts", "refusals"),
 )
 
 
@@ -103,15 +104,23 @@ _DROPS: Final = f"""
 SELECT w.width, date_trunc(w.unit, c.closed_at) AS at, c.edge, c.close_code, c.close_by, s.client_name,
     s.client_version, count(*)
 FROM connections_{{suffix}} c JOIN sessions_{{suffix}} s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
-WHERE c.closed_at < {{day}} + interval '1 day' GROUP BY 1, 2, 3, 4, 5, 6, 7"""
+WHERE c.closed_at < {{day}} + interval '1 day' GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1"""
 
 _DROP_CODES: Final = """
-SELECT width, at, code, by, sum(count)::bigint FROM drops_{suffix} GROUP BY 1, 2, 3, 4"""
+SELECT width, at, code, by, sum(count)::bigint FROM drops_{suffix} GROUP BY 1, 2, 3, 4 ORDER BY 2, 1"""
+
+_DROP_VERSIONS: Final = """
+SELECT width, at, code, by, client_name, client_version, sum(count)::bigint FROM drops_{suffix}
+GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 2, 1"""
 
 _OPENINGS: Final = f"""
 SELECT w.width, date_trunc(w.unit, c.opened_at), c.edge, s.client_name, s.client_version, c.id <> s.id, count(*)
 FROM connections_{{suffix}} c JOIN sessions_{{suffix}} s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
-GROUP BY 1, 2, 3, 4, 5, 6"""
+GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 2, 1"""
+
+_OPENING_VERSIONS: Final = """
+SELECT width, at, client_name, client_version, sum(count)::bigint FROM openings_{suffix}
+GROUP BY 1, 2, 3, 4 ORDER BY 2, 1"""
 
 _REFUSALS: Final = """
 SELECT nextval(pg_get_serial_sequence('refusals', 'number')), opened_at, edge, instance, 'connect', 3500,
@@ -131,7 +140,9 @@ OF_A_DAY: Final = (
     Table("channel_days", _CHANNEL_DAYS),
     Table("drops", _DROPS),
     Table("drop_codes", _DROP_CODES),
+    Table("drop_versions", _DROP_VERSIONS),
     Table("openings", _OPENINGS),
+    Table("opening_versions", _OPENING_VERSIONS),
     Table("refusals", _REFUSALS),
     Table("refusal_counts", _REFUSAL_COUNTS),
 )

@@ -32,7 +32,17 @@ from services.chassis.postgres.pool import Pool
 
 _TABLES = (
     *("sessions", "connections", "subscriptions", "timeline", "user_devices", "channels", "channel_hours"),
-    *("channel_days", "drops", "drop_codes", "openings", "refusals", "refusal_counts", "edges"),
+    *(
+        "channel_days",
+        "drops",
+        "drop_codes",
+        "drop_versions",
+        "openings",
+        "opening_versions",
+        "refusals",
+        "refusal_counts",
+        "edges",
+    ),
 )
 _SESSIONS_A_SECOND = 2_000  # at the least, to fill
 _SEED = 17

@@ -41,8 +41,8 @@ _TOUCH: Final = "UPDATE projections SET name = name WHERE name = $1"
 _OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"
 
 _COUNTED: Final = (
-    *("channel_hours", "channel_days", "drops", "drop_codes"),
-    *("openings", "refusal_counts", "refusals"),
+    *("channel_hours", "channel_days", "drops", "drop_codes", "drop_versions"),
+    *("openings", "opening_versions", "refusal_counts", "refusals"),
 )
 _ROWS: Final = (
     *((f"{table}_default", f"{TIME_COLUMNS[table]} < $1") for table in _COUNTED),

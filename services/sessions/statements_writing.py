@@ -145,6 +145,11 @@ WITH told AS (
     INSERT INTO drop_codes AS t (width, at, code, by, count)
     SELECT width, at, code, by, sum(count)::bigint FROM told GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (width, at, code, by) DO UPDATE SET count = t.count + excluded.count
+), versions AS (
+    INSERT INTO drop_versions AS t (width, at, code, by, client_name, client_version, count)
+    SELECT width, at, code, by, client_name, client_version, sum(count)::bigint
+    FROM told GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (width, at, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count
 )
 INSERT INTO drops AS t ({DROP_COLUMNS}) SELECT * FROM told
 ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count""",
@@ -153,8 +158,14 @@ ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE S
 ADD_OPENINGS: Final = _upsert(
     "int timestamptz text text text bool bigint",
     f"""
-INSERT INTO openings AS t ({OPENING_COLUMNS})
-SELECT * FROM {{rows}}
+WITH told AS (
+    SELECT * FROM {{rows}} AS o({OPENING_COLUMNS})
+), versions AS (
+    INSERT INTO opening_versions AS t (width, at, client_name, client_version, count)
+    SELECT width, at, client_name, client_version, sum(count)::bigint FROM told GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (width, at, client_name, client_version) DO UPDATE SET count = t.count + excluded.count
+)
+INSERT INTO openings AS t ({OPENING_COLUMNS}) SELECT * FROM told
 ON CONFLICT (width, at, edge, client_name, client_version, resumed) DO UPDATE SET count = t.count + excluded.count""",
 )
 

@@ -10,20 +10,21 @@ compared and ordered by code point (COLLATE "C"), as in Python.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, Integer, LargeBinary, text
+from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Integer, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from services.sessions.table_columns import (
     by_time,
     count_column,
-    number_column,
     partial_index,
     text_column,
     time_column,
 )
+from services.sessions.tables_of_counts import TABLES_OF_COUNTS
 
+COUNTS: Final = TABLES_OF_COUNTS
 HOUR, DAY = "'01:00:00'::interval", "'1 day'::interval"
 
 
@@ -213,60 +214,6 @@ class ChannelDayRow(SQLModel, table=True):
     peak: int
     peak_hour: datetime = time_column()
     subscriptions: int = count_column()
-
-
-class DropRow(SQLModel, table=True):
-    """Ends of connections, counted: the table of `rows.DropKey`. `width` is in seconds, here and in the next three."""
-
-    __tablename__ = "drops"
-    __table_args__ = (by_time("at"),)
-    width: int = number_column()
-    at: datetime = time_column(primary_key=True)
-    edge: str = text_column(primary_key=True)
-    code: int = number_column()
-    by: str = text_column(primary_key=True)
-    client_name: str = text_column(primary_key=True)
-    client_version: str = text_column(primary_key=True)
-    count: int = count_column()
-
-
-class DropCodeRow(SQLModel, table=True):
-    """The same ends, by how they ended alone, added up as `drops` is written: a curve over minutes reads few rows."""
-
-    __tablename__ = "drop_codes"
-    __table_args__ = (by_time("at"),)
-    width: int = number_column()
-    at: datetime = time_column(primary_key=True)
-    code: int = number_column()
-    by: str = text_column(primary_key=True)
-    count: int = count_column()
-
-
-class OpeningRow(SQLModel, table=True):
-    """Opened connections, counted: the table of `rows.OpeningKey`."""
-
-    __tablename__ = "openings"
-    __table_args__ = (by_time("at"),)
-    width: int = number_column()
-    at: datetime = time_column(primary_key=True)
-    edge: str = text_column(primary_key=True)
-    client_name: str = text_column(primary_key=True)
-    client_version: str = text_column(primary_key=True)
-    resumed: bool = Field(sa_column=Column(Boolean, primary_key=True))
-    count: int = count_column()
-
-
-class RefusalCountRow(SQLModel, table=True):
-    """Refusals, counted: the table of `rows.RefusalKey`."""
-
-    __tablename__ = "refusal_counts"
-    __table_args__ = (by_time("at"),)
-    width: int = number_column()
-    at: datetime = time_column(primary_key=True)
-    edge: str = text_column(primary_key=True)
-    action: str = text_column(primary_key=True)
-    code: int = number_column()
-    count: int = count_column()
 
 
 class RefusalRow(SQLModel, table=True):

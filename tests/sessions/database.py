@@ -43,6 +43,12 @@ _ADDED_UP = {
             sum(subscriptions)::bigint FROM channel_hours GROUP BY 1, 2""",
     "SELECT width, at, code, by, count FROM drop_codes WHERE count <> 0": """
         SELECT width, at, code, by, sum(count)::bigint FROM drops GROUP BY 1, 2, 3, 4 HAVING sum(count) <> 0""",
+    "SELECT width, at, code, by, client_name, client_version, count FROM drop_versions WHERE count <> 0": """
+        SELECT width, at, code, by, client_name, client_version, sum(count)::bigint FROM drops
+        GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(count) <> 0""",
+    "SELECT width, at, client_name, client_version, count FROM opening_versions WHERE count <> 0": """
+        SELECT width, at, client_name, client_version, sum(count)::bigint FROM openings
+        GROUP BY 1, 2, 3, 4 HAVING sum(count) <> 0""",
 }
 
 

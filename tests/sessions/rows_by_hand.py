@@ -45,6 +45,12 @@ _ADDED_UP: Final = (
     (array_agg(hour ORDER BY peak DESC, hour))[1], sum(subscriptions) FROM channel_hours GROUP BY 1, 2""",
     "DELETE FROM drop_codes",
     "INSERT INTO drop_codes SELECT width, at, code, by, sum(count) FROM drops GROUP BY 1, 2, 3, 4",
+    "DELETE FROM drop_versions",
+    """INSERT INTO drop_versions SELECT width, at, code, by, client_name, client_version, sum(count) FROM drops
+    GROUP BY 1, 2, 3, 4, 5, 6""",
+    "DELETE FROM opening_versions",
+    """INSERT INTO opening_versions SELECT width, at, client_name, client_version, sum(count) FROM openings
+    GROUP BY 1, 2, 3, 4""",
 )
 """The tables that the fold adds up from others."""
 

@@ -56,7 +56,14 @@ async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres):
         postgres, "SELECT extract(epoch FROM first_seen), extract(epoch FROM last_seen), sessions, connections "
         "FROM user_devices"
     ) == [(4, 9, 2, 4)]  # fmt: skip
-    for table in ("drops", "drop_codes", "openings", "refusal_counts"):
+    for table in (
+        "drops",
+        "drop_codes",
+        "drop_versions",
+        "openings",
+        "opening_versions",
+        "refusal_counts",
+    ):
         assert await added(postgres, f"SELECT width, count FROM {table}") == [(60, 1)]
     assert await added(postgres, "SELECT subscribers, peak FROM channels") == [(-1, 7)]
     assert await added(postgres, "SELECT last FROM channel_hours") == [(-1,)]

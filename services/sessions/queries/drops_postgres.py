@@ -13,7 +13,7 @@ from services.sessions.queries.periods import COUNTED, Period, Point, filled
 DropsBy = Literal["code", "version", "edge", "by"]
 _COLUMNS: Final[dict[str, tuple[str, str]]] = {
     "code": ("drop_codes", 'code, "by"'),
-    "version": ("drops", "client_name, client_version"),
+    "version": ("drop_versions", "client_name, client_version"),
     "edge": ("drops", "edge"),
     "by": ("drop_codes", '"by"'),
 }

@@ -23,12 +23,12 @@ FROM (
     SELECT client_name, client_version, count(*) AS sessions, 0 AS opened, 0 AS ended, 0 AS dropped,
         0 AS opened_before, 0 AS ended_before, 0 AS dropped_before
     FROM sessions WHERE ended_at IS NULL GROUP BY 1, 2
-    UNION ALL SELECT client_name, client_version, 0, count, 0, 0, 0, 0, 0 FROM openings WHERE {COUNTED}
+    UNION ALL SELECT client_name, client_version, 0, count, 0, 0, 0, 0, 0 FROM opening_versions WHERE {COUNTED}
     UNION ALL SELECT client_name, client_version, 0, 0, count, CASE WHEN {GOODBYE} THEN 0 ELSE count END, 0, 0, 0
-        FROM drops WHERE {COUNTED}
-    UNION ALL SELECT client_name, client_version, 0, 0, 0, 0, count, 0, 0 FROM openings WHERE {_COUNTED_BEFORE}
+        FROM drop_versions WHERE {COUNTED}
+    UNION ALL SELECT client_name, client_version, 0, 0, 0, 0, count, 0, 0 FROM opening_versions WHERE {_COUNTED_BEFORE}
     UNION ALL SELECT client_name, client_version, 0, 0, 0, 0, 0, count, CASE WHEN {GOODBYE} THEN 0 ELSE count END
-        FROM drops WHERE {_COUNTED_BEFORE}
+        FROM drop_versions WHERE {_COUNTED_BEFORE}
 ) AS counted GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 7 DESC, 1, 2 LIMIT {MAX_VERSIONS + 1}"""
 
 

@@ -55,7 +55,9 @@ _DEPENDS: Final = {
         AND o.client_name = COALESCE(l.client_name, s.client_name))""",
     "drops": "COALESCE(l.at, s.at) < $2",
     "drop_codes": "COALESCE(l.at, s.at) < $2",
+    "drop_versions": "COALESCE(l.at, s.at) < $2",
     "openings": "COALESCE(l.at, s.at) < $2",
+    "opening_versions": "COALESCE(l.at, s.at) < $2",
     "refusal_counts": "COALESCE(l.at, s.at) < date_trunc('hour', $1) + interval '1 hour'",
 }
 """By table: which rows depend on what was before $1, besides those that began before it; $2: until when counts do."""
@@ -65,7 +67,9 @@ _MORE: Final = 'l."count" > COALESCE(s."count", 0) AND ' + _BEFORE_ERASURE.forma
 _OF_ERASED: Final = {
     "drops": _MORE,
     "drop_codes": _MORE,
+    "drop_versions": _MORE,
     "openings": _MORE,
+    "opening_versions": _MORE,
     "refusal_counts": _MORE,
     "channel_hours": "(s.here IS NULL OR l.peak >= s.peak AND l.last >= s.last AND l.subscriptions >= s.subscriptions)"
     " AND " + _BEFORE_ERASURE.format("l.hour"),

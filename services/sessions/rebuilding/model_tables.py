@@ -45,9 +45,11 @@ MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {
     "drops": (
         ModelTable("drops", ("width", "at", "edge", "code", "by", "client_name", "client_version"), "at", counted=True),
         ModelTable("drop_codes", ("width", "at", "code", "by"), "at", counted=True),
+        ModelTable("drop_versions", ("width", "at", "code", "by", "client_name", "client_version"), "at", counted=True),
     ),
     "versions": (
         ModelTable("openings", ("width", "at", "edge", "client_name", "client_version", "resumed"), "at", counted=True),
+        ModelTable("opening_versions", ("width", "at", "client_name", "client_version"), "at", counted=True),
     ),
     "refusals": (
         ModelTable("refusal_counts", ("width", "at", "edge", "action", "code"), "at", counted=True),

@@ -12,7 +12,7 @@ down_revision = "0003"
 _MOVED = ("sessions", "connections", "subscriptions")
 _BY_TIME = (
     "sessions", "connections", "subscriptions", "timeline", "channel_hours", "channel_days", "drops", "drop_codes",
-    "openings", "refusal_counts", "refusals", "log_archive",
+    "drop_versions", "openings", "opening_versions", "refusal_counts", "refusals", "log_archive",
 )  # fmt: skip
 
 _TABLES = """
@@ -158,6 +158,17 @@ CREATE TABLE drop_codes (
     PRIMARY KEY (width, at, code, by)
 ) PARTITION BY RANGE (at);
 
+CREATE TABLE drop_versions (
+    width INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    code INTEGER NOT NULL,
+    by TEXT COLLATE "C" NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (width, at, code, by, client_name, client_version)
+) PARTITION BY RANGE (at);
+
 CREATE TABLE openings (
     width INTEGER NOT NULL,
     at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -167,6 +178,15 @@ CREATE TABLE openings (
     resumed BOOLEAN NOT NULL,
     count BIGINT NOT NULL,
     PRIMARY KEY (width, at, edge, client_name, client_version, resumed)
+) PARTITION BY RANGE (at);
+
+CREATE TABLE opening_versions (
+    width INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    client_name TEXT COLLATE "C" NOT NULL,
+    client_version TEXT COLLATE "C" NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (width, at, client_name, client_version)
 ) PARTITION BY RANGE (at);
 
 CREATE TABLE refusal_counts (
@@ -299,10 +319,14 @@ _MOVE = (
         FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
         WHERE c.closed_at IS NOT NULL AND c.close_code IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7""",
     "INSERT INTO drop_codes SELECT width, at, code, by, sum(count) FROM drops GROUP BY 1, 2, 3, 4",
+    """INSERT INTO drop_versions SELECT width, at, code, by, client_name, client_version, sum(count) FROM drops
+        GROUP BY 1, 2, 3, 4, 5, 6""",
     f"""INSERT INTO openings SELECT w.width, date_trunc(w.unit, c.opened_at, 'UTC'), c.edge,
         COALESCE(s.client_name, ''), c.client_version, c.id <> c.session_id, count(*)
         FROM connections c LEFT JOIN sessions s ON s.id = c.session_id CROSS JOIN {_WIDTHS}
         GROUP BY 1, 2, 3, 4, 5, 6""",
+    """INSERT INTO opening_versions SELECT width, at, client_name, client_version, sum(count) FROM openings
+        GROUP BY 1, 2, 3, 4""",
     f"""INSERT INTO edges SELECT instance, min(edge), '', min(opened_at), max(GREATEST(opened_at, closed_at)),
         NULL, NULL, NULL, max(closed_at) FILTER (WHERE {_LOST}), count(*), count(closed_at)
         FROM connections GROUP BY 1""",
