@@ -153,6 +153,7 @@ def of_the_api(api: Api, chance: Chance) -> list[Question]:
         sessions("?state=away", lambda: {"state": "away"}),
         sessions("?state=ended", lambda: {"state": "ended"}),
         sessions("?user", lambda: {"user": chance.user()}),
+        sessions("?channel", lambda: {"channel": chance.channel()}),
         sessions("?edge", lambda: {"edge": chance.edge()}),
         sessions("?edge&state=away", lambda: {"edge": chance.edge(), "state": "away"}),
         Question("GET /sessions/{id}", lambda: api.get(f"/sessions/{chance.session()}")),

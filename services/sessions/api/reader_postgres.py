@@ -9,9 +9,10 @@ from typing import Final
 import asyncpg
 
 from services.chassis.postgres.pool import Database, Pool
+from services.sessions.api.channel_search_postgres import all_of_channel, is_searched, of_channel
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
-from services.sessions.api.sessions_sql import COLUMNS, IS_RARE, MAX_NAMES, NAMES, Found, select
+from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found, select
 from services.sessions.api.views import ConnectionView, SessionDetail, SessionView, SubscriptionView
 
 MAX_PARTS: Final = 1000
@@ -98,6 +99,8 @@ class SessionsReader:
     async def sessions(self, filters: Filters, limit: int, after: Place | None = None) -> list[SessionView]:
         """Up to `limit` sessions, newest first, from the place `after` on."""
         async with self._pool.database() as database:
+            if is_searched(filters):
+                return [SessionView(**row) for row in await of_channel(database, filters, limit, after)]
             query = select(filters, limit, after, await found_before(database, filters))
             return [SessionView(**row) for row in await database.fetch(query.sql, *query.values)]
 
@@ -123,5 +126,5 @@ async def found_before(database: Database, filters: Filters) -> Found:
     names: list[str] = []
     if filters.client_version is not None and filters.client_name is None and filters.user is None and not filters.at:
         names = [row["name"] for row in await database.fetch(NAMES)]
-    rare = filters.channel is not None and bool(await database.fetchval(IS_RARE, filters.channel))
-    return Found(rare, names if len(names) <= MAX_NAMES else ())
+    found = await all_of_channel(database, filters)
+    return found._replace(client_names=names if len(names) <= MAX_NAMES else ())

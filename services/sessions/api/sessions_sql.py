@@ -8,6 +8,7 @@ each by an index that has it, and merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
@@ -32,16 +33,9 @@ _SHORT: Final = "ended_at - opened_at <= '01:00:00'::interval"
 _MEDIUM: Final = "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval"
 _LONG: Final = "ended_at - opened_at > '1 day'::interval"
 
-RARE: Final = 2000
-"""A channel with at most so many subscriptions is where the search for its sessions begins."""
-
 OF_CHANNELS: Final = """
 JOIN connections c ON c.session_id = s.id JOIN subscriptions u ON u.connection = c.id AND u.opened_at = c.opened_at"""
 """Joins the sessions `s` with their subscriptions `u`."""
-
-IS_RARE: Final = (
-    f"SELECT count(*) <= {RARE} FROM (SELECT FROM subscriptions WHERE channel = $1 LIMIT {RARE + 1}) AS them"
-)
 
 # Goes from name to name in the index sessions_by_version instead of reading every session.
 MAX_NAMES: Final = 50
@@ -56,10 +50,11 @@ SELECT name FROM found WHERE name IS NOT NULL LIMIT {MAX_NAMES + 1}"""
 
 
 class Found(NamedTuple):
-    """What is known before the search: whether the channel is rare, and the names of clients if they are few. The
-    latter are needed for a version without a name only."""
+    """What is known before the search: after when the channel's subscriptions are looked up, with the sessions that
+    were opened after it, None if they are not; and the names of clients if they are few. The latter are needed for a
+    version without a name only."""
 
-    rare_channel: bool = False
+    channel_since: datetime | None = None
     client_names: Sequence[str] = ()
 
 
@@ -97,33 +92,29 @@ def select(
     if after is not None:
         at, id_ = bound(after.at), bound(after.id)
         conditions.append(f"opened_at <= {at} AND (opened_at, id) < ({at}, {id_})")
-    with_ = ""
+    end = "" if limit is None else f"LIMIT {int(limit)}"
+    if found.channel_since is not None:
+        with_ = _looked_up(filters, found.channel_since, bound)
+        return Query(f"{with_} SELECT {columns} FROM of_channel WHERE {_all(conditions)} {_ORDER} {end}", bound.values)
     if filters.channel is not None:
-        if found.rare_channel:
-            with_ = f"WITH of_channel AS MATERIALIZED (SELECT c.session_id {_of_channel(filters, bound)}) "
-            conditions.append("id IN (SELECT session_id FROM of_channel)")
-        else:
-            conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
+        conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
     elif filters.at is not None:
         conditions.append(_carried(filters, bound))
-    end = "" if limit is None else f"LIMIT {int(limit)}"
     if filters.state == "away" and filters.user is None:
         # Those who are away now are few; a walk through all sessions would look for them from the newest on.
         source = (
             f"WITH away AS MATERIALIZED (SELECT * FROM sessions s WHERE {_all(conditions)}) SELECT {columns} FROM away"
         )
-        if with_:
-            source = source.replace("WITH away", f"{with_.rstrip()}, away", 1)
         return Query(f"{source} {_ORDER} {end}", bound.values)
     branches = _branches(filters, found, bound)
     if len(branches) == 1:
         return Query(
-            f"{with_}SELECT {columns} FROM sessions s WHERE {_all(conditions + branches)} {_ORDER} {end}", bound.values
+            f"SELECT {columns} FROM sessions s WHERE {_all(conditions + branches)} {_ORDER} {end}", bound.values
         )
     parts = [f"SELECT * FROM sessions s WHERE {_all([*conditions, branch])}" for branch in branches]
     if limit is not None:
         parts = [f"({part} {_ORDER} {end})" for part in parts]
-    return Query(f"{with_}SELECT {columns} FROM ({' UNION ALL '.join(parts)}) s {_ORDER} {end}", bound.values)
+    return Query(f"SELECT {columns} FROM ({' UNION ALL '.join(parts)}) s {_ORDER} {end}", bound.values)
 
 
 def where(filters: Filters, bound: Bound) -> str:
@@ -187,6 +178,41 @@ def _branches(filters: Filters, found: Found, bound: Bound) -> list[str]:
     if filters.state == "ended" and equal == (None,) * len(equal):
         return [_SHORT, _MEDIUM, _LONG]
     return ["true"]
+
+
+def _looked_up(filters: Filters, since: datetime, bound: Bound) -> str:
+    """A WITH whose table `of_channel` has the sessions of the channel's subscriptions after `since`, each once. They
+    are looked up one by one: PostgreSQL guesses wrong how to join tables of millions. The session of a connection that
+    bears its name began with it."""
+    channel, after = bound(filters.channel), bound(since)
+    then = open_then = subscribed_then = ""
+    if filters.at is not None:
+        at = bound(filters.at)
+        then = f" AND since <= {at} AND opened_at <= {at}"
+        open_then = f" AND opened_at <= {at} AND (closed_at IS NULL OR closed_at > {at})"
+        subscribed_then = f"""
+    WHERE EXISTS (
+        SELECT FROM subscriptions WHERE connection = c.id AND channel = {channel} AND opened_at = c.opened_at
+            AND since <= {at} AND (until IS NULL OR until > {at}) OFFSET 0)"""
+    return f"""
+WITH connected AS MATERIALIZED (
+    SELECT DISTINCT ON (c.session_id) c.session_id, c.id, c.opened_at
+    FROM (
+        SELECT connection, opened_at FROM subscriptions
+        WHERE channel = {channel} AND since > {after} AND opened_at > {after}{then}
+    ) AS u CROSS JOIN LATERAL (
+        SELECT session_id, id, opened_at FROM connections
+        WHERE id = u.connection AND opened_at = u.opened_at{open_then} OFFSET 0
+    ) AS c{subscribed_then}
+    ORDER BY c.session_id, c.opened_at
+), of_channel AS MATERIALIZED (
+    SELECT s.* FROM connected AS c CROSS JOIN LATERAL (
+        SELECT * FROM sessions
+        WHERE id = c.session_id AND opened_at > {after} AND opened_at <= c.opened_at + '24:00:00'::interval
+            AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
+        OFFSET 0
+    ) AS s
+)"""
 
 
 def _of_channel(filters: Filters, bound: Bound) -> str:

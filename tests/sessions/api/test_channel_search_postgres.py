@@ -1,0 +1,54 @@
+"""The sessions of a channel are the same ones however they are searched for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from services.sessions.api import channel_search_postgres
+from services.sessions.api.filters import Filters
+from services.sessions.api.parameters import Place
+from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.rows import Connection, Session, Subscription
+from tests.sessions.rows_by_hand import EPOCH, Row, insert
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+HOUR = 3_600_000
+START = 10_000 * HOUR
+
+
+def stay(number: int, *subscribed: int) -> list[Row]:
+    """Session `number` begins in that hour; it subscribes so many hours later, by one more connection each time."""
+    rows: list[Row] = [
+        Session(f"s{number}", "ann", "", "js", "5.8", "e", "i", "c", len(subscribed), START + number * HOUR, None)
+    ]
+    for place, hours in enumerate(subscribed):
+        name, opened = f"s{number}" + f"-{place}" * (place > 0), START + (number + place) * HOUR
+        rows.append(Connection(name, f"s{number}", "e", "i", opened))
+        rows.append(Subscription(name, "news", opened, START + (number + hours) * HOUR))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("many", "for_each"), [(0, (4, 32)), (20_000, (4, 32)), (20_000, (0, 1)), (3, (0, 1))],
+    ids=["all sessions", "the newest", "more and more", "more, then all"],
+)  # fmt: skip
+async def test_each_page_has_the_newest_sessions_of_the_channel(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int, for_each: tuple[int, int]
+):
+    monkeypatch.setattr(channel_search_postgres, "MANY", many)
+    monkeypatch.setattr(channel_search_postgres, "_FOR_EACH", for_each)
+    rows = [row for number in range(6) for row in stay(number, *([1] if number % 2 else [0, 9]))]
+    await insert(postgres.url, *rows, *stay(9)[:1])
+    pages, after = list[list[str]](), None
+    async with ReadPool(postgres.url, 1) as pool:
+        reader = SessionsReader(pool)
+        while page := await reader.sessions(Filters(channel="news"), 4, after):
+            pages.append([one.id for one in page])
+            after = Place(page[-1].opened_at, page[-1].id)
+        of_a_period = await reader.sessions(Filters(channel="news", since=EPOCH + timedelta(hours=10_004)), 4)
+    assert pages == [["s5", "s4", "s3", "s2"], ["s1", "s0"]]
+    assert [one.id for one in of_a_period] == ["s5", "s4"]
