@@ -78,9 +78,11 @@ def _no_unhandled_exception(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def backend() -> Backend:
+def backend() -> Iterator[Backend]:
     """Native servers or containers, by TEST_BACKEND."""
-    return choose_backend()
+    chosen = choose_backend()
+    yield chosen
+    chosen.close()
 
 
 @pytest.fixture

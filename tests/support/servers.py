@@ -113,8 +113,12 @@ def _url(server: PostgresServer, database: str) -> str:
 class Backend(Protocol):
     """Where the servers come from."""
 
-    def nats(self, folder: Path) -> NatsServer: ...
+    def nats(self, folder: Path) -> NatsServer:
+        """One without any stream, which has not been started or runs already."""
+
     def postgres(self) -> PostgresServer: ...
+    def close(self) -> None:
+        """Removes what it keeps for further tests."""
 
 
 def choose_backend(name: str | None = None) -> Backend:

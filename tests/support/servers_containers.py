@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nats
+
 from deploy.processes.ports import free_port
-from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, wait_for_nats, wait_for_postgres
+from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, run_apart, wait_for_nats, wait_for_postgres
 
 NATS_IMAGE = "nats:2.15-alpine"
 POSTGRES_IMAGE = "postgres:17"
@@ -29,11 +31,35 @@ def missing() -> str | None:
 
 
 class Containers:
+    """A NATS that a test did nothing to but talk to it is emptied for the next test: a container of its own for each
+    would take a second of a processor, most of what such a test takes."""
+
+    def __init__(self) -> None:
+        self._idle: list[ContainerNats] = []
+
     def nats(self, folder: Path) -> ContainerNats:
-        return ContainerNats()
+        if not self._idle:
+            return ContainerNats(self._idle)
+        server = self._idle.pop()
+        run_apart(_delete_streams(server.url))
+        return server
 
     def postgres(self) -> ContainerPostgres:
         return ContainerPostgres()
+
+    def close(self) -> None:
+        for server in self._idle:
+            server.remove()
+
+
+async def _delete_streams(url: str) -> None:
+    link = await nats.connect(url)
+    manager = link.jetstream()
+    while streams := await manager.streams_info():
+        for stream in streams:
+            assert stream.config.name is not None
+            await manager.delete_stream(stream.config.name)
+    await link.close()
 
 
 class _Container:
@@ -64,8 +90,12 @@ class _Container:
 
 
 class ContainerNats(_Container):
-    def __init__(self) -> None:
+    """`idle` gets it when it is closed, unless a test has stopped it or worse."""
+
+    def __init__(self, idle: list[ContainerNats]) -> None:
         super().__init__(NATS_IMAGE, 4222, "-js -sd /data", {})
+        self._idle = idle
+        self._is_as_made = True
         name = f"fairlead-nats-{os.urandom(6).hex()}"
         self._volumes = {f"{name}-data": "/data", f"{name}-backup": "/backup"}
         data = next(iter(self._volumes))
@@ -77,12 +107,15 @@ class ContainerNats(_Container):
         wait_for_nats(self.port)
 
     def stop(self) -> None:
+        self._is_as_made = False
         self._made.stop(timeout=10)
 
     def kill9(self) -> None:
+        self._is_as_made = False
         self._made.kill()
 
     def pause(self) -> None:
+        self._is_as_made = False
         self._made.pause()
 
     def resume(self) -> None:
@@ -102,6 +135,12 @@ class ContainerNats(_Container):
         engine.containers.run(NATS_IMAGE, ["-c", script], entrypoint="/bin/sh", volumes=mounts, remove=True)
 
     def close(self) -> None:
+        if self._is_as_made and self._made is not None:
+            self._idle.append(self)
+        else:
+            self.remove()
+
+    def remove(self) -> None:
         if self._made is not None:
             self._made.reload()
             if self._made.status == "paused":

@@ -41,6 +41,9 @@ class Native:
     def postgres(self) -> NativePostgres:
         return NativePostgres()
 
+    def close(self) -> None:
+        pass
+
 
 class NativeNats:
     """See `servers.NatsServer`. `folder`, `configure`, `reload` and `break_disk` are for tests of a native server."""

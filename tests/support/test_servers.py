@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import asyncpg
 import nats
 import pytest
 
 from tests.support import servers_containers, servers_native
 from tests.support.eventually import NotYet, eventually
-from tests.support.servers import MissingBackend, NatsServer, Postgres, choose_backend
+from tests.support.servers import Backend, MissingBackend, NatsServer, Postgres, choose_backend
 
 pytestmark = pytest.mark.integration
+
+
+async def test_a_further_nats_has_nothing_of_the_one_before(chosen_backend: Backend, tmp_path: Path):
+    for _ in range(2):
+        server = chosen_backend.nats(tmp_path / "nats")
+        server.start()
+        link = await nats.connect(server.url)
+        js = link.jetstream()
+        assert await js.streams_info() == []
+        await js.add_stream(name="KEPT", subjects=["kept.>"])
+        await link.close()
+        server.close()
+        shutil.rmtree(tmp_path / "nats", ignore_errors=True)
 
 
 async def test_nats_keeps_its_store_and_port_across_stop_kill_and_pause(nats_server: NatsServer):
