@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import itertools
@@ -34,6 +35,24 @@ if PROFILE == "repeatable":
 TESTS_PER_FULL_COLLECTION = 200
 """How often frozen objects are collected too: cycles left by fixtures that have ended are among them."""
 _tests = itertools.count(1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run with `-m "integration and ..."` does not read the files that name no such test: 25 s of each process."""
+    if not config.option.markexpr.startswith("integration ") or not collection_path.match("test_*.py"):
+        return None
+    return None if _names_integration(collection_path) else True
+
+
+@functools.cache
+def _names_integration(file: Path) -> bool:
+    return "mark.integration" in file.read_text()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("integration") and not _names_integration(item.path):
+            raise pytest.UsageError(f"{item.path}: expected its mark `integration` in the file (see tests/conftest.py)")
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proto import subjects
 from proto.publications import encode_removal
 from services.chassis.nats.following import last_followed, read_followed, stream_names
@@ -13,12 +15,12 @@ from services.edge.broker.broker import ChannelAddress
 from services.edge.broker.broker_nats import NatsBroker
 from services.edge.channel_settings import ChannelOptions
 from tests.contract.broker import CHAT, NEWS, Listener, store
-from tests.edge.broker.test_broker_nats import broker, pytestmark
+from tests.edge.broker.test_broker_nats import broker
 from tests.support.cuttable_link import cuttable
 from tests.support.eventually import eventually
 from tests.support.links import linked
 
-__all__ = ["pytestmark"]
+pytestmark = pytest.mark.integration
 
 
 async def test_each_epoch_of_a_log_has_an_index_of_its_own(nats_server):
