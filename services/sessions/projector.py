@@ -21,7 +21,7 @@ from services.sessions.commits import Commits, Step
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
 from services.sessions.projection_spans import begin_projections
-from services.sessions.read_ahead import Portion, ReadAhead
+from services.sessions.read_ahead import MAX_EVENTS, Portion, ReadAhead
 from services.sessions.reports import Losses, Waiting
 from services.sessions.store import ORIGIN, FactsRefused, Position, PositionConflict, Store, StoreAway
 
@@ -36,6 +36,10 @@ _TAKE_OVER_S: Final = 1.5
 """How often an instance that stands by looks at the position, and how long that must not have moved though there is
 more in the log, before it takes over."""
 _NOTICE_GRACE_S: Final = 0.03  # a message arrives a moment before it can be read from the stream
+_FEWEST_EVENTS: Final = 500
+"""A store that failed gets a quarter of the facts in a transaction, at least so many, and twice as many after each that
+it took: one that is slow might otherwise never finish a large one within the time that a statement may take."""
+
 _GATHER_S: Final = 0.2
 _GATHER_ABOVE: Final = 10
 """If a read brings more facts, the next one begins `_GATHER_S` later: larger transactions take half the CPU."""
@@ -68,6 +72,7 @@ class Projector:
         self._waiting = Waiting()
         self._losses = Losses()
         self._gives_way = False  # another instance follows the log
+        self._most = MAX_EVENTS  # facts in a transaction
         self.located = False
         self._begun: deque[tuple[float, list[Span]]] = deque()  # of each commit: since when, and its spans
         self._last_seen: Position | None = None  # the log's end, about a second ago
@@ -103,6 +108,8 @@ class Projector:
                     pause = _RETRY_S[0]
                 self._waiting.waits(str(error), time.monotonic())
                 self.caught_up = False
+                if isinstance(error, StoreAway):
+                    self._most = max(_FEWEST_EVENTS, self._most // 4)
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 
@@ -113,7 +120,7 @@ class Projector:
         if self._gives_way:
             await self._stand_by()
         await self._check()
-        reader = ReadAhead(self._log, self._written)
+        reader = ReadAhead(self._log, self._written, self._most)
         try:
             await self._follow(reader)
         finally:
@@ -149,6 +156,7 @@ class Projector:
     async def _follow_until_check(self, reader: ReadAhead, commits: Commits) -> None:
         due = time.monotonic() + CHECK_INTERVAL_S
         while True:
+            reader.most = self._most
             reading = await reader.read(commits.begun + 1)
             for portion in reading.portions:
                 self._begin(commits, portion)
@@ -193,6 +201,7 @@ class Projector:
             for span in spans:
                 ended.enter_context(span)
             portion = await commits.finish()
+        self._most = min(MAX_EVENTS, self._most * 2)
         self._waiting.follows(self.sequence)
         self._instruments.batch_seconds.observe(time.monotonic() - started)
         unknown = [name for entry in portion.entries for name in entry.unknown]

@@ -56,10 +56,10 @@ def _events_of(entry: Entry) -> int:
     return 0 if entry.batch is None else len(entry.batch.events)
 
 
-def _even_part(events: int) -> int:
+def _even_part(events: int, most: int) -> int:
     """How many of so many facts go into a portion, if all are to have about as many: the next one is folded while one
     is written, so that a small one among large ones only lets the other side wait."""
-    return ceil(events / max(1, ceil(events / MAX_EVENTS)))
+    return ceil(events / max(1, ceil(events / most)))
 
 
 async def _prepared(upto: int, entries: list[Entry]) -> Portion:
@@ -84,9 +84,10 @@ class Reading(NamedTuple):
 
 class ReadAhead:
     """Reads the log one page ahead. `written` is set when something is written to the log, and cleared before each
-    read: if it is set afterwards, there may be more."""
+    read: if it is set afterwards, there may be more. `most` is about how many facts a portion has at most."""
 
-    def __init__(self, session_log: Log, written: asyncio.Event) -> None:
+    def __init__(self, session_log: Log, written: asyncio.Event, most: int = MAX_EVENTS) -> None:
+        self.most = most
         self._log = session_log
         self._written = written
         self._ahead: tuple[int, asyncio.Task[Reading]] | None = None
@@ -113,7 +114,7 @@ class ReadAhead:
         portions: list[Portion] = []
         entries: list[Entry] = []
         events = 0
-        enough = _even_part(sum(map(_events_of, page.entries)))
+        enough = _even_part(sum(map(_events_of, page.entries)), self.most)
         for entry in page.entries:
             entries.append(entry)
             events += _events_of(entry)

@@ -4,7 +4,7 @@ on real servers, in test_service.py."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -162,6 +162,43 @@ async def test_a_log_that_is_another_one_while_commits_are_under_way_is_noticed(
     assert await store.position() == Position("another" if what == "made anew" else "renewed", 2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+class SlowStore(MemoryStore):
+    """A store that takes so many facts within the time that a statement may take."""
+
+    def __init__(self) -> None:
+        super().__init__(RESUME_WINDOW_MS)
+        self.taken: list[int] = []
+
+    async def commit(
+        self, expected: Position, upto: Position, batches: Sequence[EventBatch], *more: Any, **named: Any
+    ) -> Outcome:
+        facts = sum(len(batch.events) for batch in batches)
+        if facts > 1000:
+            raise StoreAway("PostgreSQL does not answer in time")
+        self.taken.append(facts)
+        return await super().commit(expected, upto, batches, *more, **named)
+
+
+async def test_a_store_that_is_too_slow_for_large_transactions_gets_smaller_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def at_once(seconds: float) -> None:
+        await pause(0)
+
+    pause = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    log = LogDouble()
+    for _ in range(60):
+        log.write(100)
+    store = SlowStore()
+    made = Projector(log, store, nothing, Instruments())  # type: ignore[arg-type]  # a double
+    running = asyncio.create_task(made.run())
+    await eventually(lambda: made.sequence == 60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert sum(store.taken) == 6000 and max(store.taken) > 500, store.taken
 
 
 class NewerLog(LogDouble):
