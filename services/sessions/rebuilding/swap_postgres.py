@@ -151,6 +151,8 @@ class Live:
     async def _make_same_parts(self, database: Database, table: str) -> None:
         beside = f"{self._schemas.beside}.{table}"
         for name, bound in await database.fetch(_MISSING_PARTS, f"{self._schemas.live}.{table}", beside):
+            if bound is None:
+                continue  # it was dropped while PostgreSQL looked
             # If the default partition has rows of that time, they stay there until the service makes the partition.
             with suppress(asyncpg.CheckViolationError):
                 async with database.transaction():
