@@ -158,8 +158,9 @@ async def ended_by(end: signal.Signals, nats_server: NatsServer, postgres: Postg
 
 
 async def is_ready_to_swap(url: str) -> bool:
-    """Whether a rebuild waits for the lock of a live table."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'public.sessions'::regclass"
+    """Whether a rebuild waits for the lock of a live table. The service may wait for it, too: to make a partition."""
+    waiting = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND relation = 'public.sessions'::regclass AND query LIKE 'DROP TABLE %'"""
     return await fetch(url, waiting) != ["0"]
 
 
