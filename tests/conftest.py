@@ -8,6 +8,7 @@ import inspect
 import itertools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,10 @@ def _ports_of_this_worker() -> str:
 
 
 os.environ[ports.RANGE_VARIABLE] = _ports_of_this_worker()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's job in the background ignores SIGINT, and so would everything that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
