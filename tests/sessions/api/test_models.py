@@ -187,7 +187,7 @@ async def test_no_question_holds_a_connection_for_longer_than_a_statement_may_ta
 ) -> None:
     holder = await asyncpg.connect(postgres.url)
     async with asking(postgres.url) as http, holder.transaction():
-        for table in ("openings", "user_devices", "channels", "edges"):
+        for table in ("opening_versions", "user_devices", "channels", "edges"):
             await holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         answer = await http.get(path)
         assert answer.status_code == 503, answer.text
