@@ -120,7 +120,7 @@ class Projector:
         if self._gives_way:
             await self._stand_by()
         await self._check()
-        reader = ReadAhead(self._log, self._written, self._most)
+        reader = ReadAhead(self._log, self._written)
         try:
             await self._follow(reader)
         finally:

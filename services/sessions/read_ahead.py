@@ -86,8 +86,8 @@ class ReadAhead:
     """Reads the log one page ahead. `written` is set when something is written to the log, and cleared before each
     read: if it is set afterwards, there may be more. `most` is about how many facts a portion has at most."""
 
-    def __init__(self, session_log: Log, written: asyncio.Event, most: int = MAX_EVENTS) -> None:
-        self.most = most
+    def __init__(self, session_log: Log, written: asyncio.Event) -> None:
+        self.most = MAX_EVENTS
         self._log = session_log
         self._written = written
         self._ahead: tuple[int, asyncio.Task[Reading]] | None = None

@@ -136,20 +136,23 @@ ON CONFLICT (channel, hour) DO UPDATE SET peak = GREATEST(t.peak, excluded.peak)
     subscriptions = t.subscriptions + excluded.subscriptions""",
 )
 
+
+def _added_up(table: str, keys: str) -> str:
+    """Adds the counts of the rows `told`, by these columns alone, to those of `table`."""
+    return f"""INSERT INTO {table} AS t ({keys}, count)
+    SELECT {keys}, sum(count)::bigint FROM told GROUP BY {keys} ORDER BY {keys}
+    ON CONFLICT ({keys}) DO UPDATE SET count = t.count + excluded.count"""
+
+
 ADD_DROPS: Final = _upsert(
     "int timestamptz text int text text text bigint",
     f"""
 WITH told AS (
     SELECT * FROM {{rows}} AS d({DROP_COLUMNS})
 ), codes AS (
-    INSERT INTO drop_codes AS t (width, at, code, by, count)
-    SELECT width, at, code, by, sum(count)::bigint FROM told GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-    ON CONFLICT (width, at, code, by) DO UPDATE SET count = t.count + excluded.count
+    {_added_up("drop_codes", "width, at, code, by")}
 ), versions AS (
-    INSERT INTO drop_versions AS t (width, at, code, by, client_name, client_version, count)
-    SELECT width, at, code, by, client_name, client_version, sum(count)::bigint
-    FROM told GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
-    ON CONFLICT (width, at, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count
+    {_added_up("drop_versions", "width, at, code, by, client_name, client_version")}
 )
 INSERT INTO drops AS t ({DROP_COLUMNS}) SELECT * FROM told
 ON CONFLICT (width, at, edge, code, by, client_name, client_version) DO UPDATE SET count = t.count + excluded.count""",
@@ -161,9 +164,7 @@ ADD_OPENINGS: Final = _upsert(
 WITH told AS (
     SELECT * FROM {{rows}} AS o({OPENING_COLUMNS})
 ), versions AS (
-    INSERT INTO opening_versions AS t (width, at, client_name, client_version, count)
-    SELECT width, at, client_name, client_version, sum(count)::bigint FROM told GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-    ON CONFLICT (width, at, client_name, client_version) DO UPDATE SET count = t.count + excluded.count
+    {_added_up("opening_versions", "width, at, client_name, client_version")}
 )
 INSERT INTO openings AS t ({OPENING_COLUMNS}) SELECT * FROM told
 ON CONFLICT (width, at, edge, client_name, client_version, resumed) DO UPDATE SET count = t.count + excluded.count""",
