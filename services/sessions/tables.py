@@ -110,7 +110,9 @@ class ConnectionRow(SQLModel, table=True):
     __tablename__ = "connections"
     __table_args__ = (
         Index("connections_by_session", "session_id"),
-        partial_index("connections_lasting", "id", where=f"closed_at IS NULL OR closed_at - opened_at > {DAY}"),
+        partial_index(
+            "connections_lasting", "opened_at", "id", where=f"closed_at IS NULL OR closed_at - opened_at > {DAY}"
+        ),
         partial_index("connections_open_by_instance", "instance", where="closed_at IS NULL"),
         partial_index(
             "connections_lost_by_instance", "instance", where="close_code = 1006 AND close_reason = 'edge lost'"
@@ -160,7 +162,7 @@ class UserDeviceRow(SQLModel, table=True):
     """A device of a user: the table of `rows.UserDevice`."""
 
     __tablename__ = "user_devices"
-    __table_args__ = (Index("user_devices_by_time", "last_seen"),)
+    __table_args__ = (Index("user_devices_by_time", "last_seen", postgresql_include=["user_id"]),)
     user_id: str = text_column(primary_key=True)
     session_key: str = text_column(primary_key=True)
     client_name: str = text_column(primary_key=True)
@@ -221,7 +223,7 @@ class RefusalRow(SQLModel, table=True):
 
     __tablename__ = "refusals"
     __table_args__ = (
-        Index("refusals_by_time", "at"),
+        Index("refusals_by_time", "at", postgresql_include=["user_id", "action", "code", "count"]),
         partial_index("refusals_by_user", "user_id", "at", where="user_id <> ''"),
         by_time("at"),
     )

@@ -21,7 +21,8 @@ ORDER BY subscribers DESC, name DESC LIMIT $1"""
 
 # The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
 # them. A channel that did not change in it is in none of them: it has as many subscribers all the time as it has now,
-# and of these only those with more than the last of the others are looked at.
+# and of these only those with more than the last of the others are looked at. Subscriptions are summed over the whole
+# days ($6 to $7) and the hours before and after them.
 _PEAKS: Final = """
 WITH changed AS (
     SELECT h.channel, h.hour, h.peak FROM unnest($2::timestamptz[]) AS t(hour) CROSS JOIN LATERAL (
@@ -43,8 +44,9 @@ WITH changed AS (
 SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
     CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $3 THEN c.peak_at END AS peak_at,
     (SELECT coalesce(sum(subscriptions), 0)::bigint FROM (
-        SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour = ANY($2)
-        UNION ALL SELECT subscriptions FROM channel_days WHERE channel = c.name AND day = ANY($5)
+        SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour >= $1 AND hour < $6
+        UNION ALL SELECT subscriptions FROM channel_days WHERE channel = c.name AND day >= $6 AND day < $7
+        UNION ALL SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour >= $7 AND hour < $8
     ) AS counted) AS subscriptions
 FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $4) AS h JOIN channels c ON c.name = h.channel
 ORDER BY h.peak DESC, c.name"""
@@ -106,8 +108,10 @@ class Channels:
         longer than `MAX_HOURS`."""
         all_hours = _hours(period)
         days, hours = _days(all_hours)
+        end = all_hours[-1] + _HOUR
+        stretch = (days[0], days[-1] + timedelta(days=1)) if days else (end, end)
         async with self._pool.database() as database:
-            rows = await database.fetch(_PEAKS, all_hours[0], hours, period.until, limit, days)
+            rows = await database.fetch(_PEAKS, all_hours[0], hours, period.until, limit, days, *stretch, end)
         return [ChannelUse(**row) for row in rows]
 
     async def curve(self, channel: str, period: Period) -> ChannelCurve | None:

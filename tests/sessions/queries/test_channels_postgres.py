@@ -52,3 +52,29 @@ async def test_a_channel_in_which_nothing_changes_keeps_its_level_and_its_place_
     assert busy is not None and [one.peak for one in busy.hours] == [10, 10, 40, 20, 3]
     assert quiet is not None and [one.peak for one in quiet.hours] == [50] * 5
     assert [one.channel for one in now] == ["quiet", "busy", "small"]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "peak", "subscriptions"),
+    [
+        (23, 50, 6, 1 + 2 + 4 + 8 + 16),  # a whole day, with an hour before it and two after it
+        (24, 48, 5, 2 + 4),
+        (23, 24, 3, 1),
+        (24, 47, 4, 2),
+        (48, 48, 6, 8),
+    ],
+)
+async def test_peaks_and_subscriptions_are_those_of_the_hours_of_the_period(
+    postgres: Postgres, since: int, until: int, peak: int, subscriptions: int
+):
+    day = START - START % (24 * HOUR_MS)
+    peaks_and_counts = {22: (99, 1000), 23: (3, 1), 24: (4, 2), 47: (5, 4), 48: (6, 8), 49: (2, 16), 50: (98, 2000)}
+    await insert(
+        postgres.url,
+        Channel("busy", 1, 99, day + 22 * HOUR_MS, 3031, day + 22 * HOUR_MS, day + 50 * HOUR_MS),
+        *(ChannelHour("busy", day + at * HOUR_MS, peak, 1, count) for at, (peak, count) in peaks_and_counts.items()),
+    )
+    begin = EPOCH + timedelta(milliseconds=day)
+    async with Pool(postgres.url, 1) as pool:
+        found = await Channels(pool).peaks(Period(begin + timedelta(hours=since), begin + timedelta(hours=until)), 5)
+    assert [(one.peak, one.subscriptions) for one in found] == [(peak, subscriptions)]

@@ -66,7 +66,7 @@ CREATE TABLE connections (
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
 CREATE INDEX connections_by_session ON connections (session_id);
-CREATE INDEX connections_lasting ON connections (id)
+CREATE INDEX connections_lasting ON connections (opened_at, id)
     WHERE closed_at IS NULL OR closed_at - opened_at > '1 day'::interval;
 CREATE INDEX connections_lost_by_instance ON connections (instance)
     WHERE close_code = 1006 AND close_reason = 'edge lost';
@@ -102,7 +102,7 @@ CREATE TABLE user_devices (
     connections BIGINT NOT NULL,
     PRIMARY KEY (user_id, session_key, client_name, client_version)
 );
-CREATE INDEX user_devices_by_time ON user_devices (last_seen);
+CREATE INDEX user_devices_by_time ON user_devices (last_seen) INCLUDE (user_id);
 
 CREATE TABLE channels (
     name TEXT COLLATE "C" NOT NULL,
@@ -216,7 +216,7 @@ CREATE TABLE refusals (
     count BIGINT NOT NULL,
     PRIMARY KEY (number, at)
 ) PARTITION BY RANGE (at);
-CREATE INDEX refusals_by_time ON refusals (at);
+CREATE INDEX refusals_by_time ON refusals (at) INCLUDE (user_id, action, code, count);
 CREATE INDEX refusals_by_user ON refusals (user_id, at) WHERE user_id <> '';
 
 CREATE TABLE edges (
