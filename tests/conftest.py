@@ -54,6 +54,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("integration") and not _names_integration(item.path):
             raise pytest.UsageError(f"{item.path}: expected its mark `integration` in the file (see tests/conftest.py)")
+    items.sort(key=_shortness)
+
+
+def _shortness(item: pytest.Item) -> int:
+    """Files that take minutes go first, and those without servers last, so that no process of xdist is left alone with
+    a long file at the end (`--no-loadscope-reorder` keeps this order)."""
+    folders = item.path.relative_to(Path(__file__).parent).parts
+    if folders[:2] == ("perf", "modes") or folders[0] == "stack":
+        return 0
+    return 1 if _names_integration(item.path) else 2
 
 
 def pytest_collection_finish() -> None:
