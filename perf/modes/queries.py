@@ -28,7 +28,7 @@ from perf.servers.sessions import running_sessions
 from perf.servers.stack import running_stack
 from perf.settings import PerfSettings
 from services.chassis.postgres.errors import StoreAway
-from services.chassis.postgres.pool import Pool
+from services.sessions.api.reader_postgres import ReadPool, TooSlow
 
 _TABLES = (
     *("sessions", "connections", "subscriptions", "timeline", "user_devices", "channels", "channel_hours"),
@@ -124,7 +124,7 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> QueryFigures:
         fill_s = await _fill(database.url, arguments.sessions, shown)
         picked = await session_rows.pick(database.url, _SEED)
         chance = Chance(picked, _SEED)
-        async with running_sessions(stack, database) as service, Pool(database.url, 2) as pool:
+        async with running_sessions(stack, database) as service, ReadPool(database.url, 2) as pool:
             api = Api(service.port, stack.api_key)
             questions = [*of_the_command_line(pool, chance), *of_the_api(api, chance)]
             asked = []
@@ -167,7 +167,7 @@ async def _ask(question: Question, runs: int) -> Asked:
         began = time.perf_counter()
         try:
             await question.ask()
-        except (RunFailed, StoreAway) as error:
-            return Asked(question.name, distribution(seconds), str(error))
+        except (RunFailed, StoreAway, TooSlow) as error:
+            return Asked(question.name, distribution(seconds), str(error) or type(error).__name__)
         seconds.append(time.perf_counter() - began)
     return Asked(question.name, distribution(seconds))

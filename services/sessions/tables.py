@@ -111,7 +111,11 @@ class ConnectionRow(SQLModel, table=True):
     __table_args__ = (
         Index("connections_by_session", "session_id"),
         partial_index(
-            "connections_lasting", "opened_at", "id", where=f"closed_at IS NULL OR closed_at - opened_at > {DAY}"
+            "connections_lasting",
+            "opened_at",
+            "id",
+            where=f"closed_at IS NULL OR closed_at - opened_at > {HOUR}",
+            include=["closed_at"],
         ),
         partial_index("connections_open_by_instance", "instance", where="closed_at IS NULL"),
         partial_index(

@@ -13,37 +13,29 @@ from services.chassis.postgres.pool import Database
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import UNKNOWN, Found, select
+from services.sessions.queries.channel_subscriptions_postgres import EVER, MANY, before_the_newest, has_many_since
 
-MANY: Final = 20_000
-"""Subscriptions of a channel that are looked up at the most."""
-
-_FOR_EACH: Final = (4, 32)
+_FOR_EACH: Final = (2, 16)
 """Subscriptions that are looked up for each session that is wanted, at first and then."""
 
-_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _JUST_BEFORE: Final = timedelta(microseconds=1)
 
-_NTH: Final = """
-SELECT since FROM subscriptions WHERE channel = $1 AND since <= $2 ORDER BY since DESC OFFSET $3 LIMIT 1"""
-_HAS_MORE: Final = """
-SELECT count(*) > $3 FROM (SELECT FROM subscriptions WHERE channel = $1 AND since > $2 LIMIT $3 + 1) AS counted"""
+
+def channel_to_search(filters: Filters) -> str | None:
+    """The filters' channel if it is where to begin. It is not with a user, who has few sessions, nor for those who are
+    away, who are few."""
+    return filters.channel if filters.user is None and filters.state != "away" else None
 
 
-def is_searched(filters: Filters) -> bool:
-    """Whether the channel is where to begin: a user has few sessions, and few are away."""
-    return filters.channel is not None and filters.user is None and filters.state != "away"
-
-
-async def of_channel(database: Database, filters: Filters, limit: int, after: Place | None) -> list[Any]:
-    """Up to `limit` sessions of the filters' channel, from the place `after` on."""
+async def of_channel(database: Database, channel: str, filters: Filters, limit: int, after: Place | None) -> list[Any]:
+    """Up to `limit` sessions of this channel, which is that of the filters, from the place `after` on."""
     bounds = (None if after is None else after.at, filters.until, filters.at)
     up_to = min((one for one in bounds if one is not None), default=_LAST)
-    beginning = _FIRST if filters.since is None else filters.since - _JUST_BEFORE
+    beginning = EVER if filters.since is None else filters.since - _JUST_BEFORE
     for number in (*(each * limit for each in _FOR_EACH), MANY):
-        nth = await database.fetchval(_NTH, filters.channel, up_to, number)
-        since = beginning if nth is None else max(nth, beginning)
-        if await database.fetchval(_HAS_MORE, filters.channel, since, MANY):
+        since = max(await before_the_newest(database, channel, number, up_to), beginning)
+        if await has_many_since(database, channel, since, MANY):
             break
         query = select(filters, limit, after, Found(since))
         rows: list[Any] = await database.fetch(query.sql, *query.values)
@@ -55,6 +47,7 @@ async def of_channel(database: Database, filters: Filters, limit: int, after: Pl
 
 async def all_of_channel(database: Database, filters: Filters) -> Found:
     """How to find all sessions of the filters' channel."""
-    if not is_searched(filters) or await database.fetchval(_HAS_MORE, filters.channel, _FIRST, MANY):
+    channel = channel_to_search(filters)
+    if channel is None or await has_many_since(database, channel, EVER, MANY):
         return UNKNOWN
-    return Found(_FIRST)
+    return Found(EVER)

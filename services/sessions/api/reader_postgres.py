@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.api.channel_search_postgres import all_of_channel, is_searched, of_channel
+from services.sessions.api.channel_search_postgres import all_of_channel, channel_to_search, of_channel
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found, select
@@ -99,8 +99,8 @@ class SessionsReader:
     async def sessions(self, filters: Filters, limit: int, after: Place | None = None) -> list[SessionView]:
         """Up to `limit` sessions, newest first, from the place `after` on."""
         async with self._pool.database() as database:
-            if is_searched(filters):
-                return [SessionView(**row) for row in await of_channel(database, filters, limit, after)]
+            if (channel := channel_to_search(filters)) is not None:
+                return [SessionView(**row) for row in await of_channel(database, channel, filters, limit, after)]
             query = select(filters, limit, after, await found_before(database, filters))
             return [SessionView(**row) for row in await database.fetch(query.sql, *query.values)]
 

@@ -10,7 +10,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.commands.meanings import meaning
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen, counted, share
-from services.sessions.queries.refusals_postgres import MAX_GROUPS, RefusalCount, RefusalCounts, Refusals
+from services.sessions.queries.refusals_postgres import MAX_GROUPS, MAX_READ, RefusalCount, RefusalCounts, Refusals
 
 _HEADS: Final = {
     "action": ("WANTED", "CODE", "MEANING"),
@@ -36,6 +36,11 @@ def show(answer: Refusals, question: Question, screen: Screen) -> None:
     below = heads.index("REASON") if "REASON" in heads else None
     screen.table((*heads, "REFUSALS", "SHARE"), rows, numbers=(len(heads), len(heads) + 1), below=below)
     screen.rest(answer.groups, answer.total, MAX_GROUPS, "refusal")
+    if answer.more:
+        screen.say()
+        screen.say(
+            f"The table counts the newest {MAX_READ:,} records alone: ask for a shorter period to see all of it."
+        )
     screen.plot(answer.curve, answer.step_s, "refusals")
 
 

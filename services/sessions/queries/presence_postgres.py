@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Database, Pool
+from services.sessions.queries.channel_presence_postgres import IN_CHANNEL, in_channel
+from services.sessions.queries.channel_subscriptions_postgres import EVER
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
@@ -28,8 +30,6 @@ _LASTED: Final = (
 _REACHES: Final = (timedelta(days=1), timedelta(days=9), None)
 """How far back sessions are looked for: as a page has the newest, the last day has them all on a busy system. A bound
 leaves PostgreSQL few partitions to plan for and to read, and sessions of long ago have ended, most of them."""
-
-_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The connection that carried a session then. Without one the session was away. That of a session of one connection is
 # not looked up: its session has what is asked.
@@ -80,58 +80,7 @@ _OF_USER: Final = f"""
 WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)")}
 {_CHANNELS}"""
 
-_CHANNEL_REACHES: Final = (timedelta(minutes=15), timedelta(hours=2), timedelta(days=1))
-"""The same for one channel: a busy one has a page in the last quarter of an hour."""
-
-_FEW: Final = 500
-_MANY: Final = 20_000
-"""Subscriptions of a channel that is read as a whole at once, and those in a day of one that is not read as a whole at
-all: the sessions that were there are looked through instead."""
-_HAS_MORE: Final = """
-SELECT count(*) > $4 FROM (
-    SELECT FROM subscriptions WHERE channel = $1 AND since > $2 AND since <= $3 LIMIT $4 + 1) AS counted"""
-
-# Looked up one by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to join tables
-# of millions. Of connections that had lasted for a day, an index has the few that lasted so long. The session of a
-# connection that bears its name began with it.
-_SUBSCRIBED: Final = """
-SELECT c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.*
-FROM (
-    SELECT connection, opened_at FROM subscriptions
-    WHERE channel = $3 AND since > {after} AND since <= {up_to} AND opened_at > $4 AND opened_at <= $1
-) AS u CROSS JOIN LATERAL (
-    SELECT * FROM connections
-    WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > $4 AND opened_at <= $1
-        AND (closed_at IS NULL OR closed_at > $1) AND ($2::text IS NULL OR edge = $2) AND {lasted}
-    OFFSET 0
-) AS c CROSS JOIN LATERAL (
-    SELECT id, user_id, session_key, client_name, address, opened_at, ended_at FROM sessions
-    WHERE id = c.session_id AND opened_at <= c.opened_at + '24:00:00'::interval AND opened_at > $4
-        AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
-    OFFSET 0
-) AS s
-WHERE EXISTS (
-    SELECT FROM subscriptions WHERE connection = c.id AND channel = $3 AND opened_at = c.opened_at
-        AND since <= $1 AND (until IS NULL OR until > $1) OFFSET 0)"""
-
-_DAY_BEFORE: Final = "$1::timestamptz - '24:00:00'::interval"
-_NEW: Final = _SUBSCRIBED.format(after="$4", up_to="$1", lasted="true")
-_OLD_AND_NEW: Final = " UNION ALL ".join(
-    (
-        _SUBSCRIBED.format(after=_DAY_BEFORE, up_to="$1", lasted="true"),
-        _SUBSCRIBED.format(
-            after="$4", up_to=_DAY_BEFORE, lasted="(closed_at IS NULL OR closed_at - opened_at > '1 day'::interval)"
-        ),
-    )
-)
-
-
-def _of_channel(found: str) -> str:
-    return f"WITH present AS (SELECT * FROM ({found}) AS s {_NEWEST}) {_CHANNELS}"
-
-
-_IN_REACH: Final = _of_channel(_NEW)
-_OF_CHANNEL: Final = _of_channel(_OLD_AND_NEW)
+_OF_CHANNEL: Final = f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s {_NEWEST}) {_CHANNELS}"
 
 PresentBy = Literal["user", "address", "version", "edge"]
 _COLUMNS: Final[dict[str, str]] = {
@@ -146,7 +95,7 @@ MAX_COUNTED: Final = 250_000
 
 _NEWEST_COUNTED: Final = f"ORDER BY opened_at DESC LIMIT {MAX_COUNTED}"
 
-_EVER: Final = f"'{_FIRST:%Y-%m-%d}'::timestamptz"
+_EVER: Final = f"'{EVER:%Y-%m-%d}'::timestamptz"
 
 # A session of one connection was on its edge with its version; for the few of several, that of then is looked up.
 _OF_ONE: Final = """
@@ -162,7 +111,7 @@ _ALL_OF_THEM: Final = " UNION ALL ".join(
     for branch in (_OF_ONE, _OF_SEVERAL)
 ).replace("$4", _EVER)
 
-_THOSE_IN_CHANNEL: Final = _OLD_AND_NEW.replace("$4", _EVER)
+_THOSE_IN_CHANNEL: Final = IN_CHANNEL.replace("$4", _EVER)
 
 _COUNTS: Final = f"""
 SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
@@ -239,15 +188,16 @@ class Presence:
         edge: str | None = None,
     ) -> Present:
         """Up to `limit` sessions that were connected at this moment and satisfy all conditions (None: no condition)."""
-        in_channel = None if channel is None else text(channel)
+        name = None if channel is None else text(channel)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             await database.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # the bounds decide on the plan
+            rows: list[Any] | None = None
             if user is not None:
-                rows = await database.fetch(_OF_USER, at, edge, in_channel, _FIRST, limit + 1, identity(user))
-            elif in_channel is not None:
-                rows = await _in_channel(database, at, edge, in_channel, limit + 1)
-            else:
-                rows = await _within(database, _ALL, _REACHES, at, edge, None, limit + 1)
+                rows = await database.fetch(_OF_USER, at, edge, name, EVER, limit + 1, identity(user))
+            elif name is not None:
+                rows = await in_channel(database, _OF_CHANNEL, at, edge, name, limit + 1)
+            if rows is None:
+                rows = await _within(database, at, edge, name, limit + 1)
         return Present(at, [PresentSession(**_named(row.items())) for row in rows[:limit]], len(rows) > limit)
 
     async def counts(
@@ -264,36 +214,18 @@ class Presence:
         return PresentCounts(at, by, total, groups, total >= MAX_COUNTED)
 
 
-async def _in_channel(database: Database, at: datetime, edge: str | None, channel: str, limit: int) -> list[Any]:
-    if await database.fetchval(_HAS_MORE, channel, _FIRST, at, _FEW):
-        rows = await _within(database, _IN_REACH, _CHANNEL_REACHES, at, edge, channel, limit)
-        if len(rows) >= limit:
-            return rows
-        if await database.fetchval(_HAS_MORE, channel, _since(at, _CHANNEL_REACHES[-1]), at, _MANY):
-            return await _within(database, _ALL, _REACHES, at, edge, channel, limit)
-    return await _within(database, _OF_CHANNEL, (None,), at, edge, channel, limit)
-
-
-async def _within(
-    database: Database,
-    statement: str,
-    reaches: Sequence[timedelta | None],
-    at: datetime,
-    edge: str | None,
-    channel: str | None,
-    limit: int,
-) -> list[Any]:
-    """The newest `limit` rows, or all that are within the last of the `reaches`."""
+async def _within(database: Database, at: datetime, edge: str | None, channel: str | None, limit: int) -> list[Any]:
+    """The newest `limit` sessions, of all that were there."""
     rows: list[Any] = []
-    for reach in reaches:
-        rows = await database.fetch(statement, at, edge, channel, _since(at, reach), limit)
+    for reach in _REACHES:
+        rows = await database.fetch(_ALL, at, edge, channel, _since(at, reach), limit)
         if len(rows) >= limit:
             break
     return rows
 
 
 def _since(at: datetime, reach: timedelta | None) -> datetime:
-    return _FIRST if reach is None or at - _FIRST < reach else at - reach
+    return EVER if reach is None or at - EVER < reach else at - reach
 
 
 def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:

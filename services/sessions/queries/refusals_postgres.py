@@ -19,21 +19,26 @@ _COUNTS: Final = f"""
 SELECT {{columns}}, sum(count)::bigint AS count FROM refusal_counts WHERE {COUNTED}
 GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
-# All are counted; of the greatest groups alone the last refusal is looked up.
+MAX_READ: Final = 10_000
+"""Refusals that are counted by user, who may all be others: of more, the newest."""
+
+# The index has all that is counted; of the greatest groups alone the last refusal is looked up.
 _BY_USER: Final = f"""
-WITH greatest AS MATERIALIZED (
-    SELECT user_id, action, code, sum(count)::bigint AS count, max(at) AS last_at
-    FROM refusals WHERE at >= $1 AND at < $2
-    GROUP BY user_id, action, code ORDER BY sum(count) DESC, user_id, action, code LIMIT {MAX_GROUPS}
+WITH newest AS MATERIALIZED (
+    SELECT at, user_id, action, code, count FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
+), greatest AS MATERIALIZED (
+    SELECT user_id, action, code, sum(count)::bigint AS count, max(at) AS last_at FROM newest
+    GROUP BY user_id, action, code ORDER BY sum(count) DESC, max(at) DESC, user_id, action, code LIMIT {MAX_GROUPS}
 )
-SELECT user_id AS user, action, code, last.reason, count, last_at, last.address, last.channel
+SELECT user_id AS user, action, code, last.reason, count, last_at, last.address, last.channel,
+    (SELECT count(*) >= $3 FROM newest) AS more
 FROM greatest AS g CROSS JOIN LATERAL (
     SELECT reason, address, channel FROM refusals AS r
     WHERE r.at = g.last_at AND r.at >= $1 AND r.at < $2 AND r.user_id = g.user_id
         AND r.action = g.action AND r.code = g.code
     ORDER BY number DESC LIMIT 1
 ) AS last
-ORDER BY count DESC, user_id, action, code"""
+ORDER BY count DESC, last_at DESC, user_id, action, code"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
 _CURVE: Final = """
@@ -59,7 +64,8 @@ class RefusalCount(Struct):
 
 
 class Refusals(Struct):
-    """Refusals in a period: how many, the greatest groups of them first, and their curve."""
+    """Refusals in a period: how many, the greatest groups of them first, and their curve. `more`: the groups are those
+    of the newest `MAX_READ` alone."""
 
     period: Period
     by: RefusalsBy
@@ -67,6 +73,7 @@ class Refusals(Struct):
     groups: list[RefusalCount]
     step_s: int
     curve: list[Point]
+    more: bool
 
 
 class RefusedClient(Struct):
@@ -96,14 +103,16 @@ class RefusalCounts:
         """The refusals in this period. At most `MAX_GROUPS` groups: by action and code, by code alone, or by user."""
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             if by == "user":
-                rows = await database.fetch(_BY_USER, period.since, period.until)
+                rows = await database.fetch(_BY_USER, period.since, period.until, MAX_READ)
             else:
                 columns = "action, code" if by == "action" else "code"
                 rows = await database.fetch(_COUNTS.format(columns=columns), *period.counted)
             total = await database.fetchval(_TOTAL, *period.counted)
             curve = await database.fetch(_CURVE, period.step_s, period.points[0], period.until)
         points = filled(period, dict(map(tuple, curve)))
-        return Refusals(period, by, total, [RefusalCount(**row) for row in rows], period.step_s, points)
+        groups = [RefusalCount(**{name: value for name, value in row.items() if name != "more"}) for row in rows]
+        more = any(row.get("more") for row in rows)
+        return Refusals(period, by, total, groups, period.step_s, points, more)
 
     async def ones(self, period: Period, limit: int, user: str | None = None) -> list[RefusedClient]:
         """Up to `limit` refusals, newest first; of one user, or of all."""

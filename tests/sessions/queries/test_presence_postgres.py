@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries import presence_postgres
+from services.sessions.queries import channel_presence_postgres
 from services.sessions.queries.presence_postgres import Presence, Present
 from services.sessions.rows import Connection, Session, Subscription
 from tests.sessions.rows_by_hand import EPOCH, Row, insert
@@ -89,24 +89,29 @@ async def test_channels_are_those_of_then(postgres: Postgres):
     assert (await ask(postgres, channel="left")).sessions == []
 
 
-@pytest.mark.parametrize(("few", "many"), [(100, 100), (0, 100), (0, 0)], ids=["few", "more", "many"])
+@pytest.mark.parametrize(
+    ("for_each", "many"), [((4, 32), 100), ((0, 0), 100), ((0, 0), 4)], ids=["few", "more", "many"]
+)
 async def test_a_channel_is_searched_by_its_size_and_the_answer_is_the_same(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, few: int, many: int
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, for_each: tuple[int, int], many: int
 ):
-    monkeypatch.setattr(presence_postgres, "_FEW", few)
-    monkeypatch.setattr(presence_postgres, "_MANY", many)
-    for name, began, ended, since in (
-        *[(f"new{n}", -MINUTE - n, None, -MINUTE) for n in range(3)],
-        ("day", -20 * HOUR, MINUTE, -HOUR),
-        ("old", -30 * DAY, MINUTE, -MINUTE),
-        ("gone", -HOUR, -1, -MINUTE),
+    monkeypatch.setattr(channel_presence_postgres, "_FOR_EACH", for_each)
+    monkeypatch.setattr(channel_presence_postgres, "MANY", many)
+    for name, began, ended, since, until in (
+        *[(f"new{n}", -MINUTE - n, None, -MINUTE, None) for n in range(3)],
+        ("day", -20 * HOUR, MINUTE, -HOUR, MINUTE),
+        ("old", -30 * DAY, MINUTE, -MINUTE, None),
+        ("older", -30 * DAY - 1, MINUTE, -29 * DAY, 1),
+        ("gone", -HOUR, -1, -MINUTE, None),
+        ("gone-long-ago", -30 * DAY, -HOUR, -3 * HOUR, None),
+        ("left", -MINUTE, None, -MINUTE, 0),
+        ("left-after-hours", -5 * HOUR, None, -2 * HOUR, 0),
     ):
-        opened, until = THEN + began, None if ended is None else THEN + ended
-        subscription = Subscription(name, "news", opened, THEN + since, until)
+        subscription = Subscription(name, "news", THEN + began, THEN + since, None if until is None else THEN + until)
         await insert(postgres.url, *stay(name, began, ended), subscription)
     await insert(postgres.url, *stay("other", -MINUTE, None), Subscription("other", "chat", THEN - MINUTE, THEN - 1))
     found = [one.id for one in (await ask(postgres, channel="news")).sessions]
-    assert found == ["new0", "new1", "new2", "day", "old"]
+    assert found == ["new0", "new1", "new2", "day", "old", "older"]
     newest = await ask(postgres, limit=2, channel="news")
     assert [one.id for one in newest.sessions] == ["new0", "new1"] and newest.more
 

@@ -66,8 +66,8 @@ CREATE TABLE connections (
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
 CREATE INDEX connections_by_session ON connections (session_id);
-CREATE INDEX connections_lasting ON connections (opened_at, id)
-    WHERE closed_at IS NULL OR closed_at - opened_at > '1 day'::interval;
+CREATE INDEX connections_lasting ON connections (opened_at, id) INCLUDE (closed_at)
+    WHERE closed_at IS NULL OR closed_at - opened_at > '01:00:00'::interval;
 CREATE INDEX connections_lost_by_instance ON connections (instance)
     WHERE close_code = 1006 AND close_reason = 'edge lost';
 CREATE INDEX connections_open_by_instance ON connections (instance) WHERE closed_at IS NULL;

@@ -1,0 +1,83 @@
+"""Who was in a channel at a moment: found from the channel's subscriptions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from services.chassis.postgres.pool import Database
+from services.sessions.queries.channel_subscriptions_postgres import EVER, MANY, before_the_newest
+
+_FOR_EACH: Final = (4, 32)
+"""Subscriptions that are looked up for each session that is wanted, at first and then."""
+
+_WORTH_MORE: Final = 2
+"""If the newest subscriptions had less than this part of the sessions that are wanted, a few more will not do: of older
+ones fewer are still there."""
+
+_HOUR_BEFORE: Final = "$1::timestamptz - '01:00:00'::interval"
+
+# The session of a connection that bears its name began with it.
+_SESSION: Final = """
+SELECT c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.*
+FROM {found} AS c CROSS JOIN LATERAL (
+    SELECT id, user_id, session_key, client_name, address, opened_at, ended_at FROM sessions
+    WHERE id = c.session_id AND opened_at <= c.opened_at + '24:00:00'::interval AND opened_at > $4
+        AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
+    OFFSET 0
+) AS s"""
+
+# One by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to join tables of
+# millions.
+_OF_THE_LAST_HOUR: Final = f"""(
+SELECT c.* FROM (
+    SELECT connection, opened_at FROM subscriptions
+    WHERE channel = $3 AND since > GREATEST($4, {_HOUR_BEFORE}) AND since <= $1 AND opened_at > $4 AND opened_at <= $1
+        AND (until IS NULL OR until > $1)
+) AS u CROSS JOIN LATERAL (
+    SELECT * FROM connections
+    WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > $4 AND opened_at <= $1
+        AND (closed_at IS NULL OR closed_at > $1) AND ($2::text IS NULL OR edge = $2)
+    OFFSET 0
+) AS c)"""
+
+# Most who subscribed more than an hour before are gone. Those who are not have connections that lasted longer, which
+# an index has, in the order of time as the subscriptions: few of its pages are read, and nothing of the others.
+_OF_EARLIER: Final = f"""(
+SELECT c.* FROM (
+    SELECT connection, opened_at FROM subscriptions
+    WHERE channel = $3 AND since > $4 AND since <= {_HOUR_BEFORE} AND opened_at > $4 AND opened_at <= {_HOUR_BEFORE}
+) AS u CROSS JOIN LATERAL (
+    SELECT id, opened_at FROM connections
+    WHERE opened_at = u.opened_at AND id = u.connection AND opened_at > $4 AND opened_at <= {_HOUR_BEFORE}
+        AND (closed_at IS NULL OR closed_at - opened_at > '01:00:00'::interval)
+        AND (closed_at IS NULL OR closed_at > $1)
+    OFFSET 0
+) AS lasting CROSS JOIN LATERAL (
+    SELECT * FROM connections
+    WHERE id = lasting.id AND opened_at = lasting.opened_at AND ($2::text IS NULL OR edge = $2) OFFSET 0
+) AS c
+WHERE EXISTS (
+    SELECT FROM subscriptions WHERE connection = c.id AND channel = $3 AND opened_at = c.opened_at
+        AND since <= $1 AND (until IS NULL OR until > $1) OFFSET 0))"""
+
+IN_CHANNEL: Final = " UNION ALL ".join(_SESSION.format(found=found) for found in (_OF_THE_LAST_HOUR, _OF_EARLIER))
+"""The sessions, each with the connection that carried it, that were in the channel $3 at $1, on the edge $2 (NULL: any)
+and were opened after $4."""
+
+
+async def in_channel(
+    database: Database, statement: str, at: datetime, edge: str | None, channel: str, limit: int
+) -> list[Any] | None:
+    """The newest `limit` rows of the statement, whose last parameter is the limit, and the others those of
+    `IN_CHANNEL`. None if the channel has too many subscriptions to look for them this way."""
+    few_more = True
+    for number in (*(each * limit for each in _FOR_EACH if each * limit < MANY), MANY):
+        if number < MANY and not few_more:
+            continue
+        after = await before_the_newest(database, channel, number, at)
+        rows: list[Any] = await database.fetch(statement, at, edge, channel, after, limit)
+        if len(rows) >= limit or after == EVER:
+            return rows
+        few_more = len(rows) * _WORTH_MORE >= limit
+    return None
