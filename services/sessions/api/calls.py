@@ -8,6 +8,7 @@ of this tag has the present one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -19,9 +20,7 @@ from services.chassis.postgres.errors import StoreAway
 from services.chassis.process.heartbeat import VERSION
 from services.sessions.api.parameters import (
     AT,
-    FIRST_DAY,
     FROM,
-    LAST_DAY,
     TO,
     BadParameter,
     Parameter,
@@ -32,7 +31,9 @@ from services.sessions.api.positions import PositionReader, Standing, position_o
 from services.sessions.api.questions import Question
 from services.sessions.api.reader_postgres import STATEMENT_S, TooSlow
 from services.sessions.api.views import Failure, Problem
-from services.sessions.queries.periods import MINUTE_S, ceiling
+from services.sessions.queries.periods import FIRST_DAY, LAST_DAY, MINUTE_S, ceiling
+
+log = logging.getLogger(__name__)
 
 ANSWER_DEADLINE_S: Final = 9.0
 """Below the 9.5 s that Traefik waits, and the 10 s after which clients give up."""
@@ -99,6 +100,9 @@ class Calls:
             return failure(400, f"{error.parameter}: {error}", error.parameter)
         except StoreAway as error:
             return failure(503, f"{error}; try again")
+        except Exception:  # also over NATS, where nothing else would answer
+            log.exception("no answer to the question %s", question.name)
+            return failure(500, "an error of the sessions service, which is in its log")
 
     async def _answer(self, question: Question, given: list[tuple[str, str]], known_tags: str) -> Answer:
         values = self.read(given, (*question.parameters, AFTER_POSITION))

@@ -15,16 +15,13 @@ from typing import Any, Final, NamedTuple, get_args
 import msgspec
 
 from services.sessions.api.views import SessionState
+from services.sessions.queries.periods import FIRST_DAY, LAST_DAY
 from services.sessions.values import identity, label, text
 
 MAX_VALUE: Final = 2048
 """Characters of a parameter. A user id has no limit here: the chassis limits the request head as a whole."""
 
 MAX_CODE: Final = 2**31 - 1
-
-FIRST_DAY: Final = datetime(1, 1, 2, tzinfo=UTC)
-LAST_DAY: Final = datetime(9999, 12, 30, tzinfo=UTC)
-"""Within a day of the calendar's ends no moment is meant, and PostgreSQL's driver cannot take all of them."""
 
 Values = dict[str, Any]
 """The values of parameters by their names, as `Parameter.read` gives them."""

@@ -8,6 +8,12 @@ from typing import Final
 
 from msgspec import Struct
 
+FIRST_DAY: Final = datetime(1, 1, 2, tzinfo=UTC)
+LAST_DAY: Final = datetime(9999, 12, 30, tzinfo=UTC)
+"""Within a day of the calendar's ends no moment is meant, and PostgreSQL's driver cannot take all of them."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
@@ -41,8 +47,9 @@ class Period(Struct, frozen=True):
 
     @property
     def before(self) -> Period:
-        """The period of the same length that ends where this one begins."""
-        return Period(self.since - (self.until - self.since), self.since)
+        """The period of the same length that ends where this one begins, as far as the calendar reaches back."""
+        length = min(self.until - self.since, max(self.since, FIRST_DAY) - FIRST_DAY)
+        return Period(self.since - length, self.since)
 
     @property
     def step_s(self) -> int:
@@ -94,8 +101,8 @@ def filled(period: Period, counts: dict[datetime, int]) -> list[Point]:
 
 def floor(at: datetime, step_s: int) -> datetime:
     """The beginning of the step that `at` is in, in UTC."""
-    seconds = int(at.timestamp())
-    return datetime.fromtimestamp(seconds - seconds % step_s, UTC)
+    step = timedelta(seconds=step_s)
+    return _EPOCH + (at - _EPOCH) // step * step
 
 
 def ceiling(at: datetime, step_s: int) -> datetime:

@@ -63,6 +63,10 @@ async def _echo(values: Values) -> _Found:
     return _Found(values.get("limit", 0))
 
 
+async def _fail(values: Values) -> _Found:
+    raise IndexError("a bug")
+
+
 QUESTION = Question("echo", "/echo", "", (LIMIT, AT), _Found, _echo)
 
 
@@ -75,3 +79,39 @@ async def test_a_tag_is_of_one_version_of_the_software(api: httpx.AsyncClient, p
         assert (await old.answer(QUESTION, [("limit", "7")], first.tag)).status == 304
         assert (await old.answer(QUESTION, [("limit", "8")], first.tag)).status == 200
         assert (await new.answer(QUESTION, [("limit", "7")], first.tag)).status == 200
+
+
+async def test_a_bug_is_an_answer_as_every_other_and_in_the_log(
+    api: httpx.AsyncClient, postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ReadPool(postgres.url, 1) as pool:
+        answer = await Calls(PositionReader(pool)).answer(QUESTION._replace(answer=_fail), [])
+    assert answer.status == 500 and b"an error of the sessions service" in answer.body
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert record.exc_info is not None and "echo" in record.getMessage()
+
+
+PERIODS = (
+    ("0001-01-02T00:00:00Z", "0001-01-30T00:00:00Z"),
+    ("0001-01-01T00:00:00Z", "0001-01-02T00:00:00.5Z"),
+    ("9999-12-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
+    ("9999-12-29T23:59:59.999998Z", "9999-12-29T23:59:59.999999Z"),
+    ("1969-12-31T23:58:59.5Z", "1969-12-31T23:58:59.8Z"),
+)
+
+
+async def test_any_period_of_the_calendar_may_be_asked_about(api: httpx.AsyncClient) -> None:
+    """Schemathesis varies one parameter at a time, and only both together make a period."""
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    with_period = {
+        path
+        for path, calls in paths.items()
+        if {"from", "to"} <= {each["name"] for each in calls["get"]["parameters"]} and "live" not in path
+    }
+    assert len(with_period) > 8
+    for path in (*with_period, "/channels?order=peak"):
+        for since, until in PERIODS:
+            url = httpx.URL(path.format(id="a", user="ann", channel="news"))
+            answer = await api.get(url.copy_merge_params({"from": since, "to": until}))
+            expected = (200, 404) if "{" in path else (200,)
+            assert answer.status_code in expected, (path, since, until, answer.text)

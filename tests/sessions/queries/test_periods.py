@@ -4,7 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, Point, filled
+from services.sessions.queries.periods import (
+    DAY_S,
+    FIRST_DAY,
+    HOUR_S,
+    LAST_DAY,
+    MINUTE_S,
+    Period,
+    Point,
+    ceiling,
+    filled,
+    floor,
+)
 
 
 def at(text: str) -> datetime:
@@ -55,3 +66,19 @@ def test_a_curve_has_a_point_for_each_step_also_without_counts():
 
 def test_the_period_before_is_as_long():
     assert Period(at("13:30"), at("14:30")).before == Period(at("12:30"), at("13:30"))
+
+
+def test_the_period_before_ends_with_the_calendar():
+    since, until = FIRST_DAY + timedelta(days=1), FIRST_DAY + timedelta(days=90)
+    assert Period(since, until).before == Period(FIRST_DAY, since)
+    assert Period(FIRST_DAY, until).before == Period(FIRST_DAY, FIRST_DAY)
+
+
+@pytest.mark.parametrize("around", [datetime(1969, 12, 31, 23, 59, tzinfo=UTC), LAST_DAY, FIRST_DAY, at("00:00")])
+@pytest.mark.parametrize("step_s", [MINUTE_S, HOUR_S, DAY_S])
+def test_a_step_has_its_moments_to_the_microsecond(around, step_s):
+    begins = floor(around, step_s)
+    step, least = timedelta(seconds=step_s), timedelta(microseconds=1)
+    for moment in (begins + least, begins + step / 2, begins + step - least):
+        assert (floor(moment, step_s), ceiling(moment, step_s)) == (begins, begins + step)
+    assert Period(begins + step - 2 * least, begins + step - least).points
