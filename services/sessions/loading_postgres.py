@@ -11,6 +11,7 @@ from msgspec import json
 from services.chassis.postgres.pool import Database
 from services.sessions import statements as sql
 from services.sessions import statements_writing as columns_of
+from services.sessions.erasing_postgres import users_of
 from services.sessions.read_set import ReadSet
 from services.sessions.resident import Resident
 from services.sessions.rows import Connection, Session
@@ -122,8 +123,8 @@ async def _connections(database: Database, rows: Resident, read_set: ReadSet, pr
         asked = list(missing), list(read_set.lost), list(read_set.found)
         found += map(connection_of, await database.fetch(sql.CONNECTIONS_OF_BATCH, *asked))
     if read_set.erased:
-        users = await database.fetch(columns_of.USERS_OF_DIGESTS, list(read_set.erased))
-        found += map(connection_of, await database.fetch(_OPEN_OF_USERS, [row["user_id"] for row in users]))
+        users = await users_of(database, read_set.erased)
+        found += map(connection_of, await database.fetch(_OPEN_OF_USERS, list(users)))
     return [one for one in found if one.id not in rows.connections]
 
 

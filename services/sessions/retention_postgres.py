@@ -49,11 +49,17 @@ _ROWS: Final = (
     ("timeline_default", "at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection)"),
     ("connections_default", "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session_id)"),
     ("subscriptions_default", "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection)"),
+    # Users and their channels are found here when somebody is erased: as long as other rows have them, these stay.
     (
         "user_devices",
-        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND s.ended_at IS NULL)",
+        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND (s.ended_at IS NULL "
+        "OR (s.session_key, s.client_name, s.client_version) = (t.session_key, t.client_name, t.client_version)))",
     ),
-    ("channels", "last_at < $1 AND subscribers = 0"),
+    (
+        "channels",
+        "last_at < $1 AND subscribers = 0 AND NOT EXISTS (SELECT 1 FROM channel_hours h WHERE h.channel = t.name) "
+        "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.channel = t.name)",
+    ),
     (
         "edges",
         f"last_at < $1 AND NOT ({RUNS}) AND NOT EXISTS "

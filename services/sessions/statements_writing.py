@@ -187,34 +187,3 @@ ON CONFLICT (instance) DO UPDATE SET edge = excluded.edge, software = excluded.s
     last_at = excluded.last_at, started_at = excluded.started_at, draining_at = excluded.draining_at,
     stopped_at = excluded.stopped_at, lost_at = excluded.lost_at, opened = excluded.opened, ended = excluded.ended""",
 )
-
-# --- erasure ----------------------------------------------------------------------------------------------------------
-
-_DIGEST: Final = "encode(sha256(convert_to(user_id, 'UTF8')), 'hex')"
-
-# The names of erased users: tables have names, the log has digests.
-USERS_OF_DIGESTS: Final = f"""
-SELECT user_id, {_DIGEST} AS digest FROM (
-    SELECT user_id FROM user_devices
-    UNION SELECT user_id FROM sessions
-    UNION SELECT user_id FROM refusals WHERE user_id <> ''
-) AS known WHERE {_DIGEST} = ANY($1::text[])"""
-
-_ERASED: Final = "unnest($1::text[], $2::timestamptz[]) AS e(name, until)"
-
-ERASE: Final = (
-    f"""WITH gone AS (
-        DELETE FROM sessions s USING {_ERASED} WHERE s.user_id = e.name AND s.opened_at <= e.until RETURNING s.id
-    ), closed AS (
-        DELETE FROM connections WHERE session_id IN (SELECT id FROM gone) RETURNING id
-    ), told AS (
-        DELETE FROM timeline WHERE connection IN (SELECT id FROM closed)
-    ) DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)""",
-    f"DELETE FROM refusals r USING {_ERASED} WHERE r.user_id = e.name AND r.at <= e.until",
-    f"DELETE FROM user_devices d USING {_ERASED} WHERE d.user_id = e.name",
-)
-"""What is stored of these users up to these moments."""
-
-REMEMBER_ERASURES: Final = """
-INSERT INTO erasures (user_digest, at) SELECT e.* FROM unnest($1::text[], $2::timestamptz[]) AS e
-ON CONFLICT (user_digest) DO UPDATE SET at = GREATEST(erasures.at, excluded.at)"""

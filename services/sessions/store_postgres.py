@@ -24,6 +24,7 @@ from services.sessions import statements as sql
 from services.sessions.changes import Change, changes_of
 from services.sessions.dead_letters_postgres import put_aside, take_out
 from services.sessions.entries import DeadLetter, Entry
+from services.sessions.erasing_postgres import erase
 from services.sessions.loading_postgres import load, load_erasures, load_living, stored_connections
 from services.sessions.log_archive_postgres import archive
 from services.sessions.model_numbers_postgres import outdated
@@ -33,7 +34,7 @@ from services.sessions.resident import Resident
 from services.sessions.rows_postgres import columns
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Tell, refusals, unseen
 from services.sessions.values import label, name_of
-from services.sessions.writes_postgres import Write, erase, writes_of
+from services.sessions.writes_postgres import Write, writes_of
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Text, TextClause, text
 from sqlmodel import Field
 
 
@@ -31,6 +31,6 @@ def by_time(column: str) -> dict[str, str]:
     return {"postgresql_partition_by": f"RANGE ({column})"}
 
 
-def partial_index(name: str, *columns: str, where: str, include: Sequence[str] = ()) -> Index:
+def partial_index(name: str, *columns: str | TextClause, where: str, include: Sequence[str] = ()) -> Index:
     """An index of the rows for which `where` holds."""
     return Index(name, *columns, postgresql_where=text(where), postgresql_include=[*include] or None)

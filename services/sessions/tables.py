@@ -26,6 +26,8 @@ from services.sessions.tables_of_counts import TABLES_OF_COUNTS
 
 COUNTS: Final = TABLES_OF_COUNTS
 HOUR, DAY = "'01:00:00'::interval", "'1 day'::interval"
+DIGEST = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
+"""Of a user's id, as `erasing_postgres` looks for it."""
 
 
 class ProjectionRow(SQLModel, table=True):
@@ -166,7 +168,10 @@ class UserDeviceRow(SQLModel, table=True):
     """A device of a user: the table of `rows.UserDevice`."""
 
     __tablename__ = "user_devices"
-    __table_args__ = (Index("user_devices_by_time", "last_seen", postgresql_include=["user_id"]),)
+    __table_args__ = (
+        Index("user_devices_by_digest", text(DIGEST)),
+        Index("user_devices_by_time", "last_seen", postgresql_include=["user_id"]),
+    )
     user_id: str = text_column(primary_key=True)
     session_key: str = text_column(primary_key=True)
     client_name: str = text_column(primary_key=True)
@@ -181,7 +186,11 @@ class ChannelRow(SQLModel, table=True):
     """A channel: the table of `rows.Channel`."""
 
     __tablename__ = "channels"
-    __table_args__ = (Index("channels_by_subscribers", "subscribers", "name"), Index("channels_by_time", "last_at"))
+    __table_args__ = (
+        partial_index("channels_by_end", text("reverse(name)"), where="strpos(name, '#') > 0"),
+        Index("channels_by_subscribers", "subscribers", "name"),
+        Index("channels_by_time", "last_at"),
+    )
     name: str = text_column(primary_key=True)
     subscribers: int
     peak: int
@@ -229,6 +238,9 @@ class RefusalRow(SQLModel, table=True):
     __table_args__ = (
         Index("refusals_by_time", "at", postgresql_include=["user_id", "action", "code", "count"]),
         partial_index("refusals_by_user", "user_id", "at", where="user_id <> ''"),
+        partial_index("refusals_by_digest", text(DIGEST), where="user_id <> ''"),
+        partial_index("refusals_by_connection", "connection", where="user_id = '' AND connection <> ''"),
+        partial_index("refusals_by_channel_end", text("reverse(channel)"), where="strpos(channel, '#') > 0"),
         by_time("at"),
     )
     number: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))

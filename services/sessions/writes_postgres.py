@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
 from typing import Any, Final, NamedTuple, TypeVar
 
 from services.chassis.postgres.pool import Database
@@ -131,14 +131,3 @@ def _executes(statement: str, arguments: list[Any]) -> Write:
 def _counts(counter: Counter[C]) -> list[Values]:
     """What is to be added, with the time as a column has it; the width in seconds."""
     return [(width // 1000, moment(at), *rest, count) for (width, at, *rest), count in sorted(counter.items()) if count]
-
-
-async def erase(database: Database, erased: Sequence[tuple[str, int]]) -> None:
-    """Deletes what is stored of the users with these digests, up to these moments, and remembers them."""
-    until = dict(sorted(erased, key=lambda each: each[1]))
-    digests, moments = list(until), [moment(at) for at in until.values()]
-    users = {row["user_id"]: row["digest"] for row in await database.fetch(sql.USERS_OF_DIGESTS, digests)}
-    names, ats = list(users), [moment(until[digest]) for digest in users.values()]
-    for statement in sql.ERASE:
-        await database.execute(statement, names, ats)
-    await database.execute(sql.REMEMBER_ERASURES, digests, moments)

@@ -70,15 +70,22 @@ class _Explaining:
         await self._explain(statement, values)
         return await self._database.fetchval(statement, *values)
 
+    async def execute(self, statement: str, *values: Any) -> Any:
+        if values:
+            await self._explain(statement, values)
+        return await self._database.execute(statement, *values)
+
     async def _explain(self, statement: str, values: tuple[Any, ...]) -> None:
-        plan = json.loads(
-            await self._database.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *values)
-        )
+        trial = self._database.transaction()
+        await trial.start()
+        explained = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
+        plan = json.loads(await self._database.fetchval(explained, *values))
+        await trial.rollback()  # what is explained is executed
         self._plans.append(Plan(statement, list(_scans(plan[0]["Plan"]))))
 
 
 def _scans(node: dict[str, Any]) -> Iterator[Scan]:
-    if "Relation Name" in node:
+    if "Relation Name" in node and node["Node Type"] != "ModifyTable":
         passed_over = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
         rows = (node["Actual Rows"] + passed_over) * node["Actual Loops"]
         yield Scan(node["Node Type"], node["Relation Name"], node.get("Index Name", ""), rows)

@@ -6,6 +6,7 @@ bring (`ROWS_MORE`); the number of pages stays true, which makes reading everyth
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,6 +17,8 @@ import pytest
 from perf.load.session_month import DAYS, PARTITIONED
 from perf.servers import session_rows
 from perf.servers.session_questions import Chance, of_the_command_line
+from proto.events import user_digest
+from services.sessions.erasing_postgres import erase
 from services.sessions.queries.periods import Period
 from tests.sessions.plans import ExplainingPool, Plan
 from tests.support.servers import Postgres
@@ -70,7 +73,7 @@ def read_whole(plan: Plan, tables: set[str]) -> list[str]:
     return [one.table for one in plan.scans if one.how in ("Seq Scan", "Sample Scan") and one.table in tables]
 
 
-async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_end(
+async def test_neither_a_question_nor_an_erasure_reads_a_table_that_grows_from_its_beginning_to_its_end(
     postgres: Postgres, month: Month
 ) -> None:
     tables = await large(month.database)
@@ -90,9 +93,22 @@ async def test_no_question_reads_a_table_that_grows_from_its_beginning_to_its_en
                 if plan.rows > MANY:
                     many[f"{question.name}: {plan.statement[:60]}"] = plan.rows
         assert (whole, many) == ({}, {})
+        pool.plans.clear()
+        for user in month.picked.users[:2]:
+            await _erase(pool, user)
+        erasing = [plan.statement for plan in pool.plans]
+        assert {"DELETE FROM sessions", "DELETE FROM timeline"} <= {one.strip()[:20].strip() for one in erasing}
+        assert [(plan.statement, read_whole(plan, tables)) for plan in pool.plans if read_whole(plan, tables)] == []
+        assert max(plan.rows for plan in pool.plans) <= MANY
         async with pool.database() as asking:
             await asking.fetch("SELECT count(*) FROM sessions WHERE end_reason = 'of no index'")
         assert len(read_whole(pool.plans[-1], tables)) > WEEKS // 2, "it would have been seen"
+
+
+async def _erase(pool: ExplainingPool, user: str) -> None:
+    until = int(time.time() * 1000)
+    async with pool.database() as database:
+        await erase(database, [(user_digest(user), until)])
 
 
 async def test_a_period_reads_its_own_partitions_alone(postgres: Postgres, month: Month) -> None:

@@ -17,8 +17,8 @@ def is_erased(state: State, user: str, at: int) -> bool:
 
 
 def erase(state: State, digest: str, at: int) -> None:
-    """Removes all that the log has told of the user so far: his sessions and all that belongs to these, his devices,
-    and his refusals."""
+    """Removes all that the log has told of the user so far: their sessions and all that belongs to these, their
+    devices, and their refusals, also those that only name their connection."""
     state.put_erasure(digest, at)
     known: dict[str, bool] = {"": False}
 
@@ -38,4 +38,7 @@ def erase(state: State, digest: str, at: int) -> None:
     state.remove(gone)
     state.timeline = {key: row for key, row in state.timeline.items() if key[0] not in state.removed_connections}
     state.users = {key: row for key, row in state.users.items() if not is_his(key[0])}
-    state.refusals = [row for row in state.refusals if not is_his(row.user)]
+    gone_with = state.removed_connections
+    state.refusals = [
+        row for row in state.refusals if not is_his(row.user) and (row.user or row.connection not in gone_with)
+    ]

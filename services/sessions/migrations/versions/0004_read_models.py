@@ -15,7 +15,7 @@ _BY_TIME = (
     "drop_versions", "openings", "opening_versions", "refusal_counts", "refusals", "log_archive",
 )  # fmt: skip
 
-_TABLES = """
+_TABLES = r"""
 CREATE TABLE sessions (
     id TEXT COLLATE "C" NOT NULL,
     user_id TEXT COLLATE "C" NOT NULL,
@@ -102,6 +102,7 @@ CREATE TABLE user_devices (
     connections BIGINT NOT NULL,
     PRIMARY KEY (user_id, session_key, client_name, client_version)
 );
+CREATE INDEX user_devices_by_digest ON user_devices (sha256(decode(replace(user_id, '\', '\\'), 'escape')));
 CREATE INDEX user_devices_by_time ON user_devices (last_seen) INCLUDE (user_id);
 
 CREATE TABLE channels (
@@ -114,6 +115,7 @@ CREATE TABLE channels (
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
     PRIMARY KEY (name)
 );
+CREATE INDEX channels_by_end ON channels (reverse(name)) WHERE strpos(name, '#') > 0;
 CREATE INDEX channels_by_subscribers ON channels (subscribers, name);
 CREATE INDEX channels_by_time ON channels (last_at);
 
@@ -218,6 +220,10 @@ CREATE TABLE refusals (
 ) PARTITION BY RANGE (at);
 CREATE INDEX refusals_by_time ON refusals (at) INCLUDE (user_id, action, code, count);
 CREATE INDEX refusals_by_user ON refusals (user_id, at) WHERE user_id <> '';
+CREATE INDEX refusals_by_digest ON refusals (sha256(decode(replace(user_id, '\', '\\'), 'escape')))
+    WHERE user_id <> '';
+CREATE INDEX refusals_by_connection ON refusals (connection) WHERE user_id = '' AND connection <> '';
+CREATE INDEX refusals_by_channel_end ON refusals (reverse(channel)) WHERE strpos(channel, '#') > 0;
 
 CREATE TABLE edges (
     instance TEXT COLLATE "C" NOT NULL,

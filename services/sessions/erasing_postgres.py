@@ -1,0 +1,77 @@
+"""Deletes what is stored of users who were erased: of each the rows that an index finds, however large tables are.
+
+Tables have names, and the log has digests. Who is meant by one is found where users are named in few rows: in
+`user_devices`, which has a row for each device of everybody who has a session (`retention_postgres` keeps it that
+long), and in `refusals`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+from services.chassis.postgres.pool import Database
+from services.sessions.rows_postgres import moment
+
+_DIGEST: Final = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
+"""Of the id in UTF-8, as in `proto.events.user_digest`; as the indexes have it, which take no `convert_to`."""
+_IS_DIGEST: Final = re.compile(r"[0-9a-f]{64}").fullmatch
+
+USERS_OF_DIGESTS: Final = f"""
+SELECT user_id, encode({_DIGEST}, 'hex') AS digest FROM user_devices WHERE {_DIGEST} = ANY($1::bytea[])
+UNION SELECT user_id, encode({_DIGEST}, 'hex') FROM refusals WHERE user_id <> '' AND {_DIGEST} = ANY($1::bytea[])"""
+
+_ERASED: Final = "unnest($1::text[], $2::timestamptz[]) AS e(name, until)"
+SESSIONS: Final = (
+    f"DELETE FROM sessions s USING {_ERASED} WHERE s.user_id = e.name AND s.opened_at <= e.until RETURNING s.id"
+)
+CONNECTIONS: Final = "DELETE FROM connections WHERE session_id = ANY($1::text[]) RETURNING id"
+OF_CONNECTIONS: Final = (
+    "DELETE FROM timeline WHERE connection = ANY($1::text[])",
+    "DELETE FROM subscriptions WHERE connection = ANY($1::text[])",
+    # An edge leaves ids out that are too long for a fact of this kind.
+    "DELETE FROM refusals WHERE connection = ANY($1::text[]) AND user_id = '' AND connection <> ''",
+)
+REFUSALS: Final = (
+    f"DELETE FROM refusals r USING {_ERASED} WHERE r.user_id = e.name AND r.user_id <> '' AND r.at <= e.until"
+)
+_DEVICES: Final = "DELETE FROM user_devices WHERE user_id = ANY($1::text[])"
+
+_REMEMBER: Final = """
+INSERT INTO erasures (user_digest, at) SELECT e.* FROM unnest($1::text[], $2::timestamptz[]) AS e
+ON CONFLICT (user_digest) DO UPDATE SET at = GREATEST(erasures.at, excluded.at)"""
+
+_PORTION: Final = 1_000
+"""Keys that one statement looks up: of many more, PostgreSQL would rather read the whole table."""
+
+
+async def users_of(database: Database, digests: Collection[str]) -> dict[str, str]:
+    """The users with these digests whom tables name, each with the digest. What is no digest is nobody's."""
+    asked = [bytes.fromhex(digest) for digest in digests if _IS_DIGEST(digest)]
+    return {row["user_id"]: row["digest"] for row in await database.fetch(USERS_OF_DIGESTS, asked)} if asked else {}
+
+
+async def erase(database: Database, erased: Sequence[tuple[str, int]]) -> None:
+    """Deletes what is stored of the users with these digests, up to these moments, and remembers them."""
+    until = dict(sorted(erased, key=lambda each: each[1]))
+    users = await users_of(database, until)
+    await erase_users(database, {name: until[digest] for name, digest in users.items()})
+    await database.execute(_DEVICES, list(users))
+    await database.execute(_REMEMBER, list(until), [moment(at) for at in until.values()])
+
+
+async def erase_users(database: Database, until: Mapping[str, int]) -> None:
+    """Deletes the sessions and refusals of these users up to these moments, and all that belongs to the sessions."""
+    names, ats = list(until), [moment(at) for at in until.values()]
+    sessions = [row["id"] for row in await database.fetch(SESSIONS, names, ats)]
+    for some in _portions(sessions):
+        connections = [row["id"] for row in await database.fetch(CONNECTIONS, some)]
+        for few in _portions(connections):
+            for statement in OF_CONNECTIONS:
+                await database.execute(statement, few)
+    await database.execute(REFUSALS, names, ats)
+
+
+def _portions(keys: list[str]) -> Iterator[list[str]]:
+    return (keys[at : at + _PORTION] for at in range(0, len(keys), _PORTION))

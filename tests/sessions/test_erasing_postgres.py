@@ -1,0 +1,88 @@
+"""What PostgreSQL has of users who are erased is found by their digests, and goes; nothing of others does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from proto.events import Closed, Erased, EventBatch, Opened, Refused, SessionEvent, Subscribed, user_digest
+from services.chassis.postgres.pool import Pool
+from services.sessions.erasing_postgres import erase, users_of
+from services.sessions.instruments import Instruments
+from services.sessions.projection import fold
+from services.sessions.retention_postgres import Retention
+from services.sessions.state import State
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
+from tests.sessions.database import execute, read_rows
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+ODD = '\\x41\\ \\\\ "Zoë" 🦆'
+DAY_MS = 86_400_000
+
+STORY: list[SessionEvent] = [
+    Opened(1_000, "c1", ODD, "phone"),
+    Subscribed(1_001, "c1", "news"),
+    Refused(1_002, "publish", 103, connection="c1", channel="news", address="192.0.2.7"),
+    Refused(1_003, "publish", 103, connection="c1", user=ODD, channel="news"),
+    Closed(1_004, "c1", 1000),
+    Opened(1_000, "c2", "bob"),
+    Refused(1_005, "publish", 103, connection="c2", channel="news", address="192.0.2.8"),
+    Refused(1_006, "connect", 103, user="only refused"),
+    Refused(1_007, "connect", 103, address="192.0.2.9"),
+]
+ERASED: list[SessionEvent] = [
+    Erased(2_000, user_digest(ODD)),
+    Erased(2_000, user_digest("only refused")),
+    Erased(2_000, "no digest"),
+    Erased(2_000, f" {user_digest('bob')}"),
+]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one commit", "once it is stored"])
+async def test_users_go_by_their_digests_with_refusals_of_their_connections(postgres: Postgres, at_once: bool) -> None:
+    first, second = EventBatch("e", "i", 1, STORY), EventBatch("e", "i", 2, ERASED)
+    async with Pool(postgres.url, 2) as pool:
+        store = PostgresStore(pool, 60_000)
+        if not at_once:
+            await store.commit(ORIGIN, Position("e", 1), [first])
+            store = PostgresStore(pool, 60_000)
+        last = ORIGIN if at_once else Position("e", 1)
+        await store.commit(last, Position("e", 2), [first, second] if at_once else [second])
+    there = await read_rows(postgres.url)
+    assert [(row.user, row.address) for row in there.refusals] == [("", "192.0.2.8"), ("", "192.0.2.9")]
+    afresh = fold(State(60_000), [first, second])
+    for rows in (there, afresh):
+        assert set(rows.sessions) == set(rows.connections) == {"c2"}
+        assert {user for user, *_ in rows.users} == {"bob"}
+        assert rows.subscriptions == {} and {name for name, _ in rows.timeline} == {"c2"}
+    assert there.refusals == afresh.refusals
+
+
+async def test_who_is_meant_is_known_as_long_as_a_session_is_kept(postgres: Postgres) -> None:
+    """Partitions go as a whole, so some sessions are kept for longer than it would take to forget the device."""
+    events: list[SessionEvent] = [
+        Opened(1_000, "c1", ODD, "phone"),
+        Subscribed(1_001, "c1", f"#{ODD}"),
+        Closed(2_000, "c1", 1000),
+    ]
+    async with Pool(postgres.url, 2) as pool:
+        await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [EventBatch("e", "i", 1, events)])
+        for table in ("sessions", "connections", "subscriptions", "timeline", "channel_hours", "channel_days"):
+            await execute(
+                postgres.url,
+                f"ALTER TABLE {table} DETACH PARTITION {table}_default",
+                f"ALTER TABLE {table}_default RENAME TO {table}_of_then",
+                f"ALTER TABLE {table} ATTACH PARTITION {table}_of_then DEFAULT",
+                f"CREATE TABLE {table}_default (LIKE {table})",
+            )
+        await Retention(pool, 7 * 86_400, Instruments()).prune(datetime(1970, 1, 11, tzinfo=UTC))
+        there = await read_rows(postgres.url)
+        assert set(there.sessions) == {"c1"} and set(there.channels) == {f"#{ODD}"}
+        async with pool.database() as database:
+            assert await users_of(database, [user_digest(ODD), user_digest("bob")]) == {ODD: user_digest(ODD)}
+            await erase(database, [(user_digest(ODD), DAY_MS)])
+        assert (await read_rows(postgres.url)).sessions == {}
