@@ -189,6 +189,7 @@ class ChannelRow(SQLModel, table=True):
     __table_args__ = (
         partial_index("channels_by_end", text("reverse(name)"), where="strpos(name, '#') > 0"),
         Index("channels_by_subscribers", "subscribers", "name"),
+        Index("channels_by_peak", "peak", "name"),
         Index("channels_by_time", "last_at"),
     )
     name: str = text_column(primary_key=True)

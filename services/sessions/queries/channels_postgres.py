@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -20,10 +20,13 @@ SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_ho
 ORDER BY subscribers DESC, name DESC LIMIT $1"""
 
 # The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
-# them. A channel that did not change in it is in none of them: it has as many subscribers all the time as it has now,
-# and of these only those with more than the last of the others are looked at. Subscriptions are summed over the whole
-# days ($6 to $7) and the hours before and after them.
-_PEAKS: Final = """
+# them. A channel that did not change in it is in none of them: it had as many subscribers all the time as at the end of
+# the last hour in which it changed. If it has not changed since either, that is as many as it has now. If it has ($9:
+# the period is over), it is looked for among those with the highest peaks of all time, of which no level is higher. Of
+# both kinds only those are looked at that may have more than the last of the others. Subscriptions are summed over the
+# whole days ($6 to $7) and the hours before and after them.
+_OF_ALL_TIME: Final = 10
+_PEAKS: Final = f"""
 WITH changed AS (
     SELECT h.channel, h.hour, h.peak FROM unnest($2::timestamptz[]) AS t(hour) CROSS JOIN LATERAL (
         SELECT channel, hour, peak FROM channel_hours WHERE hour = t.hour ORDER BY peak DESC LIMIT $4) AS h
@@ -33,13 +36,24 @@ WITH changed AS (
 ), highest_changed AS MATERIALIZED (
     SELECT * FROM (SELECT DISTINCT ON (channel) channel, hour, peak FROM changed ORDER BY channel, peak DESC, hour) AS c
     ORDER BY peak DESC, channel LIMIT $4
+), least(peak) AS MATERIALIZED (
+    SELECT COALESCE((SELECT peak FROM highest_changed ORDER BY peak DESC OFFSET $4 - 1 LIMIT 1), 1)
 ), highest AS (
     SELECT * FROM highest_changed
     UNION ALL
     SELECT name, NULL, subscribers FROM (
-        SELECT name, subscribers FROM channels WHERE last_at < $1 AND subscribers > 0
-            AND subscribers >= COALESCE((SELECT peak FROM highest_changed ORDER BY peak DESC OFFSET $4 - 1 LIMIT 1), 0)
+        SELECT name, subscribers FROM channels WHERE last_at < $1 AND subscribers >= (SELECT peak FROM least)
         ORDER BY subscribers DESC, name DESC LIMIT $4) AS quiet
+    UNION ALL
+    SELECT name, NULL, level.last FROM (
+        SELECT name FROM channels
+        WHERE $9 AND first_at < $1 AND last_at >= $8 AND peak >= (SELECT peak FROM least)
+        ORDER BY peak DESC, name DESC LIMIT $4 * {_OF_ALL_TIME}
+    ) AS steady CROSS JOIN LATERAL (
+        SELECT last FROM channel_hours WHERE channel = name AND hour < $1 ORDER BY hour DESC LIMIT 1
+    ) AS level
+    WHERE level.last >= (SELECT peak FROM least)
+        AND NOT EXISTS (SELECT FROM channel_hours WHERE channel = name AND hour >= $1 AND hour < $8)
 )
 SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
     CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $3 THEN c.peak_at END AS peak_at,
@@ -109,9 +123,10 @@ class Channels:
         all_hours = _hours(period)
         days, hours = _days(all_hours)
         end = all_hours[-1] + _HOUR
+        is_over = end <= datetime.now(UTC)
         stretch = (days[0], days[-1] + timedelta(days=1)) if days else (end, end)
         async with self._pool.database() as database:
-            rows = await database.fetch(_PEAKS, all_hours[0], hours, period.until, limit, days, *stretch, end)
+            rows = await database.fetch(_PEAKS, all_hours[0], hours, period.until, limit, days, *stretch, end, is_over)
         return [ChannelUse(**row) for row in rows]
 
     async def curve(self, channel: str, period: Period) -> ChannelCurve | None:

@@ -79,10 +79,11 @@ class Edges:
 
     async def during(self, period: Period, limit: int) -> list[EdgeRun]:
         """Up to `limit` runs of which something is known in this period, latest begun first. A run that only goes on
-        and has no clients that come or leave writes nothing: it is counted in, too."""
+        and has no clients that come or leave writes nothing: it is counted in, and so is one that died in silence."""
         async with self._pool.database() as database:
             rows = await database.fetch(
-                f"""{_RUNS} WHERE first_at < $2 AND (last_at >= $1 OR stopped_at IS NULL AND lost_at IS NULL)
+                f"""{_RUNS} WHERE first_at < $2
+                    AND (last_at >= $1 OR lost_at >= $1 OR stopped_at IS NULL AND lost_at IS NULL)
                 ORDER BY coalesce(least(started_at, first_at), first_at) DESC, instance LIMIT $3""",
                 period.since,
                 period.until,

@@ -78,3 +78,29 @@ async def test_peaks_and_subscriptions_are_those_of_the_hours_of_the_period(
     async with Pool(postgres.url, 1) as pool:
         found = await Channels(pool).peaks(Period(begin + timedelta(hours=since), begin + timedelta(hours=until)), 5)
     assert [(one.peak, one.subscriptions) for one in found] == [(peak, subscriptions)]
+
+
+async def test_a_channel_that_was_steady_then_and_changed_later_is_among_the_peaks_of_then(postgres: Postgres):
+    await insert(
+        postgres.url,
+        Channel("steady", 4, 60, hour(-9), 70, hour(-9), hour(30)),
+        ChannelHour("steady", hour(-9), 60, 55, 60),
+        ChannelHour("steady", hour(-2), 55, 50, 1),
+        ChannelHour("steady", hour(30), 50, 4, 1),
+        Channel("empty-then", 4, 70, hour(-9), 70, hour(-9), hour(30)),
+        ChannelHour("empty-then", hour(-9), 70, 0, 70),
+        ChannelHour("empty-then", hour(30), 4, 4, 4),
+        Channel("later", 80, 80, hour(30), 80, hour(30), hour(30)),
+        ChannelHour("later", hour(30), 80, 80, 80),
+        Channel("busy", 3, 40, hour(2), 99, hour(2), hour(31)),
+        ChannelHour("busy", hour(2), 40, 20, 40),
+        ChannelHour("busy", hour(31), 40, 3, 1),
+    )
+    async with Pool(postgres.url, 1) as pool:
+        channels = Channels(pool)
+        peaks = await channels.peaks(PERIOD, 10)
+        highest = await channels.peaks(PERIOD, 1)
+        curve = await channels.curve("steady", PERIOD)
+    assert [(one.channel, one.peak) for one in peaks] == [("steady", 50), ("busy", 40)]
+    assert [one.channel for one in highest] == ["steady"]
+    assert curve is not None and [one.peak for one in curve.hours] == [50] * 5

@@ -117,6 +117,7 @@ CREATE TABLE channels (
 );
 CREATE INDEX channels_by_end ON channels (reverse(name)) WHERE strpos(name, '#') > 0;
 CREATE INDEX channels_by_subscribers ON channels (subscribers, name);
+CREATE INDEX channels_by_peak ON channels (peak, name);
 CREATE INDEX channels_by_time ON channels (last_at);
 
 CREATE TABLE channel_hours (

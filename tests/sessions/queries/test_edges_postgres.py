@@ -1,0 +1,39 @@
+"""Which runs of edges belong to a period."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from services.chassis.postgres.pool import Pool
+from services.sessions.queries.edges_postgres import Edges
+from services.sessions.queries.periods import Period
+from services.sessions.rows import Edge
+from tests.sessions.rows_by_hand import EPOCH, insert
+from tests.support.servers import Postgres
+
+pytestmark = pytest.mark.integration
+
+MINUTE, HOUR = 60_000, 3_600_000
+NOON = 10_000 * HOUR
+
+
+async def test_runs_are_those_that_were_there_in_the_period(postgres: Postgres):
+    def run(name: str, began: int, last: int, **moments: int) -> Edge:
+        return Edge(name, "edge-1", "1.0", NOON + began, NOON + last, **{at: NOON + one for at, one in moments.items()})
+
+    await insert(
+        postgres.url,
+        run("quiet", -9 * HOUR, -8 * HOUR),
+        run("died quietly", -9 * HOUR + 1, -2 * HOUR, lost_at=10 * MINUTE),
+        run("died before", -9 * HOUR + 2, -2 * HOUR, lost_at=-MINUTE),
+        run("stopped", -8 * HOUR, 5 * MINUTE, stopped_at=5 * MINUTE),
+        run("stopped before", -8 * HOUR, -5 * MINUTE, stopped_at=-5 * MINUTE),
+        run("began", 30 * MINUTE, 2 * HOUR),
+        run("began later", HOUR, 2 * HOUR),
+    )
+    period = Period(EPOCH + timedelta(milliseconds=NOON), EPOCH + timedelta(milliseconds=NOON + HOUR))
+    async with Pool(postgres.url, 1) as pool:
+        runs = await Edges(pool).during(period, 10)
+    assert [one.instance for one in runs] == ["began", "stopped", "died quietly", "quiet"]
