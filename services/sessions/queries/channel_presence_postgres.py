@@ -17,27 +17,35 @@ ones fewer are still there."""
 
 _HOUR_BEFORE: Final = "$1::timestamptz - '01:00:00'::interval"
 
-# The session of a connection that bears its name began with it.
+# Another edge, whose clock is behind, may have a connection of a session before its beginning.
+_AFTER: Final = "$4::timestamptz - '00:00:10'::interval"
+
+# The session of a connection that bears its name began with it. Of connections that overlap the last one carries it.
 _SESSION: Final = """
-SELECT c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.*
+SELECT c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.id, s.user_id,
+    s.session_key, s.client_name, s.address, s.opened_at, s.ended_at
 FROM {found} AS c CROSS JOIN LATERAL (
-    SELECT id, user_id, session_key, client_name, address, opened_at, ended_at FROM sessions
+    SELECT id, user_id, session_key, client_name, address, opened_at, ended_at, connections FROM sessions
     WHERE id = c.session_id AND opened_at <= c.opened_at + '24:00:00'::interval AND opened_at > $4
         AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
     OFFSET 0
-) AS s"""
+) AS s
+WHERE ($2::text IS NULL OR c.edge = $2) AND (s.connections = 1 OR NOT EXISTS (
+    SELECT FROM connections WHERE session_id = c.session_id AND opened_at >= c.opened_at AND opened_at <= $1
+        AND (closed_at IS NULL OR closed_at > $1) AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0))"""
 
 # One by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to join tables of
 # millions.
 _OF_THE_LAST_HOUR: Final = f"""(
 SELECT c.* FROM (
     SELECT connection, opened_at FROM subscriptions
-    WHERE channel = $3 AND since > GREATEST($4, {_HOUR_BEFORE}) AND since <= $1 AND opened_at > $4 AND opened_at <= $1
+    WHERE channel = $3 AND since > GREATEST({_AFTER}, {_HOUR_BEFORE}) AND since <= $1
+        AND opened_at > {_AFTER} AND opened_at <= $1
         AND (until IS NULL OR until > $1)
 ) AS u CROSS JOIN LATERAL (
     SELECT * FROM connections
-    WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > $4 AND opened_at <= $1
-        AND (closed_at IS NULL OR closed_at > $1) AND ($2::text IS NULL OR edge = $2)
+    WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > {_AFTER} AND opened_at <= $1
+        AND (closed_at IS NULL OR closed_at > $1)
     OFFSET 0
 ) AS c)"""
 
@@ -46,16 +54,16 @@ SELECT c.* FROM (
 _OF_EARLIER: Final = f"""(
 SELECT c.* FROM (
     SELECT connection, opened_at FROM subscriptions
-    WHERE channel = $3 AND since > $4 AND since <= {_HOUR_BEFORE} AND opened_at > $4 AND opened_at <= {_HOUR_BEFORE}
+    WHERE channel = $3 AND since > {_AFTER} AND since <= {_HOUR_BEFORE}
+        AND opened_at > {_AFTER} AND opened_at <= {_HOUR_BEFORE}
 ) AS u CROSS JOIN LATERAL (
     SELECT id, opened_at FROM connections
-    WHERE opened_at = u.opened_at AND id = u.connection AND opened_at > $4 AND opened_at <= {_HOUR_BEFORE}
+    WHERE opened_at = u.opened_at AND id = u.connection AND opened_at > {_AFTER} AND opened_at <= {_HOUR_BEFORE}
         AND (closed_at IS NULL OR closed_at - opened_at > '01:00:00'::interval)
         AND (closed_at IS NULL OR closed_at > $1)
     OFFSET 0
 ) AS lasting CROSS JOIN LATERAL (
-    SELECT * FROM connections
-    WHERE id = lasting.id AND opened_at = lasting.opened_at AND ($2::text IS NULL OR edge = $2) OFFSET 0
+    SELECT * FROM connections WHERE id = lasting.id AND opened_at = lasting.opened_at OFFSET 0
 ) AS c
 WHERE EXISTS (
     SELECT FROM subscriptions WHERE connection = c.id AND channel = $3 AND opened_at = c.opened_at

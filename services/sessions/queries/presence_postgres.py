@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.channel_presence_postgres import IN_CHANNEL, in_channel
-from services.sessions.queries.channel_subscriptions_postgres import EVER
+from services.sessions.queries.channel_subscriptions_postgres import EVER, MANY, before_the_newest
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
@@ -31,22 +31,26 @@ _REACHES: Final = (timedelta(days=1), timedelta(days=9), None)
 """How far back sessions are looked for: as a page has the newest, the last day has them all on a busy system. A bound
 leaves PostgreSQL few partitions to plan for and to read, and sessions of long ago have ended, most of them."""
 
+_A_DAY_BEFORE: Final = "$4::timestamptz - '24:00:00'::interval"
+"""What belongs to a session may be from before it, as clocks of edges differ."""
+
 # The connection that carried a session then. Without one the session was away. That of a session of one connection is
 # not looked up: its session has what is asked.
-_CARRIED: Final = """
+_CARRIED: Final = f"""
 JOIN LATERAL (
     SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.opened_at WHERE s.connections = 1
     UNION ALL (
         SELECT id, edge, instance, client_version, opened_at FROM connections
-        WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at AND opened_at > $4
-            AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
-        ORDER BY opened_at DESC LIMIT 1)
+        WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
+            AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
+        ORDER BY opened_at DESC, id DESC LIMIT 1)
 ) AS c ON $2::text IS NULL OR c.edge = $2"""
 
-_IN_CHANNEL: Final = """
+_IN_CHANNEL: Final = f"""
 WHERE $3::text IS NULL OR EXISTS (
     SELECT FROM subscriptions u WHERE u.connection = c.id AND u.channel = $3 AND u.opened_at = c.opened_at
-        AND u.opened_at > $4 AND u.opened_at <= $1 AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
+        AND u.opened_at > {_A_DAY_BEFORE} AND u.opened_at <= $1
+        AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
 
 _FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_version, s.address, s.opened_at, s.ended_at"
 
@@ -66,8 +70,8 @@ SELECT p.*, u.channels, u.channel_count
 FROM present p CROSS JOIN LATERAL (
     SELECT coalesce((array_agg(channel ORDER BY channel))[:{SHOWN_CHANNELS}], '{{}}') AS channels,
         count(*) AS channel_count
-    FROM subscriptions WHERE connection = p.connection AND opened_at = p.connected_at AND opened_at > $4
-        AND opened_at <= $1 AND since <= $1
+    FROM subscriptions WHERE connection = p.connection AND opened_at = p.connected_at
+        AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND since <= $1
         AND (until IS NULL OR until > $1)
 ) AS u ORDER BY p.opened_at DESC, p.id DESC"""
 
@@ -112,6 +116,14 @@ _ALL_OF_THEM: Final = " UNION ALL ".join(
 ).replace("$4", _EVER)
 
 _THOSE_IN_CHANNEL: Final = IN_CHANNEL.replace("$4", _EVER)
+
+# Of a channel that has too many subscriptions: it is looked for in each session that was there.
+_THOSE_OF_ALL_IN_CHANNEL: Final = " UNION ALL ".join(
+    f"""(
+SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, s.opened_at
+FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL} {_NEWEST_COUNTED})"""
+    for condition in _LASTED
+).replace("$4", _EVER)
 
 _COUNTS: Final = f"""
 SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
@@ -205,9 +217,12 @@ class Presence:
     ) -> PresentCounts:
         """How many were connected at this moment and satisfy the conditions: reads `MAX_COUNTED` of them. At most
         `MAX_GROUPS` groups."""
-        values = [at, edge] if channel is None else [at, edge, text(channel)]
-        present = _ALL_OF_THEM if channel is None else _THOSE_IN_CHANNEL
+        values, present = [at, edge], _ALL_OF_THEM
         async with self._pool.database() as database:
+            if channel is not None:
+                values.append(text(channel))
+                are_many = await before_the_newest(database, text(channel), MANY, at) != EVER
+                present = _THOSE_OF_ALL_IN_CHANNEL if are_many else _THOSE_IN_CHANNEL
             rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by], present=present), *values)
         groups = [PresentCount(**_named(item for item in row.items() if item[0] != "total")) for row in rows]
         total = rows[0]["total"] if rows else 0

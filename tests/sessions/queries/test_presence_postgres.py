@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries import channel_presence_postgres
+from services.sessions.queries import channel_presence_postgres, presence_postgres
 from services.sessions.queries.presence_postgres import Presence, Present
 from services.sessions.rows import Connection, Session, Subscription
 from tests.sessions.rows_by_hand import EPOCH, Row, insert
@@ -125,7 +125,48 @@ async def test_the_newest_come_first_and_what_is_beyond_the_limit_is_said(postgr
     assert [one.id for one in (await ask(postgres, user="u0")).sessions] == ["s0", "s2", "s4"]
 
 
-async def test_counts_are_of_the_sessions_that_are_listed(postgres: Postgres):
+@pytest.mark.parametrize("for_each", [(4, 32), (0, 0)], ids=["newest", "all"])
+async def test_a_session_of_connections_that_overlap_is_there_once_on_the_edge_of_the_last(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, for_each: tuple[int, int]
+):
+    monkeypatch.setattr(channel_presence_postgres, "_FOR_EACH", for_each)
+    began = THEN - 2 * MINUTE
+    await insert(
+        postgres.url,
+        Session("c1", "ann", "", "js", "5.8", "edge-2", "i2", "c2", 2, began, None),
+        Connection("c1", "c1", "edge-1", "i1", began, THEN + MINUTE, 1006),
+        Connection("c2", "c1", "edge-2", "i2", THEN - MINUTE),
+        Subscription("c1", "news", began, began),
+        Subscription("c2", "news", THEN - MINUTE, THEN - MINUTE),
+    )
+    for conditions in ({}, {"channel": "news"}):
+        found = (await ask(postgres, **conditions)).sessions
+        assert [(one.id, one.connection, one.edge) for one in found] == [("c1", "c2", "edge-2")]
+        assert len((await ask(postgres, edge="edge-2", **conditions)).sessions) == 1
+        assert (await ask(postgres, edge="edge-1", **conditions)).sessions == []
+
+
+async def test_a_connection_to_an_edge_whose_clock_is_behind_carries_its_session(postgres: Postgres):
+    began = THEN - HOUR
+    await insert(
+        postgres.url,
+        Session("c1", "ann", "", "js", "5.8", "edge-2", "i2", "c2", 2, began, None),
+        Connection("c1", "c1", "edge-1", "i1", began, began + 1, 1006),
+        Connection("c2", "c1", "edge-2", "i2", began - 2000),
+        Subscription("c2", "news", began - 2000, began - 1999),
+        *stay("before", -HOUR - 1000, None),
+        Subscription("before", "news", began - 1000, began - 999),
+    )
+    assert [one.channels for one in (await ask(postgres)).sessions] == [["news"], ["news"]]
+    newest = await ask(postgres, limit=1, channel="news")
+    assert ([one.connection for one in newest.sessions], newest.more) == (["c2"], True)
+
+
+@pytest.mark.parametrize("many", [20_000, 0], ids=["few subscriptions", "many"])
+async def test_counts_are_of_the_sessions_that_are_listed(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int
+):
+    monkeypatch.setattr(presence_postgres, "MANY", many)
     moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None)
     gone = Session("g1", "eve", "", "js", "5.8", "edge-2", "i2", "g2", 2, THEN - HOUR, None)
     await insert(
