@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlencode
 
+import msgspec
+
 from perf.errors import RunFailed
 from perf.servers.session_rows import Picked
 from services.chassis.postgres.pool import Pool
@@ -31,6 +33,8 @@ LIMIT: Final = 100
 
 _LENGTHS: Final = [timedelta(minutes=15), timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=7)]
 _MONTH: Final = timedelta(days=28)
+_HOUR: Final = timedelta(hours=1)
+_END_CODES: Final = (1000, 1001, 1006, 3005)
 _ANSWER_S: Final = 30.0
 
 
@@ -70,6 +74,10 @@ class Chance:
     def channel(self) -> str:
         """A busy one or a room of few."""
         return self.random.choice(self.random.choice([self.picked.channels, self.picked.rooms, ["news"]]))
+
+    def version(self) -> str:
+        """That of a client, which some sessions had."""
+        return f"5.{self.random.randint(0, 3)}"
 
     def edge(self) -> str:
         return f"edge-{self.random.randint(1, 8)}"
@@ -142,10 +150,19 @@ class Api:
 
 
 def of_the_api(api: Api, chance: Chance) -> list[Question]:
-    """Those over HTTP, with the time of the service and of this client."""
+    """Those over HTTP, with the time of the service and of this client: each filter, and what the command line does not
+    have."""
 
     def sessions(name: str, query: Callable[[], dict[str, object]]) -> Question:
         return Question(f"GET /sessions{name}", lambda: api.get("/sessions", **query()))
+
+    async def second_page() -> None:
+        first = msgspec.json.decode(await api.get("/sessions", edge=chance.edge()), type=_Page)
+        await api.get("/sessions", edge=chance.edge(), cursor=first.next)
+
+    def within(length: timedelta) -> dict[str, object]:
+        until = chance.moment()
+        return {"from": _text(until - length), "to": _text(until)}
 
     return [
         sessions("", dict),
@@ -156,6 +173,37 @@ def of_the_api(api: Api, chance: Chance) -> list[Question]:
         sessions("?channel", lambda: {"channel": chance.channel()}),
         sessions("?edge", lambda: {"edge": chance.edge()}),
         sessions("?edge&state=away", lambda: {"edge": chance.edge(), "state": "away"}),
+        sessions("?end_code", lambda: {"end_code": chance.random.choice(_END_CODES)}),
+        sessions("?client_name&client_version", lambda: {"client_name": "js", "client_version": chance.version()}),
+        sessions("?client_version", lambda: {"client_version": chance.version()}),
+        sessions("?address", lambda: {"address": chance.random.choice(chance.picked.addresses)}),
+        sessions("?from&to", lambda: within(_HOUR)),
+        sessions("?at", lambda: {"at": _text(chance.moment())}),
+        sessions("?at&channel", lambda: {"at": _text(chance.moment()), "channel": chance.channel()}),
+        Question("GET /sessions?edge&cursor, with the page before", second_page),
         Question("GET /sessions/{id}", lambda: api.get(f"/sessions/{chance.session()}")),
         Question("GET /users/{user}/sessions", lambda: api.get(f"/users/{quote(chance.user())}/sessions")),
+        Question(
+            "GET /sessions/counts?group=edge,client_version, a month",
+            lambda: api.get(
+                "/sessions/counts", **{"from": _text(chance.month().since)}, group="edge,client_version", interval="1d"
+            ),
+        ),
+        Question(
+            "GET /sessions/counts?group=end_code, 15 minutes",
+            lambda: api.get("/sessions/counts", **within(_LENGTHS[0]), group="end_code"),
+        ),
+        Question("GET /who/counts", lambda: api.get("/who/counts", at=_text(chance.moment()))),
+        Question(
+            "GET /who/counts?channel",
+            lambda: api.get("/who/counts", at=_text(chance.moment()), channel=chance.channel()),
+        ),
     ]
+
+
+class _Page(msgspec.Struct):
+    next: str | None
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat()
