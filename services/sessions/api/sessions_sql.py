@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
+from services.sessions.queries.channel_presence_postgres import present_in_channel
 from services.sessions.values import after_prefix
 
 STATE: Final = """CASE WHEN ended_at IS NULL THEN 'open' WHEN away_until > now() THEN 'away' ELSE 'ended' END"""
@@ -185,25 +186,19 @@ def _looked_up(filters: Filters, since: datetime, bound: Bound) -> str:
     are looked up one by one: PostgreSQL guesses wrong how to join tables of millions. The session of a connection that
     bears its name began with it."""
     channel, after = bound(filters.channel), bound(since)
-    then = open_then = subscribed_then = ""
     if filters.at is not None:
-        at = bound(filters.at)
-        then = f" AND since <= {at} AND opened_at <= {at}"
-        open_then = f" AND opened_at <= {at} AND (closed_at IS NULL OR closed_at > {at})"
-        subscribed_then = f"""
-    WHERE EXISTS (
-        SELECT FROM subscriptions WHERE connection = c.id AND channel = {channel} AND opened_at = c.opened_at
-            AND since <= {at} AND (until IS NULL OR until > {at}) OFFSET 0)"""
+        present = present_in_channel(bound(filters.at), "NULL", channel, after, "s.*")
+        return f"WITH of_channel AS MATERIALIZED ({present})"
     return f"""
 WITH connected AS MATERIALIZED (
     SELECT DISTINCT ON (c.session_id) c.session_id, c.id, c.opened_at
     FROM (
         SELECT connection, opened_at FROM subscriptions
-        WHERE channel = {channel} AND since > {after} AND opened_at > {after}{then}
+        WHERE channel = {channel} AND since > {after} AND opened_at > {after}
     ) AS u CROSS JOIN LATERAL (
         SELECT session_id, id, opened_at FROM connections
-        WHERE id = u.connection AND opened_at = u.opened_at{open_then} OFFSET 0
-    ) AS c{subscribed_then}
+        WHERE id = u.connection AND opened_at = u.opened_at OFFSET 0
+    ) AS c
     ORDER BY c.session_id, c.opened_at
 ), of_channel AS MATERIALIZED (
     SELECT s.* FROM connected AS c CROSS JOIN LATERAL (

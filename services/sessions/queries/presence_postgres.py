@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.queries.channel_presence_postgres import IN_CHANNEL, in_channel
+from services.sessions.queries.channel_presence_postgres import IN_CHANNEL, in_channel, present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import EVER, MANY, before_the_newest
 from services.sessions.values import identity, text
 
@@ -99,31 +99,37 @@ MAX_COUNTED: Final = 250_000
 
 _NEWEST_COUNTED: Final = f"ORDER BY opened_at DESC LIMIT {MAX_COUNTED}"
 
-_EVER: Final = f"'{EVER:%Y-%m-%d}'::timestamptz"
-
 # A session of one connection was on its edge with its version; for the few of several, that of then is looked up.
-_OF_ONE: Final = """
-SELECT user_id, address, client_name, client_version, edge, opened_at FROM sessions
-WHERE opened_at <= $1 AND connections = 1 AND ($2::text IS NULL OR edge = $2) AND {condition}"""
-_OF_SEVERAL: Final = f"""
-SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, s.opened_at
-FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND connections > 1 AND {{condition}}) AS s {_CARRIED}"""
+_THEN: Final = """
+LEFT JOIN LATERAL (
+    SELECT id, edge, client_version, opened_at FROM connections
+    WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
+        AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
+    ORDER BY opened_at DESC, id DESC LIMIT 1
+) AS c ON true"""
+_OF_ONE: Final = "s.connections = 1"
+_CONNECTION: Final = f"CASE WHEN {_OF_ONE} THEN s.connection ELSE c.id END"
+_CONNECTED_AT: Final = f"CASE WHEN {_OF_ONE} THEN s.opened_at ELSE c.opened_at END"
+_EDGE: Final = f"CASE WHEN {_OF_ONE} THEN s.edge ELSE c.edge END"
+_VERSION: Final = f"CASE WHEN {_OF_ONE} THEN s.client_version ELSE c.client_version END"
 
-_ALL_OF_THEM: Final = " UNION ALL ".join(
-    f"({branch.format(condition=condition)} {_NEWEST_COUNTED})"
-    for condition in _LASTED
-    for branch in (_OF_ONE, _OF_SEVERAL)
-).replace("$4", _EVER)
+_SUBSCRIBED: Final = f"""AND EXISTS (
+    SELECT FROM subscriptions WHERE connection = {_CONNECTION} AND opened_at = {_CONNECTED_AT} AND channel = $3
+        AND since <= $1 AND (until IS NULL OR until > $1) OFFSET 0)"""
 
-_THOSE_IN_CHANNEL: Final = IN_CHANNEL.replace("$4", _EVER)
 
+def _counted(condition: str, then: str = "") -> str:
+    return f"""(
+SELECT s.user_id, s.address, s.client_name, {_VERSION} AS client_version, {_EDGE} AS edge, s.opened_at
+FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND {condition}) AS s {_THEN}
+WHERE ({_OF_ONE} OR c.id IS NOT NULL) AND ($2::text IS NULL OR {_EDGE} = $2) {then}
+{_NEWEST_COUNTED})"""
+
+
+_ALL_OF_THEM: Final = " UNION ALL ".join(map(_counted, _LASTED))
+_THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
 # Of a channel that has too many subscriptions: it is looked for in each session that was there.
-_THOSE_OF_ALL_IN_CHANNEL: Final = " UNION ALL ".join(
-    f"""(
-SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, s.opened_at
-FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL} {_NEWEST_COUNTED})"""
-    for condition in _LASTED
-).replace("$4", _EVER)
+_THOSE_OF_ALL_IN_CHANNEL: Final = " UNION ALL ".join(_counted(condition, _SUBSCRIBED) for condition in _LASTED)
 
 _COUNTS: Final = f"""
 SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
