@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 
 import asyncpg
+from msgspec import structs
 
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.api.channel_search_postgres import all_of_channel, channel_to_search, of_channel
@@ -14,6 +16,7 @@ from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found, select
 from services.sessions.api.views import ConnectionView, SessionDetail, SessionView, SubscriptionView
+from services.sessions.queries.reaches import EVER, REACHES, before
 
 MAX_PARTS: Final = 1000
 """Connections, and subscriptions, in one answer."""
@@ -101,8 +104,14 @@ class SessionsReader:
         async with self._pool.database() as database:
             if (channel := channel_to_search(filters)) is not None:
                 return [SessionView(**row) for row in await of_channel(database, channel, filters, limit, after)]
-            query = select(filters, limit, after, await found_before(database, filters))
-            return [SessionView(**row) for row in await database.fetch(query.sql, *query.values)]
+            found = await found_before(database, filters)
+            rows: list[asyncpg.Record] = []
+            for since in _beginnings(filters, after):
+                query = select(structs.replace(filters, since=since), limit, after, found)
+                rows = await database.fetch(query.sql, *query.values)
+                if len(rows) >= limit:
+                    break
+            return [SessionView(**row) for row in rows]
 
     async def session(self, id_: str) -> SessionDetail | None:
         """The session with this id, or that of the connection with this id; None if there is neither."""
@@ -119,6 +128,16 @@ class SessionsReader:
             subscriptions=[SubscriptionView(**one) for one in subscriptions[:MAX_PARTS]],
             truncated=max(len(connections), len(subscriptions)) > MAX_PARTS,
         )
+
+
+def _beginnings(filters: Filters, after: Place | None) -> Sequence[datetime | None]:
+    """From when on sessions are looked for, one moment after the other: of those of a moment a page may be near it."""
+    if filters.at is None or filters.user is not None:
+        return (filters.since,)
+    latest = filters.at if after is None else min(filters.at, after.at)
+    first = EVER if filters.since is None else filters.since
+    near = [since for reach in REACHES if (since := before(latest, reach)) > first]
+    return (*near, filters.since)
 
 
 async def found_before(database: Database, filters: Filters) -> Found:

@@ -223,7 +223,9 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
 
 def _carried(filters: Filters, bound: Bound) -> str:
     """A session with a single connection was connected all the time."""
-    by_another = f"SELECT FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id OFFSET 0"
+    # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
+    by_another = f"""SELECT FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
+        AND c.opened_at >= s.opened_at - '24:00:00'::interval OFFSET 0"""
     return f"(connections = 1 OR EXISTS ({by_another}))"
 
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from services.chassis.postgres.pool import Database
-from services.sessions.queries.channel_subscriptions_postgres import EVER, MANY, before_the_newest
+from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
+from services.sessions.queries.reaches import EVER
 
 _FOR_EACH: Final = (4, 32)
 """Subscriptions that are looked up for each session that is wanted, at first and then."""

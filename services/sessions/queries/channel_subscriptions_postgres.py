@@ -6,17 +6,15 @@ channel has a page of answers in a few hundred, and one of few has no more than 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from services.chassis.postgres.pool import Database
+from services.sessions.queries.reaches import EVER
 
 MANY: Final = 20_000
 """Subscriptions of a channel that are looked up at the most. Where more are wanted, a search goes through all sessions
 instead: the channel is in many of them."""
-
-EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before everything."""
 
 _NTH: Final = """
 SELECT since FROM subscriptions WHERE channel = $1 AND since <= $2 ORDER BY since DESC OFFSET $3 LIMIT 1"""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.channel_presence_postgres import IN_CHANNEL, in_channel, present_in_channel
-from services.sessions.queries.channel_subscriptions_postgres import EVER, MANY, before_the_newest
+from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
+from services.sessions.queries.reaches import EVER, REACHES, before
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
@@ -26,10 +27,6 @@ _LASTED: Final = (
     "ended_at - opened_at > '1 day'::interval AND ended_at > $1",
     "ended_at IS NULL",
 )
-
-_REACHES: Final = (timedelta(days=1), timedelta(days=9), None)
-"""How far back sessions are looked for: as a page has the newest, the last day has them all on a busy system. A bound
-leaves PostgreSQL few partitions to plan for and to read, and sessions of long ago have ended, most of them."""
 
 _A_DAY_BEFORE: Final = "$4::timestamptz - '24:00:00'::interval"
 """What belongs to a session may be from before it, as clocks of edges differ."""
@@ -238,15 +235,11 @@ class Presence:
 async def _within(database: Database, at: datetime, edge: str | None, channel: str | None, limit: int) -> list[Any]:
     """The newest `limit` sessions, of all that were there."""
     rows: list[Any] = []
-    for reach in _REACHES:
-        rows = await database.fetch(_ALL, at, edge, channel, _since(at, reach), limit)
+    for reach in REACHES:
+        rows = await database.fetch(_ALL, at, edge, channel, before(at, reach), limit)
         if len(rows) >= limit:
             break
     return rows
-
-
-def _since(at: datetime, reach: timedelta | None) -> datetime:
-    return EVER if reach is None or at - EVER < reach else at - reach
 
 
 def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries.channel_subscriptions_postgres import EVER, before_the_newest, has_many_since
+from services.sessions.queries.channel_subscriptions_postgres import before_the_newest, has_many_since
+from services.sessions.queries.reaches import EVER
 from services.sessions.rows import Subscription
 from tests.sessions.rows_by_hand import EPOCH, insert
 from tests.support.servers import Postgres
