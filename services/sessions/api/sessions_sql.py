@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
-from services.sessions.queries.channel_presence_postgres import present_in_channel
+from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.values import after_prefix
 
 STATE: Final = """CASE WHEN ended_at IS NULL THEN 'open' WHEN away_until > now() THEN 'away' ELSE 'ended' END"""

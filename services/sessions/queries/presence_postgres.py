@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.queries.channel_presence_postgres import IN_CHANNEL, in_channel, present_in_channel
+from services.sessions.queries.channel_presence_postgres import in_channel
+from services.sessions.queries.channel_presence_sql import IN_CHANNEL, present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
 from services.sessions.queries.reaches import EVER, REACHES, before
 from services.sessions.values import identity, text

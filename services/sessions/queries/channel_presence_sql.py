@@ -1,0 +1,70 @@
+"""The SQL that finds who was in a channel at a moment, from the channel's subscriptions. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_COLUMNS: Final = """c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.id,
+    s.user_id, s.session_key, s.client_name, s.address, s.opened_at, s.ended_at"""
+
+
+def present_in_channel(at: str, edge: str, channel: str, after: str, columns: str = _COLUMNS) -> str:
+    """Finds the sessions `s`, each with the connection `c` that carried it, that were in the channel at the time `at`,
+    on this edge (NULL: any), and were opened after `after`. All are SQL of values.
+
+    They are looked up one by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to
+    join tables of millions. Most who subscribed more than an hour before are gone. Those who are not have connections
+    that lasted longer, which an index has, in the order of time as the subscriptions: few of its pages are read, and
+    nothing of the others.
+
+    The session of a connection that bears its name began with it. Of connections that overlap the last one carries it.
+    An edge whose clock is behind may have a connection of a session before its beginning.
+    """
+    hour_before = f"{at}::timestamptz - '01:00:00'::interval"
+    since = f"{after}::timestamptz - '00:00:10'::interval"
+    open_then = f"(closed_at IS NULL OR closed_at > {at})"
+    still_subscribed = f"(until IS NULL OR until > {at})"
+    of_the_last_hour = f"""(
+SELECT c.* FROM (
+    SELECT connection, opened_at FROM subscriptions
+    WHERE channel = {channel} AND since > GREATEST({since}, {hour_before}) AND since <= {at}
+        AND opened_at > {since} AND opened_at <= {at} AND {still_subscribed}
+) AS u CROSS JOIN LATERAL (
+    SELECT * FROM connections
+    WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > {since} AND opened_at <= {at} AND {open_then}
+    OFFSET 0
+) AS c)"""
+    of_earlier = f"""(
+SELECT c.* FROM (
+    SELECT connection, opened_at FROM subscriptions
+    WHERE channel = {channel} AND since > {since} AND since <= {hour_before}
+        AND opened_at > {since} AND opened_at <= {hour_before}
+) AS u CROSS JOIN LATERAL (
+    SELECT id, opened_at FROM connections
+    WHERE opened_at = u.opened_at AND id = u.connection AND opened_at > {since} AND opened_at <= {hour_before}
+        AND (closed_at IS NULL OR closed_at - opened_at > '01:00:00'::interval) AND {open_then}
+    OFFSET 0
+) AS lasting CROSS JOIN LATERAL (
+    SELECT * FROM connections WHERE id = lasting.id AND opened_at = lasting.opened_at OFFSET 0
+) AS c
+WHERE EXISTS (
+    SELECT FROM subscriptions WHERE connection = c.id AND channel = {channel} AND opened_at = c.opened_at
+        AND since <= {at} AND {still_subscribed} OFFSET 0))"""
+    return " UNION ALL ".join(
+        f"""
+SELECT {columns}
+FROM {found} AS c CROSS JOIN LATERAL (
+    SELECT * FROM sessions
+    WHERE id = c.session_id AND opened_at <= c.opened_at + '24:00:00'::interval AND opened_at > {after}
+        AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
+    OFFSET 0
+) AS s
+WHERE ({edge}::text IS NULL OR c.edge = {edge}) AND (s.connections = 1 OR NOT EXISTS (
+    SELECT FROM connections WHERE session_id = c.session_id AND opened_at >= c.opened_at AND opened_at <= {at}
+        AND {open_then} AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0))"""
+        for found in (of_the_last_hour, of_earlier)
+    )
+
+
+IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", "$4")
+"""With these parameters."""
