@@ -36,8 +36,8 @@ async def of_channel(database: Database, channel: str, filters: Filters, limit: 
     beginning = EVER if filters.since is None else filters.since - _JUST_BEFORE
     for number in (*(each * limit for each in _FOR_EACH), MANY):
         since = max(await before_the_newest(database, channel, number, up_to), beginning)
-        if await has_many_since(database, channel, since, MANY):
-            break
+        if filters.at is None and await has_many_since(database, channel, since, MANY):
+            break  # those after `up_to` are looked up, too: their sessions may have begun before it
         query = select(filters, limit, after, Found(since))
         rows: list[Any] = await database.fetch(query.sql, *query.values)
         if len(rows) >= limit or since == beginning:
