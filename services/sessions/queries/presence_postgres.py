@@ -19,7 +19,7 @@ SHOWN_CHANNELS: Final = 100
 """Channels of one session in an answer, in the order of their names."""
 
 # A session that was there lasted less than an hour, and began in the hour before; or less than a day, and began in the
-# day before; or longer; or it is there still. Each has an index of its own, so that no history is read.
+# day before; or longer; or it is there still. Each has an index of its own, so that little of history is read.
 _LASTED: Final = (
     "ended_at - opened_at <= '01:00:00'::interval AND opened_at > $1::timestamptz - '01:00:00'::interval "
     "AND ended_at > $1",
