@@ -157,8 +157,9 @@ def of_the_api(api: Api, chance: Chance) -> list[Question]:
         return Question(f"GET /sessions{name}", lambda: api.get("/sessions", **query()))
 
     async def second_page() -> None:
-        first = msgspec.json.decode(await api.get("/sessions", edge=chance.edge()), type=_Page)
-        await api.get("/sessions", edge=chance.edge(), cursor=first.next)
+        edge = chance.edge()
+        first = msgspec.json.decode(await api.get("/sessions", edge=edge), type=_Page)
+        await api.get("/sessions", edge=edge, cursor=first.next)
 
     def within(length: timedelta) -> dict[str, object]:
         until = chance.moment()
