@@ -26,7 +26,7 @@ _JUST_BEFORE: Final = timedelta(microseconds=1)
 def channel_to_search(filters: Filters) -> str | None:
     """The filters' channel if it is where to begin. It is not with a user, who has few sessions, nor for those who are
     away, who are few."""
-    return filters.channel if filters.user is None and filters.state != "away" else None
+    return filters.channel if not filters.of_few and filters.state != "away" else None
 
 
 async def of_channel(database: Database, channel: str, filters: Filters, limit: int, after: Place | None) -> list[Any]:

@@ -17,7 +17,7 @@ from services.sessions.api.sessions_sql import OF_CHANNELS, STATE, Bound, Query,
 from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, counted_in
 
 MAX_COUNTED: Final = timedelta(days=7)
-"""The longest period in which sessions themselves are counted, unless they are those of one user."""
+"""The longest period in which sessions themselves are counted, unless they are those of one user, who is not anonymous."""
 
 MAX_GROUPS: Final = 10_000
 
@@ -91,7 +91,7 @@ def asks_openings(filters: Filters, group: tuple[str, ...]) -> bool:
 
 def check(filters: Filters, group: tuple[str, ...], period: Period) -> None:
     """Raises `TooLong` if sessions would have to be counted over too long a period."""
-    if not asks_openings(filters, group) and filters.user is None and period.until - period.since > MAX_COUNTED:
+    if not asks_openings(filters, group) and not filters.of_few and period.until - period.since > MAX_COUNTED:
         raise TooLong(
             f"expected a period of at most {MAX_COUNTED.days} days, as these groups and filters are counted session by "
             f"session; {', '.join(_OF_OPENINGS)} alone, or with one `user`, may be counted over any period"

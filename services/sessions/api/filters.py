@@ -45,6 +45,11 @@ class Filters(Struct, frozen=True, kw_only=True):
     address: str | None = None
     state: str | None = None
 
+    @property
+    def of_few(self) -> bool:
+        """Whether it is about one user, who has few sessions. Anonymous clients may have most."""
+        return bool(self.user)
+
 
 def filters_of(values: Values) -> Filters:
     """The filters among the parameters of a question. Raises `BadParameter` for a period that ends before it begins."""
@@ -57,8 +62,7 @@ def filters_of(values: Values) -> Filters:
 
 def narrower(filters: Filters) -> str:
     """What to add to filters with which a question took too long."""
+    shorter = "shorten the period between `from` and `to`"
     if filters.since is None and filters.at is None:
-        return "add `from` (and `to`), or `user`"
-    if filters.user is None:
-        return "add `user`, or shorten the period between `from` and `to`"
-    return "shorten the period between `from` and `to`"
+        return "add `from` (and `to`), or `user`" if filters.user is None else "add `from` (and `to`)"
+    return f"add `user`, or {shorter}" if filters.user is None else shorter

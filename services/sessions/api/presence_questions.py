@@ -35,7 +35,8 @@ BY: Final = Parameter(
 
 
 def _narrower(values: Values) -> str:
-    return "add `edge`, or `channel`"
+    more = [f"`{name}`" for name in ("edge", "channel") if name not in values]
+    return f"add {', or '.join(more)}" if more else "try again"
 
 
 class PresenceQuestions:

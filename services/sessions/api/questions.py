@@ -28,6 +28,10 @@ from services.sessions.api.views import SessionDetail, SessionsPage
 from services.sessions.queries.periods import Period
 
 
+def _shorter(values: Values) -> str:
+    return "shorten the period between `from` and `to`" if "from" in values else "try again"
+
+
 class Question(NamedTuple):
     """`name` is what OpenAPI and NATS call it, `path` where HTTP has it, `view` the shape of the answer.
 
@@ -43,7 +47,7 @@ class Question(NamedTuple):
     view: type[Struct]
     answer: Callable[[Values], Awaitable[Struct | None]]
     missing: str = ""
-    narrower: Callable[[Values], str] = lambda values: "shorten the period between `from` and `to`"
+    narrower: Callable[[Values], str] = _shorter
     period: timedelta | None = None
     of_a_moment: bool = False
 

@@ -143,7 +143,7 @@ def _beginnings(filters: Filters, after: Place | None) -> Sequence[datetime | No
 async def found_before(database: Database, filters: Filters) -> Found:
     """What the statement for these filters needs to know."""
     names: list[str] = []
-    if filters.client_version is not None and filters.client_name is None and filters.user is None and not filters.at:
+    if filters.client_version is not None and filters.client_name is None and not filters.of_few and not filters.at:
         names = [row["name"] for row in await database.fetch(NAMES)]
     found = await all_of_channel(database, filters)
     return found._replace(client_names=names if len(names) <= MAX_NAMES else ())

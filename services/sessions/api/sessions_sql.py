@@ -101,7 +101,7 @@ def select(
         conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
     elif filters.at is not None:
         conditions.append(_carried(filters, bound))
-    if filters.state == "away" and filters.user is None:
+    if filters.state == "away" and not filters.of_few:
         # Those who are away now are few; a walk through all sessions would look for them from the newest on.
         source = (
             f"WITH away AS MATERIALIZED (SELECT * FROM sessions s WHERE {_all(conditions)}) SELECT {columns} FROM away"
@@ -161,7 +161,7 @@ def _conditions(filters: Filters, bound: Bound) -> list[str]:
 
 def _branches(filters: Filters, found: Found, bound: Bound) -> list[str]:
     """Conditions, each of an index, that together hold for every session and no two for the same."""
-    if filters.user is not None:
+    if filters.of_few:
         return ["true"]
     if filters.at is not None:
         if filters.state == "open":
@@ -211,13 +211,16 @@ WITH connected AS MATERIALIZED (
 
 
 def _of_channel(filters: Filters, bound: Bound) -> str:
-    at = ""
+    at = since = ""
+    if filters.since is not None:  # a day more, as clocks of edges may differ
+        begin = f"{bound(filters.since)}::timestamptz - '24:00:00'::interval"
+        since = f" AND u.since >= {begin} AND u.opened_at >= {begin} AND c.opened_at >= {begin}"
     if filters.at is not None:
         moment = bound(filters.at)
         at = f" AND u.since <= {moment} AND (u.until IS NULL OR u.until > {moment}) AND {_open_at(filters, bound)}"
     return (
         "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
-        f"WHERE u.channel = {bound(filters.channel)}{at}"
+        f"WHERE u.channel = {bound(filters.channel)}{since}{at}"
     )
 
 

@@ -138,12 +138,15 @@ async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
         assert await counted(group="channel") == {"news": 2}
         assert await counted(group="end_code,state") == {"None open": 2, "1000 ended": 1}
         assert await counted(group="client_version", user="ann") == {"1": 2}
+        assert await counted(channel="news") == {"": 2}
+        assert await counted(channel="news", **{"from": "2026-11-28T00:01:30Z"}) == {"": 1}
         assert await counted(group="client_version", edge="nowhere") == {}
         assert await counted(group="address", at="2026-11-28T00:10:00Z") == {"": 1, "10.2.0.1": 1}
         for group in GROUPS:
             assert sum((await counted(group=group, interval="15m")).values()) > 0, group
         for query, parameter in (
             ({"group": "user", "from": "2026-11-01T00:00:00Z"}, "from"),
+            ({"group": "address", "user": "", "from": "2026-11-01T00:00:00Z"}, "from"),
             ({"group": "nobody"}, "group"),
             ({"interval": "90s"}, "interval"),
             ({"from": "2024-11-01T00:00:00Z"}, "from"),

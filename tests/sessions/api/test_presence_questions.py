@@ -9,6 +9,11 @@ import httpx
 import pytest
 
 from proto.events import Closed, EdgeStarted, Opened, Refused, Subscribed
+from services.chassis.postgres.pool import Pool
+from services.sessions.api.calls import too_slow
+from services.sessions.api.presence_questions import PresenceQuestions
+from services.sessions.queries.presence_postgres import Presence
+from services.sessions.queries.user_story_postgres import UserStories
 from tests.sessions.api.serving import reading
 from tests.support.servers import Postgres
 
@@ -57,3 +62,14 @@ async def test_of_a_user_who_never_was_there_nothing_is_told(api: httpx.AsyncCli
     assert answer.status_code == 404 and "user 'nobody' was never here" in answer.json()["error"]["message"]
     (end,) = (await api.get("/users/u2/why")).json()["ends"]
     assert (end["code"], end["back"]) == (1000, None)
+
+
+def test_who_asks_for_too_much_is_told_a_filter_that_is_not_there_yet() -> None:
+    pool = Pool("", 1)
+    who, *_ = PresenceQuestions(Presence(pool), UserStories(pool)).questions()
+    for given, advice in (
+        ({}, "add `edge`, or `channel`"),
+        ({"edge": "edge-1"}, "add `channel`"),
+        ({"edge": "edge-1", "channel": "news"}, "try again"),
+    ):
+        assert too_slow(who, given).endswith(f" s: {advice}")

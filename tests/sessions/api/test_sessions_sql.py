@@ -23,6 +23,8 @@ INDEXES = {
     "any": (Filters(), {"time"}),
     "period": (Filters(since=AT), {"time"}),
     "user": (Filters(user="ann"), {"user"}),
+    "anonymous and open": (Filters(user="", state="open"), {"open"}),
+    "anonymous then": (Filters(user="", at=AT), {"short", "medium", "long", "open", "ended"}),
     "user and state": (Filters(user="ann", state="away"), {"user", "away"}),
     "user then": (Filters(user="ann", at=AT), {"user"}),
     "edge": (Filters(edge="edge-1"), {"edge"}),
@@ -59,8 +61,8 @@ def indexes_of(plan: Any) -> set[str]:
 async def test_each_filter_walks_its_index(postgres: Postgres) -> None:
     database = await asyncpg.connect(postgres.url)
     await database.execute("""
-        INSERT INTO sessions SELECT 's' || n, 'u' || n % 5000, '', 'client' || n % 3, 'v' || n % 20, 'edge-' || n % 10,
-            'i', 'c', 1,
+        INSERT INTO sessions SELECT 's' || n, CASE WHEN n % 2 > 0 THEN 'u' || n % 5000 ELSE '' END, '',
+            'client' || n % 3, 'v' || n % 20, 'edge-' || n % 10, 'i', 'c', 1,
             '2026-11-01'::timestamptz + n * interval '40 s', NULL,
             CASE WHEN n % 50 > 0 THEN '2026-11-01'::timestamptz + n * interval '40 s'
                 + (CASE n % 9 WHEN 0 THEN interval '2 days' WHEN 1 THEN interval '5 hours' ELSE interval '9 min' END)
