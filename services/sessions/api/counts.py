@@ -17,7 +17,7 @@ from services.sessions.api.sessions_sql import OF_CHANNELS, STATE, Bound, Query,
 from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, counted_in
 
 MAX_COUNTED: Final = timedelta(days=7)
-"""The longest period in which sessions themselves are counted, unless they are those of one user, who is not anonymous."""
+"""The longest period in which sessions themselves are counted, unless they are those of one named user."""
 
 MAX_GROUPS: Final = 10_000
 
