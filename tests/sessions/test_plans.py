@@ -9,17 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 import asyncpg
 import pytest
 
 from perf.load.session_month import DAYS, PARTITIONED
 from perf.servers import session_rows
-from perf.servers.session_questions import Chance, of_the_command_line
+from perf.servers.session_questions import Chance, Question, of_the_command_line
 from proto.events import user_digest
+from services.sessions.api.filters import Filters
+from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.api.session_counts import SessionCounts
 from services.sessions.erasing_postgres import erase
-from services.sessions.queries.periods import Period
+from services.sessions.queries.periods import DAY_S, Period
+from services.sessions.queries.presence_postgres import Presence
 from tests.sessions.plans import ExplainingPool, Plan
 from tests.support.servers import Postgres
 
@@ -73,6 +78,45 @@ def read_whole(plan: Plan, tables: set[str]) -> list[str]:
     return [one.table for one in plan.scans if one.how in ("Seq Scan", "Sample Scan") and one.table in tables]
 
 
+def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
+    """What the API has and the command line has not."""
+    reader, counts = SessionsReader(cast("ReadPool", pool)), SessionCounts(cast("ReadPool", pool))
+    then = chance.moment()
+    hour, month = Period(then, then + timedelta(hours=1)), chance.month()
+    filters = {
+        "all": Filters(),
+        "open": Filters(state="open"),
+        "away": Filters(state="away"),
+        "ended": Filters(state="ended"),
+        "user": Filters(user=chance.user()),
+        "channel": Filters(channel="chat:7"),
+        "edge": Filters(edge="edge-3"),
+        "end_code": Filters(end_code=1006),
+        "version": Filters(client_name="js", client_version="5.2"),
+        "version of any client": Filters(client_version="5.2"),
+        "address": Filters(address=chance.picked.addresses[0]),
+        "period": Filters(since=then, until=hour.until),
+        "at": Filters(at=then),
+        "at, open": Filters(at=then, state="open"),
+        "at, edge": Filters(at=then, edge="edge-3"),
+        "at, channel": Filters(at=then, channel="chat:7"),
+    }
+    counted = {
+        ("edge", "client_version"): (Filters(), month),
+        ("end_code",): (Filters(), hour),
+        ("user",): (Filters(user=chance.user()), month),
+    }
+    return [
+        *(Question(name, partial(reader.sessions, which, 101)) for name, which in filters.items()),
+        *(
+            Question(f"counts by {group}", partial(counts.ask, which, group, DAY_S, period))
+            for group, (which, period) in counted.items()
+        ),
+        Question("who counts", partial(Presence(pool).counts, then, "edge")),
+        Question("who counts, channel", partial(Presence(pool).counts, then, "edge", channel="chat:7")),
+    ]
+
+
 async def test_neither_a_question_nor_an_erasure_reads_a_table_that_grows_from_its_beginning_to_its_end(
     postgres: Postgres, month: Month
 ) -> None:
@@ -83,7 +127,7 @@ async def test_neither_a_question_nor_an_erasure_reads_a_table_that_grows_from_i
     async with pool:
         whole: dict[str, list[str]] = {}
         many: dict[str, int] = {}
-        for question in of_the_command_line(pool, chance):
+        for question in [*of_the_command_line(pool, chance), *of_filters(pool, chance)]:
             pool.plans.clear()
             await question.ask()
             assert pool.plans, question.name
