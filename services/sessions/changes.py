@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Final, Literal
 
@@ -20,22 +19,23 @@ ChangeKind = Literal["opened", "resumed", "away", "ended", "removed", "subscribe
 MAX_CHANGES: Final = 1000
 """Changes of one commit. A larger one, as a service makes that catches up, is told without them."""
 
-MAX_CHANNELS: Final = 100
-"""Channels in one change."""
+MAX_CHANNELS: Final = 20_000
+"""Channels in the changes of one commit, likewise."""
 
 
 class Change(Struct, omit_defaults=True):
-    """A session after a commit, and the channels in which it subscribed, unsubscribed, or was when it ended.
+    """A session after a commit, and channels: those in which it is now ("opened", "resumed", "subscribed"), or those in
+    which it is no longer.
 
     Where several things happened to a session in one commit, `change` is what it is now: "removed" was absorbed by
-    another session, and has no row. `cut`: there were more channels than a change has.
+    another session, and has no row. `left_edge` is the edge on which it was before the commit, if it has moved.
     """
 
     change: ChangeKind
     id: str
     session: Session | None = None
     channels: list[str] = []
-    cut: bool = False
+    left_edge: str | None = None
 
 
 class Changes(Struct):
@@ -59,31 +59,34 @@ def changes_of(state: State, batches: Sequence[EventBatch]) -> list[Change] | No
         return None
     if len(state.changed_sessions) + len(state.changed_subscriptions) + len(state.removed) > MAX_CHANGES:
         return None
+    touched = _touched(state)
+    if len(touched) > MAX_CHANGES:
+        return None
+    channels = _channels(state, touched)
+    if sum(map(len, channels.values())) > MAX_CHANNELS:
+        return None
     opened = {name_of(event.connection) for batch in batches for event in batch.events if isinstance(event, Opened)}
-    channels = _channels(state)
     made = [Change("removed", id_) for id_ in sorted(state.removed)]
-    for id_ in sorted(state.changed_sessions):
-        row, touched = state.sessions[id_], channels.pop(id_, {})
-        kind = _kind(row, id_ in opened)
-        if row.ended_at is not None:
-            made.append(_change(kind, row, touched))
-        else:
-            subscribed, left = _parted(touched)
-            made.append(_change(kind, row, subscribed))
-            if left:
-                made.append(_change("unsubscribed", row, left))
-    for id_, touched in sorted(channels.items()):
-        if (found := state.sessions.get(id_)) is not None:
-            kinds: tuple[ChangeKind, ChangeKind] = ("subscribed", "unsubscribed")
-            made += [_change(kind, found, names) for kind, names in zip(kinds, _parted(touched), strict=True) if names]
+    for id_, concerned in sorted(channels.items()):
+        if (row := state.sessions.get(id_)) is not None:  # otherwise somebody deleted it
+            kind = _kind(row, id_ in opened) if id_ in state.changed_sessions else None
+            made += _of_session(state, row, kind, concerned)
     return made
 
 
-def _parted(touched: dict[str, bool]) -> tuple[list[str], list[str]]:
-    """Channels that are subscribed to, and those that are not any more."""
-    return [name for name, subscribed in touched.items() if subscribed], [
-        name for name, subscribed in touched.items() if not subscribed
-    ]
+def _of_session(state: State, row: Session, kind: ChangeKind | None, channels: dict[str, bool]) -> list[Change]:
+    """The changes of a session: its own, of this kind, if there is one, and those of channels beside it."""
+    joined = sorted(channel for channel, subscribed in channels.items() if subscribed)
+    left = sorted(channel for channel, subscribed in channels.items() if not subscribed)
+    told: list[tuple[ChangeKind, list[str]]] = [("subscribed", joined), ("unsubscribed", left)]
+    if kind in ("away", "ended"):
+        told = [(kind, left), ("subscribed", joined)]  # it is there by a connection of an edge that was not lost
+    elif kind is not None:
+        told = [(kind, joined), ("unsubscribed", left)]
+    moved_from = state.left_edge.get(row.id)
+    left_edge = None if moved_from == row.edge else moved_from
+    # Of the row as it is now: it stays in memory, and the next commit is folded into it while this one is told.
+    return [Change(each, row.id, copy(row), names, left_edge) for each, names in told if names or each == kind]
 
 
 def _kind(row: Session, new: bool) -> ChangeKind:
@@ -92,24 +95,40 @@ def _kind(row: Session, new: bool) -> ChangeKind:
     return "opened" if new and row.connections == 1 else "resumed"  # or its edge was not lost after all
 
 
-def _channels(state: State) -> dict[str, dict[str, bool]]:
-    """By session: its channels that are concerned, and whether it is subscribed."""
-    found: dict[str, dict[str, bool]] = defaultdict(dict)
+def _touched(state: State) -> dict[str, set[str]]:
+    """Sessions of which something changed, and the channels of the connections and subscriptions that did."""
+    touched: dict[str, set[str]] = {id_: set() for id_ in state.changed_sessions}
     for name in state.changed_connections:
-        closed = state.connections[name]
-        if closed.closed_at is not None:
-            found[closed.session_id].update(dict.fromkeys(state.open_channels(name), False))
-    for connection, channel in state.changed_subscriptions:
-        if (row := state.connections.get(connection)) is not None:
-            subscribed = row.closed_at is None and state.subscriptions[connection, channel].until is None
-            of_session = found[row.session_id]  # whose next connection may have subscribed again
-            of_session[channel] = subscribed or of_session.get(channel, False)
+        touched.setdefault(state.connections[name].session_id, set()).update(state.open_channels(name))
+    for name, channel in state.changed_subscriptions:
+        if (connection := state.connections.get(name)) is not None:
+            touched.setdefault(connection.session_id, set()).add(channel)
+    return touched
+
+
+def _channels(state: State, touched: dict[str, set[str]]) -> dict[str, dict[str, bool]]:
+    """By session: the channels to be told, and whether it is subscribed. It is if any of its connections is: one that
+    closes late leaves no channel to which the next one has subscribed.
+
+    Of a session that changed itself, all channels in which it is are told: who follows one has its row as it is now.
+    """
+    found: dict[str, dict[str, bool]] = {}
+    for id_, channels in touched.items():
+        open_ = [name for name in state.connections_of(id_) if state.connections[name].closed_at is None]
+        subscribed = {channel for name in open_ for channel in state.open_channels(name)}
+        if id_ in state.changed_sessions:
+            channels |= subscribed
+        else:
+            channels -= {channel for name in open_ for channel in _unchanged(state, name)}
+        found[id_] = {channel: channel in subscribed for channel in channels}
     return found
 
 
-def _change(kind: ChangeKind, row: Session, channels: Collection[str]) -> Change:
-    # Of the row as it is now: it stays in memory, and the next commit is folded into it while this one is told.
-    return Change(kind, row.id, copy(row), sorted(channels)[:MAX_CHANNELS], len(channels) > MAX_CHANNELS)
+def _unchanged(state: State, name: str) -> set[str]:
+    """The channels to which a session was subscribed before by this connection, which is open, and still is."""
+    if name in state.changed_connections:
+        return set()
+    return {channel for channel in state.open_channels(name) if (name, channel) not in state.changed_subscriptions}
 
 
 encode_changes = msgspec.json.Encoder().encode

@@ -115,7 +115,7 @@ class Resident(State):
             self._ended.pop(id_, None)
         self._leaving, self._erasing = self.removed | self.removed_connections, bool(self.erased)
         self.changed_sessions, self.changed_connections, self.changed_subscriptions = set(), set(), set()
-        self.removed, self.removed_connections = set(), set()
+        self.removed, self.removed_connections, self.left_edge = set(), set(), {}
         self.changed_channels, self.changed_edges = set(), set()
         self.channel_hours, self.timeline, self.users, self.refusals, self.erased = {}, {}, {}, [], []
         self.drops, self.openings, self.refusal_counts = Counter(), Counter(), Counter()

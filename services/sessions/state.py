@@ -41,6 +41,7 @@ class State:
         self.changed_sessions: set[str] = set()
         self.changed_connections: set[str] = set()
         self.changed_subscriptions: set[tuple[str, str]] = set()
+        self.left_edge: dict[str, str] = {}  # session -> its edge before the fold, if it got another connection
         self.removed: set[str] = set()  # sessions that another one has absorbed, or that were erased
         self.removed_connections: set[str] = set()  # erased, with their subscriptions and timelines
         self.channels: dict[str, Channel] = {}
@@ -213,6 +214,7 @@ class State:
         self.set_end(later, None, None, None)
         if later.lineage is not None:
             self._drop(self._opened, later.lineage, (later.opened_at, later.id))
+        self.left_edge.setdefault(row.id, row.edge)
         row.connection, row.edge, row.instance = later.connection, later.edge, later.instance
         row.client_version, row.address = later.client_version, later.address
         row.connections += later.connections
@@ -226,6 +228,7 @@ class State:
     def _forget(self, session: str) -> None:
         del self.sessions[session]
         self.changed_sessions.discard(session)
+        self.left_edge.pop(session, None)
         self.removed.add(session)
 
     @staticmethod

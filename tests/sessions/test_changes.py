@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proto.events import Closed, Erased, EventBatch, Opened, Subscribed, Unsubscribed, user_digest
+from proto.events import Closed, EdgeFound, EdgeLost, Erased, EventBatch, Opened, Subscribed, Unsubscribed, user_digest
 from services.sessions.changes import (
     MAX_CHANGES,
     MAX_CHANNELS,
@@ -15,7 +15,7 @@ from services.sessions.changes import (
     encode_changes,
 )
 from services.sessions.projection import fold
-from services.sessions.rows import Session
+from services.sessions.rows import Session, Subscription
 from services.sessions.state import State
 
 
@@ -26,7 +26,7 @@ class Story:
         self._number = 0
         self._rows: State | None = None
 
-    def commit(self, *events: Any) -> list[Change] | None:
+    def commit(self, *events: Any, edge: str = "edge-1") -> list[Change] | None:
         self._number += 1
         state = State(60_000)
         if self._rows is not None:
@@ -36,7 +36,7 @@ class Story:
                 state.put_connection(connection)
             for subscription in self._rows.subscriptions.values():
                 state.put_subscription(subscription)
-        batches = [EventBatch("edge-1", "i", self._number, list(events))]
+        batches = [EventBatch(edge, f"i of {edge}", self._number, list(events))]
         self._rows = fold(state, batches)
         return changes_of(state, batches)
 
@@ -89,13 +89,6 @@ def test_channels_that_were_joined_and_left_in_one_commit_are_told_apart() -> No
     assert told(story.commit(*again)) == [("resumed", "a", ["new"]), ("unsubscribed", "a", ["more"])]
 
 
-def test_more_channels_than_are_told_are_said_to_be_cut() -> None:
-    opened = Opened(at=1, connection="a", user="ann")
-    subscribed = [Subscribed(at=1, connection="a", channel=f"c{n:03}") for n in range(MAX_CHANNELS + 1)]
-    (change,) = Story().commit(opened, *subscribed) or []
-    assert (len(change.channels), change.cut) == (MAX_CHANNELS, True)
-
-
 def test_an_erasure_is_not_told_as_not_all_that_goes_is_known() -> None:
     story = Story()
     story.commit(Opened(at=1, connection="a", user="ann"))
@@ -108,8 +101,64 @@ def test_a_session_that_another_absorbs_is_removed() -> None:
     assert told(story.commit(Closed(at=4, connection="a", code=1006))) == [("removed", "b", []), ("resumed", "a", [])]
 
 
+def test_who_came_back_before_its_edge_was_found_to_be_lost_is_still_where_it_subscribed_again() -> None:
+    story = Story()
+    joined = [Subscribed(at=2, connection="a", channel=name) for name in ("news", "old")]
+    story.commit(Opened(at=1, connection="a", user="ann"), *joined)
+    story.commit(
+        Opened(at=5, connection="b", user="ann"), Subscribed(at=6, connection="b", channel="news"), edge="edge-2"
+    )
+    lost = story.commit(EdgeLost(at=4, instance="i of edge-1"))
+    assert told(lost) == [("removed", "b", []), ("resumed", "a", ["news"]), ("unsubscribed", "a", ["old"])]
+    assert [one.left_edge for one in lost or ()] == [None, "edge-1", "edge-1"]
+
+
+def test_a_close_that_is_told_late_leaves_no_channel_in_which_the_session_is() -> None:
+    story = Story()
+    joined = [Subscribed(at=2, connection="a", channel=name) for name in ("news", "old")]
+    story.commit(Opened(at=1, connection="a", user="ann"), *joined, EdgeLost(at=3, instance="i of edge-1"))
+    story.commit(Opened(at=5, connection="b", user="ann"), Subscribed(at=6, connection="b", channel="news"))
+    assert told(story.commit(Closed(at=4, connection="a", code=1006))) == [("unsubscribed", "a", ["old"])]
+
+
+def test_a_session_whose_edge_was_not_lost_is_in_its_channels_again() -> None:
+    story = Story()
+    story.commit(Opened(at=1, connection="a", user="ann"), Subscribed(at=2, connection="a", channel="news"))
+    assert told(story.commit(EdgeLost(at=3, instance="i of edge-1"))) == [("away", "a", ["news"])]
+    assert told(story.commit(EdgeFound(at=4, instance="i of edge-1"))) == [("resumed", "a", ["news"])]
+
+
+def test_a_channel_knows_of_each_turn_of_a_session_that_is_there_by_a_connection_that_it_had_before() -> None:
+    story = Story()
+    story.commit(Opened(at=1, connection="a", user="ann"), Subscribed(at=2, connection="a", channel="news"))
+    story.commit(EdgeLost(at=3, instance="i of edge-1"))
+    story.commit(Opened(at=4, connection="b", user="ann"), edge="edge-2")
+    assert told(story.commit(EdgeFound(at=5, instance="i of edge-1"))) == [("subscribed", "a", ["news"])]
+    ended = story.commit(Closed(at=6, connection="b", code=1000), edge="edge-2")
+    assert told(ended) == [("ended", "a", []), ("subscribed", "a", ["news"])]
+
+
+def test_a_session_that_moved_tells_the_edge_that_it_left() -> None:
+    story = Story()
+    story.commit(Opened(at=1, connection="a", user="ann"))
+    again = Closed(at=2, connection="a", code=1001), Opened(at=3, connection="b", user="ann")
+    assert [(one.change, one.left_edge) for one in story.commit(*again, edge="edge-2") or ()] == [("resumed", "edge-1")]
+    there = Closed(at=4, connection="b", code=1001), Opened(at=5, connection="c", user="ann")
+    assert [(one.change, one.left_edge) for one in story.commit(*there, edge="edge-2") or ()] == [("resumed", None)]
+
+
 def test_a_large_commit_is_not_told() -> None:
     assert Story().commit(*(Opened(at=1, connection=str(n)) for n in range(MAX_CHANGES + 1))) is None
+
+
+def test_a_commit_with_more_channels_than_are_told_is_not_told() -> None:
+    """Few facts may concern many channels: a connection that closes leaves all of its own."""
+    for channels, is_told in ((MAX_CHANNELS, True), (MAX_CHANNELS + 1, False)):
+        state = fold(State(60_000), [EventBatch("edge-1", "i", 1, [Opened(at=1, connection="a", user="ann")])])
+        for number in range(channels):
+            state.put_subscription(Subscription("a", str(number), 1, 1))
+        closes = [EventBatch("edge-1", "i", 2, [Closed(at=2, connection="a", code=1000)])]
+        assert (changes_of(fold(state, closes), closes) is not None) == is_told
 
 
 def test_changes_survive_their_way() -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from services.sessions.api.live_views import Said, view_of
+from services.sessions.api.live_views import MAX_CHANNELS, Said, view_of
 from services.sessions.changes import Change, Changes
 from services.sessions.store import Position
 
@@ -41,7 +41,8 @@ class Commit:
         self.changes = changes
         self.position = ":".join(map(str, changes.after))
         self._data = [msgspec.json.encode(view_of(change)) for change in changes.changes]
-        self.size = sum(map(len, self._data))
+        unsaid = (name for change in changes.changes for name in change.channels[MAX_CHANNELS:])
+        self.size = sum(map(len, self._data)) + sum(map(len, unsaid))
 
     def __len__(self) -> int:
         return len(self._data)
@@ -64,14 +65,14 @@ class LiveFilter(NamedTuple):
 
     def takes(self, change: Change) -> bool:
         """Whether the change is followed. A session that was removed is told to everybody, as nothing else is known;
-        one with more channels than are told to the followers of any."""
+        one that has left the edge, once more."""
         session = change.session
         if session is None:
             return True
         return (
             (self.user is None or session.user == self.user)
-            and (self.edge is None or session.edge == self.edge)
-            and (self.channel is None or self.channel in change.channels or change.cut)
+            and (self.edge is None or self.edge in (session.edge, change.left_edge))
+            and (self.channel is None or self.channel in change.channels)
         )
 
 

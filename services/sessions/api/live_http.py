@@ -27,9 +27,13 @@ UNREAD_S: Final = 30.0
 KEEP_ALIVE_S: Final = 15.0
 """A comment goes to who has heard nothing for so long, so that proxies do not take the connection for dead."""
 
+ON_EDGE: Final = EDGE._replace(
+    description="Only sessions on the edge of this name. One that moves to another comes once more, with its new edge."
+)
 CHANNEL: Final = Parameter(
     "channel",
-    "Only what happened in this channel: sessions subscribed, unsubscribed, or ended while they were subscribed.",
+    "Only what happened in this channel: sessions that are subscribed now, or are no longer (`unsubscribed`, `away`, "
+    "`ended`).",
     {"type": "string"},
     stored_text,
 )
@@ -44,7 +48,7 @@ DESCRIPTION: Final = Other(
     "/sessions/live",
     "follow_sessions",
     "Follow changes of sessions, as server-sent events",
-    (USER, EDGE, CHANNEL, LAST_EVENT_ID),
+    (USER, ON_EDGE, CHANNEL, LAST_EVENT_ID),
     {
         "text/event-stream": {
             "schema": {

@@ -11,6 +11,9 @@ from services.sessions.changes import Change, ChangeKind
 from services.sessions.rows import Session
 from services.sessions.rows_postgres import moment, optional_moment
 
+MAX_CHANNELS: Final = 100
+"""Channels in one event."""
+
 
 class SessionChange(SessionView, kw_only=True):
     """A session after a commit, as `/sessions` has it, with what happened to it. Where several things did, `change` is
@@ -18,7 +21,11 @@ class SessionChange(SessionView, kw_only=True):
 
     change: ChangeKind
     channels: Annotated[
-        list[str], Meta(description="Where it subscribed or unsubscribed; or was subscribed, when it ended.")
+        list[str],
+        Meta(
+            description="Where it is subscribed now (`opened`, `resumed`, `subscribed`), or is no longer "
+            "(`unsubscribed`, `away`, `ended`)."
+        ),
     ]
     cut: Annotated[bool, Meta(description="Whether there are more channels than these.")]
 
@@ -47,8 +54,8 @@ def view_of(change: Change) -> SessionChange | SessionRemoved:
         return SessionRemoved(change=change.change, id=change.id)
     return SessionChange(
         change=change.change,
-        channels=change.channels,
-        cut=change.cut,
+        channels=change.channels[:MAX_CHANNELS],
+        cut=len(change.channels) > MAX_CHANNELS,
         id=row.id,
         user=row.user,
         session_key=row.session_key,

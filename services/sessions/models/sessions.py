@@ -31,6 +31,7 @@ def opened(state: State, event: Opened, name: str, at: int, edge: str, instance:
         )  # fmt: skip
         state.put_session(session)
     else:
+        state.left_edge.setdefault(session.id, session.edge)
         session.connection, session.edge, session.instance = name, edge, instance
         session.client_version, session.address = version, address
         session.connections += 1

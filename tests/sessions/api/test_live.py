@@ -17,6 +17,7 @@ from services.sessions.api.live import (
     LiveFilter,
     written,
 )
+from services.sessions.api.live_views import MAX_CHANNELS
 from services.sessions.changes import Change, ChangeKind, Changes
 from services.sessions.rows import Session
 from services.sessions.store import Position
@@ -28,13 +29,13 @@ def commit(number: int, *changes: Change, whole: bool = True) -> Changes:
     return Changes(("e", number - 1), ("e", number), list(changes), whole)
 
 
-def change(kind: ChangeKind, id_: str, user: str, channels: Sequence[str] = (), cut: bool = False) -> Change:
+def change(kind: ChangeKind, id_: str, user: str, channels: Sequence[str] = ()) -> Change:
     row = Session(id_, user, "", "web", "1", "edge-1", "i", id_, 1, 1_000, None)
-    return Change(kind, id_, row, list(channels), cut)
+    return Change(kind, id_, row, list(channels))
 
 
-def ann(id_: str = "a", channels: Sequence[str] = (), cut: bool = False) -> Change:
-    return change("opened", id_, "ann", channels, cut)
+def ann(id_: str = "a", channels: Sequence[str] = ()) -> Change:
+    return change("opened", id_, "ann", channels)
 
 
 def follow(hub: Hub, filter_: LiveFilter = ALL, since: int | None = None) -> Follower:
@@ -110,11 +111,21 @@ def test_changes_are_wanted_when_somebody_follows_and_when_they_were_not_told() 
     assert len(wanted) == 2 and kinds(follower) == ["reset"]
 
 
-def test_a_change_with_more_channels_than_are_told_reaches_who_follows_any() -> None:
+def test_a_change_reaches_who_follows_a_channel_beyond_those_that_an_event_has() -> None:
     hub = Hub()
-    follower = follow(hub, LiveFilter(channel="zebra"))
-    hub.heard(commit(1, ann(channels=["a"]), ann(channels=["a"], cut=True)))
-    assert kinds(follower) == ["opened"]
+    of_zebra, of_yak = follow(hub, LiveFilter(channel="zebra")), follow(hub, LiveFilter(channel="yak"))
+    hub.heard(commit(1, ann(channels=[*(f"c{n:03}" for n in range(MAX_CHANNELS)), "zebra"])))
+    assert kinds(of_zebra) == ["opened"] and kinds(of_yak) == []
+
+
+def test_who_follows_an_edge_is_told_that_a_session_has_left_it() -> None:
+    hub = Hub()
+    of_old, of_new, of_other = (follow(hub, LiveFilter(edge=name)) for name in ("edge-0", "edge-1", "edge-2"))
+    moved = ann()
+    moved.left_edge = "edge-0"
+    hub.heard(commit(1, moved))
+    assert json.loads(of_old.take()[0].data)["edge"] == "edge-1"
+    assert kinds(of_new) == ["opened"] and kinds(of_other) == []
 
 
 def test_who_comes_back_gets_what_it_missed() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from services.sessions.api.live_views import SessionChange, SessionRemoved, view_of
+from services.sessions.api.live_views import MAX_CHANNELS, SessionChange, SessionRemoved, view_of
 from services.sessions.api.views import SessionView
 from services.sessions.changes import Change
 from services.sessions.rows import Session
@@ -36,6 +36,12 @@ def test_the_state_is_that_of_the_commit() -> None:
     assert (away["state"], away["away_until"]) == ("away", "1970-01-01T00:01:02Z")
     over = told(Change("ended", "a", row(**ended)))
     assert (over["state"], over["away_until"], over["end_reason"]) == ("ended", None, "edge lost")
+
+
+def test_more_channels_than_are_told_are_said_to_be_cut() -> None:
+    channels = [f"c{n:03}" for n in range(MAX_CHANNELS + 1)]
+    event = told(Change("opened", "a", row(), channels))
+    assert (event["channels"], event["cut"]) == (channels[:MAX_CHANNELS], True)
 
 
 def test_of_a_session_that_is_removed_only_the_id_is_left() -> None:
