@@ -17,6 +17,7 @@ from services.sessions.api.model_views import (
     by_day,
 )
 from services.sessions.api.parameters import (
+    CHANNELS_CURSOR,
     DEFAULT_LIMIT,
     FROM,
     ID,
@@ -24,6 +25,7 @@ from services.sessions.api.parameters import (
     TO,
     USER_IN_PATH,
     BadParameter,
+    ChannelPlace,
     Parameter,
     Values,
     number,
@@ -31,12 +33,13 @@ from services.sessions.api.parameters import (
     stored_text,
     user_id,
 )
-from services.sessions.api.questions import Question
+from services.sessions.api.questions import Question, next_page
 from services.sessions.queries.channels_postgres import MAX_HOURS, Channels
 from services.sessions.queries.drops_postgres import DropCounts, Drops
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.periods import Period
 from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
 from services.sessions.queries.users_postgres import KnownUser, Users
 from services.sessions.queries.versions_postgres import VersionQueries, Versions
@@ -68,6 +71,7 @@ class ModelQuestions:
         timelines: Timelines,
         users: Users,
         channels: Channels,
+        subscribed_channels: SubscribedChannels,
         drops: DropCounts,
         refusals: RefusalCounts,
         edges: Edges,
@@ -76,6 +80,7 @@ class ModelQuestions:
         self._timelines = timelines
         self._users = users
         self._channels = channels
+        self._subscribed_channels = subscribed_channels
         self._drops = drops
         self._refusals = refusals
         self._edges = edges
@@ -112,7 +117,7 @@ class ModelQuestions:
                 "channels",
                 "/channels",
                 "List the channels with most subscribers",
-                (ORDER, *PERIOD, LIMIT),
+                (ORDER, *PERIOD, LIMIT, CHANNELS_CURSOR),
                 ChannelsView,
                 self._most_used,
                 period=DAY,
@@ -173,10 +178,13 @@ class ModelQuestions:
         period, limit = period_of(values), _limit(values)
         if values.get("order") == "peak":
             _check_hours(period)
+            if "cursor" in values:
+                raise BadParameter("cursor", "expected no cursor with `order=peak`, whose list has no pages")
             found = await self._channels.peaks(period, limit + 1)
-            return ChannelsView(period=period, channels=found[:limit], more=len(found) > limit)
-        found = await self._channels.now(limit + 1)
-        return ChannelsView(period=None, channels=found[:limit], more=len(found) > limit)
+            return ChannelsView(period=period, channels=found[:limit], more=len(found) > limit, next=None)
+        found = await self._subscribed_channels.page(limit + 1, values.get("cursor"))
+        following = next_page(found, limit, lambda one: ChannelPlace(one.subscribers, one.channel))
+        return ChannelsView(period=None, channels=found[:limit], more=len(found) > limit, next=following)
 
     async def _curve(self, values: Values) -> CurveView | None:
         _check_hours(period_of(values))

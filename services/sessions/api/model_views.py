@@ -54,11 +54,13 @@ class UsersView(Struct, kw_only=True):
 
 class ChannelsView(Struct, kw_only=True):
     """Channels, those with most subscribers first: now (`period` is null), or at their peak in the period. `more`:
-    there are others, beyond the limit."""
+    there are others, beyond the limit. `next` is the cursor of the page that follows, null on the last one, and where
+    they are ordered by their peak."""
 
     period: Period | None
     channels: list[ChannelUse]
     more: bool
+    next: str | None
 
 
 class CurveView(Struct, kw_only=True):

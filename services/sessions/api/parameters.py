@@ -10,7 +10,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -50,6 +50,13 @@ class Place(NamedTuple):
 
     at: datetime
     id: str
+
+
+class ChannelPlace(NamedTuple):
+    """Where a page of channels ends: after this one, which had so many subscribers."""
+
+    subscribers: int
+    name: str
 
 
 def read_all(given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Values:
@@ -183,28 +190,42 @@ def interval(value: str) -> int:
     return seconds
 
 
-class _Cursor(msgspec.Struct, array_like=True):
-    at: datetime
-    id: str
+_NO_CURSOR: Final = "expected the value of `next` in an earlier answer"
 
 
-_decode_cursor = msgspec.json.Decoder(_Cursor).decode
-
-
-def cursor_of(place: Place) -> str:
+def cursor_of(place: Place | ChannelPlace) -> str:
     """The cursor of the page that follows on `place`."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(_Cursor(*place))).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
 
 
 def place(cursor: str) -> Place:
-    """Where the page ended whose `next` is this."""
+    """Where the page of sessions ended whose `next` is this."""
+    found = _in_cursor(cursor, _decode_place)
+    if found.at.tzinfo is None:
+        raise ValueError(_NO_CURSOR)
+    return Place(min(max(found.at, FIRST_DAY), LAST_DAY), found.id)
+
+
+def channel_place(cursor: str) -> ChannelPlace:
+    """Where the page of channels ended whose `next` is this."""
+    found = _in_cursor(cursor, _decode_channel_place)
+    if not 0 <= found.subscribers <= MAX_CODE:
+        raise ValueError(_NO_CURSOR)
+    return found
+
+
+_P = TypeVar("_P", Place, ChannelPlace)
+_decode_place = msgspec.json.Decoder(Place).decode
+_decode_channel_place = msgspec.json.Decoder(ChannelPlace).decode
+
+
+def _in_cursor(cursor: str, decode: Callable[[bytes], _P]) -> _P:
     try:
-        found = _decode_cursor(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
-        if found.at.tzinfo is None:
-            raise ValueError("no time zone")
-        return Place(min(max(found.at, FIRST_DAY), LAST_DAY), valid_text(found.id))
+        found = decode(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
+        valid_text(found[1])
     except (ValueError, binascii.Error):  # msgspec's and Unicode's errors are ValueErrors
-        raise ValueError("expected the value of `next` in an earlier answer") from None
+        raise ValueError(_NO_CURSOR) from None
+    return found
 
 
 # --- the parameters of several questions ------------------------------------------------------------------------------
@@ -224,6 +245,9 @@ LIMIT: Final = Parameter(
     number(1, MAX_LIMIT),
 )
 CURSOR: Final = Parameter("cursor", "`next` of the previous page.", _TEXT, place)
+CHANNELS_CURSOR: Final = Parameter(
+    "cursor", "`next` of the previous page; with `order=subscribers` only.", _TEXT, channel_place
+)
 FROM: Final = Parameter("from", "Only what happened at this time or later; of sessions: opened.", _TIME, moment)
 TO: Final = Parameter("to", "Only what happened before this time; of sessions: opened.", _TIME, moment)
 AT: Final = Parameter("at", "Only sessions that were connected at this time.", _TIME, moment)

@@ -17,6 +17,7 @@ from services.sessions.api.parameters import (
     LIMIT,
     USER_IN_PATH,
     BadParameter,
+    ChannelPlace,
     Parameter,
     Place,
     Values,
@@ -127,6 +128,6 @@ class SessionQuestions:
         return await self._reader.session(values["id"])
 
 
-def next_page(rows: Sequence[Any], limit: int, place_of: Callable[[Any], Place]) -> str | None:
+def next_page(rows: Sequence[Any], limit: int, place_of: Callable[[Any], Place | ChannelPlace]) -> str | None:
     """The cursor of the page after the first `limit` of `rows`; None if there are no more."""
     return cursor_of(place_of(rows[limit - 1])) if len(rows) > limit else None

@@ -34,6 +34,7 @@ from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.presence_postgres import Presence
 from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
 from services.sessions.queries.user_story_postgres import UserStories
 from services.sessions.queries.users_postgres import Users
@@ -56,6 +57,7 @@ def all_questions(pool: ReadPool) -> list[Question]:
         Timelines(pool),
         Users(pool),
         Channels(pool),
+        SubscribedChannels(pool),
         DropCounts(pool),
         RefusalCounts(pool),
         Edges(pool),

@@ -57,6 +57,15 @@ async def test_a_list_that_is_cut_says_so(api: httpx.AsyncClient, path: str) -> 
     assert (await api.get(path, params={"limit": "9"} | dict(httpx.URL(path).params))).json()["more"] is False
 
 
+async def test_channels_have_pages(api: httpx.AsyncClient) -> None:
+    first = (await api.get("/channels", params={"limit": "1"})).json()
+    then = (await api.get("/channels", params={"limit": "1", "cursor": first["next"]})).json()
+    assert [one["channel"] for one in (*first["channels"], *then["channels"])] == ["room1", "room0"]
+    assert (then["more"], then["next"]) == (False, None)
+    refused = await api.get("/channels", params={"order": "peak", "cursor": first["next"]})
+    assert refused.status_code == 400 and refused.json()["error"]["parameter"] == "cursor"
+
+
 async def test_of_a_user_who_never_was_there_nothing_is_told(api: httpx.AsyncClient) -> None:
     answer = await api.get("/users/nobody/why")
     assert answer.status_code == 404 and "user 'nobody' was never here" in answer.json()["error"]["message"]
