@@ -43,7 +43,6 @@ INSERT INTO erasures (user_digest, at) SELECT e.* FROM unnest($1::text[], $2::ti
 ON CONFLICT (user_digest) DO UPDATE SET at = GREATEST(erasures.at, excluded.at)"""
 
 _PORTION: Final = 1_000
-"""Keys that one statement looks up: of many more, PostgreSQL would rather read the whole table."""
 
 
 async def users_of(database: Database, digests: Collection[str]) -> dict[str, str]:
@@ -65,13 +64,14 @@ async def erase_users(database: Database, until: Mapping[str, int]) -> None:
     """Deletes the sessions and refusals of these users up to these moments, and all that belongs to the sessions."""
     names, ats = list(until), [moment(at) for at in until.values()]
     sessions = [row["id"] for row in await database.fetch(SESSIONS, names, ats)]
-    for some in _portions(sessions):
+    for some in portions(sessions):
         connections = [row["id"] for row in await database.fetch(CONNECTIONS, some)]
-        for few in _portions(connections):
+        for few in portions(connections):
             for statement in OF_CONNECTIONS:
                 await database.execute(statement, few)
     await database.execute(REFUSALS, names, ats)
 
 
-def _portions(keys: list[str]) -> Iterator[list[str]]:
-    return (keys[at : at + _PORTION] for at in range(0, len(keys), _PORTION))
+def portions(keys: Sequence[str]) -> Iterator[list[str]]:
+    """So many at a time that each is looked up: of many more, PostgreSQL would rather read the whole table."""
+    return (list(keys[at : at + _PORTION]) for at in range(0, len(keys), _PORTION))

@@ -18,11 +18,14 @@ import pytest
 from perf.load.session_month import DAYS, PARTITIONED
 from perf.servers import session_rows
 from perf.servers.session_questions import Chance, Question, of_the_command_line
-from proto.events import user_digest
 from services.sessions.api.filters import Filters
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
 from services.sessions.api.session_counts import SessionCounts
-from services.sessions.erasing_postgres import erase
+from services.sessions.erasing_postgres import erase, erase_users
+from services.sessions.privacy.channels_postgres import OwnChannels
+from services.sessions.privacy.person import Person
+from services.sessions.privacy.rewriting import Connections
+from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.queries.periods import DAY_S, Period
 from services.sessions.queries.presence_postgres import Presence
 from tests.sessions.plans import ExplainingPool, Plan
@@ -151,8 +154,15 @@ async def test_neither_a_question_nor_an_erasure_reads_a_table_that_grows_from_i
 
 async def _erase(pool: ExplainingPool, user: str) -> None:
     until = int(time.time() * 1000)
+    person = Person(user)
+    about = Connections(person, set())
+    tables, own = Tables(pool, person), OwnChannels(person)
+    await tables.count(about)
+    await tables.open_sessions()
     async with pool.database() as database:
-        await erase(database, [(user_digest(user), until)])
+        await own.erase(database, await own.names(database, about) or [f"#{user}"], until, about)
+        await erase_users(database, {user: until})
+        await erase(database, [(person.digest, until)])
 
 
 async def test_a_period_reads_its_own_partitions_alone(postgres: Postgres, month: Month) -> None:

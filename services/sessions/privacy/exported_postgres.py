@@ -6,28 +6,34 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from services.chassis.postgres.pool import Pool
+from services.sessions.erasing_postgres import portions
 from services.sessions.privacy.person import Person
 from services.sessions.privacy.tables_postgres import CONNECTIONS
 
 _PREFETCH: Final = 256
 
 _OF_USER: Final = "SELECT to_jsonb(t)::text FROM {table} t WHERE t.user_id = $1 ORDER BY {order}"
-_OF_CONNECTIONS: Final = "SELECT to_jsonb(t)::text FROM {table} t WHERE t.{column} IN ({connections}) ORDER BY {order}"
+_OF_CONNECTIONS: Final = """
+SELECT to_jsonb(t)::text FROM {table} t WHERE t.{column} = ANY($1::text[]){more} ORDER BY {order}"""
 _OF_DIGEST: Final = "SELECT to_jsonb(t)::text FROM erasures t WHERE t.user_digest = $1"
 
 _QUERIES: Final = {
     "sessions": _OF_USER.format(table="sessions", order="opened_at, id"),
-    "connections": _OF_CONNECTIONS.format(
-        table="connections", column="id", connections=CONNECTIONS, order="opened_at, id"
-    ),
-    "subscriptions": _OF_CONNECTIONS.format(
-        table="subscriptions", column="connection", connections=CONNECTIONS, order="since, connection, channel"
-    ),
-    "timeline": _OF_CONNECTIONS.format(
-        table="timeline", column="connection", connections=CONNECTIONS, order="at, connection, number"
-    ),
     "devices": _OF_USER.format(table="user_devices", order="first_seen, session_key, client_name, client_version"),
     "refusals": _OF_USER.format(table="refusals", order="at, number"),
+}
+_QUERIES_OF_CONNECTIONS: Final = {
+    "connections": _OF_CONNECTIONS.format(table="connections", column="id", more="", order="opened_at, id"),
+    "subscriptions": _OF_CONNECTIONS.format(
+        table="subscriptions", column="connection", more="", order="since, connection, channel"
+    ),
+    "timeline": _OF_CONNECTIONS.format(table="timeline", column="connection", more="", order="at, connection, number"),
+    "refusals": _OF_CONNECTIONS.format(
+        table="refusals",
+        column="connection",
+        more=" AND t.user_id = '' AND t.connection <> ''",
+        order="at, number",
+    ),
 }
 
 
@@ -47,5 +53,10 @@ class ExportedRows:
             for store, query in _QUERIES.items():
                 async for row in database.cursor(query, self._person.stored, prefetch=_PREFETCH):
                     yield store, row[0]
+            connections = [row[0] for row in await database.fetch(CONNECTIONS, self._person.stored)]
+            for some in portions(connections):
+                for store, query in _QUERIES_OF_CONNECTIONS.items():
+                    async for row in database.cursor(query, some, prefetch=_PREFETCH):
+                        yield store, row[0]
             async for row in database.cursor(_OF_DIGEST, self._person.digest):
                 yield "erasures", row[0]

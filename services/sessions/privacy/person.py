@@ -25,8 +25,8 @@ class NobodyMeant(ValueError):
 
 
 class Person:
-    """The user with this id. `stored` is the id as rows have it, `digest` what stands for him in the log once he is
-    erased. Raises `NobodyMeant`."""
+    """The user with this id. `stored` is the id as rows have it, `plain` as names of channels have it there, `digest`
+    what stands for him in the log once he is erased. Raises `NobodyMeant`."""
 
     def __init__(self, user: str) -> None:
         if not user:
@@ -37,6 +37,7 @@ class Person:
             raise NobodyMeant("expected a user id in valid Unicode") from None
         self.user = user
         self.stored = identity(user)
+        self.plain = user.replace("\0", "\ufffd")
         self.digest = user_digest(self.stored)
 
     def __repr__(self) -> str:
@@ -51,7 +52,7 @@ class Person:
 
         A channel that names several users ("talk#1,2") is no one's alone.
         """
-        if not isinstance(channel, str) or not channel.endswith(f"#{self.user}"):
+        if not isinstance(channel, str) or not channel.endswith((f"#{self.user}", f"#{self.plain}")):
             return False
         before = channel[: -len(self.user) - 1]
         return not before or before.endswith(":") or "," not in self.user

@@ -11,9 +11,11 @@ import msgspec
 from msgspec import Raw
 
 from services.sessions.privacy.person import Person
-from services.sessions.values import name_of
+from services.sessions.values import name_of, text
 
 _OPENED: Final = "opened"
+_OFFSETS: Final = "offsets"
+"""The member of a fact that has values by channel: the end of a connection says how far it was in each."""
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -28,6 +30,7 @@ class _Named(msgspec.Struct):
     user: Any = None
     connection: Any = None
     channel: Any = None
+    offsets: Any = None
 
 
 _decode_named = msgspec.json.Decoder(_Named).decode
@@ -43,28 +46,40 @@ class Rewritten(NamedTuple):
 
 
 class Connections:
-    """The connections of a user: those that are known already, and those that the facts in what is read next open."""
+    """The connections of a user: those that are known already, and those that the facts in what is read next open.
+    `channels` are those of his own that facts named, as rows have them."""
 
     def __init__(self, person: Person, known: set[str]) -> None:
         self._person = person
         self.known = known
+        self.channels: set[str] = set()
 
-    def is_about_him(self, fact: Raw) -> bool:
-        """Whether a fact is about him. One that opens a connection of his makes the later ones about it his too."""
+    def left_of(self, fact: Raw) -> Raw | None:
+        """What of a fact is not about him: itself, one that no longer names a channel of his, or nothing. One that
+        opens a connection of his makes the later ones about it his too."""
         try:
             named = _decode_named(fact)
         except _DECODE_ERRORS:
-            return False
+            return fact
         connection = name_of(named.connection) if isinstance(named.connection, str) else ""
         if self._person.has_id(named.user):
             if named.type == _OPENED and connection:
                 self.known.add(connection)
-            return True
-        return connection in self.known or self._person.owns(named.channel)
+            return None
+        if connection in self.known:
+            return None
+        if self._person.owns(named.channel):
+            self.channels.add(text(named.channel))
+            return None
+        if isinstance(named.offsets, dict):
+            his = {channel for channel in named.offsets if self._person.owns(channel)}
+            self.channels.update(map(text, his))
+            return _without_offsets(fact, his) if his else fact
+        return fact
 
     def facts_in(self, data: bytes) -> list[Raw]:
         """The facts about him in a message of the session log, or in the body of a webhook's request."""
-        return [fact for fact in facts_of(data) if self.is_about_him(fact)]
+        return [fact for fact in facts_of(data) if self.left_of(fact) is None]
 
     def rewritten(self, data: bytes) -> Rewritten | None:
         """The message, or body, without them; None if there are none."""
@@ -72,11 +87,24 @@ class Connections:
         events = None if members is None else _events(members)
         if members is None or events is None:
             return Rewritten(None, 1) if self._person.is_named_in(data) else None
-        kept = [fact for fact in events if not self.is_about_him(fact)]
-        if len(kept) == len(events):
+        left = [self.left_of(fact) for fact in events]
+        changed = sum(mine is not theirs for mine, theirs in zip(left, events, strict=True))
+        if not changed:
             return None
+        kept = [fact for fact in left if fact is not None]
         members["events"] = Raw(_encode(kept))
-        return Rewritten(_encode(members), len(events) - len(kept), len(kept))
+        return Rewritten(_encode(members), changed, len(kept))
+
+
+def _without_offsets(fact: Raw, channels: set[str]) -> Raw:
+    """A fact that does not say how far a client was in these channels."""
+    members = _decode_members(fact)
+    kept = {name: offset for name, offset in _decode_members(members[_OFFSETS]).items() if name not in channels}
+    if kept:
+        members[_OFFSETS] = Raw(_encode(kept))
+    else:
+        del members[_OFFSETS]  # as edges leave out what is empty
+    return Raw(_encode(members))
 
 
 def facts_of(data: bytes) -> list[Raw]:

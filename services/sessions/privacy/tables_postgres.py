@@ -14,9 +14,13 @@ import asyncpg
 import msgspec
 
 from services.chassis.postgres.pool import Pool
+from services.sessions.erasing_postgres import erase_users, portions
+from services.sessions.privacy.channels_postgres import OwnChannels
 from services.sessions.privacy.person import Person
 from services.sessions.privacy.rewriting import Connections, Rewritten, facts_of
+from services.sessions.projection import NAME, NAMES
 from services.sessions.rows_postgres import milliseconds
+from services.sessions.statements import LOCK_POSITION, NEXT_GENERATION
 from services.sessions.store import ORIGIN, Position
 
 _ERASED: Final = "erased"
@@ -26,30 +30,24 @@ CONNECTIONS: Final = """
 SELECT c.id FROM connections c JOIN sessions s ON s.id = c.session_id WHERE s.user_id = $1"""
 _OPEN: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
 _ERASURE: Final = "SELECT at FROM erasures WHERE user_digest = $1"
+# A model that another version has folded is folded on, and its own position stays behind until it is rebuilt.
 _POSITIONS: Final = """
-SELECT epoch, sequence FROM projections
+SELECT epoch, sequence FROM projections WHERE name = ANY($2::text[])
 UNION ALL SELECT epoch, sequence FROM webhooks WHERE name = ANY($1::text[])"""
 
 _COUNTS: Final = {
     "sessions": "SELECT count(*) FROM sessions WHERE user_id = $1",
-    "connections": f"SELECT count(*) FROM ({CONNECTIONS}) AS c",
-    "subscriptions": f"SELECT count(*) FROM subscriptions WHERE connection IN ({CONNECTIONS})",
-    "timeline": f"SELECT count(*) FROM timeline WHERE connection IN ({CONNECTIONS})",
     "devices": "SELECT count(*) FROM user_devices WHERE user_id = $1",
     "refusals": "SELECT count(*) FROM refusals WHERE user_id = $1 AND user_id <> ''",
 }
-
-_HIS_CHANNELS: Final = "right({name}, char_length($1) + 1) = '#' || $1"
-_CHANNELS: Final = {
-    "channels": f"SELECT name FROM channels WHERE {_HIS_CHANNELS.format(name='name')}",
-    "channel_hours": f"SELECT DISTINCT channel FROM channel_hours WHERE {_HIS_CHANNELS.format(name='channel')}",
-    "channel_days": f"SELECT DISTINCT channel FROM channel_days WHERE {_HIS_CHANNELS.format(name='channel')}",
+_COUNTS_OF_CONNECTIONS: Final = {
+    "connections": "SELECT count(*) FROM connections WHERE id = ANY($1::text[])",
+    "subscriptions": "SELECT count(*) FROM subscriptions WHERE connection = ANY($1::text[])",
+    "timeline": "SELECT count(*) FROM timeline WHERE connection = ANY($1::text[])",
+    "refusals": """SELECT count(*) FROM refusals
+        WHERE connection = ANY($1::text[]) AND user_id = '' AND connection <> ''""",
 }
-_REMOVE_CHANNELS: Final = {
-    "channels": "DELETE FROM channels WHERE name = ANY($1::text[])",
-    "channel_hours": "DELETE FROM channel_hours WHERE channel = ANY($1::text[])",
-    "channel_days": "DELETE FROM channel_days WHERE channel = ANY($1::text[])",
-}
+"""The connections are asked for first: joined with all else, PostgreSQL would read whole tables."""
 _PAGE: Final = 64
 
 
@@ -109,6 +107,7 @@ class Tables:
     def __init__(self, pool: Pool, person: Person) -> None:
         self._pool = pool
         self._person = person
+        self._channels = OwnChannels(person)
 
     async def connections(self) -> set[str]:
         """His connections that the tables know."""
@@ -129,7 +128,8 @@ class Tables:
     async def position(self, webhooks: list[str]) -> Position:
         """What the slowest reader of the log has read: the read models, and these webhooks once they have begun."""
         async with self._pool.database() as database:
-            rows = [Position(*row) for row in await database.fetch(_POSITIONS, webhooks)]
+            stored = await database.fetch(_POSITIONS, webhooks, list(NAMES.values()))
+        rows = [Position(*row) for row in stored]
         return min(rows, default=ORIGIN, key=lambda row: row.sequence) if len({r.epoch for r in rows}) == 1 else ORIGIN
 
     async def count(self, about: Connections) -> Counter[str]:
@@ -138,23 +138,32 @@ class Tables:
         async with self._pool.database() as database:
             for store, query in _COUNTS.items():
                 counts[store] = int(await database.fetchval(query, self._person.stored))
-        counts["channels"] = len({name for names in (await self._channels()).values() for name in names})
+            connections = [row[0] for row in await database.fetch(CONNECTIONS, self._person.stored)]
+            for some in portions(connections):
+                for store, query in _COUNTS_OF_CONNECTIONS.items():
+                    counts[store] += int(await database.fetchval(query, some))
+            names = await self._channels.names(database, about)
+            counts["channels"] = len(names)
+            counts["subscriptions to and refusals of these channels"] = await self._channels.count(database, names)
         for kept in KEPT:
             async for row in self.rows(kept):
                 counts[kept.store] += self._taken_out(kept, row, about) is not None
         return +counts
 
     async def erase(self, about: Connections) -> None:
-        """Takes him out of what is no read model, and deletes what a channel of his has become in them."""
+        """Takes him out of what is no read model, and what is told of his channels out of all tables. `Erased` must
+        have been folded; what the fold could not find by the digest, for want of a row of the device, goes too."""
         for kept in KEPT:
             async for row in self.rows(kept):
                 left = self._taken_out(kept, row, about)
                 if left is not None:
                     await self._replace(kept, row, left)
-        channels = await self._channels()
-        async with self._pool.database() as database:
-            for table, statement in _REMOVE_CHANNELS.items():
-                await database.execute(statement, channels[table])
+        async with self._pool.database() as database, database.transaction():
+            await database.fetchrow(LOCK_POSITION, NAME)
+            until = milliseconds(await database.fetchval(_ERASURE, self._person.digest))
+            await erase_users(database, {self._person.stored: until})
+            await self._channels.erase(database, await self._channels.names(database, about), until, about)
+            await database.execute(NEXT_GENERATION, NAME)  # whoever keeps such rows in memory reads them anew
 
     async def rows(self, kept: Kept) -> AsyncIterator[KeptRow]:
         """All rows of a table."""
@@ -193,14 +202,6 @@ class Tables:
             else:
                 reason = _ERASED if self._person.is_named_in(row.reason) else row.reason
                 await database.execute(kept.rewrite, *row.key, reason, left.data, kept.size(left))
-
-    async def _channels(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        async with self._pool.database() as database:
-            for table, query in _CHANNELS.items():
-                names = (row[0] for row in await database.fetch(query, self._person.user.replace("\0", "\ufffd")))
-                found[table] = [name for name in names if self._person.owns(name)]
-        return found
 
 
 def _kept_row(row: asyncpg.Record) -> KeptRow:

@@ -94,6 +94,10 @@ async def story(services: Services, server: NativeNats, postgres: Postgres, ann:
                     for n in range(1 if channel == "one:x" else times):
                         published = {"channel": channel, "data": [user == ann, n], "idempotency_key": f"{channel}{n}"}
                         assert "publish" in await client.ask_in_any_order(publish=published)
+                if user != ann == PLAIN:  # the others are no names of channels
+                    refused = await client.ask_in_any_order(subscribe={"channel": f"own:#{ann}"})
+                    assert refused["error"]["code"] == 103
+                    await api(edge, "subscribe", {"user": user, "channel": f"own:#{ann}"})
             await api(edge, "publish", {"channel": f"own:#{user}", "data": 1, "idempotency_key": "k"})
         rows = await eventually(lambda: _rows_of_others(service, ann, 2))
         yield Story(Person(ann), service, edge, link, cid, before, rows)
@@ -116,7 +120,8 @@ async def test_a_user_is_nowhere_after_an_erasure(
         streams = await found_in_jetstream(it.link, it.ann)
         assert {"SESSIONS", "KEYS", "CH_chat_0"} <= streams and "IDX" in {name[:3] for name in streams}
         assert user != PLAIN or "CH_own_0" in streams
-        assert "sessions" in await found_in_postgres(postgres.url, it.ann)
+        there = await found_in_postgres(postgres.url, it.ann)
+        assert {"sessions", *({"refusals", "subscriptions", "timeline"} if user == PLAIN else ())} <= there
         done = await _erase(it)
         assert done.returncode == 0, done.stderr
         assert await found_in_jetstream(it.link, it.ann) == set()

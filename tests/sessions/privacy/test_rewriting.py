@@ -67,6 +67,15 @@ def test_his_own_channel_is_about_him() -> None:
     assert rewritten is not None and rewritten.data == message(Subscribed(2, "c9", "talk#ann,bob"))
 
 
+@pytest.mark.parametrize("others", [{}, {"news": 7, "talk#ann,bob": 8}])
+def test_the_end_of_anothers_connection_does_not_say_how_far_it_was_in_his_channel(others: dict[str, int]) -> None:
+    about = of("ann")
+    rewritten = about.rewritten(message(Closed(4, "c2", 1000, offsets={"own:#ann": 9, **others})))
+    assert rewritten is not None and rewritten.removed == rewritten.left == 1
+    assert rewritten.data == message(Closed(4, "c2", 1000, offsets=others)) and about.channels == {"own:#ann"}
+    assert about.rewritten(rewritten.data) is None
+
+
 def test_the_facts_themselves_are_found() -> None:
     assert [json.loads(bytes(fact))["type"] for fact in of().facts_in(message(*STORY))] == [
         "opened", "subscribed", "refused", "closed",
