@@ -94,7 +94,7 @@ def check(filters: Filters, group: tuple[str, ...], period: Period) -> None:
     if not asks_openings(filters, group) and not filters.of_few and period.until - period.since > MAX_COUNTED:
         raise TooLong(
             f"expected a period of at most {MAX_COUNTED.days} days, as these groups and filters are counted session by "
-            f"session; {', '.join(_OF_OPENINGS)} alone, or with one `user`, may be counted over any period"
+            f"session; counts by only {', '.join(_OF_OPENINGS)}, or of one named `user`, may be of any period"
         )
 
 

@@ -12,18 +12,22 @@ from services.sessions.commands.moments import beginning, moment
 
 _MAX_LIMIT: Final = 100_000
 _MAX_CODE: Final = 2**31 - 1
-_SINCE: Final = "where the period begins: a duration before now (1h, 2 days), or a time (14:02, 2026-11-28 14:02); {}"
-_UNTIL: Final = "where it ends; now"
+_SINCE: Final = (
+    "start of the period: a duration before now (1h, 2 days), or a time (14:02, 2026-11-28 14:02) (default: {})"
+)
+_UNTIL: Final = "end of the period (default: now)"
 
 
 def describe_who(parser: ArgumentParser) -> None:
     """Adds `at`, `channel`, `user`, `edge`, `by`, `limit`."""
-    parser.add_argument("--at", type=_moment, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago"; now')
-    parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="only who was subscribed to it")
+    parser.add_argument(
+        "--at", type=_moment, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago" (default: now)'
+    )
+    parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="only sessions that were subscribed to it")
     parser.add_argument("--user", type=_name, metavar="USER", help="only this user's sessions")
-    parser.add_argument("--edge", type=_name, metavar="EDGE", help="only who was connected to it")
+    parser.add_argument("--edge", type=_name, metavar="EDGE", help="only sessions that were connected to it")
     ways = ("user", "address", "version", "edge")
-    parser.add_argument("--by", choices=ways, help="count the sessions by it instead of listing them")
+    parser.add_argument("--by", choices=ways, help="count sessions by this instead of listing them")
     _limit(parser, 100, "sessions")
     _json(parser)
 
@@ -38,7 +42,7 @@ def describe_why(parser: ArgumentParser) -> None:
 
 def describe_timeline(parser: ArgumentParser) -> None:
     """Adds `id`."""
-    what = "the id of a session, or of one of its connections, or its beginning"
+    what = "the id of a session or of one of its connections, or the beginning of one"
     parser.add_argument("id", type=_name, metavar="SESSION|CONNECTION", help=what)
     _json(parser)
 
@@ -46,10 +50,10 @@ def describe_timeline(parser: ArgumentParser) -> None:
 def describe_drops(parser: ArgumentParser) -> None:
     """Adds `by`, `code`, `all`, `since`, `until`."""
     parser.add_argument(
-        "--by", choices=("code", "version", "edge", "by"), default="code", help="what to count by; code"
+        "--by", choices=("code", "version", "edge", "by"), default="code", help="what to count by (default: code)"
     )
     parser.add_argument("--code", type=_code, metavar="CODE", help="only this code")
-    parser.add_argument("--all", action="store_true", help="count the clients' own goodbyes in")
+    parser.add_argument("--all", action="store_true", help="include the clients' own goodbyes")
     _period(parser, "1h")
     _json(parser)
 
@@ -65,7 +69,9 @@ def describe_channels(parser: ArgumentParser) -> None:
 
 def describe_versions(parser: ArgumentParser) -> None:
     """Adds `before`, `since_deploy`, `since`, `until`."""
-    parser.add_argument("--before", type=_moment, metavar="TIME", help="what changed since then, against before it")
+    parser.add_argument(
+        "--before", type=_moment, metavar="TIME", help="compare the time since then with the time before"
+    )
     parser.add_argument(
         "--since-deploy", action="store_true", help="what changed since edges first ran another version of Fairlead"
     )
@@ -75,7 +81,9 @@ def describe_versions(parser: ArgumentParser) -> None:
 
 def describe_refusals(parser: ArgumentParser) -> None:
     """Adds `by`, `since`, `until`."""
-    parser.add_argument("--by", choices=("action", "code", "user"), default="action", help="what to count by; action")
+    parser.add_argument(
+        "--by", choices=("action", "code", "user"), default="action", help="what to count by (default: action)"
+    )
     _period(parser, "1d")
     _json(parser)
 
@@ -89,7 +97,7 @@ def describe_edges(parser: ArgumentParser) -> None:
 
 def describe_users(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
-    what = "one user, with the devices; otherwise the latest seen"
+    what = "one user, with their devices; without it, the users seen last"
     parser.add_argument("user", type=_name, nargs="?", metavar="USER", help=what)
     _period(parser, "1d")
     _limit(parser, 50, "users")
@@ -102,7 +110,9 @@ def _period(parser: ArgumentParser, default: str) -> None:
 
 
 def _limit(parser: ArgumentParser, default: int, what: str) -> None:
-    parser.add_argument("--limit", type=_count, default=default, metavar="N", help=f"at most so many {what}; {default}")
+    parser.add_argument(
+        "--limit", type=_count, default=default, metavar="N", help=f"show at most N {what} (default: {default})"
+    )
 
 
 def _json(parser: ArgumentParser) -> None:

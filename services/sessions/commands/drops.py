@@ -37,9 +37,9 @@ def show(answer: Drops, question: Question, screen: Screen) -> None:
     if answer.goodbyes:
         goodbyes = counted(answer.goodbyes, "goodbye")
         if answer.with_goodbyes:
-            screen.say(f"{goodbyes} of the clients themselves counted in.")
+            screen.say(f"Including {goodbyes}.")
         else:
-            screen.say(f"{goodbyes} of the clients themselves left out: --all counts them in.")
+            screen.say(f"{goodbyes} left out: --all includes goodbyes.")
     if not answer.total:
         return
     screen.say()

@@ -38,9 +38,7 @@ def show(answer: Refusals, question: Question, screen: Screen) -> None:
     screen.rest(answer.groups, answer.total, MAX_GROUPS, "refusal")
     if answer.more:
         screen.say()
-        screen.say(
-            f"The table counts the newest {MAX_READ:,} records alone: ask for a shorter period to see all of it."
-        )
+        screen.say(f"The table counts only the newest {MAX_READ:,} records: a shorter period has them all.")
     screen.plot(answer.curve, answer.step_s, "refusals")
 
 

@@ -122,7 +122,7 @@ class Screen:
         left = total - sum(one.count for one in shown)
         if len(shown) >= most and left > 0:
             self.say()
-            self.say(f"These are the {most} greatest groups. {counted(left, what)} in others.")
+            self.say(f"These are the {most} largest groups. {counted(left, what)} in others.")
 
     def plot(self, points: Sequence[Point], step_s: int, what: str, peaks: bool = False) -> None:
         """Prints an empty line, and a curve with its title: so many `what` a step. Steps that have no room of their own

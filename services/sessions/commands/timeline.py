@@ -54,7 +54,9 @@ async def ask(pool: Pool, question: Question) -> Timeline:
         others = await timelines.beginning_with(id_)
         if len(others) > 1:
             names = ", ".join(map(printable, others[:MAX_NAMED])) + (" and others" if len(others) > MAX_NAMED else "")
-            raise NotFound(f"{printable(id_)!r} is the beginning of several ids: of sessions {names}: give more of one")
+            raise NotFound(
+                f"{printable(id_)!r} is the beginning of several ids, those of the sessions {names}: give more of it"
+            )
         found = await timelines.of(others[0]) if others else None
     if found is None:
         raise NotFound(

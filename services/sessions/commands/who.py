@@ -64,7 +64,7 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
         return
     if screen.table(_COLUMNS, [_row(each, screen) for each in answer.sessions], ids=(5,), below=6):
         screen.say()
-        screen.say("Ids are cut: `timeline` takes them so, --json has them whole.")
+        screen.say("Ids are shortened: `timeline` accepts them like this, --json has them in full.")
     if answer.more:
         screen.say()
         screen.say(f"These are the {number} newest: --limit shows more, --user, --edge, --channel fewer.")

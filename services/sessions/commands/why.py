@@ -63,7 +63,7 @@ def _of_end(end: ConnectionEnd, screen: Screen) -> list[str]:
     if sent is not None and (sent.messages_in or sent.messages_out):
         lines.append(
             f"Until then {counted(sent.messages_out, 'message')} ({sized(sent.bytes_out)}) to the client,"
-            f" {counted(sent.messages_in, 'message')} ({sized(sent.bytes_in)}) from it, pings and replies counted in."
+            f" {counted(sent.messages_in, 'message')} ({sized(sent.bytes_in)}) from it, including pings and replies."
         )
     return [*lines, *_what_then(end, screen)]
 
@@ -113,7 +113,7 @@ def _missed(one: CatchUp) -> str:
     channel = printable(one.channel)
     match one.recovered:
         case None:
-            return f"{channel}: subscribed anew, without asking for what was missed."
+            return f"{channel}: subscribed again, without asking for what was missed."
         case True if one.count:
             return (
                 f"{channel}: nothing missed, {counted(one.count, 'message')} after offset {one.after} delivered late."

@@ -65,7 +65,7 @@ class RefusalCount(Struct):
 
 class Refusals(Struct):
     """Refusals in a period: how many, the greatest groups of them first, and their curve. `more`: the groups are those
-    of the newest `MAX_READ` alone."""
+    of only the newest `MAX_READ`."""
 
     period: Period
     by: RefusalsBy

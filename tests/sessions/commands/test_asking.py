@@ -82,7 +82,8 @@ def test_a_session_is_found_by_the_beginning_of_its_id_or_of_a_connections(
         assert run(postgres.url, "timeline", "same") == 1
         said = capsys.readouterr().out
         assert (
-            "'same' is the beginning of several ids: of sessions same0, same1, same2, same3, same4 and others" in said
+            "'same' is the beginning of several ids, those of the sessions same0, same1, same2, same3, same4 and others"
+            in said
         )
 
 
