@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.sessions.api.channel_search_postgres import channel_to_search
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
-from services.sessions.api.sessions_sql import Found, select
+from services.sessions.api.sessions_sql import Bound, Found, select, where
 from services.sessions.values import after_prefix
 from tests.support.servers import Postgres
 
@@ -42,6 +43,20 @@ INDEXES = {
 def test_a_prefix_is_a_range(prefix: str, text: str) -> None:
     end = after_prefix(prefix)
     assert text.startswith(prefix) == (text >= prefix and (not end or text < end))
+
+
+def test_anonymous_clients_are_not_searched_for_as_one_user_with_few_sessions() -> None:
+    for user, branches, away_first in (("", 4, True), ("ann", 1, False)):
+        assert select(Filters(user=user, at=AT)).sql.count("UNION ALL") == branches - 1
+        assert ("WITH away" in select(Filters(user=user, state="away")).sql) is away_first
+    assert channel_to_search(Filters(user="", channel="news")) == "news"
+    assert channel_to_search(Filters(user="ann", channel="news")) is None
+
+
+def test_a_count_of_a_channel_looks_at_the_subscriptions_of_its_period() -> None:
+    bound = Bound()
+    assert where(Filters(channel="news", since=AT), bound).count(">= $2::timestamptz - '24:00:00'::interval") == 3
+    assert bound.values == [AT, AT, "news"]
 
 
 def indexes_of(plan: Any) -> set[str]:
