@@ -120,7 +120,11 @@ class Sessions:
         )
         self._connecting_since: float | None = None  # for the first time
         self._retention = Retention(
-            self._pool, settings.sessions.keep, self._instruments, settings.sessions.archive_keep
+            self._pool,
+            settings.sessions.keep,
+            self._instruments,
+            settings.sessions.archive_keep,
+            settings.sessions.log_max_age,
         )
         self._webhook_pool = Pool(settings.postgres.url, MAX_WEBHOOKS)  # each holds one while it works
         self._webhooks = Webhooks(

@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from proto.events import LOG_MAX_AGE_S
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
@@ -73,14 +74,26 @@ _ROWS: Final = (
 """Tables, and which of their rows go. Those of living sessions stay, and whom somebody erased is remembered."""
 
 _ARCHIVED: Final = ("log_archive_default", "stored_at < $1")
+_STANDING_IN: Final = """
+DELETE FROM log_archive WHERE (epoch, sequence, stored_at) IN (
+    SELECT epoch, sequence, stored_at FROM log_archive WHERE stands_in AND stored_at < $1 LIMIT $2)"""
 
 
 class Retention:
     """Removes sessions that ended more than `keep_s` seconds ago, and messages that were archived more than
-    `archive_keep_s` ago; 0 keeps them for ever."""
+    `archive_keep_s` ago; 0 keeps them for ever. Those that are there only because an erasure has rewritten them go
+    after `log_max_age_s`, as they would have gone from the log."""
 
-    def __init__(self, pool: Pool, keep_s: float, instruments: Instruments, archive_keep_s: float = 0) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        keep_s: float,
+        instruments: Instruments,
+        archive_keep_s: float = 0,
+        log_max_age_s: float = LOG_MAX_AGE_S,
+    ) -> None:
         self._pool = pool
+        self._log_max_age_s = log_max_age_s
         self._keep_s = keep_s
         self._archive_keep_s = archive_keep_s
         self._instruments = instruments
@@ -124,6 +137,7 @@ class Retention:
         async with self._pool.database() as database:
             if self._archive_keep_s:
                 await _remove(database, *_ARCHIVED, now - timedelta(seconds=self._archive_keep_s))
+            await _repeat(database, _STANDING_IN, now - timedelta(seconds=self._log_max_age_s))
             if not self._keep_s:
                 return 0
             if dropped:
@@ -145,7 +159,11 @@ class Retention:
 
 
 async def _remove(database: Database, table: str, old: str, before: datetime) -> None:
+    await _repeat(database, _OLD.format(table=table, old=old), before)
+
+
+async def _repeat(database: Database, statement: str, before: datetime) -> None:
     while True:
-        done = await database.execute(_OLD.format(table=table, old=old), before, _PORTION)
+        done = await database.execute(statement, before, _PORTION)
         if int(done.rpartition(" ")[2]) < _PORTION:
             return

@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Integer, LargeBinary, text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, Integer, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from services.sessions.table_columns import (
@@ -280,15 +280,17 @@ class EdgeRow(SQLModel, table=True):
 
 class ArchivedMessageRow(SQLModel, table=True):
     """A message of the log, kept beyond the stream: its writer, and its bytes. A rewritten one stands for the message
-    of the same sequence, which is no longer in the log."""
+    of the same sequence, which is no longer in the log. `stands_in`: it was not archived before, and goes when the log
+    would have let go that message."""
 
     __tablename__ = "log_archive"
-    __table_args__ = (by_time("stored_at"),)
+    __table_args__ = (partial_index("log_archive_standing_in", "stored_at", where="stands_in"), by_time("stored_at"))
     epoch: str = text_column(primary_key=True)
     sequence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     stored_at: datetime = time_column(primary_key=True)
     writer: str = text_column()
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    stands_in: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
 
 
 class ErasureRow(SQLModel, table=True):

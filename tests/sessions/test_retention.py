@@ -10,11 +10,15 @@ from proto.events import Closed, EdgeStarted, EdgeStopped, EventBatch, Opened, S
 from services.chassis.postgres.pool import Pool
 from services.sessions.api.positions import PositionReader
 from services.sessions.api.reader_postgres import ReadPool
+from services.sessions.entries import Entry
 from services.sessions.instruments import Instruments
+from services.sessions.log_archive_postgres import archive
+from services.sessions.privacy.archive_postgres import Archive
+from services.sessions.privacy.progress import unwatched
 from services.sessions.retention_postgres import Retention
 from services.sessions.store import ORIGIN, Position, StoreAway
 from services.sessions.store_postgres import PostgresStore
-from tests.sessions.database import execute, read_rows
+from tests.sessions.database import execute, read_archive, read_rows
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -67,6 +71,22 @@ async def test_a_clock_that_is_wrong_removes_nothing(postgres: Postgres, caplog:
         assert "by the clock of PostgreSQL" in caplog.text
         await retention.tend(now)
     assert (await read_rows(postgres.url)).sessions == {}
+
+
+@pytest.mark.parametrize("keep", [0, 7 * 86_400])
+async def test_a_message_that_an_erasure_rewrote_goes_when_the_log_would_have_let_it_go(
+    postgres: Postgres, keep: int
+) -> None:
+    now = datetime.now(UTC)
+    old, new = (int((now - timedelta(hours=hours)).timestamp() * 1000) for hours in (2, 0))
+    async with Pool(postgres.url, 2) as pool:
+        archived = Entry(3, b"archived", "i", None, stored_at=old)
+        async with pool.database() as database:
+            await archive(database, "e", [archived])
+        for sequence, stored_at in ((1, old), (2, new), (3, old)):
+            await Archive(pool, unwatched).put("e", sequence, stored_at, "i", b"rewritten")
+        await Retention(pool, keep, Instruments(), log_max_age_s=3600).prune(now)
+    assert await read_archive(postgres.url) == {("e", 2): b"rewritten", ("e", 3): b"rewritten"}
 
 
 async def test_an_edge_that_runs_stays_however_long_it_is_idle(postgres: Postgres):

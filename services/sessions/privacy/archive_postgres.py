@@ -18,7 +18,8 @@ SELECT epoch, sequence, data FROM log_archive WHERE (epoch, sequence) > ($1, $2)
 _ONE: Final = "SELECT data FROM log_archive WHERE epoch = $1 AND sequence = $2"
 _REWRITE: Final = "UPDATE log_archive SET data = $3 WHERE epoch = $1 AND sequence = $2"
 _REMOVE: Final = "DELETE FROM log_archive WHERE epoch = $1 AND sequence = $2"
-_INSERT: Final = "INSERT INTO log_archive (epoch, sequence, stored_at, writer, data) VALUES ($1, $2, $3, $4, $5)"
+_INSERT: Final = """
+INSERT INTO log_archive (epoch, sequence, stored_at, writer, data, stands_in) VALUES ($1, $2, $3, $4, $5, true)"""
 
 
 class Place(NamedTuple):
@@ -43,7 +44,8 @@ class Archive:
         self._progress = progress
 
     async def put(self, epoch: str, sequence: int, stored_at: int, writer: str, data: bytes) -> None:
-        """From now on these bytes stand for the message. `stored_at`: when NATS stored it, in Unix milliseconds."""
+        """From now on these bytes stand for the message: as long as it is archived, or else as long as the log would
+        have kept it. `stored_at`: when NATS stored it, in Unix milliseconds."""
         async with self._pool.database() as database, database.transaction():
             done = await database.execute(_REWRITE, epoch, sequence, data)
             if done.endswith(" 0"):

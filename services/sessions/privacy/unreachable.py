@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 UNREACHABLE: Final = (
-    "publications that edges hold in memory: of his own channels, until these are closed or 128 others came",
+    "publications that edges hold in memory: of their own channels, until these are closed or 128 others came",
     "what publications of others say about the user, in their payloads: remove it by history_remove",
     "messages that NATS let go by their age or number before: their bytes are in its files until it compacts these",
     "dead rows and the write-ahead log of PostgreSQL: until VACUUM, and until its segments are used again",

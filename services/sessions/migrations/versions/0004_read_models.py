@@ -248,8 +248,10 @@ CREATE TABLE log_archive (
     stored_at TIMESTAMP WITH TIME ZONE NOT NULL,
     writer TEXT COLLATE "C" NOT NULL,
     data BYTEA NOT NULL,
+    stands_in BOOLEAN NOT NULL DEFAULT false,
     PRIMARY KEY (epoch, sequence, stored_at)
 ) PARTITION BY RANGE (stored_at);
+CREATE INDEX log_archive_standing_in ON log_archive (stored_at) WHERE stands_in;
 
 CREATE TABLE erasures (
     user_digest TEXT COLLATE "C" NOT NULL,
