@@ -24,9 +24,14 @@ from proto.events import (
 )
 from services.chassis.nats.erasing import erase, message_at
 from services.chassis.nats.streams import store
+from services.chassis.postgres.pool import Pool
 from services.sessions.privacy.command import export_user
 from services.sessions.privacy.person import Person
+from services.sessions.privacy.tables_postgres import Tables
+from services.sessions.projection import NAMES
 from services.sessions.settings import SessionsSettings, from_environ
+from services.sessions.store import Position
+from tests.sessions.database import execute
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
 from tests.sessions.running import metric, sessions_of, start, variables
 from tests.support.eventually import eventually
@@ -133,6 +138,20 @@ _ARCHIVED = "INSERT INTO log_archive (epoch, sequence, stored_at, writer, data) 
 async def _is_read(service: ServiceProcess, count: int) -> None:
     assert await metric(service, "fairlead_sessions_lag_batches") == 0
     assert len(await sessions_of(service)) == 2
+
+
+async def test_a_model_that_another_version_has_folded_is_not_waited_for(postgres: Postgres) -> None:
+    await execute(
+        postgres.url,
+        "INSERT INTO projections (name, epoch, sequence, moved_at) VALUES ('timeline-0', 'of then', 3, now())",
+        *(
+            f"INSERT INTO projections (name, epoch, sequence, moved_at) VALUES ('{name}', 'e', 9, now())"
+            for model, name in NAMES.items()
+            if model != "timeline"
+        ),
+    )
+    async with Pool(postgres.url, 1) as pool:
+        assert await Tables(pool, Person(ANN)).position([]) == Position("e", 9)
 
 
 async def test_a_message_is_erased_once(nats_server: NatsServer) -> None:
