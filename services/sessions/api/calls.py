@@ -102,7 +102,7 @@ class Calls:
             return failure(503, f"{error}; try again")
         except Exception:  # also over NATS, where nothing else would answer
             log.exception("no answer to the question %s", question.name)
-            return failure(500, "an error of the sessions service, which is in its log")
+            return failure(500, "the sessions service failed to answer; its log says why")
 
     async def _answer(self, question: Question, given: list[tuple[str, str]], known_tags: str) -> Answer:
         values = self.read(given, (*question.parameters, AFTER_POSITION))

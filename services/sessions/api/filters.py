@@ -63,6 +63,6 @@ def filters_of(values: Values) -> Filters:
 def narrower(filters: Filters) -> str:
     """What to add to filters with which a question took too long."""
     shorter = "shorten the period between `from` and `to`"
-    if filters.since is None and filters.at is None:
+    if filters.since is None:
         return "add `from` (and `to`), or `user`" if filters.user is None else "add `from` (and `to`)"
     return f"add `user`, or {shorter}" if filters.user is None else shorter

@@ -116,7 +116,7 @@ class ModelQuestions:
             Question(
                 "channels",
                 "/channels",
-                "List the channels with most subscribers",
+                "List the channels with the most subscribers",
                 (ORDER, *PERIOD, LIMIT, CHANNELS_CURSOR),
                 ChannelsView,
                 self._most_used,

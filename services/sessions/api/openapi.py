@@ -20,7 +20,7 @@ _ERRORS: Final = {
     "401": "The API key is missing or unknown, or none is configured.",
     "403": "The scope of the API key is neither `read` nor `all`.",
     "409": "`after_position` is of another session log than the rows.",
-    "500": "An error of the sessions service, which is in its log.",
+    "500": "The sessions service failed to answer; its log says why.",
     "503": "PostgreSQL is unavailable or too slow for these filters, or the rows have not come to `after_position`.",
 }
 _UNCHANGED: Final = {"304": {"description": "The answer is the one whose ETag was sent as If-None-Match."}}

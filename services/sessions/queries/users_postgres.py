@@ -42,8 +42,8 @@ SELECT user_id, (SELECT s.opened_at FROM sessions s WHERE s.user_id = e.user_id 
     AND s.opened_at < $2 ORDER BY s.opened_at DESC LIMIT 1) AS at
 FROM each e WHERE user_id IS NOT NULL"""
 _EACH_UP_TO: Final = 1000
-"""Users who are gone through so, besides two for each that is wanted: where there are more, the newest sessions have
-enough."""
+"""At most so many users are visited this way, and two more for each that is wanted. Where there are more, the newest
+sessions have enough of them."""
 
 _SEEN: Final = """
 SELECT user_id AS user, min(first_seen) AS first_seen, max(last_seen) AS last_seen,

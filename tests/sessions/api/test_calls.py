@@ -86,7 +86,7 @@ async def test_a_bug_is_an_answer_as_every_other_and_in_the_log(
 ) -> None:
     async with ReadPool(postgres.url, 1) as pool:
         answer = await Calls(PositionReader(pool)).answer(QUESTION._replace(answer=_fail), [])
-    assert answer.status == 500 and b"an error of the sessions service" in answer.body
+    assert answer.status == 500 and b"the sessions service failed to answer" in answer.body
     (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert record.exc_info is not None and "echo" in record.getMessage()
 

@@ -144,4 +144,5 @@ def test_who_asks_for_too_much_is_told_the_next_filter_to_add() -> None:
     assert "`from`" in narrower(Filters(edge="edge-1"))
     assert narrower(Filters(since=when(0))).startswith("add `user`")
     assert "user" not in narrower(Filters(since=when(0), user="ann"))
+    assert narrower(Filters(at=when(0))) == "add `from` (and `to`), or `user`", "there is no period to be shortened"
     assert narrower(Filters(user="")) == "add `from` (and `to`)"
