@@ -50,14 +50,19 @@ class LogReading:
         Raises `StoreAway`, `LogAway`, and `LogNewer` for facts of a newer version.
         """
         archived = await self._archive.page(self._epoch, start, self._upto, PAGE)
-        is_full = len(archived) == PAGE
-        upto = archived[-1].sequence if is_full else self._upto
-        found: dict[int, Entry] = {}
-        if self._stream is not None and not (is_full and upto - start == PAGE - 1):
+        upto, found = self._upto, dict[int, Entry]()
+        is_all = len(archived) == PAGE and archived[-1].sequence - start == PAGE - 1
+        if self._stream is not None and not is_all:
             page = await self._stream.read(start)
             if page.upto >= start:
                 upto = min(upto, page.upto)
-            found = {entry.sequence: entry for entry in page.entries if entry.sequence <= upto}
+            found = {entry.sequence: entry for entry in page.entries}
+            # An erasure rewrites a message into the archive, and then deletes it from the stream: read in the other
+            # order, a message that is rewritten meanwhile is in one of the two.
+            archived = await self._archive.page(self._epoch, start, self._upto, PAGE)
+        if len(archived) == PAGE:
+            upto = min(upto, archived[-1].sequence)
+        found = {sequence: entry for sequence, entry in found.items() if sequence <= upto}
         found |= {message.sequence: self._entry(message) for message in archived if message.sequence <= upto}
         entries = [found[sequence] for sequence in sorted(found)]
         return LogPage([self._as_folded(entry) for entry in entries], upto, upto < self._upto)

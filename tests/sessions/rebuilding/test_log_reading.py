@@ -105,3 +105,26 @@ async def test_a_newer_message_of_the_archive_is_not_skipped():
     archive.data = data("x").replace(b'"version":1', b'"version":2')
     with pytest.raises(LogNewer, match="upgrade this service"):
         await LogReading(archive, None, "e", 1, NOTHING).read(1)
+
+
+async def test_a_message_that_an_erasure_rewrites_meanwhile_is_in_one_of_the_two():
+    archive, stream = Archive(1, 3), Stream(1, 2, 3)
+    page, read = archive.page, stream.read
+
+    def rewrites() -> None:
+        """Into the archive first, and then out of the stream."""
+        archive.sequences, stream.sequences = (1, 2, 3), (1, 3)
+
+    async def page_and_then(epoch: str, first: int, last: int, limit: int) -> list[ArchivedMessage]:
+        found = await page(epoch, first, last, limit)
+        rewrites()
+        return found
+
+    async def read_and_then(start: int) -> LogPage:
+        found = await read(start)
+        rewrites()
+        return found
+
+    archive.page, stream.read = page_and_then, read_and_then  # type: ignore[method-assign]  # between the two reads
+    found = await everything(LogReading(archive, stream, "e", 3, NOTHING), 3)
+    assert found == dict.fromkeys((1, 2, 3), "of the archive")
