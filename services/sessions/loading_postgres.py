@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import json
 
+from proto.events import user_digest
 from services.chassis.postgres.pool import Database
 from services.sessions import statements as sql
 from services.sessions import statements_writing as columns_of
@@ -58,8 +59,8 @@ async def load_erasures(database: Database, rows: Resident) -> None:
 
 
 async def load_living(database: Database, rows: Resident, limit: int) -> bool:
-    """Loads all sessions that are open, away, or were opened lately. False if there are more than `limit` of a kind:
-    then nothing is loaded."""
+    """Loads all sessions that are open, away, or were opened lately; of older ones the connections that are open alone.
+    False if there are more than `limit` of a kind: then nothing is loaded."""
     newest = await database.fetchval(_NEWEST)
     since = 0 if newest is None else max(0, milliseconds(newest) - _RECENT_MS)
     found = [
@@ -71,7 +72,11 @@ async def load_living(database: Database, rows: Resident, limit: int) -> bool:
         return False
     for part in found:
         for at in range(0, len(part), _SLICE):
-            await _add_sessions(database, rows, [session_of(row) for row in part[at : at + _SLICE]])
+            sessions = [session_of(row) for row in part[at : at + _SLICE]]
+            _add_sessions(rows, sessions)
+            await _add_connections_of(database, rows, [one.id for one in sessions if one.opened_at >= since])
+            old = [one.id for one in sessions if one.opened_at < since]
+            await _add_connections_of(database, rows, old, sql.OPEN_OF_SESSIONS)
     rows.has_all_since(since)
     return True
 
@@ -82,8 +87,11 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
     connections = await _connections(database, rows, read_set, presuming)
     missing = {one.session_id for one in connections} - rows.sessions.keys()
     sessions = [session_of(row) for row in await database.fetch(sql.SESSIONS, list(missing))] if missing else []
-    await _add_sessions(database, rows, sessions)
-    await _add_connections(database, rows, connections)  # of sessions whose rows are gone
+    _add_sessions(rows, sessions)
+    await _add_connections(database, rows, connections)
+    if read_set.erased:
+        theirs = [one.id for one in rows.sessions.values() if one.user and user_digest(one.user) in read_set.erased]
+        await _add_connections_of(database, rows, theirs)
 
     # Neither is so while facts come in time: then nothing is worked out of what may end.
     some_end_early, some_open_early = read_set.ends_before(rows.opened_since), read_set.opens_before(rows.away_since)
@@ -91,8 +99,9 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
     window = rows.resume_window_ms
     spans = [(key, moment(first), moment(last + window)) for key, first, last, _ in ends if first < rows.opened_since]
     if spans:
-        later = await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))
-        await _add_sessions(database, rows, map(session_of, later))
+        later = list(map(session_of, await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))))
+        _add_sessions(rows, later)
+        await _add_connections_of(database, rows, [one.id for one in later])  # who absorbs them changes all of these
     if some_open_early:
         wanted = [
             (key, moment(first), moment(last), count)
@@ -100,7 +109,7 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
             if first < rows.away_since
         ]
         away = await database.fetch(sql.AWAY_SESSIONS, *columns(wanted, 4))
-        await _add_sessions(database, rows, map(session_of, away))
+        _add_sessions(rows, map(session_of, away))
 
     channels = read_set.channels(rows) - rows.channels.keys()
     if channels:
@@ -128,15 +137,19 @@ async def _connections(database: Database, rows: Resident, read_set: ReadSet, pr
     return [one for one in found if one.id not in rows.connections]
 
 
-async def _add_sessions(database: Database, rows: Resident, sessions: Iterable[Session]) -> None:
-    """Adds sessions whole, those that are not there yet."""
-    new = [one for one in sessions if one.id not in rows.sessions]
-    if not new:
-        return
-    for session in new:
-        rows.add_session(session)
-    found = await database.fetch(sql.CONNECTIONS_OF_SESSIONS, [one.id for one in new])
-    await _add_connections(database, rows, [connection_of(row) for row in found])
+def _add_sessions(rows: Resident, sessions: Iterable[Session]) -> None:
+    """Adds sessions without their connections, those that are not there yet."""
+    for session in sessions:
+        if session.id not in rows.sessions:
+            rows.add_session(session)
+
+
+async def _add_connections_of(
+    database: Database, rows: Resident, sessions: Sequence[str], which: str = sql.CONNECTIONS_OF_SESSIONS
+) -> None:
+    """Adds all connections of these sessions, or those that are open."""
+    if sessions:
+        await _add_connections(database, rows, [connection_of(row) for row in await database.fetch(which, sessions)])
 
 
 async def _add_connections(database: Database, rows: Resident, connections: Sequence[Connection]) -> None:

@@ -1,7 +1,9 @@
 """The working set of rows that stays in memory from commit to commit, so that a fold need not load them. Pure.
 
-What is loaded is loaded whole: a session with all its connections, a connection with all its subscriptions. Rows of
-sessions that are open stay, and of those that have ended the last ones.
+A connection is here with all its subscriptions. A session need not have all its connections here: those that are over
+are loaded again when a fact names them, or when another session absorbs theirs. Open sessions stay with their latest
+connection, and of the sessions that have ended the last ones stay. So memory grows with the sessions that are open, and
+neither with their age nor with how often they were resumed.
 """
 
 from __future__ import annotations
@@ -22,13 +24,19 @@ KEPT_CHANNELS: Final = 100_000
 """Beyond it, channels that nobody is subscribed to go; and again when twice as many are there as were left."""
 
 
+KEPT_CONNECTIONS: Final = 100_000
+"""Beyond it, connections go that are over and not the latest of their session; and again when there are twice as many
+as were left."""
+
+
 class Resident(State):
     """Rows as they will be when everything that was folded is stored.
 
     Every session that can be continued at `away_since` or later is here, and every one with a lineage that was opened
-    at `opened_since` or later (Unix milliseconds; infinite: nothing is known). `known` has the connections and sessions
-    that are in the tables, or will be when the commits before this one are, and `known_subscriptions` likewise;
-    `numbers` the last batch of writers. All that goes with a position of the log, and its generation.
+    at `opened_since` or later, with all its connections (Unix milliseconds; infinite: nothing is known). `known` has
+    the connections and sessions that are in the tables, or will be when the commits before this one are, and
+    `known_subscriptions` likewise; `numbers` the last batch of writers. All that goes with a position of the log, and
+    its generation.
     """
 
     def __init__(self, resume_window_ms: int) -> None:
@@ -45,6 +53,8 @@ class Resident(State):
         self._erasing = False
         self._ended: dict[str, int] = {}  # session -> the fold that changed it last, in this order
         self._channels_to_keep = KEPT_CHANNELS
+        self._connections_to_keep = KEPT_CONNECTIONS
+        self._last_changed: set[str] = set()  # the connections that the last fold changed
         self._channels_of: dict[str, set[str]] = defaultdict(set)  # connection -> of all its subscriptions
 
     @property
@@ -91,7 +101,8 @@ class Resident(State):
         self.channels[row.name] = row
 
     def has_all_since(self, since: int) -> None:
-        """All sessions have been added that are open, away at `since` or later, or were opened then."""
+        """All sessions have been added that are open, away at `since` or later, or were opened then; the last ones with
+        all their connections."""
         self.away_since = self.opened_since = since
 
     # --- from fold to fold ----------------------------------------------------------------------------------------
@@ -113,6 +124,7 @@ class Resident(State):
             self._forget_connection(name)
         for id_ in self.removed:
             self._ended.pop(id_, None)
+        self._last_changed = changed
         self._leaving, self._erasing = self.removed | self.removed_connections, bool(self.erased)
         self.changed_sessions, self.changed_connections, self.changed_subscriptions = set(), set(), set()
         self.removed, self.removed_connections, self.left_edge = set(), set(), {}
@@ -121,12 +133,20 @@ class Resident(State):
         self.drops, self.openings, self.refusal_counts = Counter(), Counter(), Counter()
         self.events = self.unknown = self.interrupted = self.resumed = self.edges_lost = 0
 
+    def is_fuller_than(self, sessions: int) -> bool:
+        """Whether more is here than so many sessions need, with the connections that `shrink` leaves them."""
+        return len(self.sessions) > sessions or len(self.connections) > 3 * sessions + KEPT_CONNECTIONS
+
     def shrink(self, stored: int) -> None:
-        """Forgets rows of ended sessions, if there are too many. `stored`: the last fold that is in the tables."""
+        """Forgets rows of ended sessions, connections that are over, and channels, if there are too many. `stored`: the
+        last fold that is in the tables, which is the last one or that before it."""
         for id_ in list(islice(self._ended, max(0, len(self._ended) - KEPT_ENDED))):
             if self._ended[id_] > stored:
                 break
             self._evict(id_)
+        if len(self.connections) > self._connections_to_keep:
+            self._forget_closed(set() if stored == self.folds else self._last_changed)
+            self._connections_to_keep = max(KEPT_CONNECTIONS, 2 * len(self.connections))
         if len(self.channels) > self._channels_to_keep and stored == self.folds:
             self.channels = {name: row for name, row in self.channels.items() if row.subscribers}
             self._channels_to_keep = max(KEPT_CHANNELS, 2 * len(self.channels))  # as the search takes long
@@ -141,17 +161,36 @@ class Resident(State):
             if session.away_until is not None:
                 self._drop(self._away, session.lineage, (session.away_until, id_))
                 self.away_since = max(self.away_since, session.away_until + 1)
-        connections = self.connections_of(id_)
-        self._resuming.pop(id_, None)
-        for name in connections:
-            instance = self.connections.pop(name).instance
-            self._unsettled[instance].discard(name)
-            self._open_channels.pop(name, None)
-            for channel in self._channels_of.get(name, ()):
-                self.subscriptions.pop((name, channel), None)
-            self._forget_connection(name)
+        for name in self.connections_of(id_):
+            self._evict_connection(name)
+
+    def _forget_closed(self, unstored: set[str]) -> None:
+        """Forgets connections that are over, but for the latest of each session and those whose rows are `unstored`."""
+        over = [row for row in self.connections.values() if row.closed_at is not None and row.id not in unstored]
+        for row in over:
+            session = self.sessions.get(row.session_id)
+            if session is None:  # somebody deleted its row
+                self._evict_connection(row.id)
+            elif session.connection != row.id:
+                self._evict_connection(row.id)
+                if session.lineage is not None:
+                    self.opened_since = max(self.opened_since, session.opened_at + 1)
+
+    def _evict_connection(self, name: str) -> None:
+        row = self.connections.pop(name)
+        self._unsettled[row.instance].discard(name)
+        self._open_channels.pop(name, None)
+        resuming = self._resuming.get(row.session_id)
+        if resuming is not None:
+            resuming.discard(name)
+            if not resuming:
+                del self._resuming[row.session_id]
+        for channel in self._channels_of.get(name, ()):
+            self.subscriptions.pop((name, channel), None)
+        self._forget_connection(name)
 
     def _forget_connection(self, name: str) -> None:
-        self.known.discard(name)
+        if name not in self.sessions:  # a session bears the name of its first connection
+            self.known.discard(name)
         for channel in self._channels_of.pop(name, ()):
             self.known_subscriptions.discard((name, channel))

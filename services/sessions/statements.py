@@ -67,6 +67,7 @@ SELECT {CONNECTION_COLUMNS} FROM connections
 WHERE instance = ANY($3::text[]) AND close_code = 1006 AND close_reason = 'edge lost'"""
 
 CONNECTIONS_OF_SESSIONS: Final = f"SELECT {CONNECTION_COLUMNS} FROM connections WHERE session_id = ANY($1::text[])"
+OPEN_OF_SESSIONS: Final = f"{CONNECTIONS_OF_SESSIONS} AND closed_at IS NULL"
 
 SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ANY($1::text[])"
 

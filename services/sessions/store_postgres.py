@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_RESIDENT: Final = 200_000
-"""Sessions in memory, about 1 KB each. If more are open, memory begins anew whenever it is full."""
+"""Sessions in memory, about 1 KB each with a connection. If more are open, memory begins anew whenever it is full."""
 
 _AGAIN_AFTER_S: Final = 10.0
 """How long after something went wrong all living sessions are loaded again. Until then memory fills as facts come."""
@@ -187,7 +187,7 @@ class PostgresStore:
         except BaseException:
             self._drop()
             raise
-        if len(plan.rows.sessions) > self._max_resident:
+        if plan.rows.is_fuller_than(self._max_resident):
             self._drop()
 
     async def _fold(

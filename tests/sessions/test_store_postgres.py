@@ -12,7 +12,18 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import (
+    Closed,
+    EdgeFound,
+    EdgeLost,
+    Erased,
+    EventBatch,
+    Opened,
+    SessionEvent,
+    Subscribed,
+    Unsubscribed,
+    user_digest,
+)
 from services.chassis.postgres.pool import Pool
 from services.sessions import dead_letters_postgres, resident, tables
 from services.sessions.entries import DeadLetter, Entry
@@ -90,6 +101,18 @@ class TestPostgresStore(StoreContract):
         return await read_archive(self.postgres.url)
 
 
+async def committed(
+    store: Store, at: Position, upto: Position, batches: list[EventBatch], before: asyncio.Task[Outcome] | None
+) -> Outcome:
+    """Commits, at once or after the commit `before` this one, if that had to begin again."""
+    try:
+        return await store.commit(at, upto, batches)
+    except PositionConflict:
+        assert before is not None
+        await before
+        return await store.commit(at, upto, batches)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kept", [0, 3, 20_000])
 @pytest.mark.parametrize("how", ["in turn", "without memory", "by two stores", "at once"])
@@ -99,6 +122,7 @@ async def test_whatever_is_in_memory_the_rows_are_the_fold_over_everything(
     """Commits by two stores on one database void each other's memory; of commits that are begun at once, one is folded
     while the one before it is written."""
     monkeypatch.setattr(resident, "KEPT_ENDED", kept)
+    monkeypatch.setattr(resident, "KEPT_CONNECTIONS", kept)
     for seed in range(3):
         async with store_on(postgres, 0 if how == "without memory" else 1_000) as one, store_on(postgres) as other:
             batches, chance = long_story(seed), random.Random(seed)
@@ -107,7 +131,8 @@ async def test_whatever_is_in_memory_the_rows_are_the_fold_over_everything(
             stores = [one, other if how == "by two stores" else one]
             for store, stretch in zip(itertools.cycle(stores), stretches, strict=False):
                 upto = Position("e", at.sequence + len(stretch))
-                begun.append(asyncio.create_task(store.commit(at, upto, stretch)))
+                before = begun[-1] if begun else None
+                begun.append(asyncio.create_task(committed(store, at, upto, stretch, before)))
                 if how != "at once":
                     await begun[-1]
                 at = upto
@@ -295,3 +320,51 @@ async def test_a_session_of_the_future_does_not_hide_those_of_the_present(postgr
             assert await load_living(database, rows, 10)
     assert set(rows.sessions) == {f"c{event.at}" for event in events}
     assert rows.opened_since <= now and rows.away_since <= now
+
+
+async def test_a_session_that_goes_on_is_loaded_without_the_connections_that_are_over(postgres: Postgres):
+    async with store_on(postgres) as store:
+        hour = 3_600_000
+        events: list[SessionEvent] = []
+        for number in range(5):
+            events += [
+                Opened(at=number * hour, connection=f"c{number}", user="ann"),
+                Subscribed(at=number * hour, connection=f"c{number}", channel="news"),
+                Closed(at=(number + 1) * hour - 1, connection=f"c{number}", code=1006),
+            ]
+        await store.commit(ORIGIN, Position("e", 1), [batch(1, *events[:-1], Opened(4 * hour, "c5", "bob"))])
+        rows = Resident(WINDOW_MS)
+        async with store._pool.database() as database:
+            assert await load_living(database, rows, 10)
+        assert set(rows.sessions) == {"c0", "c5"}
+        assert set(rows.connections) == {"c4", "c5"}
+        assert set(rows.subscriptions) == {("c4", "news")}
+
+
+async def test_a_session_of_which_memory_has_a_part_is_absorbed_and_erased_whole(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(resident, "KEPT_CONNECTIONS", 0)
+    told = [
+        batch(1, Opened(1_000, "a1", "ann"), instance="i2"),
+        batch(1, Opened(5_000, "b1", "ann"), Subscribed(5_001, "b1", "news"), Closed(6_000, "b1", 1006)),
+        batch(2, Opened(7_000, "b2", "ann"), Closed(8_000, "b2", 1006), Opened(9_000, "b3", "ann")),
+        batch(3, Opened(9_001, "c1", "bob")),
+        batch(4, Opened(9_002, "c2", "bob")),
+        batch(2, Closed(4_000, "a1", 1006), instance="i2"),  # late: b1 continued a1
+        batch(5, Unsubscribed(5_002, "b1", "news"), Opened(9_003, "b2", "ann")),
+    ]
+    erased = batch(6, Erased(3_000, user_digest("ann")))  # by a clock that is slow
+    async with store_on(postgres) as store:
+        for number, one in enumerate(told):
+            await store.commit(Position("e", number) if number else ORIGIN, Position("e", number + 1), [one])
+            if number == 4:
+                assert store._rows is not None and "b1" not in store._rows.connections
+        assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), told))
+        for number in range(len(told), len(told) + 5):  # it is forgotten again
+            one = batch(number + 10, Opened(9_100 + number, f"d{number}", "eve"))
+            told.append(one)
+            await store.commit(Position("e", number), Position("e", number + 1), [one])
+        told.append(EventBatch("edge-i1", "i1", 99, erased.events))
+        await store.commit(Position("e", len(told) - 1), Position("e", len(told)), told[-1:])
+    assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), told))
