@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.partitions import PAST, TIME_COLUMNS, Partition, Range, missing, outlived, partition, width_of
@@ -28,19 +28,46 @@ CROSS JOIN LATERAL regexp_match(
     pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''(.+?)''\\) TO \\(''(.+?)''\\)') AS bounds
 WHERE i.inhparent = ANY(SELECT to_regclass(name) FROM unnest($1::text[]) AS name) AND bounds IS NOT NULL"""
 
-# Sessions that stay, though they were opened long ago: they are open, or ended lately.
-_SURVIVORS: Final = """
-CREATE TEMPORARY TABLE survivors ON COMMIT DROP AS
-SELECT s.id AS session, c.id AS connection FROM sessions s LEFT JOIN connections c ON c.session_id = s.id
-WHERE s.opened_at < {end} + interval '1 day' AND (s.ended_at IS NULL OR s.ended_at >= {before})"""
+MOVED: Final = 10_000
+"""Rows that move out of an outlived partition while nobody can read its table: they take a fraction of a second."""
 
-_STAYS: Final = {
-    "sessions": "id IN (SELECT session FROM survivors)",
-    "connections": "id IN (SELECT connection FROM survivors)",
-    "subscriptions": "connection IN (SELECT connection FROM survivors)",
-    "timeline": "connection IN (SELECT connection FROM survivors)",
+_BLOCKS: Final = 256
+"""Blocks of a partition out of which rows go in one transaction."""
+
+_AGAIN_AFTER: Final = timedelta(hours=6)
+"""How long an outlived partition is left alone out of which too many rows would have to move."""
+
+# Sessions that stay, though they were opened long ago: they are open, or ended lately.
+_LIVES: Final = "(s.ended_at IS NULL OR s.ended_at >= {before})"
+_OLD_ENOUGH: Final = "s.opened_at < {end} + interval '1 day'"
+_OF_CONNECTIONS: Final = f"""
+SELECT t.connection FROM sessions s JOIN connections c ON c.session_id = s.id JOIN {{name}} t ON t.connection = c.id
+WHERE {_OLD_ENOUGH} AND {_LIVES} LIMIT {{limit}}"""
+_NO_CONNECTION_LIVES: Final = f"""NOT EXISTS (
+    SELECT FROM connections c JOIN sessions s ON s.id = c.session_id WHERE c.id = t.connection AND {_LIVES} OFFSET 0)"""
+
+
+class _Staying(NamedTuple):
+    """Which rows of an outlived partition `t` stay, by this column: `found` finds them, and they move into the default
+    partition. `others` says which do not, and looks that up by key: without OFFSET 0 it may read all sessions."""
+
+    column: str
+    found: str
+    others: str
+
+
+_STAYING: Final = {
+    "sessions": _Staying("id", f"SELECT s.id FROM {{name}} s WHERE {_LIVES} LIMIT {{limit}}", "t.ended_at < {before}"),
+    "connections": _Staying(
+        "id",
+        f"SELECT t.id FROM sessions s JOIN {{name}} t ON t.session_id = s.id WHERE {_OLD_ENOUGH} AND {_LIVES} "
+        "LIMIT {limit}",
+        f"NOT EXISTS (SELECT FROM sessions s WHERE s.id = t.session_id AND {_LIVES} OFFSET 0)",
+    ),
+    "subscriptions": _Staying("connection", _OF_CONNECTIONS, _NO_CONNECTION_LIVES),
+    "timeline": _Staying("connection", _OF_CONNECTIONS, _NO_CONNECTION_LIVES),
 }
-"""Which rows of an outlived partition stay: they move into the default one. Of other tables none does."""
+"""Of other tables no row stays."""
 
 
 class Partitions:
@@ -49,6 +76,7 @@ class Partitions:
     def __init__(self, pool: Pool, keep: timedelta, archive_keep: timedelta = timedelta(0)) -> None:
         self._pool = pool
         self._keep = dict.fromkeys(TIME_COLUMNS, keep) | {"log_archive": archive_keep}
+        self._left_alone: dict[str, datetime] = {}  # outlived partitions, and until when
 
     async def make(self, now: datetime) -> list[str]:
         """Makes the partitions of the present, of the range after it, and of the last days. Returns their names.
@@ -69,19 +97,29 @@ class Partitions:
         return made
 
     async def drop(self, now: datetime) -> list[str]:
-        """Drops the partitions that are outlived; what is to stay of them moves into the default one. Returns their
-        names. Raises `StoreAway`."""
+        """Drops the partitions that are outlived; what is to stay of them moves into the default one. One of which more
+        is to stay than can move in a moment is kept, and its other rows go one by one. Returns the names of those that
+        were dropped, or have fewer rows. Raises `StoreAway`."""
         dropped: list[str] = []
+        emptied: list[str] = []
         async with self._pool.database() as database:
             for each in outlived_of(await _there(database), self._keep, now):
+                if self._left_alone.get(each.name, now) > now:
+                    continue
                 before = now - self._keep[each.table]
-                async with database.transaction():
-                    if await database.fetchval(_ONE_AT_A_TIME):
-                        await _drop(database, each, before)
-                        dropped.append(each.name)
+                if await _drop(database, each, before):
+                    dropped.append(each.name)
+                elif await _remove_others(database, each, before):
+                    self._left_alone[each.name] = now + _AGAIN_AFTER
+                    emptied.append(each.name)
+        for name in dropped:
+            self._left_alone.pop(name, None)
         if dropped:
             log.info("dropped %d partitions that were outlived: %s", len(dropped), ", ".join(dropped))
-        return dropped
+        if emptied:
+            what = "removed the old rows of %d outlived partitions, of which many sessions are open still: %s"
+            log.info(what, len(emptied), ", ".join(emptied))
+        return dropped + emptied
 
 
 def outlived_of(there: Iterable[Partition], keep: dict[str, timedelta], now: datetime) -> list[Partition]:
@@ -120,17 +158,45 @@ async def _make(database: Database, new: Partition) -> None:
     )
 
 
-async def _drop(database: Database, old: Partition, before: datetime) -> None:
-    table, name, stays = old.table, old.name, _STAYS.get(old.table)
-    await database.execute(_NOT_FOR_LONG)
-    if stays:  # this takes long, and locks nobody out
-        survivors = _SURVIVORS.format(end=_literal(old.range.end), before=_literal(before))
-        await database.execute(survivors, timeout=_STATEMENT_TIMEOUT_S)
-    await database.execute(f"ALTER TABLE {table} DETACH PARTITION {name}")
-    if stays:
-        await database.execute(f"INSERT INTO {table} SELECT * FROM {name} WHERE {stays}", timeout=_STATEMENT_TIMEOUT_S)
-        await database.execute("DROP TABLE survivors")
-    await database.execute(f"DROP TABLE {name}")
+async def _drop(database: Database, old: Partition, before: datetime) -> bool:
+    """Whether it was dropped: not if another instance is about it, or if more than `MOVED` of its rows are to stay."""
+    table, name = old.table, old.name
+    async with database.transaction():
+        if not await database.fetchval(_ONE_AT_A_TIME):
+            return False
+        await database.execute(_NOT_FOR_LONG)
+        staying, keys = _STAYING.get(table), []
+        if staying:  # this may take long, and locks nobody out
+            end, least = _literal(old.range.end), _literal(before)
+            found = staying.found.format(name=name, end=end, before=least, limit=MOVED + 1)
+            keys = [row[0] for row in await database.fetch(found, timeout=_STATEMENT_TIMEOUT_S)]
+            if len(keys) > MOVED:
+                return False
+        await database.execute(f"ALTER TABLE {table} DETACH PARTITION {name}")
+        if staying and keys:
+            move = f"INSERT INTO {table} SELECT * FROM {name} WHERE {staying.column} = ANY($1::text[])"
+            await database.execute(move, list(set(keys)))
+        await database.execute(f"DROP TABLE {name}")
+    return True
+
+
+async def _remove_others(database: Database, old: Partition, before: datetime) -> bool:
+    """Removes the rows that are not to stay, some blocks at a time. False if another instance is about it."""
+    staying = _STAYING.get(old.table)
+    if staying is None:
+        return False
+    others = staying.others.format(before=_literal(before))
+    blocks: int = await database.fetchval(
+        "SELECT pg_relation_size(to_regclass($1)) / current_setting('block_size')::int", old.name
+    )
+    for first in range(0, blocks or 0, _BLOCKS):
+        places = f"t.ctid >= '({first},0)' AND t.ctid < '({first + _BLOCKS},0)'"
+        async with database.transaction():
+            if not await database.fetchval(_ONE_AT_A_TIME):
+                return False
+            await database.execute(_NOT_FOR_LONG)
+            await database.execute(f"DELETE FROM {old.name} t WHERE {places} AND {others}")
+    return True
 
 
 def _literal(moment: datetime) -> str:

@@ -12,6 +12,7 @@ import pytest
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
+from services.sessions import partitions_postgres
 from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
@@ -128,6 +129,36 @@ async def test_outlived_ones_go_and_nothing_that_lives_is_lost(postgres: Postgre
     assert (await read_rows(postgres.url)).sessions["open"].end_code == 1000
     await retention.prune(later + 11 * DAY)
     assert rows_of(await read_rows(postgres.url), ["sessions", "timeline"])["sessions"] == ({}, {}, {})
+
+
+async def test_one_that_many_sessions_outlive_stays_until_they_have_ended(
+    postgres: Postgres, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(partitions_postgres, "MOVED", 1)
+    old = NOW - 20 * DAY
+    await Partitions(pool, 30 * DAY).make(old)
+    names = ("gone", "open", "late")
+    await commit(
+        pool,
+        1,
+        *(Opened(at=ms(old), connection=name, user=name) for name in names),
+        *(Subscribed(at=ms(old), connection=name, channel="news") for name in names),
+        Closed(at=ms(old), connection="gone", code=1000),
+    )
+    retention = Retention(pool, 10 * 86_400, Instruments())
+    await retention.prune(NOW)
+    rows = await read_rows(postgres.url)
+    assert set(rows.sessions) == set(rows.connections) == {"open", "late"}
+    assert set(rows.subscriptions) == {("open", "news"), ("late", "news")}
+    assert {entry.connection for entry in rows.timeline.values()} == {"open", "late"}
+    (kept,) = await counts(postgres, "sessions")
+    assert kept != "sessions_default" and await counts(postgres, "sessions") == {kept: 2}
+    await commit(pool, 2, Closed(at=ms(NOW), connection="late", code=1000))
+    await retention.prune(NOW + 11 * DAY)
+    await retention.prune(NOW + 12 * DAY)  # what has gone out of it meanwhile is not looked for at once
+    assert set((await read_rows(postgres.url)).sessions) == {"open"}
+    assert await counts(postgres, "sessions") == {"sessions_default": 1}
+    assert await counts(postgres, "timeline") == {"timeline_default": 1}
 
 
 async def test_a_lock_that_somebody_holds_is_not_waited_for_and_nothing_is_lost(postgres: Postgres, pool: Pool):
