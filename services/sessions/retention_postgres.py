@@ -21,57 +21,63 @@ log = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 300.0
 _CLOCKS_AGREE: Final = timedelta(hours=1)
-_PORTION: Final = 5_000  # sessions or rows in one transaction, which stays short enough not to block others
+_PORTION: Final = 5_000  # rows in one transaction, which stays short enough not to block others
+_KEYS: Final = 1_000  # sessions, or connections, whose parts are removed at once
 
-_PRUNE: Final = """
-WITH gone AS (
-    DELETE FROM sessions WHERE (id, opened_at) IN (
-        SELECT id, opened_at FROM sessions_default WHERE opened_at < $1 AND ended_at < $1 ORDER BY opened_at LIMIT $2
-    ) RETURNING id
-), closed AS (
-    DELETE FROM connections WHERE session_id IN (SELECT id FROM gone) RETURNING id
-), told AS (
-    DELETE FROM timeline WHERE connection IN (SELECT id FROM closed)
-), ended AS (
-    DELETE FROM subscriptions WHERE connection IN (SELECT id FROM closed)
-) SELECT count(*) FROM gone"""
+OLD_SESSIONS: Final = """
+SELECT id FROM sessions_default WHERE opened_at < $1 AND ended_at < $1 ORDER BY opened_at LIMIT $2"""
+CONNECTIONS_OF: Final = "SELECT id FROM connections WHERE session_id = ANY($1::text[]) LIMIT $2"
+REMOVE_PARTS: Final = (
+    "DELETE FROM timeline WHERE connection = ANY($1::text[])",
+    "DELETE FROM subscriptions WHERE connection = ANY($1::text[])",
+    "DELETE FROM connections WHERE id = ANY($1::text[])",
+)
+REMOVE_SESSIONS: Final = "DELETE FROM sessions_default WHERE id = ANY($1::text[]) AND ended_at < $2"
+"""All by keys, of which there are few: joins would read all partitions of a table from beginning to end."""
 
 # Whose answer had what was removed is not to be told that nothing has changed (`api.positions`).
 _TOUCH: Final = "UPDATE projections SET name = name WHERE name = $1"
 
-_OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"
+OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"
 
 _COUNTED: Final = (
     *("channel_hours", "channel_days", "drops", "drop_codes", "drop_versions"),
     *("openings", "opening_versions", "refusal_counts", "refusals"),
 )
-_ROWS: Final = (
+ROWS: Final = (
     *((f"{table}_default", f"{TIME_COLUMNS[table]} < $1") for table in _COUNTED),
-    ("timeline_default", "at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection)"),
-    ("connections_default", "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session_id)"),
-    ("subscriptions_default", "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection)"),
+    ("timeline_default", "at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection OFFSET 0)"),
+    (
+        "connections_default",
+        "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session_id OFFSET 0)",
+    ),
+    (
+        "subscriptions_default",
+        "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection OFFSET 0)",
+    ),
     # Users and their channels are found here when somebody is erased: as long as other rows have them, these stay.
     (
         "user_devices",
-        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND (s.ended_at IS NULL "
-        "OR (s.session_key, s.client_name, s.client_version) = (t.session_key, t.client_name, t.client_version)))",
+        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND (s.ended_at IS NULL OR "
+        "(s.session_key, s.client_name, s.client_version) = (t.session_key, t.client_name, t.client_version)) OFFSET 0)",
     ),
     (
         "channels",
-        "last_at < $1 AND subscribers = 0 AND NOT EXISTS (SELECT 1 FROM channel_hours h WHERE h.channel = t.name) "
-        "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.channel = t.name)",
+        "last_at < $1 AND subscribers = 0 AND NOT EXISTS (SELECT 1 FROM channel_hours h WHERE h.channel = t.name "
+        "OFFSET 0) AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.channel = t.name OFFSET 0)",
     ),
     (
         "edges",
         f"last_at < $1 AND NOT ({RUNS}) AND NOT EXISTS "
-        "(SELECT 1 FROM connections c WHERE c.instance = t.instance AND c.closed_at IS NULL)",
+        "(SELECT 1 FROM connections c WHERE c.instance = t.instance AND c.closed_at IS NULL OFFSET 0)",
     ),
     ("heard_edges", "heard_at < $1"),
     # A writer's number is needed while its batches may be in the log, which is never longer than what is kept.
     ("log_writers", "wrote_at < $1"),
     ("dead_letters", "put_aside_at < $1"),
 )
-"""Tables, and which of their rows go. Those of living sessions stay, and whom somebody erased is remembered."""
+"""Tables, and which of their rows go. Those of living sessions stay, and whom somebody erased is remembered. OFFSET 0
+lets PostgreSQL look up the others by key: without it, it may read all of a table for a few rows."""
 
 _ARCHIVED: Final = ("log_archive_default", "stored_at < $1")
 _STANDING_IN: Final = """
@@ -144,22 +150,38 @@ class Retention:
                 await database.execute(_TOUCH, NAME)
             before = now - timedelta(seconds=self._keep_s)
             while True:
-                count: int = await database.fetchval(_PRUNE, before, _PORTION)
+                count = await _remove_sessions(database, before)
                 removed += count
                 self._instruments.pruned.inc(count)
                 if count:
                     await database.execute(_TOUCH, NAME)
-                if count < _PORTION:
+                if count < _KEYS:
                     break
-            for table, old in _ROWS:
+            for table, old in ROWS:
                 await _remove(database, table, old, before)
         if removed:
             log.info("removed %d sessions that ended before %s", removed, before.isoformat(timespec="seconds"))
         return removed
 
 
+async def _remove_sessions(database: Database, before: datetime) -> int:
+    """Removes some of the sessions that are old enough, after all that belongs to them. Returns how many."""
+    sessions = [row["id"] for row in await database.fetch(OLD_SESSIONS, before, _KEYS)]
+    while sessions:
+        connections = [row["id"] for row in await database.fetch(CONNECTIONS_OF, sessions, _KEYS)]
+        if connections:
+            async with database.transaction():
+                for statement in REMOVE_PARTS:
+                    await database.execute(statement, connections)
+        if len(connections) < _KEYS:
+            break
+    if sessions:
+        await database.execute(REMOVE_SESSIONS, sessions, before)
+    return len(sessions)
+
+
 async def _remove(database: Database, table: str, old: str, before: datetime) -> None:
-    await _repeat(database, _OLD.format(table=table, old=old), before)
+    await _repeat(database, OLD.format(table=table, old=old), before)
 
 
 async def _repeat(database: Database, statement: str, before: datetime) -> None:
