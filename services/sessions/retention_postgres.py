@@ -58,8 +58,9 @@ ROWS: Final = (
     # Users and their channels are found here when somebody is erased: as long as other rows have them, these stay.
     (
         "user_devices",
-        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND (s.ended_at IS NULL OR "
-        "(s.session_key, s.client_name, s.client_version) = (t.session_key, t.client_name, t.client_version)) OFFSET 0)",
+        "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND (s.ended_at IS NULL "
+        "OR (s.session_key, s.client_name, s.client_version) = (t.session_key, t.client_name, t.client_version)) "
+        "OFFSET 0)",
     ),
     (
         "channels",

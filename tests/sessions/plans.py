@@ -76,12 +76,16 @@ class _Explaining:
         return await self._database.execute(statement, *values)
 
     async def _explain(self, statement: str, values: tuple[Any, ...]) -> None:
-        trial = self._database.transaction()
-        await trial.start()
-        explained = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
-        plan = json.loads(await self._database.fetchval(explained, *values))
-        await trial.rollback()  # what is explained is executed
-        self._plans.append(Plan(statement, list(_scans(plan[0]["Plan"]))))
+        self._plans.append(await plan_of(self._database, statement, *values))
+
+
+async def plan_of(database: Any, statement: str, *values: Any) -> Plan:
+    """The plan of a statement."""
+    trial = database.transaction()
+    await trial.start()
+    explained = await database.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *values)
+    await trial.rollback()  # what is explained is executed
+    return Plan(statement, list(_scans(json.loads(explained)[0]["Plan"])))
 
 
 def _scans(node: dict[str, Any]) -> Iterator[Scan]:

@@ -18,6 +18,7 @@ import pytest
 from perf.load.session_month import DAYS, PARTITIONED
 from perf.servers import session_rows
 from perf.servers.session_questions import Chance, Question, of_the_command_line
+from services.sessions import retention_postgres as retention
 from services.sessions.api.filters import Filters
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
 from services.sessions.api.session_counts import SessionCounts
@@ -28,7 +29,7 @@ from services.sessions.privacy.rewriting import Connections
 from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.queries.periods import DAY_S, Period
 from services.sessions.queries.presence_postgres import Presence
-from tests.sessions.plans import ExplainingPool, Plan
+from tests.sessions.plans import ExplainingPool, Plan, plan_of
 from tests.support.servers import Postgres
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -42,6 +43,8 @@ SMALL = 5_000
 
 MANY = SESSIONS // ROWS_MORE // 2
 """Rows that no statement reads: half of the sessions that there are."""
+
+COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 ORDER BY attnum"
 
 WEEKS = DAYS // 7
 """The partitions of each table, at the least."""
@@ -182,3 +185,37 @@ async def test_a_period_reads_its_own_partitions_alone(postgres: Postgres, month
                     for name in ("drops", "openings", "refusal_counts", "refusals"):
                         # The period before it is asked for, too; and the default partition, where dates are unknown.
                         assert len(plan.tables(name)) <= 4, (question.name, sorted(plan.tables(name)))
+
+
+async def test_what_retention_removes_row_by_row_is_found_by_key(month: Month) -> None:
+    database = month.database
+    for table, times in {
+        "sessions": ["opened_at", "ended_at"],
+        "connections": ["opened_at", "closed_at"],
+        "subscriptions": ["opened_at", "since"],
+        "timeline": ["at"],
+    }.items():  # so old that they are in the default partitions
+        of = [row["attname"] for row in await database.fetch(COLUMNS, table)]
+        values = ", ".join(f"{name} - interval '4 years'" if name in times else name for name in of)
+        await database.execute(f"INSERT INTO {table} SELECT {values} FROM (SELECT * FROM {table} LIMIT 2000) AS t")
+        await database.execute(f"ANALYZE {table}_default")
+        more = "UPDATE pg_class SET reltuples = reltuples * $2 WHERE oid = to_regclass($1)"
+        await database.execute(more, f"{table}_default", ROWS_MORE)
+    tables = await large(database)
+    rows = await database.fetch(
+        "SELECT s.id AS session, c.id AS connection FROM sessions s JOIN connections c ON c.session_id = s.id LIMIT 500"
+    )
+    sessions, connections = [row["session"] for row in rows], [row["connection"] for row in rows]
+    before = month.picked.now - timedelta(days=9)
+    asked: list[tuple[str, tuple[object, ...]]] = [
+        (retention.OLD_SESSIONS, (before, 1_000)),
+        (retention.CONNECTIONS_OF, (sessions, 1_000)),
+        *((statement, (connections,)) for statement in retention.REMOVE_PARTS),
+        *((retention.OLD.format(table=table, old=old), (before, 5_000)) for table, old in retention.ROWS),
+    ]
+    found: dict[str, list[str]] = {}
+    for statement, values in asked:
+        plan = await plan_of(database, statement, *values)
+        if whole := [name for name in read_whole(plan, tables) if not statement.startswith(f"DELETE FROM {name} ")]:
+            found[statement[:90]] = sorted(whole)[:3]
+    assert found == {}
