@@ -196,8 +196,8 @@ async def test_what_retention_removes_row_by_row_is_found_by_key(month: Month) -
         "timeline": ["at"],
     }.items():  # so old that they are in the default partitions
         of = [row["attname"] for row in await database.fetch(COLUMNS, table)]
-        values = ", ".join(f"{name} - interval '4 years'" if name in times else name for name in of)
-        await database.execute(f"INSERT INTO {table} SELECT {values} FROM (SELECT * FROM {table} LIMIT 2000) AS t")
+        selected = ", ".join(f"{name} - interval '4 years'" if name in times else name for name in of)
+        await database.execute(f"INSERT INTO {table} SELECT {selected} FROM (SELECT * FROM {table} LIMIT 2000) AS t")
         await database.execute(f"ANALYZE {table}_default")
         more = "UPDATE pg_class SET reltuples = reltuples * $2 WHERE oid = to_regclass($1)"
         await database.execute(more, f"{table}_default", ROWS_MORE)
