@@ -23,6 +23,7 @@ from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.periods import Period
 from services.sessions.queries.presence_postgres import Presence
 from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
 from services.sessions.queries.user_story_postgres import UserStories
 from services.sessions.queries.users_postgres import Users
@@ -110,7 +111,7 @@ def of_the_command_line(pool: Pool, chance: Chance) -> list[Question]:
         by("edge"),
         by("by"),
         Question("drops, a month", lambda: drops.ask(chance.month())),
-        Question("channels", lambda: channels.now(LIMIT)),
+        Question("channels", lambda: SubscribedChannels(pool).page(LIMIT)),
         Question("channels --peak", lambda: channels.peaks(chance.period(), LIMIT)),
         Question("channels --peak, a month", lambda: channels.peaks(chance.month(), LIMIT)),
         Question("channels of one", lambda: channels.curve(chance.channel(), chance.month())),

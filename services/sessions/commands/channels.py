@@ -13,6 +13,7 @@ from services.sessions.commands.screen import Screen, counted
 from services.sessions.printing import printable
 from services.sessions.queries.channels_postgres import ChannelCurve, ChannelHour, Channels, ChannelUse
 from services.sessions.queries.periods import HOUR_S, Period, Point
+from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 
 _NOW: Final = ("CHANNEL", "SUBSCRIBERS", "PEAK EVER", "AT", "SUBSCRIPTIONS EVER")
 _PEAKS: Final = ("CHANNEL", "PEAK", "AT", "SUBSCRIBERS NOW", "SUBSCRIPTIONS")
@@ -40,7 +41,7 @@ async def ask(pool: Pool, question: Question) -> ChannelList | ChannelCurve:
             return ChannelList(question.period, await channels.peaks(question.period, asked.limit))
     except ValueError as error:
         raise BadQuestion(f"--since and --until: {error}") from None
-    return ChannelList(None, await channels.now(asked.limit))
+    return ChannelList(None, await SubscribedChannels(pool).page(asked.limit))
 
 
 def show(answer: ChannelList | ChannelCurve, question: Question, screen: Screen) -> None:

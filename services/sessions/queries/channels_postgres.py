@@ -1,4 +1,4 @@
-"""Channels: their subscribers now, their peaks, and the curve of one of them."""
+"""Channels: their peaks, and the curve of one of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from services.sessions.values import text
 _HOUR: Final = timedelta(hours=1)
 MAX_HOURS: Final = 31 * 24
 """A curve, and a search for peaks, goes back no further."""
-
-_NOW: Final = """
-SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_hour, subscriptions FROM channels
-ORDER BY subscribers DESC, name DESC LIMIT $1"""
 
 # The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
 # them. A channel that did not change in it is in none of them: it had as many subscribers all the time as at the end of
@@ -111,11 +107,6 @@ class Channels:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-
-    async def now(self, limit: int) -> list[ChannelUse]:
-        """The `limit` channels that have most subscribers now, with their peaks of all time."""
-        async with self._pool.database() as database:
-            return [ChannelUse(**row) for row in await database.fetch(_NOW, limit)]
 
     async def peaks(self, period: Period, limit: int) -> list[ChannelUse]:
         """The `limit` channels with the highest peaks in this period, the highest first. Raises ValueError if it is

@@ -22,8 +22,8 @@ class SubscribedChannels:
         self._pool = pool
 
     async def page(self, limit: int, after: tuple[int, str] | None = None) -> list[ChannelUse]:
-        """Up to `limit` channels, those with most subscribers first, after this number of
-        subscribers and this name."""
+        """Up to `limit` channels, those with most subscribers first, with their peaks of all time; after this number
+        of subscribers and this name."""
         async with self._pool.database() as database:
             if after is None:
                 rows = await database.fetch(_FIRST_PAGE, limit)

@@ -9,6 +9,7 @@ import pytest
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.channels_postgres import Channels
 from services.sessions.queries.periods import Period
+from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.rows import HOUR_MS, Channel, ChannelHour
 from tests.sessions.rows_by_hand import EPOCH, insert
 from tests.support.servers import Postgres
@@ -42,7 +43,7 @@ async def test_a_channel_in_which_nothing_changes_keeps_its_level_and_its_place_
         peaks = await channels.peaks(PERIOD, 2)
         busy = await channels.curve("busy", PERIOD)
         quiet = await channels.curve("quiet", PERIOD)
-        now = await channels.now(10)
+        now = await SubscribedChannels(pool).page(10)
         assert await channels.curve("none", PERIOD) is None
         with pytest.raises(ValueError, match="at most 31 days"):
             await channels.peaks(Period(PERIOD.since - timedelta(days=40), PERIOD.until), 1)
