@@ -58,9 +58,9 @@ class _Explaining:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
 
-    async def fetch(self, statement: str, *values: Any) -> Any:
+    async def fetch(self, statement: str, *values: Any, timeout: float | None = None) -> Any:
         await self._explain(statement, values)
-        return await self._database.fetch(statement, *values)
+        return await self._database.fetch(statement, *values, timeout=timeout)
 
     async def fetchrow(self, statement: str, *values: Any) -> Any:
         await self._explain(statement, values)

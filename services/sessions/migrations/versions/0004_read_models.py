@@ -102,7 +102,6 @@ CREATE TABLE user_devices (
     connections BIGINT NOT NULL,
     PRIMARY KEY (user_id, session_key, client_name, client_version)
 );
-CREATE INDEX user_devices_by_digest ON user_devices (sha256(decode(replace(user_id, '\', '\\'), 'escape')));
 CREATE INDEX user_devices_by_time ON user_devices (last_seen) INCLUDE (user_id);
 
 CREATE TABLE channels (
