@@ -39,6 +39,7 @@ class Keeper:
         self._gates = gates
         self._ready_url = ready_url
         self._process: asyncio.subprocess.Process | None = None
+        self._opening: asyncio.Future[None] | None = None
         self._was_ready = False
         self._stopping = asyncio.Event()
 
@@ -57,6 +58,8 @@ class Keeper:
         """Tells Traefik to end. It finishes what it has accepted; whoever comes now gets 503."""
         self._stopping.set()
         self._close_gates()
+        if self._opening is not None:  # whose question, if Traefik has accepted it, would hold up its end for 10 s
+            self._opening.cancel()
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -81,9 +84,9 @@ class Keeper:
 
     async def _run_once(self) -> int:
         self._process = process = await asyncio.create_subprocess_exec(*self._command, preexec_fn=_end_with_parent)
+        self._opening = opening = asyncio.ensure_future(self._open_when_ready())
         if self._stopping.is_set():  # `stop` was called before there was a process to tell
             self.stop()
-        opening = asyncio.ensure_future(self._open_when_ready())
         try:
             return await process.wait()
         finally:

@@ -16,7 +16,8 @@ from services.chassis.postgres.pool import Database
 from services.sessions.rows_postgres import moment
 
 _DIGEST: Final = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
-"""Of the id in UTF-8, as in `proto.events.user_digest`; as the indexes have it, which take no `convert_to`."""
+"""Of the id in UTF-8, as in `proto.events.user_digest`; in the words of the index of refusals, for which the
+conversion of PostgreSQL itself is not immutable."""
 _IS_DIGEST: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
 USERS_OF_DIGESTS: Final = f"""
