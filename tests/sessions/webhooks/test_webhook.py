@@ -10,6 +10,7 @@ import pytest
 
 from proto.events import Closed, Opened, SessionEvent, Subscribed
 from proto.signature import HEADER, is_signed
+from services.chassis.postgres.pool import Pool
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import metric_of, start
 from tests.sessions.test_with_edges import client, edge
@@ -35,6 +36,12 @@ def life(connection: str, user: str = "ann", *channels: str) -> list[SessionEven
 
 def end(connection: str) -> Closed:
     return Closed(at=now_ms(), connection=connection, code=1000, reason="bye")
+
+
+async def has_delivered(postgres: Postgres, upto: int) -> bool:
+    """Whether the webhook remembers that it has delivered all up to this message of the log."""
+    async with Pool(postgres.url, 1) as pool, pool.database() as database:
+        return bool(await database.fetchval("SELECT sequence = $1 FROM webhooks", upto))
 
 
 async def begun(service: ServiceProcess, name: str = "app") -> None:
@@ -184,6 +191,7 @@ async def test_a_log_that_went_on_without_the_webhook_is_said_and_gone_on_from(
         async with EdgeDouble(nats_server.url, "i1") as edge:
             await edge.write(*life("c1", "ann", "news"))
             await eventually(lambda: app.of("c1") == ["connected", "subscribed"])
+            await eventually(lambda: has_delivered(postgres, 1))  # else it delivers that again
             assert await service.stop() == 0
             await edge.write(end("c1"))
             await edge.write(*life("c2", "bob", "tea"))
