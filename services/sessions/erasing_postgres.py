@@ -14,15 +14,13 @@ from typing import Final
 
 from services.chassis.postgres.pool import Database
 from services.sessions.rows_postgres import moment
+from services.sessions.statements import DIGEST
 
-_DIGEST: Final = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
-"""Of the id in UTF-8, as in `proto.events.user_digest`; in the words of the index of refusals, for which the
-conversion of PostgreSQL itself is not immutable."""
 _IS_DIGEST: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
 USERS_OF_DIGESTS: Final = f"""
-SELECT user_id, encode({_DIGEST}, 'hex') AS digest FROM user_devices WHERE {_DIGEST} = ANY($1::bytea[])
-UNION SELECT user_id, encode({_DIGEST}, 'hex') FROM refusals WHERE user_id <> '' AND {_DIGEST} = ANY($1::bytea[])"""
+SELECT user_id, encode({DIGEST}, 'hex') AS digest FROM user_devices WHERE {DIGEST} = ANY($1::bytea[])
+UNION SELECT user_id, encode({DIGEST}, 'hex') FROM refusals WHERE user_id <> '' AND {DIGEST} = ANY($1::bytea[])"""
 
 _ERASED: Final = "unnest($1::text[], $2::timestamptz[]) AS e(name, until)"
 SESSIONS: Final = (

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from typing import Final
 
+DIGEST: Final = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
+"""Of a user's id in UTF-8, as in `proto.events.user_digest`; in the words of the index of refusals, for which the
+conversion of PostgreSQL itself is not immutable."""
+
 SESSION_COLUMNS: Final = (
     "id, user_id, session_key, client_name, client_version, edge, instance, connection, connections, opened_at, "
     "lineage, ended_at, away_until, end_code, end_reason, end_by, address"

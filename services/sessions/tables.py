@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, Integer, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
+from services.sessions.statements import DIGEST
 from services.sessions.table_columns import (
     by_time,
     count_column,
@@ -26,8 +27,6 @@ from services.sessions.tables_of_counts import TABLES_OF_COUNTS
 
 COUNTS: Final = TABLES_OF_COUNTS
 HOUR, DAY = "'01:00:00'::interval", "'1 day'::interval"
-DIGEST = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
-"""Of a user's id, as `erasing_postgres` looks for it."""
 
 
 class ProjectionRow(SQLModel, table=True):
