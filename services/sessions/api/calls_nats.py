@@ -1,5 +1,8 @@
 """The read API over NATS: a request to the subject of a question, with its parameters as a JSON object, gets the answer
-that HTTP gives, errors included. The header `Fairlead-Position` has the position.
+that HTTP gives, errors included.
+
+Headers are those of HTTP, in this case: `Fairlead-Position` and `ETag` of an answer, `If-None-Match` and
+`After-Position` of a request. An answer that is known by its ETag is an empty message, as no other is.
 
 Instances share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
 trusted to read. An answer goes to an inbox and nowhere else, as the service may publish where the asker may not.
@@ -16,10 +19,10 @@ import msgspec
 
 from proto import subjects
 from services.chassis.nats.errors import NatsAway, NatsRefused
-from services.chassis.nats.headers import header_block
+from services.chassis.nats.headers import header, header_block
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.tasks import Tasks
-from services.sessions.api.calls import UNKNOWN, Answer, Answered, Calls, failure, to_nobody
+from services.sessions.api.calls import AFTER_POSITION, UNKNOWN, Answer, Answered, Calls, failure, to_nobody
 from services.sessions.api.parameters import written
 from services.sessions.api.questions import Question
 
@@ -63,11 +66,11 @@ class NatsCalls:
             self._send(to, busy)
             self._count(name, busy, time.perf_counter())
         else:
-            self._tasks.start(self._reply(name, data, to))
+            self._tasks.start(self._reply(name, headers, data, to))
 
-    async def _reply(self, name: str, data: bytes, to: str) -> None:
+    async def _reply(self, name: str, headers: bytes | None, data: bytes, to: str) -> None:
         began = time.perf_counter()
-        answer = await self._answer(name, data)
+        answer = await self._answer(name, headers, data)
         self._send(to, answer)
         self._count(name, answer, began)
 
@@ -75,7 +78,7 @@ class NatsCalls:
         known = name if name in self._questions else UNKNOWN
         self._answered(known, "nats", answer.status, time.perf_counter() - began)
 
-    async def _answer(self, name: str, data: bytes) -> Answer:
+    async def _answer(self, name: str, headers: bytes | None, data: bytes) -> Answer:
         question = self._questions.get(name)
         if question is None:
             known = ", ".join(sorted(self._questions))
@@ -84,16 +87,27 @@ class NatsCalls:
             given = parameters_of(data)
         except ValueError as error:
             return failure(400, str(error))
-        return await self._calls.answer(question, given)
+        if position := _text(headers, b"After-Position"):
+            given.append((AFTER_POSITION.name, position))
+        return await self._calls.answer(question, given, _text(headers, b"If-None-Match"))
 
     def _send(self, to: str, answer: Answer) -> None:
-        position = header_block(Fairlead_Position=answer.position) if answer.position else None
         with contextlib.suppress(NatsAway, NatsRefused):
             try:
-                self._link.publish(to, answer.body, position)
+                self._link.publish(to, answer.body, _headers_of(answer))
             except NatsRefused:
                 too_large = failure(400, "limit: the answer is larger than NATS takes: ask for fewer rows", "limit")
-                self._link.publish(to, too_large.body, position)
+                self._link.publish(to, too_large.body, _headers_of(too_large._replace(position=answer.position)))
+
+
+def _headers_of(answer: Answer) -> bytes | None:
+    found = {"Fairlead_Position": answer.position, "ETag": answer.tag}
+    said = {name: value for name, value in found.items() if value}
+    return header_block(**said) if said else None
+
+
+def _text(headers: bytes | None, name: bytes) -> str:
+    return (header(headers, name) or b"").decode(errors="replace")
 
 
 def parameters_of(data: bytes) -> list[tuple[str, str]]:

@@ -28,9 +28,10 @@ async def test_a_request_is_answered_as_over_http(
     )
     caller = await nats.connect(nats_server.url)
 
-    async def asked(question: str, body: Any = None) -> Any:
+    async def asked(question: str, body: Any = None, **headers: str) -> Any:
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return await caller.request(f"rd.{question}", data, timeout=10)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await caller.request(f"rd.{question}", data, timeout=10, headers=named)
 
     async with EdgeDouble(nats_server.url, "i1") as edge:
         await edge.write(*(Opened(at=int(time.time() * 1000), connection=f"c{n}", user="ann") for n in range(3)))
@@ -39,6 +40,14 @@ async def test_a_request_is_answered_as_over_http(
     assert json.loads(answer.data) == await ask(one, "/sessions", user="ann", limit=2)
     position = answer.headers["Fairlead-Position"]
     assert json.loads((await asked("session", {"id": "c1", "after_position": position})).data)["id"] == "c1"
+    tag, session = answer.headers["ETag"], {"user": "ann", "limit": 2}
+    again = await asked("sessions", session, If_None_Match=tag)
+    assert (again.data, again.headers) == (b"", {"Fairlead-Position": position, "ETag": tag}), "nothing has changed"
+    assert json.loads((await asked("sessions", {"user": "ann"}, If_None_Match=tag)).data)["sessions"], (
+        "another question"
+    )
+    late = await asked("sessions", session, After_Position="another:1", If_None_Match=tag)
+    assert json.loads(late.data)["error"]["code"] == 409 and late.headers == {"Fairlead-Position": position}
     counts = json.loads((await asked("session_counts", {"group": ["edge", "client_name"]})).data)
     assert [each["count"] for each in counts["counts"]] == [3]
     assert json.loads((await asked("versions")).data)["versions"][0]["sessions"] == 3
@@ -54,7 +63,12 @@ async def test_a_request_is_answered_as_over_http(
         error = json.loads((await asked(question, body)).data)["error"]
         assert error["code"] == code and says in error["message"], error
     await caller.close()
-    for name, status, times in (("sessions", "200", 1), ("sessions", "400", 4), ("(unknown)", "404", 1)):
+    for name, status, times in (
+        ("sessions", "200", 2),
+        ("sessions", "304", 1),
+        ("sessions", "400", 4),
+        ("(unknown)", "404", 1),
+    ):
         counted = {"question": name, "way": "nats", "status": status}
         both = [await metric_of(each, "fairlead_sessions_questions_total", **counted) for each in (one, two)]
         assert sum(both) == times, counted
