@@ -97,7 +97,7 @@ class Sessions:
 
     def __init__(self, settings: SessionsSettings, read: Callable[[], SessionsSettings]) -> None:
         """`read` reads the settings anew, for a reload."""
-        self.settings = settings
+        self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self.instance = uuid.uuid4().hex
         self._instruments = Instruments()
         self._tracing = Tracing(settings.tracing, "sessions", settings.name, self.instance, VERSION)
@@ -143,7 +143,6 @@ class Sessions:
             outbox.poll_interval,
         )
         self._pulse = Pulse(self._link, "sessions", settings.name, self.instance, self._add_load)
-        self.reloads = Reloads(settings, read, RELOADABLE, self._adopt)
         self._api_keys = ApiKeys(settings.http_api)
         self._hub = Hub(self._changes.want)
         self._instruments.followers.set_function(lambda: float(len(self._hub)))
@@ -156,6 +155,11 @@ class Sessions:
         self._api = SessionsApi(self._api_keys, calls, questions, others, answered)
         self._nats_calls = NatsCalls(self._link, calls, questions, answered)
         self._privacy = PrivacyApi(self._api_keys, lambda: opened(self.settings))
+
+    @property
+    def settings(self) -> SessionsSettings:
+        """By which it runs now: a reload replaces them."""
+        return self.reloads.running
 
     def application(self) -> Starlette:
         """The HTTP application, whose lifespan runs the service."""

@@ -29,6 +29,8 @@ from services.sessions.privacy.tables_postgres import Tables
 PATIENCE_S: Final = 30.0
 """How long an erasure waits for the service to read the log, and for the user's sessions to end."""
 _AGAIN_S: Final = 0.1
+READING: Final = "waiting until all have read the session log"
+"""The step in which the read models and the webhooks read what is to be rewritten."""
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class Erasure:
             position = await self._tables.position(self._webhooks)
             if position.epoch == epoch and position.sequence >= sequence:
                 return
+            self._progress(READING, position.sequence, sequence)
             await self._wait(
                 until,
                 f"the sessions service, or a webhook of it, has read the log up to {position.sequence} of {sequence}: "
