@@ -61,6 +61,7 @@ from services.sessions.queries.channels_postgres import Channels
 from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.presence_postgres import Presence
+from services.sessions.queries.present_counts_postgres import PresenceCounts
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
@@ -286,7 +287,7 @@ def _questions(pool: ReadPool) -> list[Question]:
         Edges(pool),
         VersionQueries(pool),
     )
-    presence = PresenceQuestions(Presence(pool), UserStories(pool))
+    presence = PresenceQuestions(Presence(pool), PresenceCounts(pool), UserStories(pool))
     return [*sessions.questions(), *presence.questions(), *models.questions()]
 
 

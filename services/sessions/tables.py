@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, Integer, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
+from services.sessions import lengths
 from services.sessions.statements import DIGEST
 from services.sessions.table_columns import (
     by_time,
@@ -26,7 +27,7 @@ from services.sessions.table_columns import (
 from services.sessions.tables_of_counts import TABLES_OF_COUNTS
 
 COUNTS: Final = TABLES_OF_COUNTS
-HOUR, DAY = "'01:00:00'::interval", "'1 day'::interval"
+ENDED_IN_ORDER: Final = ("opened_at", "id", "ended_at")
 
 
 class ProjectionRow(SQLModel, table=True):
@@ -56,9 +57,8 @@ class LogWriterRow(SQLModel, table=True):
 class SessionRow(SQLModel, table=True):
     """A client's stay: the table of `rows.Session`.
 
-    Who was there at a moment is asked of four indexes, by how long sessions lasted: those that lasted less than an hour
-    began in the hour before, and so on. No index has to be read from the beginning of time. Of a moment that has just
-    been, few have ended since: they are found by when they ended.
+    Who was there at a moment is asked of indexes by how long sessions lasted (`lengths`). They have the end as
+    a column of the key: a row is read only if its session had not left.
     """
 
     __tablename__ = "sessions"
@@ -72,15 +72,10 @@ class SessionRow(SQLModel, table=True):
         partial_index(
             "sessions_open", "opened_at", "id", where="ended_at IS NULL", include=["client_name", "client_version"]
         ),
-        partial_index("sessions_ended", "ended_at", where="ended_at IS NOT NULL"),
-        partial_index("sessions_short", "opened_at", "id", where=f"ended_at - opened_at <= {HOUR}"),
-        partial_index(
-            "sessions_medium",
-            "opened_at",
-            "id",
-            where=f"ended_at - opened_at > {HOUR} AND ended_at - opened_at <= {DAY}",
-        ),
-        partial_index("sessions_long", "opened_at", "id", where=f"ended_at - opened_at > {DAY}"),
+        partial_index("sessions_short", *ENDED_IN_ORDER, where=lengths.SHORT.condition),
+        partial_index("sessions_medium", *ENDED_IN_ORDER, where=lengths.MEDIUM.condition),
+        partial_index("sessions_long", *ENDED_IN_ORDER, where=lengths.LONG.condition),
+        partial_index("sessions_very_long", *ENDED_IN_ORDER, where=lengths.VERY_LONG.condition),
         partial_index("sessions_away", "away_until", "id", where="away_until IS NOT NULL"),
         partial_index("sessions_away_by_lineage", "lineage", "away_until", where="away_until IS NOT NULL"),
         partial_index("sessions_by_lineage", "lineage", "opened_at", where="lineage IS NOT NULL"),
@@ -115,7 +110,7 @@ class ConnectionRow(SQLModel, table=True):
             "connections_lasting",
             "opened_at",
             "id",
-            where=f"closed_at IS NULL OR closed_at - opened_at > {HOUR}",
+            where=f"closed_at IS NULL OR closed_at - opened_at > {lengths.HOUR}",
             include=["closed_at"],
         ),
         partial_index("connections_open_by_instance", "instance", where="closed_at IS NULL"),

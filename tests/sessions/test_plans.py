@@ -28,7 +28,7 @@ from services.sessions.privacy.person import Person
 from services.sessions.privacy.rewriting import Connections
 from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.queries.periods import DAY_S, Period
-from services.sessions.queries.presence_postgres import Presence
+from services.sessions.queries.present_counts_postgres import PresenceCounts
 from tests.sessions.plans import ExplainingPool, Plan, plan_of
 from tests.support.servers import Postgres
 
@@ -118,8 +118,8 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
             Question(f"counts by {group}", partial(counts.ask, which, group, DAY_S, period))
             for group, (which, period) in counted.items()
         ),
-        Question("who counts", partial(Presence(pool).counts, then, "edge")),
-        Question("who counts, channel", partial(Presence(pool).counts, then, "edge", channel="chat:7")),
+        Question("who counts", partial(PresenceCounts(pool).at, then, "edge")),
+        Question("who counts, channel", partial(PresenceCounts(pool).at, then, "edge", channel="chat:7")),
     ]
 
 

@@ -22,7 +22,8 @@ from services.sessions.api.parameters import (
 )
 from services.sessions.api.questions import Question
 from services.sessions.queries.periods import Period
-from services.sessions.queries.presence_postgres import Presence, Present, PresentBy, PresentCounts
+from services.sessions.queries.presence_postgres import Presence, Present
+from services.sessions.queries.present_counts_postgres import PresenceCounts, PresentBy, PresentCounts
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
 
 _WAYS: Final[tuple[str, ...]] = get_args(PresentBy)
@@ -42,8 +43,9 @@ def _narrower(values: Values) -> str:
 class PresenceQuestions:
     """Those about a moment, and about the ends of a user's connections."""
 
-    def __init__(self, presence: Presence, stories: UserStories) -> None:
+    def __init__(self, presence: Presence, counts: PresenceCounts, stories: UserStories) -> None:
         self._presence = presence
+        self._counts = counts
         self._stories = stories
 
     def questions(self) -> Sequence[Question]:
@@ -87,7 +89,7 @@ class PresenceQuestions:
 
     async def _counted(self, values: Values) -> PresentCounts:
         filters = {name: values.get(name) for name in ("channel", "edge")}
-        return await self._presence.counts(values["at"], values.get("by", "edge"), **filters)
+        return await self._counts.at(values["at"], values.get("by", "edge"), **filters)
 
     async def _why(self, values: Values) -> UserStory | None:
         period = Period(values["from"], values["to"])

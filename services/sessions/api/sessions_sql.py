@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Place
+from services.sessions.lengths import LENGTHS, STILL_THERE, there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.values import after_prefix
 
@@ -28,11 +29,6 @@ _CONDITION: Final[dict[str, str]] = {
     "away": "ended_at IS NOT NULL AND away_until > now()",
     "ended": "ended_at IS NOT NULL AND away_until > now() IS NOT TRUE",
 }
-
-# By how long sessions lasted, in the words of the partial indexes.
-_SHORT: Final = "ended_at - opened_at <= '01:00:00'::interval"
-_MEDIUM: Final = "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval"
-_LONG: Final = "ended_at - opened_at > '1 day'::interval"
 
 OF_CHANNELS: Final = """
 JOIN connections c ON c.session_id = s.id JOIN subscriptions u ON u.connection = c.id AND u.opened_at = c.opened_at"""
@@ -165,19 +161,14 @@ def _branches(filters: Filters, found: Found, bound: Bound) -> list[str]:
         return ["true"]
     if filters.at is not None:
         if filters.state == "open":
-            return ["ended_at IS NULL"]
-        at = f"{bound(filters.at)}::timestamptz"
-        ended = [
-            f"{_SHORT} AND opened_at > {at} - '01:00:00'::interval",
-            f"{_MEDIUM} AND opened_at > {at} - '24:00:00'::interval",
-            _LONG,
-        ]
-        return ended if filters.state else [*ended, "ended_at IS NULL"]
+            return [STILL_THERE]
+        there = there_at(bound(filters.at))
+        return [one for one in there if not filters.state or one != STILL_THERE]
     equal = (filters.edge, filters.end_code, filters.client_name, filters.channel)
     if filters.client_version is not None and filters.client_name is None and found.client_names:
         return [f"client_name = {bound(name)}" for name in found.client_names]
     if filters.state == "ended" and equal == (None,) * len(equal):
-        return [_SHORT, _MEDIUM, _LONG]
+        return [length.condition for length in LENGTHS]
     return ["true"]
 
 

@@ -11,14 +11,8 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.commands.question import BadQuestion, Question
 from services.sessions.commands.screen import Screen, client_of, counted, share
 from services.sessions.printing import printable
-from services.sessions.queries.presence_postgres import (
-    MAX_GROUPS,
-    Presence,
-    Present,
-    PresentCount,
-    PresentCounts,
-    PresentSession,
-)
+from services.sessions.queries.presence_postgres import Presence, Present, PresentSession
+from services.sessions.queries.present_counts_postgres import MAX_GROUPS, PresenceCounts, PresentCount, PresentCounts
 
 _COLUMNS: Final = ("USER", "EDGE", "CLIENT", "ADDRESS", "SINCE", "SESSION", "CHANNELS")
 _HEADS: Final = {"user": "USER", "address": "ADDRESS", "version": "CLIENT", "edge": "EDGE"}
@@ -34,7 +28,7 @@ async def ask(pool: Pool, question: Question) -> Present | PresentCounts:
     if asked.by is not None:
         if asked.user is not None:
             raise BadQuestion("expected --by or --user, not both: a user has few sessions")
-        return await Presence(pool).counts(at, asked.by, channel=asked.channel, edge=asked.edge)
+        return await PresenceCounts(pool).at(at, asked.by, channel=asked.channel, edge=asked.edge)
     return await Presence(pool).at(at, asked.limit, user=asked.user, channel=asked.channel, edge=asked.edge)
 
 

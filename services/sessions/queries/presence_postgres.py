@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from services.chassis.postgres.pool import Database, Pool
+from services.sessions.lengths import there_at
 from services.sessions.queries.channel_presence_postgres import in_channel
-from services.sessions.queries.channel_presence_sql import IN_CHANNEL, present_in_channel
-from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
+from services.sessions.queries.channel_presence_sql import IN_CHANNEL
 from services.sessions.queries.reaches import EVER, REACHES, before
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
 """Channels of one session in an answer, in the order of their names."""
-
-# A session that was there lasted less than an hour, and began in the hour before; or less than a day, and began in the
-# day before; or longer; or it is there still. Each has an index of its own, so that little of history is read.
-_LASTED: Final = (
-    "ended_at - opened_at <= '01:00:00'::interval AND opened_at > $1::timestamptz - '01:00:00'::interval "
-    "AND ended_at > $1",
-    "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval "
-    "AND opened_at > $1::timestamptz - '24:00:00'::interval AND ended_at > $1",
-    "ended_at - opened_at > '1 day'::interval AND ended_at > $1",
-    "ended_at IS NULL",
-)
 
 _A_DAY_BEFORE: Final = "$4::timestamptz - '24:00:00'::interval"
 """What belongs to a session may be from before it, as clocks of edges differ."""
@@ -73,9 +61,10 @@ FROM present p CROSS JOIN LATERAL (
         AND (until IS NULL OR until > $1)
 ) AS u ORDER BY p.opened_at DESC, p.id DESC"""
 
+_BRANCHES: Final = " UNION ALL ".join(map(_branch, there_at("$1")))
 _ALL: Final = f"""
 WITH present AS (
-    SELECT * FROM ({" UNION ALL ".join(map(_branch, _LASTED))}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
+    SELECT * FROM ({_BRANCHES}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
 {_CHANNELS}"""
 
 _OF_USER: Final = f"""
@@ -83,56 +72,6 @@ WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)")
 {_CHANNELS}"""
 
 _OF_CHANNEL: Final = f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s {_NEWEST}) {_CHANNELS}"
-
-PresentBy = Literal["user", "address", "version", "edge"]
-_COLUMNS: Final[dict[str, str]] = {
-    "user": "user_id",
-    "address": "address",
-    "version": "client_name, client_version",
-    "edge": "edge",
-}
-MAX_GROUPS: Final = 200
-MAX_COUNTED: Final = 250_000
-"""Sessions that are counted: a few seconds of PostgreSQL's time. Of more, the newest."""
-
-_NEWEST_COUNTED: Final = f"ORDER BY opened_at DESC LIMIT {MAX_COUNTED}"
-
-# A session of one connection was on its edge with its version; for the few of several, that of then is looked up.
-_THEN: Final = """
-LEFT JOIN LATERAL (
-    SELECT id, edge, client_version, opened_at FROM connections
-    WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
-        AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
-    ORDER BY opened_at DESC, id DESC LIMIT 1
-) AS c ON true"""
-_OF_ONE: Final = "s.connections = 1"
-_CONNECTION: Final = f"CASE WHEN {_OF_ONE} THEN s.connection ELSE c.id END"
-_CONNECTED_AT: Final = f"CASE WHEN {_OF_ONE} THEN s.opened_at ELSE c.opened_at END"
-_EDGE: Final = f"CASE WHEN {_OF_ONE} THEN s.edge ELSE c.edge END"
-_VERSION: Final = f"CASE WHEN {_OF_ONE} THEN s.client_version ELSE c.client_version END"
-
-_SUBSCRIBED: Final = f"""AND EXISTS (
-    SELECT FROM subscriptions WHERE connection = {_CONNECTION} AND opened_at = {_CONNECTED_AT} AND channel = $3
-        AND since <= $1 AND (until IS NULL OR until > $1) OFFSET 0)"""
-
-
-def _counted(condition: str, then: str = "") -> str:
-    return f"""(
-SELECT s.user_id, s.address, s.client_name, {_VERSION} AS client_version, {_EDGE} AS edge, s.opened_at
-FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND {condition}) AS s {_THEN}
-WHERE ({_OF_ONE} OR c.id IS NOT NULL) AND ($2::text IS NULL OR {_EDGE} = $2) {then}
-{_NEWEST_COUNTED})"""
-
-
-_ALL_OF_THEM: Final = " UNION ALL ".join(map(_counted, _LASTED))
-_THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
-# Of a channel that has too many subscriptions: it is looked for in each session that was there.
-_THOSE_OF_ALL_IN_CHANNEL: Final = " UNION ALL ".join(_counted(condition, _SUBSCRIBED) for condition in _LASTED)
-
-_COUNTS: Final = f"""
-SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total
-FROM (SELECT * FROM ({{present}}) AS found {_NEWEST_COUNTED}) AS present
-GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
 
 class PresentSession(Struct):
@@ -166,28 +105,6 @@ class Present(Struct):
     more: bool
 
 
-class PresentCount(Struct):
-    """The sessions that have in common what they were counted by."""
-
-    count: int
-    user: str | UnsetType = UNSET
-    address: str | UnsetType = UNSET
-    client_name: str | UnsetType = UNSET
-    client_version: str | UnsetType = UNSET
-    edge: str | UnsetType = UNSET
-
-
-class PresentCounts(Struct):
-    """How many were connected at `at`: all (`total`), and the greatest groups of them. `more`: there were others, but
-    only the newest `MAX_COUNTED` are counted."""
-
-    at: datetime
-    by: PresentBy
-    total: int
-    groups: list[PresentCount]
-    more: bool
-
-
 class Presence:
     """Asks who was there."""
 
@@ -214,23 +131,7 @@ class Presence:
                 rows = await in_channel(database, _OF_CHANNEL, at, edge, name, limit + 1)
             if rows is None:
                 rows = await _within(database, at, edge, name, limit + 1)
-        return Present(at, [PresentSession(**_named(row.items())) for row in rows[:limit]], len(rows) > limit)
-
-    async def counts(
-        self, at: datetime, by: PresentBy, *, channel: str | None = None, edge: str | None = None
-    ) -> PresentCounts:
-        """How many were connected at this moment and satisfy the conditions: reads `MAX_COUNTED` of them. At most
-        `MAX_GROUPS` groups."""
-        values, present = [at, edge], _ALL_OF_THEM
-        async with self._pool.database() as database:
-            if channel is not None:
-                values.append(text(channel))
-                are_many = await before_the_newest(database, text(channel), MANY, at) != EVER
-                present = _THOSE_OF_ALL_IN_CHANNEL if are_many else _THOSE_IN_CHANNEL
-            rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by], present=present), *values)
-        groups = [PresentCount(**_named(item for item in row.items() if item[0] != "total")) for row in rows]
-        total = rows[0]["total"] if rows else 0
-        return PresentCounts(at, by, total, groups, total >= MAX_COUNTED)
+        return Present(at, [_present(row) for row in rows[:limit]], len(rows) > limit)
 
 
 async def _within(database: Database, at: datetime, edge: str | None, channel: str | None, limit: int) -> list[Any]:
@@ -243,6 +144,5 @@ async def _within(database: Database, at: datetime, edge: str | None, channel: s
     return rows
 
 
-def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The columns by the names that structs have for them."""
-    return {"user" if name == "user_id" else name: value for name, value in row}
+def _present(row: Any) -> PresentSession:
+    return PresentSession(**{"user" if name == "user_id" else name: value for name, value in row.items()})

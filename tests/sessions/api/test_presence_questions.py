@@ -13,6 +13,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.api.calls import too_slow
 from services.sessions.api.presence_questions import PresenceQuestions
 from services.sessions.queries.presence_postgres import Presence
+from services.sessions.queries.present_counts_postgres import PresenceCounts
 from services.sessions.queries.user_story_postgres import UserStories
 from tests.sessions.api.serving import reading
 from tests.support.servers import Postgres
@@ -75,7 +76,7 @@ async def test_of_a_user_who_never_was_there_nothing_is_told(api: httpx.AsyncCli
 
 def test_who_asks_for_too_much_is_told_a_filter_that_is_not_there_yet() -> None:
     pool = Pool("", 1)
-    who, *_ = PresenceQuestions(Presence(pool), UserStories(pool)).questions()
+    who, *_ = PresenceQuestions(Presence(pool), PresenceCounts(pool), UserStories(pool)).questions()
     for given, advice in (
         ({}, "add `edge`, or `channel`"),
         ({"edge": "edge-1"}, "add `channel`"),

@@ -14,7 +14,7 @@ import pytest
 from services.sessions.commands import who
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen
-from services.sessions.queries.presence_postgres import PresentCount, PresentCounts
+from services.sessions.queries.present_counts_postgres import PresentCount, PresentCounts
 from services.sessions.rows import Connection, Session
 from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries import channel_presence_postgres, presence_postgres
+from services.sessions.queries import channel_presence_postgres
 from services.sessions.queries.presence_postgres import Presence, Present
 from services.sessions.rows import Connection, Session, Subscription
 from tests.sessions.rows_by_hand import EPOCH, Row, insert
@@ -160,43 +160,3 @@ async def test_a_connection_to_an_edge_whose_clock_is_behind_carries_its_session
     assert [one.channels for one in (await ask(postgres)).sessions] == [["news"], ["news"]]
     newest = await ask(postgres, limit=1, channel="news")
     assert ([one.connection for one in newest.sessions], newest.more) == (["c2"], True)
-
-
-@pytest.mark.parametrize("many", [20_000, 0], ids=["few subscriptions", "many"])
-async def test_counts_are_of_the_sessions_that_are_listed(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int
-):
-    monkeypatch.setattr(presence_postgres, "MANY", many)
-    moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None)
-    gone = Session("g1", "eve", "", "js", "5.8", "edge-2", "i2", "g2", 2, THEN - HOUR, None)
-    await insert(
-        postgres.url,
-        *stay("short", -MINUTE, MINUTE),
-        *stay("medium", -5 * HOUR, 1),
-        *stay("long", -9 * DAY, 1),
-        *stay("open", -20 * DAY, None),
-        *stay("ended", -DAY, -1),
-        *stay("later", 1, None),
-        moved,
-        Connection("m1", "m1", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001, client_version="5.9"),
-        Connection("m2", "m1", "edge-2", "i2", THEN + 9, client_version="6.0"),
-        gone,
-        Connection("g1", "g1", "edge-1", "i1", THEN - HOUR, THEN - 5, 1001),
-        Connection("g2", "g1", "edge-2", "i2", THEN + 5),
-        Subscription("m1", "news", THEN - HOUR, THEN - 5),
-        Subscription("long", "news", THEN - 9 * DAY, THEN - 5, THEN),
-    )
-    at = EPOCH + timedelta(milliseconds=THEN)
-    async with Pool(postgres.url, 1) as pool:
-        presence = Presence(pool)
-        listed = (await presence.at(at, 10)).sessions
-        by_user = await presence.counts(at, "user")
-        by_version = await presence.counts(at, "version")
-        of_edge = await presence.counts(at, "edge", edge="edge-1")
-        elsewhere = await presence.counts(at, "edge", edge="edge-2")
-        in_news = await presence.counts(at, "version", channel="news")
-    assert sorted(str(one.user) for one in by_user.groups) == sorted(one.user for one in listed)
-    assert by_user.total == len(listed) == 5 and not by_user.more
-    assert [(one.client_version, one.count) for one in by_version.groups] == [("5.8", 4), ("5.9", 1)]
-    assert ([one.count for one in of_edge.groups], elsewhere.groups) == ([5], [])
-    assert [(one.client_version, one.count) for one in in_news.groups] == [("5.9", 1)]

@@ -45,12 +45,14 @@ CREATE INDEX sessions_by_lineage ON sessions (lineage, opened_at) WHERE lineage 
 CREATE INDEX sessions_by_time ON sessions (opened_at, id);
 CREATE INDEX sessions_by_user ON sessions (user_id, opened_at, id) INCLUDE (ended_at);
 CREATE INDEX sessions_by_version ON sessions (client_name, client_version, opened_at, id);
-CREATE INDEX sessions_long ON sessions (opened_at, id) WHERE ended_at - opened_at > '1 day'::interval;
-CREATE INDEX sessions_medium ON sessions (opened_at, id)
+CREATE INDEX sessions_long ON sessions (opened_at, id, ended_at)
+    WHERE ended_at - opened_at > '1 day'::interval AND ended_at - opened_at <= '8 days'::interval;
+CREATE INDEX sessions_medium ON sessions (opened_at, id, ended_at)
     WHERE ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval;
-CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX sessions_open ON sessions (opened_at, id) INCLUDE (client_name, client_version) WHERE ended_at IS NULL;
-CREATE INDEX sessions_short ON sessions (opened_at, id) WHERE ended_at - opened_at <= '01:00:00'::interval;
+CREATE INDEX sessions_short ON sessions (opened_at, id, ended_at)
+    WHERE ended_at - opened_at <= '01:00:00'::interval;
+CREATE INDEX sessions_very_long ON sessions (opened_at, id, ended_at) WHERE ended_at - opened_at > '8 days'::interval;
 
 CREATE TABLE connections (
     id TEXT COLLATE "C" NOT NULL,
