@@ -39,6 +39,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
             case "logs":
                 return _logs(folders, coloured)
             case "run":
+                if Stack(folders, _print).running() is None:
+                    print(f"note: {_NOTHING_RUNS}", file=sys.stderr, flush=True)
                 run.run(arguments.service, arguments.arguments, folders, environ)
             case _:
                 return _token(folders, arguments.user, arguments.ttl)

@@ -170,7 +170,7 @@ class Metrics:
             await asyncio.sleep(1.0)
             now = time.monotonic()
             for heard, beat in self._aggregator.count_lost(now):
-                what = "an edge is lost, without a word for %.1f s: it was killed, hangs, or cannot reach NATS"
+                what = "an edge is lost: it has been silent for %.1f s; it was killed, hangs, or cannot reach NATS"
                 log.warning(what, now - heard, extra=about(edge=beat.name, instance=beat.instance))
             self._planner.sweep(self._now())
 

@@ -1,6 +1,6 @@
 """The sessions service: folds the session log into PostgreSQL and answers queries about sessions.
 
-The way of a fact: stream SESSIONS -> `log_nats` -> `projector` (with `read_ahead`) -> `commits` (which puts aside what
+The way of a fact: stream SESSIONS -> `log_nats` -> `projector` (with `read_ahead`) -> `commits` (which sets aside what
 cannot be folded) -> `store_postgres`, in two halves. The first folds: `loading_postgres` loads what the batch's
 `read_set` names and `resident`, the rows in memory, lack; `projection` tells `models` of each fact; `writes_postgres`
 makes the statements. The second writes rows and position in one transaction. Then `changes` tells followers, and `api`,

@@ -94,8 +94,10 @@ COMMANDS = {
     "users": Command("users and their devices, when first and last seen", _ask, questions.describe_users),
     "migrate": Command("update the tables in PostgreSQL", _migrate),
     "outbox": Command("list, show, replay or delete rows of the outbox; its SQL", _outbox, describe_outbox),
-    "rebuild": Command("fold the log once more, and put a read model of it in place", _rebuild, describe_rebuild),
-    "verify": Command("fold the log once more, and compare the read models with it", _verify, describe_verify),
+    "rebuild": Command(
+        "fold the log again into new tables of a read model, and swap them in", _rebuild, describe_rebuild
+    ),
+    "verify": Command("fold the log again, and compare the read models with the result", _verify, describe_verify),
     "dead-letters": Command("list, show, replay or delete what could not be folded", _dead_letters, describe),
     "webhook-dead-letters": Command(
         "list, show, replay or delete what webhooks did not take", _webhook_dead_letters, describe_letters

@@ -119,6 +119,7 @@ class Sessions:
         self._edge_watch = EdgeWatch(
             self._silence, self._log, store, self._heard_edges, settings.name, lambda: self._projector.caught_up
         )
+        self._prepared = asyncio.Event()
         self._connecting_since: float | None = None  # for the first time
         self._retention = Retention(
             self._pool,
@@ -174,7 +175,7 @@ class Sessions:
                 work = (
                     self._projector.run(),
                     self._listen(),
-                    self._heard_edges.run(),
+                    self._keep_heard(),
                     self._edge_watch.run(),
                     self._retention.run(),
                 )
@@ -249,6 +250,11 @@ class Sessions:
         await (SCHEMA.migrate(url) if self.settings.sessions.migrate else SCHEMA.check(url))
         await warn_of_outdated(self._pool)
         await self._retention.prepare(datetime.now(UTC))
+        self._prepared.set()
+
+    async def _keep_heard(self) -> None:
+        await self._prepared.wait()  # its table is there
+        await self._heard_edges.run()
 
     def _on_written(self) -> None:
         self._projector.notify()

@@ -17,7 +17,7 @@ SESSIONS_SERIES: Final = catalog(
     counter(
         "fairlead_sessions_dead_letters",
         "messages",
-        "Messages of the session log that were put aside, or some facts of them: they are no batch, or could not be "
+        "Messages of the session log that were set aside, or some facts of them: they are no batch, or could not be "
         "folded or stored. `python -m services.sessions dead-letters` lists and replays them.",
     ),
     counter(

@@ -1,4 +1,4 @@
-"""Commits a part of the log. What the store refuses is found by halving, put aside, and the rest goes on."""
+"""Commits a part of the log. What the store refuses is found by halving, set aside, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.sessions.store import FactsRefused, Outcome, Position, Store, Stor
 
 
 class Step(NamedTuple):
-    """One transaction: the position after it, what it did, and what it put aside."""
+    """One transaction: the position after it, what it did, and what it set aside."""
 
     position: Position
     outcome: Outcome
@@ -47,7 +47,7 @@ async def _whole(store: Store, at: Position, portion: Portion, archiving: bool) 
 async def _in_halves(
     store: Store, at: Position, portion: Portion, took: Callable[[Step], None], archiving: bool, refused: FactsRefused
 ) -> None:
-    """Commits what was refused as a whole: a single message is put aside."""
+    """Commits what was refused as a whole: a single message is set aside."""
     if len(portion.entries) > 1:
         first, second = portion.halves()
         await commit_portion(store, at, first, took, archiving)

@@ -17,7 +17,7 @@ class Which(NamedTuple):
 
 _ABOUTS: Final = Abouts(
     name="SEQUENCE",
-    list="what was put aside, oldest first; the default",
+    list="what was set aside, oldest first; the default",
     show="one of them, with its bytes",
     replay="fold it into the tables as they are now; it is removed if that succeeds",
 )

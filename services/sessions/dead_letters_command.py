@@ -24,7 +24,8 @@ from services.sessions.settings import SessionsSettings
 from services.sessions.store import FactsRefused, Store
 from services.sessions.store_postgres import PostgresStore
 
-_COLUMNS: Final = ("MESSAGE", "PUT ASIDE (UTC)", "WRITTEN BY", "BYTES", "REASON")
+_NONE: Final = "there are no dead letters"
+_COLUMNS: Final = ("MESSAGE", "SET ASIDE (UTC)", "WRITTEN BY", "BYTES", "REASON")
 
 
 def run(settings: SessionsSettings, asked: Namespace) -> None:
@@ -52,6 +53,9 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
         if not found and asked.which.sequence is not None:
             sys.stderr.write(f"there is no dead letter {asked.which.sequence}: `list` shows all\n")
             return False
+        if not found and not asked.json and asked.action != "delete":
+            print_line(_NONE)
+            return True
         if asked.action == "show":
             whole = [one for each in found if (one := await kept.whole(each)) is not None]
             _print_whole(whole, asked.json)
@@ -75,7 +79,7 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
 
 
 class Replay(msgspec.Struct):
-    """What became of one letter: facts folded, and why it, or a part of it, is still put aside (None: it is not)."""
+    """What became of one letter: facts folded, and why it, or a part of it, is still set aside (None: it is not)."""
 
     sequence: int
     epoch: str
@@ -111,7 +115,7 @@ def _told(done: Replay) -> str:
     if done.refused is None:
         return f"{done.sequence}: folded {done.folded} facts"
     folded = f"folded {done.folded} facts, the rest is " if done.folded else ""
-    return f"{done.sequence}: {folded}still put aside: {printable(done.refused)}"
+    return f"{done.sequence}: {folded}still set aside: {printable(done.refused)}"
 
 
 def _of(which: Which, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
@@ -137,7 +141,7 @@ def _print_list(letters: Sequence[DeadLetter], as_json: bool) -> None:
         )
         for one in letters
     ]
-    print_table(_COLUMNS, rows, "there are no dead letters")
+    print_table(_COLUMNS, rows, _NONE)
 
 
 def _print_whole(letters: Sequence[DeadLetter], as_json: bool) -> None:
@@ -146,7 +150,7 @@ def _print_whole(letters: Sequence[DeadLetter], as_json: bool) -> None:
         return
     for one in letters:
         print_line(f"message    {one.sequence} of the session log, epoch {one.epoch}")
-        print_line(f"put aside  {_time(one):%Y-%m-%d %H:%M:%S} UTC")
+        print_line(f"set aside  {_time(one):%Y-%m-%d %H:%M:%S} UTC")
         print_line(f"written by {printable(one.instance)}")
         print_line(f"reason     {printable(one.reason)}")
         print_line(f"bytes      {one.size}" + (f", the first {len(one.data)} kept" if len(one.data) < one.size else ""))

@@ -1,4 +1,4 @@
-"""Dead letters in PostgreSQL, beside the rows: put aside by the store, looked at and removed by an operator."""
+"""Dead letters in PostgreSQL, beside the rows: set aside by the store, looked at and removed by an operator."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class DeadLetters:
         self._pool = pool
 
     async def all(self) -> list[DeadLetter]:
-        """All of them without their data, in the order in which they were put aside."""
+        """All of them without their data, in the order in which they were set aside."""
         async with self._pool.database() as database:
             return [_letter(row) for row in await database.fetch(_ALL)]
 

@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 
-_INTERRUPTED: Final = "an edge with open connections is lost, without a word for %.1f s: their sessions are interrupted"
-_IDLE: Final = "an edge without connections is lost, without a word for %.1f s"
+_INTERRUPTED: Final = (
+    "an edge with open connections is lost: it has been silent for %.1f s, and its sessions are interrupted"
+)
+_IDLE: Final = "an edge without connections is lost: it has been silent for %.1f s"
 
 
 class EdgeWatch:

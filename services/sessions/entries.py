@@ -1,4 +1,4 @@
-"""The messages of the session log on their way into the store, and dead letters: what is put aside instead. Pure."""
+"""The messages of the session log on their way into the store, and dead letters: what is set aside instead. Pure."""
 
 from __future__ import annotations
 

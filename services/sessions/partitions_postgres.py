@@ -115,9 +115,9 @@ class Partitions:
         for name in dropped:
             self._left_alone.pop(name, None)
         if dropped:
-            log.info("dropped %d partitions that were outlived: %s", len(dropped), ", ".join(dropped))
+            log.info("dropped %d expired partitions: %s", len(dropped), ", ".join(dropped))
         if emptied:
-            what = "removed the old rows of %d outlived partitions, of which many sessions are open still: %s"
+            what = "removed the old rows of %d expired partitions, in which many sessions are still open: %s"
             log.info(what, len(emptied), ", ".join(emptied))
         return dropped + emptied
 

@@ -70,7 +70,7 @@ class Losses:
         self._types_said_at = float("-inf")
 
     def add(self, letters: Sequence[DeadLetter], types: Iterable[str]) -> None:
-        """These letters were put aside, and facts of these unknown types left out."""
+        """These letters were set aside, and facts of these unknown types left out."""
         if letters and self._first is None:
             self._first = letters[0]
         self._letters += len(letters)
@@ -82,7 +82,7 @@ class Losses:
         """Says what has not been said, if it is time."""
         if self._first is not None and now - self._letters_said_at >= SAY_LOSSES_S:
             log.error(
-                "message %d of the session log was put aside, and %d more: %s; "
+                "message %d of the session log was set aside, and %d more: %s; "
                 "`python -m services.sessions dead-letters` lists and replays them",
                 self._first.sequence,
                 self._letters - 1,

@@ -34,7 +34,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class PoisonedLog(NamedTuple):
-    """A log; the batches of what is good in it; the sequences of what is put aside, and which of these can be folded
+    """A log; the batches of what is good in it; the sequences of what is set aside, and which of these can be folded
     once the fold is mended."""
 
     entries: list[Entry]

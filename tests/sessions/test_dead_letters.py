@@ -64,7 +64,7 @@ async def test_one_message_stops_nothing_and_an_operator_gets_it_back(
     assert await metric(service, "fairlead_sessions_dead_letters_total") == 4
     assert await metric(service, "fairlead_sessions_unknown_types_total") == 1
     await service.ready()
-    assert "message 2 of the session log was put aside" in service.log() and "1 'teleported'" in service.log()
+    assert "message 2 of the session log was set aside" in service.log() and "1 'teleported'" in service.log()
 
     code, listed = await dead_letters("list", "--json")
     letters = {one["sequence"]: one for one in json.loads(listed)}
@@ -89,7 +89,7 @@ async def test_one_message_stops_nothing_and_an_operator_gets_it_back(
     code, replayed = await dead_letters("replay", "all")
     assert code == 1
     assert [line.split(":")[0] for line in replayed.splitlines()] == ["2", "3", "4", "5"]
-    assert "4: still put aside: PostgreSQL: " in replayed
+    assert "4: still set aside: PostgreSQL: " in replayed
     await execute(postgres.url, "ALTER TABLE sessions DROP CONSTRAINT nobody")
     assert await dead_letters("replay", "4") == (0, "4: folded 2 facts\n")
     await users(service, "first", "kept", "wild", "last", "good", "poison")

@@ -60,9 +60,9 @@ def test_a_flood_of_losses_is_a_line_now_and_then(caplog: pytest.LogCaptureFixtu
         losses.add([letter(2 * moment), letter(2 * moment + 1)], ["teleported"])
         losses.say(float(moment))
     first, types, second, more_types = [record.getMessage() for record in caplog.records]
-    assert "message 0 of the session log was put aside, and 1 more: reason 0" in first
+    assert "message 0 of the session log was set aside, and 1 more: reason 0" in first
     assert "dead-letters" in first and "1 'teleported'" in types
-    assert "message 2 of the session log was put aside, and 19 more: reason 2" in second
+    assert "message 2 of the session log was set aside, and 19 more: reason 2" in second
     assert "10 'teleported'" in more_types
 
 

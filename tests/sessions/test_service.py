@@ -275,7 +275,7 @@ async def test_an_edge_that_falls_silent_is_lost_and_found_again(
             assert (row["state"], row["end_code"], row["end_reason"]) == ("away", 1006, "edge lost")
 
         await eventually(lost, within_s=20)
-        (line,) = [line for line in service.log().splitlines() if "is lost, without a word for " in line]
+        (line,) = [line for line in service.log().splitlines() if "is lost: it has been silent for " in line]
         assert " WARNING " in line and line.endswith(" edge=edge-1 instance=silent")
         (bob,) = await sessions_of(service, user="bob")
         assert bob["state"] == "open"

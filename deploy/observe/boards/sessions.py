@@ -50,11 +50,11 @@ SESSIONS: Final = Board(
             "Age of the oldest that JetStream has not acknowledged.",
         ),
         Panel(
-            "Lost or put aside",
+            "Lost or set aside",
             "ops",
             {
                 "dropped by edges": "sum(rate(fairlead_edge_session_events_dropped_total[$w]))",
-                "put aside": "sum(rate(fairlead_sessions_dead_letters_total[$w]))",
+                "set aside": "sum(rate(fairlead_sessions_dead_letters_total[$w]))",
                 "of unknown types": "sum(rate(fairlead_sessions_unknown_types_total[$w]))",
                 "of unknown connections": "sum(rate(fairlead_sessions_unknown_facts_total[$w]))",
             },

@@ -150,7 +150,7 @@ class Cluster:
         if instance != self.own and (edge := self._edges.get(instance)) is not None:
             silent_s = self._now() - edge.heard
             log.warning(
-                "another edge is lost, without a word for %.1f s: it was killed, hangs, or cannot reach NATS",
+                "another edge is lost: it has been silent for %.1f s; it was killed, hangs, or cannot reach NATS",
                 silent_s,
                 extra=about(edge=edge.beat.name, instance=instance),
             )

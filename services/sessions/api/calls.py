@@ -135,10 +135,10 @@ class Calls:
             return standing
         position, name = position_text(standing.position), AFTER_POSITION.name
         if standing.is_of_another_log(wanted):
-            why = f"{position_text(wanted)} is of another session log than the rows, which have come to {position}"
+            why = f"{position_text(wanted)} belongs to another session log than the rows, which are at {position}"
             answer = failure(409, f"{name}: {why}: ask without it, and go on from the position of that answer", name)
         else:
-            why = f"the rows have come to {position}, not to {position_text(wanted)} within {POSITION_WAIT_S:g} s"
+            why = f"the rows are at {position} and did not reach {position_text(wanted)} within {POSITION_WAIT_S:g} s"
             answer = failure(503, f"{why}; try again")
         return answer._replace(position=position)
 
@@ -146,7 +146,7 @@ class Calls:
         """The values of parameters. Raises `BadParameter`, also for a moment that has not come."""
         values, now = read_all(given, known), self._now()
         if values.get(AT.name, now) > now + CLOCKS_DIFFER:
-            raise BadParameter(AT.name, f"expected a time that has come: it is {now:%Y-%m-%dT%H:%M:%SZ} here")
+            raise BadParameter(AT.name, f"expected a time in the past: it is {now:%Y-%m-%dT%H:%M:%SZ} here")
         return values
 
     def _tag(self, question: Question, given: list[tuple[str, str]], values: Values, standing: Standing) -> str:

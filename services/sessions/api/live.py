@@ -1,7 +1,8 @@
 """Followers of changes of sessions, and the latest changes for those who come back. Pure.
 
 Commits follow on each other without a gap, so a commit that does not begin where the one before ended shows that some
-were missed. Then all followers are told to read anew ("reset"), and nobody can be brought up to date from before.
+were missed. Then all followers are told to read the sessions again ("reset"), and nobody can be brought up to date from
+before.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class Hub:
         self._kept.clear()
         self._count = self._size = 0
         for follower in self._followers:
-            follower.reset("changes were missed: read the sessions anew")
+            follower.reset("some changes were missed: read the sessions again")
 
     def follow(self, filter_: LiveFilter, since: Position | None, wake: Callable[[], None]) -> Follower:
         """A new follower; one who comes back with the position `since` first gets what was missed, or a reset."""
@@ -176,7 +177,7 @@ class Hub:
             missed = self._since(since)
             events = [event for commit in missed or () for event in commit.events(filter_)]
             if missed is None or len(events) > MAX_WAITING or size_of(events) > MAX_WAITING_BYTES:
-                follower.reset("what changed meanwhile is not known any more: read the sessions anew")
+                follower.reset("what changed in the meantime is no longer known: read the sessions again")
             else:
                 for commit in missed:
                     follower.tell(commit)

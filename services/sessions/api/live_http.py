@@ -123,7 +123,7 @@ async def events(
     follower: Follower, waiting: asyncio.Event, may_follow: Callable[[], bool] = lambda: True
 ) -> AsyncGenerator[bytes, None]:
     """What a follower is sent, until it is cut: also when it may not follow any more, as its key was taken back."""
-    yield b"retry: 2000\n: follows\n\n"
+    yield b"retry: 2000\n: connected\n\n"
     while True:
         waiting.clear()
         if not may_follow():
@@ -139,4 +139,4 @@ async def events(
                 await waiting.wait()
         except TimeoutError:
             # An id without data moves the client's Last-Event-ID, and is no event.
-            yield f": still here\n{f'id: {follower.position}' if follower.position else ''}\n\n".encode()
+            yield f": keep-alive\n{f'id: {follower.position}' if follower.position else ''}\n\n".encode()

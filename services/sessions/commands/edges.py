@@ -13,7 +13,7 @@ from services.sessions.commands.screen import Screen, counted, spoken
 from services.sessions.queries.edges_postgres import EdgeRun, Edges
 from services.sessions.queries.periods import Period
 
-_COLUMNS: Final = ("EDGE", "INSTANCE", "SOFTWARE", "STARTED", "LIVED", "WHAT BECAME OF IT", "OPENED", "ENDED")
+_COLUMNS: Final = ("EDGE", "INSTANCE", "SOFTWARE", "STARTED", "LIVED", "STATE", "OPENED", "ENDED")
 
 
 class EdgeRuns(Struct):

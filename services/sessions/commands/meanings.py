@@ -53,7 +53,7 @@ ERRORS: Final[dict[int, str]] = {
     codes.LIMIT_EXCEEDED.code: "a configured limit was reached",
     codes.BAD_REQUEST.code: "the command makes no sense: a bug in the client, or an old version",
     codes.NOT_AVAILABLE.code: "the namespace does not offer it",
-    codes.TOKEN_EXPIRED.code: "the token had expired: SDKs ask the application for a new one",
+    codes.TOKEN_EXPIRED.code: "the token had expired; an SDK connects again once the application gives it a new one",
     codes.EXPIRED.code: "what it refers to had expired",
     codes.TOO_MANY_REQUESTS.code: "the client exceeded its rate limits",
     codes.UNRECOVERABLE_POSITION.code: "the history no longer reaches back so far",

@@ -36,9 +36,7 @@ def moment(text: str, now: datetime) -> datetime:
     if found is None:
         raise BadMoment(f"expected a time such as {EXPECTED}, not {text!r}")
     if found > now:
-        raise BadMoment(
-            f"expected a time that has come, not {text!r}: now it is {now.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-        )
+        raise BadMoment(f"expected a time in the past, not {text!r}: it is now {now.astimezone():%Y-%m-%d %H:%M:%S %Z}")
     if found.year < _EARLIEST:
         raise BadMoment(f"expected a time since {_EARLIEST}, not {text!r}")
     return found

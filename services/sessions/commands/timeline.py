@@ -55,7 +55,7 @@ async def ask(pool: Pool, question: Question) -> Timeline:
         if len(others) > 1:
             names = ", ".join(map(printable, others[:MAX_NAMED])) + (" and others" if len(others) > MAX_NAMED else "")
             raise NotFound(
-                f"{printable(id_)!r} is the beginning of several ids, those of the sessions {names}: give more of it"
+                f"several ids begin with {printable(id_)!r}, those of the sessions {names}: give more characters"
             )
         found = await timelines.of(others[0]) if others else None
     if found is None:

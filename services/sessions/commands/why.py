@@ -100,7 +100,7 @@ def _what_then(end: ConnectionEnd, screen: Screen) -> Iterator[str]:
             yield f"{printable(name)}: not subscribed again; delivered up to offset {had[name]}."
         return
     if end.away_until is None:
-        yield "Not back: after this code SDKs do not connect again by themselves."
+        yield "Not back: after this code SDKs do not reconnect by themselves."
     elif end.away_until > screen.now:
         yield f"Not back yet: the session may be resumed until {screen.time(end.away_until)}."
     else:

@@ -115,7 +115,7 @@ class PrivacyApi:
     async def _erasure(self, request: Request, key: ApiKey) -> Response:
         job = self._jobs.get(request.path_params["id"])
         if job is None:
-            return _failure(404, "this process knows no such erasure; asked for again, an erasure goes on")
+            return _failure(404, "this process knows no such erasure; to continue one, request it again")
         return _job(200, job)
 
 

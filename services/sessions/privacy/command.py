@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final
 
 from services.chassis.nats.link import NatsAway, NatsRefused
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
+from services.sessions.commands.screen import counted
 from services.sessions.printing import print_line, to_reader
 from services.sessions.privacy.access import opened
 from services.sessions.privacy.erasure import Erasure
@@ -67,7 +68,7 @@ async def _export(settings: SessionsSettings, person: Person, path: str | None) 
     if not export.found:
         _tell(f"nothing is stored about this user: exported an empty answer{where}")
     else:
-        _tell(f"exported {export.found:,} records about this user{where}")
+        _tell(f"exported {counted(export.found, 'record')} about this user{where}")
     return True
 
 
@@ -80,6 +81,8 @@ def _output(path: str | None) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise OSError(f"{path} exists: remove it, or name a file that does not") from None
+    except OSError as error:
+        raise OSError(f"cannot write to {path!r}: {error.strerror}; --output takes the name of a new file") from None
     with os.fdopen(descriptor, "wb") as file:
         yield file
 
@@ -95,7 +98,7 @@ async def _erase(settings: SessionsSettings, person: Person, asked: Namespace) -
         if asked.dry_run or not report.total:
             return True
         if not asked.yes and not await asyncio.to_thread(_is_confirmed, person):
-            _tell("this is not the id of the user above: nothing was erased; --yes erases without asking")
+            _tell("nothing was erased: the id was not typed as above; --yes erases without asking")
             return False
         with _Line() as line:
             done = await erasure.erase()
@@ -123,7 +126,10 @@ def _show_done(report: Report, done: Counter[str]) -> None:
 def _is_confirmed(person: Person) -> bool:
     sys.stderr.write("This cannot be undone. Type the user id again: ")
     sys.stderr.flush()
-    return sys.stdin.readline().rstrip("\n") == person.user
+    typed = sys.stdin.readline()
+    if not typed.endswith("\n"):
+        _tell("")  # the input ended, and left the cursor behind the question
+    return typed.rstrip("\n") == person.user
 
 
 def _tell(text: str) -> None:

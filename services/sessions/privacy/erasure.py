@@ -100,7 +100,7 @@ class Erasure:
         until = self._until()
         while await self._tables.open_sessions():
             await self._wait(
-                until, "sessions of the user are still open, or open again: let your application refuse him"
+                until, "sessions of the user are still open, or open again: let your application refuse them"
             )
 
     async def erase(self) -> Counter[str]:

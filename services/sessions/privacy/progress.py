@@ -24,7 +24,7 @@ class Connected(Exception):
     """The user is connected, so nothing was erased. Whoever tells it adds how he is disconnected."""
 
     def __init__(self) -> None:
-        super().__init__("the user is connected, and nothing was erased: let your application refuse him")
+        super().__init__("the user is connected, and nothing was erased: let your application refuse them")
 
 
 class Report(NamedTuple):

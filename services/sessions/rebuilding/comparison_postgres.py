@@ -83,7 +83,7 @@ _OF_ERASED: Final = {
     " AND " + _BEFORE_ERASURE.format("l.first_at"),
 }
 """By table of counts: how a row of the live table differs if an erased user was counted in it. Counts are history, in
-which nobody is named: an erasure leaves them. It takes the facts out of the log, so a fold counts without him."""
+which nobody is named: an erasure leaves them. It takes the facts out of the log, so a fold counts without them."""
 
 
 class Difference(NamedTuple):

@@ -76,7 +76,7 @@ class LogReading:
         return Entry(message.sequence, message.data, message.writer, *read, message.stored_at)
 
     def _as_folded(self, entry: Entry) -> Entry:
-        """The message without facts, if it was put aside as a whole."""
+        """The message without facts, if it was set aside as a whole."""
         if entry.batch is None or self._set_aside.get(entry.sequence) != len(entry.data):
             return entry
         reason = "it is a dead letter of the live tables"

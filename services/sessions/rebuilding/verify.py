@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from services.chassis.postgres.pool import Database
+from services.sessions.commands.screen import counted
 from services.sessions.printing import print_line, printable
 from services.sessions.rebuilding.comparison_postgres import Comparison, Difference, TablesAtOnce, tables_at_once
 from services.sessions.rebuilding.meeting import meet
@@ -58,7 +59,7 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
     if older := sum(one.older for one in found):
         print_line(f"{older:,} rows were not compared: they are older than the log, or depend on what is")
     if left_out := len(refolding.left_out):
-        print_line(f"{left_out:,} messages are dead letters, and were left out")
+        print_line(f"{counted(left_out, 'dead letter')} in this part of the log: left out")
     if missing := refolding.gaps.missing:
         print_line(f"{missing:,} messages in the midst of the log are gone: erased, or deleted")
     if lost := refolding.gaps.lost:
@@ -66,7 +67,7 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
     of_erased = sum(one.of_erased for one in found)
     if of_erased:
         where = ", ".join(f"{one.of_erased:,} of {one.table}" for one in found if one.of_erased)
-        print_line(f"{of_erased:,} counts still include users who were erased since, as they should: {where}")
+        print_line(f"{of_erased:,} counts include users who have been erased since, which is expected: {where}")
     differing = [one for one in found if one.differing]
     for one in differing:
         print_line(f"{one.table}: {one.differing:,} of {one.rows:,} rows differ")
@@ -78,7 +79,7 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
     if differing:
         models = models_with({one.table for one in differing})
         commands = "; ".join(f"python -m services.sessions rebuild {model}" for model in models)
-        print_line(f"not equal, as of {at}. This makes the tables anew from the log: {commands}")
+        print_line(f"not equal, as of {at}. To rebuild the tables from the log: {commands}")
     else:
         also = ", but for counts that include erased users" if of_erased else ""
         print_line(f"equal{also}: {rows:,} rows of {len(found)} tables, as of {at}")

@@ -141,7 +141,7 @@ def test_a_lost_edge_is_a_warning_with_its_name_and_its_silence_and_one_that_lea
     told = [(r.levelname, vars(r)["edge"], vars(r)["instance"], r.getMessage()) for r in caplog.records[2:]]
     left, lost = told
     assert left == ("INFO", "edge-2", "i2", "another edge has left")
-    assert lost[:3] == ("WARNING", "edge-1", "i1") and "without a word for 1.8 s" in lost[3]
+    assert lost[:3] == ("WARNING", "edge-1", "i1") and "silent for 1.8 s" in lost[3]
 
 
 def test_an_edge_that_is_connected_again_is_told_if_it_was_known_all_the_time() -> None:

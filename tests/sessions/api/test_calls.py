@@ -38,7 +38,7 @@ async def test_a_moment_that_has_not_come_is_refused(api: httpx.AsyncClient, pat
     for later in ((datetime.now(UTC) + 2 * CLOCKS_DIFFER).isoformat(), "2999-01-01T00:00:00Z"):
         answer = await api.get(path, params={"at": later})
         assert answer.status_code == 400 and answer.json()["error"]["parameter"] == "at"
-        assert answer.json()["error"]["message"].startswith("at: expected a time that has come: it is 20")
+        assert answer.json()["error"]["message"].startswith("at: expected a time in the past: it is 20")
 
 
 @pytest.mark.parametrize("path", ["/sessions", "/edges", "/sessions/export"])
@@ -46,7 +46,7 @@ async def test_a_position_of_another_log_is_refused_at_once(api: httpx.AsyncClie
     answer = await api.get(path, params={"after_position": "another:1"})
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["parameter"]) == (409, 409, "after_position")
-    assert "another:1 is of another session log than the rows, which have come to e:1" in error["message"]
+    assert "another:1 belongs to another session log than the rows, which are at e:1" in error["message"]
     assert answer.headers["fairlead-position"] == "e:1"
     assert (await api.get(path, params={"after_position": answer.headers["fairlead-position"]})).status_code == 200
 

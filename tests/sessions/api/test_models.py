@@ -244,7 +244,7 @@ async def test_an_answer_waits_for_the_position_that_it_is_asked_for(postgres: P
         assert [one["id"] for one in answers[0].json()["sessions"]] == ["z"]
         late = await http.get("/sessions", params={"after_position": "e:9"})
         assert late.status_code == 503 and late.headers["fairlead-position"] == "e:2"
-        assert "have come to e:2, not to e:9 within 5 s" in late.json()["error"]["message"]
+        assert "the rows are at e:2 and did not reach e:9 within 5 s" in late.json()["error"]["message"]
         for wrong in ("9", "e:", "e:x", "e:-1"):
             assert (await http.get("/sessions", params={"after_position": wrong})).status_code == 400
 

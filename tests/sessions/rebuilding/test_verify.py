@@ -91,7 +91,7 @@ async def test_dead_letters_are_left_out_of_both(
         await execute(postgres.url, "ALTER TABLE channels ADD CONSTRAINT few CHECK (subscriptions < 3)")
         await write_days(nats_server, 1, begin=1)
         await folded(nats_server, postgres)
-        assert await verified(settings) and "1 messages are dead letters" in capsys.readouterr().out
+        assert await verified(settings) and "1 dead letter in this part of the log: left out" in capsys.readouterr().out
         await execute(postgres.url, "ALTER TABLE channels DROP CONSTRAINT few")
         replay = Namespace(action="replay", which=Which(None), json=False)
         await asyncio.to_thread(dead_letters_command.run, settings, replay)
