@@ -16,6 +16,7 @@ from typing import Final
 
 from services.chassis.nats.link import NatsLink
 from services.chassis.postgres.pool import Pool
+from services.sessions.claims_postgres import Claim, OthersWork, Work, claimed
 from services.sessions.privacy.archive_postgres import Archive, Place
 from services.sessions.privacy.disconnecting_nats import disconnect
 from services.sessions.privacy.keys_nats import Keys
@@ -61,6 +62,7 @@ class Erasure:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._link = link
+        self._pool = pool
         self._person = person
         self._webhooks = webhooks
         self._progress = progress
@@ -105,6 +107,13 @@ class Erasure:
 
     async def erase(self) -> Counter[str]:
         """Erases what `search` has found, and what came since. Returns what was taken out of the log, by store."""
+        try:
+            async with claimed(self._pool, Work.ERASING) as held:
+                return await self._erase(held)
+        except OthersWork:
+            raise Incomplete("a read model is being rebuilt, from facts that are to be erased: wait for it") from None
+
+    async def _erase(self, held: Claim) -> Counter[str]:
         found, about = self._found, self._about
         assert found is not None, "search first"
         done: Counter[str] = Counter()
@@ -117,6 +126,7 @@ class Erasure:
         await self._read_upto(erased, found.epoch)
         late = await self._log.search(about, found.upto, erased)
         done["facts in the log"] += await self._log.erase(about, found.epoch, late)
+        await held.check()
         await self._tables.erase(about)
         return done
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.chassis.postgres.pool import Database
+from services.sessions.claims_postgres import Claim, OthersWork, Work, claimed
 from services.sessions.printing import print_line
 from services.sessions.projection import NAMES
 from services.sessions.rebuilding.meeting import meet
@@ -17,6 +18,15 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
 
     Raises `NotRebuilt`, and what `Refolding` raises.
     """
+    try:
+        async with claimed(workshop.pool, Work.REBUILDING) as held:
+            await _rebuild(workshop, name, forget, held)
+    except OthersWork:
+        why = "a user is being erased, whom it would bring back: run the command again when that has ended"
+        raise NotRebuilt(why) from None
+
+
+async def _rebuild(workshop: Workshop, name: str, forget: bool, held: Claim) -> None:
     tables, live, refolding = tables_of(name), workshop.live, workshop.refolding
     reach = await workshop.begin()
     slack = -SLACK_MS if reach.is_whole else SLACK_MS
@@ -29,6 +39,7 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
     await live.analyze(tables)
 
     async def swap(database: Database, at: Position) -> None:
+        await held.check()
         await workshop.check_letters(database)
         if not forget:
             await _check_whole(workshop)

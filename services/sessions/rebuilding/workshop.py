@@ -28,8 +28,9 @@ from services.sessions.store import ORIGIN
 from services.sessions.store_postgres import PostgresStore
 
 _CONNECT_S: Final = 15.0
-_CONNECTIONS: Final = 3
-"""To the live tables: one holds the position, one has the snapshot of a comparison, one reads the archive."""
+_CONNECTIONS: Final = 4
+"""To the live tables: one keeps erasures away, one holds the position, one has the snapshot of a comparison, one reads
+the archive."""
 _CONNECTIONS_BESIDE: Final = 2
 
 
