@@ -73,12 +73,17 @@ class Screen:
         ids: Sequence[int] = (),
         below: int | None = None,
     ) -> bool:
-        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text.
+        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text. A column that is
+        empty in each row is left out.
 
         Where there is no room, the columns `ids` are cut to what tells them apart, and the column `below` stands below
         each row. Returns whether ids were cut.
         """
-        cells = [[printable(cell) for cell in row] for row in rows]
+        shown = [place for place in range(len(columns)) if not rows or any(row[place] for row in rows)]
+        columns = [columns[place] for place in shown]
+        numbers, ids = (_moved(places, shown) for places in (numbers, ids))
+        below = None if below is None else next(iter(_moved([below], shown)), None)
+        cells = [[printable(row[place]) for place in shown] for row in rows]
         room = self._console.width
         short = shortened(cells, ids) if width(columns, cells) > room else cells
         if below is not None and width(columns, short) > room:
@@ -169,6 +174,11 @@ class Screen:
         """The period in words, with its zone."""
         until = "now" if abs(self.now - period.until) < timedelta(seconds=1) else self.time(period.until, seconds=False)
         return f"from {self.time(period.since, seconds=False)} to {until} ({self.zone})"
+
+
+def _moved(places: Sequence[int], shown: Sequence[int]) -> list[int]:
+    """Where the columns at these places stand among those that are shown."""
+    return [shown.index(place) for place in places if place in shown]
 
 
 def zone_of(at: datetime) -> str:

@@ -143,3 +143,15 @@ def test_groups_that_a_table_leaves_out_are_counted(capsys):
     Screen(NOW).rest(groups, 7, 2, "drop")
     Screen(NOW).rest(groups, 9, 3, "drop")
     assert not capsys.readouterr().out
+
+
+def test_a_column_that_is_empty_everywhere_takes_no_room(capsys):
+    screen = Screen(NOW)
+    screen.table(
+        ("USER", "ADDRESS", "SESSION", "CHANNELS"), [("ann", "", "s1", "2"), ("bob", "", "s2", "10")], (3,), ids=(2,)
+    )
+    screen.table(("USER", "ADDRESS"), [])
+    assert (
+        capsys.readouterr().out
+        == "USER  SESSION  CHANNELS\nann   s1              2\nbob   s2             10\nUSER  ADDRESS\n"
+    )
