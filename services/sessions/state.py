@@ -144,12 +144,19 @@ class State:
         return self._open_channels.get(connection, ())
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
-        """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest."""
+        """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest. One
+        that ended after `at` may not: it was still connected then, and this is another tab, told late."""
         waiting = self._away.get(lineage)
         if not waiting:
             return None
-        found = bisect_left(waiting, (at, ""))
-        return self.sessions[waiting[found][1]] if found < len(waiting) else None
+        for place in range(bisect_left(waiting, (at, "")), len(waiting)):
+            away_until, id_ = waiting[place]
+            session = self.sessions[id_]
+            if session.ended_at is not None and session.ended_at <= at:
+                return session
+            if away_until > at + self.resume_window_ms:
+                break  # it ended after `at`, and so did all behind it
+        return None
 
     def first_opened(self, lineage: str, since: int, until: int, other_than: Session) -> Session | None:
         """Of the other sessions of this lineage, the first that was opened from `since` to `until` (inclusive)."""

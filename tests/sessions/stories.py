@@ -89,6 +89,48 @@ stories = st.lists(st.tuples(_instances, st.lists(_facts, max_size=6)), max_size
 """Batches of three edges."""
 
 
+@st.composite
+def tabs_of_two_edges(draw: st.DrawFn, apart_ms: int) -> list[list[EventBatch]]:
+    """The batches of two edges, each in order, about the tabs of one user. Every `apart_ms` one closes or not, another
+    is opened before that or not, and one after it or not."""
+    names = (f"c{n}" for n in itertools.count())
+    told: dict[str, list[SessionEvent]] = {"i1": [], "i2": []}
+    open_tabs: list[tuple[str, str]] = []
+
+    def opened(at: int) -> None:
+        instance, name = draw(st.sampled_from(["i1", "i2"])), next(names)
+        told[instance].append(Opened(at=at, connection=name, user="ann"))
+        open_tabs.append((instance, name))
+
+    for step in range(1, draw(st.integers(2, 8))):
+        at = step * apart_ms
+        if draw(st.booleans()):
+            opened(at - draw(st.integers(1, 2_000)))
+        if draw(st.booleans()) and open_tabs:
+            instance, name = open_tabs.pop(draw(st.integers(0, len(open_tabs) - 1)))
+            told[instance].append(Closed(at=at, connection=name, code=draw(st.sampled_from([1000, 1001, 1006]))))
+        if draw(st.booleans()):
+            opened(at + draw(st.integers(0, WINDOW_MS + 2_000)))
+    batches = []
+    for instance, facts in told.items():
+        facts.sort(key=lambda fact: fact.at)
+        cuts = draw(st.lists(st.integers(0, len(facts)), max_size=4))
+        places = sorted({0, len(facts), *cuts})
+        batches.append(_numbered([(instance, facts[start:end]) for start, end in itertools.pairwise(places)]))
+    return batches
+
+
+def shuffled(edges: Sequence[Sequence[EventBatch]], chance: random.Random) -> list[EventBatch]:
+    """The batches of all edges in an order that the log could have: those of one edge keep theirs."""
+    waiting = [list(batches) for batches in edges if batches]
+    order = []
+    while waiting:
+        edge = chance.choice(waiting)
+        order.append(edge.pop(0))
+        waiting = [batches for batches in waiting if batches]
+    return order
+
+
 def split(batches: list[EventBatch], cuts: list[int]) -> list[list[EventBatch]]:
     """The batches in stretches, cut at these places."""
     places = sorted({cut % (len(batches) + 1) for cut in cuts} | {0, len(batches)})

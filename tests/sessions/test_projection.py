@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,7 @@ from services.sessions.projection import apply, fold
 from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, Session
 from services.sessions.state import State
 from tests.contract.session_rows import rows_of
-from tests.sessions.stories import WINDOW_MS, long_story, split, stories
+from tests.sessions.stories import WINDOW_MS, long_story, shuffled, split, stories, tabs_of_two_edges
 
 
 def told(*facts: tuple[str, SessionEvent] | SessionEvent) -> State:
@@ -113,6 +116,27 @@ def test_a_second_tab_that_was_there_before_is_not_swallowed():
     assert set(state.sessions) == {"c1", "c2"}
 
 
+def test_nor_is_it_if_it_is_told_late():
+    state = told(("i1", ann("c1", 0)), ("i1", Closed(at=100, connection="c1", code=1001)), ("i2", ann("c2", 50)))
+    assert set(state.sessions) == {"c1", "c2"}
+    assert state.sessions["c1"].away_until == 100 + WINDOW_MS
+
+
+def test_a_late_connection_continues_the_session_that_had_ended_by_then():
+    state = told(
+        *(("i1", ann(name, 0)) for name in ("c1", "c2", "c3")),
+        ("i1", Closed(at=200, connection="c1", code=1001)),
+        ("i1", Closed(at=100, connection="c2", code=1001)),
+        ("i1", Closed(at=300, connection="c3", code=1001)),
+        ("i2", ann("c4", 250)),
+        ("i2", ann("c5", 250)),
+        ("i2", ann("c6", 250)),
+    )
+    assert {one.id: one.connection for one in state.sessions.values()} == {
+        "c1": "c5", "c2": "c4", "c3": "c3", "c6": "c6",
+    }  # fmt: skip
+
+
 def test_a_lost_edge_closes_its_open_connections_and_a_found_one_gets_exactly_those_back():
     state = told(
         ("i1", ann("c1", 0)),
@@ -171,6 +195,28 @@ def test_any_split_into_batches_gives_the_same_rows(batches: list[EventBatch], c
     for stretch in split(batches, cuts):
         fold(parts, stretch)
     assert rows_of(parts) == rows_of(whole)
+
+
+@given(tabs_of_two_edges(apart_ms=WINDOW_MS // 4), st.randoms(use_true_random=False))
+def test_in_whatever_order_batches_of_two_edges_come_no_session_has_two_connections_at_once(
+    edges: list[list[EventBatch]], chance: Random
+):
+    state = fold(State(WINDOW_MS), shuffled(edges, chance))
+    for id_ in state.sessions:
+        rows = sorted((state.connections[name] for name in state.connections_of(id_)), key=lambda row: row.opened_at)
+        for before, after in itertools.pairwise(rows):
+            assert before.closed_at is not None
+            assert before.closed_at <= after.opened_at <= before.closed_at + WINDOW_MS
+
+
+@given(tabs_of_two_edges(apart_ms=3 * WINDOW_MS), st.randoms(use_true_random=False))
+def test_in_whatever_order_batches_of_two_edges_come_a_client_that_could_be_no_other_continues_its_session(
+    edges: list[list[EventBatch]], chance: Random
+):
+    facts = [(batch.instance, fact) for batch in itertools.chain(*edges) for fact in batch.events]
+    in_order = told(*sorted(facts, key=lambda fact: fact[1].at))
+    models = "sessions", "users", "drops", "versions"
+    assert rows_of(fold(State(WINDOW_MS), shuffled(edges, chance)), models) == rows_of(in_order, models)
 
 
 @given(stories)
