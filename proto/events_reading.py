@@ -1,9 +1,9 @@
 """Reads a message of the session log as far as this version understands it, so that one bad fact loses no other.
 
-Five rules. A batch of a newer version is not read at all: its reader waits until it is upgraded. A fact of an older
+Four rules. A batch of a newer version is not read at all: its reader waits until it is upgraded. A fact of an older
 version of its type is lifted to the newest one (`events_upcasting`). A fact of an unknown type, or of a newer version
-of its type, is left out. A fact that is not as its type says is left out too, and handed back with the reason. A
-message whose envelope is not that of a batch is handed back as a whole.
+of its type, is left out and handed back with the reason; so is one that is not as its type says. A message whose
+envelope is not that of a batch is handed back as a whole.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ class NewerBatch(Exception):
 
 
 class Unreadable(NamedTuple):
-    """What is not as the contract says: the whole message, or a batch of only those facts of it that are not."""
+    """What is not as the contract says: the whole message, or a batch of only those facts of it that are not. `newer`:
+    all of these are of types, or of versions of types, that are not known here, so that an upgrade may read them."""
 
     data: bytes
     reason: str
+    newer: bool = False
 
 
 class ReadMessage(NamedTuple):
     """What a message holds: the facts that are understood, None if it is no batch; what is unreadable of it; and the
-    unknown types of the facts that were left out."""
+    unknown types among that."""
 
     batch: EventBatch | None
     unreadable: Unreadable | None = None
@@ -85,23 +87,27 @@ def _read_in_parts(data: bytes, reason: str, facts: Upcasting[SessionEvent]) -> 
     if envelope is None:
         return ReadMessage(None, Unreadable(data, reason))
     events: list[SessionEvent] = []
-    bad: list[Raw] = []
+    left_out: list[Raw] = []
     unknown: list[str] = []
     why = ""
     for raw in envelope.events:
         try:
             events.append(facts.read(raw))
         except UnknownType as error:
+            left_out.append(raw)
             unknown.append(error.tag)
         except DecodeError as error:
-            bad.append(raw)
+            left_out.append(raw)
             why = why or str(error)
     made = EventBatch(envelope.edge, envelope.instance, envelope.number, events, envelope.version, envelope.traces)
-    if not bad:
-        return ReadMessage(made, None, tuple(unknown))
-    alone = _encode(_Envelope(envelope.edge, envelope.instance, envelope.number, bad, envelope.version))
-    refused = Unreadable(alone, f"{len(bad)} of its {len(envelope.events)} facts cannot be read, the first: {why}")
-    return ReadMessage(made, refused, tuple(unknown))
+    if not left_out:
+        return ReadMessage(made)
+    alone = _encode(_Envelope(envelope.edge, envelope.instance, envelope.number, left_out, envelope.version))
+    all_, bad = len(envelope.events), len(left_out) - len(unknown)
+    reasons = [f"{bad} of its {all_} facts cannot be read, the first: {why}"] if bad else []
+    if unknown:
+        reasons.append(f"{len(unknown)} of its {all_} facts are of unknown types, the first: {unknown[0]!r}")
+    return ReadMessage(made, Unreadable(alone, "; ".join(reasons), newer=not bad), tuple(unknown))
 
 
 def _tried(decode: Callable[[bytes | Raw], T], data: bytes | Raw) -> T | None:

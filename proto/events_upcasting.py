@@ -4,7 +4,7 @@ Every type of fact has a version of its own. Its tag says it beyond the first: `
 `closed@2` would be version 2. The rules:
 
 - A field that is added with a default changes no version: older readers skip it, newer ones find its default.
-- A new type changes no version of the batch: older readers leave such facts out, and count them.
+- A new type changes no version of the batch: older readers set such facts aside, for a replay after their upgrade.
 - A field that goes, or that means something else, makes a new version of its type and a newer `EVENTS_VERSION`, as a
   reader that left such facts out would fold nonsense: older readers wait until they are upgraded.
 - The struct of an old version stays in this module for ever, with a function that lifts it to the next version. Only

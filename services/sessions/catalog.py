@@ -18,12 +18,12 @@ SESSIONS_SERIES: Final = catalog(
         "fairlead_sessions_dead_letters",
         "messages",
         "Messages of the session log that were set aside, or some facts of them: they are no batch, or could not be "
-        "folded or stored. `python -m services.sessions dead-letters` lists and replays them.",
+        "read, folded or stored. `python -m services.sessions dead-letters` lists and replays them.",
     ),
     counter(
         "fairlead_sessions_unknown_types",
         "facts",
-        "Facts of a type that this version does not know, left out. The log says which types.",
+        "Facts of a type that this version does not know, set aside. The log says which types.",
     ),
     counter(
         "fairlead_sessions_interrupted",

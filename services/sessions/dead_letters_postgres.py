@@ -8,37 +8,46 @@ from typing import Final
 import asyncpg
 
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.entries import MAX_LETTERS, DeadLetter
-from services.sessions.rows_postgres import milliseconds
+from services.sessions.entries import MAX_LETTERS, DeadLetter, with_room
+from services.sessions.rows_postgres import columns, milliseconds
 
 # A message has one letter: if first some of its facts were unreadable, and then the others could not be folded, the
 # second letter has them all.
 _PUT_ASIDE: Final = """
-INSERT INTO dead_letters (epoch, sequence, instance, reason, data, size, put_aside_at)
+INSERT INTO dead_letters (epoch, sequence, instance, reason, data, size, newer, put_aside_at)
 SELECT l.*, now()
-FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bigint[]) AS l
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::boolean[]) AS l
 ON CONFLICT (epoch, sequence) DO UPDATE SET instance = excluded.instance, reason = excluded.reason,
-    data = excluded.data, size = excluded.size"""
+    data = excluded.data, size = excluded.size, newer = excluded.newer"""
+
+_NEWER: Final = "SELECT count(*) FROM dead_letters WHERE newer"
 
 _LET_THE_OLDEST_GO: Final = """
 DELETE FROM dead_letters WHERE (epoch, sequence) IN (
     SELECT epoch, sequence FROM dead_letters ORDER BY put_aside_at DESC, epoch DESC, sequence DESC OFFSET $1)"""
 
 _REMOVE: Final = "DELETE FROM dead_letters WHERE epoch = $1 AND sequence = $2"
-_REPLACE: Final = "UPDATE dead_letters SET reason = $3, data = $4, size = $5 WHERE epoch = $1 AND sequence = $2"
+_REPLACE: Final = (
+    "UPDATE dead_letters SET reason = $3, data = $4, size = $5, newer = $6 WHERE epoch = $1 AND sequence = $2"
+)
 
 _ALL: Final = """
-SELECT epoch, sequence, instance, reason, ''::bytea, size, put_aside_at FROM dead_letters
+SELECT epoch, sequence, instance, reason, ''::bytea, size, put_aside_at, newer FROM dead_letters
 ORDER BY put_aside_at, epoch, sequence"""
 _ONE: Final = """
-SELECT epoch, sequence, instance, reason, data, size, put_aside_at FROM dead_letters
+SELECT epoch, sequence, instance, reason, data, size, put_aside_at, newer FROM dead_letters
 WHERE epoch = $1 AND sequence = $2"""
 
 
-async def put_aside(database: Database, letters: Sequence[DeadLetter]) -> None:
-    """Stores the letters, within a transaction of the caller. Of all letters the newest `MAX_LETTERS` stay."""
-    await database.execute(_PUT_ASIDE, *(list(column) for column in zip(*(one[:6] for one in letters), strict=True)))
-    await database.execute(_LET_THE_OLDEST_GO, MAX_LETTERS)
+async def put_aside(database: Database, letters: Sequence[DeadLetter]) -> int:
+    """Stores the letters, within a transaction of the caller. Of all letters the newest `MAX_LETTERS` stay. Returns for
+    how many there was no room (`MAX_NEWER_LETTERS`)."""
+    newer = await database.fetchval(_NEWER) if any(one.newer for one in letters) else 0
+    kept = with_room(letters, newer)
+    if kept:
+        await database.execute(_PUT_ASIDE, *columns([(*one[:6], one.newer) for one in kept], 7))
+        await database.execute(_LET_THE_OLDEST_GO, MAX_LETTERS)
+    return len(letters) - len(kept)
 
 
 async def take_out(database: Database, letter: DeadLetter, rest: DeadLetter | None) -> bool:
@@ -46,7 +55,7 @@ async def take_out(database: Database, letter: DeadLetter, rest: DeadLetter | No
     if rest is None:
         done = await database.execute(_REMOVE, letter.epoch, letter.sequence)
     else:
-        values = rest.reason, rest.data, rest.size
+        values = rest.reason, rest.data, rest.size, rest.newer
         done = await database.execute(_REPLACE, letter.epoch, letter.sequence, *values)
     return not done.endswith(" 0")
 
@@ -75,5 +84,5 @@ class DeadLetters:
 
 
 def _letter(row: asyncpg.Record) -> DeadLetter:
-    epoch, sequence, instance, reason, data, size, at = row
-    return DeadLetter(epoch, sequence, instance, reason, data, size, milliseconds(at))
+    epoch, sequence, instance, reason, data, size, at, newer = row
+    return DeadLetter(epoch, sequence, instance, reason, data, size, milliseconds(at), newer)

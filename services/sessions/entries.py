@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from proto.events import EventBatch
@@ -10,6 +11,10 @@ from services.sessions.values import name_of, text
 
 MAX_LETTERS: Final = 4096
 """Dead letters that are kept. Beyond it the oldest go."""
+
+MAX_NEWER_LETTERS: Final = 1024
+"""As many of them may be of facts that an upgrade may read. While there are so many, further ones are not kept, and so
+push out no other: edges that are newer than this service may write such a fact into every message."""
 
 MAX_LETTER_BYTES: Final = 256 * 1024
 """Bytes that are kept of each, as many as an edge puts into one message. All together take no more than the log does by
@@ -33,7 +38,8 @@ class DeadLetter(NamedTuple):
     """A message of the log, or a batch of some of its facts, that could not be folded.
 
     `epoch` and `sequence` say where in the log it was, `instance` who wrote it. `data` has the first `MAX_LETTER_BYTES`
-    of its `size` bytes. `put_aside_at` is in Unix milliseconds, 0 until it is stored.
+    of its `size` bytes. `put_aside_at` is in Unix milliseconds, 0 until it is stored. `newer`: all of it are facts that
+    an upgrade may read.
     """
 
     epoch: str
@@ -43,13 +49,22 @@ class DeadLetter(NamedTuple):
     data: bytes
     size: int
     put_aside_at: int = 0
+    newer: bool = False
 
 
 def letter(epoch: str, entry: Entry, refused: Unreadable) -> DeadLetter:
     """The dead letter of a message of which `refused` could not be folded."""
     instance = entry.writer if entry.batch is None else entry.batch.instance
     kept = refused.data[:MAX_LETTER_BYTES]
-    return DeadLetter(epoch, entry.sequence, name_of(instance), storable(refused.reason), kept, len(refused.data))
+    reason, size = storable(refused.reason), len(refused.data)
+    return DeadLetter(epoch, entry.sequence, name_of(instance), reason, kept, size, newer=refused.newer)
+
+
+def with_room(letters: Sequence[DeadLetter], newer_already: int) -> list[DeadLetter]:
+    """Those of `letters` that are kept, if so many of facts that an upgrade may read are there already."""
+    room = max(0, MAX_NEWER_LETTERS - newer_already)
+    first = {one.sequence for one in [each for each in letters if each.newer][:room]}
+    return [one for one in letters if not one.newer or one.sequence in first]
 
 
 def storable(reason: str) -> str:

@@ -222,9 +222,9 @@ class Projector:
         instruments.interrupted.inc(outcome.interrupted)
         instruments.resumed.inc(outcome.resumed)
         instruments.edges_lost.inc(outcome.edges_lost)
-        instruments.dead_letters.inc(len(step.letters))
+        instruments.dead_letters.inc(len(step.letters) - outcome.without_room)
         self.events_applied += outcome.events
-        self._losses.add(step.letters, ())
+        self._losses.add(step.letters, (), outcome.without_room)
 
     async def _check(self) -> None:
         """Checks that the position is in this log, and whether the store has caught up with it.

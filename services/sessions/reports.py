@@ -22,6 +22,11 @@ SAY_LOSSES_S: Final = 10.0
 
 _MAX_TYPES: Final = 10
 _MAX_TYPE: Final = 40  # characters
+_UPGRADE: Final = "upgrade this service, then `python -m services.sessions dead-letters replay all` folds them"
+_NO_ROOM: Final = (
+    "; for those of {} messages there was no room: "
+    "once it is upgraded, `python -m services.sessions rebuild all` folds them, too"
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +72,16 @@ class Losses:
         self._first: DeadLetter | None = None
         self._letters_said_at = float("-inf")
         self._types: Counter[str] = Counter()
+        self._without_room = 0
         self._types_said_at = float("-inf")
 
-    def add(self, letters: Sequence[DeadLetter], types: Iterable[str]) -> None:
-        """These letters were set aside, and facts of these unknown types left out."""
-        if letters and self._first is None:
-            self._first = letters[0]
-        self._letters += len(letters)
+    def add(self, letters: Sequence[DeadLetter], types: Iterable[str], without_room: int = 0) -> None:
+        """These letters were set aside, but for some `without_room`, and facts of these unknown types among them."""
+        bad = [one for one in letters if not one.newer]
+        if bad and self._first is None:
+            self._first = bad[0]
+        self._letters += len(bad)
+        self._without_room += without_room
         for name in types:
             known = name[:_MAX_TYPE]
             self._types[known if known in self._types or len(self._types) < _MAX_TYPES else "others"] += 1
@@ -91,6 +99,9 @@ class Losses:
             self._letters, self._first, self._letters_said_at = 0, None, now
         if self._types and now - self._types_said_at >= SAY_LOSSES_S:
             types = ", ".join(f"{count} {name!r}" for name, count in self._types.most_common())
-            log.warning("facts of types that this version does not know were left out: %s", types)
+            more = _NO_ROOM.format(self._without_room) if self._without_room else ""
+            log.warning(
+                "facts of types that this version does not know were set aside: %s; %s%s", types, _UPGRADE, more
+            )
             self._types.clear()
-            self._types_said_at = now
+            self._without_room, self._types_said_at = 0, now

@@ -48,6 +48,7 @@ class Outcome(NamedTuple):
     resumed: int = 0  # sessions that were continued by a new connection
     edges_lost: int = 0
     interrupted: int = 0  # sessions that lost their connection so that they may be resumed
+    without_room: int = 0  # letters that were not kept
 
 
 class Tell(Protocol):
@@ -77,11 +78,12 @@ class Store(Protocol):
         letters: Sequence[DeadLetter] = (),
         archived: Sequence[Entry] = (),
     ) -> Outcome:
-        """Folds `batches` into the rows, puts `letters` aside, copies the messages `archived` into the archive, and
+        """Folds `batches` into the rows, sets `letters` aside, copies the messages `archived` into the archive, and
         moves the position from `expected` to `upto`, in one transaction.
 
         `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
-        last applied one of its writer has been applied before and is left out. Of letters `MAX_LETTERS` are kept.
+        last applied one of its writer has been applied before and is left out. Of letters those are kept for
+        which `entries` says that there is room.
 
         Raises `PositionConflict` if the position is not `expected`; `FactsRefused` if the facts are to blame, and
         nothing has changed; `StoreAway` if the outcome is unknown: ask `position`.

@@ -128,15 +128,14 @@ class PostgresStore:
                     if position != expected or generation != plan.rows.generation:
                         raise _Void(position)
                     await _write(database, plan)
-                    if letters:
-                        await put_aside(database, letters)
+                    without_room = await put_aside(database, letters) if letters else 0
                     if archived:
                         await archive(database, upto.epoch, archived)
                     await _move(database, upto, plan.new, self._names)
                 self._stored = plan.fold
                 if self._tell is not None:
                     self._tell.tell(expected, upto, plan.changes, plan.rows.generation)
-            return plan.outcome
+            return plan.outcome._replace(without_room=without_room)
 
         async def attempts(copying: bool) -> Outcome:
             while True:

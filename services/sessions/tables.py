@@ -312,6 +312,7 @@ class DeadLetterRow(SQLModel, table=True):
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     put_aside_at: datetime = time_column()
+    newer: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
 
 
 class WebhookRow(SQLModel, table=True):

@@ -21,6 +21,7 @@ from proto.events import (
     Unsubscribed,
     decode_batch,
 )
+from services.sessions import entries
 from services.sessions.commits import Step, commit_portion
 from services.sessions.entries import DeadLetter, Entry
 from services.sessions.projection import NAMES, fold
@@ -178,6 +179,20 @@ class StoreContract:
         await store.commit(ORIGIN, Position("epoch", 2), [], None, put)
         assert [each._replace(put_aside_at=0) for each in await self.letters(store)] == put
         assert await store.position() == Position("epoch", 2)
+
+    async def test_letters_that_wait_for_an_upgrade_push_out_no_other(self, store, monkeypatch):
+        monkeypatch.setattr(entries, "MAX_NEWER_LETTERS", 3)
+        at = ORIGIN
+        for first in (1, 11):
+            upto = Position("epoch", first + 9)
+            letters = [
+                DeadLetter("epoch", first + n, "i1", "because", b"bytes", 5, newer=n % 5 != 0) for n in range(10)
+            ]
+            outcome = await store.commit(at, upto, [], None, letters)
+            assert outcome.without_room == (5 if first == 1 else 8)
+            at = upto
+        assert [one.sequence for one in await self.letters(store)] == [1, 2, 3, 4, 6, 11, 16]
+        assert [one.newer for one in await self.letters(store)] == [False, True, True, True, False, False, False]
 
     async def test_a_replayed_letter_is_folded_once_whatever_its_number_and_gone(self, store):
         late, opened = batch(1, Subscribed(at=2, connection="c1", channel="news")), Opened(at=1, connection="c1")

@@ -21,7 +21,7 @@ from proto.events import (
     decode_batch,
     encode_batch,
 )
-from proto.events_reading import NewerBatch, ReadMessage, read_message
+from proto.events_reading import NewerBatch, ReadMessage, Unreadable, read_message
 from proto.events_upcasting import Step, Upcasting
 from tests.proto.strategies import structs
 
@@ -49,15 +49,37 @@ def test_bytes_that_are_no_batch_are_handed_back_with_the_reason(data: bytes) ->
     assert read.unreadable.data == data and read.unreadable.reason
 
 
-def test_a_fact_of_an_unknown_type_is_left_out_alone() -> None:
+def test_a_fact_of_an_unknown_type_is_handed_back_alone_for_an_upgrade() -> None:
     unknown = {"type": "teleported", "at": 2**99, "to": {"x": [None]}}
     read = read_message(message(GOOD[0], unknown, GOOD[1], {"type": "moved"}))
-    assert read == ReadMessage(BATCH, None, ("teleported", "moved"))
+    reason = "2 of its 4 facts are of unknown types, the first: 'teleported'"
+    assert read == ReadMessage(
+        BATCH, Unreadable(message(unknown, {"type": "moved"}), reason, True), ("teleported", "moved")
+    )
 
 
 def test_so_is_one_of_a_newer_version_of_its_type() -> None:
     newer = {"type": "closed@2", "at": 1, "link": "c1"}
-    assert read_message(message(GOOD[0], newer, GOOD[1])) == ReadMessage(BATCH, None, ("closed@2",))
+    read = read_message(message(GOOD[0], newer, GOOD[1]))
+    assert read.batch == BATCH and read.unknown == ("closed@2",)
+    assert read.unreadable is not None and read.unreadable.newer and read.unreadable.data == message(newer)
+
+
+def test_beside_one_that_nobody_can_read_it_waits_for_no_upgrade() -> None:
+    read = read_message(message({"type": "moved"}, {"type": "closed"}, GOOD[0]))
+    assert read.unreadable is not None and not read.unreadable.newer and read.unknown == ("moved",)
+    assert read.unreadable.reason.startswith("1 of its 3 facts cannot be read, the first: ")
+    assert read.unreadable.reason.endswith("; 1 of its 3 facts are of unknown types, the first: 'moved'")
+
+
+def test_what_was_handed_back_is_read_by_who_knows_the_type() -> None:
+    class Moved(Event, frozen=True, tag="moved"):
+        pass
+
+    left_out = read_message(message(GOOD[0], {"type": "moved", "at": 9})).unreadable
+    assert left_out is not None
+    read = read_message(left_out.data, Upcasting[SessionEvent]((*get_args(SessionEvent), Moved), ()))
+    assert read == ReadMessage(msgspec.structs.replace(BATCH, events=[Moved(9)]))
 
 
 def test_one_of_an_older_version_is_read_as_its_newest() -> None:
@@ -77,7 +99,7 @@ def test_one_of_an_older_version_is_read_as_its_newest() -> None:
     facts = Upcasting[SessionEvent]((*get_args(SessionEvent), Read), steps)
     old = ({"type": "shut", "at": 5, "link": "c1"}, {"type": "shut@2", "at": 6, "connection": "c2"})
     read = read_message(message(GOOD[0], *old, {"type": "shut@4", "at": 1}), facts)
-    assert read.unreadable is None and read.unknown == ("shut@4",) and read.batch is not None
+    assert read.unknown == ("shut@4",) and read.batch is not None
     assert read.batch.events == [GOOD[0], Read(5, "c1"), Read(6, "c2")]
 
 

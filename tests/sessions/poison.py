@@ -70,6 +70,7 @@ def poisoned(story: list[EventBatch], chance: random.Random) -> PoisonedLog:
             case 4:
                 raw["events"].insert(place, UNKNOWN)
                 data = msgspec.json.encode(raw)
+                log.refused.append(sequence)
                 log.good.append(batch)
             case _:
                 log.good.append(batch)

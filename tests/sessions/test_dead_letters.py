@@ -71,7 +71,7 @@ async def test_one_message_stops_nothing_and_an_operator_gets_it_back(
     assert (code, list(letters)) == (0, [2, 3, 4, 5])
     assert "Expected `int` <= 9223372036854775807 - at `$.number`" in letters[3]["reason"]
     assert 'violates check constraint "nobody" (23514)' in letters[4]["reason"]
-    assert "1 of its 3 facts cannot be read" in letters[5]["reason"]
+    assert "1 of its 3 facts cannot be read" in letters[5]["reason"] and "'teleported'" in letters[5]["reason"]
     assert {one["instance"] for one in letters.values()} == {"i1"}
     code, table = await dead_letters()
     assert code == 0 and table.splitlines()[0].split()[0] == "MESSAGE" and len(table.splitlines()) == 5

@@ -66,6 +66,15 @@ def test_a_flood_of_losses_is_a_line_now_and_then(caplog: pytest.LogCaptureFixtu
     assert "10 'teleported'" in more_types
 
 
+def test_what_an_upgrade_may_read_is_said_by_its_types_and_what_had_no_room(caplog: pytest.LogCaptureFixture) -> None:
+    losses = Losses()
+    losses.add([letter(1)._replace(newer=True)], ["teleported"], without_room=1)
+    losses.say(0.0)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "1 'teleported'" in line and "dead-letters replay all" in line
+    assert "1 messages there was no room" in line and "rebuild all" in line
+
+
 def test_types_that_somebody_makes_up_fill_no_line(caplog: pytest.LogCaptureFixture) -> None:
     losses = Losses()
     losses.add([], [f"{number}\n{'x' * 1000}" for number in range(1000)])

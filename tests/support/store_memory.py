@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 
 from proto.events import EventBatch
-from services.sessions.entries import MAX_LETTERS, DeadLetter, Entry
+from services.sessions.entries import MAX_LETTERS, DeadLetter, Entry, with_room
 from services.sessions.projection import fold
 from services.sessions.read_set import ReadSet
 from services.sessions.state import State
@@ -42,13 +42,14 @@ class MemoryStore:
         new = unseen(batches, numbers)
         outcome = self._fold(new)._replace(duplicates=len(batches) - len(new))
         self._position, self._numbers = upto, numbers
-        for letter in letters:
+        kept = with_room(letters, sum(one.newer for one in self.letters.values()))
+        for letter in kept:
             self.letters[letter.epoch, letter.sequence] = letter
         while len(self.letters) > MAX_LETTERS:
             del self.letters[next(iter(self.letters))]
         for entry in archived:
             self.archive.setdefault((upto.epoch, entry.sequence), entry.data)
-        return outcome
+        return outcome._replace(without_room=len(letters) - len(kept))
 
     async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
         key = letter.epoch, letter.sequence

@@ -13,6 +13,7 @@ from services.chassis.nats.link import NatsAway
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.sessions.log_nats import LogAway, LogNewer
 from services.sessions.printing import to_reader
+from services.sessions.rebuilding.log_reading import LetterWaits
 from services.sessions.rebuilding.rebuild import rebuild
 from services.sessions.rebuilding.refolding import LogChanged
 from services.sessions.rebuilding.verify import verify
@@ -47,7 +48,17 @@ def _run(settings: SessionsSettings, work: Callable[[Workshop], Awaitable[bool]]
 
     try:
         done = to_reader(lambda: asyncio.run(all_of_it()))
-    except (StoreAway, SchemaRefused, NatsAway, LogAway, LogNewer, LogChanged, FactsRefused, NotRebuilt) as error:
+    except (
+        StoreAway,
+        SchemaRefused,
+        NatsAway,
+        LogAway,
+        LogNewer,
+        LogChanged,
+        LetterWaits,
+        FactsRefused,
+        NotRebuilt,
+    ) as error:
         sys.exit(f"fairlead-sessions: {error}")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the live tables are as they were\n")

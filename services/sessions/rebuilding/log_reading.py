@@ -28,11 +28,15 @@ class Stream(Protocol):
         """A bounded number of messages from sequence `start` on."""
 
 
+class LetterWaits(Exception):
+    """A dead letter has facts that this version can read: they are not in the live tables."""
+
+
 class LogReading:
     """The messages of `epoch` up to the sequence `upto`; `stream` is None if the stream has another epoch now.
 
     A rewritten message is in the archive only, or in both for a while: the archive has the say. `set_aside` has the
-    sizes of messages, by sequence, whose facts are not in the live tables: they are read as unreadable.
+    sizes of dead letters, by sequence: messages whose facts are not in the live tables are read as unreadable.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class LogReading:
     async def read(self, start: int) -> LogPage:
         """The next messages from `start` on, and the sequence up to which they are all that there is.
 
-        Raises `StoreAway`, `LogAway`, and `LogNewer` for facts of a newer version.
+        Raises `StoreAway`, `LogAway`, `LetterWaits`, and `LogNewer` for facts of a newer version.
         """
         archived = await self._archive.page(self._epoch, start, self._upto, PAGE)
         upto, found = self._upto, dict[int, Entry]()
@@ -77,7 +81,13 @@ class LogReading:
 
     def _as_folded(self, entry: Entry) -> Entry:
         """The message without facts, if it was set aside as a whole."""
-        if entry.batch is None or self._set_aside.get(entry.sequence) != len(entry.data):
+        size = self._set_aside.get(entry.sequence)
+        if size is None or entry.batch is None:
+            return entry
+        if size != len(entry.data):
+            if entry.unreadable is None:
+                what = f"the dead letter of message {entry.sequence} has facts that this version can read"
+                raise LetterWaits(f"{what}: first run `python -m services.sessions dead-letters replay all`")
             return entry
         reason = "it is a dead letter of the live tables"
         return entry._replace(batch=None, unreadable=Unreadable(entry.data, reason))

@@ -35,14 +35,14 @@ class StatedStream(Stream, Protocol):
 
 
 Letters = Mapping[tuple[str, int], int]
-"""The sizes of dead letters, by epoch and sequence of their messages."""
+"""As `swap_postgres.Live.letters` has them."""
 
 
 class Refolding:
     """`store` is empty at first, and is folded up to `position`. `told` learns how many messages and facts of a step
     were folded.
 
-    Every method raises `StoreAway`, `LogAway` and `LogNewer`.
+    Every method raises `StoreAway`, `LogAway`, `LogNewer` and `LetterWaits`.
     """
 
     def __init__(

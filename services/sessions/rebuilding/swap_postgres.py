@@ -27,7 +27,7 @@ _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '2s'"
 _HELD: Final = ("55P03", "40P01")  # a lock was not to be had, or somebody waits for us
 
 _OLDER: Final = "SELECT count(*) FROM {live}.{table} WHERE {ended} < $1"
-_LETTERS: Final = "SELECT epoch, sequence, size FROM dead_letters"
+_LETTERS: Final = "SELECT epoch, sequence, CASE WHEN newer THEN 0 ELSE size END AS size FROM dead_letters"
 
 # Writers of whom the live tables have later batches than the tables beside: the log had them, and has them no longer.
 _LOST_WRITERS: Final = """
@@ -74,7 +74,8 @@ class Live:
         return Position(row["epoch"], row["sequence"]) if row else Position("", 0)
 
     async def letters(self) -> dict[tuple[str, int], int]:
-        """The sizes of the messages of dead letters, by epoch and sequence."""
+        """The sizes of dead letters, by epoch and sequence of their messages; 0: it has facts that only an upgrade can
+        read, so that the message is not set aside as a whole."""
         async with self._pool.database() as database:
             return await letters_of(database)
 

@@ -348,6 +348,7 @@ _MOVE = (
 
 def upgrade() -> None:
     op.execute("ALTER TABLE projections ADD COLUMN generation BIGINT NOT NULL DEFAULT 0")
+    op.execute("ALTER TABLE dead_letters ADD COLUMN newer BOOLEAN NOT NULL DEFAULT false")
     for name in _MOVED:
         op.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
         op.execute(f"ALTER TABLE old_{name} RENAME CONSTRAINT {name}_pkey TO old_{name}_pkey")
