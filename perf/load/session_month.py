@@ -1,9 +1,9 @@
 """The SQL of a plausible month of sessions, made by PostgreSQL itself: what its read models would have of it.
 
-A session is short (70 %), some hours long, or some days; one of seven is carried by several connections. Users,
-channels and the hours of a day are not alike: some have many more sessions than others. Each 16th session has a
-timeline. Whatever is counted is counted from these rows, so the read models agree with each other. Counts are written
-in the order of time, as a fold writes them: those of a period are on few pages.
+A session is short (70 %), some hours long, or some days; one of seven is carried by several connections, half of
+these from several networks. Users, channels and the hours of a day are not alike: some have many more sessions than
+others. Each 16th session has a timeline. Whatever is counted is counted from these rows, so the read models agree with
+each other. Counts are written in the order of time, as a fold writes them: those of a period are on few pages.
 
 `{day}` is the day's beginning, as a timestamp; `{first}` and `{last}` number its sessions.
 """
@@ -64,7 +64,8 @@ _CONNECTIONS: Final = """
 SELECT CASE WHEN i = 0 THEN s.id ELSE md5(s.id || i) END, s.id, s.edge, s.instance, o.at,
     CASE WHEN i + 1 < s.connections THEN o.at + o.stay * 0.99 ELSE s.ended_at END,
     CASE WHEN i + 1 < s.connections THEN 1006 ELSE s.end_code END, s.end_reason,
-    CASE WHEN i + 1 < s.connections THEN 'network' ELSE s.end_by END, s.client_version
+    CASE WHEN i + 1 < s.connections THEN 'network' ELSE s.end_by END, s.client_version,
+    CASE WHEN i + 1 < s.connections AND s.id < '8' THEN '172.' || substr(s.address, 4) ELSE s.address END
 FROM sessions_{suffix} s CROSS JOIN LATERAL generate_series(0, s.connections - 1) AS i
 CROSS JOIN LATERAL (SELECT (least(coalesce(s.ended_at, {now}), {day} + interval '1 day') - s.opened_at)
     / s.connections AS stay) l

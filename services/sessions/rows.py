@@ -56,8 +56,8 @@ class Session(Struct, gc=False):
 
 
 class Connection(Struct, gc=False):
-    """One client connection. `closed_at` and `close_code` are None while it is open. `client_version` is that of its
-    client; its session has the other things that are known of it."""
+    """One client connection. `closed_at` and `close_code` are None while it is open. Of what is known of its
+    client it has what may change within a session: `client_version` and `address`. Its session has the rest."""
 
     id: str
     session_id: str
@@ -69,6 +69,7 @@ class Connection(Struct, gc=False):
     close_reason: str = ""
     close_by: str = ""
     client_version: str = ""
+    address: str = ""
 
     @property
     def was_lost(self) -> bool:

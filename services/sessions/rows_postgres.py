@@ -84,10 +84,11 @@ def values_of_session(row: Session) -> tuple[Any, ...]:
 
 def connection_of(row: asyncpg.Record) -> Connection:
     """A row of `sql.CONNECTION_COLUMNS`."""
-    id_, session_id, edge, instance, opened, closed, code, reason, by, version = row
+    id_, session_id, edge, instance, opened, closed, code, reason, by, version, address = row
     return Connection(
-        id_, session_id, edge, instance, milliseconds(opened), optional_milliseconds(closed), code, reason, by, version
-    )
+        id_, session_id, edge, instance, milliseconds(opened), optional_milliseconds(closed), code, reason, by, version,
+        address,
+    )  # fmt: skip
 
 
 def values_of_connection(row: Connection) -> tuple[Any, ...]:
@@ -95,7 +96,7 @@ def values_of_connection(row: Connection) -> tuple[Any, ...]:
     opened = moment(row.opened_at)
     return (
         row.id, row.session_id, row.edge, row.instance, opened, closed, row.close_code, row.close_reason, row.close_by,
-        row.client_version,
+        row.client_version, row.address,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ SESSION_COLUMNS: Final = (
     "lineage, ended_at, away_until, end_code, end_reason, end_by, address"
 )
 CONNECTION_COLUMNS: Final = (
-    "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by, client_version"
+    "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by, client_version, address"
 )
 SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, recovered"
 

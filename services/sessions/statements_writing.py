@@ -68,7 +68,7 @@ ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_versi
 )
 
 WRITE_CONNECTIONS: Final = _upsert(
-    "text text text text timestamptz timestamptz int text text text",
+    "text text text text timestamptz timestamptz int text text text text",
     f"""
 INSERT INTO connections ({CONNECTION_COLUMNS})
 SELECT * FROM {{rows}}

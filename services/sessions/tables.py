@@ -129,6 +129,7 @@ class ConnectionRow(SQLModel, table=True):
     close_reason: str = text_column()
     close_by: str = text_column()
     client_version: str = text_column()
+    address: str = text_column()
 
 
 class SubscriptionRow(SQLModel, table=True):

@@ -35,6 +35,7 @@ _moments = st.integers(0, 50_000)  # two and a half windows: some come back in t
 _instances = st.sampled_from(["i1", "i2", "i3"])
 _channels = st.sampled_from(["news", "room:\0 1"])
 _users = st.sampled_from(["", "ann", "bob"])
+_addresses = st.sampled_from(["", "10.0.0.1", "10.0.0.2"])
 _versions = st.sampled_from(["1.0", "1.1"])
 
 _facts: st.SearchStrategy[SessionEvent] = st.one_of(
@@ -45,6 +46,7 @@ _facts: st.SearchStrategy[SessionEvent] = st.one_of(
         user=_users,
         session_key=st.sampled_from(["", "phone"]),
         client_version=_versions,
+        address=_addresses,
     ),
     st.builds(
         Closed,
@@ -150,7 +152,8 @@ def long_story(seed: int) -> list[EventBatch]:
             match chance.randint(0, 14):
                 case 0 | 1 | 2 | 3:
                     user, version = chance.choice(["ann", "ann", "bob", ""]), chance.choice(["1", "2"])
-                    facts.append(Opened(at=now, connection=name, user=user, client_version=version))
+                    address = f"10.0.0.{len(facts)}"
+                    facts.append(Opened(now, name, user, client_version=version, address=address))
                 case 4 | 5 | 6 | 7:
                     facts.append(Closed(at=now, connection=name, code=chance.choice([1000, 1001, 1001, 1006])))
                 case 8 | 12 | 13:

@@ -111,6 +111,18 @@ def test_a_client_that_is_back_before_its_old_edge_says_so_continues_its_session
     assert state.removed == {"c2"}
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_each_connection_keeps_the_address_from_which_it_came_and_a_session_has_that_of_its_last(late: bool):
+    facts: list[tuple[str, SessionEvent]] = [
+        ("i1", ann("c1", 0, address="10.0.0.1")),
+        ("i1", Closed(at=100, connection="c1", code=1001)),
+        ("i2", ann("c2", 120, address="192.0.2.1")),
+    ]
+    state = told(facts[0], facts[2], facts[1]) if late else told(*facts)
+    assert only(state).address == "192.0.2.1"
+    assert {name: row.address for name, row in state.connections.items()} == {"c1": "10.0.0.1", "c2": "192.0.2.1"}
+
+
 def test_a_second_tab_that_was_there_before_is_not_swallowed():
     state = told(ann("c1", 0), ann("c2", 50), Closed(at=100, connection="c1", code=1001))
     assert set(state.sessions) == {"c1", "c2"}

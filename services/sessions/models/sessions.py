@@ -38,7 +38,7 @@ def opened(state: State, event: Opened, name: str, at: int, edge: str, instance:
         state.set_end(session, None, None, None)
         state.resumed += 1
     state.changed_sessions.add(session.id)
-    connection = Connection(name, session.id, edge, instance, at, None, None, "", "", version)
+    connection = Connection(name, session.id, edge, instance, at, None, None, "", "", version, address)
     state.put_connection(connection)
     state.changed_connections.add(name)
     return session, connection

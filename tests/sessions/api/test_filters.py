@@ -62,7 +62,7 @@ async def insert(database: asyncpg.Connection[asyncpg.Record], one: dict[str, An
         name = one["id"] if number == 0 else f"{one['id']}-{number}"
         closed = when(last) if last else None
         await database.execute(
-            "INSERT INTO connections VALUES ($1, $2, $3, 'i', $4, $5, $6, '', '', $7)",
+            "INSERT INTO connections VALUES ($1, $2, $3, 'i', $4, $5, $6, '', '', $7, '')",
             *(name, one["id"], one["edge"], when(first), closed, one["end_code"], one["client_version"]),
         )
         for channel, since in one["channels"]:

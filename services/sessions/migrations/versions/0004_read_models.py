@@ -65,6 +65,7 @@ CREATE TABLE connections (
     close_reason TEXT COLLATE "C" NOT NULL,
     close_by TEXT COLLATE "C" NOT NULL,
     client_version TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
 CREATE INDEX connections_by_session ON connections (session_id);
@@ -298,7 +299,7 @@ _MOVE = (
         connections, opened_at, lineage, ended_at, away_until, end_code, end_reason,
         CASE WHEN end_code = 1006 AND end_reason = 'edge lost' THEN 'loss' ELSE '' END, '' FROM old_sessions""",
     f"""INSERT INTO connections SELECT c.id, c.session_id, c.edge, c.instance, c.opened_at, c.closed_at, c.close_code,
-        c.close_reason, CASE WHEN {_LOST} THEN 'loss' ELSE '' END, COALESCE(s.client_version, '')
+        c.close_reason, CASE WHEN {_LOST} THEN 'loss' ELSE '' END, COALESCE(s.client_version, ''), ''
         FROM old_connections c LEFT JOIN old_sessions s ON s.id = c.session_id""",
     """INSERT INTO subscriptions SELECT s.connection, s.channel, c.opened_at, s.since, s.until, s.recovered
         FROM old_subscriptions s JOIN old_connections c ON c.id = s.connection""",
