@@ -1,7 +1,8 @@
 """The story of docs/sessions.md: a day on which edges were replaced and one of them died, as the log has it.
 
 Two edges run Fairlead 0.1.0. At 14:02 the first is stopped for a deploy and comes back with 0.2.0; at 14:10 the second
-is killed. What each user went through is known, so that answers can be checked.
+is killed. Of the clients that the drain closed, alice comes back from another network. What each user went through is
+known, so that answers can be checked.
 """
 
 from __future__ import annotations
@@ -58,8 +59,13 @@ def ms(text: str) -> int:
     return round(datetime.fromisoformat(f"2026-11-28T{text}").replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def opened(at: str, connection: str, user: str) -> Opened:
-    return Opened(at=ms(at), connection=connection, user=user, transport="websocket", encoding="json", **CLIENTS[user])
+ANOTHER_NETWORK: Final = "192.0.2.140"
+"""From which alice comes after the drain of edge-1."""
+
+
+def opened(at: str, connection: str, user: str, **more: Any) -> Opened:
+    told = CLIENTS[user] | more
+    return Opened(at=ms(at), connection=connection, user=user, transport="websocket", encoding="json", **told)
 
 
 def subscribed(at: str, connection: str, channel: str, **more: Any) -> Subscribed:
@@ -127,7 +133,7 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
         "edge-2",
         OLD_2,
         [
-            opened("14:02:12.450", "alice-2", "alice"),
+            opened("14:02:12.450", "alice-2", "alice", address=ANOTHER_NETWORK),
             recovered("14:02:12.500", "alice-2", 41, 3),
             subscribed("14:02:12.500", "alice-2", "news"),
         ],
@@ -173,7 +179,7 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
         "edge-1",
         NEW_1,
         [
-            opened("14:10:03.200", "alice-3", "alice"),
+            opened("14:10:03.200", "alice-3", "alice", address=ANOTHER_NETWORK),
             recovered("14:10:03.250", "alice-3", 57, 0),
             subscribed("14:10:03.250", "alice-3", "news"),
             opened("14:10:04", "carol-3", "carol"),
@@ -202,7 +208,16 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
         [
             Unsubscribed(at=ms("14:22:00"), connection="alice-3", channel="chat:lobby"),
             closed("14:25:00", "dave-1", 3012, "no pong", BY_NETWORK, offsets={"chat:lobby": 61}),
-            refused("14:26:00", "publish", 111, "too many requests", "alice", channel="news", count=12),
+            refused(
+                "14:26:00",
+                "publish",
+                111,
+                "too many requests",
+                "alice",
+                channel="news",
+                count=12,
+                address=ANOTHER_NETWORK,
+            ),
         ],
     ),
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-_COLUMNS: Final = """c.id AS connection, c.edge, c.instance, c.client_version, c.opened_at AS connected_at, s.id,
-    s.user_id, s.session_key, s.client_name, s.address, s.opened_at, s.ended_at"""
+_COLUMNS: Final = """c.id AS connection, c.edge, c.instance, c.client_version, c.address,
+    c.opened_at AS connected_at, s.id, s.user_id, s.session_key, s.client_name, s.opened_at, s.ended_at"""
 
 
 def present_in_channel(at: str, edge: str, channel: str, after: str, columns: str = _COLUMNS) -> str:

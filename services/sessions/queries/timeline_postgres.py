@@ -34,7 +34,8 @@ SELECT DISTINCT session FROM (
 
 # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
 _CONNECTIONS: Final = """
-SELECT id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+SELECT id, edge, instance, client_version, address, opened_at, closed_at, close_code, close_reason, close_by
+FROM connections
 WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval ORDER BY opened_at, id LIMIT $2"""
 
 # A fact is written with its batch: never before the connection was opened.
@@ -57,7 +58,8 @@ _decode_header = msgspec.json.Decoder(_Header).decode
 
 
 class SessionLife(Struct):
-    """A session: whose it is, and how it ended. Its last four are None or "" while it is connected."""
+    """A session: whose it is, and how it ended. Its last four are None or "" while it is connected. `client_version`
+    and `address` are those of its last connection."""
 
     id: str
     user: str
@@ -80,6 +82,7 @@ class ConnectionLife(Struct):
     edge: str
     instance: str
     client_version: str
+    address: str
     opened_at: datetime
     closed_at: datetime | None
     close_code: int | None

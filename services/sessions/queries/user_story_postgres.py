@@ -24,7 +24,7 @@ _MAX_BATCHES: Final = 20_000
 _AFTER: Final = 50
 """Sessions after the period in which it is looked for the return of a client."""
 
-_FIELDS: Final = "id, session_key, client_name, address, opened_at, ended_at, away_until"
+_FIELDS: Final = "id, session_key, client_name, opened_at, ended_at, away_until"
 
 # Those of the period, and the first ones after it: in one of these a client may have come back. Of those that were
 # opened before it the index of users tells which had not ended: the others are not read.
@@ -48,7 +48,8 @@ UNION ALL SELECT {_FIELDS}, false FROM (
 _CONNECTIONS: Final = """
 SELECT c.* FROM unnest($1::text[], $4::timestamptz[], $5::timestamptz[]) AS s(id, opened_at, ended_at)
 CROSS JOIN LATERAL (
-    SELECT session_id, id, edge, instance, client_version, opened_at, closed_at, close_code, close_reason, close_by
+    SELECT session_id, id, edge, instance, client_version, address, opened_at, closed_at, close_code, close_reason,
+        close_by
     FROM connections
     WHERE session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
         AND opened_at <= COALESCE(s.ended_at + '24:00:00'::interval, 'infinity')
@@ -138,7 +139,6 @@ class _Stay(Struct):
     id: str
     session_key: str
     client_name: str
-    address: str
     opened_at: datetime
     ended_at: datetime | None
     away_until: datetime | None
@@ -234,7 +234,7 @@ def _end(
         opened_at=one.opened_at,
         client_name=stay.client_name,
         client_version=one.client_version,
-        address=stay.address,
+        address=one.address,
         edge=one.edge,
         code=one.close_code or 0,
         reason=one.close_reason,

@@ -23,8 +23,8 @@ WINDOW_MS = 60_000
 START = 10**12
 
 
-def opened(at: int, name: str, key: str = "phone") -> Opened:
-    return Opened(at=START + at, connection=name, user="ann", session_key=key)
+def opened(at: int, name: str, key: str = "phone", address: str = "") -> Opened:
+    return Opened(at=START + at, connection=name, user="ann", session_key=key, address=address)
 
 
 def closed(at: int, name: str, code: int = 1006) -> Closed:
@@ -42,10 +42,10 @@ async def told(postgres: Postgres, *facts: SessionEvent, limit: int = 10) -> Use
 async def test_a_client_comes_back_in_its_session_in_a_new_one_or_never(postgres: Postgres):
     story = await told(
         postgres,
-        opened(0, "a"),
+        opened(0, "a", address="10.0.0.1"),
         opened(0, "tablet", "tablet"),
         closed(10_000, "a"),
-        opened(11_000, "b"),
+        opened(11_000, "b", address="192.0.2.1"),
         Subscribed(at=START + 11_001, connection="b", channel="news", recovered=False, recovered_from=7, offset=9),
         closed(20_000, "b"),
         opened(30_000, "other", "tablet"),  # another device is no return
@@ -54,7 +54,7 @@ async def test_a_client_comes_back_in_its_session_in_a_new_one_or_never(postgres
     )
     never, anew, resumed = story.ends
     assert story.known and story.connected == 2 and not story.more
-    assert [one.connection for one in story.ends] == ["c", "b", "a"]
+    assert [(one.connection, one.address) for one in story.ends] == [("c", ""), ("b", "192.0.2.1"), ("a", "10.0.0.1")]
     assert never.back is None and never.away_until is None
     assert anew.back is not None and (anew.back.connection, anew.back.resumed) == ("c", False)
     assert resumed.back is not None and (resumed.back.connection, resumed.back.resumed) == ("b", True)
