@@ -265,8 +265,8 @@ END_CODE: Final = Parameter(
 CLIENT_NAME: Final = Parameter("client_name", "Only clients of this name.", _TEXT, stored_label)
 CLIENT_VERSION: Final = Parameter("client_version", "Only clients of this version.", _TEXT, stored_label)
 ADDRESS: Final = Parameter(
-    "address", 'Only clients whose address begins with this text, such as "10.1.".', {"type": "string", "minLength": 1},
-    some_text,
+    "address", 'Only sessions whose current or last address begins with this text, such as "10.1.".',
+    {"type": "string", "minLength": 1}, some_text,
 )  # fmt: skip
 STATES: Final[tuple[str, ...]] = get_args(SessionState)
 STATE: Final = Parameter(

@@ -30,7 +30,8 @@ SELECT {COLUMNS} FROM sessions WHERE id = COALESCE((SELECT session_id FROM conne
 
 # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
 _CONNECTIONS: Final = """
-SELECT id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by FROM connections
+SELECT id, edge, instance, client_version, address, opened_at, closed_at, close_code, close_reason, close_by
+FROM connections
 WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval
 ORDER BY opened_at DESC, id DESC LIMIT $2"""
 

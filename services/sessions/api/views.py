@@ -41,6 +41,8 @@ class ConnectionView(Struct, kw_only=True):
     id: str
     edge: str
     instance: str
+    client_version: str
+    address: str
     opened_at: datetime
     closed_at: datetime | None
     close_code: int | None

@@ -24,9 +24,9 @@ _A_DAY_BEFORE: Final = "$4::timestamptz - '24:00:00'::interval"
 # not looked up: its session has what is asked.
 _CARRIED: Final = f"""
 JOIN LATERAL (
-    SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.opened_at WHERE s.connections = 1
+    SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.address, s.opened_at WHERE s.connections = 1
     UNION ALL (
-        SELECT id, edge, instance, client_version, opened_at FROM connections
+        SELECT id, edge, instance, client_version, address, opened_at FROM connections
         WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
             AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
         ORDER BY opened_at DESC, id DESC LIMIT 1)
@@ -38,7 +38,7 @@ WHERE $3::text IS NULL OR EXISTS (
         AND u.opened_at > {_A_DAY_BEFORE} AND u.opened_at <= $1
         AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
 
-_FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_version, s.address, s.opened_at, s.ended_at"
+_FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_version, c.address, s.opened_at, s.ended_at"
 
 
 _NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $5"
@@ -75,10 +75,11 @@ _OF_CHANNEL: Final = f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s {_NEWE
 
 
 class PresentSession(Struct):
-    """A session that was connected: by which connection since when, on which edge; and where it was subscribed.
+    """A session that was connected: by which connection since when, from which address, on which edge; and where it was
+    subscribed.
 
-    `address` is that of its last connection. Of a channel to which a connection has subscribed
-    several times only the last time is known. `ended_at` is None if it is still there.
+    Of a channel to which a connection has subscribed several times only the last time is known. `ended_at` is None if
+    it is still there.
     """
 
     id: str

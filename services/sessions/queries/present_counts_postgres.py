@@ -42,9 +42,9 @@ there AS MATERIALIZED (SELECT * FROM ({_THERE}) AS found LIMIT {{most}}),
 present AS (
     SELECT user_id, address, client_name, client_version, edge, connection, opened_at FROM there WHERE connections = 1
     UNION ALL
-    SELECT s.user_id, s.address, s.client_name, c.client_version, c.edge, c.id, c.opened_at
+    SELECT s.user_id, c.address, s.client_name, c.client_version, c.edge, c.id, c.opened_at
     FROM (SELECT * FROM there WHERE connections > 1) AS s CROSS JOIN LATERAL (
-        SELECT id, edge, client_version, opened_at FROM connections
+        SELECT id, edge, client_version, address, opened_at FROM connections
         WHERE session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
             AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
         ORDER BY opened_at DESC, id DESC LIMIT 1

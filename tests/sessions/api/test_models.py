@@ -93,14 +93,15 @@ def says_what_happened(answers: dict[str, Any]) -> None:
         ("2026-11-28T00:00:00Z", "2", 1),
         ("2026-11-28T03:00:00Z", "1", 1),
     ]
-    assert answers["/sessions/{id}"]["id"] == "a1" and len(answers["/sessions/{id}"]["connections"]) == 2
+    connections = [(one["id"], one["address"]) for one in answers["/sessions/{id}"]["connections"]]
+    assert answers["/sessions/{id}"]["id"] == "a1" and connections == [("a2", ""), ("a1", "10.1.0.1")]
     facts = [(one["type"], one["connection"]) for one in answers["/sessions/{id}/timeline"]["facts"]]
     assert facts == [("opened", "a1"), ("subscribed", "a1"), ("closed", "a1"), ("opened", "a2")]
     assert {one["id"] for one in answers["/users/{user}/sessions"]["sessions"]} == {"a1", "c1"}
     present = answers["/who"]["sessions"]
-    assert [(one["user"], one["connection"], one["channels"]) for one in present] == [
-        ("bob", "b1", ["news"]),
-        ("ann", "a1", ["news"]),
+    assert [(one["user"], one["connection"], one["address"], one["channels"]) for one in present] == [
+        ("bob", "b1", "10.2.0.1", ["news"]),
+        ("ann", "a1", "10.1.0.1", ["news"]),
     ], "then, though ann is there on another connection now and bob has left the channel"
     assert [(one["client_version"], one["count"]) for one in answers["/who/counts"]["groups"]] == [("1", 1), ("2", 1)]
     wanted, broke = answers["/users/{user}/why"]["ends"]

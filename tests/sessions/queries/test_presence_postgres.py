@@ -54,20 +54,22 @@ async def test_sessions_of_any_length_are_found_and_those_before_and_after_are_n
     assert {one.edge for one in present.sessions} == {"edge-1"}
 
 
-async def test_a_session_that_was_away_was_not_there_and_one_that_moved_was_on_the_edge_of_then(postgres: Postgres):
+async def test_a_session_that_was_away_was_not_there_and_one_that_moved_was_where_it_was_then(postgres: Postgres):
     gone = Session("c1", "ann", "", "js", "5.8", "edge-2", "i2", "c2", 2, THEN - HOUR, None)
-    moved = Session("c3", "bob", "", "js", "5.8", "edge-2", "i2", "c4", 2, THEN - HOUR, None)
+    moved = Session("c3", "bob", "", "js", "5.8", "edge-2", "i2", "c4", 2, THEN - HOUR, None, address="192.0.2.1")
     await insert(
         postgres.url,
         gone,
         Connection("c1", "c1", "edge-1", "i1", THEN - HOUR, THEN - 5, 1001),
         Connection("c2", "c1", "edge-2", "i2", THEN + 5),
         moved,
-        Connection("c3", "c3", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001),
-        Connection("c4", "c3", "edge-2", "i2", THEN + 9),
+        Connection("c3", "c3", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001, address="10.0.0.1"),
+        Connection("c4", "c3", "edge-2", "i2", THEN + 9, address="192.0.2.1"),
+        Subscription("c3", "news", THEN - HOUR, THEN - 5),
     )
-    (one,) = (await ask(postgres)).sessions
-    assert (one.user, one.edge, one.connection) == ("bob", "edge-1", "c3")
+    for present in (await ask(postgres), await ask(postgres, user="bob"), await ask(postgres, channel="news")):
+        (one,) = present.sessions
+        assert (one.user, one.edge, one.connection, one.address) == ("bob", "edge-1", "c3", "10.0.0.1")
     assert (await ask(postgres, edge="edge-2")).sessions == []
     assert [one.user for one in (await ask(postgres, edge="edge-1")).sessions] == ["bob"]
 

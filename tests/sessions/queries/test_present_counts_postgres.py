@@ -23,7 +23,7 @@ async def test_counts_are_of_the_sessions_that_are_listed(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int
 ):
     monkeypatch.setattr(present_counts_postgres, "MANY", many)
-    moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None)
+    moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None, address="192.0.2.1")
     gone = Session("g1", "eve", "", "js", "5.8", "edge-2", "i2", "g2", 2, THEN - HOUR, None)
     await insert(
         postgres.url,
@@ -34,8 +34,8 @@ async def test_counts_are_of_the_sessions_that_are_listed(
         *stay("ended", -DAY, -1),
         *stay("later", 1, None),
         moved,
-        Connection("m1", "m1", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001, client_version="5.9"),
-        Connection("m2", "m1", "edge-2", "i2", THEN + 9, client_version="6.0"),
+        Connection("m1", "m1", "edge-1", "i1", THEN - HOUR, THEN + 5, 1001, client_version="5.9", address="10.0.0.1"),
+        Connection("m2", "m1", "edge-2", "i2", THEN + 9, client_version="6.0", address="192.0.2.1"),
         gone,
         Connection("g1", "g1", "edge-1", "i1", THEN - HOUR, THEN - 5, 1001),
         Connection("g2", "g1", "edge-2", "i2", THEN + 5),
@@ -48,12 +48,16 @@ async def test_counts_are_of_the_sessions_that_are_listed(
         counts = PresenceCounts(pool)
         by_user = await counts.at(at, "user")
         by_version = await counts.at(at, "version")
+        by_address = await counts.at(at, "address")
         of_edge = await counts.at(at, "edge", edge="edge-1")
         elsewhere = await counts.at(at, "edge", edge="edge-2")
         in_news = await counts.at(at, "version", channel="news")
+        addresses_in_news = await counts.at(at, "address", channel="news")
     assert sorted(str(one.user) for one in by_user.groups) == sorted(one.user for one in listed)
     assert by_user.total == len(listed) == 5 and not by_user.more
     assert [(one.client_version, one.count) for one in by_version.groups] == [("5.8", 4), ("5.9", 1)]
+    assert [(one.address, one.count) for one in by_address.groups] == [("", 4), ("10.0.0.1", 1)]
+    assert [(one.address, one.count) for one in addresses_in_news.groups] == [("10.0.0.1", 1)]
     assert ([one.count for one in of_edge.groups], elsewhere.groups) == ([5], [])
     assert [(one.client_version, one.count) for one in in_news.groups] == [("5.9", 1)]
 
