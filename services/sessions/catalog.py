@@ -26,6 +26,11 @@ SESSIONS_SERIES: Final = catalog(
         "Facts of a type that this version does not know, set aside. The log says which types.",
     ),
     counter(
+        "fairlead_sessions_overtaken",
+        "messages",
+        "Messages that the session log dropped, because of their age or for want of room, before they were folded.",
+    ),
+    counter(
         "fairlead_sessions_interrupted",
         "sessions",
         "Times that a session lost its connection in a way after which it may be resumed: not by a goodbye, nor by a "

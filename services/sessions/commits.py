@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from proto.events_reading import Unreadable
-from services.sessions.entries import DeadLetter, Entry, letter
+from services.sessions.entries import DeadLetter, letter
+from services.sessions.overtaken import Overtaken
 from services.sessions.read_ahead import Portion
 from services.sessions.store import FactsRefused, Outcome, Position, Store, StoreAway
 
 
 class Step(NamedTuple):
-    """One transaction: the position after it, what it did, and what it set aside."""
+    """One transaction: the position after it, what it did, what it set aside, and what the log had dropped."""
 
     position: Position
     outcome: Outcome
     letters: list[DeadLetter]
+    overtaken: tuple[Overtaken, ...] = ()
 
 
 async def commit_portion(
@@ -41,7 +43,8 @@ async def commit_portion(
 async def _whole(store: Store, at: Position, portion: Portion, archiving: bool) -> Step:
     after, archived = Position(at.epoch, portion.upto), portion.entries if archiving else ()
     letters = [letter(at.epoch, entry, entry.unreadable) for entry in portion.entries if entry.unreadable]
-    return Step(after, await store.commit(at, after, portion.batches, portion.read_set, letters, archived), letters)
+    outcome = await store.commit(at, after, portion.batches, portion.read_set, letters, archived, portion.overtaken)
+    return Step(after, outcome, letters, portion.overtaken)
 
 
 async def _in_halves(
@@ -53,16 +56,15 @@ async def _in_halves(
         await commit_portion(store, at, first, took, archiving)
         await commit_portion(store, Position(at.epoch, first.upto), second, took, archiving)
         return
-    after, archived = Position(at.epoch, portion.upto), portion.entries if archiving else ()
     letters = [letter(at.epoch, entry, Unreadable(entry.data, str(refused))) for entry in portion.entries]
-    took(Step(after, await _put_aside(store, at, after, letters, archived), letters))
+    took(await _put_aside(store, at, portion, letters, archiving))
 
 
-async def _put_aside(
-    store: Store, at: Position, after: Position, letters: list[DeadLetter], archived: Sequence[Entry]
-) -> Outcome:
+async def _put_aside(store: Store, at: Position, portion: Portion, letters: list[DeadLetter], archiving: bool) -> Step:
+    after, archived = Position(at.epoch, portion.upto), portion.entries if archiving else ()
     try:
-        return await store.commit(at, after, [], None, letters, archived)
+        outcome = await store.commit(at, after, [], None, letters, archived, portion.overtaken)
+        return Step(after, outcome, letters, portion.overtaken)
     except FactsRefused as refused:  # it stays in the log, so nothing is lost while somebody mends the table
         raise StoreAway(f"a dead letter cannot be stored: {refused}; see the table dead_letters") from refused
 

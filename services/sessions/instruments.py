@@ -17,6 +17,7 @@ class Instruments:
         self.unknown = self._counter("fairlead_sessions_unknown_facts")
         self.dead_letters = self._counter("fairlead_sessions_dead_letters")
         self.unknown_types = self._counter("fairlead_sessions_unknown_types")
+        self.overtaken = self._counter("fairlead_sessions_overtaken")
         self.interrupted = self._counter("fairlead_sessions_interrupted")
         self.resumed = self._counter("fairlead_sessions_resumed")
         self.edges_lost = self._counter("fairlead_sessions_edge_lost")

@@ -20,6 +20,7 @@ from services.chassis.tracing.span import Span, Tracer
 from services.sessions.commits import Commits, Step
 from services.sessions.instruments import Instruments
 from services.sessions.log_nats import LogAway, LogNewer, LogState, SessionLog
+from services.sessions.overtaken import Overtaken, missing, overtaken
 from services.sessions.projection_spans import begin_projections
 from services.sessions.read_ahead import MAX_EVENTS, Portion, ReadAhead
 from services.sessions.reports import Losses, Waiting
@@ -159,7 +160,7 @@ class Projector:
             reader.most = self._most
             reading = await reader.read(commits.begun + 1)
             for portion in reading.portions:
-                self._begin(commits, portion)
+                self._begin(commits, await self._with_overtaken(commits.begun + 1, portion))
                 if commits.are_many:
                     await self._finish(commits)
             if not reading.more:
@@ -189,6 +190,16 @@ class Projector:
         except TimeoutError:
             return
         await asyncio.sleep(gather_s)
+
+    async def _with_overtaken(self, start: int, portion: Portion) -> Portion:
+        """The portion that begins at the message `start`, with what the log dropped of it before it was read."""
+        stretches = missing(start, portion.entries)
+        if not stretches:
+            return portion
+        state = await self._log.state()
+        if state.epoch != self._position.epoch:
+            return portion  # the next check finds that it is another log
+        return portion._replace(overtaken=overtaken(stretches, state.first))
 
     def _begin(self, commits: Commits, portion: Portion) -> None:
         spans = [] if self._tracer is None else begin_projections(self._tracer, portion.batches)
@@ -224,7 +235,9 @@ class Projector:
         instruments.edges_lost.inc(outcome.edges_lost)
         instruments.dead_letters.inc(len(step.letters) - outcome.without_room)
         self.events_applied += outcome.events
+        instruments.overtaken.inc(outcome.overtaken)
         self._losses.add(step.letters, (), outcome.without_room)
+        self._losses.add_overtaken(outcome.overtaken, step.overtaken)
 
     async def _check(self) -> None:
         """Checks that the position is in this log, and whether the store has caught up with it.
@@ -244,6 +257,8 @@ class Projector:
             )
         if state.epoch != self._position.epoch:
             await self._start_over(state)
+        elif state.first > state.last > self.sequence:
+            await self._pass_over(state.last)
         self._judge(state)
 
     def _judge(self, state: LogState) -> None:
@@ -258,6 +273,15 @@ class Projector:
         )
         if time.monotonic() - self._last_seen_at >= CHECK_INTERVAL_S:
             self._last_seen, self._last_seen_at = Position(state.epoch, state.last), time.monotonic()
+
+    async def _pass_over(self, last: int) -> None:
+        """Moves behind the end of the log, of which nothing is left, and remembers what was not folded."""
+        after, stretches = (
+            Position(self._position.epoch, last),
+            overtaken([Overtaken(self.sequence + 1, last)], last + 1),
+        )
+        self._took(Step(after, await self._store.commit(self._position, after, [], overtaken=stretches), [], stretches))
+        self._losses.say(time.monotonic())
 
     async def _start_over(self, state: LogState) -> None:
         """Follows another log from its beginning. The rows stay: they are still true."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from proto.events import EventBatch
 from services.sessions.entries import Entry
 from services.sessions.log_nats import LogPage
+from services.sessions.overtaken import Overtaken
 from services.sessions.read_set import ReadSet
 
 MAX_EVENTS: Final = 60_000
@@ -28,13 +29,14 @@ class Log(Protocol):
 
 
 class Portion(NamedTuple):
-    """The messages of one transaction, the sequence up to which they go, the number of their facts, and the rows that
-    these may touch (None: not worked out)."""
+    """The messages of one transaction, the sequence up to which they go, the number of their facts, the rows that these
+    may touch (None: not worked out), and what the log dropped before and between them."""
 
     upto: int
     entries: list[Entry]
     events: int
     read_set: ReadSet | None
+    overtaken: tuple[Overtaken, ...] = ()
 
     @property
     def batches(self) -> list[EventBatch]:
@@ -45,7 +47,8 @@ class Portion(NamedTuple):
         """The portion as two, each with half of the messages."""
         middle = len(self.entries) // 2
         first, second = self.entries[:middle], self.entries[middle:]
-        return _portion(first[-1].sequence, first, None), _portion(self.upto, second, None)
+        before = _portion(first[-1].sequence, first, None)._replace(overtaken=self.overtaken)
+        return before, _portion(self.upto, second, None)
 
 
 def _portion(upto: int, entries: list[Entry], read_set: ReadSet | None) -> Portion:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from services.sessions.entries import DeadLetter
+from services.sessions.overtaken import Overtaken
 
 SAY_AGAIN_S: Final = 60.0
 """How often the same reason to wait is said."""
@@ -65,7 +66,7 @@ class Waiting:
 
 class Losses:
     """What is left out of the rows: a line about a dead letter at once, then one in `SAY_LOSSES_S` about all that came
-    meanwhile; and likewise about facts of unknown types."""
+    meanwhile; and likewise about facts of unknown types, and about what the log dropped."""
 
     def __init__(self) -> None:
         self._letters = 0
@@ -73,6 +74,9 @@ class Losses:
         self._letters_said_at = float("-inf")
         self._types: Counter[str] = Counter()
         self._without_room = 0
+        self._overtaken = 0
+        self._dropped = Overtaken(0, 0)
+        self._overtaken_said_at = float("-inf")
         self._types_said_at = float("-inf")
 
     def add(self, letters: Sequence[DeadLetter], types: Iterable[str], without_room: int = 0) -> None:
@@ -86,6 +90,12 @@ class Losses:
             known = name[:_MAX_TYPE]
             self._types[known if known in self._types or len(self._types) < _MAX_TYPES else "others"] += 1
 
+    def add_overtaken(self, messages: int, stretches: Sequence[Overtaken]) -> None:
+        """So many messages of these stretches were dropped by the log before they were folded."""
+        if messages:
+            first = self._dropped.first if self._overtaken else stretches[0].first
+            self._overtaken, self._dropped = self._overtaken + messages, Overtaken(first, stretches[-1].last)
+
     def say(self, now: float) -> None:
         """Says what has not been said, if it is time."""
         if self._first is not None and now - self._letters_said_at >= SAY_LOSSES_S:
@@ -97,6 +107,15 @@ class Losses:
                 self._first.reason,
             )
             self._letters, self._first, self._letters_said_at = 0, None, now
+        if self._overtaken and now - self._overtaken_said_at >= SAY_LOSSES_S:
+            log.error(
+                "the session log dropped messages before they were folded: %d, between %d and %d. What they told is in "
+                "no table, and connections that they ended stay open there until their edge ends; see "
+                "sessions.log_max_age and sessions.log_max_bytes",
+                self._overtaken,
+                *self._dropped,
+            )
+            self._overtaken, self._overtaken_said_at = 0, now
         if self._types and now - self._types_said_at >= SAY_LOSSES_S:
             types = ", ".join(f"{count} {name!r}" for name, count in self._types.most_common())
             more = _NO_ROOM.format(self._without_room) if self._without_room else ""

@@ -76,6 +76,7 @@ ROWS: Final = (
     # A writer's number is needed while its batches may be in the log, which is never longer than what is kept.
     ("log_writers", "wrote_at < $1"),
     ("dead_letters", "put_aside_at < $1"),
+    ("overtaken_messages", "noticed_at < $1"),
 )
 """Tables, and which of their rows go. Those of living sessions stay, and whom somebody erased is remembered. OFFSET 0
 lets PostgreSQL look up the others by key: without it, it may read all of a table for a few rows."""

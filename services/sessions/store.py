@@ -13,6 +13,7 @@ from services.chassis.postgres.errors import DataRefused
 from services.chassis.postgres.errors import StoreAway as StoreAway
 from services.sessions.changes import Change
 from services.sessions.entries import DeadLetter, Entry, storable
+from services.sessions.overtaken import Overtaken
 from services.sessions.read_set import ReadSet
 from services.sessions.values import name_of
 
@@ -49,6 +50,7 @@ class Outcome(NamedTuple):
     edges_lost: int = 0
     interrupted: int = 0  # sessions that lost their connection so that they may be resumed
     without_room: int = 0  # letters that were not kept
+    overtaken: int = 0  # messages that the log had dropped
 
 
 class Tell(Protocol):
@@ -77,9 +79,11 @@ class Store(Protocol):
         read_set: ReadSet | None = None,
         letters: Sequence[DeadLetter] = (),
         archived: Sequence[Entry] = (),
+        overtaken: Sequence[Overtaken] = (),
     ) -> Outcome:
-        """Folds `batches` into the rows, sets `letters` aside, copies the messages `archived` into the archive, and
-        moves the position from `expected` to `upto`, in one transaction.
+        """Folds `batches` into the rows, sets `letters` aside, copies the messages `archived` into the archive,
+        remembers which messages the log had dropped, and moves the position from `expected` to `upto`, in one
+        transaction.
 
         `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
         last applied one of its writer has been applied before and is left out. Of letters those are kept for

@@ -28,6 +28,8 @@ from services.sessions.erasing_postgres import erase
 from services.sessions.loading_postgres import load, load_erasures, load_living, stored_connections
 from services.sessions.log_archive_postgres import archive
 from services.sessions.model_numbers_postgres import outdated
+from services.sessions.overtaken import Overtaken
+from services.sessions.overtaken_postgres import keep_overtaken
 from services.sessions.projection import NAME, NAMES, fold
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.resident import Resident
@@ -121,6 +123,7 @@ class PostgresStore:
         read_set: ReadSet | None = None,
         letters: Sequence[DeadLetter] = (),
         archived: Sequence[Entry] = (),
+        overtaken: Sequence[Overtaken] = (),
     ) -> Outcome:
         async def attempt(copying: bool) -> Outcome:
             async with self._folded(expected, upto, batches, read_set, copying) as plan:
@@ -129,13 +132,14 @@ class PostgresStore:
                         raise _Void(position)
                     await _write(database, plan)
                     without_room = await put_aside(database, letters) if letters else 0
+                    gone = await keep_overtaken(database, upto.epoch, overtaken) if overtaken else 0
                     if archived:
                         await archive(database, upto.epoch, archived)
                     await _move(database, upto, plan.new, self._names)
                 self._stored = plan.fold
                 if self._tell is not None:
                     self._tell.tell(expected, upto, plan.changes, plan.rows.generation)
-            return plan.outcome._replace(without_room=without_room)
+            return plan.outcome._replace(without_room=without_room, overtaken=gone)
 
         async def attempts(copying: bool) -> Outcome:
             while True:

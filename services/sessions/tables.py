@@ -316,6 +316,18 @@ class DeadLetterRow(SQLModel, table=True):
     newer: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
 
 
+class OvertakenRow(SQLModel, table=True):
+    """Messages of an epoch of the log that it dropped before they were folded: `overtaken.OvertakenSoFar`, which
+    documents the columns."""
+
+    __tablename__ = "overtaken_messages"
+    epoch: str = text_column(primary_key=True)
+    messages: int = count_column()
+    first: int = count_column()
+    last: int = count_column()
+    noticed_at: datetime = time_column()
+
+
 class WebhookRow(SQLModel, table=True):
     """How far a webhook has come: the table of `webhooks.progress.Progress`, which documents the columns."""
 

@@ -24,6 +24,7 @@ from proto.events import (
 from services.sessions import entries
 from services.sessions.commits import Step, commit_portion
 from services.sessions.entries import DeadLetter, Entry
+from services.sessions.overtaken import Overtaken
 from services.sessions.projection import NAMES, fold
 from services.sessions.read_ahead import Portion
 from services.sessions.read_set import read_set_of
@@ -193,6 +194,15 @@ class StoreContract:
             at = upto
         assert [one.sequence for one in await self.letters(store)] == [1, 2, 3, 4, 6, 11, 16]
         assert [one.newer for one in await self.letters(store)] == [False, True, True, True, False, False, False]
+
+    async def test_what_the_log_dropped_is_counted_once_and_without_what_is_archived(self, store):
+        archived = Entry(1, b"bytes", "i1", None, stored_at=1), Entry(3, b"bytes", "i1", None, stored_at=1)
+        await store.commit(ORIGIN, Position("epoch", 1), [], archived=archived)
+        stretches = [Overtaken(2, 5), Overtaken(7, 7)]
+        with pytest.raises(PositionConflict):
+            await store.commit(ORIGIN, Position("epoch", 8), [], overtaken=stretches)
+        outcome = await store.commit(Position("epoch", 1), Position("epoch", 8), [], overtaken=stretches)
+        assert outcome.overtaken == 4
 
     async def test_a_replayed_letter_is_folded_once_whatever_its_number_and_gone(self, store):
         late, opened = batch(1, Subscribed(at=2, connection="c1", channel="news")), Opened(at=1, connection="c1")

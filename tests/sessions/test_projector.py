@@ -164,6 +164,51 @@ async def test_a_log_that_is_another_one_while_commits_are_under_way_is_noticed(
     await asyncio.gather(running, return_exceptions=True)
 
 
+class CutLog(LogDouble):
+    """A log that has dropped what is before `first`, and of which somebody deleted the message `deleted`."""
+
+    def __init__(self, first: int, deleted: int = 0) -> None:
+        super().__init__()
+        self.first, self.deleted = first, deleted
+
+    async def read(self, start: int) -> LogPage:
+        page = await super().read(start)
+        entries = [one for one in page.entries if one.sequence >= self.first and one.sequence != self.deleted]
+        return LogPage(entries, entries[-1].sequence if entries else start - 1, more=False)
+
+    async def state(self) -> LogState:
+        return LogState("epoch", self.first, len(self.batches))
+
+
+@pytest.mark.parametrize(
+    ("at", "first", "deleted", "lost"),
+    [
+        (2, 5, 0, "2, between 3 and 4"),
+        (2, 9, 0, "6, between 3 and 8"),
+        (2, 2, 4, ""),
+        (4, 5, 0, ""),
+        (0, 5, 0, ""),
+    ],
+    ids=["its beginning", "all that it had", "deleted by hand", "all is folded", "nobody followed it"],
+)
+async def test_what_the_log_dropped_before_it_was_folded_is_said_and_counted(
+    caplog: pytest.LogCaptureFixture, at: int, first: int, deleted: int, lost: str
+) -> None:
+    log, store, instruments = CutLog(first, deleted), MemoryStore(RESUME_WINDOW_MS), Instruments()
+    for _ in range(8):
+        log.write(1)
+    if at:
+        await store.commit(ORIGIN, Position("epoch", at), log.batches[:at])
+    made = Projector(log, store, nothing, instruments)  # type: ignore[arg-type]  # a double
+    running = asyncio.create_task(made.run())
+    await eventually(lambda: made.sequence == 8)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    counted = instruments.registry.get_sample_value("fairlead_sessions_overtaken_total")
+    assert counted == (int(lost[0]) if lost else 0)
+    assert f"before they were folded: {lost}." in caplog.text if lost else "dropped" not in caplog.text
+
+
 class SlowStore(MemoryStore):
     """A store that takes so many facts within the time that a statement may take."""
 

@@ -205,6 +205,23 @@ async def test_a_log_made_anew_is_noticed_and_read_from_its_beginning(
     assert "the session log was recreated" in service.log()
 
 
+async def test_what_the_log_dropped_before_it_was_folded_is_said_and_counted(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+):
+    service = await start(services, nats_server, postgres).ready()
+    async with EdgeDouble(nats_server.url, "i1") as edge:
+        await edge.write(ann("c1"))
+        await expect_sessions(service, 1)
+        assert await service.stop() == 0
+        await edge.write(Closed(at=now_ms(), connection="c1", code=1000))
+        await edge.write(ann("c2"))
+        await edge.purge(keep=1)
+        service.start()
+        await expect_sessions(service, 2, state="open")
+        assert await metric(service, "fairlead_sessions_overtaken_total") == 1
+        assert "the session log dropped messages before they were folded: 1, between 2 and 2." in service.log()
+
+
 async def test_two_instances_share_the_work_without_harm(
     services: Services, nats_server: NatsServer, postgres: Postgres
 ):

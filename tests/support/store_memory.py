@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from proto.events import EventBatch
 from services.sessions.entries import MAX_LETTERS, DeadLetter, Entry, with_room
+from services.sessions.overtaken import Overtaken
 from services.sessions.projection import fold
 from services.sessions.read_set import ReadSet
 from services.sessions.state import State
@@ -21,6 +22,7 @@ class MemoryStore:
         self.state = State(resume_window_ms)
         self.letters: dict[tuple[str, int], DeadLetter] = {}
         self.archive: dict[tuple[str, int], bytes] = {}
+        self.overtaken: set[tuple[str, int]] = set()
         self._numbers: dict[str, int] = {}
         self._position = ORIGIN
 
@@ -35,6 +37,7 @@ class MemoryStore:
         read_set: ReadSet | None = None,
         letters: Sequence[DeadLetter] = (),
         archived: Sequence[Entry] = (),
+        overtaken: Sequence[Overtaken] = (),
     ) -> Outcome:
         if expected != self._position:
             raise PositionConflict(self._position)
@@ -47,9 +50,13 @@ class MemoryStore:
             self.letters[letter.epoch, letter.sequence] = letter
         while len(self.letters) > MAX_LETTERS:
             del self.letters[next(iter(self.letters))]
+        lost = {
+            (upto.epoch, sequence) for one in overtaken for sequence in range(one.first, one.last + 1)
+        } - self.archive.keys()
+        self.overtaken |= lost
         for entry in archived:
             self.archive.setdefault((upto.epoch, entry.sequence), entry.data)
-        return outcome._replace(without_room=len(letters) - len(kept))
+        return outcome._replace(without_room=len(letters) - len(kept), overtaken=len(lost))
 
     async def replay(self, letter: DeadLetter, batch: EventBatch, rest: DeadLetter | None = None) -> Outcome | None:
         key = letter.epoch, letter.sequence

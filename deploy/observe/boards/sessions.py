@@ -54,6 +54,7 @@ SESSIONS: Final = Board(
             "ops",
             {
                 "dropped by edges": "sum(rate(fairlead_edge_session_events_dropped_total[$w]))",
+                "dropped by the log": "sum(rate(fairlead_sessions_overtaken_total[$w]))",
                 "set aside": "sum(rate(fairlead_sessions_dead_letters_total[$w]))",
                 "of unknown types": "sum(rate(fairlead_sessions_unknown_types_total[$w]))",
                 "of unknown connections": "sum(rate(fairlead_sessions_unknown_facts_total[$w]))",

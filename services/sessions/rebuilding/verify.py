@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.chassis.postgres.pool import Database
 from services.sessions.commands.screen import counted
+from services.sessions.overtaken import OvertakenSoFar
+from services.sessions.overtaken_postgres import overtaken_so_far
 from services.sessions.printing import print_line, printable
 from services.sessions.rebuilding.comparison_postgres import Comparison, Difference, TablesAtOnce, tables_at_once
 from services.sessions.rebuilding.meeting import meet
@@ -38,7 +41,8 @@ async def verify(workshop: Workshop, name: str) -> bool:
         workshop.bar.end()
         assert tables is not None
         found = await tables.compare(tables_of(name), since, float(workshop.settings.resume_window))
-    _say(workshop, found)
+    gone = await overtaken_so_far(workshop.pool)
+    _say(workshop, found, gone)
     return not any(one.differing for one in found)
 
 
@@ -54,7 +58,7 @@ def _whole_since(reach: Reach, workshop: Workshop, is_behind: bool) -> int | Non
     return since
 
 
-def _say(workshop: Workshop, found: list[Comparison]) -> None:
+def _say(workshop: Workshop, found: list[Comparison], gone: list[OvertakenSoFar]) -> None:
     refolding = workshop.refolding
     if older := sum(one.older for one in found):
         print_line(f"{older:,} rows were not compared: they are older than the log, or depend on what is")
@@ -64,6 +68,12 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
         print_line(f"{missing:,} messages in the midst of the log are gone: erased, or deleted")
     if lost := refolding.gaps.lost:
         print_line(f"{lost:,} messages are neither in the archive nor in the log, because of their age")
+    for epoch in gone:
+        print_line(
+            f"the session log dropped {counted(epoch.messages, 'message')}, between {epoch.first:,} and "
+            f"{epoch.last:,}, before they were folded; noticed last at {_time(epoch.noticed_at)} UTC. What they told "
+            "is in no table, and connections that they ended stay open there until their edge ends"
+        )
     of_erased = sum(one.of_erased for one in found)
     if of_erased:
         where = ", ".join(f"{one.of_erased:,} of {one.table}" for one in found if one.of_erased)
@@ -81,8 +91,14 @@ def _say(workshop: Workshop, found: list[Comparison]) -> None:
         commands = "; ".join(f"python -m services.sessions rebuild {model}" for model in models)
         print_line(f"not equal, as of {at}. To rebuild the tables from the log: {commands}")
     else:
-        also = ", but for counts that include erased users" if of_erased else ""
+        erased = ["counts that include erased users"] if of_erased else []
+        but = [*erased, "what was dropped before it was folded"] if gone else erased
+        also = f", but for {' and '.join(but)}" if but else ""
         print_line(f"equal{also}: {rows:,} rows of {len(found)} tables, as of {at}")
+
+
+def _time(at: int) -> str:
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _show(one: Difference) -> None:

@@ -261,6 +261,15 @@ CREATE TABLE erasures (
     PRIMARY KEY (user_digest)
 );
 
+CREATE TABLE overtaken_messages (
+    epoch TEXT COLLATE "C" NOT NULL,
+    messages BIGINT NOT NULL,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    noticed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (epoch)
+);
+
 CREATE TABLE heard_edges (
     instance TEXT COLLATE "C" NOT NULL,
     edge TEXT COLLATE "C" NOT NULL,
