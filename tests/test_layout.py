@@ -65,7 +65,6 @@ UNTESTED = {
     "services/sessions/privacy/arguments.py": "tests/sessions/privacy/test_erasure.py, at the command line",
     "services/sessions/privacy/disconnecting_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/export.py": "tests/sessions/privacy/test_tables_postgres.py, as the command",
-    "services/sessions/privacy/exported_postgres.py": "tests/sessions/privacy/test_tables_postgres.py, as the command",
     "services/sessions/privacy/keys_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/log_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/publications_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",

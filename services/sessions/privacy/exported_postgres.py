@@ -15,6 +15,11 @@ _PREFETCH: Final = 256
 _OF_USER: Final = "SELECT to_jsonb(t)::text FROM {table} t WHERE t.user_id = $1 ORDER BY {order}"
 _OF_CONNECTIONS: Final = """
 SELECT to_jsonb(t)::text FROM {table} t WHERE t.{column} = ANY($1::text[]){more} ORDER BY {order}"""
+# One without an end of its own ended with its connection.
+_SUBSCRIPTIONS: Final = """
+SELECT (to_jsonb(t) || jsonb_build_object('until', COALESCE(t.until, (
+    SELECT c.closed_at FROM connections c WHERE c.id = t.connection AND c.opened_at = t.opened_at))))::text
+FROM subscriptions t WHERE t.connection = ANY($1::text[]) ORDER BY t.since, t.connection, t.channel"""
 _OF_DIGEST: Final = "SELECT to_jsonb(t)::text FROM erasures t WHERE t.user_digest = $1"
 
 _QUERIES: Final = {
@@ -24,9 +29,7 @@ _QUERIES: Final = {
 }
 _QUERIES_OF_CONNECTIONS: Final = {
     "connections": _OF_CONNECTIONS.format(table="connections", column="id", more="", order="opened_at, id"),
-    "subscriptions": _OF_CONNECTIONS.format(
-        table="subscriptions", column="connection", more="", order="since, connection, channel"
-    ),
+    "subscriptions": _SUBSCRIPTIONS,
     "timeline": _OF_CONNECTIONS.format(table="timeline", column="connection", more="", order="at, connection, number"),
     "refusals": _OF_CONNECTIONS.format(
         table="refusals",
